@@ -115,7 +115,9 @@ class Board:
 
     @property
     def chosen(self) -> str | None:
-        """The model with the lowest error on validation; the test block has no say in it."""
+        """The model with the lowest error on validation; the test block has no say in it; None
+        where none was.
+        """
         return self._results.selected_model(RANKING)
 
     @property

@@ -161,7 +161,9 @@ def with_future(
     observed: Sequence[str],
     calendar: Calendar,
 ) -> pd.DataFrame:
-    """A history up to its last observations, and behind each series' the rows of `future_df`."""
+    """A history up to its last observations, and behind each series' the rows of `future_df`;
+    `InputError` for a fault of it, and where the model reads no plan.
+    """
     if not plans:
         raise InputError(
             "`future_df` was passed to a model fitted without `future_exogenous`; wanted none."
@@ -176,7 +178,7 @@ def with_future(
 
 def as_pandas(df: Any) -> pd.DataFrame:
     """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks their
-    protocols a copy.
+    protocols a copy; `InputError` for what is no frame, such as a Series or a LazyFrame.
     """
     if isinstance(df, pd.DataFrame):
         return df
@@ -204,7 +206,10 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a frame without rows, and for a column that is missing or not alone."""
+    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
+    for twice. The column of series may be absent under its default name: the frame is then one
+    series.
+    """
     required_columns = [names.id_col, names.time_col, *columns]
     for name, count in Counter(required_columns).items():
         if count > 1:

@@ -120,6 +120,8 @@ class Model:
         The model is fitted again, once, on the rows before the first of them (with an entry that
         has `refit: monthly` or a number, as often as that says); intervals are calibrated there as
         well.
+
+        `InputError` for a model that was loaded without its data.
         """
         if self.dataset is None or self.recipe is None:
             raise InputError(
@@ -136,8 +138,8 @@ class Model:
         return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
 
     def save(self, folder: str | Path) -> None:
-        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no
-        TensorFlow.
+        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;
+        `InputError` where something else lies at `folder`.
         """
         target = Path(folder)
         is_other_folder = (
@@ -169,7 +171,13 @@ class Model:
         write_network(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        """The rows to forecast from; `InputError` where they do not suffice."""
+        """The rows to forecast from, of `df` or else of the fit's data; `InputError` where a series
+        has no whole lookback, and of a given `df` where a series is unknown or a value that is read
+        is missing.
+
+        The short way (`_ready_panel`) where a history needs no change and nothing is added, else
+        the careful one (`_checked_panel`).
+        """
         history = None
         if df is not None:
             history = frames.as_pandas(df)
@@ -295,8 +303,8 @@ def _coverages(levels: float | Sequence[float] | None) -> tuple[float, ...]:
 
 
 def load(folder: str | Path) -> Model:
-    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged
-    file.
+    """What `Model.save` wrote; `InputError` for another folder or schema, `DamagedError` for a
+    damaged file.
 
     >>> forecast.load("ridge").predict(df).shape
     (3, 3)

@@ -65,7 +65,7 @@ def example(name: str = "dublin") -> pd.DataFrame:
 
     `dublin`: hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y` (temperature in °C),
     `precip` (mm in the hour before) and `wind` (km/h). Weather data by Open-Meteo.com (CC BY 4.0);
-    contains modified Copernicus data.
+    contains modified Copernicus data. `InputError` for another name.
 
     >>> df = forecast.example().tail(2000)
     """
@@ -114,7 +114,9 @@ def create_project(folder: Path) -> list[str]:
 
 
 def upgrade_project(folder: Path) -> str:
-    """Bring the stages of a project to the installed version; what changed, as a unified diff."""
+    """Bring the stages of a project to the installed version; what changed, as a unified diff;
+    `InputError` for a folder that is no project.
+    """
     if not (folder / "dvc.yaml").exists() or not (folder / "configs" / "datasets.yaml").exists():
         raise InputError(
             f"{folder}: found no dvc.yaml with configs/datasets.yaml, wanted a project."

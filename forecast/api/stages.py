@@ -132,7 +132,8 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
     """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries
     of the caller's own.
 
-    An entry of the caller's own is named by its key `name`, else by its family.
+    An entry of the caller's own is named by its key `name`, else by its family. `InputError` for a
+    name that no file could have, and for two models of one.
     """
     catalogued = load_models(packaged() / "configs").models
     entries: dict[str, Entry] = {}
@@ -234,6 +235,8 @@ def run_stages(
     """Prepare the frame, tune (where `is_tuned`) and train the models of `entries`.
 
     folder: for what each fit leaves; empty before.
+
+    `InputError` for a model that does not suit the data, with the reason.
     """
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():

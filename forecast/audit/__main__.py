@@ -84,6 +84,7 @@ def _split_names(names: str) -> tuple[str, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The command line of the audit; see `main`."""
     parser = argparse.ArgumentParser(
         prog="forecast audit", description="Look for leaks in the pipeline of a dataset."
     )
@@ -111,6 +112,8 @@ def audit(
     Trained forecasters of the project are examined as they are; fits are repeated on a part of the
     data with a budget of a few steps, since what a fit may see does not depend on how long it goes
     on.
+
+    `InputError` where every series has blocks of its own.
     """
     project = Project.of(root, dataset)
     if cluster.cluster_address():

@@ -58,7 +58,9 @@ MOST_PAIRS = 100_000_000
 
 
 def check_history(project: Project) -> Iterator[Finding]:
-    """Snapshots of one dataset agree on what both hold, except for values stored as provisional."""
+    """A finding for each stored snapshot of the dataset that is not what its record says, or that
+    differs from the one pointed to in a value that both hold and that was not provisional.
+    """
     root = project.paths.root
     pointed = snapshots.path_in_store(root, snapshots.read_pointer(root, project.dataset).snapshot)
     for path in snapshots.list_snapshots(root, project.dataset):

@@ -251,6 +251,12 @@ def _compare_inputs(
     moment: pd.Timestamp,
     source_values: set[tuple[str, pd.Timestamp, str]],
 ) -> Iterator[Finding]:
+    """Rows, values and known-ahead inputs of one series up to `moment`, as they are and with later
+    rows changed: a finding for other rows (and then nothing else), for each column that differs (a
+    `gap` where the source has no value there), and for the inputs known ahead.
+
+    `source_values`: (series, time, column) of every value that the source has.
+    """
     detector = f"change after {moment:%Y-%m-%d %H:%M}"
     rows = count_rows_until(base_series.ds, moment)
     if (

@@ -509,6 +509,9 @@ def _pooled_scores(table: pd.DataFrame) -> dict[IntervalKey, dict[str, float]]:
 def _compare_interval_scores(
     row: dict[str, float], new_scores: dict[str, float], key: IntervalKey, detector: str
 ) -> Iterator[Finding]:
+    """A finding for the first of `new_scores` that the published `row` does not have; nothing where
+    all agree to `INTERVAL_TOLERANCE`.
+    """
     for name, value in new_scores.items():
         if not np.isclose(float(row[name]), value, rtol=INTERVAL_TOLERANCE, equal_nan=True):
             model, ranking, series, level = key

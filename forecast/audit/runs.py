@@ -345,6 +345,9 @@ def differing_files(folder: Path, other_folder: Path) -> list[str]:
 
 
 def _has_equal_content(path: Path, other_path: Path) -> bool:
+    """Whether both files hold the same: JSON by value, arrays bit for bit; False where the other is
+    missing.
+    """
     if not other_path.exists():
         return False
     if path.suffix == ".json":

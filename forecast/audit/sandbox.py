@@ -3,6 +3,10 @@ few steps.
 
 Each run is a process of its own, so that none remembers an earlier one, and what it opens beside
 its data is noted.
+
+`Project` is what is audited, `run_stages` gives a `Sandbox` of one run (its files, and what fits
+asked for: `TargetRequest`, `FoldRequest`), `run_isolated` the process of its own. A stage that
+fails is an `InputError`: nothing can be said about leaks then.
 """
 
 from __future__ import annotations
@@ -60,7 +64,10 @@ _hooked: list[int] = []
 
 @dataclass(frozen=True)
 class Project:
-    """The project under audit: what its pointers name, read once."""
+    """The project under audit: what its pointers name, read once.
+
+    raw: the stored rows of the dataset and of those it joins, by name.
+    """
 
     paths: ProjectPaths
     dataset: str
@@ -280,6 +287,11 @@ def _write_project(
     after: pd.Timestamp | None,
     change: Change | None,
 ) -> None:
+    """Lay out a project in `folder`: the configurations with a small budget and seldom refits, and
+    a snapshot of the dataset (`frame`) and of each that it joins. With `change` what became known
+    after `after` is changed in all of them, in their vintages too; plans that were known ahead
+    stay.
+    """
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(SMALL_BUDGET))
     _refit_seldom(folder / "configs" / "models.yaml", frame, project.settings)

@@ -77,8 +77,9 @@ def audit_stored_results(
 
 
 def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[Finding]:
-    """Of every candidate: its settings, scaling and weights, and some of its forecasts made
-    again.
+    """Of every candidate that did not fail: its settings, its weighted mean where it is a
+    combination, and of each seed the scaling and some forecasts made again (of one fitted again,
+    those of the fit that serves).
     """
     borders = splits.resolve_borders(panel, project.settings.splits)
     scaling = Problem.of(panel, borders, ("train",)).scaling
@@ -248,7 +249,9 @@ def _compare_with_saved(
 
 
 def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[Finding]:
-    """The settings told are those tuning found and those of the saved models."""
+    """A finding where the record's tuned values are not the best of its study, and for each saved
+    model whose settings are not the record's.
+    """
     name = folder.name
     best = (StudyRecord.read(study).best_params or {}) if study.exists() else {}
     if record.tuned != best:

@@ -50,7 +50,9 @@ class Candidate:
         return f"{self.model}.{self.skip}"
 
     def skip_model(self) -> str | None:
-        """The model that is this candidate's skip standing alone."""
+        """The model that is this candidate's skip standing alone; None without a skip, or with one
+        that is no model.
+        """
         if self.skip == "linear":
             return linear_skip_model(self.spec)
         return NAIVE if self.skip == "last" else None
@@ -82,7 +84,9 @@ def plan_candidates(
     vintages: bool = False,
     has_price: bool = True,
 ) -> CandidatePlan:
-    """Sort the fitted entries of the grid (or of `only`) by whether they suit the data.
+    """Sort the fitted entries of the grid (or of `only`) by whether they suit the data: candidates,
+    of a network one for each ranking, of any other model one as a baseline; and the unsuited with
+    the reason.
 
     vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
     has_price: whether a target is one, so that its drift can be. `InputError` for an entry that is

@@ -18,6 +18,10 @@ and weights that the other folds give, so that its validation error can be compa
 models that learnt nothing there. With `refit` the weights of the same members are learnt again
 behind validation, at each of its cutoffs on every error known there; the pull towards equal weights
 stays that of as many errors as validation has, so it fades as more are known.
+
+Of `RunRecord`: `members` are those that serve, with the newest weights before the test block;
+`weights` holds all, a `DatedWeights` for each time they were learnt. A member of weight 0 is left
+out of both. Why a weight moved is recorded nowhere: it follows from the errors up to then.
 """
 
 from __future__ import annotations
@@ -203,7 +207,9 @@ def _group_members(
 
 
 def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weights:
-    """The weights of a rule with numbers, by candidate; they may name models."""
+    """The weights of a rule with numbers, by candidate; they may name models; `ModelError` where
+    one of them has no errors here.
+    """
     candidates = {model: name for name, model in errors.models.items()}
     candidates |= {name: name for name in errors.members}
     missing = [name for name in weights if name not in candidates]
@@ -262,8 +268,8 @@ def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
 
 
 def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
-    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S the mean
-    products of the errors.
+    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S (`square`)
+    the mean products of the errors.
 
     As sum w = 1 this is w'Aw with A = S + penalty min(diag S) I, and w is v / sum v of the v >= 0
     with the least v'Av - 2 sum v: non-negative least squares (Lawson & Hanson 1974).
@@ -359,7 +365,9 @@ def _combine_forecasts(
 ) -> tuple[list[DatedWeights], pd.DataFrame]:
     """The weights through the blocks, those of validation first, and the table of forecasts.
 
-    Inside validation each fold is forecast with the weights that the other folds settle.
+    Inside validation each fold is forecast with the weights that the other folds settle. Behind it
+    the weights of the same members (those of a rule by `tied` as well) are learnt again at each
+    refit of the rule, on all errors known there.
     """
     in_validation = (rows["block"] == "validation").to_numpy()
     cutoffs = rows["cutoff"].to_numpy()
@@ -408,7 +416,9 @@ def weighted_mean(shares: Weights, values: Mapping[str, np.ndarray]) -> np.ndarr
 def _read_forecasts(
     records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there."""
+    """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there;
+    `ModelError` without any, and where origins differ.
+    """
     rows = pd.DataFrame()
     values: dict[str, np.ndarray] = {}
     for name in records:

@@ -118,9 +118,8 @@ def train_experiment(
     jobs: int,
     find_tied: FindTied,
 ) -> None:
-    """Train every model of the grid, or `models` and references, with the values that tuning left.
-
-    find_tied: as in `train_dataset`.
+    """Train every model of the grid, or `models` and references, with the values that tuning left,
+    and print what does not suit the data. find_tied: as in `train_dataset`.
     """
     config = experiment.models
     tuning = experiment.tuning
@@ -190,7 +189,9 @@ def train(
 
 
 def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) -> None:
-    """Fit everything that is not in the cache yet; one error naming all bugs at the end."""
+    """Fit everything that is not in the cache yet, longest first, jobs of one key once; keep what
+    each cost, join the parts of split jobs. One error naming all bugs at the end.
+    """
     # Two names for one configuration have one key, and are computed once.
     missing = {job.folder: job for job in every_job if not job.is_done}
     cached = [job for job in every_job if missing.get(job.folder) is not job]
@@ -327,7 +328,10 @@ class TrainingJob:
 def _plan_jobs(
     run: TrainingRun, candidate: Candidate, study: StudyRecord | None
 ) -> list[TrainingJob]:
-    """One job per seed; none where every tuning trial failed, which the record then says."""
+    """One job per seed (of a family without chance one in all), tuned values filled in, under the
+    key of all that its result depends on; none where every tuning trial failed, which the record
+    then says.
+    """
     filled = candidate
     if study is not None:
         if study.best_params is None:

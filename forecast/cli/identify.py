@@ -115,7 +115,9 @@ def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
 
 
 def _save(entries: Sequence[RowResult], folder: Path, result: dict[str, Any]) -> None:
-    """result.json, the model of every row that gave one, and the chosen one as one NumPy file."""
+    """Write result.json, the model of every row that gave one, and the chosen one as one NumPy
+    file, into `folder`.
+    """
     from forecast.identification.export import export
 
     files.write_json(folder / "result.json", result)

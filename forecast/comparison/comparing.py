@@ -65,7 +65,9 @@ CHANGE_COLUMNS = ["model", "ranking", "step", "change", "low", "high"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What stage `compare` writes of one dataset."""
+    """What stage `compare` writes of one dataset: tables, the selected models' intervals (`bands`,
+    `intervals.BAND_COLUMNS`), residual statistics, and the verdicts.
+    """
 
     tables: dict[str, pd.DataFrame]
     """By the name of their file, which is Parquet for those of `PARQUET_TABLES`, else CSV."""
@@ -191,7 +193,9 @@ def _preferences(
     chosen: Mapping[str, str],
     task: Task,
 ) -> dict[str, Preference]:
-    """By ranking, where a combination or a baseline is selected instead of `chosen`."""
+    """By ranking, where a combination or a baseline is selected instead of `chosen`
+    (`find_preferences`).
+    """
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
     names = [record.model for record in combinations]
     learnt = [record.model for record in combinations if Combination(**record.params).is_learnt]
@@ -417,7 +421,9 @@ def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[Budg
 
 
 def _budget_faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> list[str]:
-    """What this network was given and should not have been, in words."""
+    """What this network was given and should not have been, in words: its seeds and, where it was
+    trained `by_gradient`, its trials and steps. Empty where all is as `tuning` says.
+    """
     seeds = sorted(fit.seed for fit in record.seeds)
     faults = []
     if seeds != sorted(tuning.seeds):

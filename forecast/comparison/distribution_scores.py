@@ -4,6 +4,9 @@ tables alone.
 Of each series in its own unit, of every seed, of their mean, and of the ensemble, whose quantiles
 and probabilities are the means of the seeds' (its density would be a mixture and has no score
 here).
+
+For `comparing`, of candidates that left distributions.parquet; others have no row. An interval
+whose ends are no kept quantiles is NaN.
 """
 
 from __future__ import annotations
@@ -61,7 +64,10 @@ def distribution_scores(
 def _candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one candidate without its labels; `table`: its distributions on test, long."""
+    """The rows of one candidate without its labels: of each series every seed, the mean of their
+    scores and, of several, the ensemble without a density; `table`: its distributions on test,
+    long.
+    """
     for name, rows in add_series_names(table).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds = sorted(int(seed) for seed in rows["seed"].unique())
@@ -101,8 +107,8 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _over_steps(
     y: np.ndarray, last: np.ndarray, member_columns: Columns, levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns
-    (n, H).
+    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1),
+    member_columns (n, H) each.
     """
     intervals = {}
     if quantile_column(EVEN_LEVELS[0]) in member_columns:
@@ -124,8 +130,8 @@ def _over_steps(
 def _scores(
     y: np.ndarray, last: np.ndarray, member_columns: Columns, intervals: Intervals, step: int
 ) -> Iterator[Score]:
-    """(metric, level, value) of one member over some steps: y (n, h), last (n, 1), columns (n, h);
-    `intervals`: `_interval` by level, of which `step` is taken.
+    """(metric, level, value) of one member over some steps: y (n, h), last (n, 1), member_columns
+    (n, h) each; `intervals`: `_interval` by level, of which `step` is taken.
     """
     if quantile_column(EVEN_LEVELS[0]) in member_columns:
         grid = np.stack([member_columns[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)

@@ -176,7 +176,8 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
 
     Only for one-step errors at consecutive steps: errors of overlapping horizons are autocorrelated
     however good the model is. `p` assumes a constant variance; on returns, whose variance comes in
-    clusters, read `p_robust`. Missing residuals are left out of the sums.
+    clusters, read `p_robust`. Missing residuals are left out of the sums. `InputError` unless 0 <
+    lags < n.
     """
     values = np.asarray(residuals, dtype=float)
     known = np.isfinite(values)

@@ -10,6 +10,10 @@ ratios, so a series that has doubled has intervals twice as wide.
 
 Series whose blocks have equal shapes stand side by side in one array (`SeriesStack`): one array
 operation then serves thousands of them, and each keeps its own calibration.
+
+A level that the calibration block of a series cannot support is refused for it, never invented: a
+`Refusal` with the reason and the origins needed. `interval_tables` makes it all for `comparing`.
+What another kind of interval touches here is said at `forecaster.intervals.Calibration`.
 """
 
 from __future__ import annotations
@@ -144,8 +148,9 @@ class SeriesStack:
 def stack_series(
     blocks: CandidateBlocks, levels: Sequence[float]
 ) -> tuple[list[SeriesStack], list[Refusal]]:
-    """The series of one candidate by shape, transform and the levels their calibration supports;
-    what is refused.
+    """The series of one candidate in stacks of equal shapes, transform, limits and supported
+    levels, `MAX_STACKED_SERIES` at most; and a `Refusal` for each level of each series that its
+    calibration block does not support. A series with no supported level is in no stack.
     """
     groups: dict[Any, list[int]] = {}
     refused = []

@@ -13,6 +13,9 @@ Stock & Watson 2018):
        is one degree of freedom
 
 docs/research/paired-tests.md has the size and the power of this and of other designs.
+
+`dependence` says what to allow for (`Dependence`) among origins that lie as a `Spacing` says;
+`mean_error` gives the `MeanError` of a series of losses, at least 4.
 """
 
 from __future__ import annotations

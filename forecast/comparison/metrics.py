@@ -4,6 +4,9 @@ otherwise.
 Every function takes arrays of any equal shape and averages over all of it. A missing actual (NaN)
 is left out; a missing forecast where the actual is known makes the score NaN: skipping it would
 flatter a model that failed. METRICS is the table of those that every candidate is given.
+
+Unequal shapes, crossed ends and levels outside of (0, 1) are `InputError`s. A new metric of every
+candidate is one row of METRICS; scores of intervals and distributions are no rows of it.
 """
 
 from __future__ import annotations
@@ -141,7 +144,9 @@ def average(values: Array) -> float:
 
 
 def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
-    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
+    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`;
+    `InputError` for another level.
+    """
     if not 0 < level < 1:
         raise InputError(
             f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile)."
@@ -190,6 +195,8 @@ def coverage_by_step(
     points when pooled, the tolerance of the protocol). `winkler` is the interval score (Winkler
     1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - level) times the distance by
     which it missed.
+
+    `InputError` for a level outside of (0, 1), unequal shapes and crossed ends.
     """
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
@@ -401,7 +408,8 @@ METRICS = (
 """The metrics of every candidate; a new one is one more row.
 
 It is then a column of leaderboard.csv and by_series.csv, with `by_step` of by_step.csv as well, a
-column of the report's leaderboard and a metric of the MLflow runs.
+column of the report's leaderboard and a metric of the MLflow runs. Tables written before lack it
+(stage `compare` has to run again), and the audit makes MAE, skill and origins anew alone.
 """
 
 

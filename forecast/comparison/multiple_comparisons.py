@@ -42,7 +42,7 @@ def tied_with_lowest(
 
     `losses` (origins, models): one row per origin in time order, nothing missing. Each column is
     compared with the lowest by `diebold_mariano`, corrected by Holm; too few origins exclude
-    nobody.
+    nobody. `InputError` for a missing loss, or a model with two columns.
     """
     if losses.columns.has_duplicates or not np.isfinite(losses.to_numpy(dtype=float)).all():
         raise InputError(
@@ -64,7 +64,7 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
 
     Friedman (1937) in the F form of Iman & Davenport (1980); critical difference of Nemenyi (1963)
     as in Demsar (2006): models whose mean ranks differ by less stand in one group. Ties share the
-    mean of their ranks.
+    mean of their ranks. `InputError` for fewer, and for a missing loss.
     """
     n, k = losses.shape
     if n < SERIES or k < 2:

@@ -4,6 +4,9 @@ Pure functions of losses (n,), one per origin in time order; variances and degre
 from `longrun`, so dependent origins are allowed for. Nothing is corrected for several tests here
 (`multiple_comparisons`), and no word is given (`verdicts`). With fewer origins than a test needs it
 is not made, and says so.
+
+`diebold_mariano` gives a `DieboldMariano`, `equivalence` an `Equivalence` (no worse than a margin),
+`change_by_step` the band. Losses of other lengths, or not finite, are an `InputError`.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ class DieboldMariano:
     `p` is NaN when nothing can be said, and `note` says why; `ci_low` and `ci_high` are the 95 %
     limits of the mean difference, whatever the alternative, and `n` counts origins. `detectable`:
     the smallest true difference, as a share of the mean loss of b, that a test at 5 % finds in four
-    of five samples like this one.
+    of five samples like this one. `statistic` is a t ratio with `dof` degrees of freedom;
+    `relative_difference` the mean difference as a share of the mean loss of b.
     """
 
     statistic: float
@@ -179,8 +183,9 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """`word`: "equivalent" or "undecided"; `upper`: one-sided 95 % bound of the relative loss
-    increase of a over b.
+    """`word`: "equivalent" or "undecided"; `relative_difference`: the loss increase of a over b as
+    a share, `upper` its one-sided 95 % bound; `non_overlapping`: how many of the n origins share no
+    target; `note`: why nothing could be said.
     """
 
     word: str
@@ -234,7 +239,8 @@ def change_by_step(
     `losses`: per series the model's and the reference's (n, H) on the same origins; the change is
     averaged over series. The band is that of the linearised ratio with the variance of `longrun`
     (as in `equivalence`); NaN where too few origins are known. H bands are H looks at one data set:
-    the verdict is on the mean over the horizon.
+    the verdict is on the mean over the horizon. `InputError` for series whose shapes differ, or
+    none.
     """
     if len({of_one.shape for pair in losses for of_one in pair}) != 1:
         raise InputError(

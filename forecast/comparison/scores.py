@@ -5,6 +5,10 @@ Errors of different series are never pooled in their units: a dataset of several
 RMSSE and skill averaged over the series, and no MAE or RMSE of its own (per series they are in
 by_series.csv). Skill is everywhere 1 - MASE / MASE of naive on the same actuals, both averaged over
 the series first: its sign is the order by MASE.
+
+`score_candidates` makes a `ScoredCandidate` of each record, for `comparing`; a failed one has no
+forecasts and no scores. `SeriesForecasts` is one series of one block as arrays, `Reference` what
+errors are divided by. Without forecasts of naive nothing can be scored (`InputError`).
 """
 
 from __future__ import annotations
@@ -28,9 +32,10 @@ from forecast.system.errors import InputError
 
 @dataclass(frozen=True)
 class Reference:
-    """What errors are measured against, per series: MASE and RMSSE scales of the train part,
-    actuals at the cutoffs, and the MAE of naive on the scored origins of one block: per step (H,),
-    and over all actuals of the block.
+    """What errors are measured against, per series: MASE and RMSSE scales of the train part
+    (`scale`, `squared_scale`), actuals at the cutoffs (`last`), and the MAE of naive on the scored
+    origins of one block: per step (H,) (`naive`), and over all actuals of the block
+    (`naive_whole`).
     """
 
     scale: Mapping[str, float]
@@ -252,7 +257,7 @@ def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
     """All candidates scored on test, and on validation for the choice; by block what errors are
-    measured against.
+    measured against; `InputError` without forecasts of naive.
     """
     naive = results.records.get(NAIVE)
     if naive is None or naive.has_failed:

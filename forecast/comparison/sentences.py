@@ -262,7 +262,9 @@ def _describe_missed_levels(model: str, intervals: pd.DataFrame) -> list[str]:
 
 
 def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
-    """The selected model against naive, the lowest of the others and the hardest skip."""
+    """The selected model against naive (where it is not naive itself), and behind it the lowest of
+    the others and the hardest skip.
+    """
     title = title_of(ranking)
     lines = []
     if best == NAIVE:
@@ -338,7 +340,9 @@ def _mean_difference(test: PairedTest) -> float:
 
 
 def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) -> list[str]:
-    """Which networks are better and which worse than naive; `tests`: theirs against it."""
+    """Which networks are better and which worse than naive, or that none can be told from it;
+    nothing without networks. `tests`: theirs against it.
+    """
     if not tests:
         return []
     title = title_of(ranking)
@@ -369,7 +373,9 @@ def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) 
 
 
 def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
-    """Which networks are better than their skip alone; `tests`: theirs against it."""
+    """Which networks are better than their skip alone, and for which it adds nothing; `tests`:
+    theirs against it.
+    """
     title = title_of(ranking)
     better = [test for test in tests if test.word == "better"]
     lines = []

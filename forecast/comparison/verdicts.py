@@ -191,7 +191,11 @@ def _test_hypotheses(
     alpha: float,
     spacing: Spacing,
 ) -> list[PairedTest]:
-    """Every test of every family; the pairs in `claims` are corrected together."""
+    """Every test of every family, with its word. A pair in `claims` is corrected together with the
+    other claims, any other within its family; `corrected_for` counts the pairs that were.
+
+    A pair is tested once: its p is that of the hypothesis that comes first, whichever way round.
+    """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     pvalues: dict[TestFamily | Literal["claims"], dict[frozenset[Key], float]] = {"claims": {}}
     for family, members in hypotheses.items():

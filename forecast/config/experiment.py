@@ -193,7 +193,9 @@ class Models(Config):
         }
 
     def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:
-        """The other entries of the grid, or of `only`: rows made of the fitted ones."""
+        """The other entries of the grid, or of `only`: rows made of the fitted ones; `InputError`
+        for members that are unknown, or named twice.
+        """
         entries = {
             name: entry
             for name, entry in self._entries(only).items()

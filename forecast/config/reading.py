@@ -35,7 +35,9 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_switch_for_a_number(cls, value: Any) -> Any:
-        """YAML reads `true`, and `yes`, as a switch, which Python takes for the number 1."""
+        """YAML reads `true`, and `yes`, as a switch, which Python takes for the number 1;
+        `ValueError` for one where a number is wanted.
+        """
         for name, given in value.items() if isinstance(value, dict) else ():
             annotation = cls.model_fields[name].annotation if name in cls.model_fields else None
             kinds = {annotation, *get_args(annotation)}

@@ -5,6 +5,11 @@ A `Task` is made once, from the entry of configs/datasets.yaml, in the prepare s
 problem, forecaster and saved models carry it, and cache keys are made of it: an edited title, unit,
 licence or quality threshold changes no task, so it retrains nothing. It stands in `config`, because
 both the entry that makes it and every room that computes may import it from here.
+
+`Task` has `TaskColumn`s (targets, past inputs) and `FutureInput`s, whose `FutureStep`s are columns
+of the prepared frame; a calendar (sessions, weekdays, a fixed step or rows without dates); and
+maybe `Holidays`. A name that a library does not know (exchange, step, zone, country) is refused
+here.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     midnight.
 
     A fixed step counts from `start`, which should therefore be a time of the series itself.
+    `InputError` for more than `MAX_GRID_STEPS`.
     """
     start, end = pd.Timestamp(start), pd.Timestamp(end)
     if isinstance(calendar, SessionCalendar):
@@ -120,7 +121,9 @@ def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
 
 
 def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
-    """The next `n` steps after `after`, which need not be observed yet."""
+    """The next `n` steps after `after`, which need not be observed yet; `InputError` where the
+    calendar of an exchange does not reach so far.
+    """
     after = pd.Timestamp(after)
     if (step := fixed_step(calendar)) is not None:
         return pd.DatetimeIndex(
@@ -432,6 +435,8 @@ def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
 
     Building one takes a quarter of a second however short it is, so it covers the year after as
     well, where forecasts lie, and is made again only for years it lacks.
+
+    `InputError` for years that the library does not know.
     """
     lower, upper = _exchange_bounds(exchange)
     start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)

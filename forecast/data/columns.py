@@ -4,6 +4,11 @@ columns.
 Adjusted: later splits and dividends applied backwards from the last row, so that prices as traded
 become one comparable history. Computed: from other columns of the same row. Joined from another
 dataset: at each row the last value that was known when the row itself was.
+
+`adjust_prices`, `derive_and_select`, `add_joined` and `add_known_ahead` do it for
+`data.preparation`; `spread_over_horizon` and `append_plan` for requests and frames of Python. A
+column that is neither there nor computable is an `InputError`; a value that was not known is NaN,
+never filled.
 """
 
 from __future__ import annotations
@@ -286,9 +291,11 @@ def _joined_values(
     values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
-    """The values of one joined column for the rows of `frame`; NaN where none was known.
+    """The values of one joined column for the rows of `frame`: the last one known when each row is,
+    NaN where none was or it is older than `max_age_days`.
 
-    `other`, `values`: the dataset that the column is looked up in, and its rows.
+    `other`, `values`: the dataset that the column is looked up in, and its rows. `InputError` for a
+    column or series that it does not have.
     """
     lookup = column.joined
     assert lookup is not None

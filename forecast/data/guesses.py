@@ -538,7 +538,9 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
 
 
 def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str) -> Any:
-    """The column that `target` names; else by name, else the first number that is no switch."""
+    """The column that `target` names; else by name, else the first number that is no switch;
+    `InputError` where there is none.
+    """
     if not numbers or (target and target not in map(str, numbers)):
         if not numbers:
             fault = "no column of numbers beside times and series"

@@ -5,6 +5,8 @@ model reads: prepared data, a request to a served model, a frame of Python. The 
 `config.task.Holidays`; the days are those of the library `holidays`. A step of less than a day has
 the value of its day by the clock of the rule; a longer one the number of such days it lasts.
 Half days, school holidays and what was never law are not in it: those are columns of the data.
+
+An unknown country is refused when the entry is read (`config.task.Holidays`).
 """
 
 from __future__ import annotations

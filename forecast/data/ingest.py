@@ -39,6 +39,9 @@ MAX_PLOT_SERIES, MAX_PLOT_POINTS = 6, 100_000
 class FetchResult:
     """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
     `snapshots.find_revisions`.
+
+    failed: series that the source could not give, with the reason. is_restored: a stored snapshot
+    of exactly this moment was taken, and no source was asked.
     """
 
     pointer: snapshots.Pointer
@@ -52,7 +55,11 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class StoredHistory:
-    """The pointed snapshot of before, as far as it can be continued."""
+    """The pointed snapshot of before.
+
+    provisional_from: rows from here on may have changed; None: none of them. can_be_continued:
+    whether the source need only be asked for what is new; else it is asked for everything.
+    """
 
     frame: pd.DataFrame
     pointer: snapshots.Pointer
@@ -232,7 +239,9 @@ def _check_history(
 def _store_vintages_and_revisions(
     request: Request, answer: ComparedAnswer, frame: pd.DataFrame, known: pd.DataFrame
 ) -> snapshots.Pointer:
-    """Both files beside where the snapshot of `frame` lies or will lie, and the pointer on it."""
+    """Write the forecasts and the revisions beside where the snapshot of `frame` lies or will lie;
+    the pointer on it, which is not moved yet.
+    """
     as_of = answer.raw.as_of
     sha = snapshots.content_sha256(frame)
     path = snapshots.snapshot_path(request.name, as_of, sha)
@@ -252,7 +261,10 @@ def _store_history(
     violations: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """The snapshot with its record, where its content is new; the pointer on it."""
+    """The snapshot with its record, where its content is new; the pointer on it, or on the snapshot
+    that is there. Of equal rows in a file that was written anew the record gets the new digest of
+    the file.
+    """
     dataset, raw = request.dataset, answer.raw
     if stored is not None and stored.pointer.sha256 == pointer.sha256:
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)
@@ -285,8 +297,9 @@ def _store_history(
 
 
 def _read_stored(request: Request) -> StoredHistory | None:
-    """The pointed snapshot up to `as_of`; None when there is none that can be read: then everything
-    is asked anew.
+    """The pointed snapshot up to `as_of`, and whether it can be continued: not where it is newer
+    than that, or the entry now asks something else. None when there is none that can be read: then
+    everything is asked anew.
     """
     name, root = request.name, request.root
     if not ProjectPaths.of(root).pointer(name).exists():
@@ -312,7 +325,8 @@ def _read_stored(request: Request) -> StoredHistory | None:
 
 def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timestamp]:
     """Per series where to ask from: the overlap before its last row, or earlier where rows were
-    provisional.
+    provisional; empty, so that all is asked for, where the source is read whole or the history
+    cannot be continued.
     """
     overlap = dataset.source.overlap
     if overlap is None or not stored.can_be_continued:
@@ -401,8 +415,8 @@ def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str
 
 
 def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
-    """A PNG with one panel per column and one line per series (the first six), missing steps left
-    open.
+    """Write a PNG with one panel per column and one line per series (the first six), missing steps
+    left open; returns `path`.
 
     Kept out of reports/ on purpose: prices under personal-use terms must not travel with a report.
     """

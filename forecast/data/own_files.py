@@ -365,7 +365,7 @@ def _parse_grouped(values: pd.Series, form: FileFormat) -> pd.Series:
 
 def _require_separator(lines: list[str], separator: str, where: str) -> None:
     """A header that `separator` does not part, and another mark does, is told with the settings to
-    add.
+    add; as an `InputError`.
     """
     fitting = guess_separator(lines)
     if fitting == separator or not lines or (separator in lines[0] and fitting not in lines[0]):

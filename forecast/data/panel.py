@@ -75,7 +75,9 @@ def add_series_names(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
-    """The checked long frame (`unique_id, ds`, then the task's columns) as a panel."""
+    """The checked long frame (`unique_id, ds`, then the task's columns) as a panel; `InputError`
+    for a column that is missing, and for no rows.
+    """
     columns = task.frame_names
     missing = [c for c in ("unique_id", "ds", *columns) if c not in frame.columns]
     if missing:

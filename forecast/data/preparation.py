@@ -134,7 +134,7 @@ def last_observation(frame: pd.DataFrame, dataset: Dataset) -> snapshots.Snapsho
 def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """The pointed snapshot, verified.
 
-    An absent one is made again where that needs no network, and must be equal.
+    An absent one is made again where that needs no network, and must be equal: else `DataError`.
     """
     pointer = snapshots.read_pointer(root, name)
     if (

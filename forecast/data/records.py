@@ -140,7 +140,9 @@ UNKNOWN_COST = CandidateCost()
 
 
 class Digests(Record):
-    """sha256 digests of everything that a result depends on."""
+    """sha256 digests of everything that a result depends on: its data, its configuration, the code
+    that it runs; `key`: of all of it, by which the result is cached.
+    """
 
     data: str = ""
     config: str = ""

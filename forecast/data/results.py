@@ -3,6 +3,9 @@ is first asked for.
 
 Everybody reads them here: the report, the terminal, MLflow's records, `forecast compare` and what
 makes a champion.
+
+A part whose stage has not run is an `InputError` naming the stage, a damaged file a `DamagedError`.
+Nothing is computed here but look-ups.
 """
 
 from __future__ import annotations
@@ -252,12 +255,12 @@ class Results:
         return scores[0] if scores else None
 
     def selected_model(self, ranking: str) -> str | None:
-        """The model that validation selected in `ranking`."""
+        """The model that validation selected in `ranking`; None where there is none."""
         return self.verdicts.chosen.get(ranking)
 
     def best_network(self, ranking: str) -> str | None:
         """The network with the lowest validation error in `ranking`: what to look at when a
-        baseline was chosen.
+        baseline was chosen; None without networks that have one.
         """
         board = self.leaderboard
         networks = {record.model for record in self.records.values() if record.is_network}
@@ -333,7 +336,7 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
 
 def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
     """The rows of `dataset` as stage `compare` wrote them, else those of all in
-    reports/leaderboard.csv, as text.
+    reports/leaderboard.csv, as text; `InputError` where neither is there.
     """
     dataset_path = paths.compared(dataset) / "leaderboard.csv"
     try:
@@ -359,7 +362,9 @@ def _read_text_rows(path: Path) -> tuple[Row, ...]:
 
 
 def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
-    """The content of a stage's JSON file, which must be a list or a mapping (`kind`)."""
+    """The content of a stage's JSON file, which must be a list or a mapping (`kind`); else
+    `DamagedError`.
+    """
     try:
         content = _read_part(path, stage, read_json)
     except ValueError as error:

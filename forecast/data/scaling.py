@@ -3,6 +3,10 @@
 `z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and
 standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
 *changes*, so that a forecast error of one step is of order one however far the level has wandered.
+
+`Scaling` is made once per problem and saved with every model; a constant column has scale one. A
+value that a transform cannot take is an `InputError` (`check_transforms`), a series that was not
+trained on too.
 """
 
 from __future__ import annotations
@@ -49,7 +53,9 @@ SCALES: dict[str, Scale] = {
 
 
 def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
-    """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
+    """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN;
+    `InputError` for a value outside of what the transform takes.
+    """
     name = column.transform
     low, high = LOWER_BOUNDS.get(name, -np.inf), UPPER_BOUNDS.get(name, np.inf)
     is_wrong = (values <= low) | (values >= high)

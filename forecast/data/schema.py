@@ -79,7 +79,7 @@ OUTSIDE_SENTENCE = "this time lies outside of the years 1678 to 2199, wanted one
 
 def first_time_outside(times: pd.Series) -> int | None:
     """The position of the first time that nanoseconds, or the steps after it, cannot hold; of any
-    resolution.
+    resolution; None where all can be held.
     """
     zone = getattr(times.dtype, "tz", None)
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
@@ -157,7 +157,7 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
 
 
 def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
-    """(row label, value) of the first cell that is neither a number nor missing."""
+    """(row label, value) of the first cell that is neither a number nor missing; None without."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return None
     wrong = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()

@@ -9,6 +9,12 @@ dataset that moves.
 The digest is of the content, not of the file, so it is the same for every version of the Parquet
 library. What a source says differently from what is stored becomes a table of revisions, and is
 never silently replaced.
+
+For `data.ingest`, `data.preparation` and whoever reads data by their pointer. A file whose digest
+is another is a `DamagedError`, a dataset that was never fetched an `InputError`.
+
+`write_snapshot` stores, `move_pointer` comes last; `read_pointed` reads and verifies.
+`merge_history` continues a stored history, `find_revisions` tells what a source changed in it.
 """
 
 from __future__ import annotations
@@ -141,7 +147,9 @@ def write_snapshot(
 
 
 def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
-    """The one step that changes which data the pipeline sees; atomic, and last."""
+    """Write data/pointers/<dataset>.json: the one step that changes which data the pipeline sees;
+    atomic, and last.
+    """
     content = {key: value for key, value in asdict(pointer).items() if value is not None}
     files.write_json(ProjectPaths.of(root).pointer(dataset), content)
 
@@ -177,7 +185,7 @@ def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
 
 
 def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
-    """The frame in `path` when its content has this digest."""
+    """The frame in `path` when its content has this digest; `DamagedError` where it has not."""
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:

@@ -3,6 +3,10 @@
 History may cross a block's start backwards, targets never cross its end forwards: an origin belongs
 to a block when all its `horizon` targets lie inside it. So the last `horizon` rows before a border
 carry no origin of the block they end (the embargo), and no two blocks share a target.
+
+`Borders` are the ends of the blocks, by date or by share (`resolve_borders`), `Blocks` the row
+ranges of one series (`split_series`), `origins_of` the cutoffs of a block. A series too short for a
+block that is needed is an `InputError` that names it.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def read_vintages(root: Path, name: str) -> pd.DataFrame:
     """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none
     was kept.
 
-    `DataError` when the table is not the one that the pointer names.
+    `DamagedError` when the table is not the one that the pointer names.
     """
     pointer = snapshots.read_pointer(root, name)
     if pointer.issued is None or pointer.issued_sha256 is None:
@@ -116,7 +116,9 @@ def newest_forecasts(
 
 
 def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every column of the dataset that holds the provider's forecasts."""
+    """`frame` with every column of the dataset that holds the provider's forecasts, as known at
+    each row; all NaN where `table` is empty.
+    """
     result = frame.copy(deep=False)
     for column in dataset.frame_columns:
         issued = column.issued

@@ -4,6 +4,9 @@ configured hosts only.
 Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries
 are our own: they keep to what is left of the deadline, to `Retry-After`, and to a rate limit that
 is known in advance.
+
+`get` is for sources: `TransientError` is tried again, `DataError` is final, and no message holds a
+query. `send` is one request without retries, for hooks and doctor.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ class TransientError(Exception):
 
 @dataclass
 class Deadline:
-    """One deadline for all requests of one dataset; clock, sleep and chance are arguments: tests
-    need no time.
+    """One deadline, `seconds` from its making, for all requests of one dataset, and how often and
+    after what waits one is tried; clock, sleep and chance are arguments: tests need no time.
     """
 
     seconds: float
@@ -183,7 +186,9 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
 
 
 def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
-    """One GET without redirects, cut off at the deadline however slowly its bytes come."""
+    """One GET without redirects, cut off at the deadline however slowly its bytes come; raises as
+    `get` does.
+    """
     import aiohttp
 
     try:

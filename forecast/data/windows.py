@@ -7,6 +7,10 @@ observed) and the time since the last observation, log(1 + steps). A missing ste
 observed value; what lies under the mask is never read. A change whose earlier end the window does
 not hold is unknown: zero where it is an input alone, a missing step where the transform itself
 takes differences.
+
+`layout` gives the `Layout` of the channels, `task_windows` the `Windows` that end at given rows.
+`require_rows` refuses rows without a whole lookback, and a forecast whose known-ahead inputs are
+missing.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ class Layout:
 
     value[i]: the channel of column i. mask[i], since[i]: those beside it, or -1. step[i]: of a
     future input how many rows later, 0 of what is observed. A future input has no mask: the newest
-    row holds all that is known of the horizon.
+    row holds all that is known of the horizon. difference_inputs[i]: the channel holds changes;
+    differenced[i]: the transform of the column takes differences itself. outputs: how many targets,
+    which are the first columns.
     """
 
     value: tuple[int, ...]

@@ -5,6 +5,10 @@ Direct families give one distribution per step; paths join them by the Gaussian 
 validation residuals. Recursive families give one step; their paths are closed loops fed with what
 was drawn, and everything beyond the first step is read off such paths. So is everything of a target
 with `transform: diff` or `logdiff`, whose steps add up.
+
+`predict_quantiles`, `rise_probability` and `log_density` take a formula where every step has one
+(`has_formula`), else `N_PATHS` paths of `sample_paths`, equal for equal seeds. A model with a point
+head is refused; a density is NaN where there is no formula.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ the mean over its seeds. The interval around it is split conformal with the erro
 calibration block and as wide as the lookback was volatile, as in the compare stage. A folder of
 plain JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
 so a damaged copy is refused.
+
+Refused with `InputError`: a longer horizon than the model can be continued to, a level that the
+calibration errors do not support, or that is asked for beyond the trained steps.
 """
 
 from __future__ import annotations
@@ -153,7 +156,9 @@ class Ensemble:
         return self.calibrated[series]
 
     def save(self, folder: Path) -> None:
-        """Everything `load` needs, with the digest of every file; `folder` must not exist yet."""
+        """Write everything that `load` needs into `folder`, which must not exist yet, with the
+        digest of every file.
+        """
         for seed, forecaster in enumerate(self.forecasters):
             forecaster.save(folder / f"member-{seed}")
         names = sorted(self.calibrated)

@@ -5,6 +5,9 @@
 validation together. The backtest calls both. There are three procedures (`FIT_PROCEDURES`): a
 family that fits its own parameters, ridge regression, and a network beside a skip, by gradient
 steps or Levenberg-Marquardt.
+
+A fit never looks behind the validation block of its problem. What cannot be fitted is a
+`ModelError`, of which the backtest makes a failed record.
 """
 
 from __future__ import annotations
@@ -122,7 +125,7 @@ def fit_again(
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit begins with, as `fit` is given it. `first`: of a second fit, the result of the
+    """What a fit begins with; the arguments of `fit`. `first`: of a second fit, the result of the
     first, whose choices it keeps.
     """
 
@@ -346,6 +349,8 @@ def fit_correction(
     recursive forecast leaves of the train targets. The penalty is chosen on validation, and is
     large where nothing is left to correct; `shape` has the one chosen before. The family `rectify`
     is this on arx; any other recursive forecaster (narx, jordan) can have it too.
+
+    `InputError` for a model without a closed loop.
     """
     spec = recursive.spec
     if recursive.skip is None or not (spec.is_recursive or spec.is_corrected):

@@ -284,7 +284,7 @@ def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[Foreca
 
 def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
     """The saved head of a network that gives more than a point; `InputError` where its file is
-    missing.
+    missing; None for any other.
     """
     head = spec.distribution_head
     if head is None:

@@ -4,6 +4,9 @@ behaves once it is left to itself, for the audit, the diagnostics and the Python
 series_parallel   the next row, from rows that were all measured
 parallel          any number of rows, also more than it was trained for: the forecasts fed back,
                   nothing measured after the cutoff read
+
+A family that is no one-step map is refused (`is_recursive`), a loop that explodes is a
+`ModelError`.
 """
 
 from __future__ import annotations

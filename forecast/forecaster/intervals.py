@@ -240,7 +240,9 @@ def _by_column(factors: Array, horizon: int) -> Array:
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
-    """The absolute errors (n, H), NaN where the actual is missing."""
+    """The absolute errors (n, H), NaN where the actual is missing; `InputError` for unequal shapes,
+    and for a forecast that is not finite.
+    """
     actual = np.asarray(y, dtype=float)
     forecast = np.asarray(y_hat, dtype=float)
     if actual.ndim != 2 or actual.shape != forecast.shape:

@@ -58,7 +58,7 @@ class Service:
 
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
         """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
-        trained.
+        trained. `InputError` for a fault of the request, also where its forecast is not finite.
         """
         steps = horizon or self.ensemble.task.horizon
         if np.size(levels) > MAX_LEVELS:
@@ -86,7 +86,10 @@ class Service:
         )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        """The checked history as a panel of the rows that the model reads."""
+        """The history as a panel of the rows that the model reads: taken as it is where it is in
+        order, else checked and converted. `InputError` for series that are unknown and values that
+        are missing.
+        """
         given = _require_table(history, ensemble)
         panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
         if panel is None:

@@ -4,6 +4,10 @@ and what they need.
 For `forecaster.fitting`. What they need is principal axes, and of a head its constants and targets,
 from the train rows alone. How steps of a horizon hang together is estimated on all validation
 origins.
+
+`train_by_gradient` and `train_by_levenberg_marquardt` give a `TrainedNetwork`; before them
+`set_principal_axes` and `fit_head`, after them `estimate_dependence`. `Budget` is what every
+network is given.
 """
 
 from __future__ import annotations

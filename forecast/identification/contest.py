@@ -4,6 +4,9 @@ A row is a way to a `Model`. Every row is fitted twice: on the training rows, fo
 validation rows, by which it is ranked; then on both, for its error on the test rows, by which
 nothing is chosen. A free run begins with measured rows (those before the block, or the first
 `WARM_UP` of a whole record) and sees y no more after them.
+
+`compete` gives a `RowResult` per row, the lowest validation error first; one that cannot be fitted
+or is lost stands last with its reason.
 """
 
 from __future__ import annotations
@@ -154,6 +157,9 @@ def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
 
 
 def _fit_gated(net: Net) -> Fit:
+    """The fit of a recurrent net with gates: Levenberg-Marquardt from two starts, stopped on
+    validation rows.
+    """
     trainer = trainlm(epochs=100, max_fail=15, time=240.0)
     return lambda experiments, seed: train(
         net, *experiments, divide=STOPPING_SHARE, trainer=trainer, restarts=2, seed=seed

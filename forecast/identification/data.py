@@ -90,7 +90,9 @@ def dividetrain() -> Divide:
 
 
 def _normalise_shares(*shares: float) -> Array:
-    """(3,) the shares of train, validation and test rows, of sum 1."""
+    """(3,) the shares of train, validation and test rows, of sum 1; `InputError` for one below 0,
+    and for no train rows.
+    """
     if min(shares) < 0 or shares[0] == 0:
         raise InputError(
             f"Shares {shares} of train, validation and test; wanted none below 0 and train"
@@ -118,7 +120,9 @@ def read_record(
 def read_by_name(
     path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
 ) -> dict[str, Experiment]:
-    """The same by the names of the experiments, "" where there is one alone."""
+    """The same by the names of the experiments, "" where there is one alone; `InputError` for a
+    file or column that cannot be read, and for an input that is an output.
+    """
     import pandas as pd
 
     try:
@@ -152,7 +156,8 @@ def read_by_name(
 
 def _read_matlab(path: Path | str) -> pd.DataFrame:
     """The numeric variables of a .mat file side by side, a column each, a matrix as columns of one
-    name; those of another length than the longest are left out.
+    name; those of another length than the longest are left out. `ValueError` for a file that is
+    none.
     """
     import pandas as pd
     from scipy.io import loadmat
@@ -197,7 +202,8 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
     """The means of every so many rows, of u and y alike, which is low-pass filter and slower
     sampling in one.
 
-    A mean over a missing y is missing; rows at the end that fill no mean are left out.
+    A mean over a missing y is missing; rows at the end that fill no mean are left out. `InputError`
+    unless `every` is whole, from 1 to half of the rows.
     """
     if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
         raise InputError(

@@ -60,7 +60,7 @@ def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
 
 def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20) -> Correlation:
     """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at
-    positive lags.
+    positive lags; `InputError` for unequal rows.
     """
     u_parts = _centred_parts(u)
     error_parts = _centred_parts(error)
@@ -87,7 +87,9 @@ def partial_autocorrelation(acf: Array) -> Array:
 
 
 def _centred_parts(series: Any) -> list[Array]:
-    """The series (T,), one or several, without their common mean."""
+    """The series (T,), one or several, without their common mean; `InputError` without any observed
+    value.
+    """
     # else rows, or a frame
     is_several = isinstance(series, list | tuple) and all(np.size(part) > 1 for part in series)
     parts = [error_columns("series", part)[:, 0] for part in (series if is_several else [series])]
@@ -203,7 +205,8 @@ def arx_order(
     """(input delays, feedback delays) of the linear ARX model with the least Akaike or Schwarz
     criterion.
 
-    All models up to `longest` past outputs and inputs are fitted to the same rows.
+    All models up to `longest` past outputs and inputs are fitted to the same rows. `InputError` for
+    too few of them, and for another criterion.
     """
     if criterion not in ("aic", "bic"):
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")

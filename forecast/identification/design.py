@@ -5,6 +5,9 @@ An input for identification moves over the whole range the simulator is for, at 
 system follows, and holds long enough for it to settle now and then. The crest factor, the largest
 value by the effective one, says how well a signal uses its amplitude: the lower the better
 (Schoukens, Pintelon & Rolain 2012).
+
+`multisine`, `prbs`, `random_steps` and `chirp` make inputs, `crest_factor` judges one;
+`static_curve` and `frequency_response` ask a `Model`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ def multisine(
     """(rows,) the sum of all cosines with whole periods in `rows` whose frequency per row is in the
     band.
 
-    Schroeder's phases (1970) keep the crest factor low.
+    Schroeder's phases (1970) keep the crest factor low. `InputError` where none lies in it.
     """
     lines = np.arange(1, rows // 2 + 1)
     lines = lines[(lines >= band[0] * rows) & (lines <= band[1] * rows)]
@@ -53,7 +56,7 @@ def random_steps(
 
 
 def _count_levels(rows: int, hold: int) -> int:
-    """How many levels fill the rows."""
+    """How many levels fill the rows; `InputError` unless `hold` is whole, from 1 up."""
     if not isinstance(hold, int | np.integer) or hold < 1:
         raise InputError(f"`hold` is {hold}; wanted whole rows from 1 up.")
     return rows // int(hold) + 1
@@ -69,8 +72,8 @@ def chirp(
 
 
 def crest_factor(signal: npt.ArrayLike) -> float:
-    """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a
-    sine.
+    """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a sine.
+    `InputError` for a constant.
     """
     values = np.asarray(signal, np.float64)
     deviation = values - values.mean()

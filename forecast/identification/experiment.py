@@ -147,7 +147,9 @@ def refuse_gaps(u: Array) -> None:
 
 
 def _weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
-    """The weight as (T, O), the shape of y."""
+    """The weight as (T, O), the shape of y; `InputError` for another shape, a missing weight and
+    one below 0.
+    """
     table = as_columns("weight", weight)
     if table.shape == (len(y), 1):
         table = np.repeat(table, y.shape[1], axis=1)

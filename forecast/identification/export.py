@@ -86,6 +86,7 @@ def _export_network(model: Model, path: Path, description: str) -> None:
 
 
 def _limit_text(model: Model) -> str:
+    """Code for the two constants by which the written file tells a lost free run."""
     return (
         f"MIDDLE, FARTHEST = np.array({model.middle_and_limit.tolist()})  # of the training record;"
         " from it, before a free run is lost"

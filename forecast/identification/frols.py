@@ -37,6 +37,7 @@ def frols(
     The terms are chosen by their error-reduction ratio one step ahead; then `iterations` of
     Bayesian Levenberg-Marquardt train their coefficients on the free run, which noise on y does not
     bias. Where that diverges they stay as they are, and a note says so. All rows train.
+    `InputError` unless `degree` and `terms` are at least 1.
     """
     if degree < 1 or terms < 1:
         raise InputError(f"`degree` is {degree}, `terms` {terms}; wanted whole numbers from 1 up.")

@@ -98,8 +98,8 @@ class Model:
 
     @classmethod
     def average(cls, *models: Model) -> Model:
-        """One model of the nets of several on the same data, whose output is the median of
-        theirs.
+        """One model of the nets of several on the same data, whose output is the median of theirs;
+        `InputError` for other data.
         """
         scalings = {tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}
         if len(scalings) != 1:
@@ -203,7 +203,7 @@ class Model:
         self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, rows: int | None
     ) -> tuple[Array, State, Array]:
         """The measured rows as they were given, the state after them, and the inputs (T, I) that
-        are left to run under.
+        are left to run under; `InputError` for too few or too many measured rows.
         """
         self.refuse_open()
         inputs = self._inputs(u, rows)
@@ -227,7 +227,8 @@ class Model:
         """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one
         of an unseen row.
 
-        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,).
+        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,);
+        `InputError` without.
         """
         inputs, outputs = self._columns(u, y)
         if self.inputs and u_next is None:
@@ -246,7 +247,7 @@ class Model:
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
-        the inputs given; (T - steps, steps) for a y (T,).
+        the inputs given; (T - steps, steps) for a y (T,). `InputError` unless 1 <= steps < T.
         """
         self.refuse_open()
         inputs, outputs = self._columns(u, y)
@@ -311,7 +312,7 @@ class Model:
         return run[:, 0] if is_vector else run
 
     def save(self, folder: Path | str) -> None:
-        """Net, scaling and weights as text and plain arrays."""
+        """Write net, scaling and weights into `folder` as text and plain arrays, for `load`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # and as text what JSON has no number for: a free run that was lost
@@ -368,7 +369,9 @@ class Model:
     def _run(
         self, u: Array, y: Array | None, state: State | None = None, is_vector: bool = False
     ) -> LoopRun:
-        """From the state, or from one whose delays hold zeros; y None: closed loop."""
+        """From the state, or from one whose delays hold zeros; y None: closed loop. `InputError`
+        for the state of another net.
+        """
         loop, weights = self.loop_and_weights()
         inputs = self.scaling.scale_u(u)
         measured = None if y is None else self.scaling.scale_y(y)
@@ -416,7 +419,9 @@ class Model:
             )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:
-        """u (T, I) and y (T, O), checked; y of a net without feedback may be None."""
+        """u (T, I) and y (T, O), checked; y of a net without feedback may be None; `InputError` for
+        unequal rows.
+        """
         if y is None and not self.net.feedback:
             y = np.full((len(np.asarray(u)), self.outputs), np.nan)
         outputs = self._table("y", np.nan if y is None else y, self.outputs)
@@ -431,7 +436,9 @@ class Model:
         return inputs, outputs
 
     def _inputs(self, u: npt.ArrayLike | None, rows: int | None) -> Array:
-        """u (T, I), checked; of a net without inputs `rows` empty rows."""
+        """u (T, I), checked; of a net without inputs `rows` empty rows; `InputError` where these
+        are not given, or differ from those of u.
+        """
         if rows is not None:
             is_count = isinstance(rows, int | np.integer) and rows >= 0
             if not is_count or (u is not None and rows != len(np.atleast_1d(u))):

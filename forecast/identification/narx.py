@@ -9,6 +9,9 @@ Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, fr
 net's own bounded output; a state that nobody measures always is. All values are scaled, `Model` has
 the units of the data. NumPy alone, for models small enough for Levenberg-Marquardt, which
 `problems` trains.
+
+`Narx` is the model without weights, which are one flat vector; `Memory` stands between two rows.
+Delays that are too short, or none of y, are refused.
 """
 
 from __future__ import annotations
@@ -288,7 +291,9 @@ class Narx:
     def _steps(
         self, past: Array, rows: int, next_output: NextOutput, y: Array | None
     ) -> tuple[Array, Array]:
-        """v (T, O), and what is fed back, (len(past) + T, O)."""
+        """v (T, O) of `rows` steps behind `past`, and what is fed back, (len(past) + T, O): y where
+        it is a number, else v within its bounds.
+        """
         o = self.outputs
         v = np.empty((len(past) + rows) * o, dtype=past.dtype)
         v[: past.size] = past.ravel()

@@ -142,7 +142,7 @@ class Net:
         return NetworkLoop(self.network(inputs, outputs), self.shift)
 
     def describe(self) -> str:
-        """The net in one line, as `view` would draw it."""
+        """The net in one line, as MATLAB's `view` would draw it."""
         sources = []
         if self.input_delays == (0,):
             sources.append("u[t]")
@@ -303,7 +303,7 @@ def distdelaynet(
     delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10
 ) -> Net:
     """Delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs, `delays[k]` of
-    hidden layer k.
+    hidden layer k. `InputError` for another number of them.
     """
     units = _units(hidden)
     if len(delays) != len(units) + 1:
@@ -338,7 +338,9 @@ def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
 
 
 def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
-    """A net of layers that see their own outputs, each over the same delays."""
+    """A net of layers that see their own outputs, each over the same delays; `InputError` without
+    hidden units.
+    """
     delays, units = check_delays("layer_delays", layer_delays, least=1), _units(hidden)
     if not units:
         raise InputError(
@@ -359,7 +361,7 @@ def check_delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
 
 
 def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
-    """The units of each hidden layer."""
+    """The units of each hidden layer; `InputError` unless each is whole, from 1 up."""
     units = _as_tuple(hidden)
     if any(not isinstance(count, int | np.integer) or count < 1 for count in units):
         raise InputError(

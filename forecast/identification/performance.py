@@ -41,6 +41,9 @@ def perform(
 
     `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in
     the mean or sum.
+
+    `InputError` for unequal shapes, for no row with both, for a y that is constant where it is
+    divided by, and for another measure.
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
@@ -68,7 +71,9 @@ def perform(
 
 
 def _relative_performance(y: Array, error: Array, counts: Array, measure: Measure) -> float:
-    """Mean over the outputs; all (T, O), `counts` 0 where the error does not count."""
+    """Mean over the outputs; all (T, O), `counts` 0 where the error does not count. `InputError`
+    for a constant y.
+    """
     total = counts.sum(axis=0)
     centred = np.nan_to_num(y - np.sum(np.nan_to_num(y) * counts, axis=0) / total)
     variance = np.sum(counts * centred**2, axis=0) / total
@@ -123,7 +128,9 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
 
 
 def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
-    """Forecast against measured, the fitted line and its correlation R."""
+    """Forecast against measured, the fitted line and its correlation R; `InputError` for fewer than
+    two rows with both.
+    """
     measured = _first_column("y", y)
     predicted = _first_column("forecast", forecast)
     both = np.isfinite(measured) & np.isfinite(predicted)
@@ -203,6 +210,7 @@ def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     does not follow.
 
     Rows before the first and after the last with both are cut; gaps between are filled by the mean.
+    `InputError` for fewer than 8 rows.
     """
     measured = _first_column("y", y)
     predicted = _first_column("forecast", forecast)
@@ -249,7 +257,9 @@ def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -
 
 
 def _curve(training: TrainingRecord) -> npt.NDArray[np.float64]:
-    """(4, iterations): iteration, training error, validation error (NaN without one), mu."""
+    """(4, iterations): iteration, training error, validation error (NaN without one), mu;
+    `InputError` for a set of nets, which has none.
+    """
     if not training.curve:
         raise InputError(
             "A set of nets has no one curve. Plot that of a net of `train` or `train_parallel`."
@@ -295,7 +305,9 @@ def _label_axes(axes: Any, x: str, y: str) -> None:
 
 
 def _split_by_label(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which rows (T,) train, validate and test, by name; without labels "all"."""
+    """Which rows (T,) train, validate and test, by name; without labels "all". `InputError` for
+    another number of labels.
+    """
     if labels is None:
         return {"all": np.ones(rows, dtype=bool)}
     if len(labels) != rows:

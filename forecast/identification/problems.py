@@ -225,7 +225,9 @@ class StackedExperiments:
         return np.concatenate([run[self._first :] for run in runs])
 
     def run_by_newton(self, weights: Array) -> Array | None:
-        """v from the last finite run, None when Newton's method does not settle."""
+        """v by Newton's method from the last finite run; None when it goes astray, or does not
+        settle in `NEWTON_STEPS`.
+        """
         net = self.net
         run = self._guess
         with np.errstate(over="ignore", invalid="ignore"):

@@ -159,7 +159,8 @@ def validation_error(
     net: Net, rows: DividedRows, scaling: Standardization, for_use: ForUse
 ) -> Callable[[Mapping[str, Array]], float]:
     """A function of the weights by name: the mean squared error on the validation rows, scaled, in
-    the loop that the net is for; infinite where the loop is lost.
+    the loop that the net is for; infinite where the loop is lost. `InputError` where `for_use` is
+    more steps than a stretch of them has.
     """
     loop = net.loop(*rows.sizes)
     parts = rows.validation_parts(scaling)

@@ -21,6 +21,9 @@ user's.
 For `automatic.identify` alone. A member that cannot be trained or run costs itself, not the work;
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
 tried and left out: docs/research/identification-stages.md.
+
+`search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds. Too few rows
+are an `InputError`, no model that follows a held-out block a `ModelError`.
 """
 
 from __future__ import annotations
@@ -310,7 +313,9 @@ class _Search:
         )
 
     def train_folds(self) -> list[Member]:
-        """The candidates that were left after all rounds, of every fold."""
+        """The members that were left after all rounds, of every fold: in each round all are trained
+        on, ranked over the folds, and only the better share of the candidates goes on.
+        """
         candidates = list(self.settings.candidates)
         members: list[Member] = []
         for number, (iterations, share) in enumerate(self.settings.rounds):
@@ -331,8 +336,9 @@ class _Search:
         return members
 
     def _begin(self, fold: int, candidates: Sequence[Candidate]) -> list[Member]:
-        """The candidates with the weights that the training of a fold starts from; those that
-        cannot be are left out.
+        """The candidates with the weights that the training of a fold starts from: terms chosen one
+        step ahead (polynomials), a one-step fit (delays), or the linear model with tanh units that
+        do not act yet (states). Those that cannot be begun, or are too large, are left out.
         """
         linear: dict[tuple[int, bool], Array] = {}
         members = []
@@ -497,7 +503,8 @@ def _keep_plausible(
 ) -> tuple[list[Member], list[str]]:
     """The members that stay within their bounds under inputs not measured: up to twice as large as
     the record's, half as large again, or of its range, by the hardest of these that more than half
-    of them pass; and what to say of it. A member that cannot be run costs itself alone.
+    of them pass; and what to say of it. A member that cannot be run costs itself alone, all of them
+    a `ModelError`.
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]

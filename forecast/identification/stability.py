@@ -95,7 +95,7 @@ def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) 
 
 def _first_lost_step(model: Model, run: Array) -> int | None:
     """The first step at which the run is no longer finite or too far away: `Model.simulate` fails
-    at the same.
+    at the same; None where none is.
     """
     is_lost = model.leaves_record(model.scaling.unscale_y(run)[None])
     return int(np.argmax(is_lost)) if is_lost.any() else None

@@ -66,7 +66,7 @@ def trainlm(
     trainer=trainlm(...))`.
 
     `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better
-    validation error.
+    validation error. `InputError` for numbers that no training could have.
     """
     is_whole = type(epochs) in (int, np.int64)
     if not (is_whole and epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
@@ -109,6 +109,9 @@ def train(
     "adam" for nets too large for these, `iterations` then being thousands of gradient steps.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
+
+    `InputError` for an unknown trainer or use, for restarts or a seed that are none, and for rows
+    that do not suffice.
     """
     if {type(restarts), type(seed)} - {int, np.int64} or restarts < 1 or seed < 0:
         raise InputError(
@@ -248,11 +251,12 @@ def train_parallel(
     announce: Announce | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """The model with its weights trained further on the free-run error (closed loop).
+    """The model with its weights trained further on the free-run error (closed loop), by
+    Levenberg-Marquardt (`trainer` "adam" is taken as "lm").
 
     A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from
     measured rows, until it holds over the whole experiments; `Model.notes` says so. `ModelError`
-    when it never does.
+    when it never does; `InputError` for a net that is no NARX net of one hidden layer at most.
     """
     net = model.net
     narx = net.narx(model.inputs, model.outputs)
@@ -339,7 +343,9 @@ def _lengthen_free_runs(
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
-    """The options of Levenberg-Marquardt; `InputError` for an unknown trainer or use."""
+    """The options of Levenberg-Marquardt: the caller's own, else `iterations` with more patience
+    where a free run is judged; `InputError` for an unknown trainer or use.
+    """
     is_steps = isinstance(for_use, int | np.integer) and for_use > 0
     if for_use not in ("simulation", "prediction") and not is_steps:
         raise InputError(
@@ -358,7 +364,10 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
 
 
 def add_report(model: Model, rows: DividedRows) -> Model:
-    """With its errors in both loops, and the notes that follow from them."""
+    """The model with its errors on train, validation and test rows in each loop that it has, and
+    notes: the loop its weights were chosen for, cautions about the rows, its RMSE, and where its
+    free run is no simulation for how many steps it is one.
+    """
     for_use = model.training.for_use
     errors = {"one step ahead": mean_square_errors(model, rows, "prediction")}
     free_run: dict[str, float] = {}

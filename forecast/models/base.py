@@ -336,7 +336,9 @@ class NetworkSpec(TrainableSpec):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> NetworkSpec:
-        """Refuse an option that the entry's trainer, head or refit policy would not read."""
+        """Refuse an option that would not be read: of the other trainer, `refit_weights: again`
+        without refits by gradient, and a `loss` beside a head that has its own.
+        """
         unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
         fields = type(self).model_fields
         for name in unread:

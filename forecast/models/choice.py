@@ -129,7 +129,7 @@ def _choose_shape(
 ) -> Skip:
     """The mean of all that a search tried, weighted by the errors over `folds`, and the shares of
     the series; no ridge sees one of `unused`. The search goes from the best of a few penalties one
-    change at a time, while it helps.
+    change at a time, while it helps. `ModelError` where no error is finite.
     """
     largest = richest.with_lags(max(lags))
     cases, design = _cases_of(folds, largest, channels, unused)
@@ -243,7 +243,9 @@ def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ..
 
 def _sure_share(errors: np.ndarray, default: int) -> int:
     """Which of the shares of `errors` (stretches, shares): that of the lowest mean, drawn to
-    `default` by (c / t)^2, t being its gain over that in standard errors, c one of the above.
+    `default` by (c / t)^2, t being its gain over that in standard errors, c `SURE_GAIN` for a
+    larger share and `SURE_LOSS` for a smaller one. `default` where t is below c, or fewer than two
+    stretches are known.
     """
     known = errors[np.isfinite(errors).all(axis=1)]
     if len(known) < 2:
@@ -350,8 +352,8 @@ def _neighbours(
     shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]
 ) -> Iterator[Skip]:
     """The shapes that differ from `shape` in one thing (lags, products, later rows, one of the
-    past-only inputs), at the same penalty and the next ones; first those that differ in the penalty
-    alone.
+    past-only inputs or all of them), at the same penalty and the next ones; first those that differ
+    in the penalty alone.
     """
     changed = [shape]
     changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags) if n != shape.lags]

@@ -103,8 +103,8 @@ def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
 
 @dataclass
 class Problem:
-    """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on
-    validation.
+    """A dataset made ready to fit on: see the module. Everything fitted here is fitted on the train
+    rows of `blocks`; skips choose their penalty on validation.
     """
 
     panel: Panel
@@ -396,7 +396,10 @@ def sample_validation_windows(
 
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
-    """By series the validation rows that score a network while it trains."""
+    """By series the validation rows that score a network while it trains: evenly spaced where only
+    `per_series` are wanted of each, then `MAX_VALIDATION_CUTOFFS` of all drawn at random, always
+    the same.
+    """
     sample = {}
     for series in problem.panel.series:
         rows = problem.rows(series.unique_id, "validation")

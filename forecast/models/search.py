@@ -4,6 +4,8 @@ A search space (`Space`) names fields of a spec and gives each a `Dimension`: a 
 options, or a `LogUniform` number, e.g. `{"units": Choice((16, 32)), "learning_rate":
 LogUniform(1e-4, 1e-2)}`. Families return one from `ModelSpec.space`; `forecast.backtest.studies`
 draws from it. A user's own value outside of the space widens it (`including`).
+
+A name that is no dimension, and a value of another kind, are `InputError`s.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 whose `forecasts` runs the fitted recursion over a series. `SeriesFit` is that model with what a
 later forecast must know besides: the units that it was fitted in and the time of its first row.
 Nothing is fitted here, and no library is loaded: a saved model forecasts from these numbers.
+
+For `models.statistical` and the families that derive from it.
 """
 
 from __future__ import annotations

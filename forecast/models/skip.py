@@ -11,6 +11,10 @@
   products and which of the past-only inputs are read.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
+
+`Skip` is a fitted skip or its shape, `fit_linear_map` fits the linear kind to a shape,
+`FeatureName` says what each of its inputs is, and `Carry` takes past-only inputs over the horizon.
+Fewer than two complete train windows are a `ModelError`.
 """
 
 from __future__ import annotations
@@ -99,8 +103,8 @@ class Carry:
         )
 
     def forecast_inputs(self, past: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as
-        many steps as asked.
+        """(B, horizon, inputs) scaled inputs after windows of them, past (B, L, inputs) with NaN;
+        as many steps as asked.
 
         Behind the horizon that it was fitted for, what was a season before is repeated.
         """
@@ -324,7 +328,9 @@ def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
 
 
 def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> list[np.ndarray]:
-    """(B, columns) each, of the rows `past` (B, lags, C): see `linear_features`."""
+    """(B, columns) each, of every target in the rows `past` (B, lags, C): its changes where it
+    drifts, else its differences to the newest row and, with `reads_level`, that row.
+    """
     parts = []
     for i, channel in enumerate(channels.target_channels):
         if channels.difference_inputs[i]:
@@ -529,7 +535,7 @@ def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
     """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
-    without a solution.
+    without a solution. `ModelError` below two complete rows.
     """
     count = sums[-1, -1]
     last = len(sums) - 1

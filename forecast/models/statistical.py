@@ -133,7 +133,7 @@ class StatisticalSpec(TrainableSpec):
     def _predict_series(
         self, model: FittedForecaster, series: Series, rows: np.ndarray
     ) -> np.ndarray:
-        """(n, H, O) in raw units of one series at `rows`."""
+        """(n, H, O) in raw units of one series at `rows`; `ModelError` where one is not finite."""
         require_rows(model.task, series, rows)
         uid = series.unique_id
         scaling = model.scaling

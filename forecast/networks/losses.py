@@ -6,7 +6,9 @@ equation is written once, in the array functions of `Maths`, and serves the grad
 and the validation loss in NumPy. The validation loss chooses the step that is kept, ends the
 training early (`patience`) and ranks the trials of a study.
 
-A new loss of points is one row of `POINT_LOSSES`.
+A new loss of points is one row of `POINT_LOSSES`; a row has no parameter, so a quantile would be a
+row per level. Levenberg-Marquardt minimises squares whatever it says and only picks by it; scores,
+selection and gate judge a point forecast by absolute errors in any case.
 """
 
 from __future__ import annotations

@@ -133,8 +133,9 @@ def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
 
 
 def provide_warm_weights(job: RetrainingJob, tree: WorkTree, current: Champion | None) -> None:
-    """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network:
-    none.
+    """Put the champion's weights into the work tree as an input of the train stage, by seed; none
+    with the strategy `scratch`, without a champion, or where it is a combination or no network.
+    Those of before are removed.
     """
     folder = tree.paths.warm(job.dataset)
     shutil.rmtree(folder, ignore_errors=True)
@@ -169,7 +170,7 @@ def copy_snapshots(root: Path, tree: Path) -> None:
 
 def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
     """New data into the work tree's own store, from where its last fetch ended; what is joined
-    comes first.
+    comes first. `InputError` where a file of the user's is gone.
     """
     copy_snapshots(job.root, tree.path)
     for name in with_joined_datasets([job.dataset], tree.paths.configs):
@@ -210,6 +211,7 @@ def run_refit(
     """Fit the recipe in `record` again, in a process in the folder `project`, and fill `target`.
 
     `on`, `record` and `target` are those of `forecast.operations.refit`; its error is raised.
+    `ForecastError` where the work tree is gone.
     """
     if not project.exists():
         raise ForecastError(

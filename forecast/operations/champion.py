@@ -9,6 +9,8 @@ The MLflow registry is the record; this store is a copy that survives without it
 appears whole and never changes; `aliases.json` is the only thing that moves, in one rename. `load`
 gives the `Champion` that serves, the previous one with a notice where its files are damaged. Which
 version serves is decided in `forecast.operations.registry`; nothing here asks MLflow.
+
+A damaged file is a `DamagedError`, a dataset without a champion an `InputError`.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ def load(root: Path, dataset: str) -> Champion:
 def _load_previous(
     root: Path, dataset: str, aliases: Mapping[str, int], error: ForecastError
 ) -> Champion:
-    """The version before the champion, which cannot be loaded because of `error`."""
+    """The version before the champion, which cannot be loaded because of `error`, with a notice
+    that says so; an error of that kind where there is none, or where it fails as well.
+    """
     repair = (
         f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
         " a new one."
@@ -139,7 +143,9 @@ def store_version(
 
 
 def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
-    """The ensemble and champion.json; this is also what the registry's artifact holds."""
+    """Write the ensemble and champion.json into `folder`; this is also what the registry's artifact
+    holds.
+    """
     from forecast.forecaster.ensemble import MANIFEST
 
     ensemble.save(folder)
@@ -152,7 +158,9 @@ def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
 
 
 def read_aliases(root: Path, dataset: str) -> dict[str, int]:
-    """Alias → version as this machine knows it; empty before the first registration."""
+    """Alias → version as this machine knows it; empty before the first registration; `DamagedError`
+    for a file that cannot be read.
+    """
     path = version_folder(root, dataset) / "aliases.json"
     try:
         return {str(name): int(version) for name, version in files.read_json(path).items()}
@@ -166,7 +174,7 @@ def read_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 def write_aliases(root: Path, dataset: str, aliases: Mapping[str, int]) -> None:
-    """The one step that changes which version forecasts; atomic."""
+    """Write aliases.json: the one step that changes which version forecasts; atomic."""
     files.write_json(version_folder(root, dataset) / "aliases.json", dict(aliases))
 
 
@@ -253,7 +261,9 @@ class HistoryRow:
 
 
 def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
-    """All events, oldest first; `kind` is that of the dataset's calendar."""
+    """All events, oldest first, each with what is known about its version; `kind` is that of the
+    dataset's calendar.
+    """
     rows = []
     for event in read_events(root, dataset):
         model = ""

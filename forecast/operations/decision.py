@@ -8,6 +8,9 @@ that a kill between any two is finished by the next run.
 `write_pending` and `finish_pending` are the two halves; `conclude` records a decision here and in
 MLflow; `notify` tells the hooks. What is decided, and why, is worked out in
 `forecast.operations.retrain`.
+
+A refit that fails leaves the scored version in service; a promotion that another machine has
+overtaken becomes "kept"; what MLflow or a hook did not take costs no decision.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ def decision_key(decision: Decision) -> str:
 
 
 def write_pending(root: Path, decision: Decision, candidate: Path, card: ChampionCard) -> None:
-    """The decision and all that carrying it out needs, whole or not at all."""
+    """Write down the decision and all that carrying it out needs, whole or not at all."""
     pending = ProjectPaths.of(root).retraining(decision.dataset) / "pending"
     with files.atomic_directory(pending) as folder:
         shutil.copytree(candidate, folder / "candidate")
@@ -135,8 +138,8 @@ def _promote_refit(
 
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """The decision as a finished one: here first, then in MLflow; what MLflow did not take is
-    offered again later.
+    """Write the decision down as a finished one: here first, then in MLflow; what MLflow did not
+    take is offered again later.
     """
     dataset = decision.dataset
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
@@ -202,7 +205,9 @@ def notify(
 def _run_command(
     hooks: Hooks, event: str, content: str, root: Path, environment: Mapping[str, str]
 ) -> str:
-    """Why the hook's command failed; empty where it did not."""
+    """Why the hook's command failed, could not be started or took too long; empty where it ended
+    with 0.
+    """
     name = " ".join(hooks.command)
     try:
         done = subprocess.run(

@@ -259,7 +259,9 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read `path`; a ledger without a file is empty."""
+        """Read `path`; a ledger without a file is empty; `DamagedError` for one that cannot be
+        read.
+        """
         self.path = path
         self.entries: list[LedgerEntry] = []
         if path.exists():

@@ -10,6 +10,9 @@ luck in every fifth year of two equal recipes or more. So evidence is gathered i
 anew: the loss difference of every origin enters one growing series once, and the series is compared
 with a boundary that is valid at all times together (a confidence sequence).
 docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simulation.
+
+Whatever says "better" or "equivalent", the challenger must also lose less than naive on the fresh
+origins. Nothing is counted or written here (`evidence.Ledger`), and nothing promoted.
 """
 
 from __future__ import annotations

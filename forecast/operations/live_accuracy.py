@@ -79,7 +79,7 @@ def store_issue(
 
 @contextmanager
 def _hold_issues(root: Path, dataset: str) -> Iterator[None]:
-    """The dataset's issued forecasts for this process alone, without what a killed one left of
+    """Hold the lock of the dataset's issued forecasts, and remove what a killed process left of
     them; `BusyError` after `TIMEOUT` seconds.
     """
     paths = ProjectPaths.of(root)
@@ -195,7 +195,9 @@ def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float
 
 
 def _skill(rows: pd.DataFrame) -> float | None:
-    """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps."""
+    """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps; None
+    where no last value is known, or it made no error.
+    """
     values = []
     for _, series_rows in rows[rows["last"].notna()].groupby("series"):
         naive = float((series_rows["y"] - series_rows["last"]).abs().sum())
@@ -205,7 +207,9 @@ def _skill(rows: pd.DataFrame) -> float | None:
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
-    """Level in percent to the share of actuals inside the interval."""
+    """By level in percent the share of known actuals inside the interval; a level that no row has
+    is left out.
+    """
     coverage = {}
     for column in rows.columns:
         if column.startswith("lo_"):

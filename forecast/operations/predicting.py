@@ -65,6 +65,8 @@ def forecast_champion(
     horizon support. plan: a file with the inputs known ahead, behind the last observations, instead
     of what the snapshot has of them. `InputError` for a horizon the model cannot reach, for a given
     level that cannot be supported, and for a plan that the model does not read.
+
+    `ForecastError` where the forecast is not finite.
     """
     current = champion.load(root, dataset)
     n_steps = current.ensemble.task.horizon if horizon is None else horizon

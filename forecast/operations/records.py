@@ -162,7 +162,11 @@ class SequentialTest(Record):
 
 
 class GateNumbers(Record):
-    """Everything a gate decided on; a field is None where the gate came to its decision before."""
+    """Everything a gate decided on; a field is None where the gate came to its decision before.
+
+    Losses are means over the fresh origins, skills 1 - loss / naive's loss there. `n_fresh` origins
+    were there, `least_fresh` are needed; `ageing`: why the champion is stale or drifting.
+    """
 
     n_fresh: int | None = None
     least_fresh: int | None = None
@@ -187,7 +191,12 @@ class GateNumbers(Record):
 
 
 class Decision(Record):
-    """What one retraining decided, and what it decided on."""
+    """What one retraining decided, and what it decided on.
+
+    `data_end`: the newest row; `config_hash`, `revision`: the configuration and the commit that the
+    challenger follows; `candidate`: its folder's name, empty before one is made; `note`: what went
+    wrong without changing the decision.
+    """
 
     key: str
     """Digest of what made it: the same again is nothing to do."""

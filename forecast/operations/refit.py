@@ -6,6 +6,10 @@ code, own memory.
 `gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the
 last row, the newest rows (as many as the validation block has) kept back to choose steps and
 penalties, then fitted on too; nothing of it can be scored.
+
+For `challenger.run_refit` alone. `Recipe` in, the folder of a trained candidate out. Of `gate` a
+model that fails is a failed record, of `all` an error; there the forecasts for intervals are those
+of the scored version.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ def main(
     root: str = ".",
     jobs: int = 0,
 ) -> None:
-    """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
+    """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>; `InputError` for
+    another `on` than gate or all.
+    """
     project = Path(root)
     recipe_file = Path(record)
     if on == "gate":
@@ -55,8 +61,8 @@ def main(
 
 
 def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
-    """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
-    cache of stage `train`.
+    """Train the recipe at the borders that stage `prepare` wrote, and fill `target` with its
+    candidate, anew where it exists; what was trained already comes from the cache of stage `train`.
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
@@ -86,8 +92,8 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
 def refit_on_all_data(
     root: Path, dataset: str, record: RunRecord, target: Path, *, calibrated: Path, jobs: int
 ) -> None:
-    """The recipe up to the last row, each seed; errors for intervals stay those of the scored
-    version.
+    """Fit the recipe up to the last row, each seed, and fill `target`; the forecasts that intervals
+    are made of are copied from the scored version (`calibrated`).
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)

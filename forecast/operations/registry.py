@@ -201,7 +201,7 @@ def _move_champion(
     root: Path, dataset: str, promotion: _Promotion, now: pd.Timestamp, tracking_uri: str
 ) -> None:
     """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
-    copy, then the line in the history.
+    copy, then the line in the history; `InputError` for a version that is not registered.
     """
     store = tracking_store(root, tracking_uri)
     version = promotion.version

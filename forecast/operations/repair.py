@@ -22,7 +22,9 @@ REPAIR = "`forecast doctor --repair`"
 
 
 def find_faults(root: Path, tracking_uri: str) -> Iterator[Finding]:
-    """A finding for locks, MLflow's paths, and each dataset's champion and issued forecasts."""
+    """A finding for locks, for MLflow's paths and for each dataset's champion, also where they are
+    well; one for issued forecasts where they are damaged.
+    """
     stale = find_stale_notes(root)
     if stale:
         yield Finding("locks", f"{len(stale)} name processes that are gone", REPAIR)
@@ -37,7 +39,11 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[Finding]:
 
 
 def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
-    """Mend what `find_faults` names; a sentence for each thing that was done or is not possible."""
+    """Mend what `find_faults` names, and yield a sentence for each thing done or not possible:
+    stale notes of locks are removed, a damaged database moved away, MLflow's paths corrected,
+    damaged issued forecasts moved aside, and each champion and its registry made to agree. A
+    dataset that cannot be mended keeps no other from it.
+    """
     from forecast.operations import registry
 
     for path in find_stale_notes(root):
@@ -77,7 +83,7 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
 
 
 def _check_paths(root: Path, tracking_uri: str) -> Finding:
-    """Whether MLflow's database leads into this folder."""
+    """Whether MLflow's database leads into this folder; a damaged or locked one is a fault too."""
     try:
         former = database_file.former_folders(tracking_store(root, tracking_uri))
     except ForecastError as error:

@@ -3,6 +3,9 @@ failed; `run_narrowed` runs the stages of a few models past DVC, in a folder of 
 
 DVC removes the outs of a stage before it runs, so those of a stage that failed are brought back. A
 child ends with this process, and Ctrl-C ends it within seconds.
+
+What failed becomes one `ForecastError` with the exit code of its stage, naming what had to wait;
+while another `dvc repro` works it is a `BusyError`.
 """
 
 from __future__ import annotations
@@ -50,8 +53,9 @@ def run_dvc(
     *,
     options: Sequence[str] = ("--keep-going",),
 ) -> None:
-    """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what
-    failed.
+    """`dvc repro` of everything, or up to the stages `targets`. Where it fails, outs of the stages
+    that are not finished are brought back, and the `ForecastError` names what failed and what had
+    to wait; `BusyError` while another one works.
     """
     refuse_if_busy(root)
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}

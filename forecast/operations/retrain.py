@@ -5,6 +5,11 @@ moves, the champion is the old one.
 `retrain` does it all under locks of machine and team; `judge` gives the `JudgedChallenger`, a
 `Decision` that nothing has been done about, and `rehearse` stops there. The steps themselves are in
 `challenger`, the numbers in `evidence`, the test in `gate`, what follows in `decision`.
+
+Nothing is tuned or trained before a challenger is due, and the same data, configuration and
+revision are decided once (`Decision.key`). One retraining of a dataset runs at a time, on all
+machines that share the store; a second is a `BusyError`, a dataset that is not committed an
+`InputError`.
 """
 
 from __future__ import annotations
@@ -97,8 +102,9 @@ def rehearse(job: RetrainingJob) -> Decision:
 
 
 def judge(job: RetrainingJob) -> JudgedChallenger:
-    """Everything up to the gate, in the dataset's work tree; nothing is tuned or trained before a
-    challenger is due.
+    """Everything up to the gate, in the dataset's work tree, which this fills: fetch, check, and,
+    where a challenger is due, tuned values and the stages; nothing is tuned or trained before. The
+    same as was decided before is "not due". Nothing is recorded or promoted.
     """
     job.log_step("work tree")
     tree = worktree.open_tree(job.root, job.dataset)
@@ -238,7 +244,8 @@ def _rival_model(
     """The challenger's rival at the gate, and the last targets that the two have used.
 
     The champion as it serves where it has seen none of the challenger's fresh origins and forecasts
-    the same thing; else its recipe, fitted again at the challenger's cutoff; None when that fails.
+    the same thing; else its recipe, fitted again at the challenger's cutoff (in rival/ of the job's
+    folder); None when that fails, and without a champion.
     """
     challenger_end = pd.Timestamp(card.last_target_used)
     if current is None:

@@ -11,6 +11,10 @@ the gap for a local time that does not exist. What survives this process lies be
     <job>.json          the last run: started, ended, exit code; it decides after a restart what
                         was missed
     <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
+
+`Scheduler` runs the jobs of a project; one of them at a time per project (`BusyError`). A missed
+time is made up for once, however many passed (`missed_run`); a job that outlasts its timeout is
+ended.
 """
 
 from __future__ import annotations
@@ -53,7 +57,8 @@ def read_clock() -> datetime:
 class Scheduler:
     """The jobs of one project.
 
-    `log_event` gets one line per event; `environment` is that of the commands.
+    `log_event` gets one line per event; `environment` is that of the commands; `clock` and
+    `heartbeat_seconds` are given by tests; setting `ending` ends it.
     """
 
     root: Path
@@ -66,7 +71,9 @@ class Scheduler:
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Until `ending` is set; `BusyError` while another scheduler of this project runs."""
+        """Start jobs at their times, and write the heartbeat, until `ending` is set; then running
+        jobs are ended too. `BusyError` while another scheduler of this project runs.
+        """
         with files.hold_lock(
             ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
         ):

@@ -300,6 +300,7 @@ def _read_max_age_days(root: Path, dataset: str) -> float:
 
 
 def _describe_drift(decision: Decision | None) -> str:
+    """What had drifted at the newest decision, and its day; in words where there is none."""
     if decision is None:
         return "not examined yet"
     drifted = [shift.what for shift in decision.drift if shift.drifted]
@@ -307,7 +308,8 @@ def _describe_drift(decision: Decision | None) -> str:
 
 
 def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple[str, str]:
-    """The newest scheduled or recorded retraining, and the next planned one, in words.
+    """The last retraining (a scheduled run that ended without a decision or still runs, else the
+    newest decision) and the next planned one, in words.
 
     A scheduler that was killed leaves a heartbeat that says it runs; its process tells.
     """

@@ -6,6 +6,10 @@ touched.
 
 DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is
 the running one. What is not committed is not used: `uncommitted_paths` names it.
+
+`open_tree` makes or repairs it, `write_configuration` narrows it to one dataset at given blocks,
+`prune_tree` bounds what retrainings leave. No git repository, no commit or no DVC project is an
+`InputError`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ def describe_result(results: Results) -> str:
 
 
 def _outcome(test: PairedTest) -> str:
-    """`57.0 % below`, where a test says so; else what it says."""
+    """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not told
+    apart.
+    """
     size = text.percent(abs(test.relative_difference or 0.0))
     if test.word == "better":
         return f"{size} below"
@@ -73,7 +75,9 @@ def _outcome(test: PairedTest) -> str:
 
 
 def _networks(results: Results) -> str:
-    """How many networks are better than their skip alone, and which most."""
+    """How many networks are better than their skip alone, and which most; in words where none is,
+    or none was compared.
+    """
     tests = list(results.tests("shipped", "skip").values())
     if not tests:
         return "no network was compared"
@@ -96,7 +100,10 @@ def _relative_difference(test: PairedTest) -> float:
 
 
 def advise(results: Results) -> list[str]:
-    """What to do next, most urgent first."""
+    """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
+    else to serve the selected model where it is better than naive, to collect data where origins
+    are too few, or to serve nothing; then what to do about refused levels.
+    """
     verdicts = results.verdicts
     if verdicts.leaks:
         return [
@@ -130,7 +137,9 @@ def advise(results: Results) -> list[str]:
 
 
 def _error_panel(results: Results) -> Panel | None:
-    """Change of the selected model's error against each reference row, with its 95 % interval."""
+    """Change of the selected model's error against each reference row, with its 95 % interval; None
+    without any.
+    """
     model = results.selected_model("shipped") or ""
     references = ["naive", "seasonal_naive", fitted_skip(results), results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")

@@ -92,7 +92,9 @@ class DistributionColumn(NamedTuple):
 
 
 def _distribution_columns(results: Results, ranking: str) -> list[DistributionColumn]:
-    """What the leaderboard holds besides its metrics."""
+    """What the leaderboard holds besides its metrics: interval scores by level and CRPS, as far as
+    a row of the ranking or a baseline has them.
+    """
     unit = f" [{results.unit}]" if results.unit else ""
     columns = []
     for name, scores in scores_of_distributions(results).items():

@@ -3,6 +3,9 @@
 Of the selected model, its skip alone and the naive forecasts as a table, by horizon step, by month
 and as a reliability diagram; of every network as a table. Everything is read from what stage
 `compare` wrote: only the coverage by month is counted here, from the intervals and actual values.
+
+`calibration_table`, `coverage_panels`, `monthly_panels`, `reliability_panels`, `network_table`, and
+the sentences of `refusals`; nothing where there are no intervals.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def network_panels(results: Results) -> list[Panel]:
 
 
 def _memory(network: ExaminedNetwork) -> int | None:
-    """Rows until 1 % of a disturbance of the state is left."""
+    """Rows until 1 % of a disturbance of the state is left; None where it is not known."""
     return network.diagnostics.numbers.memory
 
 

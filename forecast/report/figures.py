@@ -89,9 +89,9 @@ def error_title(results: Results) -> str:
 
 
 def role_of(results: Results, ranking: str, model: str) -> str:
-    """The part a model plays in the charts of one ranking; the fitted skip keeps its part in both.
-
-    The best network has a part of its own where validation chose a baseline.
+    """The part a model plays in the charts of one ranking: chosen, skip (the fitted skip, in both
+    rankings), network (the best one, where validation chose a baseline), naive, seasonal (where
+    there is a season), else other.
     """
     if model == results.selected_model(ranking):
         return "chosen"
@@ -112,7 +112,9 @@ def _is_network_chosen(results: Results, ranking: str) -> bool:
 
 
 def fitted_skip(results: Results) -> str:
-    """The skip alone that the charts show: that of the chosen network, else of the best network."""
+    """The model that is the skip alone in the charts: that of the chosen network, else of the best
+    network; `ridge` without either.
+    """
     name = results.candidate(results.selected_model("shipped") or "", "shipped")
     if name is None or not results.records[name].is_network:
         name = results.candidate(results.best_network("shipped") or "", "shipped")

@@ -158,7 +158,10 @@ PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there wo
 def print_leaderboards(
     paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None
 ) -> None:
-    """Print the leaderboards: ruled and coloured on a terminal, plain aligned text elsewhere."""
+    """Print the leaderboards of each ranking with networks (else that of the baselines), then the
+    verdict, ranks, preferences and warnings: ruled and coloured on a terminal, plain aligned text
+    elsewhere.
+    """
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)

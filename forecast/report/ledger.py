@@ -311,8 +311,9 @@ def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
 
 
 def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
-    """(block, first, last): configured days where there are any, else the range of the scored
-    targets.
+    """(block, first, last): configured days where there are any (blocks that begin behind the data
+    are left out), else the range of the scored targets, the train block ending where the first of
+    them begins.
     """
     series = results.quality["series"].values()
     start = pd.Timestamp(min(s["first"] for s in series))

@@ -265,7 +265,9 @@ def _group_by_ranking(sentences: list[str]) -> dict[str, list[str]]:
 
 
 def _limits(results: Results) -> list[str]:
-    """What nobody should read into the result, next to the result."""
+    """What nobody should read into the result, next to the result: the licence's note, trainings
+    scored on a sample of validation, and what the comparison leaves out.
+    """
     limits = [note.rstrip(".") for note in ledger.notes(results)]
     remarks: set[str] = set()
     for record in results.records.values():

@@ -4,6 +4,8 @@ For the page: the newest forecast (its first screen), the origins that a stated 
 mean absolute error by hour of the day, weekday and month. All are drawn from `SeriesForecasts`: the
 test forecasts of the few models that are shown, for one series. Of data whose terms forbid to pass
 their values on no forecast is drawn, only errors; rows without dates have no calendar.
+
+`newest_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
 """
 
 from __future__ import annotations

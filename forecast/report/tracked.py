@@ -77,6 +77,9 @@ def learning_curves(results: Results) -> pd.DataFrame:
 
 
 def _write_table(paths: ProjectPaths, name: str, parts: Sequence[pd.DataFrame]) -> None:
+    """Write reports/plots/<name>.csv: the filled ones of `parts`, with a `label` (model and
+    ranking) and a `line` to draw for each row. Without any filled one the header stands alone.
+    """
     filled = [part for part in parts if len(part)] or list(parts[:1])
     table = pd.concat(filled, ignore_index=True)
     table["label"] = table["model"] + " (" + table["ranking"] + ")"

@@ -4,6 +4,8 @@ A password or a token can stand in any part of an address: before the host, as i
 or query. So of an address only scheme, host and a port that is a number are ever printed, and what
 a library says about it is printed without the other parts. A file is no secret: `sqlite:///...` is
 shown whole.
+
+`show_address` shows one, `hide_addresses` and `hide_parts` clean a text.
 """
 
 from __future__ import annotations

@@ -126,6 +126,9 @@ def _stamp(root: Path) -> dict[str, str]:
 
 
 def _wanted_stamp(root: Path, *, dev: bool) -> dict[str, str]:
+    """What the stamp of a finished environment holds: digests of the locks and of the project's own
+    table in pyproject.toml, and the folder.
+    """
     names = {"lock": LOCK, "dev": DEV_LOCK} if dev else {"lock": LOCK}
     digests = {
         key: hashlib.sha256((root / name).read_bytes()).hexdigest() for key, name in names.items()
@@ -138,6 +141,10 @@ def _wanted_stamp(root: Path, *, dev: bool) -> dict[str, str]:
 
 
 def _install(root: Path, *, dev: bool) -> None:
+    """Make `.venv` hold what the locks say. It is made anew where an earlier set-up did not finish,
+    or was of another Python, lock or folder; development packages that are there stay. The stamp is
+    written last.
+    """
     venv = root / ".venv"
     started = venv / STARTED
     earlier = _stamp(root)
@@ -176,7 +183,8 @@ def _install_lock(root: Path, name: str) -> None:
     instead of 4.
 
     A lock names everything that is needed, so pip adds nothing: what others ask for and never
-    import is left out on purpose (docs/decisions/0021-installing.md).
+    import is left out on purpose (docs/decisions/0021-installing.md). `ForecastError` where it
+    fails.
     """
     lock = root / name
     total = sum(
@@ -227,6 +235,7 @@ def _show_progress(lines: Iterable[str], total: int) -> list[str]:
 
 
 def _pip(venv: Path) -> list[str]:
+    """The beginning of a `pip install` by the interpreter of `venv`."""
     return [
         str(venv / "bin" / "python"),
         "-m",
@@ -238,6 +247,7 @@ def _pip(venv: Path) -> list[str]:
 
 
 def _run(command: list[str], purpose: str) -> None:
+    """Run a command silently; `ForecastError` with its last line where it fails."""
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()

@@ -8,6 +8,9 @@ reads and writes them; where one does not, every worker is sent what a task read
 once, and its files come back as bytes, written here by the one process that asked. A worker with
 other code or other packages would give other numbers and is refused. A task whose worker dies is
 run again on another; one that takes three workers with it has failed.
+
+`run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
+scheduler, or when it goes away, it is a `BusyError`: what is finished is kept.
 """
 
 from __future__ import annotations
@@ -164,7 +167,9 @@ def _connect(address: str) -> Iterator[Client]:
 
 
 def _require_scheduler(address: str) -> None:
-    """Asked before Dask's client is, which takes half a minute and a traceback to give up."""
+    """Asked before Dask's client is, which takes half a minute and a traceback to give up;
+    `BusyError` where none answers.
+    """
     from distributed.core import rpc
     from distributed.security import Security
 
@@ -254,8 +259,8 @@ def _describe_difference(worker_identity: dict[str, str], local_identity: dict[s
 
 @cache
 def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
-    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow (figures:
-    docs/cluster.md).
+    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow where the task
+    has an `engine` to prepare (figures: docs/cluster.md).
     """
     import pyarrow.parquet
 
@@ -314,7 +319,9 @@ def _as_completed(
     out: dict[Future, WorkItem],
     shared: bool,
 ) -> Iterator[tuple[WorkItem, Any]]:
-    """`out` always has what is with the scheduler."""
+    """`out` always has what is with the scheduler. `InputError` for a worker that came later and
+    computes otherwise.
+    """
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 

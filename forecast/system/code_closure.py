@@ -3,6 +3,9 @@
 
 Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit
 costs exactly what it can change.
+
+Comments, docstrings and layout change no digest; of modules found by file name only those that are
+named count.
 """
 
 from __future__ import annotations
@@ -118,7 +121,7 @@ def _find_file(module: str, root: Path) -> Path | None:
 
 def _find_added(module: str, root: Path) -> Path | None:
     """In a folder that a caller, such as a notebook with a cell of its own, added to the `__path__`
-    of its package.
+    of its package; None without one.
     """
     package, _, name = module.rpartition(".")
     folders = getattr(sys.modules.get(package), "__path__", ()) if root == PROJECT else ()

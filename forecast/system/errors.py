@@ -1,5 +1,9 @@
 """What can go wrong, by who has to act; every message names what, found, wanted and the next
 move. And `EXIT_CODES`: what each code that a command ends with means, each of them one thing.
+
+`ForecastError` is every expected failure: `InputError` (the user's configuration, file or
+argument), `DataError` (a service), `DamagedError` (a file of ours), `BusyError` (a lock),
+`ModelError` (a fit). The rest words messages.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
     """A name beside `path` that nothing has yet, and the target; what was made under it is removed
     on any error.
 
-    What `tempfile` makes is the owner's alone; here the user's umask decides.
+    What `tempfile` makes is the owner's alone; here the user's umask decides. A full disk is a
+    `ForecastError`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,9 @@ def write_text(path: Path | str, content: str) -> None:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """JSON with sorted keys, so equal content is equal bytes; NaN and infinity are refused."""
+    """Write JSON with sorted keys, whole; equal content is equal bytes, NaN and infinity are
+    refused.
+    """
     write_text(
         path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
     )
@@ -156,13 +159,13 @@ def read_saved(path: Path, schema: int) -> dict[str, Any]:
 
 
 def write_frame(path: Path | str, frame: Any) -> None:
-    """A pandas frame as Parquet (zstd)."""
+    """Write a pandas frame as Parquet (zstd)."""
     with atomic_path(path) as temporary:
         frame.to_parquet(temporary, index=False, compression="zstd")
 
 
 def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
-    """Parquet files of one schema as one; a row group at a time is in memory."""
+    """Write the Parquet files `parts`, of one schema, as one, a row group in memory at a time."""
     from pyarrow.parquet import ParquetFile, ParquetWriter
 
     sources = [ParquetFile(part) for part in parts]
@@ -199,8 +202,8 @@ def read_frame(path: Path | str) -> Any:
 
 
 def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
-    """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal
-    bytes.
+    """Write NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal
+    bytes. `ValueError` for objects.
     """
     import numpy as np
 
@@ -253,7 +256,9 @@ def sha256_of(content: Any) -> str:
 
 @contextmanager
 def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterator[None]:
-    """Hold the lock file `path`; `BusyError` (exit 75) naming the holder's PID when it is taken."""
+    """Hold the lock file `path`, with a note of this process's PID beside it; `BusyError` (exit 75)
+    naming the holder's PID when it is still taken after `timeout` seconds.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(target, timeout=timeout)

@@ -5,6 +5,9 @@ A lock is an advisory lock of a session of its own. The server frees it in the m
 ends, however its process did; there is no heartbeat and nothing to take over. Where a machine or
 the way to it goes silent, both sides end the session after `SILENT_SECONDS`.
 docs/decisions/0018-locks-of-postgresql.md has what was weighed.
+
+`hold_lock` yields a check that the lock is still held; `team_database` says where studies and locks
+are shared. Waiting too long is a `BusyError` naming the holder.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ def check_nothing() -> None:
 
 def team_database() -> str:
     """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works
-    alone.
+    alone; `InputError` for any other database.
     """
     given = os.environ.get(VARIABLE, "").strip()
     if given and not is_postgres(given):

@@ -166,7 +166,9 @@ def limit_to_one_thread() -> Any:
 
 
 def _run_item(item: WorkItem) -> WorkOutcome:
-    """One item, on one thread; whatever goes wrong stands in the outcome."""
+    """One item, on one thread: `prepare` first, as start-up time. Whatever goes wrong stands in the
+    outcome: the message of a `ForecastError`, the traceback of a bug.
+    """
     before = time.process_time()
     startup = 0.0
     try:

@@ -8,6 +8,9 @@ absolute artifact paths into its database, and no call of its client changes one
 writing into its original. The database of a project lies in its folder, and so do its artifacts, so
 a path to another folder is where the project was before. This is the one module that knows tables
 of MLflow; docs/decisions/0019-paths-in-mlflows-database.md has what else was tried.
+
+`find_damage` and `former_folders` only read; `move_damaged` and `claim_artifacts` change, for
+`mlflow_client.connect` and `operations.repair`.
 """
 
 from __future__ import annotations
@@ -103,7 +106,9 @@ def move_damaged(store: TrackingStore) -> Path | None:
 
 
 def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]:
-    """Experiment → the folder of its artifacts; empty before MLflow made its tables."""
+    """Experiment → the folder of its artifacts; empty before MLflow made its tables;
+    `ForecastError` for one that cannot be read.
+    """
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
             tables = reader.execute("select 1 from sqlite_master where name = 'experiments'")

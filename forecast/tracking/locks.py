@@ -4,6 +4,9 @@ A project's own store is protected by that project's lock files. A team has Post
 server keeps the locks (`forecast.system.postgres`); on one machine a lock file does. A server that
 other machines reach is refused without a PostgreSQL: MLflow itself has no locks.
 docs/decisions/0018-locks-of-postgresql.md has what was weighed.
+
+`hold_store_lock` yields a check that the lock is still held, to be called before each step that
+others would see; waiting too long is a `BusyError` naming the holder.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 time.
 
 MLflow is imported by what opens it alone.
+
+`connect` is the one way to a client: it holds the store's lock, and turns errors of MLflow and its
+database into a `ForecastError` of one sentence without secrets (`DamagedError` for the file,
+`BusyError` for a lock).
 """
 
 from __future__ import annotations

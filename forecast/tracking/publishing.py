@@ -4,6 +4,9 @@ A record is known again by its digest, so publishing twice changes nothing, and 
 the store or to an earlier publisher is made good: missing runs are written, runs that no record
 stands behind any more are set aside and never deleted, interrupted ones are closed. Saved views of
 the experiments' pages are written as well, since MLflow shows no metric until somebody picks it.
+
+Runs of other projects in a shared store are left alone. A store that cannot be written is a
+`ForecastError`; what is published by then stays, and the next call goes on.
 """
 
 from __future__ import annotations
@@ -132,8 +135,8 @@ class _Experiment:
                     self._set_aside(run)
 
     def _refresh(self, run: Run, record: CandidateRun) -> None:
-        """What may change without the record: its name in the list, and what other candidates
-        decide.
+        """Bring a run that is there up to date: its name in the list, what other candidates decide
+        (tags; those no longer true are deleted), that it is current, and costs that it lacks.
         """
         run_id = run.info.run_id
         tags = run.data.tags

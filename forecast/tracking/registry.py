@@ -5,6 +5,11 @@ A version's artifact is a folder `forecaster.serving` loads. Every call holds th
 (`mlflow_client.connect`), so two processes of one project never make one version twice or move an
 alias between each other's steps; those of a team are kept apart by `locks.hold_store_lock`. What a
 version means, and which one serves, is decided by `forecast.operations.registry`.
+
+A logged copy that forecasts nothing finite becomes no version (`ModelError`); a version that does
+not exist is an `InputError`.
+
+`register_version`, `read_registry` (a `RegisteredModel`), `move_aliases`, `download_version`.
 """
 
 from __future__ import annotations
@@ -107,7 +112,7 @@ def move_aliases(
     check_lock: CheckLock = check_nothing,
 ) -> None:
     """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all
-    on real versions.
+    on real versions. `InputError` for a version that is not there.
     """
     from mlflow.exceptions import MlflowException
 
@@ -127,7 +132,7 @@ def move_aliases(
 
 
 def download_version(store: TrackingStore, name: str, version: int, target: Path) -> Path:
-    """The version's ensemble folder, copied below `target`."""
+    """The version's ensemble folder, copied below `target`; `DamagedError` where it has none."""
     import mlflow.artifacts
 
     with mlflow_client.connect(store) as client:
@@ -163,7 +168,9 @@ def _log_model_copy(
 
 
 def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
-    """Load the saved model as MLflow will, and forecast once."""
+    """Load the saved model as MLflow will, and forecast once; `ModelError` where that fails or is
+    not finite.
+    """
     import mlflow.pyfunc
     import numpy as np
     from mlflow.exceptions import MlflowException

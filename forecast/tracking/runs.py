@@ -45,7 +45,8 @@ class CandidateRun:
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts;
     `residuals` its residual diagnostics, per series; `distributions` its rows of distributions.csv,
-    as by_step's; `intervals` the rows of intervals.parquet over all steps.
+    as by_step's; `intervals` the rows of intervals.parquet over all steps. `content` is its record,
+    `folder` where it lies; `digest` tells a published run from a newer record.
     """
 
     content: RunRecord
@@ -455,7 +456,9 @@ def verdict_tags(record: CandidateRun) -> dict[str, str]:
 
 
 def run_note(record: CandidateRun) -> str:
-    """The run's page in words: what the model is, and what the comparison says."""
+    """The run's page in words: that it was chosen, or why it failed; what the model is, its
+    members, an unsafe closed loop, and what the tests say.
+    """
     from forecast.data.results import describe_members
 
     content = record.content
@@ -482,6 +485,9 @@ AGAINST: dict[TestFamily, str] = {
 
 
 def _verdict_sentence(test: PairedTest) -> str:
+    """`Against the naive forecast (naive): **better**, error -12.0%, p = 0.01 (Holm).`: what a test
+    says, as far as it was made.
+    """
     relative = test.relative_difference
     p = test.p_holm
     change = "" if relative is None else f", error {relative:+.1%}"

@@ -165,7 +165,9 @@ class Writer:
         )
 
     def _log_files(self, run_id: str, record: CandidateRun) -> None:
-        """The record, the picture of the last forecasts, and the model of the first seed."""
+        """Log the record, the picture of the last forecasts, and the model of the first seed, as
+        artifacts of a run.
+        """
         with files.scratch_folder() as folder:
             upload = folder / "files"
             record.content.write(upload / "record.json")
@@ -184,8 +186,8 @@ class Writer:
                 self._log_model(run_id, record, saved, folder / "model")
 
     def _log_model(self, run_id: str, record: CandidateRun, saved: Path, folder: Path) -> None:
-        """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the
-        UI.
+        """Log the forecaster of the first seed as a model of the run, loadable as `models:/<id>`
+        and registrable in the UI.
         """
         from mlflow.entities import LoggedModelOutput
 

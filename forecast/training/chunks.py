@@ -47,6 +47,7 @@ class Chunks:
 
     The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as
     `past`, so H spare rows stand between the series. `spans`: (first row, rows) of each series.
+    `target`, `weight`, `offset`: as in `TrainingSeries`.
     """
 
     past: np.ndarray
@@ -94,7 +95,8 @@ class Chunks:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss).
+    """The weights with the lowest validation loss, and the step they are of. `curve`: (step, train
+    loss, validation loss); `note`: a sentence on what was unusual.
 
     `best_by_fold`: step and weights with the lowest of each further loss that validation gave,
     those of its folds.
@@ -111,7 +113,8 @@ class TrainedNetwork:
 def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
     """Put the series end to end.
 
-    Chunks shorter than asked are made when the shortest series demands it.
+    Chunks shorter than asked are made when the shortest series demands it; `InputError` where it
+    has fewer than 2 rows.
     """
     horizon = series[0].target.shape[1]
     shortest = min(len(s.past) for s in series)

@@ -5,6 +5,9 @@ The rules work on one flat vector of all weights: the whole update is a dozen op
 many variables a network has. Keras applies its optimisers variable by variable, which for small
 recurrent nets costs more to trace than the network itself. The rules are the same; a test holds
 them equal to Keras's.
+
+`Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
+losses in TensorFlow, `sampled_loss` is that of a sampled softmax.
 """
 
 from __future__ import annotations
@@ -64,7 +67,9 @@ class Settings:
     """How one network is trained.
 
     `steps` is spent in full, so every model has the same budget, unless `patience` looks at the
-    validation loss in a row bring no new best.
+    validation loss in a row bring no new best. `evaluate_every`: steps between two looks. `rule`:
+    the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights, beside
+    the decoupled `weight_decay`. `state` and `teacher_forcing`: how a chunk is seen (`gradient`).
     """
 
     steps: int

@@ -11,6 +11,10 @@ chunk:
 - `teacher_forcing`: a decoder is fed the measured values instead of its own forecasts (Williams &
   Zipser 1989), in all updates or in a share of them that falls from all to none (after Bengio et
   al. 2015; one coin per update).
+
+The step with the lowest validation loss is kept, step 0 (the skip alone) included; a second fit
+without validation takes a given number of steps. A training without any finite loss, or that
+diverged before it improved, is a `ModelError`.
 """
 
 from __future__ import annotations
@@ -131,6 +135,7 @@ def _descend(
 ) -> TrainedNetwork:
     """`evaluate_every` updates at a time, and the validation losses after each block of them, until
     the steps are used up, `patience` is, or the training has diverged; the best weights, see `fit`.
+    Raises `ModelError` as `fit` says.
     """
     curve: Curve = []
     best_by_loss: list[BestStep | None] = []
@@ -171,7 +176,9 @@ def _descend(
 
 
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
-    """The one with the lower finite loss; the earlier of two equal ones."""
+    """The one with the lower finite loss; the earlier of two equal ones; None where none is
+    finite.
+    """
     is_lower = np.isfinite(candidate.loss) and (best is None or candidate.loss < best.loss)
     return candidate if is_lower else best
 

@@ -18,6 +18,9 @@ block at once, for the states before them are known. Real-time recurrent learnin
 
 Where a cell stops its gradient (Elman), the derivatives here are those of the function, not of its
 training rule.
+
+A network that does not give a point forecast at every step is refused, and one of more than
+`levenberg_marquardt.MAX_WEIGHTS` weights.
 """
 
 from __future__ import annotations
@@ -56,7 +59,9 @@ class NetworkProblem:
         *,
         warm_up: int = 0,
     ) -> None:
-        """Gather the residuals of `network` over all `series`."""
+        """Gather the residuals of `network` over all `series`; `InputError` for a network that
+        gives no point forecast at every step.
+        """
         if not network.every_step or network.shapes.parameters != 1:
             raise InputError(
                 "Levenberg-Marquardt needs a point forecast at every step; this network forecasts"

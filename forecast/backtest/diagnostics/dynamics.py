@@ -12,6 +12,10 @@ With s_t the layer's states together, J_t = ds_t / ds_{t-1}:
     memory               rows until the decay is below 1 %
 
 Derivatives are central differences in float64.
+
+`Walk` passes windows through a network and leaves each recurrent `Layer` with what it read;
+`dynamics` gives the `Dynamics` of one. What does not apply, or does not happen within the window,
+is None.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ what the source has, and a function `read(request) -> RawFrame`. Whatever holds 
 stands in its file. `read` raises `DataError` for a fault of a service or package, `InputError` for
 one of the entry or a file of the user's; it gives rows as they are (`keep_known` cuts them at
 `as_of`), and whoever asked checks, compares and stores them (`data.ingest`, `data.preparation`).
+Two kinds are known by name elsewhere: `packaged` never gets stale (`operations.status`), `file` has
+plans and is what `forecast add` writes.
 """
 
 from __future__ import annotations

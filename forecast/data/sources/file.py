@@ -187,7 +187,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
 
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
     """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None
-    without one.
+    without one. `InputError` for a column that is missing and for two forecasts of one issue.
     """
     if source.issued_path is None:
         return None
@@ -285,7 +285,7 @@ def _select_columns(
     table: pd.DataFrame, dataset: Dataset, source: Settings, where: str
 ) -> pd.DataFrame:
     """Our names for the file's columns, only those the dataset uses; without `unique_id` the file
-    is one series.
+    is one series. `InputError` for one that the file lacks.
     """
     used = _file_names(dataset, source, set(table.columns))
     chosen = {}

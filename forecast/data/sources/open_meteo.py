@@ -100,7 +100,9 @@ class Settings(Service):
 
 
 def read(request: Request) -> RawFrame:
-    """The hours of every place up to `request.as_of`; `DataError` where one place fails."""
+    """The hours of every place up to `request.as_of`, and the service's forecasts where they are
+    kept; `DataError` where one place fails, for places are all or nothing.
+    """
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)
@@ -310,7 +312,9 @@ def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> 
 
 
 def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
-    """The JSON of a good answer; faults sorted into those that may pass and those that will not."""
+    """The JSON of a good answer; faults sorted into those that may pass and those that will not:
+    `TransientError` (too busy, 5xx), `InputError` for a question that is refused, else `DataError`.
+    """
     if answer.status == 200:
         content = answer.json()
         if not isinstance(content, dict):
@@ -391,7 +395,7 @@ def _hours_to_frame(
 
 
 def _drop_repeated_hours(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Equal copies of an hour are one; copies that differ cannot be decided."""
+    """Equal copies of an hour are one; copies that differ cannot be decided (`DataError`)."""
     single = frame.drop_duplicates()
     twice = single["ds"][single["ds"].duplicated()]
     if len(twice):

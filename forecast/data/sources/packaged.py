@@ -66,6 +66,8 @@ def _arch_table(name: str) -> pd.DataFrame:
     """A table of `arch.data` read from its file, as `arch.data.<name>.load()` gives it.
 
     Importing arch loads numba and matplotlib, a whole second of `forecast check`.
+
+    `DataError` where the package or its file is not there.
     """
     package = importlib.util.find_spec("arch")
     places = package.submodule_search_locations if package else None
@@ -93,7 +95,9 @@ def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFram
 
 
 def _dublin_weather(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
-    """The snapshot that ships with the project is itself the source."""
+    """The snapshot that ships with the project is itself the source; `DataError` where it is
+    missing or changed.
+    """
     try:
         return snapshots.read_pointed(request.root, request.name), snapshots.read_provenance(
             request.root, request.name

@@ -2,8 +2,10 @@
 
 Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits
 are multiplied back in (the answer carries them), so a later split never rewrites history;
-`corporate_actions` applies splits and dividends afterwards. yfinance is given an HTTP session of
-ours: its hosts only, redirects checked, size bounded, never past the deadline.
+`data.columns.adjust_prices` applies splits and dividends afterwards. yfinance is given an HTTP
+session of ours: its hosts only, redirects checked, size bounded, never past the deadline.
+
+`read` names tickers that fail and goes on; more than `max_failed`, or all, are a `DataError`.
 """
 
 from __future__ import annotations
@@ -86,13 +88,16 @@ class Settings(Service):
         return self.adjust
 
     def narrowed_to(self, revised: Collection[str]) -> Settings | None:
-        """The source with the revised tickers alone."""
+        """The source with the revised tickers alone; None where none of them is its own."""
         tickers = tuple(ticker for ticker in self.tickers if ticker in revised)
         return self.model_copy(update={"tickers": tickers}) if tickers else None
 
 
 def read(request: Request) -> RawFrame:
-    """The sessions of every ticker up to `request.as_of`; `DataError` where too many fail."""
+    """The sessions of every ticker up to `request.as_of`, what settled last as provisional. Tickers
+    that fail are named in the answer; `DataError` where they are more than `max_failed` allows, or
+    all.
+    """
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     deadline = request.deadline or Deadline(source.deadline_s)
@@ -123,7 +128,9 @@ class _Client:
     """
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
-        """`cache`: a folder for yfinance's time zones and cookies."""
+        """`cache`: a folder for yfinance's time zones and cookies. `InputError` where yfinance is
+        not installed.
+        """
         if importlib.util.find_spec("yfinance") is None:
             raise InputError(
                 "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"
@@ -138,7 +145,7 @@ class _Client:
         self._open_cache()
 
     def _open_cache(self) -> None:
-        """Point yfinance at our folder, also where an earlier one was opened in this process."""
+        """Make our folder yfinance's cache, also where another was opened in this process."""
         import yfinance
 
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -159,7 +166,7 @@ class _Client:
         self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str
     ) -> pd.DataFrame:
         """One try for the bars of a ticker. Raises `TransientError` for what may pass, `DataError`
-        for what will not.
+        for what will not; a broken cache of yfinance is removed and made anew.
         """
         import yfinance
         from curl_cffi.requests.exceptions import RequestException
@@ -237,7 +244,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
         retry_after: float | None = None
 
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            """A request with redirects followed, each checked."""
+            """A request with redirects followed, each checked; `DataError` for too many."""
             for _ in range(MAX_REDIRECTS + 1):
                 response = self._once(method, url, *args, **kwargs)
                 target = response.headers.get("location")
@@ -248,7 +255,9 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             raise DataError(f"Yahoo redirected more than {MAX_REDIRECTS} times.")
 
         def _once(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            """A request without redirects, inside the deadline and bounded in size."""
+            """A request without redirects, inside the deadline and bounded in size; `DataError` for
+            a larger answer.
+            """
             requested = kwargs.get("timeout")
             timeout = float(requested) if isinstance(requested, int | float) else 30.0
             # curl's single number bounds the whole transfer, so a slow drip ends too.

@@ -34,7 +34,9 @@ class Mstl:
 
     @classmethod
     def fit(cls, y: Array, season: int) -> Mstl:
-        """On all of y (T,); error and trend of the ETS are chosen, it has no season left."""
+        """On all of y (T,); error and trend of the ETS are chosen, it has no season left.
+        `InputError` below two seasons.
+        """
         if season < 2 or len(y) < 2 * season:
             raise InputError(
                 f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)}"

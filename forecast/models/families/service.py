@@ -35,7 +35,7 @@ class Spec(ModelSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then,
-        `<id>/forecast` (n, H, O).
+        `<id>/forecast` (n, H, O). `ModelError` where none are kept.
         """
         if problem.vintages is None or problem.vintages.empty:
             raise ModelError(
@@ -62,7 +62,9 @@ class Spec(ModelSpec):
     def _predict_series(
         self, model: FittedForecaster, series: Series, rows: np.ndarray
     ) -> np.ndarray:
-        """(n, H, O) in raw units of one series at `rows`."""
+        """(n, H, O) in raw units of one series at `rows`; `ModelError` where one has no whole
+        forecast.
+        """
         require_rows(model.task, series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
         issued = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))

@@ -338,7 +338,7 @@ class Spec(RegressorSpec):
 
     def _fit_outputs(self, problem: Problem, chosen: Arrays | None) -> Parameters:
         """Per output `o` the arrays `o/...`; `chosen`: those of an earlier fit, whose number of
-        boosted trees stays.
+        boosted trees stays. `ModelError` below two observed targets.
         """
         from threadpoolctl import threadpool_limits
 

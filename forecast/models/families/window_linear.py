@@ -70,7 +70,9 @@ class Spec(RegressorSpec):
         return self._fit_outputs(problem, chosen.weights)
 
     def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of `fit`; `chosen`: those of an earlier fit, whose settings stay."""
+        """The arrays of `fit`: of each target the settings, chosen over the folds or those of an
+        earlier fit (`chosen`), and the weighted mean of the maps that they give on the train rows.
+        """
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
         train = problem.examples("train", task.horizon)
@@ -99,7 +101,8 @@ class Spec(RegressorSpec):
         """The settings of the mean, by their errors over the folds.
 
         The climatology is that of the train rows, which has seen what the folds are asked for and
-        flatters small penalties, so there it is one setting, the steadiest.
+        flatters small penalties, so there it is one setting, the steadiest. `ModelError` where no
+        error is finite.
         """
         task = problem.panel.task
 

@@ -51,7 +51,9 @@ def get(name: str, units: int, options: Options | None = None) -> Cell:
 
 
 def cell_class(name: str) -> type[Cell]:
-    """The class behind a cell's name, for its options and docstring."""
+    """The class behind a cell's name, for its options and docstring; `InputError` for an unknown
+    name.
+    """
     classes = catalogue()
     if name not in classes:
         raise InputError(
@@ -74,7 +76,9 @@ def catalogue() -> dict[str, type[Cell]]:
 
 @functools.lru_cache(maxsize=256)
 def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
-    """`get` with hashable options: equal cells are one object, and so share traced functions."""
+    """`get` with hashable options: equal cells are one object, and so share traced functions.
+    `InputError` for an unknown option.
+    """
     cell_type = cell_class(name)
     known = {field.name for field in fields(cell_type)} - {"units"}
     unknown = [key for key, _ in options if key not in known]

@@ -6,6 +6,11 @@ A cell is written in two halves so that a loop may take the input's half out of 
 in one product: `project` (what needs x alone, any number of leading axes) and `advance` (what needs
 the states). Both use the array functions of a `Namespace` alone, which is NumPy's here,
 TensorFlow's in `forecast.networks.layers.blocks`.
+
+A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `own_weights`,
+`advance` and what differs of `states` and `project`; with that alone it runs everywhere. Faster
+ways exist for the commonest cells only: `inference.steppers`, `layers.fused`, `native`. Options
+without meaning are refused in `check`.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ class Jordan(ActivatedCell):
         return {"mu": len(self.targets)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation, for an input of `inputs` columns; `InputError` where
+        `targets` name a column that it lacks.
+        """
         if max(self.targets) >= inputs:
             raise InputError(
                 f"Cell Jordan: `targets` {self.targets} asks for column {max(self.targets)}, but"

@@ -9,6 +9,9 @@ probability that each actual was given becomes a normal score, and the correlati
 over steps and outputs is the copula. It is shrunk towards independence by d / (n + d) for d scores
 on n origins, since validation origins are few. A recursive family needs none: its paths feed what
 was drawn back.
+
+`Normal`, `Student` and `Piecewise` are `Distribution`s; `correlation` estimates the copula (the
+identity below `MIN_ORIGINS` origins), `draw_uniforms` draws from it.
 """
 
 from __future__ import annotations

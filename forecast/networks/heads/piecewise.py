@@ -1,5 +1,8 @@
 """Heads with any shape of distribution, in pieces between quantiles of the train residuals:
 quantiles, value bins.
+
+`Quantiles` are trained by the pinball loss and have a location, the median; `Bins` by
+cross-entropy, and have none.
 """
 
 from __future__ import annotations

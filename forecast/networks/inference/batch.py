@@ -292,7 +292,9 @@ class Pass(BlockVisitor[np.ndarray]):
         return merge_columns(block, parts)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
-        """The layer's outputs at the wanted steps; its parts instead, where it has any."""
+        """The layer's outputs at the wanted steps; its parts instead, where it has any. Notes its
+        last states in `final`.
+        """
         run = self.start_cell(block, path, x)
         out = np.empty((min(self.wanted_steps[path], len(x)), block.units, self.batch), x.dtype)
         run.run_steps(x, out)
@@ -428,7 +430,7 @@ def check_windows(
     network: Network, past: np.ndarray, future: np.ndarray | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`past (B, T, C)` and `future (B, T + H, F)` in `dtype`; a network without future channels
-    takes no `future`.
+    takes no `future`. `InputError` for another shape.
     """
     shapes = network.shapes
     past = np.asarray(past, dtype)
@@ -444,7 +446,9 @@ def check_windows(
 def check_future(
     network: Network, future: np.ndarray | None, leading: tuple[int, int], dtype: np.dtype
 ) -> np.ndarray | None:
-    """`future` with the two leading axes wanted, or None for a network without future channels."""
+    """`future` with the two leading axes wanted, or None for a network without future channels;
+    `InputError` for any other, and for one that such a network would not read.
+    """
     channels = network.shapes.future_channels
     expected = (*leading, channels)
     if channels == 0:

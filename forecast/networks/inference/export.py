@@ -14,6 +14,8 @@ The file holds the network written out block by block, the cells' equations as t
 Without `Units` the file works in the network's scaled units; with them in those of the data. What a
 network was trained beside, a ridge regression or the last value, goes into the file as a
 `LinearSkip`.
+
+A bidirectional network is refused, and a cell that inherits from another one.
 """
 
 from __future__ import annotations
@@ -273,7 +275,7 @@ class StepWriter(BlockVisitor[str]):
         return "\n".join(self.lines)
 
     def write_linear(self, linear: LinearSkip) -> None:
-        """The map beside the network, of the newest rows and the known future."""
+        """Write the map beside the network, of the newest rows and the known future."""
         w = f"W[{LINEAR!r}]"
         self.write_line(LINEAR, "x")
         self.write(f"linear = line.reshape(len(x), -1) @ {w}['kernel'] + {w}['bias']")
@@ -283,7 +285,9 @@ class StepWriter(BlockVisitor[str]):
             self.write(f"linear = linear + products_of(line, ahead) @ {w}['products']")
 
     def write_line(self, path: str, now: str) -> None:
-        """The newest rows that a block remembers, as `line`, and what it remembers after them."""
+        """Write the newest rows that a block remembers, as `line`, and what it remembers after
+        them.
+        """
         self.write(
             "# oldest row first",
             f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)",
@@ -390,7 +394,8 @@ def _activation_code(name: str, code: str) -> str:
 
 def cell_sources(cells: Iterable[type[Cell]]) -> str:
     """The classes of the cells, with their equations but without what only building needs, and
-    their helpers.
+    their helpers; `InputError` for a cell that inherits from another one, and for helpers of one
+    name that differ.
     """
     helpers: dict[str, str] = {}
     classes = []

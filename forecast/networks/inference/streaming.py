@@ -15,6 +15,9 @@ what drives it:
 one goes on where the other stopped and nothing is lost: a closed loop that is handed every measured
 y is the open loop. All values are in scaled units, and the arrays are taken as they are:
 `forecast.identification`, which runs these loops, has checked what its user gave.
+
+Refused with `InputError`: networks that need their whole window (bidirectional, segments), rows of
+another shape; a loop that explodes is a `ModelError` where it is asked (`ahead`, `require_finite`).
 """
 
 from __future__ import annotations
@@ -100,6 +103,7 @@ def step(
     """One row further: `past_t (B, C)`, and the H future rows after it `future_window (B, H, F)`.
 
     Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new state.
+    `InputError` for rows of another shape.
     """
     shapes = network.shapes
     x = np.asarray(past_t, state.dtype)

@@ -67,12 +67,12 @@ def first_states(stateful: keras.Model, batch: int) -> StateTensors:
 def write_network_file(
     network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path
 ) -> None:
-    """The whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a .keras
-    or .onnx file.
+    """Write the whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a
+    .keras file, or as .onnx with the recurrence unrolled to L rows.
 
-    skip: kernel `(L * C, H * O)`, bias `(H * O,)` and, with future channels, their kernel `(H * F,
-    H * O)`, of the linear map that the network stands on. A .keras file is read after `import
-    forecast.networks.layers.assemble`.
+    Of K parameters per value the first alone; all in scaled units. skip: kernel `(L * C, H * O)`,
+    bias `(H * O,)` and, with future channels, their kernel `(H * F, H * O)`, of the linear map that
+    the network stands on. A .keras file is read after `import forecast.networks.layers.assemble`.
     """
     shapes = network.shapes
     model = assemble(network, seed=0)

@@ -4,6 +4,10 @@ at every t.
     d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1}),   p_k = g(d_k U + b)
 
 Rows: the B * T steps from which the decoder starts are the batch of its loop.
+
+`Decoder` is the layer, `FedBack` its cell joined with the read-out. Free run, unless a `teacher` is
+given (training alone). The linear read-out of an LSTM or simple net is folded into the cell's
+weights, so that its plain loop does.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ TensorFlow: the C interface for operations of one's own, called from machine cod
 raises ImportError where numba is absent or `NUMBA_DISABLE_JIT` is set; callers then compute the
 same in NumPy or TensorFlow. docs/native-kernels.md has the reasons, and what to check when upstream
 moves.
+
+`compile_cached` and `compile_callback` compile, `load_tensorflow` and `register_operation` open
+TensorFlow's C library; the rest is used inside of compiled code.
 """
 
 from __future__ import annotations
