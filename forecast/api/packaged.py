@@ -104,9 +104,9 @@ def create_project(folder: Path) -> list[str]:
     dvc = contents[".dvc/config"]
     datasets = contents["configs/datasets.yaml"]
     contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
-    contents["configs/datasets.yaml"] = datasets.replace(
-        b"run: [stocks, weather]", b"run: [weather]"
-    )
+    # the indices come with the package arch and may not be passed on: the data of a new project are
+    # Dublin's
+    contents["configs/datasets.yaml"] = re.sub(rb"(?m)^run: \[.*?\]", b"run: [weather]", datasets)
     contents[LOCK] = _installed_versions().encode()
     for name, content in contents.items():
         files.write_bytes(folder / name, content)

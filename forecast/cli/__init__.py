@@ -78,7 +78,7 @@ for command in (
 app.add_typer(operation.schedule, name="schedule")
 
 
-EXTRAS = {"flask": "ui", "psycopg": "postgres", "yfinance": "yahoo"}
+EXTRAS = {"flask": "ui", "psycopg": "postgres"}
 """Package → the extra that brings it, where that is not `pipeline`."""
 
 

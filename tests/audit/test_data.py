@@ -81,7 +81,7 @@ PLANNED = Dataset.model_validate(
 def planned(plan: np.ndarray, y: np.ndarray) -> Panel:
     """The wave's days with a plan that is known ahead."""
     frame = wave()[["ds"]].assign(unique_id="wave", y=y, plan=plan)
-    return from_frame(add_known_ahead(frame, PLANNED, where="a test"), "wave", PLANNED.task)
+    return from_frame(add_known_ahead(frame, PLANNED), "wave", PLANNED.task)
 
 
 @pytest.mark.parametrize("size", [1.0, 5.0, 20.0])

@@ -135,12 +135,15 @@ CHANGES = {
     "season_length": {"season_length": 5},
     "step_size": {"step_size": 3, "calibration_step_size": 2},
     "calibration_step_size": {"calibration_step_size": 1},
+    "holidays": {"holidays": "DE"},
 }
 COLUMN_CHANGES = {
     "name": {"column": "turnover"},
     "transform": {"transform": "log1p"},
     "difference_inputs": {"difference_inputs": True},
     "may_be_missing": {"max_missing": 0.0},
+    "minimum": {"minimum": 0},
+    "maximum": {"maximum": 1e9},
 }
 
 

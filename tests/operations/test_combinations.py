@@ -112,7 +112,7 @@ def test_a_members_seeds_share_its_weight() -> None:
         for v in (1.0, 3.0, 9.0)
     )
     ensemble = Ensemble((one, two, three), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5})  # type: ignore[arg-type]
-    assert ensemble.predict(None, {}) == {"a": [5.5]}  # type: ignore[arg-type]
+    assert ensemble.predict(None, {"a": np.array([0])}) == {"a": [5.5]}  # type: ignore[arg-type]
 
 
 def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) -> None:

@@ -138,7 +138,7 @@ def test_models_with_the_same_forecasts_are_a_tie_in_words(tmp_path: Path) -> No
         t for t in found.verdicts["tests"] if t["family"] == "best" and t["model"] == "ridge-again"
     ]
     assert {(t["p"], t["note"]) for t in tie} == {(1.0, "identical losses")}
-    assert "ridge-again" in found.page and "tests: identical losses." in found.page
+    assert "Test of ridge-again against ridge: identical losses." in found.page
 
 
 def test_a_model_that_returned_nan_is_a_failed_row_with_its_reason(

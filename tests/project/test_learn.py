@@ -98,7 +98,7 @@ def test_the_site_has_every_page_and_every_notebook() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", json.dumps(config["nav"])))
     pages = {path.relative_to(DOCS).as_posix() for path in [*DOCS.glob("*.md"), *PAGES]}
     assert listed == pages | {f"reference/{name}.md" for name in reference()}
-    assert config["strict"] and config["theme"]["font"] is False and len(PAGES) == 7
+    assert config["strict"] and config["theme"]["font"] is False and len(PAGES) == 8
 
 
 def test_the_reference_has_every_public_name() -> None:

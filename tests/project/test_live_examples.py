@@ -127,14 +127,10 @@ def test_hours_of_every_city_stand_on_one_grid(project: Path):
     assert np.diff(cities.loc[cities["unique_id"] == "dublin", "ds"]).max() == pd.Timedelta("1h")
 
 
-def edited_as_the_readme_says(text: str) -> str:
-    """The examples with every `-` line of the README's list replaced by the `+` line after it."""
-    section = (
-        Path("README.md")
-        .read_text(encoding="utf-8")
-        .split("## Your own tickers and city")[1]
-        .split("\n## ")[0]
-    )
+def edited_as_the_page_says(text: str) -> str:
+    """The examples with every `-` line of docs/data.md's list replaced by the `+` line after it."""
+    page = Path("docs/data.md").read_text(encoding="utf-8")
+    section = page.split("## Your own tickers and city")[1].split("\n## ")[0]
     lines = re.findall(r"^    ([-+])(.+)$", section, re.MULTILINE)
     assert [sign for sign, _ in lines] == ["-", "+"] * 3
     for (_, before), (_, after) in zip(lines[::2], lines[1::2], strict=True):
@@ -143,13 +139,13 @@ def edited_as_the_readme_says(text: str) -> str:
     return text
 
 
-def test_the_three_lines_of_the_readme_are_all_that_other_tickers_and_another_city_need(
+def test_the_three_lines_of_the_page_are_all_that_other_tickers_and_another_city_need(
     tmp_path: Path,
 ):
     (tmp_path / "configs").mkdir()
     place = tmp_path / "configs" / "datasets.yaml"
     with serving(Services(now=NOW)) as services:
-        place.write_text(edited_as_the_readme_says(EXAMPLES.read_text(encoding="utf-8")))
+        place.write_text(edited_as_the_page_says(EXAMPLES.read_text(encoding="utf-8")))
         place.write_text(yaml.safe_dump(shortened(services.url, place)), encoding="utf-8")
         result = CliRunner().invoke(
             cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(tmp_path)]

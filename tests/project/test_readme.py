@@ -34,10 +34,8 @@ def commented_entry() -> dict:
 
 def test_ones_own_data_in_the_lines_of_the_readme(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert (
-        "the commented `mine:` at its end" in readme
-        and "data/mine.csv" in commented_entry()["mine"]["source"]["path"]
-    )
+    assert "forecast add data/mine.csv" in readme
+    assert "data/mine.csv" in commented_entry()["mine"]["source"]["path"]
     root = small_project.write(tmp_path / "project")
     hours = pd.date_range("2024-01-01", periods=1200, freq="h")
     rows = {"Date": hours.strftime("%Y-%m-%d %H:%M"), "T2M": np.sin(np.arange(1200) / 4).round(3)}

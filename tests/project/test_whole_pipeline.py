@@ -27,6 +27,7 @@ from tests.support.small_project import ROOT
 SHARES = {"train": 0.5, "validation": 0.2, "calibration": 0.15}
 SHORT = {
     "stocks": {"rows": 320, "lookback": 16, "step_size": 3},
+    "volatility": {"rows": 320, "lookback": 16, "step_size": 3},
     "weather": {"rows": 480, "lookback": 48, "step_size": 12},
 }
 BUDGET = {
@@ -120,13 +121,11 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
     grid = {*models.fitted_entries(), *models.combinations()} - {"service"}
     found = board.groupby("dataset")["model"].agg(set).to_dict()
     drifts = {"historical_mean", "historical_median"}  # of prices alone
-    assert found["weather"] == grid - {"auto_arima"} - drifts  # it knows no season
-    assert found["stocks"] == grid - {
-        "seasonal_naive",
-        "ets_seasonal",
-        "arima_fourier",
-        "climatology_ar",
-    }  # they need one
+    # rows that know no season, and rows that need one
+    assert found["weather"] == grid - {"auto_arima", "har"} - drifts
+    seasonal = {"seasonal_naive", "ets_seasonal", "arima_fourier", "climatology_ar"}
+    assert found["stocks"] == grid - seasonal
+    assert found["volatility"] == grid - seasonal - drifts
     assert set(board["status"]) == {"ok"}
     assert (untouched / "reports" / "report.html").exists()
 
