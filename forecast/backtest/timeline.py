@@ -251,10 +251,15 @@ class SeedFits:
 def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedFits:
     """Fit `spec` on the train rows, on train and validation rows, and at each of its refits.
 
-    The first fit forecasts the validation block, each fold with the weights that the other folds
-    selected; the second what follows in each series; a refit everything from its cutoff on. A
-    network that keeps its weights goes on with those of the first two fits, and has a newer linear
-    skip from each refit on.
+    Which fit forecasts what:
+
+    - the first the validation block, each fold with the weights that the other folds selected
+    - the final one what follows in each series; without one the first fit goes on
+    - a refit everything from its cutoff on, in validation too, until a later fit begins
+
+    A refit sees no row after its cutoff. It chooses nothing: lags, penalties, steps and units stay
+    what the first fit chose. A network that keeps its weights goes on with those of the first two
+    fits, and has a newer linear skip from each refit on. Nothing is forecast or saved here.
     """
     first, final = fitter.fit_both(problem)
     schedule = RefitSchedule.of_problem(spec, problem)

@@ -165,7 +165,9 @@ def _is_averaged_away(period: float, run: int) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _orthonormal_waves(n: int, cycles: tuple[float, ...]) -> Array:
-    """(n, columns): the constant, and a cosine and sine of every period."""
+    """(n, columns): an orthonormal basis of what the constant and a cosine and sine of every period
+    span; fewer columns where some of them nearly depend on others.
+    """
     columns = [np.ones(n)]
     for period in cycles:
         angles = 2 * np.pi * np.arange(n) / period

@@ -6,7 +6,9 @@ is left out; a missing forecast where the actual is known makes the score NaN: s
 flatter a model that failed. METRICS is the table of those that every candidate is given.
 
 Unequal shapes, crossed ends and levels outside of (0, 1) are `InputError`s. A new metric of every
-candidate is one row of METRICS; scores of intervals and distributions are no rows of it.
+candidate is one row of METRICS; scores of intervals and distributions are no rows of it. Two tables
+name their columns themselves and do not follow: the terminal's (`HEADS` in report/leaderboard.py)
+and that of a printed Board (`SHOWN_COLUMNS` in api/board.py).
 """
 
 from __future__ import annotations
@@ -345,6 +347,7 @@ class Metric:
     own_column: bool = True
 
 
+# The terminal's table and a printed Board have lists of their own: see the module's docstring.
 METRICS = (
     Metric(
         "mae",

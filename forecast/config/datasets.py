@@ -382,8 +382,11 @@ class Dataset(Config):
         return self
 
     def _require_vintages(self, name: str, provided: str) -> None:
-        """`ValueError` where the source stores no forecasts of `provided`, which column `name`
-        reads.
+        """`ValueError` where no forecasts (vintages) are kept of the source's column `provided`,
+        which column `name` of the entry reads.
+
+        Checks the settings alone: no stored forecast is read. The message names all that the source
+        could keep.
         """
         if provided not in self.vintage_columns:
             raise ValueError(

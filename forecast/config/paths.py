@@ -1,7 +1,12 @@
 """Every file and folder of a project under one name: `ProjectPaths.of(root)`.
 
 Made once per command; nothing here touches the disk. What no stage owns lies in the folder `state`,
-which narrowed runs share with the whole project.
+which narrowed runs share with the whole project: finished trainings (`memo`), studies, costs,
+locks, champions, what retrainings and the schedule keep, live forecasts. Those are the names that
+begin with `.forecast`; every other lies below `root`.
+
+What a project has once is read (`paths.locks`); what it has of each dataset, record or lock is
+called with its name (`paths.trained("sales")`).
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+# "out": what DVC calls a file that a stage writes
 LEADERBOARD = Path("reports") / "leaderboard.csv"
 """The one out that is in git, relative to the project's root."""
 STATE_FOLDER = ".forecast"
@@ -81,6 +87,7 @@ class ProjectPaths:
     settings = _ProjectPath("data/settings")
     """What each stage of each dataset computes with: its settings and the digest of its code."""
     raw = _NamedPath("data/raw/{}.parquet")
+    # of the provider; the project's own are `live_forecasts`
     vintages = _NamedPath("data/raw/{}.issued.parquet")
     """The provider's own forecasts with their issue times, as far as the rows of `raw` need them.
     """

@@ -1,10 +1,13 @@
 """A CSV or Parquet of the user's own, opened: for the source `file` and for `forecast add`.
 
 `read_table` gives the rows with the lines of the file as index, so that every message can name one.
-How a CSV is written (`FileFormat`) is said by the entry or found by `guess_format`, from the bytes
-and the first million of them. Refused in one sentence: a spreadsheet, bytes that are no text,
-columns of one name, more columns than any table of series has, a file that expands beyond memory.
-What the numbers and times mean is not decided here.
+How a CSV is written (`FileFormat`) is said by the entry or found by `guess_format`: its encoding
+from all bytes, separator and number marks from the first million. What the entry says is followed
+and never corrected in silence: a message names the settings to add.
+
+Refused in one sentence: a spreadsheet, bytes that are no text, columns of one name, more columns
+than any table of series has, a file that expands beyond memory. What the numbers and times mean is
+not decided here: a cell that is no number stays text.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ MISSING_TEXTS = [
     "null",
 ]
 """What pandas reads as missing."""
-MAX_HEADER_BYTES = 1_000_000
+MAX_HEADER_BYTES = 1_000_000  # its docstring is below the next line, which sets it for the process
 csv.field_size_limit(MAX_HEADER_BYTES)  # of a header that is read with each of the separators
 """Bytes of a header. Ten thousand columns of fifty letters have half as many."""
 HEADER_LINES = 2
@@ -276,7 +279,9 @@ def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
 
 
 def _describe_encoding(path: Path, where: str, encoding: str, line: int) -> str:
-    """The sentence about a file that is no text in `encoding`: what it reads as instead."""
+    """The sentence about a file that is no text in `encoding`: the known encoding that reads the
+    whole file, with the setting to add; where none does, to write CSV in UTF-8 or Parquet.
+    """
     fitting = guess_encoding(path)
     if not fitting:
         return (

@@ -1,11 +1,18 @@
 """From a stored snapshot to the frame that the pipeline works on.
 
-Stage `prepare` (`prepare_dataset`), `forecast check` and `forecast predict` (`check_data`) and a
-fetch come this way: columns of other datasets and the provider's forecasts are looked up, prices
-adjusted, computed columns derived, what is known ahead spread over the horizon, rows of a plan
-alone cut off. Then everything is checked: columns, calendar, missing shares, lengths of the blocks,
-transforms. A column that lacks more than its `max_missing` is refused with the line that would
-allow it; of many series a few may be left out instead, and are named. Nothing is filled in.
+Stage `prepare`, `forecast check`, `forecast predict` and a fetch come this way. In this order:
+
+1. `read_snapshot` or `check_data` reads the stored rows; `check_raw` checks what a source gave.
+2. `add_looked_up`: columns of other datasets, what is known ahead spread over the horizon, and the
+   provider's forecasts.
+3. `prepare`: prices adjusted, rows of a plan alone cut off, computed columns derived; then
+   `check_prepared` checks calendar and missing shares.
+4. `prepare_frame`, before training alone: step 3, then the lengths of the blocks and the
+   transforms are checked. `prepare_dataset` is the stage, which stores what it gives.
+
+A column that lacks more than its `max_missing` is refused with the line that would allow it; where
+that is so of at most 1 % of the series, those are left out instead, and named. Nothing is filled
+in.
 """
 
 from __future__ import annotations
@@ -45,7 +52,9 @@ MAX_LEFT_OUT_SHARE = 0.01
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """What stage `prepare` makes of a raw frame."""
+    """What stage `prepare` makes of a raw frame; `frame` has all of `Dataset.frame_columns`, the
+    steps of the future ones too.
+    """
 
     frame: pd.DataFrame
     """`unique_id, ds, *Dataset.columns`, every series in order of time."""

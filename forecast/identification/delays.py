@@ -1,6 +1,6 @@
 """Correlations over lags, and the delays of a net that they suggest, dead times included.
 
-`choose_delays`:
+`choose_delays`, at most `most` (8) delays of each kind:
 
 1. Feedback delays: those from 1 on, without a break, at which the partial autocorrelation of y
    leaves its band, and the later peaks of the autocorrelation that the partial one confirms (a
@@ -14,7 +14,11 @@
 The bands of single correlations are those of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel &
 Ljung 2015, 2.1.6): they hold for one-step errors alone, for errors over several steps are
 correlated however good the net is. The choice of delays shares the 5 % among all lags (Bonferroni).
-A search begins with it: compare nets on the validation rows.
+It is where trying nets can begin: compare them on the validation rows. A search (`identify`) tries
+delays of its own, and only names these dead times in a note.
+
+`arx_order` chooses otherwise: of all linear ARX models from 1 delay of each kind to `longest` it
+takes the one with the least AIC or BIC, and so both kinds of delays at once.
 """
 
 from __future__ import annotations
@@ -142,8 +146,9 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
 
     Where `experiment.dead_times`, by which `identify` holds inputs back, finds a dead time, the
     delays of that input begin there. Of more input delays the most correlated are taken: an input
-    may act at once and again much later. `InputError` for an experiment of fewer than 4 * `longest`
-    rows.
+    may act at once and again much later. Of more feedback delays the shortest are taken, so a
+    season that was found may be lost: give a larger `most` then. `InputError` for an experiment of
+    fewer than 4 * `longest` rows.
     """
     _, outputs = count_columns(experiments)
     rows = min(map(len, experiments))

@@ -56,7 +56,9 @@ def random_steps(
 
 
 def _count_levels(rows: int, hold: int) -> int:
-    """How many levels fill the rows; `InputError` unless `hold` is whole, from 1 up."""
+    """How many levels are drawn, each held for `hold` rows: as many as fill the rows, and one to
+    spare where they fill them exactly. `InputError` unless `hold` is whole, from 1 up.
+    """
     if not isinstance(hold, int | np.integer) or hold < 1:
         raise InputError(f"`hold` is {hold}; wanted whole rows from 1 up.")
     return rows // int(hold) + 1

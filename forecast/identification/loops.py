@@ -93,7 +93,9 @@ class NetworkLoop:
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
     def ahead(self, weights: Named, memory: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
-        """(T - steps, steps, O): the closed loop over the next steps from every row."""
+        """(T - steps, steps, O): the closed loop over the next steps from every row but the last
+        `steps`.
+        """
         inputs = np.concatenate([memory.inputs, u])[None, : len(u)]
         return streaming.ahead(self.network, weights, memory.loop, inputs, y[None], steps=steps)[0]
 
@@ -143,7 +145,9 @@ class SetLoop:
         return np.array(runs), SetMemory(tuple(memories))
 
     def ahead(self, weights: list[Any], memory: SetMemory, u: Array, y: Array, steps: int) -> Array:
-        """(T - steps, steps, O): the median of the nets' closed loops from every row."""
+        """(T - steps, steps, O): the median of the nets' closed loops, each fed its own output,
+        from every row but the last `steps`; `weights`: of each net.
+        """
         members = zip(self.loops, weights, memory.members, strict=True)
         return median_run(
             np.array([loop.ahead(flat, before, u, y, steps) for loop, flat, before in members])

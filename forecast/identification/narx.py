@@ -164,8 +164,8 @@ class Narx:
         return np.where(is_saturated, 0.0, residual)
 
     def past_inputs(self, u: Array, start: int) -> Array:
-        """(T - start, u_delays * I): the columns of z_t that hold u, from row `start`; before row 0
-        u is its first.
+        """(T - start, len(u_delays) * I): the columns of z_t that hold u, from row `start`, held
+        back by delay and dead time (delay 0 is the present u); before row 0 u is its first.
         """
         if not self.u_delays:
             return np.zeros((len(u[start:]), 0))

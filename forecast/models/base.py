@@ -2,8 +2,9 @@
 is tuned.
 
 A family is one file in families/ with a class `Spec`; its name is the file's. The fields of the
-class are the options of an entry of configs/models.yaml, checked when it is read: an option that
-would have no effect is refused. To add one, take the base class that fits and write what it names:
+class are the options of an entry of configs/models.yaml, checked when it is read: a value outside
+of a field's bounds is refused, and an option that would have no effect. To add a family, take the
+base class that fits and write what it names:
 
     BaselineSpec       a rule without parameters: `forecast`
     RegressorSpec      parameters as arrays: `fit` on the train windows, `forecast` from them
@@ -383,7 +384,9 @@ class NetworkSpec(TrainableSpec):
         return self
 
     def build(self, shapes: Shapes) -> Network:
-        """The blocks between the inputs and the read-out, for the shapes of a task."""
+        """The blocks between the inputs and the read-out, for the shapes of a task: what a family
+        writes. `network` calls it; so do checks, with `EXAMPLE_SHAPES`, to see which blocks it has.
+        """
         raise NotImplementedError
 
     def network(self, task: Task) -> Network:

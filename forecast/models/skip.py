@@ -106,7 +106,7 @@ class Carry:
         """(B, horizon, inputs) scaled inputs after windows of them, past (B, L, inputs) with NaN;
         as many steps as asked.
 
-        Behind the horizon that it was fitted for, what was a season before is repeated.
+        Beyond the horizon that it was fitted for, what was a season before is repeated.
         """
         past_filled = rows = fill_gaps(past)[0]
         season = min(self.season_length, past_filled.shape[1])

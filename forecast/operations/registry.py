@@ -2,7 +2,7 @@
 together.
 
     selected_candidate    folder and card of what the last `dvc repro` chose on validation
-    register_candidate    makes it a new version, alias `challenger`
+    register_candidate    makes it a version, alias `challenger` unless it is the champion already
     register_refit        makes its recipe, fitted again on all data, a version without a score
     promote               makes a version `champion`, the old one `previous`
     promote_selected      all four for the last run's choice
@@ -16,7 +16,8 @@ registry's aliases move first, the local ones last, and until then the local cha
 one. `repair_registry` makes the two agree. A version that does not exist is an `InputError`. Among
 all machines that share the store, one process at a time changes a dataset's versions and aliases;
 another waits for `TIMEOUT`, then it is a `BusyError`. `tracking_uri` is the value of
-MLFLOW_TRACKING_URI; empty: the project's own database.
+MLFLOW_TRACKING_URI; empty: the project's own database. The `registry` that is imported here is
+`forecast.tracking.registry`, MLflow's side alone.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def register_candidate(
     its number.
 
     The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one,
-    before it becomes a version. It gets the alias `challenger`; the same candidate again is the
-    same version. `ForecastError` when MLflow cannot be written, `DataError` when the copy forecasts
-    nothing finite.
+    before it becomes a version. It gets the alias `challenger`, unless it is the champion already;
+    the same candidate again is the same version. `ForecastError` when MLflow cannot be written,
+    `DataError` when the copy forecasts nothing finite.
     """
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
@@ -189,9 +190,10 @@ def promote(
     reason: str = "",
     tracking_uri: str = "",
 ) -> None:
-    """Make `version` the champion and the champion the previous one; nothing happens when it is the
-    champion.
+    """Make `version` the champion and the champion the previous one.
 
+    Where it is the champion already, the previous one stays and the history gets no line; the
+    aliases are written again, a damaged local copy is made again and old local versions go.
     `InputError` for an unknown version.
     """
     _move_champion(root, dataset, _Promotion(version, reason), now, tracking_uri)

@@ -231,7 +231,7 @@ def _skip_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
 
 
 def _tested(test: PairedTest, change: Any, remark: str) -> Cell:
-    """A change of the error with the word of its test."""
+    """A cell: a change of the error (a share, below 0 is better) with the word of its test."""
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         text.signed_percent(change), text.WORD_MARKS[test.word], remark
     )

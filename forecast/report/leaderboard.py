@@ -210,7 +210,8 @@ def leaderboard_lines(
     failures last.
 
     `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE,
-    which is free of the series' units.
+    which is free of the series' units. Where nothing was chosen in this ranking, the model that
+    another one chose is marked.
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     shown_rows.sort(key=_by_mase)

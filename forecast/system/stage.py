@@ -164,7 +164,9 @@ def _print_error(message: str, code: int) -> tuple[int, str]:
 
 
 def _write_log_line(code: int, message: str, began: float) -> None:
-    """One line for `forecast run`, which cannot see exit codes through DVC."""
+    """One line for `forecast run`, which cannot see exit codes through DVC, in the file that
+    FORECAST_STAGE_LOG names; none without it.
+    """
     log = os.environ.get(LOG_VARIABLE)
     if not log:
         return

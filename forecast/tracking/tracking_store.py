@@ -25,7 +25,9 @@ SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 class TrackingStore:
     """One tracking store as seen from one project.
 
-    `artifact_root` is None where a server decides, and beside a database file outside the project.
+    `artifact_root` is the folder mlartifacts: of the project, or beside an SQLite file that lies
+    outside of it. It is None where a server (http, https, databricks) decides.
+
     `publisher` names this project on this host: while it holds `lock`, a RUNNING run of that
     publisher has no living process behind it. `owned`: the store belongs to the project alone, so
     every RUNNING run in it is dead then.

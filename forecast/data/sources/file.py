@@ -251,8 +251,8 @@ def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, 
 
 
 def _counts_to_times(table: pd.DataFrame, where: str) -> pd.Series:
-    """Times for rows without dates: `ds` counts them, or their order, and then all series end
-    together.
+    """Times for rows without dates, count n as n minutes after 1970: `ds` counts them, or their
+    order, and then all series end together. `InputError` for a `ds` that is no such count.
     """
     rows_to_come = table.groupby("unique_id", sort=False).cumcount(ascending=False)
     counts = table["ds"] if "ds" in table else rows_to_come.max() - rows_to_come

@@ -352,7 +352,8 @@ def _hours_to_frame(
     content: dict[str, Any], variables: dict[str, str], name: str, what: str
 ) -> pd.DataFrame:
     """Long rows of one place from the content of a good answer; hours without any value are
-    left out. `DataError` for another zone, unit, name or shape than was asked for.
+    left out. `DataError` for another zone, name or shape than was asked for, and for a unit of
+    `REFUSED_UNITS`. `name`: the series; `what`: how a message begins.
     """
     if content.get("utc_offset_seconds", 0) != 0:
         raise DataError(

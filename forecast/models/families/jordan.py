@@ -2,7 +2,12 @@
 it.
 
 A one-step map: trained on the measured target (series-parallel), and closed over its own forecasts
-to forecast the horizon (parallel). `alpha` is how much of the context stays from step to step.
+to forecast the horizon (parallel). `alpha`, from 0 to below 1 and 0.5 unless the entry says, is how
+much of the context stays from step to step.
+
+An entry with `family: jordan` in configs/models.yaml is read as this file's `Spec`, which refuses
+values outside of the bounds of its fields. `NetworkSpec.network` calls `build`. The equation itself
+is the cell `Jordan` in networks/cells/context.py.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ class Spec(NetworkSpec):
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "alpha": (0.0, 0.5, 0.8, 0.95)}
 
     units: int = Field(32, ge=1)
-    alpha: float = Field(0.5, ge=0, lt=1)
-    average: bool = False
+    alpha: float = Field(0.5, ge=0, lt=1)  # at 1 the context would never forget
+    average: bool = False  # True: y[t-1] enters the context as (1 - alpha) y[t-1]
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
 
     def build(self, shapes: Shapes) -> Network:

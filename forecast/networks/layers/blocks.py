@@ -1,8 +1,10 @@
 """The Keras layers of a network that are not recurrent: dense map, delay line, segments, future
 frames, read-out; and `TensorNamespace`, in which cells are written for TensorFlow.
 
-`wiring` makes a layer of each block. Their weights start at zero and get their values from
-`assemble`. Shapes: B batch, T time, C channels.
+`wiring` makes a layer of each block. All compute at every time step, on `(B, T, C)`: B batch, T
+time, C channels (`Segments` first cuts T into segments). Rows before the first are zeros unless
+`earlier` gives them, and a delay line returns the rows that the next chunk needs. Weights start at
+zero and get their values from `assemble`.
 
 `DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying
 the delayed rows side by side copies every row as often as there are delays, and the gradient adds
@@ -53,8 +55,10 @@ class Dense(Affine):
 
 
 class ReadOut(Affine):
-    """`g(h U + b)` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps; `parts`
-    steps make one.
+    """`g(h U + b)` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps.
+
+    With `parts` so many neighbouring steps of x make one forecast, each H / parts of its steps:
+    `(B, T parts, C)` to `(B, T, H, O, K)`.
     """
 
     def __init__(
@@ -161,8 +165,8 @@ class DelayLine(keras.Layer):
 
 
 class Segments(keras.Layer):
-    """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`; see
-    `networks.description`.
+    """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`: the newest
+    `count * length` rows cut into `count` segments; see `Segments` in `networks.description`.
     """
 
     def __init__(
