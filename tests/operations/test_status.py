@@ -276,3 +276,13 @@ def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(runn
     row = replace(row, last_observation_age_h=hours)
     (line,) = [line["value"] for line in _status_lines(row) if line["what"] == "data"]
     assert line.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "can_get_rows"),
+    [("packaged", False), ("file", True), ("", True), ("no such kind", True)],
+)
+def test_only_data_of_a_package_never_get_newer_and_a_wrong_kind_is_no_traceback(
+    source_kind: str, can_get_rows: bool
+) -> None:
+    assert status._gets_new_rows(source_kind) is can_get_rows
