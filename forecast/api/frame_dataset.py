@@ -205,7 +205,7 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
     """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer
     than four of them were observed.
     """
-    if not isinstance(calendar, RegularCalendar):
+    if calendar.kind in ("sessions", "weekdays"):
         return 1
     season = guess_spans(calendar)[0]
     return season if season <= min(n_steps // 4, 1440) else 1

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset, FractionSplits
-from forecast.config.task import RegularCalendar, WeekdayCalendar
+from forecast.config.task import RegularCalendar, WeekdayCalendar, YearWeekCalendar
 from forecast.data import calendars
 from forecast.data.calendars import Calendar
 from forecast.data.columns import trim_to_observed
@@ -193,6 +193,10 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     ends = steps + pd.Timedelta(1, "D")
     if isinstance(calendar, WeekdayCalendar) or not len(steps):
         return ends
+    if isinstance(calendar, YearWeekCalendar):
+        new_years = pd.to_datetime({"year": steps.year + 1, "month": 1, "day": 1})
+        is_last = steps.day_of_year > 7 * (calendar.weeks - 1)
+        return pd.DatetimeIndex(np.where(is_last, new_years, steps + pd.Timedelta(7, "D")))
     import exchange_calendars
 
     with warnings.catch_warnings():

@@ -82,6 +82,8 @@ class Retraining(Config):
             begin = pd.Timestamp("2001-01-01")
             end = begin + pd.Timedelta(DEFAULT_GATE_DAYS, "D")
             steps = len(pd.date_range(begin, end, freq=dataset.calendar.freq)) - 1
+        elif dataset.calendar.kind == "year_weeks":
+            steps = DEFAULT_GATE_DAYS // 7
         return max(steps, 8 * dataset.step_size)
 
     def min_gate_origins(self, dataset: Dataset) -> int:

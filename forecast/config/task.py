@@ -80,6 +80,17 @@ class WeekdayCalendar(Config):
     closures: tuple[date, ...] = ()
 
 
+class YearWeekCalendar(Config):
+    """Weeks counted from every 1 January, as registers of diseases name theirs: the rhythm of seven
+    days breaks at New Year.
+
+    weeks: of a year. The last of 52 has eight or nine days, the last of 53 one or two.
+    """
+
+    kind: Literal["year_weeks"]
+    weeks: Literal[52, 53] = 52
+
+
 class RegularCalendar(Config):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
 
@@ -125,7 +136,8 @@ class RegularCalendar(Config):
 
 
 Calendar = Annotated[
-    SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")
+    SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalendar,
+    Field(discriminator="kind"),
 ]
 
 

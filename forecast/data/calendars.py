@@ -1,11 +1,12 @@
 """When a series should have a value, and features of time alone.
 
-A `Calendar` of the task says which times are its steps: sessions of an exchange, weekdays, a fixed
-step in UTC, or rows without dates. `grid` and `next_steps` list them, `find_gaps` the steps without
-a row, `check_calendar` refuses a time that is none, `fit_calendar` guesses the calendar of given
-times. `known_from` says from which moment a step's value may be known: what keeps every lookup from
-seeing ahead. `calendar_features` are the sine and cosine of day, week and year. A fixed step counts
-from the series' own times, so that no clock time is imposed.
+A `Calendar` of the task says which times are its steps: sessions of an exchange, weekdays, weeks
+from New Year, a fixed step in UTC, or rows without dates. `grid` and `next_steps` list them,
+`find_gaps` the steps without a row, `check_calendar` refuses a time that is none, `fit_calendar`
+guesses the calendar of given times. `known_from` says from which moment a step's value may be
+known: what keeps every lookup from seeing ahead. `calendar_features` are the sine and cosine of
+day, week and year. A fixed step counts from the series' own times, so that no clock time is
+imposed.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from forecast.config.task import (
     RegularCalendar,
     SessionCalendar,
     WeekdayCalendar,
+    YearWeekCalendar,
     format_time,
 )
 from forecast.data.schema import describe_row
 from forecast.system.errors import ForecastError, InputError, plural
 
-Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
+Calendar = SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
 
 MAX_TIMES_SHOWN = 3
@@ -87,6 +89,11 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
         open_days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in calendar.days])]
         return open_days.difference(pd.DatetimeIndex(list(calendar.closures)).as_unit("ns"))
+    if isinstance(calendar, YearWeekCalendar):
+        years = np.arange(start.year - 1970, end.year - 1969).astype("datetime64[Y]")
+        weeks = years.astype("datetime64[D]")[:, None] + 7 * np.arange(calendar.weeks)
+        steps = pd.DatetimeIndex(weeks.ravel()).as_unit("ns")
+        return steps[(steps >= start) & (steps <= end)]
     if (step := fixed_step(calendar)) is None:
         return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
     if (end - start) / step > MAX_GRID_STEPS:
@@ -175,11 +182,12 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     what is known in advance of a series about which nobody has said it
     (docs/research/calendar-inputs.md).
     """
-    if not isinstance(calendar, RegularCalendar) or calendar.kind == "index":
+    if isinstance(calendar, Daily) or calendar.kind == "index":
         return []
-    offset = to_offset(calendar.freq)
     step = fixed_step(calendar)
-    if isinstance(offset, pd.offsets.Week):
+    if isinstance(calendar, YearWeekCalendar):
+        step = pd.Timedelta(7, "D")
+    elif isinstance(offset := to_offset(calendar.freq), pd.offsets.Week):
         step = pd.Timedelta(7 * offset.n, "D")
     if step is None:
         return []
@@ -270,6 +278,8 @@ def fit_calendar(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> Ca
         tried += [
             WeekdayCalendar(kind="weekdays"),
             *(SessionCalendar(kind="sessions", exchange=e) for e in exchanges),
+            YearWeekCalendar(kind="year_weeks"),
+            YearWeekCalendar(kind="year_weeks", weeks=53),
         ]
     fits: list[CalendarFit] = []
     for calendar in tried:
@@ -314,6 +324,9 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         return (times + to_offset(calendar.freq)).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
         return (times + pd.Timedelta(1, "D")).as_unit("ns")
+    if isinstance(calendar, YearWeekCalendar):
+        steps = grid(calendar, times.min(), pd.Timestamp(times.max().year + 1, 1, 1))
+        return steps[steps.searchsorted(times, side="right")]
     closes = _exchange_calendar(
         calendar.exchange, times.min().year, times.max().year
     ).closes.dt.tz_localize(None)
@@ -399,6 +412,9 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
             " Midnights of a clock that changes are no days of UTC: write dates alone, such as"
             " 2024-01-31."
         )
+    if isinstance(calendar, YearWeekCalendar):
+        fault = f"this is no week counted from 1 January{more}."
+        return f"{fault} Round or drop it, or correct `calendar`.{hint}"
     fault = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
     return f"{fault} Round or drop it, or correct `calendar.freq`.{hint}"
 

@@ -413,6 +413,8 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     """
     if calendar.kind == "index":
         return 1, 10, 100
+    if calendar.kind == "year_weeks":
+        return calendar.weeks, *SPANS_BY_STEP["W"][1:]
     if not isinstance(calendar, RegularCalendar):
         return SPANS_BY_STEP["B"]
     offset = pd.tseries.frequencies.to_offset(calendar.freq)

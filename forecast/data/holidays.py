@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.config.task import Holidays, RegularCalendar
+from forecast.config.task import Holidays, RegularCalendar, YearWeekCalendar
 from forecast.data.calendars import Calendar, fixed_step, known_from
 
 SATURDAY = 5
@@ -31,7 +31,7 @@ def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex)
     if step is not None and step < DAY:
         local = times.tz_localize("UTC").tz_convert(rule.time_zone or "UTC").tz_localize(None)
         first_days = last_days = local.normalize()
-    elif isinstance(calendar, RegularCalendar):
+    elif isinstance(calendar, RegularCalendar | YearWeekCalendar):
         last_days = (known_from(calendar, times) - DAY).normalize()
     margin = max(rule.days_before, rule.days_after, 1) + 1
     days = pd.date_range(first_days[0] - margin * DAY, last_days[-1] + margin * DAY)

@@ -76,6 +76,8 @@ def step_unit(dataset: Dataset) -> str:
         return "rows"
     if isinstance(dataset.calendar, SessionCalendar):
         return "sessions"
+    if dataset.calendar.kind == "year_weeks":
+        return "weeks"
     if not isinstance(dataset.calendar, RegularCalendar):
         return "days"
     freq = dataset.calendar.freq

@@ -16,7 +16,7 @@ from heapq import nlargest
 import pandas as pd
 
 from forecast.config.datasets import Dataset, Splits
-from forecast.config.task import SessionCalendar, WeekdayCalendar, format_time
+from forecast.config.task import SessionCalendar, WeekdayCalendar, YearWeekCalendar, format_time
 from forecast.data.quality import SeriesDescription
 from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, TrainingCost
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
@@ -466,6 +466,8 @@ def _calendar(dataset: Dataset) -> str:
         return f"sessions of the exchange {calendar.exchange}"
     if isinstance(calendar, WeekdayCalendar):
         return f"days: {text.listing(list(calendar.days))}"
+    if isinstance(calendar, YearWeekCalendar):
+        return f"{calendar.weeks} weeks of a year from 1 January"
     if calendar.kind == "index":
         return "rows without dates"
     return f"every {calendar.freq}, UTC"

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import block_ends, mirror, shake, shrink, thin_out, times_known
-from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import Calendar, known_from
+from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
+from forecast.data.calendars import Calendar, grid, known_from
 from tests.support.example_data import dataset
 
 DAYS = pd.date_range("2024-01-01", periods=20)
@@ -43,6 +43,13 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
     times = pd.bdate_range("2023-06-30", "2023-07-10")
     assert (times_known(calendar, times) == known_from(calendar, times)).all()
+
+
+@pytest.mark.parametrize("weeks", [52, 53])
+def test_the_audit_and_the_project_know_when_the_last_week_of_a_year_ends(weeks: int) -> None:
+    calendar = YearWeekCalendar(kind="year_weeks", weeks=weeks)
+    steps = grid(calendar, "2007-11-01", "2009-02-01")
+    assert (times_known(calendar, steps) == known_from(calendar, steps)).all()
 
 
 def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> None:

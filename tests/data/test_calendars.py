@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
 from forecast.data.calendars import (
     calendar_features,
     check_calendar,
@@ -200,6 +200,24 @@ def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
 def test_a_session_is_known_at_its_close_also_on_a_half_day():
     closes = known_from(NEW_YORK, pd.to_datetime(["2018-11-21", "2018-11-23"]))
     assert closes.strftime("%d %H:%M").tolist() == ["21 21:00", "23 18:00"]
+
+
+@pytest.mark.parametrize(
+    ("weeks", "steps", "known"),
+    [
+        (52, ["2008-12-23", "2009-01-01", "2009-01-08"], ["2009-01-01", "2009-01-08"]),
+        (53, ["2008-12-23", "2008-12-30", "2009-01-01"], ["2008-12-30", "2009-01-01"]),
+    ],
+)
+def test_weeks_of_a_year_begin_anew_on_its_first_day(weeks, steps, known):
+    calendar = YearWeekCalendar(kind="year_weeks", weeks=weeks)
+    assert dates(next_steps(calendar, "2008-12-16", 3)) == steps
+    assert dates(known_from(calendar, pd.to_datetime(steps[:2]))) == known
+    assert len(grid(calendar, "2001-01-01", "2010-12-31")) == 10 * weeks
+    assert default_features(calendar, 100) == ["day_of_year"]
+    frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2009-01-01", "2009-01-09"])})
+    with pytest.raises(InputError, match="no week counted from 1 January"):
+        check_calendar(frame, calendar, where="x")
 
 
 def test_an_hour_is_known_when_it_has_ended():

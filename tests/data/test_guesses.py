@@ -547,6 +547,25 @@ def test_weeks_see_the_same_week_of_last_year_where_the_rows_are_enough(tmp_path
     assert (found["lookback"], found["calendar_features"]) == (lookback, ["day_of_year"])
 
 
+@pytest.mark.parametrize("weeks", [52, 53])
+def test_weeks_that_are_counted_from_every_new_year_are_read_to_the_last_row(tmp_path, weeks):
+    starts = pd.date_range("2000-01-01", periods=8, freq="YS")
+    first_days = starts.to_numpy()[:, None] + np.arange(weeks) * np.timedelta64(7, "D")
+    days = pd.DatetimeIndex(first_days.ravel())
+    parts = [
+        pd.DataFrame({"town": name, "week_start_date": days[skipped:], "cases": 5 + k % 9})
+        for name, skipped in (("iq", 0), ("sj", 17))
+        for k in [np.arange(len(days) - skipped)]
+    ]
+    entry = guessed(tmp_path, pd.concat(parts))
+    calendar = {"kind": "year_weeks"} | ({"weeks": 53} if weeks == 53 else {})
+    assert (entry["calendar"], entry["season_length"]) == (calendar, weeks)
+    assert entry["calendar_features"] == ["day_of_year"]
+    write_project(tmp_path, mine=entry)
+    request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    assert ingest.fetch_snapshot(request, now=pd.Timestamp("2008-03-01")).rows == 16 * weeks - 17
+
+
 def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
     rng = np.random.default_rng(0)
