@@ -2,8 +2,7 @@
 markers.
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`. The README's results
-need a finished run (data/compared); without one they stay as they are, and a test holds their
-figures to reports/leaderboard.csv.
+are those of the committed reports/leaderboard.csv and reports/verdicts.json.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ import pandas as pd
 
 from bench import page as measured
 from forecast.cli import app
-from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import PairedTest, Verdicts
-from forecast.data.results import Results
 from forecast.models import catalogue
 from forecast.report import text
+from forecast.report.tracked import read_verdicts
 from forecast.system.errors import EXIT_CODES
 from forecast.system.files import write_text
 
@@ -214,15 +212,6 @@ def _wrapped(sentence: str, width: int, indent: str = "") -> list[str]:
     )
 
 
-def verdicts_of(root: Path) -> dict[str, Verdicts]:
-    """Per dataset of the last whole run its verdicts; empty where some are missing."""
-    names = load_datasets(root / "configs").run
-    results = {name: Results(ProjectPaths.of(root), name) for name in names}
-    if not all(of_dataset.is_compared for of_dataset in results.values()):
-        return {}
-    return {name: of_dataset.verdicts for name, of_dataset in results.items()}
-
-
 def replaced(page: str, name: str, part: str) -> str:
     """`page` with `part` between the markers of `name`; `ValueError` where it has none."""
     begin, end = f"<!-- generated: {name} -->\n", f"\n<!-- end of {name} -->"
@@ -231,7 +220,14 @@ def replaced(page: str, name: str, part: str) -> str:
     return page[: page.index(begin)] + begin + part + page[page.index(end) :]
 
 
+def leaderboards(root: Path) -> str:
+    """The README's results, from the two committed files of the last whole run."""
+    board = pd.read_csv(root / "reports" / "leaderboard.csv", dtype={"seed": str})
+    return results(board, read_verdicts(ProjectPaths.of(root)))
+
+
 PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "leaderboards": ("README.md", leaderboards),
     "families": ("docs/models.md", families),
     "commands": ("docs/running.md", commands),
     "exit codes": ("docs/running.md", exit_codes),
@@ -241,21 +237,10 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 
 def main(root: Path = ROOT) -> None:
-    """Write every part anew, the README's leaderboards only after a whole run."""
+    """Write every part anew."""
     for name, (page, make) in PARTS.items():
-        _write(root / page, name, make(root))
-    verdicts = verdicts_of(root)
-    if not verdicts:
-        print(
-            "README.md keeps its leaderboards: data/compared is not complete; `make run` makes it."
-        )
-        return
-    board = pd.read_csv(root / "reports" / "leaderboard.csv", dtype={"seed": str})
-    _write(root / "README.md", "leaderboards", results(board, verdicts))
-
-
-def _write(path: Path, name: str, part: str) -> None:
-    write_text(path, replaced(path.read_text(encoding="utf-8"), name, part))
+        path = root / page
+        write_text(path, replaced(path.read_text(encoding="utf-8"), name, make(root)))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# "out": what DVC calls a file that a stage writes
-LEADERBOARD = Path("reports") / "leaderboard.csv"
-"""The one out that is in git, relative to the project's root."""
 STATE_FOLDER = ".forecast"
 
 
@@ -106,7 +103,10 @@ class ProjectPaths:
     identified = _NamedPath("data/identified/{}")
     """What `forecast identify` made of an entry of configs/experiments.yaml."""
     reports = _ProjectPath("reports")
-    leaderboard = _ProjectPath(LEADERBOARD.as_posix())
+    leaderboard = _ProjectPath("reports/leaderboard.csv")
+    verdicts = _ProjectPath("reports/verdicts.json")
+    """Every test of the comparison, with its p-value and its interval; like the leaderboard in git.
+    """
     report = _ProjectPath("reports/report.html")
 
     # Finished work and what operation keeps, outside of every stage.

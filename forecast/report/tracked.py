@@ -1,16 +1,20 @@
 """What `dvc metrics` and `dvc plots` show of a run: a file of headline figures and four small
-tables.
+tables; and reports/verdicts.json, every test of the comparison as it is kept in git.
 
-Stage `report` writes them from what stages `train` and `compare` kept; nothing reads them back.
+Stage `report` writes them from what stages `train` and `compare` kept. `read_verdicts` is for those
+who check a published figure without a run of their own.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.comparison_records import Verdicts
 from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results
 from forecast.report.leaderboard import round_cell
 from forecast.system.files import write_json, write_text
@@ -21,9 +25,10 @@ CURVE_COLUMNS = [*LABELS, "seed", "step", "training_loss", "validation_loss"]
 
 
 def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
-    """Write reports/metrics.json and the tables of reports/plots/."""
+    """Write reports/metrics.json, reports/verdicts.json and the tables of reports/plots/."""
     results = [Results(paths, name) for name in datasets]
     write_json(paths.reports / "metrics.json", {each.name: headline(each) for each in results})
+    write_json(paths.verdicts, verdicts_as_json(results))
     tables = {
         "errors": [errors_by_model(each) for each in results],
         "by_step": [each.changes.assign(dataset=each.name) for each in results],
@@ -32,6 +37,30 @@ def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
     }
     for name, parts in tables.items():
         _write_table(paths, name, parts)
+
+
+def verdicts_as_json(results: Iterable[Results]) -> dict[str, Any]:
+    """By dataset everything that its tests decided; numbers with the significant digits of the
+    leaderboard, so that another kind of processor leaves the committed file as it is.
+    """
+    return {each.name: _round_numbers(each.verdicts.model_dump(mode="json")) for each in results}
+
+
+def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
+    """Those of reports/verdicts.json by dataset; empty where no run has written it."""
+    if not paths.verdicts.exists():
+        return {}
+    content = json.loads(paths.verdicts.read_text(encoding="utf-8"))
+    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
+
+
+def _round_numbers(value: Any) -> Any:
+    """The same JSON value, each number with decimals rounded as the leaderboard's cells are."""
+    if isinstance(value, dict):
+        return {key: _round_numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_round_numbers(part) for part in value]
+    return float(round_cell(str(value))) if isinstance(value, float) else value
 
 
 def headline(results: Results) -> dict[str, dict[str, float | str]]:

@@ -109,7 +109,8 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     git(own, "init", "-q")
     commit(own)
-    assert {"dvc.lock", "reports/leaderboard.csv"} <= set(git(own, "ls-files").splitlines())
+    in_git = {"dvc.lock", "reports/leaderboard.csv", "reports/verdicts.json"}
+    assert in_git <= set(git(own, "ls-files").splitlines())
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(own), str(clone))
     again = small_project.command(clone, "run", "--jobs", "2", seconds=400)

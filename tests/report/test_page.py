@@ -84,7 +84,7 @@ def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
     report.main(str(project))
     assert written() == first
     of_dvc = {name for name in first if name == "metrics.json" or name.startswith("plots/")}
-    assert set(first) - of_dvc == {"leaderboard.csv", "report.html"} and of_dvc
+    assert set(first) - of_dvc == {"leaderboard.csv", "report.html", "verdicts.json"} and of_dvc
 
 
 def test_nothing_is_fetched_from_anywhere(root, page):

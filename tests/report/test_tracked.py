@@ -91,3 +91,20 @@ def test_a_table_without_rows_has_its_header(tmp_path: Path) -> None:
     tracked._write_table(ProjectPaths.of(tmp_path), "learning_curves", [empty])
     text = (tmp_path / "reports" / "plots" / "learning_curves.csv").read_text()
     assert text.startswith("dataset,ranking,model,seed,step,training_loss,validation_loss")
+
+
+def test_every_test_of_the_comparison_is_kept_with_the_digits_of_the_leaderboard(
+    shown: Path,
+) -> None:
+    paths = ProjectPaths.of(shown)
+    for name, published in tracked.read_verdicts(paths).items():
+        tests = Results(paths, name).verdicts.tests
+        assert [test.word for test in published.tests] == [test.word for test in tests]
+        for rounded, test in zip(published.tests, tests, strict=True):
+            assert rounded.p_holm == pytest.approx(test.p_holm, rel=1e-4)
+            assert rounded.ci_low == pytest.approx(test.ci_low, rel=1e-4)
+    assert set(tracked.read_verdicts(paths)) == {HOURLY, DAILY}
+
+
+def test_a_project_without_a_finished_run_has_no_verdicts(tmp_path: Path) -> None:
+    assert tracked.read_verdicts(ProjectPaths.of(tmp_path)) == {}
