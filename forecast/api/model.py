@@ -35,6 +35,7 @@ from forecast.forecaster.serving import (
     require_known_series,
     require_observed,
 )
+from forecast.forecaster.watching import watch
 from forecast.system import files
 from forecast.system.errors import InputError
 
@@ -136,6 +137,26 @@ class Model:
 
         ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe)
         return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
+
+    def watch(
+        self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
+    ) -> pd.DataFrame:
+        """Which of the `newest` observations of each series of `df` the one-step forecasts cannot
+        explain: `unique_id, ds, y, <name>, p, level, alarm`.
+
+        df: a history that goes on from the data of the fit, since errors on rows that were fitted
+        are too small. rate: bound on the share of false alarms, in percent; pooled: one bound for
+        all series together, by the errors of all (`forecast.forecaster.watching`). `InputError` for
+        rows without a whole lookback, and where too few calibration errors keep the rate.
+        """
+        require_whole(newest=newest)
+        with frames.caller_words(self.names.time_col, self.ensemble.task.calendar):
+            panel = self._checked_panel(frames.as_pandas(df), None, self.ensemble)
+        require_known_series(panel, self.ensemble, where=WHERE)
+        rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
+        table = watch(self.ensemble, panel, rows, rate=rate / 100, pooled=pooled).table
+        columns = {"y": "y", "y_hat": self.name, "p": "p", "level": "level", "alarm": "alarm"}
+        return self._with_caller_names(table, columns)
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;

@@ -56,6 +56,7 @@ for command in (
     run.sync,
     run.ui,
     predict.predict,
+    predict.watch,
     operation.promote,
     operation.rollback,
     operation.status,

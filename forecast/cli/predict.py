@@ -1,5 +1,6 @@
-"""`forecast predict | export`: what the champion says about the steps after the newest snapshot;
-and forecasts, observations or the leaderboard of the last run as a frame for other tools.
+"""`forecast predict | watch | export`: what the champion says about the steps after the newest
+snapshot, and which observations it cannot explain; forecasts, observations or the leaderboard of
+the last run as a frame for other tools.
 
 `predict` prints a table, csv, json or parquet to standard output (parquet not to a terminal), and
 notices to standard error; it neither trains nor fetches. `export` writes csv or parquet to standard
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import typer
 
 from forecast.cli.common import (
+    FORMAT,
     ROOT,
     Cell,
     Format,
@@ -26,13 +28,13 @@ from forecast.cli.common import (
     require_project,
     split_names,
 )
-from forecast.system.errors import InputError, plural
+from forecast.system.errors import UNHEALTHY, InputError, plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config.datasets import Dataset
-    from forecast.operations.predicting import Forecast
+    from forecast.operations.predicting import Forecast, WatchedChampion
 
 
 ISO = "%Y-%m-%dT%H:%M:%S"
@@ -92,6 +94,73 @@ def predict(
     if plot:
         path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
         print(predicting.draw_forecast(forecast, path, settings.units), file=sys.stderr)
+
+
+def watch(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
+    rate: float = typer.Option(10, "--rate", help="Bound on the share of false alarms, percent."),
+    pooled: bool = typer.Option(
+        False, "--pooled", help="Judge all series together, by the errors of all."
+    ),
+    newest: int = typer.Option(
+        0, "--newest", min=0, help="Rows of a series whose alarms end with 5; 0: a horizon."
+    ),
+    output_format: Format = FORMAT,
+    root: Path = ROOT,
+) -> None:
+    """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 when one
+    of the newest is.
+    """
+    from forecast.config.datasets import load_dataset
+    from forecast.operations.predicting import watch_champion
+
+    project = require_project(root)
+    # a misspelt name is reported here, with the nearest right one
+    load_dataset(dataset, project / "configs")
+    verdict = watch_champion(
+        project, dataset, rate=rate / 100, pooled=pooled, newest=newest or None
+    )
+    if verdict.champion.notice:
+        print(verdict.champion.notice, file=sys.stderr)
+    alarms = verdict.table[verdict.table["alarm"]].drop(columns="alarm")
+    if output_format is Format.json:
+        records = _with_written_times(alarms, ISO).to_dict("records")
+        print_rows(cast("list[dict[str, Cell]]", records), output_format)
+    else:
+        _print_alarms(alarms)
+        print(_watch_sentences(verdict, rate))
+    if verdict.has_new_alarms:
+        raise typer.Exit(UNHEALTHY)
+
+
+def _print_alarms(alarms: pd.DataFrame) -> None:
+    """Print a row for each alarm; nothing where there is none."""
+    table = _with_written_times(alarms)
+    keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
+    numbers = ["y", "y_hat", "p", "level"]
+    table = table.assign(**{name: table[name].map(_six_digits) for name in numbers})
+    if len(table):
+        records = table[[*keys, "ds", *numbers, "is_newest"]].to_dict("records")
+        print_rows(cast("list[dict[str, Cell]]", records), Format.table)
+
+
+def _watch_sentences(verdict: WatchedChampion, rate: float) -> str:
+    """How many observations were judged and by what, and what the bound on false alarms is."""
+    current = verdict.champion
+    judged = (
+        f"{plural(len(verdict.table), 'observation')} after all that version {current.version}"
+        f" ({current.card.candidate}) has seen"
+    )
+    n_alarms = int(verdict.table["alarm"].sum())
+    if not len(verdict.table):
+        return f"{judged}: nothing to judge yet."
+    n_errors = min(verdict.watched.n_errors.values())
+    memory = rate / 100 * (n_errors + 1)
+    return (
+        f"{judged}: {plural(n_alarms, 'alarm')}. Of the alarms in any {memory:.0f} observations in"
+        f" a row, and one more, at most {rate:g} % are expected to be false; where all is quiet,"
+        f" one observation in {n_errors + 1} ({n_errors} calibration errors)."
+    )
 
 
 @dataclass(frozen=True)
@@ -193,13 +262,14 @@ def _with_written_times(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
     """
     import pandas as pd
 
-    times = pd.concat([table["cutoff"], table["ds"]])
+    names = [name for name in ("cutoff", "ds") if name in table]
+    times = pd.concat([table[name] for name in names])
     if times.dtype.kind != "M":
         return table
     if not style:
         are_dates = (times == times.dt.normalize()).all()
         style = "%Y-%m-%d" if are_dates else "%Y-%m-%d %H:%M"
-    return table.assign(**{name: table[name].dt.strftime(style) for name in ("cutoff", "ds")})
+    return table.assign(**{name: table[name].dt.strftime(style) for name in names})
 
 
 def parse_levels(text: str) -> tuple[float, ...] | None:

@@ -117,7 +117,7 @@ def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> No
             raise InputError(f"{path}: unknown dataset {name!r}.{suggest_known(name, known)}.")
 
 
-SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
+SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "watch", "status", "check", "run", "sync")
 
 
 class ScheduledJob(Config):

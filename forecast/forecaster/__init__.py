@@ -4,7 +4,7 @@
     forecaster             a fitted model: point forecasts, saving
     loops, free_run        the closed loop of a one-step map, over the horizon or as long as wanted
     distributions, beams   what a head says beyond the point; the most probable path
-    intervals              conformal intervals around any forecast
+    intervals, watching    conformal intervals around any forecast; observations outside of them
     ensemble, serving      seeds or members as one model; a request answered
 
 Backtest, operations, audit and the Python door stand above; a fitted model forecasts without

@@ -233,6 +233,14 @@ class SplitConformal:
         high = to_units(centre + half_width)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
+    def one_step_scores(self, y: ArrayLike, y_hat: ArrayLike, volatility: ArrayLike) -> Array:
+        """(n,): the errors of one-step forecasts as those of `scores[0]` are: in model units, over
+        the width at their cutoff. NaN where the actual is missing.
+        """
+        to_model_units, _ = SCALES.get(self.transform, RAW)
+        error = to_model_units(np.asarray(y, float)) - to_model_units(np.asarray(y_hat, float))
+        return np.asarray(np.abs(error) / widths(volatility, self.typical, self.lookback))
+
 
 def _by_column(factors: Array, horizon: int) -> Array:
     """The widths (n,) or, of S series, (n, S) once for every step of the horizon: (n, S * H)."""

@@ -1,4 +1,5 @@
 """`forecast_champion`: the champion's `Forecast` from the newest snapshot, and a picture of it.
+`watch_champion`: which of the newest observations it cannot explain.
 
 NumPy and pandas, neither TensorFlow nor MLflow. Nothing is fetched or trained. Each forecast is
 stored for scoring (`forecast.operations.live_accuracy`); a fault of that is a notice and never
@@ -28,6 +29,7 @@ from forecast.forecaster.ensemble import (
     split_supported_levels,
 )
 from forecast.forecaster.serving import describe_missing_inputs
+from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data_root
@@ -173,6 +175,57 @@ def _store_issue(
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]
     return []
+
+
+@dataclass(frozen=True)
+class WatchedChampion:
+    """The champion and what it makes of the observations that are new to it; `table` as in
+    `Watched`, of rows without dates with their numbers, and with `is_newest`: among the last so
+    many of its series.
+    """
+
+    champion: Champion
+    watched: Watched
+    table: pd.DataFrame
+
+    @property
+    def has_new_alarms(self) -> bool:
+        """Whether an alarm is among the newest observations."""
+        return bool((self.table["alarm"] & self.table["is_newest"]).any())
+
+
+def watch_champion(
+    root: Path, dataset: str, *, rate: float, pooled: bool = False, newest: int | None = None
+) -> WatchedChampion:
+    """Judge each observation of the newest snapshot after all that the champion has learnt from, so
+    that a later call only adds to what an earlier one said.
+
+    rate, pooled: as in `forecaster.watching`. newest: rows of each series that count as new, None:
+    a horizon. `InputError` without a champion.
+    """
+    current = champion.load(root, dataset)
+    ensemble = current.ensemble
+    panel = from_frame(prepare_newest(root, dataset, ensemble), dataset, ensemble.task)
+    rows = _rows_before_unseen(panel, pd.Timestamp(current.card.last_target_used))
+    watched = watch(ensemble, panel, rows, rate=rate, pooled=pooled)
+    steps = newest or ensemble.task.horizon
+    first_new = {series.unique_id: series.ds[-min(steps, len(series))] for series in panel.series}
+    table = watched.table
+    is_newest = table["ds"] >= table["unique_id"].map(first_new)
+    table = live_accuracy.with_row_numbers(
+        table.assign(is_newest=is_newest), ensemble.task.calendar.kind
+    )
+    return WatchedChampion(current, watched, table)
+
+
+def _rows_before_unseen(panel: Panel, last_used: pd.Timestamp) -> dict[str, np.ndarray]:
+    """By series the row before each observation after `last_used` that has a whole lookback."""
+    rows = {}
+    for series in panel.series:
+        n_used = int(np.searchsorted(series.ds, last_used.to_datetime64(), side="right"))
+        first = max(n_used - 1, panel.task.lookback - 1)
+        rows[series.unique_id] = np.arange(first, len(series) - 1)
+    return rows
 
 
 PANELS = 6

@@ -100,8 +100,8 @@ EXIT_CODES = (
     ExitCode(
         5,
         "unhealthy",
-        "something that the project keeps is damaged, missing or stale; `status`, `doctor` and"
-        " `audit` end with it when they find something",
+        "something that the project keeps is damaged, missing or stale; `status`, `doctor`, `audit`"
+        " and `watch` end with it when they find something",
         "do what the line says, often `forecast doctor --repair`",
     ),
     ExitCode(

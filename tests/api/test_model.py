@@ -365,3 +365,21 @@ def test_the_leaderboard_of_several_series_has_no_empty_cells() -> None:
     assert "mase" in table and "mae" not in table and "mase" in repr(board)
     one = waves().query("unique_id == 'a'")
     assert "mae" in forecast.compare(one, ["ridge"], **STEP).leaderboard
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_later_observations_that_the_model_cannot_explain_are_alarms(
+    ridge: forecast.Model, pooled: bool
+) -> None:
+    later = waves(230)
+    fault = pd.Timestamp("2024-01-01") + pd.Timedelta(220, "D")
+    is_fault = (later["ds"] == fault) & (later["unique_id"] == "b")
+    later.loc[is_fault, "y"] += 5.0
+    judged = ridge.watch(later, newest=20, pooled=pooled)
+    assert list(judged.columns) == ["unique_id", "ds", "y", "ridge", "p", "level", "alarm"]
+    assert len(judged) == 40
+    alarms = judged[judged["alarm"]]
+    assert ("b", fault) in set(zip(alarms["unique_id"], alarms["ds"], strict=True))
+    assert (alarms["ds"] >= fault).all() and set(alarms["unique_id"]) == {"b"}
+    with pytest.raises(InputError, match=r"row \d+|history"):
+        ridge.watch(later, newest=225)

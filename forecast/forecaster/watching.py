@@ -1,0 +1,140 @@
+"""Anomalies: observations that lie further from their one-step forecast than the calibration errors
+allow, with a bound on the share of false alarms.
+
+    table = watch(ensemble, panel, rows, rate=0.1)      # one row per observation, `alarm` or not
+
+The p-value of an observation is conformal (Vovk, Gammerman & Shafer 2005): the share of calibration
+errors at least as large as its own, itself counted; so it lies outside of its interval of level
+1 - p. Which p-values are alarms is decided one after another, and never again, by LORD++ (Ramdas,
+Yang, Wainwright & Jordan 2017) with the decaying memory of Rebjock, Kurt, Januschowski & Callot
+(2021). Without the forgetting its level falls below the smallest p-value that some hundred errors
+can give, and no fault of a long quiet series would ever be seen:
+
+    level[t] = rate (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
+    gamma[j] = 0.0722 ln(max(j, 2)) / (j exp(sqrt(ln j)))         (their sum is below 1)
+
+Summed with weights d^(T-t), levels are at most rate (1 + weighted alarms), so false alarms are
+expected to be at most that where p-values are valid given the past. 1 / (1 - d), the memory, is
+rate (n + 1) observations for n calibration errors: level[t] is then the smallest p-value,
+1 / (n + 1), while all is quiet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecast.data.panel import Panel, series_name
+from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.intervals import Array, SplitConformal, volatility
+from forecast.system.errors import InputError
+
+ALL_SERIES = ""
+"""The name of the one stream that pooled series are."""
+TOLERANCE = 1e-9
+"""Relative: levels are sums of floats, and p-values stand exactly on one of them."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """`table`: `unique_id, output, ds, y, y_hat, p, level, alarm`, a row per observation, in the
+    order in which they were judged. `n_errors`: by stream (a series, or all) its calibration
+    errors.
+    """
+
+    table: pd.DataFrame
+    n_errors: Mapping[str, int]
+
+
+def watch(
+    ensemble: Ensemble,
+    panel: Panel,
+    rows: Mapping[str, np.ndarray],
+    *,
+    rate: float,
+    pooled: bool = False,
+) -> Watched:
+    """Judge the observation after each of `rows` by the forecast made there; missing ones are left
+    out.
+
+    rate: bound on the share of false alarms, 0 to 1. pooled: the errors of all series, each over
+    its median, are one reference and their observations one stream, where a series alone has too
+    few errors. `InputError` for a rate that so few calibration errors cannot keep.
+    """
+    if not 0 < rate < 1:
+        raise InputError(f"Rate {rate:g}: wanted above 0 and below 1, as 0.1 for 10 %.")
+    observations, references = _score_observations(ensemble, panel, rows, pooled=pooled)
+    parts = []
+    for stream, reference in references.items():
+        of_stream = observations[observations["stream"] == stream]
+        memory = rate * (len(reference) + 1)
+        if memory < 1:
+            whose = repr(stream) if stream else "all series"
+            raise InputError(
+                f"Rate {rate:g}: {whose} has {len(reference)} calibration errors, wanted at least"
+                f" {math.ceil(1 / rate) - 1}. Take a higher rate, pool the series, or lengthen the"
+                " calibration block."
+            )
+        beaten = np.searchsorted(reference, of_stream["score"].to_numpy(), side="left")
+        p_values = (1 + len(reference) - beaten) / (len(reference) + 1)
+        levels, alarms = decide_alarms(p_values, rate, memory)
+        parts.append(of_stream.assign(p=p_values, level=levels, alarm=alarms))
+    n_errors = {stream: len(reference) for stream, reference in references.items()}
+    return Watched(pd.concat(parts, ignore_index=True).drop(columns=["stream", "score"]), n_errors)
+
+
+def decide_alarms(p_values: Array, rate: float, memory: float) -> tuple[Array, Array]:
+    """The level of every p-value (n,) in turn, and which are alarms (bool); memory: observations,
+    at least 1.
+    """
+    decay = 1 - 1 / memory
+    levels = np.empty(len(p_values))
+    alarms = np.zeros(len(p_values), dtype=bool)
+    for i, p_value in enumerate(p_values):
+        since = i - np.flatnonzero(alarms[:i]).astype(float)
+        levels[i] = rate * (1 - decay + np.sum(decay**since * _gamma(since)))
+        alarms[i] = p_value <= levels[i] * (1 + TOLERANCE)
+    return levels, alarms
+
+
+def _gamma(since: Array) -> Array:
+    """Ramdas et al. 2017, section 3: the share of the level that an alarm `since` tests ago gives
+    back.
+    """
+    return np.asarray(
+        0.0722 * np.log(np.maximum(since, 2)) / (since * np.exp(np.sqrt(np.log(since))))
+    )
+
+
+def _score_observations(
+    ensemble: Ensemble, panel: Panel, rows: Mapping[str, np.ndarray], *, pooled: bool
+) -> tuple[pd.DataFrame, dict[str, Array]]:
+    """Every observation after `rows` with its forecast, score and stream, in the order of time; by
+    stream the sorted calibration errors.
+    """
+    targets = panel.task.targets
+    references: dict[str, list[Array]] = {}
+    parts = []
+    for unique_id, forecasts in ensemble.predict(panel, rows).items():
+        series = panel.by_id[unique_id]
+        before = volatility(series.values, rows[unique_id], panel.task)
+        for output, name in enumerate(targets):
+            label = series_name(unique_id, name, targets)
+            calibration = ensemble.calibration(label)
+            assert isinstance(calibration, SplitConformal)
+            unit = float(np.median(calibration.scores[0])) if pooled else 1.0
+            stream = ALL_SERIES if pooled else label
+            references.setdefault(stream, []).append(calibration.scores[0] / (unit or 1.0))
+            actual = series.values[rows[unique_id] + 1, output]
+            y_hat = forecasts[:, 0, output]
+            part = pd.DataFrame({"ds": series.ds[rows[unique_id] + 1], "y": actual, "y_hat": y_hat})
+            score = calibration.one_step_scores(actual, y_hat, before[:, output]) / (unit or 1.0)
+            parts.append(part.assign(unique_id=unique_id, output=name, stream=stream, score=score))
+    observations = pd.concat(parts).dropna(subset="y").sort_values("ds", kind="stable")
+    columns = ["unique_id", "output", "ds", "y", "y_hat", "stream", "score"]
+    sorted_references = {name: np.sort(np.concatenate(each)) for name, each in references.items()}
+    return observations[columns], sorted_references
