@@ -211,7 +211,7 @@ class Model:
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))
         if df is not None:
-            require_known_series(panel, ensemble, where=WHERE)
+            require_known_series(panel.by_id, ensemble, where=WHERE)
             require_observed(panel, where=WHERE)
         return panel
 

@@ -9,7 +9,7 @@ is out of range; nothing is filled in or guessed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class Service:
             return cls(Ensemble.load(folder))
         return cls(Ensemble((Forecaster.load(folder),)))
 
+    @property
+    def most_columns(self) -> int:
+        """Of a request: more than any table of series has, and more than the model reads."""
+        return max(MAX_COLUMNS, 2 * len(self.ensemble.task.frame_names))
+
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
         """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
         trained. `InputError` for a fault of the request, also where its forecast is not finite.
@@ -90,14 +95,15 @@ class Service:
         order, else checked and converted. `InputError` for series that are unknown and values that
         are missing.
         """
-        given = _require_table(history, ensemble)
+        given = _parse_times(_require_table(history, ensemble, self.most_columns))
         panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
         if panel is None:
-            checked = _check_rows(_parse_times(given), ensemble.task)
+            checked = _check_rows(given, ensemble.task)
+            require_known_series(checked["unique_id"].unique(), ensemble)
             panel = from_frame(
                 ensemble.select_newest_rows(checked), ensemble.dataset_name, ensemble.task
             )
-        require_known_series(panel, ensemble)
+        require_known_series(panel.by_id, ensemble)
         require_observed(panel)
         return panel
 
@@ -184,14 +190,13 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     return spread_over_horizon(checked, plans, observed, reach, task.calendar, task.holidays)
 
 
-def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
+def _require_table(history: Any, ensemble: Ensemble, most_columns: int) -> pd.DataFrame:
     """The history; `InputError` where it is no table or has too many rows for one request."""
     if not isinstance(history, pd.DataFrame):
         raise InputError(
             f"{REQUEST}: found {type(history).__name__}, wanted a table with one row per series and"
             " time. Send `dataframe_split` or `dataframe_records`."
         )
-    most_columns = max(MAX_COLUMNS, 2 * len(ensemble.task.frame_names))
     if len(history.columns) > most_columns:
         raise InputError(
             f"{REQUEST}: found {len(history.columns):,} columns, wanted at most {most_columns:,}."
@@ -228,10 +233,12 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     return history.assign(ds=times.astype("datetime64[ns]"))
 
 
-def require_known_series(panel: Panel, ensemble: Ensemble, *, where: str = REQUEST) -> None:
+def require_known_series(
+    series_ids: Iterable[str], ensemble: Ensemble, *, where: str = REQUEST
+) -> None:
     """`InputError` for series that the model was not trained on."""
     known = ensemble.forecasters[0].scaling.centre
-    unknown = panel.by_id.keys() - known.keys()
+    unknown = set(series_ids) - known.keys()
     if unknown:
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}."

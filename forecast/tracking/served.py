@@ -5,14 +5,13 @@ Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), 
 rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95];
 empty: no intervals). Output: `unique_id, output, cutoff, step, ds, y_hat` and `lo_80, hi_80` per
 level, in raw units. NumPy only, no TensorFlow. It needs an environment in which this project is
-installed. Whatever is wrong with a request is one sentence and status 400.
+installed. Whatever is wrong with a request is one sentence and status 400;
+`forecast.tracking.scoring_server` has the bounds of a request.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
-MAX_REQUEST_CHARACTERS = 100_000_000
-"""Of JSON, before it is parsed: half of a kilobyte for each of the most rows that are answered."""
-
 
 class ServedForecaster(PythonModel):
     """Forecasts the steps that follow the last row of every series."""
@@ -32,9 +28,10 @@ class ServedForecaster(PythonModel):
     def load_context(self, context: Any) -> None:
         """Load the saved forecaster that `context` names; called by MLflow."""
         from forecast.forecaster.serving import Service
+        from forecast.tracking.scoring_server import bound_requests
 
         self.service = Service.load(Path(context.artifacts["forecaster"]))
-        _answer_in_sentences()
+        bound_requests(self.service.most_columns)
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -51,37 +48,6 @@ class ServedForecaster(PythonModel):
             logging.getLogger(__name__).exception("The forecast failed")
             message = "The forecast failed; the server's log says why."
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
-
-
-def _answer_in_sentences() -> None:
-    """MLflow's server answers JSON that is nested deeper than Python's stack, and numbers of
-    thousands of digits, with 500 and a traceback in its log; a table of Parquet that is none with
-    the traceback itself.
-    """
-    server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")
-    decode = getattr(server, "_decode_json_input", None)
-    if decode is None:
-        return
-
-    def shallow(text: Any) -> Any:
-        if len(text) > MAX_REQUEST_CHARACTERS:
-            message = (
-                f"The request has {len(text):,} characters, wanted at most"
-                f" {MAX_REQUEST_CHARACTERS:,}. Send the newest rows."
-            )
-            raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
-        try:
-            return decode(text)
-        except (RecursionError, ValueError):
-            message = (
-                "The request's JSON is nested too deeply, or has a number of too many digits;"
-                " wanted a table."
-            )
-            raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE) from None
-
-    server._decode_json_input = shallow
-    handle = server._handle_serving_error
-    server._handle_serving_error = partial(handle, include_traceback=False)
 
 
 mlflow.models.set_model(ServedForecaster())

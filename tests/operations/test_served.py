@@ -7,13 +7,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import requests
@@ -22,16 +21,13 @@ from forecast.operations import predicting
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 from tests.support import small_project
-
-SECONDS = 120
+from tests.support.serving import free_port, wait_for_server
 
 
 @pytest.fixture(scope="module")
 def service(running, tmp_path_factory):
     """The server's address; the process and what it started end with the module."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion"]
     command += ["--env-manager", "local", "--port", str(port)]
     extra = {
@@ -52,24 +48,12 @@ def service(running, tmp_path_factory):
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_for(url, process, log)
+        wait_for_server(url, process, log)
         yield url, process
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         log.close()
-
-
-def _wait_for(url, process, log):
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if requests.get(f"{url}/ping", timeout=5).status_code == 200:
-                return
-        except requests.RequestException:
-            time.sleep(0.1)
-    log.seek(0)
-    raise AssertionError(f"the server did not start:\n{log.read()[-3000:]}")
 
 
 def history(root, **changes):
@@ -122,6 +106,11 @@ WRONG = {
     "infinity": (lambda f: changed(f, 3, "y", "Infinity"), {}, "wanted numbers"),
     "a time twice": (lambda f: changed(f, 1, "ds", f["ds"].iloc[0]), {}, "time"),
     "short history": (lambda f: f.tail(3), {}, "lookback=7"),
+    "many unknown series": (
+        lambda f: pd.concat([f.assign(unique_id=f"s{i}") for i in range(2_000)]),
+        {},
+        "not known; wanted 'wave'",
+    ),
     "unknown series": (
         lambda f: f.assign(unique_id="mars"),
         {},
