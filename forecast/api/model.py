@@ -152,7 +152,7 @@ class Model:
         require_whole(newest=newest)
         with frames.caller_words(self.names.time_col, self.ensemble.task.calendar):
             panel = self._checked_panel(frames.as_pandas(df), None, self.ensemble)
-        require_known_series(panel, self.ensemble, where=WHERE)
+        require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
         table = watch(self.ensemble, panel, rows, rate=rate / 100, pooled=pooled).table
         columns = {"y": "y", "y_hat": self.name, "p": "p", "level": "level", "alarm": "alarm"}
