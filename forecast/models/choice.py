@@ -1,7 +1,7 @@
 """Penalty, lags, products and inputs of a ridge, by its errors on fifths of the history that it has
 not seen; and how much of its change every series is given.
 
-`choose_linear_map` searches them for the linear skip (`forecast.models.skip`) and for ridge and
+`choose_linear_shape` searches them for the linear skip (`forecast.models.skip`) and for ridge and
 arx, which are that skip standing alone; `fold_cases` and `fold_errors` serve the linear maps of
 `families/window_linear.py` as well. Nothing behind the validation block is looked at.
 
@@ -24,11 +24,10 @@ import numpy as np
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import (
     PENALTIES,
-    Examples,
     FeatureColumns,
     Skip,
     design_of,
-    fit_linear_map,
+    index_features,
     products_matrix,
     solve_ridge,
 )
@@ -101,11 +100,9 @@ one step, which a closed loop repeats, the level is always read: it holds the lo
 """
 
 
-def choose_linear_map(
-    folds: Folds, train: Examples, channels: Layout, richest: Skip, lags: Sequence[int]
-) -> Skip:
-    """The mean of ridges on the train rows, of `richest` over any of the `lags`, with the share of
-    its change that every series is given; `ModelError` when no ridge has a finite error.
+def choose_linear_shape(folds: Folds, channels: Layout, richest: Skip, lags: Sequence[int]) -> Skip:
+    """The shape of a mean of ridges, of `richest` over any of the `lags`, with the share of its
+    change that every series is given; `ModelError` when no ridge has a finite error.
 
     One map for all series is no use to some of them (steps, stocks of spare parts, random walks).
     They are given none of it, and it is chosen once more without them: what they do not follow they
@@ -117,7 +114,7 @@ def choose_linear_map(
         with contextlib.suppress(ModelError):
             richest = replace(richest, reads_level=shape.reads_level)
             shape = _choose_shape(folds, channels, richest, lags, unused)
-    return fit_linear_map(train, channels, shape)
+    return shape
 
 
 def _choose_shape(
@@ -305,7 +302,7 @@ def _cases_of(
         return LinearBatch(x, y, is_known & is_used, change)
 
     cases, windows = fold_cases(folds, parts)
-    return cases, FeatureColumns(largest, channels, windows.future.shape[2])
+    return cases, index_features(largest, channels, windows.future.shape[2])
 
 
 def fold_cases(

@@ -14,12 +14,12 @@ audit sets one for the time of a run (`record_with`); without it nothing is told
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, target_windows, task_windows
-from forecast.models.choice import FoldBatch, Folds, choose_linear_map
+from forecast.models.choice import FoldBatch, Folds, choose_linear_shape
 from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
     Carry,
@@ -39,7 +39,9 @@ from forecast.models.skip import (
     Skip,
     SkipKind,
     calendar_harmonics,
+    design_of,
     fit_linear_map,
+    sum_products,
 )
 
 Purpose = Literal["skip", "training"]
@@ -58,6 +60,8 @@ seen.
 """
 WINDOWS_PER_BATCH = 256
 """Windows of several short blocks that go through a model at once."""
+MAX_KEPT_SUMS_BYTES = 2**26
+"""Bytes of a linear map's sums up to which the next refit goes on from them."""
 TargetTransform = Callable[[Windows, np.ndarray], np.ndarray]
 """From windows and their scaled targets (B, H, O) to what a map is fitted to."""
 
@@ -101,6 +105,28 @@ def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
         recorder.calibration_given(np.array(y, dtype=float), np.array(y_hat, dtype=float))
 
 
+Design = Callable[[Windows, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""From windows and their targets to the inputs and outputs of a linear map, and which rows of them
+a fit may use (bool).
+"""
+
+
+class TrainSums(NamedTuple):
+    """`sum_products` over train cutoffs, from which a fit on more rows goes on."""
+
+    cutoffs: dict[str, range]
+    """By series."""
+    products: np.ndarray
+
+    def is_part_of(self, cutoffs: Mapping[str, range]) -> bool:
+        """Whether `cutoffs` are these and later ones."""
+        for uid, span in self.cutoffs.items():
+            other_span = cutoffs.get(uid, range(0))
+            if span.start != other_span.start or span.stop > other_span.stop:
+                return False
+        return True
+
+
 @dataclass
 class Problem:
     """A dataset made ready to fit on: see the module. Everything fitted here is fitted on the train
@@ -129,6 +155,12 @@ class Problem:
     _skips_by_rows: dict[Any, dict[tuple[SkipKind, int], Skip]] = field(
         default_factory=dict, init=False, repr=False
     )
+    _train_sums: dict[Hashable, list[TrainSums]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """By linear map the sums over the fewest train rows and over the newest, of this problem and
+    those made from it; see `sum_train`.
+    """
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
@@ -144,7 +176,9 @@ class Problem:
         if self.chosen_by is not None:
             return self
         blocks = {uid: cut.with_validation_in_train() for uid, cut in self.blocks.items()}
-        return replace(self, blocks=blocks, chosen_by=self)
+        joined = replace(self, blocks=blocks, chosen_by=self)
+        joined._train_sums = self._train_sums
+        return joined
 
     def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
         """Other rows in the same units, with what was chosen here.
@@ -153,6 +187,7 @@ class Problem:
         """
         other = replace(self, panel=panel, blocks=blocks, chosen_by=self, _scaled={})
         other._skips = self._skips_by_rows.setdefault(key, {})
+        other._train_sums = self._train_sums
         return other
 
     def with_series(self, series: slice | None) -> Problem:
@@ -206,15 +241,18 @@ class Problem:
         *,
         purpose: Purpose = "training",
         aim: TargetTransform | None = None,
+        cutoffs: Mapping[str, np.ndarray] | None = None,
     ) -> Examples:
         """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits;
-        with `aim` what it makes of these.
+        with `aim` what it makes of these. cutoffs: by series the rows of the block that are wanted;
+        None: all.
         """
 
         def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
             for series in self.panel.series:
                 uid = series.unique_id
-                for windows in self.windows(uid, self.rows(uid, block), horizon=horizon):
+                rows = self.rows(uid, block) if cutoffs is None else cutoffs[uid]
+                for windows in self.windows(uid, rows, horizon=horizon):
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose=purpose)
                     yield windows, target if aim is None else aim(windows, target)
 
@@ -296,19 +334,53 @@ class Problem:
         that was `chosen` before, or of one chosen here over `lags`.
         """
         task = self.panel.task
-        train = self.examples("train", horizon, purpose="skip", aim=aim)
-        if chosen is not None:
-            return fit_linear_map(train, self.channels, chosen)
-        richest = Skip(
-            "linear",
-            horizon,
-            self.panel.outputs,
-            task.season_length,
-            harmonics=calendar_harmonics(task.calendar_features),
-            leads=len(self.channels.future_channels),
-            reads_level=True,
-        )
-        return choose_linear_map(self.folds(horizon, aim), train, self.channels, richest, lags)
+        shape = chosen
+        if shape is None:
+            richest = Skip(
+                "linear",
+                horizon,
+                self.panel.outputs,
+                task.season_length,
+                harmonics=calendar_harmonics(task.calendar_features),
+                leads=len(self.channels.future_channels),
+                reads_level=True,
+            )
+            shape = choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
+
+        def design(
+            windows: Windows, target: np.ndarray
+        ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            if aim is not None:
+                target = aim(windows, target)
+            return design_of(shape, windows, target, self.channels)
+
+        key = None if aim is not None else (shape, frozenset(shape.unused_series))
+        sums = self.sum_train(design, horizon, key, purpose="skip")
+        return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
+
+    def sum_train(
+        self, design: Design, horizon: int, key: Hashable | None, *, purpose: Purpose = "training"
+    ) -> np.ndarray:
+        """`sum_products` of `design` over the train rows: all that a ridge on them has to know.
+
+        Of a map with a `key` the sums go on from those over earlier rows, so that in a backtest
+        each cutoff enters once, and not once at every refit: docs/research/seconds.md has what that
+        saves. Equal keys need equal designs; None where the design changes with the rows.
+        """
+        cutoffs = {uid: self.rows(uid, "train") for uid in self.panel.by_id}
+        spans = {uid: range(rows[0], rows[-1] + 1) for uid, rows in cutoffs.items() if len(rows)}
+        stored = [] if key is None else self._train_sums.setdefault(key, [])
+        earlier = [sums for sums in stored if sums.is_part_of(spans)]
+        if earlier:
+            for uid, span in earlier[-1].cutoffs.items():
+                cutoffs[uid] = cutoffs[uid][len(span) :]
+        train = self.examples("train", horizon, purpose=purpose, cutoffs=cutoffs)
+        products = sum_products(design(*pair) for pair in train())
+        if earlier:
+            products = earlier[-1].products + products
+        if products.nbytes <= MAX_KEPT_SUMS_BYTES:
+            stored[1:] = [TrainSums(spans, products)]
+        return products
 
     def _fit_carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon: least squares on all

@@ -20,6 +20,7 @@ Fewer than two complete train windows are a `ModelError`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -493,23 +494,25 @@ class FeatureColumns:
         self._future_columns = future_columns
         names = feature_names(largest, channels, future_columns)
         self._column_of = {name: column for column, name in enumerate(names)}
+        self._columns_of: dict[Skip, np.ndarray] = {}
 
     def columns_of(self, shape: Skip) -> np.ndarray:
         """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
-        names = feature_names(shape, self._channels, self._future_columns)
-        return np.array([self._column_of[name] for name in names])
+        if shape not in self._columns_of:
+            names = feature_names(shape, self._channels, self._future_columns)
+            self._columns_of[shape] = np.array([self._column_of[name] for name in names])
+        return self._columns_of[shape]
 
 
-def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
-    """The mean of ridges with the lags, inputs and penalties of `shape`, on the train rows of the
-    series that it is used for.
+index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
+"""The `FeatureColumns` of a shape, named once for all refits."""
+
+
+def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_columns: int) -> Skip:
+    """The mean of ridges with the lags, inputs and penalties of `shape`, from the `sum_products` of
+    its `design_of` over the train rows; `future_columns` as in `feature_names`.
     """
-    batches = iter(train())
-    first = next(batches)
-    sums = sum_products(
-        design_of(shape, *batch, channels) for batch in itertools.chain([first], batches)
-    )
-    design = FeatureColumns(shape, channels, first[0].future.shape[2])
+    design = index_features(shape, channels, future_columns)
     outputs = shape.horizon * shape.outputs
     coefficients = np.zeros((len(sums) - outputs, outputs))
     for part, weight in shape.mean_of or ((shape, 1.0),):
@@ -522,7 +525,7 @@ def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
 
 def sum_products(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
     """`products_matrix` of the known rows of all parts: inputs, outputs, which rows are known."""
-    return np.asarray(sum(products_matrix(x[known], y[known]) for x, y, known in parts))
+    return np.asarray(sum(products_matrix(x[known], y[known]) for x, y, known in parts), float)
 
 
 def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -13,10 +13,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast import models
+from forecast.backtest.timeline import RefitSchedule
 from forecast.forecaster import Budget, fit
 from forecast.models import choice
 from forecast.models.problem import HISTORY_FOLDS
-from forecast.models.skip import PENALTIES, Skip, fit_linear_map
+from forecast.models.skip import PENALTIES, Skip, design_of
 from tests.support import problems
 
 H = problems.HORIZON
@@ -112,26 +113,49 @@ def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     problem = hours(turn=0.9, inputs={"rain": 0.5})
     chosen, again = problem.skip("linear", H), problem.joined.skip("linear", H)
     assert again.mean_of == chosen.mean_of and len(again.mean_of) > 2
-    train = problem.joined.examples("train", H)
     windows = next(iter(problem.examples("test", H)()))[0]
     said = sum(
-        weight * fit_linear_map(train, problem.channels, part).forecast(windows, problem.channels)
+        weight * problem.joined.fit_linear_skip(H, (), part).forecast(windows, problem.channels)
         for part, weight in chosen.mean_of
     )
     np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
 
 
-def test_a_fit_makes_every_batch_of_windows_once():
-    problem, made = hours(inputs={"rain": 0.5}), []
+@pytest.mark.parametrize("sliding", [False, True])
+def test_the_linear_map_of_a_refit_is_that_of_its_rows_alone(sliding):
+    frame = problems.frame({"north": 400, "south": 300})
+    problem, fresh = (problems.problem_of(frame, step_size=1) for _ in range(2))
+    cutoffs = problem.panel.series[0].ds[[250, 270, 330]]
+    schedule = RefitSchedule(tuple(cutoffs), is_sliding=sliding)
+    shape = problem.skip("linear", H)
+    for known in [problem.joined, *(schedule.problem_at(problem, each) for each in cutoffs)]:
+        alone = fresh.with_rows(known.panel, known.blocks, object())
+        alone._train_sums = {}
+        np.testing.assert_allclose(
+            known.skip("linear", H).coefficients,
+            alone.fit_linear_skip(H, (), shape).coefficients,
+            atol=1e-9,
+        )
 
-    def train():
-        for batch in problem.examples("train", H)():
-            made.append(len(batch[0]))
-            yield batch
 
-    fitted = fit_linear_map(train, problem.channels, Skip("linear", H, 1, lags=5, penalty=1.0))
-    assert made == [len(windows) for windows, _ in problem.examples("train", H)()]
-    assert np.isfinite(fitted.coefficients).all() and fitted.coefficients.any()
+def test_over_all_refits_of_a_backtest_a_cutoff_enters_the_sums_at_most_twice(monkeypatch):
+    problem = problems.problem_of(problems.frame({"north": 400}), step_size=1)
+    schedule = RefitSchedule(tuple(problem.panel.series[0].ds[240:400:20]))
+    problem.skip("linear", H)
+    summed = []
+    monkeypatch.setattr(
+        "forecast.models.problem.design_of",
+        lambda shape, windows, *rest: (
+            summed.extend(windows.rows),
+            design_of(shape, windows, *rest),
+        )[1],
+    )
+    for known in [
+        problem.joined,
+        *(schedule.problem_at(problem, each) for each in schedule.cutoffs),
+    ]:
+        known.skip("linear", H)
+    assert len(schedule.cutoffs) > 5 and 0 < max(np.bincount(summed)) <= 2
 
 
 def test_the_steadiest_setting_has_the_largest_penalty_within_a_standard_error():

@@ -13,16 +13,19 @@ from sklearn.linear_model import Ridge
 
 from forecast.data.windows import gather_windows, layout
 from forecast.models import choice
-from forecast.models.choice import choose_linear_map
+from forecast.models.choice import choose_linear_shape
 from forecast.models.skip import (
     PENALTIES,
     FeatureColumns,
     Skip,
     calendar_products,
+    design_of,
     feature_names,
+    fit_linear_map,
     interpolate_missing,
     linear_features,
     mean_absolute_error,
+    sum_products,
 )
 from forecast.system.errors import ModelError
 from tests.support import problems
@@ -59,7 +62,7 @@ def both(kind, values, season_length=4, horizon=6):
 
 
 def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
-    """`choose_linear_map` with one fold: learnt from `train`, asked for `validation`."""
+    """The map of `choose_linear_shape`, one fold learnt from `train`, asked for `validation`."""
 
     def folds(*, sampled=True):
         for windows, target in train():
@@ -79,7 +82,15 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
         leads=len(channels.future_channels),
         harmonics=harmonics,
     )
-    return choose_linear_map(folds, train, channels, richest, lags)
+    shape = choose_linear_shape(folds, channels, richest, lags)
+    return fitted_map(train, channels, shape)
+
+
+def fitted_map(train, channels, shape):
+    """`fit_linear_map` from the sums over the batches of `train`."""
+    batches = list(train())
+    sums = sum_products(design_of(shape, *batch, channels) for batch in batches)
+    return fit_linear_map(sums, channels, shape, batches[0][0].future.shape[2])
 
 
 def gathered(problem, block, horizon, lags, part):

@@ -43,6 +43,8 @@ ROWS_AT_ONCE = 2048
 """Rows forecast at once, so that the table of rows and trees stays small."""
 ROWS_NEAR = 128
 """The same by neighbours, for the table of rows and points."""
+NEAR_GROUP = 16
+"""Points that are looked at together when neighbours are searched."""
 BOOSTING = "HistGradientBoostingRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
@@ -191,9 +193,10 @@ def require_known(name: str) -> str:
 
 def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
-    size = ROWS_NEAR if "points" in arrays else ROWS_AT_ONCE
-    starts = range(0, max(len(x), 1), size)
-    return np.concatenate([_predict_rows(arrays, x[k : k + size]) for k in starts])
+    if "points" in arrays:
+        return _mean_of_nearest(arrays, x)
+    starts = range(0, max(len(x), 1), ROWS_AT_ONCE)
+    return np.concatenate([_predict_rows(arrays, x[k : k + ROWS_AT_ONCE]) for k in starts])
 
 
 def _predict_rows(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -202,10 +205,10 @@ def _predict_rows(arrays: Arrays, x: np.ndarray) -> np.ndarray:
         return np.asarray(arrays["start"] + np.sum(leaf_values(arrays, x), axis=1))
     if "slopes" in arrays:
         return np.asarray(x @ arrays["slopes"] + arrays["intercept"])
-    if "vectors" in arrays:
-        near = np.exp(-arrays["gamma"] * _squared_distances(x, arrays["vectors"]))
-        return np.asarray(near @ arrays["weights"] + arrays["intercept"])
-    return _mean_of_nearest(arrays, x)
+    squares = np.sum(x**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)[None]
+    distances = np.maximum(squares - 2 * (x @ arrays["vectors"].T), 0.0)
+    near = np.exp(-arrays["gamma"] * distances)
+    return np.asarray(near @ arrays["weights"] + arrays["intercept"])
 
 
 def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -236,22 +239,44 @@ def staged_forecasts(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
         yield np.hstack([np.zeros((len(values), 1)), np.cumsum(values, axis=1)]) + arrays["start"]
 
 
-def _squared_distances(x: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n, points), Euclidean."""
-    squares = np.sum(x**2, axis=1)[:, None] + np.sum(points**2, axis=1)[None] - 2 * (x @ points.T)
-    return np.asarray(np.maximum(squares, 0.0))
+def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """(n, count): the places of the smallest of `values` (n, points), in no order.
+
+    Of groups of points only the `count` with the smallest minima are looked at: a point of another
+    group has `count` smaller ones. A partition of all points took five times as long.
+    """
+    groups = max(values.shape[1] // NEAR_GROUP, count)
+    rest = -values.shape[1] % groups
+    padded = np.pad(values, ((0, 0), (0, rest)), constant_values=np.inf)
+    minima = padded.reshape(len(values), -1, groups).min(axis=1)
+    near_groups = np.argpartition(minima, count - 1, axis=1)[:, None, :count]
+    first_places = np.arange(0, padded.shape[1], groups)[:, None]
+    candidates = (first_places + near_groups).reshape(len(values), -1)
+    near = np.take_along_axis(padded, candidates, axis=1)
+    nearest = np.argpartition(near, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(candidates, nearest, axis=1)
 
 
 def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
-    """(n,): the mean answer of the nearest points, equally or by the inverse of their distance."""
-    distances = _squared_distances(x, arrays["points"])
+    """(n,): the mean answer of the nearest points, equally or by the inverse of their distance.
+
+    Points are ranked by |p|^2 - 2 x p, which is their squared distance but for |x|^2.
+    """
+    points = arrays["points"]
     count = int(arrays["count"])
-    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
-    answers = arrays["answers"][nearest]
-    if not bool(arrays["by_distance"]):
-        return np.asarray(answers.mean(axis=1))
-    weights = 1.0 / np.maximum(np.sqrt(np.take_along_axis(distances, nearest, axis=1)), 1e-12)
-    return np.asarray((weights * answers).sum(axis=1) / weights.sum(axis=1))
+    ranking = np.hstack([-2.0 * points, np.sum(points**2, axis=1)[:, None]]).T
+    means = np.empty(len(x))
+    for start in range(0, len(x), ROWS_NEAR):
+        rows = x[start : start + ROWS_NEAR]
+        ranks = np.hstack([rows, np.ones((len(rows), 1))]) @ ranking
+        nearest = _smallest(ranks, count)
+        weights = np.ones(nearest.shape)
+        if bool(arrays["by_distance"]):
+            distances = np.linalg.norm(rows[:, None] - points[nearest], axis=2)
+            weights = 1.0 / np.maximum(distances, 1e-12)
+        answers = arrays["answers"][nearest]
+        means[start : start + ROWS_NEAR] = (weights * answers).sum(axis=1) / weights.sum(axis=1)
+    return means
 
 
 class Spec(RegressorSpec):
@@ -394,9 +419,13 @@ class Spec(RegressorSpec):
         skip = problem.skip(self.base_skip or "last", horizon)
         xs = []
         ys = []
-        for windows, target in problem.examples(block, horizon)():
+        cutoffs = {}
+        for uid in problem.panel.by_id:
+            rows = problem.rows(uid, block)
+            cutoffs[uid] = rows[rows % every == 0]
+        for windows, target in problem.examples(block, horizon, cutoffs=cutoffs)():
             residual = (target - skip.forecast(windows, problem.channels))[:, :, output]
-            is_used = np.isfinite(residual) & (windows.rows % every == 0)[:, None]
+            is_used = np.isfinite(residual)
             xs.append(self.inputs(windows, problem.channels, horizon, season)[is_used])
             ys.append(residual[is_used])
         return np.concatenate(xs), np.concatenate(ys)

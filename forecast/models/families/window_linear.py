@@ -37,7 +37,6 @@ from forecast.models.skip import (
     calendar_terms,
     interpolate_missing,
     solve_ridge,
-    sum_products,
 )
 from forecast.system.errors import ModelError
 
@@ -75,7 +74,6 @@ class Spec(RegressorSpec):
         """
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
-        train = problem.examples("train", task.horizon)
         if self.form == "climatology":
             harmonics = np.array(calendar_harmonics(task.calendar_features), dtype=np.int64)
             arrays["harmonics"] = harmonics
@@ -86,7 +84,15 @@ class Spec(RegressorSpec):
                 mean_of = self._choose_settings(problem, arrays, output)
             else:
                 mean_of = chosen[f"{output}/mean_of"]
-            sums = sum_products(self._linear_batch(arrays, output, *pair)[:3] for pair in train())
+
+            def design(
+                windows: Windows, target: np.ndarray, output: int = output
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                return self._linear_batch(arrays, output, windows, target)[:3]
+
+            # what the climatology leaves is other values once that is fitted again
+            key = None if self.form == "climatology" else (self.form, self.average, output)
+            sums = problem.sum_train(design, task.horizon, key)
             arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
             for weight, lags, penalty in mean_of:
                 columns = self._columns(task.lookback, int(lags))
