@@ -62,10 +62,10 @@ docs: setup-dev  ## the parts of the documents that are made from code and from 
 	@$(PY) -m docs.generate
 
 site: setup-dev  ## the documentation as a site with search and executed notebooks: .forecast/site/html/index.html
-	@test $(SITE)/venv/bin/mkdocs -nt docs/requirements.txt || { $(PYTHON) -m venv $(SITE)/venv && \
-		$(SITE)/venv/bin/pip install -q --require-hashes -r docs/requirements.txt && touch $(SITE)/venv/bin/mkdocs; }
+	@test $(SITE)/venv/bin/zensical -nt docs/requirements.txt || { $(PYTHON) -m venv $(SITE)/venv && \
+		$(SITE)/venv/bin/pip install -q --require-hashes -r docs/requirements.txt && touch $(SITE)/venv/bin/zensical; }
 	@$(PY) -m docs.site
-	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --quiet
+	@$(SITE)/venv/bin/zensical build --strict --clean
 	@echo "Site: $(SITE)/html/index.html"
 
 lint: setup-dev  ## ruff, mypy, names, import-linter

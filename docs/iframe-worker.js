@@ -1,14 +1,13 @@
 // Search without a server: a page that was opened from the disk may start no worker, so an iframe stands in for one.
 if (location.protocol === "file:") {
-  window.Worker = class extends EventTarget {
+  window.Worker = class {
     constructor(url) {
-      super();
       this.frame = document.body.appendChild(document.createElement("iframe"));
       this.frame.hidden = true;
       const inside = this.frame.contentWindow;
       this.ready = new Promise((loaded, failed) => {
         const script = inside.document.createElement("script");
-        inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+        inside.postMessage = (data) => this.onmessage?.(new MessageEvent("message", { data }));
         script.onload = loaded;
         script.onerror = failed;
         script.src = new URL(url, location);

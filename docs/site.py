@@ -2,8 +2,8 @@
 
 Pages are copied; links that leave docs/ become plain text, since the site has no source tree. The
 pages of docs/learn are run and get their outputs and a notebook to download. The reference is one
-page per public module, which mkdocstrings fills from the docstrings. mkdocs.yml makes the site of
-it in .forecast/site/html.
+page per public module, which mkdocstrings fills from the docstrings. Zensical makes the site of it
+in .forecast/site/html, as mkdocs.yml says.
 """
 
 from __future__ import annotations
