@@ -164,9 +164,7 @@ def _packaged_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
     contents.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
     if "dvc.yaml" in contents:
         pipeline = contents["dvc.yaml"].decode()
-        pipeline = pipeline.replace(
-            "python: .venv/bin/python # the one place", f"python: {sys.executable} # the one place"
-        )
+        pipeline = re.sub(r"(?m)^  - python: .*", f"  - python: {sys.executable}", pipeline)
         pipeline = pipeline.replace("      - forecast\n", f"      - {LOCK}\n")
         contents["dvc.yaml"] = pipeline.encode()
     return contents

@@ -43,7 +43,7 @@ ADVICE = (
 """How lines begin by which DVC says what to do next: true of its users, not of a run or a
 retraining's work tree.
 """
-UNCACHED = ("reports/leaderboard.csv", "reports/verdicts.json")
+UNCACHED = ("reports/leaderboard.csv", "reports/metrics.json", "reports/verdicts.json")
 
 
 def run_dvc(

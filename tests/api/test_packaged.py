@@ -73,6 +73,7 @@ def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snap
         "data/snapshots/mine/x.parquet",
         "reports/leaderboard.csv",
         "reports/verdicts.json",
+        "reports/metrics.json",
         "dvc.lock",
     ]
     found = subprocess.run(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -97,6 +99,77 @@ def test_what_importing_leaves_behind_is_no_change(tmp_path: Path) -> None:
     assert "up to date" in dvc("status")
 
 
+COPYING_STAGE = """
+import json, pathlib
+number = json.loads(pathlib.Path("params.json").read_text())["number"]
+pathlib.Path("metrics.json").write_text(json.dumps({"copied": number}))
+"""
+
+
+@pytest.fixture
+def copying(tmp_path: Path) -> Path:
+    """A repository whose one stage copies a parameter into a metric, by the real interpreter
+    line.
+    """
+    root = tmp_path / "copying project"
+    root.mkdir()
+    (root / "copy_number.py").write_text(COPYING_STAGE)
+    (root / "params.json").write_text('{"number": 1}')
+    (root / ".gitignore").write_text(".venv\n")
+    variables = yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"]
+    stage = {
+        "cmd": "${python} copy_number.py",
+        "params": [{"params.json": ["number"]}],
+        "metrics": [{"metrics.json": {"cache": False}}],
+    }
+    content = {"vars": variables[1:], "stages": {"copy": stage}}
+    small_project.write_yaml(root / "dvc.yaml", content)
+    (root / ".venv").symlink_to(sys.prefix)
+    git(root, "init", "-q")
+    dvc(root, "init", "-q")
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    dvc(root, "repro", "-q")
+    commit(root)
+    return root
+
+
+def dvc(root: Path, *words: str, path: str = "/usr/bin:/bin") -> str:
+    """What DVC prints, where PATH is `path`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        cwd=root,
+        env=small_project.environment(PATH=path),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def numbers_by_experiment(root: Path) -> dict[str, int]:
+    table = pd.read_csv(io.StringIO(dvc(root, "exp", "show", "--csv")))
+    return dict(zip(table["Experiment"].fillna(table["rev"]), table["copied"], strict=True))
+
+
+def test_an_experiment_runs_in_a_copy_without_environment_of_its_own(copying: Path) -> None:
+    dvc(copying, "exp", "run", "--temp", "-n", "two", "-S", "params.json:number=2")
+    numbers = numbers_by_experiment(copying)
+    assert (numbers["workspace"], numbers["two"]) == (1, 2)
+
+
+@pytest.mark.slow
+def test_queued_experiments_run_from_an_activated_environment(copying: Path) -> None:
+    activated = f"{sys.prefix}/bin:/usr/bin:/bin"  # DVC's worker starts `dvc` by its name
+    for number in (2, 3):
+        change = f"params.json:number={number}"
+        dvc(copying, "exp", "run", "--queue", "-n", f"n{number}", "-S", change, path=activated)
+    dvc(copying, "exp", "run", "--run-all", path=activated)
+    numbers = numbers_by_experiment(copying)
+    assert (numbers["workspace"], numbers["n2"], numbers["n3"]) == (1, 2, 3)
+
+
 @pytest.mark.slow
 def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     """What git tracks of a run, dvc.lock and the leaderboard, comes out to the byte, however long a
@@ -109,7 +182,8 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     git(own, "init", "-q")
     commit(own)
-    in_git = {"dvc.lock", "reports/leaderboard.csv", "reports/verdicts.json"}
+    kept = ("leaderboard.csv", "metrics.json", "verdicts.json")
+    in_git = {"dvc.lock", *(f"reports/{name}" for name in kept)}
     assert in_git <= set(git(own, "ls-files").splitlines())
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(own), str(clone))
@@ -118,3 +192,21 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     assert (clone / "data" / "trained" / "wave").is_dir() and git(
         clone, "status", "--porcelain"
     ) == ""
+
+
+@pytest.mark.slow
+def test_another_clone_gets_a_finished_run_from_a_remote_without_training(tmp_path: Path) -> None:
+    first = small_project.write_real(tmp_path / "first", models=(), rankings=("shipped",))
+    for name in (".gitignore", ".dvc/.gitignore", ".dvc/config"):
+        shutil.copy(ROOT / name, first / name)
+    git(first, "init", "-q")
+    dvc(first, "remote", "add", "-d", "store", str(tmp_path / "store"))
+    dvc(first, "repro", "-q")
+    commit(first)
+    dvc(first, "push", "-q")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(first), str(clone))
+    said = dvc(clone, "repro", "--pull")
+    assert "up to date" in said and "Running stage" not in said
+    assert (clone / "data" / "trained" / "wave").is_dir() and not (clone / ".forecast").exists()
+    assert git(clone, "status", "--porcelain") == ""

@@ -27,7 +27,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracked.write(ProjectPaths.of(root), (HOURLY, DAILY))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     kept = {key: pipeline[key] for key in ("params", "plots")}
-    kept["metrics"] = pipeline["stages"]["report"]["metrics"]
+    (metrics,) = pipeline["stages"]["report"]["metrics"]
+    kept["metrics"] = list(metrics)
     (root / "dvc.yaml").write_text(yaml.safe_dump(kept))
     shutil.copytree(ROOT / ".dvc" / "plots", root / ".dvc" / "plots")
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
@@ -84,6 +85,22 @@ def test_an_edited_budget_is_a_difference_of_parameters(shown: Path) -> None:
     assert list(changes) == ["configs/tuning.yaml"] and list(changes["configs/tuning.yaml"]) == [
         key
     ]
+
+
+def test_the_report_of_a_pull_request_is_a_table_of_what_changed(shown: Path) -> None:
+    """Docs/running.md: `dvc metrics diff --md <branch>`."""
+    path = shown / "reports" / "metrics.json"
+    before = path.read_text()
+    figures = json.loads(before)
+    was = figures[HOURLY]["shipped"]["mae"]
+    figures[HOURLY]["shipped"]["mae"] = 2 * was
+    path.write_text(json.dumps(figures))
+    try:
+        table = dvc(shown, "metrics", "diff", "--md", "HEAD")
+    finally:
+        path.write_text(before)
+    (row,) = [line for line in table.splitlines() if f"{HOURLY}.shipped.mae" in line]
+    assert [float(cell) for cell in row.split("|")[3:5]] == pytest.approx([was, 2 * was], rel=1e-3)
 
 
 def test_a_table_without_rows_has_its_header(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def initialise_dvc(root: Path) -> None:
 
 
 RANKINGS = ("shipped", "architecture")
+INTERPRETER = """python: '"$DVC_ROOT"/.venv/bin/python'"""
 
 
 def write_real(
@@ -137,10 +138,8 @@ def copy_code(root: Path) -> None:
 def use_this_interpreter(root: Path) -> None:
     """The project's own dvc.yaml, its stages run by the interpreter of the tests."""
     pipeline = (ROOT / "dvc.yaml").read_text()
-    assert "python: .venv/bin/python" in pipeline
-    (root / "dvc.yaml").write_text(
-        pipeline.replace("python: .venv/bin/python", f"python: {sys.executable}")
-    )
+    assert INTERPRETER in pipeline
+    (root / "dvc.yaml").write_text(pipeline.replace(INTERPRETER, f"python: {sys.executable}"))
 
 
 def environment(**extra: str) -> dict[str, str]:
