@@ -77,6 +77,7 @@ class Scheduler:
         with files.hold_lock(
             ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
         ):
+            files.remove_leftovers(ProjectPaths.of(self.root).schedule)
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
             for name, job in self.schedule.jobs.items():
@@ -96,6 +97,7 @@ class Scheduler:
         job = self.schedule.jobs[name]
         started = self.clock()
         path = ProjectPaths.of(self.root).schedule / f"{name}.json"
+        files.remove_leftovers(path.parent, path.name)
         JobRun(started=started.isoformat()).write(path)
         code = self._run_command(name, job)
         ended = self.clock().isoformat()

@@ -164,6 +164,26 @@ def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: i
     assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
 
 
+def test_a_job_removes_what_a_killed_scheduler_left_of_its_record(tmp_path: Path) -> None:
+    folder = tmp_path / ".forecast" / "schedule"
+    folder.mkdir(parents=True)
+    half_written, of_another_job = folder / ".tmp-a.json-12ab", folder / ".tmp-b.json-12ab"
+    half_written.touch()
+    of_another_job.touch()
+    scheduler(tmp_path).run_job("a")
+    assert not half_written.exists() and of_another_job.exists()
+
+
+def test_a_scheduler_begins_without_what_a_killed_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / ".forecast" / "schedule"
+    folder.mkdir(parents=True)
+    (folder / ".tmp-heartbeat.json-12ab").touch()
+    scheduler_that_ends = scheduler(tmp_path)
+    scheduler_that_ends.ending.set()
+    scheduler_that_ends.run()
+    assert not list(folder.glob(".tmp-*"))
+
+
 def test_a_command_that_takes_too_long_is_ended_and_may_unwind(tmp_path: Path) -> None:
     assert scheduler(tmp_path, timeout=0.02, SLOW="1").run_job("a") == TIMED_OUT
     assert "unwound" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
