@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from forecast.operations import champion, decision, registry
 from forecast.operations.records import Decision, GateNumbers
 from forecast.operations.registry import make_card
 from forecast.system import files
-from forecast.system.errors import ModelError
+from forecast.system.errors import ForecastError, ModelError
 from forecast.tracking import mlflow_client, tracking_store
 from tests.operations.projects import NAME, NOW
 
@@ -51,13 +52,13 @@ def finish(root: Path, refit: decision.Refit | None = None) -> Decision | None:
 
 
 def refit(candidate: Path, target: Path) -> None:
-    shutil.copytree(
-        candidate.parent.parent.parent.parent.parent / "data" / "trained" / NAME / "arx", target
-    )
+    trained = candidate.parent.parent.parent.parent.parent / "data" / "trained" / NAME / "arx"
     ends = dict.fromkeys(
         ("train_end", "validation_end", "calibration_end", "test_end"), "2024-07-18T00:00:00"
     )
-    files.write_json(target / "borders.json", ends)
+    with files.atomic_directory(target) as folder:
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        files.write_json(folder / "borders.json", ends)
 
 
 def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path) -> None:
@@ -132,6 +133,34 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
     found = finish(root)
     assert found is not None and champion.load(root, NAME).card.candidate == "ridge"
     assert registry.registry_aliases(root, NAME)["champion"] == found.version
+
+
+@pytest.mark.parametrize("step", ["register", "promote", "refit", "record"])
+def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_call_finishes(
+    step: str, running: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(running, root)
+    pending(root, champion=2, served_version=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_disk(name: str) -> None:
+        if name == step:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow by a byte
+
+    try:
+        with pytest.raises((ForecastError, OSError)):
+            decision.finish_pending(
+                root, NAME, now=NOW, tracking_uri="", refit=refit, log_step=fill_disk
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not champion.load(root, NAME).notice
+    found = finish(root, refit)
+    assert found is not None and found.refit_version is not None
+    assert champion.load(root, NAME).version == found.refit_version
+    assert registry.registry_aliases(root, NAME) == champion.read_aliases(root, NAME)
+    assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
 
 
 def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_path: Path) -> None:
