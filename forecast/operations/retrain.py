@@ -44,7 +44,7 @@ from forecast.operations.records import (
 from forecast.operations.registry import repair_registry, selected_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
-from forecast.tracking import locks, tracking_store
+from forecast.tracking import database_file, locks, tracking_store
 
 
 @dataclass(frozen=True)
@@ -334,8 +334,12 @@ def _load_champion(job: RetrainingJob) -> Champion | None:
 
 @contextmanager
 def _team_lock(job: RetrainingJob) -> Iterator[None]:
-    """From here to the last alias; it begins with the champion that the others may have made."""
+    """From here to the last alias; it begins with the champion that the others may have made.
+
+    `DamagedError` for a damaged database: what is made in hours could not be registered.
+    """
     where = tracking_store(job.root, job.tracking_uri)
+    database_file.require_sound(where)
     with locks.hold_store_lock(
         where, f"retrain-{job.dataset}", purpose=f"Retraining {job.dataset!r}", timeout=0.0
     ):

@@ -17,6 +17,7 @@ from forecast.operations import champion, registry, repair
 from forecast.operations.status import read_status
 from forecast.system.errors import DamagedError
 from forecast.system.files import TEMPORARY
+from tests.operations import retraining
 from tests.operations.projects import NAME
 from tests.support import small_project
 
@@ -36,11 +37,15 @@ def truncate_database(root: Path) -> None:
         ("rollback", NAME),
         ("status", NAME, "--registry", "--format", "json"),
         ("sync",),
+        ("retrain", NAME),
     ],
     ids=" ".join,
 )
 def test_a_command_that_meets_a_truncated_database_says_so_in_a_sentence(moved, words):
     truncate_database(moved)
+    if words[0] == "retrain":  # it uses what is committed
+        retraining.git(moved, "init", "-q")
+        retraining.commit(moved)
     done = small_project.command(moved, *words)
     printed = done.stdout + done.stderr
     assert done.returncode == 5, printed
