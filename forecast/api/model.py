@@ -29,6 +29,7 @@ from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, forecast_latest, format_percent
+from forecast.forecaster.explaining import explain
 from forecast.forecaster.serving import (
     describe_missing_inputs,
     read_ordered_panel,
@@ -137,6 +138,18 @@ class Model:
 
         ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe)
         return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
+
+    def explain(self, df: Any = None, *, future_df: Any = None) -> pd.DataFrame:
+        """What the forecast that `predict` gives is made of: `unique_id, ds, part, contribution`,
+        whose sum over the parts is the forecast.
+
+        Parts are the level of the target, its season, its newest rows and every input
+        (`forecast.forecaster.explaining`); df, future_df: as for `predict`.
+        """
+        panel = self._panel(df, future_df, self.ensemble)
+        newest = {series.unique_id: len(series) - 1 for series in panel.series}
+        table = explain(self.ensemble, panel, newest)
+        return self._with_caller_names(table, {"part": "part", "contribution": "contribution"})
 
     def watch(
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False

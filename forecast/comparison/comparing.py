@@ -19,6 +19,7 @@ import pandas as pd
 from forecast.comparison import metrics, scores, sentences
 from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import describe_copy, describe_leaks, diagnose_residuals
+from forecast.comparison.importance import explain_selected
 from forecast.comparison.intervals import IntervalTables, interval_tables, is_chosen, target_of
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
@@ -78,14 +79,20 @@ class Comparison:
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json."""
+    results = Results(paths, dataset)
+    frame = files.read_frame(paths.frame(dataset))
+    task = load_task(paths.task(dataset))
     comparison = compare_candidates(
-        Results(paths, dataset),
-        files.read_frame(paths.frame(dataset)),
-        load_task(paths.task(dataset)),
+        results,
+        frame,
+        task,
         Borders.from_json(files.read_json(paths.borders(dataset))),
         load_evaluation(paths.configs),
         load_tuning(paths.configs),
     )
+    selected = results.candidate(comparison.verdicts.chosen.get("shipped", ""), "shipped")
+    if selected is not None:
+        comparison.tables.update(explain_selected(results, selected, frame, task))
     write_comparison(paths.compared(dataset), comparison)
 
 

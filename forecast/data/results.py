@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 import pandas as pd
 
@@ -189,6 +189,13 @@ class Results:
         """What the tests decided, in numbers and sentences."""
         path = self._compared_path("verdicts.json")
         return Verdicts.parse(_read_json_part(path, "compare", dict), path)
+
+    def explanation(self, table: Literal["explanation", "importance"]) -> pd.DataFrame:
+        """The contributions to the selected model's newest test forecast, or the importance of what
+        it sees (`comparison.importance`); empty where a frame was compared in Python.
+        """
+        is_there = self._compared_path(f"{table}.csv").exists()
+        return self.read_table(table) if is_there else pd.DataFrame()
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A table of stage `compare` by the name of its file."""

@@ -2,19 +2,22 @@
 
 The sentence and the advice are put together from the words of the corrected tests; nothing is
 judged here. The chart of errors holds the selected model against each reference row: the naive
-forecasts, the skip alone, the best network.
+forecasts, the ridge (else the skip alone), the best network. `why` has what stands below: what the
+newest forecast is made of, and which of it matters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forecast.comparison.importance import NEITHER, describe_importance
 from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
 from forecast.report.figures import Panel, change, describe_test, fitted_skip, headline
-from forecast.report.panels import SeriesForecasts, newest_panel
+from forecast.report.panels import SeriesForecasts, is_private, newest_panel
+from forecast.report.text import Row, Table, number
 
 REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"}
 
@@ -99,6 +102,68 @@ def _relative_difference(test: PairedTest) -> float:
     return test.relative_difference or 0.0
 
 
+@dataclass(frozen=True)
+class Why:
+    """Why the selected model forecasts as it does."""
+
+    contributions: Table | None
+    """To its newest test forecast of the first series; None of private data."""
+    importance: Panel
+    sentence: str
+    """The parts that are not shown to matter."""
+
+
+def why(results: Results) -> Why | None:
+    """What stage `compare` found (`comparison.importance`); None of a frame compared in Python."""
+    importance = results.explanation("importance")
+    if importance.empty:
+        return None
+    rows = []
+    unclear = []
+    for part, change_of_error, low, high in importance[
+        ["part", "change", "low", "high"]
+    ].to_numpy():
+        word = describe_importance(low, high)
+        if word == NEITHER:
+            unclear.append(str(part))
+        limits = f"95 % interval {text.signed_percent(low)} to {text.signed_percent(high)}"
+        tip = f"{part} permuted: {text.signed_percent(change_of_error)}, {limits}"
+        rows.append(Interval(str(part), change_of_error, low, high, word, "", tip))
+    chart = interval_chart(
+        sorted(rows, key=_importance, reverse=True),
+        label=f"Importance over the test block of {results.name}",
+        x_title="change of the error where the part is permuted in time, 95 % interval",
+        show=change,
+    )
+    sentence = ""
+    if unclear:
+        sentence = f"Not distinguishable from zero: {text.listing(unclear)}."
+    table = None if is_private(results) else _contribution_table(results)
+    return Why(table, Panel("What matters over the test block", chart), sentence)
+
+
+def _importance(row: Interval) -> float:
+    return row.value
+
+
+def _contribution_table(results: Results) -> Table:
+    """By part its contribution to the first, a middle and the last step of the newest forecast of
+    the first series and target, and their sum, the forecast.
+    """
+    table = results.explanation("explanation")
+    first = table.iloc[0]
+    table = table[(table["unique_id"] == first["unique_id"]) & (table["output"] == first["output"])]
+    horizon = int(table["step"].max())
+    steps = sorted({1, (horizon + 1) // 2, horizon})
+    wide = table.pivot_table(index="part", columns="step", values="contribution", sort=False)[steps]
+    wide.loc["forecast"] = wide.sum()
+    unit = f" [{results.unit}]" if results.unit else ""
+    columns = [("Part", ""), *((f"step {step}{unit}", "") for step in steps)]
+    return Table(
+        columns, [Row(str(part), list(map(number, row))) for part, *row in wide.itertuples()]
+    )
+
+
 def advise(results: Results) -> list[str]:
     """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
     else to serve the selected model where it is better than naive, to collect data where origins
@@ -141,7 +206,8 @@ def _error_panel(results: Results) -> Panel | None:
     without any.
     """
     model = results.selected_model("shipped") or ""
-    references = ["naive", "seasonal_naive", fitted_skip(results), results.best_network("shipped")]
+    linear = "ridge" if results.candidate("ridge", "shipped") else fitted_skip(results)
+    references = ["naive", "seasonal_naive", linear, results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")
     rows: list[Interval] = []
     for reference in dict.fromkeys(references):

@@ -26,7 +26,7 @@ from forecast.data.comparison_records import Alarm
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
-from forecast.report.answer import Answer, answer
+from forecast.report.answer import Answer, Why, answer, why
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.leaderboard import as_csv, combine_leaderboards
 from forecast.report.ledger import BlockOfTime
@@ -138,6 +138,7 @@ class DatasetContent:
     steps: list[figures.Panel]
     curves: list[tuple[str, list[figures.Panel]]]
     skips: list[figures.Panel]
+    why: Why | None
     private: bool
     """Whether the terms of the data forbid to draw them."""
     choice: Table | None
@@ -196,6 +197,7 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         steps=figures.step_panels(results),
         curves=[(RANKING_TITLES[r], figures.curve_panels(results, r)) for r in rankings],
         skips=figures.skip_panels(results),
+        why=why(results),
         private=panels.is_private(results),
         choice=ledger.choice_table(results, costs),
         choice_sentence=ledger.choice_sentence(results),

@@ -383,3 +383,11 @@ def test_later_observations_that_the_model_cannot_explain_are_alarms(
     assert (alarms["ds"] >= fault).all() and set(alarms["unique_id"]) == {"b"}
     with pytest.raises(InputError, match=r"row \d+|history"):
         ridge.watch(later, newest=225)
+
+
+def test_the_parts_of_a_forecast_sum_to_it(ridge: forecast.Model) -> None:
+    parts = ridge.explain()
+    assert list(parts.columns) == ["unique_id", "ds", "part", "contribution"]
+    sums = parts.groupby(["unique_id", "ds"])["contribution"].sum()
+    predicted = ridge.predict().set_index(["unique_id", "ds"])["ridge"]
+    np.testing.assert_allclose(sums, predicted, rtol=1e-9)

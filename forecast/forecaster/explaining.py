@@ -1,0 +1,229 @@
+"""Why this forecast: what level, season, newest rows and each input contribute to it.
+
+    contributions = explain(ensemble, panel, rows)      # of each step; they sum to the forecast
+
+What a forecast sees is taken apart into `Parts`: the level (of a target, the mean of its newest
+season, or horizon where there is no season), the season (its mean course within a season, and the
+calendar), the newest rows (what they do beside level and season), and every other column. With all
+parts but the level taken away, the target is flat and each column at its mean of the train rows
+(one that is modelled by its changes: at its last value). That forecast is the contribution of the
+level; the others are Shapley values (Shapley 1953; Lundberg & Lee 2017; with one background, the
+"baseline Shapley" of Sundararajan & Najmi 2020): the change that a part makes when it is put back,
+averaged over the orders of putting back. Any model is asked by its forecasts alone, so that they
+sum to the forecast of a combination or a closed loop just as to that of a ridge, where they are its
+coefficients times its inputs.
+
+All orders of up to `MOST_EXACT` parts; of more, `SAMPLED_PAIRS` random ones and their reverses,
+which is still exact where no more than two parts act together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.task import Task, TaskColumn
+from forecast.data import calendars
+from forecast.data.panel import Panel, Series
+from forecast.data.scaling import DIFFERENCED_TRANSFORMS, RAW, SCALES, Scaling
+from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.intervals import Array
+
+LEVEL, SEASON, NEWEST = "level", "season", "newest rows"
+MOST_EXACT = 5
+SAMPLED_PAIRS = 8
+Rows = Mapping[str, int]
+"""By series the row of a cutoff."""
+ForecastWith = Callable[[frozenset[str]], Mapping[str, Array]]
+"""By series the forecast (H, O) in raw units from the level and some other parts."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What can be taken away from what an ensemble sees of a panel."""
+
+    ensemble: Ensemble
+    panel: Panel
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parts beside the level that there are, in the order in which they are shown."""
+        task = self.panel.task
+        inputs = [column.name for column in task.columns[self.panel.outputs :]]
+        has_course = 1 < task.season_length <= task.lookback // 2
+        season = [SEASON] if has_course or task.calendar_features else []
+        return (*season, NEWEST, *dict.fromkeys(inputs))
+
+    def panel_with(self, present: frozenset[str], rows: Rows) -> Panel:
+        """The panel whose lookback up to `rows` has no other parts than the level and `present`."""
+        reduced = [
+            self._series_with(present, series, rows[series.unique_id])
+            for series in self.panel.series
+        ]
+        return replace(self.panel, series=tuple(reduced))
+
+    def _series_with(self, present: frozenset[str], series: Series, row: int) -> Series:
+        task = self.panel.task
+        lookback = slice(row + 1 - task.lookback, row + 1)
+        values, future = series.values.copy(), series.future.copy()
+        scaling = self.ensemble.forecasters[0].scaling
+        for number, column in enumerate(task.columns):
+            in_lookback = values[lookback, number]
+            if number < self.panel.outputs:
+                values[lookback, number] = _rebuild_target(in_lookback, column, task, present)
+            elif column.name not in present:
+                usual = _usual_value(in_lookback, column, scaling, (series.unique_id, number))
+                values[lookback, number] = np.where(np.isnan(in_lookback), np.nan, usual)
+        if SEASON not in present:
+            future[lookback.start : lookback.stop + task.horizon] = 0.0
+        return replace(series, values=values, future=future)
+
+
+def _rebuild_target(
+    values: Array, column: TaskColumn, task: Task, present: frozenset[str]
+) -> Array:
+    """`values` (L,) in raw units, from their level and the `present` of season and newest rows."""
+    to_units, to_raw = SCALES.get(column.transform, RAW)
+    y = np.asarray(to_units(values), dtype=float)
+    level = trailing_level(y, task)[-1]
+    course = mean_course(y, task.season_length)
+    rest = y - level - course
+    rebuilt = np.where(np.isnan(y), np.nan, level)
+    if SEASON in present:
+        rebuilt = rebuilt + course
+    if NEWEST in present:
+        rebuilt = rebuilt + rest
+    return np.asarray(values if {SEASON, NEWEST} <= present else to_raw(rebuilt))
+
+
+def trailing_level(y: Array, task: Task) -> Array:
+    """(T,): at each row of y (T,) the mean of the newest season up to it, of the newest horizon
+    where there is no season; missing values are passed over, 0 before the first.
+    """
+    span = task.season_length if task.season_length > 1 else task.horizon
+    means = pd.Series(y).rolling(span, min_periods=1).mean()
+    return np.asarray(means.ffill().fillna(0.0))
+
+
+def mean_course(y: Array, season: int) -> Array:
+    """(L,): the mean deviation of y (L,) at each place of the season; 0 without two seasons."""
+    if season == 1 or len(y) < 2 * season:
+        return np.zeros(len(y))
+    place = pd.Series(np.arange(len(y)) % season)
+    deviation = pd.Series(y - float(np.nanmean(y)))
+    return np.asarray(deviation.groupby(place).transform("mean").fillna(0.0))
+
+
+def _usual_value(
+    values: Array, column: TaskColumn, scaling: Scaling, place: tuple[str, int]
+) -> float:
+    """What stands for an input that is taken away: its mean of the train rows, in raw units; of one
+    modelled by its changes its last value.
+    """
+    known = values[np.isfinite(values)]
+    if column.difference_inputs or column.transform in DIFFERENCED_TRANSFORMS:
+        return float(known[-1]) if len(known) else float("nan")
+    unique_id, number = place
+    return float(SCALES.get(column.transform, RAW)[1](scaling.centre[unique_id][number]))
+
+
+def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
+    """The contributions to the forecasts at `rows`, in the unit of the target: `unique_id, output,
+    cutoff, step, ds, part, contribution`, the level first.
+    """
+    parts = Parts(ensemble, panel)
+    cutoffs = {uid: np.array([row]) for uid, row in rows.items()}
+    forecasts: dict[frozenset[str], dict[str, Array]] = {}
+
+    def forecast_with(present: frozenset[str]) -> dict[str, Array]:
+        if present not in forecasts:
+            known = ensemble.predict(parts.panel_with(present, rows), cutoffs)
+            forecasts[present] = {uid: values[0] for uid, values in known.items()}
+        return forecasts[present]
+
+    shares = average_changes(parts.names, forecast_with)
+    shares = {LEVEL: forecast_with(frozenset()), **shares}
+    steps = np.arange(1, panel.task.horizon + 1)
+    tables = []
+    for series in panel.series:
+        cutoff = pd.Timestamp(series.ds[rows[series.unique_id]])
+        ds = calendars.next_steps(panel.task.calendar, cutoff, panel.task.horizon)
+        for output, target in enumerate(panel.task.targets):
+            for part, by_series in shares.items():
+                contribution = by_series[series.unique_id][:, output]
+                table = pd.DataFrame({"step": steps, "ds": ds, "contribution": contribution})
+                table = table.assign(unique_id=series.unique_id, output=target, cutoff=cutoff)
+                tables.append(table.assign(part=part))
+    columns = ["unique_id", "output", "cutoff", "step", "ds", "part", "contribution"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def average_changes(
+    names: Sequence[str], forecast_with: ForecastWith
+) -> dict[str, dict[str, Array]]:
+    """By part and series its Shapley value (H, O); `forecast_with`: the forecasts with some
+    parts.
+    """
+    if len(names) <= MOST_EXACT:
+        orders = list(itertools.permutations(names))
+    else:
+        rng = np.random.default_rng(0)
+        drawn = [tuple(map(str, rng.permutation(list(names)))) for _ in range(SAMPLED_PAIRS)]
+        orders = [*drawn, *(order[::-1] for order in drawn)]
+    sums: dict[str, dict[str, Array]] = {name: {} for name in names}
+    for order in orders:
+        before = forecast_with(frozenset())
+        for number, name in enumerate(order, start=1):
+            after = forecast_with(frozenset(order[:number]))
+            for uid, forecast in after.items():
+                change = (forecast - before[uid]) / len(orders)
+                sums[name][uid] = sums[name].get(uid, 0.0) + change
+            before = after
+    return sums
+
+
+def permute_part(
+    panel: Panel, part: str, first: Rows, block: int, rng: np.random.Generator
+) -> Panel:
+    """The panel in which `part` no longer fits the time: from row `first` of each series on, blocks
+    of `block` rows are exchanged at random; the calendar is shifted as a whole.
+    """
+    changed = []
+    for series in panel.series:
+        values, future = series.values.copy(), series.future.copy()
+        start = first[series.unique_id]
+        if part == SEASON:
+            future[start:] = np.roll(future[start:], rng.integers(1, len(future) - start), axis=0)
+        order = _block_order(len(series) - start, block, rng) + start
+        for number, column in enumerate(panel.task.columns):
+            if part == NEWEST and number < panel.outputs:
+                values[start:, number] = _exchange_newest(
+                    series.values[:, number], column, panel.task, order
+                )
+            elif number >= panel.outputs and column.name == part:
+                values[start:, number] = series.values[order, number]
+        changed.append(replace(series, values=values, future=future))
+    return replace(panel, series=tuple(changed))
+
+
+def _exchange_newest(y: Array, column: TaskColumn, task: Task, order: np.ndarray) -> Array:
+    """The last `len(order)` rows of y (T,) in raw units: their level, and the deviations from it
+    at the rows `order`.
+    """
+    to_units, to_raw = SCALES.get(column.transform, RAW)
+    units = np.asarray(to_units(y), dtype=float)
+    level = trailing_level(units, task)
+    return np.asarray(to_raw(level[-len(order) :] + (units - level)[order]))
+
+
+def _block_order(length: int, block: int, rng: np.random.Generator) -> np.ndarray:
+    """The rows 0 … length - 1 with whole blocks of them exchanged; what is left over stays."""
+    n_blocks = length // block
+    order = np.arange(length)
+    whole = order[: n_blocks * block].reshape(n_blocks, block)
+    return np.concatenate([rng.permutation(whole).ravel(), order[n_blocks * block :]])

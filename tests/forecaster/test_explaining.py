@@ -1,0 +1,140 @@
+"""Contributions sum to the forecast and are the right ones where those are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.explaining import (
+    LEVEL,
+    NEWEST,
+    SEASON,
+    Parts,
+    average_changes,
+    explain,
+    mean_course,
+    permute_part,
+    trailing_level,
+)
+from forecast.models.skip import feature_names
+from tests.contract import families
+from tests.support import problems
+
+
+def fitted(family: str, skip: str | None = None) -> Ensemble:
+    return Ensemble((families.forecaster(family, skip),))
+
+
+def newest(panel) -> dict[str, int]:
+    return {series.unique_id: len(series) - 1 for series in panel.series}
+
+
+def test_shapley_values_of_a_known_game_are_those_by_hand():
+    worth = {frozenset(): 1.0, frozenset("a"): 3.0, frozenset("b"): 2.0, frozenset("ab"): 8.0}
+    shares = average_changes("ab", lambda kept: {"s": np.full((1, 1), worth[kept])})
+    # a alone brings 2, behind b it brings 6
+    assert shares["a"]["s"].item() == 4.0 and shares["b"]["s"].item() == 3.0
+
+
+def test_sampled_orders_are_exact_where_parts_act_in_pairs():
+    names = "abcdefgh"
+    pairs = np.triu(np.random.default_rng(0).normal(size=(8, 8)))
+
+    def value(kept):
+        there = np.array([name in kept for name in names], dtype=float)
+        return {"s": np.full((1, 1), there @ pairs @ there)}
+
+    shares = average_changes(names, value)
+    exact = np.diag(pairs) + (np.triu(pairs, 1).sum(axis=0) + np.triu(pairs, 1).sum(axis=1)) / 2
+    np.testing.assert_allclose([shares[name]["s"].item() for name in names], exact, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("family", "skip"),
+    [
+        ("ridge", None),
+        ("arx", None),
+        ("sklearn", None),
+        ("seasonal_naive", None),
+        ("theta", None),
+        ("gru", "linear"),
+        ("narx", "last"),
+    ],
+)
+def test_contributions_sum_to_the_forecast(family, skip):
+    ensemble = fitted(family, skip)
+    panel = problems.shops().panel
+    rows = newest(panel)
+    table = explain(ensemble, panel, rows)
+    forecasts = ensemble.predict(panel, {uid: np.array([row]) for uid, row in rows.items()})
+    sums = table.groupby(["unique_id", "output", "step"])["contribution"].sum()
+    for uid, values in forecasts.items():
+        for output, target in enumerate(panel.task.targets):
+            np.testing.assert_allclose(sums[uid, target], values[0, :, output], rtol=1e-9)
+    assert list(table["part"].unique()) == [LEVEL, SEASON, NEWEST, "wind", "rain"]
+
+
+def test_an_input_contributes_its_coefficients_times_its_values_to_a_linear_forecast():
+    ensemble = fitted("ridge")
+    (forecaster,) = ensemble.forecasters
+    skip, panel = forecaster.skip, problems.shops().panel
+    series = panel.by_id["north"]
+    row = len(series) - 1
+    (windows,) = forecaster.windows(series, np.array([row]))
+    channels = forecaster.channels
+    names = feature_names(skip, channels, windows.future.shape[2])
+    rain = channels.value[3]
+    # a product with the calendar is shared by the two that make it
+    shares = [(name.channel == rain) * (0.5 if name.waves else 1.0) for name in names]
+    by_hand = (skip.inputs(windows, channels)[0] * shares) @ skip.coefficients[:-1]
+    by_hand = by_hand.reshape(panel.task.horizon, -1)[:, 0] * forecaster.scaling.scale["north"][0]
+    table = explain(ensemble, panel, newest(panel)).query(
+        "unique_id == 'north' and output == 'sales'"
+    )
+    found = table.loc[table["part"] == "rain", "contribution"].to_numpy()
+    assert np.abs(found).min() > 1e-3
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4)
+
+
+def test_a_rule_that_reads_no_rain_owes_nothing_to_it():
+    ensemble = fitted("seasonal_naive")
+    panel = problems.shops().panel
+    table = explain(ensemble, panel, newest(panel))
+    assert (table.loc[table["part"].isin(["rain", "wind"]), "contribution"] == 0).all()
+    # the season before, flat level away: season and newest rows are all that repeats
+    assert table.loc[table["part"] == SEASON, "contribution"].abs().max() > 1
+
+
+def test_level_course_and_rest_of_a_known_series():
+    task = problems.task()
+    course = np.tile([3.0, -1.0, -1.0, -1.0], 5)
+    y = 20 + course
+    np.testing.assert_allclose(mean_course(y, 4), course)
+    assert trailing_level(y, task)[-1] == pytest.approx(20)
+    y[-2] = np.nan
+    assert trailing_level(y, task)[-1] == pytest.approx(np.mean([23, 19, 19]))
+
+
+def test_with_every_part_the_panel_is_as_it_was():
+    parts = Parts(fitted("ridge"), problems.shops().panel)
+    same = parts.panel_with(frozenset(parts.names), newest(parts.panel))
+    for before, after in zip(parts.panel.series, same.series, strict=True):
+        np.testing.assert_array_equal(before.values, after.values)
+
+
+@pytest.mark.parametrize("part", [SEASON, NEWEST, "rain"])
+def test_a_permuted_part_keeps_its_values_and_leaves_the_others_and_the_past(part):
+    panel = problems.shops().panel
+    first = {series.unique_id: 60 for series in panel.series}
+    changed = permute_part(panel, part, first, 4, np.random.default_rng(1))
+    for before, after in zip(panel.series, changed.series, strict=True):
+        np.testing.assert_array_equal(before.values[:60], after.values[:60])
+        moved = [
+            not np.array_equal(a, b, equal_nan=True)
+            for a, b in zip(before.values.T, after.values.T, strict=True)
+        ]
+        assert moved == {"rain": [0, 0, 0, 1], NEWEST: [1, 1, 0, 0], SEASON: [0, 0, 0, 0]}[part]
+        assert np.array_equal(before.future, after.future) == (part != SEASON)
+        if part == "rain":
+            np.testing.assert_array_equal(np.sort(before.values[:, 3]), np.sort(after.values[:, 3]))
