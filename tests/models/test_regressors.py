@@ -28,7 +28,7 @@ RNG = np.random.default_rng(1)
 X = RNG.normal(size=(600, 5)).astype(np.float32).astype(np.float64)
 Y = np.where(X[:, 0] > 0, np.sin(2 * X[:, 1]), X[:, 2]) + 0.1 * RNG.normal(size=600)
 BUDGET = Budget(0, 1)
-OPTIONS = {"KNeighborsRegressor": {"weights": "distance"}}
+NEIGHBOURS = "KNeighborsRegressor"
 
 
 def made(problem, **entry):
@@ -39,9 +39,7 @@ def made(problem, **entry):
 def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
     module, arrays_of = regressors.REGRESSORS[name]
     with threadpool_limits(1):
-        model = getattr(importlib.import_module(module), name)(**OPTIONS.get(name, {})).fit(
-            X[:400], Y[:400]
-        )
+        model = getattr(importlib.import_module(module), name)().fit(X[:400], Y[:400])
     np.testing.assert_allclose(
         regressors.predict(arrays_of(model), X), model.predict(X), rtol=1e-6, atol=1e-6
     )
@@ -53,7 +51,6 @@ def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time(
         "points": points,
         "answers": points[:, 0],
         "count": np.array(50),
-        "by_distance": np.array(False),
     }
     tracemalloc.start()
     try:
@@ -151,9 +148,9 @@ def test_a_wrong_name_is_answered_with_the_nearest():
             {"family": "sklearn", "regressor": "RandomForest"},
             where="configs/models.yaml: models.forest",
         )
-    with pytest.raises(InputError, match=r"SVR has no option 'epsilom'. Did you mean 'epsilon'"):
+    with pytest.raises(InputError, match=r"has no option 'n_neighbrs'. Did you mean 'n_neighbors'"):
         spec(
-            {"family": "sklearn", "regressor": "SVR", "options": {"epsilom": 1}}, where="models.svr"
+            {"family": "sklearn", "regressor": NEIGHBOURS, "options": {"n_neighbrs": 1}}, where="x"
         )
 
 
@@ -170,12 +167,12 @@ def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():
 
 
 def test_an_option_of_trees_is_refused_where_there_are_none():
-    with pytest.raises(InputError, match="leaves has no effect on SVR"):
-        spec({"family": "sklearn", "regressor": "SVR", "leaves": 7}, where="models.svr")
+    with pytest.raises(InputError, match="leaves has no effect on KNeighborsRegressor"):
+        spec({"family": "sklearn", "regressor": NEIGHBOURS, "leaves": 7}, where="models.knn")
 
 
 def test_what_is_tuned_has_an_effect():
-    assert set(Spec(regressor="SVR").space()) == {"base"}
+    assert set(Spec(regressor=NEIGHBOURS).space()) == {"base"}
     assert all(
         {"leaves", "leaf_rows"} <= set(Spec(regressor=name).space()) for name in TREE_REGRESSORS
     )
@@ -184,7 +181,7 @@ def test_what_is_tuned_has_an_effect():
 def test_tuning_keeps_a_base_of_last_and_tries_it_for_one_of_ridge():
     assert "base" in Spec().search_space()
     assert set(Spec(base="last").search_space()) == {"leaves", "leaf_rows"}
-    assert not Spec(regressor="SVR", base="last").search_space()
+    assert not Spec(regressor=NEIGHBOURS, base="last").search_space()
 
 
 def test_a_trial_on_the_last_value_has_a_validation_error_of_its_own():

@@ -16,9 +16,7 @@ those are saved like the weights of a network, and forecasts are made from them 
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
                   roots, start
-    linear        slopes, intercept
-    kernel        vectors, weights, intercept, gamma (radial basis functions)
-    neighbours    points, answers, count, by_distance
+    neighbours    points, answers, count
 """
 
 from __future__ import annotations
@@ -128,43 +126,19 @@ def _join_trees(trees: Sequence[TreeNodes], *, start: float) -> dict[str, np.nda
     return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
 
 
-def linear_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `linear` of a fitted linear regressor."""
-    return {
-        "slopes": np.ravel(model.coef_),
-        "intercept": np.array(float(np.ravel(model.intercept_)[0])),
-    }
-
-
-def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `kernel` of a fitted SVR; `InputError` for another kernel than the Gaussian."""
-    if model.kernel != "rbf":
-        raise InputError(
-            f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
-            " out."
-        )
-    return {
-        "vectors": model.support_vectors_,
-        "weights": np.ravel(model.dual_coef_),
-        "intercept": np.array(float(model.intercept_[0])),
-        "gamma": np.array(float(model._gamma)),
-    }
-
-
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
     """The arrays `neighbours` of a fitted KNeighborsRegressor; `InputError` for another distance
-    than the Euclidean, and for weights of the caller's own.
+    than the Euclidean, and for weights.
     """
-    if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
+    if model.effective_metric_ != "euclidean" or model.weights != "uniform":
         raise InputError(
-            "regressor KNeighborsRegressor: wanted the Euclidean distance and weights 'uniform' or"
-            " 'distance'; leave `metric` and `p` out."
+            "regressor KNeighborsRegressor: wanted the Euclidean distance and equal weights; leave"
+            " `metric`, `p` and `weights` out."
         )
     return {
         "points": model._fit_X,
         "answers": np.ravel(model._y),
         "count": np.array(model.n_neighbors),
-        "by_distance": np.array(model.weights == "distance"),
     }
 
 
@@ -172,11 +146,7 @@ REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
     "HistGradientBoostingRegressor": ("sklearn.ensemble", boosting_arrays),
     "RandomForestRegressor": ("sklearn.ensemble", forest_arrays),
     "ExtraTreesRegressor": ("sklearn.ensemble", forest_arrays),
-    "SVR": ("sklearn.svm", kernel_arrays),
     "KNeighborsRegressor": ("sklearn.neighbors", neighbour_arrays),
-    "Ridge": ("sklearn.linear_model", linear_arrays),
-    "Lasso": ("sklearn.linear_model", linear_arrays),
-    "ElasticNet": ("sklearn.linear_model", linear_arrays),
 }
 """Name in scikit-learn → the module that has it, and what takes its arrays."""
 
@@ -195,20 +165,11 @@ def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
     if "points" in arrays:
         return _mean_of_nearest(arrays, x)
-    starts = range(0, max(len(x), 1), ROWS_AT_ONCE)
-    return np.concatenate([_predict_rows(arrays, x[k : k + ROWS_AT_ONCE]) for k in starts])
-
-
-def _predict_rows(arrays: Arrays, x: np.ndarray) -> np.ndarray:
-    """(n,) for a few rows; the names of the arrays tell what kind of regressor they are of."""
-    if "roots" in arrays:
-        return np.asarray(arrays["start"] + np.sum(leaf_values(arrays, x), axis=1))
-    if "slopes" in arrays:
-        return np.asarray(x @ arrays["slopes"] + arrays["intercept"])
-    squares = np.sum(x**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)[None]
-    distances = np.maximum(squares - 2 * (x @ arrays["vectors"].T), 0.0)
-    near = np.exp(-arrays["gamma"] * distances)
-    return np.asarray(near @ arrays["weights"] + arrays["intercept"])
+    parts = []
+    for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
+        values = leaf_values(arrays, x[first : first + ROWS_AT_ONCE])
+        parts.append(arrays["start"] + np.sum(values, axis=1))
+    return np.concatenate(parts)
 
 
 def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -258,7 +219,7 @@ def _smallest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
-    """(n,): the mean answer of the nearest points, equally or by the inverse of their distance.
+    """(n,): the mean answer of the nearest points.
 
     Points are ranked by |p|^2 - 2 x p, which is their squared distance but for |x|^2.
     """
@@ -270,12 +231,7 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
         rows = x[start : start + ROWS_NEAR]
         ranks = np.hstack([rows, np.ones((len(rows), 1))]) @ ranking
         nearest = _smallest(ranks, count)
-        weights = np.ones(nearest.shape)
-        if bool(arrays["by_distance"]):
-            distances = np.linalg.norm(rows[:, None] - points[nearest], axis=2)
-            weights = 1.0 / np.maximum(distances, 1e-12)
-        answers = arrays["answers"][nearest]
-        means[start : start + ROWS_NEAR] = (weights * answers).sum(axis=1) / weights.sum(axis=1)
+        means[start : start + ROWS_NEAR] = arrays["answers"][nearest].mean(axis=1)
     return means
 
 
