@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,32 +270,29 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(
         assert found["findings"][0]["kind"] == kind, found
 
 
-def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_not(
-    tmp_path: Path,
-) -> None:
-    stacked = {"family": "combination", "members": "all", "weights": "stacked"}
-    root = write(
-        tmp_path / "project",
-        references=(*FEWEST, "seasonal_naive"),
-        combinations={"stacked": stacked},
-    )
+STACKED = {"family": "combination", "members": "all", "weights": "stacked"}
+STACKED_AGAIN = {**STACKED, "refit": "monthly"}
+
+
+def write_combinations(root: Path, **combinations: dict[str, Any]) -> Path:
+    return write(root, references=(*FEWEST, "seasonal_naive"), combinations=combinations)
+
+
+def test_weights_learnt_on_validation_are_clean_once_and_every_month(tmp_path: Path) -> None:
+    root = write_combinations(tmp_path / "project", stacked=STACKED, again=STACKED_AGAIN)
     assert audited(root)["clean"]
+
+
+def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
+    root = write_combinations(tmp_path / "project", stacked=STACKED)
     weights_learnt_on_test(root)
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "stacked", found
     assert "forecast" in [finding["kind"] for finding in found]
 
 
-def test_weights_learnt_again_are_clean_and_those_that_saw_one_forecast_too_many_are_caught(
-    tmp_path: Path,
-) -> None:
-    stacked = {"family": "combination", "members": "all", "weights": "stacked", "refit": "monthly"}
-    root = write(
-        tmp_path / "project",
-        references=(*FEWEST, "seasonal_naive"),
-        combinations={"stacked": stacked},
-    )
-    assert audited(root)["clean"]
+def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path: Path) -> None:
+    root = write_combinations(tmp_path / "project", stacked=STACKED_AGAIN)
     weights_learnt_again_one_origin_too_late(root)
     assert ("forecast", "stacked") in {
         (found["kind"], found["where"]) for found in audited(root)["findings"]
@@ -303,9 +301,7 @@ def test_weights_learnt_again_are_clean_and_those_that_saw_one_forecast_too_many
 
 def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -> None:
     equal = {"family": "combination", "members": "all", "weights": "equal"}
-    root = write(
-        tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"mix": equal}
-    )
+    root = write_combinations(tmp_path / "project", mix=equal)
     members_weighted_as_test_prefers(root)
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "mix", found

@@ -21,6 +21,7 @@ from forecast import cli, tracking
 from forecast.cli import check, doctor, run
 from forecast.system import files
 from forecast.system.errors import InputError
+from pipelines import fetch
 from tests.support import small_project
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib")
@@ -131,7 +132,7 @@ def test_help_takes_less_than_a_second() -> None:
 
 def cpu_seconds(*words: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert small_project.command(small_project.ROOT, *words).returncode == 0
+    assert small_project.run_process(small_project.ROOT, *words).returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -246,7 +247,7 @@ def test_what_would_fail_in_tuning_is_told_before(
     small_project.write_yaml(root / "configs" / "datasets.yaml", entry)
     (root / "pipelines").symlink_to(small_project.ROOT / "pipelines")
     env = small_project.environment()
-    subprocess.run([sys.executable, "-m", "pipelines.fetch", "wave"], cwd=root, env=env, check=True)
+    fetch.main("wave", root=str(root))
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=root, env=env, capture_output=True, text=True
     )

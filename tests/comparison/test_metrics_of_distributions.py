@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import scoringrules
 from scipy import stats
 from sklearn.metrics import mean_pinball_loss
 
@@ -12,6 +11,14 @@ Y = RNG.normal(1, 2, 300)
 MEAN, SCALE = RNG.normal(1, 1, 300), RNG.gamma(2, 1, 300) + 0.1
 
 
+@pytest.fixture(scope="module")
+def scoringrules():
+    """Imported where it is used: it compiles for seconds, and every process collects every file."""
+    import scoringrules
+
+    return scoringrules
+
+
 @pytest.mark.parametrize("level", [0.05, 0.5, 0.9])
 def test_pinball_equals_scikit_learn(level):
     assert metrics.pinball(Y, MEAN, level) == pytest.approx(
@@ -19,7 +26,7 @@ def test_pinball_equals_scikit_learn(level):
     )
 
 
-def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one():
+def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one(scoringrules):
     levels = (np.arange(500) + 0.5) / 500
     quantiles = stats.norm.ppf(levels, MEAN[:, None], SCALE[:, None])
     found = metrics.crps_quantiles(Y, quantiles, levels)
@@ -30,7 +37,7 @@ def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one():
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_winkler_equals_the_interval_score_of_scoringrules(level):
+def test_winkler_equals_the_interval_score_of_scoringrules(scoringrules, level):
     expected = scoringrules.interval_score(Y, MEAN - SCALE, MEAN + SCALE, 1 - level).mean()
     found = metrics.coverage_by_step(
         *((values[None, :, None]) for values in (Y, MEAN - SCALE, MEAN + SCALE)), level=level

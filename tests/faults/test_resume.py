@@ -95,7 +95,7 @@ def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(
     untouched: Path,
 ) -> None:
     before = finished(untouched, "memo"), finished(untouched, "studies")
-    done = small_project.command(
+    done = small_project.run_process(
         untouched, "run", "--jobs", "1", "--dataset", "wave", "--model", "elman"
     )
     assert done.returncode == 0, done.stderr
@@ -114,7 +114,7 @@ def test_a_run_of_one_dataset_ends_with_its_own_report_and_leaves_that_of_all(
 ) -> None:
     (untouched / "reports" / "report.html").write_text("of all")
     before = (untouched / "reports" / "leaderboard.csv").read_bytes()
-    done = small_project.command(untouched, "run", "--jobs", "1", "--dataset", "wave")
+    done = small_project.run_process(untouched, "run", "--jobs", "1", "--dataset", "wave")
     assert done.returncode == 0, done.stderr
     _ends_with_its_report(done.stdout, untouched, "reports/wave")
     assert (untouched / "reports" / "report.html").read_text() == "of all"

@@ -33,7 +33,7 @@ fit.
 
 
 def retrain(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return small_project.command(root, "retrain", NAME, *words, **ONE_WORKER)
+    return small_project.run_process(root, "retrain", NAME, *words, **ONE_WORKER)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Champion naive; then ridge was configured and 30 days passed."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
     small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": HOOKS}})
-    done = small_project.command(
+    done = small_project.run_process(
         root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}"
     )
     assert done.returncode == 0, done.stderr
@@ -129,7 +129,7 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Pat
         operated / ".forecast" / "locks" / f"retrain-{NAME}.lock", purpose="a test"
     ):
         assert retrain(operated).returncode == 75
-    done = small_project.command(operated, "retrain", "weave")
+    done = small_project.run_process(operated, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
     # Hooks of `defaults` are told of every failure.
     told = [

@@ -102,7 +102,7 @@ def workers_are_busy(root: Path) -> bool:
 
 def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(project: Path) -> None:
     behave(project, "wave", "bug")
-    done = small_project.command(project, "run")
+    done = small_project.run_process(project, "run")
     assert done.returncode == 1
     assert "Failed: train@wave: train: RuntimeError: a bug in the stage" in done.stderr
     assert "Not made because of that: report." in done.stderr
@@ -111,7 +111,7 @@ def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(project: Path) -> 
 
 def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(project: Path) -> None:
     behave(project, "tide", "wrong")
-    done = small_project.command(project, "run")
+    done = small_project.run_process(project, "run")
     assert done.returncode == 2
     assert "train: input: found 1, wanted 2. Change it." in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -119,12 +119,12 @@ def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(proje
 
 def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(project: Path) -> None:
     behave(project, "wave", "killed")
-    done = small_project.command(project, "run")
+    done = small_project.run_process(project, "run")
     assert done.returncode == 1
     assert "Failed: train@wave: ended without a message" in done.stderr
     behave(project, "wave", "")
     assert dvc(project, "repro").returncode == 0
-    again = small_project.command(project, "run")
+    again = small_project.run_process(project, "run")
     assert "Removed data/trained/.tmp-wave.txt" in again.stdout
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
     assert left_behind(project) == []
@@ -134,7 +134,7 @@ def test_an_earlier_result_of_a_stage_that_fails_is_put_back(project: Path) -> N
     assert dvc(project, "repro").returncode == 0
     (project / "input-wave").write_text("wave 2\n")
     behave(project, "wave", "bug")
-    assert small_project.command(project, "run").returncode == 1
+    assert small_project.run_process(project, "run").returncode == 1
     assert (project / "data/trained/wave.txt").read_text() == "wave 1\n"
     assert "train@wave" in dvc(project, "status").stdout
     behave(project, "wave", "")
@@ -177,7 +177,7 @@ def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -
     assert eventually(lambda: not processes_of(project), 10)
     for name in ("wave", "tide"):
         behave(project, name, "")
-    assert "already running" not in small_project.command(project, "run").stderr
+    assert "already running" not in small_project.run_process(project, "run").stderr
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
 
 
@@ -208,7 +208,7 @@ def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
     behave(project, "tide", "slow")
     run = started(project, "run")
     assert eventually(lambda: workers_are_busy(project))
-    second = small_project.command(project, "run")
+    second = small_project.run_process(project, "run")
     assert second.returncode == 75
     assert f"PID {run.pid}" in second.stderr
     assert "Traceback" not in second.stderr
@@ -221,7 +221,7 @@ def test_a_run_beside_a_bare_dvc_repro_exits_75_and_names_it(project: Path) -> N
     behave(project, "tide", "slow")
     repro = started(project, "repro", program="dvc")
     assert eventually(lambda: workers_are_busy(project))
-    second = small_project.command(project, "run")
+    second = small_project.run_process(project, "run")
     assert second.returncode == 75
     assert f"PID {repro.pid}" in second.stderr
     os.killpg(repro.pid, signal.SIGINT)

@@ -373,6 +373,7 @@ def test_every_format_holds_the_same_numbers(told):
     table = pd.read_csv(io.StringIO(csv.stdout))
     np.testing.assert_allclose(table["y_hat"], wanted)
     assert list(table.columns[-2:]) == ["lo_80", "hi_80"]
+    # bytes, which `command` would decode
     command = small_project.arguments("predict", NAME, "--format", "parquet", "--plot")
     done = subprocess.run(command, cwd=root, env=small_project.environment(), capture_output=True)
     np.testing.assert_array_equal(pd.read_parquet(io.BytesIO(done.stdout))["y_hat"], wanted)

@@ -135,7 +135,7 @@ def test_the_command_is_quick_and_exits_5_when_something_is_wrong(moved):
     # data that came with a package never get newer, so this project of 2024 is not stale today
     make_packaged(moved)
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    done = small_project.command(moved, "status", "--format", "json")
+    done = small_project.run_process(moved, "status", "--format", "json")
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
     assert done.returncode == 0 and json.loads(done.stdout)[0]["champion"] == 2
     champion.write_aliases(moved, NAME, {"champion": 3})

@@ -1,12 +1,12 @@
-"""configs/examples from the services' answers to the report, through `forecast fetch` and `dvc
-repro`.
+"""configs/examples from the services' answers to the report, through `forecast fetch` and every
+stage.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from forecast.config.datasets import Quality, load_datasets
 from forecast.data import ingest
 from forecast.data.sources import Request
 from forecast.system import files
-from pipelines import compare, fetch, prepare, train
-from tests.faults.processes import dvc
+from pipelines import compare, fetch, prepare, report, train, tune
 from tests.support import small_project
 from tests.support.services import Services, serving
 
@@ -72,29 +71,42 @@ def test_the_examples_are_right_as_they_stand():
     )
 
 
-def judged() -> dict[str, Any]:
-    """configs/evaluation.yaml with a short bootstrap."""
-    return {
-        **yaml.safe_load(Path("configs/evaluation.yaml").read_text()),
-    }
+def configure(root: Path, url: str, names: list[str]) -> None:
+    """The examples' datasets, families by their names, a short budget."""
+    (root / "configs").mkdir()
+    small_project.write_yaml(root / "configs" / "datasets.yaml", shortened(url))
+    entries = {name: {"family": name} for name in names}
+    grid = {"grid": "g", "grids": {"g": names}, "rankings": ["shipped"], "models": entries}
+    small_project.write_yaml(root / "configs" / "models.yaml", grid)
+    small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
+    shutil.copy("configs/evaluation.yaml", root / "configs")
+    (root / "requirements.lock").write_text("")
+
+
+def fetch_all(root: Path) -> list[str]:
+    """The datasets that `forecast fetch` says it has taken, each gone through `prepare` too."""
+    result = CliRunner().invoke(cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(root)])
+    assert result.exit_code == 0, result.output
+    names = [line.partition(":")[0] for line in result.output.splitlines() if ": taken " in line]
+    for name in names:
+        fetch.main(name, root=str(root))
+        prepare.main(name, root=str(root))
+    return names
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The examples fetched from the local server and gone through every stage by one `dvc
-    repro`.
-    """
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples fetched from the local server and gone through every stage."""
     root = tmp_path_factory.mktemp("examples")
-    small_project.write_real(root, models=("mlp",), rankings=("shipped",))
-    small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
-    small_project.write_yaml(root / "configs" / "evaluation.yaml", judged())
     with serving(Services(now=NOW)) as services:
-        small_project.write_yaml(root / "configs" / "datasets.yaml", shortened(services.url))
-        fetched = small_project.command(root, "fetch", "--as-of", NOW.isoformat())
-    assert fetched.returncode == 0, fetched.stderr
-    repro = dvc(root, "repro", FORECAST_JOBS="1")
-    assert repro.returncode == 0, repro.stdout + repro.stderr
-    yield root
+        configure(root, services.url, ["naive", "seasonal_naive", "ridge", "arx", "mlp"])
+        assert fetch_all(root) == list(ORDER)
+    for name in ORDER:
+        for stage in (tune, train):
+            stage.main(name, root=str(root), state=str(root / ".forecast"), jobs=1)
+        compare.main(name, root=str(root))
+    report.main(root=str(root))
+    return root
 
 
 def prepared(root: Path, name: str) -> pd.DataFrame:
@@ -147,16 +159,7 @@ def test_the_three_lines_of_the_page_are_all_that_other_tickers_and_another_city
     with serving(Services(now=NOW)) as services:
         place.write_text(edited_as_the_page_says(EXAMPLES.read_text(encoding="utf-8")))
         place.write_text(yaml.safe_dump(shortened(services.url, place)), encoding="utf-8")
-        result = CliRunner().invoke(
-            cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(tmp_path)]
-        )
-    assert result.exit_code == 0, result.output
-    assert [
-        line.partition(":")[0] for line in result.output.splitlines() if ": taken " in line
-    ] == list(ORDER)
-    for name in ORDER:
-        fetch.main(name, root=str(tmp_path))
-        prepare.main(name, root=str(tmp_path))
+        assert fetch_all(tmp_path) == list(ORDER)
     assert set(prepared(tmp_path, "shares")["unique_id"]) == {"NVDA", "ASML", "KO"}
     assert set(prepared(tmp_path, "cities")["unique_id"]) == {"rome", "new_york", "singapore"}
 
@@ -165,9 +168,8 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     """The local service is 0.1 off up to 17 hours ahead and 0.2 beyond, as its forecasts were out
     by each cutoff.
     """
-    (tmp_path / "configs").mkdir()
     with serving(Services(now=NOW)) as services:
-        small_project.write_yaml(tmp_path / "configs" / "datasets.yaml", shortened(services.url))
+        configure(tmp_path, services.url, ["naive", "seasonal_naive", "service"])
         settings = load_datasets(tmp_path / "configs").datasets[WITH_FORECASTS]
         ingest.fetch_snapshot(Request(WITH_FORECASTS, settings, tmp_path), now=NOW)
     fetch.main(WITH_FORECASTS, root=str(tmp_path))
@@ -176,15 +178,6 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     later = frame.set_index("ds")["temp"].reindex(frame["ds"] + pd.Timedelta("24h")).to_numpy()
     settled = slice(0, len(frame) - 24 * 7)
     assert np.allclose((frame["temp_said_24"] - later)[settled], 0.2, atol=0.011)
-    names = ["naive", "seasonal_naive", "service"]
-    grid = {
-        "grid": "g",
-        "grids": {"g": names},
-        "models": {name: {"family": name} for name in names},
-    }
-    small_project.write_yaml(tmp_path / "configs" / "models.yaml", grid)
-    small_project.write_yaml(tmp_path / "configs" / "tuning.yaml", BUDGET)
-    small_project.write_yaml(tmp_path / "configs" / "evaluation.yaml", judged())
     (tmp_path / "data" / "tuned" / WITH_FORECASTS).mkdir(parents=True)
     train.main(WITH_FORECASTS, root=str(tmp_path), state=str(tmp_path / ".forecast"), jobs=1)
     made = pd.read_parquet(

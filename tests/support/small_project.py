@@ -1,21 +1,24 @@
 """A small project in a folder of its own: one series from a CSV, one model, and stages that a test
 can make misbehave.
 
-`write(root)` gives configs, data and a snapshot; `command(root, ...)` is `python -m forecast ...`
-started there.
+`write(root)` gives configs, data and a snapshot; `command(root, ...)` is `forecast ...` as typed
+there.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,10 +160,33 @@ def arguments(*words: str) -> list[str]:
     return [sys.executable, "-m", "forecast", *words]
 
 
-def command(
+def command(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """`forecast <words>` as from a shell in `root`, in this process: an interpreter that starts and
+    imports takes a second and more. `run_process` has one of its own.
+    """
+    from forecast import cli
+
+    printed, warned = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    env = environment(**extra)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        for name in os.environ.keys() - env.keys():
+            patched.delenv(name)
+        for name, value in env.items():
+            patched.setenv(name, value)
+        with redirect_stdout(printed), redirect_stderr(warned), pytest.raises(SystemExit) as ended:
+            cli.main(words)
+    texts = []
+    for stream in (printed, warned):
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode())
+    return subprocess.CompletedProcess(words, ended.value.code or 0, *texts)
+
+
+def run_process(
     root: Path, *words: str, seconds: float = 300, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    """`forecast <words>` run in `root` to its end."""
+    """`forecast <words>` in a process of its own, with the code of `root` where it has some."""
     env = environment(**extra)
     return subprocess.run(
         arguments(*words),

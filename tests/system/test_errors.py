@@ -92,6 +92,6 @@ def test_a_path_that_the_locale_cannot_encode_is_wrong_input(tmp_path: Path) -> 
     config = root / "configs" / "datasets.yaml"
     config.write_text(config.read_text().replace("data/wave.csv", "data/wäve.csv"), "utf-8")
     environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    done = small_project.command(root, "fetch", "wave", **environment)
+    done = small_project.run_process(root, "fetch", "wave", **environment)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr and "PYTHONUTF8=1" in done.stderr

@@ -23,7 +23,7 @@ CANDIDATES = {"naive", "seasonal_naive", "ridge", "arx", "ffnn.linear", "ffnn.la
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project after one whole run, published."""
     root = small_project.write_real(tmp_path_factory.mktemp("reruns") / "project", models=("ffnn",))
-    succeeded(small_project.command(root, "run", "--jobs", "1", seconds=300))
+    succeeded(small_project.run_process(root, "run", "--jobs", "1", seconds=300))
     return root
 
 
