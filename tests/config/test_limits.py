@@ -35,10 +35,10 @@ def bomb(levels: int = 30) -> str:
 )
 def test_a_file_larger_than_any_configuration_is_refused_in_a_moment(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InputError, match="larger than any configuration"):
         read_yaml(tmp_path / "bad.yaml")
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_key_that_is_no_name_is_refused(tmp_path):

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +29,7 @@ from forecast.operations.schedule import (
 )
 from forecast.operations.status import read_status
 from forecast.system.errors import BusyError, InputError
+from tests.faults.processes import eventually
 from tests.support import small_project
 
 CONFIGS = small_project.ROOT / "configs"
@@ -150,10 +150,7 @@ sys.exit(int(os.environ.get("CODE", 0)))
 
 
 def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert true()
+    assert eventually(true, seconds)
 
 
 @pytest.mark.parametrize("code", [0, 4, 75])
