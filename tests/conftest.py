@@ -65,7 +65,6 @@ LONG = (
     "faults/test_retrain_killed.py",
     "operations/test_soak.py",
     "faults/test_resume.py",
-    "project/test_live_examples.py",
     "tracking/test_reruns.py",
     "faults/test_runs.py",
     "tracking/test_publishing.py",
