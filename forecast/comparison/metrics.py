@@ -83,6 +83,23 @@ def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
     return average(200.0 * np.abs(actual - forecast) / (np.abs(actual) + np.abs(forecast)))
 
 
+def qlike(y: ArrayLike, y_hat: ArrayLike) -> float | None:
+    """Mean of y / y_hat - ln(y / y_hat) - 1, the loss of volatility forecasts (Patton 2011); None
+    unless every value is above zero.
+
+    Zero for a perfect forecast; too low a forecast costs more than one that is too high by the same
+    factor.
+
+    >>> round(qlike([1.0, 2.0], [2.0, 2.0]), 4)
+    0.0966
+    """
+    actual, forecast = pair(y, y_hat)
+    if actual.size == 0 or not (np.all(actual > 0) and np.all(forecast > 0)):
+        return None
+    ratio = actual / forecast
+    return average(ratio - np.log(ratio) - 1.0)
+
+
 def skill(loss: float, loss_naive: float) -> float:
     """1 - loss / loss of naive on the same origins: 0 = no better, 1 = perfect; NaN when naive
     makes no error.
@@ -306,6 +323,11 @@ class Sample:
         return smape(self.y, self.y_hat)
 
     @property
+    def qlike(self) -> float | None:
+        """See `qlike`."""
+        return qlike(self.y, self.y_hat)
+
+    @property
     def skill(self) -> float:
         """See `skill`."""
         return skill(self.mae, self.naive)
@@ -384,6 +406,13 @@ METRICS = (
         attrgetter("smape"),
         "sMAPE",
         "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
+    ),
+    Metric(
+        "qlike",
+        attrgetter("qlike"),
+        "QLIKE",
+        "The loss of volatility forecasts (Patton 2011): y / forecast - ln(y / forecast) - 1; empty"
+        " where a value is not above zero",
     ),
     Metric(
         "direction",

@@ -28,8 +28,8 @@ FRAME = pd.DataFrame(
 )
 CUTOFFS = {"validation": HOURS[3:5], "calibration": HOURS[6:7], "test": HOURS[8:10]}
 COLUMNS = (
-    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base"
-    " skill n_params n_origins validation_mase chosen"
+    "dataset model ranking skip seed status mae rmse mase rmsse smape qlike direction"
+    " direction_base skill n_params n_origins validation_mase chosen"
 )
 
 

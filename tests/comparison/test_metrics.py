@@ -46,6 +46,17 @@ def test_smape_is_two_hundred_times_the_ratio_of_utilsforecast():
     assert metrics.smape([1.0], [3.0]) == pytest.approx(100.0)
 
 
+def test_qlike_is_zero_of_a_perfect_forecast_and_dearer_below_than_above():
+    assert metrics.qlike([1.0, 4.0], [1.0, 4.0]) == 0.0
+    assert metrics.qlike([1.0], [2.0]) == pytest.approx(0.5 + np.log(2.0) - 1.0)
+    assert metrics.qlike([2.0], [1.0]) == pytest.approx(2.0 - np.log(2.0) - 1.0)
+
+
+@pytest.mark.parametrize(("y", "y_hat"), [([0.0, 1.0], [1.0, 1.0]), ([1.0], [-1.0]), ([], [])])
+def test_qlike_says_nothing_unless_every_value_is_above_zero(y, y_hat):
+    assert metrics.qlike(y, y_hat) is None
+
+
 @pytest.mark.parametrize("actuals", [[-1.0, 2.0], [0.0, 2.0], []])
 def test_smape_is_left_out_where_values_cross_zero(actuals):
     assert metrics.smape(actuals, np.ones(len(actuals))) is None

@@ -32,8 +32,8 @@ from tests.support.records import paired_test
 
 DATASETS = ("hourly", "daily")
 COLUMNS = (
-    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base"
-    " skill n_params n_origins validation_mase chosen"
+    "dataset model ranking skip seed status mae rmse mase rmsse smape qlike direction"
+    " direction_base skill n_params n_origins validation_mase chosen"
 )
 
 

@@ -37,7 +37,7 @@ SHARE = {
 KINDS = {"naive": "baseline", "seasonal_naive": "baseline", "drift": "baseline", "ridge": "linear"}
 BASELINES = tuple(KINDS)
 NETWORKS = ("gru", "lstm", "narx")
-METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
+METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "qlike", "direction", "direction_base", "skill")
 BLOCKS = ("validation", "calibration", "test")
 
 DATASETS: dict[str, Any] = {
@@ -374,6 +374,7 @@ def _metrics(errors: pd.DataFrame, naive: float) -> dict[str, Any]:
         "mase": mase,
         "rmsse": 1.2 * mase,
         "smape": 10 * mase,
+        "qlike": mase / 10,
         "direction": 0.62,
         "direction_base": 0.5,
         "skill": 1 - mae / naive,

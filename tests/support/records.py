@@ -16,7 +16,7 @@ from forecast.data.comparison_records import PairedTest, TestFamily, TestWord
 from forecast.data.records import RunRecord
 from forecast.system import files
 
-METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
+METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "qlike", "direction", "direction_base", "skill")
 COLUMNS = (
     *("dataset", "model", "ranking", "skip", "seed", "status"),
     *METRICS,
