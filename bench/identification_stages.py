@@ -3,20 +3,18 @@
     nice -n 15 .venv/bin/python -m bench.identification_stages --records DATA --results FILE
 
 DATA is a folder with the deciding records (daisy_*.csv, cascaded_tanks.csv); FILE a CSV with a line
-for every record and variant, which a second call goes on from. Trainings that two variants share
-are run once; the seconds of a variant count them all the same. The rule and what came of it:
-docs/research/identification-stages.md.
+for every record and variant, which a second call goes on from. The rule and what came of it:
+docs/research/identification-stages.md. `--variants whole` is the search as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -28,7 +26,6 @@ from forecast.identification import Experiment, SearchSettings, identify, search
 from forecast.identification.experiment import BOUND_MARGIN
 from forecast.identification.member import Member
 from forecast.identification.narx import initial_weights
-from forecast.identification.problems import continue_through
 from forecast.identification.search_settings import CANDIDATES, Candidate
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
@@ -88,20 +85,6 @@ def without(kind: str) -> Variant:
     return with_settings(candidates=others)
 
 
-def stop_by_the_block(self: search._Search, member: Member, iterations: int) -> Member:
-    """The block held out also chooses the iteration, and nothing is regularised."""
-    fold, start = self.folds[member.fold], self.settings.start
-    problem = continue_through(member.net, fold.train, fold.held_out, start)
-    options = lm.Options(max_iterations=iterations, patience=30)
-    try:
-        weights = self._minimise(problem, member.candidate, member.net, member.weights, options)
-    except ModelError:
-        return replace(member, held_out_rmse=np.inf)
-    error = problem.validation(weights)
-    rmse = np.inf if error is None else float(np.sqrt(error))
-    return replace(member, weights=weights, held_out_rmse=rmse)
-
-
 def no_refit(self: search._Search, members: list[Member], _: int) -> list[Member]:
     holding = [member for member in members if np.isfinite(member.held_out_rmse)]
     return [replace(member, train_rmse=1.0) for member in holding]
@@ -136,6 +119,12 @@ def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
     return least - BOUND_MARGIN * (most - least), most + BOUND_MARGIN * (most - least)
 
 
+def within_a_tenth(members: list[Member]) -> list[Member]:
+    times_best = search.rank_candidates(members)
+    following = search.leave_out_lost(members)
+    return [member for member in following if times_best[member.candidate] <= search.AS_GOOD]
+
+
 def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]]:
     return members, []
 
@@ -149,105 +138,38 @@ VARIANTS: dict[str, Variant] = {
     "without integrating states": without("integrating states"),
     "without delays": without("delays"),
     "without polynomial": without("polynomial"),
-    "only the best candidate": with_replaced("AS_GOOD", 1.0),
-    "candidates within 1.25": with_replaced("AS_GOOD", 1.25),
+    "candidates within 1.1": with_replaced("choose_members", within_a_tenth),
     "no last training": with_replaced("refit", no_refit, search._Search),
     "all that were trained last": with_replaced("NO_SYSTEM", 1e9),
     "larger inputs not tried": with_replaced("_keep_plausible", keep_all),
-    "no halving": with_settings(rounds=((15, 1.0), (30, 1.0))),
-    "a round of 15": with_settings(rounds=((15, 1.0),)),
-    "two folds": with_settings(folds=2),
-    "five folds": with_settings(folds=5),
+    "no halving": with_replaced("_count_survivors", lambda self: 99, search._Search),
+    "ten iterations in a fold": with_settings(fold_iterations=10),
+    "three folds": with_settings(folds=3),
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1),
     "no one-step fit": with_replaced("_fit_open_loop", at_random, search._Search),
     "delays in plain coordinates": with_replaced("_minimise", in_plain_coordinates, search._Search),
-    "blocks choose the iteration": with_replaced(
-        "_train_in_fold", stop_by_the_block, search._Search
-    ),
     "no saturation": with_replaced("saturation", margins),
     "no dead times": with_replaced("dead_times", lambda es, _: (0,) * es[0].u.shape[1]),
     "no input memory": with_replaced("input_memory", lambda es: 0),
 }
 
 
-@dataclass
-class Memory:
-    """What trainings gave by what they were given, and the seconds that a variant would spend on
-    those it does not repeat.
-    """
-
-    results: dict[bytes, tuple[lm.Result | ModelError, float]]
-    shared_seconds: float = 0.0
-
-
-@contextmanager
-def remembered(memory: Memory) -> Iterator[None]:
-    """Every training that was run before gives what it gave then."""
-    plain = lm.minimise
-
-    def minimise(problem: object, *starts: np.ndarray, **options: object) -> lm.Result:
-        key = digest(problem, starts[0], options["options"])
-        if key in memory.results:
-            result, seconds = memory.results[key]
-            memory.shared_seconds += seconds
-        else:
-            begin = time.process_time()
-            try:
-                result = plain(problem, *starts, **options)  # type: ignore[arg-type]
-            except ModelError as error:
-                result = error
-            memory.results[key] = result, time.process_time() - begin
-        if isinstance(result, ModelError):
-            raise result
-        return result
-
-    with mock.patch.object(lm, "minimise", minimise):
-        yield
-
-
-def digest(problem: object, start: np.ndarray, options: object) -> bytes:
-    """Of all numbers that a training depends on."""
-    total = hashlib.sha1(repr(options).encode())
-    pending = [problem, start]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, np.ndarray):
-            total.update(part.tobytes())
-        elif callable(part) and getattr(part, "__closure__", None):
-            pending.extend(cell.cell_contents for cell in part.__closure__)
-        elif hasattr(part, "__self__"):
-            pending.append(part.__self__)
-        elif hasattr(part, "__dict__"):
-            total.update(type(part).__name__.encode())
-            pending += [
-                value
-                for name, value in sorted(vars(part).items())
-                if not name.startswith("_") and name != "is_following"
-            ]
-        elif isinstance(part, list | tuple):
-            pending.extend(part)
-        else:
-            total.update(repr(part).encode())
-    return total.digest()
-
-
-def identify_by(variant: Variant, record: Record, memory: Memory) -> tuple[float, float, str]:
+def identify_by(variant: Variant, record: Record, seed: int) -> tuple[float, float, str]:
     """(error of the simulation, CPU seconds, notes)."""
     first, last, unit = record
-    memory.shared_seconds = 0.0
     begin = time.process_time()
     notes = ""
-    with ExitStack() as stack, remembered(memory):
+    with ExitStack() as stack:
         settings = variant(stack)
         try:
-            model = identify(first, settings=settings)
+            model = identify(first, seed=seed, settings=settings)
             run = model.simulate(last.u, last.y[: model.start]).y
             rows = slice(max(model.start, 10), None)
             error = float(np.sqrt(np.mean((run - last.y)[rows] ** 2))) / unit
             notes = " ".join(model.notes)
         except ModelError as failure:
             error, notes = np.inf, str(failure)
-    return error, time.process_time() - begin + memory.shared_seconds, notes
+    return error, time.process_time() - begin, notes
 
 
 def main() -> None:
@@ -256,6 +178,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--variants", default="", help="the names of some, separated by ;")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="the record of this name alone")
     arguments = parser.parse_args()
     makers: dict[str, Callable[[], Record]] = dict(deciding_records(arguments.records))
@@ -270,9 +193,8 @@ def main() -> None:
         todo = [variant for variant in wanted if (name, variant) not in finished]
         if arguments.only not in ("", name) or not todo:
             continue
-        memory = Memory({})
         for variant in todo:
-            error, seconds, notes = identify_by(VARIANTS[variant], make(), memory)
+            error, seconds, notes = identify_by(VARIANTS[variant], make(), arguments.seed)
             with arguments.results.open("a", newline="") as file:
                 csv.writer(file).writerow([name, variant, f"{error:.5g}", f"{seconds:.2f}", notes])
             print(f"{name:<30} {variant:<36} {error:9.4g} {seconds:7.2f} s", flush=True)

@@ -131,9 +131,12 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
 
 
 def _describe_polynomial(model: Model) -> list[str]:
-    """The formula of the first polynomial of the ensemble."""
+    """The formula of the polynomial of the ensemble with the fewest terms."""
     polynomials = [member for member in model.members if member.net.kind == "polynomial"]
-    return [f"A polynomial of them: {formula(polynomials[0])}."] if polynomials else []
+    if not polynomials:
+        return []
+    shortest = min(polynomials, key=lambda member: member.weights["coefficients"].size)
+    return [f"A polynomial of them: {formula(shortest)}."]
 
 
 def _put_first_by_distribution(model: Model, experiments: Sequence[Experiment]) -> Model:

@@ -30,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
 
 from forecast.identification.experiment import (
     Array,
@@ -166,7 +167,9 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     strength: dict[int, float] = {}
     first_delays: list[int | None] = []
     ccf = []
-    for column, held_back in enumerate(dead_times(experiments, longest)):
+    with threadpool_limits(1):  # in narrow matrices threads wait for each other
+        held_back_by = dead_times(experiments, longest)
+    for column, held_back in enumerate(held_back_by):
         u = [e.u[:, column] for e in experiments]
         correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
         ccf.append(correlations[0])
@@ -224,12 +227,14 @@ def arx_order(
         )
     penalty = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
-    for y_delays in range(1, longest + 1):
-        for u_delays in range(1, longest + 1) if inputs else (0,):
-            first_u = longest * outputs
-            columns = [*range(y_delays * outputs), *range(first_u, first_u + u_delays * inputs), -1]
-            score = deviance(x[:, columns], y) + penalty * outputs * len(columns)
-            scores[u_delays, y_delays] = score
+    first_u = longest * outputs
+    with threadpool_limits(1):
+        for y_delays in range(1, longest + 1):
+            for u_delays in range(1, longest + 1) if inputs else (0,):
+                u_columns = range(first_u, first_u + u_delays * inputs)
+                columns = [*range(y_delays * outputs), *u_columns, -1]
+                score = deviance(x[:, columns], y) + penalty * outputs * len(columns)
+                scores[u_delays, y_delays] = score
     u_delays, y_delays = min(scores, key=scores.__getitem__)
     return tuple(range(u_delays)), tuple(range(1, y_delays + 1))
 

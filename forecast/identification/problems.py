@@ -139,19 +139,6 @@ class ClosedLoop(_Problem):
             yield weighted[part].ravel(), jacobian.reshape(net.n_weights, -1)
 
 
-def continue_through(
-    net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int
-) -> ClosedLoop:
-    """One free run through all rows, judged on those held out: a piece after them would begin in an
-    unknown state.
-    """
-    problem = ClosedLoop(net, experiments, start)
-    judge = StackedExperiments(net, held_out, start)
-    train = problem.train  # without the problem itself, which would keep every net in memory
-    problem.validate = lambda weights: judge.error_of(train.free_run(weights))
-    return problem
-
-
 class StackedExperiments:
     """Experiments stacked into one system of rows: none of its couplings crosses the start of
     one.

@@ -6,14 +6,13 @@ user's.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
-   held out. The worse candidates are left out after a few iterations (successive
-   halving; Jamieson & Talwalkar 2016), by the median over the folds: one block alone is too short
-   to tell.
-3. What is left is trained on all rows, from what each fold made of it. Candidates that then follow
-   the record much worse than the best are left out: they never found the system, however well a
-   crude model may do on the blocks after few iterations. Of the others those whose error on the
-   blocks is at most `AS_GOOD` times the best one's are chosen, and trained on; single models that
-   are lost after that are left out.
+   held out. The worse half of the candidates is left out, by the median over the folds: one block
+   alone is too short to tell.
+3. What is left is trained on all rows, from what each fold made of it. Models that then follow the
+   record much worse than the best are left out: they never found the system, however well a crude
+   model may do on the blocks after few iterations. The others are chosen by their error on the
+   blocks, as far as the blocks can tell: see `choose_members`. They are trained on, and left out
+   where they are lost after that.
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
@@ -79,6 +78,8 @@ OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
+POLYNOMIAL_DEGREE = 3  # at most
+POLYNOMIAL_TERMS = 12  # at most
 TRIAL_ITERATIONS = 3  # that tell the time of all others
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
@@ -133,7 +134,7 @@ def search_members(
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
-        chosen = choose_candidates(trained)
+        chosen = choose_members(trained)
         search.progress.left = search.refit_work(chosen, second)
         members = leave_out_lost(search.refit(chosen, second))
     counts = Counter(str(member.candidate) for member in members)
@@ -259,18 +260,15 @@ class _Search:
             lm.minimise(problem, weights, options=options)
         rate = (time.perf_counter() - begin) / (TRIAL_ITERATIONS * costs[largest])
         mean_cost = sum(costs.values()) / len(costs)
-        count = len(costs)
-        iterations = 0.0
-        for round_iterations, share in settings.rounds:
-            iterations += count * round_iterations
-            count = count_survivors(count, share)
-        # of what is left half is chosen, as a rule, and trained on
+        survivors = min(self._count_survivors(), len(costs))
+        # of what goes on half is chosen, as a rule, and trained on
+        planned = [Member(largest, 0, net, weights)]
         first, second = settings.refit_iterations
-        planned = [Member(largest, 0, net, weights)] * count
-        work = settings.folds * iterations * mean_cost
-        share = settings.folds * mean_cost / costs[largest]
-        work += share * self.refit_work(planned, first)
-        work += share * self.refit_work(planned[: count // 2], second)
+        refit = survivors * self.refit_work(planned, first)
+        refit += survivors / 2 * self.refit_work(planned, second)
+        work = settings.folds * (
+            settings.fold_iterations * sum(costs.values()) + refit * mean_cost / costs[largest]
+        )
         seconds = rate * work
         megabytes = self._peak_bytes(net) / 2**20
         announce(
@@ -313,29 +311,21 @@ class _Search:
         )
 
     def train_folds(self) -> list[Member]:
-        """The members that were left after all rounds, of every fold: in each round all are trained
-        on, ranked over the folds, and only the better share of the candidates goes on.
-        """
-        candidates = list(self.settings.candidates)
-        members: list[Member] = []
-        for number, (iterations, share) in enumerate(self.settings.rounds):
-            trained = []
-            for fold in range(self.settings.folds):
-                if number == 0:
-                    fold_members = self._begin(fold, candidates)
-                else:
-                    fold_members = [m for m in members if m.fold == fold]
-                for member in fold_members:
-                    trained.append(self._train_in_fold(member, iterations))
-                    self.progress.add(iterations * iteration_cost(member.net))
-                self.progress.tell(f"Round {number + 1}, fold {fold + 1} of {self.settings.folds}")
-            ranked = rank_candidates(trained)
-            names = list(ranked)[: count_survivors(len(candidates), share)]
-            candidates = [candidate for candidate in candidates if candidate in names]
-            members = [m for m in trained if m.candidate in candidates]
-        return members
+        """The better half of the candidates, two at least, trained in every fold."""
+        iterations = self.settings.fold_iterations
+        members = []
+        for fold in range(self.settings.folds):
+            for member in self._begin(fold):
+                members.append(self._train_in_fold(member, iterations))
+                self.progress.add(iterations * iteration_cost(member.net))
+            self.progress.tell(f"Fold {fold + 1} of {self.settings.folds}")
+        best = list(rank_candidates(members))[: self._count_survivors()]
+        return [member for member in members if member.candidate in best]
 
-    def _begin(self, fold: int, candidates: Sequence[Candidate]) -> list[Member]:
+    def _count_survivors(self) -> int:
+        return max((len(self.settings.candidates) + 1) // 2, 2)
+
+    def _begin(self, fold: int) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from: terms chosen one
         step ahead (polynomials), a one-step fit (delays), or the linear model with tanh units that
         do not act yet (states). Those that cannot be begun, or are too large, are left out.
@@ -343,7 +333,7 @@ class _Search:
         linear: dict[tuple[int, bool], Array] = {}
         members = []
         train = self.folds[fold].train
-        for number, candidate in enumerate(candidates):
+        for number, candidate in enumerate(self.settings.candidates):
             net = self._net_of(candidate)
             rng = np.random.default_rng([self.seed, fold, number])
             try:
@@ -376,8 +366,7 @@ class _Search:
     def _select_terms(self, net: Narx, train: list[Experiment]) -> tuple[Narx, Array]:
         """The net with the terms that explain y one step ahead, and their coefficients."""
         problem = OpenLoop(net, train, self.settings.start)
-        settings = self.settings
-        choice = select_terms(problem.z, problem.y, degree=settings.degree, most=settings.terms)
+        choice = select_terms(problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS)
         return replace(net, terms=choice.terms), choice.weights
 
     def _train_linear(self, candidate: Candidate, train: list[Experiment]) -> Array:
@@ -452,24 +441,28 @@ class _Search:
         return coordinates.to_plain(run.weights)
 
 
-def choose_candidates(members: list[Member]) -> list[Member]:
-    """The models of the candidates that are about as good as the best one on the blocks, of those
-    that follow the whole record: one at least of their models does.
+def choose_members(members: list[Member]) -> list[Member]:
+    """The models that follow the whole record, of the candidates that are about as good as the best
+    one on the blocks.
+
+    The blocks tell candidates apart as far as the best one is as good there as on the rows that
+    train. Where it is not, they ask for what the other rows do not show, which is answered by
+    chance: candidates count as good whose error there is at most the square of that ratio worse,
+    and their median is more than any of them.
     """
-    following = {member.candidate for member in leave_out_lost(members)}
-    times_best = rank_candidates([m for m in members if m.candidate in following])
-    return [member for member in members if times_best.get(member.candidate, np.inf) <= AS_GOOD]
+    following = leave_out_lost(members)
+    candidates = {member.candidate for member in following}
+    times_best = rank_candidates([m for m in members if m.candidate in candidates])
+    best = next(iter(times_best))
+    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == best]
+    limit = max(AS_GOOD, float(np.median(ratios)) ** 2)
+    return [member for member in following if times_best[member.candidate] <= limit]
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:
     """Those that do not follow the record much worse than the best: they found the system."""
     least = min(member.train_rmse for member in members)
     return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
-
-
-def count_survivors(candidates: int, share: float) -> int:
-    """How many candidates go on after a round: two at least."""
-    return max(int(np.ceil(share * candidates)), min(candidates, 2))
 
 
 def iteration_cost(net: Narx) -> int:
@@ -493,9 +486,13 @@ def rank_candidates(members: Sequence[Member]) -> dict[Candidate, float]:
     errors = errors[:, np.isfinite(least)] / np.maximum(least[np.isfinite(least)], 1e-300)
     if not errors.size:
         return {}
-    times_best = np.median(errors, axis=1)
-    order = np.argsort(times_best, kind="stable")
-    return {candidates[k]: float(times_best[k] / times_best[order[0]]) for k in order}
+    medians = np.median(errors, axis=1)
+    least = float(medians.min())
+    ranked = {}
+    for number in np.argsort(medians, kind="stable"):
+        is_best = medians[number] == least  # also where it is infinite
+        ranked[candidates[number]] = 1.0 if is_best else float(medians[number]) / least
+    return ranked
 
 
 def _keep_plausible(

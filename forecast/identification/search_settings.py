@@ -57,20 +57,17 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
-    `start`. `rounds`: (iterations, share of the candidates that go on) of the halving.
-    `refit_iterations`: on all rows, of what the halving left, then of what was chosen.
-    `longest_dead_time`: rows up to which the dead time of an input is looked for. `terms`,
-    `degree`: of a polynomial, at most.
+    `start`. `fold_iterations`: in every fold, after which the better half of the candidates goes
+    on. `refit_iterations`: on all rows, of these, then of what was chosen.
+    `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
     start: int = 5
-    folds: int = 3
+    folds: int = 5
     candidates: tuple[Candidate, ...] = CANDIDATES
-    rounds: tuple[tuple[int, float], ...] = ((15, 0.5), (30, 1.0))
+    fold_iterations: int = 20
     refit_iterations: tuple[int, int] = (25, 50)
     longest_dead_time: int = 100
-    terms: int = 12
-    degree: int = 3
 
 
 def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:

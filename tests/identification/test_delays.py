@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info
 
 from forecast.identification import (
     Experiment,
@@ -12,6 +13,8 @@ from forecast.identification import (
     autocorrelation,
     choose_delays,
     cross_correlation,
+    delays,
+    experiment,
     narxnet,
     tank,
     train,
@@ -136,6 +139,22 @@ def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
         arx_order(e, criterion="BIC")
     with pytest.raises(InputError, match="60 whole rows for ARX models of 82 weights"):
         arx_order(e, longest=40)
+
+
+@pytest.mark.parametrize("choose", [choose_delays, arx_order])
+def test_delays_are_chosen_in_one_thread(choose, monkeypatch) -> None:
+    """On a busy machine threads that wait for each other made a minute of a tenth of a second."""
+    threads: list[int] = []
+    deviance = experiment.deviance
+
+    def noted(x, y):
+        threads.extend(library["num_threads"] for library in threadpool_info())
+        return deviance(x, y)
+
+    for module in (experiment, delays):
+        monkeypatch.setattr(module, "deviance", noted)
+    choose(tank(100), longest=4)
+    assert set(threads) == {1}
 
 
 def test_errors_and_inputs_of_different_length_are_refused() -> None:
