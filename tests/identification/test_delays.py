@@ -13,13 +13,12 @@ from forecast.identification import (
     autocorrelation,
     choose_delays,
     cross_correlation,
-    delays,
-    experiment,
     narxnet,
     tank,
     train,
 )
 from forecast.identification.delays import partial_autocorrelation
+from forecast.identification.experiment import deviance
 from forecast.system.errors import InputError
 
 
@@ -145,14 +144,13 @@ def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
 def test_delays_are_chosen_in_one_thread(choose, monkeypatch) -> None:
     """On a busy machine threads that wait for each other made a minute of a tenth of a second."""
     threads: list[int] = []
-    deviance = experiment.deviance
 
     def noted(x, y):
         threads.extend(library["num_threads"] for library in threadpool_info())
         return deviance(x, y)
 
-    for module in (experiment, delays):
-        monkeypatch.setattr(module, "deviance", noted)
+    for module in ("experiment", "delays"):
+        monkeypatch.setattr(f"forecast.identification.{module}.deviance", noted)
     choose(tank(100), longest=4)
     assert set(threads) == {1}
 
