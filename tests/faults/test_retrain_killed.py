@@ -16,6 +16,7 @@ import pytest
 from bench.soak import STEPS, killed_at
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, decision, registry
+from forecast.operations.records import JobRun
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
@@ -150,6 +151,37 @@ def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) ->
     with pytest.raises(ForecastError):
         champion.load(operated, "weave")
     assert champion.load(operated, NAME).card.candidate == "ridge"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_retraining_outlives_the_scheduler_that_was_killed_and_a_second_one_exits_75(
+    tmp_path: Path,
+) -> None:
+    root = retraining.write_project(tmp_path / "project", models=("naive", "ridge"))
+    jobs = {"a": {"run": f"retrain {NAME}", "at": ["05:30"]}}
+    small_project.write_yaml(root / "configs" / "schedule.yaml", {"jobs": jobs})
+    folder = ProjectPaths.of(root).schedule
+    JobRun(started="2026-01-01T00:00:00+00:00").write(folder / "a.json")  # so one was missed
+    log = folder / "a.log"
+    with subprocess.Popen(
+        small_project.arguments("schedule", "run"),
+        cwd=root,
+        env=small_project.environment(**ONE_WORKER),
+        stderr=subprocess.DEVNULL,
+    ) as scheduler:
+        assert eventually(lambda: log.exists() and "work tree" in log.read_text(), 120)
+        scheduler.kill()
+    overlapping = retrain(root)
+    assert overlapping.returncode == 75, overlapping.stderr
+    assert "is already running (PID" in overlapping.stderr
+    assert eventually(lambda: not processes_of(root, running="retrain"), 300)
+    again = retrain(root)
+    assert again.returncode == 0 and "nothing to do" in again.stdout, again.stderr
+    assert champion.load(root, NAME).card.candidate in ("naive", "ridge")
+    assert [d.word for d in decision.read_decisions(root, NAME)] == ["first"]
+    ended = [str(ProjectPaths.of(root).lock("schedule").with_suffix(".pid"))]
+    assert left_behind(root) in ([], ended)  # that of the killed scheduler holds nothing
 
 
 @pytest.mark.slow
