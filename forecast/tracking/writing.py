@@ -339,39 +339,16 @@ def _draw_figure(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> by
 def _draw_panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
     """One panel (a matplotlib Axes): actual values, and the forecast from each origin."""
     import pandas as pd
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.ticker import MaxNLocator
 
     actual = pd.concat(origins)
-    label = f"forecast, {len(origins[0])} steps from each origin"
     # One line with a break after each origin: drawing is most of what publishing costs.
     parts = []
     for origin in origins:
         parts += [origin, origin.tail(1).assign(y_hat=float("nan"))]
     broken = pd.concat(parts)
-    axes.plot(actual["ds"], actual["y"], color=INK, linewidth=1.2, label="actual")
-    axes.plot(
-        broken["ds"],
-        broken["y_hat"],
-        color=FORECAST,
-        linewidth=1.4,
-        marker=".",
-        markersize=3,
-        label=label,
-    )
+    label = f"forecast, {len(origins[0])} steps from each origin"
+    axes.plot(actual["ds"], actual["y"], color=INK, label="actual")
+    axes.plot(broken["ds"], broken["y_hat"], color=FORECAST, marker=".", label=label)
     axes.set_title(name, fontsize=9, loc="left", parse_math=False)  # `$` is a currency
     axes.tick_params(labelsize=8)
-    axes.margins(x=0.01)
-    axes.spines[["top", "right"]].set_visible(False)
-    ticks = AutoDateLocator(minticks=3, maxticks=7)
-    axes.xaxis.set_major_locator(ticks)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.legend(
-        fontsize=8,
-        frameon=False,
-        ncols=2,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        borderaxespad=0.2,
-    )
+    axes.legend(fontsize=8)

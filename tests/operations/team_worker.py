@@ -1,7 +1,7 @@
 """One machine of a team as a process of its own: it says when it has loaded everything, and begins
 when it is told.
 
-python -m tests.operations.team_worker carry-out | killed    in the project's folder
+python -m tests.operations.team_worker carry-out | killed | promote    in the project's folder
 """
 
 from __future__ import annotations
@@ -54,10 +54,17 @@ def killed(root: Path, uri: str) -> None:
     registry.promote(root, NAME, 2, now=NOW, tracking_uri=uri)
 
 
+def promote_in_turn(root: Path, uri: str) -> None:
+    """Versions 1 and 2 in turn, each promotion a line."""
+    for version in (1, 2, 1, 2):
+        registry.promote(root, NAME, version, now=NOW, tracking_uri=uri)
+        print(version, flush=True)
+
+
 if __name__ == "__main__":
     import mlflow.pyfunc  # noqa: F401
 
-    work = {"carry-out": carry_out, "killed": killed}[sys.argv[1]]
+    work = {"carry-out": carry_out, "killed": killed, "promote": promote_in_turn}[sys.argv[1]]
     print("ready", flush=True)
     sys.stdin.readline()
     work(Path.cwd(), os.environ["MLFLOW_TRACKING_URI"])

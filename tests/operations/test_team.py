@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import shutil
 import signal
@@ -271,6 +272,44 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
         "previous": 1,
     }
     assert champion.load(project, NAME).version == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_under_kills_two_clones_of_one_server_lose_no_champion_and_no_lock(
+    server: str, machines: tuple[Path, Path]
+) -> None:
+    dice, n_killed = random.Random(39), 0
+    versions = {projects.register(machines[0], name, server) for name in ("ridge", "arx")}
+    assert versions == {1, 2}
+    for number in range(4):
+        killed_root, other_root = machines if number % 2 else reversed(machines)
+        ours, theirs = (worker(root, "promote", server) for root in (killed_root, other_root))
+        try:
+            for one in (ours, theirs):
+                assert one.stdin is not None and one.stdout is not None
+                assert one.stdout.readline() == "ready\n"
+            for one in (ours, theirs):
+                one.stdin.write("go\n")
+                one.stdin.flush()
+            time.sleep(dice.uniform(0, 3))
+            n_killed += ours.poll() is None
+            ours.kill()
+            _, told = theirs.communicate(timeout=SECONDS)
+            assert theirs.returncode == 0, told  # no lock is left behind
+        finally:
+            for one in (ours, theirs):
+                one.kill()
+                one.communicate(timeout=SECONDS)
+        for root in machines:
+            done = small_project.command(root, "status", NAME, "--registry", **addresses(server))
+            assert_only_stale(done)
+            assert champion.load(root, NAME).notice == ""
+        named = registry.registry_aliases(machines[0], NAME, tracking_uri=server)
+        assert (named["champion"], named["previous"]) in {(1, 2), (2, 1)}
+        for root in machines:
+            assert champion.read_aliases(root, NAME) == named
+    assert n_killed >= 2
 
 
 def test_a_server_that_other_machines_reach_is_refused_without_postgresql(

@@ -17,10 +17,13 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
-from forecast.tracking import mlflow_client, scoring_server
-from forecast.tracking.scoring_server import OverdueError, decode_table, end_overdue_work
+from forecast.tracking import mlflow_client
 from tests.support import small_project
 from tests.support.serving import free_port, wait_for_server
+
+with mlflow_client.silence_warnings():  # MLflow's of its own types
+    from forecast.tracking import served
+    from forecast.tracking.served import OverdueError, decode_table, end_overdue_work
 
 SLOW_MODEL = """
 import time
@@ -31,7 +34,7 @@ from mlflow.pyfunc import PythonModel
 
 class Slow(PythonModel):
     def load_context(self, context):
-        from forecast.tracking.scoring_server import bound_requests
+        from forecast.tracking.served import bound_requests
         bound_requests(5_000)
 
     def predict(self, context, model_input: pandas.DataFrame, params=None) -> pandas.DataFrame:
@@ -181,6 +184,6 @@ def test_every_other_table_is_left_to_mlflow(content: dict) -> None:
 
 
 def test_bytes_are_counted_before_anything_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring_server, "MAX_REQUEST_BYTES", 10)
+    monkeypatch.setattr(served, "MAX_REQUEST_BYTES", 10)
     with pytest.raises(MlflowException, match="has 11 bytes, wanted at most 10"):
-        scoring_server.answer_in_time(lambda *_: pytest.fail("it was parsed"), 60, b"1" * 11)
+        served.answer_in_time(lambda *_: pytest.fail("it was parsed"), 60, b"1" * 11)
