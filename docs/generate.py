@@ -27,7 +27,7 @@ from forecast.system.errors import EXIT_CODES
 from forecast.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("baseline", "linear", "regression", "statistical", "network")
+KINDS = ("baseline", "linear", "regression", "statistical", "network", "pretrained")
 
 
 def families(root: Path) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast import models as families
 from forecast.audit import Audit, Finding, data, order_findings, origins, rescored, runs, stored
 from forecast.audit.changes import block_ends, cut_around_borders, nudge, shake
 from forecast.audit.sandbox import (
@@ -326,7 +327,7 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
 
 def _describe_unaudited(base: Sandbox) -> list[str]:
     """What the run `base` could not show, in sentences."""
-    notes = []
+    notes = [f"{remark}." for remark in families.describe_pretrained(base.records().values())]
     failed = [name for name, record in base.records().items() if record.has_failed]
     if failed:
         notes.append(f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}.")

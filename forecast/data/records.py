@@ -313,7 +313,9 @@ class RunRecord(FullRecipe):
     dataset: str
     family: str
     kind: str
-    """The kind of model: baseline, linear, regression, statistical, network or combination."""
+    """The kind of model: baseline, linear, regression, statistical, network, pretrained or
+    combination.
+    """
     status: RunStatus
     reason: str = ""
     """Why it failed, by seed; of a combination also which members it is made without."""

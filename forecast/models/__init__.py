@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 
 from forecast.config.experiment import Training
 from forecast.config.reading import Entry, validate_config
+from forecast.data.records import RunRecord
 from forecast.models import families
-from forecast.models.base import ModelSpec, NetworkSpec
+from forecast.models.base import OF_SAVED_MODEL, ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, suggest_known
 
 
@@ -64,3 +66,16 @@ def spec(
         shared = training.model_dump(exclude_unset=True)
         entry = {**entry, "training": {**shared, **overrides}}
     return validate_config(family, dict(entry), where=where, context=context)
+
+
+def describe_pretrained(records: Iterable[RunRecord]) -> list[str]:
+    """Of every model whose weights were trained elsewhere, by name, what a reader must know of
+    them (`families.chronos`), without the end of the sentence.
+    """
+    remarks = []
+    for record in records:
+        if record.kind == "pretrained":
+            entry = {**record.params, "family": record.family}
+            pretrained = spec(entry, where=record.model, context=OF_SAVED_MODEL)
+            remarks.append(f"{record.model}: {pretrained.remark}")
+    return remarks

@@ -169,6 +169,11 @@ class ModelSpec(Config):
         return [f"{FAMILIES}.{self.family}"]
 
     @property
+    def remark(self) -> str:
+        """What a reader of its results must know of weights trained elsewhere; empty: none."""
+        return ""
+
+    @property
     def distribution_head(self) -> Head | None:
         """What gives more than a point forecast, and has constants to fit; None: nothing."""
         return None

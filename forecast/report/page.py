@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
+from forecast import models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
 from forecast.data.comparison_records import Alarm
@@ -271,6 +272,7 @@ def _limits(results: Results) -> list[str]:
     scored on a sample of validation, and what the comparison leaves out.
     """
     limits = [note.rstrip(".") for note in ledger.notes(results)]
+    limits += models.describe_pretrained(results.records.values())
     remarks: set[str] = set()
     for record in results.records.values():
         if record.is_network:

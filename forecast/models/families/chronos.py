@@ -1,0 +1,186 @@
+"""Family `chronos`: Chronos-Bolt, Chronos-2 and Chronos, whose weights were trained elsewhere and
+are fitted to nothing here: zero-shot.
+
+`PretrainedSpec` is the base of all such families. An entry names its `weights`, a folder or a name
+of the Hugging Face hub; a name is looked up among what this machine has, and fetched only with
+`download: true`. A fit keeps the digest of the files alone, so that a forecast by other weights is
+refused. Each target is forecast from its own lookback; no other column is read. What the weights
+have seen is not known, so no audit can tell whether it includes these series: `licence` and
+`trained_until` are what the weights' own card says, and stand in the report.
+
+Torch and the libraries of the extra `pretrained` are imported when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from forecast.data.windows import Windows, fill_gaps
+from forecast.models.base import ModelSpec
+from forecast.models.problem import FittedForecaster, Parameters, Problem
+from forecast.system import files
+from forecast.system.errors import InputError, quote
+
+DIGEST = "weights_sha256"
+WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json")
+
+
+class PretrainedSpec(ModelSpec):
+    """A model whose weights were trained on other data."""
+
+    kind = "pretrained"
+    packages: ClassVar[tuple[str, ...]]
+    """What it imports beside torch."""
+
+    weights: str = Field("", description="a folder, or a name of the Hugging Face hub")
+    download: bool = Field(False, description="whether a name may be fetched from the hub")
+    licence: str = Field("", description="of the weights, by their card")
+    trained_until: str = Field("", description="the last day of their training data, by their card")
+
+    def load_model(self, folder: Path) -> Any:
+        """The library's model from a folder that is there."""
+        raise NotImplementedError
+
+    def forecast_contexts(self, model: Any, contexts: np.ndarray, horizon: int) -> np.ndarray:
+        """(B, H) point forecasts behind `contexts` (B, L) float32 without missing values."""
+        raise NotImplementedError
+
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """The digest of the weights, which are found and loaded once so that a fault is told now;
+        `InputError` where they are not there, or no files of the family.
+        """
+        folder = self.find_weights()
+        digest = digest_weights(folder)
+        _load_cached(self, folder, digest)
+        return Parameters({DIGEST: np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)})
+
+    def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units; `InputError` where the weights are not those of the fit."""
+        folder = self.find_weights()
+        digest = digest_weights(folder)
+        fitted_with = bytes(model.weights[DIGEST]).hex()
+        if digest != fitted_with:
+            raise InputError(
+                f"{folder}: the weights have the digest {digest[:12]}, those of the fit"
+                f" {fitted_with[:12]}. Bring the old ones back, or run again."
+            )
+        loaded = _load_cached(self, folder, digest)
+        outputs, horizon = model.channels.outputs, model.task.horizon
+        contexts = fill_gaps(windows.z[:, :, :outputs])[0].astype(np.float32)
+        forecasts = [
+            self.forecast_contexts(loaded, contexts[:, :, output], horizon)
+            for output in range(outputs)
+        ]
+        return np.stack(forecasts, axis=2).astype(np.float64)
+
+    def n_params(self, model: FittedForecaster) -> int:
+        """Numbers fitted to these data: none."""
+        return 0
+
+    @property
+    def remark(self) -> str:
+        """What a reader must know of the weights, as a sentence without its end."""
+        licence = self.licence or "not named in the entry"
+        until = self.trained_until or "an unnamed day"
+        return (
+            f"Weights {self.weights}: licence {licence}, trained on data until {until};"
+            " whether on these series is not known, and no audit can tell"
+        )
+
+    def find_weights(self) -> Path:
+        """The folder of the weights; `InputError` with the next move where there is none."""
+        if not self.weights:
+            raise InputError(
+                f"family {self.family}: found no `weights`, wanted a folder or a name of the"
+                " Hugging Face hub. Add it to the entry."
+            )
+        for package in ("torch", *self.packages):
+            if importlib.util.find_spec(package) is None:
+                raise InputError(
+                    f"family {self.family} needs {package}. Install it: `pip install"
+                    " 'rolling-forecast[pretrained]'`."
+                )
+        folder = Path(self.weights)
+        if not folder.is_dir():
+            folder = self._find_in_hub()
+        if not (folder / "config.json").exists():
+            raise InputError(
+                f"{folder}: found no config.json, wanted the folder of saved weights. Correct"
+                " `weights`."
+            )
+        return folder
+
+    def _find_in_hub(self) -> Path:
+        """The hub's copy on this machine, fetched only where the entry asks for it."""
+        hub = importlib.import_module("huggingface_hub")
+        try:
+            return Path(hub.snapshot_download(self.weights, local_files_only=not self.download))
+        except (OSError, ValueError) as error:
+            remedy = "Give a folder, or `download: true` to fetch them from the hub"
+            if self.download:
+                remedy = f"The hub says: {' '.join(str(error).split())[:200]}. Give a folder"
+            raise InputError(
+                f"family {self.family}: weights {quote(self.weights)} are not on this machine."
+                f" {remedy}."
+            ) from None
+
+
+@lru_cache(maxsize=2)
+def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
+    """The loaded model; `digest` makes other files another model."""
+    try:
+        return spec.load_model(folder)
+    except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{folder}: not weights of family {spec.family} ({cause}). Correct `weights`."
+        ) from None
+
+
+def digest_weights(folder: Path) -> str:
+    """The sha256 of the files that a forecast depends on."""
+    paths = [path for pattern in WEIGHT_FILES for path in sorted(folder.glob(pattern))]
+    digests: Mapping[str, str] = {path.name: _digest_file(path, path.stat()) for path in paths}
+    return files.sha256_of(dict(digests))
+
+
+def _digest_file(path: Path, status: Any) -> str:
+    return _digest_unchanged(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _digest_unchanged(path: Path, modified: int, size: int) -> str:
+    """Computed once for a file that nobody touches: weights have hundreds of megabytes."""
+    return files.sha256(path)
+
+
+class Spec(PretrainedSpec):
+    """An entry of this family."""
+
+    packages = ("chronos",)
+    summary = "Chronos-Bolt, Chronos-2 or Chronos with given weights: zero-shot, nothing fitted."
+    equation = "y[t+h] = median of the pretrained model's quantiles, from y[t-L+1..t]"
+    source = "Ansari et al. 2024 (Chronos); Ansari et al. 2025 (Chronos-2)"
+
+    def load_model(self, folder: Path) -> Any:
+        """The pipeline that config.json names."""
+        chronos = importlib.import_module("chronos")
+        return chronos.BaseChronosPipeline.from_pretrained(folder, local_files_only=True)
+
+    def forecast_contexts(self, model: Any, contexts: np.ndarray, horizon: int) -> np.ndarray:
+        """(B, H): the medians."""
+        torch = importlib.import_module("torch")
+        quantiles, _ = model.predict_quantiles(
+            [torch.from_numpy(context) for context in np.ascontiguousarray(contexts)],
+            prediction_length=horizon,
+            quantile_levels=[0.5],
+        )
+        return np.stack([np.asarray(of_series).reshape(horizon) for of_series in quantiles])
