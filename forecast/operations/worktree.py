@@ -188,6 +188,7 @@ def _link(tree: Path, worktrees: Path) -> None:
     """
     registration = worktrees / Path((tree / ".git").read_text(encoding="utf-8").strip()).name
     if (registration / "gitdir").is_file():
+        files.remove_leftovers(registration)
         files.write_text(tree / ".git", f"gitdir: {registration}\n")
         files.write_text(registration / "gitdir", f"{tree.resolve() / '.git'}\n")
 

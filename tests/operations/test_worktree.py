@@ -102,6 +102,14 @@ def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_what_a_kill_left_of_the_link_to_its_tree_is_removed(committed: Path) -> None:
+    tree = worktree.open_tree(committed, NAME).path
+    half_written = worktree._git_folder(tree) / ".tmp-gitdir-12ab"
+    half_written.touch()
+    worktree.open_tree(committed, NAME)
+    assert not half_written.exists()
+
+
 def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     shutil.copytree(committed, there, symlinks=True)
