@@ -41,6 +41,7 @@ from forecast.data.results import MEAN, read_costs
 from forecast.models import spec
 from forecast.report import page
 from forecast.system import files
+from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,6 +126,15 @@ class Board:
         """What the tests say, and what a reader must not miss, in sentences."""
         return (*self._results.verdicts.sentences, *self._results.verdicts.warnings)
 
+    @property
+    def levels(self) -> pd.DataFrame:
+        """Of a `hierarchy`: MASE by model and level, reconciled (`mase`), as each name was forecast
+        by itself (`mase_base`), and with the forecasts of the series added up (`mase_bottom_up`).
+        """
+        if not self._dataset.settings.hierarchy:
+            raise InputError("These series have no levels. Pass `hierarchy` to `forecast.compare`.")
+        return self._results.levels
+
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of
         `Model.cross_validation`.
@@ -180,6 +190,7 @@ def compare(
     past_exogenous: str | Sequence[str | Entry] = (),
     future_exogenous: str | Sequence[str | Entry] = (),
     calendar_features: Sequence[str] | None = None,
+    hierarchy: str | Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
     step_size: int | None = None,
@@ -210,6 +221,7 @@ def compare(
         past_exogenous=past_exogenous,
         future_exogenous=future_exogenous,
         calendar_features=calendar_features,
+        hierarchy=hierarchy,
         transform=transform,
         difference_inputs=difference_inputs,
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),

@@ -30,6 +30,7 @@ def fit(
     past_exogenous: str | Sequence[str | Entry] = (),
     future_exogenous: str | Sequence[str | Entry] = (),
     calendar_features: Sequence[str] | None = None,
+    hierarchy: str | Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
     splits: Entry | None = None,
@@ -51,6 +52,9 @@ def fit(
     future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in rows
     behind the last observation, or in the `future_df` of `predict`. calendar_features: None takes
     the hour of the day, the day of the year and of the week where the frame shows them; `()` none.
+    hierarchy: columns of groups, largest first, such as `["region", "shop"]`: their sums are
+    forecast too, and all forecasts add up; series are then called `North/shop 1`, sums `North` and
+    `total`.
     splits: dates or shares as in datasets.yaml; by default the last horizon is the test block and a
     tenth before it calibrates the intervals. tuning: None for the family's own values, `quick`,
     `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
@@ -69,6 +73,7 @@ def fit(
         past_exogenous=past_exogenous,
         future_exogenous=future_exogenous,
         calendar_features=calendar_features,
+        hierarchy=hierarchy,
         transform=transform,
         difference_inputs=difference_inputs,
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),

@@ -106,6 +106,7 @@ class TaskOptions:
     past_exogenous: str | Sequence[str | Entry]
     future_exogenous: str | Sequence[str | Entry]
     calendar_features: Sequence[str] | None
+    hierarchy: str | Sequence[str]
     transform: str
     difference_inputs: bool
     names: Names
@@ -135,7 +136,8 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     ]
     observed_columns = [str(column.get("column")) for column in (*target, *past)]
     future_columns = [str(column.get("column")) for column in future]
-    frame = long_frame(df, names, [*observed_columns, *future_columns], calendar)
+    hierarchy = as_tuple("hierarchy", options.hierarchy)
+    frame = long_frame(df, names, [*observed_columns, *future_columns], calendar, hierarchy)
     if future_columns:
         with caller_words(names.time_col, calendar):
             frame = spread_over_horizon(frame, future_columns, observed_columns, horizon, calendar)
@@ -158,6 +160,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         "past_exogenous": [_with_missing_allowed(column, frame, calendar) for column in past],
         "future_exogenous": future,
         "calendar_features": list(as_tuple("calendar_features", calendar_features)),
+        "hierarchy": list(hierarchy),
         "horizon": int(horizon),
         "lookback": int(options.lookback or _usual_lookback(season, horizon, n_steps)),
         "season_length": int(season),

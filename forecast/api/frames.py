@@ -21,9 +21,16 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.config.task import (
+    Calendar,
+    RegularCalendar,
+    SessionCalendar,
+    Task,
+    WeekdayCalendar,
+)
 from forecast.data.calendars import check_calendar, fit_calendar, grid, row_numbers
 from forecast.data.columns import append_plan
+from forecast.data.hierarchy import name_by_groups
 from forecast.data.own_files import NUMBER, guess_number_marks
 from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
@@ -102,13 +109,22 @@ def require_whole(**options: Any) -> None:
             raise InputError(f"{option}={value!r}: wanted a whole number of at least 1.")
 
 
-def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar) -> pd.DataFrame:
-    """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone.
+def long_frame(
+    df: Any,
+    names: Names,
+    columns: Sequence[str],
+    calendar: Calendar,
+    hierarchy: Sequence[str] = (),
+) -> pd.DataFrame:
+    """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; the series of a
+    `hierarchy` are named by its groups.
 
     Raises `InputError` at the first fault, in words of the caller.
     """
     frame = as_pandas(df)
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    if hierarchy:
+        frame = name_by_groups(frame, hierarchy, names.id_col, where=WHERE)
     _require_frame(frame, names, columns)
     present = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
     frame = frame[present].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
@@ -159,7 +175,7 @@ def with_future(
     names: Names,
     plans: Sequence[str],
     observed: Sequence[str],
-    calendar: Calendar,
+    task: Task,
 ) -> pd.DataFrame:
     """A history up to its last observations, and behind each series' the rows of `future_df`;
     `InputError` for a fault of it, and where the model reads no plan.
@@ -170,7 +186,7 @@ def with_future(
             " Drop it."
         )
     try:
-        future = long_frame(future_df, names, plans, calendar)
+        future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
     return append_plan(history, future, observed)

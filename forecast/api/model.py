@@ -24,6 +24,7 @@ from forecast.api.frames import NAME, ONLY_SERIES, WHERE, Names, require_whole
 from forecast.api.packaged import require_installed
 from forecast.data.calendars import row_numbers
 from forecast.data.columns import spread_over_horizon
+from forecast.data.hierarchy import add_sums
 from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
@@ -216,7 +217,7 @@ class Model:
         if df is not None:
             history = frames.as_pandas(df)
         panel = None
-        if history is not None and future_df is None:
+        if history is not None and future_df is None and not ensemble.task.hierarchy:
             panel = self._ready_panel(history, ensemble)
         if panel is None:
             with frames.caller_words(self.names.time_col, ensemble.task.calendar):
@@ -245,7 +246,9 @@ class Model:
         observed = [column.name for column in (*task.target, *task.past_exogenous)]
         plans = task.plans
         if df is not None:
-            frame = frames.long_frame(df, self.names, [*observed, *plans], task.calendar)
+            frame = frames.long_frame(
+                df, self.names, [*observed, *plans], task.calendar, task.hierarchy
+            )
         elif self.dataset is not None:
             frame = self.dataset.frame
         else:
@@ -255,13 +258,13 @@ class Model:
             )
         if future_df is not None:
             frame = frame[[*KEY_COLUMNS, *observed, *plans]]
-            frame = frames.with_future(frame, future_df, self.names, plans, observed, task.calendar)
+            frame = frames.with_future(frame, future_df, self.names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):
             reach = max(column.steps for column in task.future_exogenous)
             frame = spread_over_horizon(frame, plans, observed, reach, task.calendar, task.holidays)
         if df is not None:
             check_transforms(frame, task)
-        return from_frame(frame, NAME, task)
+        return from_frame(add_sums(frame, task), NAME, task)
 
     def _with_caller_names(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
         """The keys of a table of forecasts and `columns`, as the caller names them.

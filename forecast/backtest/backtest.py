@@ -50,6 +50,7 @@ from forecast.forecaster.distributions import (
     quantile_column,
 )
 from forecast.forecaster.intervals import volatility
+from forecast.forecaster.reconciliation import learn_reconciliation, reconcile_forecasts
 from forecast.system import files
 from forecast.system.errors import ModelError
 
@@ -88,7 +89,8 @@ def fit_and_forecast(
 
     `start`: a weights.npz that gradient descent begins with. `part`: of the series, by number;
     nothing else is fitted. A head with more than a point forecast leaves distributions.parquet
-    (`forecast_distributions`) as well.
+    (`forecast_distributions`) as well, but not of a hierarchy, whose distributions would not add
+    up.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its
     reason alone.
@@ -105,12 +107,18 @@ def fit_and_forecast(
             fits = fit_through_time(problem, candidate.spec, fitter)
             problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
-            distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
+            distributions = reconciliation = None
+            if problem.panel.task.hierarchy:
+                reconciliation = learn_reconciliation(forecasts)
+                minimum = problem.panel.task.target[0].minimum
+                forecasts = reconcile_forecasts(forecasts, reconciliation, minimum)
+            else:
+                distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
         except ModelError as error:
             failed = SeedFit(seed=seed, status="failed", reason=str(error))
             failed.write(temporary / "fit.json")
         else:
-            _save_models(temporary, fits)
+            _save_models(temporary, fits, reconciliation)
             files.write_frame(temporary / "forecasts.parquet", forecasts)
             if distributions is not None:
                 files.write_frame(temporary / DISTRIBUTIONS, distributions)
@@ -121,15 +129,15 @@ def fit_and_forecast(
     }
 
 
-def _save_models(folder: Path, fits: SeedFits) -> None:
+def _save_models(folder: Path, fits: SeedFits, reconciliation: np.ndarray | None) -> None:
     """Save the fit on train and validation in seed/, the first fit in chosen/ and the newest that
-    serves in newest/, as far as they are others.
+    serves in newest/, as far as they are others. What serves forecasts with the `reconciliation`.
     """
-    fits.final.forecaster.save(folder / "seed")
+    replace(fits.final.forecaster, reconciliation=reconciliation).save(folder / "seed")
     if fits.final is not fits.first:
         fits.first.forecaster.save(folder / "chosen")
     if fits.newest is not None:
-        fits.newest.save(folder / "newest")
+        replace(fits.newest, reconciliation=reconciliation).save(folder / "newest")
 
 
 def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:

@@ -140,7 +140,7 @@ def train_experiment(
         budget=Budget(tuning.final_steps, tuning.evaluate_every),
         seeds=tuning.seeds,
         borders=experiment.borders,
-        n_series=experiment.n_series,
+        n_series=1 if experiment.task.hierarchy else experiment.n_series,  # its fit is one part
         find_tied=find_tied,
     )
     studies = {

@@ -21,6 +21,7 @@ from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import describe_copy, describe_leaks, diagnose_residuals
 from forecast.comparison.importance import explain_selected
 from forecast.comparison.intervals import IntervalTables, interval_tables, is_chosen, target_of
+from forecast.comparison.levels import describe_levels, level_scores
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
@@ -172,6 +173,10 @@ def compare_candidates(
         "change_by_step": _changes_by_step(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
+    level_sentences = []
+    if task.hierarchy:
+        tables["levels"] = level_scores(results, scored, reference.scale, task)
+        level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _leak_alarms(scored, task)
     warnings = [
         *_warnings(scored, chosen, intervals, leaks),
@@ -187,7 +192,11 @@ def compare_candidates(
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
-            "sentences": (*verdicts.sentences, *sentences.describe_preferences(preferences)),
+            "sentences": (
+                *verdicts.sentences,
+                *sentences.describe_preferences(preferences),
+                *level_sentences,
+            ),
             "warnings": tuple(warnings),
         }
     )

@@ -289,7 +289,8 @@ class Dataset(Config):
 
     `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same
     in the calibration block, where more origins steady the margins of the intervals; by default
-    that of the other blocks.
+    that of the other blocks. `hierarchy`: columns of groups, largest first, such as [region, shop],
+    whose sums are forecast too and add up.
     """
 
     title: str
@@ -300,6 +301,7 @@ class Dataset(Config):
     future_exogenous: tuple[FutureColumn, ...] = ()
     holidays: Holidays | None = None
     calendar_features: tuple[CalendarFeature, ...] = ()
+    hierarchy: tuple[str, ...] = ()
     horizon: int = Field(ge=1, le=MAX_STEPS)
     lookback: int = Field(ge=1)
     season_length: int = Field(ge=1, le=MAX_STEPS)
@@ -362,6 +364,20 @@ class Dataset(Config):
                     f"target {column.column!r}: found minimum {low:g} and maximum {high:g}; wanted"
                     " the minimum below the maximum"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _sums_can_be_made(self) -> Dataset:
+        """Refuses a hierarchy of what is not in a file of one target, or is bounded otherwise."""
+        if not self.hierarchy:
+            return self
+        if self.source.kind != "file" or len(self.target) > 1:
+            raise ValueError("hierarchy: sums are made of one target of a source `file`. Drop it")
+        if self.target[0].maximum is not None or self.target[0].minimum not in (None, 0.0):
+            raise ValueError(
+                f"target {self.target[0].column!r}: bounds of a series are not those of a sum."
+                " Beside `hierarchy` take `minimum: 0`, or none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -456,6 +472,7 @@ class Dataset(Config):
             future_exogenous=tuple(column.task(self.horizon) for column in self.future_columns),
             holidays=self._local_holidays(),
             calendar_features=self.calendar_features,
+            hierarchy=self.hierarchy,
             calendar=self.calendar,
             horizon=self.horizon,
             lookback=self.lookback,

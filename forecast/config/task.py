@@ -312,6 +312,8 @@ class Task(Config):
     holidays: Holidays | None = None
     """What the inputs over the horizon are computed from that no row of the data holds."""
     calendar_features: tuple[CalendarFeature, ...]
+    hierarchy: tuple[str, ...] = ()
+    """The groups, largest first, by which the series are named and whose sums are forecast too."""
     calendar: Calendar
     horizon: int = Field(ge=1)
     lookback: int = Field(ge=1)

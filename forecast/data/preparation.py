@@ -37,6 +37,7 @@ from forecast.data.columns import (
     require_columns,
     trim_to_observed,
 )
+from forecast.data.hierarchy import add_sums, require_shared_borders
 from forecast.data.quality import QualityFile, Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
@@ -94,6 +95,7 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     frame, findings = _check_raw_file(raw, dataset, settings)
     del raw  # it may be large
     borders = borders_of(frame, dataset, settings)
+    require_shared_borders(borders, settings.task)
     check_transforms(frame, settings.task)
     described = quality.describe(frame, settings)
     described["findings"] = [asdict(finding) for finding in findings]
@@ -178,13 +180,15 @@ def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
     """`unique_id, ds` and `Dataset.frame_columns` of a raw frame that `add_looked_up` has been
-    over, checked against the dataset's rules; and the series that were left out of it, with the
-    reason.
+    over, checked against the dataset's rules, with the sums of its hierarchy; and the series that
+    were left out of it, with the reason.
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
     is_complete = ~frame["unique_id"].isin([violation.series for violation in left_out])
-    return frame[is_complete].reset_index(drop=True) if left_out else frame, left_out
+    if left_out:
+        frame = frame[is_complete].reset_index(drop=True)
+    return add_sums(frame, dataset.task), left_out
 
 
 def adjusted_observations(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:

@@ -171,6 +171,8 @@ class Results:
     """By step the change of each candidate's error against naive, with its 95 % band."""
     distributions = _table("distributions")
     """Scores of quantiles, densities and probabilities."""
+    levels = _table("levels")
+    """Of a hierarchy the errors by level (`comparison.levels`)."""
     bands = _table("bands")
     """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower,
     upper.

@@ -28,6 +28,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
 from forecast.forecaster.loops import Feedback, Loop, add_network
+from forecast.forecaster.reconciliation import reconcile
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.series_fit import SeriesFit, fits_from_json, fits_to_json
@@ -58,7 +59,8 @@ class Forecaster:
     of a statistical family the fit of each target. `head`: of a network that gives more than a
     point, see `forecaster.distributions`; `dependence` (H * O, H * O): how the steps of a direct
     one hang together (`networks.heads.distributions`). `correction`: of the mixed strategy, what a
-    linear map of the whole horizon adds to the closed loop.
+    linear map of the whole horizon adds to the closed loop. `reconciliation` (m, n): of a hierarchy
+    what makes forecasts of all n names add up (`forecaster.reconciliation`).
     """
 
     dataset_name: str
@@ -71,6 +73,7 @@ class Forecaster:
     head: FittedHead | None = None
     dependence: np.ndarray | None = None
     correction: Skip | None = None
+    reconciliation: np.ndarray | None = None
 
     @cached_property
     def channels(self) -> Layout:
@@ -92,8 +95,46 @@ class Forecaster:
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Point forecasts (n, H, O) in raw units per series, made at `rows` (the last row each may
         see); `InputError` for series that the panel does not have.
+
+        Those of a hierarchy add up: every series of it is forecast, whichever are asked for.
         """
         self.require_series(panel, rows)
+        if self.reconciliation is None:
+            return self._predict_each(panel, rows)
+        moments = {uid: panel.by_id[uid].ds[np.asarray(at)] for uid, at in rows.items()}
+        cutoffs = np.unique(np.concatenate(list(moments.values())))
+        base = self._predict_each(panel, self._rows_at(panel, cutoffs))
+        names = sorted(base)
+        values = reconcile(
+            np.stack([base[name] for name in names]),
+            names,
+            self.reconciliation,
+            self.task.target[0].minimum,
+        )
+        coherent = dict(zip(names, values, strict=True))
+        return {uid: coherent[uid][np.searchsorted(cutoffs, moments[uid])] for uid in rows}
+
+    def _rows_at(self, panel: Panel, cutoffs: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of all series of a hierarchy at `cutoffs`; `InputError` where one lacks."""
+        missing = sorted({*self.scaling.centre} - {*panel.by_id})
+        if missing:
+            raise InputError(
+                f"Series {quote_names(missing)} not found; forecasts of a hierarchy add up, so"
+                " every series is needed. Give the rows of all."
+            )
+        rows = {}
+        for uid in self.scaling.centre:
+            moments = panel.by_id[uid].ds
+            rows[uid] = np.minimum(np.searchsorted(moments, cutoffs), len(moments) - 1)
+            if (moments[rows[uid]] != cutoffs).any():
+                raise InputError(
+                    f"Series {uid!r} has no row at a cutoff of the others; wanted one end for all,"
+                    " so that their forecasts add up. Complete it."
+                )
+        return rows
+
+    def _predict_each(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`predict` of every series by itself."""
         requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
         values = self.spec.predict(self, list(requests.values()))
         nothing = np.empty((0, self.task.horizon, self.channels.outputs))
@@ -231,6 +272,8 @@ class Forecaster:
             files.write_arrays(folder / "head.npz", dict(self.head.constants))
         if self.dependence is not None:
             files.write_arrays(folder / "dependence.npz", {"correlation": self.dependence})
+        if self.reconciliation is not None:
+            files.write_arrays(folder / "reconciliation.npz", {"weights": self.reconciliation})
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
@@ -252,6 +295,9 @@ class Forecaster:
         dependence = None
         if (folder / "dependence.npz").exists():
             dependence = files.read_arrays(folder / "dependence.npz")["correlation"]
+        reconciliation = None
+        if (folder / "reconciliation.npz").exists():
+            reconciliation = files.read_arrays(folder / "reconciliation.npz")["weights"]
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
@@ -263,6 +309,7 @@ class Forecaster:
             head=_load_head(spec, folder),
             dependence=dependence,
             correction=correction,
+            reconciliation=reconciliation,
         )
 
 

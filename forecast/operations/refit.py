@@ -15,8 +15,10 @@ of the scored version.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from forecast import models
@@ -31,6 +33,7 @@ from forecast.data.panel import from_frame
 from forecast.data.records import FullRecipe, Recipe, RunRecord
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem
+from forecast.forecaster.reconciliation import learn_reconciliation
 from forecast.system import files, workers
 from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
@@ -100,6 +103,9 @@ def refit_on_all_data(
     budget = load_tuning(paths.configs)
     frame = files.read_frame(paths.frame(dataset))
     borders = move_to_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
+    reconciliation = None
+    if settings.task.hierarchy:
+        reconciliation = learn_reconciliation(pd.read_parquet(calibrated))
     problem = Problem.of(
         from_frame(frame, dataset, settings.task), borders, ("train", "validation")
     )
@@ -112,7 +118,9 @@ def refit_on_all_data(
         tasks = []
         for candidate, folder in places or [(recipe_candidate(record), temporary)]:
             seeds = budget.seeds if candidate.spec.is_seeded else (0,)
-            tasks += [_task(problem, candidate, seed, steps, folder) for seed in seeds]
+            tasks += [
+                _task(problem, candidate, seed, steps, folder, reconciliation) for seed in seeds
+            ]
         workers.raise_failures(list(workers.run_items(tasks, jobs=jobs)), what=f"refit {dataset}")
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
@@ -120,7 +128,12 @@ def refit_on_all_data(
 
 
 def _task(
-    problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path
+    problem: Problem,
+    candidate: Candidate,
+    seed: int,
+    steps: Budget,
+    folder: Path,
+    reconciliation: np.ndarray | None,
 ) -> WorkItem:
     """The fit of one seed as an item for a worker; only a network takes `steps`, and only what uses
     TensorFlow loads it.
@@ -131,16 +144,23 @@ def _task(
         prepare = load_tensorflow
     else:
         steps = Budget(0, 1)
-    arguments = (problem, candidate, seed, steps, target)
+    arguments = (problem, candidate, seed, steps, target, reconciliation)
     return WorkItem(f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=target)
 
 
 def fit_seed(
-    problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path
+    problem: Problem,
+    candidate: Candidate,
+    seed: int,
+    budget: Budget,
+    folder: Path,
+    reconciliation: np.ndarray | None,
 ) -> None:
-    """One seed, saved in `folder`; it runs in a worker."""
+    """One seed, saved in `folder` with the `reconciliation` of the scored version; it runs in a
+    worker.
+    """
     _, final = CandidateFitter(candidate, seed, budget).fit_both(problem)
-    final.forecaster.save(folder)
+    replace(final.forecaster, reconciliation=reconciliation).save(folder)
 
 
 def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:

@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from forecast.comparison import metrics
+from forecast.comparison.levels import LEVEL_ERRORS
 from forecast.comparison.metrics import Metric
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import (
@@ -266,6 +267,28 @@ def _served(table: pd.DataFrame) -> pd.DataFrame:
     the only seed.
     """
     return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()
+
+
+def level_table(results: Results, ranking: str) -> Table | None:
+    """Of a hierarchy every model's MASE by level: reconciled, as forecast by itself, and added up
+    from the bottom; None without one.
+    """
+    if not results.dataset.hierarchy:
+        return None
+    scores = in_ranking(results.levels, ranking)
+    columns = [("Model", ""), ("Level", ""), ("Series", "How many series or sums")]
+    columns += [
+        ("MASE", "Reconciled so that all forecasts add up, as they are served"),
+        ("MASE, base", "Each series and sum forecast by itself"),
+        ("MASE, bottom-up", "The forecasts of the series added up"),
+    ]
+    rows = []
+    for _, row in scores.iterrows():
+        errors = [number(row[name]) for name in LEVEL_ERRORS]
+        cells = [Cell(row["level"], row["level"]), text.whole(row["n_series"]), *errors]
+        cls = text.chosen_class(row["model"] == results.selected_model(ranking))
+        rows.append(Row(row["model"], cells, cls=cls))
+    return Table(columns, rows)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ class RankingContent:
     table: Table
     tied: tuple[str, ...]
     combinations: list[tuple[str, str]]
+    levels: Table | None
+    """Of a hierarchy."""
     series: Table | None
     """None of a dataset of one series."""
     many: board.ManySeries | None
@@ -248,6 +250,7 @@ def _ranking_content(results: Results, ranking: str) -> RankingContent:
         table=board.leaderboard(results, ranking),
         tied=results.tied(ranking),
         combinations=board.combinations(results, ranking),
+        levels=board.level_table(results, ranking),
         series=series,
         many=many,
     )

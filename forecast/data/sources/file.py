@@ -22,6 +22,7 @@ from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
 from forecast.data.columns import inputs_of_column
+from forecast.data.hierarchy import name_by_groups
 from forecast.data.schema import (
     check_frame,
     describe_row,
@@ -105,6 +106,10 @@ def read(request: Request) -> RawFrame:
         path, where, source.file_format, names=source.columns.get("unique_id", "unique_id")
     )
     read = _keep_rows(read, source, where)
+    if groups := request.dataset.hierarchy:
+        read = name_by_groups(
+            read, groups, source.columns.get("unique_id", "unique_id"), where=where
+        )
     table = _select_columns(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
@@ -161,6 +166,8 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
             raise InputError(
                 f"{missing_column(name, table.columns, where)} Wanted {quote_names(required)}."
             )
+    if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
+        table = name_by_groups(table, dataset.hierarchy, "unique_id", where=where)
     if "unique_id" not in table.columns:
         copies = [table.assign(unique_id=name) for name in series]
         table = pd.concat(copies)

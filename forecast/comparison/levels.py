@@ -1,0 +1,84 @@
+"""Errors by level of a hierarchy: as every series was forecast by itself, with the forecasts of the
+series added up, and reconciled, which is what serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from forecast.comparison.scores import ScoredCandidate
+from forecast.comparison.sentences import percent
+from forecast.config.task import Task
+from forecast.data.hierarchy import SERIES_LEVEL, TOTAL, level_of
+from forecast.data.results import Results
+from forecast.forecaster.reconciliation import bottom_up
+
+ALL_LEVELS = "all"
+LEVEL_ERRORS = ("mase", "mase_base", "mase_bottom_up")
+"""Columns: of the reconciled forecasts, of those before, and of the sums of the series' own."""
+
+
+def level_scores(
+    results: Results, scored: Iterable[ScoredCandidate], scale: Mapping[str, float], task: Task
+) -> pd.DataFrame:
+    """`model, ranking, level, n_series` and `LEVEL_ERRORS` on the test block, a row per candidate
+    and level, from the total down, and one of all.
+
+    scale: of MASE, by series. Of a combination only the reconciled forecasts are known.
+    """
+    order = [*dict.fromkeys([TOTAL, *task.hierarchy, SERIES_LEVEL]), ALL_LEVELS]
+    parts = []
+    for candidate in scored:
+        if candidate.record.has_failed:
+            continue
+        errors = _errors_by_series(results.forecasts(candidate.name, "test"), scale)
+        levels = pd.Series([level_of(str(name), task) for name in errors.index], errors.index)
+        table = errors.groupby(levels).mean()
+        table.loc[ALL_LEVELS] = errors.mean()
+        counts = levels.value_counts()
+        counts[ALL_LEVELS] = len(errors)
+        table.insert(0, "n_series", counts)
+        table = table.reindex([name for name in order if name in table.index])
+        labelled = table.rename_axis("level").reset_index().assign(**candidate.record.labels)
+        parts.append(labelled[["model", "ranking", "level", "n_series", *LEVEL_ERRORS]])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _errors_by_series(forecasts: pd.DataFrame, scale: Mapping[str, float]) -> pd.DataFrame:
+    """`LEVEL_ERRORS` of each series and sum, of the mean of the seeds' forecasts."""
+    keys = ["cutoff", "step"]
+    known = forecasts if "base" in forecasts else forecasts.assign(base=np.nan)
+    wide = known.groupby([*keys, "unique_id"])[["y", "y_hat", "base"]].mean().unstack("unique_id")
+    names = [str(name) for name in wide["y"].columns]
+    sums = bottom_up(wide["base"].to_numpy().T, names).T
+    forecasts_by_name = dict(zip(LEVEL_ERRORS, (wide["y_hat"], wide["base"], sums), strict=True))
+    scales = np.array([scale[name] for name in names])
+    errors = {
+        name: (values - wide["y"]).abs().mean() / scales
+        for name, values in forecasts_by_name.items()
+    }
+    return pd.DataFrame(errors)
+
+
+def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]:
+    """A sentence per selected model: by level the change of MASE by reconciliation, against the
+    forecasts before it and against their sums from the bottom up.
+    """
+    sentences = []
+    for model in dict.fromkeys(chosen.values()):
+        rows = table[(table["model"] == model) & table["mase_base"].notna()]
+        parts = []
+        of_levels = rows.drop_duplicates("level").set_index("level")
+        against_base = of_levels["mase"] / of_levels["mase_base"] - 1
+        against_sums = of_levels["mase"] / of_levels["mase_bottom_up"] - 1
+        for level, change in against_base.items():
+            parts.append(f"{level} {percent(change)} ({percent(against_sums[level])})")
+        if parts:
+            sentences.append(
+                f"Reconciliation changes the MASE of {model} by {', '.join(parts)}; in brackets"
+                " against adding up the forecasts of the series."
+            )
+    return sentences

@@ -1,0 +1,142 @@
+"""Sums of series: groups by static columns, such as `hierarchy: [region, shop]`.
+
+A series is named by its groups, `North/shop 1`, and so are the sums above it: `North`, and `total`
+at the top (the names of hierarchicalforecast's `aggregate`). The structure is therefore read from
+the names alone. `name_by_groups` gives them, where rows enter; `add_sums` adds the sums to a frame,
+in stage `prepare` and before a forecast. `summing_matrix` is S of y = S b (Hyndman &
+Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 11.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.task import Task
+from forecast.data.splits import Borders
+from forecast.system.errors import InputError, quote_names, suggest_known
+
+TOTAL = "total"
+"""The name of the sum of all series."""
+SERIES_LEVEL = "series"
+"""What the lowest level is called where no column tells its series apart."""
+
+
+def name_by_groups(
+    table: pd.DataFrame, groups: Sequence[str], id_column: str, *, where: str
+) -> pd.DataFrame:
+    """`table` with the groups of each row as the name of its series in `id_column`.
+
+    A column `id_column` that tells more series apart is the last part of the names. `InputError`
+    for a group that is missing, empty or has a slash, and for a series in two groups.
+    """
+    for column in groups:
+        if column not in table:
+            known = suggest_known(column, table.columns)
+            raise InputError(f"{where}: `hierarchy` names unknown column {column!r}.{known}.")
+        texts = table[column].astype("str")
+        wrong = table[column].isna() | texts.str.contains("/", regex=False) | (texts == TOTAL)
+        if wrong.any():
+            row = table.index[int(np.argmax(wrong.to_numpy()))]
+            raise InputError(
+                f"{where}, row {row}: column {column!r} of the `hierarchy` holds"
+                f" {str(table[column].loc[row])!r}; wanted a name that is not {TOTAL!r} and has no"
+                " slash. Correct the cell."
+            )
+    names = table[groups[0]].astype("str")
+    for column in groups[1:]:
+        names = names + "/" + table[column].astype("str")
+    if id_column in table and id_column not in groups:
+        ids = table[id_column].astype("str")
+        paths = pd.DataFrame({"id": ids, "path": names}).drop_duplicates()
+        moved = paths["id"][paths["id"].duplicated()]
+        if len(moved):
+            raise InputError(
+                f"{where}: series {moved.iloc[0]!r} is in more than one group of"
+                f" {quote_names(groups)}; wanted one that never changes. Correct the rows, or name"
+                " other columns."
+            )
+        if paths["path"].duplicated().any():
+            names = names + "/" + ids.str.replace("/", "|", regex=False)
+    return table.assign(**{id_column: names})
+
+
+def groups_above(name: str) -> list[str]:
+    """The sums that a series is part of, the total first."""
+    parts = name.split("/")
+    return [TOTAL, *("/".join(parts[:depth]) for depth in range(1, len(parts)))]
+
+
+def level_of(name: str, task: Task) -> str:
+    """The level that a series or sum stands on: `total`, or the last column that names it."""
+    if name == TOTAL:
+        return TOTAL
+    depth = name.count("/")
+    return task.hierarchy[depth] if depth < len(task.hierarchy) else SERIES_LEVEL
+
+
+def summing_matrix(names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+    """S (n, m) of n `names`, series and sums in any order, and where its m series stand in them.
+
+    Row i of S has a 1 for every series that is part of name i.
+    """
+    sums = {TOTAL}
+    for name in names:
+        sums.update(groups_above(name))
+    places = [place for place, name in enumerate(names) if name not in sums]
+    matrix = np.zeros((len(names), len(places)))
+    row_of = {name: row for row, name in enumerate(names)}
+    for column, place in enumerate(places):
+        for name in (names[place], *groups_above(names[place])):
+            matrix[row_of[name], column] = 1.0
+    return matrix, places
+
+
+def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """A long frame of series with the sums of the task's hierarchy behind them, ordered by name.
+
+    A target is summed over the series that have begun; a value that one of them misses is missing
+    in its sums. Every other column is their mean. `InputError` where the series do not end
+    together.
+    """
+    if not task.hierarchy:
+        return frame
+    ends = frame.groupby("unique_id")["ds"].last()
+    early = ends.index[ends < ends.max()]
+    if len(early):
+        raise InputError(
+            f"Series {quote_names(early)}: the last row stands before {ends.max()}, where others"
+            " end; wanted one end for all, or their sum is of a part. Complete these series, or"
+            " leave them out."
+        )
+    columns = [str(name) for name in frame.columns.drop(["unique_id", "ds"])]
+    tables = {name: frame.pivot(index="ds", columns="unique_id", values=name) for name in columns}
+    target_table = tables[task.targets[0]]
+    has_begun = target_table.notna().cummax()
+    members: dict[str, list[str]] = {}
+    for series in target_table.columns:
+        for name in groups_above(str(series)):
+            members.setdefault(name, []).append(str(series))
+    parts = [frame]
+    for name, series in members.items():
+        values = {column: table[series].mean(axis=1) for column, table in tables.items()}
+        counted = target_table[series].where(has_begun[series], 0.0)
+        values[task.targets[0]] = counted.sum(axis=1, skipna=False)
+        rows = pd.DataFrame(values)[has_begun[series].any(axis=1)]
+        parts.append(rows.assign(unique_id=name).reset_index())
+    joined = pd.concat(parts, ignore_index=True).astype({"unique_id": frame["unique_id"].dtype})
+    return joined.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)[frame.columns]
+
+
+def require_shared_borders(borders: Borders, task: Task) -> None:
+    """`InputError` where the series of a hierarchy have blocks of their own: their forecasts could
+    not be summed.
+    """
+    if task.hierarchy and borders.by_series:
+        raise InputError(
+            "hierarchy: some series are too short to be split at the dates of the others; wanted"
+            " the same blocks for all, or no sums of forecasts. Leave out what begins late, or"
+            " shorten `lookback`."
+        )

@@ -1,0 +1,109 @@
+"""Forecasts of a hierarchy that add up: minimum trace reconciliation with a shrunk covariance.
+
+Base forecasts ŷ (n,) of all series and sums become S P ŷ, with P (m, n) that gives the m series:
+
+    bottom-up        P = [0 | I]                          the sums of the series' own forecasts
+    minimum trace    P = (S' W⁻¹ S)⁻¹ S' W⁻¹              Wickramasuriya, Athanasopoulos & Hyndman
+                                                          2019, equation 9
+
+W, the covariance of the base forecasts' errors, is estimated on the validation block and shrunk
+towards its diagonal (Schäfer & Strimmer 2005, table 2, target D), so that it can be inverted
+though there are more series than errors. Later blocks decide nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecast.data.hierarchy import summing_matrix
+from forecast.system.errors import ModelError
+
+Array = NDArray[np.float64]
+
+
+def shrunk_covariance(errors: Array) -> Array:
+    """(n, n): the covariance of `errors` (T, n) about zero, with correlations shrunk to zero.
+
+    The intensity is the sum of the variances of all correlations over the sum of their squares.
+    """
+    n_rows = len(errors)
+    covariance = errors.T @ errors / n_rows
+    variances = np.diag(covariance)
+    deviations = np.sqrt(np.maximum(variances, 1e-12 * variances.max()))
+    scaled = errors / deviations
+    correlations = scaled.T @ scaled / n_rows
+    squares = (scaled**2).T @ scaled**2
+    uncertainty = (squares - n_rows * correlations**2) / (n_rows * (n_rows - 1))
+    off_diagonal = ~np.eye(len(variances), dtype=bool)
+    size = (correlations[off_diagonal] ** 2).sum()
+    intensity = 1.0
+    if size > 0:
+        intensity = min(1.0, max(0.0, uncertainty[off_diagonal].sum() / size))
+    shrunk = (1 - intensity) * correlations
+    np.fill_diagonal(shrunk, 1.0)
+    return np.asarray(shrunk * np.outer(deviations, deviations))
+
+
+def minimum_trace(summing: Array, covariance: Array) -> Array:
+    """P (m, n) of the summing matrix S (n, m) and the covariance W (n, n) of the base errors."""
+    weighted = np.linalg.solve(covariance, summing)
+    return np.asarray(np.linalg.solve(summing.T @ weighted, weighted.T))
+
+
+def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
+    """P (m, n) from the base forecasts of the validation block, names in alphabetical order.
+
+    `ModelError` where fewer than two of its targets are known of every series.
+    """
+    rows = forecasts[forecasts["block"] == "validation"]
+    keys = ["cutoff", "step"]
+    errors = (
+        rows.assign(error=rows["y"] - rows["y_hat"])
+        .groupby([*keys, "unique_id"])["error"]
+        .mean()
+        .unstack("unique_id")
+    )
+    complete = errors.dropna().to_numpy()
+    if len(complete) < 2:
+        raise ModelError(
+            f"{len(complete)} times of the validation block have values of every series; at least"
+            " 2 are needed to reconcile their forecasts."
+        )
+    summing, _ = summing_matrix([str(name) for name in errors.columns])
+    return minimum_trace(summing, shrunk_covariance(complete))
+
+
+def reconcile(base: Array, names: list[str], projection: Array, minimum: float | None) -> Array:
+    """Coherent forecasts (n, ...) of base forecasts (n, ...) of `names`: S max(P ŷ, minimum)."""
+    summing, _ = summing_matrix(names)
+    series = np.tensordot(projection, base, axes=1)
+    if minimum is not None:
+        series = np.maximum(series, minimum)
+    return np.asarray(np.tensordot(summing, series, axes=1))
+
+
+def reconcile_forecasts(
+    forecasts: pd.DataFrame, projection: Array, minimum: float | None
+) -> pd.DataFrame:
+    """`forecasts` of one seed with coherent `y_hat`, and the base forecasts in a column `base`.
+
+    The validation block, which the `projection` was learnt on, keeps its base forecasts.
+    """
+    keys = ["cutoff", "step"]
+    changed = forecasts[forecasts["block"] != "validation"]
+    wide = changed.pivot(index=keys, columns="unique_id", values="y_hat")
+    names = [str(name) for name in wide.columns]
+    coherent = reconcile(wide.to_numpy().T, names, projection, minimum)
+    stacked = pd.DataFrame(coherent.T, wide.index, wide.columns).stack()
+    places = pd.MultiIndex.from_frame(changed[[*keys, "unique_id"]])
+    table = forecasts.assign(base=forecasts["y_hat"])
+    table.loc[changed.index, "y_hat"] = stacked.reindex(places).to_numpy()
+    return table
+
+
+def bottom_up(base: Array, names: list[str]) -> Array:
+    """The forecasts (n, ...) of the series alone, added up."""
+    summing, places = summing_matrix(names)
+    return np.asarray(np.tensordot(summing, base[places], axes=1))
