@@ -193,8 +193,7 @@ def with_future(
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
-    """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks their
-    protocols a copy; `InputError` for what is no frame, such as a Series or a LazyFrame.
+    """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks Arrow a copy; `InputError` for what is no frame, such as a Series or a LazyFrame.
     """
     if isinstance(df, pd.DataFrame):
         return df
@@ -211,10 +210,6 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
         with contextlib.suppress(pyarrow.ArrowInvalid):  # a single column
             return pyarrow.table(df).to_pandas()
-    if hasattr(df, "__dataframe__"):
-        from pyarrow.interchange import from_dataframe
-
-        return from_dataframe(df).to_pandas()
     raise InputError(
         f"{WHERE} is of type {type(df).__name__}; wanted a frame of pandas, polars or pyarrow with"
         " one row per series and time. Pass `pandas.DataFrame(...)`."

@@ -28,9 +28,7 @@ from forecast.comparison.losses import (
     Key,
     find_preferences,
     select_models,
-    split_variance,
 )
-from forecast.comparison.multiple_comparisons import rank_candidates
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import ScoredCandidate, SeriesForecasts
 from forecast.comparison.verdicts import compare
@@ -54,7 +52,7 @@ from forecast.data.comparison_records import (
     Verdicts,
 )
 from forecast.data.records import RunRecord
-from forecast.data.results import MEAN, PARQUET_TABLES, SPREAD, Results
+from forecast.data.results import MEAN, PARQUET_TABLES, Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -160,16 +158,12 @@ def compare_candidates(
         alpha=evaluation.alpha,
         **_spacing(task),
     )
-    variance = pd.DataFrame()
-    if verdicts.tests:
-        variance = split_variance(test, _mase_by_seed(scored), **_spacing(task))
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
         "by_step": _join_labelled([(s.record, s.by_step) for s in scored]),
         "by_series": _join_labelled([(s.record, s.by_series) for s in scored]),
         "intervals": intervals.intervals,
         "reliability": intervals.reliability,
-        "variance": variance,
         "change_by_step": _changes_by_step(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
@@ -187,7 +181,6 @@ def compare_candidates(
     complete = verdicts.model_copy(
         update={
             "preferred": preferences,
-            "ranks": rank_candidates(test, alpha=evaluation.alpha),
             "copies": tuple(_copy_alarms(scored, task)),
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
@@ -233,18 +226,6 @@ def _warnings(
             skill[key] = float(board.loc[board["seed"] == MEAN, "skill"].iloc[0])
     pooled = intervals.intervals.query("step == 0")
     return sentences.describe_warnings(chosen, skill, pooled, leaks, intervals.refused)
-
-
-def _mase_by_seed(scored: list[ScoredCandidate]) -> dict[Key, list[float]]:
-    """By model and ranking the MASE of every seed, without the candidates that failed."""
-    errors: dict[Key, list[float]] = {}
-    for candidate in scored:
-        board = candidate.board
-        if board is not None:
-            is_seed = ~board["seed"].isin([MEAN, SPREAD])
-            key = (candidate.record.model, candidate.record.ranking)
-            errors[key] = board.loc[is_seed, "mase"].tolist()
-    return errors
 
 
 def leaderboard(

@@ -34,8 +34,8 @@ COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "leve
 
 `step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central interval
 (`coverage`, `width`, `winkler`) and missing otherwise; `n` counts the actuals. `crps` is twice the
-mean pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` and
-`rise_log_score` judge the probability of a rise, `rise_rate` is how often the value rose. An
+mean pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` judges the
+probability of a rise, `rise_rate` is how often the value rose. An
 interval whose ends are not kept has no value; pinball losses are over the horizon alone.
 """
 INTERVAL = ("coverage", "width", "winkler")
@@ -147,7 +147,6 @@ def _scores(
         rose = (y > last)[moved]
         probability = member_columns[RISE_COLUMN][moved]
         yield "brier", None, metrics.brier(rose, probability)
-        yield "rise_log_score", None, metrics.log_score_event(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))
 
 

@@ -71,11 +71,12 @@ def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]
     for model in dict.fromkeys(chosen.values()):
         rows = table[(table["model"] == model) & table["mase_base"].notna()]
         parts = []
-        of_levels = rows.drop_duplicates("level").set_index("level")
+        of_levels = rows.drop_duplicates("level")
         against_base = of_levels["mase"] / of_levels["mase_base"] - 1
         against_sums = of_levels["mase"] / of_levels["mase_bottom_up"] - 1
-        for level, change in against_base.items():
-            parts.append(f"{level} {percent(change)} ({percent(against_sums[level])})")
+        changes = zip(of_levels["level"], against_base, against_sums, strict=True)
+        for level, change, change_of_sums in changes:
+            parts.append(f"{level} {percent(change)} ({percent(change_of_sums)})")
         if parts:
             sentences.append(
                 f"Reconciliation changes the MASE of {model} by {', '.join(parts)}; in brackets"

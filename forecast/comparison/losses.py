@@ -1,16 +1,14 @@
-"""Losses of the origins, comparable between models; which model they select; and what their spread
-is made of.
+"""Losses of the origins, comparable between models, and which model they select.
 
 For `comparing` and `verdicts`. `losses_by_origin` makes of long losses one row per cutoff and one
 column per candidate: who lacks an origin, or has a loss that is not finite, is left out whole, with
 the reason. `select_models` takes the lowest on validation, `find_preferences` a simpler row that
-validation cannot tell from it; `split_variance` parts the seeds' spread from the data's. Nothing is
-tested here (`paired_tests`).
+validation cannot tell from it. Nothing is tested here (`paired_tests`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Unpack
 
 import numpy as np
@@ -137,29 +135,6 @@ def find_preferences(
                 )
                 break
     return preferences
-
-
-def split_variance(
-    losses: pd.DataFrame, by_seed: Mapping[Key, Sequence[float]], **spacing: Unpack[Spacing]
-) -> pd.DataFrame:
-    """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
-
-    `losses` are those of what serves, `by_seed` the mean loss of each seed alone. `seed_sd` is the
-    standard deviation of the latter: what another training run would change. `data_se` is the
-    standard error of the mean over origins: what other days of the same seasons would change, and
-    not what another year would, whose climate one year cannot show. They answer different questions
-    and are never added. NaN `seed_sd` with one seed.
-    """
-    means, _ = losses_by_origin(losses)
-    allowed = dependence(len(means), **spacing)
-    rows = []
-    for model, ranking in candidate_keys(means):
-        seeds = by_seed[model, ranking]
-        values = means[model, ranking].to_numpy(dtype=float)
-        spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan
-        error = mean_error(values, allowed).value if len(values) > 3 else np.nan
-        rows.append((model, ranking, len(seeds), float(values.mean()), spread, error))
-    return pd.DataFrame(rows, columns=["model", "ranking", "n_seeds", "mean", "seed_sd", "data_se"])
 
 
 def _checked(losses: pd.DataFrame) -> None:

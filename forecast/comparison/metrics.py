@@ -195,14 +195,6 @@ def brier(happened: ArrayLike, probability: ArrayLike) -> float:
     return average((np.asarray(probability, dtype=float) - np.asarray(happened, dtype=float)) ** 2)
 
 
-def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
-    """Mean -ln of the probability given to what came (Good 1952); infinite when that was 0."""
-    event = np.asarray(happened, dtype=bool)
-    chance = np.asarray(probability, dtype=float)
-    with np.errstate(divide="ignore"):
-        return average(-np.log(np.where(event, chance, 1.0 - chance)))
-
-
 def coverage_by_step(
     y: Array, lower: Array, upper: Array, *, level: float
 ) -> dict[str, NDArray[Any]]:

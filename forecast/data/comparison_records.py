@@ -106,23 +106,6 @@ class Preference(Record):
     """As a share of the lowest validation loss."""
 
 
-class Ranks(Record):
-    """Friedman's test of the candidates' ranks over series, and the groups Nemenyi's test leaves.
-
-    `model` is named with its ranking in parentheses unless it is a baseline.
-    """
-
-    statistic: Number
-    """None where every series has the same order: it is without bound."""
-    p: float
-    mean_ranks: dict[str, float]
-    """Best first."""
-    critical_difference: float
-    """Mean ranks that differ by less stand in one group."""
-    groups: tuple[tuple[str, ...], ...]
-    n_series: int
-
-
 class Alarm(Record):
     """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
 
@@ -179,7 +162,6 @@ class Verdicts(Record):
     drift: tuple[MonthlyGain, ...] = ()
     preferred: dict[str, Preference] = Field(default_factory=dict)
     """By ranking, where the selected model is not the one with the lowest validation loss."""
-    ranks: Ranks | None = None
     """None below ten series."""
     copies: tuple[Alarm, ...] = ()
     leaks: tuple[Alarm, ...] = ()

@@ -115,16 +115,16 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     tables = {name: frame.pivot(index="ds", columns="unique_id", values=name) for name in columns}
     target_table = tables[task.targets[0]]
     has_begun = target_table.notna().cummax()
+    counted = target_table.where(has_begun, 0.0)
     members: dict[str, list[str]] = {}
     for series in target_table.columns:
         for name in groups_above(str(series)):
             members.setdefault(name, []).append(str(series))
     parts = [frame]
-    for name, series in members.items():
-        values = {column: table[series].mean(axis=1) for column, table in tables.items()}
-        counted = target_table[series].where(has_begun[series], 0.0)
-        values[task.targets[0]] = counted.sum(axis=1, skipna=False)
-        rows = pd.DataFrame(values)[has_begun[series].any(axis=1)]
+    for name, of_sum in members.items():
+        values = {column: table[of_sum].mean(axis=1) for column, table in tables.items()}
+        values[task.targets[0]] = counted[of_sum].sum(axis=1, skipna=False)
+        rows = pd.DataFrame(values)[has_begun[of_sum].any(axis=1)]
         parts.append(rows.assign(unique_id=name).reset_index())
     joined = pd.concat(parts, ignore_index=True).astype({"unique_id": frame["unique_id"].dtype})
     return joined.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)[frame.columns]

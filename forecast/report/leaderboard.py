@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_preferences
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import Ranks, TestFamily, Verdicts
+from forecast.data.comparison_records import TestFamily, Verdicts
 from forecast.data.results import (
     BASELINE,
     MEAN,
@@ -159,7 +159,7 @@ def print_leaderboards(
     paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None
 ) -> None:
     """Print the leaderboards of each ranking with networks (else that of the baselines), then the
-    verdict, ranks, preferences and warnings: ruled and coloured on a terminal, plain aligned text
+    verdict, preferences and warnings: ruled and coloured on a terminal, plain aligned text
     elsewhere.
     """
     from rich.console import Console
@@ -177,7 +177,6 @@ def print_leaderboards(
         verdicts = results.verdicts
         sentences = [
             *verdicts.sentences[:1],
-            *describe_ranks(verdicts.ranks),
             *describe_preferences(verdicts.preferred),
             *verdicts.warnings,
         ]
@@ -185,22 +184,6 @@ def print_leaderboards(
             console.print(f"{dataset}: {sentence}", highlight=False, markup=False)
     winkler_note = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
     console.print(LEGEND + winkler_note, highlight=False, markup=False)
-
-
-def describe_ranks(ranks: Ranks | None) -> list[str]:
-    """With ten and more series: Friedman's test over them and the groups that Nemenyi's difference
-    leaves.
-    """
-    if ranks is None:
-        return []
-    sentences = [
-        f"ranks over {ranks.n_series} series (Friedman {text.p_value(ranks.p)}; mean ranks that"
-        f" differ by less than {ranks.critical_difference:.2f} are one group)"
-    ]
-    for number, group in enumerate(ranks.groups, start=1):
-        members = [f"{name} {ranks.mean_ranks[name]:.1f}" for name in group]
-        sentences.append(f"group {number}: {', '.join(members)}")
-    return sentences
 
 
 def leaderboard_lines(
@@ -217,9 +200,7 @@ def leaderboard_lines(
     shown_rows.sort(key=_by_mase)
     words: dict[tuple[TestFamily, str], str] = {}
     for test in verdicts.tests:
-        # the groups of ranks below the table say more than this word
-        is_superseded = verdicts.ranks is not None and test.word == "undecided"
-        if test.ranking in (ranking, BASELINE) and not is_superseded:
+        if test.ranking in (ranking, BASELINE):
             words[test.family, test.model] = test.word
     for network in verdicts.untrained:
         if network.ranking == ranking:

@@ -188,8 +188,6 @@ def test_rises_are_judged_by_their_probability(scored):
     known = np.isfinite(y) & (y != last)
     rose = (y > last)[known]
     assert value(table, "brier", model="updown") == pytest.approx(np.mean((p[known] - rose) ** 2))
-    wanted = -np.mean(np.log(np.where(rose, p[known], 1 - p[known])))
-    assert value(table, "rise_log_score", model="updown") == pytest.approx(wanted)
     assert value(table, "rise_rate", model="updown") == pytest.approx(rose.mean())
 
 

@@ -7,7 +7,6 @@ from forecast.comparison.losses import (
     find_preferences,
     losses_by_origin,
     select_models,
-    split_variance,
 )
 from forecast.comparison.sentences import describe_preferences
 from forecast.data.comparison_records import Preference
@@ -201,14 +200,3 @@ def test_without_networks_on_the_last_value_there_is_one_ranking():
 
 def test_a_tie_goes_to_the_name_that_sorts_first():
     assert select_models(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
-
-
-def test_seed_spread_and_data_spread_are_told_apart():
-    rng = np.random.default_rng(1)
-    noise = rng.normal(0, 1, 20_000)
-    table, one = losses(5 + noise), losses([1, 2, 3, 2, 1])
-    key = tuple(table[["model", "ranking"]].iloc[0])
-    parts = split_variance(table, {key: [4.9, 5.0, 5.1]}, horizon=1).iloc[0]
-    assert (parts["n_seeds"], parts["seed_sd"]) == (3, pytest.approx(0.1))
-    assert parts["data_se"] == pytest.approx(1 / np.sqrt(20_000), rel=0.15)
-    assert np.isnan(split_variance(one, {key: [1.8]}, horizon=1)["seed_sd"].iloc[0])

@@ -108,9 +108,5 @@ def test_impossible_input_is_refused_with_the_reason():
         )
 
 
-def test_an_event_s_probability_is_scored_by_its_square_and_by_its_logarithm():
+def test_an_event_s_probability_is_scored_by_its_square():
     assert metrics.brier([True, False, True], [1.0, 0.5, 0.5]) == pytest.approx(0.5 / 3)
-    assert metrics.log_score_event([True, False], [0.5, 0.25]) == pytest.approx(
-        -(np.log(0.5) + np.log(0.75)) / 2
-    )
-    assert metrics.log_score_event([True], [0.0]) == np.inf

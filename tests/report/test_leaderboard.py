@@ -14,13 +14,11 @@ from rich.console import Console
 
 from forecast.comparison.metrics import leaderboard_columns
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import Ranks, Verdicts
 from forecast.data.results import Results
 from forecast.report.board import leaderboard
 from forecast.report.leaderboard import (
     as_csv,
     combine_leaderboards,
-    describe_ranks,
     leaderboard_lines,
     print_leaderboards,
     round_cell,
@@ -28,7 +26,6 @@ from forecast.report.leaderboard import (
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support.artifacts import write_project
-from tests.support.records import paired_test
 
 DATASETS = ("hourly", "daily")
 COLUMNS = (
@@ -212,36 +209,6 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
         for row in leaderboard(results, "shipped").rows
     }
     assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
-
-
-def test_ranks_over_many_series_stand_in_groups_below_the_table_and_no_row_is_undecided():
-    ranks = Ranks(
-        statistic=9.0,
-        p=0.0004,
-        mean_ranks={"gru (shipped)": 1.2, "naive": 2.8},
-        critical_difference=0.9,
-        groups=(("gru (shipped)",), ("naive",)),
-        n_series=12,
-    )
-    said = describe_ranks(ranks)
-    assert (
-        said[0].startswith("ranks over 12 series (Friedman p < 0.001")
-        and said[2] == "group 2: naive 2.8"
-    )
-    assert describe_ranks(None) == []
-    row = {
-        "model": "gru",
-        "ranking": "shipped",
-        "status": "ok",
-        "mae": "",
-        "mase": "1.0",
-        "skill": "0.1",
-    }
-    tests = (paired_test("gru", "naive", "undecided"),)
-    assert "undecided" in str(leaderboard_lines([row], "shipped", Verdicts(tests=tests)))
-    assert "undecided" not in str(
-        leaderboard_lines([row], "shipped", Verdicts(tests=tests, ranks=ranks))
-    )
 
 
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
