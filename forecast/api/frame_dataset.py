@@ -34,7 +34,7 @@ from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import default_features, grid, series_lengths, shows_week
 from forecast.data.columns import spread_over_horizon
 from forecast.data.guesses import guess_spans
-from forecast.system.errors import InputError, plural
+from forecast.system.errors import InputError
 
 MAX_MISSING_SHARE = 0.2
 """Of a series' time steps: so many may lack a value of a column."""
@@ -85,7 +85,7 @@ class FrameDataset:
         At most `MAX_CALIBRATION_CUTOFFS` cutoffs calibrate the intervals.
         """
         task = self.settings.task
-        splits = block_shares(self.frame, task.calendar, task.lookback, task.horizon, n_steps)
+        splits = block_shares(self.frame, task.calendar, task.horizon, n_steps)
         calibration_steps = round(splits["calibration"] * self.n_steps)
         step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
         entry = {**self.entry, "splits": splits, "calibration_step_size": step_size}
@@ -141,7 +141,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     if future_columns:
         with caller_words(names.time_col, calendar):
             frame = spread_over_horizon(frame, future_columns, observed_columns, horizon, calendar)
-    n_steps = len(_time_steps(frame, calendar))
+    n_steps = _usual_length(frame, calendar)
     calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
@@ -222,6 +222,11 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     return max(min(desired_lookback, n_steps // 8), season, 2)
 
 
+def _usual_length(frame: pd.DataFrame, calendar: Calendar) -> int:
+    """The steps of a series that is shorter than nine in ten; of a single one its own."""
+    return int(series_lengths(frame, calendar).quantile(0.1, interpolation="lower"))
+
+
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     """The steps of the calendar that some series spans, rising, each once."""
     ends = frame.groupby("unique_id")["ds"].agg(["first", "last"])
@@ -259,39 +264,18 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
 
 
 def block_shares(
-    frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, n_test_steps: int
+    frame: pd.DataFrame, calendar: Calendar, horizon: int, n_test_steps: int
 ) -> dict[str, float]:
     """Of all steps but the last `n_test_steps`: a tenth to calibrate intervals on, 15 % to choose
     on, the rest to fit.
 
     Short series give calibration more, up to a quarter: 39 cutoffs support an interval of 97.5 %.
-    Raises `InputError` where a series is too short for a block.
+    Blocks are as long as a series suits that is shorter than nine in ten.
     """
     steps = _time_steps(frame, calendar)
-    n_rest = len(steps) - n_test_steps
+    n_rest = max(_usual_length(frame, calendar) - n_test_steps, 0)
     calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
     validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
-    lengths_of_blocks = [n_rest - validation - calibration, validation, calibration]
-    stops = np.maximum(np.cumsum(lengths_of_blocks), 1)
-    required_rows = {
-        "train": lookback + horizon,
-        "validation": horizon,
-        "calibration": horizon,
-        "test": horizon,
-    }
-    for unique_id, rows in frame.groupby("unique_id", sort=True):
-        series_steps = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]).to_numpy()
-        block_stops = np.searchsorted(series_steps, steps[stops - 1], side="right")
-        edges = [0, *block_stops, len(series_steps)]
-        for (block, required), n_rows in zip(required_rows.items(), np.diff(edges), strict=True):
-            if n_rows < required:
-                raise InputError(
-                    f"{WHERE}, series {unique_id!r}: {len(series_steps)} time steps are too few"
-                    f" for horizon={horizon}, lookback={lookback} and"
-                    f" {plural(n_test_steps, 'step')} of test: {n_rows} of them fall into the"
-                    f" {block} block, wanted at least {required}. Pass a shorter `horizon` or"
-                    " `lookback` or fewer windows, or leave out series that begin late or end"
-                    " early."
-                )
-    shares = (np.array(lengths_of_blocks) / len(steps)).tolist()
+    n_train = len(steps) - n_test_steps - validation - calibration
+    shares = (np.maximum([n_train, validation, calibration], 1) / len(steps)).tolist()
     return dict(zip(("train", "validation", "calibration"), shares, strict=True))

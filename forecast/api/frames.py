@@ -193,7 +193,8 @@ def with_future(
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
-    """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks Arrow a copy; `InputError` for what is no frame, such as a Series or a LazyFrame.
+    """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks Arrow a copy;
+    `InputError` for what is no frame, such as a Series or a LazyFrame.
     """
     if isinstance(df, pd.DataFrame):
         return df

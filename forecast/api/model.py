@@ -33,6 +33,7 @@ from forecast.forecaster.ensemble import Ensemble, forecast_latest, format_perce
 from forecast.forecaster.explaining import explain
 from forecast.forecaster.serving import (
     describe_missing_inputs,
+    forecastable,
     read_ordered_panel,
     require_known_series,
     require_observed,
@@ -206,9 +207,9 @@ class Model:
         write_network(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        """The rows to forecast from, of `df` or else of the fit's data; `InputError` where a series
-        has no whole lookback, and of a given `df` where a series is unknown or a value that is read
-        is missing.
+        """The rows to forecast from, of `df` or else of the fit's data; series that are unknown or
+        too short are left out with a warning. `InputError` where all are, and of a given `df` where
+        a value that is read is missing.
 
         The short way (`_ready_panel`) where a history needs no change and nothing is added, else
         the careful one (`_checked_panel`).
@@ -222,6 +223,9 @@ class Model:
         if panel is None:
             with frames.caller_words(self.names.time_col, ensemble.task.calendar):
                 panel = self._checked_panel(history, future_df, ensemble)
+        panel, left_out = forecastable(panel, ensemble)
+        if left_out and df is not None:
+            warnings.warn(f"{WHERE}: {left_out}", stacklevel=3)
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))
         if df is not None:

@@ -251,6 +251,8 @@ def run_stages(
         require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
         jobs = n_jobs or default_jobs(os.environ)
         prepared = prepare_frame(dataset.frame, NAME, settings)
+        if left_out := quality.describe_left_out(prepared.findings):
+            warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
         for sentence in quality.format_violations(warned):
             warnings.warn(f"{WHERE}: {sentence.removeprefix('warn ')}", stacklevel=5)

@@ -146,7 +146,9 @@ def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     from forecast.data.splits import borders_of
 
     frame = preparation.check_data(name, dataset, root=root)
-    borders_of(frame, name, dataset)
+    _, too_short = borders_of(frame, name, dataset)
+    for fault in too_short:
+        print(f"{name}: series {fault.series.unique_id!r} is left out: {fault.sentence}")
     check_transforms(frame, dataset.task)
     return frame
 

@@ -79,6 +79,8 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
     """
     settings = load_dataset(dataset, paths.configs)
     prepared = prepare_frame(files.read_frame(paths.raw(dataset)), dataset, settings)
+    if left_out := quality.describe_left_out(prepared.findings):
+        print(f"prepare {dataset}: {left_out}", flush=True)
     with files.atomic_directory(paths.prepared(dataset)) as folder:
         files.write_frame(folder / "frame.parquet", prepared.frame)
         files.write_frame(folder / "tuning.parquet", prepared.tuning_frame)
@@ -90,11 +92,17 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
 def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> PreparedDataset:
     """Check a raw frame against the dataset's rules and split its time axis.
 
-    Raises `InputError` for data that break a rule, or that are too short for a block.
+    A series that is too short for a block is left out and named by a finding. Raises `InputError`
+    for data that break a rule, and where every series is too short.
     """
     frame, findings = _check_raw_file(raw, dataset, settings)
     del raw  # it may be large
-    borders = borders_of(frame, dataset, settings)
+    borders, too_short = borders_of(frame, dataset, settings)
+    for fault in too_short:
+        name, steps = fault.series.unique_id, len(fault.series)
+        findings.append(Violation("length", name, "", steps, fault.sentence, "left out"))
+    names = [fault.series.unique_id for fault in too_short]
+    frame = frame[~frame["unique_id"].isin(names)].reset_index(drop=True)
     require_shared_borders(borders, settings.task)
     check_transforms(frame, settings.task)
     described = quality.describe(frame, settings)

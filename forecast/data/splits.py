@@ -5,8 +5,8 @@ to a block when all its `horizon` targets lie inside it. So the last `horizon` r
 carry no origin of the block they end (the embargo), and no two blocks share a target.
 
 `Borders` are the ends of the blocks, by date or by share (`resolve_borders`), `Blocks` the row
-ranges of one series (`split_series`), `origins_of` the cutoffs of a block. A series too short for a
-block that is needed is an `InputError` that names it.
+ranges of one series (`split_series`), `origins_of` the cutoffs of a block. Series too short for a
+block are named by `borders_of`, for stage `prepare` to leave out.
 """
 
 from __future__ import annotations
@@ -113,17 +113,17 @@ def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
         return Borders(
             *(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days)
         )
-    borders = _borders_by_share(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
-    blocks_by_series = [split_series(series, borders) for series in panel.series]
-    pairs = itertools.product(blocks_by_series, BLOCKS)
-    if all(len(origins_of(panel.task, blocks, block)) for blocks, block in pairs):
-        return borders
-    return replace(
-        borders,
-        by_series={
-            series.unique_id: _borders_by_share(splits, series.ds) for series in panel.series
-        },
-    )
+    shared, of_own_rows = _possible_borders(panel, splits)
+    return of_own_rows if find_too_short(panel, shared) else shared
+
+
+def _possible_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, ...]:
+    """Those of the dates; of shares the shared ones, and those of each series' own rows."""
+    if isinstance(splits, Splits):
+        return (resolve_borders(panel, splits),)
+    shared = _borders_by_share(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+    by_series = {s.unique_id: _borders_by_share(splits, s.ds) for s in panel.series}
+    return shared, replace(shared, by_series=by_series)
 
 
 def _borders_by_share(splits: FractionSplits, steps: np.ndarray) -> Borders:
@@ -168,36 +168,73 @@ def rows_per_origin(task: Task) -> int:
     return task.lookback + task.horizon
 
 
+@dataclass(frozen=True)
+class TooShort:
+    """A series of `steps` that has `found` of them in `block`, fewer than are `needed` there."""
+
+    series: Series
+    block: str
+    found: int
+    needed: int
+
+    @property
+    def sentence(self) -> str:
+        """What is too short, without the series' name."""
+        return (
+            f"its {self.block} block has {self.found} of {plural(len(self.series), 'step')}, wanted"
+            f" at least {self.needed}"
+        )
+
+
+def find_too_short(
+    panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS
+) -> list[TooShort]:
+    """The series without an origin in a `needed` block, each with the first such block."""
+    task = panel.task
+    faults = []
+    for series in panel.series:
+        blocks = split_series(series, borders)
+        for block in needed:
+            if len(origins(blocks, block, horizon=task.horizon, lookback=task.lookback)) == 0:
+                start, stop = blocks.range(block)
+                rows = task.horizon + (task.lookback if block == "train" else 0)
+                faults.append(TooShort(series, block, stop - start, rows))
+                break
+    return faults
+
+
 def split_panel(
     panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS
 ) -> dict[str, Blocks]:
     """The blocks of every series; `InputError` naming the first series too short for a `needed`
     block.
     """
-    result = {}
-    task = panel.task
-    for series in panel.series:
-        blocks = split_series(series, borders)
-        for block in needed:
-            rows = origins(blocks, block, horizon=task.horizon, lookback=task.lookback)
-            if len(rows) == 0:
-                raise InputError(_describe_too_short(panel, series, blocks, block))
-        result[series.unique_id] = blocks
-    return result
+    for fault in find_too_short(panel, borders, needed):
+        raise InputError(_describe_too_short(panel, fault))
+    return {series.unique_id: split_series(series, borders) for series in panel.series}
 
 
-def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> Borders:
-    """Where the blocks of a prepared frame end; `InputError` naming the first series too short for
-    one of them.
+def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[TooShort]]:
+    """Where the blocks of a prepared frame end, and the series that are too short for one of them:
+    as few as any way to cut leaves out.
+
+    `InputError` naming the first where all are, and where sums would lack one.
     """
     rows = frame.groupby("unique_id", sort=True)["ds"]
     task = dataset.task
     panel = Panel(
         name, task, tuple(_series_without_values(str(uid), times, task) for uid, times in rows)
     )
-    borders = resolve_borders(panel, dataset.splits)
+    splits = dataset.splits
+    faults = min((find_too_short(panel, b) for b in _possible_borders(panel, splits)), key=len)
+    if len(faults) == len(panel.series) or (faults and task.hierarchy):
+        raise InputError(_describe_too_short(panel, faults[0]))
+    left_out = {fault.series.unique_id for fault in faults}
+    kept = tuple(series for series in panel.series if series.unique_id not in left_out)
+    panel = replace(panel, series=kept)
+    borders = resolve_borders(panel, splits)
     split_panel(panel, borders)
-    return borders
+    return borders, faults
 
 
 def _series_without_values(unique_id: str, times: pd.Series, task: Task) -> Series:
@@ -206,19 +243,17 @@ def _series_without_values(unique_id: str, times: pd.Series, task: Task) -> Seri
     return Series(unique_id, steps, np.empty((len(steps), 0)), np.empty((len(steps), 0)))
 
 
-def _describe_too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
-    """The sentence about a series whose `block` has no origin, with what would give it one."""
+def _describe_too_short(panel: Panel, fault: TooShort) -> str:
+    """The sentence about a series whose block has no origin, with what would give it one."""
     task = panel.task
-    start, stop = blocks.range(block)
-    need = task.horizon + (task.lookback if block == "train" else 0)
     ends = [
         format_time(task.calendar.kind, str(pd.Timestamp(moment)), 16)
-        for moment in series.ds[[0, -1]]
+        for moment in fault.series.ds[[0, -1]]
     ]
-    span = f"{plural(len(series), 'step')} from {ends[0]} to {ends[1]}"
     return (
-        f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has"
-        f" {plural(stop - start, 'step')} (series of {span}); lookback={task.lookback} and"
-        f" horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move"
-        " the dates under `splits` in configs/datasets.yaml."
+        f"Dataset {panel.name!r}, series {fault.series.unique_id!r}: its {fault.block} block has"
+        f" {plural(fault.found, 'step')} (series of {plural(len(fault.series), 'step')} from"
+        f" {ends[0]} to {ends[1]}); lookback={task.lookback} and horizon={task.horizon} need at"
+        f" least {fault.needed}. Shorten `lookback` or `horizon`, or move the dates under `splits`"
+        " in configs/datasets.yaml."
     )

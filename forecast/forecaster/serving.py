@@ -10,7 +10,7 @@ is out of range; nothing is filled in or guessed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,25 @@ def require_known_series(
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}."
         )
+
+
+def forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
+    """The series of `panel` that the model knows and that have a whole lookback, and a sentence
+    that names the others; empty without any. The panel as it is where no series is left.
+    """
+    known = ensemble.forecasters[0].scaling.centre
+    lookback = panel.task.lookback
+    reasons = {}
+    for series in panel.series:
+        if series.unique_id not in known:
+            reasons[series.unique_id] = "not known when the model was fitted"
+        elif len(series) < lookback:
+            reasons[series.unique_id] = f"{len(series)} rows, lookback={lookback} are needed"
+    usable = tuple(series for series in panel.series if series.unique_id not in reasons)
+    if not usable or not reasons:
+        return panel, ""
+    faults = "; ".join(f"{quote(name)} ({reason})" for name, reason in reasons.items())
+    return replace(panel, series=usable), f"No forecast of series {faults}."
 
 
 def describe_missing_inputs(panel: Panel) -> str:

@@ -28,7 +28,7 @@ from forecast.forecaster.ensemble import (
     format_percent,
     split_supported_levels,
 )
-from forecast.forecaster.serving import describe_missing_inputs
+from forecast.forecaster.serving import describe_missing_inputs, forecastable
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
@@ -79,7 +79,7 @@ def forecast_champion(
             " nothing. Forecast without it."
         )
     frame = prepare_newest(root, dataset, ensemble, plan=plan)
-    panel = from_frame(frame, dataset, ensemble.task)
+    panel, left_out = forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
     notices: tuple[str, ...] = ()
     if levels is None:
         shown_levels, notices = split_supported_levels(ensemble, usual_levels)
@@ -103,7 +103,14 @@ def forecast_champion(
     changed = preparation.describe_changed_files(dataset, entry, newest_data_root(root, dataset))
     if changed:
         changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
-    notes = [current.notice, changed, *notices, describe_missing_inputs(panel), *kept_or_not]
+    notes = [
+        current.notice,
+        changed,
+        left_out,
+        *notices,
+        describe_missing_inputs(panel),
+        *kept_or_not,
+    ]
     table = live_accuracy.with_row_numbers(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
 

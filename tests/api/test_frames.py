@@ -395,14 +395,6 @@ def test_a_column_alone_is_no_frame() -> None:
 def test_frames_of_other_libraries_give_the_forecasts_of_pandas() -> None:
     wanted = fitted().predict()
     pd.testing.assert_frame_equal(fitted(pyarrow.Table.from_pandas(frame())).predict(), wanted)
-    pd.testing.assert_frame_equal(fitted(OnlyInterchange()).predict(), wanted)
-
-
-class OnlyInterchange:
-    """What knows the dataframe interchange protocol and nothing else."""
-
-    def __dataframe__(self, **options: Any) -> Any:
-        return pyarrow.Table.from_pandas(frame()).__dataframe__(**options)
 
 
 def test_a_pandas_frame_is_taken_as_it_is_and_stays_unchanged() -> None:

@@ -2,7 +2,8 @@
 
 `find_violations` runs the rule of every field of the entry's `quality` (a function of the same name
 in `checks`) that is not off, and gives a `Violation` for each series and column that breaks it;
-`refuse_violations` raises for those whose action is `refuse`, `format_violations` words them. For
+`refuse_violations` raises for those whose action is `refuse`, `format_violations` words them,
+`describe_left_out` is a table of series that are left out. For
 `forecast fetch` and stage `prepare`. `describe` says how many rows, gaps and missing values each
 series has, for quality.json and the report. Nothing is repaired.
 """
@@ -21,7 +22,14 @@ from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
 from forecast.system.errors import ForecastError, InputError
 
-__all__ = ["Violation", "describe", "find_violations", "format_violations", "refuse_violations"]
+__all__ = [
+    "Violation",
+    "describe",
+    "describe_left_out",
+    "find_violations",
+    "format_violations",
+    "refuse_violations",
+]
 
 SHOWN_GAPS = 20
 SHOWN_SERIES = 3
@@ -80,6 +88,19 @@ def format_violations(violations: list[Violation]) -> list[str]:
         where = f"{', '.join(place)}: " if place else ""
         lines.append(f"{action} ({rule}): {where}{text}")
     return lines
+
+
+def describe_left_out(violations: list[Violation]) -> str:
+    """The series that are left out, with the reason, as one table; empty where none is."""
+    rows = [
+        {"series": violation.series, "why": violation.sentence}
+        for violation in violations
+        if violation.action == "left out"
+    ]
+    if not rows:
+        return ""
+    table = pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=120)
+    return f"{len(rows)} series left out, the others go on:\n{table}"
 
 
 class ColumnDescription(TypedDict):
