@@ -20,7 +20,6 @@ from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.comparison_records import (
     Alarm,
     ArchitectureChoice,
-    MonthlyGain,
     PairedTest,
     Preference,
     RefusedLevel,
@@ -149,31 +148,6 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
             f" origins: no harmonic of the {name} is taken out, and the tests count that cycle as"
             " dependence."
         )
-    return sentences
-
-
-def describe_drift(drift: Sequence[MonthlyGain]) -> list[str]:
-    """In how many months of the test block a selected model gains on the hardest reference, where
-    most and least.
-    """
-    hardest: dict[str, MonthlyGain] = {}
-    for gain in drift:
-        hardest.setdefault(gain.ranking, gain)
-    sentences = []
-    for ranking, gain in hardest.items():
-        months = gain.months
-        most = max(months, key=months.__getitem__)
-        least = min(months, key=months.__getitem__)
-        positive = sum(share > 0 for share in months.values())
-        sentence = (
-            f"{title_of(ranking)}: {gain.model} has a lower error than {gain.against} in"
-            f" {positive} of {len(months)} months, most in {most} ({percent(-months[most])}),"
-            f" least in {least} ({percent(-months[least])})."
-        )
-        if gain.turns:
-            without = " or without ".join(gain.turns)
-            sentence += f" Without {without} the difference has the other sign."
-        sentences.append(sentence)
     return sentences
 
 

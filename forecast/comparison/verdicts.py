@@ -11,7 +11,7 @@ which every verdict refers, it is an `InputError`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal, NamedTuple, Unpack
 
@@ -26,7 +26,6 @@ from forecast.comparison.paired_tests import MARGIN, ORIGINS, equivalence, non_o
 from forecast.config.experiment import NAIVE
 from forecast.data.comparison_records import (
     ArchitectureChoice,
-    MonthlyGain,
     PairedTest,
     TestFamily,
     TestWord,
@@ -118,7 +117,6 @@ def compare(
         for ranking, winner in selected.items()
         if winner is not None
     }
-    drift = gains_by_month(means, chosen, references)
     choice = _choose_architecture(means, spacing, weights or {})
     networks = {model for model, _ in skips}  # a combination is none
     lines = [
@@ -126,7 +124,6 @@ def compare(
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
         *sentences.describe_notes(tests),
-        *sentences.describe_drift(drift),
         *sentences.describe_choice(choice),
         *sentences.describe_cycles(len(means), spacing),
     ]
@@ -137,7 +134,6 @@ def compare(
         tied=tied,
         untrained=tuple(untrained),
         choice=choice,
-        drift=tuple(drift),
         sentences=tuple(lines),
     )
 
@@ -312,45 +308,6 @@ def _choose_architecture(
         weights=dict(weights),
         **asdict(test),
     )
-
-
-def gains_by_month(
-    means: pd.DataFrame, chosen: Mapping[str, str], references: Iterable[Key]
-) -> list[MonthlyGain]:
-    """The share of each reference's loss that a selected candidate saves in every month of
-    cutoffs, hardest reference first.
-
-    A month with less than half of the usual origins is left out; nothing of fewer than four months.
-    """
-    months = pd.DatetimeIndex(means.index).strftime("%Y-%m")
-    sizes = months.value_counts()
-    is_whole = months.isin(sizes.index[2 * sizes >= sizes.median()])
-    means = means[is_whole]
-    months = months[is_whole]
-    if months.nunique() <= 3:
-        return []
-    compared = [key for key in references if key in means]
-    compared.sort(key=lambda key: _losses_of(means, key).mean())
-    gains = []
-    for ranking, model in chosen.items():
-        selected = find_candidate(means, model, ranking)
-        for reference in compared:
-            if selected is None or selected == reference:
-                continue
-            gain = (means[reference] - means[selected]).groupby(months).sum()
-            loss = means[reference].groupby(months).sum()
-            shares = (gain / loss.where(loss > 0)).fillna(0.0)
-            turns = gain.index[(gain.sum() - gain) * gain.sum() < 0]
-            gains.append(
-                MonthlyGain(
-                    ranking=ranking,
-                    model=selected[0],
-                    against=reference[0],
-                    months={str(month): float(share) for month, share in shares.items()},
-                    turns=tuple(turns),
-                )
-            )
-    return gains
 
 
 def _losses_of(means: pd.DataFrame, key: Key) -> np.ndarray:

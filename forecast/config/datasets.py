@@ -54,10 +54,6 @@ class Quality(Config):
     positive_prices: QualityRule = QualityRule(action="refuse", limit=0)
     # distance of a jump from 2:1, 3:1, ... as a share
     unadjusted_split: QualityRule = QualityRule(action="warn", limit=0.03)
-    # sessions whose open, high, low and close are one number
-    flat_bars: QualityRule = QualityRule(action="warn", limit=0)
-    # prices of a file that carries no dividends
-    dividends: QualityRule = QualityRule(action="warn", limit=0)
     # a step there and back, in 99th percentiles of a step
     spikes: QualityRule = QualityRule(action="warn", limit=15)
     # equal values in a row, zeros not counted
@@ -68,8 +64,6 @@ class Quality(Config):
     missing_share: QualityRule = QualityRule(action="warn", limit=0.05)
     # rows with an empty cell
     missing_cells: QualityRule = QualityRule(action="warn", limit=0)
-    # share of steps on which two series may differ
-    shared_columns: QualityRule = QualityRule(action="warn", limit=0.001)
     # missing steps inside a series
     gaps: QualityRule = QualityRule(action="warn", limit=0)
     # hours missing where local clocks are put forward

@@ -49,8 +49,6 @@ class Source(Config):
     """Whether its terms forbid to show values in a page that may be passed on."""
     gets_new_rows: ClassVar[bool] = True
     """Whether later rows can ever be had, so that old data are a fault."""
-    has_no_dividends: ClassVar[bool] = False
-    """Whether its prices come without the dividends that belong to them."""
 
     @model_validator(mode="wrap")
     @classmethod

@@ -82,18 +82,6 @@ class ArchitectureChoice(Record):
     note: str = ""
 
 
-class MonthlyGain(Record):
-    """By month of cutoffs the share of a reference's loss that the selected candidate saves."""
-
-    ranking: str
-    model: str
-    against: str
-    months: dict[str, float]
-    """`2024-03` to the share saved; below zero the reference is better."""
-    turns: tuple[str, ...]
-    """Months without any one of which the whole difference has the other sign."""
-
-
 class Preference(Record):
     """Another candidate than the one with the lowest validation loss was selected."""
 
@@ -159,7 +147,6 @@ class Verdicts(Record):
     untrained: tuple[Untrained, ...] = ()
     choice: ArchitectureChoice | None = None
     """None where LSTM or GRU was not compared."""
-    drift: tuple[MonthlyGain, ...] = ()
     preferred: dict[str, Preference] = Field(default_factory=dict)
     """By ranking, where the selected model is not the one with the lowest validation loss."""
     """None below ten series."""

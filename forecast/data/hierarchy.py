@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import Task
-from forecast.data.splits import Borders
 from forecast.system.errors import InputError, quote_names, suggest_known
 
 TOTAL = "total"
@@ -128,15 +127,3 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
         parts.append(rows.assign(unique_id=name).reset_index())
     joined = pd.concat(parts, ignore_index=True).astype({"unique_id": frame["unique_id"].dtype})
     return joined.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)[frame.columns]
-
-
-def require_shared_borders(borders: Borders, task: Task) -> None:
-    """`InputError` where the series of a hierarchy have blocks of their own: their forecasts could
-    not be summed.
-    """
-    if task.hierarchy and borders.by_series:
-        raise InputError(
-            "hierarchy: some series are too short to be split at the dates of the others; wanted"
-            " the same blocks for all, or no sums of forecasts. Leave out what begins late, or"
-            " shorten `lookback`."
-        )

@@ -37,7 +37,7 @@ from forecast.data.columns import (
     require_columns,
     trim_to_observed,
 )
-from forecast.data.hierarchy import add_sums, require_shared_borders
+from forecast.data.hierarchy import add_sums
 from forecast.data.quality import QualityFile, Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
@@ -103,7 +103,6 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
         findings.append(Violation("length", name, "", steps, fault.sentence, "left out"))
     names = [fault.series.unique_id for fault in too_short]
     frame = frame[~frame["unique_id"].isin(names)].reset_index(drop=True)
-    require_shared_borders(borders, settings.task)
     check_transforms(frame, settings.task)
     described = quality.describe(frame, settings)
     described["findings"] = [asdict(finding) for finding in findings]

@@ -108,22 +108,30 @@ def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
     steps, on each series' own rows where one of them has no origin in a block of the union.
     """
-    if isinstance(splits, Splits):
-        days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
-        return Borders(
-            *(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days)
-        )
-    shared, of_own_rows = _possible_borders(panel, splits)
-    return of_own_rows if find_too_short(panel, shared) else shared
+    possible = _possible_borders(panel, splits)
+    if len(possible) > 1 and find_too_short(panel, possible[0]):
+        return possible[1]
+    return possible[0]
 
 
 def _possible_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, ...]:
-    """Those of the dates; of shares the shared ones, and those of each series' own rows."""
+    """Those of the dates; of shares the shared ones, and those of each series' own rows, unless
+    forecasts are summed.
+    """
     if isinstance(splits, Splits):
-        return (resolve_borders(panel, splits),)
+        return (_borders_by_date(splits),)
     shared = _borders_by_share(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+    if panel.task.hierarchy:
+        return (shared,)
     by_series = {s.unique_id: _borders_by_share(splits, s.ds) for s in panel.series}
     return shared, replace(shared, by_series=by_series)
+
+
+def _borders_by_date(splits: Splits) -> Borders:
+    days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
+    return Borders(
+        *(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days)
+    )
 
 
 def _borders_by_share(splits: FractionSplits, steps: np.ndarray) -> Borders:
@@ -170,19 +178,19 @@ def rows_per_origin(task: Task) -> int:
 
 @dataclass(frozen=True)
 class TooShort:
-    """A series of `steps` that has `found` of them in `block`, fewer than are `needed` there."""
+    """A series of `steps` that has `n_found` of them in `block`, fewer than are `needed` there."""
 
     series: Series
     block: str
-    found: int
+    n_found: int
     needed: int
 
     @property
     def sentence(self) -> str:
         """What is too short, without the series' name."""
         return (
-            f"its {self.block} block has {self.found} of {plural(len(self.series), 'step')}, wanted"
-            f" at least {self.needed}"
+            f"its {self.block} block has {self.n_found} of {len(self.series)} steps, wanted at"
+            f" least {self.needed}"
         )
 
 
@@ -230,8 +238,8 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
     if len(faults) == len(panel.series) or (faults and task.hierarchy):
         raise InputError(_describe_too_short(panel, faults[0]))
     left_out = {fault.series.unique_id for fault in faults}
-    kept = tuple(series for series in panel.series if series.unique_id not in left_out)
-    panel = replace(panel, series=kept)
+    usable = tuple(series for series in panel.series if series.unique_id not in left_out)
+    panel = replace(panel, series=usable)
     borders = resolve_borders(panel, splits)
     split_panel(panel, borders)
     return borders, faults
@@ -252,7 +260,7 @@ def _describe_too_short(panel: Panel, fault: TooShort) -> str:
     ]
     return (
         f"Dataset {panel.name!r}, series {fault.series.unique_id!r}: its {fault.block} block has"
-        f" {plural(fault.found, 'step')} (series of {plural(len(fault.series), 'step')} from"
+        f" {plural(fault.n_found, 'step')} (series of {plural(len(fault.series), 'step')} from"
         f" {ends[0]} to {ends[1]}); lookback={task.lookback} and horizon={task.horizon} need at"
         f" least {fault.needed}. Shorten `lookback` or `horizon`, or move the dates under `splits`"
         " in configs/datasets.yaml."

@@ -402,47 +402,6 @@ def test_a_combination_made_without_a_failed_member_says_so_by_its_name():
     assert sentences == ["mix: left out: lstm.linear (failed)."]
 
 
-def by_month(of_month: dict[int, float]) -> tuple[dict, str]:
-    """The drift of lstm over naive in 2024, `of_month` better in each month, and the sentence on
-    it.
-    """
-    losses = table({("naive", "baseline"): 0.0, ("lstm", "shipped"): 0.0}, n=366, noise=0.01)
-    ours = losses["model"] == "lstm"
-    losses.loc[ours, "loss"] -= losses.loc[ours, "cutoff"].dt.month.map(of_month)
-    losses["skip"] = losses["skip"].replace("ridge", "naive")
-    found = compare(losses, dataset="one", chosen={"shipped": "lstm"}, horizon=1).to_json()
-    (drift,) = found["drift"]
-    (sentence,) = (sentence for sentence in found["sentences"] if "months" in sentence)
-    return drift, sentence
-
-
-def test_the_gain_over_the_hardest_reference_is_told_by_month():
-    drift, said = by_month(dict.fromkeys(range(1, 13), 0.2) | {2: -0.4, 7: 0.9})
-    assert drift["against"] == "naive" and list(drift["months"]) == [
-        f"2024-{month:02}" for month in range(1, 13)
-    ]
-    assert drift["months"]["2024-07"] == pytest.approx(0.9 / 4, abs=0.03) and drift["turns"] == []
-    assert said.startswith(
-        "As shipped: lstm has a lower error than naive in 11 of 12 months, most in 2024-07 (-2"
-    )
-    assert "least in 2024-02 (+" in said and said.endswith(").")
-
-
-def test_a_difference_that_one_month_decides_is_named_with_that_month():
-    drift, said = by_month(dict.fromkeys(range(1, 13), -0.05) | {5: 0.9})
-    assert drift["turns"] == ["2024-05"]
-    assert said.endswith("Without 2024-05 the difference has the other sign.")
-
-
-def test_fewer_than_four_months_have_no_drift():
-    assert verdicts(BETTER, CHOSEN, n=85).drift == ()
-
-
-def test_a_month_of_few_origins_is_no_month_of_the_drift():
-    found = verdicts(BETTER, CHOSEN, n=366 + 5).drift
-    assert {len(gain.months) for gain in found} == {12} and "2025-01" not in found[0].months
-
-
 def test_a_test_with_a_remark_is_named_by_its_pair_and_many_by_their_number():
     def with_note(model):
         words = {"ranking": "shipped", "family": "best", "word": "equivalent"}

@@ -79,6 +79,21 @@ def test_shares_are_of_each_series_own_rows_where_they_do_not_end_together(tmp_p
     assert splits.split_panel(found, borders).keys() == found.by_id.keys()
 
 
+def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_go_on():
+    settings = example_data.dataset()
+    frames = [example_data.hourly(rows, (f"s{rows}",)) for rows in (200, 12, 190)]
+    borders, too_short = splits.borders_of(pd.concat(frames), "example", settings)
+    assert borders.by_series == {}
+    (fault,) = too_short
+    assert (fault.series.unique_id, len(fault.series)) == ("s12", 12)
+    assert fault.sentence == "its validation block has 0 of 12 steps, wanted at least 2"
+    with pytest.raises(InputError, match="series 's12'"):
+        splits.borders_of(frames[1], "example", settings)
+    summed = settings.model_copy(update={"hierarchy": ("region",)})
+    with pytest.raises(InputError, match="series 's12'"):
+        splits.borders_of(pd.concat(frames), "example", summed)
+
+
 def test_series_that_end_almost_together_share_their_moments():
     assert splits.resolve_borders(unequal(200, 198), example_data.dataset().splits).by_series == {}
 

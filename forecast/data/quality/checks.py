@@ -21,8 +21,6 @@ from forecast.data.calendars import Gap, format_times, known_from, next_steps
 from forecast.data.calendars import find_gaps as gaps_of
 from forecast.data.schema import KEY_COLUMNS
 
-SAMPLED_TIMES = 1000
-
 # Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on
 # land).
 UNITS: dict[str, dict[str, tuple[float, float, float, float]]] = {
@@ -165,31 +163,6 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
                 yield violation
 
 
-def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Series with the same values in a column: a split by series would leak.
-
-    A column common to all is no finding.
-
-    Pairs are compared on a sample of times, and only those equal there on all of them.
-    """
-    if frame["unique_id"].nunique() < 3:
-        return
-    moments = frame["ds"].drop_duplicates().to_numpy()
-    sample = frame[frame["ds"].isin(moments[:: max(1, len(moments) // SAMPLED_TIMES)])]
-    for column in _number_columns(frame):
-        groups = _equal_groups(sample.pivot(index="ds", columns="unique_id", values=column), limit)
-        for group in groups:
-            rows = frame[frame["unique_id"].isin(group)].pivot(
-                index="ds", columns="unique_id", values=column
-            )
-            if len(group) < frame["unique_id"].nunique() and _equal_groups(rows, limit) == [group]:
-                text = (
-                    f"{', '.join(group)} have the same values; as separate series they leak into"
-                    " each other."
-                )
-                yield Violation("shared_columns", group[0], column, len(group), text)
-
-
 def _other_unit(
     series: str,
     column: str,
@@ -214,41 +187,6 @@ def _other_unit(
             " right?"
         )
         yield Violation("units", series, column, 1, text)
-
-
-def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
-    """Groups of two or more columns that differ on at most a share `limit` of the steps both
-    have.
-    """
-    groups: list[list[str]] = []
-    values = wide.to_numpy()
-    known = ~np.isnan(values)
-    varied = [
-        i
-        for i in range(values.shape[1])
-        if known[:, i].any() and np.ptp(values[known[:, i], i]) > 0
-    ]
-    left = np.array(varied, dtype=np.intp)
-    probed = np.argsort(-known.sum(axis=1), kind="stable")[: int(limit * len(values)) + 1]
-    while len(left) > 1:
-        first, others = left[0], left[1:]
-        # who differs on every one of so many steps differs on too many: ten thousand series are
-        # told apart by two
-        probe = values[np.ix_(probed, others)]
-        others = others[
-            (
-                (probe == values[probed, None, first])
-                | np.isnan(probe)
-                | ~known[probed, None, first]
-            ).any(0)
-        ]
-        both = known[:, others] & known[:, [first]]
-        differ = ((values[:, others] != values[:, [first]]) & both).sum(axis=0)
-        same = others[(differ <= limit * both.sum(axis=0)) & both.any(axis=0)]
-        left = np.setdiff1d(left[1:], same, assume_unique=True)
-        if len(same):
-            groups.append([str(wide.columns[i]) for i in (first, *same)])
-    return groups
 
 
 def _violations_by_series(
@@ -342,32 +280,6 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
                 " prices."
             )
             yield Violation("unadjusted_split", str(series), "close", int(is_split.sum()), text)
-
-
-def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Open = high = low = close: no trade, or only one price a day was kept."""
-    if set(BAR_COLUMNS) <= set(frame.columns):
-        flat = (
-            (frame["high"] == frame["low"])
-            & (frame["open"] == frame["close"])
-            & (frame["high"] == frame["open"])
-        )
-        text = (
-            "sessions with one price for open, high, low and close: {count} ({times}); their range"
-            " says nothing."
-        )
-        yield from _violations_by_series("flat_bars", dataset, frame[flat], limit, text)
-
-
-def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Bars from a file come without dividends: at best they are adjusted for splits."""
-    bars = _has_prices(frame, dataset) and set(BAR_COLUMNS) <= set(frame.columns)
-    if dataset.source.has_no_dividends and bars and "dividend" not in frame.columns:
-        text = (
-            "no column `dividend`: returns leave dividends out unless the prices are adjusted for"
-            " them."
-        )
-        yield Violation("dividends", "", "close", int(frame["unique_id"].nunique()), text)
 
 
 def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

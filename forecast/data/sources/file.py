@@ -64,7 +64,6 @@ class Settings(Source):
     """
 
     origin: ClassVar[str] = "the file"
-    has_no_dividends: ClassVar[bool] = True
     kind: Literal["file"]
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)

@@ -64,9 +64,7 @@ PRICE = {"column": "close", "transform": "log", "difference_inputs": True}
 
 
 def shares(**changes: Any) -> Dataset:
-    return dataset(
-        **{"calendar": NEW_YORK, "target": PRICE, "quality": {"dividends": "off"}, **changes}
-    )
+    return dataset(**{"calendar": NEW_YORK, "target": PRICE, **changes})
 
 
 def found(
@@ -211,31 +209,10 @@ def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
     assert "2013-03-10 02:00" in finding.sentence and "source.time_zone" in finding.sentence
 
 
-def test_stations_that_share_their_weather_are_named_as_a_leak():
-    frame = weather(series=("a", "b", "c", "d"))
-    copied = frame.loc[frame["unique_id"] == "a", "temp"].to_numpy()
-    frame.loc[frame["unique_id"] == "c", "temp"] = copied
-    finding = only(frame, settings(), "shared_columns")
-    assert "a, c have the same values" in finding.sentence and finding.column == "temp"
-
-
-def test_a_column_common_to_all_series_is_no_leak():
-    frame = weather(series=("a", "b", "c"))
-    frame["wind"] = np.tile(frame["wind"].to_numpy()[:400], 3)
-    assert found(frame, settings()) == []
-
-
 def test_bars_out_of_order_are_named():
     frame = bars()
     frame.loc[[5, 9], "high"] = frame.loc[[5, 9], "low"] * 0.9
     assert only(frame, shares(), "ohlc_order").count == 2
-
-
-def test_flat_bars_are_named():
-    frame = bars()
-    for name in ("open", "high", "low"):
-        frame.loc[:20, name] = frame.loc[:20, "close"]
-    assert only(frame, shares(), "flat_bars").count == 21
 
 
 def test_prices_at_or_below_zero_refuse_the_data():
@@ -268,18 +245,6 @@ def test_a_price_that_does_not_move_is_stale():
         dtype=float
     )
     assert "the longest of 21 rows" in only(frame, shares(), "stale_repeats").sentence
-
-
-def test_a_column_close_that_is_not_declared_as_a_price_neither_splits_nor_pays_dividends():
-    index = shares(target={"column": "close", "transform": "log"}, quality={})
-    rules = {f.rule for f in found(bars(), index)}
-    assert "dividends" not in rules and "dividends" in {
-        f.rule for f in found(bars(), shares(quality={}))
-    }
-
-
-def test_bars_from_a_file_without_dividends_are_named():
-    assert only(bars(), shares(quality={}), "dividends").series == ""
 
 
 def test_old_data_are_named():
