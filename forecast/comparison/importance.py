@@ -38,9 +38,10 @@ def explain_selected(
     results: Results, selected: str, frame: pd.DataFrame, task: Task
 ) -> dict[str, pd.DataFrame]:
     """The tables `explanation` and `importance` of the selected model, as it serves, from the
-    prepared `frame`; `selected`: its candidate.
+    prepared `frame`; `selected`: its candidate. Of a hierarchy as it forecasts before the sums are
+    reconciled, which mixes all series.
     """
-    ensemble = load_trained_ensemble(results.folder(selected))
+    ensemble = load_trained_ensemble(results.folder(selected)).without_reconciliation()
     cutoffs = results.forecasts(selected, "test").groupby("unique_id")["cutoff"].unique()
     names = sorted(cutoffs.index)[:MOST_SERIES]
     panel = from_frame(frame[frame["unique_id"].isin(names)], results.name, task)

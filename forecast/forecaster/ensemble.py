@@ -147,6 +147,12 @@ class Ensemble:
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
+    def without_reconciliation(self) -> Ensemble:
+        """This ensemble with the forecasts that each series of a hierarchy has by itself."""
+        return replace(
+            self, forecasters=tuple(replace(f, reconciliation=None) for f in self.forecasters)
+        )
+
     def calibration(self, series: str) -> Calibration:
         """What intervals of `series` are made with; `InputError` where it has none."""
         if series not in self.calibrated:
