@@ -1,18 +1,20 @@
 """The bar of the quarter of an hour: boosted trees as somebody writes them who has no other tool.
 
-    python -m bench.quarter_hour FOLDER [NAME ...]
+    python -m bench.quarter_hour FOLDER [--inputs] [NAME ...]
 
-For each deciding panel below (FOLDER holds them) the mean absolute error, on the test block of the
+For each panel below (FOLDER holds them) the mean absolute error, on the test block of the
 entry that `forecast add` writes, of boosted trees: absolute error, 400 trees, the step as an input,
 the last rows, the same step of the last four seasons and of the last four longer seasons, hour,
-weekday and day of the year; fitted once, nothing tuned, the same for every panel. Beside it, in
-percent of it, the rows of the product that are no networks, and their mean with weights learnt on
-validation as `stacked` has them. All are fitted on train and validation and never again. dengue is
-not among them: its steps around New Year are of no calendar that `add` knows.
+weekday and day of the year, the newest values of the file's numbers; fitted once, nothing tuned,
+the same for every panel. Beside it, in percent of it, rows of the product that are no networks, and
+their mean with weights learnt on validation as `stacked` has them; of this the coverage of its
+intervals in percent, and its CRPS. All are fitted on train and validation and never again, on the
+newest `MAX_STEPS` of a series.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -26,18 +28,23 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from forecast import models
 from forecast.backtest.combinations import solve_on_simplex
+from forecast.comparison.metrics import crps_quantiles
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.data import panel, splits
 from forecast.data.guesses import guess_entry
-from forecast.forecaster import Budget, Problem, fit
+from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
+from forecast.forecaster.intervals import SplitConformal, volatility
+from forecast.system.errors import InputError
 
-TREES, MAX_ROWS, SEASONS = 400, 100_000, 4
-ROWS = ("ridge", "arx", "nlinear", "boosting", "boosting_last", "knn")
+TREES, SEASONS = 400, 4
+MAX_STEPS, MAX_ROWS = 4_000, 20_000
+"""Of a series, its newest; and of pairs of cutoff and step that the contender is fitted on."""
+ROWS = ("ridge", "nlinear", "boosting", "boosting_last")
 
 
-class Deciding(NamedTuple):
+class BarPanel(NamedTuple):
     """A panel, its target, and the longer season in steps (1: none)."""
 
     file: str
@@ -46,29 +53,46 @@ class Deciding(NamedTuple):
 
 
 PANELS = {
-    "bike": Deciding("uci_bike_sharing_hourly.csv", "cnt", 168),
-    "iowa": Deciding("iowa_ed_arrivals_hourly.csv", "Arrivals", 168),
-    "household": Deciding("uci_household_power_hourly.parquet", "Global_active_power", 168),
-    "vic": Deciding("vic_elec_halfhourly.parquet", "Demand", 336),
-    "delhi": Deciding("delhi_climate_daily.csv", "meantemp", 365),
-    "walmart": Deciding("walmart_stores_weekly.csv", "Weekly_Sales", 1),
-    "tourism": Deciding("aus_tourism_quarterly.parquet", "Trips", 1),
+    "bike": BarPanel("uci_bike_sharing_hourly.csv", "cnt", 168),
+    "iowa": BarPanel("iowa_ed_arrivals_hourly.csv", "Arrivals", 168),
+    "household": BarPanel("uci_household_power_hourly.parquet", "Global_active_power", 168),
+    "vic": BarPanel("vic_elec_halfhourly.parquet", "Demand", 336),
+    "delhi": BarPanel("delhi_climate_daily.csv", "meantemp", 365),
+    "walmart": BarPanel("walmart_stores_weekly.csv", "Weekly_Sales", 1),
+    "tourism": BarPanel("aus_tourism_quarterly.parquet", "Trips", 1),
+    "dengue": BarPanel("dengue_weekly.csv", "total_cases", 1),
+    "spy": BarPanel("spy_realized_measures_daily.csv", "RV5", 22),
+    "nab": BarPanel("nab_machine_temperature_5min.csv", "machine_temperature", 2016),
 }
+CONFIRMING = {
+    "wikipedia": BarPanel("wikipedia_log_views_daily.csv", "log_views", 365),
+    "opsd": BarPanel("opsd_germany_daily.csv", "Consumption", 365),
+    "sunspots": BarPanel("sunspots_daily.csv", "sunspot_number", 27),
+}
+"""Opened once, after the rule of docs/research/quarter-hour.md was written."""
 
 
-def problem_of(deciding: Deciding, folder: Path) -> tuple[Problem, pd.DataFrame]:
-    """The problem of the entry that `add` writes, of the rows of the file."""
-    path = folder / deciding.file
+def problem_of(
+    chosen: BarPanel, folder: Path, *, with_inputs: bool = False
+) -> tuple[Problem, pd.DataFrame]:
+    """The problem of the entry that `add` writes, of the newest rows of the file; `with_inputs`:
+    with the numbers of the file, which the entry offers in a comment, as past inputs.
+    """
+    path = folder / chosen.file
     read = pd.read_csv if path.suffix == ".csv" else pd.read_parquet
-    frame = read(path).rename(columns={deciding.target: "y"})
-    names = ["unique_id"] if "unique_id" in frame else []
-    frame = frame[[*names, "ds", "y"]].assign(ds=pd.to_datetime(frame["ds"]))
-    if not names:
+    frame = read(path).rename(columns={chosen.target: "y"})
+    if "unique_id" not in frame:
         frame["unique_id"] = "one"
+    numbers = frame.select_dtypes(["number", "bool"]).columns.difference(["unique_id", "y"])
+    frame = frame[["unique_id", "ds", "y", *numbers]].assign(ds=pd.to_datetime(frame["ds"]))
+    frame = frame.sort_values("ds").groupby("unique_id").tail(MAX_STEPS)
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "rows.parquet"
         frame.to_parquet(copy)
-        entry = yaml.safe_load(guess_entry(copy, "data/rows.parquet", "panel", target="y"))["panel"]
+        text = guess_entry(copy, "data/rows.parquet", "panel", target="y")
+    if with_inputs:
+        text = text.replace("# past_exogenous:", "past_exogenous:")
+    entry = yaml.safe_load(text)["panel"]
     entry["target"]["max_missing"] = 0.9
     dataset = validate_config(Dataset, entry, where="panel")
     frame = frame.assign(unique_id=frame["unique_id"].astype(str)).drop_duplicates(
@@ -79,7 +103,12 @@ def problem_of(deciding: Deciding, folder: Path) -> tuple[Problem, pd.DataFrame]
 
 
 def contender_inputs(
-    values: np.ndarray, times: pd.DatetimeIndex, cutoffs: np.ndarray, task, long_season: int
+    values: np.ndarray,
+    inputs: np.ndarray,
+    times: pd.DatetimeIndex,
+    cutoffs: np.ndarray,
+    task,
+    long_season: int,
 ) -> np.ndarray:
     """(cutoffs * horizon, inputs): what the trees see of each cutoff and step."""
     steps = np.arange(1, task.horizon + 1)
@@ -96,11 +125,14 @@ def contender_inputs(
     clock = times[np.minimum(goal, len(times) - 1).ravel()]
     numbers = (clock.hour + clock.minute / 60, clock.day_of_week, clock.day_of_year)
     parts += [number.to_numpy().reshape(goal.shape)[..., None] for number in numbers]
+    parts.append(np.repeat(inputs[cutoffs][:, None], task.horizon, axis=1))
     return np.concatenate(parts, axis=2).reshape(goal.size, -1)
 
 
-def contender_error(problem: Problem, long_season: int) -> float:
+def contender_error(problem: Problem, frame: pd.DataFrame, long_season: int) -> float:
     """Its mean absolute error on the test block, in scaled units."""
+    columns = frame.columns.difference(["unique_id", "ds", "y"])
+    by_series = {uid: rows.set_index("ds")[columns] for uid, rows in frame.groupby("unique_id")}
     task, xs, ys, tests = problem.panel.task, [], [], []
     count = sum(blocks.validation[1] for blocks in problem.blocks.values()) * task.horizon
     every = max(1, count // MAX_ROWS)
@@ -108,12 +140,13 @@ def contender_error(problem: Problem, long_season: int) -> float:
         z = problem.scaled(series.unique_id)[:, 0]
         filled = pd.Series(z).ffill().fillna(0.0).to_numpy()
         times, stop = pd.DatetimeIndex(series.ds), problem.blocks[series.unique_id].validation[1]
+        inputs = by_series[series.unique_id].reindex(times).ffill().to_numpy(float)
         cutoffs = np.arange(task.lookback - 1, stop - task.horizon, every)
         steps = np.arange(1, task.horizon + 1)
-        xs.append(contender_inputs(filled, times, cutoffs, task, long_season))
+        xs.append(contender_inputs(filled, inputs, times, cutoffs, task, long_season))
         ys.append(z[cutoffs[:, None] + steps].ravel())
         cutoffs = problem.rows(series.unique_id, "test")
-        x = contender_inputs(filled, times, cutoffs, task, long_season)
+        x = contender_inputs(filled, inputs, times, cutoffs, task, long_season)
         tests.append((x, z[cutoffs[:, None] + steps].ravel()))
     x, y = np.concatenate(xs), np.concatenate(ys)
     trees = HistGradientBoostingRegressor(
@@ -124,51 +157,132 @@ def contender_error(problem: Problem, long_season: int) -> float:
     return float(np.nanmean(np.concatenate(errors)))
 
 
-def row_errors(problem: Problem) -> dict[str, float]:
-    """Of the product's rows, and of their mean with weights from validation."""
+class Scaled(NamedTuple):
+    """Targets and forecasts (n, H) of a block by series, in scaled units."""
+
+    targets: dict[str, np.ndarray]
+    forecasts: dict[str, np.ndarray]
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Of every cutoff and step, one series after the other."""
+        return np.concatenate(
+            [(self.targets[uid] - self.forecasts[uid]).ravel() for uid in self.targets]
+        )
+
+
+class Row(NamedTuple):
+    """What a row of the product forecasts."""
+
+    validation: Scaled
+    calibration: Scaled
+    test: Scaled
+
+
+def fit_row(problem: Problem, name: str) -> Row:
+    """A row of configs/models.yaml: chosen on train, fitted on train and validation."""
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text())["models"]
-    on_validation, on_test = {}, {}
-    for name in ROWS:
-        spec = models.spec(catalogue[name], where=name)
-        options = {"skip": "linear", "seed": 0, "budget": Budget(1, 1)}
-        first = fit(problem, spec, **options)
-        second = fit_again(problem, spec, first, **options)
-        on_validation[name] = scaled_errors(problem, first.forecaster, "validation")
-        on_test[name] = scaled_errors(problem, second.forecaster, "test")
-    errors = np.column_stack([*on_validation.values()])
+    spec = models.spec(catalogue[name], where=name)
+    options = {"skip": "linear", "seed": 0, "budget": Budget(1, 1)}
+    first = fit(problem, spec, **options)
+    second = fit_again(problem, spec, first, **options).forecaster
+    validation = scaled_forecasts(problem, first.forecaster, "validation")
+    later = [scaled_forecasts(problem, second, block) for block in ("calibration", "test")]
+    return Row(validation, *later)
+
+
+def scaled_forecasts(problem: Problem, forecaster: Forecaster, block: str) -> Scaled:
+    """Of the first target, from windows in the units of the forecaster."""
+    targets, forecasts = {}, {}
+    horizon = problem.panel.task.horizon
+    for series in problem.panel.series:
+        rows = problem.rows(series.unique_id, block)
+        batches = list(forecaster.windows(series, rows))
+        parts = [forecaster.spec.scaled_forecast(forecaster, each)[:, :, 0] for each in batches]
+        if parts:
+            known = problem.targets(series.unique_id, rows, horizon=horizon)
+            targets[series.unique_id] = known[:, :, 0]
+            forecasts[series.unique_id] = np.concatenate(parts)
+    return Scaled(targets, forecasts)
+
+
+def combine(rows: list[Row]) -> Row:
+    """Their mean with weights learnt on validation, as `stacked` has them."""
+    errors = np.column_stack([row.validation.errors for row in rows])
     known = np.isfinite(errors).all(axis=1)
     weights = solve_on_simplex(errors[known].T @ errors[known] / known.sum(), 0.2)
-    result = {name: float(np.nanmean(np.abs(each))) for name, each in on_test.items()}
-    combined = np.column_stack([*on_test.values()]) @ weights
-    return {**result, "stacked": float(np.nanmean(np.abs(combined)))}
+    blocks = []
+    for block in range(3):
+        parts = [row[block] for row in rows]
+        forecasts = {
+            uid: sum(
+                weight * part.forecasts[uid] for weight, part in zip(weights, parts, strict=True)
+            )
+            for uid in parts[0].forecasts
+        }
+        blocks.append(Scaled(parts[0].targets, forecasts))
+    return Row(*blocks)
 
 
-def scaled_errors(problem: Problem, forecaster, block: str) -> np.ndarray:
-    """(n,) target less forecast of every cutoff and step of a block, in scaled units."""
-    errors = []
-    for series in problem.panel.series:
-        uid = series.unique_id
-        rows = problem.rows(uid, block)
-        for windows in problem.windows(uid, rows, horizon=problem.panel.task.horizon):
-            target = problem.targets(uid, windows.rows, horizon=problem.panel.task.horizon)
-            forecast = forecaster.spec.scaled_forecast(forecaster, windows)
-            errors.append((target - forecast).ravel())
-    return np.concatenate(errors)
+def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
+    """Share of test targets inside of the 80 and 95 % intervals, pooled, in percent, and the CRPS
+    of nine deciles in scaled units; NaN where calibration supports no such interval.
+    """
+    task = problem.panel.task
+    inside: dict[float, list[np.ndarray]] = {0.8: [], 0.95: []}
+    scores = []
+    for uid, forecast in row.test.forecasts.items():
+        series, target = problem.panel.by_id[uid], row.test.targets[uid]
+        known = row.calibration
+        before = volatility(series.values, problem.rows(uid, "calibration"), task)[:, 0]
+        intervals = SplitConformal.calibrate(
+            known.targets[uid], known.forecasts[uid], before, lookback=task.lookback
+        )
+        now = volatility(series.values, problem.rows(uid, "test"), task)[:, 0]
+        quantiles = [forecast]
+        with contextlib.suppress(InputError):
+            for level in (0.2, 0.4, 0.6, 0.8, 0.95):
+                low, high = intervals.bounds(forecast, now, level)
+                if level < 0.95:
+                    quantiles = [low, *quantiles, high]
+                if level in inside:
+                    is_inside = (low <= target) & (target <= high)
+                    inside[level].append(is_inside[np.isfinite(target)])
+        if len(quantiles) == 9:
+            grid, is_known = np.stack(quantiles, axis=-1), np.isfinite(target)
+            levels = np.arange(0.1, 0.95, 0.1)
+            scores.append(crps_quantiles(target[is_known], grid[is_known], levels))
+    shares = [
+        100 * np.concatenate(each).mean() if len(each) == len(row.test.forecasts) else np.nan
+        for each in inside.values()
+    ]
+    return shares[0], shares[1], float(np.mean(scores)) if scores else np.nan
 
 
 def main() -> None:
-    folder, names = Path(sys.argv[1]), sys.argv[2:] or list(PANELS)
-    print("| panel | calendar | contender | " + " | ".join((*ROWS, "stacked")) + " | CPU s |")
-    print("|---" * (len(ROWS) + 5) + "|")
+    arguments = [argument for argument in sys.argv[1:] if argument != "--inputs"]
+    folder, names = Path(arguments[0]), arguments[1:] or list(PANELS)
+    panels = PANELS | CONFIRMING
+    print("| panel | lookback, calendar | contender | " + " | ".join((*ROWS, "stacked")), end="")
+    print(" | 80 % | 95 % | CRPS | CPU s |\n" + "|---" * (len(ROWS) + 8) + "|")
     for name in names:
         began = time.process_time()
-        problem, _ = problem_of(PANELS[name], folder)
-        bar = contender_error(problem, PANELS[name].long_season)
-        cells = [f"{100 * (error / bar - 1):+.1f} %" for error in row_errors(problem).values()]
-        calendar = ", ".join(problem.panel.task.calendar_features)
-        seconds = time.process_time() - began
+        with_inputs = "--inputs" in sys.argv
+        problem, frame = problem_of(panels[name], folder, with_inputs=with_inputs)
+        bar = contender_error(problem, frame, panels[name].long_season)
+        rows = {row: fit_row(problem, row) for row in ROWS}
+        rows["stacked"] = combine(list(rows.values()))
+        cells = []
+        for fitted in rows.values():
+            error = float(np.nanmean(np.abs(fitted.test.errors)))
+            cells.append(f"{100 * (error / bar - 1):+.1f} %")
+        low, high, crps = interval_scores(problem, rows["stacked"])
+        task = problem.panel.task
         print(
-            f"| {name} | {calendar} | {bar:.4f} | {' | '.join(cells)} | {seconds:.0f} |", flush=True
+            f"| {name} | {task.lookback} {', '.join(task.calendar_features)} | {bar:.4f} | "
+            f"{' | '.join(cells)} | {low:.0f} | {high:.0f} | {crps:.3f} | "
+            f"{time.process_time() - began:.0f} |",
+            flush=True,
         )
 
 
