@@ -5,6 +5,7 @@ which are not so.
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from forecast.data.records import RunRecord
 from forecast.system import files
 from tests.audit import cases
 from tests.support.records import run_record
+from tests.support.small_project import ROOT, command
 
 MIX = {"family": "combination", "members": ["seasonal_naive", "naive"]}
 Edit = Callable[[Path, Path], None]
@@ -59,6 +61,30 @@ def run(place: Path, **models: Any) -> Path:
     return root
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_planted_results_of_a_run_at_full_budget_are_caught_by_the_command(tmp_path: Path) -> None:
+    """The budget of configs/tuning.yaml as it comes; the audit as a user calls it."""
+    root = cases.write(tmp_path / "project", models=("elman",), rankings=("architecture",))
+    shutil.copy(ROOT / "configs" / "tuning.yaml", root / "configs" / "tuning.yaml")
+    for stage in ("fetch", "prepare", "tune", "train", "compare"):
+        options = (
+            {"state": str(root / ".forecast"), "jobs": 2} if stage in ("tune", "train") else {}
+        )
+        importlib.import_module(f"pipelines.{stage}").main("wave", root=str(root), **options)
+    trained, compared = (root / "data" / name / "wave" for name in ("trained", "compared"))
+    forecasts_nearer_to_the_actuals(trained, compared, candidate="elman.last")
+    narrower_intervals(trained, compared)
+    a_model_saved_by_another_run(trained, compared)
+    words = ("audit", "wave", "--format", "json")
+    planted = command(root, *words, seconds=3000, PYTHONPATH=str(root))
+    assert planted.returncode == 5, planted.stdout + planted.stderr
+    findings = json.loads(planted.stdout[planted.stdout.index("{") :])["findings"]
+    named = {(finding["kind"], finding["where"].split("/")[0]) for finding in findings}
+    assert {("stored", "elman.last"), ("scaling", "ridge")} <= named, findings
+    assert "scores" in {kind for kind, _ in named}, findings
+
+
 def found_in(root: Path) -> tuple[set[str], str]:
     project = Project.of(root, "wave")
     frame = pd.read_parquet(root / "data" / "prepared" / "wave" / "frame.parquet")
@@ -70,8 +96,10 @@ def found_in(root: Path) -> tuple[set[str], str]:
     return {finding.kind for finding in audit_stored_results(project, whole, ends)}, ""
 
 
-def forecasts_nearer_to_the_actuals(trained: Path, compared: Path) -> None:
-    path = trained / "elman.linear" / "forecasts.parquet"
+def forecasts_nearer_to_the_actuals(
+    trained: Path, compared: Path, candidate: str = "elman.linear"
+) -> None:
+    path = trained / candidate / "forecasts.parquet"
     table = pd.read_parquet(path)
     table["y_hat"] = table["y_hat"].where(
         table["block"] != "test", (table["y_hat"] + table["y"]) / 2
@@ -103,7 +131,8 @@ def other_settings_in_the_record(trained: Path, compared: Path) -> None:
 def a_model_saved_by_another_run(trained: Path, compared: Path) -> None:
     path = trained / "ridge" / "seed-0" / "scaling.json"
     scaling = files.read_json(path)
-    scaling["a"]["centre"] = [1.01 * value for value in scaling["a"]["centre"]]
+    first = scaling[min(scaling)]
+    first["centre"] = [1.01 * value for value in first["centre"]]
     files.write_json(path, scaling)
 
 
