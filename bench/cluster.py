@@ -34,7 +34,7 @@ from distributed import LocalCluster
 
 from bench.results_file import ROOT
 from forecast.system import cluster, files, workers
-from forecast.system.work import WorkItem, WorkOutcome
+from forecast.system.workers import WorkItem, WorkOutcome
 
 WORKERS = 16
 IDEAL = 20.0

@@ -66,7 +66,7 @@ from forecast.models.base import ModelSpec
 from forecast.models.series_fit import SeriesFit
 from forecast.system import files, workers
 from forecast.system.stage import show_progress
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"

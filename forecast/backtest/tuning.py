@@ -35,7 +35,7 @@ from forecast.forecaster import Budget, fit
 from forecast.models.search import Params
 from forecast.system import files, postgres, workers
 from forecast.system.stage import show_progress
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
 TUNING_BLOCKS = ("train", "validation")

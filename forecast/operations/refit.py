@@ -37,7 +37,7 @@ from forecast.forecaster.reconciliation import learn_reconciliation
 from forecast.system import files, workers
 from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 
 
 def main(

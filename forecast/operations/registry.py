@@ -44,7 +44,7 @@ from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking import TrackingStore, locks, registry, tracking_store
+from forecast.tracking import TrackingStore, hold_store_lock, registry, tracking_store
 from forecast.tracking.registry import RegisteredModel
 
 TIMEOUT = 120.0
@@ -416,7 +416,7 @@ def _alias_lock(
     path = ProjectPaths.of(root).lock(name)
     with (
         files.hold_lock(path, purpose=purpose, timeout=timeout),
-        locks.hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
+        hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
     ):
         for pattern in ("[0-9]", "aliases"):  # not the history: retrainings write it unlocked
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)

@@ -44,7 +44,7 @@ from forecast.operations.records import (
 from forecast.operations.registry import repair_registry, selected_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
-from forecast.tracking import database_file, locks, tracking_store
+from forecast.tracking import database_file, hold_store_lock, tracking_store
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
     """
     where = tracking_store(job.root, job.tracking_uri)
     database_file.require_sound(where)
-    with locks.hold_store_lock(
+    with hold_store_lock(
         where, f"retrain-{job.dataset}", purpose=f"Retraining {job.dataset!r}", timeout=0.0
     ):
         if not where.owned:

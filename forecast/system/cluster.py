@@ -43,7 +43,7 @@ from forecast.system.errors import BusyError, ForecastError, InputError, plural
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-    from forecast.system.work import WorkItem
+    from forecast.system.workers import WorkItem
 
 VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS, START_SECONDS = 10, 60

@@ -16,18 +16,49 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, TypeVar
 
 from forecast.system import cluster
 from forecast.system.errors import ForecastError
 from forecast.system.processes import prepare_worker
 from forecast.system.stage import count_startup
-from forecast.system.work import WorkItem, WorkOutcome
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """A module-level function and its arguments under a name for people."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    prepare: Callable[[], None] | None = None
+    """Runs before the function and counts as start-up; should do its work, such as a long import,
+    once per process."""
+    reads: tuple[Path, ...] = ()
+    """The files and folders that it needs, for workers without this disk."""
+    writes: Path | None = None
+    """The folder that it fills."""
+
+
+@dataclass(frozen=True)
+class WorkOutcome:
+    """What a task returned, or why it did not."""
+
+    name: str
+    value: Any = None
+    error: str = ""
+    """The message of a `ForecastError`, or the traceback of a bug; empty where it succeeded."""
+    exit_code: int = 0
+    startup: float = 0.0
+    """CPU seconds that its process spent on imports before it."""
+    kind: str = ""
+    """`machine_kind` where it ran."""
 
 
 def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:

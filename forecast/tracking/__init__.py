@@ -4,7 +4,7 @@
     read_candidate_runs        the records as a run shows them
     tracking_store             where runs are kept, from MLFLOW_TRACKING_URI
     registry, served           registered models and their aliases; the model that MLflow serves
-    locks                      keeping several machines apart
+    hold_store_lock            keeping several machines apart
     database_file              damage of a database file, and its paths after a copy
 
 The records are the truth and MLflow is a view of them: a wiped database, a new URI or a restored
@@ -13,12 +13,13 @@ run cache is healed by `sync`. Only the parent process calls this.
 
 from forecast.tracking.publishing import SyncResult, sync
 from forecast.tracking.runs import CandidateRun, read_candidate_runs
-from forecast.tracking.tracking_store import TrackingStore, tracking_store
+from forecast.tracking.tracking_store import TrackingStore, hold_store_lock, tracking_store
 
 __all__ = [
     "CandidateRun",
     "SyncResult",
     "TrackingStore",
+    "hold_store_lock",
     "read_candidate_runs",
     "sync",
     "tracking_store",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.system.addresses import show_address
-from forecast.tracking import locks, mlflow_client, runs
+from forecast.tracking import mlflow_client, runs
 from forecast.tracking.database_file import former_folders
 from forecast.tracking.runs import (
     CandidateRun,
@@ -27,7 +27,7 @@ from forecast.tracking.runs import (
     read_candidate_runs,
     verdict_sentences,
 )
-from forecast.tracking.tracking_store import TrackingStore, tracking_store
+from forecast.tracking.tracking_store import TrackingStore, hold_store_lock, tracking_store
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
     if not records and not former_folders(store):
         return result
     what = f"Publishing to {show_address(store.uri)}"
-    lock = locks.hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
+    lock = hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
     with lock, mlflow_client.connect(store) as client:
         for name, dataset_runs in records.items():
             experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id

@@ -3,7 +3,7 @@ aliases that name them.
 
 A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock
 (`mlflow_client.connect`), so two processes of one project never make one version twice or move an
-alias between each other's steps; those of a team are kept apart by `locks.hold_store_lock`. What a
+alias between each other's steps; those of a team are kept apart by `hold_store_lock`. What a
 version means, and which one serves, is decided by `forecast.operations.registry`.
 
 A logged copy that forecasts nothing finite becomes no version (`ModelError`); a version that does

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from forecast.audit.sandbox import Project, record_file_access, run_isolated, run_stages
 from forecast.system import workers
 from forecast.system.errors import InputError
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 from tests.support import small_project
 from tests.support.small_project import ROOT
 

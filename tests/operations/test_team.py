@@ -29,7 +29,7 @@ from forecast.operations.retrain import retrain
 from forecast.operations.status import read_status
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.processes import end_with_this_process
-from forecast.tracking import locks, mlflow_client, tracking_store
+from forecast.tracking import hold_store_lock, mlflow_client, tracking_store
 from tests.operations import postgres, projects, retraining
 from tests.operations.projects import NAME, NOW
 from tests.operations.test_decision import decided
@@ -230,7 +230,7 @@ def test_a_second_retraining_ends_with_75_and_names_the_first(
 ) -> None:
     here, there = machines
     with (
-        locks.hold_store_lock(
+        hold_store_lock(
             tracking_store(there, server), f"retrain-{NAME}", purpose="A test", timeout=0.0
         ),
         pytest.raises(
@@ -319,7 +319,7 @@ def test_a_server_that_other_machines_reach_is_refused_without_postgresql(
     where = tracking_store(tmp_path, "https://somebody:secret@mlflow.example.org")
     with (
         pytest.raises(InputError, match=r"example\.org'.*Found no FORECAST_DATABASE") as refused,
-        locks.hold_store_lock(where, "publishing", purpose="A test", timeout=0.0),
+        hold_store_lock(where, "publishing", purpose="A test", timeout=0.0),
     ):
         raise AssertionError("nothing keeps two machines apart")
     assert "secret" not in str(refused.value)
@@ -334,9 +334,9 @@ def test_projects_of_one_machine_that_share_its_server_are_kept_apart_by_a_file(
         tracking_store(tmp_path / name, "http://127.0.0.1:5000") for name in ("a", "b")
     )
     with (
-        locks.hold_store_lock(first, "publishing", purpose="A test", timeout=0.0),
+        hold_store_lock(first, "publishing", purpose="A test", timeout=0.0),
         pytest.raises(BusyError, match=rf"already running \(PID {os.getpid()}, "),
-        locks.hold_store_lock(second, "publishing", purpose="A test", timeout=0.0),
+        hold_store_lock(second, "publishing", purpose="A test", timeout=0.0),
     ):
         raise AssertionError("two have the lock")
 

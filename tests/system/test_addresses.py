@@ -9,8 +9,7 @@ from forecast.operations.decision import notify
 from forecast.system import postgres
 from forecast.system.addresses import hide_addresses, hide_parts, show_address
 from forecast.system.errors import ForecastError
-from forecast.tracking import tracking_store
-from forecast.tracking.locks import hold_store_lock
+from forecast.tracking import hold_store_lock, tracking_store
 from tests.operations.test_hooks import GIVEN, NEWS, hooks
 
 SECRET = "s3cretT0ken"

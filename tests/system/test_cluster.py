@@ -25,7 +25,7 @@ import pytest
 
 from forecast.system import cluster, files, workers
 from forecast.system.errors import BusyError, InputError
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 from tests.faults.processes import crowding, eventually
 from tests.support.small_project import ROOT
 
@@ -362,7 +362,7 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
     about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
     asks = (
-        "from forecast.system.work import WorkItem; from forecast.system.workers import run_items;"
+        "from forecast.system.workers import WorkItem, run_items;"
         "from tests.system.test_cluster import square;"
     )
     asks += "print([o.value for o in run_items([WorkItem('four', square, (4,))], jobs=2)])"
@@ -479,7 +479,7 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
 
 def test_two_clients_at_once_get_their_own_results(given):
     script = (
-        "from forecast.system.work import WorkItem; from forecast.system.workers import run_items;"
+        "from forecast.system.workers import WorkItem, run_items;"
         "from tests.system.test_cluster import square;"
         "items = [WorkItem(str(n), square, (n,)) for n in range(30)];"
         "print(sorted(o.value for o in run_items(items, jobs=2)))"

@@ -28,7 +28,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget
 from forecast.system import cluster, files, workers
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 from tests.support import problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -89,7 +89,7 @@ ASKS = """
 import sys
 from pathlib import Path
 from forecast.system import processes, workers
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 from tests.system.test_cluster_faults import slow
 processes.stop_on_signals()
 folder = Path(sys.argv[1])

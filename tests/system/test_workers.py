@@ -13,7 +13,7 @@ import pytest
 
 from forecast.system import workers
 from forecast.system.errors import DataError, ForecastError, InputError
-from forecast.system.work import WorkItem, WorkOutcome
+from forecast.system.workers import WorkItem, WorkOutcome
 
 
 def square(x):
@@ -97,7 +97,7 @@ def blas_of_scipy() -> list[int]:
 def test_a_task_that_loads_scipy_has_one_thread_and_the_same_kind_of_machine() -> None:
     code = """
 from forecast.system import workers
-from forecast.system.work import WorkItem
+from forecast.system.workers import WorkItem
 from tests.system.test_workers import blas_of_scipy
 tasks = [WorkItem("plain", abs, (-1,)), WorkItem("scipy", blas_of_scipy, ())]
 clear = workers.machine_kind.cache_clear
