@@ -37,7 +37,6 @@ from forecast.models.statistical import StatisticalSpec
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
-from forecast.networks.inference.steppers import NATIVE_WINDOWS
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
@@ -315,15 +314,14 @@ class Forecaster:
 
 def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
     """The requests that are forecast together: `MIN_SERIES_IN_GROUP` series or more, none of more
-    than `MAX_ROWS_IN_GROUP` rows, about `WINDOWS_PER_BATCH` windows at a time; of series of one row
-    each so few that no machine code is loaded for them. Any other request is forecast alone.
+    than `MAX_ROWS_IN_GROUP` rows, about `WINDOWS_PER_BATCH` windows at a time. Any other request is
+    forecast alone.
     """
     sizes = [len(rows) for _, rows in requests]
     if len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP:
         yield from ([request] for request in requests)
         return
-    most = WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else NATIVE_WINDOWS - 1
-    groups = np.cumsum(sizes) // most
+    groups = np.cumsum(sizes) // WINDOWS_PER_BATCH
     for number in np.unique(groups):
         first, end = np.searchsorted(groups, [number, number + 1])
         yield list(requests[first:end])

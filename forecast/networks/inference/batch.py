@@ -38,7 +38,6 @@ from forecast.networks.description import (
 )
 from forecast.networks.inference.steppers import (
     Stepper,
-    combine_cells,
     decode,
     first_states,
     stepper,
@@ -202,52 +201,6 @@ class Pass(BlockVisitor[np.ndarray]):
         projected = self.weights["future/kernel"].T @ frames + self.weights["future/bias"][:, None]
         return np.concatenate([x, np.tanh(projected, out=projected)], axis=1)
 
-    def visit_series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray:
-        """The output of blocks in series; recurrent layers on one window run side by side."""
-        if self.batch == 1 and blocks and self.wanted_steps[prefix + blocks[-1].name] == 1:
-            output = self._run_stacked(blocks, prefix, x)
-            if output is not None:
-                return output
-        return super().visit_series(blocks, prefix, x)
-
-    def _run_stacked(
-        self, blocks: Sequence[Block], prefix: str, x: np.ndarray
-    ) -> np.ndarray | None:
-        """The last output (1, units, 1) of recurrent layers in series on one window, run as one
-        joined net, so that one product takes a step of all of them; None for other blocks, cells or
-        a short window.
-
-        In the joined net layer k reads what layer k - 1 gave one product before, so it is k steps
-        behind the first. The first `delay` steps therefore put back the states of the layers that
-        have not begun, and after the last row one more product for each layer brings the ones above
-        to the end.
-        """
-        layers = [block for block in blocks if not isinstance(block, Dropout)]
-        stacked = [block for block in layers if isinstance(block, Recurrent) and not block.parts]
-        delay = len(layers) - 1
-        if not 0 < delay == len(stacked) - 1 < len(x) - 1:
-            return None
-        inputs = x.shape[1]
-        ends = np.cumsum([0, *(block.units for block in stacked)])
-        weights = [weights_at(self.weights, prefix + block.name) for block in stacked]
-        reads = [0, *(inputs + ends[:-2])]
-        run = combine_cells([block.cell_object for block in stacked], weights, reads, inputs)
-        if run is None:
-            return None
-        first = {name: state.copy() for name, state in run.states().items()}
-        for step in range(delay):
-            run(x[step])
-            for name, state in run.states().items():  # the layers above have not begun
-                state[ends[step + 1] :] = first[name][ends[step + 1] :]
-        run.run_steps(x[delay:], np.empty((0, ends[-1], 1), x.dtype))
-        for level, block in enumerate(stacked):
-            # each call brings the layers above one step further
-            output = run(x[-1]) if level else run.states()["h"]
-            rows = slice(ends[level], ends[level + 1])
-            states = {name: state[rows] for name, state in run.states().items()}
-            self.final[prefix + block.name] = _batch_first(states)
-        return output[None, ends[-2] :].copy()
-
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer at the wanted steps."""
         w = weights_at(self.weights, path)
@@ -309,16 +262,11 @@ class Pass(BlockVisitor[np.ndarray]):
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
         """The last outputs of both directions side by side, `(1, 2 units, B)`: forward at the
-        window's end, backward at its begin. Of one window both run as one joined net.
+        window's end, backward at its begin.
         """
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
         weights = [weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
         both = [x, x[::-1]]
-        if self.batch == 1:
-            run = combine_cells([block.cell_object] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
-            if run is not None:
-                run.run_steps(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
-                return out.reshape(1, -1, 1)
         for end, w, steps in zip(out, weights, both, strict=True):
             start = first_states(block.cell_object, w, self.batch)
             stepper(block.cell_object, w, start).run_steps(steps, end)

@@ -2,20 +2,19 @@
 out.
 
 With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix
-product and a few in-place operations, or one pass of `native.stepping`. The product takes input,
-state and a row of ones at once: the inputs' share of all steps in one large product, before the
-loop, takes as long. Any other cell runs its own `step`.
+product and a few in-place operations. The product takes input, state and a row of ones at once: the
+inputs' share of all steps in one large product, before the loop, takes as long. Any other cell runs
+its own `step`.
 
-`stepper` picks the fastest `Stepper` of a cell; `combine_cells` makes one of several cells, for one
-window; `decode` runs the decoder of an encoder-decoder. `batch` and `streaming` use them.
+`stepper` picks the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
+`batch` and `streaming` use them.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +30,6 @@ PRODUCT_ROWS = 32
 # steps held at once, of one window eight times as many: their inputs and outputs are copied
 # together
 STEPS_PER_COPY = 8
-# windows from which on numba runs what follows the product, in float32: fewer never load it
-NATIVE_WINDOWS = 64
 
 
 class Stepper(Protocol):
@@ -70,36 +67,6 @@ def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[Sim
     if type(cell) is GRU and cell.reset_after:
         return GRUStepper
     return SimpleStepper if isinstance(cell, SimpleRNN | Elman) else None
-
-
-def combine_cells(
-    cells: Sequence[Cell], weights: Sequence[Arrays], reads: Sequence[int], inputs: int
-) -> Stepper | None:
-    """Nets of one kind on one window as one net with the units of all, as a step costs by its
-    operations; None where their kind has no stepper or their options differ.
-
-    `reads[k]`: the row of `[x; h of each; 1]`, x of `inputs` rows, from which on the k-th reads its
-    input. Weights that would join two nets are zero.
-    """
-    kind = stepper_class(cells[0])
-    if kind is None or len({replace(cell, units=1) for cell in cells}) > 1:
-        return None
-    rows_by_cell = [kind.weight_rows(w) for w in weights]
-    units = [cell.units for cell in cells]
-    n_blocks = rows_by_cell[0].shape[1] // units[0]
-    shape = (inputs + sum(units) + 1, n_blocks, sum(units))
-    rows = np.zeros(shape, rows_by_cell[0].dtype)
-    for cell_rows, read, u, end in zip(rows_by_cell, reads, units, np.cumsum(units), strict=True):
-        parts = cell_rows.reshape(len(cell_rows), -1, u)
-        columns = slice(end - u, end)
-        rows[read : read + len(cell_rows) - u - 1, :, columns] = parts[: -u - 1]
-        rows[inputs + end - u : inputs + end, :, columns] = parts[-u - 1 : -1]
-        rows[-1, :, columns] = parts[-1]
-    states = [first_states(cell, w, 1) for cell, w in zip(cells, weights, strict=True)]
-    joined: dict[str, np.ndarray] = {}
-    for name in states[0]:
-        joined[name] = np.concatenate([state[name] for state in states])
-    return kind(rows.reshape(len(rows), -1), joined, cells[0])
 
 
 def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
@@ -211,7 +178,7 @@ class LSTMStepper(StackedStepper):
             np.tanh(c, g)
             np.multiply(o, g, h)
 
-        self.advance = native_step("lstm", z, 5) or advance
+        self.advance = advance
         self.c = c
 
     def states(self) -> Arrays:
@@ -264,7 +231,7 @@ class GRUStepper(StackedStepper):
             np.multiply(keep, after, after)
             np.add(after, g, after)
 
-        self.advance = native_step("gru", z, 4) or advance
+        self.advance = advance
 
 
 class SimpleStepper(StackedStepper):
@@ -316,21 +283,6 @@ class AnyStepper:
     def states(self) -> Arrays:
         """The states after the newest step, each `(size, B)`."""
         return {name: state.T for name, state in self.running.items()}
-
-
-def native_step(
-    name: str, z: np.ndarray, parts: int
-) -> Callable[[np.ndarray, np.ndarray], object] | None:
-    """The compiled step `name` on the sums `z (rows, B)` in `parts` blocks, or None where NumPy
-    takes the step: for few windows, in float64, or without native kernels.
-    """
-    if z.shape[1] < NATIVE_WINDOWS or z.dtype != np.float32:
-        return None
-    try:
-        from forecast.networks.native import stepping
-    except ImportError:  # without the extra `train`, or switched off
-        return None
-    return functools.partial(getattr(stepping, name), z.reshape(parts, -1))
 
 
 def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 door         what is used of numba and TensorFlow beyond their public interfaces
 activations  tanh and sigmoid as fractions of polynomials
-stepping     one step of many windows, for inference
 recurrence   all steps of a training batch and their gradients, as operations of TensorFlow
 
 docs/native-kernels.md says why, and what happens where one of them cannot be loaded. The import

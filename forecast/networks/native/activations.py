@@ -1,4 +1,4 @@
-"""tanh and the sigmoid as machine code, exact to 5e-7 in float32; inlined by `stepping` and
+"""tanh and the sigmoid as machine code, exact to 5e-7 in float32; inlined by
 `recurrence`.
 """
 

@@ -1,13 +1,12 @@
 """The one module that uses numba and TensorFlow beyond their public Python interfaces.
 
-Of numba: its BLAS wrapper, the cache of compiled functions, attributes of LLVM functions. Of
-TensorFlow: the C interface for operations of one's own, called from machine code. Importing it
-raises ImportError where numba is absent or `NUMBA_DISABLE_JIT` is set; callers then compute the
-same in NumPy or TensorFlow. docs/native-kernels.md has the reasons, and what to check when upstream
-moves.
+Of numba: its BLAS wrapper, attributes of LLVM functions. Of TensorFlow: the C interface for
+operations of one's own, called from machine code. Importing it raises ImportError where numba is
+absent or `NUMBA_DISABLE_JIT` is set; callers then compute the same in TensorFlow.
+docs/native-kernels.md has the reasons, and what to check when upstream moves.
 
-`compile_cached` and `compile_callback` compile, `load_tensorflow` and `register_operation` open
-TensorFlow's C library; the rest is used inside of compiled code.
+`compile_callback` compiles, `load_tensorflow` and `register_operation` open TensorFlow's C library;
+the rest is used inside of compiled code.
 """
 
 from __future__ import annotations
@@ -35,25 +34,6 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "
 compile_inlined: Callable[..., Any] = njit(no_cpython_wrapper=True, forceinline=True, **OPTIONS)
 
 expand_inline: Callable[..., Any] = njit(inline="always", **OPTIONS)
-
-
-class IgnoredErrors(contextlib.suppress, contextlib.ContextDecorator):
-    """`contextlib.suppress` as a decorator."""
-
-
-def compile_cached(function: Callable[..., Any]) -> Any:
-    """The function, compiled at its first call and stored on disk; where that fails, for want of a
-    folder, space or a whole file, every process compiles it.
-    """
-    try:
-        dispatcher = njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder
-        return compile_inlined(function)
-    cache = dispatcher._cache
-    # numba lets their OSError end a training
-    for name in ("load_overload", "save_overload"):
-        setattr(cache, name, IgnoredErrors(Exception)(getattr(cache, name)))
-    return dispatcher
 
 
 def compile_callback(function: Callable[..., None]) -> Any:

@@ -21,7 +21,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.inference import absorb, batch, forward, initial, last, step
+from forecast.networks.inference import absorb, forward, initial, last, step
 from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
@@ -309,9 +309,7 @@ DEEP = {
 
 @pytest.mark.parametrize("name", DEEP)
 @pytest.mark.parametrize("steps", [1, 2, 3, 9])
-def test_layers_run_a_step_behind_each_other_on_one_window_as_one_after_the_other_on_two(
-    name, steps
-):
+def test_layers_of_one_window_are_those_of_that_window_among_two(name, steps):
     network = Network(DEEP[name], SHAPES, future_units=3)
     w, (past, future) = weights_of(network), inputs_of(batch=2, steps=steps)
     np.testing.assert_allclose(
@@ -325,17 +323,8 @@ def test_layers_run_a_step_behind_each_other_on_one_window_as_one_after_the_othe
             )
 
 
-def test_layers_of_one_kind_take_one_loop_on_one_window(monkeypatch):
-    network = Network(DEEP["lstm"], SHAPES, future_units=3)
-    w, (past, future) = weights_of(network), inputs_of(batch=2)
-    monkeypatch.setattr(batch, "stepper", lambda *_: pytest.fail("a loop of its own for a layer"))
-    last(network, w, past[:1], future[:1])
-    with pytest.raises(pytest.fail.Exception, match="of its own"):
-        last(network, w, past, future)
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-def test_both_directions_run_side_by_side_on_one_window(cell):
+def test_both_directions_of_one_window_are_those_of_that_window_among_two(cell):
     network = Network(
         (Bidirectional("b", cell, 4, {"h_init": "learnt"}),), SHAPES, 3, every_step=False
     )
