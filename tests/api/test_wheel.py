@@ -65,32 +65,29 @@ def copy_sources(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it
-    builds.
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the wheel and the source archive of a clone that has files and edits which
+    nobody committed.
     """
-    folder = tmp_path_factory.mktemp("wheel")
-    copy_sources(folder)
-    build = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "-o",
-        str(folder / "dist"),
-        str(folder),
-    ]
-    subprocess.run(build, check=True, capture_output=True)
-    (made,) = (folder / "dist").glob("*.whl")
-    return made
+    clone = tmp_path_factory.mktemp("built") / "clone"
+    copy_sources(clone)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=clone, check=True)
+    (clone / "configs" / "mine.yaml").write_text("mine: true\n")
+    (clone / "forecast" / "mine.py").write_text("")
+    (clone / "configs" / "tuning.yaml").write_text("edited: true\n")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "."]
+    subprocess.run(build, cwd=clone, check=True, capture_output=True)
+    return clone / "dist"
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with this wheel; other packages are borrowed from that of
     the tests.
     """
+    (wheel,) = archives.glob("*.whl")
     venv = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
@@ -118,22 +115,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_clone_s_wheel_and_source_archive_have_what_is_committed_and_nothing_else(
-    tmp_path: Path,
+    archives: Path,
 ) -> None:
-    clone = tmp_path / "clone"
-    copy_sources(clone)
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *words], cwd=clone, check=True)
-    (clone / "configs" / "mine.yaml").write_text("mine: true\n")
-    (clone / "forecast" / "mine.py").write_text("")
-    (clone / "configs" / "tuning.yaml").write_text("edited: true\n")
-    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "."]
-    subprocess.run(build, cwd=clone, check=True, capture_output=True)
-    (made,) = (clone / "dist").glob("*.whl")
+    (made,) = archives.glob("*.whl")
     with zipfile.ZipFile(made) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    (source,) = (clone / "dist").glob("*.tar.gz")
+    (source,) = archives.glob("*.tar.gz")
     with tarfile.open(source) as tar:
         names = tar.getnames()
     assert not [name for name in (*files, *names) if "/mine." in name]

@@ -24,7 +24,6 @@ from tests.faults.processes import dvc, eventually, left_behind, processes_of, s
 from tests.support import small_project
 from tests.support.small_project import ROOT
 
-pytestmark = pytest.mark.timeout(3600)  # two minutes of computing, whatever else the machine does
 SHARES = {"train": 0.5, "validation": 0.2, "calibration": 0.15}
 SHORT = {
     "stocks": {"rows": 320, "lookback": 16, "step_size": 3},
