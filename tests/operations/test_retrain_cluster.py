@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def retrained(root: Path, *words: str) -> str:
-    done = small_project.run_process(root, "retrain", NAME, *words, seconds=400)
+    done = small_project.run_process(root, "retrain", NAME, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -178,7 +178,7 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     own = small_project.write_real(tmp_path / "own", models=("elman",), rankings=("shipped",))
     for name in (".gitignore", ".dvc/.gitignore"):
         shutil.copy(ROOT / name, own / name)
-    ran = small_project.run_process(own, "run", "--jobs", "1", seconds=400)
+    ran = small_project.run_process(own, "run", "--jobs", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     git(own, "init", "-q")
     commit(own)
@@ -187,7 +187,7 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     assert in_git <= set(git(own, "ls-files").splitlines())
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(own), str(clone))
-    again = small_project.run_process(clone, "run", "--jobs", "2", seconds=400)
+    again = small_project.run_process(clone, "run", "--jobs", "2")
     assert again.returncode == 0, again.stdout + again.stderr
     assert (clone / "data" / "trained" / "wave").is_dir() and git(
         clone, "status", "--porcelain"

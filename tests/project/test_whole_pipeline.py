@@ -144,7 +144,7 @@ def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate(timeout=60)
     assert eventually(lambda: not processes_of(struck), 10)
-    again = small_project.run_process(struck, "run", "--jobs", "2", seconds=600)
+    again = small_project.run_process(struck, "run", "--jobs", "2")
     assert again.returncode == 0, again.stdout + again.stderr
     assert (struck / LEADERBOARD).read_bytes() == (untouched / LEADERBOARD).read_bytes()
     assert left_behind(struck) == []

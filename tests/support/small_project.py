@@ -183,9 +183,7 @@ def command(root: Path, *words: str, **extra: str) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(words, ended.value.code or 0, *texts)
 
 
-def run_process(
-    root: Path, *words: str, seconds: float = 300, **extra: str
-) -> subprocess.CompletedProcess[str]:
+def run_process(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """`forecast <words>` in a process of its own, with the code of `root` where it has some."""
     env = environment(**extra)
     return subprocess.run(
@@ -194,6 +192,5 @@ def run_process(
         env=env,
         capture_output=True,
         text=True,
-        timeout=seconds,
         check=False,
     )

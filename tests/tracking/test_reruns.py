@@ -23,7 +23,7 @@ CANDIDATES = {"naive", "seasonal_naive", "ridge", "arx", "ffnn.linear", "ffnn.la
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project after one whole run, published."""
     root = small_project.write_real(tmp_path_factory.mktemp("reruns") / "project", models=("ffnn",))
-    succeeded(small_project.run_process(root, "run", "--jobs", "1", seconds=300))
+    succeeded(small_project.run_process(root, "run", "--jobs", "1"))
     return root
 
 
@@ -53,7 +53,7 @@ def test_one_run_of_the_pipeline_publishes_each_candidate_once(project: Path) ->
 @pytest.mark.slow
 def test_a_forced_repro_makes_no_second_run(project: Path) -> None:
     succeeded(dvc(project, "repro", "--force", FORECAST_JOBS="1"))
-    succeeded(small_project.command(project, "sync"))
+    succeeded(small_project.run_process(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 
 
@@ -63,12 +63,12 @@ def test_outs_restored_from_the_run_cache_make_no_second_run(project: Path) -> N
     (project / "dvc.lock").unlink()
     said = succeeded(dvc(project, "repro", FORECAST_JOBS="1"))
     assert "Stage 'train@wave' is cached" in said
-    succeeded(small_project.command(project, "sync"))
+    succeeded(small_project.run_process(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 
 
 def test_a_deleted_database_is_filled_again_by_sync(project: Path) -> None:
     for path in project.glob("mlflow.db*"):
         path.unlink()
-    assert "0 already there" in succeeded(small_project.command(project, "sync"))
+    assert "0 already there" in succeeded(small_project.run_process(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
