@@ -207,7 +207,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a long horizon": (
         frame,
         {"horizon": 200},
-        ("'a'", "120 time steps", "horizon=200", "shorter"),
+        ("'a'", "120 steps", "horizon=200", "Shorten `lookback` or `horizon`"),
     ),
     "no exogenous": (frame, {"past_exogenous": ["winds"]}, ("'winds'", "Did you mean 'wind'?")),
     "capitals": (frame, {"model": "GRU"}, ("'GRU'", "Did you mean 'gru'?")),
@@ -312,13 +312,42 @@ def test_what_is_told_to_type_for_numbers_as_times_works(
     assert ("with `freq='1D'`" in str(raised.value)) == (first == "1970-01-01")
 
 
-def test_a_series_that_ends_early_is_named() -> None:
+def test_a_series_that_ends_early_is_named_and_the_others_go_on() -> None:
     other = frame(unique_id="b").head(60)
-    with pytest.raises(
-        InputError,
-        match=r"series 'b': 60 time steps.*leave out series that begin late or end early",
+    both = pd.concat([frame(), other])
+    with pytest.warns(
+        UserWarning, match=r"1 series left out[^b]*\n *b +its validation block has 0"
     ):
-        fitted(pd.concat([frame(), other]))
+        model = fitted(both)
+    assert model.predict()["unique_id"].tolist() == ["a", "a"]
+    with pytest.warns(UserWarning, match=r"No forecast of series 'b' \(not known when"):
+        pd.testing.assert_frame_equal(model.predict(both), model.predict())
+
+
+def test_of_weekly_series_of_60_to_2000_rows_with_counted_times_the_short_ones_are_named() -> None:
+    """What is asked of 300 series, with thirty; `ds` are integers, the options the defaults."""
+    rng = np.random.default_rng(0)
+    lengths = [60, 70, *rng.integers(150, 2001, 28)]
+    parts = [
+        pd.DataFrame(
+            {
+                "unique_id": f"s{number:02}",
+                "ds": np.arange(2000 - n, 2000),
+                "y": 50 + rng.normal(0, 5, n),
+            }
+        )
+        for number, n in enumerate(lengths)
+    ]
+    with pytest.warns(UserWarning, match="2 series left out") as warned:
+        model = forecast.fit(
+            pd.concat(parts), "seasonal_naive", freq=1, horizon=12, season_length=4
+        )
+    table = str(warned[0].message)
+    assert "s00" in table and "of 60 steps" in table and "s01" in table
+    assert "datasets.yaml" not in table
+    forecasts = model.predict().groupby("unique_id")
+    assert forecasts.size().tolist() == [12] * 28
+    assert forecasts["ds"].min().eq(2000).all(), "times are counts again"
 
 
 def test_the_later_frame_must_have_the_columns_of_the_fit() -> None:
