@@ -30,7 +30,6 @@ from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, forecast_latest, format_percent
-from forecast.forecaster.explaining import explain
 from forecast.forecaster.serving import (
     describe_missing_inputs,
     forecastable,
@@ -146,8 +145,10 @@ class Model:
         whose sum over the parts is the forecast.
 
         Parts are the level of the target, its season, its newest rows and every input
-        (`forecast.forecaster.explaining`); df, future_df: as for `predict`.
+        (`forecast.comparison.explaining`); df, future_df: as for `predict`.
         """
+        from forecast.comparison.explaining import explain  # with it comes what tests need
+
         panel = self._panel(df, future_df, self.ensemble)
         newest = {series.unique_id: len(series) - 1 for series in panel.series}
         table = explain(self.ensemble, panel, newest)

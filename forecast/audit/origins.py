@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Finding, data
-from forecast.audit.changes import (
+from forecast.audit import (
+    Finding,
     block_ends,
     count_rows_until,
+    data,
     mirror,
     restore_plans,
     shake,

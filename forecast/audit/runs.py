@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Finding
-from forecast.audit.changes import count_rows_until
+from forecast.audit import Finding, count_rows_until
 from forecast.audit.sandbox import Sandbox
 from forecast.config.task import Task
 from forecast.data.panel import Panel

@@ -19,7 +19,7 @@ import pandas as pd
 from forecast.comparison import metrics, scores, sentences
 from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import describe_copy, describe_leaks, diagnose_residuals
-from forecast.comparison.importance import explain_selected
+from forecast.comparison.explaining import explain_selected
 from forecast.comparison.intervals import IntervalTables, interval_tables, is_chosen, target_of
 from forecast.comparison.levels import describe_levels, level_scores
 from forecast.comparison.longrun import Spacing

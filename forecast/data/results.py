@@ -194,7 +194,7 @@ class Results:
 
     def explanation(self, table: Literal["explanation", "importance"]) -> pd.DataFrame:
         """The contributions to the selected model's newest test forecast, or the importance of what
-        it sees (`comparison.importance`); empty where a frame was compared in Python.
+        it sees (`comparison.explaining`); empty where a frame was compared in Python.
         """
         is_there = self._compared_path(f"{table}.csv").exists()
         return self.read_table(table) if is_there else pd.DataFrame()

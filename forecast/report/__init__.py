@@ -3,7 +3,7 @@ terminal.
 
     page                   report.html, live.html, experiments.html: collects what the others make
     answer, board, ledger, calibration, diagnostics, figures, panels    parts of the page
-    charts, svg, text      how a chart, a mark, a number looks
+    charts, text           how a chart, a number looks
     leaderboard, tracked   the tables outside of the page: CSV, terminal, DVC
 
 What is shown is read from `forecast.data.results.Results` and the costs beside it; nothing is

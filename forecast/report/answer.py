@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forecast.comparison.importance import NEITHER, describe_importance
+from forecast.comparison.explaining import NEITHER, describe_importance
 from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
@@ -114,7 +114,7 @@ class Why:
 
 
 def why(results: Results) -> Why | None:
-    """What stage `compare` found (`comparison.importance`); None of a frame compared in Python."""
+    """What stage `compare` found (`comparison.explaining`); None of a frame compared in Python."""
     importance = results.explanation("importance")
     if importance.empty:
         return None
@@ -132,7 +132,7 @@ def why(results: Results) -> Why | None:
     chart = interval_chart(
         sorted(rows, key=_importance, reverse=True),
         label=f"Importance over the test block of {results.name}",
-        x_title="change of the error where the part is permuted in time, 95 % interval",
+        x_title="change of the error, 95 % interval",
         show=change,
     )
     sentence = ""

@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
-from forecast.report.charts import Axes, Line, line_chart
+from forecast.report.charts import Axes, Line, floats, line_chart
 from forecast.report.figures import (
     Panel,
     fitted_skip,
@@ -28,7 +28,6 @@ from forecast.report.figures import (
     title_of_series,
 )
 from forecast.report.panels import Bands, SeriesForecasts, months_of, name_period
-from forecast.report.svg import floats
 from forecast.report.text import (
     EMPTY,
     MOST_SERIES,
@@ -44,7 +43,7 @@ from forecast.report.text import (
 )
 
 RANKING = "shipped"
-ROOM = 0.02  # of the axis of coverage, below the lowest and up to above 100 %
+ROOM = 0.02  # of the axis of coverage, below the lowest
 
 
 def shown_models(results: Results) -> list[str]:
@@ -204,7 +203,7 @@ def _coverage_chart(rows: pd.DataFrame, axes: Axes, model: str) -> str:
         axes,
         y_title="share of the actual values covered",
         show=text.level,
-        y_range=(float(min(edges)) - ROOM, 1 + ROOM / 4),
+        y_range=(float(min(edges)) - ROOM, 1.0),
     )
     return line_chart(lines, axes)
 

@@ -18,7 +18,7 @@ from forecast.data.comparison_records import ResidualDiagnosis
 from forecast.data.records import Diagnostics
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
-from forecast.report.charts import Axes, Line, line_chart, stem_chart
+from forecast.report.charts import Axes, Floats, Line, floats, line_chart, stem_chart
 from forecast.report.figures import (
     Panel,
     fitted_skip,
@@ -27,7 +27,6 @@ from forecast.report.figures import (
     step_unit,
     title_of_series,
 )
-from forecast.report.svg import Floats, floats
 from forecast.report.text import (
     EMPTY,
     MOST_SERIES,

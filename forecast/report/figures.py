@@ -20,8 +20,17 @@ from forecast.data.comparison_records import PairedTest
 from forecast.data.records import RunRecord, SeedFit
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
-from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.svg import Floats, as_markup, floats, pad_range
+from forecast.report.charts import (
+    Axes,
+    Floats,
+    Interval,
+    Line,
+    as_markup,
+    floats,
+    interval_chart,
+    line_chart,
+    pad_range,
+)
 
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60

@@ -28,10 +28,9 @@ from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.answer import Answer, Why, answer, why
-from forecast.report.charts import Axes, Line, line_chart
+from forecast.report.charts import Axes, Line, as_markup, line_chart
 from forecast.report.leaderboard import as_csv, combine_leaderboards
 from forecast.report.ledger import BlockOfTime
-from forecast.report.svg import as_markup
 from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
 
@@ -278,6 +277,8 @@ def _limits(results: Results) -> list[str]:
     limits += models.describe_pretrained(results.records.values())
     remarks: set[str] = set()
     for record in results.records.values():
+        if record.kind == "linear" and record.seeds and record.seeds[0].reason:
+            limits.append(f"{text.name(record.model)}: {record.seeds[0].reason}")
         if record.is_network:
             for seed in record.seeds:
                 remarks.update(seed.reason.split("; "))

@@ -20,9 +20,8 @@ import pandas as pd
 from forecast.config.task import format_time
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
-from forecast.report.charts import Axes, Line, line_chart
+from forecast.report.charts import Axes, Floats, Line, floats, line_chart
 from forecast.report.figures import Panel, fitted_skip, role_of, step_unit, title_of_series
-from forecast.report.svg import Floats, floats
 from forecast.report.text import MOST_SERIES
 
 LEAST_HISTORY = 15

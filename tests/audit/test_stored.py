@@ -16,8 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from forecast.audit import rescored
-from forecast.audit.changes import block_ends
+from forecast.audit import block_ends, rescored
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
 from forecast.data.comparison_records import Preference, PreferenceReason, Verdicts

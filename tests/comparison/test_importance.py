@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.importance import (
+from forecast.comparison.explaining import (
     MATTERS,
     NEITHER,
     describe_importance,

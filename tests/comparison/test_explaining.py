@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.explaining import (
+from forecast.comparison.explaining import (
     LEVEL,
     NEWEST,
     SEASON,
@@ -17,6 +16,7 @@ from forecast.forecaster.explaining import (
     permute_part,
     trailing_level,
 )
+from forecast.forecaster.ensemble import Ensemble
 from forecast.models.skip import feature_names
 from tests.contract import families
 from tests.support import problems

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.svg import (
+from forecast.report.charts import (
     CHARACTER,
+    Axes,
+    Interval,
+    Line,
     Scale,
     clip_line,
+    interval_chart,
     label_ticks,
+    line_chart,
     pad_range,
     path,
     spread,
