@@ -2,7 +2,7 @@
 
     fitting, trainers      a fit of any family; the two trainers of a network
     forecaster             a fitted model: point forecasts, saving
-    loops, free_run        the closed loop of a one-step map, over the horizon or as long as wanted
+    loops                  the closed loop of a one-step map, over the horizon or as long as wanted
     distributions, beams   what a head says beyond the point; the most probable path
     intervals, watching    conformal intervals around any forecast; observations outside of them
     ensemble, serving      seeds or members as one model; a request answered

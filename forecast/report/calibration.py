@@ -1,11 +1,11 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
 Of the selected model, its skip alone and the naive forecasts as a table, by horizon step, by month
-and as a reliability diagram; of every network as a table. Everything is read from what stage
-`compare` wrote: only the coverage by month is counted here, from the intervals and actual values.
+and as a reliability diagram. Everything is read from what stage `compare` wrote: only the coverage
+by month is counted here, from the intervals and actual values.
 
-`calibration_table`, `coverage_panels`, `monthly_panels`, `reliability_panels`, `network_table`, and
-the sentences of `refusals`; nothing where there are no intervals.
+`calibration_table`, `coverage_panels`, `monthly_panels`, `reliability_panels`, and the sentences of
+`refusals`; nothing where there are no intervals.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
+from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, floats, line_chart
 from forecast.report.figures import (
@@ -29,14 +29,12 @@ from forecast.report.figures import (
 )
 from forecast.report.panels import Bands, SeriesForecasts, months_of, name_period
 from forecast.report.text import (
-    EMPTY,
     MOST_SERIES,
     Cell,
     Row,
     Table,
     chosen_class,
     number,
-    share,
     whole,
     without_column,
     worse_class,
@@ -255,67 +253,3 @@ def refusals(results: Results) -> list[str]:
         return sentences
     counts = Counter(level.reason for level in refused)
     return [f"{text.count(series)} series: {reason}" for reason, series in counts.items()]
-
-
-def network_table(results: Results) -> Table | None:
-    """One row per network, ranking, level and series that the page shows; None without any.
-
-    The interval score is told as a change against that of the seasonal naive row (else the naive
-    one) and of the skip alone.
-    """
-    networks = {record.model for record in results.records.values() if record.is_network}
-    table = results.intervals
-    table = table[table["series"].isin(results.series[:MOST_SERIES])]
-    references = [name for name in ("seasonal_naive", "naive") if name in set(table["model"])][:1]
-    references.append(fitted_skip(results))
-    columns = [
-        ("Model", ""),
-        ("Ranking", "Which skip connection it was trained with"),
-        ("Series", ""),
-        ("Level", "What share of the actual values the interval should cover"),
-        ("Coverage", "All steps pooled; the level, 3 points up or down, is allowed"),
-        (
-            "Steps outside",
-            "Steps whose coverage lies outside the binomial band, at least 6 points either way",
-        ),
-    ]
-    for name in references:
-        title = f"Winkler vs {text.name(name)}"
-        columns.append((title, "Change of the interval score; below zero is better"))
-    rows = []
-    baselines = table[(table["ranking"] == "baseline") & (table["step"] == 0)]
-    for ranking in RANKINGS:
-        of_ranking = table[(table["ranking"] == ranking) & table["model"].isin(networks)]
-        for (level, series, model), steps in of_ranking.groupby(["level", "series", "model"]):
-            same = baselines[(baselines["level"] == level) & (baselines["series"] == series)]
-            scores = same.set_index("model")["winkler"].reindex(references)
-            rows.append(Row(str(model), _network_cells(steps, scores)))
-    if not rows:
-        return None
-    every_column = Table(columns, rows)
-    if has_several_series(results):
-        return every_column
-    return without_column(every_column, "Series")
-
-
-def _network_cells(rows: pd.DataFrame, scores: pd.Series) -> list[Cell]:
-    """`rows`: one network's intervals of one level and series, by step and pooled (step 0);
-    `scores`: the interval scores it is compared with.
-    """
-    pooled = rows[rows["step"] == 0].iloc[0]
-    steps = rows[rows["step"] > 0].dropna(subset=["coverage"])
-    outside = int((~steps["inside"].astype(bool)).sum())
-    ranking = str(pooled["ranking"])
-    cells = [
-        Cell(RANKING_TITLES[ranking], ranking),
-        Cell(pooled["series"], pooled["series"]),
-        Cell(text.level(pooled["level"]), pooled["level"]),
-        share(pooled["coverage"], worse_class(not pooled["inside"])),
-        Cell(f"{outside} of {len(steps)}", outside, "", worse_class(outside > 0)),
-    ]
-    for excess in pooled["winkler"] / scores - 1:
-        if text.is_missing(excess):
-            cells.append(EMPTY)
-        else:
-            cells.append(Cell(text.signed_percent(excess), excess, "", worse_class(excess > 0)))
-    return cells

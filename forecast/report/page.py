@@ -156,7 +156,6 @@ class DatasetContent:
     coverage: list[figures.Panel]
     """By horizon step, then by month."""
     reliability: list[figures.Panel]
-    interval_coverage: Table | None
     refused: list[str]
     levels: str
     ledger: Table
@@ -216,7 +215,6 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
             *calibration.monthly_panels(results, forecasts),
         ],
         reliability=calibration.reliability_panels(results),
-        interval_coverage=calibration.network_table(results),
         refused=calibration.refusals(results),
         levels=calibration.levels(results),
         ledger=ledger.cost_table(results, costs),

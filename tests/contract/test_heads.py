@@ -19,7 +19,7 @@ from forecast.forecaster import (
     sample_paths,
 )
 from forecast.forecaster.fitting import Budget
-from forecast.forecaster.free_run import parallel
+from forecast.forecaster.forecaster import parallel
 from forecast.models.base import NetworkSpec
 from forecast.system.errors import InputError
 from tests.contract.families import NETWORKS, in_scaled_units

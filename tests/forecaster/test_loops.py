@@ -13,7 +13,7 @@ import pytest
 from forecast.data.scaling import inverse_transform
 from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import fit_correction
-from forecast.forecaster.free_run import parallel, series_parallel
+from forecast.forecaster.forecaster import parallel, series_parallel
 from forecast.models.base import LinearSpec, NetworkSpec
 from forecast.system.errors import InputError, ModelError
 from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of

@@ -7,7 +7,7 @@ from lxml import html
 
 from forecast.report import calibration, panels, text
 from forecast.system import files
-from tests.report.reading import DAILY, HOURLY, rendered, results, table_rows, words
+from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import TOO_FEW
 
 
@@ -100,27 +100,6 @@ def test_reliability_is_drawn_against_the_diagonal_for_every_shown_model(page):
 def test_how_intervals_are_made_is_said(page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
     assert "from how much the series changed in the lookback, as in a served forecast" in said
-
-
-def test_the_intervals_of_every_network_are_told_beside_those_of_the_naive_row_and_the_skip(
-    project,
-):
-    path = project / "data/compared/hourly/intervals.parquet"
-    table = pd.read_parquet(path)
-    gru = (table["model"] == "gru") & (table["ranking"] == "shipped") & (table["level"] == 0.8)
-    table.loc[gru & (table["step"] == 0), ["inside", "coverage"]] = [False, 0.7]
-    table.loc[gru & (table["step"] == 0), "winkler"] *= 3
-    table.loc[gru & (table["step"] == 2), "inside"] = False
-    files.write_frame(path, table)
-    page = html.fromstring(rendered(project, HOURLY))
-    rows = table_rows(page, HOURLY, "interval-coverage")
-    assert [row[0] for row in rows if row[1:3] == ["as shipped", "80 %"]] == ["gru", "lstm", "narx"]
-    pooled = table[(table["step"] == 0) & (table["level"] == 0.8)]
-    scores = pooled.set_index(["model", "ranking"])["winkler"]
-    of_gru = scores["gru", "shipped"]
-    changes = [of_gru / scores[name, "baseline"] - 1 for name in ("seasonal_naive", "ridge")]
-    wanted = ["70.0 %", "1 of 6", *[text.signed_percent(change) for change in changes]]
-    assert ["gru", "as shipped", "80 %", *wanted] in rows
 
 
 def test_coverage_by_month_is_counted_from_the_intervals_and_the_actual_values(root):
