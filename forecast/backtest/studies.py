@@ -106,6 +106,8 @@ class StudyStore:
     folder: Path
     database: str = ""
     """A URL such as `postgresql://host/name`; empty: journals."""
+    label: str = ""
+    """What a study is of, such as `weather lstm.linear`: its name in Optuna is this and its key."""
 
 
 def run_study(
@@ -191,8 +193,9 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
             # its usual lock is a symbolic link, which Windows gives to administrators alone
             lock = JournalFileOpenLock(str(path))
             journal = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        name = f"{store.label} {key}".strip()
         return optuna.create_study(
-            storage=journal, study_name=key, direction="minimize", load_if_exists=True
+            storage=journal, study_name=name, direction="minimize", load_if_exists=True
         )
 
 
@@ -260,11 +263,21 @@ def _run_trial(
             outcome = objective(params, number).checked()
         except ModelError as error:
             outcome = TrialOutcome(math.inf, reason=str(error))
+        _report_curve(trial, outcome.curve)
         trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.reason})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING
         study.tell(trial, state=TrialState.FAIL)
         raise
     study.tell(trial, outcome.value)
+
+
+def _report_curve(trial: optuna.Trial, curve: Sequence[Any]) -> None:
+    """The validation loss at each step where it was measured, as Optuna's intermediate values; they
+    decide nothing.
+    """
+    for row in curve:
+        if isinstance(row, list) and row[-1] is not None:  # as `json_number` has what is not finite
+            trial.report(row[-1], row[0])
 
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:

@@ -155,7 +155,9 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
         key=study_key(plan, candidate),
         n_trials=plan.n_trials,
         seed=plan.seed,
-        store=StudyStore(plan.data.paths.studies, plan.storage),
+        store=StudyStore(
+            plan.data.paths.studies, plan.storage, f"{plan.data.dataset} {candidate.name}"
+        ),
         defaults={name: getattr(candidate.spec, name) for name in space},
     )
     record = result.to_record(

@@ -26,7 +26,7 @@ from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
 from forecast.tracking.tracking_store import TrackingStore
-from forecast.tracking.writing import save_model
+from forecast.tracking.writing import CANDIDATE, CURRENT, TRIAL, save_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,13 +84,14 @@ def register_version(
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
             newest = int(filler.version)
             client.delete_model_version(name, str(newest))
-        source, model_id = _log_model_copy(client, store, name, model, sample)
+        run_id = _find_run(client, name, tags.get(CANDIDATE, ""))
+        source, model_id = _log_model_copy(client, store, name, model, sample, run_id)
         # A server wants the id to see that the source is its own; without one, MLflow would look
         # the model up in its global store, which need not be this one.
         model_id_argument = {"model_id": model_id} if store.artifact_root is None else {}
         return int(
             client.create_model_version(
-                name, source, tags={**tags, DIGEST: digest}, **model_id_argument
+                name, source, run_id, tags={**tags, DIGEST: digest}, **model_id_argument
             ).version
         )
 
@@ -149,17 +150,40 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
     return folders[0]
 
 
+def _find_run(client: MlflowClient, dataset: str, candidate: str) -> str | None:
+    """The current run of the candidate, whose page then names the version; None where no run was
+    published.
+    """
+    experiment = client.get_experiment_by_name(dataset)
+    if experiment is None:
+        return None
+    condition = f"tags.{CANDIDATE} = '{candidate}' AND tags.{CURRENT} = 'true'"
+    current = client.search_runs(
+        [experiment.experiment_id], f"{condition} AND tags.kind != '{TRIAL}'", max_results=1
+    )
+    return str(current[0].info.run_id) if current else None
+
+
 def _log_model_copy(
-    client: MlflowClient, at: TrackingStore, name: str, model: Path, sample: pd.DataFrame | None
+    client: MlflowClient,
+    at: TrackingStore,
+    name: str,
+    model: Path,
+    sample: pd.DataFrame | None,
+    run_id: str | None,
 ) -> tuple[str, str]:
-    """Where the store keeps the logged copy of `model`, and its id there."""
+    """Where the store keeps the logged copy of `model`, and its id there; `run_id`: the run that it
+    comes from.
+    """
     experiment = mlflow_client.ensure_experiment(client, name, at)
     with files.scratch_folder() as folder:
         saved = folder / "model"
-        save_model(model, saved)
+        save_model(model, saved, example=sample)
         if sample is not None:
             _try_forecast(saved, sample)
-        model_copy = client.create_logged_model(experiment.experiment_id, name="champion-candidate")
+        model_copy = client.create_logged_model(
+            experiment.experiment_id, name="champion-candidate", source_run_id=run_id
+        )
         client.log_model_artifacts(model_copy.model_id, str(saved))
         client.finalize_logged_model(model_copy.model_id, "READY")
         return str(client.get_logged_model(model_copy.model_id).artifact_location), str(

@@ -30,7 +30,7 @@ from forecast.system import files
 if TYPE_CHECKING:
     from forecast.data.results import Results  # with it comes pandas, which `status` does without
 
-FORMAT = 2
+FORMAT = 3
 """Part of every digest: raise it when published runs should be made anew from the same records."""
 
 
@@ -69,6 +69,12 @@ class CandidateRun:
     def candidate(self) -> str:
         """The candidate's name, such as `lstm.linear`."""
         return self.content.candidate
+
+    @property
+    def prepared_frame(self) -> Path:
+        """The file of the rows that it was trained and tested on."""
+        project = ProjectPaths.of(self.folder.parents[3])
+        return project.frame(self.dataset)
 
     @property
     def name(self) -> str:

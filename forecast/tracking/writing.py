@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast.config.task import Task
 from forecast.data.records import best_trial
 from forecast.system import files
 from forecast.tracking import mlflow_client, runs
@@ -26,6 +28,7 @@ from forecast.tracking.tracking_store import TrackingStore
 if TYPE_CHECKING:
     import pandas as pd  # not at import: a look at the store does without it
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
 CANDIDATE = "candidate"
 CURRENT = "current"
@@ -154,12 +157,14 @@ class Writer:
             )
 
     def _log_dataset(self, run_id: str, record: CandidateRun) -> None:
-        """The prepared data as the run's input, with their digest."""
+        """The prepared data as the run's input, with their digest, columns and extent."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        path = record.prepared_frame
         digest = record.content.digests.data[: runs.DIGEST_LENGTH]
-        source = f'{{"uri": "data/prepared/{record.dataset}/frame.parquet"}}'
-        data = Dataset(record.dataset, digest or "unknown", "local", source)
+        source = json.dumps({"uri": f"data/prepared/{record.dataset}/{path.name}"})
+        described = describe_frame(path) if path.exists() else {}
+        data = Dataset(record.dataset, digest or "unknown", "local", source, **described)
         self.client.log_inputs(
             run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         )
@@ -191,7 +196,7 @@ class Writer:
         """
         from mlflow.entities import LoggedModelOutput
 
-        save_model(saved, folder)
+        save_model(saved, folder, example=example_rows(record.prepared_frame, saved))
         name = record.name.replace(" (architecture alone)", "-architecture").translate(
             NAME_REPLACEMENTS
         )
@@ -201,30 +206,100 @@ class Writer:
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
-def save_model(saved: Path, folder: Path) -> None:
-    """An MLflow model in `folder` around a saved forecaster or ensemble; see
-    `forecast.tracking.served`.
+def describe_frame(path: Path) -> dict[str, str]:
+    """Schema and profile of a prepared frame, as MLflow's page of a dataset shows them."""
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    frame = pd.read_parquet(path)
+    with mlflow_client.silence_warnings():
+        columns = infer_signature(frame.head()).inputs.to_dict()
+    profile = {
+        "num_rows": len(frame),
+        "num_elements": int(frame.size),
+        "series": int(frame["unique_id"].nunique()),
+        "first": str(frame["ds"].min()),
+        "last": str(frame["ds"].max()),
+    }
+    return {"schema": json.dumps({"mlflow_colspec": columns}), "profile": json.dumps(profile)}
+
+
+def example_rows(prepared: Path, saved: Path) -> pd.DataFrame | None:
+    """A request that the saved forecaster answers: the newest rows of the first series in the
+    prepared frame; None without the frame.
+    """
+    import pandas as pd
+
+    from forecast.data.schema import KEY_COLUMNS
+
+    if not prepared.exists():
+        return None
+    task = read_task(saved)
+    frame = pd.read_parquet(prepared)
+    first = frame[frame["unique_id"] == frame["unique_id"].iloc[0]]
+    return first.tail(task.lookback)[[*KEY_COLUMNS, *task.frame_names]]
+
+
+def read_task(saved: Path) -> Task:
+    """The task of a saved forecaster, or of the first member of a saved ensemble."""
+    spec = min(saved.rglob("spec.json"))
+    return Task.model_validate(files.read_json(spec)["task"])
+
+
+def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None) -> None:
+    """An MLflow model in `folder` around a saved forecaster or ensemble, with a request that it
+    answers (`example`); see `forecast.tracking.served`.
     """
     import mlflow.pyfunc
-    from mlflow.models import ModelSignature
-    from mlflow.types import DataType, ParamSchema, ParamSpec
 
-    # Of the input nothing is declared: MLflow would answer a wrong one with the whole table instead
-    # of a sentence.
-    specs = [
-        ParamSpec("horizon", DataType.long, 0),
-        ParamSpec("levels", DataType.double, [], shape=(-1,)),
-    ]
     contents = {
-        "signature": ModelSignature(params=ParamSchema(specs)),
+        "signature": signature_of(read_task(saved)),
         "artifacts": {"forecaster": str(saved)},
     }
     # Given, because MLflow would take seconds to infer them and get them wrong.
     requirements = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with mlflow_client.silence_warnings():
         mlflow.pyfunc.save_model(
-            str(folder), python_model=str(SERVED_CODE), **contents, **requirements
+            str(folder),
+            python_model=str(SERVED_CODE),
+            input_example=example,
+            **contents,
+            **requirements,
         )
+
+
+def signature_of(task: Task) -> ModelSignature:
+    """Inputs, outputs and parameters of a served forecaster, without which some registries refuse a
+    model.
+
+    Every input is optional and of any type: MLflow would answer a wrong one with the whole table,
+    and whole numbers not at all; `forecast.forecaster.serving` answers them in a sentence.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    from forecast.data.schema import KEY_COLUMNS
+
+    names = dict.fromkeys([*KEY_COLUMNS, *task.plans, *task.frame_names])
+    outputs = {
+        "unique_id": DataType.string,
+        "output": DataType.string,
+        "cutoff": DataType.string,
+        "step": DataType.long,
+        "ds": DataType.string,
+        "y_hat": DataType.double,
+    }
+    return ModelSignature(
+        inputs=Schema([ColSpec(AnyType(), name, required=False) for name in names]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
+        params=ParamSchema(
+            [
+                ParamSpec("horizon", DataType.long, 0),
+                ParamSpec("levels", DataType.double, [], shape=(-1,)),
+            ]
+        ),
+    )
 
 
 DECISION = "decision"

@@ -8,7 +8,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from forecast.backtest import tuning
 from forecast.backtest.studies import StudyResult, StudyStore, TrialOutcome, run_study
@@ -47,7 +50,7 @@ def study(
         key=key,
         n_trials=n_trials,
         seed=5,
-        store=StudyStore(folder, options.pop("storage", "")),
+        store=StudyStore(folder, options.pop("storage", ""), options.pop("label", "")),
         defaults=DEFAULTS,
         **options,
     )
@@ -58,6 +61,28 @@ def test_the_first_trial_is_the_familys_default(tmp_path):
     assert first.params == DEFAULTS
     assert first.value == pytest.approx(2 + 2 + 0.1 + math.log(0.01 / 0.003))
     assert first.curve == ((1, 2 * first.value), (2, first.value))
+
+
+def test_optuna_shows_a_readable_name_and_the_loss_at_every_step(tmp_path):
+    result = study(tmp_path, n_trials=2, label="weather gru.linear")
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    (summary,) = optuna.get_all_study_summaries(storage)
+    assert summary.study_name == "weather gru.linear study"
+    trials = optuna.load_study(study_name=summary.study_name, storage=storage).trials
+    assert [trial.intermediate_values for trial in trials] == [
+        dict(trial.curve) for trial in result.trials
+    ]
+    assert trials[0].user_attrs["outcome"]["curve"][0][0] == 1
+
+
+def test_what_was_not_measured_of_a_curve_is_left_out(tmp_path):
+    def half_measured(params: dict, number: int) -> TrialOutcome:
+        return TrialOutcome(1.0, [[1, math.nan], [2, 1.0]])
+
+    study(tmp_path, half_measured, n_trials=1)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    (trial,) = optuna.load_study(study_name="study", storage=storage).trials
+    assert trial.intermediate_values == {2: 1.0}
 
 
 def test_trials_stay_inside_the_space_and_the_best_is_the_lowest(tmp_path):

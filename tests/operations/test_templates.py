@@ -33,10 +33,10 @@ NAMES = (
 )
 
 
-def test_these_are_all_templates_and_the_page_of_operations_names_each() -> None:
+def test_these_are_all_templates_and_the_page_of_schedulers_names_each() -> None:
     # see test_compose.py
     assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted([*NAMES, "compose.yaml"])
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "schedulers.md").read_text()
     assert [name for name in NAMES if name not in page] == []
 
 

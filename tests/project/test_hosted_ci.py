@@ -110,3 +110,26 @@ def test_every_test_is_run_at_night() -> None:
         r'^make lint\nmake "\$\{1:-test\}"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE
     )
     assert re.search(r"^test-slow: setup-dev", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def stages_of_the_dockerfile() -> dict[str, list[str]]:
+    """Name of each stage → its instructions, continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    stages: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith("FROM "):
+            stages[line.split(" AS ")[1]] = []
+        else:
+            stages[list(stages)[-1]].append(line)
+    return stages
+
+
+def test_the_images_install_the_hashed_lock_and_do_not_run_as_root() -> None:
+    stages = stages_of_the_dockerfile()
+    lock = [line for line in stages["environment"] if "-r requirements.lock" in line]
+    assert len(lock) == 1 and "--require-hashes" in lock[0] and "--no-deps" in lock[0]
+    for name in ("pipeline", "served"):
+        (user,) = [line for line in stages[name] if line.startswith("USER ")]
+        assert int(user.split()[1]) > 0
+        assert [line for line in stages[name] if line.startswith("CMD ")]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.config.datasets import Dataset
+from forecast.config.reading import validate_config
 from forecast.data.comparison_records import PairedTest, TestFamily, TestWord
 from forecast.data.records import RunRecord
 from forecast.system import files
@@ -38,6 +40,17 @@ DIAGNOSTICS = {
         "decay": {"cell": [1.0, 0.75, 0.5]},
         "free_run": [1.0, 30.0],
     },
+}
+DATASET = {
+    "title": "Hourly temperature",
+    "source": {"kind": "packaged", "name": "hourly"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "target": {"column": "temperature", "unit": "°C"},
+    "horizon": 3,
+    "lookback": 4,
+    "season_length": 24,
+    "splits": {"train": 0.6, "validation": 0.1, "calibration": 0.1},
+    "licence": {"name": "CC0", "attribution": "nobody"},
 }
 RESIDUALS = {
     "series": "dublin",
@@ -131,7 +144,8 @@ def write_record(
     files.write_frame(
         folder / "forecasts.parquet", forecasts(error, horizon, origins, seeds if network else 1)
     )
-    files.write_json(folder / "seed-0" / "spec.json", {"schema": 1})
+    task = validate_config(Dataset, DATASET, where="test").task.model_dump(mode="json")
+    files.write_json(folder / "seed-0" / "spec.json", {"schema": 1, "task": task})
     files.write_arrays(
         folder / "seed-0" / "weights.npz", {"readout/kernel": np.zeros((4, horizon))}
     )

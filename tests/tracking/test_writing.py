@@ -19,26 +19,17 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
+from forecast.forecaster.ensemble import Ensemble
 from forecast.system import files
-from forecast.tracking import mlflow_client, sync, tracking_store, writing
-from tests.support.records import forecasts, write_records
+from forecast.tracking import mlflow_client, registry, sync, tracking_store, writing
+from tests.support.records import DATASET, forecasts, write_records
 
 ROOT = Path(__file__).parents[2]
-DATASET = {
-    "title": "Hourly temperature",
-    "source": {"kind": "packaged", "name": "hourly"},
-    "calendar": {"kind": "regular", "freq": "1h"},
-    "target": {"column": "temperature", "unit": "°C"},
-    "horizon": 3,
-    "lookback": 4,
-    "season_length": 24,
-    "splits": {"train": 0.6, "validation": 0.1, "calibration": 0.1},
-    "licence": {"name": "CC0", "attribution": "nobody"},
-}
 
 
 @dataclass(frozen=True)
 class Seen:
+    root: Path
     run: Any
     trials: list[Any]
     histories: dict[str, list[tuple[int, float]]]
@@ -59,6 +50,9 @@ def seen(tmp_path_factory) -> Seen:
         "weather", task, models.spec({"family": "naive"}, where="test"), scaling
     )
     forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
+    hours = pd.date_range("2025-01-01", periods=6, freq="1h")
+    frame = pd.DataFrame({"unique_id": "dublin", "ds": hours, "temperature": np.arange(6.0)})
+    files.write_frame(root / "data" / "prepared" / "weather" / "frame.parquet", frame)
     sync(root, now=1.8e9, revision="0123456789")
     with mlflow_client.connect(tracking_store(root)) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
@@ -66,6 +60,7 @@ def seen(tmp_path_factory) -> Seen:
         names = ("test_by_step/mae", "validation_loss/seed_0")
         histories = {name: client.get_metric_history(parent.info.run_id, name) for name in names}
         return Seen(
+            root=root,
             run=parent,
             trials=list(
                 client.search_runs(
@@ -117,6 +112,62 @@ def test_errors_by_horizon_step_and_learning_curves_are_lines(seen):
 def test_the_dataset_is_named_with_its_digest(seen):
     data = seen.run.inputs.dataset_inputs[0].dataset
     assert (data.name, data.digest) == ("weather", "a" * 12)
+
+
+def test_the_dataset_shows_its_columns_and_extent(seen):
+    data = seen.run.inputs.dataset_inputs[0].dataset
+    columns = json.loads(data.schema)["mlflow_colspec"]
+    assert [(column["name"], column["type"]) for column in columns] == [
+        ("unique_id", "string"),
+        ("ds", "datetime"),
+        ("temperature", "double"),
+    ]
+    profile = json.loads(data.profile)
+    assert (profile["num_rows"], profile["series"]) == (6, 1)
+    assert profile["last"] == "2025-01-01 05:00:00"
+
+
+def load_logged(seen: Seen) -> Any:
+    with mlflow_client.silence_warnings():
+        import mlflow.pyfunc  # it warns when it is imported
+
+        return mlflow.pyfunc.load_model(seen.model.artifact_location)
+
+
+def test_the_signature_names_inputs_outputs_and_parameters(seen):
+    signature = load_logged(seen).metadata.signature
+    assert signature.inputs.input_names() == ["unique_id", "ds", "temperature"]
+    assert signature.outputs.input_names() == [
+        *("unique_id", "output", "cutoff", "step", "ds", "y_hat")
+    ]
+    assert [parameter.name for parameter in signature.params] == ["horizon", "levels"]
+
+
+def test_the_example_of_a_logged_model_is_a_request_that_it_answers(seen):
+    model = load_logged(seen)
+    assert model.input_example["temperature"].tolist() == [2.0, 3.0, 4.0, 5.0]
+    answer = model.predict(model.input_example)
+    assert answer["y_hat"].tolist() == [5.0, 5.0, 5.0]
+    assert list(answer.columns) == model.metadata.signature.outputs.input_names()
+
+
+def test_whole_numbers_and_columns_of_no_account_are_taken(seen):
+    model = load_logged(seen)
+    hours = pd.date_range("2025-01-01", periods=5, freq="1h")
+    frame = pd.DataFrame({"unique_id": "dublin", "ds": hours, "temperature": range(5), "note": "x"})
+    assert model.predict(frame)["y_hat"].tolist() == [4.0, 4.0, 4.0]
+
+
+def test_a_version_is_linked_on_the_page_of_its_run(seen, tmp_path):
+    model = seen.model.artifact_location.removeprefix("file://")
+    Ensemble((Forecaster.load(Path(model) / "artifacts" / "seed-0"),)).save(tmp_path / "champion")
+    store = tracking_store(seen.root)
+    number = registry.register_version(
+        store, "weather", tmp_path / "champion", {"candidate": "lstm.linear"}
+    )
+    with mlflow_client.connect(store) as client:
+        version = client.get_model_version("weather", str(number))
+        assert version.run_id == seen.run.info.run_id
 
 
 def test_trials_are_child_runs_in_order_with_the_best_marked(seen):
