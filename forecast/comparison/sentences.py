@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, removable_cycles
@@ -30,6 +29,7 @@ from forecast.data.results import RANKING_TITLES
 
 MOST_PAIRS = 3
 """Pairs named in one sentence."""
+COVERAGE_TOLERANCE = 0.03
 LAST_VALUE = "repeating the last value"
 OWN_BLOCKS = (
     "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
@@ -218,20 +218,27 @@ def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
 
 
 def _describe_missed_levels(model: str, intervals: pd.DataFrame) -> list[str]:
-    """One sentence per level whose intervals are off by more than is allowed, with the series that
-    is furthest off.
+    """One sentence per level whose intervals are off by more than is allowed: of several series by
+    their mean coverage, beyond two of its standard errors; that of one among them is mostly noise.
     """
     if intervals.empty:
         return []
-    missed = intervals[(intervals["model"] == model) & ~intervals["inside"].astype(bool)]
+    of_model = intervals[intervals["model"] == model]
     sentences = []
-    for level in sorted(missed["level"].unique()):
-        rows = missed[missed["level"] == level]
-        distances = np.abs(rows["coverage"].to_numpy(dtype=float) - level)
-        furthest = rows.iloc[int(np.argsort(-distances, kind="stable")[0])]
-        covered = f"{100 * furthest['coverage']:.1f} % of {furthest['series']}"
-        where = f", the furthest of {len(rows)} series" if len(rows) > 1 else ""
-        sentences.append(f"The {100 * level:g} % intervals of {model} cover {covered}{where}.")
+    for level in sorted(of_model["level"].unique()):
+        rows = of_model[of_model["level"] == level]
+        coverage = rows["coverage"].to_numpy(dtype=float)
+        covered = f"{100 * coverage.mean():.1f} %"
+        if len(rows) == 1:
+            is_missed = not bool(rows["inside"].iloc[0])
+            covered += f" of {rows['series'].iloc[0]}"
+        else:
+            error = float(coverage.std(ddof=1)) / math.sqrt(len(rows))
+            off = abs(float(coverage.mean()) - level)
+            is_missed = off > max(COVERAGE_TOLERANCE, 2 * error)
+            covered += f" (standard error {100 * error:.1f} points) over {len(rows)} series"
+        if is_missed:
+            sentences.append(f"The {100 * level:g} % intervals of {model} cover {covered}.")
     return sentences
 
 
