@@ -253,7 +253,8 @@ class _Search:
         largest = max(costs, key=costs.__getitem__)
         net = self._net_of(largest)
         problem = ClosedLoop(net, self.folds[0].train, settings.start)
-        weights = np.zeros(net.n_weights)
+        # at zero weights there is no slope to follow, and the trial would end at once
+        weights = initial_weights(net, np.random.default_rng(0))
         begin = time.perf_counter()
         with suppress(ModelError):
             options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True)
@@ -266,9 +267,9 @@ class _Search:
         first, second = settings.refit_iterations
         refit = survivors * self.refit_work(planned, first)
         refit += survivors / 2 * self.refit_work(planned, second)
-        work = settings.folds * (
-            settings.fold_iterations * sum(costs.values()) + refit * mean_cost / costs[largest]
-        )
+        # a model's first weights cost about as much as these iterations
+        in_fold = (settings.fold_iterations + LINEAR_ITERATIONS) * sum(costs.values())
+        work = settings.folds * (in_fold + refit * mean_cost / costs[largest])
         seconds = rate * work
         megabytes = self._peak_bytes(net) / 2**20
         announce(
