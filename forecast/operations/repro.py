@@ -90,13 +90,17 @@ def dvc_command() -> list[str]:
 
 def refuse_if_busy(root: Path) -> None:
     """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's
-    lock is removed.
+    lock is removed, also one that it was killed in the middle of writing.
     """
     lock = root / ".dvc" / "tmp" / "rwlock"
     try:
-        writers = [info["pid"] for info in files.read_json(lock).get("write", {}).values()]
+        writers = _read_writers(lock)
         written = lock.stat().st_mtime
-    except (OSError, ValueError, KeyError, AttributeError):
+    except OSError:
+        return
+    except (ValueError, KeyError, AttributeError):
+        # DVC does not write it in one step, and refuses to begin while half of it is there.
+        lock.unlink(missing_ok=True)
         return
     working = [pid for pid in writers if is_alive(pid, noted_at=written)]
     if working:
@@ -106,6 +110,19 @@ def refuse_if_busy(root: Path) -> None:
         )
     if writers:
         lock.unlink(missing_ok=True)
+
+
+def _read_writers(lock: Path) -> list[int]:
+    """PIDs of those who write outs, from DVC's lock file; `ValueError` where it is not whole."""
+    try:
+        return _pids_in(lock)
+    except ValueError:
+        time.sleep(0.2)  # a living DVC may be writing it
+        return _pids_in(lock)
+
+
+def _pids_in(lock: Path) -> list[int]:
+    return [info["pid"] for info in files.read_json(lock).get("write", {}).values()]
 
 
 def run_watched(

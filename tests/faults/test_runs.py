@@ -203,6 +203,15 @@ def test_a_lock_of_dvc_whose_process_is_a_zombie_or_another_one_holds_nothing(
     zombie.wait()
 
 
+@pytest.mark.parametrize("half", ["", '{"write": {"reports', '{"write": []}'])
+def test_a_lock_of_dvc_that_a_kill_left_half_written_is_removed(project: Path, half: str) -> None:
+    rwlock = project / ".dvc" / "tmp" / "rwlock"
+    rwlock.parent.mkdir(parents=True, exist_ok=True)
+    rwlock.write_text(half)
+    refuse_if_busy(project)
+    assert not rwlock.exists()
+
+
 def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
     behave(project, "wave", "slow")
     behave(project, "tide", "slow")
