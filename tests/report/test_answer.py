@@ -146,3 +146,13 @@ def test_a_test_told_from_the_other_side_has_the_same_losses():
     assert (other.model, other.against, other.word) == ("lstm", "ridge", "better")
     assert other.relative_difference == pytest.approx(-0.2)
     assert relative_interval(other) == pytest.approx((-0.9 / 2.5, -0.1 / 2.5))
+
+
+def test_the_remark_on_the_shares_of_the_ridge_is_on_the_page(project):
+    path = project / "data/trained/hourly/ridge/record.json"
+    record = files.read_json(path)
+    record["seeds"][0]["reason"] = "2 of 3 series keep their last value"
+    files.write_json(path, {**record, "kind": "linear"})
+    document = html.fromstring(rendered(project, HOURLY))
+    (verdict,) = document.xpath("//section[@class='verdict']")
+    assert "ridge: 2 of 3 series keep their last value" in words(verdict)
