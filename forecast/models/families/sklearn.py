@@ -16,6 +16,7 @@ those are saved like the weights of a network, and forecasts are made from them 
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
                   roots, start
+    kernel        vectors, weights, intercept, gamma (radial basis functions)
     neighbours    points, answers, count
 """
 
@@ -126,6 +127,21 @@ def _join_trees(trees: Sequence[TreeNodes], *, start: float) -> dict[str, np.nda
     return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
 
 
+def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
+    """The arrays `kernel` of a fitted SVR; `InputError` for another kernel than the Gaussian."""
+    if model.kernel != "rbf":
+        raise InputError(
+            f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
+            " out."
+        )
+    return {
+        "vectors": model.support_vectors_,
+        "weights": np.ravel(model.dual_coef_),
+        "intercept": np.array(float(model.intercept_[0])),
+        "gamma": np.array(float(model._gamma)),
+    }
+
+
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
     """The arrays `neighbours` of a fitted KNeighborsRegressor; `InputError` for another distance
     than the Euclidean, and for weights.
@@ -146,6 +162,7 @@ REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
     "HistGradientBoostingRegressor": ("sklearn.ensemble", boosting_arrays),
     "RandomForestRegressor": ("sklearn.ensemble", forest_arrays),
     "ExtraTreesRegressor": ("sklearn.ensemble", forest_arrays),
+    "SVR": ("sklearn.svm", kernel_arrays),
     "KNeighborsRegressor": ("sklearn.neighbors", neighbour_arrays),
 }
 """Name in scikit-learn → the module that has it, and what takes its arrays."""
@@ -167,9 +184,21 @@ def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
         return _mean_of_nearest(arrays, x)
     parts = []
     for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
-        values = leaf_values(arrays, x[first : first + ROWS_AT_ONCE])
-        parts.append(arrays["start"] + np.sum(values, axis=1))
+        rows = x[first : first + ROWS_AT_ONCE]
+        if "vectors" in arrays:
+            parts.append(_sum_of_kernels(arrays, rows))
+        else:
+            parts.append(arrays["start"] + np.sum(leaf_values(arrays, rows), axis=1))
     return np.concatenate(parts)
+
+
+def _sum_of_kernels(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+    """(n,) of support vectors: the weighted sum of Gaussian functions of the distances to them."""
+    squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)[None]
+    distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
+    return np.asarray(
+        np.exp(-arrays["gamma"] * distances) @ arrays["weights"] + arrays["intercept"]
+    )
 
 
 def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
