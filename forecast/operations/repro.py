@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+import yaml
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
@@ -58,6 +59,7 @@ def run_dvc(
     to wait; `BusyError` while another one works.
     """
     refuse_if_busy(root)
+    _remove_half_written_record(root / "dvc.lock")
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
@@ -81,6 +83,30 @@ def run_dvc(
                 files.write_bytes(root / name, content)
         failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
         raise explain_failures(failed, open_stages)
+
+
+def _remove_half_written_record(path: Path) -> None:
+    """Remove a dvc.lock that a kill left empty or half written.
+
+    DVC writes it in place and refuses to begin while it is not whole. What finished stages made
+    lies in its cache of runs, so the next run takes it from there.
+    """
+    try:
+        is_whole = _is_whole(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return
+    except (yaml.YAMLError, UnicodeDecodeError):
+        is_whole = False
+    if not is_whole:
+        path.unlink()
+
+
+def _is_whole(record: object) -> bool:
+    """Whether a dvc.lock has its schema, and of each stage the command and every part."""
+    if not isinstance(record, dict) or "schema" not in record:
+        return False
+    stages = (record.get("stages") or {}).values()
+    return all(isinstance(s, dict) and "cmd" in s and None not in s.values() for s in stages)
 
 
 def dvc_command() -> list[str]:

@@ -212,6 +212,18 @@ def test_a_lock_of_dvc_that_a_kill_left_half_written_is_removed(project: Path, h
     assert not rwlock.exists()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9])
+def test_a_record_of_finished_stages_that_a_kill_left_half_written_does_not_stop_the_next_run(
+    project: Path, share: float
+) -> None:
+    small_project.run_process(project, "run")
+    record = project / "dvc.lock"
+    whole = record.read_text()
+    record.write_text(whole[: int(share * len(whole))])
+    small_project.run_process(project, "run")
+    assert record.read_text() == whole
+
+
 def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
     behave(project, "wave", "slow")
     behave(project, "tide", "slow")
