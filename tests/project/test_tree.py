@@ -27,9 +27,10 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 MOST_ROOMS = 16
 MOST_LAYERS = 10
 MOST_MODULES = 270
-MOST_NODES = 234_000
+MOST_NODES = 238_500
 """Nodes of the syntax trees, which no formatting changes. Raised from 223,000 for plans, holidays,
-typed records, polynomial NARX and old versions of dependencies; the aim is 200,000.
+typed records, polynomial NARX, old versions of dependencies, hierarchies, explanations, anomalies
+and pretrained models; the aim is 200,000.
 """
 FEWEST_LINES = 40
 MOST_TYPE_CHECKS = 5
