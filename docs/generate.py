@@ -194,9 +194,9 @@ def _about_skips(words: list[str]) -> str:
     """How many networks are better than what they stand on: the first thing a reader must know."""
     better = words.count("better")
     if not better:
-        return f"none of {len(words)} networks is better than the linear model that it stands on."
-    verb, those = ("is", "it stands") if better == 1 else ("are", "they stand")
-    return f"{better} of {len(words)} networks {verb} better than the linear model that {those} on."
+        return f"no test finds any of {len(words)} networks better than its linear model alone."
+    owner = "its" if better == 1 else "their"
+    return f"tests find {better} of {len(words)} networks better than {owner} linear model alone."
 
 
 def _families() -> dict[str, str]:

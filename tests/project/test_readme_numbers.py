@@ -72,7 +72,7 @@ def test_the_sentences_before_the_table_give_the_shares_of_the_leaderboard() -> 
     for match in lowest:
         assert percent(row_of(match[1], match[2])["skill"]) == float(match[3])
     selects = (
-        r"\*\*(\w+)\*\*: \w+ of \d+ networks [^.]*\. The row that validation selects,"
+        r"\*\*(\w+)\*\*: [^.]* of \d+ networks better [^.]*\. The row that validation selects,"
         r" `(\w+)`, has an error ([\d.]+) % below [^%]*?([\d.]+) % (below|above)"
     )
     selected = list(re.finditer(selects, words))
