@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from forecast.config.paths import ProjectPaths
 from forecast.report import text
+from forecast.report.tracked import read_verdicts
 from tests.support.small_project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -82,6 +84,23 @@ def test_the_sentences_before_the_table_give_the_shares_of_the_leaderboard() -> 
         assert percent(row["skill"]) == float(match[3])
         assert percent(1 - row["mase"] / ridge["mase"]) == share
     assert {match[1] for match in (*lowest, *selected)} == set(shown_datasets())
+
+
+def test_what_the_readme_says_in_words_of_the_results_holds() -> None:
+    words = " ".join(README.split())
+    assert (
+        "their average past change" in words
+        and "has a lower error than the selected model" in words
+    )
+    selected = shipped_rows("stocks").query("chosen")["mase"].min()
+    assert row_of("stocks", "historical_median")["mase"] < selected
+    assert "ridge regression alone comes within 2 % of the lowest error" in words
+    for dataset in ("volatility", "weather"):
+        assert row_of(dataset, "ridge")["mase"] <= 1.02 * shipped_rows(dataset)["mase"].min()
+    tests = [test for of in read_verdicts(ProjectPaths.of(ROOT)).values() for test in of.tests]
+    shipped = [test for test in tests if test.ranking == "shipped" and test.family == "skip"]
+    assert "no test finds one better" in words
+    assert shipped and not any(test.word == "better" for test in shipped)
 
 
 def test_the_readme_beside_code_and_table_has_at_most_700_words() -> None:
