@@ -70,6 +70,9 @@ class Board:
     Model('ridge', horizon=3, lookback=168, series=1)
     >>> board.plot().savefig("errors.png")
     >>> path = board.report("report.html")
+    >>> board.levels  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    InputError: These series have no levels. Pass `hierarchy` to `forecast.compare`.
     """
 
     def __init__(

@@ -63,6 +63,10 @@ class Model:
     ['unique_id', 'ds', 'ridge', 'ridge-lo-80', 'ridge-hi-80']
     >>> model.cross_validation(step_size=6, n_windows=4).shape
     (12, 5)
+    >>> model.explain().columns.tolist()
+    ['unique_id', 'ds', 'part', 'contribution']
+    >>> model.watch(df, newest=5).columns.tolist()
+    ['unique_id', 'ds', 'y', 'ridge', 'p', 'level', 'alarm']
     >>> model.save("ridge")
     """
 

@@ -365,7 +365,7 @@ class Dataset(Config):
         """Refuses a hierarchy of what is not in a file of one target, or is bounded otherwise."""
         if not self.hierarchy:
             return self
-        if self.source.kind != "file" or len(self.target) > 1:
+        if not self.source.files or len(self.target) > 1:
             raise ValueError("hierarchy: sums are made of one target of a source `file`. Drop it")
         if self.target[0].maximum is not None or self.target[0].minimum not in (None, 0.0):
             raise ValueError(

@@ -136,7 +136,10 @@ CHANGES = {
     "step_size": {"step_size": 3, "calibration_step_size": 2},
     "calibration_step_size": {"calibration_step_size": 1},
     "holidays": {"holidays": "DE"},
+    "hierarchy": {"hierarchy": ["region"], "target": problems.SHOPS["target"][:1]},
 }
+EDITED_BESIDE = {"holidays": {"future_exogenous"}, "hierarchy": {"target"}}
+"""Fields that change with another: holidays are inputs known ahead, sums are of one target."""
 COLUMN_CHANGES = {
     "name": {"column": "turnover"},
     "transform": {"transform": "log1p"},
@@ -151,8 +154,7 @@ COLUMN_CHANGES = {
 def test_every_field_of_a_task_is_in_every_key(field, tmp_path):
     plain, changed = problems.task(), problems.task(**CHANGES[field])
     edited = {name for name in Task.model_fields if getattr(plain, name) != getattr(changed, name)}
-    # a country's holidays are inputs known ahead as well
-    assert edited == ({field, "future_exogenous"} if field == "holidays" else {field})
+    assert edited == {field, *EDITED_BESIDE.get(field, ())}
     assert not set(study_and_memo(plain, tmp_path)) & set(study_and_memo(changed, tmp_path))
 
 

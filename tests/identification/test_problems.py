@@ -13,7 +13,7 @@ import pytest
 from forecast.identification import problems
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
-from forecast.identification.problems import ClosedLoop, OpenLoop, continue_through
+from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 from tests.identification.systems import net_of, weights_of
@@ -146,7 +146,7 @@ import numpy as np
 from forecast.training import levenberg_marquardt as lm
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
-from forecast.identification.problems import ClosedLoop, OpenLoop, continue_through
+from forecast.identification.problems import ClosedLoop, OpenLoop
 rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
 experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))
@@ -163,28 +163,3 @@ def test_twenty_thousand_steps_of_24_outputs_stay_below_one_gigabyte() -> None:
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
     )
     assert int(run.stdout) < 1_000_000  # kB
-
-
-def test_held_out_rows_are_judged_by_the_same_free_run_and_train_nothing() -> None:
-    """As if the whole record were run once from its start: nothing is begun anew behind the
-    block.
-    """
-    net, whole = net_of(1, 1, None), experiments_of(net_of(1, 1, None))[0]
-    within = (np.arange(len(whole)) >= 15) & (np.arange(len(whole)) < 25)
-    train, held_out = (
-        whole.with_arrays(
-            y=np.where((hidden & (np.arange(len(whole)) >= 5))[:, None], np.nan, whole.y)
-        )
-        for hidden in (within, ~within)
-    )
-    problem, weights = continue_through(net, [train], [held_out], 5), weights_of(net)
-    run = net.free_run(weights, whole.u, whole.y[:5])
-    assert problem.validation(weights) == pytest.approx(
-        np.nanmean((run - whole.y)[within] ** 2), rel=1e-9
-    )
-    other = whole.with_arrays(y=np.where(within[:, None], 9.0, whole.y))
-    hidden = other.with_arrays(y=np.where(within[:, None], np.nan, other.y))
-    assert problem.loss(weights) == pytest.approx(
-        ClosedLoop(net, [hidden], 5).loss(weights), rel=1e-9
-    )
-    assert problem.n_residuals == np.count_nonzero(np.isfinite(whole.y[5:, 0]) & ~within[5:])
