@@ -14,6 +14,7 @@ import yaml
 
 from forecast.backtest.stage_settings import stage_settings
 from forecast.config.paths import ProjectPaths
+from tests.faults import processes
 from tests.operations.retraining import commit, git
 from tests.support import small_project
 
@@ -135,15 +136,7 @@ def copying(tmp_path: Path) -> Path:
 
 def dvc(root: Path, *words: str, path: str = "/usr/bin:/bin") -> str:
     """What DVC prints, where PATH is `path`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *words],
-        cwd=root,
-        env=small_project.environment(PATH=path),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = processes.dvc(root, *words, PATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
