@@ -81,7 +81,9 @@ USER_FILES = (
     ".gitignore",
     "configs/*.yaml",
     "configs/examples/*",
+    "data/pointers/stations.json",
     "data/pointers/weather.json",
+    "data/snapshots/stations/*",
     "data/snapshots/weather/*",
 )
 """The user's from the first day: made once and never changed by an upgrade."""

@@ -3,7 +3,7 @@ project.
 
 `us_indices`: S&P 500 and NASDAQ Composite, daily, 1999-2018, in index points, with the WTI spot
 price (USD per barrel, settled before the exchange closes) of the same session. `dublin_weather`:
-hourly, 2024-2026, see NOTICE.
+hourly, 2024-2026, `new_york_stations`: hourly readings of 2013, see NOTICE.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFram
     return frame
 
 
-def _dublin_weather(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
+def _shipped_snapshot(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
     """The snapshot that ships with the project is itself the source; `DataError` where it is
     missing or changed.
     """
@@ -113,5 +113,6 @@ def _dublin_weather(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
 
 _LOADERS: dict[str, Callable[[Request], tuple[pd.DataFrame, SnapshotRecord]]] = {
     "us_indices": _us_indices,
-    "dublin_weather": _dublin_weather,
+    "dublin_weather": _shipped_snapshot,
+    "new_york_stations": _shipped_snapshot,
 }

@@ -51,6 +51,22 @@ def test_the_weather_that_ships_with_the_project_is_its_own_source():
     assert len(raw.frame) == 21_888 and raw.as_of == pd.Timestamp("2026-07-01")
 
 
+def test_the_stations_that_ship_with_the_project_keep_their_gaps_and_no_fault_of_the_record():
+    raw = sources.read(sources.Request("stations", load_dataset("stations"), Path()))
+    assert raw.frame.groupby("unique_id").size().to_dict() == {
+        "EWR": 8703,
+        "JFK": 8706,
+        "LGA": 8706,
+    }
+    assert raw.as_of == pd.Timestamp("2013-12-31")
+    assert raw.frame["wind"].max() < 20  # m/s; the file has one of 469
+    rows = raw.frame.set_index(["unique_id", "ds"])
+    of_imperial_units = rows.loc[("EWR", "2013-01-01 06:00")].tolist()
+    assert of_imperial_units == pytest.approx([3.9, -3.3, 4.63, 1012.0])
+    fault = rows.loc[("JFK", "2013-05-09 02:00")]
+    assert fault[["temp", "dew_point"]].isna().all() and fault["wind"] == 3.6
+
+
 def test_weather_that_is_gone_is_restored_from_git(tmp_path: Path):
     with pytest.raises(DataError, match="git checkout"):
         sources.read(sources.Request("weather", load_dataset("weather"), tmp_path))
