@@ -50,6 +50,10 @@ WAIT_SECONDS, START_SECONDS = 10, 60
 """For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being
 started again.
 """
+TENSORFLOW_BYTES, LIBRARY_BYTES = 700_000_000, 300_000_000
+"""Memory of a worker before it has any data, with TensorFlow and without."""
+BYTES_PER_VALUE = 260
+"""Memory that a task needs for each value of the prepared table."""
 MAX_SUBMITTED = 512
 """Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the
 cheapest way.
@@ -260,7 +264,7 @@ def _describe_difference(worker_identity: dict[str, str], local_identity: dict[s
 @cache
 def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
     """Bytes of a task, about: of the largest table that it reads, and of TensorFlow where the task
-    has an `engine` to prepare (figures: docs/cluster.md).
+    has an `engine` to prepare.
     """
     import pyarrow.parquet
 
@@ -272,8 +276,8 @@ def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
         if table.suffix == ".parquet":
             metadata = pyarrow.parquet.read_metadata(table)
             n_cells = max(n_cells, int(metadata.num_rows) * (int(metadata.num_columns) - 2))
-    libraries = 700_000_000 if engine else 300_000_000
-    return 260 * n_cells + libraries if n_cells else 0
+    libraries = TENSORFLOW_BYTES if engine else LIBRARY_BYTES
+    return BYTES_PER_VALUE * n_cells + libraries if n_cells else 0
 
 
 def _submit(
