@@ -266,8 +266,8 @@ def _reference_entries(entries: Mapping[str, Entry], season_length: int) -> dict
         model_spec = spec(entry, where=name)
         if model_spec.has_skip:
             skip_model = linear_skip_model(model_spec)
-            policy = {key: entry[key] for key in ("refit", "refit_window") if key in entry}
-            references[skip_model] = {**references[skip_model], **policy}
+            refit = {key: entry[key] for key in ("refit",) if key in entry}
+            references[skip_model] = {**references[skip_model], **refit}
     return references
 
 

@@ -116,7 +116,7 @@ def _rows_before_refits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """What a row that is fitted again forecasts in the test block with the fit that serves."""
     test = table[table["block"] == "test"]
     spec = models.spec(record.params, where="record.json: params")
-    schedule = RefitSchedule.of_spec(spec, np.sort(table["cutoff"].unique()))
+    schedule = RefitSchedule.of(spec.refit_frequency, np.sort(table["cutoff"].unique()))
     later_moments = schedule.after(test["cutoff"].min())
     return test[test["cutoff"] < later_moments[0]] if later_moments else test
 

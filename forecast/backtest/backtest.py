@@ -190,16 +190,12 @@ class CandidateFitter:
         twice where the model is not fitted again.
         """
         first = self.fit_first(problem)
-        return first, self._fit_again(problem, first, self.initial)
+        return first, self.refit(problem, first)
 
     def refit(self, problem: Problem, first: FitResult) -> FitResult:
-        """What `first` selected, fitted on the rows of `problem`; it begins with new weights."""
-        return self._fit_again(problem, first, None)
-
-    def _fit_again(
-        self, problem: Problem, first: FitResult, initial: Mapping[str, np.ndarray] | None
-    ) -> FitResult:
-        """`fitting.fit_again` of this candidate and seed on its part of the series."""
+        """What `first` selected, fitted on the rows of `problem`; of a network that has refits the
+        weights stay.
+        """
         return fit_again(
             problem.with_series(self.part),
             self.candidate.spec,
@@ -207,7 +203,7 @@ class CandidateFitter:
             skip=self.candidate.skip,
             seed=self.seed,
             budget=self.budget,
-            initial=initial,
+            initial=self.initial,
         )
 
 

@@ -113,18 +113,18 @@ def plan_candidates(
 
 def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
     """`InputError` where a linear model is fitted at other times than the networks on its skip."""
-    policy = linear.spec.refit_policy
-    policies = {
-        candidate.spec.refit_policy
+    frequency = linear.spec.refit_frequency
+    frequencies = {
+        candidate.spec.refit_frequency
         for candidate in candidates
         if candidate.skip == "linear" and candidate.skip_model() == linear.model
     }
-    if policies and policy not in policies:
-        frequencies = sorted({str(frequency) for frequency, _ in policies})
+    if frequencies and frequency not in frequencies:
+        others = quote_names(sorted(map(str, frequencies)))
         raise InputError(
             f"configs/models.yaml: models.{linear.model} is the linear part of the networks"
-            f" standing alone, so it is fitted as often as they are; found refit: {policy[0]}, and"
-            f" of the networks {quote_names(frequencies)}. Give them the same `refit`."
+            f" standing alone, so it is fitted as often as they are; found refit: {frequency}, and"
+            f" of the networks {others}. Give them the same `refit`."
         )
 
 

@@ -15,9 +15,8 @@ model is fitted again is its policy (`refit` in configs/models.yaml):
     monthly    at the first cutoff of every calendar month
     k          at every k-th cutoff
 
-`expanding` fits on everything from the first row on, `sliding` on as many rows as the first fit on
-train and validation had. What the first fit selected on validation (lags, penalties, steps, trees)
-and its units stay.
+It is fitted on everything from the first row on. What the first fit selected on validation (lags,
+penalties, steps, trees) and its units stay.
 
     train      | validation                | calibration | test ...
     first fit ─► until the first refit; by fold: a fit stopped on the other folds
@@ -77,12 +76,9 @@ class RefitSchedule:
     """The rising cutoffs at which a model is fitted again, and what data it may see there."""
 
     cutoffs: tuple[np.datetime64, ...]
-    is_sliding: bool = False
 
     @classmethod
-    def of(
-        cls, frequency: RefitFrequency, cutoffs: np.ndarray, *, is_sliding: bool = False
-    ) -> RefitSchedule:
+    def of(cls, frequency: RefitFrequency, cutoffs: np.ndarray) -> RefitSchedule:
         """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
         if frequency == "never":
             refits = cutoffs[:0]
@@ -91,13 +87,7 @@ class RefitSchedule:
             refits = cutoffs[1:][months[1:] != months[:-1]]
         else:
             refits = cutoffs[frequency::frequency]
-        return cls(tuple(refits), is_sliding)
-
-    @classmethod
-    def of_spec(cls, spec: ModelSpec, cutoffs: np.ndarray) -> RefitSchedule:
-        """By the policy of `spec`, over the rising `cutoffs` of a backtest."""
-        frequency, window = spec.refit_policy
-        return cls.of(frequency, cutoffs, is_sliding=window == "sliding")
+        return cls(tuple(refits))
 
     @classmethod
     def of_problem(cls, spec: ModelSpec, problem: Problem) -> RefitSchedule:
@@ -105,7 +95,7 @@ class RefitSchedule:
         cutoffs: list[np.ndarray] = []
         for series in problem.panel.series:
             cutoffs += [series.ds[problem.rows(series.unique_id, block)] for block in SCORED]
-        return cls.of_spec(spec, np.unique(np.concatenate(cutoffs)))
+        return cls.of(spec.refit_frequency, np.unique(np.concatenate(cutoffs)))
 
     @property
     def first(self) -> np.datetime64:
@@ -117,17 +107,13 @@ class RefitSchedule:
         return tuple(refit for refit in self.cutoffs if refit > cutoff)
 
     def problem_at(self, problem: Problem, cutoff: np.datetime64) -> Problem:
-        """The problem as it was known at `cutoff`: every row up to it, or the window of them, as
-        train rows; no other blocks; the same choices and units.
+        """The problem as it was known at `cutoff`: every row up to it as train rows; no other
+        blocks; the same choices and units.
         """
         known_series = []
         blocks = {}
         for series in problem.panel.series:
             stop = int((series.ds <= cutoff).sum())
-            whole = problem.blocks[series.unique_id]
-            start = 0
-            if self.is_sliding:
-                start = max(stop - (whole.validation[1] - whole.train[0]), 0)
             planned = len(series.future) - len(series)
             known_series.append(
                 replace(
@@ -137,9 +123,9 @@ class RefitSchedule:
                     future=series.future[: stop + planned],
                 )
             )
-            blocks[series.unique_id] = Blocks((start, stop), *[(stop, stop)] * 3)
+            blocks[series.unique_id] = Blocks((0, stop), *[(stop, stop)] * 3)
         panel = replace(problem.panel, series=tuple(known_series))
-        return problem.with_rows(panel, blocks, (cutoff, self.is_sliding))
+        return problem.with_rows(panel, blocks, cutoff)
 
     def last_rows(
         self, problem: Problem, cutoff: np.datetime64, before: Mapping[str, np.datetime64]

@@ -194,10 +194,6 @@ class ValidationLoss:
         return TrialOutcome(fitted.validation_loss, fitted.curve)
 
 
-REFIT_FIELDS = {"refit", "refit_window", "refit_weights"}
-"""What is of no account to a trial, which is one fit."""
-
-
 def study_key(plan: TuningPlan, candidate: Candidate) -> str:
     """Data slice, search space, budget, seed, code and versions; rows after the validation block
     are not in it.
@@ -207,7 +203,7 @@ def study_key(plan: TuningPlan, candidate: Candidate) -> str:
         data=plan.data.digest,
         task=task_digest(plan.task),
         borders=borders,
-        spec=candidate.spec.model_dump(mode="json", exclude=REFIT_FIELDS),
+        spec=candidate.spec.model_dump(mode="json", exclude={"refit"}),  # a trial is one fit
         space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),

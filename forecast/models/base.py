@@ -201,14 +201,14 @@ class ModelSpec(Config):
         return False
 
     @property
-    def refit_policy(self) -> tuple[RefitFrequency, str]:
-        """How often a backtest fits it again after the train end, and on which rows."""
-        return "never", "expanding"
+    def refit_frequency(self) -> RefitFrequency:
+        """How often a backtest fits it again after the train end."""
+        return "never"
 
     @property
     def has_refits(self) -> bool:
         """True: a backtest fits it again after the train end."""
-        return self.refit_policy[0] != "never"
+        return self.refit_frequency != "never"
 
     @property
     def keeps_weights_at_refit(self) -> bool:
@@ -248,9 +248,6 @@ class TrainableSpec(ModelSpec):
     refit: RefitFrequency = Field(
         "never", description="in the backtest: never, monthly, or at every k-th origin"
     )
-    refit_window: Literal["expanding", "sliding"] = Field(
-        "expanding", description="the rows of a later fit"
-    )
 
     @property
     def is_fitted_on_validation(self) -> bool:
@@ -258,18 +255,9 @@ class TrainableSpec(ModelSpec):
         return True
 
     @property
-    def refit_policy(self) -> tuple[RefitFrequency, str]:
-        """How often a backtest fits it again after the train end, and on which rows."""
-        return self.refit, self.refit_window
-
-    @model_validator(mode="after")
-    def _window_is_used(self) -> TrainableSpec:
-        """Refuse a window of later fits where there are none."""
-        if not self.has_refits and self.refit_window != "expanding":
-            raise ValueError(
-                f"refit_window: {self.refit_window} has no effect with refit: never; leave it out"
-            )
-        return self
+    def refit_frequency(self) -> RefitFrequency:
+        """How often a backtest fits it again after the train end."""
+        return self.refit
 
 
 class RegressorSpec(TrainableSpec):
@@ -331,19 +319,13 @@ class NetworkSpec(TrainableSpec):
     head: AnyHead = Point()
     future_units: int = Field(8, ge=0)
     trainer: Trainer = "gradient"
-    refit_weights: Literal["kept", "again"] = Field(
-        "kept",
-        description=(
-            "of a later fit (`refit`): its linear part alone is fitted, or the network is as well"
-        ),
-    )
     training: Training = Field(default_factory=Training)
     lm: LevenbergMarquardt = Field(default_factory=LevenbergMarquardt)
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> NetworkSpec:
-        """Refuse an option that would not be read: of the other trainer, `refit_weights: again`
-        without refits by gradient, and a `loss` beside a head that has its own.
+        """Refuse an option that would not be read: of the other trainer, and a `loss` beside a
+        head that has its own.
         """
         unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
         fields = type(self).model_fields
@@ -352,11 +334,6 @@ class NetworkSpec(TrainableSpec):
                 call_default_factory=True
             ):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
-        if self.refit_weights == "again" and not (self.has_refits and self.is_trained_by_gradient):
-            raise ValueError(
-                "refit_weights: again needs `refit` and trainer: gradient, whose steps can be"
-                " repeated"
-            )
         if self.head.kind != "point" and self.loss != fields["loss"].get_default():
             raise ValueError(
                 f"loss has no effect with head: {self.head.kind}, which has its own; leave it out"
@@ -454,7 +431,7 @@ class NetworkSpec(TrainableSpec):
     @property
     def keeps_weights_at_refit(self) -> bool:
         """True: of a later fit the linear part is new, and the network's weights stay."""
-        return self.has_refits and self.refit_weights == "kept"
+        return self.has_refits
 
     def search_space(self) -> Mapping[str, search.Dimension]:
         """What tuning does vary: the whole space by gradient; of Levenberg-Marquardt what that

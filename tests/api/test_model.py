@@ -267,15 +267,15 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
 
     def planning(experiment: Experiment, *_: object, **__: object) -> None:
         found = plan_candidates(experiment.models, season_length=7).candidates
-        planned.append({one.model: one.spec.refit_policy for one in found})
+        planned.append({one.model: one.spec.refit_frequency for one in found})
         raise InputError("planned")
 
     monkeypatch.setattr("forecast.api.stages.tune_experiment", planning)
-    again = {"family": family, "units": 2, "refit": 5, "refit_window": "sliding"}
+    again = {"family": family, "units": 2, "refit": 5}
     for asked in (forecast.fit, forecast.compare):
         with pytest.raises(InputError, match="planned"):
             asked(waves(), again if asked is forecast.fit else [again], **STEP, tuning="quick")
-    once, often = ("never", "expanding"), (5, "sliding")
+    once, often = "never", 5
     assert planned[0] == {family: often}
     assert planned[1] == {
         "naive": once,

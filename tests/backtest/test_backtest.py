@@ -17,7 +17,6 @@ from forecast.backtest.candidates import Candidate
 from forecast.forecaster import Budget
 from forecast.forecaster.forecaster import MAX_ROWS_IN_GROUP, MIN_SERIES_IN_GROUP
 from forecast.models.problem import VALIDATION_FOLDS, validation_fold_starts
-from forecast.system.errors import InputError
 from tests.support import problems
 
 DAYS = pd.date_range("2024-01-01", periods=300).as_unit("ns")
@@ -137,13 +136,6 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
     )
 
 
-def test_a_sliding_window_keeps_the_length_of_the_first_fit():
-    problem = daily()
-    known = known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64())
-    length = problem.blocks["a"].validation[1]
-    assert known.blocks["a"].train == (251 - length, 251)
-
-
 @pytest.mark.parametrize("family", ["window_linear", "ridge"])
 def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     problem = daily(wanders=False)
@@ -183,12 +175,10 @@ def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_al
 
 def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     problem = daily()
-    fits = fitted(problem, spec(refit=40, refit_window="sliding"))
+    fits = fitted(problem, spec(refit=40))
     refit = fits.fits[-1]
     row = int(np.flatnonzero(DAYS.to_numpy() == refit.first_cutoff)[0])
-    start = row + 1 - problem.blocks["a"].validation[1]
-    assert start > 0
-    y = problem.panel.by_id["a"].values[start : row + 1, 0]
+    y = problem.panel.by_id["a"].values[: row + 1, 0]
     scaling = refit.forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
     again = spec().fit_series(z, 1)
@@ -407,28 +397,6 @@ def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linea
         assert stage.forecaster.skip.lags == fits.first.forecaster.skip.lags
 
 
-def test_a_network_trained_anew_has_other_weights_at_every_moment():
-    problem = daily()
-    one = Candidate(
-        "it", spec("ffnn", units=2, refit=30, refit_weights="again"), "shipped", "linear"
-    )
-
-    class SecondStep(CandidateFitter):
-        def fit_first(self, known):
-            return replace(super().fit_first(known), best_step=2)
-
-    fits = timeline.fit_through_time(problem, one.spec, SecondStep(one, 0, Budget(2, 1)))
-    later = [
-        stage.forecaster.weights
-        for stage in fits.timeline.fits
-        if stage.first_cutoff in refit_cutoffs(problem, one.spec)
-    ]
-    assert len(later) == fits.refits > 1
-    assert len(
-        {b"".join(array.tobytes() for array in weights.values()) for weights in later}
-    ) == len(later)
-
-
 def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monkeypatch):
     problem, fitted = daily(), []
     linear = type(problem).fit_linear_skip
@@ -441,19 +409,6 @@ def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monke
     before = len(fitted)
     network(problem, refit=60)
     assert before > 2 and len(fitted) == before
-
-
-@pytest.mark.parametrize("options", [{}, {"refit": "monthly", "trainer": "lm"}])
-def test_weights_are_trained_anew_only_where_a_later_fit_repeats_its_steps(options):
-    with pytest.raises(
-        InputError, match="refit_weights: again needs `refit` and trainer: gradient"
-    ):
-        spec("ffnn", refit_weights="again", **options)
-
-
-def test_a_window_without_a_policy_is_refused():
-    with pytest.raises(InputError, match="refit_window: sliding has no effect with refit: never"):
-        spec(refit_window="sliding")
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,11 @@ def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
 
 
-@pytest.mark.parametrize("sliding", [False, True])
-def test_the_linear_map_of_a_refit_is_that_of_its_rows_alone(sliding):
+def test_the_linear_map_of_a_refit_is_that_of_its_rows_alone():
     frame = problems.frame({"north": 400, "south": 300})
     problem, fresh = (problems.problem_of(frame, step_size=1) for _ in range(2))
     cutoffs = problem.panel.series[0].ds[[250, 270, 330]]
-    schedule = RefitSchedule(tuple(cutoffs), is_sliding=sliding)
+    schedule = RefitSchedule(tuple(cutoffs))
     shape = problem.skip("linear", H)
     for known in [problem.joined, *(schedule.problem_at(problem, each) for each in cutoffs)]:
         alone = fresh.with_rows(known.panel, known.blocks, object())

@@ -1,0 +1,381 @@
+"""Which mechanisms between the ridge and the served row gain anything: each is left out in turn.
+
+    python -m bench.ablation FOLDER RESULTS NAME ...
+
+For each panel NAME (FOLDER holds the files, as for `bench.quarter_hour`) the rows of `MEMBERS` and
+their combination `stacked` as the default grid has them, on the test block of the entry that
+`forecast add` writes. Then the same with one mechanism left out: of the linear maps (`MAPS`), which
+are fitted anew with everything that stands on them; of the combination, the choice and the
+intervals, which are replayed on stored forecasts. RESULTS gets one line per panel and mechanism,
+how much larger the error is without it, in percent; `python -m bench.ablation RESULTS` prints the
+table. Rule and result: docs/research/mechanisms.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from bench.quarter_hour import CONFIRMING, PANELS, BarPanel, problem_of
+from forecast import models
+from forecast.backtest import combinations
+from forecast.backtest.backtest import CandidateFitter, forecast_blocks
+from forecast.backtest.candidates import Candidate
+from forecast.backtest.timeline import fit_through_time
+from forecast.comparison import losses
+from forecast.config.experiment import Combination
+from forecast.config.task import Task
+from forecast.data.sources import packaged
+from forecast.forecaster import Budget, Problem, intervals
+from forecast.models import choice, skip
+from forecast.models import problem as problems
+from forecast.models.families import window_linear
+
+MAX_STEPS = 3_000
+LINEAR = ("ridge", "arx", "nlinear", "climatology_ar")
+TREES = ("boosting", "boosting_last", "knn")
+MEMBERS = (*LINEAR, *TREES)
+SMALL = {
+    "boosting": {"rows": 15_000, "options": {"loss": "absolute_error", "max_iter": 100}},
+    "boosting_last": {"rows": 15_000, "options": {"loss": "absolute_error", "max_iter": 100}},
+    "knn": {"rows": 15_000},
+}
+"""What the machine has time for."""
+RULE = Combination(members=MEMBERS, weights="stacked", refit="monthly")
+MEAN_RULE = Combination(members=MEMBERS[:5], weights="equal")
+LEVELS = (0.8, 0.95)
+ALL_PANELS = {
+    **PANELS,
+    **CONFIRMING,
+    "brent": BarPanel("energy_spot_prices_daily.csv", "brent_usd_bbl", 1),
+    "dublin": BarPanel("dublin", "temp", 1),
+    "indices": BarPanel("indices", "close", 1),
+    "range": BarPanel("indices", "daily_range", 1),
+}
+Patch = tuple[Any, str, Any]
+"""A module or class, a name in it, and what stands there instead."""
+Forecasts = dict[str, pd.DataFrame]
+"""By row the table of `forecast_blocks`."""
+
+
+def only_the_best(errors: np.ndarray) -> np.ndarray:
+    """Instead of `mean_weights`: one setting."""
+    return np.eye(len(errors))[int(np.argmin(errors))]
+
+
+def stay(shape: skip.Skip, *_: object) -> Iterator[skip.Skip]:
+    """Instead of `_neighbours`: none but the shape itself."""
+    yield shape
+
+
+def season_repeated(carry: skip.Carry, past: np.ndarray, horizon: int) -> np.ndarray:
+    """Instead of `Carry.forecast_inputs`: what was a season before."""
+    filled = skip.fill_gaps(past)[0]
+    season = min(carry.season_length, filled.shape[1])
+    return filled[:, np.arange(horizon) % season - season]
+
+
+ONE_PENALTY = (10.0,)
+BEST_ALONE: list[Patch] = [
+    (choice, "mean_weights", only_the_best),
+    (window_linear, "mean_weights", only_the_best),
+]
+MAPS: dict[str, list[Patch]] = {
+    "products with the calendar": [(problems, "calendar_harmonics", lambda _: ())],
+    "mean over settings": BEST_ALONE,
+    "search by one change at a time": [(choice, "_neighbours", stay)],
+    "the same, and the mean": [(choice, "_neighbours", stay), *BEST_ALONE],
+    "penalty searched": [(each, "PENALTIES", ONE_PENALTY) for each in (choice, window_linear)],
+    "lags searched": [(Task, "candidate_lags", lambda task: [task.lookback])],
+    "level left out where it gains nothing": [(choice, "LEVEL_GAIN", -np.inf)],
+    "share of the change by series": [(choice, "weigh_changes", lambda _: {})],
+    "folds of the whole history": [(problems, "HISTORY_FOLDS", 10**9)],
+    "missing steps on a line": [
+        (each, "interpolate_missing", lambda _, target: target) for each in (skip, window_linear)
+    ],
+}
+CARRIED: dict[str, list[Patch]] = {
+    "inputs carried by a fit: the last value": [(problems.Problem, "_fit_carry", lambda _: None)],
+    "inputs carried by a fit: a season before": [(skip.Carry, "forecast_inputs", season_repeated)],
+}
+"""Concern one-step maps on panels with inputs."""
+
+
+def weigh_with_the_same_pull(
+    rule: Combination, errors: combinations.MemberErrors, penalty: float = 0.0
+) -> combinations.Weights:
+    """Instead of `learn_weights`: the pull towards equal weights does not fade."""
+    return LEARN(rule, errors, combinations.PENALTY)
+
+
+LEARN = combinations.learn_weights
+STACKED: dict[str, tuple[Combination, list[Patch]]] = {
+    "weights learnt every month": (RULE.model_copy(update={"refit": "never"}), []),
+    "pull that fades": (RULE, [(combinations, "learn_weights", weigh_with_the_same_pull)]),
+    "pull towards equal weights": (RULE, [(combinations, "PENALTY", 0.0)]),
+    "absolute errors": (RULE, [(combinations, "ERROR_FLOOR", 1e9)]),
+    "weights learnt": (RULE.model_copy(update={"weights": "equal", "refit": "never"}), []),
+    **{
+        f"member {name}": (
+            RULE.model_copy(update={"members": tuple(each for each in MEMBERS if each != name)}),
+            [],
+        )
+        for name in MEMBERS
+    },
+}
+
+
+@contextmanager
+def patched(patches: list[Patch]) -> Iterator[None]:
+    """With what stands instead, as long as the context lasts."""
+    before = [getattr(place, name) for place, name, _ in patches]
+    try:
+        for place, name, value in patches:
+            setattr(place, name, value)
+        yield
+    finally:
+        for (place, name, _), value in zip(patches, before, strict=True):
+            setattr(place, name, value)
+
+
+def read_problem(name: str, folder: Path, *, with_inputs: bool) -> Problem:
+    """The problem of a panel, or of a packaged series, of its newest rows."""
+    panel = ALL_PANELS[name]
+    if panel.file == "dublin":
+        frame = pd.read_parquet(next(Path("data/snapshots/weather").glob("**/*.parquet")))
+    elif panel.file == "indices":
+        request: Any = None
+        frame = packaged._us_indices(request)[0]
+    else:
+        return problem_of(panel, folder, with_inputs=with_inputs)[0]
+        frame["daily_range"] = np.log(frame["high"] / frame["low"])
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "rows.parquet"
+        frame[["unique_id", "ds", panel.target]].to_parquet(path)
+        return problem_of(panel._replace(file=path.name), path.parent)[0]
+
+
+def fit_rows(problem: Problem, names: tuple[str, ...], refit: str = "monthly") -> Forecasts:
+    """Each row as the default grid has it, but for `SMALL`, through all blocks."""
+    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text())["models"]
+    tables = {}
+    for name in names:
+        entry = {**catalogue[name], **SMALL.get(name, {})}
+        spec = models.spec(entry, where=name, refit="never" if name in TREES else refit)
+        if spec.unsuited_reason(problem.panel.task.season_length):
+            continue
+        fitter = CandidateFitter(Candidate(name, spec, "baseline", None), 0, Budget(1, 1))
+        fresh = Problem.of(problem.panel, problem.borders)
+        tables[name] = forecast_blocks(fit_through_time(fresh, spec, fitter).timeline, fresh, 0)
+    return tables
+
+
+def combine(problem: Problem, rows: Forecasts, rule: Combination) -> pd.DataFrame:
+    """The table of a combination of `rows`."""
+    first = next(iter(rows.values()))
+    records: Any = {name: SimpleNamespace(model=name, kind="regression") for name in rows}
+
+    def errors_of(keys: pd.DataFrame, values: Mapping[str, np.ndarray]) -> Any:
+        return combinations.MemberErrors.of(
+            keys, values, records, problem.panel.task, combinations.keep_all
+        )
+
+    values = {name: table["y_hat"].to_numpy() for name, table in rows.items()}
+    keys = first[combinations.FORECAST_KEYS]
+    rule = rule.without_members(set(MEMBERS) - set(rows))
+    return combinations._combine_forecasts(rule, errors_of, keys, values)[1]
+
+
+def scale_of(problem: Problem) -> dict[str, float]:
+    """By series the mean absolute seasonal difference of its train rows, first target."""
+    season = problem.panel.task.season_length
+    scale = {}
+    for series in problem.panel.series:
+        start, stop = problem.blocks[series.unique_id].train
+        y = series.values[start:stop, 0]
+        scale[series.unique_id] = float(np.nanmean(np.abs(y[season:] - y[:-season])))
+    return scale
+
+
+def error_of(problem: Problem, table: pd.DataFrame, block: str = "test") -> float:
+    """Mean over series of the scaled absolute error on a block."""
+    rows = table[table["block"] == block]
+    missed = (rows["y"] - rows["y_hat"]).abs().groupby(rows["unique_id"]).mean()
+    scale = pd.Series(scale_of(problem))
+    scale = scale[scale > 0]
+    return float((missed.reindex(scale.index) / scale).mean())
+
+
+def interval_error(problem: Problem, table: pd.DataFrame) -> float:
+    """Mean over levels and series of the scaled interval score on the test block, of intervals from
+    the calibration block.
+    """
+    task = problem.panel.task
+    scale = scale_of(problem)
+    scores = []
+    for uid, series_rows in table.groupby("unique_id"):
+        columns = series_rows[["y", "y_hat", "volatility"]].to_numpy()
+        known, asked = (
+            columns[series_rows["block"] == block].reshape(-1, task.horizon, 3)
+            for block in ("calibration", "test")
+        )
+        made = intervals.SplitConformal.calibrate(
+            known[..., 0], known[..., 1], known[:, 0, 2], lookback=task.lookback
+        )
+        y = asked[..., 0]
+        for level in LEVELS:
+            if (len(known) + 1) * level > len(known):
+                continue
+            low, high = made.bounds(asked[..., 1], asked[:, 0, 2], level)
+            outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
+            score = (high - low) + 2 / (1 - level) * outside
+            scores.append(float(np.nanmean(score)) / scale[str(uid)])
+    return float(np.mean(scores)) if scores else np.nan
+
+
+def losses_of(tables: Forecasts, block: str) -> pd.DataFrame:
+    """Long losses of a block, as `find_preferences` takes them."""
+    parts = []
+    for name, table in tables.items():
+        rows = table[table["block"] == block]
+        each = (rows["y"] - rows["y_hat"]).abs().groupby([rows["unique_id"], rows["cutoff"]]).mean()
+        frame = each.rename("loss").reset_index().assign(model=name, skip="")
+        is_combined = name in ("stacked", "mean")
+        parts.append(frame.assign(ranking="shipped" if is_combined else "baseline"))
+    return pd.concat(parts, ignore_index=True)[losses.LOSS_COLUMNS].dropna()
+
+
+def choices(problem: Problem, tables: Forecasts) -> dict[str, str]:
+    """By rule the row that it selects on validation."""
+    validation = losses_of(tables, "validation")
+    task = problem.panel.task
+    lowest = losses.select_models(validation)["shipped"]
+    preferences = losses.find_preferences(
+        validation,
+        {"shipped": lowest},
+        ["stacked", "mean"],
+        ["stacked"],
+        horizon=task.horizon,
+        step_size=task.step_size_in("validation"),
+    )
+    selected = preferences["shipped"].model if preferences else lowest
+    return {"the rule": selected, "lowest": lowest, "stacked": "stacked"}
+
+
+def examine(name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """What leaving out each mechanism changes on one panel, in percent of the error."""
+    problem = read_problem(name, folder, with_inputs=False)
+    base = fit_rows(problem, MEMBERS)
+    served = combine(problem, base, RULE)
+    errors = {row: error_of(problem, table) for row, table in {**base, "served": served}.items()}
+
+    def line(mechanism: str, row: str, value: float, reference: float) -> dict[str, Any]:
+        change = 100 * (value / reference - 1)
+        return {"panel": name, "mechanism": mechanism, "row": row, "change": change, "error": value}
+
+    for row, error in errors.items():
+        yield line(f"= {row}", row, error, errors["served"])
+    for mechanism, (rule, patches) in STACKED.items():
+        with patched(patches):
+            table = combine(problem, base, rule)
+        yield line(mechanism, "served", error_of(problem, table), errors["served"])
+    tables = {**base, "stacked": served, "mean": combine(problem, base, MEAN_RULE)}
+    chosen = choices(problem, tables)
+    by_rule = error_of(problem, tables[chosen["the rule"]])
+    for rule_name in ("lowest", "stacked"):
+        value = error_of(problem, tables[chosen[rule_name]])
+        yield line(f"three errors, not {rule_name}", "selected", value, by_rule)
+    score = interval_error(problem, served)
+    for mechanism, patches in {
+        "width by restlessness": [(intervals, "POWER", 0.0)],
+        "exponent 3/8, not 1/2": [(intervals, "POWER", 1.0)],
+        "rows of the prior": [(intervals, "PRIOR_ROWS", 0)],
+    }.items():
+        with patched(patches):
+            yield line(mechanism, "intervals", interval_error(problem, served), score)
+    once = fit_rows(problem, LINEAR, "never")
+    yield from compare(problem, base, once, errors, "refit every month", line)
+    for mechanism, patches in MAPS.items():
+        with patched(patches):
+            renewed = fit_rows(problem, (*LINEAR, "boosting"))
+        yield from compare(problem, base, renewed, errors, mechanism, line)
+
+
+def compare(
+    problem: Problem,
+    base: Forecasts,
+    renewed: Forecasts,
+    errors: Mapping[str, float],
+    mechanism: str,
+    line: Callable[..., dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """Of rows fitted without a mechanism: the ridge, the one-step map, and what is served."""
+    for row in ("ridge", "arx"):
+        yield line(mechanism, row, error_of(problem, renewed[row]), errors[row])
+    served = combine(problem, {**base, **renewed}, RULE)
+    yield line(mechanism, "served", error_of(problem, served), errors["served"])
+
+
+def examine_inputs(name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """The same of mechanisms that only a panel with inputs has."""
+    problem = read_problem(name, folder, with_inputs=True)
+    reference = error_of(problem, fit_rows(problem, ("arx",))["arx"])
+    for mechanism, patches in CARRIED.items():
+        with patched(patches):
+            value = error_of(problem, fit_rows(problem, ("arx",))["arx"])
+        change = 100 * (value / reference - 1)
+        yield {
+            "panel": name,
+            "mechanism": mechanism,
+            "row": "arx",
+            "change": change,
+            "error": value,
+        }
+
+
+def print_table(results: pd.DataFrame) -> None:
+    """By mechanism and row: mean, share of changed panels that it helps, and each panel."""
+    panels = list(dict.fromkeys(results["panel"]))
+    wide = results.pivot_table(
+        index=["mechanism", "row"], columns="panel", values="change", sort=False
+    )[panels]
+    print("| left out | error of | mean | helps | " + " | ".join(panels) + " |")
+    print("|---" * (len(panels) + 4) + "|")
+    for (mechanism, row), changes in wide.iterrows():
+        known = changes.dropna()
+        changed = known[known.abs() >= 0.005]
+        cells = ["" if np.isnan(each) else f"{each:+.2f}" for each in changes]
+        helps = f"{(changed > 0).sum()} of {len(changed)}"
+        print(f"| {mechanism} | {row} | {known.mean():+.2f} | {helps} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    if len(sys.argv) == 2:
+        print_table(pd.read_json(sys.argv[1], lines=True))
+        return
+    folder, results = Path(sys.argv[1]), Path(sys.argv[2])
+    for argument in sys.argv[3:]:
+        name, _, inputs = argument.partition("+")
+        began = time.process_time()
+        work = examine_inputs(name, folder) if inputs else examine(name, folder)
+        for row in work:
+            with results.open("a") as file:
+                file.write(pd.Series(row).to_json() + "\n")
+        print(f"{argument}: {time.process_time() - began:.0f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    import bench.quarter_hour
+
+    bench.quarter_hour.MAX_STEPS = MAX_STEPS
+    main()
