@@ -34,7 +34,7 @@ STATIONS = ("Dongsi", "Huairou", "Shunyi", "Wanshouxigong")
 """Of Beijing, four that share no temperature."""
 SCRATCH = ROOT / ".forecast" / "bench"
 COSTS = Path(".forecast", "cost")
-OURS = ["ridge", "lstm", "gru", "mean_tied"]
+OURS = ["ridge", "lstm", "gru", "mean_networks"]
 EPOCHS = 5
 """Of darts' BlockRNN, which takes a hundred by default: those would be 50,000 steps."""
 SETTINGS: Mapping[str, Any] = {

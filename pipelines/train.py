@@ -7,7 +7,6 @@ A thin door for DVC: `forecast.backtest.training` does the work.
 from __future__ import annotations
 
 from forecast.backtest.training import train_dataset
-from forecast.comparison.multiple_comparisons import tied_with_lowest
 from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
@@ -27,7 +26,6 @@ def main(
         dataset,
         models,
         jobs=jobs,
-        find_tied=tied_with_lowest,
     )
 
 

@@ -32,7 +32,6 @@ from forecast.backtest.prepared_data import DataInMemory, PreparedFile, Prepared
 from forecast.backtest.training import train_experiment
 from forecast.backtest.tuning import tune_experiment
 from forecast.comparison.comparing import Comparison, compare_candidates, table_text
-from forecast.comparison.multiple_comparisons import tied_with_lowest
 from forecast.config.datasets import Dataset
 from forecast.config.experiment import (
     COMBINATION,
@@ -267,7 +266,7 @@ def run_stages(
         if is_tuned:
             slice_to_tune = _in_memory(folder, "tuning.parquet", settings, prepared)
             tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
-        train_experiment(experiment, jobs=jobs, find_tied=tied_with_lowest)
+        train_experiment(experiment, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 
 

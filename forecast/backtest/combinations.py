@@ -1,6 +1,6 @@
 """Combinations of trained candidates: the weighted mean of their forecasts, at no training cost.
 
-    members    networks, tied (with the lowest row on validation), all, or names; of more than
+    members    networks, all, or names; of more than
                `MAX_MEMBERS` the best on validation, with seats for models that are no networks
     weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute
                error on validation, shrunk towards equal weights by `PENALTY`. `networks` beside
@@ -69,10 +69,6 @@ ERROR_FLOOR = 0.1
 """Errors below this share of the mean one count by their squares."""
 COMBINATION_RANKING: Ranking = "shipped"
 FORECAST_KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
-FindTied = Callable[..., list[str]]
-"""As `forecast.comparison.multiple_comparisons.tied_with_lowest`: the candidates that cannot be
-told from the best.
-"""
 Weights = dict[str, float]
 """Candidate to its weight; the sum is 1."""
 
@@ -93,7 +89,6 @@ class MemberErrors:
     output.
     """
     task: Task
-    find_tied: FindTied
 
     @classmethod
     def of(
@@ -102,7 +97,6 @@ class MemberErrors:
         forecasts: Mapping[str, np.ndarray],
         records: Mapping[str, RunRecord],
         task: Task,
-        find_tied: FindTied,
     ) -> MemberErrors:
         """The errors of `forecasts` (n,) by member at `rows` (n) with the columns FORECAST_KEYS."""
         y = rows["y"].to_numpy()
@@ -118,7 +112,6 @@ class MemberErrors:
             cutoffs=rows["cutoff"].to_numpy()[is_observed],
             errors=scaled[is_observed],
             task=task,
-            find_tied=find_tied,
         )
 
     def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
@@ -161,11 +154,6 @@ class MemberErrors:
     def select_rows(self, mask: np.ndarray) -> MemberErrors:
         """The errors at the targets of `mask` (n,)."""
         return replace(self, cutoffs=self.cutoffs[mask], errors=self.errors[mask])
-
-
-def keep_all(losses: pd.DataFrame, **spacing: int) -> list[str]:
-    """Every candidate: the confidence set where nothing is compared."""
-    return list(losses.columns)
 
 
 def learn_weights(rule: Combination, errors: MemberErrors, penalty: float = PENALTY) -> Weights:
@@ -228,24 +216,11 @@ def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
     for member in rule.members:
         if member == "networks":
             selected |= {name for name in errors.members if errors.kinds[name] == "network"}
-        elif member == "tied":
-            selected |= set(select_tied(errors))
         elif member == "all":
             selected |= set(errors.members)
         else:
             selected |= {name for name in errors.members if errors.models[name] == member}
     return tuple(name for name in errors.members if name in selected)
-
-
-def select_tied(errors: MemberErrors) -> list[str]:
-    """The candidates that their losses cannot tell from the best."""
-    table = pd.DataFrame(np.abs(errors.errors), columns=errors.members)
-    task = errors.task
-    return errors.find_tied(
-        table.groupby(errors.cutoffs).mean(),
-        horizon=task.horizon,
-        step_size=task.step_size_in("validation"),
-    )
 
 
 def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
@@ -284,9 +259,7 @@ def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     return np.asarray(unscaled / unscaled.sum())
 
 
-def write_combination(
-    name: str, rule: Combination, task: Task, trained: Path, find_tied: FindTied
-) -> None:
+def write_combination(name: str, rule: Combination, task: Task, trained: Path) -> None:
     """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the
     saved members.
     """
@@ -296,7 +269,7 @@ def write_combination(
     folder.mkdir(parents=True)
 
     def errors_of(rows: pd.DataFrame, forecasts: Mapping[str, np.ndarray]) -> MemberErrors:
-        return MemberErrors.of(rows, forecasts, eligible, task, find_tied)
+        return MemberErrors.of(rows, forecasts, eligible, task)
 
     try:
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
@@ -366,8 +339,8 @@ def _combine_forecasts(
     """The weights through the blocks, those of validation first, and the table of forecasts.
 
     Inside validation each fold is forecast with the weights that the other folds settle. Behind it
-    the weights of the same members (those of a rule by `tied` as well) are learnt again at each
-    refit of the rule, on all errors known there.
+    the weights of the same members are learnt again at each refit of the rule, on all errors known
+    there.
     """
     in_validation = (rows["block"] == "validation").to_numpy()
     cutoffs = rows["cutoff"].to_numpy()
@@ -385,15 +358,13 @@ def _combine_forecasts(
     members: tuple[str, ...] = ()
     if refits:
         members = on_validation.select_best(_select_members(rule, on_validation))
-    same_members = tuple("all" if member == "tied" else member for member in rule.members)
-    later_rule = rule.model_copy(update={"members": same_members})
     for refit in refits:
         is_known = times <= refit
         follows_refit = cutoffs >= refit
         known_forecasts = {name: values[name][is_known] for name in members}
         errors = errors_of(rows[is_known], known_forecasts)
         penalty = PENALTY * len(on_validation.errors) / len(errors.errors)
-        weights = learn_weights(later_rule, errors, penalty)
+        weights = learn_weights(rule, errors, penalty)
         y_hat[follows_refit] = weighted_mean(weights, _select_rows(values, follows_refit))
         history.append(_dated(weights, refit))
     return history, rows.assign(seed=np.int32(0), y_hat=y_hat)

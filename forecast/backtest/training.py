@@ -41,7 +41,7 @@ from forecast.backtest.candidates import (
     result_key,
     task_digest,
 )
-from forecast.backtest.combinations import FindTied, keep_all, write_combination
+from forecast.backtest.combinations import write_combination
 from forecast.backtest.diagnostics.examine import read_or_diagnose
 from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
@@ -90,8 +90,6 @@ class TrainingRun:
     borders: BordersFile
     """End of each block, as `Borders.to_json` has it."""
     n_series: int = 1
-    find_tied: FindTied = keep_all
-    """Which candidates cannot be told from the best, for combinations whose rule names these."""
 
 
 def train_dataset(
@@ -100,15 +98,12 @@ def train_dataset(
     models: tuple[str, ...] = (),
     *,
     jobs: int,
-    find_tied: FindTied,
 ) -> None:
     """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models`
     and references.
-
-    find_tied: the comparison's, for the combinations; this room stands beside that one.
     """
     experiment = read_training_experiment(paths, dataset)
-    train_experiment(experiment, models, jobs=jobs, find_tied=find_tied)
+    train_experiment(experiment, models, jobs=jobs)
 
 
 def train_experiment(
@@ -116,10 +111,9 @@ def train_experiment(
     models: tuple[str, ...] = (),
     *,
     jobs: int,
-    find_tied: FindTied,
 ) -> None:
     """Train every model of the grid, or `models` and references, with the values that tuning left,
-    and print what does not suit the data. find_tied: as in `train_dataset`.
+    and print what does not suit the data.
     """
     config = experiment.models
     tuning = experiment.tuning
@@ -141,7 +135,6 @@ def train_experiment(
         seeds=tuning.seeds,
         borders=experiment.borders,
         n_series=1 if experiment.task.hierarchy else experiment.n_series,  # its fit is one part
-        find_tied=find_tied,
     )
     studies = {
         path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
@@ -183,7 +176,7 @@ def train(
             )
             record.write(temporary / name / "record.json")
         for name, rule in combinations.items():
-            write_combination(name, rule, run.task, temporary, run.find_tied)
+            write_combination(name, rule, run.task, temporary)
     for name, candidate_jobs in planned_jobs.items():
         _write_cost(run, name, candidate_jobs)
 

@@ -77,7 +77,7 @@ class LevenbergMarquardt(Config):
 
 
 COMBINATION = "combination"
-MEMBER_GROUPS = ("networks", "tied", "all")
+MEMBER_GROUPS = ("networks", "all")
 """Members that a combination may name together; of each the best on validation, at most twelve."""
 MemberWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -97,7 +97,7 @@ class Combination(Config):
     family: Literal["combination"] = "combination"
     members: tuple[str, ...] = Field(
         ("networks",),
-        description="`networks`, `tied` (with the lowest row), `all`, or names of entries",
+        description="`networks`, `all`, or names of entries",
     )
     weights: Literal["equal", "stacked"] | dict[str, MemberWeight] = Field(
         "equal",

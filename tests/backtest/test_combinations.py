@@ -14,13 +14,11 @@ from forecast.backtest import combinations
 from forecast.backtest.combinations import (
     MAX_MEMBERS,
     MemberErrors,
-    keep_all,
     learn_weights,
     solve_on_simplex,
     stack,
     write_combination,
 )
-from forecast.comparison.multiple_comparisons import tied_with_lowest
 from forecast.config.experiment import Combination, Models
 from forecast.data.records import Digests, RunRecord
 from forecast.system import files
@@ -35,9 +33,7 @@ BLOCKS = {"validation": 100, "calibration": 20, "test": 30}
 def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()) -> MemberErrors:
     cutoffs = pd.date_range("2024-01-01", periods=len(errors), freq="h").to_numpy()
     given = dict(zip(names, kinds or ("network",) * len(names), strict=True))
-    return MemberErrors(
-        names, {name: name for name in names}, given, cutoffs, errors, TASK, tied_with_lowest
-    )
+    return MemberErrors(names, {name: name for name in names}, given, cutoffs, errors, TASK)
 
 
 def noise(*scales: float, rows: int = 400, shared: float = 0.0) -> np.ndarray:
@@ -98,19 +94,18 @@ def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
 def test_a_validation_too_short_to_be_tried_on_gives_equal_weights():
     task = problems.task(horizon=6, step_size=2)
     cutoffs = np.arange(3).astype("datetime64[h]")
-    whole = MemberErrors(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task, keep_all)
+    whole = MemberErrors(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task)
     assert sum(other.any() for other, _ in whole.split_folds()) < 2 and list(stack(whole)) == [
         0.5,
         0.5,
     ]
 
 
-def test_the_groups_name_networks_the_tied_best_and_everybody():
+def test_the_groups_name_networks_and_everybody():
     errors = part(
         noise(1.0, 1.01, 9.0, shared=1.0), ("net", "line", "bad"), ("network", "linear", "network")
     )
     assert learn_weights(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
-    assert set(learn_weights(Combination(members=("tied",)), errors)) == {"net", "line"}
     assert set(learn_weights(Combination(members=("all",)), errors)) == {"net", "line", "bad"}
     assert learn_weights(Combination(members=("networks", "line")), errors) == {
         "net": 0.25,
@@ -145,14 +140,13 @@ def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
         assert found["net"] > 0.9 > 2 * found.get("bad", 0.0)
 
 
-@pytest.mark.parametrize("members", [("all",), ("tied",)])
-def test_where_nobody_errs_the_members_count_alike(members):
+def test_where_nobody_errs_the_members_count_alike():
     times = pd.date_range("2024-01-01", periods=50, freq="h")
     rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
     records = {name: run_record(name, kind="network") for name in "ab"}
-    own = MemberErrors.of(rows, values, records, TASK, tied_with_lowest)
-    assert learn_weights(Combination(members=members, weights="stacked"), own) == {
+    own = MemberErrors.of(rows, values, records, TASK)
+    assert learn_weights(Combination(members=("all",), weights="stacked"), own) == {
         "a": 0.5,
         "b": 0.5,
     }
@@ -200,7 +194,7 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
 def test_stretches_of_time_share_no_target():
     task = problems.task(horizon=6, step_size=2)
     whole = MemberErrors(
-        ("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task, keep_all
+        ("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task
     )
     for other, own in whole.split_folds():
         near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(own)[None, :]).min()
@@ -302,7 +296,7 @@ def forecasts(seed: int, wrong: float, *, test: float = 0.0) -> pd.DataFrame:
 
 
 def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained):
-    write_combination("mix", Combination(members=("networks", "line")), TASK, trained, keep_all)
+    write_combination("mix", Combination(members=("networks", "line")), TASK, trained)
     record = files.read_json(trained / "mix" / "record.json")
     table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
     assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(
@@ -327,10 +321,10 @@ def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained)
 
 
 def test_a_failed_member_is_left_out_and_said(trained):
-    write_combination("mix", Combination(members=("networks",)), TASK, trained, keep_all)
+    write_combination("mix", Combination(members=("networks",)), TASK, trained)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "ok" and record["reason"] == "left out: ill.linear (failed)"
-    write_combination("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained, keep_all)
+    write_combination("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained)
     refused = files.read_json(trained / "other" / "record.json")
     assert (
         refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
@@ -349,9 +343,7 @@ def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained)
         }
         files.write_json(trained / "up.last" / "record.json", content | own)
         files.write_frame(trained / "up.last" / "forecasts.parquet", forecasts(0, 50.0))
-        write_combination(
-            f"mix_{name}", Combination(members=("up", "line")), TASK, trained, keep_all
-        )
+        write_combination(f"mix_{name}", Combination(members=("up", "line")), TASK, trained)
         # then only the one without a skip is left
         (trained / "up.linear" / "record.json").unlink(missing_ok=True)
     both, alone = (
@@ -364,14 +356,14 @@ def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained)
 
 def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
     rule = Combination(members=("all",), weights="stacked")
-    write_combination("before", rule, TASK, trained, keep_all)
+    write_combination("before", rule, TASK, trained)
     for name in ("up.linear", "down.linear", "line"):
         path = trained / name / "forecasts.parquet"
         table = pd.read_parquet(path)
         later = table["block"] != "validation"
         table.loc[later, "y"] = -5 * table.loc[later, "y"]
         files.write_frame(path, table)
-    write_combination("after", rule, TASK, trained, keep_all)
+    write_combination("after", rule, TASK, trained)
     one, two = (
         files.read_json(trained / name / "record.json")["members"] for name in ("before", "after")
     )
@@ -389,8 +381,8 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
         later = table["cutoff"] >= table["cutoff"].min() + pd.Timedelta(hours=100 + turn)
         files.write_frame(path, table.assign(y_hat=table["y"] + np.where(later, after, before)))
     rule = Combination(members=("up", "line"), weights="stacked")
-    write_combination("once", rule, TASK, trained, keep_all)
-    write_combination("again", rule.model_copy(update={"refit": 5}), TASK, trained, keep_all)
+    write_combination("once", rule, TASK, trained)
+    write_combination("again", rule.model_copy(update={"refit": 5}), TASK, trained)
     weights = RunRecord.read(trained / "again" / "record.json").weights
     start = pd.Timestamp("2024-01-01")
     ages = [dated.learnt_until - start for dated in weights]
@@ -421,30 +413,6 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     assert wrong[1] < wrong[0]
 
 
-def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not_tell_from_the_best(
-    trained,
-):
-    asked = []
-
-    def best_set(losses, **steps):
-        asked.append(len(losses))
-        return (
-            ["up.linear", "down.linear"] if len(losses) == BLOCKS["validation"] else ["up.linear"]
-        )
-
-    write_combination(
-        "again", Combination(members=("tied",), weights="stacked", refit=5), TASK, trained, best_set
-    )
-    assert asked[0] == BLOCKS["validation"] >= max(asked)  # never of rows behind it
-    weights = RunRecord.read(trained / "again" / "record.json").weights
-    assert len(weights) == 11 and all(
-        set(dated.weights) == {"up.linear", "down.linear"} for dated in weights
-    )
-    asked.clear()
-    write_combination("once", Combination(members=("tied",)), TASK, trained, best_set)
-    assert len(asked) == 1 + combinations.VALIDATION_FOLDS
-
-
 def test_weights_that_nothing_learns_cannot_be_learnt_again():
     with pytest.raises(
         ValueError, match="refit: monthly needs weights that are learnt: `weights: stacked`"
@@ -457,9 +425,7 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
     real = combinations.learn_weights
     own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
     monkeypatch.setattr(combinations, "learn_weights", own)
-    write_combination(
-        "mix", Combination(members=("all",), weights="stacked"), TASK, trained, keep_all
-    )
+    write_combination("mix", Combination(members=("all",), weights="stacked"), TASK, trained)
     validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query(
         "block == 'validation'"
     )["cutoff"]
@@ -470,6 +436,6 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
 def test_members_of_other_origins_are_no_combination(trained):
     path = trained / "line" / "forecasts.parquet"
     files.write_frame(path, pd.read_parquet(path).iloc[1:])
-    write_combination("mix", Combination(members=("all",)), TASK, trained, keep_all)
+    write_combination("mix", Combination(members=("all",)), TASK, trained)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "failed" and "other origins" in record["reason"]
