@@ -45,6 +45,7 @@ class Data:
     test: int
     season_length: int = 24
     freq: str = "1h"
+    calendar_features: tuple[str, ...] = ()
 
     def panel(self, task: Task) -> Panel:
         parts = [
@@ -102,7 +103,7 @@ def problem(data: Data, recipe: Recipe, horizon: int) -> Problem:
             "target": [{**column, "difference_inputs": recipe.difference_inputs}],
             "past_exogenous": [],
             "future_exogenous": [],
-            "calendar_features": [],
+            "calendar_features": list(data.calendar_features),
             "calendar": {"kind": "regular", "freq": data.freq},
             "horizon": horizon,
             "lookback": recipe.lookback,
@@ -122,9 +123,11 @@ class Trial:
     recipe: Recipe
     horizon: int
     fitted: dict[int, FitResult] = field(default_factory=dict)
+    problem: Problem | None = None
+    """Of the same data, lookback and horizon, where another trial has made it."""
 
     def __post_init__(self) -> None:
-        self.problem = problem(self.data, self.recipe, self.horizon)
+        self.problem = self.problem or problem(self.data, self.recipe, self.horizon)
         self.spec = spec(dict(self.recipe.entry), where="table")
         if self.spec.uses_tensorflow:
             from forecast.networks.layers import prepare_runtime
@@ -141,24 +144,31 @@ class Trial:
 
     def validation(self) -> Pairs:
         """Of one seed, fitted on the train rows."""
-        return self._forecasts([self.first(0)], "validation")
+        return self.forecasts([self.first(0)], "validation")
+
+    def final_fits(self, seeds: int) -> list[FitResult]:
+        """Of each seed, fitted once more on train and validation."""
+        return [
+            fit_again(
+                self.problem,
+                self.spec,
+                self.first(seed),
+                skip=self.recipe.skip,
+                seed=seed,
+                budget=self.budget,
+            )
+            for seed in range(seeds if self.spec.is_seeded else 1)
+        ]
 
     def test(self, seeds: int) -> tuple[Pairs, Row]:
-        """Of the mean of `seeds` forecasts, each fitted once more on train and validation; with
-        what they are.
-        """
-        used = range(seeds if self.spec.is_seeded else 1)
-        about = {"skip": self.recipe.skip, "seed": 0, "budget": self.budget}
-        final = [
-            fit_again(self.problem, self.spec, self.first(seed), **{**about, "seed": seed})
-            for seed in used
-        ]
+        """Of the mean of `seeds` forecasts; with what they are."""
+        final = self.final_fits(seeds)
         row: Row = {"recipe": self.recipe.shown, "parameters": final[0].forecaster.n_params}
         if self.spec.is_seeded:
             row |= {"seeds": len(final), "best steps": [one.best_step for one in final]}
-        return self._forecasts(final, "test"), row
+        return self.forecasts(final, "test"), row
 
-    def _forecasts(self, fitted: Sequence[FitResult], block: str) -> Pairs:
+    def forecasts(self, fitted: Sequence[FitResult], block: str) -> Pairs:
         """In the series' own units, the mean over `fitted`; every row of the test block is an
         origin.
         """

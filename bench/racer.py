@@ -99,7 +99,7 @@ def ours_backtest(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     entry = {"family": "lstm", "layers": 1, "units": UNITS}
     trial = Trial(data, Recipe(entry, "none", LOOKBACK, steps=2), HORIZON)
     fitted = [trial.first(0)]
-    return median(lambda: trial._forecasts(fitted, "test")), ("numpy",)
+    return median(lambda: trial.forecasts(fitted, "test")), ("numpy",)
 
 
 def median(call: Callable[[], Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def ours_growth(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     recipe = Recipe({"family": "gru", "layers": 1, "units": 16}, "linear", 28, steps=100)
     training, trial = clocked(lambda: _trained(Trial(data, recipe, 7)))
     fitted = [trial.first(0)]
-    backtest, _ = clocked(lambda: trial._forecasts(fitted, "test"))
+    backtest, _ = clocked(lambda: trial.forecasts(fitted, "test"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"training s": training, "backtest s": backtest, "peak MB": peak}, (
         "tensorflow",
