@@ -5,7 +5,6 @@ may change. Importing this package imports nothing else: `forecast.fit` and its 
 when they are first used.
 """
 
-import importlib.metadata
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,8 @@ PUBLIC_MODULES = {
 def __getattr__(name: str) -> Any:
     """Import the module that defines a public name when the name is first used."""
     if name == "__version__":  # pyproject.toml is the one place that has it
+        import importlib.metadata
+
         return importlib.metadata.version("rolling-forecast")
     if name not in PUBLIC_MODULES:
         raise AttributeError(f"module 'forecast' has no attribute {name!r}")

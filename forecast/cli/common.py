@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from forecast.config.paths import ProjectPaths
-from forecast.system import cluster
 from forecast.system.errors import InputError, quote
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ def use_cluster(address: str) -> None:
 
     Raises `InputError` for an address that is none.
     """
+    from forecast.system import cluster
+
     if address:
         os.environ[cluster.VARIABLE] = address
     cluster.cluster_address()

@@ -8,7 +8,6 @@ tuning and training; never snapshots, champions, issued forecasts or mlflow.db.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -20,7 +19,6 @@ import typer
 
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
 from forecast.cli.run import FOLDERS_OF_A_RUN
-from forecast.data import web
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
@@ -155,6 +153,8 @@ def environment(root: Path) -> Finding:
     lock = root / "requirements.lock"
     if not lock.exists():
         return Finding("environment", "no requirements.lock here", "restore it from git")
+    import importlib.metadata
+
     from packaging.markers import Marker
     from packaging.utils import canonicalize_name
 
@@ -211,7 +211,9 @@ def dvc(root: Path) -> Finding:
         return Finding("DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`")
     if importlib.util.find_spec("dvc") is None or not (root / "dvc.yaml").exists():
         return Finding("DVC", "missing", "`make setup`")
-    return Finding("DVC", importlib.metadata.version("dvc"))
+    from importlib.metadata import version
+
+    return Finding("DVC", version("dvc"))
 
 
 def mlflow(root: Path) -> Finding:
@@ -240,6 +242,8 @@ def _answer(uri: str) -> str:
         return "answers"
     if uri.startswith(("http://", "https://")):
         import aiohttp
+
+        from forecast.data import web
 
         try:
             return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"

@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
-from forecast.config.datasets import Dataset
 from forecast.config.reading import (
     Config,
     load_config,
@@ -28,6 +27,10 @@ from forecast.config.reading import (
 )
 from forecast.config.task import WEEKDAYS, TimeZone, Weekday
 from forecast.system.errors import InputError, suggest_known
+
+if TYPE_CHECKING:
+    # with it come all settings of datasets, which `status` does without
+    from forecast.config.datasets import Dataset
 
 DEFAULT_GATE_SESSIONS = 60
 DEFAULT_GATE_DAYS = 28

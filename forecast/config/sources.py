@@ -47,8 +47,6 @@ class Source(Config):
     """What its rows come from, in messages."""
     is_for_personal_use: ClassVar[bool] = False
     """Whether its terms forbid to show values in a page that may be passed on."""
-    gets_new_rows: ClassVar[bool] = True
-    """Whether later rows can ever be had, so that old data are a fault."""
 
     @model_validator(mode="wrap")
     @classmethod

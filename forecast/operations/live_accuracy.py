@@ -174,9 +174,13 @@ def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> LiveScores:
     """The scores against `frame`, written down so that `status` need not read a snapshot."""
-    scores = LiveScores(as_of=as_of, live=tuple(score_versions(root, dataset, frame)))
+    path = ProjectPaths.of(root).live_forecasts(dataset)
+    # before it is read: what is written or damaged later has another digest
+    sha256 = files.sha256(path) if path.exists() else ""
+    live = tuple(score_versions(root, dataset, frame))
+    scores = LiveScores(as_of=as_of, live=live, issues_sha256=sha256)
     with _hold_issues(root, dataset):
-        scores.write(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
+        scores.write(path.with_suffix(".json"))
     return scores
 
 

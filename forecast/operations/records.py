@@ -111,6 +111,8 @@ class LiveScores(Record):
     as_of: str = ""
     """When the actuals were known."""
     live: tuple[LiveAccuracy, ...] = ()
+    issues_sha256: str = ""
+    """Of the file of issued forecasts that they were computed from."""
 
 
 def read_live_scores(root: Path, dataset: str) -> LiveScores:

@@ -284,6 +284,9 @@ def rollback(
 
     `InputError` when there is none.
     """
+    repair_registry(
+        root, dataset, tracking_uri=tracking_uri
+    )  # a lost one knows no previous version
     aliases = registry_aliases(root, dataset, tracking_uri=tracking_uri)
     previous = aliases.get("previous")
     if previous is None or previous == aliases.get("champion"):

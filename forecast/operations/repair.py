@@ -69,7 +69,9 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
     """Move a damaged database of this project away; the registry is then made anew by what
     follows. A sentence for it, and one for each dataset that lost versions.
     """
-    moved = database_file.move_damaged(store)
+    # a database that another process is just making is not whole yet
+    with files.hold_lock(store.lock, purpose="A repair", timeout=mlflow_client.TIMEOUT):
+        moved = database_file.move_damaged(store)
     if moved is None:
         return
     yield f"Moved the damaged database to {moved.name}; its runs: `forecast sync` publishes them"

@@ -20,7 +20,6 @@ from typing import Any
 from forecast.config.operation import load_retraining, load_schedule
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
-from forecast.config.sources import Source
 from forecast.config.task import format_time
 from forecast.operations import champion
 from forecast.operations.records import (
@@ -216,9 +215,12 @@ def _find_damage(root: Path, dataset: str, aliases: Mapping[str, int]) -> list[s
 def find_damaged_issues(root: Path, dataset: str) -> str:
     """Why the issued forecasts cannot be read, so that none is kept any more; empty where they
     can.
+
+    Read are those that changed since they were scored: pandas takes longer than all of `status`.
     """
     path = ProjectPaths.of(root).live_forecasts(dataset)
-    if not path.exists():
+    scored = read_live_scores(root, dataset).issues_sha256
+    if not path.exists() or files.sha256(path) == scored:
         return ""
     import pyarrow.parquet
 
@@ -287,16 +289,7 @@ def _find_stale(
                 f"stale: the last observation is {age.days} days old, {reach.days} allowed;"
                 f" `forecast fetch {dataset}`"
             )
-    # asked last: the class of a source imports pandas, which takes longer than all of `status`
-    return faults if faults and _gets_new_rows(entry.source_kind) else []
-
-
-def _gets_new_rows(source_kind: str) -> bool:
-    """Whether later rows can be had; True for a kind that there is not, which `check` names."""
-    try:
-        return Source.class_for({"kind": source_kind}).gets_new_rows
-    except ValueError:
-        return True
+    return [] if entry.source_kind == "packaged" else faults
 
 
 def _read_max_age_days(root: Path, dataset: str) -> float:

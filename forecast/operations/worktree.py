@@ -28,7 +28,6 @@ import yaml
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import tracking_store
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
 UNCLEANED = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
@@ -104,6 +103,8 @@ def stage_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of stages in the work tree: the tracking address is absolute and the
     checkout's own.
     """
+    from forecast.tracking import tracking_store
+
     return {
         **given,
         "MLFLOW_TRACKING_URI": tracking_store(root, given.get("MLFLOW_TRACKING_URI", "")).uri,

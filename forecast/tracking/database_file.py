@@ -31,6 +31,26 @@ PATH_COLUMNS = (
     ("model_versions", "storage_location"),
 )
 """Every (table, column) in which MLflow keeps the path of an artifact."""
+TABLES = (
+    "alembic_version",
+    "experiments",
+    "experiment_tags",
+    "runs",
+    "tags",
+    "params",
+    "metrics",
+    "latest_metrics",
+    "inputs",
+    "datasets",
+    "logged_models",
+    "registered_models",
+    "registered_model_aliases",
+    "model_versions",
+    "model_version_tags",
+)
+"""The tables that the project's runs and versions lie in. Of a database that lacks one MLflow makes
+it again as its first version had it, and fails at the first column that is not there.
+"""
 
 
 def former_folders(store: TrackingStore) -> list[Path]:
@@ -61,15 +81,22 @@ def find_damage(store: TrackingStore) -> str:
     database = store.database
     if database is None or not database.exists():
         return ""
+    if database.is_dir():
+        return "damaged (it is a folder)"
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
             (answer,) = reader.execute("pragma quick_check(1)").fetchone()
+            names = reader.execute("select name from sqlite_master where type = 'table'")
+            tables = {name for (name,) in names}
     except sqlite3.OperationalError:  # locked, or not to be read now: what uses it next says so
         return ""
     except sqlite3.DatabaseError as error:
         return f"damaged ({error})"
     if answer != "ok":
         return f"damaged ({' '.join(answer.split())})"
+    missing = sorted(set(TABLES) - tables)
+    if missing and tables:
+        return f"damaged (no table {', '.join(missing)})"
     return ""
 
 

@@ -132,10 +132,10 @@ def _migrated_client(uri: str) -> MlflowClient:
     """
     from mlflow import MlflowClient
 
-    # They announce each migration step and advise on signatures; the run's progress display must
-    # not be broken.
+    # They announce each migration step, advise on signatures and print the traceback of every error
+    # that is raised as well; the run's progress display must not be broken.
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with postgres.hold_lock(
             uri, "tables", purpose=f"Making the tables of {show_address(uri)}", timeout=TIMEOUT

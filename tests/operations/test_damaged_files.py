@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +29,21 @@ NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
 def truncate_database(root: Path) -> None:
     with (root / "mlflow.db").open("r+b") as file:
         file.truncate(20_000)
+
+
+def overwrite_head(root: Path) -> None:
+    with (root / "mlflow.db").open("r+b") as file:
+        file.write(b"garbage" * 100)
+
+
+def drop_table(root: Path) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
+        database.execute("drop table registered_model_aliases")
+
+
+def put_folder_in_place(root: Path) -> None:
+    (root / "mlflow.db").unlink()
+    (root / "mlflow.db").mkdir()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +68,27 @@ def test_a_command_that_meets_a_truncated_database_says_so_in_a_sentence(moved, 
     assert done.returncode == 5, printed
     assert "Traceback" not in printed and len(printed.splitlines()) <= 30
     assert "mlflow.db" in printed and "`forecast doctor --repair`" in printed
+
+
+@pytest.mark.parametrize("damage", [overwrite_head, drop_table, put_folder_in_place])
+def test_every_damage_of_a_database_is_found_moved_away_and_named(moved, damage):
+    damage(moved)
+    for words in (("promote", NAME, "--scored"), ("status", NAME, "--registry"), ("doctor",)):
+        done = small_project.command(moved, *words)
+        printed = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode == 5 and "Traceback" not in printed, printed
+        assert "damaged (" in printed and "`forecast doctor --repair`" in printed
+    assert small_project.command(moved, "doctor", "--repair").returncode in (0, 5)
+    assert (moved / "mlflow.db.damaged-1").exists()
+    assert registry.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
+    assert not repair.database_file.find_damage(repair.tracking_store(moved, ""))
+
+
+def test_after_a_lost_registry_a_rollback_knows_the_previous_champion(moved):
+    (moved / "mlflow.db").write_bytes(b"")
+    done = small_project.command(moved, "rollback", NAME)
+    assert done.returncode == 0, done.stderr
+    assert champion.read_aliases(moved, NAME) == {"champion": 1, "previous": 2}
 
 
 def test_a_repair_moves_a_damaged_database_away_and_makes_the_registry_from_local_versions(moved):

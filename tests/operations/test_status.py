@@ -278,11 +278,26 @@ def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(runn
     assert line.endswith(said)
 
 
-@pytest.mark.parametrize(
-    ("source_kind", "can_get_rows"),
-    [("packaged", False), ("file", True), ("", True), ("no such kind", True)],
-)
+@pytest.mark.parametrize("source_kind", ["packaged", "file", "", "no such kind"])
 def test_only_data_of_a_package_never_get_newer_and_a_wrong_kind_is_no_traceback(
-    source_kind: str, can_get_rows: bool
+    moved, source_kind: str
 ) -> None:
-    assert status._gets_new_rows(source_kind) is can_get_rows
+    source = {"kind": source_kind, "name": "dublin_weather"}
+    settings = {**small_project.DATASET, "source": source}
+    small_project.write_yaml(
+        moved / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}}
+    )
+    state = read_status(moved, NAME, now=datetime(2026, 7, 21, tzinfo=UTC)).state
+    assert (state == "good") == (source_kind == "packaged"), state
+
+
+def test_the_command_loads_no_pandas_also_where_forecasts_are_kept_and_data_are_stale(moved):
+    assert small_project.command(moved, "predict", NAME).returncode == 0
+    words = [sys.executable, "-X", "importtime", "-m", "forecast", "status", NAME]
+    done = subprocess.run(
+        words, cwd=moved, env=small_project.environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 5 and "stale" in done.stdout, done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not loaded & {"numpy", "pandas", "pyarrow", "sqlalchemy", "mlflow"}
+    assert "forecast.operations.status" in loaded

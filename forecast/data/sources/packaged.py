@@ -28,7 +28,6 @@ class Settings(Source):
     """Series that come with an installed package or with this project; no network."""
 
     origin: ClassVar[str] = "the installed package"
-    gets_new_rows: ClassVar[bool] = False
     kind: Literal["packaged"]
     name: str
 
