@@ -1,7 +1,5 @@
 """One number from configs/datasets.yaml to a fitted network: the files that name it are few and
 known.
-
-docs/architecture.md writes the walk down.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ KERAS_EXTRAS = ("matplotlib", "sklearn")
 @contextmanager
 def hide_keras_extras() -> Iterator[None]:
     """A context in which Keras does not find packages that it imports for its plots and wrappers,
-    which take a fifth of its start-up: docs/native-kernels.md.
+    which take a fifth of its start-up. If a new Keras needs them, leave this out.
     """
     absent = [name for name in KERAS_EXTRAS if name not in sys.modules]
     # None: the import fails as if not installed
