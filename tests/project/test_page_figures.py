@@ -110,7 +110,8 @@ def settings() -> dict[str, list[str]]:
             "1.5 y[t−1] − 0.7 y[t−2]",
             f"{memory} is left after 20 rows",
             "radius 0.9, 1 and 1.1, after how many rows is 1 % of a disturbance left",
-            f"So 1 % is left after ln 0.01 / ln 0.9 = {math.log(0.01) / math.log(0.9):.0f} rows at 0.9",
+            f"1 % is left after ln 0.01 / ln 0.9 = {math.log(0.01) / math.log(0.9):.0f} rows",
+            "at 0.9. At 1 it stays",
         ],
         "docs/models.md": [
             "q(0.5) = skip + p",
