@@ -16,7 +16,7 @@ UV      := .forecast/uv/bin/uv
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo run test test-slow test-fallback test-floors neighbours docs site lint format bench-setup bench tables beside race soak lock ui clean
+.PHONY: help setup setup-dev demo run test test-slow test-fallback test-floors neighbours docs site lint format bench-setup bench tables beside race study soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -101,6 +101,9 @@ beside: setup-dev  ## a day ahead beside neuralforecast, darts and trees, DATA=F
 
 race: setup-dev  ## whole trainings, backtests and growth beside neuralforecast and darts, DATA=FOLDER: docs/results.md
 	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+
+study: setup-dev  ## when a recurrent network pays, cell by cell (resumable), MINUTES=40: docs/when-recurrent.md
+	@$(PY) -m bench.study $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)')
 
 soak: setup-dev  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9, resumable
 	@$(if $(KILLS),nice $(PY) -m bench.killing --kills '$(KILLS)',$(PY) -m bench.soak) --days '$(or $(DAYS),60)' \

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench import page as measured
+from bench import study_page
 from forecast.cli import app
 from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
@@ -231,13 +232,16 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "families": ("docs/models.md", families),
     "commands": ("docs/running.md", commands),
     "exit codes": ("docs/running.md", exit_codes),
+    "when recurrent": (study_page.PAGE, study_page.part),
     **{name: (str(page.relative_to(ROOT)), make) for name, (page, make) in measured.PARTS.items()},
 }
 """Name of each part → its page and what makes it from the code; all are tested to be up to date."""
 
 
 def main(root: Path = ROOT) -> None:
-    """Write every part anew."""
+    """Write every part anew, and the figures of the study."""
+    for figure, svg in study_page.figures(root).items():
+        write_text(root / figure, svg)
     for name, (page, make) in PARTS.items():
         path = root / page
         write_text(path, replaced(path.read_text(encoding="utf-8"), name, make(root)))

@@ -1,0 +1,308 @@
+"""docs/when-recurrent.md and its three figures, from bench/results/when-recurrent.csv alone.
+
+`python -m docs.generate` writes them. A cell that was not run is shown as missing. An interval is
+of 95 % and not corrected; `holm` over all networks of the file says which differences survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.study import (
+    ARCHITECTURES,
+    BASE,
+    FEW,
+    FILE,
+    Setting,
+    base_setting,
+    planned_cells,
+    read_results,
+)
+from bench.study_systems import SYSTEMS
+from forecast.comparison.multiple_comparisons import holm
+from forecast.report import charts, text
+
+PAGE = "docs/when-recurrent.md"
+FIGURES = "docs/figures/when-recurrent-{}.svg"
+SIMULATED = tuple(name for name in BASE if SYSTEMS[name].file is None)
+REAL = tuple(name for name in BASE if SYSTEMS[name].file is not None)
+SHOWN = ("ffnn", "mlp", "tdnn", "rnn", "lstm", "gru")
+"""Of the two figures of base cells."""
+SETTING = ["system", "lookback", "series", "months"]
+STYLE = (
+    "svg{background:#fff;font:12px sans-serif}path{fill:none}text{fill:#1b1c1e}"
+    ".tick,.axis{fill:#5d6167}.rule{stroke:#e8e8e8}.base,.zero{stroke:#5d6167}"
+    ".span{stroke:#5d6167;stroke-width:2}.point{fill:#5d6167}"
+    ".span.w-better{stroke:#006c9e}.point.w-better,.tick.w-better{fill:#006c9e}"
+    ".span.w-worse{stroke:#b94e00}.point.w-worse,.tick.w-worse{fill:#b94e00}"
+    ".hit{fill:none}.line{stroke-width:2}.line.chosen{stroke:#d55e00}"
+    ".line.skip{stroke:#0072b2;stroke-dasharray:7 3}.line.network{stroke:#a24a80;"
+    "stroke-dasharray:12 3}.line.seasonal{stroke:#00825f;stroke-dasharray:8 3 2 3}"
+    ".name.chosen{fill:#d55e00}.name.skip{fill:#0072b2}.name.network{fill:#a24a80}"
+    ".name.seasonal{fill:#00825f}"
+)
+ROLES = {"gru": "chosen", "lstm": "network", "rnn": "seasonal", "tdnn": "skip"}
+FACTORS = {"lookback": (24, 168, 672), "series": (1, 4, 12), "months": (6, 12, 36)}
+
+
+def results(root: Path) -> pd.DataFrame:
+    """The measured cells, with the word of each network against the ridge."""
+    cells = read_results(root / FILE.relative_to(FILE.parents[2]))
+    is_network = cells["skip"] != ""
+    cells["is_better"] = (cells["ridge_high"] < 0) & is_network
+    cells["is_worse"] = (cells["ridge_low"] > 0) & is_network
+    cells["pays"] = cells["is_better"] & (cells["boosting_high"] < 0)
+    cells["holm_p"] = np.nan
+    cells.loc[is_network, "holm_p"] = holm(cells.loc[is_network, "ridge_p"].tolist())
+    return cells
+
+
+def in_setting(cells: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+    values = [setting.system, setting.lookback, setting.series, setting.months]
+    return cells[(cells[SETTING] == values).all(axis=1)]
+
+
+def select(cells: pd.DataFrame, setting: Setting, architecture: str, skip: str) -> pd.Series | None:
+    """The row of one cell; None where it was not run."""
+    rows = in_setting(cells, setting)
+    rows = rows[(rows["architecture"] == architecture) & (rows["skip"] == skip)]
+    return None if rows.empty else rows.iloc[0]
+
+
+def change(row: pd.Series | None) -> str:
+    """`−9.7 % [−12.2, −7.3]` of the ridge's error."""
+    if row is None:
+        return "missing"
+    ends = ", ".join(text.signed_percent(row[name]) for name in ("ridge_low", "ridge_high"))
+    return f"{text.signed_percent(row['versus_ridge'])} [{ends}]"
+
+
+def share_of_gap(cells: pd.DataFrame, setting: Setting, row: pd.Series) -> float:
+    """How much of the way from the ridge to the best possible forecast a network goes."""
+    bound = select(cells, setting, "bound", "")
+    return float("nan") if bound is None else row["versus_ridge"] / bound["versus_ridge"]
+
+
+def sentences(cells: pd.DataFrame) -> list[str]:
+    """Five, with intervals: how often, where nothing can pay, memory, curvature, real series."""
+    return [
+        how_often(cells),
+        without_anything_to_find(cells),
+        on_memory(cells),
+        on_curvature_and_delay(cells),
+        on_real_series(cells),
+    ]
+
+
+def how_often(cells: pd.DataFrame) -> str:
+    parts = []
+    for kind, names in (("real", REAL), ("simulated", SIMULATED)):
+        rows = cells[cells["system"].isin(names) & (cells["skip"] == "linear")]
+        survivors = int((rows["pays"] & (rows["holm_p"] < 0.05)).sum())
+        parts.append(
+            f"on {kind} systems in {int(rows['pays'].sum())} of {len(rows)} cells (after Holm's"
+            f" correction {survivors}), and {int(rows['is_worse'].sum())} are worse than the ridge"
+        )
+    return f"A network on the ridge beats both the ridge and boosted trees {'; '.join(parts)}."
+
+
+def without_anything_to_find(cells: pd.DataFrame) -> str:
+    rows = in_setting(cells, base_setting("linear"))
+    spans = []
+    for skip, words in (("linear", "on the ridge"), ("last", "on the last value alone")):
+        changes = rows.loc[rows["skip"] == skip, "versus_ridge"]
+        if len(changes):
+            ends = " to ".join(text.signed_percent(end) for end in (changes.min(), changes.max()))
+            spans.append(f"{words} {ends}")
+    return (
+        "Where the law is linear there is nothing to find, and the price of trying, against the"
+        f" ridge, is {'; '.join(spans) or 'missing'}."
+    )
+
+
+def on_memory(cells: pd.DataFrame) -> str:
+    parts = []
+    for name in ("fading 5", "fading 40", "fading 150"):
+        setting = base_setting(name)
+        by_architecture = []
+        for architecture in ("gru", "lstm", "rnn", "mlp", "ffnn"):
+            row = select(cells, setting, architecture, "linear")
+            if row is not None:
+                share = text.percent(share_of_gap(cells, setting, row), decimals=0)
+                by_architecture.append(f"{architecture} {change(row)} ({share})")
+        memory = name.split()[1]
+        parts.append(f"over {memory} rows {', '.join(by_architecture) or 'missing'}")
+    return (
+        "Where a slow state decides, the change against the ridge (in brackets the share of what"
+        f" can be gained) is: {'; '.join(parts)}."
+    )
+
+
+def on_curvature_and_delay(cells: pd.DataFrame) -> str:
+    parts = []
+    for name, words in (
+        ("threshold", "A bend in the last row alone"),
+        ("delay 40", "one exact row 40 before"),
+    ):
+        listed = [
+            f"{architecture} {change(select(cells, base_setting(name), architecture, 'linear'))}"
+            for architecture in ("ffnn", "tdnn", "gru")
+        ]
+        parts.append(f"{words}: {', '.join(listed)}")
+    return "; ".join(parts) + "."
+
+
+def on_real_series(cells: pd.DataFrame) -> str:
+    parts = []
+    for name in REAL:
+        row = select(cells, base_setting(name), "gru", "linear")
+        if row is not None:
+            seen = text.percent(row["ridge_detectable"])
+            trees = text.signed_percent(row["versus_boosting"])
+            parts.append(f"{name} {change(row)}, {trees} of boosted trees (±{seen} would be found)")
+    return f"A gru on the ridge, on real series: {'; '.join(parts) or 'missing'}."
+
+
+def table(cells: pd.DataFrame) -> list[str]:
+    """Per architecture and skip the change against the ridge in every base cell."""
+    lines = [
+        f"| on | architecture | {' | '.join(BASE)} | parameters | step kept | CPU s |",
+        f"|---|---|{'--:|' * (len(BASE) + 3)}",
+    ]
+    references = [("", name) for name in ("bound", "boosting", "naive")]
+    networks = [(skip, name) for skip in ("linear", "last") for name in ARCHITECTURES]
+    words = {"": "reference", "linear": "the ridge", "last": "the last value"}
+    for skip, architecture in [*references, *networks]:
+        rows = [select(cells, base_setting(name), architecture, skip) for name in BASE]
+        shown = [
+            shown_change(row, name, architecture) for row, name in zip(rows, BASE, strict=True)
+        ]
+        known = pd.DataFrame([row for row in rows if row is not None])
+        lines.append(
+            f"| {words[skip]} | {architecture} | {' | '.join(shown)} | {' | '.join(costs(known))} |"
+        )
+    return lines
+
+
+def shown_change(row: pd.Series | None, system: str, architecture: str) -> str:
+    if row is None:
+        return "" if architecture == "bound" and system in REAL else "missing"
+    shown = text.signed_percent(row["versus_ridge"])
+    if row["pays"]:
+        return f"**{shown}**{'*' if row['holm_p'] < 0.05 else ''}"
+    return shown
+
+
+def costs(rows: pd.DataFrame) -> list[str]:
+    """The range of the parameters, and the medians of the step kept and of the CPU seconds."""
+    if rows.empty or not rows["skip"].iloc[0]:
+        return ["", "", ""]
+    steps = [int(step) for kept in rows["best_steps"] for step in str(kept).split()]
+    low, high = int(rows["parameters"].min()), int(rows["parameters"].max())
+    parameters = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return [parameters, f"{np.median(steps):.0f}", f"{rows['seconds'].median():.1f}"]
+
+
+def part(root: Path) -> str:
+    """What stands between the markers of the page."""
+    cells = results(root)
+    planned = set(planned_cells())
+    measured = len(cells)
+    figures = [
+        ("known", "Simulated systems: change of the error against the ridge, with 95 % intervals"),
+        ("real", "Real systems: the same"),
+        ("factors", "The system with a memory of 40: lookback, series, months of history"),
+    ]
+    numbered = [f"{place}. {words}" for place, words in enumerate(sentences(cells), 1)]
+    commits = ", ".join(sorted(set(cells["commit"])))
+    return "\n".join(
+        [
+            f"{measured} of {len(planned)} planned cells were run (at {commits}); the others are"
+            " missing.",
+            "",
+            *numbered,
+            "",
+            *(
+                line
+                for name, words in figures
+                for line in (
+                    f"![{words}](figures/when-recurrent-{name}.svg)",
+                    "",
+                    f"*{words}.*",
+                    "",
+                )
+            ),
+            *table(cells),
+        ]
+    )
+
+
+def figures(root: Path) -> dict[str, str]:
+    """Path below the root to SVG."""
+    cells = results(root)
+    known = base_chart(cells, SIMULATED, "Simulated systems")
+    real = base_chart(cells, REAL, "Real systems")
+    drawn = {"known": known, "real": real, "factors": factor_chart(cells)}
+    return {FIGURES.format(name): standalone(svg) for name, svg in drawn.items()}
+
+
+def base_chart(cells: pd.DataFrame, systems: Sequence[str], label: str) -> str:
+    rows = []
+    for name in systems:
+        for architecture in ("bound", *SHOWN):
+            skip = "" if architecture == "bound" else "linear"
+            row = select(cells, base_setting(name), architecture, skip)
+            if row is not None:
+                word = "better" if row["is_better"] else "worse" if row["is_worse"] else ""
+                ends = row["ridge_low"], row["ridge_high"]
+                rows.append(
+                    charts.Interval(
+                        f"{name}: {architecture}", row["versus_ridge"], *ends, word, "", ""
+                    )
+                )
+    if not rows:
+        size = f"0 0 {charts.WIDTH:.0f} 30"
+        return charts.tag("svg", charts.text(4, 20, "not run", "tick"), viewBox=size)
+    return charts.interval_chart(
+        rows, label=label, x_title="change against ridge", show=text.signed_percent
+    )
+
+
+def factor_chart(cells: pd.DataFrame) -> str:
+    """Three panels side by side in one figure, a line per architecture."""
+    base = base_setting("fading 40")
+    panels = []
+    for factor, levels in FACTORS.items():
+        lines = []
+        for architecture in FEW:
+            changes = []
+            for level in levels:
+                setting = Setting(**{**{n: getattr(base, n) for n in SETTING}, factor: level})
+                row = select(cells, setting, architecture, "linear")
+                changes.append(float("nan") if row is None else row["versus_ridge"])
+            places = np.arange(float(len(levels)))
+            lines.append(charts.Line(architecture, places, np.array(changes), ROLES[architecture]))
+        ticks = [(float(place), str(level)) for place, level in enumerate(levels)]
+        axes = charts.Axes(
+            factor, factor, "change against ridge", ticks, level=0.0, show=text.signed_percent
+        )
+        panels.append(charts.line_chart(lines, axes))
+    width, height = charts.WIDTH, charts.HEIGHT
+    nested = "".join(
+        charts.tag("g", panel, transform=f"translate({place * (width + 20):.0f},0)").replace(
+            "<svg ", f'<svg width="{width:.0f}" height="{height:.0f}" '
+        )
+        for place, panel in enumerate(panels)
+    )
+    box = f"0 0 {len(panels) * (width + 20):.0f} {height:.0f}"
+    return charts.tag("svg", nested, viewBox=box, role="img", aria_label="Factors")
+
+
+def standalone(svg: str) -> str:
+    """With its namespace and colours, so that it is a file of its own."""
+    named = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return named.replace(">", f"><style>{STYLE}</style>", 1) + "\n"

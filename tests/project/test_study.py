@@ -1,0 +1,75 @@
+"""The study of recurrent networks: its cells, its systems, and a page that equals its results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import study, study_page
+from bench.study import Cell, base_setting, cells_of, planned_cells
+from bench.study_systems import SYSTEMS
+from tests.support.small_project import ROOT
+
+SHORT = replace(base_setting("fading 5"), months=1)
+
+
+@pytest.mark.parametrize("path", ["known", "real", "factors"])
+def test_the_figures_of_the_study_are_those_of_its_results(path: str) -> None:
+    name = study_page.FIGURES.format(path)
+    assert study_page.figures(ROOT)[name] == (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_measured_cell_is_planned_and_measured_once() -> None:
+    rows = study.read_results()
+    cells = study.measured_cells(study.FILE)
+    assert len(rows) == len(cells) and cells <= set(planned_cells())
+
+
+@pytest.mark.parametrize("name", study_page.SIMULATED)
+def test_nothing_beats_the_conditional_mean_of_a_simulated_system(name: str) -> None:
+    seen = SYSTEMS[name].observe(Path(), 1, 5000)
+    residual = seen.values[0] - seen.mean[0]
+    assert residual.std() == pytest.approx(1.0, abs=0.04)
+    assert abs(np.corrcoef(residual[1:], seen.values[0, :-1])[0, 1]) < 0.05
+
+
+def test_a_longer_history_of_a_simulated_system_ends_like_a_short_one() -> None:
+    short, long = (SYSTEMS["fading 5"].observe(Path(), 1, rows).values[0] for rows in (50, 400))
+    np.testing.assert_allclose(short, long[-50:], atol=0.1)
+
+
+def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_minutes(tmp_path: Path) -> None:
+    file = tmp_path / "cells.csv"
+    cells = [*cells_of(SHORT, ("ffnn",))]
+    study.run(cells[:2], tmp_path, file)
+    before = file.read_text()
+    study.run(cells, tmp_path, file, minutes=1, clock=iter([0.0, 30.0, 90.0]).__next__)
+    assert file.read_text().startswith(before)
+    assert study.measured_cells(file) == set(cells[:3])
+
+
+def test_a_system_whose_file_is_absent_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "cells.csv"
+    study.run([*cells_of(base_setting("load"), ("gru",))], tmp_path, file)
+    assert not file.exists()
+
+
+def test_a_network_is_tested_against_the_ridge_and_the_trees_on_the_same_origins(
+    tmp_path: Path,
+) -> None:
+    result = study.measure(Cell(**vars(SHORT), architecture="gru", skip="linear"), tmp_path, "x")
+    ridge = study.score_reference(SHORT, "ridge", tmp_path)
+    assert result.versus_ridge == pytest.approx(result.mae / ridge.losses.mean() - 1)
+    assert result.ridge_low < result.versus_ridge < result.ridge_high
+    assert len(result.best_steps.split()) == study.SEEDS and result.parameters > 0
+
+
+def test_taps_and_warm_up_reach_over_the_whole_lookback() -> None:
+    for lookback in (24, 168, 672):
+        tdnn = study.entry("tdnn", lookback, 1e-2)
+        assert (tdnn["taps"] - 1) * (1 + tdnn["dilation"]) >= lookback - 1
+        assert study.entry("gru", lookback, 1e-2)["warm_up"] == lookback
+        assert study.entry("narx", lookback, 1e-2)["target_lags"] == lookback
