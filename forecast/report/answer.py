@@ -2,8 +2,8 @@
 
 The sentence and the advice are put together from the words of the corrected tests; nothing is
 judged here. The chart of errors holds the selected model against each reference row: the naive
-forecasts, the ridge (else the skip alone), the best network. `why` has what stands below: what the
-newest forecast is made of, and which of it matters.
+forecasts, the ridge, the best network. `why` has what stands below: what the newest forecast is
+made of, and which of it matters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
-from forecast.report.figures import Panel, change, describe_test, fitted_skip, headline
+from forecast.report.figures import LINEAR, Panel, change, describe_test, headline
 from forecast.report.panels import SeriesForecasts, is_private, newest_panel
 from forecast.report.text import Row, Table, number
 
@@ -206,8 +206,7 @@ def _error_panel(results: Results) -> Panel | None:
     without any.
     """
     model = results.selected_model("shipped") or ""
-    linear = "ridge" if results.candidate("ridge", "shipped") else fitted_skip(results)
-    references = ["naive", "seasonal_naive", linear, results.best_network("shipped")]
+    references = ["naive", "seasonal_naive", LINEAR, results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")
     rows: list[Interval] = []
     for reference in dict.fromkeys(references):

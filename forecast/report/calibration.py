@@ -1,6 +1,6 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, its skip alone and the naive forecasts as a table, by horizon step, by month
+Of the selected model, the ridge and the naive forecasts as a table, by horizon step, by month
 and as a reliability diagram. Everything is read from what stage `compare` wrote: only the coverage
 by month is counted here, from the intervals and actual values.
 
@@ -20,8 +20,8 @@ from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, floats, line_chart
 from forecast.report.figures import (
+    LINEAR,
     Panel,
-    fitted_skip,
     has_several_series,
     role_of,
     step_axes,
@@ -45,11 +45,11 @@ ROOM = 0.02  # of the axis of coverage, below the lowest
 
 
 def shown_models(results: Results) -> list[str]:
-    """The chosen model (else the best network), its skip alone, naive and seasonal naive, as far as
+    """The chosen model (else the best network), the ridge, naive and seasonal naive, as far as
     there are any.
     """
     judged = results.selected_model(RANKING) or results.best_network(RANKING)
-    candidates = [judged, fitted_skip(results), "naive", "seasonal_naive"]
+    candidates = [judged, LINEAR, "naive", "seasonal_naive"]
     return [
         m for m in dict.fromkeys(candidates) if m and not results.intervals_of(m, RANKING).empty
     ]

@@ -20,8 +20,8 @@ from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart, stem_chart
 from forecast.report.figures import (
+    LINEAR,
     Panel,
-    fitted_skip,
     has_several_series,
     role_of,
     step_unit,
@@ -299,13 +299,13 @@ LEVEL = 0.05
 
 
 def shown_models(results: Results) -> list[str]:
-    """The selected model, the best network, its skip alone, naive and seasonal naive, as far as
-    there are residuals of them.
+    """The selected model, the best network, the ridge, naive and seasonal naive, as far as there
+    are residuals of them.
     """
     candidates = [
         results.selected_model(RANKING),
         results.best_network(RANKING),
-        fitted_skip(results),
+        LINEAR,
         "naive",
     ]
     if results.dataset.season_length > 1:

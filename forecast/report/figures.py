@@ -32,6 +32,8 @@ from forecast.report.charts import (
     pad_range,
 )
 
+LINEAR = "ridge"
+"""The linear reference of every chart, whatever skip a network has."""
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60
 # times the deepest gain: a diverging end must not flatten all other curves
@@ -100,13 +102,13 @@ def error_title(results: Results) -> str:
 
 
 def role_of(results: Results, ranking: str, model: str) -> str:
-    """The part a model plays in the charts of one ranking: chosen, skip (the fitted skip, in both
-    rankings), network (the best one, where validation chose a baseline), naive, seasonal (where
-    there is a season), else other.
+    """The part a model plays in the charts of one ranking: chosen, skip (the ridge), network (the
+    best one, where validation chose a baseline), naive, seasonal (where there is a season), else
+    other.
     """
     if model == results.selected_model(ranking):
         return "chosen"
-    if model == fitted_skip(results):
+    if model == LINEAR:
         return "skip"
     if model == results.best_network(ranking) and not _is_network_chosen(results, ranking):
         return "network"
@@ -120,18 +122,6 @@ def role_of(results: Results, ranking: str, model: str) -> str:
 def _is_network_chosen(results: Results, ranking: str) -> bool:
     name = results.candidate(results.selected_model(ranking) or "", ranking)
     return name is not None and results.records[name].is_network
-
-
-def fitted_skip(results: Results) -> str:
-    """The model that is the skip alone in the charts: that of the chosen network, else of the best
-    network; `ridge` without either.
-    """
-    name = results.candidate(results.selected_model("shipped") or "", "shipped")
-    if name is None or not results.records[name].is_network:
-        name = results.candidate(results.best_network("shipped") or "", "shipped")
-    if name is None:
-        return "ridge"
-    return results.records[name].skip_model or "ridge"
 
 
 def step_panels(results: Results) -> list[Panel]:

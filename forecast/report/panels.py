@@ -21,7 +21,7 @@ from forecast.config.task import format_time
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart
-from forecast.report.figures import Panel, fitted_skip, role_of, step_unit, title_of_series
+from forecast.report.figures import LINEAR, Panel, role_of, step_unit, title_of_series
 from forecast.report.text import MOST_SERIES
 
 LEAST_HISTORY = 15
@@ -113,12 +113,12 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
 
 
 def shown_models(results: Results) -> dict[str, str]:
-    """Role to model of what is shown against the actual values: naive, the skip, the best network
+    """Role to model of what is shown against the actual values: naive, the ridge, the best network
     and the selected model, as far as they have forecasts.
     """
     candidates = [
         "naive",
-        fitted_skip(results),
+        LINEAR,
         results.best_network("shipped"),
         results.selected_model("shipped"),
     ]

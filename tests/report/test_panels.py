@@ -56,6 +56,14 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     assert not [word for word in swapped if "naive" in word]
 
 
+def test_the_linear_line_of_the_charts_is_the_ridge_whatever_skip_the_best_network_has(project):
+    for path in (project / "data/trained/hourly").glob("*/record.json"):
+        record = files.read_json(path)
+        if record["skip_model"]:
+            files.write_json(path, {**record, "skip_model": "arx"})
+    assert panels.shown_models(results(project, HOURLY))["skip"] == "ridge"
+
+
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):
     text = (project / "configs" / "datasets.yaml").read_text()
     files.write_text(
