@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from forecast.config.task import FutureStep, Task
 from forecast.data import calendars
@@ -35,6 +34,7 @@ from forecast.data.schema import (
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, plural, quote, quote_names
+from forecast.system.workers import limit_to_one_thread
 
 REQUEST = "request"
 MAX_ROWS = 200_000
@@ -77,7 +77,7 @@ class Service:
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a
         # tenth of a second
-        with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1):
+        with np.errstate(over="ignore", invalid="ignore"), limit_to_one_thread():
             table = forecast_latest(ensemble, panel, horizon=steps, levels=shares)
         if not np.isfinite(table["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)

@@ -83,7 +83,7 @@ def bound_requests(most_columns: int) -> None:
     if server is None or server._SERVER_MODEL_PATH not in os.environ:
         return
     seconds = float(server.MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())
-    answer = partial(answer_unchecked, server.invocations)
+    answer = partial(answer_unchecked, server.invocations, most_columns)
     server.invocations = partial(answer_in_time, answer, seconds)
     server._decode_json_input = partial(decode_table, server._decode_json_input, most_columns)
     server._handle_serving_error = partial(server._handle_serving_error, include_traceback=False)
@@ -91,11 +91,26 @@ def bound_requests(most_columns: int) -> None:
 
 
 def answer_unchecked(
-    answer: Callable[..., Any], data: Any, content_type: str, model: Any, _schema: Any
+    answer: Callable[..., Any],
+    most_columns: int,
+    data: Any,
+    content_type: str,
+    model: Any,
+    _schema: Any,
 ) -> Any:
     """`answer` to a table as it came: MLflow's check against the signature reads no CSV, and shows
     the whole table where it refuses one; `Service.answer` checks it in sentences.
+
+    `MlflowException` for CSV of more columns than `most_columns`, and for Parquet.
     """
+    kind = content_type.partition(";")[0].strip()
+    if kind == "application/vnd.apache.parquet":
+        raise refusal(
+            "Parquet is not read: a small file can hold a table of any size. Send JSON or CSV."
+        )
+    if kind == "text/csv":
+        header = data.partition(b"\n" if isinstance(data, bytes) else "\n")[0]
+        require_narrow(header.count(b"," if isinstance(header, bytes) else ",") + 1, most_columns)
     model.metadata.signature.inputs = None
     return answer(data, content_type, model, None)
 
@@ -129,8 +144,11 @@ def decode_table(
     """
     content: Mapping[str, Any] = decode(request)
     table = content.get("dataframe_split")
+    inputs = content.get("inputs")
     columns = table.get("columns") if isinstance(table, dict) else None
-    records = content.get("dataframe_records")
+    if isinstance(inputs, dict):
+        columns = inputs.keys()
+    records = content.get("dataframe_records", content.get("instances"))
     if isinstance(records, list) and records and isinstance(records[0], dict):
         columns = records[0].keys()
         for row, record in enumerate(records):
@@ -139,12 +157,18 @@ def decode_table(
                     f"Records 0 and {row} of the request name different columns. Name every column"
                     " in every record, with null where a value is missing."
                 )
-    if columns is not None and len(columns) > most_columns:
-        raise refusal(
-            f"The request has {len(columns):,} columns, wanted at most {most_columns:,}. Send those"
-            " of the model."
-        )
+    if columns is not None:
+        require_narrow(len(columns), most_columns)
     return content
+
+
+def require_narrow(n_columns: int, most: int) -> None:
+    """`MlflowException` for more columns than `most`: pandas takes milliseconds for each."""
+    if n_columns > most:
+        raise refusal(
+            f"The request has {n_columns:,} columns, wanted at most {most:,}. Send those of the"
+            " model."
+        )
 
 
 def refusal(message: str) -> MlflowException:

@@ -152,7 +152,7 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
         ),
         (b"unique_id,ds,y\nwave,2024-07-18,1e999\n", "text/csv", "request"),
         (b"ds;y\n\x00,1\n", "text/csv", ""),
-        (b"PAR1 and then nothing", "application/vnd.apache.parquet", ""),
+        (b"PAR1 and then nothing", "application/vnd.apache.parquet", "Send JSON or CSV"),
     ],
     ids=[
         "broken",

@@ -160,8 +160,10 @@ def test_work_that_swallows_every_exception_is_ended_and_the_thread_is_free_afte
         ),
         ({"dataframe_records": [dict.fromkeys("abcdefghi", 1)]}, "has 9 columns"),
         ({"dataframe_records": [{"a": 1}, {"b": 1}]}, "Records 0 and 1 .* different columns"),
+        ({"inputs": {name: [1] for name in "abcdefghi"}}, "has 9 columns"),
+        ({"instances": [dict.fromkeys("abcdefghi", 1)]}, "has 9 columns"),
     ],
-    ids=["split", "records", "ragged records"],
+    ids=["split", "records", "ragged records", "inputs", "instances"],
 )
 def test_a_wide_table_is_refused_before_it_becomes_one(content: dict, words: str) -> None:
     with pytest.raises(MlflowException, match=words):
@@ -181,6 +183,18 @@ def test_a_wide_table_is_refused_before_it_becomes_one(content: dict, words: str
 )
 def test_every_other_table_is_left_to_mlflow(content: dict) -> None:
     assert decode_table(json.loads, 8, json.dumps(content)) == content
+
+
+@pytest.mark.parametrize("body", [b"a,b,c,d,e,f,g,h,i\n1,1,1,1,1,1,1,1,1\n", "a,b,c,d,e,f,g,h,i"])
+def test_csv_is_refused_by_its_header_and_parquet_by_its_kind(body: str | bytes) -> None:
+    for kind, words in (
+        ("text/csv; charset=utf-8", "has 9 columns, wanted at most 8"),
+        ("application/vnd.apache.parquet", "a table of any size"),
+    ):
+        with pytest.raises(MlflowException, match=words):
+            served.answer_unchecked(
+                lambda *_: pytest.fail("it was parsed"), 8, body, kind, None, None
+            )
 
 
 def test_bytes_are_counted_before_anything_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
