@@ -1,6 +1,6 @@
 """Which mechanisms between the ridge and the served row gain anything: each is left out in turn.
 
-    python -m bench.ablation FOLDER RESULTS NAME ...
+    python -m bench.ablation FOLDER RESULTS NAME[+inputs] ...
 
 For each panel NAME (FOLDER holds the files, as for `bench.quarter_hour`) the rows of `MEMBERS` and
 their combination `stacked` as the default grid has them, on the test block of the entry that
@@ -363,9 +363,11 @@ def main() -> None:
         return
     folder, results = Path(sys.argv[1]), Path(sys.argv[2])
     for argument in sys.argv[3:]:
-        name, _, inputs = argument.partition("+")
+        name = argument.removesuffix("+inputs")
         began = time.process_time()
-        work = examine_inputs(name, folder) if inputs else examine(name, folder)
+        work = examine(name, folder)
+        if name != argument:
+            work = examine_inputs(name, folder)
         for row in work:
             with results.open("a") as file:
                 file.write(pd.Series(row).to_json() + "\n")

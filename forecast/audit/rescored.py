@@ -24,7 +24,6 @@ import pandas as pd
 from forecast.audit import Finding, count_rows_until
 from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
-from forecast.comparison.losses import LEARNT
 from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series, series_name
@@ -300,9 +299,8 @@ def _check_validation_scores(
 def _check_choice(
     base: Sandbox, validation_errors: ErrorsByRow, detector: str
 ) -> Iterator[Finding]:
-    """The chosen model of each ranking has the lowest validation loss of those that may be chosen,
-    or, where the comparison says that it preferred another, of the baselines or of the combinations
-    with learnt weights instead of all, of the combinations instead of single rows.
+    """The chosen model of each ranking has the lowest validation loss of the combinations with
+    learnt weights, or of all that may be chosen where none of them is in the ranking.
     """
     scale = _scale_by_series(base.table("by_series.parquet"))
     losses = {
@@ -310,27 +308,20 @@ def _check_choice(
         for row, errors in validation_errors.items()
         if row[0] != SERVICE
     }
-    baselines = {model for model, ranking in losses if ranking == "baseline"}
-    rules = {
-        record.model: record.params
+    learnt = {
+        record.model
         for record in base.records().values()
-        if record.kind == Combination.kind
+        if record.kind == Combination.kind and Combination(**record.params).is_learnt
     }
-    learnt = {name for name, rule in rules.items() if Combination(**rule).is_learnt}
     for ranking, model in base.verdicts.chosen.items():
         losses_in_ranking = {
             m: loss
             for (m, r), loss in losses.items()
             if r in (ranking, "baseline") and np.isfinite(loss)
         }
+        losses_of_learnt = {m: loss for m, loss in losses_in_ranking.items() if m in learnt}
+        losses_in_ranking = losses_of_learnt or losses_in_ranking
         best = min(losses_in_ranking, key=losses_in_ranking.__getitem__, default=model)
-        preference = base.verdicts.preferred.get(ranking)
-        may_replace = model in rules or best not in baselines
-        if preference is not None and preference.instead_of == best and may_replace:
-            combined = learnt if preference.because == LEARNT else set(rules)
-            group = combined if model in combined and best not in combined else baselines
-            losses_in_ranking = {m: loss for m, loss in losses_in_ranking.items() if m in group}
-            best = min(losses_in_ranking, key=losses_in_ranking.__getitem__, default=model)
         limit = losses_in_ranking.get(best, np.inf) * (1 + SCORE_TOLERANCE)
         if losses_in_ranking.get(model, np.inf) > limit or model not in losses_in_ranking:
             text = (

@@ -26,7 +26,6 @@ from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
     Key,
-    find_preferences,
     select_models,
 )
 from forecast.comparison.paired_tests import change_by_step
@@ -46,7 +45,6 @@ from forecast.data.calendars import cycles
 from forecast.data.comparison_records import (
     Alarm,
     BudgetExemption,
-    Preference,
     ResidualDiagnosis,
     Untrained,
     Verdicts,
@@ -134,9 +132,8 @@ def compare_candidates(
     exempt = check_same_budget(results.records.values(), tuning)
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
     validation = block_losses(selectable, reference.scale, "validation")
-    chosen = select_models(validation)
-    preferences = _preferences(selectable, validation, chosen, task)
-    chosen |= {ranking: preference.model for ranking, preference in preferences.items()}
+    lowest = select_models(validation)
+    chosen = select_models(validation, _learnt_combinations(selectable))
     test = block_losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
     sizes = {
@@ -180,14 +177,14 @@ def compare_candidates(
         warnings.append(sentences.OWN_BLOCKS)
     complete = verdicts.model_copy(
         update={
-            "preferred": preferences,
+            "lowest": lowest,
             "copies": tuple(_copy_alarms(scored, task)),
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
             "sentences": (
                 *verdicts.sentences,
-                *sentences.describe_preferences(preferences),
+                *sentences.describe_selection(chosen, lowest),
                 *level_sentences,
             ),
             "warnings": tuple(warnings),
@@ -196,19 +193,10 @@ def compare_candidates(
     return Comparison(tables, intervals.bands, _diagnose_residuals(scored, task), complete)
 
 
-def _preferences(
-    candidates: list[ScoredCandidate],
-    validation: pd.DataFrame,
-    chosen: Mapping[str, str],
-    task: Task,
-) -> dict[str, Preference]:
-    """By ranking, where a combination or a baseline is selected instead of `chosen`
-    (`find_preferences`).
-    """
+def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
+    """The models of `candidates` that are combinations whose weights validation settles."""
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
-    names = [record.model for record in combinations]
-    learnt = [record.model for record in combinations if Combination(**record.params).is_learnt]
-    return find_preferences(validation, chosen, names, learnt, **_spacing(task))
+    return [record.model for record in combinations if Combination(**record.params).is_learnt]
 
 
 def _warnings(

@@ -2,35 +2,22 @@
 
 For `comparing` and `verdicts`. `losses_by_origin` makes of long losses one row per cutoff and one
 column per candidate: who lacks an origin, or has a loss that is not finite, is left out whole, with
-the reason. `select_models` takes the lowest on validation, `find_preferences` a simpler row that
-validation cannot tell from it. Nothing is tested here (`paired_tests`).
+the reason. `select_models` takes a combination with learnt weights, or else the lowest on
+validation. Nothing is tested here (`paired_tests`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Unpack
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.longrun import Spacing, dependence, mean_error
-from forecast.comparison.paired_tests import ORIGINS, non_overlapping
-from forecast.data.comparison_records import Preference, PreferenceReason
 from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
-FEW: PreferenceReason = "few origins"
-LEARNT: PreferenceReason = "learnt weights"
-SEVERAL: PreferenceReason = "several models"
-ERRORS: dict[PreferenceReason, int] = {FEW: 1, LEARNT: 3, SEVERAL: 2}
-"""How many standard errors more it may cost.
-
-They are of the days of one season; the season itself is one more doubt, which combinations depend
-on less: docs/research/weights-by-absolute-error.md has what each number scored later.
-"""
 LOSS_COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
@@ -67,74 +54,25 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]
     }
 
 
-def select_models(validation: pd.DataFrame) -> dict[str, str]:
-    """The model with the lowest mean validation loss of each ranking; baselines stand in both.
+def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dict[str, str]:
+    """The model that each ranking selects: the one of `learnt`, combinations with learnt weights,
+    with the lowest mean validation loss; where none stands in the ranking, of all models.
 
-    Without a network of its own, `architecture` has nothing to choose.
-    `validation`: losses, long, as `losses_by_origin` takes them. Ties go to the name that sorts
-    first, so the choice is reproducible.
+    Baselines stand in both rankings. Without a network of its own, `architecture` has nothing to
+    select. `validation`: losses, long, as `losses_by_origin` takes them. Ties go to the name that
+    sorts first, so the selection is reproducible.
     """
     means, _ = losses_by_origin(validation)
-    chosen = {}
+    selected = {}
     rankings = {ranking for _, ranking in candidate_keys(means)}
     for ranking in ("shipped", *sorted(rankings & {"architecture"})):
         candidates = sorted(
-            (float(means[key].mean()), key[0]) for key in keys_in_ranking(means, ranking)
+            (key[0] not in learnt, float(means[key].mean()), key[0])
+            for key in keys_in_ranking(means, ranking)
         )
         if candidates:
-            chosen[ranking] = candidates[0][1]
-    return chosen
-
-
-def find_preferences(
-    validation: pd.DataFrame,
-    chosen: Mapping[str, str],
-    combined: Collection[str] = (),
-    learnt: Collection[str] = (),
-    **spacing: Unpack[Spacing],
-) -> dict[str, Preference]:
-    """By ranking the model to select instead of the chosen one, where validation cannot tell them
-    apart.
-
-    The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a
-    candidate stands when it costs at most some standard errors (`ERRORS`) more than the one with
-    the lowest loss. The first that stands is selected: with fewer than 30 origins whose horizons do
-    not overlap the best baseline; the best of `learnt`, the combinations with learnt weights;
-    instead of a single model, the best of `combined`. `validation` as in
-    `select_models`.
-    """
-    means, _ = losses_by_origin(validation)
-    mean_loss = {key: float(means[key].mean()) for key in candidate_keys(means)}
-    n = len(means)
-    has_few_origins = n > 0 and non_overlapping(n, **spacing) < ORIGINS
-    preferences: dict[str, Preference] = {}
-    for ranking, model in chosen.items():
-        best = (model, ranking) if (model, ranking) in mean_loss else (model, "baseline")
-        if has_few_origins and best[1] == "baseline" and best in mean_loss:
-            continue
-        alternatives: dict[PreferenceReason, list[Key]] = {}
-        if has_few_origins:
-            alternatives[FEW] = [key for key in mean_loss if key[1] == "baseline"]
-        for reason, models in ((LEARNT, learnt), (SEVERAL, combined)):
-            if model not in models:
-                rivals = [(name, ranking) for name in models]
-                alternatives[reason] = [key for key in rivals if key in mean_loss]
-        for reason, candidates in alternatives.items():
-            if not candidates:
-                continue
-            rival = min(candidates, key=lambda key: (mean_loss[key], key))
-            extra = (means[rival] - means[best]).to_numpy(dtype=float)
-            error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
-            if float(extra.mean()) <= ERRORS[reason] * error:
-                preferences[ranking] = Preference(
-                    model=rival[0],
-                    instead_of=model,
-                    because=reason,
-                    origins=n,
-                    extra_loss=float(extra.mean()) / mean_loss[best],
-                )
-                break
-    return preferences
+            selected[ranking] = candidates[0][2]
+    return selected
 
 
 def _checked(losses: pd.DataFrame) -> None:

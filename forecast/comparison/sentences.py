@@ -14,13 +14,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import pandas as pd
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, removable_cycles
-from forecast.comparison.losses import ERRORS, FEW, LEARNT, NO_ACTUALS, SEVERAL
+from forecast.comparison.losses import NO_ACTUALS
 from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.comparison_records import (
     Alarm,
     ArchitectureChoice,
     PairedTest,
-    Preference,
     RefusedLevel,
     Untrained,
 )
@@ -151,22 +150,15 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     return sentences
 
 
-REASONS = {
-    FEW: "with so few the simpler row is preferred",
-    LEARNT: "a combination with learnt weights depends less on the season of validation",
-    SEVERAL: "a combination is preferred to a single row that cannot be told from it",
-}
-WITHIN = {1: "one standard error", 2: "two standard errors", 3: "three standard errors"}
-
-
-def describe_preferences(preferred: Mapping[str, Preference]) -> list[str]:
-    """The rankings in which a row was taken although another one has the lower validation loss."""
+def describe_selection(chosen: Mapping[str, str], lowest: Mapping[str, str]) -> list[str]:
+    """The rankings in which a combination is selected although another model has the lowest
+    validation loss (`lowest`).
+    """
     return [
-        f"{title_of(ranking)}: {preference.model} is taken instead of {preference.instead_of}: on"
-        f" the {preference.origins} validation origins its extra error"
-        f" ({percent(preference.extra_loss)}) is within {WITHIN[ERRORS[preference.because]]}, and"
-        f" {REASONS[preference.because]}."
-        for ranking, preference in preferred.items()
+        f"{title_of(ranking)}: {chosen[ranking]} is selected because its weights are learnt; the"
+        f" lowest loss on validation has {model}."
+        for ranking, model in lowest.items()
+        if model != chosen[ranking]
     ]
 
 

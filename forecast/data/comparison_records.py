@@ -21,7 +21,6 @@ TestFamily = Literal["naive", "history", "skip", "best"]
 selected candidate.
 """
 TestWord = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
-PreferenceReason = Literal["few origins", "learnt weights", "several models"]
 
 
 class PairedTest(Record):
@@ -82,18 +81,6 @@ class ArchitectureChoice(Record):
     note: str = ""
 
 
-class Preference(Record):
-    """Another candidate than the one with the lowest validation loss was selected."""
-
-    model: str
-    instead_of: str
-    because: PreferenceReason
-    origins: int
-    """Origins of the validation block."""
-    extra_loss: float
-    """As a share of the lowest validation loss."""
-
-
 class Alarm(Record):
     """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
 
@@ -147,8 +134,8 @@ class Verdicts(Record):
     untrained: tuple[Untrained, ...] = ()
     choice: ArchitectureChoice | None = None
     """None where LSTM or GRU was not compared."""
-    preferred: dict[str, Preference] = Field(default_factory=dict)
-    """By ranking, where the selected model is not the one with the lowest validation loss."""
+    lowest: dict[str, str] = Field(default_factory=dict)
+    """Ranking to the model with the lowest validation loss."""
     """None below ten series."""
     copies: tuple[Alarm, ...] = ()
     leaks: tuple[Alarm, ...] = ()

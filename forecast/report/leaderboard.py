@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison import metrics
-from forecast.comparison.sentences import describe_preferences
+from forecast.comparison.sentences import describe_selection
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import TestFamily, Verdicts
 from forecast.data.results import (
@@ -177,7 +177,7 @@ def print_leaderboards(
         verdicts = results.verdicts
         sentences = [
             *verdicts.sentences[:1],
-            *describe_preferences(verdicts.preferred),
+            *describe_selection(verdicts.chosen, verdicts.lowest),
             *verdicts.warnings,
         ]
         for sentence in sentences:

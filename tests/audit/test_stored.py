@@ -19,7 +19,7 @@ import yaml
 from forecast.audit import block_ends, rescored
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
-from forecast.data.comparison_records import Preference, PreferenceReason, Verdicts
+from forecast.data.comparison_records import Verdicts
 from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
 from forecast.system import files
@@ -260,22 +260,17 @@ class Judged:
         self,
         taken: str,
         errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0),
-        instead_of: str = "",
-        because: PreferenceReason = "several models",
+        learnt: str = "",
     ) -> None:
-        preferred = {}
-        if instead_of:
-            preferred["shipped"] = Preference(
-                model=taken, instead_of=instead_of, because=because, origins=5, extra_loss=0.1
-            )
-        self.verdicts = Verdicts(chosen={"shipped": taken}, preferred=preferred)
+        self.verdicts = Verdicts(chosen={"shipped": taken})
+        self.learnt = learnt
         self.errors = errors
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.DataFrame({"series": ["a"], "mae": [1.0], "mase": [1.0]})
 
     def records(self) -> dict[str, RunRecord]:
-        weights = {"other_mix": "stacked"}
+        weights = {self.learnt: "stacked"}
         return {
             name: run_record(name, kind=kind, params={"weights": weights.get(name, "equal")})
             for name, kind in self.kinds.items()
@@ -290,23 +285,7 @@ class Judged:
         return len(list(rescored._check_choice(self, held, "test")))
 
 
-def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowest_of_all() -> None:
-    assert [
-        Judged(name, instead_of="gru").found() for name in ("mix", "naive", "other_mix", "gru")
-    ] == [0, 0, 1, 1]
-    assert [Judged(name).found() for name in ("mix", "naive", "gru")] == [1, 1, 0]
-    assert Judged("other_mix", instead_of="naive").found() == 1
-    errors = (3.0, 2.0, 4.0, 1.0)
-    best = Judged("mix", errors, "naive")
-    assert best.found() == 0, "a combination instead of a baseline"
-    assert Judged("gru", errors, "naive").found() == 1
-
-
-@pytest.mark.parametrize(
-    ("best", "errors"), [("mix", (3.0, 2.0, 2.1, 4.0)), ("gru", (1.9, 2.0, 2.1, 4.0))]
-)
-def test_learnt_weights_are_taken_instead_of_a_combination_too_and_past_one_between(
-    best: str, errors: tuple[float, ...]
-) -> None:
-    assert Judged("other_mix", errors, best, "learnt weights").found() == 0
-    assert Judged("other_mix", errors, best, "several models").found() == 1
+def test_the_selected_row_has_learnt_weights_or_the_lowest_loss_of_all() -> None:
+    assert [Judged(name).found() for name in ("gru", "mix", "naive")] == [0, 1, 1]
+    for name, faults in (("other_mix", 0), ("mix", 1), ("gru", 1)):
+        assert Judged(name, learnt="other_mix").found() == faults
