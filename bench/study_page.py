@@ -17,6 +17,10 @@ from bench.study import (
     BASE,
     FEW,
     FILE,
+    RATES,
+    SEEDS,
+    STEPS,
+    UNITS,
     Setting,
     base_setting,
     planned_cells,
@@ -53,6 +57,7 @@ def results(root: Path) -> pd.DataFrame:
     """The measured cells, with the word of each network against the ridge."""
     cells = read_results(root / FILE.relative_to(FILE.parents[2]))
     is_network = cells["skip"] != ""
+    cells["did_train"] = cells["best_steps"].str.contains("[1-9]")
     cells["is_better"] = (cells["ridge_high"] < 0) & is_network
     cells["is_worse"] = (cells["ridge_low"] > 0) & is_network
     cells["pays"] = cells["is_better"] & (cells["boosting_high"] < 0)
@@ -77,6 +82,8 @@ def change(row: pd.Series | None) -> str:
     """`−9.7 % [−12.2, −7.3]` of the ridge's error."""
     if row is None:
         return "missing"
+    if row["skip"] and not row["did_train"]:
+        return "did not train"
     ends = ", ".join(text.signed_percent(row[name]) for name in ("ridge_low", "ridge_high"))
     return f"{text.signed_percent(row['versus_ridge'])} [{ends}]"
 
@@ -101,11 +108,13 @@ def sentences(cells: pd.DataFrame) -> list[str]:
 def how_often(cells: pd.DataFrame) -> str:
     parts = []
     for kind, names in (("real", REAL), ("simulated", SIMULATED)):
-        rows = cells[cells["system"].isin(names) & (cells["skip"] == "linear")]
+        on_ridge = cells[cells["system"].isin(names) & (cells["skip"] == "linear")]
+        rows = on_ridge[on_ridge["did_train"]]
         survivors = int((rows["pays"] & (rows["holm_p"] < 0.05)).sum())
         parts.append(
             f"on {kind} systems in {int(rows['pays'].sum())} of {len(rows)} cells (after Holm's"
-            f" correction {survivors}), and {int(rows['is_worse'].sum())} are worse than the ridge"
+            f" correction {survivors}), {int(rows['is_worse'].sum())} are worse than the ridge, and"
+            f" {len(on_ridge) - len(rows)} more did not train"
         )
     return f"A network on the ridge beats both the ridge and boosted trees {'; '.join(parts)}."
 
@@ -132,8 +141,10 @@ def on_memory(cells: pd.DataFrame) -> str:
         for architecture in ("gru", "lstm", "rnn", "mlp", "ffnn"):
             row = select(cells, setting, architecture, "linear")
             if row is not None:
-                share = text.percent(share_of_gap(cells, setting, row), decimals=0)
-                by_architecture.append(f"{architecture} {change(row)} ({share})")
+                share = ""
+                if row["did_train"]:
+                    share = f" ({text.percent(share_of_gap(cells, setting, row), decimals=0)})"
+                by_architecture.append(f"{architecture} {change(row)}{share}")
         memory = name.split()[1]
         parts.append(f"over {memory} rows {', '.join(by_architecture) or 'missing'}")
     return (
@@ -192,6 +203,8 @@ def shown_change(row: pd.Series | None, system: str, architecture: str) -> str:
     if row is None:
         return "" if architecture == "bound" and system in REAL else "missing"
     shown = text.signed_percent(row["versus_ridge"])
+    if row["skip"] and not row["did_train"]:
+        return "="
     if row["pays"]:
         return f"**{shown}**{'*' if row['holm_p'] < 0.05 else ''}"
     return shown
@@ -237,8 +250,38 @@ def part(root: Path) -> str:
                 )
             ),
             *table(cells),
+            "",
+            *LEGEND,
+            "",
+            "## What is not known",
+            "",
+            *unknown(cells),
         ]
     )
+
+
+LEGEND = (
+    "Bold: the 95 % intervals of the change against the ridge and against boosted trees both lie",
+    "below zero; * survives Holm's correction over all networks that were run. `bound` is the best",
+    "forecast there is; = is a network that did not train: its best step is 0 in all seeds. Steps",
+    f"and seconds are medians, the seconds of {len(RATES)} learning rates and {SEEDS} seeds.",
+)
+
+
+def unknown(cells: pd.DataFrame) -> list[str]:
+    """What the cells do not answer."""
+    settings = {tuple(row) for row in cells.loc[cells["skip"] != "", SETTING].to_numpy().tolist()}
+    absent = [name for name in BASE if tuple(vars(base_setting(name)).values()) not in settings]
+    lines = [f"- {', '.join(absent)}: no network was run."] if absent else []
+    return [
+        *lines,
+        f"- Other budgets: a network has {UNITS} units and {STEPS} gradient steps, and of its"
+        " options the learning rate alone is chosen.",
+        "- Inputs other than the series and its calendar; thousands of series; other years.",
+        "- Of a simulated system one draw of noise is scored; an interval is over its test block.",
+        "- Systems driven by measured inputs, where architectures differ more:"
+        " [identification](identification.md), [cascaded tanks](results.md#published-tables).",
+    ]
 
 
 def figures(root: Path) -> dict[str, str]:
