@@ -46,7 +46,8 @@ STYLE = (
     ".hit{fill:none}.line{stroke-width:2}.line.chosen{stroke:#d55e00}"
     ".line.skip{stroke:#0072b2;stroke-dasharray:7 3}.line.network{stroke:#a24a80;"
     "stroke-dasharray:12 3}.line.seasonal{stroke:#00825f;stroke-dasharray:8 3 2 3}"
-    ".name.chosen{fill:#d55e00}.name.skip{fill:#0072b2}.name.network{fill:#a24a80}"
+    ".dot.chosen{fill:#d55e00}.dot.skip{fill:#0072b2}.dot.network{fill:#a24a80}"
+    ".dot.seasonal{fill:#00825f}.name.chosen{fill:#d55e00}.name.skip{fill:#0072b2}.name.network{fill:#a24a80}"
     ".name.seasonal{fill:#00825f}"
 )
 ROLES = {"gru": "chosen", "lstm": "network", "rnn": "seasonal", "tdnn": "skip"}
@@ -58,8 +59,8 @@ def results(root: Path) -> pd.DataFrame:
     cells = read_results(root / FILE.relative_to(FILE.parents[2]))
     is_network = cells["skip"] != ""
     cells["did_train"] = cells["best_steps"].str.contains("[1-9]")
-    cells["is_better"] = (cells["ridge_high"] < 0) & is_network
-    cells["is_worse"] = (cells["ridge_low"] > 0) & is_network
+    cells["is_better"] = (cells["ridge_high"] < 0) & cells["did_train"]
+    cells["is_worse"] = (cells["ridge_low"] > 0) & cells["did_train"]
     cells["pays"] = cells["is_better"] & (cells["boosting_high"] < 0)
     cells["holm_p"] = np.nan
     cells.loc[is_network, "holm_p"] = holm(cells.loc[is_network, "ridge_p"].tolist())
@@ -301,6 +302,8 @@ def base_chart(cells: pd.DataFrame, systems: Sequence[str], label: str) -> str:
             row = select(cells, base_setting(name), architecture, skip)
             if row is not None:
                 word = "better" if row["is_better"] else "worse" if row["is_worse"] else ""
+                if skip and not row["did_train"]:
+                    word = "did not train"
                 ends = row["ridge_low"], row["ridge_high"]
                 rows.append(
                     charts.Interval(
@@ -328,7 +331,11 @@ def factor_chart(cells: pd.DataFrame) -> str:
                 row = select(cells, setting, architecture, "linear")
                 changes.append(float("nan") if row is None else row["versus_ridge"])
             places = np.arange(float(len(levels)))
-            lines.append(charts.Line(architecture, places, np.array(changes), ROLES[architecture]))
+            role = ROLES[architecture]
+            known = np.array(changes)
+            base_place = levels.index(getattr(base, factor))
+            dot = base_place if np.isfinite(known[base_place]) else None
+            lines.append(charts.Line(architecture, places, known, role, dot=dot))
         ticks = [(float(place), str(level)) for place, level in enumerate(levels)]
         axes = charts.Axes(
             factor, factor, "change against ridge", ticks, level=0.0, show=text.signed_percent
