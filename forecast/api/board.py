@@ -91,7 +91,7 @@ class Board:
         board = self.leaderboard
         table = board[[name for name in SHOWN_COLUMNS if name in board]]
         errors = "errors on test, a network by the mean forecast of its seeds"
-        return f"{self.chosen!r} was chosen on validation; {errors}:\n{table.to_string()}"
+        return f"{self.chosen!r} was selected on validation; {errors}:\n{table.to_string()}"
 
     def _repr_html_(self) -> str:
         return str(self.leaderboard.to_html())

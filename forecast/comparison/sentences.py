@@ -121,11 +121,14 @@ def describe_choice(choice: ArchitectureChoice | None) -> list[str]:
         f" {choice.weights.get('lstm', 0):,}"
     )
     if choice.take == "gru":
-        return [f"LSTM or GRU: take the GRU: {sizes}, and no worse ({bound}, wanted below +2 %)."]
+        return [
+            f"LSTM or GRU: take the GRU. It has {sizes}, and is no worse ({bound}, wanted below"
+            " +2 %)."
+        ]
     if choice.word == "equivalent":
-        return [f"LSTM or GRU: keep the LSTM: the GRU is no worse ({bound}), but has {sizes}."]
+        return [f"LSTM or GRU: keep the LSTM. The GRU is no worse ({bound}), but has {sizes}."]
     return [
-        "LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown"
+        "LSTM or GRU: keep the LSTM. It was not shown that the GRU is no worse"
         f" ({choice.note or bound})."
     ]
 
@@ -139,12 +142,14 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     removed = removable_cycles(n, cycles, horizon=spacing["horizon"], step_size=step_size)
     sentences = []
     if removed:
-        sentences.append(f"Tests take one harmonic of the {listing(removed)} out of the losses.")
+        sentences.append(
+            f"The tests remove one harmonic of the {listing(removed)} from the losses."
+        )
     for name in sorted(set(cycles) - set(removed)):
         covered = n * step_size / cycles[name]
         sentences.append(
-            f"The test block is {covered:.2f} {name}s long, no whole number of them or too few"
-            f" origins: no harmonic of the {name} is taken out, and the tests count that cycle as"
+            f"The test block is {covered:.2f} {name}s long: no whole number of them, or too few"
+            f" origins. So the tests remove no harmonic of the {name} and count this cycle as"
             " dependence."
         )
     return sentences
@@ -155,8 +160,8 @@ def describe_selection(chosen: Mapping[str, str], lowest: Mapping[str, str]) -> 
     validation loss (`lowest`).
     """
     return [
-        f"{title_of(ranking)}: {chosen[ranking]} is selected because its weights are learnt; the"
-        f" lowest loss on validation has {model}."
+        f"{title_of(ranking)}: {chosen[ranking]} is selected because its weights are learnt;"
+        f" {model} has the lowest loss on validation."
         for ranking, model in lowest.items()
         if model != chosen[ranking]
     ]
@@ -192,8 +197,8 @@ def describe_warnings(
         gain = skill.get((model, ranking), skill.get((model, "baseline"), 0.0))
         if gain < 0:
             sentences.append(
-                f"{title_of(ranking)}: {model}, chosen on validation, loses to {LAST_VALUE} on the"
-                f" test block ({percent(-gain)})."
+                f"{title_of(ranking)}: {model}, selected on validation, has a higher error than"
+                f" {LAST_VALUE} on the test block ({percent(-gain)})."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for model in dict.fromkeys(chosen.values()):
@@ -242,13 +247,13 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest]) -> 
     lines = []
     if best == NAIVE:
         lines.append(
-            f"{title}: {LAST_VALUE} had the lowest validation error, so nothing is claimed over it."
+            f"{title}: {LAST_VALUE} had the lowest validation error, so no gain over it is claimed."
         )
     for test in tests:
         is_shown = test.ranking in (ranking, "baseline")
         if test.family == "naive" and test.model == best and is_shown:
             outcome = _outcome(test, LAST_VALUE)
-            lines.append(f"{title}: {best}, chosen on validation, is {outcome}.")
+            lines.append(f"{title}: {best}, selected on validation, is {outcome}.")
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests)
     return lines
@@ -273,11 +278,11 @@ def _describe_tied(
     untold = [against_best[name] for name in tied if name in against_best]
     if untold:
         listed = _list_differences(untold)
-        sentences.append(f"{title}: no test tells {best} from {listed}{_describe_sight(untold)}.")
-    elif against_best and not better:
         sentences.append(
-            f"{title}: {best} is alone at the top; every other model was told apart from it."
+            f"{title}: no test distinguishes {best} from {listed}{_describe_sight(untold)}."
         )
+    elif against_best and not better:
+        sentences.append(f"{title}: the tests distinguish every other model from {best}.")
     return sentences
 
 
@@ -288,7 +293,7 @@ def _describe_sight(tests: Sequence[PairedTest]) -> str:
         return ""
     smallest, largest = percent(sizes[0])[1:], percent(sizes[-1])[1:]
     reach = smallest if smallest == largest else f"{smallest} to {largest}"
-    return f"; with these origins a difference of {reach} is found four times in five"
+    return f"; with these origins a difference of {reach} is found in four of five samples"
 
 
 def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest]) -> str:
@@ -375,12 +380,12 @@ def _outcome(test: PairedTest, other: str) -> str:
     if test.word in ("better", "worse"):
         return f"{test.word} than {other} (error {size}, {p}, {test.n} origins)"
     if test.word == "equivalent":
-        return f"equivalent to {other} (error {size}, neither costs 2 % more than the other)"
+        return f"equivalent to {other} (error {size}, neither error is 2 % above the other)"
     if test.word == "undecided":
-        return f"not told apart from {other}: {test.n} origins are too few"
+        return f"undecided against {other}: {test.n} origins are too few"
     sight = ""
     if test.detectable is not None:
-        sight = f"; {percent(test.detectable)[1:]} would be found four times in five"
+        sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
     note = f": {test.note}" if test.note else ""
     return f"not distinguishable from {other}{note} (error {size}, {p}, {test.n} origins{sight})"
 

@@ -64,8 +64,8 @@ def describe_result(results: Results) -> str:
 
 
 def _outcome(test: PairedTest) -> str:
-    """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not told
-    apart.
+    """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not
+    distinguishable.
     """
     size = text.percent(abs(test.relative_difference or 0.0))
     if test.word == "better":
@@ -74,7 +74,7 @@ def _outcome(test: PairedTest) -> str:
         return f"{size} above"
     if test.word == "equivalent":
         return "equivalent to"
-    return f"not told apart ({text.signed_percent(test.relative_difference)}) from"
+    return f"not distinguishable ({text.signed_percent(test.relative_difference)}) from"
 
 
 def _networks(results: Results) -> str:

@@ -35,11 +35,11 @@ from forecast.report.leaderboard import scores_of_distributions
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share
 
 AGAINST_NAIVE = (
-    "Change of error against the naive forecast, on the same origins; word of the corrected test"
+    "Change of error against the naive forecast, on the same origins; verdict of the corrected test"
 )
 AGAINST_SKIP = (
-    "Change of error against the model's own skip connection; a network counts only when it says"
-    " better"
+    "Change of error against the model's own skip connection; a network adds something only where"
+    " it says better"
 )
 SEEDS = "of the mean of the seeds' forecasts ± standard deviation over seeds"
 WINKLER = (
@@ -170,7 +170,7 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
     """The words that stand beside a model's name; `seeds`: its rows of the leaderboard by seed."""
     marks = []
     if model == results.selected_model(ranking):
-        marks.append("chosen on validation")
+        marks.append("selected on validation")
     if model in results.tied(ranking):
         marks.append("tied")
     against_naive = results.tests(ranking, "naive").get(model)

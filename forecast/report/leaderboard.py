@@ -151,7 +151,7 @@ WIDE = 100
 ONLY_BASELINES = {"baseline": "baselines"}
 CHOSEN = "*"
 SCORED = "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
-LEGEND = f"{CHOSEN} chosen on validation. {SCORED}"
+LEGEND = f"{CHOSEN} selected on validation. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
 

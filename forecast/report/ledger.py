@@ -265,7 +265,7 @@ def choice_sentence(results: Results) -> str:
 
 PURPOSES = {
     "train": "scaling, and the first fit of everything; the second is on train and validation",
-    "validation": "choices: hyper-parameters, early stopping, combinations, the chosen model",
+    "validation": "choices: hyper-parameters, early stopping, combinations, the selected model",
     "calibration": "the width of intervals",
     "test": "the scores on this page; looked at last, chosen from never",
 }

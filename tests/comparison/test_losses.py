@@ -108,8 +108,8 @@ def test_learnt_weights_are_selected_wherever_they_stand_and_else_the_lowest():
     assert lowest == {"shipped": "mix", "architecture": "lstm"}
     assert chosen == {"shipped": "learnt", "architecture": "lstm"}
     assert describe_selection(chosen, lowest) == [
-        "As shipped: learnt is selected because its weights are learnt; the lowest loss on"
-        " validation has mix."
+        "As shipped: learnt is selected because its weights are learnt; mix has the lowest"
+        " loss on validation."
     ]
 
 

@@ -100,8 +100,12 @@ def test_the_words_follow_the_losses():
 def test_the_sentences_tell_it_in_plain_words():
     found = verdicts(BETTER, CHOSEN)
     text = "\n".join(found.sentences)
-    assert "As shipped: lstm, chosen on validation, is better than repeating the last value" in text
-    assert "As shipped: lstm is alone at the top" in text and found.tied["shipped"] == ("lstm",)
+    assert (
+        "As shipped: lstm, selected on validation, is better than repeating the last value" in text
+    )
+    assert "As shipped: the tests distinguish every other model from lstm" in text and found.tied[
+        "shipped"
+    ] == ("lstm",)
     assert "As shipped: skip: the network adds nothing, for gru." in text
     assert "Architecture alone: worse than repeating the last value: lstm" in text
 
@@ -193,7 +197,9 @@ def test_what_a_test_could_have_seen_stands_beside_the_word():
     result = verdicts(gaps, {"shipped": "lstm"}, noise=6.0)
     tests = {t.model: t for t in result.tests if t.family == "best"}
     assert all(t.word == "not distinguishable" and t.detectable > 0.1 for t in tests.values())
-    assert re.search(r"no test tells lstm from .* is found four times in five", result.sentences[1])
+    assert re.search(
+        r"no test distinguishes lstm from .* is found in four of five samples", result.sentences[1]
+    )
 
 
 def test_a_large_difference_over_three_years_of_weeks_is_seen():
@@ -287,7 +293,7 @@ def test_a_gru_that_is_no_worse_but_larger_as_tuned_is_not_taken():
     sizes = {"gru": 42_080, "lstm": 7_200}
     found = verdicts(gaps, {"architecture": "lstm"}, weights=sizes)
     assert found.choice.take == "lstm"
-    assert "keep the LSTM: the GRU is no worse" in found.sentences[-1]
+    assert "keep the LSTM. The GRU is no worse" in found.sentences[-1]
     assert "42,080 weights as tuned against 7,200" in found.sentences[-1]
     turned = verdicts(gaps, {"architecture": "lstm"}, weights={"gru": 7_200, "lstm": 42_080})
     assert turned.choice.take == "gru"
@@ -323,9 +329,9 @@ def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
         horizon=1,
         cycles={"year": 365.2425, "week": 7.0},
     ).sentences
-    assert "Tests take one harmonic of the week out of the losses." in said
+    assert "The tests remove one harmonic of the week from the losses." in said
     assert any(
-        line.startswith("The test block is 0.82 years long, no whole number of them")
+        line.startswith("The test block is 0.82 years long: no whole number of them")
         for line in said
     )
 
@@ -376,8 +382,8 @@ def test_what_a_reader_must_not_miss_is_said():
         refused,
     ) == [
         (
-            "As shipped: lstm, chosen on validation, loses to repeating the last value on the test"
-            " block (+2.1 %)."
+            "As shipped: lstm, selected on validation, has a higher error than repeating the last"
+            " value on the test block (+2.1 %)."
         ),
         "Leak alarm: gru on a: MAE 40.0 % below repeating the last value.",
         "The 80 % intervals of lstm cover 68.3 % (standard error 4.4 points) over 3 series.",

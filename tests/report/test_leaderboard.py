@@ -213,7 +213,7 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
 
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
     said = (
-        "hourly: As shipped: lstm, chosen on validation, is better than repeating the last value"
+        "hourly: As shipped: lstm, selected on validation, is better than repeating the last value"
         " (error -44.0 %)."
     )
     assert printed(root, terminal=False, width=200).splitlines().count(said) == 1

@@ -138,7 +138,7 @@ def test_the_chosen_row_is_marked_in_both_rankings_and_only_it(page):
     for number in (0, 1):
         marked = board(page, HOURLY, number).xpath(".//tr[contains(@class, 'chosen')]")
         assert [row.get("data-model") for row in marked] == ["lstm"]
-        assert "chosen on validation" in words(marked[0])
+        assert "selected on validation" in words(marked[0])
 
 
 def test_baselines_and_skip_rows_stand_in_both_rankings(page):

@@ -587,10 +587,10 @@ def verdicts(name: str) -> dict[str, Any]:
         ),
         "sentences": [
             (
-                "As shipped: lstm, chosen on validation, is better than repeating the last value"
+                "As shipped: lstm, selected on validation, is better than repeating the last value"
                 " (error -44.0 %)."
             ),
-            "As shipped: no test tells lstm from gru (+0.5 %).",
+            "As shipped: no test distinguishes lstm from gru (+0.5 %).",
             "As shipped: skip: the network adds nothing, for gru and narx (worse, +6.0 %).",
             "narx (architecture alone) was not compared: every seed failed.",
         ],
