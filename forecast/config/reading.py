@@ -88,6 +88,8 @@ class _UniqueKeyLoader(_SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key is a list or a mapping; wanted a name", key_node.start_mark
                 )
+            if key_node.tag == "tag:yaml.org,2002:bool":
+                key_node.tag = "tag:yaml.org,2002:str"  # `on` is a key of hooks and no switch
             key = self.construct_object(key_node, deep=deep)
             if key in keys:
                 raise yaml.constructor.ConstructorError(

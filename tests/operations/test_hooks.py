@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.config.operation import Hooks
+from forecast.config.operation import Hooks, load_retraining
 from forecast.operations.decision import notify
 from forecast.operations.records import RetrainingFailure
 
@@ -111,3 +111,9 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
         environment=GIVEN,
     )[0]
     assert gone == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in gone
+
+
+@pytest.mark.parametrize("form", ["  hooks:\n    on: [success]\n", "  hooks: {on: [success]}\n"])
+def test_the_key_on_needs_no_quotes(tmp_path: Path, form: str) -> None:
+    (tmp_path / "retraining.yaml").write_text(f"defaults:\n{form}")
+    assert load_retraining("wave", tmp_path).hooks.on == ("success",)
