@@ -37,7 +37,7 @@ from forecast.operations.records import (
 )
 from forecast.operations.registry import ChampionChangedError, Refit
 from forecast.system import files
-from forecast.system.addresses import show_address
+from forecast.system.addresses import hide_addresses, show_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
 from forecast.tracking.writing import log_content
@@ -196,9 +196,13 @@ def notify(
     address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
     faults = []
     if hooks.command:
-        faults.append(_run_command(hooks, event, content, root, environment))
+        fault = _run_command(hooks, event, content, root, environment)
+        faults.append(hide_addresses(fault))  # its words and what it prints may hold one
     if address:
-        faults.append(_post(address, content, hooks.timeout_seconds))
+        if "://" in address:
+            faults.append(_post(address, content, hooks.timeout_seconds))
+        else:
+            faults.append("the webhook's address has no scheme; wanted http://... or https://...")
     return [fault for fault in faults if fault]
 
 

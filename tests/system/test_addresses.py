@@ -60,6 +60,16 @@ def test_a_webhook_that_fails_tells_nothing_of_its_address(tmp_path, address):
         assert len(faults) == 1 and SECRET not in faults[0]
 
 
+def test_a_hook_that_fails_shows_no_address_of_its_words_and_no_bare_token(tmp_path):
+    for event in (
+        hooks(command=["false", f"https://host.example/{SECRET}"]),
+        hooks(command=["sleep", "9", f"https://host.example/{SECRET}"], timeout_seconds=0.1),
+        hooks(webhook=SECRET),
+    ):
+        faults = notify(event, "failure", NEWS, root=tmp_path, environment=GIVEN)
+        assert len(faults) == 1 and SECRET not in faults[0]
+
+
 def test_a_server_without_locks_is_refused_without_its_password(tmp_path, monkeypatch):
     monkeypatch.delenv(postgres.VARIABLE, raising=False)
     store = tracking_store(tmp_path, f"http://user:{SECRET}@mlflow.example.org/{SECRET}")
