@@ -185,8 +185,8 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
     share = 1 - selected["mase"] / scored["ridge"]["mase"]
     on_skips = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
-        f"**{dataset}**: {on_skips} The row that validation selects, `{selected['model']}`, has an"
-        f" error {text.percent(selected['skill'])} below that of repeating the last value, and"
+        f"**{dataset}**: {on_skips} The error of `{selected['model']}` (selected) is"
+        f" {text.percent(selected['skill'])} below that of the last value and"
         f" {text.percent(abs(share))} {'below' if share >= 0 else 'above'} that of `ridge`."
     )
 

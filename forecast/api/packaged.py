@@ -26,13 +26,11 @@ import pandas as pd
 
 from forecast.data import snapshots
 from forecast.system import files
-from forecast.system.errors import InputError, quote_names, suggest
+from forecast.system.errors import InputError
 
 CLONE = Path(__file__).resolve().parents[2]
 LANDMARK = "configs/models.yaml"
 """A file by which the folder of the packaged files is recognised."""
-EXAMPLE_DATASETS = {"dublin": "weather"}
-"""Name of an example → the dataset whose packaged snapshot it is."""
 
 
 @cache
@@ -60,21 +58,15 @@ def require_installed(package: str, what: str) -> None:
     )
 
 
-def example(name: str = "dublin") -> pd.DataFrame:
-    """A frame to begin with.
+def example() -> pd.DataFrame:
+    """A frame to begin with: Dublin's hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y`
+    (temperature in °C), `precip` (mm in the hour before) and `wind` (km/h).
 
-    `dublin`: hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y` (temperature in °C),
-    `precip` (mm in the hour before) and `wind` (km/h). Weather data by Open-Meteo.com (CC BY 4.0);
-    contains modified Copernicus data. `InputError` for another name.
+    Weather data by Open-Meteo.com (CC BY 4.0); contains modified Copernicus data.
 
     >>> df = forecast.example().tail(2000)
     """
-    if name not in EXAMPLE_DATASETS:
-        known = quote_names(EXAMPLE_DATASETS)
-        raise InputError(
-            f"Example {name!r} is unknown.{suggest(name, EXAMPLE_DATASETS)} Known: {known}."
-        )
-    return snapshots.read_pointed(packaged(), EXAMPLE_DATASETS[name]).rename(columns={"temp": "y"})
+    return snapshots.read_pointed(packaged(), "weather").rename(columns={"temp": "y"})
 
 
 USER_FILES = (

@@ -62,6 +62,6 @@ def _experiment(data: PreparedData) -> Experiment:
         data=data,
         task=load_task(paths.task(dataset)),
         borders=files.read_json(paths.borders(dataset)),
-        models=load_models(paths.configs),
+        models=load_models(paths.configs, load_dataset(dataset, paths.configs).grid),
         tuning=load_tuning(paths.configs),
     )

@@ -20,8 +20,8 @@ from forecast.system import files
 from forecast.system.code_closure import PROJECT, code_digest
 
 TEMPLATES = "forecast/report/templates"
-SHOWN_FIELDS = {"title", "licence"}
-"""Parts of a dataset that only the report shows; so are the columns' units."""
+UNREAD_FIELDS = {"title", "licence", "grid"}
+"""Parts of a dataset that fetch and prepare do not read; so are the columns' units."""
 BUDGET_FIELDS = {
     "tune": {"n_trials", "trial_steps", "evaluate_every", "base_seed"},
     "train": {"final_steps", "evaluate_every", "seeds"},
@@ -54,7 +54,7 @@ def _dataset_settings(
     """
     entry = datasets.datasets[name]
     tuning = load_tuning(paths.configs)
-    models = load_models(paths.configs)
+    models = load_models(paths.configs, entry.grid)
     has_vintages = bool(entry.vintage_columns)
     grid, _ = plan_candidates(models, season_length=entry.season_length, vintages=has_vintages)
     tuned = [candidate for candidate in grid if candidate.spec.search_space()]
@@ -77,8 +77,8 @@ def _dataset_settings(
 
 
 def _settings_that_compute(entry: Dataset) -> StageContent:
-    """The entry without what is only shown."""
-    content = entry.model_dump(mode="json", exclude=SHOWN_FIELDS)
+    """The entry as fetch and prepare read it."""
+    content = entry.model_dump(mode="json", exclude=UNREAD_FIELDS)
     for column in (*content["target"], *content["past_exogenous"], *content["future_exogenous"]):
         del column["unit"]
     return content

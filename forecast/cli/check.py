@@ -138,13 +138,17 @@ def _described(content: Any) -> str:
 
 
 def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
-    """The prepared frame, whose series are long enough for their blocks and fit their
-    transforms.
+    """The prepared frame, whose series are long enough for their blocks and fit their transforms;
+    the grid that the entry names is read too.
     """
+    from forecast.config.experiment import load_models
     from forecast.data import preparation
     from forecast.data.scaling import check_transforms
     from forecast.data.splits import borders_of
 
+    if dataset.grid:
+        folder = ProjectPaths.of(root).configs
+        load_specs(load_models(folder, dataset.grid), folder)
     frame = preparation.check_data(name, dataset, root=root)
     _, too_short = borders_of(frame, name, dataset)
     for fault in too_short:

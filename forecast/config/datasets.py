@@ -290,6 +290,7 @@ class Dataset(Config):
     title: str
     source: SerializeAsAny[Source]
     calendar: Calendar
+    grid: str = Field("", description="of configs/models.yaml; empty: the one that `grid` is there")
     target: tuple[Column, ...] = Field(min_length=1)
     past_exogenous: tuple[Column, ...] = ()
     future_exogenous: tuple[FutureColumn, ...] = ()

@@ -231,9 +231,16 @@ class Models(Config):
         return {name: self.models[name] for name in only or self.grids[self.grid]}
 
 
-def load_models(folder: Path | str = "configs") -> Models:
-    """configs/models.yaml of `folder`; `InputError` for a fault in it."""
-    return load_config(Models, Path(folder) / "models.yaml")
+def load_models(folder: Path | str = "configs", grid: str = "") -> Models:
+    """configs/models.yaml of `folder`, with another grid than its own where `grid` names one.
+
+    `InputError` for a fault in it, and for a grid that it does not have.
+    """
+    path = Path(folder) / "models.yaml"
+    models = load_config(Models, path)
+    if not grid:
+        return models
+    return validate_config(Models, {**models.model_dump(), "grid": grid}, where=str(path))
 
 
 class Tuning(Config):

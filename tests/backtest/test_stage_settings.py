@@ -25,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_project.copy_code(root)
     content = {
         "grid": "tiny",
-        "grids": {"tiny": ["naive", "lstm"]},
+        "grids": {"tiny": ["naive", "lstm"], "pair": ["naive", "lstm", "gru"]},
         "models": {
             "naive": {"family": "naive"},
             "lstm": {"family": "lstm"},
@@ -114,6 +114,11 @@ def test_a_first_gap_allowed_gives_networks_a_mask_and_retrains(changed) -> None
         changed(DATASETS, lambda text: text.replace("max_missing: 0.1", "max_missing: 0.0"))
         >= RETRAINING
     )
+
+
+def test_a_dataset_that_names_a_grid_is_tuned_and_trained_anew_and_not_prepared(changed) -> None:
+    found = changed(DATASETS, lambda text: text.replace("title:", "grid: pair\n    title:"))
+    assert found == {"tune.json", "train.json", "report.json"}
 
 
 def test_a_comment_in_a_configuration_changes_nothing(changed) -> None:

@@ -215,6 +215,16 @@ def test_check_misses_the_row_that_every_score_is_taken_against(tmp_path: Path) 
     )
 
 
+def test_check_names_the_grid_of_a_dataset_that_models_yaml_does_not_have(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    datasets = root / "configs" / "datasets.yaml"
+    datasets.write_text(datasets.read_text().replace("title:", "grid: defaults\n    title:"))
+    done = small_project.command(root, "check")
+    assert done.returncode == 2
+    assert "grid 'defaults' is unknown. Did you mean 'default'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "wrong")
     datasets = root / "configs" / "datasets.yaml"

@@ -86,9 +86,8 @@ def test_the_readme_shows_of_each_dataset_the_selected_row_the_best_network_and_
     ]
     assert (
         " ".join(sentence.split())
-        == "**d**: no test finds any of 1 networks better than its linear model alone. The row that"
-        " validation selects, `lstm`, has an error 45.0 % below that of repeating the last value,"
-        " and 8.3 % below that of `ridge`."
+        == "**d**: no test finds any of 1 networks better than its linear model alone. The error of"
+        " `lstm` (selected) is 45.0 % below that of the last value and 8.3 % below that of `ridge`."
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from forecast.config.datasets import load_dataset, load_datasets
-from forecast.config.experiment import load_models
+from forecast.config.experiment import Models, load_models
 from forecast.data import sources
 from forecast.data.preparation import take_snapshot
 from forecast.data.snapshots import move_pointer
@@ -29,6 +29,7 @@ SHORT = {
     "stocks": {"rows": 320, "lookback": 16, "step_size": 3},
     "volatility": {"rows": 320, "lookback": 16, "step_size": 3},
     "weather": {"rows": 480, "lookback": 48, "step_size": 12},
+    "stations": {"rows": 320, "lookback": 48, "step_size": 12},
 }
 BUDGET = {
     "n_trials": 1,
@@ -121,9 +122,7 @@ def end_all(root: Path) -> None:
 
 def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
     board = pd.read_csv(untouched / LEADERBOARD)
-    models = load_models(ROOT / "configs")
-    # of which these data keep no forecasts
-    grid = {*models.fitted_entries(), *models.combinations()} - {"service"}
+    grid = names_of(load_models(ROOT / "configs"))
     found = board.groupby("dataset")["model"].agg(set).to_dict()
     drifts = {"historical_mean", "historical_median"}  # of prices alone
     # rows that know no season, and rows that need one
@@ -131,8 +130,14 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
     seasonal = {"seasonal_naive", "ets_seasonal", "arima_fourier", "climatology_ar"}
     assert found["stocks"] == grid - seasonal
     assert found["volatility"] == grid - seasonal - drifts
+    assert found["stations"] == names_of(load_models(ROOT / "configs", "architectures"))
     assert set(board["status"]) == {"ok"}
     assert (untouched / "reports" / "report.html").exists()
+
+
+def names_of(models: Models) -> set[str]:
+    """The rows of a grid, but for forecasts of a service: no data of the project keep any."""
+    return {*models.fitted_entries(), *models.combinations()} - {"service"}
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ hourly, 2024-2026, `new_york_stations`: hourly readings of 2013, see NOTICE.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -69,18 +68,13 @@ def _arch_table(name: str) -> pd.DataFrame:
 
     `DataError` where the package or its file is not there.
     """
-    package = importlib.util.find_spec("arch")
-    places = package.submodule_search_locations if package else None
-    if not places:
-        raise DataError("The package arch is not installed, wanted its data. Run `make setup`.")
-    path = Path(places[0]) / "data" / name / f"{name}.csv.gz"
-    if not path.exists():
-        raise DataError(
-            f"{path}: no such file; the installed arch has another layout. Run `make setup`."
-        )
-    return pd.read_csv(path, parse_dates=["Date"], index_col="Date").apply(
-        pd.to_numeric, errors="coerce"
-    )
+    file = f"arch/data/{name}/{name}.csv.gz"
+    try:
+        path = Path(str(importlib.metadata.distribution("arch").locate_file(file)))
+        table = pd.read_csv(path, parse_dates=["Date"], index_col="Date")
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise DataError(f"No file {file} is installed, wanted it. Run `make setup`.") from None
+    return table.apply(pd.to_numeric, errors="coerce")
 
 
 def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:

@@ -81,6 +81,11 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         )
 
 
+def test_a_table_that_is_not_installed_is_named_with_the_next_move() -> None:
+    with pytest.raises(DataError, match=r"arch/data/sp501/sp501.csv.gz is installed.*make setup"):
+        packaged._arch_table("sp501")
+
+
 @pytest.mark.parametrize("name", ["sp500", "nasdaq", "wti"])
 def test_a_table_read_from_its_file_is_the_one_the_package_loads(name: str) -> None:
     loaded = importlib.import_module(f"arch.data.{name}").load()
