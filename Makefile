@@ -113,10 +113,12 @@ COMPILE = $(UV) pip compile -q --generate-hashes --no-emit-index-url --no-header
 PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin x86_64-pc-windows-msvc
 
 # Versions are kept where they still fit. One lock serves every Python and platform; the loop at the end looks for a
-# wheel of each package on each (antlr4 is published as source alone, and needs no compiler).
+# wheel of each package on each (antlr4 is published as source alone, and needs no compiler). yfinance asks for lxml and
+# reads its pages without it; the tests take it from their own lock.
 lock: setup-dev  ## the locks anew: of a run, of tests, of the site, of the peers, of the oldest versions
 	@test -x $(UV) || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }
-	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --extra pipeline pyproject.toml -o requirements.lock
+	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --no-emit-package lxml \
+		--extra pipeline pyproject.toml -o requirements.lock
 	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --extra dev -c requirements.lock \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) pyproject.toml -o requirements-dev.lock
 	@$(COMPILE) --universal --python-version 3.11 --extra pretrained -c requirements.lock pyproject.toml -o requirements-pretrained.lock

@@ -5,11 +5,21 @@ from __future__ import annotations
 import re
 import tomllib
 
+from packaging.markers import Marker
+
 from tests.support.small_project import ROOT
 
 PAGE = (ROOT / "docs" / "decisions" / "0022-dependencies.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (\S+) \| ([^|]+) \| (\d{4})-(\d\d) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 OLDEST_MONTHS = 24
+MOST_PACKAGES = 170
+LOCKED = re.compile(r"^([a-z0-9.-]+)==\S+(?: ; (.+?))? \\$", re.MULTILINE)
+LINUX = {
+    "implementation_name": "cpython",
+    "platform_machine": "x86_64",
+    "python_full_version": "3.11.7",
+    "sys_platform": "linux",
+}
 
 
 def named_packages() -> set[str]:
@@ -31,3 +41,24 @@ def test_no_package_was_left_alone_for_two_years_when_it_was_looked_up() -> None
         name: now - 12 * int(year) - int(month) for name, _, year, month, *_ in ROW.findall(PAGE)
     }
     assert {name: age for name, age in ages.items() if not 0 <= age <= OLDEST_MONTHS} == {}
+
+
+def locked_packages(name: str) -> set[str]:
+    """What a lock installs on Linux with an x86-64 processor and Python 3.11."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return {
+        package
+        for package, marker in LOCKED.findall(text)
+        if not marker or Marker(marker).evaluate(LINUX)
+    }
+
+
+def test_a_run_installs_at_most_170_packages() -> None:
+    assert 100 < len(locked_packages("requirements.lock")) <= MOST_PACKAGES
+
+
+def test_no_lock_has_what_nothing_imports() -> None:
+    lines = (ROOT / "requirements-unneeded.txt").read_text(encoding="utf-8").splitlines()
+    unneeded = {line.split()[0] for line in lines if not line.startswith("#")}
+    both = locked_packages("requirements.lock") | locked_packages("requirements-dev.lock")
+    assert unneeded and not unneeded & both
