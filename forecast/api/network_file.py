@@ -132,7 +132,7 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
             task.horizon,
             skip.harmonics,
             skip.product_lags,
-            skip.unread,
+            skip.reads_inputs,
             skip.reads_level,
         )
         n_products = calendar_products(windows, channels, *arguments).shape[1]
