@@ -171,12 +171,17 @@ def on_curvature_and_delay(cells: pd.DataFrame) -> str:
 def on_real_series(cells: pd.DataFrame) -> str:
     parts = []
     for name in REAL:
-        row = select(cells, base_setting(name), "gru", "linear")
-        if row is not None:
-            seen = text.percent(row["ridge_detectable"])
-            trees = text.signed_percent(row["versus_boosting"])
-            parts.append(f"{name} {change(row)}, {trees} of boosted trees (±{seen} would be found)")
-    return f"A gru on the ridge, on real series: {'; '.join(parts) or 'missing'}."
+        setting = base_setting(name)
+        rows = {each: select(cells, setting, each, "linear") for each in ("gru", "lstm", "mlp")}
+        trees = select(cells, setting, "boosting", "")
+        if trees is not None and rows["gru"] is not None:
+            listed = [f"{architecture} {change(row)}" for architecture, row in rows.items()]
+            seen = text.percent(rows["gru"]["ridge_detectable"])
+            parts.append(
+                f"{name} {', '.join(listed)}, boosted trees {change(trees)} (of the gru ±{seen}"
+                " would be found)"
+            )
+    return f"On real series the change against the ridge is: {'; '.join(parts) or 'missing'}."
 
 
 def table(cells: pd.DataFrame) -> list[str]:
@@ -265,7 +270,9 @@ LEGEND = (
     "Bold: the 95 % intervals of the change against the ridge and against boosted trees both lie",
     "below zero; * survives Holm's correction over all networks that were run. `bound` is the best",
     "forecast there is; = is a network that did not train: its best step is 0 in all seeds. Steps",
-    f"and seconds are medians, the seconds of {len(RATES)} learning rates and {SEEDS} seeds.",
+    f"and seconds are medians, the seconds of {len(RATES)} learning rates and {SEEDS} seeds. Where the",
+    "horizon is longer than a step, narx and jordan stand on a ridge of one step that is fed with",
+    "its own forecasts.",
 )
 
 
