@@ -270,9 +270,9 @@ LEGEND = (
     "Bold: the 95 % intervals of the change against the ridge and against boosted trees both lie",
     "below zero; * survives Holm's correction over all networks that were run. `bound` is the best",
     "forecast there is; = is a network that did not train: its best step is 0 in all seeds. Steps",
-    f"and seconds are medians, the seconds of {len(RATES)} learning rates and {SEEDS} seeds. Where the",
-    "horizon is longer than a step, narx and jordan stand on a ridge of one step that is fed with",
-    "its own forecasts.",
+    f"and seconds are medians, the seconds of {len(RATES)} learning rates and {SEEDS} seeds. Where",
+    "the horizon is longer than a step, narx and jordan stand on a ridge of one step that is",
+    "fed with its own forecasts.",
 )
 
 
