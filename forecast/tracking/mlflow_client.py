@@ -14,7 +14,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from forecast.system import files, postgres
@@ -49,8 +49,10 @@ SETTINGS = {
 
 
 @contextmanager
-def connect(store: TrackingStore) -> Iterator[MlflowClient]:
+def connect(store: TrackingStore, *, publishes: bool = False) -> Iterator[MlflowClient]:
     """A client of `store`, for this process alone among all of this project or file.
+
+    publishes: hundreds of runs, so commits do not wait for the disk (`database_file.write_ahead`).
 
     A database that came here with a copy, a move or a backup is made this project's own first.
     Raises `DamagedError` for a file that is no sound database, `ForecastError` when the store
@@ -61,7 +63,8 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     purpose = f"Publishing to {show_address(store.uri)}"
     with files.hold_lock(store.lock, purpose=purpose, timeout=TIMEOUT):
         database_file.require_sound(store)
-        with silence_warnings(), _explain_errors(store):
+        commits = database_file.write_ahead(store) if publishes else nullcontext()
+        with silence_warnings(), _explain_errors(store), commits:
             client = _migrated_client(store.uri)
             for folder in database_file.claim_artifacts(store):
                 logging.getLogger(__name__).warning(
