@@ -402,7 +402,7 @@ def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
     raise InputError(
         f"{WHERE}: rows that repeat their {keys}: {is_repeated.sum()}, first"
         f" {row['unique_id']!r} at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
-        " that tells the series apart as `id_col`."
+        " that identifies the series as `id_col`."
     )
 
 

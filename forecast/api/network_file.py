@@ -57,7 +57,7 @@ def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
         write_network_file(network, weights, [array for array in parts if array is not None], path)
     else:
         raise InputError(
-            f"Model {forecaster.spec.family!r} stands on products with the calendar, which a"
+            f"Model {forecaster.spec.family!r} uses products with the calendar, which a"
             f" {path.suffix} file has not. Export to a .py file, or fit with"
             " `calendar_features=()`."
         )

@@ -67,13 +67,13 @@ def check_history(project: Project) -> Iterator[Finding]:
         content = files.read_note(record)
         if record.exists() and not content:
             text = (
-                f"{record.name} cannot be read: whether {path.name} is as it was taken is not known"
+                f"{record.name} cannot be read, so it is not known whether {path.name} was changed"
             )
             yield Finding("history", "digest of the snapshot", record.name, text)
             continue
         frame = pd.read_parquet(path)
         if content.get("sha256") and snapshots.content_sha256(frame) != content["sha256"]:
-            text = f"{path.name} was changed after it was taken"
+            text = f"{path.name} was changed after it was fetched"
             yield Finding("history", "digest of the snapshot", path.name, text)
         if path == pointed:
             continue
@@ -389,8 +389,8 @@ def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iter
     if repeats and not is_periodic:
         uid, time = repeats[0]
         text = (
-            f"{len(repeats)} stretches of {REPEAT_LENGTH} test values stand in the training rows,"
-            f" such as {uid} from {time}"
+            f"{len(repeats)} stretches of {REPEAT_LENGTH} test values are also in the training"
+            f" rows, such as {uid} from {time}"
         )
         yield Finding("repeated", "search for equal stretches", uid, text)
 

@@ -200,7 +200,7 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
         names = ", ".join(models.fitted_entries())
         raise InputError(
             f"{path}: grids.{models.grid}: found {names}; wanted `{NAIVE}` as well, which every"
-            f" score is taken against. Add it to the list, and `{NAIVE}: {{family: naive}}` to"
+            f" score is compared with. Add it to the list, and `{NAIVE}: {{family: naive}}` to"
             " `models`."
         )
     all_names = tuple(models.models)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
 DATASET = typer.Argument(help="An entry of configs/datasets.yaml.")
 AS_OF = typer.Option(
-    "", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."
+    "", "--as-of", help="Use only data known by this time (UTC), such as 2024-06-30; default: now."
 )
 CLUSTER = typer.Option(
     "", "--cluster", help="A Dask cluster: tcp://host:8786, or local:4 for four processes here."

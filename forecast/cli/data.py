@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 DATASETS = typer.Argument(
-    None, help="Entries of configs/datasets.yaml, and what they join; else those of `run`."
+    None, help="Entries of configs/datasets.yaml, and what they join; default: those of `run`."
 )
 
 

@@ -294,7 +294,7 @@ def _project_with(root: Path, dataset: str) -> Path:
 
 
 STRATEGY = typer.Option(
-    "scratch", "--strategy", help="Networks begin anew, or with the champion's weights (warm)."
+    "scratch", "--strategy", help="Networks start from new weights, or from the champion's (warm)."
 )
 
 

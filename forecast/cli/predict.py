@@ -47,7 +47,7 @@ FUTURE = typer.Option(
     NO_FUTURE,
     "--future",
     help="A CSV or Parquet with what is known ahead: ds and the columns of the plan.",
-    show_default="what the snapshot has behind its last observation",
+    show_default="rows of the snapshot after its last observation",
 )
 
 

@@ -108,7 +108,7 @@ def run(
         except KeyboardInterrupt:
             _remove_leftovers(project)
             print(
-                "\nInterrupted. What was finished is kept; the same command goes on from there.",
+                "\nInterrupted. Finished work is kept; the same command continues from there.",
                 file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None

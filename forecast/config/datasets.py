@@ -371,7 +371,7 @@ class Dataset(Config):
         if self.target[0].maximum is not None or self.target[0].minimum not in (None, 0.0):
             raise ValueError(
                 f"target {self.target[0].column!r}: bounds of a series are not those of a sum."
-                " Beside `hierarchy` take `minimum: 0`, or none"
+                " With `hierarchy` use `minimum: 0` or no bound"
             )
         return self
 

@@ -143,7 +143,7 @@ class Combination(Config):
 
 
 NAIVE = "naive"
-"""The entry that every grid has, since every score is taken against it."""
+"""The entry that every grid has, since every score is compared with it."""
 
 
 class Models(Config):

@@ -193,7 +193,8 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
         table = own_files.read_table(path, where, file_format, names=str(series))
     if time is not None and str(series).lower() in TIME_COLUMN_NAMES:
         raise InputError(
-            f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00."
+            f"{where}: {time!r} and {series!r} are parts of one time. Write one column:"
+            " 2024-01-31T13:00."
         )
     names = table[series].astype("str") if series else "one"
     rows = table.copy().assign(unique_id=names)  # copied: a wide table lies in many pieces
@@ -372,7 +373,7 @@ def _entry_lines(
     ]
     if roles.plans:
         plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
-        note = f"have values behind the last {target}: a plan, which every forecast must be given"
+        note = f"have values after the last {target}: a plan, which every forecast needs"
         lines.append(EntryLine("future_exogenous", plans, note))
     features = _guess_calendar_features(observed, calendar, target)
     shares = {"train": 0.6, "validation": 0.15, "calibration": 0.1}

@@ -233,8 +233,8 @@ def check_data(
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = check_raw(sources.read(request), dataset)
     mend = (
-        f"If the entry asks for it since the snapshot was taken: `forecast fetch {name}`. Else:"
-        f" {MAPPING_HINT}"
+        f"If the entry asks for it only since the last fetch, run `forecast fetch {name}`."
+        f" Otherwise: {MAPPING_HINT}"
     )
     require_columns(
         [str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend

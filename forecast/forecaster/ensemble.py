@@ -130,8 +130,8 @@ class Ensemble:
         if fixed:
             raise InputError(
                 f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps"
-                f" at once and cannot go on from there. Ask for at most {trained}, or train it with"
-                " a larger `horizon`."
+                f" at once and cannot continue from there. Ask for at most {trained}, or train it"
+                " with a larger `horizon`."
             )
         if levels:
             raise InputError(

@@ -277,7 +277,7 @@ def describe_missing_inputs(panel: Panel) -> str:
         return ""
     return (
         f"Without a value in the last row: {plural(len(missing_inputs), 'input')}, such as"
-        f" {missing_inputs[0]}. Where the model reads one, an older value stands in."
+        f" {missing_inputs[0]}. Where the model reads one, it uses an older value."
     )
 
 

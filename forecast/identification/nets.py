@@ -261,7 +261,7 @@ def check_first_rows(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], n
     check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
         raise InputError(
-            f"y is missing before row {net.start}, where it fills the delays. Begin behind the gap."
+            f"y is missing before row {net.start}, where it fills the delays. Begin after the gap."
         )
 
 

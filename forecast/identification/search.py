@@ -165,7 +165,7 @@ def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list
         longest = max(longest, int(gaps.max()) - 1)
     raise InputError(
         f"y is observed in at most {longest} rows in a row; a free run starts from {start}, with"
-        f" {2 * start} more behind. Fill the gaps, or lower `start` of `SearchSettings`."
+        f" {2 * start} more after it. Fill the gaps, or lower `start` of `SearchSettings`."
     )
 
 

@@ -101,8 +101,8 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
         cause = " ".join(str(error).split())
         raise DamagedError(
-            f"{path}: cannot be read ({cause}). `forecast doctor --repair` moves it away: keeping"
-            " begins anew."
+            f"{path}: cannot be read ({cause}). `forecast doctor --repair` moves it away: storing"
+            " starts anew."
         ) from None
 
 

@@ -186,8 +186,8 @@ def advise(results: Results) -> list[str]:
         )
     elif test is not None and test.word == "undecided":
         advice.append(
-            f"Collect more data: {test.n} test origins are too few to tell {text.name(model)}"
-            " from repeating the last value."
+            f"Collect more data: {test.n} test origins are too few to distinguish"
+            f" {text.name(model)} from repeating the last value."
         )
     else:
         advice.append(

@@ -43,8 +43,8 @@ AGAINST_SKIP = (
 )
 SEEDS = "of the mean of the seeds' forecasts ± standard deviation over seeds"
 WINKLER = (
-    "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was"
-    " missed"
+    "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times the"
+    " distance of the values outside"
 )
 HEADS = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"

@@ -79,7 +79,8 @@ def calibration_table(results: Results) -> Table | None:
         (f"Width{unit}", "Mean width; at equal coverage narrower is better"),
         (
             f"Winkler score{unit}",
-            "Mean of width plus 2 / (1 - level) times what was missed; lower is better",
+            "Mean of width plus 2 / (1 - level) times the distance of the values outside; lower is"
+            " better",
         ),
         (
             "Calibration origins",

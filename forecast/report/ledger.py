@@ -259,7 +259,7 @@ def choice_sentence(results: Results) -> str:
         f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on"
         f" {text.count(choice.non_overlapping)} origins whose horizons do not overlap (wanted:"
         f" below {margin}, on at least {choice.wanted_origins}). That the GRU costs no more is"
-        f" {equivalence_text}: the {text.name(choice.take).upper()} is taken.{warning}"
+        f" {equivalence_text}: the {text.name(choice.take).upper()} is the choice.{warning}"
     )
 
 

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("Interrupted; the next `make setup` starts the environment anew.", file=sys.stderr)
+        print("Interrupted; the next `make setup` begins again.", file=sys.stderr)
         return 130
     return 0
 
@@ -149,10 +149,10 @@ def _install(root: Path, *, dev: bool) -> None:
     started = venv / STARTED
     earlier = _stamp(root)
     if started.exists():
-        print("An earlier set-up did not finish; making .venv anew.", flush=True)
+        print("An earlier set-up did not finish; making a new .venv.", flush=True)
         shutil.rmtree(venv)
     elif earlier.get("python", PYTHON) != PYTHON:
-        print(f"Making .venv anew: it is of Python {earlier['python']}.", flush=True)
+        print(f"Making a new .venv: the present one is of Python {earlier['python']}.", flush=True)
         shutil.rmtree(venv)
         earlier = {}
     stamp = {**_wanted_stamp(root, dev=dev), "python": PYTHON}

@@ -72,7 +72,7 @@ PACKAGES = (
 )
 """Those that compute: other versions of them may give other numbers."""
 ALL_DIED = (
-    "every worker process that ran it died, most likely for want of memory. Give the workers more "
+    "every worker process that ran it died, most likely for lack of memory. Give the workers more "
     "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
 )
 OTHER_VERSION_ADVICE = (

@@ -199,7 +199,7 @@ def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
     frame = pd.DataFrame(
         {"date": times.strftime("%Y-%m-%d"), "hour": times.hour, "y": np.arange(200.0)}
     )
-    with pytest.raises(InputError, match=r"'date' and 'hour' tell one time\. Write one column"):
+    with pytest.raises(InputError, match=r"'date' and 'hour' are parts of one time\. Write"):
         guessed(tmp_path, frame)
 
 
@@ -446,7 +446,7 @@ def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_c
     assert found["target"]["column"] == "Sales" and "max_missing" not in found["target"]
     assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    assert "have values behind the last Sales: a plan" in text
+    assert "have values after the last Sales: a plan" in text
     assert "# past_exogenous: [{column: Footfall}]" in text
     assert found["horizon"] == 7
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3

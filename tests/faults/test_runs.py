@@ -152,7 +152,7 @@ def test_ctrl_c_ends_every_worker_within_five_seconds(project: Path) -> None:
     said, _ = run.communicate(timeout=30)
     assert time.monotonic() - before < 5 * crowding()
     assert run.returncode == 130
-    assert "Interrupted. What was finished is kept" in said and "Traceback" not in said
+    assert "Interrupted. Finished work is kept" in said and "Traceback" not in said
     assert left_behind(project) == []
 
 

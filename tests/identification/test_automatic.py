@@ -131,7 +131,7 @@ def test_a_record_in_which_no_free_run_can_start_is_refused() -> None:
     y[::3] = np.nan
     with pytest.raises(
         InputError,
-        match=r"at most 2 rows in a row; a free run starts from 3, with 6 more behind. Fill",
+        match=r"at most 2 rows in a row; a free run starts from 3, with 6 more after it. Fill",
     ):
         identify(Experiment(u, y), settings=SMALL)
 

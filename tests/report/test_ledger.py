@@ -13,5 +13,5 @@ def test_the_choice_between_lstm_and_gru_shows_its_numbers(page):
     assert "+3.0 %, upper 95 % bound +5.0 % on 30 origins" in said
     assert (
         "(wanted: below +2.0 %, on at least 30). That the GRU costs no more is not shown: the LSTM"
-        " is taken." in said
+        " is the choice." in said
     )

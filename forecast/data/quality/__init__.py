@@ -100,7 +100,7 @@ def describe_left_out(violations: list[Violation]) -> str:
     if not rows:
         return ""
     table = pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=120)
-    return f"{len(rows)} series left out, the others go on:\n{table}"
+    return f"{len(rows)} series left out; the others are used:\n{table}"
 
 
 class ColumnDescription(TypedDict):
