@@ -30,6 +30,8 @@ def fit(
     past_exogenous: str | Sequence[str | Entry] = (),
     future_exogenous: str | Sequence[str | Entry] = (),
     calendar_features: Sequence[str] | None = None,
+    holidays: str | Entry | None = None,
+    static: str | Sequence[str | Entry] = (),
     hierarchy: str | Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
@@ -52,6 +54,8 @@ def fit(
     future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in rows
     behind the last observation, or in the `future_df` of `predict`. calendar_features: None takes
     the hour of the day, the day of the year and of the week where the frame shows them; `()` none.
+    holidays: a country such as `DE`, or `{"country": "DE", "states": ["BY"]}`, whose public
+    holidays are inputs. static: columns that never change in a series, such as its kind or size.
     hierarchy: columns of groups, largest first, such as `["region", "shop"]`: their sums are
     forecast too, and all forecasts add up; series are then called `North/shop 1`, sums `North` and
     `total`.
@@ -73,6 +77,8 @@ def fit(
         past_exogenous=past_exogenous,
         future_exogenous=future_exogenous,
         calendar_features=calendar_features,
+        holidays=holidays,
+        static=static,
         hierarchy=hierarchy,
         transform=transform,
         difference_inputs=difference_inputs,

@@ -20,8 +20,10 @@ import pandas as pd
 
 from forecast.api.frames import (
     NAME,
+    ONLY_SERIES,
     WHERE,
     Names,
+    as_pandas,
     as_tuple,
     caller_words,
     long_frame,
@@ -30,9 +32,9 @@ from forecast.api.frames import (
 from forecast.api.packaged import require_installed
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, Entry, validate_config
-from forecast.config.task import Calendar, RegularCalendar
+from forecast.config.task import Calendar, Holidays, RegularCalendar, StaticColumn
 from forecast.data.calendars import default_features, grid, series_lengths, shows_week
-from forecast.data.columns import spread_over_horizon
+from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import guess_spans
 from forecast.system.errors import InputError
 
@@ -49,6 +51,13 @@ class Step(Config):
     """What `freq` may be beside a step: a calendar of sessions or weekdays."""
 
     freq: Calendar
+
+
+class Inputs(Config):
+    """What follows from the date, and what never changes, as datasets.yaml has it."""
+
+    holidays: Holidays | None
+    static: tuple[StaticColumn, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,8 @@ class TaskOptions:
     past_exogenous: str | Sequence[str | Entry]
     future_exogenous: str | Sequence[str | Entry]
     calendar_features: Sequence[str] | None
+    holidays: str | Entry | None
+    static: str | Sequence[str | Entry]
     hierarchy: str | Sequence[str]
     transform: str
     difference_inputs: bool
@@ -137,10 +148,15 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     observed_columns = [str(column.get("column")) for column in (*target, *past)]
     future_columns = [str(column.get("column")) for column in future]
     hierarchy = as_tuple("hierarchy", options.hierarchy)
-    frame = long_frame(df, names, [*observed_columns, *future_columns], calendar, hierarchy)
-    if future_columns:
+    content = {"holidays": options.holidays, "static": _static_entries(df, options)}
+    inputs = validate_config(Inputs, content, where="forecast")
+    columns = [*observed_columns, *future_columns]
+    frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
+    if future_columns or inputs.holidays:
         with caller_words(names.time_col, calendar):
-            frame = spread_over_horizon(frame, future_columns, observed_columns, horizon, calendar)
+            frame = spread_over_horizon(
+                frame, future_columns, observed_columns, horizon, calendar, inputs.holidays
+            )
     n_steps = _usual_length(frame, calendar)
     calendar_features = options.calendar_features
     if calendar_features is None:
@@ -160,6 +176,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         "past_exogenous": [_with_missing_allowed(column, frame, calendar) for column in past],
         "future_exogenous": future,
         "calendar_features": list(as_tuple("calendar_features", calendar_features)),
+        **inputs.model_dump(mode="json"),
         "hierarchy": list(hierarchy),
         "horizon": int(horizon),
         "lookback": int(options.lookback or _usual_lookback(season, horizon, n_steps)),
@@ -179,6 +196,21 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
         {"column": column} if isinstance(column, str) else dict(column)
         for column in as_tuple(option, columns)
     ]
+
+
+def _static_entries(df: Any, options: TaskOptions) -> list[Entry]:
+    """Entries of the static columns; of one that is named alone levels or scale as the frame has
+    them.
+    """
+    frame = as_pandas(df)
+    id_col = options.names.id_col
+    ids = frame[id_col] if id_col in frame else pd.Series(ONLY_SERIES, index=frame.index)
+    entries = []
+    for entry in _column_entries("static", options.static):
+        if entry.keys() == {"column"} and entry["column"] in frame:
+            entry = guess_static(frame[entry["column"]], ids).model_dump()
+        entries.append(entry)
+    return entries
 
 
 def _calendar(freq: str | int | Entry) -> Calendar:

@@ -25,11 +25,13 @@ from forecast.config.task import (
     Calendar,
     RegularCalendar,
     SessionCalendar,
+    StaticColumn,
     Task,
     WeekdayCalendar,
+    static_input_names,
 )
 from forecast.data.calendars import check_calendar, fit_calendar, grid, row_numbers
-from forecast.data.columns import append_plan
+from forecast.data.columns import append_plan, encode_static
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.own_files import NUMBER, guess_number_marks
 from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
@@ -115,9 +117,10 @@ def long_frame(
     columns: Sequence[str],
     calendar: Calendar,
     hierarchy: Sequence[str] = (),
+    static: Sequence[StaticColumn] = (),
 ) -> pd.DataFrame:
-    """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; the series of a
-    `hierarchy` are named by its groups.
+    """`unique_id, ds, *columns` of any frame, and the inputs of its `static` columns, in order,
+    times in UTC without zone; the series of a `hierarchy` are named by its groups.
 
     Raises `InputError` at the first fault, in words of the caller.
     """
@@ -125,6 +128,8 @@ def long_frame(
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     if hierarchy:
         frame = name_by_groups(frame, hierarchy, names.id_col, where=WHERE)
+    frame = encode_static(frame, static, names.id_col, where=WHERE)
+    columns = [*columns, *static_input_names(static)]
     _require_frame(frame, names, columns)
     present = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
     frame = frame[present].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})

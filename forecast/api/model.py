@@ -256,7 +256,7 @@ class Model:
         plans = task.plans
         if df is not None:
             frame = frames.long_frame(
-                df, self.names, [*observed, *plans], task.calendar, task.hierarchy
+                df, self.names, [*observed, *plans], task.calendar, task.hierarchy, task.static
             )
         elif self.dataset is not None:
             frame = self.dataset.frame
@@ -266,7 +266,7 @@ class Model:
                 " `model.predict(df)`."
             )
         if future_df is not None:
-            frame = frame[[*KEY_COLUMNS, *observed, *plans]]
+            frame = frame[[*KEY_COLUMNS, *observed, *plans, *task.static_names]]
             frame = frames.with_future(frame, future_df, self.names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):
             reach = max(column.steps for column in task.future_exogenous)

@@ -121,9 +121,8 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     skip = _linear_skip(forecaster)
     task = forecaster.task
     channels = forecaster.channels
-    n_calendar = 2 * len(task.calendar_features)
     n_past = task.lookback * channels.channels
-    n_future = task.horizon * n_calendar
+    n_future = task.horizon * task.n_step_inputs
     windows = _unit_windows(forecaster, n_past, n_future)
     product_map = None
     code = ""
@@ -156,8 +155,7 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
     basis = np.vstack([np.zeros(n_past + n_future), np.eye(n_past + n_future)])
     n_windows = len(basis)
     past = basis[:, :n_past].reshape(n_windows, task.lookback, -1)
-    n_calendar = 2 * len(task.calendar_features)
-    future = np.zeros((n_windows, task.lookback + task.horizon, n_calendar))
+    future = np.zeros((n_windows, task.lookback + task.horizon, task.n_step_inputs))
     future[:, task.lookback :] = basis[:, n_past:].reshape(n_windows, task.horizon, -1)
     values = past[:, :, list(channels.value)]
     last = past[:, -1, list(channels.target_channels)]

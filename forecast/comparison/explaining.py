@@ -64,7 +64,7 @@ class Parts:
         task = self.panel.task
         inputs = [column.name for column in task.columns[self.panel.outputs :]]
         has_course = 1 < task.season_length <= task.lookback // 2
-        season = [SEASON] if has_course or task.calendar_features else []
+        season = [SEASON] if has_course or task.n_step_inputs else []
         return (*season, NEWEST, *dict.fromkeys(inputs))
 
     def panel_with(self, present: frozenset[str], rows: Rows) -> Panel:

@@ -23,10 +23,12 @@ from forecast.config.task import (
     CalendarFeature,
     FutureInput,
     Holidays,
+    StaticColumn,
     Task,
     TaskColumn,
     Transform,
     future_frame_name,
+    static_input_names,
 )
 from forecast.system.errors import InputError, quote_names, suggest_known
 
@@ -283,8 +285,9 @@ class Dataset(Config):
 
     `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same
     in the calibration block, where more origins steady the margins of the intervals; by default
-    that of the other blocks. `hierarchy`: columns of groups, largest first, such as [region, shop],
-    whose sums are forecast too and add up.
+    that of the other blocks. `static`: inputs that never change in a series, such as the kind of a
+    shop. `hierarchy`: columns of groups, largest first, such as [region, shop], whose sums are
+    forecast too and add up.
     """
 
     title: str
@@ -296,6 +299,7 @@ class Dataset(Config):
     future_exogenous: tuple[FutureColumn, ...] = ()
     holidays: Holidays | None = None
     calendar_features: tuple[CalendarFeature, ...] = ()
+    static: tuple[StaticColumn, ...] = ()
     hierarchy: tuple[str, ...] = ()
     horizon: int = Field(ge=1, le=MAX_STEPS)
     lookback: int = Field(ge=1)
@@ -362,6 +366,25 @@ class Dataset(Config):
         return self
 
     @model_validator(mode="after")
+    def _static_columns_are_in_a_file(self) -> Dataset:
+        """Refuses static columns of another source, and one that has another role too."""
+        names = [column.column for column in self.static]
+        if names and not self.source.files:
+            raise ValueError("static: such columns are read from a source `file`. Drop the key")
+        for name in names:
+            if names.count(name) > 1 or name in (*self.units, *self._input_names):
+                raise ValueError(
+                    f"static {name!r}: found twice in the entry; wanted once. Drop one"
+                )
+        return self
+
+    @property
+    def _input_names(self) -> list[str]:
+        """The columns of the past and the future that are inputs."""
+        past = [column.column for column in self.past_exogenous]
+        return [*past, *(column.column for column in self.future_exogenous)]
+
+    @model_validator(mode="after")
     def _sums_can_be_made(self) -> Dataset:
         """Refuses a hierarchy of what is not in a file of one target, or is bounded otherwise."""
         if not self.hierarchy:
@@ -382,8 +405,7 @@ class Dataset(Config):
             return self
         if self.calendar.kind == "index":
             raise ValueError("holidays: rows without dates have none. Drop the key")
-        names = {column.column for column in self.columns}
-        names |= {column.column for column in self.future_exogenous}
+        names = {*self.units, *self._input_names}
         for name in self.holidays.columns:
             if name in names:
                 raise ValueError(
@@ -437,10 +459,15 @@ class Dataset(Config):
         return [column.column for column in self.future_exogenous if column.known_ahead]
 
     @property
+    def static_names(self) -> list[str]:
+        """The columns of the prepared frame that hold the inputs of the static columns."""
+        return static_input_names(self.static)
+
+    @property
     def source_columns(self) -> list[str]:
         """What the source is asked for: all but what is joined or issued."""
         observed = [column.column for column in self.columns if column.is_from_source]
-        return [*observed, *self.known_ahead]
+        return [*observed, *self.known_ahead, *self.static_names]
 
     @property
     def frame_columns(self) -> tuple[FrameColumn, ...]:
@@ -467,6 +494,7 @@ class Dataset(Config):
             future_exogenous=tuple(column.task(self.horizon) for column in self.future_columns),
             holidays=self._local_holidays(),
             calendar_features=self.calendar_features,
+            static=self.static,
             hierarchy=self.hierarchy,
             calendar=self.calendar,
             horizon=self.horizon,
@@ -505,6 +533,7 @@ class Dataset(Config):
                 "past_exogenous": tuple(map(column_of, task.past_exogenous)),
                 "future_exogenous": tuple(map(future_column_of, task.plans)),
                 "holidays": task.holidays,
+                "static": task.static,
                 "horizon": max(steps, default=self.horizon),
                 "calendar": task.calendar,
             }

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -298,6 +299,29 @@ def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
     )
 
 
+class StaticColumn(Config):
+    """A column that never changes in a series, such as the kind or the size of a shop.
+
+    levels: of text; each is an input of 0 or 1. Without any the column holds numbers, and its
+    input is (value - centre) / scale.
+    """
+
+    column: str
+    levels: tuple[str, ...] = ()
+    centre: float = 0.0
+    scale: float = Field(default=1.0, gt=0)
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """The columns of a prepared frame that hold its inputs."""
+        return tuple(f"{self.column}={level}" for level in self.levels) or (self.column,)
+
+
+def static_input_names(columns: Iterable[StaticColumn]) -> list[str]:
+    """The columns of a prepared frame that hold the inputs of static columns, in their order."""
+    return list(itertools.chain.from_iterable(column.frame_names for column in columns))
+
+
 class Task(Config):
     """One forecasting task.
 
@@ -312,6 +336,7 @@ class Task(Config):
     holidays: Holidays | None = None
     """What the inputs over the horizon are computed from that no row of the data holds."""
     calendar_features: tuple[CalendarFeature, ...]
+    static: tuple[StaticColumn, ...] = ()
     hierarchy: tuple[str, ...] = ()
     """The groups, largest first, by which the series are named and whose sums are forecast too."""
     calendar: Calendar
@@ -348,6 +373,19 @@ class Task(Config):
         """The inputs over the horizon whose values the data, or the caller, must give."""
         computed = self.holidays.columns if self.holidays else ()
         return [column.name for column in self.future_exogenous if column.name not in computed]
+
+    @property
+    def static_names(self) -> list[str]:
+        """The columns of a prepared frame that hold the inputs of the static columns."""
+        return static_input_names(self.static)
+
+    @property
+    def n_step_inputs(self) -> int:
+        """Inputs of every step that are known for all time: sine and cosine of each calendar
+        feature, the static ones, and their products.
+        """
+        n_calendar = 2 * len(self.calendar_features)
+        return n_calendar + len(self.static_names) * (1 + n_calendar)
 
     def candidate_lags(self) -> list[int]:
         """How far back a linear model may look: halvings of the lookback down to two rows;

@@ -22,12 +22,12 @@ import pandas as pd
 from forecast.config.datasets import Column, Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
-from forecast.config.task import Calendar, Holidays, future_frame_name
+from forecast.config.task import Calendar, Holidays, StaticColumn, future_frame_name
 from forecast.data import snapshots
 from forecast.data.calendars import grid, known_from, next_steps
 from forecast.data.holidays import holiday_columns
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
-from forecast.system.errors import InputError, missing_column, suggest_known
+from forecast.system.errors import InputError, missing_column, quote_names, suggest_known
 
 ACTION_COLUMNS = ("split", "dividend")
 PRICE_COLUMNS = ("open", "high", "low", "close")
@@ -86,6 +86,8 @@ def _log_range(high: pd.Series, low: pd.Series) -> pd.Series:
     return pd.Series(np.log(ratio), index=ratio.index)
 
 
+MOST_LEVELS = 10
+"""Of a static column of text that is taken unasked: one with more rather names its series."""
 DERIVED_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "daily_range": (("high", "low"), _log_range)
 }
@@ -123,7 +125,7 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     """
     require_columns([str(name) for name in raw.columns], dataset, where=where)
     frame = raw[list(KEY_COLUMNS)].copy(deep=False)
-    names = [column.name for column in dataset.frame_columns]
+    names = [column.name for column in dataset.frame_columns] + dataset.static_names
     for name in names:
         if name in raw.columns:
             frame[name] = raw[name]
@@ -131,6 +133,67 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
             inputs, compute = DERIVED_COLUMNS[name]
             frame[name] = compute(*(raw[name] for name in inputs))
     return check_frame(frame, names, where=where)
+
+
+def encode_static(
+    table: pd.DataFrame, static: Iterable[StaticColumn], id_column: str, *, where: str
+) -> pd.DataFrame:
+    """`table` with the inputs of the `static` columns, the same number in every row of a series.
+
+    `InputError` for a column that is missing, changes in a series, or holds what its entry does not
+    allow.
+    """
+    inputs: dict[str, pd.Series] = {}
+    for column in static:
+        name = column.column
+        if name not in table:
+            known = suggest_known(name, table.columns)
+            raise InputError(f"{where}: `static` names unknown column {name!r}.{known}.")
+        values = table[name]
+        if id_column in table:
+            groups = values.groupby(table[id_column])
+            counts = groups.nunique()
+            wrong = counts.index[counts != 1]
+            if len(wrong):
+                raise InputError(
+                    f"{where}: series {wrong[0]!r} has {counts[wrong[0]]} values of {name!r};"
+                    " wanted one, as it is `static`. Correct the rows, or make it `past_exogenous`."
+                )
+            values = groups.transform("first")
+        if column.levels:
+            texts = values.astype("str")
+            encoded = {level: (texts == level).astype(float) for level in column.levels}
+            is_wrong = ~texts.isin(column.levels)
+            wanted = f"one of {quote_names(column.levels)}"
+        else:
+            numbers = (pd.to_numeric(values, errors="coerce") - column.centre) / column.scale
+            encoded = {name: numbers}
+            is_wrong = numbers.isna()
+            wanted = (
+                f"a number, or `levels: [{', '.join(map(str, values.unique()[:MOST_LEVELS]))}]`"
+            )
+        if is_wrong.any():
+            cell = str(values[is_wrong].iloc[0])
+            raise InputError(
+                f"{where}: column {name!r} holds {cell!r}; wanted {wanted}. Correct the cell,"
+                " or the column under `static`."
+            )
+        inputs |= dict(zip(column.frame_names, encoded.values(), strict=True))
+    return table.assign(**inputs)
+
+
+def guess_static(values: pd.Series, ids: pd.Series) -> StaticColumn:
+    """How a column that never changes in a series becomes inputs: text by its levels, numbers by
+    their mean and standard deviation over the series.
+    """
+    by_series = values.groupby(ids).first()
+    name = str(values.name)
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return StaticColumn(column=name, levels=tuple(sorted(by_series.astype("str").unique())))
+    centre, spread = float(by_series.mean()), float(by_series.std(ddof=0))
+    return StaticColumn(
+        column=name, centre=float(f"{centre:.4g}"), scale=float(f"{spread:.4g}") or 1.0
+    )
 
 
 def add_known_ahead(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
@@ -211,8 +274,9 @@ def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     """The columns of a raw frame that the dataset reads as observations: no plan among them."""
     names: list[str] = []
+    others = [*dataset.known_ahead, *dataset.static_names]
     for column in dataset.source_columns:
-        if column not in dataset.known_ahead:
+        if column not in others:
             names += [name for name in inputs_of_column(column, frame.columns) if name in frame]
     return names
 

@@ -31,7 +31,7 @@ from forecast.data.calendars import (
     series_lengths,
     shows_week,
 )
-from forecast.data.columns import precedes_last_value
+from forecast.data.columns import MOST_LEVELS, guess_static, precedes_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
 from forecast.data.written_times import ISO_FORMAT, guess_time_format, sort_oldest_first, to_utc
 from forecast.system.errors import InputError, plural, quote_names
@@ -69,6 +69,8 @@ and not cloud cover beside it; in this order.
 """
 SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
+MIN_STATIC_SERIES = 4
+"""From so many series on a model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
 """Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
 half of it.
@@ -209,7 +211,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     is_past = precedes_last_value(rows, [chosen])
     observed, planned = rows[is_past].copy(), rows[~is_past]
-    roles = _guess_roles(observed, planned, numbers, chosen)
+    roles = _guess_roles(observed, planned, numbers, chosen, others)
     title = EntryLine("title", path.name.partition(".")[0])
     settings = _source_entry(where, file_format, guess, series)
     source = EntryLine("source", settings, _source_note(rows, guess, series))
@@ -219,8 +221,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     if past:
         comment = "# the other numbers, known up to the forecast"
         text.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
-    if roles.static:
-        text.append(f"    # constant in every series: {', '.join(map(str, roles.static))}")
+    text += _constant_comments(roles.constant, observed)
     return "\n".join(text) + "\n"
 
 
@@ -241,28 +242,53 @@ class EntryLine:
 
 @dataclass(frozen=True)
 class GuessedRoles:
-    """The number columns beside the target.
+    """The columns beside the target.
 
-    plans: have values behind its last observation. static: hold one value in every series. past:
-    all others.
+    plans: numbers with values behind its last observation. static: one value in every series, which
+    several have. constant: one value in every series, but too few series to learn from it. past:
+    all other numbers.
     """
 
     plans: list[Any]
     static: list[Any]
+    constant: list[Any]
     past: list[Any]
 
 
 def _guess_roles(
-    observed: pd.DataFrame, planned: pd.DataFrame, numbers: list[Any], target: Any
+    observed: pd.DataFrame,
+    planned: pd.DataFrame,
+    numbers: list[Any],
+    target: Any,
+    columns: list[Any],
 ) -> GuessedRoles:
-    """The roles of `numbers`, from the rows up to each series' last target and those behind."""
-    others = [column for column in numbers if column != target]
+    """The roles of `columns`, some of them `numbers`, from the rows up to each series' last target
+    and those behind.
+    """
+    others = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[others]
-    is_static = by_series.nunique().le(1).all() & (len(by_series) > 1)
-    static = [column for column in others if is_static[column]]
-    plans = [c for c in others if c not in static and planned[c].notna().any()]
-    past = [c for c in others if c not in static and c not in plans]
-    return GuessedRoles(plans, static, past)
+    is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
+    constant = [column for column in others if is_constant[column]]
+    n_values = by_series.first().nunique()
+    static = []
+    for column in constant:
+        most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_LEVELS)
+        if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
+            static.append(column)
+    changing = [c for c in others if c in numbers and c not in constant]
+    plans = [column for column in changing if planned[column].notna().any()]
+    past = [column for column in changing if column not in plans]
+    return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
+
+
+def _constant_comments(columns: list[Any], observed: pd.DataFrame) -> list[str]:
+    """A line on `columns` that never change in a series and are no inputs; none without any."""
+    if not columns:
+        return []
+    names = ", ".join(map(str, columns))
+    return [
+        f"    # constant in every series, no input: {names} (docs/data.md, `static`, `hierarchy`)"
+    ]
 
 
 def _guess_times(
@@ -375,6 +401,15 @@ def _entry_lines(
         plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
         note = f"have values after the last {target}: a plan, which every forecast needs"
         lines.append(EntryLine("future_exogenous", plans, note))
+    if roles.static:
+        entries = [
+            guess_static(observed[name].rename(str(name)), observed["unique_id"])
+            for name in roles.static
+        ]
+        static = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
+        lines.append(
+            EntryLine("static", static, "never change in a series; every model reads them")
+        )
     features = _guess_calendar_features(observed, calendar, target)
     shares = {"train": 0.6, "validation": 0.15, "calibration": 0.1}
     features_note = "known in advance"

@@ -25,8 +25,8 @@ class Series:
     """One series in raw units.
 
     ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in
-    the order of `Task.columns` (targets first); future (T + H, F) features computed from the
-    calendar alone, H steps beyond the last row included.
+    the order of `Task.columns` (targets first); future (T + H, F) `future_features`, H steps beyond
+    the last row included.
     """
 
     unique_id: str
@@ -79,7 +79,8 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
     for a column that is missing, and for no rows.
     """
     columns = task.frame_names
-    missing = [c for c in ("unique_id", "ds", *columns) if c not in frame.columns]
+    required = ("unique_id", "ds", *columns, *task.static_names)
+    missing = [c for c in required if c not in frame.columns]
     if missing:
         raise InputError(
             f"Dataset {name!r}: column {quote_names(missing)} not found; the frame has"
@@ -100,16 +101,26 @@ def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) 
     grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
     ds = grid.to_numpy().astype("datetime64[ns]")
     values = rows.set_index("ds")[columns].reindex(grid)
+    static = rows[task.static_names].iloc[0].to_numpy(dtype=np.float64)
     return Series(
-        unique_id, ds, values.to_numpy(dtype=np.float64, copy=True), future_features(task, grid)
+        unique_id,
+        ds,
+        values.to_numpy(dtype=np.float64, copy=True),
+        future_features(task, grid, static),
     )
 
 
-def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
-    """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
-    if not task.calendar_features:
-        return np.empty((len(grid) + task.horizon, 0))
-    horizon_steps = calendars.next_steps(task.calendar, grid[-1], task.horizon)
-    return calendars.calendar_features(
-        np.concatenate([grid, horizon_steps]), task.calendar_features
-    )
+def future_features(task: Task, grid: pd.DatetimeIndex, static: np.ndarray) -> np.ndarray:
+    """(T + H, F) for the steps of the grid and the `horizon` behind it: the calendar features, the
+    `static` inputs (S,) of the series, and their products, by which a season has another shape in
+    shops of another kind.
+    """
+    calendar = np.empty((len(grid) + task.horizon, 0))
+    if task.calendar_features:
+        horizon_steps = calendars.next_steps(task.calendar, grid[-1], task.horizon)
+        steps = np.concatenate([grid, horizon_steps])
+        calendar = calendars.calendar_features(steps, task.calendar_features)
+    if not len(static):
+        return calendar
+    products = [calendar * value for value in static]
+    return np.hstack([calendar, np.tile(static, (len(calendar), 1)), *products])

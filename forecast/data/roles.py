@@ -46,7 +46,24 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
         roles.append(ColumnRole(name, _role(column, dataset), _reason(column, dataset), data))
     reason = "follows from the time alone"
     calendar = [ColumnRole(n, "calendar_features", reason, "") for n in dataset.calendar_features]
-    return [*roles, *calendar]
+    return [*roles, *_static_roles(frame, dataset), *calendar]
+
+
+def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
+    """Those of the static columns, with the number of series of each level."""
+    first_rows = frame.groupby("unique_id").first()
+    roles = []
+    for column in dataset.static:
+        if column.levels:
+            counts = first_rows[list(column.frame_names)].sum()
+            levels = zip(column.levels, counts, strict=True)
+            data = "series: " + ", ".join(f"{level} {count:g}" for level, count in levels)
+        else:
+            numbers = first_rows[column.column] * column.scale + column.centre
+            data = _describe_values(numbers, len(numbers))
+        reason = "never changes in a series; ridge, trees and networks read it"
+        roles.append(ColumnRole(column.column, "static", reason, data))
+    return roles
 
 
 def _role(column: FrameColumn, dataset: Dataset) -> str:

@@ -119,6 +119,7 @@ def read_ordered_panel(
     columns = [*keys, *ensemble.task.frame_names]
     if (
         not len(history)
+        or task.static
         or not history.columns.is_unique
         or not set(columns) <= set(history.columns)
     ):
@@ -168,7 +169,7 @@ def read_ordered_panel(
                 unique_id,
                 ds[column],
                 values[column],
-                future_features(task, pd.DatetimeIndex(ds[column])),
+                future_features(task, pd.DatetimeIndex(ds[column]), np.empty(0)),
             )
         )
     return Panel(ensemble.dataset_name, task, tuple(series))
@@ -182,7 +183,7 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     spread = [*plans, *(task.holidays.columns if task.holidays else ())]
     by_step = [c.frame_name for c in task.future_steps if c.name not in spread]
     observed = [column.name for column in (*task.target, *task.past_exogenous)]
-    checked = check_frame(given, [*observed, *plans, *by_step], where=REQUEST)
+    checked = check_frame(given, [*observed, *plans, *by_step, *task.static_names], where=REQUEST)
     calendars.check_calendar(checked, task.calendar, where=REQUEST)
     if not spread:
         return checked

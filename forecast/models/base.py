@@ -378,7 +378,7 @@ class NetworkSpec(TrainableSpec):
         channels = layout(task)
         shapes = Shapes(
             channels=channels.channels,
-            future_channels=2 * len(task.calendar_features),
+            future_channels=task.n_step_inputs,
             horizon=1 if self.is_recursive else task.horizon,
             outputs=channels.outputs,
             lookback=task.lookback,

@@ -215,6 +215,8 @@ TASK_FIELDS = (
     "future_exogenous",
     "holidays",
     "calendar_features",
+    "static",
+    "hierarchy",
     "horizon",
     "lookback",
     "calendar",

@@ -439,6 +439,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         target += f", transform {dataset.target[0].transform}"
     past = [column.column for column in dataset.past_exogenous]
     known = [*dataset.calendar_features, *(c.column for c in dataset.future_columns)]
+    known += [column.column for column in dataset.static]
     horizon = (
         f"{plural(dataset.horizon, 'step')}; a forecast every {plural(dataset.step_size, 'step')}"
     )

@@ -237,7 +237,7 @@ def example_rows(prepared: Path, saved: Path) -> pd.DataFrame | None:
     task = read_task(saved)
     frame = pd.read_parquet(prepared)
     first = frame[frame["unique_id"] == frame["unique_id"].iloc[0]]
-    return first.tail(task.lookback)[[*KEY_COLUMNS, *task.frame_names]]
+    return first.tail(task.lookback)[[*KEY_COLUMNS, *task.frame_names, *task.static_names]]
 
 
 def read_task(saved: Path) -> Task:
@@ -281,7 +281,7 @@ def signature_of(task: Task) -> ModelSignature:
 
     from forecast.data.schema import KEY_COLUMNS
 
-    names = dict.fromkeys([*KEY_COLUMNS, *task.plans, *task.frame_names])
+    names = dict.fromkeys([*KEY_COLUMNS, *task.plans, *task.frame_names, *task.static_names])
     outputs = {
         "unique_id": DataType.string,
         "output": DataType.string,

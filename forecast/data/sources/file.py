@@ -21,7 +21,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
-from forecast.data.columns import inputs_of_column
+from forecast.data.columns import encode_static, inputs_of_column
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.schema import (
     check_frame,
@@ -109,6 +109,9 @@ def read(request: Request) -> RawFrame:
         read = name_by_groups(
             read, groups, source.columns.get("unique_id", "unique_id"), where=where
         )
+    read = encode_static(
+        read, request.dataset.static, source.columns.get("unique_id", "unique_id"), where=where
+    )
     table = _select_columns(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":

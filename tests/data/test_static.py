@@ -1,0 +1,205 @@
+"""Static columns: what never changes in a series is known as such, and read by every model that
+reads inputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import forecast
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.reading import validate_config
+from forecast.data import guesses, preparation
+from forecast.data.panel import from_frame
+from forecast.data.roles import describe_roles
+from forecast.forecaster.serving import Service
+from forecast.system.errors import InputError
+
+KIND = {"column": "kind", "levels": ["beach", "ski"]}
+SIZE = {"column": "size", "centre": 100.0, "scale": 20.0}
+SPANS = {"horizon": 6, "lookback": 3, "season_length": 1}
+N_SHORT = 4
+
+
+def shops(n_shops: int = 14) -> pd.DataFrame:
+    """Months of shops whose summer is high on the beach and low in the mountains; the newest four
+    have half of the months.
+    """
+    rng = np.random.default_rng(0)
+    parts = []
+    for number in range(n_shops):
+        kind = ("beach", "ski")[number % 2]
+        months = pd.date_range("2014-01-01", periods=120, freq="MS")
+        if number >= n_shops - N_SHORT:
+            months = months[-60:]
+        season = np.cos(2 * np.pi * (months.month.to_numpy() - 7) / 12)
+        sales = 100 + 30 * season * (1 if kind == "beach" else -1) + rng.normal(0, 15, len(months))
+        shop = {"shop": f"shop {number:02d}", "month": months, "sales": sales.round(1)}
+        parts.append(pd.DataFrame({**shop, "kind": kind, "size": 70 + 5 * number}))
+    return pd.concat(parts, ignore_index=True)
+
+
+NAMES = {"id_col": "shop", "time_col": "month", "target_col": "sales"}
+
+
+def errors_by_shop(model: str | dict[str, Any], static: list[str]) -> pd.Series:
+    """Mean absolute error over a year of cutoffs, by shop."""
+    fitted = forecast.fit(
+        shops(),
+        model,
+        freq="MS",
+        calendar_features=["month_of_year"],
+        static=static,
+        n_jobs=1,
+        **SPANS,
+        **NAMES,
+    )
+    windows = fitted.cross_validation(n_windows=13)
+    missed = (windows["y"] - windows[fitted.name]).abs()
+    return missed.groupby(windows["shop"]).mean()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "ridge",
+        {"family": "sklearn", "regressor": "ExtraTreesRegressor", "options": {"n_estimators": 30}},
+        pytest.param({"family": "mlp", "units": 8}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_kind_that_decides_the_season_helps_every_model_and_short_series_too(model: Any) -> None:
+    without = errors_by_shop(model, [])
+    with_kind = errors_by_shop(model, ["kind", "size"])
+    assert with_kind.mean() < 0.9 * without.mean()
+    assert with_kind.tail(N_SHORT).mean() < 0.9 * without.tail(N_SHORT).mean()
+
+
+def test_a_fitted_model_takes_the_kind_from_any_history_and_from_a_saved_folder(
+    tmp_path: Path,
+) -> None:
+    df = shops(6)
+    model = forecast.fit(df, "ridge", freq="MS", static=["kind", "size"], **SPANS, **NAMES)
+    model.save(tmp_path / "saved")
+    loaded = forecast.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict(df)["ridge"], model.predict()["ridge"])
+    swapped = df.assign(kind=df["kind"].map({"beach": "ski", "ski": "beach"}))
+    assert (loaded.predict(swapped)["ridge"] != model.predict()["ridge"]).all()
+    contributions = model.explain().groupby(["shop", "month"])["contribution"].sum()
+    ordered = model.predict().set_index(["shop", "month"])["ridge"].sort_index()
+    np.testing.assert_allclose(contributions, ordered)
+    with pytest.raises(InputError, match="'kind' holds 'town'; wanted one of 'beach', 'ski'"):
+        loaded.predict(df.assign(kind="town"))
+    with pytest.raises(InputError, match="`static` names unknown column 'kind'"):
+        loaded.predict(df.drop(columns="kind"))
+    answered = Service(model.ensemble).answer(model.dataset.frame)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(answered["y_hat"], model.predict()["ridge"])
+
+
+def test_what_changes_in_a_series_is_not_static() -> None:
+    df = shops(6)
+    df.loc[0, "kind"] = "ski"
+    with pytest.raises(InputError, match="series 'shop 00' has 2 values of 'kind'; wanted one"):
+        forecast.fit(df, "ridge", freq="MS", static="kind", **SPANS, **NAMES)
+
+
+def entry(**changes: Any) -> Dataset:
+    content = {
+        "title": "Shops",
+        "source": {
+            "kind": "file",
+            "path": "data/shops.csv",
+            "columns": {"ds": "month", "unique_id": "shop"},
+        },
+        "calendar": {"kind": "regular", "freq": "1MS"},
+        "target": {"column": "sales"},
+        "static": [KIND, SIZE],
+        "calendar_features": ["month_of_year"],
+        "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15},
+        "licence": {"name": "mine", "attribution": "mine"},
+        **SPANS,
+    }
+    return validate_config(Dataset, {**content, **changes}, where="shops")
+
+
+def prepared(root: Path, settings: Dataset, table: pd.DataFrame) -> pd.DataFrame:
+    (root / "data").mkdir(exist_ok=True)
+    table.to_csv(root / "data" / "shops.csv", index=False)
+    pointer = preparation.take_snapshot("shops", settings, root=root)
+    raw = pd.read_parquet(root / pointer.snapshot)
+    return preparation.prepare(raw, settings, where="shops")[0]
+
+
+def test_each_level_and_each_scaled_number_multiplies_the_calendar(tmp_path: Path) -> None:
+    settings = entry()
+    panel = from_frame(prepared(tmp_path, settings, shops(6)), "shops", settings.task)
+    future = panel.by_id["shop 01"].future
+    assert future.shape == (120 + 6, settings.task.n_step_inputs) == (126, 11)
+    calendar, static, products = np.split(future, [2, 5], axis=1)
+    size = (75 - 100) / 20
+    np.testing.assert_array_equal(static, np.tile([0, 1, size], (126, 1)))
+    expected = np.hstack([0 * calendar, calendar, size * calendar])
+    np.testing.assert_array_equal(products, expected)
+
+
+def test_a_row_of_a_plan_may_leave_the_kind_empty(tmp_path: Path) -> None:
+    table = shops(6)
+    table["kind"] = table["kind"].where(table["month"] < "2023-12-01")
+    frame = prepared(tmp_path, entry(), table)
+    assert set(frame.groupby("unique_id")["kind=ski"].nunique()) == {1}
+    assert frame["kind=ski"].tail(1).item() == 1
+
+
+def test_the_roles_name_static_columns_with_their_series(tmp_path: Path) -> None:
+    settings = entry()
+    roles = describe_roles(prepared(tmp_path, settings, shops(6)), settings)
+    static = [role for role in roles if role.role == "static"]
+    assert [(role.column, role.data) for role in static] == [
+        ("kind", "series: beach 3, ski 3"),
+        ("size", "70 to 95, mean 82.5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"static": [KIND], "past_exogenous": [{"column": "kind"}]}, "static 'kind': found twice"),
+        ({"static": [{"column": "sales"}]}, "static 'sales': found twice"),
+        ({"static": [{"column": "size", "scale": 0}]}, "scale"),
+    ],
+)
+def test_an_entry_names_a_column_once(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        entry(**changes)
+
+
+def test_text_without_levels_is_answered_with_the_levels_to_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"wanted a number, or `levels: \[beach, ski\]`"):
+        prepared(tmp_path, entry(static=[{"column": "kind"}]), shops(6))
+
+
+def guessed(tmp_path: Path, table: pd.DataFrame) -> tuple[dict[str, Any], str]:
+    (tmp_path / "configs").mkdir()
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    text = guesses.guess_entry(tmp_path / "mine.csv", "data/mine.csv", "mine")
+    (tmp_path / "configs" / "datasets.yaml").write_text(f"run: [mine]\ndatasets:\n{text}")
+    load_dataset("mine", tmp_path / "configs")  # it is one that can be read
+    return yaml.safe_load(text)["mine"], text
+
+
+def test_add_takes_kinds_and_sizes_as_static_and_no_name_of_every_series(tmp_path: Path) -> None:
+    table = shops(8).assign(address=lambda rows: "street " + rows["shop"])
+    written, text = guessed(tmp_path, table)
+    assert written["static"] == [KIND, {"column": "size", "centre": 87.5, "scale": 11.46}]
+    assert "# constant in every series, no input: address" in text
+
+
+def test_add_takes_nothing_as_static_of_three_series(tmp_path: Path) -> None:
+    written, text = guessed(tmp_path, shops(3))
+    assert "static" not in written
+    assert "# constant in every series, no input: kind, size" in text
