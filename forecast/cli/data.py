@@ -166,7 +166,6 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
 
 def data(
     dataset: str = typer.Argument("", help="Only this one."),
-    plot: bool = typer.Option(False, "--plot", help="Write a picture of it."),
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
@@ -178,15 +177,6 @@ def data(
     from forecast.data.quality import format_violations
 
     project = require_project(root)
-    if plot and not dataset:
-        raise InputError(
-            "--plot needs the name of a data set, such as `forecast data weather --plot`."
-        )
-    if plot:
-        path = project / ".forecast" / "plots" / f"{dataset}.png"
-        settings = load_dataset(dataset, project / "configs")
-        print(ingest.plot(dataset, settings, root=project, path=path))
-        return
     if dataset:
         datasets = {dataset: load_dataset(dataset, project / "configs")}
     else:

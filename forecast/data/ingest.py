@@ -4,7 +4,7 @@
 stored history (a revised series is read again whole), checks the whole, stores a snapshot and moves
 the pointer last, so that a fault before leaves everything as it was. A fault of a service is a
 `DataError`, one of the user's file or entry an `InputError`. A stored snapshot of exactly the
-moment asked for is restored without a question. `summarize` and `plot` write nothing but a picture.
+moment asked for is restored without a question. `summarize` writes nothing.
 Main types: `FetchResult`; `StoredHistory` and `ComparedAnswer` on the way to it.
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,7 +21,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
-from forecast.data.calendars import grid, known_from, row_numbers
+from forecast.data.calendars import known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
@@ -31,8 +30,6 @@ from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, plural
 
 MAX_FINDINGS_STORED = 50
-MAX_PLOT_SERIES, MAX_PLOT_POINTS = 6, 100_000
-"""Of a plot."""
 
 
 @dataclass(frozen=True)
@@ -412,52 +409,3 @@ def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str
     old = now - known_from(dataset.calendar, [last])[0]
     days = old / pd.Timedelta(1, "D")
     return plural(days, "day") if days >= 2 else plural(old / pd.Timedelta(1, "h"), "hour")
-
-
-def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
-    """Write a PNG with one panel per column and one line per series (the first six), missing steps
-    left open; returns `path`.
-
-    Kept out of reports/ on purpose: prices under personal-use terms must not travel with a report.
-    """
-    from matplotlib.figure import Figure
-
-    frame = preparation.check_data(name, dataset, root=root)
-    columns = [column for column in dataset.frame_columns if column.step <= 1]
-    names = [column.name for column in columns]
-    figure = Figure(figsize=(11, 2.2 * len(names) + 0.6), layout="constrained")
-    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    for column, panel in zip(columns, panels, strict=True):
-        _draw(panel, frame, dataset, column.name)
-        label = f"{column.name}\n{column.entry.unit}".strip()
-        panel.set_ylabel(label, fontsize=9, parse_math=False)
-    count = frame["unique_id"].nunique()
-    some = f" (the first {MAX_PLOT_SERIES} of {count} series)" if count > MAX_PLOT_SERIES else ""
-    title = f"{dataset.title}{some}. {dataset.licence.attribution}"
-    panels[0].set_title(title, fontsize=9, loc="left", parse_math=False)
-    if count > 1:  # below everything: over a panel it would hide lines
-        lines, names = panels[0].get_legend_handles_labels()
-        legend = figure.legend(
-            lines,
-            names,
-            fontsize=8,
-            ncols=MAX_PLOT_SERIES,
-            loc="outside lower center",
-            frameon=False,
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-    with files.atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    return path
-
-
-def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> None:
-    """One line per series (the first few) of one column, thinned to what a picture can show."""
-    for series in sorted(frame["unique_id"].unique())[:MAX_PLOT_SERIES]:
-        values = frame[frame["unique_id"] == series].set_index("ds")[column]
-        full = values.reindex(grid(dataset.calendar, values.index[0], values.index[-1]))
-        thinned = full.iloc[:: max(1, len(full) // MAX_PLOT_POINTS)]
-        at = row_numbers(thinned.index) if dataset.calendar.kind == "index" else thinned.index
-        panel.plot(at, thinned.to_numpy(), linewidth=0.7, label=str(series))
-    panel.grid(visible=True, alpha=0.3)

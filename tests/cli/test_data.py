@@ -146,17 +146,6 @@ def test_data_of_one_dataset_lists_its_findings(project: Path):
     assert "warn (stale_repeats)" in run("data", "mine", root=project)
 
 
-def test_plot_writes_a_picture_outside_of_the_report(project: Path):
-    run("fetch", "mine", root=project)
-    assert run("data", "mine", "--plot", root=project).strip().endswith("mine.png")
-    assert (project / ".forecast" / "plots" / "mine.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_plot_needs_a_name(project: Path):
-    with pytest.raises(InputError, match="needs the name of a data set"):
-        run("data", "--plot", root=project)
-
-
 def test_a_date_that_is_none_is_refused(project: Path):
     with pytest.raises(InputError, match="--as-of: found 'soon'"):
         run("fetch", "mine", "--as-of", "soon", root=project)

@@ -30,7 +30,6 @@ TAKES_A_NAME = {
     "run --model": ("run", "--dataset", "wave", "--model", "{}"),
     "check": ("check", "{}"),
     "data": ("data", "{}"),
-    "data --plot": ("data", "{}", "--plot"),
     "fetch": ("fetch", "{}"),
     "fetch --as-of": ("fetch", "wave", "--as-of", "{}"),
     "add": ("add", "{}"),
