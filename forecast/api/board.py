@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from forecast.api.export import candidates, leaderboard
-from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset
+from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset, usual_length
 from forecast.api.frames import NAME, Names, as_tuple, require_whole
 from forecast.api.model import Model, windows_of
 from forecast.api.packaged import require_installed
@@ -276,9 +276,11 @@ def _reference_entries(entries: Mapping[str, Entry], season_length: int) -> dict
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:
-    """15 % of the time steps, or enough for twenty cutoffs where that is less than a quarter."""
+    """15 % of the steps of a short series, or enough for twenty cutoffs where that is less than a
+    quarter.
+    """
     horizon = dataset.settings.horizon
     step_size = dataset.settings.step_size
-    n_steps = dataset.n_steps
+    n_steps = usual_length(dataset.frame, dataset.settings.calendar)
     desired_steps = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
     return max(min(desired_steps, n_steps // 4), horizon)

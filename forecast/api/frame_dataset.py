@@ -157,7 +157,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
             frame = spread_over_horizon(
                 frame, future_columns, observed_columns, horizon, calendar, inputs.holidays
             )
-    n_steps = _usual_length(frame, calendar)
+    n_steps = usual_length(frame, calendar)
     calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
@@ -254,7 +254,7 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     return max(min(desired_lookback, n_steps // 8), season, 2)
 
 
-def _usual_length(frame: pd.DataFrame, calendar: Calendar) -> int:
+def usual_length(frame: pd.DataFrame, calendar: Calendar) -> int:
     """The steps of a series that is shorter than nine in ten; of a single one its own."""
     return int(series_lengths(frame, calendar).quantile(0.1, interpolation="lower"))
 
@@ -305,7 +305,7 @@ def block_shares(
     Blocks are as long as a series suits that is shorter than nine in ten.
     """
     steps = _time_steps(frame, calendar)
-    n_rest = max(_usual_length(frame, calendar) - n_test_steps, 0)
+    n_rest = max(usual_length(frame, calendar) - n_test_steps, 0)
     calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
     validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
     n_train = len(steps) - n_test_steps - validation - calibration

@@ -221,7 +221,11 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     if past:
         comment = "# the other numbers, known up to the forecast"
         text.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
-    text += _constant_comments(roles.constant, observed)
+    if roles.constant:
+        names = ", ".join(map(str, roles.constant))
+        text.append(
+            f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"
+        )
     return "\n".join(text) + "\n"
 
 
@@ -279,16 +283,6 @@ def _guess_roles(
     plans = [column for column in changing if planned[column].notna().any()]
     past = [column for column in changing if column not in plans]
     return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
-
-
-def _constant_comments(columns: list[Any], observed: pd.DataFrame) -> list[str]:
-    """A line on `columns` that never change in a series and are no inputs; none without any."""
-    if not columns:
-        return []
-    names = ", ".join(map(str, columns))
-    return [
-        f"    # constant in every series, no input: {names} (docs/data.md, `static`, `hierarchy`)"
-    ]
 
 
 def _guess_times(

@@ -106,25 +106,24 @@ class Borders:
 
 def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
-    steps, on each series' own rows where one of them has no origin in a block of the union.
+    steps, or where fewer series are too short then, on each series' own rows.
     """
-    possible = _possible_borders(panel, splits)
-    if len(possible) > 1 and find_too_short(panel, possible[0]):
-        return possible[1]
-    return possible[0]
+    return min(_possible_borders(panel, splits), key=lambda b: len(find_too_short(panel, b)))
 
 
 def _possible_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, ...]:
-    """Those of the dates; of shares the shared ones, and those of each series' own rows, unless
-    forecasts are summed.
+    """Those of the dates; of shares the shared ones, and unless forecasts are summed those of each
+    series' own rows: by shares of them, or as many of the newest ones as the shared blocks have.
     """
     if isinstance(splits, Splits):
         return (_borders_by_date(splits),)
-    shared = _borders_by_share(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+    all_steps = np.unique(np.concatenate([s.ds for s in panel.series]))
+    shared = _borders_by_share(splits, all_steps, len(all_steps))
     if panel.task.hierarchy:
         return (shared,)
-    by_series = {s.unique_id: _borders_by_share(splits, s.ds) for s in panel.series}
-    return shared, replace(shared, by_series=by_series)
+    by_share = {s.unique_id: _borders_by_share(splits, s.ds, len(s)) for s in panel.series}
+    from_end = {s.unique_id: _borders_by_share(splits, s.ds, len(all_steps)) for s in panel.series}
+    return shared, replace(shared, by_series=by_share), replace(shared, by_series=from_end)
 
 
 def _borders_by_date(splits: Splits) -> Borders:
@@ -134,9 +133,10 @@ def _borders_by_date(splits: Splits) -> Borders:
     )
 
 
-def _borders_by_share(splits: FractionSplits, steps: np.ndarray) -> Borders:
+def _borders_by_share(splits: FractionSplits, steps: np.ndarray, n_steps: int) -> Borders:
+    """Those of `steps` whose blocks behind the train block have their shares of `n_steps`."""
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    stops = [max(round(share * len(steps)), 1) for share in shares]
+    stops = [max(round(share * n_steps) + len(steps) - n_steps, 1) for share in shares]
     return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
 
 
@@ -234,7 +234,7 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         name, task, tuple(_series_without_values(str(uid), times, task) for uid, times in rows)
     )
     splits = dataset.splits
-    faults = min((find_too_short(panel, b) for b in _possible_borders(panel, splits)), key=len)
+    faults = find_too_short(panel, resolve_borders(panel, splits))
     if len(faults) == len(panel.series) or (faults and task.hierarchy):
         raise InputError(_describe_too_short(panel, faults[0]))
     left_out = {fault.series.unique_id for fault in faults}

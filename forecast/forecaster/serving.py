@@ -252,17 +252,19 @@ def forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
     """
     known = ensemble.forecasters[0].scaling.centre
     lookback = panel.task.lookback
-    reasons = {}
+    left_out: dict[str, list[str]] = {}
+    usable = []
     for series in panel.series:
         if series.unique_id not in known:
-            reasons[series.unique_id] = "not known when the model was fitted"
+            left_out.setdefault("not known when the model was fitted", []).append(series.unique_id)
         elif len(series) < lookback:
-            reasons[series.unique_id] = f"{len(series)} rows, lookback={lookback} are needed"
-    usable = tuple(series for series in panel.series if series.unique_id not in reasons)
-    if not usable or not reasons:
+            left_out.setdefault(f"fewer rows than lookback={lookback}", []).append(series.unique_id)
+        else:
+            usable.append(series)
+    if not usable or not left_out:
         return panel, ""
-    faults = "; ".join(f"{quote(name)} ({reason})" for name, reason in reasons.items())
-    return replace(panel, series=usable), f"No forecast of series {faults}."
+    faults = "; ".join(f"{quote_names(names)} ({reason})" for reason, names in left_out.items())
+    return replace(panel, series=tuple(usable)), f"No forecast of series {faults}."
 
 
 def describe_missing_inputs(panel: Panel) -> str:

@@ -196,10 +196,10 @@ def test_add_takes_kinds_and_sizes_as_static_and_no_name_of_every_series(tmp_pat
     table = shops(8).assign(address=lambda rows: "street " + rows["shop"])
     written, text = guessed(tmp_path, table)
     assert written["static"] == [KIND, {"column": "size", "centre": 87.5, "scale": 11.46}]
-    assert "# constant in every series, no input: address" in text
+    assert "# constant in every series: address" in text
 
 
 def test_add_takes_nothing_as_static_of_three_series(tmp_path: Path) -> None:
     written, text = guessed(tmp_path, shops(3))
     assert "static" not in written
-    assert "# constant in every series, no input: kind, size" in text
+    assert "# constant in every series: kind, size" in text
