@@ -198,6 +198,7 @@ def compare(
     hierarchy: str | Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
+    point: str = "median",
     step_size: int | None = None,
     splits: Entry | None = None,
     tuning: str | Entry = "quick",
@@ -231,6 +232,7 @@ def compare(
         hierarchy=hierarchy,
         transform=transform,
         difference_inputs=difference_inputs,
+        point=point,
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
     dataset = frame_dataset(df, options)

@@ -35,6 +35,7 @@ def fit(
     hierarchy: str | Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
+    point: str = "median",
     splits: Entry | None = None,
     tuning: str | Entry | None = None,
     seeds: int | Sequence[int] = (0,),
@@ -59,6 +60,7 @@ def fit(
     hierarchy: columns of groups, largest first, such as `["region", "shop"]`: their sums are
     forecast too, and all forecasts add up; series are then called `North/shop 1`, sums `North` and
     `total`.
+    point: `mean` undoes a `transform` such as `log1p` into means instead of medians.
     splits: dates or shares as in datasets.yaml; by default the last horizon is the test block and a
     tenth before it calibrates the intervals. tuning: None for the family's own values, `quick`,
     `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
@@ -82,6 +84,7 @@ def fit(
         hierarchy=hierarchy,
         transform=transform,
         difference_inputs=difference_inputs,
+        point=point,
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
     dataset = frame_dataset(df, options)

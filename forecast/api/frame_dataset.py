@@ -120,6 +120,7 @@ class TaskOptions:
     hierarchy: str | Sequence[str]
     transform: str
     difference_inputs: bool
+    point: str
     names: Names
 
 
@@ -137,6 +138,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
             "column": name,
             "transform": options.transform,
             "difference_inputs": options.difference_inputs,
+            "point": options.point,
         }
         for name in names.target_col
     ]

@@ -50,7 +50,12 @@ from forecast.forecaster.distributions import (
     quantile_column,
 )
 from forecast.forecaster.intervals import volatility
-from forecast.forecaster.reconciliation import learn_reconciliation, reconcile_forecasts
+from forecast.forecaster.reconciliation import (
+    Corrections,
+    learn_corrections,
+    reconcile_forecasts,
+    smear_forecasts,
+)
 from forecast.system import files
 from forecast.system.errors import ModelError
 
@@ -107,18 +112,21 @@ def fit_and_forecast(
             fits = fit_through_time(problem, candidate.spec, fitter)
             problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
-            distributions = reconciliation = None
-            if problem.panel.task.hierarchy:
-                reconciliation = learn_reconciliation(forecasts)
-                minimum = problem.panel.task.target[0].minimum
-                forecasts = reconcile_forecasts(forecasts, reconciliation, minimum)
+            task = problem.panel.task
+            corrections = learn_corrections(forecasts, task)
+            if corrections["smearing"] is not None:
+                forecasts = smear_forecasts(forecasts, corrections["smearing"], task)
+            distributions = None
+            if corrections["reconciliation"] is not None:
+                projection = corrections["reconciliation"]
+                forecasts = reconcile_forecasts(forecasts, projection, task.target[0].minimum)
             else:
                 distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
         except ModelError as error:
             failed = SeedFit(seed=seed, status="failed", reason=str(error))
             failed.write(temporary / "fit.json")
         else:
-            _save_models(temporary, fits, reconciliation)
+            _save_models(temporary, fits, corrections)
             files.write_frame(temporary / "forecasts.parquet", forecasts)
             if distributions is not None:
                 files.write_frame(temporary / DISTRIBUTIONS, distributions)
@@ -129,15 +137,15 @@ def fit_and_forecast(
     }
 
 
-def _save_models(folder: Path, fits: SeedFits, reconciliation: np.ndarray | None) -> None:
+def _save_models(folder: Path, fits: SeedFits, corrections: Corrections) -> None:
     """Save the fit on train and validation in seed/, the first fit in chosen/ and the newest that
-    serves in newest/, as far as they are others. What serves forecasts with the `reconciliation`.
+    serves in newest/, as far as they are others. What serves forecasts with the `corrections`.
     """
-    replace(fits.final.forecaster, reconciliation=reconciliation).save(folder / "seed")
+    replace(fits.final.forecaster, **corrections).save(folder / "seed")
     if fits.final is not fits.first:
         fits.first.forecaster.save(folder / "chosen")
     if fits.newest is not None:
-        replace(fits.newest, reconciliation=reconciliation).save(folder / "newest")
+        replace(fits.newest, **corrections).save(folder / "newest")
 
 
 def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:

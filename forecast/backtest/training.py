@@ -128,13 +128,15 @@ def train_experiment(
     )
     for name, reason in unsuited.items():
         print(f"train {dataset}: {name} is left out: {reason}", flush=True)
+    # what corrects the forecasts is learnt from all series
+    is_one_part = bool(experiment.task.hierarchy or experiment.task.asks_mean)
     run = TrainingRun(
         data=experiment.data,
         task=experiment.task,
         budget=Budget(tuning.final_steps, tuning.evaluate_every),
         seeds=tuning.seeds,
         borders=experiment.borders,
-        n_series=1 if experiment.task.hierarchy else experiment.n_series,  # its fit is one part
+        n_series=1 if is_one_part else experiment.n_series,
     )
     studies = {
         path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))

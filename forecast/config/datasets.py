@@ -23,6 +23,7 @@ from forecast.config.task import (
     CalendarFeature,
     FutureInput,
     Holidays,
+    Point,
     StaticColumn,
     Task,
     TaskColumn,
@@ -117,7 +118,8 @@ class IssuedForecast(Config):
 class Column(Config):
     """One series column: `difference_inputs` lets networks see its changes instead of its level.
 
-    `minimum`, `maximum`: of a target alone; forecasts and intervals keep to them.
+    `minimum`, `maximum`: of a target alone; forecasts and intervals keep to them. `point`: of a
+    target with a transform, whether the forecast is its median or its mean.
     """
 
     column: str
@@ -125,6 +127,7 @@ class Column(Config):
     difference_inputs: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    point: Point = "median"
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: JoinedColumn | None = None
@@ -145,6 +148,7 @@ class Column(Config):
             may_be_missing=self.max_missing > 0,
             minimum=self.minimum,
             maximum=self.maximum,
+            point=self.point,
         )
 
 
@@ -355,6 +359,14 @@ class Dataset(Config):
                 raise ValueError(
                     f"past_exogenous {column.column!r}: `minimum` and `maximum` are of a target,"
                     " whose forecasts keep to them. Drop them"
+                )
+        for column in self.columns:
+            if column.point == "mean" and (
+                column.transform in ("none", "diff") or column not in self.target
+            ):
+                raise ValueError(
+                    f"column {column.column!r}: `point: mean` is of a target with a transform such"
+                    " as log1p; without one a model's loss decides. Drop it"
                 )
         for column in self.target:
             low, high = column.task.limits

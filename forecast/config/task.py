@@ -31,6 +31,7 @@ from forecast.system.errors import quote_names, suggest
 from forecast.system.files import read_json
 
 Transform = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
+Point = Literal["median", "mean"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
@@ -218,7 +219,8 @@ class TaskColumn(Config):
     difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get
     a mask and the time since the last observation beside it; the share that may be missing is the
     data checks' concern alone. minimum, maximum: of a target; no forecast and no end of an interval
-    lies outside (None: no bound).
+    lies outside (None: no bound). point: of a target; whether the forecast is the median, which a
+    transform of the data leaves a median, or the mean (`forecaster.reconciliation`).
     """
 
     name: str
@@ -227,6 +229,7 @@ class TaskColumn(Config):
     may_be_missing: bool
     minimum: float | None = None
     maximum: float | None = None
+    point: Point = "median"
 
     @property
     def frame_name(self) -> str:
@@ -386,6 +389,11 @@ class Task(Config):
         """
         n_calendar = 2 * len(self.calendar_features)
         return n_calendar + len(self.static_names) * (1 + n_calendar)
+
+    @property
+    def asks_mean(self) -> bool:
+        """Whether the forecast of a target is to be its mean."""
+        return any(column.point == "mean" for column in self.target)
 
     def candidate_lags(self) -> list[int]:
         """How far back a linear model may look: halvings of the lookback down to two rows;

@@ -164,18 +164,18 @@ def encode_static(
             texts = values.astype("str")
             encoded = {level: (texts == level).astype(float) for level in column.levels}
             is_wrong = ~texts.isin(column.levels)
-            wanted = f"one of {quote_names(column.levels)}"
+            allowed = f"one of {quote_names(column.levels)}"
         else:
             numbers = (pd.to_numeric(values, errors="coerce") - column.centre) / column.scale
             encoded = {name: numbers}
             is_wrong = numbers.isna()
-            wanted = (
+            allowed = (
                 f"a number, or `levels: [{', '.join(map(str, values.unique()[:MOST_LEVELS]))}]`"
             )
         if is_wrong.any():
             cell = str(values[is_wrong].iloc[0])
             raise InputError(
-                f"{where}: column {name!r} holds {cell!r}; wanted {wanted}. Correct the cell,"
+                f"{where}: column {name!r} holds {cell!r}; wanted {allowed}. Correct the cell,"
                 " or the column under `static`."
             )
         inputs |= dict(zip(column.frame_names, encoded.values(), strict=True))

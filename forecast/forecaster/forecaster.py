@@ -29,7 +29,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
 from forecast.forecaster.loops import Feedback, Loop, add_network
-from forecast.forecaster.reconciliation import reconcile
+from forecast.forecaster.reconciliation import Corrections, reconcile, smear
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.series_fit import SeriesFit, fits_from_json, fits_to_json
@@ -60,8 +60,8 @@ class Forecaster:
     of a statistical family the fit of each target. `head`: of a network that gives more than a
     point, see `forecaster.distributions`; `dependence` (H * O, H * O): how the steps of a direct
     one hang together (`networks.heads.distributions`). `correction`: of the mixed strategy, what a
-    linear map of the whole horizon adds to the closed loop. `reconciliation` (m, n): of a hierarchy
-    what makes forecasts of all n names add up (`forecaster.reconciliation`).
+    linear map of the whole horizon adds to the closed loop. `smearing`, `reconciliation`: what
+    makes forecasts means, and those of a hierarchy add up (`forecaster.reconciliation`).
     """
 
     dataset_name: str
@@ -74,6 +74,7 @@ class Forecaster:
     head: FittedHead | None = None
     dependence: np.ndarray | None = None
     correction: Skip | None = None
+    smearing: np.ndarray | None = None
     reconciliation: np.ndarray | None = None
 
     @cached_property
@@ -138,8 +139,26 @@ class Forecaster:
         """`predict` of every series by itself."""
         requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
         values = self.spec.predict(self, list(requests.values()))
+        if self.smearing is not None:
+            values = [
+                self._to_means(forecasts, uid)
+                for uid, forecasts in zip(requests, values, strict=True)
+            ]
         nothing = np.empty((0, self.task.horizon, self.channels.outputs))
         return dict.fromkeys(rows, nothing) | dict(zip(requests, values, strict=True))
+
+    def _to_means(self, forecasts: np.ndarray, unique_id: str) -> np.ndarray:
+        """(n, H, O) in raw units: the means of medians of one series; steps beyond the trained ones
+        have the errors of the last.
+        """
+        assert self.smearing is not None
+        errors = self.smearing[sorted(self.scaling.centre).index(unique_id)]
+        means = forecasts.copy()
+        for step in range(forecasts.shape[1]):
+            for output, column in enumerate(self.task.target):
+                of_step = errors[min(step, len(errors) - 1), output]
+                means[:, step, output] = smear(forecasts[:, step, output], of_step, column)
+        return means
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -273,8 +292,10 @@ class Forecaster:
             files.write_arrays(folder / "head.npz", dict(self.head.constants))
         if self.dependence is not None:
             files.write_arrays(folder / "dependence.npz", {"correlation": self.dependence})
-        if self.reconciliation is not None:
-            files.write_arrays(folder / "reconciliation.npz", {"weights": self.reconciliation})
+        for name in ("smearing", "reconciliation"):
+            weights = getattr(self, name)
+            if weights is not None:
+                files.write_arrays(folder / f"{name}.npz", {"weights": weights})
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
@@ -296,9 +317,12 @@ class Forecaster:
         dependence = None
         if (folder / "dependence.npz").exists():
             dependence = files.read_arrays(folder / "dependence.npz")["correlation"]
-        reconciliation = None
+        corrections = Corrections(smearing=None, reconciliation=None)
+        if (folder / "smearing.npz").exists():
+            corrections["smearing"] = files.read_arrays(folder / "smearing.npz")["weights"]
         if (folder / "reconciliation.npz").exists():
-            reconciliation = files.read_arrays(folder / "reconciliation.npz")["weights"]
+            weights = files.read_arrays(folder / "reconciliation.npz")["weights"]
+            corrections["reconciliation"] = weights
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
@@ -310,7 +334,7 @@ class Forecaster:
             head=_load_head(spec, folder),
             dependence=dependence,
             correction=correction,
-            reconciliation=reconciliation,
+            **corrections,
         )
 
 

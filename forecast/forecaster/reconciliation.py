@@ -1,4 +1,12 @@
-"""Forecasts of a hierarchy that add up: minimum trace reconciliation with a shrunk covariance.
+"""What corrects forecasts after the model, learnt on the validation block: means, and sums that add
+up.
+
+**Means** of a target that is modelled by a transform g. What is undone of a forecast in its units
+is a median; its mean is the smearing estimate (Duan 1983, Journal of the American Statistical
+Association 78), the mean of g⁻¹(g(ŷ) + e) over the errors e = g(y) - g(ŷ) of the same series and
+step; of very many errors over `SMEARED_ERRORS` quantiles of them.
+
+**Sums** of a hierarchy: minimum trace reconciliation with a shrunk covariance.
 
 Base forecasts ŷ (n,) of all series and sums become S P ŷ, with P (m, n) that gives the m series:
 
@@ -13,14 +21,88 @@ though there are more series than errors. Later blocks decide nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecast.config.task import Task, TaskColumn
 from forecast.data.hierarchy import summing_matrix
+from forecast.data.scaling import SCALES
 from forecast.system.errors import ModelError
 
 Array = NDArray[np.float64]
+SMEARED_ERRORS = 100
+
+
+class Corrections(TypedDict):
+    """What a `Forecaster` corrects its forecasts with; None: nothing."""
+
+    smearing: Array | None
+    """(S, H, O, quantiles) errors in units of the transform, series in alphabetical order."""
+    reconciliation: Array | None
+    """(m, n), see `minimum_trace`."""
+
+
+def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
+    """Those that `task` asks for, from the validation block of a model's `forecasts`."""
+    smearing = reconciliation = None
+    if task.asks_mean:
+        smearing = learn_smearing(forecasts, task)
+    if task.hierarchy:
+        reconciliation = learn_reconciliation(forecasts)
+    return Corrections(smearing=smearing, reconciliation=reconciliation)
+
+
+def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
+    """The `smearing` of `Corrections`; errors of 0 where none is known."""
+    chances = (np.arange(SMEARED_ERRORS) + 0.5) / SMEARED_ERRORS
+    n_series = forecasts["unique_id"].nunique()
+    smearing = np.zeros((n_series, task.horizon, len(task.target), SMEARED_ERRORS))
+    rows = forecasts[forecasts["block"] == "validation"]
+    for place, column, group in _by_step(rows, task):
+        if column.point == "mean":
+            to_units = SCALES[column.transform][0]
+            errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
+            known = errors[np.isfinite(errors)]
+            smearing[place] = np.quantile(known, chances) if len(known) else 0.0
+    return smearing
+
+
+def _by_step(
+    rows: pd.DataFrame, task: Task
+) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
+    """The rows of each series, step and target: where `smearing` holds their errors, the target,
+    and the rows.
+    """
+    series = rows["unique_id"].rank(method="dense").astype(int) - 1
+    for key, group in rows.groupby([series, "step", "output"]):
+        number, step, output = map(str, key)
+        target = task.targets.index(output)
+        yield (int(number), int(step) - 1, target), task.target[target], group
+
+
+def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
+    """The means of the forecasts y_hat (n,) in raw units, by the errors (quantiles,) of a step."""
+    if column.point != "mean":
+        return y_hat
+    to_units, to_raw = SCALES[column.transform]
+    with np.errstate(divide="ignore"):  # a forecast at the end of what the transform takes
+        units = to_units(y_hat)
+    return np.asarray(np.clip(to_raw(units[:, None] + errors).mean(axis=1), *column.limits))
+
+
+def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.DataFrame:
+    """`forecasts` with means as `y_hat`; the validation block, whose errors they were learnt from,
+    keeps its medians.
+    """
+    means = forecasts["y_hat"].copy()
+    changed = forecasts[forecasts["block"] != "validation"]
+    for place, column, group in _by_step(changed, task):
+        means[group.index] = smear(group["y_hat"].to_numpy(), smearing[place], column)
+    return forecasts.assign(y_hat=means)
 
 
 def shrunk_covariance(errors: Array) -> Array:

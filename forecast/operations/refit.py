@@ -18,7 +18,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from forecast import models
@@ -33,7 +32,7 @@ from forecast.data.panel import from_frame
 from forecast.data.records import FullRecipe, Recipe, RunRecord
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem
-from forecast.forecaster.reconciliation import learn_reconciliation
+from forecast.forecaster.reconciliation import Corrections, learn_corrections
 from forecast.system import files, workers
 from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
@@ -103,9 +102,7 @@ def refit_on_all_data(
     budget = load_tuning(paths.configs)
     frame = files.read_frame(paths.frame(dataset))
     borders = move_to_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
-    reconciliation = None
-    if settings.task.hierarchy:
-        reconciliation = learn_reconciliation(pd.read_parquet(calibrated))
+    corrections = learn_corrections(pd.read_parquet(calibrated), settings.task)
     problem = Problem.of(
         from_frame(frame, dataset, settings.task), borders, ("train", "validation")
     )
@@ -118,9 +115,7 @@ def refit_on_all_data(
         tasks = []
         for candidate, folder in places or [(recipe_candidate(record), temporary)]:
             seeds = budget.seeds if candidate.spec.is_seeded else (0,)
-            tasks += [
-                _task(problem, candidate, seed, steps, folder, reconciliation) for seed in seeds
-            ]
+            tasks += [_task(problem, candidate, seed, steps, folder, corrections) for seed in seeds]
         workers.raise_failures(list(workers.run_items(tasks, jobs=jobs)), what=f"refit {dataset}")
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
@@ -133,7 +128,7 @@ def _task(
     seed: int,
     steps: Budget,
     folder: Path,
-    reconciliation: np.ndarray | None,
+    corrections: Corrections,
 ) -> WorkItem:
     """The fit of one seed as an item for a worker; only a network takes `steps`, and only what uses
     TensorFlow loads it.
@@ -144,7 +139,7 @@ def _task(
         prepare = load_tensorflow
     else:
         steps = Budget(0, 1)
-    arguments = (problem, candidate, seed, steps, target, reconciliation)
+    arguments = (problem, candidate, seed, steps, target, corrections)
     return WorkItem(f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=target)
 
 
@@ -154,13 +149,13 @@ def fit_seed(
     seed: int,
     budget: Budget,
     folder: Path,
-    reconciliation: np.ndarray | None,
+    corrections: Corrections,
 ) -> None:
-    """One seed, saved in `folder` with the `reconciliation` of the scored version; it runs in a
+    """One seed, saved in `folder` with the `corrections` of the scored version; it runs in a
     worker.
     """
     _, final = CandidateFitter(candidate, seed, budget).fit_both(problem)
-    replace(final.forecaster, reconciliation=reconciliation).save(folder)
+    replace(final.forecaster, **corrections).save(folder)
 
 
 def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:

@@ -1,0 +1,72 @@
+"""Means of a transformed target: what a log makes a median is undone into a mean where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import forecast
+from forecast.config.datasets import Column
+from forecast.config.reading import validate_config
+from forecast.forecaster.reconciliation import smear
+from forecast.system.errors import InputError
+
+SIGMA = 0.6
+MEAN_OVER_MEDIAN = np.exp(SIGMA**2 / 2)
+
+
+def lognormal(rows: int = 700) -> pd.DataFrame:
+    """A level of 100 with lognormal noise: the median is 100, the mean 119.7."""
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2022-01-01", periods=rows, freq="D")
+    return pd.DataFrame({"ds": days, "y": 100 * np.exp(SIGMA * rng.standard_normal(rows))})
+
+
+def column(transform: str, **limits: float) -> Column:
+    entry = {"column": "y", "transform": transform, "point": "mean", **limits}
+    return validate_config(Column, entry, where="test")
+
+
+@pytest.mark.parametrize(
+    ("transform", "inverse"),
+    [("log", np.exp), ("log1p", np.expm1), ("logit", lambda z: 1 / (1 + np.exp(-z)))],
+)
+def test_the_mean_is_that_of_the_forecast_with_each_error(transform: str, inverse) -> None:
+    errors = np.array([-1.0, 0.0, 0.5])
+    units = np.array([-0.5, 0.7])
+    expected = [np.mean(inverse(unit + errors)) for unit in units]
+    means = smear(inverse(units), errors, column(transform).task)
+    np.testing.assert_allclose(means, expected)
+
+
+def test_a_mean_keeps_to_the_bounds_of_its_target() -> None:
+    means = smear(np.array([90.0]), np.array([0.0, 1.0]), column("log", maximum=100).task)
+    assert means.tolist() == [100.0]
+
+
+def test_the_forecast_of_lognormal_noise_is_its_median_or_its_mean_as_asked(tmp_path: Path) -> None:
+    spans = {"freq": "1D", "horizon": 3, "lookback": 7, "season_length": 1}
+    shown = {}
+    for point in ("median", "mean"):
+        model = forecast.fit(
+            lognormal(), "ridge", transform="log", point=point, calendar_features=(), **spans
+        )
+        shown[point] = model.predict()["ridge"].to_numpy()
+        windows = model.cross_validation(n_windows=60)
+        shown[f"{point} windows"] = windows["ridge"].mean()
+        model.save(tmp_path / point)
+        loaded = forecast.load(tmp_path / point).predict(lognormal())["ridge"]
+        np.testing.assert_array_equal(loaded, shown[point])
+    assert shown["median windows"] == pytest.approx(100, rel=0.1)
+    assert shown["mean windows"] == pytest.approx(100 * MEAN_OVER_MEDIAN, rel=0.1)
+    ratio = shown["mean"] / shown["median"]
+    np.testing.assert_allclose(ratio, MEAN_OVER_MEDIAN, rtol=0.1)
+
+
+@pytest.mark.parametrize("transform", ["none", "diff"])
+def test_without_a_transform_a_mean_is_no_matter_of_the_target(transform: str) -> None:
+    with pytest.raises(InputError, match="`point: mean` is of a target with a transform"):
+        forecast.fit(lognormal(), "ridge", freq="1D", horizon=3, transform=transform, point="mean")
