@@ -61,7 +61,6 @@ def predict(
     ),
     future: Path = FUTURE,
     output_format: ForecastFormat = FORECAST_FORMAT,
-    plot: bool = typer.Option(False, "--plot", help="Also write a picture of it."),
     root: Path = ROOT,
 ) -> None:
     """Forecast with the champion from the newest snapshot; neither trains nor fetches."""
@@ -91,9 +90,6 @@ def predict(
         print(json.dumps(_json_content(forecast), indent=1, ensure_ascii=False))
     else:
         _print_table(forecast, settings)
-    if plot:
-        path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
-        print(predicting.draw_forecast(forecast, path, settings.units), file=sys.stderr)
 
 
 def watch(

@@ -1,4 +1,4 @@
-"""`forecast_champion`: the champion's `Forecast` from the newest snapshot, and a picture of it.
+"""`forecast_champion`: the champion's `Forecast` from the newest snapshot.
 `watch_champion`: which of the newest observations it cannot explain.
 
 NumPy and pandas, neither TensorFlow nor MLflow. Nothing is fetched or trained. Each forecast is
@@ -8,10 +8,9 @@ costs the forecast. A damaged champion is replaced by the previous one, with a n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,6 @@ from forecast.data.windows import fill_gaps
 from forecast.forecaster.ensemble import (
     Ensemble,
     forecast_latest,
-    format_percent,
     split_supported_levels,
 )
 from forecast.forecaster.serving import describe_missing_inputs, forecastable
@@ -33,7 +31,6 @@ from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data_root
-from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
 
 
@@ -233,50 +230,3 @@ def _rows_before_unseen(panel: Panel, last_used: pd.Timestamp) -> dict[str, np.n
         first = max(n_used - 1, panel.task.lookback - 1)
         rows[series.unique_id] = np.arange(first, len(series) - 1)
     return rows
-
-
-PANELS = 6
-INK, COLOUR = "#333333", "#d1495b"
-
-
-def draw_forecast(forecast: Forecast, path: Path, units: Mapping[str, str]) -> Path:
-    """A PNG with a panel per series and target (the first six), four horizons of history; `units`
-    label the axes.
-    """
-    from matplotlib.figure import Figure
-
-    groups = [
-        (key, rows) for key, rows in forecast.table.groupby(["unique_id", "output"], sort=True)
-    ][:PANELS]
-    figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
-    axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-    for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
-        _draw_panel(panel, forecast, str(unique_id), str(output), rows)
-        panel.set_ylabel(units.get(str(output), ""), fontsize=9, parse_math=False)
-    axes[0].legend(fontsize=8, frameon=False, ncols=4, loc="upper left")
-    with files.atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    return path
-
-
-def _draw_panel(
-    panel: Any, forecast: Forecast, unique_id: str, output: str, rows: pd.DataFrame
-) -> None:
-    """One panel (a matplotlib Axes): the history, the forecast of `rows` and its intervals."""
-    task = forecast.panel.task
-    series = forecast.panel.by_id[unique_id]
-    column = task.targets.index(output)
-    newest_rows = slice(-max(4 * len(rows), task.lookback // 2), None)
-    past = live_accuracy.with_row_numbers(
-        pd.DataFrame({"ds": series.ds[newest_rows]}), task.calendar.kind
-    )["ds"]
-    panel.plot(past, series.values[newest_rows, column], color=INK, linewidth=1.0, label="observed")
-    panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
-    for name in map(format_percent, forecast.levels):
-        low = rows[f"lo_{name}"]
-        high = rows[f"hi_{name}"]
-        panel.fill_between(
-            rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %"
-        )
-    panel.set_title(f"{unique_id}: {output}", fontsize=9, loc="left", parse_math=False)
-    panel.grid(visible=True, alpha=0.3)
