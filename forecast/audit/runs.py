@@ -33,6 +33,8 @@ FINDING_KIND_BY_FILE = {
     "weights.npz": "training",
     "head.npz": "training",
     "dependence.npz": "training",
+    "smearing.npz": "training",
+    "reconciliation.npz": "training",
     "spec.json": "training",
 }
 """File of a saved model to what it is a finding of."""

@@ -29,7 +29,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
 from forecast.forecaster.loops import Feedback, Loop, add_network
-from forecast.forecaster.reconciliation import Corrections, reconcile, smear
+from forecast.forecaster.reconciliation import reconcile, smear
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.series_fit import SeriesFit, fits_from_json, fits_to_json
@@ -44,6 +44,8 @@ from forecast.system.errors import InputError, quote_names
 
 SCHEMA = 4
 """Of a saved model's files; `files.read_saved` refuses every other."""
+SINGLE_ARRAYS = ("dependence", "smearing", "reconciliation")
+"""Fields that are saved as a file of one array each, where they are set."""
 MIN_SERIES_IN_GROUP = 20
 MAX_ROWS_IN_GROUP = 64
 """From so many series on, of at most so many rows each, requests are joined in one batch; else
@@ -290,12 +292,10 @@ class Forecaster:
             files.write_arrays(folder / "skip.npz", self.skip.to_arrays())
         if self.head:
             files.write_arrays(folder / "head.npz", dict(self.head.constants))
-        if self.dependence is not None:
-            files.write_arrays(folder / "dependence.npz", {"correlation": self.dependence})
-        for name in ("smearing", "reconciliation"):
-            weights = getattr(self, name)
-            if weights is not None:
-                files.write_arrays(folder / f"{name}.npz", {"weights": weights})
+        for name in SINGLE_ARRAYS:
+            array = getattr(self, name)
+            if array is not None:
+                files.write_arrays(folder / f"{name}.npz", {name: array})
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
@@ -314,15 +314,8 @@ class Forecaster:
         if "correction" in content:
             arrays = files.read_arrays(folder / "correction.npz")
             correction = Skip.from_saved(content["correction"], arrays)
-        dependence = None
-        if (folder / "dependence.npz").exists():
-            dependence = files.read_arrays(folder / "dependence.npz")["correlation"]
-        corrections = Corrections(smearing=None, reconciliation=None)
-        if (folder / "smearing.npz").exists():
-            corrections["smearing"] = files.read_arrays(folder / "smearing.npz")["weights"]
-        if (folder / "reconciliation.npz").exists():
-            weights = files.read_arrays(folder / "reconciliation.npz")["weights"]
-            corrections["reconciliation"] = weights
+        present = [name for name in SINGLE_ARRAYS if (folder / f"{name}.npz").exists()]
+        single_arrays = {name: files.read_arrays(folder / f"{name}.npz")[name] for name in present}
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
@@ -332,9 +325,8 @@ class Forecaster:
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=statistical,
             head=_load_head(spec, folder),
-            dependence=dependence,
             correction=correction,
-            **corrections,
+            **single_arrays,
         )
 
 
