@@ -30,6 +30,11 @@ PYTHON = ".".join(map(str, sys.version_info[:2]))
 LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
 STAMP = "forecast-setup.json"
 STARTED = "forecast-setup.started"
+DVC_COMMAND = """#!/bin/sh
+# DVC's queue starts its worker as `dvc`, found by PATH: this environment need not be activated.
+folder=$(cd "$(dirname "$0")" && pwd)
+PATH="$folder:$PATH" exec "$folder/python" -P -m dvc "$@"
+"""
 RUN_LOCK = Path(".forecast") / "locks" / "run.lock"
 
 
@@ -172,10 +177,17 @@ def _install(root: Path, *, dev: bool) -> None:
         [*_pip(venv), "-q", "--no-deps", "--no-build-isolation", "-e", str(root)],
         "install the project itself",
     )
-    file = venv / f"{STAMP}.tmp"
-    file.write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
-    file.replace(venv / STAMP)
+    _replace(venv / "bin" / "dvc", DVC_COMMAND, mode=0o755)
+    _replace(venv / STAMP, json.dumps(stamp, indent=1, sort_keys=True), mode=0o644)
     started.unlink()
+
+
+def _replace(path: Path, text: str, *, mode: int) -> None:
+    """Write a file whole, or leave the one that is there."""
+    new = path.with_suffix(".tmp")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(mode)
+    new.replace(path)
 
 
 def _install_lock(root: Path, name: str) -> None:

@@ -203,3 +203,22 @@ def test_the_stamp_names_the_lock_it_belongs_to(root: Path, commands: list[str])
     bootstrap.setup(root)
     stamp = json.loads((root / ".venv" / bootstrap.STAMP).read_text())
     assert stamp["lock"] == files.sha256(root / "requirements.lock")
+
+
+def test_dvc_of_the_environment_finds_itself_by_name_where_nothing_is_activated(
+    root: Path, commands: list[str]
+) -> None:
+    """DVC's queue starts its worker as `dvc`; without it `dvc exp run --run-all` waits for ever."""
+    bootstrap.setup(root)
+    folder = root / ".venv" / "bin"
+    (folder / "python").write_text('#!/bin/sh\necho "$*"\ncommand -v dvc\n')
+    (folder / "python").chmod(0o755)
+    done = subprocess.run(
+        [".venv/bin/dvc", "queue", "start"],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["-P -m dvc queue start", str(folder / "dvc")]
