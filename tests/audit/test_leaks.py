@@ -245,7 +245,7 @@ def chosen_on_test(root: Path) -> None:
         root,
         "forecast/comparison/losses.py",
         """
-        def select_models(validation):
+        def select_models(validation, learnt=()):
             # as if the test block had favoured it
             return {"shipped": "naive", "architecture": "naive"}
     """,
@@ -662,11 +662,11 @@ def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
             _test.update(_losses(scored, scale, "test").groupby("model")["loss"].mean())
             return _losses(scored, scale, block)
 
-        def select_models(validation):
+        def select_models(validation, learnt=()):
             own = validation.groupby("model")["loss"].mean().nsmallest(2)
             return {
                 ranking: min(own.index, key=_test.__getitem__)
-                for ranking in _first(validation)
+                for ranking in _first(validation, learnt)
             }
         """,
     )
