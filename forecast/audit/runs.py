@@ -33,11 +33,11 @@ FINDING_KIND_BY_FILE = {
     "weights.npz": "training",
     "head.npz": "training",
     "dependence.npz": "training",
-    "smearing.npz": "training",
-    "reconciliation.npz": "training",
     "spec.json": "training",
 }
-"""File of a saved model to what it is a finding of."""
+"""File of a saved model to what it is a finding of; not those of `forecaster.reconciliation`, which
+validation rows may change: forecasts tell on them.
+"""
 FORECAST_KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 

@@ -184,7 +184,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     file_format = own_files.FileFormat()
     if path.suffix.lower() not in own_files.PARQUET_SUFFIXES:
         file_format = own_files.guess_format(path, where)
-    table = own_files.read_table(path, where, file_format, names="unique_id")
+    table = own_files.read_table(path, where, file_format, texts=["unique_id"])
     if table.empty:
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
@@ -192,7 +192,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        table = own_files.read_table(path, where, file_format, names=str(series))
+        table = own_files.read_table(path, where, file_format, texts=[str(series)])
     if time is not None and str(series).lower() in TIME_COLUMN_NAMES:
         raise InputError(
             f"{where}: {time!r} and {series!r} are parts of one time. Write one column:"

@@ -35,13 +35,13 @@ def name_by_groups(
         if column not in table:
             known = suggest_known(column, table.columns)
             raise InputError(f"{where}: `hierarchy` names unknown column {column!r}.{known}.")
-        texts = table[column].astype("str")
-        wrong = table[column].isna() | texts.str.contains("/", regex=False) | (texts == TOTAL)
+        texts = table[column].astype("str").where(table[column].notna(), "")
+        wrong = (texts == "") | texts.str.contains("/", regex=False) | (texts == TOTAL)
         if wrong.any():
-            row = table.index[int(np.argmax(wrong.to_numpy()))]
+            row = table.index[wrong.to_numpy()][0]
             raise InputError(
                 f"{where}, row {row}: column {column!r} of the `hierarchy` holds"
-                f" {str(table[column].loc[row])!r}; wanted a name that is not {TOTAL!r} and has no"
+                f" {texts[wrong].iloc[0]!r}; wanted a name that is not {TOTAL!r} and has no"
                 " slash. Correct the cell."
             )
     names = table[groups[0]].astype("str")

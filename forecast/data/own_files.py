@@ -17,7 +17,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -93,11 +93,11 @@ class FileFormat:
 
 
 def read_table(
-    path: Path, where: str, form: FileFormat = FileFormat(), *, names: str = ""
+    path: Path, where: str, form: FileFormat = FileFormat(), *, texts: Collection[str] = ()
 ) -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
-    In the column `names` of the series' names, `nan` and `NA` are text like any other.
+    In the columns `texts`, such as the series' names, `nan` and `NA` are text like any other.
     `InputError` for a file that is absent, unreadable, too large once expanded, or written
     otherwise than said.
     """
@@ -122,8 +122,8 @@ def read_table(
         header = next(csv.reader(lines[before:], delimiter=separator), [])
         _require_distinct_names(header, where)
         missing_texts = (
-            {column: [""] if column == names else MISSING_TEXTS for column in header}
-            if names in header
+            {column: [""] if column in texts else MISSING_TEXTS for column in header}
+            if not {*texts}.isdisjoint(header)
             else None
         )
         rows = pd.read_csv(
@@ -151,7 +151,7 @@ def read_table(
             f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole."
         ) from error
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
-    for column in rows.columns.drop(names, errors="ignore") if form.thousands else ():
+    for column in rows.columns.drop(texts, errors="ignore") if form.thousands else ():
         rows[column] = _parse_grouped(rows[column], form)
     return rows.dropna(how="all")
 

@@ -275,8 +275,9 @@ def _find_stale(
         age = _age(card.as_of if is_dated else card.created_at, now)
         allowed_days = _read_max_age_days(root, dataset)
         if age > timedelta(days=allowed_days):
+            subject = "data of the champion are" if is_dated else "the champion is"
             faults.append(
-                f"stale: the champion is {age.days} days old, {allowed_days:g} allowed;"
+                f"stale: {subject} {age.days} days old, {allowed_days:g} allowed;"
                 f" `forecast retrain {dataset}`"
             )
     if data.known and is_dated:

@@ -155,6 +155,22 @@ def test_a_row_of_a_plan_may_leave_the_kind_empty(tmp_path: Path) -> None:
     assert frame["kind=ski"].tail(1).item() == 1
 
 
+def test_a_kind_and_a_group_may_be_called_na(tmp_path: Path) -> None:
+    table = shops(6).replace({"kind": {"beach": "NA"}})
+    settings = entry(static=[{"column": "kind", "levels": ["NA", "ski"]}])
+    assert prepared(tmp_path, settings, table)["kind=NA"].sum() == (table["kind"] == "NA").sum()
+    summed = entry(static=[], hierarchy=["kind", "shop"])
+    names = set(prepared(tmp_path, summed, table)["unique_id"])
+    assert {"total", "NA", "ski", "NA/shop 00"} < names
+
+
+def test_an_empty_group_is_named_with_its_row(tmp_path: Path) -> None:
+    table = shops(6)
+    table.loc[3, "kind"] = None
+    with pytest.raises(InputError, match="row 5: column 'kind' of the `hierarchy` holds ''"):
+        prepared(tmp_path, entry(static=[], hierarchy=["kind", "shop"]), table)
+
+
 def test_the_roles_name_static_columns_with_their_series(tmp_path: Path) -> None:
     settings = entry()
     roles = describe_roles(prepared(tmp_path, settings, shops(6)), settings)

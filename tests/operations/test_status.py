@@ -191,7 +191,9 @@ def test_a_rollback_names_what_it_takes_back(moved):
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
     later = datetime(2024, 8, 24, tzinfo=UTC)
     state = read_status(moved, NAME, now=later).state
-    assert "stale: the champion is 36 days old, 30 allowed; `forecast retrain wave`" in state
+    assert (
+        "stale: data of the champion are 36 days old, 30 allowed; `forecast retrain wave`" in state
+    )
     assert "stale: the last observation is 36 days old, 7 allowed; `forecast fetch wave`" in state
     small_project.write_yaml(
         moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 60}}

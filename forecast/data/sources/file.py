@@ -101,17 +101,15 @@ def read(request: Request) -> RawFrame:
     assert isinstance(source, Settings)
     path = path_in_project(request.root, source.path)
     where = str(source.path)
-    read = own_files.read_table(
-        path, where, source.file_format, names=source.columns.get("unique_id", "unique_id")
-    )
+    id_column = source.columns.get("unique_id", "unique_id")
+    groups = request.dataset.hierarchy
+    static = request.dataset.static
+    texts = [id_column, *groups, *(column.column for column in static if column.levels)]
+    read = own_files.read_table(path, where, source.file_format, texts=texts)
     read = _keep_rows(read, source, where)
-    if groups := request.dataset.hierarchy:
-        read = name_by_groups(
-            read, groups, source.columns.get("unique_id", "unique_id"), where=where
-        )
-    read = encode_static(
-        read, request.dataset.static, source.columns.get("unique_id", "unique_id"), where=where
-    )
+    if groups:
+        read = name_by_groups(read, groups, id_column, where=where)
+    read = encode_static(read, static, id_column, where=where)
     table = _select_columns(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
