@@ -156,9 +156,9 @@ def read_problem(name: str, folder: Path, *, with_inputs: bool) -> Problem:
     elif panel.file == "indices":
         request: Any = None
         frame = packaged._us_indices(request)[0]
-        frame["daily_range"] = np.log(frame["high"] / frame["low"])
     else:
         return problem_of(panel, folder, with_inputs=with_inputs)[0]
+        frame["daily_range"] = np.log(frame["high"] / frame["low"])
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "rows.parquet"
         frame[["unique_id", "ds", panel.target]].to_parquet(path)
@@ -232,7 +232,7 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
         )
         y = asked[..., 0]
         for level in LEVELS:
-            if (min(map(len, made.scores)) + 1) * level > min(map(len, made.scores)):
+            if (len(known) + 1) * level > len(known):
                 continue
             low, high = made.bounds(asked[..., 1], asked[:, 0, 2], level)
             outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)

@@ -2,7 +2,7 @@
 
     members    networks, all, or names; of more than
                `MAX_MEMBERS` the best on validation, with seats for models that are no networks
-    weights    equal, or stacked: the non-negative weights of sum 1 with the least absolute
+    weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute
                error on validation, shrunk towards equal weights by `PENALTY`. `networks` beside
                others count as one, their mean: they err alike, and validation, on which they were
                tuned, flatters them
@@ -54,7 +54,7 @@ from forecast.data.results import BASELINE
 from forecast.forecaster.ensemble import list_served_models
 from forecast.models.problem import VALIDATION_FOLDS
 from forecast.system import files
-from forecast.system.errors import ModelError
+from forecast.system.errors import ModelError, quote_names
 
 MAX_MEMBERS = 12
 """Members of one combination: what a served forecast has time for."""
@@ -157,7 +157,12 @@ class MemberErrors:
 
 
 def learn_weights(rule: Combination, errors: MemberErrors, penalty: float = PENALTY) -> Weights:
-    """The weight of every member, those of weight 0 left out; `ModelError` where none is left."""
+    """The weight of every member, those of weight 0 left out.
+
+    `ModelError` where no member is left, or one that the rule gives a weight is missing.
+    """
+    if isinstance(rule.weights, dict):
+        return _fixed_weights(rule.weights, errors)
     members = errors.select_best(_select_members(rule, errors))
     if not members:
         raise ModelError(
@@ -187,6 +192,22 @@ def _group_members(
     if networks in ((), members):
         return [(name,) for name in members]
     return [networks, *((name,) for name in members if name not in networks)]
+
+
+def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weights:
+    """The weights of a rule with numbers, by candidate; they may name models; `ModelError` where
+    one of them has no errors here.
+    """
+    candidates = {model: name for name, model in errors.models.items()}
+    candidates |= {name: name for name in errors.members}
+    missing = [name for name in weights if name not in candidates]
+    if missing:
+        raise ModelError(
+            f"weights name {quote_names(missing)}, which is not in this run or has failed; leave it"
+            " out of `weights`, or put it back into the grid"
+        )
+    total = sum(weights.values())
+    return {candidates[name]: weight / total for name, weight in weights.items() if weight > 0}
 
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class LevenbergMarquardt(Config):
 COMBINATION = "combination"
 MEMBER_GROUPS = ("networks", "all")
 """Members that a combination may name together; of each the best on validation, at most twelve."""
+MemberWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Combination(Config):
@@ -98,8 +99,11 @@ class Combination(Config):
         ("networks",),
         description="`networks`, `all`, or names of entries",
     )
-    weights: Literal["equal", "stacked"] = Field(
-        "equal", description="stacked: learnt on validation, shrunk towards equal"
+    weights: Literal["equal", "stacked"] | dict[str, MemberWeight] = Field(
+        "equal",
+        description=(
+            "stacked: learnt on validation, shrunk towards equal; or a number for each member"
+        ),
     )
     refit: RefitFrequency = Field(
         "never",
@@ -115,8 +119,10 @@ class Combination(Config):
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _refits_are_learnt(self) -> Combination:
-        """Refuses refits of weights that nothing learns."""
+    def _weights_are_some(self) -> Combination:
+        """Refuses weights that are all 0, and refits of weights that nothing learns."""
+        if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
+            raise ValueError("weights: every one is 0; give at least one member a weight above 0")
         if self.refit != "never" and not self.is_learnt:
             raise ValueError(
                 f"refit: {self.refit} needs weights that are learnt: `weights: stacked`; or leave"
@@ -201,15 +207,19 @@ class Models(Config):
         for name, entry in entries.items():
             where = f"configs/models.yaml: models.{name}"
             rules[name] = rule = validate_config(Combination, entry, where=where)
-            known = (*MEMBER_GROUPS, *fitted)
-            if unknown := sorted(member for member in rule.members if member not in known):
+            names = rule.weights if isinstance(rule.weights, dict) else rule.members
+            if names is rule.weights and "members" in entry:
+                raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
+            groups = () if names is rule.weights else MEMBER_GROUPS
+            if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
                 members = (
                     f"member{'s' if unknown[1:] else ''}"
                     f" {quote_names(unknown)}.{suggest(unknown[0], fitted)}"
                 )
                 raise InputError(
-                    f"{where}: unknown {members} Wanted {quote_names(MEMBER_GROUPS)}, or names of"
-                    " entries that are fitted: no combination, no `service`."
+                    f"{where}: unknown {members} Wanted"
+                    f" {quote_names(groups)}{', or ' if groups else ''}names of entries that are"
+                    " fitted: no combination, no `service`."
                 )
         return rules
 

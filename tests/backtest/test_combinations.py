@@ -22,7 +22,7 @@ from forecast.backtest.combinations import (
 from forecast.config.experiment import Combination, Models
 from forecast.data.records import Digests, RunRecord
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelError
 from tests.support import problems
 from tests.support.records import run_record
 
@@ -181,6 +181,16 @@ def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
     )
 
 
+def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
+    errors = part(noise(1.0, 1.0), ("net", "line"))
+    assert learn_weights(Combination(weights={"net": 3, "line": 1}), errors) == {
+        "net": 0.75,
+        "line": 0.25,
+    }
+    with pytest.raises(ModelError, match="'gone'"):
+        learn_weights(Combination(weights={"net": 1, "gone": 1}), errors)
+
+
 def test_stretches_of_time_share_no_target():
     task = problems.task(horizon=6, step_size=2)
     whole = MemberErrors(
@@ -212,6 +222,12 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
         ({"members": ["other", "naive"]}, "unknown member 'other'.*: no combination, no `service`"),
         ({"members": ["said"]}, "unknown member 'said'"),
         ({"members": ["nave", "naive", "arks"]}, "unknown members 'arks', 'nave'."),
+        (
+            {"weights": {"networks": 1, "naive": 1}},
+            "unknown member 'networks'. Wanted names of entries that are fitted",
+        ),
+        ({"weights": {"naive": 1}, "members": "all"}, "`weights` name the members already"),
+        ({"weights": {"naive": float("inf")}}, "finite number"),
     ],
 )
 def test_what_no_combination_can_have_is_refused_before_a_run(mix, sentence):
@@ -308,6 +324,11 @@ def test_a_failed_member_is_left_out_and_said(trained):
     write_combination("mix", Combination(members=("networks",)), TASK, trained)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "ok" and record["reason"] == "left out: ill.linear (failed)"
+    write_combination("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained)
+    refused = files.read_json(trained / "other" / "record.json")
+    assert (
+        refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
+    )
 
 
 def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained):
