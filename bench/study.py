@@ -48,11 +48,14 @@ ARCHITECTURES = (
     "encoder_decoder",
     "bidirectional",
 )
+RECURSIVE = ("narx", "jordan")
+"""One-step maps, whose skip is one too."""
 FEW = ("tdnn", "rnn", "lstm", "gru")
 """Of the cells beside the base cells."""
-REFERENCES = ("ridge", "boosting", "naive")
+REFERENCES = ("ridge", "arx", "boosting", "naive")
 ENTRIES = {
     "ridge": {"family": "ridge"},
+    "arx": {"family": "arx"},
     "boosting": {"family": "sklearn", "options": {"loss": "absolute_error"}},
     "naive": {"family": "naive"},
 }
@@ -83,7 +86,7 @@ class Cell(Setting):
 @dataclass(frozen=True)
 class CellResult(Cell):
     """What was measured; changes are shares of the error of a reference, `low` and `high` the
-    ends of their 95 % intervals.
+    ends of their 95 % intervals. `skip`: what the network stands on, by itself.
     """
 
     mae: float
@@ -93,6 +96,10 @@ class CellResult(Cell):
     ridge_high: float
     ridge_p: float
     ridge_detectable: float
+    versus_skip: float
+    skip_low: float
+    skip_high: float
+    skip_p: float
     versus_boosting: float
     boosting_low: float
     boosting_high: float
@@ -113,11 +120,13 @@ def base_setting(name: str) -> Setting:
 
 def planned_cells() -> Iterator[Cell]:
     """What answers the question first: base cells on the ridge, then one factor at a time."""
-    for name in BASE[:7]:
-        yield from cells_of(base_setting(name), ARCHITECTURES)
     fading = base_setting("fading 40")
+    yield from cells_of(base_setting("load"), FEW)
+    yield from cells_of(base_setting("delay 40"), ("ffnn", "mlp", *FEW))
     for lookback in (24, 672):
         yield from cells_of(replace(fading, lookback=lookback), FEW)
+    for name in BASE[:7]:
+        yield from cells_of(base_setting(name), ARCHITECTURES)
     for name in BASE[1:3]:
         yield from cells_of(base_setting(name), ARCHITECTURES, "last")
     for name in BASE[7:9]:
@@ -262,6 +271,13 @@ def score_network(cell: Cell, folder: Path) -> Scored:
     )
 
 
+def skip_model(cell: Cell) -> str:
+    """The reference that is the skip standing alone; of a reference the ridge."""
+    if cell.skip == "last":
+        return "naive"
+    return "arx" if cell.architecture in RECURSIVE else "ridge"
+
+
 def measure(cell: Cell, folder: Path, commit: str) -> CellResult:
     """Fit, forecast and test one cell."""
     references = {name: score_reference(setting_of(cell), name, folder) for name in REFERENCES}
@@ -270,25 +286,25 @@ def measure(cell: Cell, folder: Path, commit: str) -> CellResult:
     else:
         scored = score_reference(setting_of(cell), cell.architecture, folder)
     horizon = SYSTEMS[cell.system].horizon
-    tests = {
-        name: diebold_mariano(scored.losses, references[name].losses, horizon=horizon)
-        for name in ("ridge", "boosting")
-    }
     compared: dict[str, float] = {}
-    for name, test in tests.items():
-        loss = references[name].losses.mean()
+    against = {"ridge": "ridge", "skip": skip_model(cell), "boosting": "boosting"}
+    for name, reference in against.items():
+        reference_losses = references[reference].losses
+        test = diebold_mariano(scored.losses, reference_losses, horizon=horizon)
+        loss = reference_losses.mean()
         compared |= {
             f"versus_{name}": test.relative_difference,
             f"{name}_low": test.ci_low / loss,
             f"{name}_high": test.ci_high / loss,
             f"{name}_p": test.p,
         }
+        if name == "ridge":
+            compared["ridge_detectable"] = test.detectable
     return CellResult(
         **asdict(cell),
         **compared,
         mae=scored.losses.mean(),
         versus_naive=scored.losses.mean() / references["naive"].losses.mean() - 1,
-        ridge_detectable=tests["ridge"].detectable,
         lowest_seed=min(scored.seed_losses, default=math.nan),
         highest_seed=max(scored.seed_losses, default=math.nan),
         best_steps=" ".join(map(str, scored.best_steps)),

@@ -67,6 +67,17 @@ def test_a_network_is_tested_against_the_ridge_and_the_trees_on_the_same_origins
     assert len(result.best_steps.split()) == study.SEEDS and result.parameters > 0
 
 
+@pytest.mark.parametrize(
+    ("architecture", "skip", "reference"),
+    [("gru", "linear", "ridge"), ("narx", "linear", "arx"), ("narx", "last", "naive")],
+)
+def test_a_network_is_tested_against_what_it_stands_on(
+    architecture: str, skip: str, reference: str
+) -> None:
+    cell = Cell(**vars(SHORT), architecture=architecture, skip=skip)
+    assert study.skip_model(cell) == reference
+
+
 def test_taps_and_warm_up_reach_over_the_whole_lookback() -> None:
     for lookback in (24, 168, 672):
         tdnn = study.entry("tdnn", lookback, 1e-2)
