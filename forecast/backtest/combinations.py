@@ -16,8 +16,7 @@ Both members and weights are learnt from the validation rows alone: `learn_weigh
 else (`MemberErrors`). What a combination forecasts in a fold of validation is made with the members
 and weights that the other folds give, so that its validation error can be compared with those of
 models that learnt nothing there. With `refit` the weights of the same members are learnt again
-behind validation, at each of its cutoffs on every error known there; the pull towards equal weights
-stays that of as many errors as validation has, so it fades as more are known.
+behind validation, at each of its cutoffs on every error known there.
 
 Of `RunRecord`: `members` are those that serve, with the newest weights before the test block;
 `weights` holds all, a `DatedWeights` for each time they were learnt. A member of weight 0 is left
@@ -156,7 +155,7 @@ class MemberErrors:
         return replace(self, cutoffs=self.cutoffs[mask], errors=self.errors[mask])
 
 
-def learn_weights(rule: Combination, errors: MemberErrors, penalty: float = PENALTY) -> Weights:
+def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
     """The weight of every member, those of weight 0 left out.
 
     `ModelError` where no member is left, or one that the rule gives a weight is missing.
@@ -172,7 +171,7 @@ def learn_weights(rule: Combination, errors: MemberErrors, penalty: float = PENA
     if rule.weights == "equal":
         group_weights = np.full(len(groups), 1 / len(groups))
     else:
-        group_weights = stack(errors.average_groups(groups), penalty)
+        group_weights = stack(errors.average_groups(groups))
     weights = {}
     for group, group_weight in zip(groups, group_weights, strict=True):
         for name in group:
@@ -223,7 +222,7 @@ def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
     return tuple(name for name in errors.members if name in selected)
 
 
-def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
+def stack(errors: MemberErrors) -> np.ndarray:
     """(members,) weights with the least absolute error, shrunk towards equal ones; equal where
     validation is too short to have two folds that others can learn for.
 
@@ -238,11 +237,11 @@ def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
         missed = np.abs(errors.errors @ weights)
         floor = ERROR_FLOOR * missed.mean() or 1.0
         divided = errors.errors / np.sqrt(np.maximum(missed, floor))[:, None]
-        weights = solve_on_simplex(divided.T @ divided / len(divided), penalty)
+        weights = solve_on_simplex(divided.T @ divided / len(divided))
     return weights
 
 
-def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
+def solve_on_simplex(square: np.ndarray, penalty: float = PENALTY) -> np.ndarray:
     """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S (`square`)
     the mean products of the errors.
 
@@ -363,8 +362,7 @@ def _combine_forecasts(
         follows_refit = cutoffs >= refit
         known_forecasts = {name: values[name][is_known] for name in members}
         errors = errors_of(rows[is_known], known_forecasts)
-        penalty = PENALTY * len(on_validation.errors) / len(errors.errors)
-        weights = learn_weights(rule, errors, penalty)
+        weights = learn_weights(rule, errors)
         y_hat[follows_refit] = weighted_mean(weights, _select_rows(values, follows_refit))
         history.append(_dated(weights, refit))
     return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
