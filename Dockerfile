@@ -25,7 +25,7 @@ CMD ["mlflow", "models", "serve", "-m", "/srv/model", "--env-manager", "local", 
 
 FROM base AS pipeline
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends git libgomp1 && rm -rf /var/lib/apt/lists/*
 USER 10001
 RUN install -d .forecast
 VOLUME /srv/forecast/.forecast

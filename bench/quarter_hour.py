@@ -9,7 +9,7 @@ weekday and day of the year, the newest values of the file's numbers; fitted onc
 the same for every panel. Beside it, in percent of it, rows of the product that are no networks, and
 their mean with weights learnt on validation as `stacked` has them; of this the coverage of its
 intervals in percent, and its CRPS. All are fitted on train and validation and never again, on the
-newest `MAX_STEPS` of a series.
+newest `MAX_STEPS` of a series, `MAX_HOURS` of one of hours or half hours.
 """
 
 from __future__ import annotations
@@ -39,24 +39,32 @@ from forecast.forecaster.intervals import SplitConformal, volatility
 from forecast.system.errors import InputError
 
 TREES, SEASONS = 400, 4
-MAX_STEPS, MAX_ROWS = 4_000, 20_000
-"""Of a series, its newest; and of pairs of cutoff and step that the contender is fitted on."""
+MAX_STEPS, MAX_HOURS, MAX_ROWS = 4_000, 8_000, 20_000
+"""Of a series, its newest, and where a step is an hour or half of one; and of pairs of cutoff and
+step that the contender is fitted on.
+"""
 ROWS = ("ridge", "nlinear", "boosting", "boosting_last")
 
 
 class BarPanel(NamedTuple):
-    """A panel, its target, and the longer season in steps (1: none)."""
+    """A panel, its target, the longer season in steps (1: none), the newest steps that are used,
+    and the column of the times.
+    """
 
     file: str
     target: str
     long_season: int
+    max_steps: int = MAX_STEPS
+    time: str = "ds"
 
 
 PANELS = {
-    "bike": BarPanel("uci_bike_sharing_hourly.csv", "cnt", 168),
-    "iowa": BarPanel("iowa_ed_arrivals_hourly.csv", "Arrivals", 168),
-    "household": BarPanel("uci_household_power_hourly.parquet", "Global_active_power", 168),
-    "vic": BarPanel("vic_elec_halfhourly.parquet", "Demand", 336),
+    "bike": BarPanel("uci_bike_sharing_hourly.csv", "cnt", 168, MAX_HOURS),
+    "iowa": BarPanel("iowa_ed_arrivals_hourly.csv", "Arrivals", 168, MAX_HOURS),
+    "household": BarPanel(
+        "uci_household_power_hourly.parquet", "Global_active_power", 168, MAX_HOURS
+    ),
+    "vic": BarPanel("vic_elec_halfhourly.parquet", "Demand", 336, MAX_HOURS),
     "delhi": BarPanel("delhi_climate_daily.csv", "meantemp", 365),
     "walmart": BarPanel("walmart_stores_weekly.csv", "Weekly_Sales", 1),
     "tourism": BarPanel("aus_tourism_quarterly.parquet", "Trips", 1),
@@ -68,6 +76,13 @@ CONFIRMING = {
     "wikipedia": BarPanel("wikipedia_log_views_daily.csv", "log_views", 365),
     "opsd": BarPanel("opsd_germany_daily.csv", "Consumption", 365),
     "sunspots": BarPanel("sunspots_daily.csv", "sunspot_number", 27),
+    "water": BarPanel(
+        "water_demand_ferrara_hourly.parquet", "net_inflow_lps", 168, MAX_HOURS, "ds_utc"
+    ),
+    "melbourne": BarPanel(
+        "melbourne_pedestrians_hourly.parquet", "Count", 168, MAX_HOURS, "ds_utc"
+    ),
+    "epf": BarPanel("epf_belgium_price_hourly.csv", "Price", 168, MAX_HOURS),
 }
 """Opened once, after the rule of docs/research/quarter-hour.md was written."""
 
@@ -81,11 +96,12 @@ def problem_of(
     path = folder / chosen.file
     read = pd.read_csv if path.suffix == ".csv" else pd.read_parquet
     frame = read(path).rename(columns={chosen.target: "y"})
+    frame["ds"] = frame[chosen.time]
     if "unique_id" not in frame:
         frame["unique_id"] = "one"
     numbers = frame.select_dtypes(["number", "bool"]).columns.difference(["unique_id", "y"])
     frame = frame[["unique_id", "ds", "y", *numbers]].assign(ds=pd.to_datetime(frame["ds"]))
-    frame = frame.sort_values("ds").groupby("unique_id").tail(MAX_STEPS)
+    frame = frame.sort_values("ds").groupby("unique_id").tail(chosen.max_steps)
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "rows.parquet"
         frame.to_parquet(copy)

@@ -55,7 +55,7 @@ from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
-EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
+EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "sklearn"]}
 """Packages of the extras by the kind of a family."""
 WARNED_RULES = ("spikes", "clock_change")
 """Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""

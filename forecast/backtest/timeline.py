@@ -12,6 +12,7 @@ A fit at a cutoff is given a problem that ends there, so nothing later can enter
 model is fitted again is its policy (`refit` in configs/models.yaml):
 
     never      not again
+    quarterly  at the first cutoff of every quarter of a year
     monthly    at the first cutoff of every calendar month
     k          at every k-th cutoff
 
@@ -42,6 +43,7 @@ from forecast.models.problem import validation_fold_starts
 
 SCORED = ("validation", "calibration", "test")
 """The blocks whose every cutoff is forecast."""
+MONTHS_BETWEEN_REFITS = {"quarterly": 3, "monthly": 1}
 BEGINNING = np.datetime64(1 - 2**63, "ns")
 """Before every cutoff."""
 NEVER = np.datetime64(2**63 - 1, "ns")
@@ -79,12 +81,15 @@ class RefitSchedule:
 
     @classmethod
     def of(cls, frequency: RefitFrequency, cutoffs: np.ndarray) -> RefitSchedule:
-        """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
+        """Of rising `cutoffs` the first of every quarter or month, or every k-th, without the very
+        first.
+        """
         if frequency == "never":
             refits = cutoffs[:0]
-        elif frequency == "monthly":
-            months = cutoffs.astype("datetime64[M]")
-            refits = cutoffs[1:][months[1:] != months[:-1]]
+        elif isinstance(frequency, str):
+            months = cutoffs.astype("datetime64[M]").astype(int)
+            periods = months // MONTHS_BETWEEN_REFITS[frequency]
+            refits = cutoffs[1:][periods[1:] != periods[:-1]]
         else:
             refits = cutoffs[frequency::frequency]
         return cls(tuple(refits))

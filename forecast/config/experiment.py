@@ -22,7 +22,7 @@ OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
 LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
 StateMode = Literal["reset", "carry"]
 TeacherForcing = Literal["none", "always", "scheduled"]
-RefitFrequency = Literal["never", "monthly"] | Annotated[int, Field(ge=1)]
+RefitFrequency = Literal["never", "quarterly", "monthly"] | Annotated[int, Field(ge=1)]
 """When a row is fitted again: never, at the first cutoff of a month, or at every k-th cutoff."""
 
 

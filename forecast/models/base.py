@@ -246,7 +246,7 @@ class TrainableSpec(ModelSpec):
     """
 
     refit: RefitFrequency = Field(
-        "never", description="in the backtest: never, monthly, or at every k-th origin"
+        "never", description="in the backtest: never, quarterly, monthly, or at every k-th origin"
     )
 
     @property

@@ -63,6 +63,7 @@ PACKAGES = (
     "numpy",
     "scipy",
     "pandas",
+    "lightgbm",
     "scikit-learn",
     "statsforecast",
     "numba",

@@ -29,7 +29,7 @@ BUDGET = {
     "seeds": [0],
     "base_seed": 0,
 }
-BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"max_iter": 20}}
+BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"n_estimators": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
 OPTIONS: dict[str, Any] = {
     "freq": "1h",

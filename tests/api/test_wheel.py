@@ -25,6 +25,7 @@ HEAVY = (
     "exchange_calendars",
     "aiohttp",
     "keras",
+    "lightgbm",
     "matplotlib",
     "mlflow",
     "numba",

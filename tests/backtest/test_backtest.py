@@ -79,6 +79,13 @@ def test_monthly_is_the_first_origin_of_every_month_after_the_first():
     assert all(moment.day <= 1 + problems.HORIZON for moment in found)
 
 
+def test_quarterly_is_the_first_of_every_quarter_of_the_monthly_ones():
+    problem = daily()
+    monthly = refit_cutoffs(problem, spec(refit="monthly"))
+    wanted = [moment for moment in monthly if pd.Timestamp(moment).month in (1, 4, 7, 10)]
+    assert refit_cutoffs(problem, spec(refit="quarterly")) == wanted
+
+
 def test_every_k_origins_counts_over_all_scored_blocks():
     problem = daily()
     cutoffs = sorted({DAYS[row] for block in timeline.SCORED for row in problem.rows("a", block)})

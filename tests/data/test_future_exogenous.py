@@ -117,7 +117,7 @@ def test_a_column_known_ahead_stands_at_each_row_with_its_values_of_the_horizon(
             "family": "sklearn",
             "base": "last",
             "rows": 1000,
-            "options": {"max_iter": 60, "learning_rate": 0.2},
+            "options": {"n_estimators": 60, "learning_rate": 0.2},
         },
         {"family": "mlp", "lags": 4, "units": 8, "learning_rate": 0.01},
     ],

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
 from forecast.models.families import sklearn as regressors
-from forecast.models.families.sklearn import BOOSTING, TREE_REGRESSORS, Spec
+from forecast.models.families.sklearn import TREE_REGRESSORS, Spec
 from forecast.models.skip import mean_absolute_error
 from forecast.system.errors import InputError
 from tests.models.test_skip import turning
@@ -62,28 +62,25 @@ def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time(
     assert most < of_all_at_once / 3
 
 
-def test_the_first_trees_are_the_regressor_as_it_was_after_them():
-    from sklearn.ensemble import HistGradientBoostingRegressor
+def boosted(**arguments):
+    return Spec(options={"n_estimators": 20, **arguments})._regressor(len(Y))
 
-    with threadpool_limits(1):
-        model = HistGradientBoostingRegressor(max_iter=20).fit(X, Y)
-    arrays, stages = regressors.boosting_arrays(model), list(model.staged_predict(X))
+
+def test_the_first_trees_are_the_regressor_as_it_was_after_them():
+    model = boosted().fit(X, Y)
+    first = regressors._first_trees(model, 7, 0.5)
     np.testing.assert_allclose(
-        regressors.predict(regressors.truncate_trees(arrays, 7), X), stages[6]
+        regressors.predict(first, X), 0.5 + model.predict(X, num_iteration=7)
     )
-    np.testing.assert_allclose(
-        np.concatenate(list(regressors.staged_forecasts(arrays, X)))[:, 1:].T, stages
+    np.testing.assert_array_equal(
+        regressors.predict(regressors._first_trees(model, 0, 0.5), X), np.full(len(X), 0.5)
     )
 
 
 @pytest.mark.parametrize("name", regressors.REGRESSORS)
 def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(name, tmp_path):
     problem = problems.shops()
-    quick = (
-        {"options": {"max_iter" if name == BOOSTING else "n_estimators": 20}}
-        if name in TREE_REGRESSORS
-        else {}
-    )
+    quick = {"options": {"n_estimators": 20}} if name in TREE_REGRESSORS else {}
     model = made(problem, regressor=name, rows=300, **quick)
     rows = {"north": problem.rows("north", "test")}
     before = model.predict(problem.panel, rows)["north"]
@@ -97,27 +94,38 @@ def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(na
 
 
 @pytest.mark.parametrize(
-    ("law", "grown"), [(lambda x: np.sin(3 * x[:, 0]) * x[:, 1], 40), (lambda x: 0 * x[:, 0], 20)]
+    ("law", "fewest"), [(lambda x: np.sin(3 * x[:, 0]) * x[:, 1], 5), (lambda x: 0 * x[:, 0], 0)]
 )
-def test_trees_grown_in_halves_are_those_of_one_fit_and_noise_needs_no_second(law, grown):
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    rng, about = (
-        np.random.default_rng(2),
-        {"max_iter": 40, "max_features": 0.5, "early_stopping": False},
-    )
-    later = rng.normal(size=(400, 5)).astype(np.float32).astype(np.float64)
+def test_trees_are_as_many_as_validation_asks_for_and_a_later_fit_has_as_many(law, fewest):
+    rng = np.random.default_rng(2)
+    later = rng.normal(size=(400, 5))
     y, known = law(X) + 0.1 * rng.normal(size=600), law(later) + 0.1 * rng.normal(size=400)
-    model, plain = (HistGradientBoostingRegressor(random_state=0, **about) for _ in range(2))
-    with threadpool_limits(1):
-        arrays, whole = (
-            regressors._grow_trees(model, X, y, later, known),
-            regressors.boosting_arrays(plain.fit(X, y)),
-        )
-    assert model.n_iter_ == grown
-    expected = regressors.truncate_trees(whole, regressors._best_tree_count(whole, later, known))
-    for name, values in expected.items():
-        np.testing.assert_array_equal(arrays[name], values)
+    arrays = regressors._grow_trees(boosted(), X, y, later, known)
+    n_trees = len(arrays["roots"])
+    errors = []
+    for count in range(21):
+        first = regressors._fit_trees(boosted(), X, y, count)
+        errors.append(np.abs(known - regressors.predict(first, later)).mean())
+    assert n_trees == np.argmin(errors) >= fewest
+    again = regressors._fit_trees(boosted(), X, y, n_trees)
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(again[name], values)
+
+
+def test_boosting_learns_from_a_few_steps_of_many_cutoffs_and_others_from_whole_horizons():
+    problem = problems.shops()
+    boosting = Spec(rows=200)._draw_pairs(problem, "train")
+    neighbours = Spec(regressor=NEIGHBOURS, rows=200)._draw_pairs(problem, "train")
+    assert all(pairs.steps.all() for pairs in neighbours.values())
+    n_cutoffs = [
+        sum(len(each.cutoffs) for each in pairs.values()) for pairs in (boosting, neighbours)
+    ]
+    n_pairs = sum(int(each.steps.sum()) for each in boosting.values())
+    assert n_cutoffs[0] >= n_cutoffs[1] and 150 < n_pairs < 250
+    whole = Spec(rows=10**6)._draw_pairs(problem, "train")
+    for uid, each in whole.items():
+        np.testing.assert_array_equal(each.cutoffs, problem.rows(uid, "train"))
+        assert each.steps.all()
 
 
 def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
@@ -158,12 +166,12 @@ def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():
     code = "import sys; from forecast.models import spec; "
     code += "from forecast.models.base import OF_SAVED_MODEL; "
     code += (
-        "found = spec({'family': 'sklearn', 'options': {'max_iter': 20}}, where='x',"
+        "found = spec({'family': 'sklearn', 'options': {'n_estimators': 20}}, where='x',"
         " context=OF_SAVED_MODEL); "
     )
     code += "print(found.options, 'sklearn' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split("\n")[0] == "{'max_iter': 20} False"
+    assert found.stdout.split("\n")[0] == "{'n_estimators': 20} False"
 
 
 def test_an_option_of_trees_is_refused_where_there_are_none():

@@ -31,7 +31,7 @@ from tests.operations.projects import NAME, NOW
 from tests.support import problems, small_project
 
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib"}
-HEAVY |= {"sklearn", "scipy.linalg", "scipy.special", "scipy.stats"}
+HEAVY |= {"lightgbm", "sklearn", "scipy.linalg", "scipy.special", "scipy.stats"}
 
 
 def forecast(root, **options):

@@ -1,22 +1,22 @@
-"""Family `sklearn`: a regressor of scikit-learn by its name, one for all steps of the horizon; the
-lead time is an input.
+"""Family `sklearn`: a regressor of scikit-learn, or LightGBM's boosted trees, by its name; one for
+all steps of the horizon, with the lead time as an input.
 
 Per origin t and step h it sees the last `lags` values of the targets as differences to the newest
 one, their level and its averages, the newest rows and averages of the other inputs, the calendar of
 t + h, h itself, and the values one season, two and seven of them before t + h as far as the
 lookback reaches. It is fitted to the change from the last value, or to what the ridge leaves
 (`base`), on at most `rows` pairs of origin and step. Boosting keeps as many trees as have the
-lowest error on validation. Missing values are carried forward before, as for every model, so no
-regressor meets a NaN.
+lowest error on validation; each split is the best of one random threshold per input (Geurts, Ernst
+& Wehenkel 2006): docs/research/seconds.md has why. Missing values are carried forward before, as
+for every model, so no regressor meets a NaN.
 
-A pickle runs whatever code is in it when it is loaded, and loads only with the version of
-scikit-learn that wrote it. What each kind of regressor needs for a forecast is a few arrays, so
-those are saved like the weights of a network, and forecasts are made from them with NumPy alone
+A pickle runs whatever code is in it when it is loaded, and loads only with the version of the
+library that wrote it. What each kind of regressor needs for a forecast is a few arrays, so those
+are saved like the weights of a network, and forecasts are made from them with NumPy alone
 (`predict`):
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
                   roots, start
-    kernel        vectors, weights, intercept, gamma (radial basis functions)
     neighbours    points, answers, count
 """
 
@@ -44,21 +44,29 @@ ROWS_NEAR = 128
 """The same by neighbours, for the table of rows and points."""
 NEAR_GROUP = 16
 """Points that are looked at together when neighbours are searched."""
-BOOSTING = "HistGradientBoostingRegressor"
+STEPS_PER_CUTOFF = 4
+"""Pairs that boosting learns from of one cutoff: those of neighbouring steps tell nearly the same.
+"""
+BOOSTING = "LGBMRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
 DEFAULTS: dict[str, dict[str, Any]] = {
     BOOSTING: {
-        "max_iter": 200,
-        "learning_rate": 0.05,
-        "max_features": 0.3,
-        "early_stopping": False,
+        "objective": "regression_l1",
+        "n_estimators": 100,
+        "learning_rate": 0.1,
+        "extra_trees": True,
+        "max_bin": 63,
+        "boost_from_average": False,
+        "force_row_wise": True,
+        "n_jobs": 1,
+        "verbose": -1,
     },
     "RandomForestRegressor": {"n_estimators": 100, "max_features": 0.3},
     "ExtraTreesRegressor": {"n_estimators": 100, "max_features": 0.3},
     "KNeighborsRegressor": {"n_neighbors": 50},
 }
-"""Where scikit-learn's own defaults are too slow or too greedy for tens of thousands of rows."""
+"""Where a library's own defaults are too slow or too greedy for tens of thousands of rows."""
 
 
 class TreeNodes(NamedTuple):
@@ -73,23 +81,34 @@ class TreeNodes(NamedTuple):
 
 
 def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `trees` of a fitted HistGradientBoostingRegressor without categories; inputs hold
-    no NaN.
-    """
-    trees = []
-    for stage in model._predictors:
-        nodes = stage[0].nodes
-        trees.append(
-            TreeNodes(
-                nodes["feature_idx"],
-                nodes["num_threshold"],
-                nodes["left"],
-                nodes["right"],
-                nodes["value"],
-                nodes["is_leaf"].astype(bool),
-            )
-        )
-    return _join_trees(trees, start=float(model._baseline_prediction.ravel()[0]))
+    """The arrays `trees` of a fitted LGBMRegressor without categories; inputs hold no NaN."""
+    texts = model.booster_.model_to_string().split("\nTree=")[1:]
+    return _join_trees([_parse_tree(text) for text in texts], start=0.0)
+
+
+def _parse_tree(text: str) -> TreeNodes:
+    """A tree in LightGBM's text, where child ~k is leaf k; here leaves stand behind all splits."""
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+    def numbers(name: str) -> np.ndarray:
+        return np.array(fields.get(name, "").split(), dtype=float)
+
+    leaves = numbers("leaf_value")
+    n_splits = len(leaves) - 1
+    at_leaves = np.zeros(len(leaves), dtype=int)
+
+    def below(side: str) -> np.ndarray:
+        child = numbers(side).astype(int)
+        return np.append(np.where(child < 0, n_splits + ~child, child), at_leaves)
+
+    return TreeNodes(
+        np.append(numbers("split_feature").astype(int), at_leaves),
+        np.append(numbers("threshold"), at_leaves),
+        below("left_child"),
+        below("right_child"),
+        np.append(np.zeros(n_splits), leaves),
+        np.arange(2 * n_splits + 1) >= n_splits,
+    )
 
 
 def forest_arrays(model: Any) -> dict[str, np.ndarray]:
@@ -127,21 +146,6 @@ def _join_trees(trees: Sequence[TreeNodes], *, start: float) -> dict[str, np.nda
     return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
 
 
-def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `kernel` of a fitted SVR; `InputError` for another kernel than the Gaussian."""
-    if model.kernel != "rbf":
-        raise InputError(
-            f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
-            " out."
-        )
-    return {
-        "vectors": model.support_vectors_,
-        "weights": np.ravel(model.dual_coef_),
-        "intercept": np.array(float(model.intercept_[0])),
-        "gamma": np.array(float(model._gamma)),
-    }
-
-
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
     """The arrays `neighbours` of a fitted KNeighborsRegressor; `InputError` for another distance
     than the Euclidean, and for weights.
@@ -159,13 +163,12 @@ def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
-    "HistGradientBoostingRegressor": ("sklearn.ensemble", boosting_arrays),
+    BOOSTING: ("lightgbm", boosting_arrays),
     "RandomForestRegressor": ("sklearn.ensemble", forest_arrays),
     "ExtraTreesRegressor": ("sklearn.ensemble", forest_arrays),
-    "SVR": ("sklearn.svm", kernel_arrays),
     "KNeighborsRegressor": ("sklearn.neighbors", neighbour_arrays),
 }
-"""Name in scikit-learn → the module that has it, and what takes its arrays."""
+"""Name → the module that has it, and what takes its arrays."""
 
 
 def require_known(name: str) -> str:
@@ -185,20 +188,8 @@ def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     parts = []
     for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
         rows = x[first : first + ROWS_AT_ONCE]
-        if "vectors" in arrays:
-            parts.append(_sum_of_kernels(arrays, rows))
-        else:
-            parts.append(arrays["start"] + np.sum(leaf_values(arrays, rows), axis=1))
+        parts.append(arrays["start"] + np.sum(leaf_values(arrays, rows), axis=1))
     return np.concatenate(parts)
-
-
-def _sum_of_kernels(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
-    """(n,) of support vectors: the weighted sum of Gaussian functions of the distances to them."""
-    squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)[None]
-    distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
-    return np.asarray(
-        np.exp(-arrays["gamma"] * distances) @ arrays["weights"] + arrays["intercept"]
-    )
 
 
 def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -211,22 +202,6 @@ def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
         if (below == at).all():
             return np.asarray(arrays["value"][at])
         at = below
-
-
-def truncate_trees(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
-    """A boosted forest cut after `count` trees."""
-    stop = int(arrays["roots"][count]) if count < len(arrays["roots"]) else len(arrays["value"])
-    nodes = {
-        name: arrays[name][:stop] for name in ("feature", "threshold", "left", "right", "value")
-    }
-    return {**nodes, "roots": arrays["roots"][:count], "start": arrays["start"]}
-
-
-def staged_forecasts(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
-    """For slices of the rows (m, trees + 1): the forecast of the first 0, 1, ... trees."""
-    for k in range(0, len(x), ROWS_AT_ONCE):
-        values = leaf_values(arrays, x[k : k + ROWS_AT_ONCE])
-        yield np.hstack([np.zeros((len(values), 1)), np.cumsum(values, axis=1)]) + arrays["start"]
 
 
 def _smallest(values: np.ndarray, count: int) -> np.ndarray:
@@ -264,11 +239,23 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     return means
 
 
+class Pairs(NamedTuple):
+    """The rising cutoffs (n,) of a series, and which of their steps count (n, horizon)."""
+
+    cutoffs: np.ndarray
+    steps: np.ndarray
+
+    def steps_at(self, rows: np.ndarray) -> np.ndarray:
+        """(B, horizon) bool: the steps of the cutoffs at `rows` (B,)."""
+        return np.asarray(self.steps[np.searchsorted(self.cutoffs, rows)])
+
+
 class Spec(RegressorSpec):
     """Options of an entry of this family, its fit and its forecast."""
 
     summary = (
-        "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
+        "A regressor of scikit-learn, or LightGBM's boosted trees (the default), with the lead time"
+        " as an input."
     )
     equation = (
         "y[t+h] = b[t+h] + F(y[t-k] - y[t], y[t+h-jm] - y[t], x[t], f[t+h], h), b: y[t] or ridge"
@@ -278,7 +265,7 @@ class Spec(RegressorSpec):
     regressor: Annotated[str, AfterValidator(require_known)] = BOOSTING
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
-        description="arguments of the regressor, by their names in scikit-learn",
+        description="arguments of the regressor, by their names in its class",
     )
     base: Literal["last", "ridge"] = Field(
         "ridge", description="what it is fitted to the error of; tuning keeps last"
@@ -288,9 +275,7 @@ class Spec(RegressorSpec):
     leaf_rows: int = Field(
         300, ge=1, description="pairs in a leaf, at least; fewer where there are few rows"
     )
-    rows: int = Field(
-        60_000, ge=100, description="pairs of origin and step it is fitted on, evenly spread"
-    )
+    rows: int = Field(20_000, ge=100, description="pairs of origin and step it is fitted on")
 
     @model_validator(mode="after")
     def _options_are_known(self, info: ValidationInfo) -> Spec:
@@ -369,9 +354,8 @@ class Spec(RegressorSpec):
                     validation = self._training_table(problem, "validation", output)
                     arrays = _grow_trees(model, x, y, *validation)
                 else:
-                    count = len(chosen[f"{output}/roots"])
-                    fitted = model.set_params(max_iter=max(count, 1)).fit(x, y)
-                    arrays = truncate_trees(boosting_arrays(fitted), count)
+                    n_trees = len(chosen[f"{output}/roots"])
+                    arrays = _fit_trees(model, x, y, n_trees)
             parameters |= {f"{output}/{name}": value for name, value in arrays.items()}
         return Parameters(parameters)
 
@@ -382,14 +366,23 @@ class Spec(RegressorSpec):
         regressor_class = self._class()
         arguments = dict(DEFAULTS.get(self.regressor, {}))
         if self.regressor in TREE_REGRESSORS:
-            arguments["max_leaf_nodes"] = self.leaves
-            arguments["min_samples_leaf"] = max(1, min(self.leaf_rows, rows // 20))
+            leaf_rows = max(1, min(self.leaf_rows, rows // 50))
+            if self.regressor == BOOSTING:
+                arguments |= {"num_leaves": self.leaves, "min_child_samples": leaf_rows}
+            else:
+                arguments |= {"max_leaf_nodes": self.leaves, "min_samples_leaf": leaf_rows}
         if "random_state" in inspect.signature(regressor_class).parameters:
             arguments["random_state"] = 0
         return regressor_class(**{**arguments, **self.options})
 
     def _class(self) -> Any:
-        return getattr(importlib.import_module(REGRESSORS[self.regressor][0]), self.regressor)
+        try:
+            return getattr(importlib.import_module(REGRESSORS[self.regressor][0]), self.regressor)
+        except OSError as error:
+            raise ModelError(
+                f"{self.regressor} cannot be loaded ({error}): it needs OpenMP, which its package"
+                " does not bring. Install it: libgomp1 on Debian, `brew install libomp` on macOS."
+            ) from None
 
     def _training_table(
         self, problem: Problem, block: str, output: int
@@ -399,21 +392,40 @@ class Spec(RegressorSpec):
         """
         horizon = problem.panel.task.horizon
         season = problem.panel.task.season_length
-        count = sum(len(problem.rows(uid, block)) for uid in problem.blocks) * horizon
-        every = max(1, -(-count // self.rows)) if block == "train" else 1
         skip = problem.skip(self.base_skip or "last", horizon)
         xs = []
         ys = []
-        cutoffs = {}
-        for uid in problem.panel.by_id:
-            rows = problem.rows(uid, block)
-            cutoffs[uid] = rows[rows % every == 0]
+        pairs = self._draw_pairs(problem, block)
+        cutoffs = {uid: each.cutoffs for uid, each in pairs.items()}
         for windows, target in problem.examples(block, horizon, cutoffs=cutoffs)():
             residual = (target - skip.forecast(windows, problem.channels))[:, :, output]
-            is_used = np.isfinite(residual)
+            is_used = np.isfinite(residual) & pairs[windows.series[0]].steps_at(windows.rows)
             xs.append(self.inputs(windows, problem.channels, horizon, season)[is_used])
             ys.append(residual[is_used])
         return np.concatenate(xs), np.concatenate(ys)
+
+    def _draw_pairs(self, problem: Problem, block: str) -> dict[str, Pairs]:
+        """By series about `rows` pairs in all: boosting draws a few steps of many cutoffs, all
+        other regressors have every step of evenly spread ones.
+        """
+        horizon = problem.panel.task.horizon
+        rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
+        n_cutoffs = max(sum(map(len, rows.values())), 1)
+        if self.regressor != BOOSTING:
+            every = -(-n_cutoffs * horizon // self.rows)
+            spread = {uid: each[each % every == 0] for uid, each in rows.items()}
+            return {
+                uid: Pairs(each, np.ones((len(each), horizon), dtype=bool))
+                for uid, each in spread.items()
+            }
+        rng = np.random.default_rng(0)
+        cutoff_share = min(1.0, self.rows / (n_cutoffs * min(STEPS_PER_CUTOFF, horizon)))
+        step_share = self.rows / (n_cutoffs * cutoff_share * horizon)
+        pairs = {}
+        for uid, each in rows.items():
+            drawn = each[rng.random(len(each)) < cutoff_share]
+            pairs[uid] = Pairs(drawn, rng.random((len(drawn), horizon)) < step_share)
+        return pairs
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the forecast of the base, and on it what the regressor of each
@@ -494,28 +506,29 @@ def _seasonal_values(
 def _grow_trees(
     model: Any, x: np.ndarray, y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """As many trees as have the lowest error on validation.
-
-    The second half of them is grown only where the first is still better with more than half of its
-    own: in 32 fits that was tried on, it never took another number.
+    """As many boosted trees as have the lowest absolute error on validation, maybe none; all of
+    them without an observed target.
     """
-    for max_trees in (max(model.max_iter // 2, 1), model.max_iter):
-        fitted = model.set_params(max_iter=max_trees, warm_start=True).fit(x, y)
-        arrays = boosting_arrays(fitted)
-        count = _best_tree_count(arrays, validation_x, validation_y)
-        if count <= max_trees // 2:
-            break
-    return truncate_trees(arrays, count)
+    start = np.median(y)
+    if not len(validation_y):
+        return _fit_trees(model, x, y, model.n_estimators)
+    left = validation_y - start
+    fitted = model.fit(x, y - start, eval_X=validation_x, eval_y=left, eval_metric="l1")
+    errors = [np.abs(left).mean(), *fitted.evals_result_["valid_0"]["l1"]]
+    return _first_trees(fitted, int(np.argmin(errors)), start)
 
 
-def _best_tree_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
-    """The number of trees with the lowest absolute error; all of them without an observed
-    target.
-    """
-    if not len(y):
-        return len(arrays["roots"])
-    errors = np.zeros(len(arrays["roots"]) + 1)
-    known_slices = np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE))
-    for forecasts, known in zip(staged_forecasts(arrays, x), known_slices, strict=True):
-        errors += np.abs(forecasts - known[:, None]).sum(axis=0)
-    return int(np.argmin(errors))
+def _fit_trees(model: Any, x: np.ndarray, y: np.ndarray, n_trees: int) -> dict[str, np.ndarray]:
+    """`n_trees` boosted trees; none: the median alone."""
+    start = np.median(y)
+    fitted = model.set_params(n_estimators=max(n_trees, 1)).fit(x, y - start)
+    return _first_trees(fitted, n_trees, start)
+
+
+def _first_trees(model: Any, n_trees: int, start: float) -> dict[str, np.ndarray]:
+    """The first `n_trees` of a fitted LGBMRegressor, on the forecast `start`."""
+    arrays = boosting_arrays(model)
+    roots = arrays["roots"][:n_trees]
+    end = np.append(arrays["roots"], len(arrays["value"]))[len(roots)]
+    nodes = {name: array[:end] for name, array in arrays.items() if array.ndim}
+    return {**nodes, "roots": roots, "start": np.array(start)}
