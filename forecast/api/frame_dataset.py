@@ -20,7 +20,6 @@ import pandas as pd
 
 from forecast.api.frames import (
     NAME,
-    ONLY_SERIES,
     WHERE,
     Names,
     as_pandas,
@@ -205,12 +204,10 @@ def _static_entries(df: Any, options: TaskOptions) -> list[Entry]:
     them.
     """
     frame = as_pandas(df)
-    id_col = options.names.id_col
-    ids = frame[id_col] if id_col in frame else pd.Series(ONLY_SERIES, index=frame.index)
     entries = []
     for entry in _column_entries("static", options.static):
         if entry.keys() == {"column"} and entry["column"] in frame:
-            entry = guess_static(frame[entry["column"]], ids).model_dump()
+            entry = guess_static(frame[entry["column"]]).model_dump()
         entries.append(entry)
     return entries
 

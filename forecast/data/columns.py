@@ -182,18 +182,17 @@ def encode_static(
     return table.assign(**inputs)
 
 
-def guess_static(values: pd.Series, ids: pd.Series) -> StaticColumn:
+def guess_static(values: pd.Series) -> StaticColumn:
     """How a column that never changes in a series becomes inputs: text by its levels, numbers by
-    their mean and standard deviation over the series.
+    the mean and standard deviation of what it holds.
     """
-    by_series = values.groupby(ids).first()
+    distinct = values.dropna().drop_duplicates()
     name = str(values.name)
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return StaticColumn(column=name, levels=tuple(sorted(by_series.astype("str").unique())))
-    centre, spread = float(by_series.mean()), float(by_series.std(ddof=0))
-    return StaticColumn(
-        column=name, centre=float(f"{centre:.4g}"), scale=float(f"{spread:.4g}") or 1.0
-    )
+        return StaticColumn(column=name, levels=tuple(sorted(distinct.astype("str"))))
+    centre = float(f"{distinct.mean():.4g}")
+    spread = float(f"{distinct.std(ddof=0):.4g}")
+    return StaticColumn(column=name, centre=centre, scale=spread or 1.0)
 
 
 def add_known_ahead(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:

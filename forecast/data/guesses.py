@@ -396,10 +396,7 @@ def _entry_lines(
         note = f"have values after the last {target}: a plan, which every forecast needs"
         lines.append(EntryLine("future_exogenous", plans, note))
     if roles.static:
-        entries = [
-            guess_static(observed[name].rename(str(name)), observed["unique_id"])
-            for name in roles.static
-        ]
+        entries = [guess_static(observed[name]) for name in roles.static]
         static = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
         lines.append(
             EntryLine("static", static, "never change in a series; every model reads them")

@@ -16,6 +16,7 @@ import forecast
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validate_config
 from forecast.data import guesses, preparation
+from forecast.data.hierarchy import add_sums
 from forecast.data.panel import from_frame
 from forecast.data.roles import describe_roles
 from forecast.forecaster.serving import Service
@@ -106,6 +107,22 @@ def test_what_changes_in_a_series_is_not_static() -> None:
     df.loc[0, "kind"] = "ski"
     with pytest.raises(InputError, match="series 'shop 00' has 2 values of 'kind'; wanted one"):
         forecast.fit(df, "ridge", freq="MS", static="kind", **SPANS, **NAMES)
+
+
+def test_series_that_groups_name_have_static_columns_too() -> None:
+    df = shops(6).assign(region=lambda rows: rows["shop"].isin(["shop 00", "shop 01"]).map(str))
+    names = {"time_col": "month", "target_col": "sales"}
+    df = df.groupby("shop").tail(60)
+    groups = ["region", "shop"]
+    model = forecast.fit(
+        df, "ridge", freq="MS", hierarchy=groups, static="kind", n_jobs=1, **SPANS, **names
+    )
+    task = model.ensemble.task
+    assert [column.levels for column in task.static] == [("beach", "ski")]
+    whole = add_sums(model.dataset.frame, task)  # type: ignore[union-attr]
+    total = from_frame(whole, "shops", task).by_id["total"]
+    start = 2 * len(task.calendar_features)
+    np.testing.assert_allclose(total.future[0, start : start + 2], [0.5, 0.5])
 
 
 def entry(**changes: Any) -> Dataset:

@@ -1,0 +1,59 @@
+"""Series of unequal length from one frame, with dates and with counts: what can be forecast is, the
+rest is named.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import forecast
+
+LENGTHS = (16, 70, 150, 240, 330, 420, 600, 700, 800, 900, 1000, 1200)
+TOO_SHORT = {"s00"}
+
+
+@pytest.fixture(scope="module")
+def weekly() -> pd.DataFrame:
+    """Series that end together and begin years apart; one of them ended half a year earlier."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for number, length in enumerate(LENGTHS):
+        weeks = pd.date_range(end="2024-06-30", periods=length, freq="W-SUN")
+        if number == 7:
+            weeks = weeks - pd.Timedelta(weeks=26)
+        season = 20 * np.sin(2 * np.pi * np.arange(length) / 52)
+        y = 100 + season + rng.normal(0, 5, length)
+        parts.append(pd.DataFrame({"unique_id": f"s{number:02d}", "ds": weeks, "y": y}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def counted(df: pd.DataFrame) -> pd.DataFrame:
+    """The same with whole numbers for times, which begin at 0 in every series."""
+    return df.assign(ds=df.groupby("unique_id").cumcount())
+
+
+def test_compare_scores_every_series_that_is_long_enough_without_an_empty_column(
+    weekly: pd.DataFrame,
+) -> None:
+    with pytest.warns(UserWarning, match="series left out") as told:
+        board = forecast.compare(weekly, ["naive"], freq="W-SUN", horizon=12, n_jobs=1)
+    assert not board.leaderboard.isna().any().any()
+    left_out = {name for name in weekly["unique_id"].unique() if name in str(told[0].message)}
+    scored = set(board.forecasts("ridge")["unique_id"])
+    assert left_out == TOO_SHORT and scored == set(weekly["unique_id"]) - left_out
+
+
+@pytest.mark.parametrize("times", ["dates", "counts"])
+def test_all_but_the_shortest_series_are_forecast(weekly: pd.DataFrame, times: str) -> None:
+    df, freq = (weekly, "W-SUN") if times == "dates" else (counted(weekly), 1)
+    with pytest.warns(UserWarning, match="left out"):
+        model = forecast.fit(df, "ridge", freq=freq, horizon=12, n_jobs=1)
+    with pytest.warns(UserWarning, match=r"'s00' \(not known when the model was fitted\)"):
+        table = model.predict(df)
+    assert set(table["unique_id"]) == set(weekly["unique_id"]) - TOO_SHORT
+    first = table.groupby("unique_id")["ds"].min()
+    last = df.groupby("unique_id")["ds"].max()
+    step = 1 if times == "counts" else pd.Timedelta(weeks=1)
+    assert (first == (last + step)[first.index]).all()
