@@ -32,7 +32,6 @@ from forecast.backtest import combinations
 from forecast.backtest.backtest import CandidateFitter, forecast_blocks
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import fit_through_time
-from forecast.comparison import losses
 from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.sources import packaged
@@ -43,16 +42,14 @@ from forecast.models.families import window_linear
 
 MAX_STEPS = 3_000
 LINEAR = ("ridge", "arx", "nlinear", "climatology_ar")
-TREES = ("boosting", "boosting_last", "knn")
-MEMBERS = (*LINEAR, *TREES)
+TREES = ("boosting", "boosting_last")
+MEMBERS = ("ridge", "nlinear", "climatology_ar", *TREES)
 SMALL = {
     "boosting": {"rows": 15_000, "options": {"loss": "absolute_error", "max_iter": 100}},
     "boosting_last": {"rows": 15_000, "options": {"loss": "absolute_error", "max_iter": 100}},
-    "knn": {"rows": 15_000},
 }
 """What the machine has time for."""
 RULE = Combination(members=MEMBERS, weights="stacked", refit="monthly")
-MEAN_RULE = Combination(members=MEMBERS[:5], weights="equal")
 LEVELS = (0.8, 0.95)
 ALL_PANELS = {
     **PANELS,
@@ -68,16 +65,6 @@ Forecasts = dict[str, pd.DataFrame]
 """By row the table of `forecast_blocks`."""
 
 
-def only_the_best(errors: np.ndarray) -> np.ndarray:
-    """Instead of `mean_weights`: one setting."""
-    return np.eye(len(errors))[int(np.argmin(errors))]
-
-
-def stay(shape: skip.Skip, *_: object) -> Iterator[skip.Skip]:
-    """Instead of `_neighbours`: none but the shape itself."""
-    yield shape
-
-
 def season_repeated(carry: skip.Carry, past: np.ndarray, horizon: int) -> np.ndarray:
     """Instead of `Carry.forecast_inputs`: what was a season before."""
     filled = skip.fill_gaps(past)[0]
@@ -85,16 +72,9 @@ def season_repeated(carry: skip.Carry, past: np.ndarray, horizon: int) -> np.nda
     return filled[:, np.arange(horizon) % season - season]
 
 
-ONE_PENALTY = (10.0,)
-BEST_ALONE: list[Patch] = [
-    (choice, "mean_weights", only_the_best),
-    (window_linear, "mean_weights", only_the_best),
-]
+ONE_PENALTY = (100.0,)
 MAPS: dict[str, list[Patch]] = {
     "products with the calendar": [(problems, "calendar_harmonics", lambda _: ())],
-    "mean over settings": BEST_ALONE,
-    "search by one change at a time": [(choice, "_neighbours", stay)],
-    "the same, and the mean": [(choice, "_neighbours", stay), *BEST_ALONE],
     "penalty searched": [(each, "PENALTIES", ONE_PENALTY) for each in (choice, window_linear)],
     "lags searched": [(Task, "candidate_lags", lambda task: [task.lookback])],
     "level left out where it gains nothing": [(choice, "LEVEL_GAIN", -np.inf)],
@@ -111,17 +91,8 @@ CARRIED: dict[str, list[Patch]] = {
 """Concern one-step maps on panels with inputs."""
 
 
-def weigh_with_the_same_pull(
-    rule: Combination, errors: combinations.MemberErrors, penalty: float = 0.0
-) -> combinations.Weights:
-    """Instead of `learn_weights`: the pull towards equal weights does not fade."""
-    return LEARN(rule, errors, combinations.PENALTY)
-
-
-LEARN = combinations.learn_weights
 STACKED: dict[str, tuple[Combination, list[Patch]]] = {
     "weights learnt every month": (RULE.model_copy(update={"refit": "never"}), []),
-    "pull that fades": (RULE, [(combinations, "learn_weights", weigh_with_the_same_pull)]),
     "pull towards equal weights": (RULE, [(combinations, "PENALTY", 0.0)]),
     "absolute errors": (RULE, [(combinations, "ERROR_FLOOR", 1e9)]),
     "weights learnt": (RULE.model_copy(update={"weights": "equal", "refit": "never"}), []),
@@ -181,7 +152,8 @@ def fit_rows(problem: Problem, names: tuple[str, ...], refit: str = "monthly") -
 
 
 def combine(problem: Problem, rows: Forecasts, rule: Combination) -> pd.DataFrame:
-    """The table of a combination of `rows`."""
+    """The table of a combination of those of `rows` that are members."""
+    rows = {name: rows[name] for name in rule.members if name in rows}
     first = next(iter(rows.values()))
     records: Any = {name: SimpleNamespace(model=name, kind="regression") for name in rows}
 
@@ -241,39 +213,10 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
     return float(np.mean(scores)) if scores else np.nan
 
 
-def losses_of(tables: Forecasts, block: str) -> pd.DataFrame:
-    """Long losses of a block, as `find_preferences` takes them."""
-    parts = []
-    for name, table in tables.items():
-        rows = table[table["block"] == block]
-        each = (rows["y"] - rows["y_hat"]).abs().groupby([rows["unique_id"], rows["cutoff"]]).mean()
-        frame = each.rename("loss").reset_index().assign(model=name, skip="")
-        is_combined = name in ("stacked", "mean")
-        parts.append(frame.assign(ranking="shipped" if is_combined else "baseline"))
-    return pd.concat(parts, ignore_index=True)[losses.LOSS_COLUMNS].dropna()
-
-
-def choices(problem: Problem, tables: Forecasts) -> dict[str, str]:
-    """By rule the row that it selects on validation."""
-    validation = losses_of(tables, "validation")
-    task = problem.panel.task
-    lowest = losses.select_models(validation)["shipped"]
-    preferences = losses.find_preferences(
-        validation,
-        {"shipped": lowest},
-        ["stacked", "mean"],
-        ["stacked"],
-        horizon=task.horizon,
-        step_size=task.step_size_in("validation"),
-    )
-    selected = preferences["shipped"].model if preferences else lowest
-    return {"the rule": selected, "lowest": lowest, "stacked": "stacked"}
-
-
 def examine(name: str, folder: Path) -> Iterator[dict[str, Any]]:
     """What leaving out each mechanism changes on one panel, in percent of the error."""
     problem = read_problem(name, folder, with_inputs=False)
-    base = fit_rows(problem, MEMBERS)
+    base = fit_rows(problem, (*LINEAR, *TREES))
     served = combine(problem, base, RULE)
     errors = {row: error_of(problem, table) for row, table in {**base, "served": served}.items()}
 
@@ -287,12 +230,8 @@ def examine(name: str, folder: Path) -> Iterator[dict[str, Any]]:
         with patched(patches):
             table = combine(problem, base, rule)
         yield line(mechanism, "served", error_of(problem, table), errors["served"])
-    tables = {**base, "stacked": served, "mean": combine(problem, base, MEAN_RULE)}
-    chosen = choices(problem, tables)
-    by_rule = error_of(problem, tables[chosen["the rule"]])
-    for rule_name in ("lowest", "stacked"):
-        value = error_of(problem, tables[chosen[rule_name]])
-        yield line(f"three errors, not {rule_name}", "selected", value, by_rule)
+    lowest = min(base, key=lambda row: error_of(problem, base[row], "validation"))
+    yield line("combined, not the lowest row", "served", errors[lowest], errors["served"])
     score = interval_error(problem, served)
     for mechanism, patches in {
         "width by restlessness": [(intervals, "POWER", 0.0)],
@@ -331,14 +270,8 @@ def examine_inputs(name: str, folder: Path) -> Iterator[dict[str, Any]]:
     for mechanism, patches in CARRIED.items():
         with patched(patches):
             value = error_of(problem, fit_rows(problem, ("arx",))["arx"])
-        change = 100 * (value / reference - 1)
-        yield {
-            "panel": name,
-            "mechanism": mechanism,
-            "row": "arx",
-            "change": change,
-            "error": value,
-        }
+        row = {"panel": name, "mechanism": mechanism, "row": "arx", "error": value}
+        yield {**row, "change": 100 * (value / reference - 1)}
 
 
 def print_table(results: pd.DataFrame) -> None:

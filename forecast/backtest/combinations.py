@@ -237,11 +237,11 @@ def stack(errors: MemberErrors) -> np.ndarray:
         missed = np.abs(errors.errors @ weights)
         floor = ERROR_FLOOR * missed.mean() or 1.0
         divided = errors.errors / np.sqrt(np.maximum(missed, floor))[:, None]
-        weights = solve_on_simplex(divided.T @ divided / len(divided))
+        weights = solve_on_simplex(divided.T @ divided / len(divided), PENALTY)
     return weights
 
 
-def solve_on_simplex(square: np.ndarray, penalty: float = PENALTY) -> np.ndarray:
+def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S (`square`)
     the mean products of the errors.
 
