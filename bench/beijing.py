@@ -13,8 +13,8 @@ import pandas as pd
 
 from bench.beside import beijing, closed
 from bench.results_file import Row
-from forecast.comparison.multiple_comparisons import holm
 from forecast.comparison.paired_tests import diebold_mariano
+from forecast.comparison.verdicts import holm
 
 HORIZON, STEP = 24, 6
 NETWORK = "best network"

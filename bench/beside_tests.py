@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.results_file import Row
-from forecast.comparison.multiple_comparisons import holm
 from forecast.comparison.paired_tests import diebold_mariano
+from forecast.comparison.verdicts import holm
 
 HORIZON, STEP = 24, 6
 

@@ -25,7 +25,7 @@ from bench.study import (
     read_results,
 )
 from bench.study_systems import SYSTEMS
-from forecast.comparison.multiple_comparisons import holm
+from forecast.comparison.verdicts import holm
 from forecast.report import charts, text
 
 PAGE = "docs/when-recurrent.md"

@@ -4,7 +4,7 @@
     scores, metrics       errors of every candidate, series and step; distribution_scores of heads
     intervals             what the prediction intervals cover
     losses                one loss per origin, the selection on validation
-    longrun, paired_tests, multiple_comparisons    the statistics of dependent losses
+    longrun, paired_tests the statistics of dependent losses
     verdicts, sentences   which tests are made, their words, and the sentences
     error_diagnostics     alarms and residuals; no ranking depends on them
 

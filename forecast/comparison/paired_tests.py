@@ -1,9 +1,8 @@
 """Two models on the same origins: the Diebold-Mariano test, equivalence, and a band for every step.
 
 Pure functions of losses (n,), one per origin in time order; variances and degrees of freedom come
-from `longrun`, so dependent origins are allowed for. Nothing is corrected for several tests here
-(`multiple_comparisons`), and no word is given (`verdicts`). With fewer origins than a test needs it
-is not made, and says so.
+from `longrun`, so dependent origins are allowed for. Nothing is corrected for several tests here,
+and no word is given (`verdicts`). With fewer origins than a test needs it is not made, and says so.
 
 `diebold_mariano` gives a `DieboldMariano`, `equivalence` an `Equivalence` (no worse than a margin),
 `change_by_step` the band. Losses of other lengths, or not finite, are an `InputError`.

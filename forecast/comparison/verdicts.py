@@ -21,7 +21,6 @@ import pandas as pd
 from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
-from forecast.comparison.multiple_comparisons import holm
 from forecast.comparison.paired_tests import MARGIN, ORIGINS, equivalence, non_overlapping
 from forecast.config.experiment import NAIVE
 from forecast.data.comparison_records import (
@@ -312,3 +311,16 @@ def _choose_architecture(
 
 def _losses_of(means: pd.DataFrame, key: Key) -> np.ndarray:
     return means[key].to_numpy(dtype=float)
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down adjustment: the family-wise error, whatever the dependence; a NaN
+    does not count.
+    """
+    p = np.asarray(pvalues, dtype=float)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factors = len(order) - np.arange(len(order))
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
+    return adjusted.tolist()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.comparison.multiple_comparisons import holm
+from forecast.comparison.verdicts import holm
 
 
 def test_holm_on_a_known_example():
