@@ -14,6 +14,7 @@ here.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 import warnings
@@ -64,6 +65,11 @@ class SessionCalendar(Config):
     @classmethod
     def _exchange_exists(cls, value: str) -> str:
         """Refuses an exchange that the library of calendars does not have."""
+        library = importlib.util.find_spec("exchange_calendars")
+        for folder in (library and library.submodule_search_locations) or ():
+            # one that has a file there: importing the library takes a tenth of a second
+            if value.isupper() and Path(folder, f"exchange_calendar_{value.lower()}.py").exists():
+                return value
         import exchange_calendars
 
         names = exchange_calendars.get_calendar_names()

@@ -17,7 +17,6 @@ from typing import Literal
 
 import pandas as pd
 
-from forecast.backtest.training import write_warm_weights
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
@@ -28,7 +27,6 @@ from forecast.data.sources import Request
 from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
-from forecast.operations.refit import recipe_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
@@ -143,6 +141,10 @@ def provide_warm_weights(job: RetrainingJob, tree: WorkTree, current: Champion |
         return
     if current.ensemble.members or not current.ensemble.forecasters[0].spec.uses_tensorflow:
         return  # a combination's members are as many recipes; they begin anew
+    # with these come all of training, which a retraining that is not due does without
+    from forecast.backtest.training import write_warm_weights
+    from forecast.operations.refit import recipe_candidate
+
     stored = champion.version_folder(job.root, job.dataset, current.version)
     seeds = load_tuning(tree.paths.configs).seeds
     sources = {

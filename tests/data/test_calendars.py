@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -281,3 +282,11 @@ def test_steps_that_no_memory_holds_are_refused():
         grid(
             dataset(calendar={"kind": "regular", "freq": "1s"}).calendar, "1700-01-01", "2199-01-01"
         )
+
+
+def test_every_exchange_that_is_known_by_its_file_has_a_calendar():
+    import exchange_calendars
+
+    folder = Path(exchange_calendars.__file__).parent
+    codes = {path.stem.rpartition("_")[2].upper() for path in folder.glob("exchange_calendar_*.py")}
+    assert "XNYS" in codes and codes <= set(exchange_calendars.get_calendar_names())

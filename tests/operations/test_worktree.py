@@ -67,6 +67,18 @@ def test_it_shares_cache_and_interpreter_and_keeps_what_earlier_runs_made(commit
     assert git(committed, "status", "--porcelain") == ""
 
 
+def test_a_cache_that_dvc_s_own_files_name_is_used(
+    committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shared"
+    settings = tmp_path / "user" / "config"
+    settings.parent.mkdir()
+    settings.write_text(f"[cache]\n    dir = {folder}\n")
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(settings.parent))
+    tree = worktree.open_tree(committed, NAME).path
+    assert str(folder) in (tree / ".dvc" / "config.local").read_text()
+
+
 @pytest.mark.parametrize("damage", ["deleted", "half deleted", "lock left", "not a tree"])
 def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
     tree = worktree.open_tree(committed, NAME).path
