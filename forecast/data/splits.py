@@ -12,7 +12,7 @@ block are named by `borders_of`, for stage `prepare` to leave out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NotRequired, TypedDict
 
@@ -108,22 +108,32 @@ def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
     steps, or where fewer series are too short then, on each series' own rows.
     """
-    return min(_possible_borders(panel, splits), key=lambda b: len(find_too_short(panel, b)))
+    options: list[tuple[int, int, Borders]] = []
+    for borders in _possible_borders(panel, splits):
+        n_short = len(find_too_short(panel, borders))
+        if not n_short:
+            return borders
+        options.append((n_short, len(options), borders))
+    return min(options)[2]
 
 
-def _possible_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, ...]:
+def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
     """Those of the dates; of shares the shared ones, and unless forecasts are summed those of each
     series' own rows: by shares of them, or as many of the newest ones as the shared blocks have.
     """
     if isinstance(splits, Splits):
-        return (_borders_by_date(splits),)
+        yield _borders_by_date(splits)
+        return
     all_steps = np.unique(np.concatenate([s.ds for s in panel.series]))
     shared = _borders_by_share(splits, all_steps, len(all_steps))
-    if panel.task.hierarchy:
-        return (shared,)
-    by_share = {s.unique_id: _borders_by_share(splits, s.ds, len(s)) for s in panel.series}
-    from_end = {s.unique_id: _borders_by_share(splits, s.ds, len(all_steps)) for s in panel.series}
-    return shared, replace(shared, by_series=by_share), replace(shared, by_series=from_end)
+    yield shared
+    if not panel.task.hierarchy:
+        by_share = {s.unique_id: _borders_by_share(splits, s.ds, len(s)) for s in panel.series}
+        yield replace(shared, by_series=by_share)
+        from_end = {
+            s.unique_id: _borders_by_share(splits, s.ds, len(all_steps)) for s in panel.series
+        }
+        yield replace(shared, by_series=from_end)
 
 
 def _borders_by_date(splits: Splits) -> Borders:

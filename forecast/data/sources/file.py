@@ -114,13 +114,10 @@ def read(request: Request) -> RawFrame:
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
         table["ds"] = _counts_to_times(table, where)
-    table = sort_oldest_first(
-        table, None if request.dataset.calendar.kind == "index" else source.time_format
-    )
-    wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
-    table["ds"] = to_utc(
-        table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where
-    )
+        table = sort_oldest_first(table, None)
+    else:
+        table = sort_oldest_first(table, source.time_format)
+        table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
     table, as_of = keep_known(request, table)
@@ -185,9 +182,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         if form is None and table["ds"].dtype.kind != "M":
             shown_format = guess_time_format(table["ds"].dropna())
             form = None if shown_format == ISO_FORMAT else shown_format
-        wall_clock = isinstance(dataset.calendar, SessionCalendar | WeekdayCalendar)
-        zone = settings.time_zone
-        table["ds"] = to_utc(table, form, time_zone=zone, wall_clock=wall_clock, where=where)
+        table["ds"] = _to_utc(table, form, settings, dataset, where)
     ordered = table.sort_values(["unique_id", "ds"], kind="stable")
     return check_frame(ordered, dataset.known_ahead, where=where)
 
@@ -211,22 +206,29 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
     _refuse_text(table, request.dataset.vintage_columns, source, where)
-    wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
-    form, zone = source.time_format, source.time_zone
+    form = source.time_format
     # in which an hour of autumn stands twice, in order
     issue = table["unique_id"] + table["issued_at"].astype("str")
-    table["ds"] = to_utc(
-        table.assign(unique_id=issue), form, time_zone=zone, wall_clock=wall_clock, where=where
-    )
+    table["ds"] = _to_utc(table.assign(unique_id=issue), form, source, request.dataset, where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = to_utc(
-        issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at"
+        issued, form, time_zone=source.time_zone, wall_clock=False, where=f"{where}, issued_at"
     )
     if (twice := table.duplicated(vintages.VINTAGE_KEYS).to_numpy()).any():
         row = describe_row(table, int(twice.argmax()))
         raise InputError(f"{where}, {row}: two forecasts of one issue. Drop one.")
     vintages.require_issued_before_known(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
+
+
+def _to_utc(
+    table: pd.DataFrame, form: str | None, source: Settings, dataset: Dataset, where: str
+) -> pd.Series:
+    """The column `ds` of `table`, written as `form` by the clock of `source`, as times in UTC; of
+    sessions and weekdays the day that is written.
+    """
+    wall_clock = isinstance(dataset.calendar, SessionCalendar | WeekdayCalendar)
+    return to_utc(table, form, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
 
 
 def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFrame:
