@@ -421,11 +421,11 @@ def interval_chart(
     x = Scale(*pad_range(bounds), left, WIDTH - right)
     y = Scale(0, 1, height - 36, 10)
     figure = Figure(WIDTH, height, x, y, label)
-    ticks = x.ticks(6)
-    widest = max(len(show(value)) for value in ticks) + 1  # in characters, with a gap
-    distance = float(np.min(np.diff(x(ticks)), initial=WIDTH))
-    every = math.ceil(widest * CHARACTER / distance)
-    ticks = [value for place, value in enumerate(ticks, -ticks.index(0.0)) if place % every == 0]
+    for about_how_many in (6, 4, 3, 2, 1):
+        ticks = x.ticks(about_how_many)
+        widest = max(len(show(value)) for value in ticks) + 1  # in characters, with a gap
+        if np.min(np.diff(x(ticks)), initial=WIDTH) >= widest * CHARACTER:
+            break
     for value in ticks:
         figure.add_upright(float(x(value)), 8, y.start, "zero" if value == 0 else "rule")
     figure.x_axis(x_title, [(value, show(value)) for value in ticks])

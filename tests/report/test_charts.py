@@ -107,6 +107,17 @@ def test_a_chart_of_a_constant_line_has_a_range():
     assert "NaN" not in line_chart([Line("naive", x, np.ones(3), "naive")], Axes("", "", "", []))
 
 
+def test_small_changes_beside_long_names_still_have_a_scale():
+    names = ("encoder decoder on ridge", "narx on arx")
+    rows = [
+        Interval(name, value, value - 0.02, value + 0.03, "not distinguishable", name, "")
+        for name, value in zip(names, (-0.002, 0.07), strict=True)
+    ]
+    svg = interval_chart(rows, label="", x_title="", show=lambda share: f"{100 * share:+.0f} %")
+    labels = {element.text for element in ET.fromstring(svg).iter("text")}
+    assert {"+0 %", "+10 %"} <= labels
+
+
 def test_ticks_of_changes_never_overlap_however_narrow_the_chart():
     rows = [
         Interval("than seasonal naive", 0.01, 0.004, 0.014, "not distinguishable", "m", ""),
