@@ -423,8 +423,9 @@ def interval_chart(
     figure = Figure(WIDTH, height, x, y, label)
     for about_how_many in (6, 4, 3, 2, 1):
         ticks = x.ticks(about_how_many)
-        widest = max(len(show(value)) for value in ticks) + 1  # in characters, with a gap
-        if np.min(np.diff(x(ticks)), initial=WIDTH) >= widest * CHARACTER:
+        lengths = np.array([len(show(value)) for value in ticks])
+        room = (lengths[:-1] + lengths[1:]) / 2 + 1  # in characters, with a gap
+        if np.all(np.diff(x(ticks)) >= room * CHARACTER):
             break
     for value in ticks:
         figure.add_upright(float(x(value)), 8, y.start, "zero" if value == 0 else "rule")

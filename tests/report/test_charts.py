@@ -23,6 +23,7 @@ from forecast.report.charts import (
     spread,
     tag,
 )
+from forecast.report.figures import change
 
 
 def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
@@ -107,15 +108,16 @@ def test_a_chart_of_a_constant_line_has_a_range():
     assert "NaN" not in line_chart([Line("naive", x, np.ones(3), "naive")], Axes("", "", "", []))
 
 
-def test_small_changes_beside_long_names_still_have_a_scale():
+@pytest.mark.parametrize(("largest", "label"), [(0.045, "+5 %"), (0.07, "+10 %")])
+def test_small_changes_beside_long_names_still_have_a_scale(largest, label):
     names = ("encoder decoder on ridge", "narx on arx")
     rows = [
         Interval(name, value, value - 0.02, value + 0.03, "not distinguishable", name, "")
-        for name, value in zip(names, (-0.002, 0.07), strict=True)
+        for name, value in zip(names, (-0.002, largest), strict=True)
     ]
-    svg = interval_chart(rows, label="", x_title="", show=lambda share: f"{100 * share:+.0f} %")
+    svg = interval_chart(rows, label="", x_title="", show=change)
     labels = {element.text for element in ET.fromstring(svg).iter("text")}
-    assert {"+0 %", "+10 %"} <= labels
+    assert {"0", label} <= labels
 
 
 def test_ticks_of_changes_never_overlap_however_narrow_the_chart():
