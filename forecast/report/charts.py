@@ -424,7 +424,7 @@ def interval_chart(
     for about_how_many in (6, 4, 3, 2, 1):
         ticks = x.ticks(about_how_many)
         lengths = np.array([len(show(value)) for value in ticks])
-        room = (lengths[:-1] + lengths[1:]) / 2 + 1  # in characters, with a gap
+        room = (lengths[:-1] + lengths[1:] + 1) / 2  # in characters, with a gap
         if np.all(np.diff(x(ticks)) >= room * CHARACTER):
             break
     for value in ticks:
