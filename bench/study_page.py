@@ -239,8 +239,8 @@ def part(root: Path) -> str:
     commits = ", ".join(sorted(set(cells["commit"])))
     return "\n".join(
         [
-            f"{measured} of {len(planned)} planned cells were run (at {commits}); the others are"
-            " missing.",
+            f"{measured} of {len(planned)} planned cells were run; the others are missing. States"
+            f" of the code: {commits}; a change is against references of the same state.",
             "",
             *numbered,
             "",
