@@ -173,12 +173,13 @@ def on_real_series(cells: pd.DataFrame) -> str:
         setting = base_setting(name)
         rows = {each: select(cells, setting, each, "linear") for each in ("gru", "lstm", "mlp")}
         trees = select(cells, setting, "boosting", "")
-        if trees is not None and rows["gru"] is not None:
+        known = [row for row in rows.values() if row is not None]
+        if trees is not None and known:
             listed = [f"{architecture} {change(row)}" for architecture, row in rows.items()]
-            seen = text.percent(rows["gru"]["ridge_detectable"])
+            seen = text.percent(max(row["ridge_detectable"] for row in known))
             parts.append(
-                f"{name} {', '.join(listed)}, boosted trees {change(trees)} (of the gru ±{seen}"
-                " would be found)"
+                f"{name} {', '.join(listed)}, boosted trees {change(trees)} (±{seen} would be"
+                " found of each)"
             )
     return f"On real series the change against the ridge is: {'; '.join(parts) or 'missing'}."
 
