@@ -1,6 +1,6 @@
 """The only door to MLflow: stages write records, this package publishes them idempotently.
 
-    sync                       publish the records of a project: runs, metrics, pictures, models
+    sync                       publish the records of a project: runs, metrics, models
     read_candidate_runs        the records as a run shows them
     tracking_store             where runs are kept, from MLFLOW_TRACKING_URI
     registry, served           registered models and their aliases; the model that MLflow serves

@@ -1,5 +1,5 @@
-"""Writes to MLflow: a candidate as one parent run with a picture of its last forecasts and child
-runs for its trials (`Writer`), a saved model (`save_model`), and a decision of a retraining or a
+"""Writes to MLflow: a candidate as one parent run with its record, its model and child runs for its
+trials (`Writer`), a saved model (`save_model`), and a decision of a retraining or a
 row of an identification as one run of its own (`log_content`).
 
 What is written is worked out in `forecast.tracking.runs`, and whether it is needed in
@@ -9,7 +9,6 @@ What is written is worked out in `forecast.tracking.runs`, and whether it is nee
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -170,21 +169,10 @@ class Writer:
         )
 
     def _log_files(self, run_id: str, record: CandidateRun) -> None:
-        """Log the record, the picture of the last forecasts, and the model of the first seed, as
-        artifacts of a run.
-        """
+        """Log the record and the model of the first seed as artifacts of a run."""
         with files.scratch_folder() as folder:
             upload = folder / "files"
             record.content.write(upload / "record.json")
-            forecasts = record.folder / "forecasts.parquet"
-            mae = record.main_row.get("mae")
-            error = f", test MAE {float(mae):.4g}" if mae else ""
-            title = (
-                f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"
-            )
-            picture = draw_last_forecasts(forecasts, title) if forecasts.exists() else None
-            if picture is not None:
-                files.write_bytes(upload / "forecasts.png", picture)
             self.client.log_artifacts(run_id, str(upload))
             saved = record.folder / "seed-0"
             if saved.exists():
@@ -358,72 +346,3 @@ def log_content(
             client.log_artifacts(run_id, str(folder), "model")
         client.set_terminated(run_id, "FINISHED", start)
         return str(run_id)
-
-
-PLOTTED = ("unique_id", "cutoff", "step", "ds", "block", "y", "y_hat")
-SERIES = 2
-ORIGINS = 8
-INK, FORECAST = "#333333", "#d1495b"
-
-
-def draw_last_forecasts(forecasts: Path, title: str) -> bytes | None:
-    """A PNG of up to two series and the last eight non-overlapping origins, seeds averaged; None
-    without forecasts.
-    """
-    import pandas as pd
-
-    frame = pd.read_parquet(forecasts, columns=list(PLOTTED), filters=[("block", "==", "test")])
-    series = list(dict.fromkeys(frame["unique_id"]))[:SERIES]
-    panels = [(name, last_origins(frame[frame["unique_id"] == name])) for name in series]
-    return _draw_figure(panels, title) if panels else None
-
-
-def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
-    """The last `ORIGINS` origins at most whose horizons share no more than an end, oldest first:
-    tables `cutoff, step, ds, y, y_hat` of the means over seeds (and over targets, of several).
-    """
-    ends = series.groupby("cutoff")["ds"].agg(["min", "max"])
-    first_targets: dict[Any, Any] = {}  # cutoff → its first target
-    for cutoff, first, last in ends[::-1].itertuples():
-        if len(first_targets) < ORIGINS and (
-            not first_targets or last <= min(first_targets.values())
-        ):
-            first_targets[cutoff] = first
-    rows = series[series["cutoff"].isin(first_targets)]
-    means = rows.groupby(["cutoff", "step", "ds"], as_index=False)[["y", "y_hat"]].mean()
-    return [origin for _, origin in means.groupby("cutoff")]
-
-
-def _draw_figure(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
-    """A PNG with a panel for each (name of the series, its last origins)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 2.9 * len(panels) + 0.4), dpi=90)
-    for axes, (name, origins) in zip(
-        figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
-    ):
-        _draw_panel(axes, name, origins)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
-    inch = 1 / figure.get_figheight()
-    figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.6 * inch, bottom=0.4 * inch, hspace=0.4)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _draw_panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
-    """One panel (a matplotlib Axes): actual values, and the forecast from each origin."""
-    import pandas as pd
-
-    actual = pd.concat(origins)
-    # One line with a break after each origin: drawing is most of what publishing costs.
-    parts = []
-    for origin in origins:
-        parts += [origin, origin.tail(1).assign(y_hat=float("nan"))]
-    broken = pd.concat(parts)
-    label = f"forecast, {len(origins[0])} steps from each origin"
-    axes.plot(actual["ds"], actual["y"], color=INK, label="actual")
-    axes.plot(broken["ds"], broken["y_hat"], color=FORECAST, marker=".", label=label)
-    axes.set_title(name, fontsize=9, loc="left", parse_math=False)  # `$` is a currency
-    axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8)

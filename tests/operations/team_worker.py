@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 
 from forecast.operations import decision, registry
-from forecast.tracking import sync, writing
+from forecast.tracking import sync
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
 
 def carry_out(root: Path, uri: str) -> None:
     """Publish all records, then carry the pending decision out."""
-    writing.draw_last_forecasts = lambda *_: None  # drawing takes seconds and is tested elsewhere
     made = sync(root, uri, now=NOW.timestamp()).published
     found = decision.finish_pending(
         root, NAME, now=NOW, tracking_uri=uri, refit=None, log_step=lambda step: None

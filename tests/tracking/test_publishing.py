@@ -25,12 +25,6 @@ NOW = 1_800_000_000.0
 NAMES = {"naive", "lstm", "lstm (architecture alone)"}
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch) -> None:
-    """Drawing takes most of the time here and is tested elsewhere."""
-    monkeypatch.setattr(writing, "draw_last_forecasts", lambda *_: None)
-
-
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory) -> Path:
     """A migrated database without runs; making one takes longer than everything else here."""
@@ -54,9 +48,7 @@ def original(tmp_path_factory, empty_database) -> Path:
     folder = tmp_path_factory.mktemp("original")
     project = write_records(folder / "project")
     shutil.copy(empty_database, project / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(writing, "draw_last_forecasts", lambda *_: None)
-        assert len(sync(project, now=NOW).published) == 3
+    assert len(sync(project, now=NOW).published) == 3
     return project.rename(folder / "kept")
 
 
@@ -222,7 +214,7 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "draw_last_forecasts", interrupted)
+        patch.setattr(writing.Writer, "_log_files", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sync(root, now=NOW)
     stopped = runs_of(root)
@@ -237,7 +229,7 @@ import os, signal, sys
 from pathlib import Path
 from forecast.tracking import sync, writing
 
-writing.draw_last_forecasts = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+writing.Writer._log_files = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
@@ -307,9 +299,8 @@ def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, 
 PUBLISHES = """
 import sys
 from pathlib import Path
-from forecast.tracking import sync, writing
+from forecast.tracking import sync
 
-writing.draw_last_forecasts = lambda *_: None
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 

@@ -1,4 +1,4 @@
-"""One published run, looked at from all sides: numbers, trials, dataset, picture and a model that
+"""One published run, looked at from all sides: numbers, trials, dataset and a model that
 forecasts.
 """
 
@@ -21,8 +21,8 @@ from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble
 from forecast.system import files
-from forecast.tracking import mlflow_client, registry, sync, tracking_store, writing
-from tests.support.records import DATASET, forecasts, write_records
+from forecast.tracking import mlflow_client, registry, sync, tracking_store
+from tests.support.records import DATASET, write_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,9 +177,8 @@ def test_trials_are_child_runs_in_order_with_the_best_marked(seen):
     assert seen.trials[1].data.metrics["trial/value"] == 0.5
 
 
-def test_the_record_and_a_picture_of_the_forecasts_are_attached(seen):
-    assert seen.artifacts == {"forecasts.png", "record.json"}
-    assert (seen.folder / "forecasts.png").read_bytes().startswith(b"\x89PNG")
+def test_the_record_is_attached(seen):
+    assert seen.artifacts == {"record.json"}
     assert json.loads((seen.folder / "record.json").read_text())["candidate"] == "lstm.linear"
 
 
@@ -211,26 +210,3 @@ def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_
     assert forecast["ds"][0] == "2025-01-01T05:00:00"
     assert refused[0] == "INVALID_PARAMETER_VALUE" and "temperature" in refused[1]
     assert not tensorflow
-
-
-def test_the_picture_takes_the_last_origins_whose_horizons_do_not_overlap():
-    frame = forecasts(0.1, horizon=4, origins=3, seeds=2)
-    later = frame.assign(
-        cutoff=frame["cutoff"] + pd.Timedelta("2h"), ds=frame["ds"] + pd.Timedelta("2h")
-    )
-    kept = writing.last_origins(pd.concat([frame, later]))
-    assert [origin["ds"].min().hour for origin in kept] == [3, 7, 11]
-    assert all(len(origin) == 4 for origin in kept)
-
-
-def test_without_test_forecasts_there_is_no_picture(tmp_path):
-    frame = forecasts(0.1, horizon=2, origins=1, seeds=1)
-    frame.to_parquet(tmp_path / "forecasts.parquet")
-    assert writing.draw_last_forecasts(tmp_path / "forecasts.parquet", "lstm") is None
-
-
-def test_dollars_in_a_name_are_no_formula(tmp_path):
-    frame = forecasts(0.1, horizon=2, origins=12, seeds=1).assign(unique_id="a$^$b", block="test")
-    frame.to_parquet(tmp_path / "forecasts.parquet")
-    picture = writing.draw_last_forecasts(tmp_path / "forecasts.parquet", "lstm on US$%$")
-    assert picture is not None and picture.startswith(b"\x89PNG")
