@@ -56,7 +56,7 @@ REFERENCES = ("ridge", "arx", "boosting", "naive")
 ENTRIES = {
     "ridge": {"family": "ridge"},
     "arx": {"family": "arx"},
-    "boosting": {"family": "sklearn", "options": {"loss": "absolute_error"}},
+    "boosting": {"family": "sklearn"},
     "naive": {"family": "naive"},
 }
 BASE = (
