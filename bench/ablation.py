@@ -44,11 +44,6 @@ MAX_STEPS = 3_000
 LINEAR = ("ridge", "arx", "nlinear", "climatology_ar")
 TREES = ("boosting", "boosting_last")
 MEMBERS = ("ridge", "nlinear", "climatology_ar", *TREES)
-SMALL = {
-    "boosting": {"rows": 15_000, "options": {"loss": "absolute_error", "max_iter": 100}},
-    "boosting_last": {"rows": 15_000, "options": {"loss": "absolute_error", "max_iter": 100}},
-}
-"""What the machine has time for."""
 RULE = Combination(members=MEMBERS, weights="stacked", refit="monthly")
 LEVELS = (0.8, 0.95)
 ALL_PANELS = {
@@ -137,12 +132,12 @@ def read_problem(name: str, folder: Path, *, with_inputs: bool) -> Problem:
 
 
 def fit_rows(problem: Problem, names: tuple[str, ...], refit: str = "monthly") -> Forecasts:
-    """Each row as the default grid has it, but for `SMALL`, through all blocks."""
+    """Each row as the default grid has it, but for its refits, through all blocks."""
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text())["models"]
     tables = {}
     for name in names:
-        entry = {**catalogue[name], **SMALL.get(name, {})}
-        spec = models.spec(entry, where=name, refit="never" if name in TREES else refit)
+        entry = {**catalogue[name], "refit": "never" if name in TREES else refit}
+        spec = models.spec(entry, where=name)
         if spec.unsuited_reason(problem.panel.task.season_length):
             continue
         fitter = CandidateFitter(Candidate(name, spec, "baseline", None), 0, Budget(1, 1))
