@@ -109,11 +109,14 @@ def how_often(cells: pd.DataFrame) -> str:
     for kind, names in (("real", REAL), ("simulated", SIMULATED)):
         on_ridge = cells[cells["system"].isin(names) & (cells["skip"] == "linear")]
         rows = on_ridge[on_ridge["did_train"]]
+        half_tested = rows[rows["skip_p"].isna()]
+        n_open = int((half_tested["is_better"] & (half_tested["boosting_high"] < 0)).sum())
         survivors = int((rows["pays"] & (rows["holm_p"] < 0.05)).sum())
         parts.append(
             f"on {kind} systems in {int(rows['pays'].sum())} of {len(rows)} cells (after Holm's"
-            f" correction {survivors}), {int(rows['is_worse'].sum())} are worse than the ridge, and"
-            f" {len(on_ridge) - len(rows)} more did not train"
+            f" correction {survivors}), {n_open} more beat ridge and trees and were not tested"
+            f" against what they stand on, {int(rows['is_worse'].sum())} are worse than the ridge,"
+            f" and {len(on_ridge) - len(rows)} more did not train"
         )
     counts = "; ".join(parts)
     return f"A network on a ridge beats the ridge, what it stands on and boosted trees {counts}."
@@ -171,7 +174,9 @@ def on_real_series(cells: pd.DataFrame) -> str:
     parts = []
     for name in REAL:
         setting = base_setting(name)
-        rows = {each: select(cells, setting, each, "linear") for each in ("gru", "lstm", "mlp")}
+        rows = {
+            each: select(cells, setting, each, "linear") for each in ("gru", "lstm", "mlp", "narx")
+        }
         trees = select(cells, setting, "boosting", "")
         known = [row for row in rows.values() if row is not None]
         if trees is not None and known:
