@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 from forecast import models
 from forecast.backtest.combinations import solve_on_simplex
@@ -168,7 +169,8 @@ def contender_error(problem: Problem, frame: pd.DataFrame, long_season: int) -> 
     trees = HistGradientBoostingRegressor(
         loss="absolute_error", max_iter=TREES, early_stopping=False, random_state=0
     )
-    trees.fit(x[np.isfinite(y)], y[np.isfinite(y)])
+    with threadpool_limits(1):  # on busy cores spinning threads take ten times as long
+        trees.fit(x[np.isfinite(y)], y[np.isfinite(y)])
     errors = [np.abs(target - trees.predict(x)) for x, target in tests]
     return float(np.nanmean(np.concatenate(errors)))
 
