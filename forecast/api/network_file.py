@@ -131,7 +131,7 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
             task.horizon,
             skip.harmonics,
             skip.product_lags,
-            skip.reads_inputs,
+            skip.unread,
             skip.reads_level,
         )
         n_products = calendar_products(windows, channels, *arguments).shape[1]

@@ -177,13 +177,11 @@ def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitRe
 
 def _notes_on_skip(problem: Problem, skip: Skip) -> Iterator[str]:
     """What a reader of its row must know: inputs that it leaves out, changes that it shrinks."""
-    past_channels = problem.channels.past_channels
-    if past_channels and not skip.reads_inputs:
-        columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
-        names = [column.frame_name for channel, column in columns if channel in past_channels]
-        yield (
-            f"does not read {quote_names(names)}: the error by which it was chosen is lower without"
-        )
+    columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
+    unread = [column.frame_name for channel, column in columns if channel in skip.unread]
+    if unread:
+        names = quote_names(unread)
+        yield f"does not read {names}: the error by which it was chosen is lower without"
     weights = np.array(list(skip.change_weights.values()))
     if (weights < 1).any():
         spread = f"{weights.min():.1f}"

@@ -7,16 +7,15 @@ arx, which are that skip standing alone; `fold_cases` and `fold_errors` serve th
 
 The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit
 without it (hv-block cross-validation, Racine 2000), so one pass over the data serves every fold and
-every candidate. The setting with the lowest error is taken; the mean of many gained nothing
-(docs/research/mechanisms.md).
+every candidate. Of settings with about the same error the mean is taken:
+docs/research/linear-part.md has what it scored later, and what the best one alone did.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -25,10 +24,10 @@ import numpy as np
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import (
     PENALTIES,
-    FeatureName,
+    FeatureColumns,
     Skip,
     design_of,
-    feature_names,
+    index_features,
     products_matrix,
     solve_ridge,
 )
@@ -78,6 +77,14 @@ class FoldCase(NamedTuple):
     """(B, outputs), NaN where missing."""
 
 
+WEIGHT_SCALE = 0.02
+"""A setting whose error lies this share above the lowest has e times less weight in the mean."""
+ERROR_STEP = 0.005
+"""Errors count in steps of this share of the lowest: so weights are a choice, and a trifle in
+validation moves no coefficient of the train rows.
+"""
+MIN_WEIGHT = 0.01
+"""Weight from which on a setting is in the mean."""
 CHANGE_WEIGHTS = np.linspace(0.0, 1.0, 11)
 """Shares of the forecast change that are tried for a series."""
 SURE_GAIN = 1.0
@@ -93,28 +100,9 @@ one step, which a closed loop repeats, the level is always read: it holds the lo
 """
 
 
-class FeatureColumns(NamedTuple):
-    """Where the inputs of a shape stand among those of a larger one."""
-
-    column_of: Mapping[FeatureName, int]
-    channels: Layout
-    future_columns: int
-
-    @classmethod
-    def of(cls, largest: Skip, channels: Layout, future_columns: int) -> FeatureColumns:
-        """Of the skip with the most inputs; `future_columns` as in `feature_names`."""
-        names = feature_names(largest, channels, future_columns)
-        return cls({name: i for i, name in enumerate(names)}, channels, future_columns)
-
-    def columns_of(self, shape: Skip) -> np.ndarray:
-        """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
-        names = feature_names(shape, self.channels, self.future_columns)
-        return np.array([self.column_of[name] for name in names])
-
-
 def choose_linear_shape(folds: Folds, channels: Layout, richest: Skip, lags: Sequence[int]) -> Skip:
-    """The shape of a ridge, of `richest` over any of the `lags`, with the share of its change that
-    every series is given; `ModelError` when no ridge has a finite error.
+    """The shape of a mean of ridges, of `richest` over any of the `lags`, with the share of its
+    change that every series is given; `ModelError` when no ridge has a finite error.
 
     One map for all series is no use to some of them (steps, stocks of spare parts, random walks).
     They are given none of it, and it is chosen once more without them: what they do not follow they
@@ -136,38 +124,62 @@ def _choose_shape(
     lags: Sequence[int],
     unused: Collection[str] = (),
 ) -> Skip:
-    """The shape with the lowest error over `folds`, and the shares of the series; no ridge sees one
-    of `unused`. `ModelError` where no error is finite.
+    """The mean of all that a search tried, weighted by the errors over `folds`, and the shares of
+    the series; no ridge sees one of `unused`. The search goes from the best of a few penalties one
+    change at a time, while it helps. `ModelError` where no error is finite.
     """
     largest = richest.with_lags(max(lags))
-    cases, features = _cases_of(folds, largest, channels, unused)
+    cases, design = _cases_of(folds, largest, channels, unused)
+    error_of: dict[Skip, float] = {}
 
     def error(shape: Skip) -> float:
-        columns = features.columns_of(shape)
-        mean = float(np.mean(fold_errors(cases, columns, shape.penalty)))
-        return mean if np.isfinite(mean) else np.inf
+        if shape not in error_of:
+            mean = float(np.mean(fold_errors(cases, design.columns_of(shape), shape.penalty)))
+            error_of[shape] = mean if np.isfinite(mean) else np.inf
+        return error_of[shape]
 
-    best = min(_candidate_shapes(largest, channels, lags), key=error)
-    without_level = [replace(best, reads_level=False, penalty=each) for each in PENALTIES]
+    best = min(_start_shapes(largest, lags), key=error)
+    without_level = [replace(best, reads_level=False, penalty=each) for each in PENALTIES[::2]]
     steadier = min(without_level, key=error)
     if richest.horizon > 1 and error(best) > (1 - LEVEL_GAIN) * error(steadier):
         best = steadier
+    while True:
+        neighbour = min(_neighbours(best, largest, channels, lags), key=error)
+        if error(neighbour) >= error(best):
+            break
+        best = neighbour
     if not np.isfinite(error(best)):
         raise ModelError(
             "The linear skip has no finite error on validation: that block has no observed target,"
             " or an input overflows. Check the data, or move the dates under `splits`."
         )
-    columns = features.columns_of(best)
-    outputs = best.horizon * best.outputs
-    maps = {
-        fold: solve_ridge(case.sums, columns, best.penalty, outputs) for fold, case in cases.items()
+    tried = [shape for shape in error_of if shape.reads_level == best.reads_level]
+    weights = mean_weights(np.array([error_of[shape] for shape in tried]))
+    weight_of = {
+        shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight
     }
-    errors_of_series = _errors_by_weight(folds, maps, best, channels)
-    return replace(best, change_weights=weigh_changes(errors_of_series))
+    maps = {
+        fold: _mean_map(sums, design, weight_of, richest.horizon * richest.outputs)
+        for fold, (sums, *_) in cases.items()
+    }
+    errors_of_series = _errors_by_weight(folds, maps, largest, channels)
+    return replace(largest.with_mean_of(weight_of), change_weights=weigh_changes(errors_of_series))
+
+
+def _mean_map(
+    sums: np.ndarray, design: FeatureColumns, weight_of: Mapping[Skip, float], outputs: int
+) -> np.ndarray:
+    """(features of the largest shape + 1, outputs): the weighted mean of ridges from `sums`."""
+    coefficients = np.zeros((len(sums) - outputs, outputs))
+    for shape, weight in weight_of.items():
+        columns = design.columns_of(shape)
+        slopes = solve_ridge(sums, columns, shape.penalty, outputs)
+        np.add.at(coefficients, [*columns, -1], weight * slopes)
+    return coefficients
 
 
 def _errors_by_weight(
-    folds: Folds, maps: Mapping[int, np.ndarray], shape: Skip, channels: Layout
+    folds: Folds, maps: Mapping[int, np.ndarray], largest: Skip, channels: Layout
 ) -> dict[str, np.ndarray]:
     """By series (stretches, outputs, shares): the mean absolute error of the last value and each of
     `CHANGE_WEIGHTS` of the change that the map of the fold gives, over stretches of a horizon, in
@@ -179,14 +191,14 @@ def _errors_by_weight(
         for k in set(fold[fold >= 0]) & set(maps):
             scored = windows.select(fold == k)
             scored_target = target[fold == k]
-            change = shape.inputs(scored, channels) @ maps[k][:-1] + maps[k][-1]
+            change = largest.inputs(scored, channels) @ maps[k][:-1] + maps[k][-1]
             shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_WEIGHTS
             missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
             is_known = np.isfinite(missed)
             count = np.maximum(is_known.sum(axis=1), 1)
             means = np.where(is_known.any(axis=1), np.nansum(missed, axis=1) / count, np.nan)
             for uid in np.unique(scored.series):
-                stretches[str(uid)].append(scored.rows[scored.series == uid] // shape.horizon)
+                stretches[str(uid)].append(scored.rows[scored.series == uid] // largest.horizon)
                 errors[str(uid)].append(means[scored.series == uid])
     return {
         uid: _mean_by_group(np.concatenate(stretches[uid]), np.concatenate(each))
@@ -245,24 +257,24 @@ def _sure_share(errors: np.ndarray, default: int) -> int:
     return default + round((best - default) * confidence)
 
 
-def _candidate_shapes(largest: Skip, channels: Layout, lags: Sequence[int]) -> list[Skip]:
-    """Every penalty over each of `lags`, with and without products, past-only inputs and what is
-    said of later rows.
+def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
+    """Every second penalty, with and without products, over each of `lags`."""
+    shapes = [largest]
+    if largest.harmonics:
+        shapes.append(replace(largest, harmonics=()))
+    for penalty in PENALTIES[::2]:
+        for shape in shapes:
+            yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
+
+
+def mean_weights(errors: np.ndarray) -> np.ndarray:
+    """(settings,) weights of settings in a mean, by their errors (settings,); the sum is 1, and
+    most are 0. Infinite errors have none.
     """
-    choices = itertools.product(
-        PENALTIES,
-        dict.fromkeys((largest.harmonics, ())),
-        dict.fromkeys((bool(channels.past_channels), False)),
-        dict.fromkeys((largest.leads, 0)),
-        lags,
-    )
-    shapes = []
-    for penalty, harmonics, reads_inputs, leads, n in choices:
-        shape = replace(
-            largest, penalty=penalty, harmonics=harmonics, reads_inputs=reads_inputs, leads=leads
-        )
-        shapes.append(shape.with_lags(n))
-    return shapes
+    steps = np.round((errors - errors.min()) / max(ERROR_STEP * errors.min(), np.finfo(float).tiny))
+    weights = np.exp(-steps * ERROR_STEP / WEIGHT_SCALE)
+    weights[weights < MIN_WEIGHT * weights.sum()] = 0.0
+    return np.asarray(weights / weights.sum())
 
 
 def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
@@ -290,7 +302,7 @@ def _cases_of(
         return LinearBatch(x, y, is_known & is_used, change)
 
     cases, windows = fold_cases(folds, parts)
-    return cases, FeatureColumns.of(largest, channels, windows.future.shape[2])
+    return cases, index_features(largest, channels, windows.future.shape[2])
 
 
 def fold_cases(
@@ -331,3 +343,31 @@ def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: flo
         residuals = targets - x[:, columns] @ slopes[:-1] - slopes[-1]
         errors.append(np.abs(residuals)[np.isfinite(targets)].mean())
     return np.array(errors or [np.inf])
+
+
+def _neighbours(
+    shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]
+) -> Iterator[Skip]:
+    """The shapes that differ from `shape` in one thing (lags, products, later rows, one of the
+    past-only inputs or all of them), at the same penalty and the next ones; first those that differ
+    in the penalty alone.
+    """
+    changed = [shape]
+    changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags) if n != shape.lags]
+    if largest.harmonics:
+        harmonics = () if shape.harmonics else largest.harmonics
+        changed.append(replace(shape, harmonics=harmonics).with_lags(shape.lags))
+    if largest.leads:
+        changed.append(replace(shape, leads=largest.leads - shape.leads))
+    if inputs := set(channels.past_channels):
+        unread_sets = [{*shape.unread} ^ {channel} for channel in sorted(inputs)]
+        unread_sets += [inputs, set()]
+        changed += [replace(shape, unread=tuple(sorted(unread))) for unread in unread_sets]
+    for penalty in _next_to(shape.penalty, PENALTIES):
+        yield from (replace(neighbour, penalty=penalty) for neighbour in changed)
+
+
+def _next_to(value: float, steps: Sequence[Any]) -> Sequence[Any]:
+    """Of rising `steps` the one before `value`, itself, and the one after it."""
+    position = steps.index(value)
+    return steps[max(position - 1, 0) : position + 2]

@@ -356,7 +356,7 @@ class Problem:
 
         key = None if aim is not None else (shape, frozenset(shape.unused_series))
         sums = self.sum_train(design, horizon, key, purpose="skip")
-        return fit_linear_map(sums, shape)
+        return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
 
     def sum_train(
         self, design: Design, horizon: int, key: Hashable | None, *, purpose: Purpose = "training"

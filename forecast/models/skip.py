@@ -8,7 +8,7 @@
   equations (Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 is the same map without exogenous
   inputs). With `harmonics` also on products of the calendar with itself and with the newest rows,
   so that the coefficients differ by hour and season. `models.choice` settles penalty, lags,
-  products and whether the past-only inputs are read.
+  products and which of the past-only inputs are read.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
 
@@ -20,6 +20,7 @@ Fewer than two complete train windows are a `ModelError`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from forecast.data.windows import Layout, Windows, fill_gaps
 from forecast.system.errors import ModelError
 
 SkipKind = Literal["none", "last", "seasonal", "linear"]
-PENALTIES = (0.01, 1.0, 100.0, 10_000.0)
+PENALTIES = tuple(10.0**k for k in range(-2, 6))
 CALENDAR_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 2,
     "day_of_week": 2,
@@ -156,10 +157,12 @@ class Skip:
     """How many columns that speak of later rows it reads (their newest row); 0 where it is better
     without.
     """
-    reads_inputs: bool = True
-    """Whether it reads the past-only inputs."""
+    unread: tuple[int, ...] = ()
+    """Channels of past-only inputs that it leaves out."""
     reads_level: bool = True
     """Whether it reads the newest value of a target beside the differences to it."""
+    mean_of: tuple[tuple[Skip, float], ...] = ()
+    """The shapes, with their weights, whose mean it is; empty: it is one ridge."""
     change_weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
     """By series, for each output the share of the forecast change that is added to the last value,
     0 to 1; 1 for a series that is not named.
@@ -201,7 +204,7 @@ class Skip:
             channels,
             lags=self.lags,
             horizon=self.horizon,
-            reads_inputs=self.reads_inputs,
+            unread=self.unread,
             reads_level=self.reads_level,
         )
         parts = [plain]
@@ -216,7 +219,7 @@ class Skip:
                     self.horizon,
                     self.harmonics,
                     self.product_lags,
-                    self.reads_inputs,
+                    self.unread,
                     self.reads_level,
                 )
             )
@@ -226,6 +229,18 @@ class Skip:
         """The same over other lags."""
         product_lags = min(lags, PRODUCT_LAGS) if self.harmonics else 0
         return replace(self, lags=lags, product_lags=product_lags)
+
+    def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
+        """The shape of the weighted mean of some that have no other inputs than this one."""
+        return replace(
+            self,
+            penalty=max(weights, key=weights.__getitem__).penalty,
+            harmonics=max((part.harmonics for part in weights), key=len),
+            leads=max(part.leads for part in weights),
+            reads_level=any(part.reads_level for part in weights),
+            unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
+            mean_of=tuple(weights.items()),
+        ).with_lags(max(part.lags for part in weights))
 
     @property
     def unused_series(self) -> set[str]:
@@ -241,17 +256,21 @@ class Skip:
     def to_json(self) -> dict[str, PlainValue]:
         """All but the arrays, for `from_saved`."""
         shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
-        return {**shape, "change_weights": dict(self.change_weights)}
+        mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
+        return {**shape, "change_weights": dict(self.change_weights), "mean_of": mean_of}
 
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
         shape = {name: content[name] for name in SHAPE_FIELDS}
-        shape["harmonics"] = tuple(content["harmonics"])
+        for name in ("harmonics", "unread"):
+            shape[name] = tuple(content[name])
+        parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}
         return Skip(
             **shape,
+            mean_of=tuple(parts),
             change_weights=change_weights,
             coefficients=arrays.get("coefficients", _no_coefficients()),
             carry=carry,
@@ -273,7 +292,7 @@ SHAPE_FIELDS = (
     "harmonics",
     "product_lags",
     "leads",
-    "reads_inputs",
+    "unread",
     "reads_level",
 )
 """Of `Skip`: what JSON keeps as it is."""
@@ -285,7 +304,7 @@ def linear_features(
     *,
     lags: int,
     horizon: int,
-    reads_inputs: bool = True,
+    unread: Sequence[int] = (),
     reads_level: bool = True,
 ) -> np.ndarray:
     """(B, features) float64: for a fixed-level target the differences to its last value and, with
@@ -296,17 +315,17 @@ def linear_features(
     nonsense after a gap of two days.
     """
     past = windows.past[:, -lags:, :].astype(np.float64)
-    others = past[:, :, read_channels(channels, reads_inputs)].reshape(len(past), -1)
+    others = past[:, :, read_channels(channels, unread)].reshape(len(past), -1)
     future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
     targets = _target_features(past, channels, reads_level)
     return np.concatenate([*targets, others, future], axis=1)
 
 
-def read_channels(channels: Layout, reads_inputs: bool) -> list[int]:
-    """The past-only inputs that a linear map reads: values but those of the targets and of columns
-    that speak of later rows.
+def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
+    """The past-only inputs of a linear map: values but those of the targets, of columns that speak
+    of later rows, and of `unread`.
     """
-    return [*channels.past_channels] if reads_inputs else []
+    return [channel for channel in channels.past_channels if channel not in unread]
 
 
 def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> list[np.ndarray]:
@@ -335,7 +354,7 @@ def calendar_products(
     horizon: int,
     harmonics: tuple[int, ...],
     product_lags: int,
-    reads_inputs: bool = True,
+    unread: Sequence[int] = (),
     reads_level: bool = True,
 ) -> np.ndarray:
     """(B, features) float64: the calendar of the first forecast step, and that calendar times the
@@ -349,7 +368,7 @@ def calendar_products(
     terms = calendar_terms(calendar, harmonics)
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
-    newest = past[:, -1, read_channels(channels, reads_inputs)]
+    newest = past[:, -1, read_channels(channels, unread)]
     state = np.hstack([*_target_features(past, channels, reads_level), newest])
     pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
     turning = np.hstack([*waves, *pairs])
@@ -410,7 +429,7 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     """The names of the columns of `Skip.inputs`, in their order; `future_columns`: known-future
     inputs of a row, a sine and a cosine for each calendar feature.
     """
-    others = read_channels(channels, shape.reads_inputs)
+    others = read_channels(channels, shape.unread)
     names = _target_names(channels, shape.lags, shape.reads_level)
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
@@ -466,13 +485,49 @@ def _multiplied_names(
     return [factor._replace(waves=wave.waves + factor.waves) for wave, factor in pairs]
 
 
-def fit_linear_map(sums: np.ndarray, shape: Skip) -> Skip:
-    """The ridge with the lags, inputs and penalty of `shape`, from the `sum_products` of its
-    `design_of` over the train rows.
+class FeatureColumns:
+    """Where the inputs of a shape stand among those of a larger one."""
+
+    def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
+        """Index the columns that `largest`, the skip with the most inputs, computes."""
+        self._channels = channels
+        self._future_columns = future_columns
+        names = feature_names(largest, channels, future_columns)
+        self._column_of = {name: column for column, name in enumerate(names)}
+        self._columns_of: dict[Skip, np.ndarray] = {}
+
+    def columns_of(self, shape: Skip) -> np.ndarray:
+        """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
+        if shape not in self._columns_of:
+            names = feature_names(shape, self._channels, self._future_columns)
+            self._columns_of[shape] = np.array([self._column_of[name] for name in names])
+        return self._columns_of[shape]
+
+
+index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
+"""The `FeatureColumns` of a shape, named once for all refits."""
+
+
+def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_columns: int) -> Skip:
+    """The mean of ridges with the lags, inputs and penalties of `shape`, from the `sum_products` of
+    its `design_of` over the train rows; `future_columns` as in `feature_names`.
     """
+    design = index_features(shape, channels, future_columns)
     outputs = shape.horizon * shape.outputs
-    columns = np.arange(len(sums) - outputs - 1)
-    return replace(shape, coefficients=solve_ridge(sums, columns, shape.penalty, outputs))
+    coefficients = np.zeros((len(sums) - outputs, outputs))
+    solved_weight = 0.0
+    for part, weight in shape.mean_of or ((shape, 1.0),):
+        columns = design.columns_of(part)
+        slopes = solve_ridge(sums, columns, part.penalty, outputs)
+        # of collinear inputs a small penalty may have a solution on the folds and none here
+        if shape.mean_of and not np.isfinite(slopes).all():
+            continue
+        solved_weight += weight
+        # `add.at`: the calendar of the first step stands in a ridge with products twice
+        np.add.at(coefficients, [*columns, -1], weight * slopes)
+    if shape.mean_of:
+        coefficients /= solved_weight if solved_weight else np.nan
+    return replace(shape, coefficients=coefficients)
 
 
 def sum_products(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:

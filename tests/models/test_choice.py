@@ -1,4 +1,4 @@
-"""A linear map has the setting that does best on fifths of the history, forecast from rows that do
+"""A linear map is the mean of what does well on fifths of the history, forecast from rows that do
 not touch them.
 """
 
@@ -70,9 +70,10 @@ def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it
 def test_the_error_of_a_shape_is_that_of_a_ridge_fitted_to_what_each_fold_learns_from():
     problem = hours(turn=0.9, inputs={"rain": 0.5})
     (largest, error_of), batches = errors_of(problem), list(problem.folds(H)())
+    channel = problem.channels.value[1]
     for shape in (
         replace(largest, penalty=1.0),
-        replace(largest, penalty=100.0, harmonics=(), product_lags=0, lags=3, reads_inputs=False),
+        replace(largest, penalty=100.0, harmonics=(), product_lags=0, lags=3, unread=(channel,)),
         replace(largest, penalty=0.01, lags=5, product_lags=5),
     ):
         x = np.concatenate([shape.inputs(windows, problem.channels) for windows, *_ in batches])
@@ -88,7 +89,7 @@ def test_the_error_of_a_shape_is_that_of_a_ridge_fitted_to_what_each_fold_learns
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.9])
-def test_the_setting_is_the_best_of_the_whole_grid(turn):
+def test_the_mean_of_what_was_tried_has_the_best_of_the_whole_grid_and_weights_by_the_errors(turn):
     problem = hours(turn=turn)
     fitted, (largest, error_of) = problem.skip("linear", H), errors_of(problem)
     errors = []
@@ -96,16 +97,28 @@ def test_the_setting_is_the_best_of_the_whole_grid(turn):
         problem.panel.task.candidate_lags(), ((), (2,)), PENALTIES
     ):
         shape = replace(largest, lags=lags, harmonics=harmonics, product_lags=lags, penalty=penalty)
-        errors.append(float(np.mean(error_of(shape))))
-    found = float(np.mean(error_of(fitted)))
-    assert found <= min(errors) * (1 if fitted.reads_level else 1 / (1 - choice.LEVEL_GAIN))
-    assert fitted.harmonics == (2,) or not turn
+        errors.append(error_of(shape))
+    best = min(map(np.mean, errors))
+    parts = fitted.mean_of
+    assert sum(weight for _, weight in parts) == pytest.approx(1)
+    found = [float(np.mean(error_of(part))) for part, _ in parts]
+    assert min(found) <= 1.005 * best
+    wanted = np.exp(-0.25 * np.round((np.array(found) - min(found)) / (0.005 * min(found))))
+    np.testing.assert_allclose([weight for _, weight in parts], wanted / wanted.sum(), rtol=1e-6)
+    with_products = sum(weight for part, weight in parts if part.harmonics)
+    assert with_products == pytest.approx(1) if turn else 0 < with_products < 0.7
 
 
-def test_a_second_fit_has_the_same_setting_on_more_rows():
+def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     problem = hours(turn=0.9, inputs={"rain": 0.5})
     chosen, again = problem.skip("linear", H), problem.joined.skip("linear", H)
-    assert again == chosen and (again.coefficients != chosen.coefficients).any()
+    assert again.mean_of == chosen.mean_of and len(again.mean_of) > 2
+    windows = next(iter(problem.examples("test", H)()))[0]
+    said = sum(
+        weight * problem.joined.fit_linear_skip(H, (), part).forecast(windows, problem.channels)
+        for part, weight in chosen.mean_of
+    )
+    np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
 
 
 def test_the_linear_map_of_a_refit_is_that_of_its_rows_alone():
@@ -153,20 +166,44 @@ def test_the_steadiest_setting_has_the_largest_penalty_within_a_standard_error()
     assert choice.steadiest_setting(errors[:3], 3) == 1
 
 
-def test_inputs_that_help_are_read():
-    assert hours(inputs={"rain": 1.0}).skip("linear", H).reads_inputs
+def test_a_trifle_in_the_errors_moves_no_weight():
+    errors = np.random.default_rng(0).uniform(1, 1.1, size=50)
+    weights = choice.mean_weights(errors)
+    np.testing.assert_array_equal(
+        choice.mean_weights(errors * (1 + 1e-7 * np.sin(np.arange(50)))), weights
+    )
+    assert len(np.unique(weights)) > 5
 
 
-def test_inputs_that_do_not_help_are_named_and_change_nothing():
-    problem = hours(inputs={"dice": 0.0, "dust": 0.0})
+def test_errors_of_nothing_have_a_weight():
+    np.testing.assert_array_equal(
+        choice.mean_weights(np.array([0.0, 1.0, 0.0, np.inf])), [0.5, 0, 0.5, 0]
+    )
+
+
+def test_in_the_mean_an_input_that_helps_is_read_and_one_that_does_not_has_less_weight():
+    problem = hours(inputs={"rain": 1.0, "dice": 0.0, "dust": 0.0})
+    rain, dice, dust = problem.channels.value[1:]
+    parts = problem.skip("linear", H).mean_of
+    left_out = {
+        channel: sum(weight for part, weight in parts if channel in part.unread)
+        for channel in (rain, dice, dust)
+    }
+    assert left_out[rain] == 0 and min(left_out[dice], left_out[dust]) > 0.2
+
+
+def test_an_input_that_no_part_of_the_mean_reads_is_named_and_changes_nothing(monkeypatch):
+    for name in ("WEIGHT_SCALE", "ERROR_STEP"):
+        monkeypatch.setattr(choice, name, 1e-9)  # the best one alone
+    problem = hours(inputs={"rain": 1.0, "dice": 0.0, "dust": 0.0})
+    dice = [problem.channels.value[-1]]
     fitted = problem.skip("linear", H)
-    assert not fitted.reads_inputs
+    assert list(fitted.unread) == dice
     spec = models.spec({"family": "ridge"}, where="ridge")
-    note = fit(problem, spec, skip=None, seed=0, budget=Budget(1, 1)).note
-    assert "does not read 'dice', 'dust'" in note
+    assert "does not read 'dust'" in fit(problem, spec, skip=None, seed=0, budget=Budget(1, 1)).note
     windows = next(iter(problem.examples("test", H)()))[0]
     changed = replace(windows, past=windows.past.copy())
-    changed.past[:, :, problem.channels.value[1:]] += 5
+    changed.past[:, :, dice] += 5
     expected = fitted.forecast(windows, problem.channels)
     np.testing.assert_array_equal(fitted.forecast(changed, problem.channels), expected)
     again = Skip.from_saved(fitted.to_json(), fitted.to_arrays())

@@ -13,9 +13,10 @@ from sklearn.linear_model import Ridge
 
 from forecast.data.windows import gather_windows, layout
 from forecast.models import choice
-from forecast.models.choice import FeatureColumns, choose_linear_shape
+from forecast.models.choice import choose_linear_shape
 from forecast.models.skip import (
     PENALTIES,
+    FeatureColumns,
     Skip,
     calendar_products,
     design_of,
@@ -87,9 +88,9 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
 
 def fitted_map(train, channels, shape):
     """`fit_linear_map` from the sums over the batches of `train`."""
-    return fit_linear_map(
-        sum_products(design_of(shape, *batch, channels) for batch in train()), shape
-    )
+    batches = list(train())
+    sums = sum_products(design_of(shape, *batch, channels) for batch in batches)
+    return fit_linear_map(sums, channels, shape, batches[0][0].future.shape[2])
 
 
 def gathered(problem, block, horizon, lags, part):
@@ -102,7 +103,7 @@ def gathered(problem, block, horizon, lags, part):
                 problem.channels,
                 lags=lags,
                 horizon=horizon,
-                reads_inputs=part.reads_inputs,
+                unread=part.unread,
                 reads_level=part.reads_level,
             )
             for w, _ in pairs
@@ -148,25 +149,55 @@ def test_seasonal_takes_the_first_row_where_the_window_is_shorter_than_a_season(
     assert both("seasonal", [5, 6], season_length=4) == [5, 5, 5, 6, 5, 5]
 
 
+def test_a_setting_that_has_no_solution_on_the_train_rows_leaves_the_mean():
+    y = np.random.default_rng(0).normal(size=(60, 1)).cumsum(axis=0)
+    task = problems.task(target={"column": "y"}, past_exogenous=[], calendar_features=[])
+    channels = layout(task)
+    cutoffs = np.arange(8, 50)
+    windows = gather_windows(
+        y, np.zeros((60 + HORIZON, 0)), cutoffs, channels, lookback=8, horizon=HORIZON
+    )
+    target = np.stack([y[cutoff + 1 : cutoff + 1 + HORIZON] for cutoff in cutoffs])
+    shape = Skip("linear", HORIZON, 1, penalty=1.0).with_lags(3)
+    unsolvable = replace(shape, penalty=-1e9)  # no factor of Cholesky, as of collinear inputs
+
+    def fitted(weights):
+        return fitted_map(lambda: [(windows, target)], channels, shape.with_mean_of(weights))
+
+    mean = fitted({shape: 0.5, unsolvable: 0.5})
+    np.testing.assert_allclose(mean.coefficients, fitted({shape: 1.0}).coefficients)
+    assert not np.isfinite(fitted({unsolvable: 1.0}).coefficients).any()
+
+
 # with the last the shops' last values are nearer
 @pytest.mark.parametrize("penalty", PENALTIES[:-1])
-def test_the_fitted_skip_is_the_ridge_of_scikit_learn(penalty, monkeypatch):
+def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypatch):
     monkeypatch.setattr(choice, "PENALTIES", (penalty,))
     problem = problems.shops()
     train, validation = (problem.examples(block, HORIZON) for block in ("train", "validation"))
-    ours = replace(chosen(train, validation, problem.channels, lags=[5]), change_weights={})
-    theirs = Ridge(alpha=penalty, solver="svd").fit(*gathered(problem, "train", HORIZON, 5, ours))
-    for windows, _ in problem.examples("test", HORIZON)():
-        x = linear_features(
-            windows,
-            problem.channels,
-            lags=5,
-            horizon=HORIZON,
-            reads_inputs=ours.reads_inputs,
-            reads_level=ours.reads_level,
+    ours = chosen(train, validation, problem.channels, lags=[5])
+    assert len(ours.mean_of) > 1  # with and without each input
+    ours = replace(ours, change_weights={})
+    theirs = [
+        (
+            weight,
+            part,
+            Ridge(alpha=penalty, solver="svd").fit(*gathered(problem, "train", HORIZON, 5, part)),
         )
-        change = theirs.predict(x).reshape(len(x), HORIZON, 2)
-        wanted = windows.last[:, None, :] + change
+        for part, weight in ours.mean_of
+    ]
+    for windows, _ in problem.examples("test", HORIZON)():
+        wanted = np.repeat(windows.last[:, None, :], HORIZON, axis=1)
+        for weight, part, one in theirs:
+            x = linear_features(
+                windows,
+                problem.channels,
+                lags=5,
+                horizon=HORIZON,
+                unread=part.unread,
+                reads_level=part.reads_level,
+            )
+            wanted = wanted + weight * one.predict(x).reshape(len(x), HORIZON, 2)
         np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
 
 
@@ -276,9 +307,9 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
             turn = angle[windows.rows + name.step, feature] * multiple
             value = value * (np.sin(turn) if is_sine else np.cos(turn))
         np.testing.assert_allclose(column, value, atol=1e-5)
-    columns = FeatureColumns.of(largest, settings, windows.future.shape[2])
+    columns = FeatureColumns(largest, settings, windows.future.shape[2])
     for smaller in (
-        Skip("linear", 4, outputs, lags=3, reads_inputs=False),
+        Skip("linear", 4, outputs, lags=3, unread=(settings.value[-1],)),
         replace(largest, lags=5, product_lags=2),
     ):
         np.testing.assert_array_equal(

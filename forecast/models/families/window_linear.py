@@ -7,8 +7,8 @@ long-horizon networks were shown to lose to.
   direct by step).
 
 No other column is seen, and each target has a map of its own, shared by all series. Ridge instead
-of the papers' gradient steps, with the penalty and lags of the lowest cross-validated error
-(`forecast.models.choice`), as of the ridge. A refit keeps them. Where the target drifts
+of the papers' gradient steps: a mean over penalties and lags, weighted by cross-validation
+(`forecast.models.choice`), as of the ridge. A refit keeps these settings. Where the target drifts
 `dlinear` has no anchor.
 """
 
@@ -27,6 +27,7 @@ from forecast.models.choice import (
     LinearBatch,
     fold_cases,
     fold_errors,
+    mean_weights,
     steadiest_setting,
 )
 from forecast.models.problem import FittedForecaster, Parameters, Problem
@@ -57,8 +58,9 @@ class Spec(RegressorSpec):
         return ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o/map` (lags + 1, H) and `o/setting` (2,), its lags and penalty; of the
-        climatology, `harmonics` and `o/climatology`.
+        """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and
+        penalty of every map whose mean that is; of the climatology, `harmonics` and
+        `o/climatology`.
         """
         return self._fit_outputs(problem, None)
 
@@ -67,8 +69,8 @@ class Spec(RegressorSpec):
         return self._fit_outputs(problem, chosen.weights)
 
     def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of `fit`: of each target the setting, chosen over the folds or that of an
-        earlier fit (`chosen`), and the map that it gives on the train rows.
+        """The arrays of `fit`: of each target the settings, chosen over the folds or those of an
+        earlier fit (`chosen`), and the weighted mean of the maps that they give on the train rows.
         """
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
@@ -79,9 +81,9 @@ class Spec(RegressorSpec):
                 arrays[f"{output}/climatology"] = _fit_climatology(problem, output, harmonics)
         for output in range(problem.panel.outputs):
             if chosen is None:
-                setting = self._choose_setting(problem, arrays, output)
+                mean_of = self._choose_settings(problem, arrays, output)
             else:
-                setting = chosen[f"{output}/setting"]
+                mean_of = chosen[f"{output}/mean_of"]
 
             def design(
                 windows: Windows, target: np.ndarray, output: int = output
@@ -91,20 +93,22 @@ class Spec(RegressorSpec):
             # what the climatology leaves is other values once that is fitted again
             key = None if self.form == "climatology" else (self.form, self.average, output)
             sums = problem.sum_train(design, task.horizon, key)
-            lags, penalty = setting
-            columns = self._columns(task.lookback, int(lags))
-            arrays[f"{output}/map"] = solve_ridge(sums, columns, penalty, task.horizon)
-            arrays[f"{output}/setting"] = setting
+            arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
+            for weight, lags, penalty in mean_of:
+                columns = self._columns(task.lookback, int(lags))
+                slopes = solve_ridge(sums, columns, penalty, task.horizon)
+                arrays[f"{output}/map"][[*columns, -1]] += weight * slopes
+            arrays[f"{output}/mean_of"] = mean_of
         return Parameters(arrays)
 
-    def _choose_setting(
+    def _choose_settings(
         self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int
     ) -> np.ndarray:
-        """(2,): lags and penalty with the lowest error over the folds.
+        """The settings of the mean, by their errors over the folds.
 
         The climatology is that of the train rows, which has seen what the folds are asked for and
-        flatters small penalties, so there it is the steadiest setting. `ModelError` where no error
-        is finite.
+        flatters small penalties, so there it is one setting, the steadiest. `ModelError` where no
+        error is finite.
         """
         task = problem.panel.task
 
@@ -125,10 +129,10 @@ class Spec(RegressorSpec):
                 "No linear map has a finite error on validation. Check the data, or move the dates."
             )
         if self.form == "climatology":
-            best = steadiest_setting(errors, len(PENALTIES))
+            weights = np.eye(len(pairs))[steadiest_setting(errors, len(PENALTIES))]
         else:
-            best = int(mean.argmin())
-        return np.array(pairs[best])
+            weights = mean_weights(mean)
+        return np.column_stack([weights, pairs])[weights > 0]
 
     def _linear_batch(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
