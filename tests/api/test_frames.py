@@ -312,12 +312,18 @@ def test_what_is_told_to_type_for_numbers_as_times_works(
     assert ("with `freq='1D'`" in str(raised.value)) == (first == "1970-01-01")
 
 
-def test_a_series_that_ends_early_is_named_and_the_others_go_on() -> None:
+def test_a_series_that_ends_early_has_blocks_of_its_own_and_is_forecast_from_its_end() -> None:
     other = frame(unique_id="b").head(60)
-    both = pd.concat([frame(), other])
-    with pytest.warns(
-        UserWarning, match=r"1 series left out[^b]*\n *b +its validation block has 0"
-    ):
+    forecasts = fitted(pd.concat([frame(), other])).predict()
+    assert forecasts["unique_id"].tolist() == ["a", "a", "b", "b"]
+    for unique_id, series in (("a", frame()), ("b", other)):
+        first = forecasts.loc[forecasts["unique_id"] == unique_id, "ds"].iloc[0]
+        assert first == series["ds"].iloc[-1] + pd.Timedelta(1, "D")
+
+
+def test_a_series_that_is_too_short_is_named_and_the_others_go_on() -> None:
+    both = pd.concat([frame(), frame(unique_id="b").head(10)])
+    with pytest.warns(UserWarning, match=r"1 series left out[^b]*\n *b "):
         model = fitted(both)
     assert model.predict()["unique_id"].tolist() == ["a", "a"]
     with pytest.warns(UserWarning, match=r"No forecast of series 'b' \(not known when"):

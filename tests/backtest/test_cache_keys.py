@@ -136,6 +136,7 @@ CHANGES = {
     "step_size": {"step_size": 3, "calibration_step_size": 2},
     "calibration_step_size": {"calibration_step_size": 1},
     "holidays": {"holidays": "DE"},
+    "static": {"static": [{"column": "size", "levels": ["large", "small"]}]},
     "hierarchy": {"hierarchy": ["region"], "target": problems.SHOPS["target"][:1]},
 }
 EDITED_BESIDE = {"holidays": {"future_exogenous"}, "hierarchy": {"target"}}
@@ -147,7 +148,10 @@ COLUMN_CHANGES = {
     "may_be_missing": {"max_missing": 0.0},
     "minimum": {"minimum": 0},
     "maximum": {"maximum": 1e9},
+    "point": {"point": "mean"},
 }
+COLUMN_NEEDS = {"point": {"transform": "log1p"}}
+"""What a column has before and after, where a field is not allowed without it."""
 
 
 @pytest.mark.parametrize("field", Task.model_fields)
@@ -161,7 +165,8 @@ def test_every_field_of_a_task_is_in_every_key(field, tmp_path):
 @pytest.mark.parametrize("field", TaskColumn.model_fields)
 def test_every_field_of_a_column_is_in_every_key(field, tmp_path):
     first, *rest = problems.SHOPS["target"]
-    plain = problems.task()
+    first = {**first, **COLUMN_NEEDS.get(field, {})}
+    plain = problems.task(target=[first, *rest])
     changed = problems.task(target=[{**first, **COLUMN_CHANGES[field]}, *rest])
     one, other = plain.target[0], changed.target[0]
     assert {

@@ -74,7 +74,8 @@ def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp
     )
     more = dataset(past_exogenous=[{"column": "wind"}])
     with pytest.raises(
-        InputError, match=r"'wind' is missing.* since the snapshot was taken: `forecast fetch mine`"
+        InputError,
+        match=r"'wind' is missing.* only since the last fetch, run `forecast fetch mine`",
     ):
         preparation.check_data("mine", more, root=tmp_path)
     snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", more, root=tmp_path))

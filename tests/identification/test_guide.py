@@ -44,7 +44,7 @@ def indented(after: str) -> str:
 @pytest.fixture(scope="module")
 def begun() -> dict[str, Any]:
     names: dict[str, Any] = {}
-    exec(indented("All lines use the names of this beginning"), names)
+    exec(indented("All lines below use the names defined here"), names)
     return names
 
 

@@ -22,7 +22,7 @@ from forecast.data.sources import Request
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, forecast_latest
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
-from forecast.operations.records import LiveScores, read_live_scores
+from forecast.operations.records import read_live_scores
 from forecast.operations.status import read_status
 from forecast.system.errors import InputError
 from tests.contract import families
@@ -137,7 +137,7 @@ def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_value
     ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
-    told = [one for one in forecast(root).notices if "older value stands in" in one]
+    told = [one for one in forecast(root).notices if "uses an older value" in one]
     assert len(told) == (late > 0)
     assert not late or told[0].startswith(
         "Without a value in the last row: 2 inputs, such as 'sun+1' of 'wave'."
@@ -289,7 +289,8 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     expected = champion.load(moved, NAME).card.expected["wave"]
     assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
-    assert read_live_scores(moved, NAME) == LiveScores(as_of="then", live=(live,))
+    stored = read_live_scores(moved, NAME)
+    assert (stored.as_of, stored.live) == ("then", (live,))
     issues = live_accuracy.score_issues(moved, NAME, frame)
     assert issues["error"].mean() == pytest.approx(live.error)
     page = live_accuracy.write_page(moved, [NAME]).read_text()
