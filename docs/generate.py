@@ -133,7 +133,6 @@ def _models_in_readme(
     if networks:
         best_network = min(networks, key=lambda name: scored[name]["mase"])
         roles.setdefault(best_network, "best network")
-    roles.setdefault("ridge", "linear reference")
     return sorted(roles.items(), key=lambda item: scored[item[0]]["mase"])
 
 
