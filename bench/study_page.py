@@ -217,7 +217,7 @@ def shown_change(row: pd.Series | None, system: str, architecture: str) -> str:
     if row["skip"] and not row["did_train"]:
         return "="
     if row["pays"]:
-        return f"**{shown}**{'*' if row['holm_p'] < 0.05 else ''}"
+        return f"**{shown}**{'†' if row['holm_p'] < 0.05 else ''}"
     return shown
 
 
@@ -273,7 +273,7 @@ def part(root: Path) -> str:
 
 LEGEND = (
     "Bold: the 95 % intervals of the change against the ridge, against what the network stands on",
-    "and against boosted trees lie below zero; * survives Holm's correction over all networks.",
+    "and against boosted trees lie below zero; † survives Holm's correction over all networks.",
     "`bound` is the best forecast there is; = is a network that did not train: its best step is 0",
     "in all seeds. Steps and seconds are medians, the seconds of all learning rates and seeds.",
     "narx and jordan stand on `arx`, a ridge of one step that is fed with its own forecasts.",
