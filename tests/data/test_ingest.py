@@ -13,7 +13,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
 from forecast.data.columns import adjust_prices
-from forecast.data.ingest import FetchResult, fetch_snapshot, plot, summarize
+from forecast.data.ingest import FetchResult, fetch_snapshot, summarize
 from forecast.data.sources import Request
 from forecast.data.web import Deadline
 from forecast.system import files
@@ -561,13 +561,3 @@ def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price
     assert early == 21 and kinds == {"provisional"}
     whole = [path for path in services.asked if "period1" in path]
     assert sum("period1=1633" in path for path in whole) == 1  # October is asked for once
-
-
-def test_dollars_in_the_name_of_a_series_are_no_formula(tmp_path: Path):
-    frame = hourly(series=("a$^$b", "c$%$"))
-    pointer = snapshots.write_snapshot(
-        tmp_path, "live", frame, as_of=frame["ds"].max(), provenance={}
-    )
-    snapshots.move_pointer(tmp_path, "live", pointer)
-    path = plot("live", dataset(title="in $%$"), root=tmp_path, path=tmp_path / "plot.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
