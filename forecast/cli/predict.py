@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from forecast.operations.predicting import Forecast, WatchedChampion
 
 
-ISO = "%Y-%m-%dT%H:%M:%S"
+SHOWN_TIME = "%Y-%m-%dT%H:%M:%S"
 ForecastFormat = Literal["table", "csv", "json", "parquet"]
 FORECAST_FORMAT = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
 
@@ -120,7 +120,7 @@ def watch(
         print(verdict.champion.notice, file=sys.stderr)
     alarms = verdict.table[verdict.table["alarm"]].drop(columns="alarm")
     if output_format is Format.json:
-        records = _with_written_times(alarms, ISO).to_dict("records")
+        records = _with_written_times(alarms, SHOWN_TIME).to_dict("records")
         print_rows(cast("list[dict[str, Cell]]", records), output_format)
     else:
         _print_alarms(alarms)
@@ -189,14 +189,14 @@ def describe_origin(forecast: Forecast, moment: pd.Timestamp) -> ForecastOrigin:
         trained=card.created_at,
         age_days=round(age / pd.Timedelta(1, "D"), 1),
         training_cutoff=format_time(forecast.panel.task.calendar.kind, card.training_cutoff, 19),
-        cutoff=max(_with_written_times(forecast.table, ISO)["cutoff"].tolist()),
+        cutoff=max(_with_written_times(forecast.table, SHOWN_TIME)["cutoff"].tolist()),
         test=dict(card.metrics),
     )
 
 
 def _json_content(forecast: Forecast) -> dict[str, Any]:
     """What `--format json` prints: the origin, the notices, and a row per step without NaN."""
-    rows = _with_written_times(forecast.table, ISO).to_dict("records")
+    rows = _with_written_times(forecast.table, SHOWN_TIME).to_dict("records")
     for row in rows:
         for name, value in row.items():
             if value != value:

@@ -33,7 +33,7 @@ from forecast.data.calendars import (
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, precedes_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
-from forecast.data.written_times import ISO_FORMAT, guess_time_format, sort_oldest_first, to_utc
+from forecast.data.written_times import ISO_8601, guess_time_format, sort_oldest_first, to_utc
 from forecast.system.errors import InputError, plural, quote_names
 
 GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
@@ -489,7 +489,7 @@ def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
             continue
         form = guess_time_format(values)
         if form is not None:
-            return name, None if form == ISO_FORMAT else form
+            return name, None if form == ISO_8601 else form
     whole = table.select_dtypes("integer")
     years = [
         c

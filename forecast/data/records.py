@@ -285,7 +285,9 @@ class Member(Recipe):
 
 
 class FullRecipe(Recipe):
-    """A recipe, and of a combination those of its members, the largest weight first."""
+    """A recipe, and of a combination those of its members, the largest weight first; members of
+    weight 0 are left out.
+    """
 
     members: tuple[Member, ...] = ()
 
@@ -294,7 +296,7 @@ class DatedWeights(Record):
     """Member weights, and the last target that they were learnt from."""
 
     weights: dict[str, float]
-    """Candidate to its weight; they sum to 1."""
+    """Candidate to its weight; they sum to 1, and no weight is 0: such a member is left out."""
     learnt_until: datetime
 
 

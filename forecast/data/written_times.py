@@ -3,8 +3,11 @@
 ISO 8601, the formats of `DATE_FORMATS` and `TIME_FORMATS`, quarters, months and ISO weeks.
 `guess_time_format` finds the format of a column, `to_utc` reads it. Times without an offset belong
 to the clock of a zone; an hour that stands twice in autumn is told apart by the order of its rows.
-Never guessed: day and month where both orders fit, and times that a clock jumps over; those are
-refused with their row.
+A time that a clock jumps over is never guessed but refused with its row.
+
+Where both orders of day and month fit a whole column (03/04/2024), `guess_time_format` takes the
+one that leaves the rows in the order of time, and day first where none or both do. `add` writes the
+guess into the entry, where the user sees it; `to_utc` without a format reads ISO 8601 alone.
 """
 
 from __future__ import annotations
@@ -68,16 +71,19 @@ TIME_FORMATS = (
     " %I:%M%p",
     " %I %p",
 )
-ISO_FORMAT = "ISO8601"
+ISO_8601 = "ISO8601"
+"""What `pandas.to_datetime` takes as the format of any ISO 8601 time."""
 
 
 def guess_time_format(values: pd.Series) -> str | None:
-    """The format of the text, `ISO`, None if unknown; of two by day and month the one that keeps
-    the rows in order.
+    """The format that all rows of text fit, None if there is none: `ISO_8601` or one for strftime.
+
+    Of several the first that leaves the rows in the order of time; else the first, day before
+    month.
     """
     text = values.astype("str").str.strip()
-    if _can_parse_all(_periods_to_days(text), ISO_FORMAT):
-        return ISO_FORMAT
+    if _can_parse_all(_periods_to_days(text), ISO_8601):
+        return ISO_8601
     fitting = None
     for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS):
         if not _can_parse_all(text, day + hour):
@@ -95,7 +101,7 @@ def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
     """
     head = table[["unique_id", "ds"]].head(1000)
     text = _periods_to_days(head["ds"].astype("str").str.strip())
-    times = pd.to_datetime(text, format=form or ISO_FORMAT, errors="coerce", utc=True)
+    times = pd.to_datetime(text, format=form or ISO_8601, errors="coerce", utc=True)
     # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
     times = times.dt.as_unit("us")
     steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))
@@ -104,8 +110,8 @@ def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
 
 
 def _can_parse_all(text: pd.Series, form: str) -> bool:
-    """Whether the first thousand are, and all but one in a hundred; the first alone leaves most
-    forms out.
+    """Whether `form` fits all of the first thousand rows, and 99 % of all; one row leaves most
+    forms out, and is tried first.
     """
     read = (
         pd.to_datetime(part, format=form, errors="coerce", utc=True)
@@ -213,12 +219,12 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
     none, with the format that fits. `utc`: the text has offsets.
     """
     parsed = pd.to_datetime(
-        _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_FORMAT
+        _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_8601
     )
     if parsed.isna().any():
         _refuse_outside_years(parsed, values, where)
         fits = guess_time_format(values)
-        shown_format = fits if fits not in (None, ISO_FORMAT) else "%d.%m.%Y %H:%M"
+        shown_format = fits if fits not in (None, ISO_8601) else "%d.%m.%Y %H:%M"
         known = (
             "All rows fit" if shown_format == fits else "Or name the column's own format, such as"
         )

@@ -62,7 +62,8 @@ UNREAD_BY_LM = (
     "loss",
     "head",
 )
-"""Levenberg-Marquardt takes its own steps, on whole series and their squared error: points alone.
+"""Refused beside `trainer: lm` where not at their defaults: Levenberg-Marquardt takes its own
+steps, on whole series and their squared error, and makes points alone.
 """
 
 EXAMPLE_SHAPES = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)

@@ -53,7 +53,9 @@ MAX_VALIDATION_CUTOFFS = 4096
 random sample.
 """
 VALIDATION_FOLDS = 5
-"""Folds of the validation block; each is forecast with what the others chose."""
+"""Folds of the validation block; each is forecast with what the others chose. Networks pick their
+best step by them, and combinations their members and weights (`backtest.combinations`).
+"""
 HISTORY_FOLDS = 5
 """A linear map is chosen on this many parts of the history, each in turn what the others have not
 seen.

@@ -7,8 +7,10 @@ and the validation loss in NumPy. The validation loss chooses the step that is k
 training early (`patience`) and ranks the trials of a study.
 
 A new loss of points is one row of `POINT_LOSSES`; a row has no parameter, so a quantile would be a
-row per level. Levenberg-Marquardt minimises squares whatever it says and only picks by it; scores,
-selection and gate judge a point forecast by absolute errors in any case.
+row per level. Levenberg-Marquardt minimises squares: an entry with `trainer: lm` that names another
+`loss` than the default is refused (`models.base.UNREAD_BY_LM`), and of its iterations the one with
+the lowest mean absolute error on validation is kept. Scores, selection and gate judge a point
+forecast by absolute errors in any case.
 """
 
 from __future__ import annotations

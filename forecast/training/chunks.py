@@ -2,8 +2,14 @@
 weights.
 
 The forecaster makes a `TrainingSeries` of each series, `join_series` puts them end to end as
-`Chunks`, of which a gradient step draws a batch, and a training returns a `TrainedNetwork`.
+`Chunks`, of which a gradient step takes a batch, and a training returns a `TrainedNetwork`.
 Levenberg-Marquardt takes the series as they are. No TensorFlow is needed here.
+
+`training.state` of an entry says how the batches of one training follow each other:
+
+    reset    at random (`random_starts`): every chunk begins with an empty memory
+    carry    each column of the batch reads its series from chunk to chunk (`consecutive_starts`),
+             so that a chunk begins with the memory that the one before it left
 
 One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through
 time; a chunk is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and
@@ -42,10 +48,10 @@ class TrainingSeries:
 
 @dataclass(frozen=True)
 class Chunks:
-    """All series end to end; `starts` are the rows where a chunk of `length` rows lies inside one
-    series.
+    """All series end to end, and where chunks of `length` rows may begin in them.
 
-    The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as
+    `starts`: every row from which a chunk lies inside one series and has a target that counts. The
+    first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as
     `past`, so H spare rows stand between the series. `spans`: (first row, rows) of each series.
     `target`, `weight`, `offset`: as in `TrainingSeries`.
     """
@@ -60,9 +66,9 @@ class Chunks:
     spans: tuple[tuple[int, int], ...]
     offset: np.ndarray | None = None
 
-    def draw_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
-        """(steps, batch_size) int32 starts: whole permutations one after another, so every row
-        counts alike.
+    def random_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
+        """(steps, batch_size) int32: the starts of every step's batch, for `state: reset`. All of
+        `starts` in random order, then all in another, so that every row counts alike.
         """
         generator = np.random.default_rng(seed)
         needed = steps * batch_size
@@ -70,13 +76,16 @@ class Chunks:
         order = np.concatenate([generator.permutation(self.starts) for _ in range(rounds)])
         return order[:needed].reshape(steps, batch_size).astype(np.int32)
 
-    def walk_series(self, steps: int, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Starts (steps, batch_size) int32 that follow each other in every column, and where one
-        enters a series.
+    def consecutive_starts(
+        self, steps: int, batch_size: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Two (steps, batch_size): int32 starts for `state: carry`, those of a column one chunk
+        after another; bool, whether a chunk is the first of its series and begins with an empty
+        memory.
 
-        The columns begin evenly spread over all series and pass through them cyclically: truncated
-        back-propagation with the state carried (Williams & Peng 1990). Rows beyond whole chunks are
-        left out at the ends of a series.
+        Every series is cut into whole chunks, with rows left over at its ends. The columns begin
+        evenly spread over all chunks and pass through them cyclically: truncated back-propagation
+        with the state carried (Williams & Peng 1990).
         """
         generator = np.random.default_rng(seed)
         starts = []
@@ -150,8 +159,8 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
 
 
 def _stack_series(parts: list[np.ndarray], spare: int) -> np.ndarray:
-    """End to end, `spare` rows of zeros behind each; parts that `allocate_series` gave stand so
-    already.
+    """The parts (T, ...) end to end, `spare` rows of zeros behind each; parts that
+    `allocate_series` gave stand so already, and are not copied.
     """
     allocated = parts[0].base
     if (

@@ -234,9 +234,9 @@ def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.n
     """
     steps = settings.steps
     if settings.state == "carry":
-        starts, begins_series = chunks.walk_series(steps, settings.batch_size, seed)
+        starts, begins_series = chunks.consecutive_starts(steps, settings.batch_size, seed)
         return {"starts": starts, "begins_series": begins_series}
-    choices = {"starts": chunks.draw_starts(steps, settings.batch_size, seed)}
+    choices = {"starts": chunks.random_starts(steps, settings.batch_size, seed)}
     if settings.teacher_forcing == "scheduled":
         # [seed, 1]: not the stream of the chunks
         coins = np.random.default_rng([seed, 1]).uniform(size=steps)

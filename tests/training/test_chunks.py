@@ -54,7 +54,7 @@ def test_every_row_of_every_series_is_supervised_by_some_chunk(rows, supervised)
 
 def test_every_chunk_is_drawn_equally_often():
     chunks = join_series([marked(0, 20), marked(1, 13)], supervised=3, warm_up=2)
-    drawn = chunks.draw_starts(steps=3 * len(chunks.starts), batch_size=4, seed=0)
+    drawn = chunks.random_starts(steps=3 * len(chunks.starts), batch_size=4, seed=0)
     assert drawn.shape == (3 * len(chunks.starts), 4) and drawn.dtype == np.int32
     found, counts = np.unique(drawn, return_counts=True)
     assert found.tolist() == sorted(chunks.starts)
@@ -63,13 +63,13 @@ def test_every_chunk_is_drawn_equally_often():
 
 def test_no_chunk_comes_twice_before_all_have_come_once():
     chunks = join_series([marked(0, 20)], supervised=3, warm_up=2)
-    first = chunks.draw_starts(steps=4, batch_size=4, seed=1).ravel()
+    first = chunks.random_starts(steps=4, batch_size=4, seed=1).ravel()
     assert len(set(first.tolist())) == len(first) == len(chunks.starts)
 
 
 def test_equal_seeds_draw_equally_and_others_do_not():
     chunks = join_series([marked(0, 40)], supervised=3, warm_up=2)
-    a, b, c = (chunks.draw_starts(steps=5, batch_size=4, seed=seed) for seed in (7, 7, 8))
+    a, b, c = (chunks.random_starts(steps=5, batch_size=4, seed=seed) for seed in (7, 7, 8))
     assert a.tolist() == b.tolist() != c.tolist()
 
 

@@ -135,7 +135,7 @@ def _largest(values: Iterable[float | None]) -> Any:
 
 
 def spread_lags(lookback: int) -> list[int]:
-    """About `LAGS` lags from 0 to the first row of the window, dense near the origin."""
+    """About `N_LAGS` lags from 0 to the first row of the window, dense near the origin."""
     spread = np.geomspace(1, lookback, N_LAGS) - 1
     return sorted({round(float(lag)) for lag in spread})
 

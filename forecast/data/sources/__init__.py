@@ -3,9 +3,14 @@ folder.
 
 A source is a class `Settings`, a `forecast.config.sources.Source` that checks its entry and says
 what the source has, and a function `read(request) -> RawFrame`. Whatever holds for one source alone
-stands in its file. `read` raises `DataError` for a fault of a service or package, `InputError` for
-one of the entry or a file of the user's; it gives rows as they are (`keep_known` cuts them at
-`as_of`), and whoever asked checks, compares and stores them (`data.ingest`, `data.preparation`).
+stands in its file. `read` gives rows as they are, cut at `as_of` (`keep_known`); whoever asked
+checks, compares and stores them (`data.ingest`, `data.preparation`). It raises
+
+- `InputError` for what the user corrects: the entry, a file of theirs, a package that is not
+  installed, a question that the service refuses as wrong (HTTP 400);
+- `DataError` for what the user cannot: a service that stays away, refuses for another reason or
+  answers with something else, after the retries of `data.web`, and a damaged file of a package.
+
 Two kinds are known by name elsewhere: `packaged` never gets stale (`operations.status`), `file` has
 plans and is what `forecast add` writes.
 """

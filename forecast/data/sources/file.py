@@ -32,7 +32,7 @@ from forecast.data.schema import (
 from forecast.data.snapshots import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.written_times import (
-    ISO_FORMAT,
+    ISO_8601,
     guess_time_format,
     refuse_rows,
     sort_oldest_first,
@@ -181,7 +181,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         form = settings.time_format
         if form is None and table["ds"].dtype.kind != "M":
             shown_format = guess_time_format(table["ds"].dropna())
-            form = None if shown_format == ISO_FORMAT else shown_format
+            form = None if shown_format == ISO_8601 else shown_format
         table["ds"] = _to_utc(table, form, settings, dataset, where)
     ordered = table.sort_values(["unique_id", "ds"], kind="stable")
     return check_frame(ordered, dataset.known_ahead, where=where)

@@ -335,8 +335,10 @@ class DelayedDense(Affine):
 def _convolve_delays(
     known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any
 ) -> tf.Tensor:
-    """`sum_d known[t - d] filters[d]` at the last `steps`; `known` begins `max(delays)` rows before
-    the first.
+    """(B, `steps`, units): `sum_d known[t - d] filters[d]` at the last `steps` rows of `known`
+    (B, T, width), which has the `max(delays)` rows before them too.
+
+    filters (delays, width, units); the delays rise in equal steps.
     """
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
     if delays[0]:
@@ -346,8 +348,11 @@ def _convolve_delays(
 
 
 def _convolve_spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
-    """A convolution over every `spacing`-th row, from each row: TensorFlow has no gradient of it on
-    a CPU, so the rows of each remainder become a series of their own.
+    """A dilated convolution (valid, dilation `spacing`) of x (B, T, width) by filters (K, width,
+    units).
+
+    TensorFlow has no gradient of one on a CPU: the rows t with the same t mod `spacing` become a
+    series of their own, each is convolved without dilation, and the results are interleaved.
     """
     if spacing == 1:
         return tf.nn.conv1d(x, filters, stride=1, padding="VALID")
