@@ -88,7 +88,7 @@ README_COLUMNS = (
     "MASE",
     "change against the last value",
     "95 % interval",
-    "corrected test",
+    "corrected verdict against the last value",
 )
 
 
@@ -184,9 +184,8 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
     share = 1 - selected["mase"] / scored["ridge"]["mase"]
     on_skips = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
-        f"**{dataset}**: {on_skips} The error of `{selected['model']}` (selected) is"
-        f" {text.percent(selected['skill'])} below that of the last value and"
-        f" {text.percent(abs(share))} {'below' if share >= 0 else 'above'} that of `ridge`."
+        f"**{dataset}**: {on_skips} `{selected['model']}` (selected) has {text.percent(abs(share))}"
+        f" {'less' if share >= 0 else 'more'} error than `ridge`."
     )
 
 

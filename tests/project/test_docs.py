@@ -104,3 +104,29 @@ def found(name: str) -> bool:
             module = importlib.import_module(".".join(parts[:length]))
             return length == len(parts) or hasattr(module, parts[length])
     return False
+
+
+GENERATED = re.compile(r"<!-- generated: (.*?) -->.*?<!-- end of \1 -->", re.DOTALL)
+
+
+def count_words(page: Path) -> int:
+    """The words of a page, code and tables included, without what `make docs` writes."""
+    return len(GENERATED.sub("", page.read_text(encoding="utf-8")).split())
+
+
+def test_the_pages_have_at_most_26000_words_and_the_protocol_3500() -> None:
+    pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/learn/*.md")]
+    words = {page.relative_to(ROOT).as_posix(): count_words(page) for page in pages}
+    total = sum(words.values())
+    assert total <= 26_000, f"docs/ has {total} words: who adds a sentence takes one out"
+    assert words["docs/protocol.md"] <= 3_500
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/learn/*.md")],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_a_page_says_in_its_first_sentence_what_the_reader_can_do(page: Path) -> None:
+    first = page.read_text(encoding="utf-8").split("\n\n")[1]
+    assert re.match(r"(Here you|After this page you can) \w+", first), first

@@ -90,7 +90,6 @@ def settings() -> dict[str, list[str]]:
     equivalent = percent(paired_tests.MARGIN)
     return {
         "README.md": [
-            f"both errors lie within {equivalent} of each other",
             "comes within 2 % of the lowest error",  # held by test_readme_numbers.py
         ],
         "docs/cluster.md": [

@@ -74,14 +74,13 @@ def test_the_sentences_before_the_table_give_the_shares_of_the_leaderboard() -> 
     for match in lowest:
         assert percent(row_of(match[1], match[2])["skill"]) == float(match[3])
     selects = (
-        r"\*\*(\w+)\*\*: [^.]* of \d+ networks better [^.]*\. The error of `(\w+)` \(selected\) is"
-        r" ([\d.]+) % below [^%]*?([\d.]+) % (below|above)"
+        r"\*\*(\w+)\*\*: [^.]* of \d+ networks better [^.]*\. `(\w+)` \(selected\) has"
+        r" ([\d.]+) % (less|more) error than `ridge`"
     )
     selected = list(re.finditer(selects, words))
     for match in selected:
         row, ridge = row_of(match[1], match[2]), row_of(match[1], "ridge")
-        share = float(match[4]) * (1 if match[5] == "below" else -1)
-        assert percent(row["skill"]) == float(match[3])
+        share = float(match[3]) * (1 if match[4] == "less" else -1)
         assert percent(1 - row["mase"] / ridge["mase"]) == share
     assert {match[1] for match in (*lowest, *selected)} == set(shown_datasets())
 
