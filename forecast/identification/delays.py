@@ -38,8 +38,8 @@ from forecast.identification.experiment import (
     arx_regressors,
     count_columns,
     dead_times,
-    deviance,
     error_columns,
+    nested_deviances,
 )
 from forecast.system.errors import InputError
 
@@ -230,11 +230,11 @@ def arx_order(
     first_u = longest * outputs
     with threadpool_limits(1):
         for y_delays in range(1, longest + 1):
+            past = [-1, *range(y_delays * outputs)]
+            errors = nested_deviances(x[:, [*past, *range(first_u, first_u + longest * inputs)]], y)
             for u_delays in range(1, longest + 1) if inputs else (0,):
-                u_columns = range(first_u, first_u + u_delays * inputs)
-                columns = [*range(y_delays * outputs), *u_columns, -1]
-                score = deviance(x[:, columns], y) + penalty * outputs * len(columns)
-                scores[u_delays, y_delays] = score
+                columns = len(past) + u_delays * inputs
+                scores[u_delays, y_delays] = errors[columns] + penalty * outputs * columns
     u_delays, y_delays = min(scores, key=scores.__getitem__)
     return tuple(range(u_delays)), tuple(range(1, y_delays + 1))
 

@@ -33,7 +33,7 @@ CONSTANT_SCALE = 1e200
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment:
     """One measured sequence: u (T, I), None without inputs; y (T, O), NaN where missing; a single
     column also as (T,).
@@ -71,6 +71,10 @@ class Experiment:
         if weight is not None:
             weight = _weight_columns(weight, outputs)
         self.__dict__.update(u=inputs, y=outputs, weight=weight)  # frozen: no other way in
+
+    def __repr__(self) -> str:
+        """Its shapes, without the numbers."""
+        return f"<Experiment u {self.u.shape}, y {self.y.shape}>"
 
     def __len__(self) -> int:
         """T, the rows."""
@@ -316,17 +320,18 @@ def input_memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
         return 0
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, last, MEMORY_Y_DELAYS)
-    past_columns = MEMORY_Y_DELAYS * outputs
+    ordered = x[:, [-1, *range(x.shape[1] - 1)]]
+    errors = nested_deviances(ordered, y)[1 + MEMORY_Y_DELAYS * outputs + inputs :: inputs]
     widths = np.arange(1, last + 2)
-    errors = [deviance(x[:, [*range(past_columns + inputs * width), -1]], y) for width in widths]
-    criterion = np.array(errors) + np.log(len(y)) * outputs * inputs * widths
-    return int(widths[np.argmin(criterion)])
+    return int(widths[np.argmin(errors + np.log(len(y)) * outputs * inputs * widths)])
 
 
 def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     """How many of the nearest delays a model with all others does without."""
     counts = np.arange(len(delays))
-    errors = np.array([deviance(np.delete(x, delays[:count], axis=1), y) for count in counts])
+    others = np.delete(np.arange(x.shape[1]), delays)
+    # the nearest come last, so that the model without so many of them is one of those nested
+    errors = nested_deviances(x[:, [*others, *delays[::-1]]], y)[::-1][: len(delays)]
     is_worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * counts
     return int(np.argmax(is_worse)) - 1 if is_worse.any() else 0
 
@@ -336,10 +341,14 @@ def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     nearest do.
     """
     past = x[:, [*range(DEAD_TIME_Y_DELAYS * y.shape[1]), -1]]
-    errors = [
-        deviance(np.hstack([past, x[:, list(pair)]]), y) for pair in itertools.pairwise(delays)
-    ]
-    gains = deviance(past, y) - np.array(errors)
+    outcomes = np.hstack([x[:, delays], y])
+    unexplained = outcomes - past @ np.linalg.lstsq(past, outcomes, rcond=None)[0]
+    left = unexplained[:, len(delays) :]
+    pairs = itertools.pairwise(range(len(delays)))
+    errors = np.array(
+        [nested_deviances(unexplained[:, list(pair)], left)[[0, -1]] for pair in pairs]
+    )
+    gains = errors[:, 0] - errors[:, 1]
     best = int(np.argmax(gains))
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
 
@@ -366,10 +375,16 @@ def arx_regressors(
     return x[observed][:MAX_ARX_ROWS], y[observed][:MAX_ARX_ROWS]
 
 
-def deviance(x: Array, y: Array) -> float:
-    """-2 log likelihood of the least-squares fit, up to a constant, summed over the outputs."""
-    solution, *_ = np.linalg.lstsq(x, y, rcond=None)
-    return float(len(y) * np.sum(np.log(np.mean((y - x @ solution) ** 2, axis=0) + 1e-300)))
+def nested_deviances(x: Array, y: Array) -> Array:
+    """(columns + 1,): -2 log likelihood of the least-squares fit to the first columns of x, none to
+    all, up to a constant, summed over the outputs.
+    """
+    columns = x.shape[1]
+    # next to nothing, so that a column that is a sum of others explains nothing
+    ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
+    triangle = np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
+    squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
+    return np.asarray(len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1))
 
 
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:

@@ -243,7 +243,10 @@ class NetSet:
 
     def describe(self) -> str:
         """The nets, a line each."""
-        lines = [f"median of {len(self.nets)} nets:", *(net.describe() for net in self.nets)]
+        lines = [
+            f"median of {plural(len(self.nets), 'net')}:",
+            *(net.describe() for net in self.nets),
+        ]
         return "\n".join(lines)
 
 

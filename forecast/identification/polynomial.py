@@ -81,9 +81,14 @@ class PolynomialLayer:
 
 def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
     """(rows, terms): the product of the columns of z (rows, d) that each term names."""
-    products = np.empty((len(z), len(terms)), dtype=z.dtype)
-    for number, term in enumerate(terms):
-        products[:, number] = z[:, list(term)].prod(axis=1)
+    longest = max(map(len, terms))
+    # short terms are filled up with a column of ones behind those of z
+    factors = np.array([[*term, *(-1,) * (longest - len(term))] for term in terms], np.int64)
+    with_ones = np.ones((len(z), z.shape[1] + 1), dtype=z.dtype)
+    with_ones[:, :-1] = z
+    products = np.ones((len(z), len(terms)), dtype=z.dtype)
+    for columns in factors.T:
+        products *= with_ones[:, columns]
     return products
 
 

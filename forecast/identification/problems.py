@@ -24,7 +24,7 @@ from forecast.identification.narx import Narx
 from forecast.training.levenberg_marquardt import block_rows, finite_sum
 
 NEWTON_STEPS = 8
-NEWTON_TOLERANCE = 1e-6
+NEWTON_TOLERANCE = 1e-4
 NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this range
 
 

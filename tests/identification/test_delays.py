@@ -18,7 +18,7 @@ from forecast.identification import (
     train,
 )
 from forecast.identification.delays import partial_autocorrelation
-from forecast.identification.experiment import deviance
+from forecast.identification.experiment import nested_deviances
 from forecast.system.errors import InputError
 
 
@@ -147,10 +147,10 @@ def test_delays_are_chosen_in_one_thread(choose, monkeypatch) -> None:
 
     def noted(x, y):
         threads.extend(library["num_threads"] for library in threadpool_info())
-        return deviance(x, y)
+        return nested_deviances(x, y)
 
     for module in ("experiment", "delays"):
-        monkeypatch.setattr(f"forecast.identification.{module}.deviance", noted)
+        monkeypatch.setattr(f"forecast.identification.{module}.nested_deviances", noted)
     choose(tank(100), longest=4)
     assert set(threads) == {1}
 
