@@ -86,16 +86,14 @@ def fit_and_forecast(
     seed: int,
     budget: Budget,
     folder: Path,
-    start: Path | None,
     part: slice | None,
 ) -> dict[str, float]:
     """Fill `folder` with the fitted models, their forecasts and fit.json; returns `cpu_seconds` and
     `wall_seconds`.
 
-    `start`: a weights.npz that gradient descent begins with. `part`: of the series, by number;
-    nothing else is fitted. A head with more than a point forecast leaves distributions.parquet
-    (`forecast_distributions`) as well, but not of a hierarchy, whose distributions would not add
-    up.
+    `part`: of the series, by number; nothing else is fitted. A head with more than a point forecast
+    leaves distributions.parquet (`forecast_distributions`) as well, but not of a hierarchy, whose
+    distributions would not add up.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its
     reason alone.
@@ -107,8 +105,7 @@ def fit_and_forecast(
     cpu_start = time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
-            initial = files.read_arrays(start) if start is not None else None
-            fitter = CandidateFitter(candidate, seed, budget, initial, part)
+            fitter = CandidateFitter(candidate, seed, budget, part)
             fits = fit_through_time(problem, candidate.spec, fitter)
             problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
@@ -174,8 +171,6 @@ class CandidateFitter:
     candidate: Candidate
     seed: int
     budget: Budget
-    initial: Mapping[str, np.ndarray] | None = None
-    """Weights by name that gradient descent begins with."""
     part: slice | None = None
     """The numbers of the series that are fitted; None: all."""
 
@@ -190,7 +185,6 @@ class CandidateFitter:
             seed=self.seed,
             budget=self.budget,
             announce=ProgressLog(f"{self.candidate.name} seed {self.seed}"),
-            initial=self.initial,
         )
 
     def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
@@ -211,7 +205,6 @@ class CandidateFitter:
             skip=self.candidate.skip,
             seed=self.seed,
             budget=self.budget,
-            initial=self.initial,
         )
 
 

@@ -9,7 +9,6 @@ checked or changed here; that is `forecast.data.preparation`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -46,11 +45,6 @@ class PreparedData:
     digest: str
     vintages: str = ""
 
-    @property
-    def reads(self) -> tuple[Path, ...]:
-        """The files and folders that a task on these data reads."""
-        return (self.paths.prepared(self.dataset), self.paths.vintages(self.dataset))
-
     def load(self) -> PreparedRows:
         """The rows as stage `prepare` wrote them."""
         return PreparedRows(
@@ -65,11 +59,6 @@ class DataInMemory(PreparedData):
     """Prepared data that go to a worker with its task; `paths` has folders for results alone."""
 
     rows: PreparedRows = field(kw_only=True, compare=False)
-
-    @property
-    def reads(self) -> tuple[Path, ...]:
-        """No file."""
-        return ()
 
     def load(self) -> PreparedRows:
         """The rows that came with the task."""

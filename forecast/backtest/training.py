@@ -9,15 +9,6 @@ under a key of everything it depends on, so equal jobs are computed once and a s
 nothing. A statistical model of many series is split into jobs of `SERIES_PER_TASK` series and
 joined. A model that cannot be fitted is a record with `status: failed`; a bug stops the stage,
 after everything else is stored. Which steps, lags or penalties are taken is not decided here.
-
-A training may begin with the weights of an earlier model of the same recipe, where a retraining
-left them:
-
-    data/warm/<dataset>/<candidate>/recipe.json     what the weights are weights of
-    data/warm/<dataset>/<candidate>/seed-<n>.npz    one file per seed
-
-Nothing writes them in a plain run. The folder is a dependency of the stage that reads it, hashed
-like any other.
 """
 
 from __future__ import annotations
@@ -29,7 +20,6 @@ from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from forecast.backtest.backtest import fit_and_forecast, load_tensorflow
 from forecast.backtest.candidates import (
@@ -52,10 +42,8 @@ from forecast.data.records import (
     CandidateCost,
     Diagnostics,
     Digests,
-    Record,
     RunRecord,
     SeedFit,
-    SkipKind,
     StudyRecord,
     TrainingCost,
 )
@@ -214,9 +202,8 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
 
 def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
     """One job as a task for a worker of this machine or of a cluster: `fit_and_forecast` with its
-    arguments, and the files that it reads and the folder that it fills.
+    arguments, and the folder that it fills.
     """
-    start_files = () if job.start is None else (job.start,)
     return WorkItem(
         name=job.title,
         function=fit_and_forecast,
@@ -226,11 +213,9 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
             job.seed,
             job.budget,
             job.folder,
-            job.start,
             job.series,
         ),
         prepare=load_tensorflow if job.candidate.spec.uses_tensorflow else None,
-        reads=(*run.data.reads, *start_files),
         writes=job.folder,
     )
 
@@ -289,8 +274,6 @@ class TrainingJob:
     budget: Budget
     folder: Path
     digests: Digests
-    start: Path | None = None
-    """A weights.npz that gradient descent begins with."""
     series: slice | None = None
     """The numbers of the series that it fits; None: all."""
 
@@ -347,18 +330,15 @@ def _plan_jobs(
     )
     jobs = []
     for seed in run.seeds if spec.is_seeded else (0,):
-        start = find_warm_weights(data.paths.warm(data.dataset), filled, seed)
-        warm = {} if start is None else {"warm": files.sha256(start)}
         key = result_key(
             **digests.model_dump(exclude={"key"}),
-            **warm,
             skip=candidate.skip,
             seed=seed,
             budget=asdict(budget),
             lock=lock_digest(data.paths),
         )
         keyed = digests.model_copy(update={"key": key})
-        jobs.append(TrainingJob(filled, seed, budget, data.paths.memo / key, keyed, start))
+        jobs.append(TrainingJob(filled, seed, budget, data.paths.memo / key, keyed))
     return jobs
 
 
@@ -485,37 +465,3 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
         kinds=tuple(sorted(kinds)),
     )
     total.write(folder / f"{candidate}.json")
-
-
-def find_warm_weights(folder: Path, candidate: Candidate, seed: int) -> Path | None:
-    """The file in `folder` (`ProjectPaths.warm`) for this candidate and seed; None without one of
-    its recipe.
-    """
-    path = folder / candidate.name / f"seed-{seed}.npz"
-    if not candidate.spec.uses_tensorflow or not path.exists():
-        return None
-    recipe = WarmRecipe.read(path.with_name("recipe.json"))
-    return path if recipe == WarmRecipe.of(candidate) else None
-
-
-class WarmRecipe(Record):
-    """What must be equal for weights to fit: recipe.json beside them."""
-
-    spec: dict[str, Any]
-    """The spec with its tuned values."""
-    skip: SkipKind | None
-
-    @classmethod
-    def of(cls, candidate: Candidate) -> WarmRecipe:
-        """The recipe of a candidate with its tuned values filled in."""
-        return cls(spec=candidate.spec.model_dump(mode="json"), skip=candidate.skip)
-
-
-def write_warm_weights(folder: Path, candidate: Candidate, sources: Mapping[int, Path]) -> None:
-    """Fill `folder` (data/warm/<dataset>) with the weights of one candidate: seed to the saved
-    weights.npz.
-    """
-    with files.atomic_directory(folder) as temporary:
-        for seed, source in sources.items():
-            files.write_bytes(temporary / candidate.name / f"seed-{seed}.npz", source.read_bytes())
-        WarmRecipe.of(candidate).write(temporary / candidate.name / "recipe.json")

@@ -138,8 +138,6 @@ def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:
         run_candidate_study,
         (plan, candidate),
         prepare=load_tensorflow if candidate.spec.uses_tensorflow else None,
-        # the lock is a part of a study's key
-        reads=(*plan.data.reads, plan.data.paths.requirements),
     )
 
 

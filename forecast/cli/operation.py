@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -293,15 +293,9 @@ def _project_with(root: Path, dataset: str) -> Path:
     return project
 
 
-STRATEGY = typer.Option(
-    "scratch", "--strategy", help="Networks start from new weights, or from the champion's (warm)."
-)
-
-
 def retrain(
     dataset: str = DATASET,
     as_of: str = AS_OF,
-    strategy: Literal["scratch", "warm"] = STRATEGY,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Decide, but record and promote nothing."
     ),
@@ -331,7 +325,6 @@ def retrain(
         now=now(),
         environment=dict(os.environ),
         as_of=parse_as_of(as_of) if as_of else None,
-        strategy=strategy,
         log_step=log_step,
     )
     started = time.monotonic()

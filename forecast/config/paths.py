@@ -96,7 +96,6 @@ class ProjectPaths:
     """
     quality = _NamedPath("data/prepared/{}/quality.json")
     tuned = _NamedPath("data/tuned/{}")
-    warm = _NamedPath("data/warm/{}")
     """Weights that a retraining leaves for its trainings to begin with."""
     trained = _NamedPath("data/trained/{}")
     compared = _NamedPath("data/compared/{}")

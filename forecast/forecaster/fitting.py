@@ -12,7 +12,7 @@ A fit never looks behind the validation block of its problem. What cannot be fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,19 +78,16 @@ def fit(
     seed: int,
     budget: Budget,
     announce: Callable[[str], None] | None = None,
-    initial: Mapping[str, np.ndarray] | None = None,
 ) -> FitResult:
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
     skip: the closed-form part beside a network; ignored by models that have none. `announce` is
-    told what Levenberg-Marquardt will need before it starts. `initial`: weights of the same network
-    that gradient descent begins with; Levenberg-Marquardt has restarts of its own and every other
-    model is fitted in closed form.
+    told what Levenberg-Marquardt will need before it starts.
     """
     panel = problem.panel
     bare = Forecaster(dataset_name=panel.name, task=panel.task, spec=spec, scaling=problem.scaling)
     return FIT_PROCEDURES[spec.fitted_as](
-        problem, bare, FitOptions(skip or "none", seed, budget, announce, initial)
+        problem, bare, FitOptions(skip or "none", seed, budget, announce)
     )
 
 
@@ -102,7 +99,6 @@ def fit_again(
     skip: SkipKind | None,
     seed: int,
     budget: Budget,
-    initial: Mapping[str, np.ndarray] | None = None,
 ) -> FitResult:
     """`first`, which `fit` made, fitted once more on train and validation together; what it chose
     on validation (lags, penalties, steps, trees) stays. Its curve and validation loss are those of
@@ -117,7 +113,7 @@ def fit_again(
     bare = replace(
         first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None
     )
-    start = FitOptions(skip or "none", seed, budget, None, initial, first)
+    start = FitOptions(skip or "none", seed, budget, None, first)
     return replace(
         first, forecaster=FIT_PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster
     )
@@ -133,7 +129,6 @@ class FitOptions:
     seed: int
     budget: Budget
     announce: Callable[[str], None] | None
-    initial: Mapping[str, np.ndarray] | None
     first: FitResult | None = None
 
 
@@ -206,9 +201,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     if sum(each.target.nbytes for each in series) <= MAX_CACHED_BYTES:
         problem.training[key] = series
     head, series = fit_head(problem, skip, spec, series)
-    descent = GradientOptions(
-        options.seed, options.budget, problem.channels.change_channels, options.initial, head
-    )
+    descent = GradientOptions(options.seed, options.budget, problem.channels.change_channels, head)
     # the steps up to the best one, on more rows; how steps hang together stays
     if options.first is not None:
         stop = options.first.best_step

@@ -95,8 +95,6 @@ class GradientOptions:
     budget: Budget
     change_channels: tuple[int, ...]
     """Channels that hold changes: zero at the first row of a chunk."""
-    initial: Mapping[str, np.ndarray] | None = None
-    """Weights of the same network to begin with, instead of what the seed draws."""
     head: FittedHead | None = None
 
 
@@ -130,11 +128,8 @@ def train_by_gradient(
         **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
-    if options.initial is not None:
-        start = dict(options.initial)
-    else:
-        pasts = [each.past for each in series]
-        start = set_principal_axes(network, initialise(network, options.seed), pasts)
+    pasts = [each.past for each in series]
+    start = set_principal_axes(network, initialise(network, options.seed), pasts)
     return gradient.fit(
         network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
     )

@@ -1,5 +1,5 @@
-"""The steps of a retraining in its work tree: `fetch_data`, `provide_tuned_values`,
-`provide_warm_weights`, `run_stages`, `run_refit`; and the `RetrainingJob` that they are given.
+"""The steps of a retraining in its work tree: `fetch_data`, `provide_tuned_values`, `run_stages`,
+`run_refit`; and the `RetrainingJob` that they are given.
 
 Each can be repeated, and none touches the person's checkout or the champion. In which order they
 run, and whether at all, is decided in `forecast.operations.retrain`.
@@ -7,7 +7,6 @@ run, and whether at all, is decided in `forecast.operations.retrain`.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -25,14 +24,12 @@ from forecast.data.columns import with_joined_datasets
 from forecast.data.records import FullRecipe, Member, Recipe
 from forecast.data.sources import Request
 from forecast.forecaster import Forecaster
-from forecast.operations import champion, repro, worktree
+from forecast.operations import repro, worktree
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
 from forecast.system.stage import show_nothing
-
-Strategy = Literal["scratch", "warm"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,6 @@ class RetrainingJob:
     now: pd.Timestamp
     environment: Mapping[str, str]
     as_of: pd.Timestamp | None = None
-    strategy: Strategy = "scratch"
     log_step: Callable[[str], None] = show_nothing
 
     @property
@@ -128,34 +124,6 @@ def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
     """
     name = "pointer.json" if dataset == job.dataset else f"pointer-{dataset}.json"
     return job.folder / name
-
-
-def provide_warm_weights(job: RetrainingJob, tree: WorkTree, current: Champion | None) -> None:
-    """Put the champion's weights into the work tree as an input of the train stage, by seed; none
-    with the strategy `scratch`, without a champion, or where it is a combination or no network.
-    Those of before are removed.
-    """
-    folder = tree.paths.warm(job.dataset)
-    shutil.rmtree(folder, ignore_errors=True)
-    if job.strategy == "scratch" or current is None:
-        return
-    if current.ensemble.members or not current.ensemble.forecasters[0].spec.uses_tensorflow:
-        return  # a combination's members are as many recipes; they begin anew
-    # with these come all of training, which a retraining that is not due does without
-    from forecast.backtest.training import write_warm_weights
-    from forecast.operations.refit import recipe_candidate
-
-    stored = champion.version_folder(job.root, job.dataset, current.version)
-    seeds = load_tuning(tree.paths.configs).seeds
-    sources = {
-        seed: stored / f"member-{number}" / "weights.npz"
-        for number, seed in enumerate(sorted(seeds))
-    }
-    write_warm_weights(
-        folder,
-        recipe_candidate(champion_recipe(current)),
-        {s: p for s, p in sources.items() if p.exists()},
-    )
 
 
 def copy_snapshots(root: Path, tree: Path) -> None:

@@ -52,7 +52,6 @@ def decision_key(decision: Decision) -> str:
             decision.data_sha256,
             decision.config_hash,
             decision.revision,
-            decision.strategy,
         ]
     )[:24]
 

@@ -208,7 +208,6 @@ class Decision(Record):
     data_end: str
     config_hash: str
     revision: str
-    strategy: str
     at: str
     word: Literal["better", "equivalent", "first", "kept", "not due"]
     """The first three promote."""

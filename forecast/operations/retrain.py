@@ -151,7 +151,6 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)
     )
     challenger.provide_tuned_values(job, tree, config_hash)
-    challenger.provide_warm_weights(job, tree, current)
     worktree.write_configuration(tree, job.dataset, splits)
     job.log_step("challenger")
     # Not committed to the shared cache: challengers of every day would fill it.
@@ -162,8 +161,8 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
 def _draft_decision(
     job: RetrainingJob, tree: WorkTree, frame: pd.DataFrame, config_hash: str
 ) -> Decision:
-    """A decision with everything that makes its key (dataset, data, configuration, revision and
-    strategy, not the time), before anything is judged: "not due" and no reason until then.
+    """A decision with everything that makes its key (dataset, data, configuration and revision,
+    not the time), before anything is judged: "not due" and no reason until then.
     """
     pointer = snapshots.read_pointer(tree.path, job.dataset)
     draft = Decision(
@@ -174,7 +173,6 @@ def _draft_decision(
         data_end=pd.Timestamp(frame["ds"].max()).isoformat(),
         config_hash=config_hash,
         revision=tree.revision,
-        strategy=job.strategy,
         at=job.now.floor("s").isoformat(),
         word="not due",
         reason="",

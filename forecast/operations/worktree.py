@@ -135,8 +135,6 @@ def write_configuration(
     _write_yaml(tree.paths.configs / "models.yaml", {**models, "rankings": ["shipped"]})
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)
-    if tree.paths.warm(dataset).exists():
-        pipeline["stages"]["train"]["do"]["deps"].append("data/warm/${item}")
     _write_yaml(tree.path / "dvc.yaml", pipeline)
 
 

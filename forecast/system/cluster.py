@@ -3,11 +3,10 @@
     FORECAST_CLUSTER=tcp://host:8786     a scheduler that somebody runs (tls:// with certificates)
     FORECAST_CLUSTER=local:4             four worker processes here, for the time of a stage
 
-Only whole tasks travel: a study, a training, a fit. Where a worker sees this machine's files it
-reads and writes them; where one does not, every worker is sent what a task reads, by content and
-once, and its files come back as bytes, written here by the one process that asked. A worker with
-other code or other packages would give other numbers and is refused. A task whose worker dies is
-run again on another; one that takes three workers with it has failed.
+Only whole tasks travel: a study, a training, a fit. A worker reads and writes the files of this
+machine; one that does not see them is refused, and so is one with other code or other packages,
+which would give other numbers. A task whose worker dies is run again on another; one that takes
+three workers with it has failed.
 
 `run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
 scheduler, or when it goes away, it is a `BusyError`: what is finished is kept.
@@ -20,7 +19,6 @@ import ctypes
 import hashlib
 import os
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -29,8 +27,7 @@ from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import fields, is_dataclass, replace
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,10 +47,6 @@ WAIT_SECONDS, START_SECONDS = 10, 60
 """For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being
 started again.
 """
-TENSORFLOW_BYTES, LIBRARY_BYTES = 700_000_000, 300_000_000
-"""Memory of a worker before it has any data, with TensorFlow and without."""
-BYTES_PER_VALUE = 260
-"""Memory that a task needs for each value of the prepared table."""
 MAX_SUBMITTED = 512
 """Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the
 cheapest way.
@@ -80,7 +73,6 @@ OTHER_VERSION_ADVICE = (
     "Its numbers would not be those of this machine: install the same version there and start it"
     " again."
 )
-Blob = dict[str, bytes]
 
 
 def cluster_address() -> str:
@@ -113,9 +105,9 @@ def run_on_cluster(
     with _connect(address) as client:
         submitted: dict[Future, WorkItem] = {}
         try:
-            sees_files = _check_workers(client, items)
-            submit = partial(_submit, client, function, None if sees_files else {})
-            yield from _as_completed(client, submit, items, submitted, sees_files)
+            with _shared_folder(client, items) as token:
+                submit = partial(_submit, client, function, token)
+                yield from _as_completed(client, submit, items, submitted)
         except (OSError, CancelledError) as error:
             if isinstance(error, ConnectionError) or client.status != "running":
                 raise BusyError(f"The scheduler at {address} went away. {advice}") from None
@@ -217,40 +209,35 @@ def code_identity() -> dict[str, str]:
     }
 
 
-def _check_workers(client: Client, tasks: Sequence[WorkItem]) -> bool:
-    """Whether every worker sees this machine's files; `InputError` for one that computes otherwise
-    or lacks memory.
+@contextmanager
+def _shared_folder(client: Client, tasks: Sequence[WorkItem]) -> Iterator[Path]:
+    """An empty folder beside the files of the tasks, by which a worker tells that it sees them.
+
+    `InputError` for a worker that does not, or that computes otherwise.
     """
-    needed, name = max(
-        (_estimate_memory(task.reads, task.prepare is not None), task.name) for task in tasks
-    )
-    path = next(
-        (path for path in (*tasks[0].reads, tasks[0].writes) if path), Path.cwd() / "any"
-    ).absolute()
-    # that of the tasks, which may be none of cwd's
+    path = (tasks[0].writes or Path.cwd() / "any").absolute()
     disk = next(folder for folder in path.parents if folder.is_dir())
     with tempfile.TemporaryDirectory(
         prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True
     ) as token:
         client.wait_for_workers(1, timeout=START_SECONDS)
-        for worker, there in client.run(code_identity, on_error="return").items():
-            if isinstance(there, Exception):
-                refused = f"cannot say which code it has ({there})"
-            else:
-                refused = _describe_difference(there, code_identity())
+        answers = client.run(_describe_unfit, code_identity(), Path(token), on_error="return")
+        for worker, refused in answers.items():
+            if isinstance(refused, Exception):
+                refused = f"cannot say which code it has ({refused})"
             if refused:
-                raise InputError(f"Worker {worker} {refused}. {OTHER_VERSION_ADVICE}")
-        for worker, worker_info in client.scheduler_info(n_workers=-1)["workers"].items():
-            if 0 < worker_info["memory_limit"] < needed:
-                limit = worker_info["memory_limit"] / 1e9
-                raise InputError(
-                    f"Worker {worker} may use {limit:.1f} GB; {name} needs"
-                    f" about {needed / 1e9:.1f} GB. Give it more (`dask worker --memory-limit`), or"
-                    " start fewer workers."
-                )
-        return os.environ.get("FORECAST_CLUSTER_DISK") != "separate" and all(
-            client.run(os.path.isdir, token).values()
-        )
+                raise InputError(f"Worker {worker} {refused}")
+        yield Path(token)
+
+
+def _describe_unfit(identity: dict[str, str], token: Path) -> str:
+    """Why this worker may not run a task, and the next move; empty where it may."""
+    difference = _describe_difference(code_identity(), identity)
+    if difference:
+        return f"{difference}. {OTHER_VERSION_ADVICE}"
+    if not token.is_dir():
+        return f"does not see {token.parent}. Put the project into a folder that all workers share."
+    return ""
 
 
 def _describe_difference(worker_identity: dict[str, str], local_identity: dict[str, str]) -> str:
@@ -262,59 +249,44 @@ def _describe_difference(worker_identity: dict[str, str], local_identity: dict[s
     )
 
 
-@cache
-def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
-    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow where the task
-    has an `engine` to prepare.
-    """
-    import pyarrow.parquet
-
-    tables: list[Path] = []
-    for path in reads:
-        tables += [path] if path.is_file() else path.rglob("*.parquet")
-    n_cells = 0
-    for table in tables:
-        if table.suffix == ".parquet":
-            metadata = pyarrow.parquet.read_metadata(table)
-            n_cells = max(n_cells, int(metadata.num_rows) * (int(metadata.num_columns) - 2))
-    libraries = TENSORFLOW_BYTES if engine else LIBRARY_BYTES
-    return BYTES_PER_VALUE * n_cells + libraries if n_cells else 0
-
-
 def _submit(
     client: Client,
     function: Callable[[WorkItem], Any],
-    sent: dict[Path, Future] | None,
+    token: Path,
     numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
-    """`sent`: what the workers were given by now; None where they see this machine's files."""
-    tasks = [_change_paths(task, Path.absolute) for _, task in numbered_items]
-    options: dict[str, Any] = {
-        "pure": False,
-        "retries": 2,
-        "priority": -numbered_items[0][0],
-        "identity": code_identity(),
-    }
-    options["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
-    if sent is None:
-        return client.map(_run_if_same, tasks, function=function, **options)
-    for path in {path for task in tasks for path in task.reads}.difference(sent):
-        if path.exists():  # a task, since the only copy of scattered data dies with its worker
-            sent[path] = client.submit(tuple, _read_files(path), priority=1)
-    inputs = [[sent[path] for path in task.reads if path in sent] for task in tasks]
+    """Tasks with their place in the order; `token` as of `_shared_folder`."""
+    tasks = [task for _, task in numbered_items]
     return client.map(
-        _run_if_same, tasks, inputs, function=partial(_run_without_disk, function), **options
+        _run_if_fit,
+        tasks,
+        function=function,
+        identity=code_identity(),
+        token=token,
+        folder=Path.cwd(),
+        pure=False,
+        retries=2,
+        priority=-numbered_items[0][0],
+        key=[f"{task.name}-{uuid.uuid4().hex}" for task in tasks],
     )
 
 
-def _run_if_same(
-    *arguments: Any, function: Callable[..., Any], identity: dict[str, str]
+def _run_if_fit(
+    task: WorkItem,
+    *,
+    function: Callable[[WorkItem], Any],
+    identity: dict[str, str],
+    token: Path,
+    folder: Path,
 ) -> tuple[str, Any]:
     """(why not, what the function returned): this worker may have come after the others were asked
-    what they are.
+    what they are. Relative paths are those of `folder`.
     """
-    refused = _describe_difference(code_identity(), identity)
-    return refused, None if refused else function(*arguments)
+    refused = _describe_unfit(identity, token)
+    if refused:
+        return refused, None
+    with chdir(folder):  # a worker runs one task at a time
+        return "", function(task)
 
 
 def _as_completed(
@@ -322,7 +294,6 @@ def _as_completed(
     submit: Callable[..., list[Future]],
     tasks: Sequence[WorkItem],
     out: dict[Future, WorkItem],
-    shared: bool,
 ) -> Iterator[tuple[WorkItem, Any]]:
     """`out` always has what is with the scheduler. `InputError` for a worker that came later and
     computes otherwise.
@@ -348,9 +319,8 @@ def _as_completed(
             continue
         for future, (refused, result) in zip(finished, results, strict=True):
             if refused:
-                raise InputError(f"A worker that came later {refused}. {OTHER_VERSION_ADVICE}")
-            task = out.pop(future)
-            yield task, result if shared else _write_files(task, *result)
+                raise InputError(f"A worker that came later {refused}")
+            yield out.pop(future), result
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
                 # its result died with the worker that held it, and is being made again
@@ -401,64 +371,6 @@ def _cancel(client: Client, left: list[Future]) -> None:
     client.cancel(left, force=True)
     with suppress(Exception):  # a worker without a nanny ends its task by itself
         client.restart_workers(busy, timeout=WAIT_SECONDS, raise_for_error=False)
-
-
-def _run_without_disk(
-    function: Callable[[WorkItem], Any], task: WorkItem, sent: list[tuple[str, Blob]]
-) -> tuple[Any, Blob]:
-    """On a worker without this machine's disk: its copy of the files, the function, and what it
-    wrote.
-    """
-    from distributed import get_worker
-
-    there = Path(get_worker().local_directory) / "files"
-    for root, blob in sent:
-        for name, content in blob.items():
-            path = there / Path(root).relative_to("/") / name
-            if not path.exists() or path.read_bytes() != content:
-                files.write_bytes(path, content)
-    task = _change_paths(task, lambda path: there / path.relative_to("/"))
-    value = function(task)
-    blob = Blob()
-    if task.writes is not None and task.writes.exists():
-        blob = _read_files(task.writes)[1]
-        shutil.rmtree(task.writes, ignore_errors=True)
-    return value, blob
-
-
-def _write_files(task: WorkItem, value: Any, blob: Blob) -> Any:
-    """Write what a worker without this disk sent back for `task`; returns the task's value."""
-    if task.writes is not None and blob:
-        with files.atomic_directory(task.writes) as temporary:
-            for name, content in blob.items():
-                files.write_bytes(temporary / name, content)
-    return value
-
-
-def _read_files(path: Path) -> tuple[str, Blob]:
-    """A file, or every file below a folder, by its name relative to `path`."""
-    files_below = (
-        [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    )
-    return str(path), {file.relative_to(path).as_posix(): file.read_bytes() for file in files_below}
-
-
-def _change_paths(value: Any, change: Callable[[Path], Path]) -> Any:
-    """`value` with every path in it changed: in tuples and in dataclasses, however deep."""
-    if isinstance(value, Path):
-        return change(value)
-    if isinstance(value, tuple):
-        parts = tuple(_change_paths(part, change) for part in value)
-        return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
-    if is_dataclass(value) and not isinstance(value, type):
-        values = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-        changed = {
-            name: new
-            for name, part in values.items()
-            if (new := _change_paths(part, change)) is not part
-        }
-        return replace(value, **changed) if changed else value
-    return value
 
 
 def dask_setup(worker: Any) -> None:

@@ -40,10 +40,8 @@ class WorkItem:
     prepare: Callable[[], None] | None = None
     """Runs before the function and counts as start-up; should do its work, such as a long import,
     once per process."""
-    reads: tuple[Path, ...] = ()
-    """The files and folders that it needs, for workers without this disk."""
     writes: Path | None = None
-    """The folder that it fills."""
+    """The folder that it fills, which workers of a cluster must see."""
 
 
 @dataclass(frozen=True)

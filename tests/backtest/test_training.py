@@ -427,11 +427,9 @@ def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("disk", ["shared", "separate"])
-def test_a_cluster_trains_the_same_to_the_byte(run, tmp_path, monkeypatch, disk):
+def test_a_cluster_trains_the_same_to_the_byte(run, tmp_path, monkeypatch):
     trained(run, [NAIVE, RIDGE, network()], tmp_path / "here")
     monkeypatch.setenv("FORECAST_CLUSTER", "local:2")
-    monkeypatch.setenv("FORECAST_CLUSTER_DISK", disk)
     other = replace(run.data.paths, state=tmp_path / "other")
     trained(
         replace(run, data=replace(run.data, paths=other)),

@@ -37,7 +37,6 @@ TAKES_A_NAME = {
     "add --target": ("add", "data/wave.csv", "--name", "other", "--target", "{}"),
     "retrain": ("retrain", "{}"),
     "retrain --as-of": ("retrain", "wave", "--as-of", "{}"),
-    "retrain --strategy": ("retrain", "wave", "--strategy", "{}"),
     "predict": ("predict", "{}"),
     "predict --levels": ("predict", "wave", "--levels", "{}"),
     "predict --format": ("predict", "wave", "--format", "{}"),

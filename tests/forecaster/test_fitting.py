@@ -212,18 +212,6 @@ def test_parameters_are_counted_where_something_was_fitted():
     assert counts == {"naive": 0, "ridge": shops.skip("linear", H).coefficients.size}
 
 
-def test_a_training_may_begin_with_given_weights() -> None:
-    """With a step too small to be seen the weights that come out are those that went in."""
-    still = spec_of("elman", learning_rate=1e-12)
-    drawn = fit(
-        problems.shops(), still, skip="linear", seed=0, budget=Budget(1, 1)
-    ).forecaster.weights
-    given = {name: values + 0.01 for name, values in drawn.items()}
-    again = fit(problems.shops(), still, skip="linear", seed=0, budget=Budget(1, 1), initial=given)
-    for name, values in again.forecaster.weights.items():
-        np.testing.assert_allclose(values, given[name], atol=1e-6)
-
-
 @pytest.mark.parametrize("family", ["elman", "narx", "gru"])
 def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
     """Of the middle one: its own keep every bit, the step of the whole block may go elsewhere and

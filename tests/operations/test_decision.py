@@ -28,7 +28,6 @@ def decided(word: str, key: str = "a", **more: object) -> Decision:
         "data_end": "2024-07-18",
         "config_hash": "c",
         "revision": "r",
-        "strategy": "scratch",
         "at": NOW.isoformat(),
         "reason": "a test",
         "numbers": {"n_fresh": 28, "evidence": {"z": 4.5}},
@@ -181,12 +180,12 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
 
 
 def test_decisions_are_known_by_what_made_them() -> None:
-    names = ("as_of", "data_sha256", "config_hash", "revision", "strategy")
+    names = ("as_of", "data_sha256", "config_hash", "revision")
     assert decision.decision_key(decided("kept")) == decision.decision_key(
         decided("better", at="later", numbers=GateNumbers())
     )
     others = [decision.decision_key(decided("kept", **{name: "other"})) for name in names]
-    assert len({decision.decision_key(decided("kept")), *others}) == 6
+    assert len({decision.decision_key(decided("kept")), *others}) == 5
 
 
 def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:

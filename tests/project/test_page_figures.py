@@ -31,7 +31,7 @@ from forecast.forecaster import distributions, intervals
 from forecast.identification.search_settings import SEARCH_ROWS, SearchSettings
 from forecast.models.base import NetworkSpec
 from forecast.operations import registry, schedule
-from forecast.system import cluster, postgres
+from forecast.system import postgres
 from forecast.tracking import mlflow_client
 from forecast.training import descent, levenberg_marquardt
 from tests.support.small_project import ROOT
@@ -91,11 +91,6 @@ def settings() -> dict[str, list[str]]:
     return {
         "README.md": [
             "comes within 2 % of the lowest error",  # held by test_readme_numbers.py
-        ],
-        "docs/cluster.md": [
-            f"{cluster.TENSORFLOW_BYTES / 1e9:g} GB with TensorFlow",
-            f"{cluster.LIBRARY_BYTES / 1e9:g} GB without",
-            f"{cluster.BYTES_PER_VALUE} bytes for each value",
         ],
         "docs/data.md": [f"more than {percent(Quality().missing_share.limit)}"],
         "docs/glossary.md": [f"test at {percent(verdicts.ALPHA)} finds"],
@@ -217,7 +212,7 @@ def test_the_settings_that_a_page_gives_are_those_of_the_code(page: str) -> None
     ],
 )
 def test_a_planted_figure_is_seen(sentence: str) -> None:
-    assert figures_by_hand(sentence, SETTINGS["docs/cluster.md"])
+    assert figures_by_hand(sentence, SETTINGS["docs/data.md"])
 
 
 def test_a_figure_in_a_generated_part_or_in_code_is_not_taken_for_one_by_hand() -> None:

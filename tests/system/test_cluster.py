@@ -15,15 +15,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 
-from forecast.system import cluster, files, workers
+from forecast.system import cluster, workers
 from forecast.system.errors import BusyError, InputError
 from forecast.system.workers import WorkItem
 from tests.faults.processes import crowding, eventually
@@ -116,23 +114,6 @@ def slow(marker: Path, seconds):
     time.sleep(seconds)
     marker.touch()
     return seconds
-
-
-def copied(source: Path, target: Path):
-    target.mkdir(parents=True)
-    (target / "copy.txt").write_text((source / "in" / "text.txt").read_text())
-    return str(target)
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A file of this machine, wherever the task runs; its name is no path to the parent."""
-
-    path: str
-
-
-def read_on(path: Path, marker: Marker | None = None):
-    return path.read_text() if marker is None else once_killed(Path(marker.path), path.read_text())
 
 
 def pages_of_arrays():
@@ -241,45 +222,6 @@ def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given
     assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
 
 
-def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_they_wrote(
-    given, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
-    source, target = tmp_path / "project", tmp_path / "made" / "one"
-    (source / "in").mkdir(parents=True)
-    (source / "in" / "text.txt").write_text("hello ")
-    done = run(WorkItem("copy", copied, (source, target), reads=(source,), writes=target))["copy"]
-    assert done.error == ""
-    assert done.value != str(target) and not Path(done.value).exists()
-    assert (target / "copy.txt").read_text().startswith("hello ")
-
-
-def test_workers_without_this_disk_never_take_the_files_of_an_earlier_command(
-    given, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
-    text = tmp_path / "in" / "text.txt"
-    text.parent.mkdir()
-    for content in ("first", "other"):
-        text.write_text(content)
-        done = run(*(WorkItem(f"{n}", read_on, (text,), reads=(text,)) for n in range(6)))
-        assert {outcome.value for outcome in done.values()} == {content}
-
-
-def test_workers_without_this_disk_are_sent_again_what_died_with_one_of_them(
-    given, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
-    text = tmp_path / "text.txt"
-    text.write_text("hello")
-    killed = [
-        WorkItem(f"{n}", read_on, (text, Marker(str(tmp_path / f"{n}"))), reads=(text,))
-        for n in range(2)
-    ]
-    assert {outcome.value or outcome.error for outcome in run(*killed).values()} == {"hello"}
-    assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
-
-
 @contextmanager
 def joined(address: str, folder: Path, preload: str):
     """One more worker, which begins by running `preload`."""
@@ -338,6 +280,30 @@ def test_a_worker_without_this_project_is_one_sentence(tmp_path, monkeypatch):
                 InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"
             ):
                 run(WorkItem("two", square, (2,)))
+
+
+def test_a_worker_that_does_not_see_the_files_is_refused_with_the_folder(tmp_path, monkeypatch):
+    blind = """
+from forecast.system import cluster
+sees = cluster.Path.is_dir
+cluster.Path.is_dir = lambda path: "seen-" not in path.name and sees(path)
+"""
+    with started(tmp_path, 1) as (address, *_):
+        monkeypatch.setenv(cluster.VARIABLE, address)
+        with joined(address, tmp_path, blind):
+            from distributed import Client
+
+            with Client(address, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=30)
+            target = tmp_path / "made" / "one"
+            with pytest.raises(InputError, match=f"does not see {tmp_path}. Put the project into"):
+                run(WorkItem("two", square, (2,), writes=target))
+
+
+def test_relative_paths_are_those_of_the_command(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(WorkItem("slow", slow, (Path("marker"), 0)))
+    assert (tmp_path / "marker").exists()
 
 
 def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
@@ -432,26 +398,6 @@ def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatc
         InputError, match=f"has other packages .digest {there['packages']}, here of others"
     ):
         run(WorkItem("two", square, (2,)))
-
-
-def test_a_worker_with_too_little_memory_is_refused_with_both_numbers_before_anything_runs(
-    given, tmp_path
-):
-    table, marker = tmp_path / "prepared" / "frame.parquet", tmp_path / "ran"
-    table.parent.mkdir()
-    rows = 3_000_000
-    days = np.zeros(rows, dtype="datetime64[ns]")
-    files.write_frame(
-        table, pd.DataFrame({"unique_id": np.zeros(rows, dtype="int8"), "ds": days, "y": 0.0})
-    )
-    with pytest.raises(
-        InputError, match=r"may use 0\.6 GB; large needs about 1\.1 GB.*--memory-limit"
-    ):
-        run(
-            WorkItem("fast", slow, (marker, 0)),
-            WorkItem("large", slow, (marker, 0), reads=(table.parent,)),
-        )
-    assert not marker.exists()
 
 
 def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
