@@ -3,14 +3,13 @@ Dublin (`example`); and `forecast new`, a project of the user's own made of it.
 
 A clone has these files at its root, an installed wheel below `share/forecast/` of its environment
 (`packaged` finds them). `create_project` fills an empty folder with configs, stages and the
-embedded data; `upgrade_project` brings its stages to the installed version and leaves the user's
-files alone. `require_installed` says what to install where an extra is missing.
+embedded data; `outdated` names one of another version. `require_installed` says what to install
+where an extra is missing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib.metadata
 import importlib.util
 import io
@@ -78,9 +77,9 @@ USER_FILES = (
     "data/snapshots/stations/*",
     "data/snapshots/weather/*",
 )
-"""The user's from the first day: made once and never changed by an upgrade."""
+"""The user's from the first day."""
 STAGE_FILES = (".dvc/plots/*.json", "pipelines/*.py", "dvc.yaml", ".dvcignore")
-"""What an upgrade brings up to the installed version."""
+"""What belongs to the installed version."""
 LOCK = "requirements.lock"
 
 
@@ -91,8 +90,7 @@ def create_project(folder: Path) -> list[str]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
-            f"{folder}: found something there, wanted an empty or new folder. Name another one, or"
-            f" bring a project up to this version with `forecast new {folder} --upgrade`."
+            f"{folder}: found something there, wanted an empty or new folder. Name another one."
         )
     contents = _packaged_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
     dvc = contents[".dvc/config"]
@@ -107,27 +105,6 @@ def create_project(folder: Path) -> list[str]:
     return sorted(contents)
 
 
-def upgrade_project(folder: Path) -> str:
-    """Bring the stages of a project to the installed version; what changed, as a unified diff;
-    `InputError` for a folder that is no project.
-    """
-    if not (folder / "dvc.yaml").exists() or not (folder / "configs" / "datasets.yaml").exists():
-        raise InputError(
-            f"{folder}: found no dvc.yaml with configs/datasets.yaml, wanted a project."
-        )
-    changes: list[str] = []
-    contents = {**_packaged_files(STAGE_FILES), LOCK: _installed_versions().encode()}
-    for name, content in contents.items():
-        path = folder / name
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        old = text.splitlines(keepends=True)
-        new = content.decode().splitlines(keepends=True)
-        changes += difflib.unified_diff(old, new, f"{name} (before)", f"{name} (now)")
-        if old != new:
-            files.write_bytes(path, content)
-    return "".join(changes)
-
-
 def outdated(folder: Path) -> str:
     """What to do where the stages of a project follow another version than the installed one; else
     nothing.
@@ -139,8 +116,8 @@ def outdated(folder: Path) -> str:
     if locked is None or locked[1] == installed:
         return ""
     return (
-        f"{LOCK}: of version {locked[1]}, installed is {installed}; finished results stay. Next:"
-        " `forecast new . --upgrade`"
+        f"{LOCK}: of version {locked[1]}, installed is {installed}. Make a new project with"
+        " `forecast new` and copy your configs/ and data/ into it."
     )
 
 

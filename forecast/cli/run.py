@@ -267,21 +267,12 @@ PIPELINE_PACKAGES = ("dvc", "mlflow", "tensorflow")
 def new(
     # how typer wants it
     directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008
-    upgrade: bool = typer.Option(
-        False, "--upgrade", help="Bring the stages of a project to the installed version."
-    ),
 ) -> None:
     """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at
     once.
     """
     from forecast.api import packaged
 
-    if upgrade:
-        changes = packaged.upgrade_project(directory)
-        if not changes:
-            changes = f"{directory} has the stages of the installed version already.\n"
-        print(changes, end="")
-        return
     created = packaged.create_project(directory)
     print(
         f"{directory}: {len(created)} files. The datasets and models stand in configs/, the stages"

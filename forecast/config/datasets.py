@@ -61,8 +61,6 @@ class Quality(Config):
     spikes: QualityRule = QualityRule(action="warn", limit=15)
     # equal values in a row, zeros not counted
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
-    # values that another unit explains better
-    units: QualityRule = QualityRule(action="warn", limit=0)
     # steps without a value, as a share
     missing_share: QualityRule = QualityRule(action="warn", limit=0.05)
     # rows with an empty cell

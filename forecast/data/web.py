@@ -83,20 +83,6 @@ class Deadline:
                 self.sleep(wait)
         raise AssertionError("unreachable")
 
-    def pause(self, seconds: float, what: str) -> None:
-        """Wait out a rate limit known in advance; `DataError` when the deadline does not allow
-        it.
-        """
-        if seconds <= 0:
-            return
-        if seconds >= self.seconds_left():
-            raise DataError(
-                f"{what}: the rate limit asks to wait {seconds:.0f} s, the deadline leaves"
-                f" {self.seconds_left():.0f} s. Raise `deadline_s` in configs/datasets.yaml, or ask"
-                " for fewer series or years."
-            )
-        self.sleep(seconds)
-
     def _wait_seconds(self, number: int, retry_after: float | None) -> float:
         """Doubling, with up to half as much again by chance, so that many clients do not return
         together.

@@ -74,29 +74,14 @@ class Scale:
     high: float
     start: float
     end: float
-    log: bool = False
 
     def __call__(self, values: float | Sequence[float] | Floats) -> Floats:
         """The pixels of data values."""
-        low, high = self.low, self.high
-        data = np.asarray(values, float)
-        if self.log:
-            low, high, data = np.log10(low), np.log10(high), np.log10(data)
-        return np.asarray(self.start + (data - low) / (high - low) * (self.end - self.start))
+        share = (np.asarray(values, float) - self.low) / (self.high - self.low)
+        return np.asarray(self.start + share * (self.end - self.start))
 
     def ticks(self, about_how_many: int = 4) -> list[float]:
-        """About so many, 1, 2 or 5 times a power of ten apart; of a logarithmic scale powers of
-        ten, with 2 and 5 times them when they are few.
-        """
-        if self.log:
-            first_power = math.floor(math.log10(self.low))
-            last_power = math.ceil(math.log10(self.high))
-            powers = 10.0 ** np.arange(first_power, last_power + 1)
-            powers_shown = powers[(powers >= self.low) & (powers <= self.high)]
-            if len(powers_shown) >= 3:
-                return powers_shown[:: max(1, len(powers_shown) // about_how_many)].tolist()
-            few = np.outer(powers, (1, 2, 5)).ravel()
-            return few[(few >= self.low) & (few <= self.high)].tolist()
+        """About so many, 1, 2 or 5 times a power of ten apart."""
         raw = (self.high - self.low) / max(1, about_how_many)
         power = 10.0 ** math.floor(math.log10(raw))
         # the factor nearest to raw / power, by ratio
@@ -311,7 +296,7 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     return figure.render()
 
 
-def _drawing_order(line: Line | Point) -> int:
+def _drawing_order(line: Line) -> int:
     """What stands out is drawn last."""
     return ORDER.index(line.role)
 
@@ -446,42 +431,3 @@ def _interval(figure: Figure, row: Interval, py: float) -> str:
     content += text(figure.x.end + 8, py + 4, row.word, f"tick {cls}")
     content += tag("rect", x=0.0, y=py - 12, width=figure.width, height=24.0, cls="hit")
     return tag("g", content, cls="s", data_model=row.model, data_tip=row.tip)
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of `scatter`, with what is shown on touch."""
-
-    name: str
-    x: float
-    y: float
-    role: str
-    model: str
-    tip: str
-
-
-def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -> str:
-    """Points over a logarithmic x, whose ticks `show` writes; named roles are labelled, the others
-    show their name on touch.
-    """
-    xs = [point.x for point in points]
-    x = Scale(min(xs) / 1.6, max(xs) * 1.6, 48, WIDTH - 12, log=True)
-    y = Scale(*pad_range([point.y for point in points]), HEIGHT - 40, 22)
-    figure = Figure(WIDTH, HEIGHT, x, y, axes.label)
-    figure.y_axis(axes.y_title, list(zip(y.ticks(), label_ticks(y.ticks()), strict=True)))
-    figure.x_axis(axes.x_title, [(tick, show(tick)) for tick in x.ticks(5)])
-    for point in sorted(points, key=_drawing_order):
-        px = float(x(point.x))
-        py = float(y(point.y))
-        marks = tag("circle", cx=px, cy=py, r=4.5, cls=f"dot {point.role}")
-        marks += tag("circle", cx=px, cy=py, r=12, cls="hit")
-        if point.role in NAMED:
-            label_at = px + 9
-            anchor = None
-            if label_at + len(point.name) * CHARACTER > WIDTH:
-                label_at = px - 9
-                anchor = "end"
-            cls = f"name {point.role}"
-            marks += text(label_at, py + 4, point.name, cls, text_anchor=anchor)
-        figure.add(tag("g", marks, cls="s", data_model=point.model, data_tip=point.tip))
-    return figure.render()

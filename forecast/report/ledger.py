@@ -22,8 +22,7 @@ from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Traini
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
-from forecast.report.charts import Axes, Point, scatter
-from forecast.report.figures import Panel, error_title, headline, role_of
+from forecast.report.figures import headline
 from forecast.report.text import Cell, Row, Table, chosen_class, number, whole
 from forecast.system.errors import plural
 
@@ -172,44 +171,6 @@ def _budget(record: RunRecord) -> tuple[int, int, int]:
 
 def _name_row(model: str, ranking: str) -> str:
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
-
-
-def cost_panels(results: Results, costs: Costs) -> list[Panel]:
-    """Accuracy against CPU seconds (tuning and training); none when the costs were not kept."""
-    points = []
-    for name, cost in costs.items():
-        point = _cost_point(results, name, cost)
-        if point is not None:
-            points.append(point)
-    if len(points) < 3:
-        return []
-    axes = Axes(
-        "Accuracy against cost",
-        "CPU seconds, tuning and training (log scale)",
-        error_title(results),
-        [],
-    )
-    return [Panel("Accuracy against cost", scatter(points, axes, "{:g}".format))]
-
-
-def _cost_point(results: Results, name: str, cost: CandidateCost) -> Point | None:
-    """Error over the CPU seconds of tuning and training; None where either is not known."""
-    record = results.records.get(name)
-    spent = (cost.cpu_seconds or 0.0) + (cost.tuning_cpu_seconds or 0.0)
-    if record is None or spent <= 0:
-        return None
-    score = results.score(record.model, record.ranking)
-    if score is None:
-        return None
-    error = float(score[results.headline_metric])
-    role = "other"
-    if record.ranking != ARCHITECTURE:
-        role = role_of(results, "shipped", record.model)
-    tip = (
-        f"{_name_row(**record.labels)}: {error_title(results)} {text.figure(error)},"
-        f" {text.duration(spent)} of CPU"
-    )
-    return Point(text.name(record.model), spent, error, role, record.model, tip)
 
 
 ARCHITECTURE = "architecture"

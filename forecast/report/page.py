@@ -162,7 +162,6 @@ class DatasetContent:
     same_budget: bool
     budget: str
     kinds: str
-    cost: list[figures.Panel]
     timeline: list[BlockOfTime]
     quality: Table
     quality_left: int
@@ -221,7 +220,6 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         same_budget=same_budget,
         budget=budget,
         kinds=ledger.kinds_sentence(results, costs),
-        cost=ledger.cost_panels(results, costs),
         timeline=ledger.timeline(results),
         quality=ledger.quality_table(results),
         quality_left=max(0, len(results.quality["series"]) - text.WORST),

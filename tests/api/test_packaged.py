@@ -1,4 +1,4 @@
-"""`forecast new`: a project of one's own, and what an upgrade changes of it."""
+"""`forecast new`: a project of one's own."""
 
 from __future__ import annotations
 
@@ -96,45 +96,20 @@ def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folde
 
 def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:
     before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=r"wanted an empty or new folder.*--upgrade"):
+    with pytest.raises(InputError, match=r"wanted an empty or new folder"):
         packaged.create_project(own)
     assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
-
-
-def test_an_upgrade_shows_what_it_changes_and_leaves_the_users_own(own: Path) -> None:
-    (own / "pipelines" / "train.py").write_text("old = True\n")
-    (own / "configs" / "tuning.yaml").write_text("mine: 1\n")
-    shown = packaged.upgrade_project(own)
-    assert (
-        "--- pipelines/train.py (before)" in shown
-        and "-old = True" in shown
-        and "+def main(" in shown
-    )
-    assert (
-        "tuning.yaml" not in shown and (own / "configs" / "tuning.yaml").read_text() == "mine: 1\n"
-    )
-    assert packaged.upgrade_project(own) == ""
-
-
-def test_an_upgrade_wants_a_project(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="wanted a project"):
-        packaged.upgrade_project(tmp_path)
 
 
 def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:
     done = command(tmp_path, "new", "own")
     assert done.returncode == 0 and "cd own" in done.stdout and " run " in done.stdout
-    again = command(tmp_path, "new", "own", "--upgrade")
-    assert again.stdout == "own has the stages of the installed version already.\n"
 
 
-def test_stages_of_another_version_are_told_with_the_way_to_bring_them_up(tmp_path):
+def test_stages_of_another_version_are_told_with_the_next_move(tmp_path):
     assert packaged.outdated(tmp_path) == ""
     packaged.create_project(tmp_path / "project")
     assert packaged.outdated(tmp_path / "project") == ""
     lock = tmp_path / "project" / "requirements.lock"
     lock.write_text(re.sub(r"(?m)^(rolling-forecast)==.*$", r"\1==0.1.0", lock.read_text()))
     assert "of version 0.1.0" in packaged.outdated(tmp_path / "project")
-    assert "forecast new . --upgrade" in packaged.outdated(tmp_path / "project")
-    packaged.upgrade_project(tmp_path / "project")
-    assert packaged.outdated(tmp_path / "project") == ""

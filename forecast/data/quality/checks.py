@@ -21,19 +21,6 @@ from forecast.data.calendars import Gap, format_times, known_from, next_steps
 from forecast.data.calendars import find_gaps as gaps_of
 from forecast.data.schema import KEY_COLUMNS
 
-# Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on
-# land).
-UNITS: dict[str, dict[str, tuple[float, float, float, float]]] = {
-    "temperature": {
-        "°C": (-90, 60, -30, 33),
-        "°F": (-130, 140, 33.5, 92),
-        "K": (180, 335, 240, 307),
-    },
-    "wind speed": {"m/s": (0, 75, 0.7, 8.5), "km/h": (0, 270, 8.6, 31), "mph": (0, 170, 5.5, 19)},
-    "pressure": {"hPa": (500, 1090, 950, 1035), "Pa": (50_000, 109_000, 95_000, 103_500)},
-    "relative humidity": {"%": (0, 100.5, 10, 100)},
-    "precipitation": {"mm": (0, 310, 0, 10)},
-}
 BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
@@ -112,28 +99,6 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
             yield Violation("stale_repeats", series, column, int(stale_lengths.sum()), text)
 
 
-def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Values outside of what the stated unit allows, or a median that another unit of the quantity
-    explains.
-    """
-    for described in dataset.frame_columns:
-        unit = described.entry.unit
-        quantity = next((known for known in UNITS.values() if unit in known), None)
-        if quantity is None or described.name not in frame.columns:
-            continue
-        low, high, *_ = quantity[unit]
-        for series, name, when, values in _observed_values(frame, [described.name]):
-            outside = (values < low) | (values > high)
-            if outside.sum() > limit:
-                odd = format_times(when[outside], dataset.calendar)
-                text = (
-                    f"values that are no {unit}: {outside.sum()} ({odd}), wanted {low:g} to"
-                    f" {high:g}."
-                )
-                yield Violation("units", series, name, int(outside.sum()), text)
-            yield from _other_unit(series, name, unit, quantity, float(np.median(values)))
-
-
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Empty cells as a share of a series' rows."""
     shares = frame[_number_columns(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
@@ -161,32 +126,6 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
         ):
             if violation.count <= dataset.quality.missing_share.limit * rows_of[violation.series]:
                 yield violation
-
-
-def _other_unit(
-    series: str,
-    column: str,
-    unit: str,
-    quantity: dict[str, tuple[float, float, float, float]],
-    median: float,
-) -> Iterator[Violation]:
-    """A finding where the median is unusual for the stated unit and usual for another one of
-    the same quantity.
-    """
-    *_, low, high = quantity[unit]
-    if low <= median <= high:
-        return
-    fitting = [
-        other
-        for other, (*_, least, most) in quantity.items()
-        if other != unit and least <= median <= most
-    ]
-    if fitting:
-        text = (
-            f"the median is {median:.3g} {unit}, usual for {' or '.join(fitting)}; is the unit"
-            " right?"
-        )
-        yield Violation("units", series, column, 1, text)
 
 
 def _violations_by_series(

@@ -54,15 +54,13 @@ class Settings(Service):
     does not have yet. With `forecast_url` the service's own forecast is kept too, in a table apart,
     with `previous_runs_url` those it has archived; they count as issued `issue_delay_h` after the
     hour that the archive names, since a model run takes hours to be published. A paying customer's
-    key is read from the environment variable `api_key_env`. `weight_per_minute`: what the service's
-    rate limit allows.
+    key is read from the environment variable `api_key_env`.
     """
 
     kind: Literal["open_meteo"]
     places: dict[str, Coordinates] = Field(min_length=1)
     variables: dict[str, str] = Field(min_length=1)
     provisional_days: int = Field(5, ge=0)
-    weight_per_minute: float = Field(600.0, gt=0)
     base_url: Url = "https://archive-api.open-meteo.com"
     recent_url: Url | None = None
     forecast_url: Url | None = None
@@ -135,16 +133,13 @@ def read(request: Request) -> RawFrame:
 
 
 class _Client:
-    """Asks for one place at a time, and for at most `weight_per_minute` in any minute; waits inside
-    the deadline.
-    """
+    """Asks for one place at a time, inside the deadline."""
 
     def __init__(self, request: Request, source: Settings) -> None:
         """`source`: the settings of the request's dataset."""
         assert request.as_of is not None
         self.request, self.source, self.as_of = request, source, request.as_of
         self.deadline = request.deadline or Deadline(source.deadline_s)
-        self.spent: list[tuple[float, float]] = []
         self.told = request.as_of
 
     def history(self, name: str) -> pd.DataFrame:
@@ -172,8 +167,8 @@ class _Client:
         )
         first = earliest if pd.isna(after) else max(after.normalize(), earliest)
         window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
-        url, days = f"{self.source.recent_url}/v1/forecast", (today - first).days + 1
-        frame = self._ask(name, url, window, days, self.source.variables, clock=self.as_of)
+        url = f"{self.source.recent_url}/v1/forecast"
+        frame = self._ask(name, url, window, self.source.variables, clock=self.as_of)
         return _drop_repeated_hours(
             frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after], name
         )
@@ -198,9 +193,7 @@ class _Client:
         earlier.
         """
         window = {"forecast_days": str(FORECAST_DAYS)}
-        frame = self._ask(
-            name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, variables
-        )
+        frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, variables)
         frame.insert(2, "issued_at", max(self.as_of, self.told))
         return frame[frame["ds"] >= frame["issued_at"]]
 
@@ -244,7 +237,7 @@ class _Client:
         while first <= last:
             end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
             window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
-            yield self._ask(name, url, window, (end - first).days + 1, variables)
+            yield self._ask(name, url, window, variables)
             first = end + pd.Timedelta(1, "D")
 
     def _ask(
@@ -252,7 +245,6 @@ class _Client:
         name: str,
         url: str,
         window: dict[str, str],
-        days: int,
         variables: dict[str, str],
         clock: pd.Timestamp = pd.Timestamp.min,
     ) -> pd.DataFrame:
@@ -273,7 +265,6 @@ class _Client:
         )
         if key:
             params["apikey"] = key
-        self._spend(request_weight(len(variables), days), what)
         deadline = self.deadline
 
         def answered() -> dict[str, Any]:
@@ -285,18 +276,6 @@ class _Client:
             return _parse_answer(answer, what)
 
         return _hours_to_frame(deadline.call(what, answered), variables, name, what)
-
-    def _spend(self, amount: float, what: str) -> None:
-        """Wait until `amount` calls more keep to the rate limit, and count them."""
-        while (
-            sum(a for _, a in self._recent()) + amount > self.source.weight_per_minute
-            and self._recent()
-        ):
-            self.deadline.pause(self._recent()[0][0] + 60.0 - self.deadline.clock(), what)
-        self.spent.append((self.deadline.clock(), amount))
-
-    def _recent(self) -> list[tuple[float, float]]:
-        return [(at, amount) for at, amount in self.spent if at > self.deadline.clock() - 60.0]
 
 
 def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> None:
@@ -404,13 +383,6 @@ def _drop_repeated_hours(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             f"Open-Meteo, place {name!r}: {twice.iloc[0]} came twice with different values."
         )
     return single.sort_values("ds", kind="stable")
-
-
-def request_weight(variables: int, days: int) -> float:
-    """How many calls the service counts for one place: more than 10 variables or 14 days count
-    more.
-    """
-    return max(1.0, variables / 10) * max(1.0, days / 14)
 
 
 def _provenance(source: Settings) -> SnapshotRecord:

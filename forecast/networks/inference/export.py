@@ -25,7 +25,7 @@ import base64
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,42 +171,7 @@ def _source(
     text = TEMPLATE
     for name, part in parts.items():
         text = text.replace(f"<{name}>", part)
-    return "\n".join(map(fold_line, text.split("\n")))
-
-
-def fold_line(line: str) -> str:
-    """A line of code in lines of at most `WIDTH` columns, broken at spaces inside brackets."""
-    indent = " " * (len(line) - len(line.lstrip()) + 8)
-    spaces = list(_spaces_in_brackets(line))
-    pieces: list[str] = []
-    start = 0
-    width = WIDTH
-    while len(line) - start > width:
-        fitting = [space for space in spaces if start < space <= start + width]
-        if not fitting:
-            break
-        pieces.append(line[start : fitting[-1]])
-        start = fitting[-1] + 1
-        width = WIDTH - len(indent)
-    return f"\n{indent}".join([*pieces, line[start:]])
-
-
-def _spaces_in_brackets(line: str) -> Iterator[int]:
-    """Positions where a line of code may be broken: spaces inside brackets and outside strings."""
-    depth = 0
-    quote = ""
-    for position, character in enumerate(line):
-        if quote:
-            if character == quote:
-                quote = ""
-        elif character in "'\"":
-            quote = character
-        elif character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif character == " " and depth:
-            yield position
+    return text
 
 
 def _first_states(

@@ -86,10 +86,10 @@ def test_clean_weather_and_clean_bars_are_left_alone():
     assert found(bars(series=("A", "B", "C")), shares()) == []
 
 
-def test_a_hurricane_in_one_hour_is_a_spike_and_no_possible_speed():
+def test_a_hurricane_in_one_hour_is_a_spike():
     frame = weather()
     frame.loc[200, "wind"] = 1048.0
-    assert {f.rule for f in found(frame, settings())} == {"spikes", "units"}
+    assert {f.rule for f in found(frame, settings())} == {"spikes"}
     assert "2024-01-09 08:00; the worst is 1048" in found(frame, settings())[0].sentence
 
 
@@ -105,9 +105,7 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
     frame = weather()
     frame.loc[::every, "wind"] = code
     count = len(frame.loc[::every])
-    said = [
-        f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"
-    ]
+    said = [f.sentence for f in found(frame, settings()) if f.rule == "spikes"]
     assert f"values of {code:g}, far from all others: {count}." in said[-1]
 
 
@@ -116,9 +114,7 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
 def test_a_first_or_last_value_far_from_all_others_is_a_spike(row: int, value: float):
     frame = weather()
     frame.loc[row, "wind"] = value
-    (said,) = (
-        f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"
-    )
+    (said,) = (f.sentence for f in found(frame, settings()) if f.rule == "spikes")
     assert f"values of {value:g}, far from all others: 1." in said
 
 
@@ -129,7 +125,7 @@ def test_a_finding_of_one_value_needs_no_plural():
     frame.loc[150, "wind"] = np.nan
     frame.loc[200:220, "temp"] = 8.0
     said = {f.rule: f.sentence for f in found(frame.drop(index=300), settings())}
-    assert {"spikes", "units", "missing_cells", "stale_repeats", "gaps"} <= set(said)
+    assert {"spikes", "missing_cells", "stale_repeats", "gaps"} <= set(said)
     assert not [one for one in said.values() if re.search(r"\b1 [a-z]+s\b", one)]
 
 
@@ -146,33 +142,6 @@ def test_rain_is_no_spike():
     frame["wind"] = 0.0
     frame.loc[[50, 120, 300], "wind"] = [4.0, 30.0, 12.0]
     assert found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mm"}])) == []
-
-
-@pytest.mark.parametrize(
-    ("factor", "shift", "column", "expected"),
-    [
-        (3.6, 0, "wind", "usual for km/h"),
-        (1 / 0.447, 0, "wind", "usual for km/h or mph"),
-        (1.8, 32, "temp", "usual for °F"),
-        (1, 273.15, "temp", "that are no °C"),
-    ],
-)
-def test_another_unit_than_stated_is_recognised(
-    factor: float, shift: float, column: str, expected: str
-):
-    frame = weather()
-    frame[column] = frame[column] * factor + shift
-    assert any(f.rule == "units" and expected in f.sentence for f in found(frame, settings()))
-
-
-def test_metres_per_second_called_miles_per_hour_are_recognised():
-    frame = weather(wind=3.0)
-    finding = next(
-        f
-        for f in found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mph"}]))
-        if f.rule == "units"
-    )
-    assert "usual for m/s" in finding.sentence
 
 
 def test_a_column_that_misses_a_tenth_is_named_with_its_share():
@@ -270,9 +239,13 @@ def test_a_rule_is_switched_off_or_made_to_refuse_by_one_word():
 
 
 def test_off_is_off_although_yaml_reads_it_as_false():
-    given = yaml.safe_load("{spikes: off, units: {action: off}, gaps: refuse}")
+    given = yaml.safe_load("{spikes: off, freshness: {action: off}, gaps: refuse}")
     rules = settings(quality=given).quality
-    assert (rules.spikes.action, rules.units.action, rules.gaps.action) == ("off", "off", "refuse")
+    assert (rules.spikes.action, rules.freshness.action, rules.gaps.action) == (
+        "off",
+        "off",
+        "refuse",
+    )
     with pytest.raises(InputError, match=r"quality\.spikes"):
         settings(quality={"spikes": "perhaps"})
 
@@ -286,13 +259,3 @@ def test_findings_are_json():
     frame = bars()
     frame.loc[7, "low"] = 0.0
     assert found(frame, shares())[0].rule == "positive_prices"
-
-
-@pytest.mark.parametrize(
-    ("level", "odd"), [(835.0, False), (640.0, False), (550.0, False), (300.0, True)]
-)
-def test_the_pressure_at_the_surface_of_a_high_city_is_possible(level: float, odd: bool):
-    frame = weather()
-    frame["wind"] += level - frame["wind"].mean()
-    of_pressure = settings(past_exogenous=[{"column": "wind", "unit": "hPa"}])
-    assert ("units" in {f.rule for f in found(frame, of_pressure)}) == odd

@@ -13,7 +13,6 @@ import pytest
 
 from forecast.data import sources, web
 from forecast.data.sources import RawFrame, Request
-from forecast.data.sources.open_meteo import request_weight
 from forecast.data.web import Deadline
 from forecast.system.errors import DataError, InputError
 from tests.support import services as fake
@@ -395,35 +394,6 @@ def test_a_key_is_sent_and_shown_nowhere(tmp_path: Path, services: Services):
     assert "apikey=s3cret" in services.asked[0]
     services.faults.clear()
     assert "s3cret" not in json.dumps(read(tmp_path, services, **secret).provenance)
-
-
-def test_the_service_counts_variables_and_weeks():
-    assert (
-        request_weight(3, 10) == 1
-        and request_weight(8, 366) == pytest.approx(26.14, abs=0.01)
-        and request_weight(20, 28) == 4
-    )
-
-
-def test_the_rate_limit_is_waited_out_inside_the_deadline(tmp_path: Path, services: Services):
-    now = [0.0]
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    deadline = Deadline(400, clock=lambda: now[0], sleep=sleep)
-    read(tmp_path, services, start="2018-01-01", weight_per_minute=60, deadline=deadline)
-    assert now[0] == pytest.approx(60)  # four years weigh 26 each, so two fit into a minute
-
-
-def test_a_rate_limit_beyond_the_deadline_is_told_before_it_is_broken(
-    tmp_path: Path, services: Services
-):
-    deadline = Deadline(30, clock=lambda: 0.0, sleep=lambda _: None)
-    message = refused(
-        tmp_path, services, start="2018-01-01", weight_per_minute=60, deadline=deadline
-    )
-    assert "the rate limit asks to wait 60 s, the deadline leaves 30 s" in message
 
 
 @pytest.mark.parametrize(

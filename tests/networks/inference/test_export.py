@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,17 +202,6 @@ def test_equal_networks_give_equal_files_with_their_description_on_top(tmp_path)
     assert text.startswith('"""Dublin, 24 hours ahead.\n')
     assert "Gated recurrent unit" in text  # the cell's equation and paper travel along
     assert "Array" not in text  # no annotation names what the file does not have
-
-
-@pytest.mark.parametrize("name", ["encoder-decoder", "window", "cell temporal_skip"])
-def test_no_line_of_the_file_is_longer_than_a_hundred_columns(tmp_path, name):
-    network = STREAMED[name]
-    if name == "window":
-        network = replace(network, blocks=(Taps("t", tuple(range(168))),))
-    export(network, weights_of(network), tmp_path / "net.py", description="long " * 50)
-    text = (tmp_path / "net.py").read_text(encoding="utf-8")
-    compile(text, "net.py", "exec")
-    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path):
