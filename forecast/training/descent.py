@@ -7,7 +7,7 @@ recurrent nets costs more to trace than the network itself. The rules are the sa
 them equal to Keras's.
 
 `Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
-losses in TensorFlow, `sampled_loss` is that of a sampled softmax.
+losses in TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,7 +25,6 @@ from forecast.config.experiment import (
     StateMode,
     TeacherForcing,
 )
-from forecast.networks.description import Network
 from forecast.networks.heads.base import Maths
 from forecast.networks.losses import ForecastLoss
 
@@ -234,57 +232,3 @@ class TensorMaths(Maths):
 
 
 TENSOR_MATHS = TensorMaths()
-
-
-def sampled_loss(
-    network: Network, model: keras.Model
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss of a sampled softmax: a function of hidden (B, T, U), target (B, T, H, O) and the
-    drawn classes (m,) that gives `sampled_cross_entropy` (B, T, H, O) with the read-out of `model`,
-    which it passes by.
-    """
-    layer = model.get_layer("readout")
-    shapes = network.shapes
-    shape = (shapes.horizon, shapes.outputs, shapes.parameters)
-
-    def loss(hidden: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-        kernel = tf.reshape(tf.convert_to_tensor(layer.kernel), [-1, *shape])
-        bias = tf.reshape(tf.convert_to_tensor(layer.bias), shape)
-        return sampled_cross_entropy(hidden, kernel, bias, target, drawn)
-
-    return loss
-
-
-def sampled_cross_entropy(
-    hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor
-) -> tf.Tensor:
-    """-ln softmax of the target's logit with a partition function estimated from some of the other
-    classes.
-
-    hidden (B, T, U); kernel (U, H, O, n), bias (H, O, n); target (B, T, H, O) class numbers; drawn
-    (m,) distinct classes, all equally likely. Z is estimated by e^true + (n - 1) / m' sum of
-    e^logit over the m' drawn classes that are not the target (Bengio & Senecal 2008 with a uniform
-    proposal; Jean et al. 2015): its expectation is Z, and it is Z when every class is drawn. Only
-    the columns needed are multiplied.
-    """
-    target = tf.cast(target, tf.int32)
-    classes = kernel.shape[-1]
-    logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(
-        bias, drawn, axis=-1
-    )
-    true = _target_logit(hidden, kernel, bias, target)
-    others = tf.not_equal(drawn, target[..., None])
-    count = tf.reduce_sum(tf.cast(others, hidden.dtype), axis=-1, keepdims=True)
-    weight = tf.math.log(tf.cast(classes - 1, hidden.dtype) / tf.maximum(count, 1.0))
-    negative = tf.where(others, logits + weight, tf.constant(-1e9, hidden.dtype))
-    return tf.reduce_logsumexp(tf.concat([true[..., None], negative], -1), axis=-1) - true
-
-
-def _target_logit(
-    hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor
-) -> tf.Tensor:
-    """(B, T, H, O): the logit of each target's own class."""
-    units, horizon, outputs, classes = kernel.shape
-    place = tf.reshape(tf.range(horizon * outputs) * classes, (horizon, outputs)) + target
-    columns = tf.gather(tf.reshape(tf.transpose(kernel, [1, 2, 3, 0]), [-1, units]), place)
-    return tf.einsum("btu,bthou->btho", hidden, columns) + tf.gather(tf.reshape(bias, [-1]), place)

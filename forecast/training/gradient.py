@@ -30,7 +30,6 @@ import numpy as np
 import tensorflow as tf
 
 from forecast.networks.description import Network
-from forecast.networks.heads import FittedHead, Head
 from forecast.networks.layers.assemble import (
     assemble,
     first_states,
@@ -42,7 +41,7 @@ from forecast.networks.layers.wiring import Wiring
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
 from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
-from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule, sampled_loss
+from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
 DIVERGED_LOSS = 1e5
 """Times the error before training: targets are scaled, so a loss is of order one."""
@@ -56,9 +55,9 @@ again.
 """
 RandomChoices = dict[str, tf.Tensor]
 """The random choices of k steps, step after step: `starts (k, B)`, the first rows of the chunks,
-and as needed `begins_series (k, B)`, whether a chunk is the first of its series, `teach (k,)`,
-whether the decoder is fed measured values, and `bins (k, m)`, the classes of a sampled softmax. As
-they are drawn they are NumPy arrays, and inside the graph those of one step, without k.
+and as needed `begins_series (k, B)`, whether a chunk is the first of its series, and `teach (k,)`,
+whether the decoder is fed measured values. As they are drawn they are NumPy arrays, and inside the
+graph those of one step, without k.
 """
 
 CarriedStates = dict[str, tf.Tensor]
@@ -100,7 +99,7 @@ def fit(
     training diverged without having improved on its beginning once. Without `validate` the first
     `stop` updates are taken, and the weights after them are kept.
     """
-    choices = draw_chunks(chunks, settings, seed) | draw_bins(network, settings, seed)
+    choices = draw_chunks(chunks, settings, seed)
     with _reuse_trace(network, chunks, settings, choices) as updates:
         weights = initialise(network, seed) if initial is None else initial
         states = updates.begin(seed, weights, chunks, settings)
@@ -229,8 +228,8 @@ def _has_diverged(curve: Curve) -> bool:
 
 
 def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
-    """The random choices of all steps of a training but `bins`; they depend on the seed alone, so a
-    training that is stopped early has made the same ones.
+    """The random choices of all steps of a training; they depend on the seed alone, so a training
+    that is stopped early has made the same ones.
     """
     steps = settings.steps
     if settings.state == "carry":
@@ -244,37 +243,6 @@ def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.n
     return choices
 
 
-def draw_bins(network: Network, settings: Settings, seed: int) -> dict[str, np.ndarray]:
-    """`bins (steps, m)`: the classes of every step's sampled softmax, each once; nothing without
-    one.
-    """
-    head = sampled_softmax_head(network, settings)
-    if head is None:
-        return {}
-    generator = np.random.default_rng([seed, 2])  # a stream of its own
-    noise = generator.random((settings.steps, head.parameters))
-    return {"bins": np.argsort(noise, axis=1)[:, : head.n_sampled_classes].astype(np.int32)}
-
-
-def sampled_softmax_head(network: Network, settings: Settings) -> Head | None:
-    """The head whose softmax is sampled: then the network is passed without its read-out.
-
-    A decoder reads out inside its own loop, and a carried pass hands on whole outputs, so those two
-    take the whole softmax.
-    """
-    if not isinstance(settings.loss, FittedHead):
-        return None
-    head = settings.loss.head
-    if (
-        not head.n_sampled_classes
-        or network.decoder
-        or network.parts > 1
-        or settings.state == "carry"
-    ):
-        return None
-    return head
-
-
 class Updates:
     """The updates of one training, traced once: `begin` takes other weights, another seed, other
     numbers of the rule or data of another length without a second trace.
@@ -286,7 +254,7 @@ class Updates:
         """Build the model of `network` with the weights of seed 0, and its compiled passes."""
         self.model = assemble(network, seed=0)
         self._forecast, self._initial_states = _forward_pass(self.model, network, chunks, settings)
-        self.data = _BatchData(chunks, network, settings, self.model)
+        self.data = _BatchData(chunks, network, settings)
         self._updater = UpdateRule(self.model.trainable_variables, settings)
         states = {
             path: tf.TensorSpec(state.shape, state.dtype)
@@ -352,12 +320,8 @@ class _BatchData:
     of a batch and its loss.
     """
 
-    def __init__(
-        self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model
-    ) -> None:
-        """Variables without rows, of the columns that `chunks` has; `model` holds the read-out of a
-        sampled softmax.
-        """
+    def __init__(self, chunks: Chunks, network: Network, settings: Settings) -> None:
+        """Variables without rows, of the columns that `chunks` has."""
         self.variables: dict[str, tf.Variable] = {}
         for name in ("past", "future", "target", "weight", "offset"):
             array = getattr(chunks, name)
@@ -372,9 +336,6 @@ class _BatchData:
         self.first_row_mask = tf.constant(mask)
         self.n_supervised = _n_supervised(chunks, network)
         self.forecast_loss = settings.loss
-        self.sampled_loss = None
-        if sampled_softmax_head(network, settings):
-            self.sampled_loss = sampled_loss(network, model)
         self.has_teacher = settings.teacher_forcing != "none"
 
     def fill(self, chunks: Chunks) -> None:
@@ -411,15 +372,12 @@ class _BatchData:
         index = choices["starts"][:, None] + self.rows[None, :]
         target = tf.gather(self.variables["target"], index[:, -self.n_supervised :])
         weight = tf.gather(self.variables["weight"], index[:, -self.n_supervised :])
-        # carried, hidden: of all steps
+        # carried: of all steps
         output = tf.split(output, [tf.shape(output)[1] - self.n_supervised, -1], 1)[1]
-        if self.sampled_loss is not None:
-            losses = self.sampled_loss(output, target, choices["bins"])
-        else:
-            offset = None
-            if "offset" in self.variables:
-                offset = tf.gather(self.variables["offset"], index[:, -self.n_supervised :])
-            losses = self.forecast_loss.loss(TENSOR_MATHS, output, target, offset)
+        offset = None
+        if "offset" in self.variables:
+            offset = tf.gather(self.variables["offset"], index[:, -self.n_supervised :])
+        losses = self.forecast_loss.loss(TENSOR_MATHS, output, target, offset)
         return tf.reduce_sum(weight * losses) / tf.maximum(tf.reduce_sum(weight), 1.0)
 
 
@@ -441,7 +399,7 @@ def _forward_pass(
     if settings.state == "carry":
         return _carried_pass(graph.stateful_model(), settings.batch_size)
     steps = _n_supervised(chunks, network)
-    free = graph.hidden_model() if sampled_softmax_head(network, settings) else graph.model(steps)
+    free = graph.model(steps)
     taught = free if settings.teacher_forcing == "none" else graph.teacher_forced(steps)
 
     def plain(

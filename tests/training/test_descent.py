@@ -1,10 +1,8 @@
-"""A gradient step: losses are one equation in TensorFlow and NumPy, the sampled softmax is the
-whole one, and the flat update rules are Keras's own, variable by variable.
+"""A gradient step: losses are one equation in TensorFlow and NumPy, and the flat update rules are
+Keras's own, variable by variable.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,20 +10,12 @@ import pytest
 import tensorflow as tf
 
 from forecast.models import spec as spec_of_entry
-from forecast.networks import inference
-from forecast.networks.description import Dense, Dropout, EncoderDecoder, Network, Shapes, Taps
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
-from forecast.networks.heads.piecewise import Bins
-from forecast.networks.layers.assemble import assemble
-from forecast.networks.layers.wiring import Wiring
 from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError
-from forecast.training import descent, gradient
-from forecast.training.chunks import join_series
+from forecast.training import descent
 from forecast.training.descent import Settings, UpdateRule, learning_rate
-from forecast.training.gradient import draw_bins, sampled_softmax_head
-from tests.training import series
 
 RNG = np.random.default_rng(2)
 RESIDUAL = RNG.normal(size=(300, 2, 3))
@@ -34,7 +24,6 @@ MADE = {
     for name, kind in HEADS.items()
     if name != "point"
 }
-U, H, OUT, N = 5, 2, 3, 12
 STEPS, PEAK = 40, 0.05
 
 
@@ -72,121 +61,6 @@ def test_a_loss_stays_finite_wherever_the_network_goes(name):
         raw = tf.fill([1, 2, 3, head.head.parameters], size)
         target = tf.zeros([1, 2, 3])
         assert np.isfinite(head.loss(descent.TENSOR_MATHS, raw, target, None)).all()
-
-
-def swapped(case):
-    kernel, bias, hidden, target = case
-    return hidden, kernel, bias, target
-
-
-def sampled(drawn, *case):
-    return descent.sampled_cross_entropy(*swapped(case), tf.constant(drawn, tf.int32))
-
-
-def read_out_case():
-    kernel, bias = (
-        tf.constant(RNG.normal(0, 1, s), tf.float32) for s in ((U, H, OUT, N), (H, OUT, N))
-    )
-    hidden = tf.constant(RNG.normal(size=(3, 4, U)), tf.float32)
-    return kernel, bias, hidden, tf.constant(RNG.integers(0, N, (3, 4, H, OUT)), tf.int32)
-
-
-def whole_loss(kernel, bias, hidden, target):
-    logits = tf.tensordot(hidden, kernel, 1) + bias
-    return descent.TENSOR_MATHS.cross_entropy(logits, target)
-
-
-def test_with_every_bin_drawn_the_sampled_softmax_is_the_whole_one_in_value_and_slope():
-    case = read_out_case()
-    results = []
-    for loss in (whole_loss, lambda *c: sampled(np.arange(N), *c)):
-        kernel = tf.Variable(case[0])
-        with tf.GradientTape() as tape:
-            value = loss(kernel, *case[1:])
-        results.append((value.numpy(), tape.gradient(value, kernel).numpy()))
-    for whole, own in zip(*results, strict=True):
-        np.testing.assert_allclose(own, whole, rtol=1e-4, atol=1e-5)
-
-
-def test_over_many_draws_the_partition_function_is_the_whole_one():
-    """e^loss is Z / e^true, whose mean over draws is that of the whole softmax."""
-    case = read_out_case()
-    compiled = tf.function(
-        lambda drawn: tf.exp(descent.sampled_cross_entropy(*swapped(case), drawn))
-    )
-    mean = np.mean(
-        [compiled(tf.constant(RNG.permutation(N)[:4], tf.int32)) for _ in range(2000)], axis=0
-    )
-    np.testing.assert_allclose(mean, np.exp(whole_loss(*case).numpy()), rtol=0.12)
-
-
-BLOCKS = (Taps("taps", (0, 1)), Dense("hidden", 8))
-
-
-def bins_problem(count, sampled=None, blocks=BLOCKS):
-    y = series.ar2(400, 0)
-    plain = series.training_series(y)
-    residual = np.where(plain.weight > 0, plain.target, np.nan)
-    head = FittedHead.fit(Bins(count=count, sampled=sampled), residual, residual)
-    target = np.nan_to_num(head.target(residual, residual)).astype(np.float32)
-    network = Network(tuple(blocks), Shapes(1, 0, 1, 1, 30, parameters=count))
-    return network, join_series([replace(plain, target=target)], supervised=20, warm_up=5), head
-
-
-def test_a_sampled_softmax_gains_most_of_what_the_whole_one_does_in_as_many_steps():
-    ends = {}
-    for name, drawn in (("whole", 0), ("sampled", 16)):
-        network, chunks, head = bins_problem(64, drawn)
-        settings = series.settings(steps=300, learning_rate=0.03, evaluate_every=300, loss=head)
-        looked = []
-        gradient.fit(
-            network,
-            chunks,
-            lambda w, looked=looked: looked.append(w) or -float(len(looked)),
-            settings,
-            seed=0,
-        )
-        rows = chunks.past[None, :400]
-        raw = inference.forward(network, looked[-1], rows)[0, 5:399]
-        ends[name] = head.loss(numpy_maths, raw.astype(float), chunks.target[5:399], None).mean()
-    gains = {name: np.log(64) - loss for name, loss in ends.items()}
-    assert gains["whole"] > 0.9 and gains["sampled"] > 0.7 * gains["whole"]
-
-
-def test_few_bins_are_never_sampled_and_many_are_unless_told_otherwise():
-    assert [Bins(count=count).n_sampled_classes for count in (32, 128, 129, 1000)] == [0, 0, 64, 64]
-    assert (
-        Bins(count=1000, sampled=0).n_sampled_classes == 0
-        and Bins(count=20, sampled=5).n_sampled_classes == 5
-    )
-    assert Bins(count=20, sampled=19).n_sampled_classes == 0
-
-
-def test_equal_seeds_draw_equal_bins_and_each_at_most_once_a_step():
-    network, _, head = bins_problem(200)
-    settings = series.settings(steps=20, loss=head)
-    a, b, c = (draw_bins(network, settings, seed)["bins"] for seed in (1, 1, 2))
-    np.testing.assert_array_equal(a, b)
-    assert (a != c).any() and all(len(set(step)) == 64 for step in a) and (a[0] != a[1]).any()
-
-
-def test_a_decoder_and_a_carried_state_take_the_whole_softmax():
-    network, _, head = bins_problem(200)
-    assert sampled_softmax_head(network, series.settings(loss=head)) is head.head
-    assert sampled_softmax_head(network, series.settings(loss=head, state="carry")) is None
-    decoded = Network((EncoderDecoder("seq", "gru", 3),), network.shapes)
-    assert sampled_softmax_head(decoded, series.settings(loss=head)) is None
-
-
-def test_the_steps_below_the_read_out_are_what_it_reads():
-    network = bins_problem(
-        7, blocks=(Taps("taps", (0, 1)), Dense("hidden", 4), Dropout("drop", 0.1))
-    )[0]
-    model = assemble(network, seed=0)
-    model.get_layer("readout").kernel.assign(RNG.normal(size=(4, 7)).astype(np.float32))
-    past = {"past": RNG.normal(size=(2, 6, 1)).astype(np.float32)}
-    hidden = Wiring.sharing_layers(network, model).hidden_model()(past)
-    np.testing.assert_allclose(model.get_layer("readout")(hidden), model(past), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,6 @@ class Head(Config):
         """
         return 0
 
-    @property
-    def n_sampled_classes(self) -> int:
-        """Classes drawn per gradient step in a sampled softmax over `parameters`; 0: the whole loss
-        is taken.
-        """
-        return 0
-
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """The constants, from the train rows: both (N, H, O), NaN where a target is missing."""
         raise NotImplementedError

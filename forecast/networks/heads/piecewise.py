@@ -26,8 +26,6 @@ from forecast.networks.heads.base import (
 )
 from forecast.networks.heads.distributions import Distribution, Piecewise
 
-SAMPLING_FROM = 128
-SAMPLED_BINS = 64
 MIN_TAIL_SHARE = 0.01
 """Of the train residuals' spread: the least mean distance of a tail from its edge."""
 MIN_BIN_PROBABILITY = 1e-9
@@ -131,33 +129,18 @@ class Bins(Head):
     equation: ClassVar[str] = (
         "P(y - skip in bin j) = softmax(p)_j; edges: quantiles of the train residuals"
     )
-    source: ClassVar[str] = "Weigend & Srivastava 1995; Jean et al. 2015 for the sampled softmax"
+    source: ClassVar[str] = "Weigend & Srivastava 1995"
     has_density: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
     location_parameter: ClassVar[int | None] = None
 
     kind: Literal["bins"] = "bins"
     count: int = Field(32, ge=3, le=4096, description="number of bins")
-    sampled: int | None = Field(
-        None,
-        ge=0,
-        description=(
-            "bins drawn per gradient step instead of all; 0: all; default: 64 above 128 bins"
-        ),
-    )
 
     @property
     def parameters(self) -> int:
         """K, one logit for each bin."""
         return self.count
-
-    @property
-    def n_sampled_classes(self) -> int:
-        """Bins drawn per gradient step; 0: all are used."""
-        count = self.sampled
-        if count is None:
-            count = SAMPLED_BINS if self.count > SAMPLING_FROM else 0
-        return count if count < self.count - 1 else 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """Edges (H, O, count - 1) and mean distances of the tails (H, O) of the train residuals."""

@@ -128,15 +128,6 @@ class Wiring(BlockVisitor[Tensor]):
         inputs["states"] = self.before = self._state_inputs()
         return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
 
-    def hidden_model(self) -> keras.Model:
-        """The model without its read-out, `(B, T, units)`: for a loss that needs some of the
-        read-out's columns.
-        """
-        inputs = self._inputs()
-        return keras.Model(
-            inputs, self.visit_series(self.network.blocks, "", self._first(inputs, None))
-        )
-
     def _inputs(self) -> dict[str, Tensor]:
         """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F);
         InputError for blocks that do not fit together.
