@@ -224,7 +224,7 @@ def _shared_folder(client: Client, tasks: Sequence[WorkItem]) -> Iterator[Path]:
         answers = client.run(_describe_unfit, code_identity(), Path(token), on_error="return")
         for worker, refused in answers.items():
             if isinstance(refused, Exception):
-                refused = f"cannot say which code it has ({refused})"
+                refused = f"cannot say which code it has ({refused}). {OTHER_VERSION_ADVICE}"
             if refused:
                 raise InputError(f"Worker {worker} {refused}")
         yield Path(token)
