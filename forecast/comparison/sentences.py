@@ -203,9 +203,12 @@ def describe_warnings(
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for model in dict.fromkeys(chosen.values()):
         sentences += _describe_missed_levels(model, intervals)
-    counts = Counter((refusal.level, refusal.reason) for refusal in refused)
-    for (level, reason), count in sorted(counts.items()):
-        sentences.append(f"Refused: the {100 * level:g} % interval of {count} series: {reason}")
+    for level, count in sorted(Counter(refusal.level for refusal in refused).items()):
+        first = next(refusal for refusal in refused if refusal.level == level)
+        sentences.append(
+            f"Refused: the {100 * level:g} % interval of {count} series, such as {first.series}:"
+            f" {first.reason}"
+        )
     return sentences
 
 
@@ -421,7 +424,7 @@ def percent(share: float | None) -> str:
     """`-12.3 %` with its sign; a dash when it does not exist."""
     if share is None or not math.isfinite(share):
         return "-"
-    return f"{100 * share:+.1f} %"
+    return f"{100 * share:+z.1f} %"
 
 
 def p_text(p: float | None) -> str:

@@ -9,6 +9,7 @@ made of, and which of it matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from forecast.comparison.explaining import NEITHER, describe_importance
 from forecast.data.comparison_records import PairedTest, TestWord
@@ -130,7 +131,7 @@ def why(results: Results) -> Why | None:
         tip = f"{part} permuted: {text.signed_percent(change_of_error)}, {limits}"
         rows.append(Interval(str(part), change_of_error, low, high, word, "", tip))
     chart = interval_chart(
-        sorted(rows, key=_importance, reverse=True),
+        sorted(rows, key=attrgetter("value"), reverse=True),
         label=f"Importance over the test block of {results.name}",
         x_title="change of the error, 95 % interval",
         show=change,
@@ -140,10 +141,6 @@ def why(results: Results) -> Why | None:
         sentence = f"Not distinguishable from zero: {text.listing(unclear)}."
     table = None if is_private(results) else _contribution_table(results)
     return Why(table, Panel("What matters over the test block", chart), sentence)
-
-
-def _importance(row: Interval) -> float:
-    return row.value
 
 
 def _contribution_table(results: Results) -> Table:
@@ -179,10 +176,15 @@ def advise(results: Results) -> list[str]:
     advice = []
     model = results.selected_model("shipped") or ""
     test = results.tests("shipped", "naive").get(model)
-    if test is not None and test.word == "better":
+    if test is not None and test.word == "better" and not results.pointer:  # a frame in Python
+        advice.append(
+            f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
+            " `model.predict()`; `model.save` keeps it."
+        )
+    elif test is not None and test.word == "better":
         advice.append(
             f"Put it into service with `forecast promote {results.name}`, then"
-            f" `forecast predict {results.name}`; from Python, fit `{model}` again on all rows."
+            f" `forecast predict {results.name}`."
         )
     elif test is not None and test.word == "undecided":
         advice.append(

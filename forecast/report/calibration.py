@@ -10,7 +10,6 @@ by month is counted here, from the intervals and actual values.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -247,10 +246,6 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
 
 
 def refusals(results: Results) -> list[str]:
-    """The levels refused, one sentence per series and reason; of many series one per reason."""
+    """The levels refused, one sentence per series and reason."""
     refused = results.verdicts.refused_levels
-    sentences = list(dict.fromkeys(f"{level.series}: {level.reason}" for level in refused))
-    if len(sentences) <= text.WORST:
-        return sentences
-    counts = Counter(level.reason for level in refused)
-    return [f"{text.count(series)} series: {reason}" for reason, series in counts.items()]
+    return list(dict.fromkeys(f"{level.series}: {level.reason}" for level in refused))

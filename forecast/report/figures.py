@@ -9,6 +9,7 @@ of a ranking (selected, naive, skip, best network, other), and so its colour; `s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 from markupsafe import Markup
@@ -295,7 +296,7 @@ def skip_panels(results: Results) -> list[Panel]:
             if len(skips) > 1:
                 label += f" on {text.name(test.against)}"
             rows.append(describe_test(test, label))
-        rows.sort(key=_by_value)
+        rows.sort(key=attrgetter("value"))
         against = text.listing(skips)
         label = f"Change of error against {against}, {RANKING_TITLES[ranking]}"
         svg = interval_chart(
@@ -303,10 +304,6 @@ def skip_panels(results: Results) -> list[Panel]:
         )
         panels.append(Panel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
     return panels
-
-
-def _by_value(row: Interval) -> float:
-    return row.value
 
 
 def change(share: float) -> str:

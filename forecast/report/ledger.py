@@ -116,17 +116,14 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
     """
     exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
     exemptions = [f"{_name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
-    has_networks = False
-    budgets: dict[str, tuple[int, int, int]] = {}
-    for name, record in results.records.items():
-        if record.is_network:
-            has_networks = True
-            if (record.model, record.ranking) not in exempt:
-                budgets[name] = _budget(record)
+    budgets = {
+        name: _budget(record)
+        for name, record in results.records.items()
+        if record.is_network and (record.model, record.ranking) not in exempt
+    }
     spent = list(budgets.values())
     if not spent:
-        sentences = exemptions if has_networks else ["No networks were trained.", *exemptions]
-        return True, " ".join(sentences)
+        return True, " ".join(exemptions) or "No networks were trained."
     if len(set(spent)) == 1:
         trials, tuning, training = map(text.count, spent[0])
         sentence = (

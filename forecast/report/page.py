@@ -170,7 +170,6 @@ class DatasetContent:
     findings_left: int
     gaps: list[str]
     facts: list[tuple[str, str]]
-    notes: list[str]
 
 
 def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
@@ -227,7 +226,6 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         findings_left=max(0, len(results.quality.get("findings", [])) - ledger.MAX_FINDINGS),
         gaps=ledger.gaps(results),
         facts=ledger.facts(results),
-        notes=ledger.notes(results),
     )
 
 
@@ -282,11 +280,6 @@ def _limits(results: Results) -> list[str]:
     limits += [f"Of the trainings {remark}" for remark in sampled]
     if isinstance(results.dataset.calendar, SessionCalendar):
         limits.append("No trading cost is counted and no return is claimed")
-    else:
-        limits.append(
-            "Not compared with outside forecasts, such as a weather service's, but for a row"
-            " `service`"
-        )
     return limits
 
 

@@ -142,7 +142,10 @@ def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> Panel | 
     if not forecasts or is_private(results):
         return None
     newest = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
-    return replace(_origin_panel(results, forecasts[0], "newest", newest), note="")
+    note = "The newest origin of the test block"
+    if len(results.series) > 1:
+        note += f", the first of {text.count(len(results.series))} series"
+    return replace(_origin_panel(results, forecasts[0], "newest", newest), note=note)
 
 
 def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:

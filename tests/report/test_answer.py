@@ -124,6 +124,13 @@ def test_the_next_step_follows_the_word_against_naive(project, word, next_step):
     assert advise(results(project, HOURLY))[0].startswith(next_step)
 
 
+def test_the_next_step_of_a_frame_in_python_is_a_call_in_python(project):
+    change_words(project, "naive", "better")
+    (project / "data" / "pointers" / f"{HOURLY}.json").unlink()
+    (advice,) = advise(results(project, HOURLY))
+    assert "`forecast.fit`" in advice and "promote" not in advice
+
+
 def test_a_leak_alarm_comes_before_any_other_advice(root):
     (advice,) = advise(results(root, DAILY))
     assert advice.startswith("Look for a leak") and "the error of gru" in advice

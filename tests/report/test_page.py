@@ -246,7 +246,6 @@ def test_the_change_against_naive_has_its_band(page):
 def test_what_not_to_read_into_the_result_stands_beside_it(page):
     verdict = "//article[@id='{}']//section[@class='verdict']"
     assert "Gridded reanalysis, not a station" in words(page.xpath(verdict.format(HOURLY))[0])
-    assert "outside forecasts" in words(page.xpath(verdict.format(HOURLY))[0])
     assert "No trading cost is counted and no return is claimed" in words(
         page.xpath(verdict.format(DAILY))[0]
     )
