@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from forecast.api.export import candidates, leaderboard
-from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset, usual_length
+from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset
 from forecast.api.frames import NAME, Names, as_tuple, require_whole
 from forecast.api.model import Model, windows_of
 from forecast.api.packaged import require_installed
@@ -36,6 +36,7 @@ from forecast.backtest.candidates import REFERENCE_MODELS, linear_skip_model
 from forecast.comparison import metrics
 from forecast.config.experiment import COMBINATION
 from forecast.config.reading import Entry
+from forecast.data.calendars import series_lengths, usual_length
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.models import spec
@@ -283,6 +284,7 @@ def _n_test_steps(dataset: FrameDataset) -> int:
     """
     horizon = dataset.settings.horizon
     step_size = dataset.settings.step_size
-    n_steps = usual_length(dataset.frame, dataset.settings.calendar)
+    lengths = series_lengths(dataset.frame, dataset.settings.calendar)
+    n_steps = usual_length(lengths)
     desired_steps = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
     return max(min(desired_steps, n_steps // 4), horizon)

@@ -32,13 +32,19 @@ from forecast.api.packaged import require_installed
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, Holidays, RegularCalendar, StaticColumn
-from forecast.data.calendars import default_features, grid, series_lengths, shows_week
+from forecast.data.calendars import (
+    default_features,
+    grid,
+    series_lengths,
+    shows_week,
+    usual_length,
+)
 from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import guess_spans
 from forecast.system.errors import InputError
 
 MAX_MISSING_SHARE = 0.2
-"""Of a series' time steps: so many may lack a value of a column."""
+"""Of the time steps of most series: so many may lack a value of a column."""
 MAX_CALIBRATION_CUTOFFS = 1000
 FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
 """What pandas called its steps before version 3, and calls them now (of a month's end ME, and so
@@ -158,7 +164,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
             frame = spread_over_horizon(
                 frame, future_columns, observed_columns, horizon, calendar, inputs.holidays
             )
-    n_steps = usual_length(frame, calendar)
+    n_steps = usual_length(series_lengths(frame, calendar))
     calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
@@ -253,11 +259,6 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     return max(min(desired_lookback, n_steps // 8), season, 2)
 
 
-def usual_length(frame: pd.DataFrame, calendar: Calendar) -> int:
-    """The steps of a series that is shorter than nine in ten; of a single one its own."""
-    return int(series_lengths(frame, calendar).quantile(0.1, interpolation="lower"))
-
-
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     """The steps of the calendar that some series spans, rising, each once."""
     ends = frame.groupby("unique_id")["ds"].agg(["first", "last"])
@@ -268,13 +269,13 @@ def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
 def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar) -> Entry:
     """The column's entry with room for the values that it misses.
 
-    Raises `InputError` where a series misses more than `MAX_MISSING_SHARE`.
+    Raises `InputError` where most series miss more than `MAX_MISSING_SHARE`.
     """
     n_steps = series_lengths(frame, calendar)
     n_missing = n_steps - frame.groupby("unique_id")[str(column["column"])].count()
-    too_many = n_missing.index[n_missing > MAX_MISSING_SHARE * n_steps]
-    if len(too_many) and "max_missing" not in column:
-        unique_id = too_many[0]
+    shares = n_missing / n_steps
+    if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
+        unique_id = str(shares.idxmax())
         cure = "Fill them, begin later, or pass a `freq` that fits."
         last_day = frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max()
         if calendar.kind == "index":
@@ -290,8 +291,8 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"
             f" {MAX_MISSING_SHARE:.0%}. {cure}"
         )
-    is_incomplete = (n_missing > 0).any()
-    return {"max_missing": MAX_MISSING_SHARE if is_incomplete else 0.0, **column}
+    most = shares[shares < 1].max()  # a series without any value is left out
+    return {"max_missing": max(MAX_MISSING_SHARE, most) if most > 0 else 0.0, **column}
 
 
 def block_shares(
@@ -301,12 +302,13 @@ def block_shares(
     on, the rest to fit.
 
     Short series give calibration more, up to a quarter: 39 cutoffs support an interval of 97.5 %.
-    Blocks are as long as a series suits that is shorter than nine in ten.
+    Blocks are as long as suits a series of the usual length.
     """
     steps = _time_steps(frame, calendar)
-    n_rest = max(usual_length(frame, calendar) - n_test_steps, 0)
+    n_rest = max(usual_length(series_lengths(frame, calendar)) - n_test_steps, 0)
     calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
     validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
     n_train = len(steps) - n_test_steps - validation - calibration
-    shares = (np.maximum([n_train, validation, calibration], 1) / len(steps)).tolist()
+    n_steps = max(len(steps), 4)  # fewer have no blocks, as `borders_of` says
+    shares = (np.maximum([n_train, validation, calibration], 1) / n_steps).tolist()
     return dict(zip(("train", "validation", "calibration"), shares, strict=True))

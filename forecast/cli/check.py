@@ -142,7 +142,7 @@ def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     the grid that the entry names is read too.
     """
     from forecast.config.experiment import load_models
-    from forecast.data import preparation
+    from forecast.data import preparation, quality
     from forecast.data.scaling import check_transforms
     from forecast.data.splits import borders_of
 
@@ -151,8 +151,8 @@ def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
         load_specs(load_models(folder, dataset.grid), folder)
     frame = preparation.check_data(name, dataset, root=root)
     _, too_short = borders_of(frame, name, dataset)
-    for fault in too_short:
-        print(f"{name}: series {fault.series.unique_id!r} is left out: {fault.sentence}")
+    if too_short:
+        print(f"{name}: {quality.describe_left_out(too_short)}")
     check_transforms(frame, dataset.task)
     return frame
 

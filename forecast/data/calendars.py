@@ -116,6 +116,14 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
     )
 
 
+def usual_length(lengths: pd.Series) -> int:
+    """The length that spans and blocks are chosen for: nine in ten series have it, as have those of
+    at least a tenth of the median length. Shorter ones may be left out.
+    """
+    decile = lengths.quantile(0.1, interpolation="lower")
+    return int(max(decile, lengths[lengths >= lengths.median() / 10].min()))
+
+
 @lru_cache(maxsize=64)
 def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
     """How long every step of the calendar lasts; None of sessions, weekdays, months and the

@@ -30,6 +30,7 @@ from forecast.data.calendars import (
     fit_calendar,
     series_lengths,
     shows_week,
+    usual_length,
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, precedes_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
@@ -362,12 +363,15 @@ def _entry_lines(
     """
     calendar = guess.calendar
     rows_by_series = observed.groupby("unique_id").size()
+    shortest = usual_length(rows_by_series)
     season, horizon, lookback = guess_spans(calendar)
-    most = max(int(rows_by_series.min()) // 20, 1)
+    most = max(shortest // 20, 1)
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
-    if season <= MAX_SEASON_SHARE * rows_by_series.min():
+    if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
+    if n_shorter := int((rows_by_series < shortest).sum()):
+        horizon_note += f"; chosen for {shortest}, which {n_shorter} of {len(rows_by_series)} lack"
     if roles.plans:
         planned_steps = int(planned.groupby("unique_id").size().min())
         if planned_steps < horizon:

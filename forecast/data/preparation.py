@@ -25,6 +25,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, FrameColumn, FutureColumn, load_dataset
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, known_from, series_lengths
 from forecast.data.columns import (
@@ -98,11 +99,8 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     frame, findings = _check_raw_file(raw, dataset, settings)
     del raw  # it may be large
     borders, too_short = borders_of(frame, dataset, settings)
-    for fault in too_short:
-        name, steps = fault.series.unique_id, len(fault.series)
-        findings.append(Violation("length", name, "", steps, fault.sentence, "left out"))
-    names = [fault.series.unique_id for fault in too_short]
-    frame = frame[~frame["unique_id"].isin(names)].reset_index(drop=True)
+    findings += too_short
+    frame = _without_series(frame, too_short)
     check_transforms(frame, settings.task)
     described = quality.describe(frame, settings)
     described["findings"] = [asdict(finding) for finding in findings]
@@ -191,11 +189,29 @@ def prepare(
     were left out of it, with the reason.
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
-    left_out = check_prepared(frame, dataset, where=where, error=error)
-    is_complete = ~frame["unique_id"].isin([violation.series for violation in left_out])
-    if left_out:
-        frame = frame[is_complete].reset_index(drop=True)
-    return add_sums(frame, dataset.task), left_out
+    unobserved = _find_unobserved(raw["unique_id"], frame, dataset.task)
+    frame = _without_series(frame, unobserved)
+    incomplete = check_prepared(frame, dataset, where=where, error=error)
+    return add_sums(_without_series(frame, incomplete), dataset.task), [*unobserved, *incomplete]
+
+
+def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list[Violation]:
+    """Which of the `series` have no value of a target in `frame`; none where all are so."""
+    counts = frame.groupby("unique_id")[task.targets].count()
+    counts = counts.reindex(series.unique(), fill_value=0)
+    empty = counts[counts.min(axis=1) == 0].idxmin(axis=1)
+    if len(empty) == len(counts):
+        return []
+    return [
+        Violation("missing", str(name), str(target), 0, f"has no value of {target!r}", "left out")
+        for name, target in empty.items()
+    ]
+
+
+def _without_series(frame: pd.DataFrame, left_out: list[Violation]) -> pd.DataFrame:
+    """The rows of the series that are not left out."""
+    is_left_out = frame["unique_id"].isin([violation.series for violation in left_out])
+    return frame[~is_left_out].reset_index(drop=True)
 
 
 def adjusted_observations(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:

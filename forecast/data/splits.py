@@ -23,6 +23,7 @@ from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
 from forecast.config.task import Task, format_time
 from forecast.data.calendars import grid
 from forecast.data.panel import Panel, Series
+from forecast.data.quality import Violation
 from forecast.system.errors import InputError, plural
 
 BLOCKS = ("train", "validation", "calibration", "test")
@@ -196,12 +197,14 @@ class TooShort:
     needed: int
 
     @property
-    def sentence(self) -> str:
-        """What is too short, without the series' name."""
-        return (
-            f"its {self.block} block has {self.n_found} of {len(self.series)} steps, wanted at"
-            f" least {self.needed}"
+    def violation(self) -> Violation:
+        """What is too short, as the finding of a series that is left out."""
+        n_steps = len(self.series)
+        sentence = (
+            f"its {self.block} block has {self.n_found} of {n_steps} steps, wanted at least"
+            f" {self.needed}"
         )
+        return Violation("length", self.series.unique_id, "", n_steps, sentence, "left out")
 
 
 def find_too_short(
@@ -232,11 +235,11 @@ def split_panel(
     return {series.unique_id: split_series(series, borders) for series in panel.series}
 
 
-def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[TooShort]]:
+def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[Violation]]:
     """Where the blocks of a prepared frame end, and the series that are too short for one of them:
     as few as any way to cut leaves out.
 
-    `InputError` naming the first where all are, and where sums would lack one.
+    `InputError` naming the longest of them where all are, and where sums would lack one.
     """
     rows = frame.groupby("unique_id", sort=True)["ds"]
     task = dataset.task
@@ -244,15 +247,19 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         name, task, tuple(_series_without_values(str(uid), times, task) for uid, times in rows)
     )
     splits = dataset.splits
-    faults = find_too_short(panel, resolve_borders(panel, splits))
-    if len(faults) == len(panel.series) or (faults and task.hierarchy):
-        raise InputError(_describe_too_short(panel, faults[0]))
-    left_out = {fault.series.unique_id for fault in faults}
-    usable = tuple(series for series in panel.series if series.unique_id not in left_out)
-    panel = replace(panel, series=usable)
-    borders = resolve_borders(panel, splits)
-    split_panel(panel, borders)
-    return borders, faults
+    left_out: list[Violation] = []
+    while True:  # without those that are left out, shares of the steps lie elsewhere
+        borders = resolve_borders(panel, splits)
+        faults = find_too_short(panel, borders)
+        if not faults:
+            return borders, left_out
+        if len(faults) == len(panel.series) or task.hierarchy:
+            longest = max(faults, key=lambda fault: len(fault.series))
+            raise InputError(_describe_too_short(panel, longest))
+        left_out += [fault.violation for fault in faults]
+        short = {fault.series.unique_id for fault in faults}
+        usable = tuple(series for series in panel.series if series.unique_id not in short)
+        panel = replace(panel, series=usable)
 
 
 def _series_without_values(unique_id: str, times: pd.Series, task: Task) -> Series:

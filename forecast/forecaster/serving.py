@@ -247,11 +247,13 @@ def require_known_series(
 
 
 def forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
-    """The series of `panel` that the model knows and that have a whole lookback, and a sentence
-    that names the others; empty without any. The panel as it is where no series is left.
+    """The series of `panel` that the model knows and that have a whole lookback with a value of
+    every target, and a sentence that names the others; empty without any. The panel as it is where
+    no series is left.
     """
     known = ensemble.forecasters[0].scaling.centre
     lookback = panel.task.lookback
+    n_targets = len(panel.task.targets)
     left_out: dict[str, list[str]] = {}
     usable = []
     for series in panel.series:
@@ -259,6 +261,8 @@ def forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
             left_out.setdefault("not known when the model was fitted", []).append(series.unique_id)
         elif len(series) < lookback:
             left_out.setdefault(f"fewer rows than lookback={lookback}", []).append(series.unique_id)
+        elif np.isnan(series.values[-lookback:, :n_targets]).all(axis=0).any():
+            left_out.setdefault(f"no target in {lookback} rows", []).append(series.unique_id)
         else:
             usable.append(series)
     if not usable or not left_out:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import forecast
+from forecast.system.errors import InputError
 
 LENGTHS = (16, 70, 150, 240, 330, 420, 600, 700, 800, 900, 1000, 1200)
 TOO_SHORT = {"s00"}
@@ -57,3 +58,53 @@ def test_all_but_the_shortest_series_are_forecast(weekly: pd.DataFrame, times: s
     last = df.groupby("unique_id")["ds"].max()
     step = 1 if times == "counts" else pd.Timedelta(weeks=1)
     assert (first == (last + step)[first.index]).all()
+
+
+def daily(name: str, n_rows: int, observed: slice = slice(None), last: str = "2024-06-30"):
+    """A week's season and noise; what is not `observed` has rows without a value."""
+    days = pd.date_range(end=last, periods=n_rows, freq="D")
+    y = 50 + 5 * np.sin(2 * np.pi * np.arange(n_rows) / 7)
+    y += np.random.default_rng(n_rows).normal(0, 1, n_rows)
+    kept = np.full(n_rows, np.nan)
+    kept[observed] = y[observed]
+    return pd.DataFrame({"unique_id": name, "ds": days, "y": kept})
+
+
+@pytest.mark.parametrize("last", ["2024-06-30", "2023-01-31"])
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 10, 20, 39])
+def test_a_series_of_few_rows_is_left_out_and_does_not_shorten_what_the_others_see(
+    n_rows: int, last: str
+) -> None:
+    others = pd.concat([daily(name, 400) for name in "bcd"])
+    with pytest.warns(UserWarning, match=r"(?s)1 series left out.*\na "):
+        model = forecast.fit(
+            pd.concat([others, daily("a", n_rows, last=last)]),
+            "ridge",
+            freq="1D",
+            horizon=7,
+            n_jobs=1,
+        )
+    assert set(model.predict()["unique_id"]) == {"b", "c", "d"}
+    assert "horizon=7, lookback=49" in repr(model)
+
+
+@pytest.mark.parametrize("n_rows", [1, 20, 400])
+def test_a_series_without_a_value_is_left_out_and_named(n_rows: int) -> None:
+    df = pd.concat([daily("a", n_rows, slice(0)), daily("b", 400)])
+    with pytest.warns(UserWarning, match="has no value of 'y'"):
+        model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
+    assert set(model.predict()["unique_id"]) == {"b"}
+
+
+def test_a_series_that_has_been_empty_for_a_lookback_is_named_and_the_others_forecast() -> None:
+    df = pd.concat([daily("a", 400, slice(300)), daily("b", 400), daily("c", 400)])
+    model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
+    with pytest.warns(UserWarning, match=r"'a' \(no target in \d+ rows\)"):
+        table = model.predict(df)
+    assert set(table["unique_id"]) == {"b", "c"}
+
+
+@pytest.mark.parametrize("n_rows", range(1, 10))
+def test_a_single_series_that_is_too_short_says_how_many_rows_a_block_needs(n_rows: int) -> None:
+    with pytest.raises(InputError, match=r"its train block has .* need at least 9"):
+        forecast.fit(daily("a", n_rows), "ridge", freq="1D", horizon=7, n_jobs=1)

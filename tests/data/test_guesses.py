@@ -547,6 +547,16 @@ def test_weeks_see_the_same_week_of_last_year_where_the_rows_are_enough(tmp_path
     assert (found["lookback"], found["calendar_features"]) == (lookback, ["day_of_year"])
 
 
+@pytest.mark.parametrize("n_rows", [1, 2, 5, 15, 59])
+def test_one_series_of_few_rows_shortens_nothing_for_the_others(tmp_path, n_rows):
+    tables = []
+    for name, length in [("a", n_rows), ("b", 600), ("c", 600)]:
+        days = pd.date_range(end="2024-06-30", periods=length, freq="D")
+        tables.append(pd.DataFrame({"shop": name, "ds": days, "y": WAVE[:length]}))
+    found = guessed(tmp_path, pd.concat(tables))
+    assert (found["horizon"], found["lookback"]) == (7, 28)
+
+
 @pytest.mark.parametrize("weeks", [52, 53])
 def test_weeks_that_are_counted_from_every_new_year_are_read_to_the_last_row(tmp_path, weeks):
     starts = pd.date_range("2000-01-01", periods=8, freq="YS")

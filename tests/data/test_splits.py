@@ -85,7 +85,7 @@ def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_g
     borders, too_short = splits.borders_of(pd.concat(frames), "example", settings)
     assert borders.by_series == {}
     (fault,) = too_short
-    assert (fault.series.unique_id, len(fault.series)) == ("s12", 12)
+    assert (fault.series, fault.count, fault.action) == ("s12", 12, "left out")
     assert fault.sentence == "its validation block has 0 of 12 steps, wanted at least 2"
     with pytest.raises(InputError, match="series 's12'"):
         splits.borders_of(frames[1], "example", settings)
