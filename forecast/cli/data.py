@@ -3,7 +3,7 @@
 `fetch` goes on with the next dataset where a service fails, and ends with exit code 3; the stored
 snapshot stays, and with `--allow-stale` will do. It also scores issued forecasts. `add` guesses an
 entry from a file, fetches it, and writes configs/datasets.yaml last; a name that is taken is
-refused. `data` writes nothing but a picture.
+refused. `data` writes nothing.
 """
 
 from __future__ import annotations

@@ -76,6 +76,14 @@ MAX_SEASON_SHARE = 0.4
 """Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
 half of it.
 """
+FITTED_SHARE = 0.75
+"""Of the rows of an entry that `add` writes: those of its train and validation blocks."""
+MIN_SEASONS = 20
+MIN_LEVEL_SPREAD = 0.05
+MIN_SLOPE = 0.8
+"""From how many seasons, which deviation of their log means, and which slope of the log spread on
+them on a target is modelled by its logarithm (docs/research/logarithm-of-a-target.md).
+"""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -378,7 +386,7 @@ def _entry_lines(
             horizon = planned_steps
             horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
     column = _column_entries(observed, calendar, [target])[0]
-    column |= _guess_scale(observed, calendar, target)
+    column |= _guess_scale(observed, calendar, target, season)
     missing = column.get("max_missing", 0.0)
     target_note = "what is forecast"
     if missing:
@@ -600,19 +608,43 @@ def _words_of(column: Any) -> list[str]:
     return re.findall(r"[^\W\d_]+", parted.lower())
 
 
-def _guess_scale(observed: pd.DataFrame, calendar: Calendar, target: Any) -> dict[str, Any]:
-    """Of the target: a price of an exchange is modelled by its returns; what was never negative has
-    no negative forecast, and a share none above its end.
+def _guess_scale(
+    observed: pd.DataFrame, calendar: Calendar, target: Any, season: int
+) -> dict[str, Any]:
+    """Of the target: a price of an exchange is modelled by its returns, and what varies in
+    proportion to its level by its logarithm; what was never negative has no negative forecast, and
+    a share none above its end.
     """
     values = observed[target].dropna()
     if values.empty or values.min() < 0:
         return {}
     if calendar.kind == "sessions" and values.min() > 0:
         return {"transform": "log", "difference_inputs": True}
-    limits = {"minimum": 0}
     if "%" in str(target) or set(SHARE_WORDS) & set(_words_of(target)):
-        limits["maximum"] = 1 if values.max() <= 1 else 100
-    return limits if values.max() <= limits.get("maximum", np.inf) else {"minimum": 0}
+        maximum = 1 if values.max() <= 1 else 100
+        return {"minimum": 0, "maximum": maximum} if values.max() <= maximum else {"minimum": 0}
+    if varies_with_level(observed, target, season):
+        return {"transform": "log1p", "minimum": 0}
+    return {"minimum": 0}
+
+
+def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
+    """Whether the spread within a season grows in proportion to its level, in the rows that are
+    fitted and validated on.
+    """
+    by_series = []
+    for _, values in observed.groupby("unique_id")[target]:
+        known = values.dropna().to_numpy(dtype=float)
+        n_seasons = int(FITTED_SHARE * len(known)) // season
+        seasons = known[: n_seasons * season].reshape(n_seasons, season)
+        both = np.stack([seasons.mean(axis=1), seasons.std(axis=1)])
+        logs = np.log(both[:, (both > 0).all(axis=0)])
+        if logs.size:
+            by_series.append(logs - logs.mean(axis=1, keepdims=True))
+    level, spread = np.concatenate(by_series, axis=1) if by_series else np.empty((2, 0))
+    if len(level) < MIN_SEASONS or level.std() < MIN_LEVEL_SPREAD:
+        return False
+    return float(level @ spread) >= MIN_SLOPE * float(level @ level)
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:

@@ -620,6 +620,52 @@ def test_what_was_never_negative_gets_bounds(tmp_path, name, values, bounds):
     assert found["target"] == {"column": name, **bounds}
 
 
+def proportional(rng, weekday, trend, noise):
+    return (200 * trend * np.exp(weekday + noise)).round(2)
+
+
+def closed_on_sundays(rng, weekday, trend, noise):
+    sales = proportional(rng, weekday, trend, noise)
+    return np.where(np.arange(len(sales)) % 7 == 6, 0.0, sales)
+
+
+def added(rng, weekday, trend, noise):
+    return (150 * trend + 100 * weekday + 200 * noise).round(2)
+
+
+def rare_counts(rng, weekday, trend, noise):
+    return rng.poisson(0.5 * np.exp(weekday))
+
+
+def kelvin(rng, weekday, trend, noise):
+    return (283 + 10 * trend + 10 * noise).round(1)
+
+
+@pytest.mark.parametrize(
+    ("simulate", "transform"),
+    [
+        (proportional, "log1p"),
+        (closed_on_sundays, "log1p"),
+        (added, None),
+        (rare_counts, None),
+        (kelvin, None),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_varies_in_proportion_to_its_level_is_modelled_by_its_logarithm(
+    tmp_path, simulate, transform, seed
+):
+    rng, parts = np.random.default_rng(seed), []
+    days = pd.date_range("2022-01-01", periods=900)
+    for shop in ("a", "b"):
+        weekday = rng.normal(0, 0.3, 7)[np.arange(900) % 7]
+        trend, noise = np.exp(np.linspace(0, 1, 900)), rng.normal(0, 0.15, 900)
+        y = simulate(rng, weekday, trend, noise)
+        parts.append(pd.DataFrame({"ds": days, "shop": shop, "y": y}))
+    target = guessed(tmp_path, pd.concat(parts))["target"]
+    assert target["minimum"] == 0 and target.get("transform") == transform
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_table_with_a_column_for_every_series_of_thousands_is_refused_at_once(tmp_path, suffix):
     days = pd.date_range("2024-01-01", periods=3).strftime("%Y-%m-%d")
