@@ -426,7 +426,8 @@ def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
     if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
         return
-    fitting = getattr(fit_calendar(stamps)[0], "freq", "B")  # without one: the weekdays
+    nearest = fit_calendar(stamps).calendar
+    fitting = getattr(nearest, "freq", nearest.model_dump(mode="json", exclude_defaults=True))
     freq = "1, which counts rows" if calendar.kind == "index" else repr(calendar.freq)
     raise InputError(
         f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit"

@@ -283,15 +283,24 @@ def fit_calendar(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> Ca
         RegularCalendar(kind="regular", freq=name) for name in _candidate_steps(stamps)
     ]
     if (stamps == stamps.normalize()).all():
+        rows_by_day = stamps.day_of_week.value_counts()
+        working_days = rows_by_day.index[2 * rows_by_day > rows_by_day.max()].sort_values()
+        days = tuple(WEEKDAYS[day] for day in working_days)
         tried += [
-            WeekdayCalendar(kind="weekdays"),
-            *(SessionCalendar(kind="sessions", exchange=e) for e in exchanges),
+            WeekdayCalendar(kind="weekdays", days=days),
             YearWeekCalendar(kind="year_weeks"),
             YearWeekCalendar(kind="year_weeks", weeks=53),
         ]
+        if len(days) == 5:
+            tried += [SessionCalendar(kind="sessions", exchange=name) for name in exchanges]
     fits: list[CalendarFit] = []
     for calendar in tried:
-        steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
+        try:
+            steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
+        except InputError:
+            if calendar.kind != "sessions":
+                raise
+            continue  # an exchange whose sessions of these years are not known
         off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
         fits.append(CalendarFit(calendar, int(off_calendar), int(without_row)))
     most = MAX_SHARE_WITHOUT_ROW * len(stamps)

@@ -25,9 +25,11 @@ from forecast.config.task import CalendarFeature, RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import (
     Calendar,
+    Daily,
     calendar_yaml,
     default_features,
     fit_calendar,
+    fixed_step,
     series_lengths,
     shows_week,
     usual_length,
@@ -41,6 +43,11 @@ GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that are tried where an hour of autumn stands twice; each stands for those that change
 with it.
 """
+GUESSED_EXCHANGES = (
+    *("XNYS", "XLON", "XETR", "XPAR", "XMIL", "XSWX", "XSTO", "XTSE"),
+    *("XTKS", "XHKG", "XSHG", "XASX", "XBOM", "BVMF"),
+)
+"""Each stands for those that close on the same days, as Paris for Amsterdam and Lisbon."""
 TIME_COLUMN_NAMES = (
     "ds",
     "date",
@@ -70,6 +77,8 @@ and not cloud cover beside it; in this order.
 """
 SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
+MIN_PRICE_DAYS = 100
+"""With fewer the variance over ten days is as good as unknown."""
 MIN_STATIC_SERIES = 4
 """From so many series on a model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
@@ -303,7 +312,7 @@ def _guess_times(
         return GuessedTimes(column, time_format, None, times, INDEX_CALENDAR)
     ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
-    calendar, off_calendar, without_row = fit_calendar(times, exchanges=("XNYS",))
+    calendar, off_calendar, without_row = fit_calendar(times, exchanges=GUESSED_EXCHANGES)
     return GuessedTimes(time, time_format, zone, times, calendar, off_calendar, without_row)
 
 
@@ -454,7 +463,9 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
         return 1, 10, 100
     if calendar.kind == "year_weeks":
         return calendar.weeks, *SPANS_BY_STEP["W"][1:]
-    if not isinstance(calendar, RegularCalendar):
+    if calendar.kind == "weekdays":
+        return len(calendar.days), len(calendar.days), 12 * len(calendar.days)
+    if calendar.kind == "sessions":
         return SPANS_BY_STEP["B"]
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if (
@@ -611,14 +622,16 @@ def _words_of(column: Any) -> list[str]:
 def _guess_scale(
     observed: pd.DataFrame, calendar: Calendar, target: Any, season: int
 ) -> dict[str, Any]:
-    """Of the target: a price of an exchange is modelled by its returns, and what varies in
-    proportion to its level by its logarithm; what was never negative has no negative forecast, and
-    a share none above its end.
+    """Of the target: a price is modelled by its returns, and what varies in proportion to its level
+    by its logarithm; what was never negative has no negative forecast, and a share none above its
+    end.
     """
     values = observed[target].dropna()
     if values.empty or values.min() < 0:
         return {}
-    if calendar.kind == "sessions" and values.min() > 0:
+    if values.min() > 0 and (
+        calendar.kind == "sessions" or _moves_like_price(observed, calendar, target)
+    ):
         return {"transform": "log", "difference_inputs": True}
     if "%" in str(target) or set(SHARE_WORDS) & set(_words_of(target)):
         maximum = 1 if values.max() <= 1 else 100
@@ -645,6 +658,20 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
     if len(level) < MIN_SEASONS or level.std() < MIN_LEVEL_SPREAD:
         return False
     return float(level @ spread) >= MIN_SLOPE * float(level @ level)
+
+
+def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -> bool:
+    """Whether the logarithms of positive days walk at random in the middle series: over ten days
+    they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988).
+    """
+    lasts_day = isinstance(calendar, Daily) or fixed_step(calendar) == pd.Timedelta(1, "D")
+    if not lasts_day or series_lengths(observed, calendar).median() < MIN_PRICE_DAYS:
+        return False
+    by_series = observed.groupby("unique_id")[target]
+    fitted = observed[by_series.cumcount() < FITTED_SHARE * by_series.transform("size")]
+    logs = np.log(fitted[target]).groupby(fitted["unique_id"])
+    variances = {days: logs.diff(days).groupby(fitted["unique_id"]).var() for days in (1, 10)}
+    return bool(0.5 <= (variances[10] / (10 * variances[1])).median() <= 2)
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from forecast.config.datasets import load_dataset
-from forecast.config.task import SessionCalendar
+from forecast.config.task import SessionCalendar, WeekdayCalendar
 from forecast.data import guesses, ingest, preparation, sources
 from forecast.data.calendars import grid
 from forecast.data.schema import check_frame
@@ -517,6 +517,50 @@ def test_prices_of_an_exchange_are_modelled_by_their_returns(tmp_path):
         "transform": "log",
         "difference_inputs": True,
     }
+
+
+def random_walk(days: pd.DatetimeIndex) -> pd.DataFrame:
+    changes = 0.01 * np.random.default_rng(len(days)).standard_normal(len(days))
+    frame = pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": np.exp(9 + changes.cumsum())})
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("exchange", "first", "guess"),
+    [
+        ("XETR", "2019-01-02", {"kind": "sessions", "exchange": "XETR"}),
+        ("XETR", "1990-01-02", {"kind": "sessions", "exchange": "XETR"}),
+        ("XTKS", "2015-01-05", {"kind": "sessions", "exchange": "XTKS"}),
+        ("XLON", "2019-01-02", {"kind": "sessions", "exchange": "XLON"}),
+        ("XAMS", "2019-01-02", {"kind": "sessions", "exchange": "XPAR"}),  # the same holidays
+        ("XKRX", "2019-01-02", {"kind": "weekdays"}),
+        ("24/7", "2023-01-02", {"kind": "regular", "freq": "1D"}),
+    ],
+)
+def test_an_index_of_any_exchange_is_modelled_by_its_returns(tmp_path, exchange, first, guess):
+    days = grid(SessionCalendar(kind="sessions", exchange=exchange), first, "2025-06-30")
+    found = guessed(tmp_path, random_walk(days))
+    assert found["calendar"] == guess
+    assert found["target"]["transform"] == "log" and found["target"]["difference_inputs"]
+
+
+def test_sales_of_working_days_are_no_price(tmp_path):
+    days = pd.bdate_range("2022-01-03", periods=600)
+    noise = np.random.default_rng(1).standard_normal(600)
+    for level in (np.sin(days.day_of_year / 58), np.zeros(600)):
+        frame = pd.DataFrame({"Date": days, "sold": 50 + 9 * level + 5 * noise})
+        assert guessed(tmp_path, frame)["target"] == {"column": "sold", "minimum": 0}
+
+
+@pytest.mark.parametrize(
+    "days", [["mon", "tue", "wed", "thu", "fri", "sat"], ["mon", "tue", "wed", "thu", "sun"]]
+)
+def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
+    times = grid(WeekdayCalendar(kind="weekdays", days=days), "2022-01-03", "2024-06-30")
+    frame = pd.DataFrame({"Date": times, "sold": 5 + np.sin(np.arange(len(times)))})
+    found = guessed(tmp_path, frame)
+    assert found["calendar"] == {"kind": "weekdays", "days": days}
+    assert found["season_length"] == len(days) and "max_missing" not in found["target"]
 
 
 def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
