@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -489,3 +490,32 @@ def test_the_pages_of_mlflow_are_served_to_this_machine_alone(
     (words,) = started
     hosts = [word for before, word in itertools.pairwise(words) if before in ("--host", "-h")]
     assert hosts == ["127.0.0.1"] and words[words.index("--port") + 1] == port
+
+
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        (
+            "bash",
+            'eval "$(forecast --show-completion)"; COMP_WORDS=(forecast retr); COMP_CWORD=1;'
+            ' _forecast_completion forecast; echo "${COMPREPLY[@]}"',
+        ),
+        ("fish", 'forecast --show-completion | source; complete -C "forecast retr"; true'),
+        (
+            "zsh",
+            "autoload -U compinit; compinit -D; source <(forecast --show-completion);"
+            " words=(forecast retr); CURRENT=2;"
+            ' _arguments() { print -r -- "$@" }; _forecast_completion; true',
+        ),
+    ],
+    ids=["bash", "fish", "zsh"],
+)
+def test_the_shell_completes_the_commands(tmp_path: Path, shell: str, asked: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is needed: apt-get install {shell}")
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = small_project.environment(PATH=programs, HOME=str(tmp_path))
+    done = subprocess.run(
+        [shell, "-c", asked], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "retrain" in done.stdout and "predict" not in done.stdout, done.stderr
