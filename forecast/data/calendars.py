@@ -459,52 +459,33 @@ def calendar_yaml(calendar: Calendar) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 
 
-_exchange_calendars: dict[str, tuple[int, int, Any]] = {}
-"""Exchange → first and last year built, and the calendar."""
-
-
 def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
-    """A calendar of at least these years.
+    """A calendar of at least these years and the one after, where forecasts lie.
 
-    Building one takes a quarter of a second however short it is, so it covers the year after as
-    well, where forecasts lie, and is made again only for years it lacks.
-
-    `InputError` for years that the library does not know.
+    `InputError` for an exchange or years that the library does not know.
     """
-    lower, upper = _exchange_bounds(exchange)
-    start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
-    if (lower is not None and end < lower) or (upper is not None and start > upper):
-        raise InputError(
-            f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it."
-        )
-    first, last, _ = _exchange_calendars.get(exchange, (first_year, first_year - 1, None))
-    if first_year < first or last_year > last:
-        first, last = min(first, first_year), max(last, last_year + 1)
-        start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
-        start, end = (
-            start if lower is None else max(start, lower),
-            end if upper is None else min(end, upper),
-        )
-        _exchange_calendars[exchange] = (
-            first,
-            last,
-            _build_exchange_calendar(exchange, start=start, end=end),
-        )
-    return _exchange_calendars[exchange][2]
+    return _build_exchange_calendar(exchange, first_year // 10, (last_year + 1) // 10)
 
 
-@lru_cache(maxsize=16)
-def _exchange_bounds(exchange: str) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
-    known = type(_build_exchange_calendar(exchange))
-    return known.bound_min(), known.bound_max()
-
-
-def _build_exchange_calendar(exchange: str, **years: pd.Timestamp) -> Any:
-    """The calendar of the library, without its warning about pandas."""
+@lru_cache(maxsize=64)
+def _build_exchange_calendar(exchange: str, first_decade: int, last_decade: int) -> Any:
+    """The library's calendar of whole decades: it takes a quarter of a second however short it
+    is.
+    """
     import exchange_calendars
 
+    start, end = pd.Timestamp(10 * first_decade, 1, 1), pd.Timestamp(10 * last_decade + 9, 12, 31)
     with warnings.catch_warnings():
         # exchange_calendars 4.13 uses an accessor that pandas 3.1 announces to change; its result
         # is still right.
         warnings.simplefilter("ignore", category=DeprecationWarning)
-        return exchange_calendars.get_calendar(exchange, **years)
+        try:
+            known = type(exchange_calendars.get_calendar(exchange))
+            start, end = max(start, known.bound_min() or start), min(end, known.bound_max() or end)
+            return exchange_calendars.get_calendar(exchange, start=start, end=end)
+        except (ValueError, NotImplementedError) as fault:
+            raise InputError(
+                f"exchange_calendars has no sessions of {exchange} from {start:%Y} to {end:%Y}:"
+                f" {str(fault)[:200]}. Take other years, or list the days that were closed:"
+                " `calendar: {kind: weekdays, closures: ['2024-12-25']}`."
+            ) from None

@@ -105,6 +105,15 @@ def test_a_calendar_with_a_known_beginning_is_asked_only_for_what_it_knows():
     assert dates(grid(seoul, "2020-01-01", "2020-01-03")) == ["2020-01-02", "2020-01-03"]
 
 
+@pytest.mark.parametrize(
+    ("exchange", "first"), [("XTAE", "2020-01-01"), ("ASEX", "2020-01-01"), ("XTKS", "1970-01-01")]
+)
+def test_sessions_that_the_library_cannot_make_are_refused_in_words(exchange: str, first: str):
+    calendar = SessionCalendar(kind="sessions", exchange=exchange)
+    with pytest.raises(InputError, match=f"no sessions of {exchange} from .* closures:"):
+        grid(calendar, first, pd.Timestamp(first) + pd.Timedelta(30, "D"))
+
+
 def test_hours_count_from_the_start():
     assert grid(HOURS, "2024-01-01 00:30", "2024-01-01 02:30").strftime("%H:%M").tolist() == [
         "00:30",
