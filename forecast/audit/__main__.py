@@ -52,6 +52,7 @@ from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget
 from forecast.system import cluster, files
 from forecast.system.errors import UNHEALTHY, ForecastError, InputError
+from forecast.system.stage import split_names
 
 OPENED_PROJECT_FILE = "the stages opened {} of the project itself, beside the data they were given"
 LogProgress = Callable[[str], None]
@@ -91,11 +92,6 @@ def _ignore_progress(line: str) -> None:
     """Of an audit that is to be quiet."""
 
 
-def _split_names(names: str) -> tuple[str, ...]:
-    """`gru,lstm` as names; none of an empty text."""
-    return tuple(filter(None, names.split(",")))
-
-
 def _parser() -> argparse.ArgumentParser:
     """The command line of the audit; see `main`."""
     parser = argparse.ArgumentParser(
@@ -103,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("dataset")
     parser.add_argument("--root", default=".")
-    parser.add_argument("--models", default=(), type=_split_names)
+    parser.add_argument("--models", default=(), type=split_names)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--quiet", action="store_true")

@@ -100,12 +100,6 @@ def require_project(root: Path) -> Path:
     return root
 
 
-def split_names(text: str) -> tuple[str, ...]:
-    """The names in a list separated by commas."""
-    names = [name.strip() for name in text.split(",")]
-    return tuple(name for name in names if name)
-
-
 def tracking_uri() -> str:
     """The value of MLFLOW_TRACKING_URI; empty: the project's own database."""
     return os.environ.get("MLFLOW_TRACKING_URI", "")

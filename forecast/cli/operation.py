@@ -123,9 +123,7 @@ def rollback(
         print_rows([row], output_format)
         return
     if taken_back is not None:
-        name = _describe_version(project, dataset, taken_back)
-        since = _describe_promotion(project, dataset, taken_back)
-        print(f"{dataset}: taken back: {name}{since}.")
+        print(f"{dataset}: taken back: {_describe_version(project, dataset, taken_back)}.")
     _print_champion(project, dataset, version)
 
 
@@ -223,18 +221,6 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
     if "skill" in card.metrics:
         skill = f", test skill {_percent(card.metrics['skill'])}"
     return f"version {version} ({card.candidate}{skill})"
-
-
-def _describe_promotion(project: Path, dataset: str, version: int) -> str:
-    """`, champion since 2024-06-03T05:30 UTC (by hand)`: why it served; empty where the history
-    does not say it any more.
-    """
-    from forecast.operations import champion
-
-    events = champion.read_events(project, dataset)
-    promotions = [event for event in events if event.event in ("promoted", "rolled back")]
-    newest = [event for event in promotions if event.version == version][-1:]
-    return "".join(f", champion since {event.at[:16]} UTC ({event.reason})" for event in newest)
 
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:

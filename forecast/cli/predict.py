@@ -26,9 +26,9 @@ from forecast.cli.common import (
     now,
     print_rows,
     require_project,
-    split_names,
 )
 from forecast.system.errors import UNHEALTHY, InputError, plural
+from forecast.system.stage import split_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -32,7 +32,6 @@ from forecast.cli.common import (
     ROOT,
     Format,
     require_project,
-    split_names,
     tracking_uri,
     use_cluster,
 )
@@ -44,7 +43,7 @@ from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import INTERRUPTED, InputError, quote_names, suggest
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import require_unix, stop_on_signals
-from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration
+from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
 
 if TYPE_CHECKING:
     from forecast.data.comparison_records import PairedTest

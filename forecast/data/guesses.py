@@ -25,6 +25,7 @@ from forecast.config.task import CalendarFeature, RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import (
     Calendar,
+    CalendarFit,
     Daily,
     calendar_yaml,
     default_features,
@@ -63,7 +64,7 @@ TIME_COLUMN_NAMES = (
     "jahr",
 )
 """Names of columns that hold times, if in a form that is not known."""
-INDEX_CALENDAR: Calendar = RegularCalendar.model_validate({"kind": "index"})
+COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
 PROVIDER_NAMES = ("source", "provider", "quelle", "anbieter")
 """Of a column of series that may hold one thing as several sources tell it."""
@@ -181,17 +182,15 @@ class GuessedTimes:
     """What a file's rows say of their times.
 
     column: of the file, None where it has none and the rows are counted. format: None for ISO 8601.
-    zone: the clock they are written in, None for UTC. times: in UTC, one per row. off_calendar: how
-    many times are no step of the calendar; without_row: how many steps have no row.
+    zone: the clock they are written in, None for UTC. times: in UTC, one per row. fit: the calendar
+    and what does not fit it.
     """
 
     column: Any | None
     format: str | None
     zone: str | None
     times: pd.Series
-    calendar: Calendar
-    off_calendar: int = 0
-    without_row: int = 0
+    fit: CalendarFit
 
 
 def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
@@ -235,7 +234,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     source = EntryLine("source", settings, _source_note(rows, guess, series))
     lines = [title, source, *_entry_lines(observed, planned, guess, chosen, roles)]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
-    past = _column_entries(observed, guess.calendar, roles.past)
+    past = _column_entries(observed, guess.fit.calendar, roles.past)
     if past:
         comment = "# the other numbers, known up to the forecast"
         text.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
@@ -309,11 +308,11 @@ def _guess_times(
     """The times of `rows`, which have a `unique_id`, from their column `time`; counts without."""
     if time is None:
         column, times = _find_count_column(rows, target, where)
-        return GuessedTimes(column, time_format, None, times, INDEX_CALENDAR)
+        return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
     ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
-    calendar, off_calendar, without_row = fit_calendar(times, exchanges=GUESSED_EXCHANGES)
-    return GuessedTimes(time, time_format, zone, times, calendar, off_calendar, without_row)
+    fit = fit_calendar(times, exchanges=GUESSED_EXCHANGES)
+    return GuessedTimes(time, time_format, zone, times, fit)
 
 
 def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: str) -> list[Any]:
@@ -351,7 +350,7 @@ def _source_note(rows: pd.DataFrame, guess: GuessedTimes, series: Any | None) ->
     """What times and series were read from; of series that are the same thing told several times,
     how to keep one.
     """
-    if guess.calendar is INDEX_CALENDAR:
+    if guess.fit is COUNTED_ROWS:
         note = "rows counted"
     elif guess.zone:
         note = f"times as {guess.zone} (name yours, if its clocks change alike)"
@@ -378,7 +377,7 @@ def _entry_lines(
 
     `observed`: the rows up to each series' last target; `planned`: those that hold a plan alone.
     """
-    calendar = guess.calendar
+    calendar = guess.fit.calendar
     rows_by_series = observed.groupby("unique_id").size()
     shortest = usual_length(rows_by_series)
     season, horizon, lookback = guess_spans(calendar)
@@ -438,9 +437,9 @@ def _entry_lines(
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
     """How many rows the calendar was read from, and what does not fit it."""
     note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
-    if guess.off_calendar or guess.without_row:
-        off_calendar = plural(guess.off_calendar, "time")
-        without_row = plural(guess.without_row, "step")
+    if guess.fit.count_misfits():
+        off_calendar = plural(guess.fit.off_calendar, "time")
+        without_row = plural(guess.fit.without_row, "step")
         note += f"; {off_calendar} off it, {without_row} without a row"
     return note
 

@@ -90,21 +90,15 @@ def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser
         if default is inspect.Parameter.empty:
             parser.add_argument(name)
         else:
-            parser.add_argument(
-                f"--{name.replace('_', '-')}", default=default, type=_argument_type(default)
-            )
+            kind = split_names if isinstance(default, tuple) else type(default)
+            parser.add_argument(f"--{name.replace('_', '-')}", default=default, type=kind)
     return parser
 
 
-def _argument_type(default: object) -> Callable[[str], Any]:
-    if isinstance(default, tuple):
-        return _split_words
-    return type(default)
-
-
-def _split_words(text: str) -> tuple[str, ...]:
-    """The words of a list separated by commas."""
-    return tuple(part for part in text.split(",") if part)
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a list separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    return tuple(name for name in names if name)
 
 
 def _run_and_explain(

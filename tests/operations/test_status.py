@@ -184,7 +184,6 @@ def test_a_rollback_names_what_it_takes_back(moved):
     done = small_project.command(moved, "rollback", NAME)
     assert done.returncode == 0, done.stderr
     assert "wave: taken back: version 2 (arx, test skill" in done.stdout
-    assert "champion since 2024-07-19T06:30 UTC (a test)." in done.stdout
     assert "wave: version 1 (ridge, test skill" in done.stdout
 
 
