@@ -32,8 +32,9 @@ from forecast.api.stages import (
     trained_ensemble,
     tuning_budget,
 )
-from forecast.backtest.candidates import REFERENCE_MODELS, linear_skip_model
+from forecast.backtest.candidates import REFERENCE_MODELS, linear_skip_model, reason_unsuited
 from forecast.comparison import metrics
+from forecast.config.datasets import Dataset
 from forecast.config.experiment import COMBINATION
 from forecast.config.reading import Entry
 from forecast.data.calendars import series_lengths, usual_length
@@ -245,7 +246,7 @@ def compare(
         dataset = dataset.with_test_block(_n_test_steps(dataset))
     entries = model_entries(models)
     budget = tuning_budget(tuning)
-    entries = {**_reference_entries(entries, dataset.settings.season_length), **entries}
+    entries = {**_reference_entries(entries, dataset.settings), **entries}
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
     try:
         results = run_stages(folder, dataset, entries, budget, n_jobs=n_jobs, is_tuned=True)
@@ -257,24 +258,24 @@ def compare(
     return Board(results, dataset, recipes)
 
 
-def _reference_entries(entries: Mapping[str, Entry], season_length: int) -> dict[str, Entry]:
+def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[str, Entry]:
     """The entries of the reference models that suit the data, by name.
 
     A linear one is refitted as often as the networks whose skip it is.
     """
+    has_price = any(column.is_price for column in settings.task.target)
     references = {
         name: entry
         for name, entry in model_entries(REFERENCE_MODELS).items()
-        if not spec(entry, where=name).unsuited_reason(season_length)
+        if not reason_unsuited(spec(entry, where=name), settings.season_length, False, has_price)
     }
     for name, entry in entries.items():
         if entry["family"] == COMBINATION:
             continue
         model_spec = spec(entry, where=name)
-        if model_spec.has_skip:
+        if model_spec.has_skip and "refit" in entry:
             skip_model = linear_skip_model(model_spec)
-            refit = {key: entry[key] for key in ("refit",) if key in entry}
-            references[skip_model] = {**references[skip_model], **refit}
+            references[skip_model] = {**references[skip_model], "refit": entry["refit"]}
     return references
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from forecast import models
-from forecast.config.experiment import NAIVE, Models
+from forecast.config.experiment import HISTORICAL, NAIVE, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec
@@ -30,7 +30,7 @@ SKIP_OF: dict[Ranking, SkipKind] = {"shipped": "linear", "architecture": "last"}
 nothing else.
 """
 
-REFERENCE_MODELS = (NAIVE, "seasonal_naive", "ridge", "arx")
+REFERENCE_MODELS = (NAIVE, "seasonal_naive", *HISTORICAL, "ridge", "arx")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def plan_candidates(
     for name, entry in config.fitted_entries(only).items():
         where = f"configs/models.yaml: models.{name}"
         spec = models.spec(entry, where=where, training=config.training, refit=config.refit)
-        reason = _reason_unsuited(spec, season_length, vintages, has_price)
+        reason = reason_unsuited(spec, season_length, vintages, has_price)
         if reason:
             plan.unsuited[name] = reason
         elif spec.has_skip:
@@ -128,7 +128,7 @@ def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
         )
 
 
-def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_price: bool) -> str:
+def reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_price: bool) -> str:
     """Why a model is left out of these data; empty when it suits them."""
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"

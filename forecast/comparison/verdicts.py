@@ -22,7 +22,7 @@ from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
 from forecast.comparison.paired_tests import MARGIN, ORIGINS, equivalence, non_overlapping
-from forecast.config.experiment import NAIVE
+from forecast.config.experiment import HISTORICAL, NAIVE
 from forecast.data.comparison_records import (
     ArchitectureChoice,
     PairedTest,
@@ -36,11 +36,6 @@ from forecast.system.errors import InputError
 
 ALPHA = 0.05
 REFERENCE: Key = (NAIVE, "baseline")
-
-
-HISTORICAL = ("historical_mean", "historical_median")
-"""Rows that know nothing but a series' average change: on prices whoever beats the naive forecast
-has to beat them too."""
 
 
 class Hypothesis(NamedTuple):

@@ -144,6 +144,10 @@ class Combination(Config):
 
 NAIVE = "naive"
 """The entry that every grid has, since every score is compared with it."""
+HISTORICAL = ("historical_mean", "historical_median")
+"""Entries that know nothing but a series' average change: on prices whoever beats the naive
+forecast has to beat them too.
+"""
 
 
 class Models(Config):

@@ -367,6 +367,19 @@ def test_the_leaderboard_of_several_series_has_no_empty_cells() -> None:
     assert "mae" in forecast.compare(one, ["ridge"], **STEP).leaderboard
 
 
+def test_a_price_is_compared_with_its_average_change_too() -> None:
+    days = pd.bdate_range("2020-01-01", periods=400)
+    returns = np.random.default_rng(0).normal(0.001, 0.01, len(days))
+    prices = pd.DataFrame({"unique_id": "a", "ds": days, "y": 100 * np.exp(returns.cumsum())})
+    options = {"freq": "B", "horizon": 1, "lookback": 10}
+    drifting = {"transform": "log", "difference_inputs": True}
+    rows = [
+        set(forecast.compare(prices, ["ridge"], **options, **of_price).leaderboard["model"])
+        for of_price in (drifting, {})
+    ]
+    assert rows[0] - rows[1] == {"historical_mean", "historical_median"} and not rows[1] - rows[0]
+
+
 @pytest.mark.parametrize("pooled", [False, True])
 def test_later_observations_that_the_model_cannot_explain_are_alarms(
     ridge: forecast.Model, pooled: bool
