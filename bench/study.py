@@ -2,15 +2,17 @@
 
     python -m bench.study [--minutes 40] [--data FOLDER] [--only "fading 40"]      (or: make study)
 
-A cell is a system, a lookback, a number of series and months, an architecture and its skip. Cells
-that bench/results/when-recurrent.csv lacks are run in the order of `planned_cells` until the
-minutes are over; each is appended when it is done, so a kill costs one cell. Systems whose file is
-not in the folder of the panels are left out. Fits, scores and tests are the product's.
+A cell is a system, a lookback, a number of series and months, an architecture, its skip and its
+steps. Cells that bench/results/when-recurrent.csv lacks are run in the order of `planned_cells`
+until the minutes are over; each is appended when it is done, so a kill costs one cell. Systems
+whose file is not in the folder of the panels are left out. Rows of 150 steps are of the first
+rounds. Fits, scores and tests are the product's.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import subprocess
 import time
@@ -32,8 +34,9 @@ from forecast.models.problem import Problem
 DATA = ROOT.parent / "shared" / "data"
 FILE = RESULTS / "when-recurrent.csv"
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
-STEPS, SEEDS, UNITS = 150, 3, 24
-RATES = (3e-3, 1e-2)
+STEPS, SEEDS, UNITS = 600, 3, 24
+CHOICES = tuple(itertools.product((3e-3, 1e-2), (0.0, 0.4)))
+"""Learning rate and `l1`: all that is chosen of a network."""
 ARCHITECTURES = (
     "ffnn",
     "mlp",
@@ -77,10 +80,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cell(Setting):
-    """One row of the results; references have no skip."""
+    """One row of the results; references have no skip and no steps."""
 
     architecture: str
     skip: str
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class CellResult(Cell):
     highest_seed: float
     best_steps: str
     learning_rate: float
+    l1: float
     parameters: int
     seconds: float
     commit: str
@@ -121,8 +126,11 @@ def base_setting(name: str) -> Setting:
 def planned_cells() -> Iterator[Cell]:
     """What answers the question first: base cells on the ridge, then one factor at a time."""
     fading = base_setting("fading 40")
+    yield from cells_of(base_setting("delay 40"), ("mlp", "tdnn", "narx", "gru"))
+    for name in ("fading 40", "fading 5", "linear", "threshold", "volatility"):
+        yield from cells_of(base_setting(name), ("mlp", "tdnn", "narx"))
     yield from cells_of(base_setting("load"), FEW)
-    yield from cells_of(base_setting("delay 40"), ("ffnn", "mlp", *FEW))
+    yield from cells_of(base_setting("delay 40"), ("ffnn", *FEW))
     for lookback in (24, 672):
         yield from cells_of(replace(fading, lookback=lookback), FEW)
     for name in BASE[:7]:
@@ -153,12 +161,12 @@ def cells_of(
     """The references, then every architecture."""
     is_simulated = SYSTEMS[setting.system].file is None
     for reference in (*REFERENCES, *(["bound"] if is_simulated else [])):
-        yield Cell(**asdict(setting), architecture=reference, skip="")
+        yield Cell(**asdict(setting), architecture=reference, skip="", steps=0)
     for architecture in architectures:
-        yield Cell(**asdict(setting), architecture=architecture, skip=skip)
+        yield Cell(**asdict(setting), architecture=architecture, skip=skip, steps=STEPS)
 
 
-def entry(architecture: str, lookback: int, rate: float) -> dict[str, object]:
+def entry(architecture: str, lookback: int, rate: float, l1: float) -> dict[str, object]:
     """As in models.yaml: one hidden layer of `UNITS`, taps and warm-up over the whole lookback."""
     if architecture in ENTRIES:
         return ENTRIES[architecture]
@@ -178,6 +186,7 @@ def entry(architecture: str, lookback: int, rate: float) -> dict[str, object]:
         "warm_up": lookback,
         "batch_size": 32,
         "learning_rate": rate,
+        "training": {"l1": l1},
         **options.get(architecture, {}),
     }
 
@@ -208,10 +217,10 @@ def recipe(model: dict[str, object], skip: str, setting: Setting) -> Recipe:
     return Recipe(model, skip or "none", setting.lookback, steps=STEPS, step_size=step_size)
 
 
-def trial(cell: Cell, rate: float, folder: Path) -> Trial:
+def trial(cell: Cell, folder: Path, rate: float = 0.0, l1: float = 0.0) -> Trial:
     setting = setting_of(cell)
     data, problem = data_and_problem(setting, folder)
-    model = recipe(entry(cell.architecture, cell.lookback, rate), cell.skip, setting)
+    model = recipe(entry(cell.architecture, cell.lookback, rate, l1), cell.skip, setting)
     return Trial(data, model, SYSTEMS[cell.system].horizon, problem=problem)
 
 
@@ -232,6 +241,7 @@ class Scored:
     seconds: float
     parameters: int = 0
     learning_rate: float = math.nan
+    l1: float = math.nan
     best_steps: tuple[int, ...] = ()
     seed_losses: tuple[float, ...] = ()
 
@@ -244,19 +254,19 @@ def score_reference(setting: Setting, reference: str, folder: Path) -> Scored:
         seen = observed(setting, folder)
         start = seen.values.shape[1] - round(TEST_SHARE * seen.values.shape[1])
         return Scored(np.abs(seen.values - seen.mean)[:, start:].mean(axis=0), 0.0)
-    fitted = trial(Cell(**asdict(setting), architecture=reference, skip=""), 0.0, folder)
+    fitted = trial(Cell(**asdict(setting), architecture=reference, skip="", steps=0), folder)
     pairs, about = fitted.test(1)
     return Scored(absolute_errors(pairs), time.process_time() - began, about["parameters"])
 
 
 def score_network(cell: Cell, folder: Path) -> Scored:
-    """At the rate with the lower validation error of the first seed, the mean of all seeds."""
+    """By the choice with the lowest validation error of the first seed, the mean of all seeds."""
     began = time.process_time()
-    trials = {rate: trial(cell, rate, folder) for rate in RATES}
-    errors = {rate: absolute_errors(each.validation()).mean() for rate, each in trials.items()}
-    rate = min(RATES, key=errors.__getitem__)
-    final = trials[rate].final_fits(SEEDS)
-    by_seed = [trials[rate].forecasts([fitted], "test") for fitted in final]
+    trials = {choice: trial(cell, folder, *choice) for choice in CHOICES}
+    errors = {choice: absolute_errors(each.validation()).mean() for choice, each in trials.items()}
+    best = min(CHOICES, key=errors.__getitem__)
+    final = trials[best].final_fits(SEEDS)
+    by_seed = [trials[best].forecasts([fitted], "test") for fitted in final]
     mean = {
         uid: (np.mean([pairs[uid][0] for pairs in by_seed], axis=0), truth)
         for uid, (_, truth) in by_seed[0].items()
@@ -265,7 +275,7 @@ def score_network(cell: Cell, folder: Path) -> Scored:
         absolute_errors(mean),
         time.process_time() - began,
         final[0].forecaster.n_params,
-        rate,
+        *best,
         tuple(fitted.best_step for fitted in final),
         tuple(float(absolute_errors(pairs).mean()) for pairs in by_seed),
     )
@@ -309,6 +319,7 @@ def measure(cell: Cell, folder: Path, commit: str) -> CellResult:
         highest_seed=max(scored.seed_losses, default=math.nan),
         best_steps=" ".join(map(str, scored.best_steps)),
         learning_rate=scored.learning_rate,
+        l1=scored.l1,
         parameters=scored.parameters,
         seconds=scored.seconds,
         commit=commit,

@@ -34,6 +34,8 @@ SIMULATED = tuple(name for name in BASE if SYSTEMS[name].file is None)
 REAL = tuple(name for name in BASE if SYSTEMS[name].file is not None)
 SHOWN = ("ffnn", "mlp", "tdnn", "rnn", "lstm", "gru")
 """Of the two figures of base cells."""
+SHORT_STEPS = 150
+"""Of the first rounds, whose rows stay beside those of more steps."""
 SETTING = ["system", "lookback", "series", "months"]
 STYLE = (
     "svg{background:#fff;font:12px sans-serif}path{fill:none}text{fill:#1b1c1e}"
@@ -65,14 +67,20 @@ def results(root: Path) -> pd.DataFrame:
     return cells
 
 
+def longest(cells: pd.DataFrame) -> pd.DataFrame:
+    """Of each network the row of the most steps."""
+    ordered = cells.sort_values("steps", kind="stable")
+    return ordered.drop_duplicates([*SETTING, "architecture", "skip"], keep="last")
+
+
 def in_setting(cells: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     values = [setting.system, setting.lookback, setting.series, setting.months]
     return cells[(cells[SETTING] == values).all(axis=1)]
 
 
 def select(cells: pd.DataFrame, setting: Setting, architecture: str, skip: str) -> pd.Series | None:
-    """The row of one cell; None where it was not run."""
-    rows = in_setting(cells, setting)
+    """The row of one cell, of the most steps; None where it was not run."""
+    rows = longest(in_setting(cells, setting))
     rows = rows[(rows["architecture"] == architecture) & (rows["skip"] == skip)]
     return None if rows.empty else rows.iloc[0]
 
@@ -107,7 +115,8 @@ def sentences(cells: pd.DataFrame) -> list[str]:
 def how_often(cells: pd.DataFrame) -> str:
     parts = []
     for kind, names in (("real", REAL), ("simulated", SIMULATED)):
-        on_ridge = cells[cells["system"].isin(names) & (cells["skip"] == "linear")]
+        known = longest(cells)
+        on_ridge = known[known["system"].isin(names) & (known["skip"] == "linear")]
         rows = on_ridge[on_ridge["did_train"]]
         half_tested = rows[rows["skip_p"].isna()]
         n_open = int((half_tested["is_better"] & (half_tested["boosting_high"] < 0)).sum())
@@ -123,7 +132,7 @@ def how_often(cells: pd.DataFrame) -> str:
 
 
 def without_anything_to_find(cells: pd.DataFrame) -> str:
-    rows = in_setting(cells, base_setting("linear"))
+    rows = longest(in_setting(cells, base_setting("linear")))
     spans = []
     for skip, words in (("linear", "on the ridge"), ("last", "on the last value alone")):
         changes = rows.loc[rows["skip"] == skip, "versus_ridge"]
@@ -195,17 +204,26 @@ def table(cells: pd.DataFrame) -> list[str]:
         f"| on | architecture | {' | '.join(BASE)} | parameters | step kept | CPU s |",
         f"|---|---|{'--:|' * (len(BASE) + 3)}",
     ]
-    references = [("", name) for name in ("bound", "arx", "boosting", "naive")]
-    networks = [(skip, name) for skip in ("linear", "last") for name in ARCHITECTURES]
+    references = [("", 0, name) for name in ("bound", "arx", "boosting", "naive")]
+    budgets = [("linear", STEPS), ("linear", SHORT_STEPS), ("last", STEPS), ("last", SHORT_STEPS)]
+    run = set(cells[["skip", "steps", "architecture"]].itertuples(index=False, name=None))
+    networks = [
+        (*budget, name)
+        for budget in budgets
+        for name in ARCHITECTURES
+        if budget[1] == STEPS or (*budget, name) in run
+    ]
     words = {"": "reference", "linear": "the ridge", "last": "the last value"}
-    for skip, architecture in [*references, *networks]:
-        rows = [select(cells, base_setting(name), architecture, skip) for name in BASE]
+    for skip, steps, architecture in [*references, *networks]:
+        of_steps = cells[cells["steps"] == steps]
+        rows = [select(of_steps, base_setting(name), architecture, skip) for name in BASE]
         shown = [
             shown_change(row, name, architecture) for row, name in zip(rows, BASE, strict=True)
         ]
         known = pd.DataFrame([row for row in rows if row is not None])
         lines.append(
-            f"| {words[skip]} | {architecture} | {' | '.join(shown)} | {' | '.join(costs(known))} |"
+            f"| {words[skip]}{f', {steps} steps' if steps else ''} | {architecture} |"
+            f" {' | '.join(shown)} | {' | '.join(costs(known))} |"
         )
     return lines
 
@@ -235,7 +253,8 @@ def part(root: Path) -> str:
     """What stands between the markers of the page."""
     cells = results(root)
     planned = set(planned_cells())
-    measured = len(cells)
+    measured = len(longest(cells))
+    n_short = int((longest(cells)["steps"] == SHORT_STEPS).sum())
     figures = [
         ("known", "Simulated systems: change of the error against the ridge, with 95 % intervals"),
         ("real", "Real systems: the same"),
@@ -245,8 +264,9 @@ def part(root: Path) -> str:
     commits = ", ".join(sorted(set(cells["commit"])))
     return "\n".join(
         [
-            f"{measured} of {len(planned)} planned cells were run; the others are missing. States"
-            f" of the code: {commits}; a change is against references of the same state.",
+            f"{measured} of {len(planned)} planned cells were run, {n_short} of them with"
+            f" {SHORT_STEPS} steps only; the others are missing. States of the code: {commits}; a"
+            " change is against references of the same state.",
             "",
             *numbered,
             "",
@@ -288,7 +308,7 @@ def unknown(cells: pd.DataFrame) -> list[str]:
     return [
         *lines,
         f"- Other budgets: a network has {UNITS} units and {STEPS} gradient steps, and of its"
-        " options the learning rate alone is chosen.",
+        f" options learning rate and `l1` alone are chosen; with {SHORT_STEPS} steps `l1` is 0.",
         "- Inputs other than the series and its calendar; thousands of series; other years.",
         "- Of a simulated system one draw of noise is scored; an interval is over its test block.",
         "- Systems driven by measured inputs, where architectures differ more:"

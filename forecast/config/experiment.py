@@ -36,6 +36,9 @@ class Training(Config):
         default="cosine",
         description="of the learning rate over the steps; `learning_rate` is its peak",
     )
+    l1: float = Field(
+        default=0.0, ge=0, description="how far a step draws kernels of inputs to zero, in rates"
+    )
     l2: float = Field(
         default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient"
     )

@@ -67,7 +67,8 @@ class Settings:
     `steps` is spent in full, so every model has the same budget, unless `patience` looks at the
     validation loss in a row bring no new best. `evaluate_every`: steps between two looks. `rule`:
     the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights, beside
-    the decoupled `weight_decay`. `state` and `teacher_forcing`: how a chunk is seen (`gradient`).
+    the decoupled `weight_decay`; `l1`: how far, in learning rates, a step draws the kernels of
+    inputs to zero. `state` and `teacher_forcing`: how a chunk is seen (`gradient`).
     """
 
     steps: int
@@ -79,6 +80,7 @@ class Settings:
     evaluate_every: int
     rule: OptimizerName = "adamw"
     schedule: LearningRateSchedule = "cosine"
+    l1: float = 0.0
     l2: float = 0.0
     state: StateMode = "reset"
     patience: int | None = None
@@ -92,7 +94,7 @@ class Settings:
     def rule_numbers(self) -> dict[str, float]:
         """The numbers of the update rule by name, which `UpdateRule` holds in variables: peak, rise
         (the first twentieth of the steps) and fall of the schedule, the longest gradient, decoupled
-        weight decay, and mu of mu |w|^2.
+        weight decay, the soft threshold, and mu of mu |w|^2.
         """
         rising = max(1.0, self.steps // 20)
         return {
@@ -101,6 +103,7 @@ class Settings:
             "falling": max(1.0, self.steps - rising),
             "clip": self.clip,
             "decay": 0.0 if self.rule == "adam" else self.weight_decay,
+            "l1": self.l1,
             "l2": self.l2,
         }
 
@@ -114,6 +117,7 @@ class Settings:
             learning_rate=0.0,
             weight_decay=0.0,
             clip=0.0,
+            l1=0.0,
             l2=float(self.l2 > 0.0),
             evaluate_every=0,
             patience=None,
@@ -122,11 +126,13 @@ class Settings:
 
 class UpdateRule:
     """Adds the L2 penalty, clips the global norm, applies one rule with decoupled weight decay,
-    writes the weights.
+    draws the kernels of inputs to zero, writes the weights.
 
     The penalty is mu |w|^2 over all weights with mu = `l2`; the gradient g is scaled to g * clip /
     |g| where |g| is above `clip` (Pascanu, Mikolov & Bengio 2013). Adam (Kingma & Ba 2015) ignores
-    `weight_decay`; with it, it is AdamW (Loshchilov & Hutter 2019). Momentum is Polyak's.
+    `weight_decay`; with it, it is AdamW (Loshchilov & Hutter 2019). Momentum is Polyak's. Last,
+    an input kernel's w becomes sign(w) max(|w| - rate * l1, 0), the soft threshold of a penalty on
+    |w| (Parikh & Boyd 2014): beside the rule, as the decay is, so Adam does not scale it.
     """
 
     def __init__(self, variables: list[Any], first: Settings) -> None:
@@ -135,6 +141,9 @@ class UpdateRule:
         self._shape = first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._penalised = bool(first.l2)
+        self._reads_inputs = np.concatenate(
+            [np.full(size, reads_inputs(v)) for v, size in zip(variables, self._sizes, strict=True)]
+        )
         total = sum(self._sizes)
         self._first = tf.Variable(tf.zeros(total), trainable=False)
         self._second = tf.Variable(tf.zeros(total), trainable=False)
@@ -175,9 +184,11 @@ class UpdateRule:
         rate = learning_rate(
             self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"]
         )
-        change = rate * (self._direction(flat) + numbers["decay"] * weights)
-        for variable, part in zip(self._variables, tf.split(change, self._sizes), strict=True):
-            variable.assign_sub(tf.reshape(part, variable.shape))
+        weights -= rate * (self._direction(flat) + numbers["decay"] * weights)
+        threshold = rate * numbers["l1"] * self._reads_inputs
+        weights = tf.sign(weights) * tf.maximum(abs(weights) - threshold, 0.0)
+        for variable, part in zip(self._variables, tf.split(weights, self._sizes), strict=True):
+            variable.assign(tf.reshape(part, variable.shape))
         self._step.assign_add(1)
 
     def _momentum(self, gradient: Any) -> Any:
@@ -190,6 +201,12 @@ class UpdateRule:
         second = self._second.assign(BETA_2 * self._second + (1.0 - BETA_2) * tf.square(gradient))
         scale = tf.sqrt(1.0 - BETA_2**t) / (1.0 - BETA_1**t)
         return scale * first / (tf.sqrt(second) + EPSILON)
+
+
+def reads_inputs(variable: Any) -> bool:
+    """Whether it is the kernel of a layer's inputs: neither of its own state nor of a read-out."""
+    layer, _, name = getattr(variable, "path", variable.name).rpartition("/")
+    return name == "kernel" and layer != "readout"
 
 
 class TensorMaths(Maths):

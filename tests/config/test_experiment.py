@@ -30,7 +30,7 @@ def specs_of(entries, **shared):
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():
     assert specs_of({"gru": {"family": "gru"}})["gru"].training == Training()
     wanted = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "state": "reset", "patience": None}
-    assert Training().model_dump() == {**wanted, "teacher_forcing": "none"}
+    assert Training().model_dump() == {**wanted, "l1": 0.0, "teacher_forcing": "none"}
 
 
 def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_before_it():

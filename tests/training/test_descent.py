@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from forecast.models import spec as spec_of_entry
+from forecast.models.base import EXAMPLE_SHAPES
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
+from forecast.networks.layers.assemble import assemble
 from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError
 from forecast.training import descent
@@ -170,6 +172,22 @@ def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
     weights = tf.Variable([2.0])
     UpdateRule([weights], constant(0.1, l2=0.25, rule="adam")).apply([None])
     np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
+
+
+def test_kernels_of_inputs_alone_are_drawn_to_zero_and_stay_there():
+    network = spec_of_entry({"family": "rnn", "units": 2}, where="rnn").build(EXAMPLE_SHAPES)
+    weights = assemble(network, seed=0).trainable_variables
+    before = {weight.path: weight.numpy() for weight in weights}
+    rule = UpdateRule(weights, constant(0.1, l1=1.0))
+    rule.apply([None for _ in weights])
+    for weight in weights:
+        old = before[weight.path]
+        is_drawn = weight.path == "simple_rnn_0/kernel"
+        wanted = np.sign(old) * np.maximum(np.abs(old) - 0.1, 0.0) if is_drawn else old
+        np.testing.assert_allclose(weight.numpy(), wanted, atol=1e-7)
+    for _ in range(30):
+        rule.apply([None for _ in weights])
+    assert not weights[0].numpy().any()
 
 
 def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
