@@ -87,7 +87,7 @@ bench-setup: setup-dev  ## torch, neuralforecast and darts for `make bench`, in 
 		$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/cuda.lock; }
 	@$(PEERS)/.venv/bin/python -c 'import torch, neuralforecast, darts; print("Peers: torch", torch.__version__)'
 
-bench: setup-dev  ## ours and the peers of bench-setup in turns, rows that are there kept (AGAIN=1: anew): docs/results.md
+bench: setup-dev  ## ours and the peers of bench-setup in turns; keeps finished rows (AGAIN=1 measures them again): docs/results.md
 	@test -x $(PEERS)/.venv/bin/python || echo "torch, neuralforecast and darts are missing (make bench-setup); Keras alone is compared."
 	@$(PY) -m bench.speed $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
@@ -115,7 +115,7 @@ PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin x
 # Versions are kept where they still fit. One lock serves every Python and platform; the loop at the end looks for a
 # wheel of each package on each (antlr4 is published as source alone, and needs no compiler). yfinance asks for lxml and
 # reads its pages without it; the tests take it from their own lock.
-lock: setup-dev  ## the locks anew: of a run, of tests, of the site, of the peers, of the oldest versions
+lock: setup-dev  ## write the locks again: of a run, of tests, of the site, of the peers, of the oldest versions
 	@test -x $(UV) || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }
 	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --no-emit-package lxml \
 		--extra pipeline pyproject.toml -o requirements.lock

@@ -124,11 +124,11 @@ def how_often(cells: pd.DataFrame) -> str:
         parts.append(
             f"on {kind} systems in {int(rows['pays'].sum())} of {len(rows)} cells (after Holm's"
             f" correction {survivors}), {n_open} more beat ridge and trees and were not tested"
-            f" against what they stand on, {int(rows['is_worse'].sum())} are worse than the ridge,"
+            f" against their linear part, {int(rows['is_worse'].sum())} are worse than the ridge,"
             f" and {len(on_ridge) - len(rows)} more did not train"
         )
     counts = "; ".join(parts)
-    return f"A network on a ridge beats the ridge, what it stands on and boosted trees {counts}."
+    return f"A network on a ridge beats the ridge, its own linear part and boosted trees {counts}."
 
 
 def without_anything_to_find(cells: pd.DataFrame) -> str:
@@ -292,11 +292,11 @@ def part(root: Path) -> str:
 
 
 LEGEND = (
-    "Bold: the 95 % intervals of the change against the ridge, against what the network stands on",
+    "Bold: the 95 % intervals of the change against the ridge, against the network's linear part",
     "and against boosted trees lie below zero; † survives Holm's correction over all networks.",
     "`bound` is the best forecast there is; = is a network that did not train: its best step is 0",
     "in all seeds. Steps and seconds are medians, the seconds of all learning rates and seeds.",
-    "narx and jordan stand on `arx`, a ridge of one step that is fed with its own forecasts.",
+    "narx and jordan are added to `arx`, a ridge of one step that is fed with its own forecasts.",
 )
 
 

@@ -190,7 +190,7 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
 
 
 def _about_skips(words: list[str]) -> str:
-    """How many networks are better than what they stand on: the first thing a reader must know."""
+    """How many networks are better than their linear part: the first thing a reader must know."""
     better = words.count("better")
     if not better:
         return f"no test finds any of {len(words)} networks better than its linear model alone."

@@ -211,11 +211,11 @@ def compare(
 ) -> Board:
     """Tune, fit and score several models on the same origins, by the stages of `dvc repro`.
 
-    Beside `models` stand the rows that they are tested against: the naive forecasts and the linear
-    ones. The newest 15 % of the time steps are the test block (or `splits`, as in datasets.yaml),
-    with an origin every `step_size` rows (a quarter of the horizon by default). tuning: `quick` (a
-    minute), `full` (configs/tuning.yaml), or keys of tuning.yaml. The other options are those of
-    `forecast.fit`.
+    Beside `models` stand the rows that they are tested against: the naive forecasts, the linear
+    ones, and of prices their average change. The newest 15 % of the time steps are the test block
+    (or `splits`, as in datasets.yaml), with an origin every `step_size` rows (a quarter of the
+    horizon by default). tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of
+    tuning.yaml. The other options are those of `forecast.fit`.
 
     >>> board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3)
     """

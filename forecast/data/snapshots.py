@@ -214,7 +214,7 @@ def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
     raise DamagedError(
         f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"
         f" {dataset}` does not know which rows were provisional, and the provider's forecasts begin"
-        " anew."
+        " again."
     )
 
 

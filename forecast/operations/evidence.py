@@ -271,7 +271,7 @@ class Ledger:
                 self.entries = list(LedgerFile.read(path).rows)
             except DamagedError:
                 raise DamagedError(
-                    f"{path}: cannot be read. Delete it: evidence is then gathered anew."
+                    f"{path}: cannot be read. Delete it: evidence is then gathered again."
                 ) from None
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:

@@ -58,7 +58,7 @@ def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
         if find_damaged_issues(root, dataset):
             path = ProjectPaths.of(root).live_forecasts(dataset)
             moved = files.move_aside(path)
-            yield f"{dataset}: damaged issued forecasts moved to {moved.name}; storing starts anew"
+            yield f"{dataset}: damaged issued forecasts moved to {moved.name}; storing starts again"
         try:
             yield from registry.repair_registry(root, dataset, tracking_uri=tracking_uri)
         except ForecastError as error:
