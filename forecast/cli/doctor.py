@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -219,7 +220,7 @@ def dvc(root: Path) -> Finding:
 def mlflow(root: Path) -> Finding:
     """Whether the tracking store answers; a store that was not made yet is well too."""
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
-    advice = "start the server or repair the address; then `forecast sync`"
+    advice = "set what is wanted, start the server or repair the address; then `forecast sync`"
     if uri.startswith("sqlite:"):
         advice = "`forecast doctor --repair`; then `forecast sync`"
     try:
@@ -230,7 +231,7 @@ def mlflow(root: Path) -> Finding:
 
 def _answer(uri: str) -> str:
     """What a tracking store answers; raises the error of the one that does not."""
-    from forecast.tracking import database_file, tracking_store
+    from forecast.tracking import database_file, hold_store_lock, tracking_store
 
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
@@ -245,6 +246,10 @@ def _answer(uri: str) -> str:
 
         from forecast.data import web
 
+        with suppress(BusyError):  # held by another process: so there is a place for locks
+            store = tracking_store(Path(), uri)
+            with hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0):
+                pass
         try:
             return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"
         except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:

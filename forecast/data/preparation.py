@@ -336,14 +336,10 @@ def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
     if not dataset.source.files:
         return ""
     recorded = snapshots.read_provenance(root, name).get("file_sha256", "")
-    # one of two where `issued_path` came later
-    for path, digest in zip(dataset.source.files, recorded.split(), strict=False):
-        if (root / path).is_file() and files.sha256(root / path) != digest:
-            return (
-                f"{path}: changed since its snapshot was taken; the pipeline still sees the old"
-                " one."
-            )
-    return ""
+    changed = files.find_changed(root, dataset.source.files, recorded.split())
+    if changed is None:
+        return ""
+    return f"{changed}: changed since its snapshot was taken; the pipeline still sees the old one."
 
 
 def _describe_missing(where: str, incomplete: list[MissingSteps]) -> str:

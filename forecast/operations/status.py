@@ -2,10 +2,10 @@
 loaded.
 
 `read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
-damaged file of it, damaged issued forecasts, a champion or an observation that is stale, a clock
-that stands before the last decision. Nothing is repaired here (`forecast.operations.repair` does)
-and the registry is not asked. Drift and the last run are what retraining wrote into its newest
-decision; the next run is what the scheduler planned.
+damaged file of it, damaged issued forecasts, a champion or an observation that is stale, a file
+that was changed since its snapshot, a clock that stands before the last decision. Nothing is
+repaired here (`forecast.operations.repair` does) and the registry is not asked. Drift and the last
+run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ class DatasetEntry:
     calendar_kind: str = ""
     source_kind: str = ""
     horizon: int = 0
+    source_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ class NewestData:
     """When that row became known: of a session its close."""
     step: timedelta | None
     """Mean time between two rows of a series."""
+    file_digests: tuple[str, ...]
+    """Of the files that the snapshot was read from, as they were then."""
 
 
 def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
@@ -145,6 +148,11 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         )
     faults += _find_clock_fault(card, decision, now)
     faults += _find_stale(root, dataset, entry, card, data, now)
+    changed = files.find_changed(root, entry.source_files, data.file_digests)
+    if changed is not None:
+        faults.append(
+            f"stale: {changed} was changed since its snapshot was taken; `forecast fetch {dataset}`"
+        )
     faults += [damage for damage in [find_damaged_issues(root, dataset)] if damage]
     return DatasetStatus(
         dataset=dataset,
@@ -185,7 +193,9 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         pass
     last = str(record.get("last", ""))
-    return NewestData(str(pointer.get("as_of", "")), last, str(record.get("known", last)), step)
+    known = str(record.get("known", last))
+    digests = tuple(str(record.get("file_sha256", "")).split())
+    return NewestData(str(pointer.get("as_of", "")), last, known, step, digests)
 
 
 def read_champion(root: Path, dataset: str) -> LocalChampion:
@@ -376,10 +386,11 @@ def _read_entry(root: Path, dataset: str) -> DatasetEntry:
     """A dataset's entry of configs/datasets.yaml, read without pandas."""
     try:
         entry = _read_datasets_yaml(root)["datasets"][dataset]
-        return DatasetEntry(
-            str(entry["calendar"]["kind"]), str(entry["source"]["kind"]), int(entry["horizon"])
-        )
-    except (KeyError, TypeError, ValueError):
+        source = entry["source"]
+        paths = tuple(Path(source[key]) for key in ("path", "issued_path") if source.get(key))
+        kind = str(entry["calendar"]["kind"])
+        return DatasetEntry(kind, str(source["kind"]), int(entry["horizon"]), paths)
+    except (KeyError, TypeError, ValueError, AttributeError):
         return DatasetEntry()
 
 

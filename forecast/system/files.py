@@ -249,6 +249,16 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def find_changed(root: Path, paths: Sequence[Path], digests: Sequence[str]) -> Path | None:
+    """The first of `paths` below `root` that no longer has its digest; None where all have it, are
+    gone, or are not among `digests`.
+    """
+    for path, digest in zip(paths, digests, strict=False):
+        if (root / path).is_file() and sha256(root / path) != digest:
+            return path
+    return None
+
+
 def sha256_of(content: Any) -> str:
     """The digest of anything JSON can hold, independent of key order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -519,3 +519,16 @@ def test_the_shell_completes_the_commands(tmp_path: Path, shell: str, asked: str
         [shell, "-c", asked], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert "retrain" in done.stdout and "predict" not in done.stdout, done.stderr
+
+
+def test_doctor_says_that_nothing_keeps_the_machines_of_a_team_apart(project: Path) -> None:
+    (project / "requirements.lock").write_text("")
+    uri = "http://somebody:secret@mlflow.example.org"
+    for words in (("doctor",), ("doctor", "--repair")):
+        done = small_project.command(
+            project, *words, "--format", "json", MLFLOW_TRACKING_URI=uri, FORECAST_DATABASE=""
+        )
+        found = {row["what"]: row for row in json.loads(done.stdout)}
+        assert done.returncode == 5 and "secret" not in done.stdout + done.stderr
+        assert "Found no FORECAST_DATABASE, wanted" in found["MLflow"]["found"]
+        assert "set what is wanted" in found["MLflow"]["repair"]

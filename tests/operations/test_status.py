@@ -202,6 +202,24 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
     assert read_status(moved, NAME, now=later).state == "good"
 
 
+@pytest.mark.parametrize("change", ["a row appended", "a row changed", "a row gone"])
+def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
+    path = moved / "data" / "wave.csv"
+    original = path.read_text()
+    lines = original.splitlines()
+    changed = {
+        "a row appended": [*lines, "2024-07-19,1.0"],
+        "a row changed": [*lines[:50], f"{lines[50].partition(',')[0]},9.5", *lines[51:]],
+        "a row gone": lines[:-1],
+    }
+    assert "changed" not in read_status(moved, NAME, now=NOW).state
+    path.write_text("\n".join(changed[change]) + "\n")
+    said = "stale: data/wave.csv was changed since its snapshot was taken; `forecast fetch wave`"
+    assert read_status(moved, NAME, now=NOW).state == said
+    path.write_text(original)
+    assert read_status(moved, NAME, now=NOW).is_good
+
+
 def test_a_clock_that_stands_before_the_last_decision_is_named(moved):
     earlier = datetime(2023, 6, 15, 6, 30, tzinfo=UTC)
     state = read_status(moved, NAME, now=earlier).state

@@ -340,7 +340,7 @@ def test_a_retraining_killed_at_every_late_step_over_http_is_finished_by_the_nex
             retraining.grow(root, 30)
         if killed_at(step, words, mine, small_project.environment(**told)):
             killed.append(step)
-        seen = small_project.run_process(other, "status", NAME, "--registry", **told)
+        seen = small_project.command(other, "status", NAME, "--registry", **told)
         assert seen.returncode in (0, 5) and "Traceback" not in seen.stderr, seen.stderr
         held = registry.registry_aliases(first, NAME, tracking_uri=server)
         assert champion.read_aliases(other, NAME) == held
