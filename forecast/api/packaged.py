@@ -17,15 +17,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
+import zipfile
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from forecast.data import snapshots
 from forecast.system import files
 from forecast.system.errors import InputError
+from forecast.system.git import run_git
 
 CLONE = Path(__file__).resolve().parents[2]
 LANDMARK = "configs/models.yaml"
@@ -84,18 +85,22 @@ LOCK = "requirements.lock"
 
 
 def create_project(folder: Path) -> list[str]:
-    """Fill an empty or absent folder; the names of the files.
+    """Fill an empty or absent folder; the names of the files. Where git is installed, the folder is
+    in a repository afterwards: DVC's experiments and `forecast retrain` need one.
 
     `InputError` for a folder that holds something.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (
+        not folder.is_dir() or any(path.name != ".git" for path in folder.iterdir())
+    ):
         raise InputError(
             f"{folder}: found something there, wanted an empty or new folder. Name another one."
         )
     contents = _packaged_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
-    dvc = contents[".dvc/config"]
+    if not _put_under_git(folder):
+        dvc = contents[".dvc/config"]
+        contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
     datasets = contents["configs/datasets.yaml"]
-    contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
     # the indices come with the package arch and may not be passed on: the data of a new project are
     # Dublin's
     contents["configs/datasets.yaml"] = re.sub(rb"(?m)^run: \[.*?\]", b"run: [weather]", datasets)
@@ -103,6 +108,14 @@ def create_project(folder: Path) -> list[str]:
     for name, content in contents.items():
         files.write_bytes(folder / name, content)
     return sorted(contents)
+
+
+def _put_under_git(folder: Path) -> bool:
+    """Make a repository in `folder`, unless one around it keeps it; False without git."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # 1: a repository around it keeps it; 0: it is ignored there; 128: there is none
+    is_kept = run_git(folder, "check-ignore", "-q", ".").returncode == 1
+    return is_kept or run_git(folder, "init", "-q").returncode == 0
 
 
 def outdated(folder: Path) -> str:
@@ -145,18 +158,13 @@ def _committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
     """Relative name → content at HEAD of the files that match; empty outside of a clone."""
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}
-    command = ["git", "archive", "--format=tar", "HEAD", "--", *patterns]
+    named = [f":(glob){pattern}" for pattern in patterns]  # without it git's `*` crosses folders
+    command = ["git", "archive", "--format=zip", "HEAD", "--", *named]
     archive = subprocess.run(command, cwd=root, capture_output=True, check=False)
     if archive.returncode:
         return {}
-    contents = {}
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-        for member in tar.getmembers():
-            # git's `*` crosses folders, that of a pattern here does not
-            is_named = any(PurePosixPath(member.name).match(pattern) for pattern in patterns)
-            if is_named and (file := tar.extractfile(member)) is not None:
-                contents[member.name] = file.read()
-    return contents
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as packed:
+        return {name: packed.read(name) for name in packed.namelist() if not name.endswith("/")}
 
 
 def _installed_versions() -> str:

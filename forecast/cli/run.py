@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -42,6 +41,7 @@ from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import INTERRUPTED, InputError, quote_names, suggest
 from forecast.system.files import hold_lock, remove_leftovers
+from forecast.system.git import run_git
 from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
 
@@ -252,10 +252,9 @@ def publish(root: Path) -> str:
 
 def revision(root: Path) -> str:
     """The git commit of `root`, with `-dirty` when the working tree differs; empty outside a
-    repository.
+    repository and without git.
     """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    git = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
+    git = run_git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return git.stdout.strip() if git.returncode == 0 else ""
 
 

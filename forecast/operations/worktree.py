@@ -28,6 +28,7 @@ import yaml
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
+from forecast.system.git import run_git
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
 UNCLEANED = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
@@ -80,7 +81,7 @@ def require_committed(root: Path, dataset: str) -> None:
     """
     root = root.resolve()
     _revision(root)
-    committed = _run(root, "git", "show", "HEAD:./configs/datasets.yaml")
+    committed = run_git(root, "show", "HEAD:./configs/datasets.yaml")
     content = yaml.safe_load(committed.stdout) if committed.returncode == 0 else None
     datasets = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(datasets, dict) or dataset not in datasets:
@@ -173,8 +174,8 @@ def _is_tree(tree: Path, root: Path) -> bool:
         return False
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     _link(tree, Path(common) / "worktrees")
-    answer = _run(
-        tree, "git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"
+    answer = run_git(
+        tree, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"
     )
     return answer.returncode == 0 and answer.stdout.split("\n")[:2] == [common, str(tree.resolve())]
 
@@ -200,8 +201,8 @@ def _revision(root: Path) -> str:
     """The commit of the checkout; `InputError` where `root` is not the root of a repository that
     has one.
     """
-    head = _run(root, "git", "rev-parse", "HEAD")
-    top = _run(root, "git", "rev-parse", "--show-toplevel")
+    head = run_git(root, "rev-parse", "HEAD")
+    top = run_git(root, "rev-parse", "--show-toplevel")
     if head.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(
             f"{root}: not the root of a git repository with a commit. A challenger is made from"
@@ -226,7 +227,10 @@ def _share_cache(root: Path, tree: Path) -> None:
     """
     cache = root / ".dvc" / "cache"
     if _is_cache_configured(root) or not cache.parent.is_dir():
-        answer = _run(root, sys.executable, "-m", "dvc", "cache", "dir")
+        command = [sys.executable, "-m", "dvc", "cache", "dir"]
+        answer = subprocess.run(
+            command, cwd=root, capture_output=True, encoding="utf-8", check=False
+        )
         if answer.returncode:
             raise InputError(
                 f"{root}: no DVC project ({answer.stderr.strip()}). Restore .dvc from git."
@@ -251,13 +255,9 @@ def _write_yaml(path: Path, content: Any) -> None:
     files.write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
-
-
 def _git(folder: Path, *words: str) -> str:
     """The output of a git command in `folder`; `ForecastError` with git's words when it fails."""
-    done = _run(folder, "git", *words)
+    done = run_git(folder, *words)
     if done.returncode:
         raise ForecastError(
             f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}"

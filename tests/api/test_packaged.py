@@ -59,7 +59,6 @@ def test_what_is_edited_in_a_clone_is_in_no_new_project(
 def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(
     own: Path,
 ) -> None:
-    subprocess.run(["git", "init", "-q"], cwd=own, check=True)
     left_out = [
         "data/mine.csv",
         "data/raw/weather.parquet",
@@ -92,6 +91,35 @@ def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folde
     stages = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
     assert stages["settings"]["deps"] == ["configs", "requirements.lock", "pipelines"]
     assert "\nrolling-forecast==" in (own / "requirements.lock").read_text()
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_a_new_project_is_a_repository_where_git_is_installed_and_one_dvc_reads_where_not(
+    has_git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_git:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    packaged.create_project(tmp_path / "next")
+    assert (tmp_path / "next" / ".git").exists() == has_git
+    config = (tmp_path / "next" / ".dvc" / "config").read_text()
+    assert ("no_scm" not in config) == has_git
+
+
+def test_a_new_project_lies_in_a_repository_that_keeps_it_and_gets_one_where_it_is_ignored(
+    tmp_path: Path,
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text("/ignored/\n")
+    for name in ("kept", "ignored"):
+        packaged.create_project(tmp_path / name)
+        assert "no_scm" not in (tmp_path / name / ".dvc" / "config").read_text()
+    assert not (tmp_path / "kept" / ".git").exists()
+    assert (tmp_path / "ignored" / ".git").exists()
+
+
+def test_an_empty_repository_is_filled(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert "dvc.yaml" in packaged.create_project(tmp_path)
 
 
 def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:

@@ -1,0 +1,29 @@
+"""git's answers, and what stands for them on a machine without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forecast.cli.run import revision
+from forecast.operations.worktree import require_committed
+from forecast.system.errors import InputError
+from forecast.system.git import run_git
+
+
+def test_the_commit_of_a_run_is_empty_and_no_error_where_git_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_git(tmp_path, "init", "-q").returncode == 0
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_git(tmp_path, "status").returncode == 127
+    assert revision(tmp_path) == ""
+
+
+def test_a_retraining_asks_for_a_repository_where_git_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="not the root of a git repository"):
+        require_committed(tmp_path, "weather")
