@@ -26,7 +26,7 @@ import pandas as pd
 from forecast.data import snapshots
 from forecast.system import files
 from forecast.system.errors import InputError
-from forecast.system.git import run_git
+from forecast.system.processes import run_git
 
 CLONE = Path(__file__).resolve().parents[2]
 LANDMARK = "configs/models.yaml"
@@ -114,8 +114,9 @@ def _put_under_git(folder: Path) -> bool:
     """Make a repository in `folder`, unless one around it keeps it; False without git."""
     folder.mkdir(parents=True, exist_ok=True)
     # 1: a repository around it keeps it; 0: it is ignored there; 128: there is none
-    is_kept = run_git(folder, "check-ignore", "-q", ".").returncode == 1
-    return is_kept or run_git(folder, "init", "-q").returncode == 0
+    if run_git(folder, "check-ignore", "-q", ".").returncode == 1:
+        return True
+    return run_git(folder, "init", "-q").returncode == 0
 
 
 def outdated(folder: Path) -> str:

@@ -186,10 +186,6 @@ class FitTimeline:
         newest = np.searchsorted(begins[order], cutoffs, side="right") - 1
         return np.array(places)[order[newest]]
 
-    def fit_at(self, unique_id: str, cutoff: np.datetime64) -> DatedFit:
-        """The fit that forecasts `cutoff` of a series."""
-        return self.fits[self.fit_numbers(unique_id, np.array([cutoff]))[0]]
-
     def serving_fit(self, test_start: np.datetime64) -> DatedFit:
         """The newest fit that begins by `test_start`, so that it has seen no target after it."""
         begun = [

@@ -41,8 +41,7 @@ from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import INTERRUPTED, InputError, quote_names, suggest
 from forecast.system.files import hold_lock, remove_leftovers
-from forecast.system.git import run_git
-from forecast.system.processes import require_unix, stop_on_signals
+from forecast.system.processes import require_unix, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
 
 if TYPE_CHECKING:

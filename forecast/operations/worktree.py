@@ -28,7 +28,7 @@ import yaml
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.system.git import run_git
+from forecast.system.processes import run_git
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
 UNCLEANED = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
@@ -227,9 +227,12 @@ def _share_cache(root: Path, tree: Path) -> None:
     """
     cache = root / ".dvc" / "cache"
     if _is_cache_configured(root) or not cache.parent.is_dir():
-        command = [sys.executable, "-m", "dvc", "cache", "dir"]
         answer = subprocess.run(
-            command, cwd=root, capture_output=True, encoding="utf-8", check=False
+            [sys.executable, "-m", "dvc", "cache", "dir"],
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
         if answer.returncode:
             raise InputError(

@@ -5,7 +5,6 @@ forecasting.
     stage, processes              the door of a stage, its progress; processes that end together
     workers, cluster              parallel tasks, here or on a Dask cluster
     postgres                      locks among machines
-    git                           its answers, also where there is none
     code_closure                  the digest of the code that a result depends on
     bootstrap                     `make setup`, with the standard library alone
 """

@@ -1,5 +1,5 @@
-"""Which of the project's files a module runs (`module_files`), and the digest of what they compute
-(`code_digest`): the static import graph, function-level imports included, nothing executed.
+"""Which of the project's files a module runs (`follow_imports`), and the digest of what they
+compute (`code_digest`): the static import graph, function-level imports included, nothing executed.
 
 Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit
 costs exactly what it can change.
@@ -27,17 +27,6 @@ PACKAGES = ("forecast", "pipelines")
 _FINDS_BY_NAME = ("import_module", "iter_modules")
 
 
-def module_files(module: str, root: Path = PROJECT, *, found_by_name: bool = True) -> list[Path]:
-    """Files below `root` that importing and running `module` may execute, sorted, relative to
-    `root`.
-
-    A package that finds its members by file name (`pkgutil.iter_modules`,
-    `importlib.import_module`) brings all of them, unless `found_by_name` is False: then only those
-    imported by statement. `TYPE_CHECKING` imports do not run.
-    """
-    return sorted(_relative_name(file, root) for file in _closure((module,), root, found_by_name))
-
-
 def code_digest(
     modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False
 ) -> str:
@@ -49,7 +38,7 @@ def code_digest(
     """
     total = hashlib.sha256()
     with pause_garbage_collection():
-        sources = _closure(tuple(sorted(modules)), root, found_by_name)
+        sources = follow_imports(tuple(sorted(modules)), root, found_by_name)
     for file in sorted(sources):
         total.update(f"{_relative_name(file, root).as_posix()}\0{sources[file].meaning}\0".encode())
     return total.hexdigest()
@@ -64,9 +53,15 @@ class _SourceFile:
     meaning: str
 
 
-def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _SourceFile]:
-    """Every file that `modules` may execute, with what it says, found by following imports from
-    file to file; `ValueError` for a module that is not there.
+def follow_imports(
+    modules: tuple[str, ...], root: Path, found_by_name: bool
+) -> dict[Path, _SourceFile]:
+    """Every file below `root` that importing and running `modules` may execute, with what it says;
+    `ValueError` for a module that is not there.
+
+    A package that finds its members by file name (`pkgutil.iter_modules`,
+    `importlib.import_module`) brings all of them with `found_by_name`; else only those imported by
+    statement. `TYPE_CHECKING` imports do not run.
     """
     # for this call alone: files may come and go between two
     known_files: dict[str, Path | None] = {}

@@ -2,7 +2,8 @@
 command.
 
 `stop_on_signals` makes Ctrl-C and SIGTERM unwind a command; `prepare_worker` and `end_with_parent`
-end what it started, also after a kill -9; `is_alive` tells whether a noted process still works.
+end what it started, also after a kill -9; `is_alive` tells whether a noted process still works;
+`run_git` asks git, where there is one.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import contextlib
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -35,6 +38,17 @@ def require_unix(what: str) -> None:
             " folder of WSL's own disk; `forecast.fit`, `compare`, `load`, `forecast identify` and"
             " the model files work without."
         )
+
+
+def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """What `git ...` answers in `folder`; code 127, as a shell's, where git is not installed."""
+    command = ["git", *words]
+    try:
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, encoding="utf-8", check=False
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", "git is not installed")
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:

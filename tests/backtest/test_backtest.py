@@ -433,4 +433,4 @@ def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts
     fits = timeline.fit_through_time(problem, one.spec, again).timeline
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     for cutoff in problem.panel.by_id["a"].ds[rows]:
-        assert fits.fit_at("a", cutoff).fitted_until["a"] <= cutoff
+        assert fits.fits[fits.fit_numbers("a", np.array([cutoff]))[0]].fitted_until["a"] <= cutoff

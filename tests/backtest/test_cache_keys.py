@@ -16,8 +16,9 @@ from forecast.config.task import Task, TaskColumn
 from forecast.forecaster import Budget
 from forecast.models import catalogue
 from forecast.models.base import NetworkSpec
-from forecast.system.code_closure import code_digest, module_files
+from forecast.system.code_closure import code_digest
 from tests.support import problems
+from tests.support.module_files import module_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = {name: spec(family=name) for name, spec in catalogue().items()}

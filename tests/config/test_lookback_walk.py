@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from forecast.system.code_closure import module_files
+from tests.support.module_files import module_files
 
 ROOT = Path(__file__).resolve().parents[2]
 WALK = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forecast.system.code_closure import code_digest, module_files
+from forecast.system.code_closure import code_digest
+from tests.support.module_files import module_files
 
 
 @pytest.fixture

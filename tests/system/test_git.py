@@ -9,7 +9,7 @@ import pytest
 from forecast.cli.run import revision
 from forecast.operations.worktree import require_committed
 from forecast.system.errors import InputError
-from forecast.system.git import run_git
+from forecast.system.processes import run_git
 
 
 def test_the_commit_of_a_run_is_empty_and_no_error_where_git_is_not_installed(
