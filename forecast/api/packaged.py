@@ -159,8 +159,10 @@ def _committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
     """Relative name → content at HEAD of the files that match; empty outside of a clone."""
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}
-    named = [f":(glob){pattern}" for pattern in patterns]  # without it git's `*` crosses folders
-    command = ["git", "archive", "--format=zip", "HEAD", "--", *named]
+    pathspecs = [
+        f":(glob){pattern}" for pattern in patterns
+    ]  # without it git's `*` crosses folders
+    command = ["git", "archive", "--format=zip", "HEAD", "--", *pathspecs]
     archive = subprocess.run(command, cwd=root, capture_output=True, check=False)
     if archive.returncode:
         return {}
