@@ -19,9 +19,9 @@ import pandas as pd
 from forecast.audit import Finding, count_rows_until
 from forecast.audit.sandbox import Sandbox
 from forecast.config.task import Task
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel
 from forecast.data.records import RunRecord
-from forecast.data.scaling import transform
 from forecast.data.splits import Borders
 from forecast.forecaster import Problem
 from forecast.system import files
@@ -153,11 +153,9 @@ def _targets_with_calibration_rows(
         start = count_rows_until(series.ds, ends["validation"])
         stop = count_rows_until(series.ds, ends["calibration"])
         for output, column in enumerate(panel.task.target):
-            undifferenced = column.model_copy(
-                update={"transform": column.transform.replace("diff", "") or "none"}
-            )
-            yield series.values[:, output], start, stop
-            yield transform(series.values[:, output], undifferenced), start, stop
+            values = series.values[:, output]
+            yield values, start, stop
+            yield TRANSFORMS[column.transform].to_units(values), start, stop
 
 
 def compare_forecasts(

@@ -17,8 +17,8 @@ from scipy import special
 from forecast.comparison import metrics
 from forecast.comparison.longrun import Array, dependence, mean_error
 from forecast.comparison.paired_tests import MINIMUM
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import ResidualStatistics
-from forecast.data.scaling import RAW, SCALES
 from forecast.system import files
 from forecast.system.errors import InputError
 
@@ -223,9 +223,9 @@ def diagnose_residuals(
     seasons of them (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.4), at most a
     fifth of what there is. Numbers have six significant digits.
     """
-    to_model_units, _ = SCALES.get(transform, RAW)
-    actual = to_model_units(np.asarray(y, float))
-    forecast = to_model_units(np.asarray(y_hat, float))
+    to_units = TRANSFORMS[transform].to_units
+    actual = to_units(np.asarray(y, float))
+    forecast = to_units(np.asarray(y_hat, float))
     residuals = np.asarray(actual - forecast)
     known = residuals[np.isfinite(residuals)]
     seasons = 2 * math.ceil(season_length / step_size) if season_length > 1 else 0

@@ -35,10 +35,11 @@ import pandas as pd
 
 from forecast.comparison.paired_tests import diebold_mariano
 from forecast.config.task import Task, TaskColumn
+from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.results import Results
-from forecast.data.scaling import DIFFERENCED_TRANSFORMS, RAW, SCALES, Scaling
+from forecast.data.scaling import Scaling
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.forecaster.intervals import Array
 
@@ -96,8 +97,8 @@ def _rebuild_target(
     values: Array, column: TaskColumn, task: Task, present: frozenset[str]
 ) -> Array:
     """`values` (L,) in raw units, from their level and the `present` of season and newest rows."""
-    to_units, to_raw = SCALES.get(column.transform, RAW)
-    y = np.asarray(to_units(values), dtype=float)
+    transform = TRANSFORMS[column.transform]
+    y = transform.to_units(values)
     level = trailing_level(y, task)[-1]
     course = mean_course(y, task.season_length)
     rest = y - level - course
@@ -106,7 +107,7 @@ def _rebuild_target(
         rebuilt = rebuilt + course
     if NEWEST in present:
         rebuilt = rebuilt + rest
-    return np.asarray(values if {SEASON, NEWEST} <= present else to_raw(rebuilt))
+    return values if {SEASON, NEWEST} <= present else transform.to_raw(rebuilt)
 
 
 def trailing_level(y: Array, task: Task) -> Array:
@@ -134,10 +135,11 @@ def _usual_value(
     modelled by its changes its last value.
     """
     known = values[np.isfinite(values)]
-    if column.difference_inputs or column.transform in DIFFERENCED_TRANSFORMS:
+    transform = TRANSFORMS[column.transform]
+    if column.difference_inputs or transform.takes_changes:
         return float(known[-1]) if len(known) else float("nan")
     unique_id, number = place
-    return float(SCALES.get(column.transform, RAW)[1](scaling.centre[unique_id][number]))
+    return float(transform.to_raw(scaling.centre[unique_id][number]))
 
 
 def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
@@ -223,10 +225,10 @@ def _exchange_newest(y: Array, column: TaskColumn, task: Task, order: np.ndarray
     """The last `len(order)` rows of y (T,) in raw units: their level, and the deviations from it
     at the rows `order`.
     """
-    to_units, to_raw = SCALES.get(column.transform, RAW)
-    units = np.asarray(to_units(y), dtype=float)
+    transform = TRANSFORMS[column.transform]
+    units = transform.to_units(y)
     level = trailing_level(units, task)
-    return np.asarray(to_raw(level[-len(order) :] + (units - level)[order]))
+    return transform.to_raw(level[-len(order) :] + (units - level)[order])
 
 
 def _block_order(length: int, block: int, rng: np.random.Generator) -> np.ndarray:

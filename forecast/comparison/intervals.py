@@ -31,7 +31,6 @@ from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.records import RunRecord
-from forecast.data.scaling import RAW, SCALES
 from forecast.forecaster.intervals import (
     UNBOUNDED,
     Bounds,
@@ -165,10 +164,10 @@ def stack_series(
             else:
                 supported.append(level)
         if calibration is not None and supported:
-            units = SCALES.get(blocks.transforms.get(cube.series, ""), RAW)
+            transform = blocks.transforms.get(cube.series, "none")
             shapes = (calibration.y.shape, cube.y.shape)
             limits = blocks.limits.get(cube.series, UNBOUNDED)
-            key = (tuple(supported), units, limits, shapes, number // MAX_STACKED_SERIES)
+            key = (tuple(supported), transform, limits, shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks = []
     for (supported_levels, *_), numbers in groups.items():
@@ -185,7 +184,7 @@ def stack_series(
 
 
 def _calibrate(cubes: list[SeriesForecasts], blocks: CandidateBlocks) -> SplitConformal:
-    """Of series side by side, whose transforms have the same units."""
+    """Of series side by side, of one transform."""
     return SplitConformal.calibrate(
         np.hstack([cube.y for cube in cubes]),
         np.hstack([cube.ensemble for cube in cubes]),

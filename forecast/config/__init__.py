@@ -1,6 +1,7 @@
 """The configuration: YAML files as typed models, and the paths of a project.
 
     datasets, sources, task    datasets.yaml; what a source says of itself; what a model needs of it
+    transforms                 by which a column is modelled, with their inverses
     experiment                 models.yaml, tuning.yaml, evaluation.yaml
     operation                  retraining.yaml, schedule.yaml, experiments.yaml
     reading                    YAML → frozen model; every fault one `InputError`

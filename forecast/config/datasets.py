@@ -27,10 +27,10 @@ from forecast.config.task import (
     StaticColumn,
     Task,
     TaskColumn,
-    Transform,
     future_frame_name,
     static_input_names,
 )
+from forecast.config.transforms import TRANSFORMS, TransformName
 from forecast.system.errors import InputError, quote_names, suggest_known
 
 MAX_STEPS = 100_000
@@ -121,7 +121,7 @@ class Column(Config):
     """
 
     column: str
-    transform: Transform = "none"
+    transform: TransformName = "none"
     difference_inputs: bool = False
     minimum: float | None = None
     maximum: float | None = None
@@ -360,7 +360,7 @@ class Dataset(Config):
                 )
         for column in self.columns:
             if column.point == "mean" and (
-                column.transform in ("none", "diff") or column not in self.target
+                TRANSFORMS[column.transform].is_identity or column not in self.target
             ):
                 raise ValueError(
                     f"column {column.column!r}: `point: mean` is of a target with a transform such"

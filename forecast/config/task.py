@@ -28,10 +28,10 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import Config, validate_config
+from forecast.config.transforms import TRANSFORMS, TransformName
 from forecast.system.errors import quote_names, suggest
 from forecast.system.files import read_json
 
-Transform = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
 Point = Literal["median", "mean"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
@@ -230,7 +230,7 @@ class TaskColumn(Config):
     """
 
     name: str
-    transform: Transform
+    transform: TransformName
     difference_inputs: bool
     may_be_missing: bool
     minimum: float | None = None
@@ -255,7 +255,8 @@ class TaskColumn(Config):
 
         An index that returns to a mean has a fixed level, and its direction may well be forecast.
         """
-        return self.transform == "logdiff" or (self.transform == "log" and self.difference_inputs)
+        transform = TRANSFORMS[self.transform]
+        return transform.is_log and (transform.takes_changes or self.difference_inputs)
 
 
 def future_frame_name(name: str, step: int) -> str:
@@ -283,7 +284,7 @@ class FutureInput(Config):
     """
 
     name: str
-    transform: Transform
+    transform: TransformName
     may_be_missing: bool
     steps: int = Field(ge=1)
 

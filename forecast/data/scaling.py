@@ -1,4 +1,4 @@
-"""Transforms with exact inverses and scaling, fitted on the train rows only.
+"""Values to what a model sees and back: transforms, and scaling fitted on the train rows only.
 
 `z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and
 standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
@@ -11,7 +11,7 @@ trained on too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -19,60 +19,30 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import Task, TaskColumn
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel, Series
 from forecast.data.splits import Blocks
 from forecast.system.errors import InputError
 
-DIFFERENCED_TRANSFORMS = ("diff", "logdiff")
-LOWER_BOUNDS = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0, "logit": 0.0}
-UPPER_BOUNDS = {"logit": 1.0}
-"""Transforms that need values above, or below, these; others take any."""
 
-
-def logit(share: np.ndarray) -> np.ndarray:
-    """ln of the odds of a share strictly between 0 and 1."""
-    return np.log(share) - np.log1p(-share)
-
-
-def inverse_logit(log_odds: np.ndarray) -> np.ndarray:
-    """The share of which `logit` made these log odds."""
-    return 0.5 * (1.0 + np.tanh(0.5 * log_odds))
-
-
-Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
-RAW: Scale = (np.asarray, np.asarray)
-SCALES: dict[str, Scale] = {
-    "log": (np.log, np.exp),
-    "logdiff": (np.log, np.exp),
-    "log1p": (np.log1p, np.expm1),
-    "logit": (logit, inverse_logit),
-}
-"""Transform of a column to another scale, there and back; any other leaves the raw one. A change
-(`diff`, `logdiff`) is taken on that scale afterwards. Errors of intervals are taken on it too.
-"""
-
-
-def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
+def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
     """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN;
     `InputError` for a value outside of what the transform takes.
     """
-    name = column.transform
-    low, high = LOWER_BOUNDS.get(name, -np.inf), UPPER_BOUNDS.get(name, np.inf)
-    is_wrong = (values <= low) | (values >= high)
-    if name in LOWER_BOUNDS and is_wrong.any():
+    transform = TRANSFORMS[column.transform]
+    is_wrong = (values <= transform.above) | (values >= transform.below)
+    if np.isfinite(transform.above) and is_wrong.any():
         row = int(np.argmax(is_wrong))
-        allowed = f"above {low:g}"
-        if np.isfinite(high):
-            allowed += f" and below {high:g}"
+        allowed = f"above {transform.above:g}"
+        if np.isfinite(transform.below):
+            allowed += f" and below {transform.below:g}"
         raise InputError(
             f"Column {column.frame_name!r} of series {unique_id!r} has {values[row]:g} at row"
-            f" {row}; `transform: {name}` needs values {allowed}. Use `none` or `diff`, or correct"
-            " the data."
+            f" {row}; `transform: {column.transform}` needs values {allowed}. Use `none` or `diff`,"
+            " or correct the data."
         )
-    result = SCALES.get(name, RAW)[0](values)
-    if name in DIFFERENCED_TRANSFORMS:
-        result = np.diff(result, prepend=np.nan)
-    return result
+    units = transform.to_units(values)
+    return np.diff(units, prepend=np.nan) if transform.takes_changes else units
 
 
 def check_transforms(frame: pd.DataFrame, task: Task) -> None:
@@ -87,7 +57,7 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     for unique_id, rows in frame.groupby("unique_id", sort=True) if columns else ():
         for column in columns:
             values = rows[column.frame_name].to_numpy(dtype=np.float64)
-            transform(values, column, str(unique_id))
+            transform_column(values, column, str(unique_id))
             low, high = column.limits
             is_outside = (values < low) | (values > high)
             if is_outside.any():
@@ -99,29 +69,14 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
                 )
 
 
-def inverse_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
+def invert_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
     """(n, H) forecasts in modelling units back to raw ones, within the bounds of the column;
     `last_raw` (n,) is the last observed raw value.
     """
-    name = column.transform
-    if name == "diff":
-        raw = last_raw[:, None] + np.cumsum(forecast, axis=1)
-    elif name == "logdiff":
-        raw = last_raw[:, None] * np.exp(np.cumsum(forecast, axis=1))
-    else:
-        raw = SCALES.get(name, RAW)[1](forecast)
-    return np.clip(raw, *column.limits)
-
-
-def log_slope(raw: np.ndarray, column: TaskColumn) -> np.ndarray:
-    """ln of the derivative of the transform at raw values; not for `diff` and `logdiff`, which take
-    two of them.
-    """
-    if column.transform == "log":
-        return -np.log(raw)
-    if column.transform == "logit":
-        return -np.log(raw) - np.log1p(-raw)
-    return -np.log1p(raw) if column.transform == "log1p" else np.zeros_like(raw)
+    transform = TRANSFORMS[column.transform]
+    if transform.takes_changes:
+        forecast = transform.to_units(last_raw)[:, None] + np.cumsum(forecast, axis=1)
+    return np.clip(transform.to_raw(forecast), *column.limits)
 
 
 class SeriesStatistics(TypedDict):
@@ -146,18 +101,18 @@ class Scaling:
             start, stop = blocks[series.unique_id].train
             statistics = [
                 _centre_and_scale(
-                    transform(series.values[start:stop, i], column, series.unique_id), column
+                    transform_column(series.values[start:stop, i], column, series.unique_id), column
                 )
                 for i, column in enumerate(panel.task.columns)
             ]
-            centre[series.unique_id] = np.array([c for c, _ in statistics])
-            scale[series.unique_id] = np.array([s for _, s in statistics])
+            centre[series.unique_id], scale[series.unique_id] = np.array(statistics).T
         return cls(centre, scale)
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed."""
         columns = [
-            transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(task.columns)
+            transform_column(series.values[:, i], c, series.unique_id)
+            for i, c in enumerate(task.columns)
         ]
         return (
             np.stack(columns, axis=1) - self._statistics_of(series, self.centre)
@@ -203,9 +158,7 @@ def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, fl
     observed = values[np.isfinite(values)]
     if len(observed) == 0:
         return 0.0, 1.0
-    if column.difference_inputs:
-        spread = float(np.std(np.diff(observed))) if len(observed) > 1 else 0.0
-    else:
-        spread = float(np.std(observed))
+    spreading = np.diff(observed) if column.difference_inputs else observed
+    spread = float(np.std(spreading)) if len(spreading) else 0.0
     centre = float(np.mean(observed))
     return centre, spread if spread > 1e-12 * abs(centre) else 1.0

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.config.task import FutureStep, Task, format_time
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import next_steps
 from forecast.data.panel import Series
-from forecast.data.scaling import DIFFERENCED_TRANSFORMS
 from forecast.system.errors import InputError, plural
 
 
@@ -87,7 +87,7 @@ def layout(task: Task) -> Layout:
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
-    differenced = tuple(c.transform in DIFFERENCED_TRANSFORMS for c in task.columns)
+    differenced = tuple(TRANSFORMS[c.transform].takes_changes for c in task.columns)
     observed = len(task.target) + len(task.past_exogenous)
     step = (*[0] * observed, *(column.step for column in task.future_steps))
     return Layout(

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import DIFFERENCED_TRANSFORMS, log_slope
 from forecast.data.windows import Windows, fill_gaps
 from forecast.forecaster.forecaster import Forecaster
 from forecast.networks.heads import FittedHead
@@ -194,7 +194,7 @@ def has_formula(forecaster: Forecaster) -> bool:
     drawn paths.
     """
     return not forecaster.spec.is_recursive and not any(
-        c.transform in DIFFERENCED_TRANSFORMS for c in forecaster.task.target
+        TRANSFORMS[c.transform].takes_changes for c in forecaster.task.target
     )
 
 
@@ -290,5 +290,5 @@ def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.
     parts = []
     for output, column in enumerate(forecaster.task.target):
         scale = forecaster.scaling.scale[series.unique_id][output]
-        parts.append(log_slope(values[..., output], column) - np.log(scale))
+        parts.append(TRANSFORMS[column.transform].log_slope(values[..., output]) - np.log(scale))
     return np.stack(parts, axis=-1)

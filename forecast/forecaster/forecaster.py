@@ -26,7 +26,7 @@ from forecast import models
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import Scaling, inverse_transform
+from forecast.data.scaling import Scaling, invert_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
 from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.forecaster.reconciliation import reconcile, smear
@@ -266,7 +266,7 @@ class Forecaster:
         observed = fill_gaps(series.values[None, :, : self.channels.outputs])[0][0]
         for output, column in enumerate(self.task.target):
             units = self.scaling.unscale(scaled[:, :, output], series.unique_id, output)
-            raw[:, :, output] = inverse_transform(units, column, observed[rows, output])
+            raw[:, :, output] = invert_transform(units, column, observed[rows, output])
         return raw
 
     def save(self, folder: Path) -> None:

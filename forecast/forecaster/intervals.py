@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.task import Task
-from forecast.data.scaling import RAW, SCALES
+from forecast.config.transforms import TRANSFORMS
 from forecast.models.problem import record_calibration
 from forecast.system.errors import InputError
 
@@ -76,7 +76,7 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
     lookback_rows = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
     volatilities = []
     for column, target_values in zip(task.target, values.T, strict=False):
-        y = SCALES.get(column.transform, RAW)[0](target_values)
+        y = TRANSFORMS[column.transform].to_units(target_values)
         change = np.full(len(y), np.nan)
         change[season:] = y[season:] - y[:-season]
         changes = np.where(lookback_rows >= 0, change[np.maximum(lookback_rows, 0)], np.nan)
@@ -160,7 +160,7 @@ class SplitConformal:
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
     lookback: int = 1
     transform: str = "none"
-    """Of the target; it gives the units of the errors (`SCALES`)."""
+    """Of the target; it gives the units of the errors (`TRANSFORMS`)."""
     limits: Limits = UNBOUNDED
     """Of the target, in its unit: no end of an interval lies outside."""
 
@@ -181,9 +181,9 @@ class SplitConformal:
         A missing actual is left out of its step. Several series stand side by side as (n, S * H)
         with volatility (n, S).
         """
-        to_model_units, _ = SCALES.get(transform, RAW)
-        actual = to_model_units(np.asarray(y, dtype=float))
-        forecast = to_model_units(np.asarray(y_hat, dtype=float))
+        to_units = TRANSFORMS[transform].to_units
+        actual = to_units(np.asarray(y, dtype=float))
+        forecast = to_units(np.asarray(y_hat, dtype=float))
         before = np.full(len(actual), np.nan)
         if volatility is not None:
             before = np.asarray(volatility, dtype=float)
@@ -219,8 +219,8 @@ class SplitConformal:
         Raises:
             InputError: the calibration block is too small for `level`; it names the number needed.
         """
-        to_model_units, to_units = SCALES.get(self.transform, RAW)
-        centre = to_model_units(np.asarray(y_hat, dtype=float))
+        transform = TRANSFORMS[self.transform]
+        centre = transform.to_units(np.asarray(y_hat, dtype=float))
         factors = widths(volatility, self.typical, self.lookback)
         if steps is None:
             n_columns = centre.shape[-1]
@@ -229,16 +229,16 @@ class SplitConformal:
         quantiles = [column[conformal_rank(len(column), level) - 1] for column in self.scores]
         by_step = np.array([*quantiles, np.nan])
         half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
-        low = to_units(centre - half_width)
-        high = to_units(centre + half_width)
+        low = transform.to_raw(centre - half_width)
+        high = transform.to_raw(centre + half_width)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
     def one_step_scores(self, y: ArrayLike, y_hat: ArrayLike, volatility: ArrayLike) -> Array:
         """(n,): the errors of one-step forecasts as those of `scores[0]` are: in model units, over
         the width at their cutoff. NaN where the actual is missing.
         """
-        to_model_units, _ = SCALES.get(self.transform, RAW)
-        error = to_model_units(np.asarray(y, float)) - to_model_units(np.asarray(y_hat, float))
+        to_units = TRANSFORMS[self.transform].to_units
+        error = to_units(np.asarray(y, float)) - to_units(np.asarray(y_hat, float))
         return np.asarray(np.abs(error) / widths(volatility, self.typical, self.lookback))
 
 

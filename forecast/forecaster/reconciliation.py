@@ -29,8 +29,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast.config.task import Task, TaskColumn
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.hierarchy import summing_matrix
-from forecast.data.scaling import SCALES
 from forecast.system.errors import ModelError
 
 Array = NDArray[np.float64]
@@ -64,7 +64,7 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
     rows = forecasts[forecasts["block"] == "validation"]
     for place, column, group in _by_step(rows, task):
         if column.point == "mean":
-            to_units = SCALES[column.transform][0]
+            to_units = TRANSFORMS[column.transform].to_units
             errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
             known = errors[np.isfinite(errors)]
             smearing[place] = np.quantile(known, chances) if len(known) else 0.0
@@ -88,10 +88,12 @@ def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
     """The means of the forecasts y_hat (n,) in raw units, by the errors (quantiles,) of a step."""
     if column.point != "mean":
         return y_hat
-    to_units, to_raw = SCALES[column.transform]
+    transform = TRANSFORMS[column.transform]
     with np.errstate(divide="ignore"):  # a forecast at the end of what the transform takes
-        units = to_units(y_hat)
-    return np.asarray(np.clip(to_raw(units[:, None] + errors).mean(axis=1), *column.limits))
+        units = transform.to_units(y_hat)
+    return np.asarray(
+        np.clip(transform.to_raw(units[:, None] + errors).mean(axis=1), *column.limits)
+    )
 
 
 def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.DataFrame:

@@ -1,10 +1,11 @@
 """One request to a served model: a history in, its forecast out; every fault of the request is an
 `InputError`.
 
-`Service` is what MLflow and the command `predict` call. A history is a long frame: `unique_id`,
-`ds` and the columns of the task. It is cut to the rows that the model reads, and refused where a
-series is not known, a step of the calendar is missing in a column without `max_missing`, or a value
-is out of range; nothing is filled in or guessed.
+`Service` is what a model served by MLflow calls (`tracking.served`). A history is a long frame:
+`unique_id`, `ds` and the columns of the task. It is cut to the rows that the model reads, and
+refused where a series is not known, a step of the calendar is missing in a column without
+`max_missing`, or a value is out of range; nothing is filled in or guessed. The Python door and the
+command `predict` read their frames themselves, and share what stands below `Service`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import FutureStep, Task
+from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.columns import spread_over_horizon
 from forecast.data.own_files import MAX_COLUMNS
 from forecast.data.panel import Panel, Series, from_frame, future_features
-from forecast.data.scaling import LOWER_BOUNDS, UPPER_BOUNDS
 from forecast.data.schema import (
     EARLIEST_TIME,
     KEY_COLUMNS,
@@ -37,6 +38,8 @@ from forecast.system.errors import InputError, plural, quote, quote_names
 from forecast.system.workers import limit_to_one_thread
 
 REQUEST = "request"
+DEFAULT_LEVELS: tuple[float, ...] = ()
+"""In percent, of the intervals that a served model gives where a request names none."""
 MAX_ROWS = 200_000
 MAX_ROWS_OF_RECURSION = 10_000_000
 MAX_LEVELS = 100
@@ -61,7 +64,9 @@ class Service:
         """Of a request: more than any table of series has, and more than the model reads."""
         return max(MAX_COLUMNS, 2 * len(self.ensemble.task.frame_names))
 
-    def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
+    def answer(
+        self, history: Any, horizon: int = 0, levels: Sequence[float] = DEFAULT_LEVELS
+    ) -> pd.DataFrame:
         """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
         trained. `InputError` for a fault of the request, also where its forecast is not finite.
         """
@@ -145,9 +150,9 @@ def read_ordered_panel(
     )
     ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and series_ids == sorted(series_ids)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
-    limits = [LOWER_BOUNDS.get(column.transform, -np.inf) for column in task.columns]
+    limits = [TRANSFORMS[column.transform].above for column in task.columns]
     highest = np.nanmax(values, axis=0, initial=-np.inf)
-    ceilings = [UPPER_BOUNDS.get(column.transform, np.inf) for column in task.columns]
+    ceilings = [TRANSFORMS[column.transform].below for column in task.columns]
     is_transformable = (lowest > limits).all() and (highest < ceilings).all()
     if not is_in_range or not ordered or not is_transformable:
         return None

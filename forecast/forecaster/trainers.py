@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.data.scaling import DIFFERENCED_TRANSFORMS
+from forecast.config.transforms import TRANSFORMS
 from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.models.problem import Problem
@@ -192,7 +192,7 @@ def fit_head(
     head = spec.distribution_head
     if head is None:
         return None, series
-    changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED_TRANSFORMS]
+    changes = [c.name for c in problem.panel.task.target if TRANSFORMS[c.transform].takes_changes]
     # a model of changes has no last value: its own zero is not the level's
     if head.compares_with_last and changes:
         raise InputError(

@@ -31,9 +31,9 @@ from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.operation import Retraining
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.records import Record
-from forecast.data.scaling import RAW, SCALES
 from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import PairEvidence
@@ -454,7 +454,7 @@ def _seasonal_changes(
     neighbours share their hours.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = pd.Series(SCALES.get(column.transform, RAW)[0](series.values[:, channel]))
+        values = pd.Series(TRANSFORMS[column.transform].to_units(series.values[:, channel]))
     change = np.asarray(values.diff(season_length), dtype=np.float64)
     train = series.ds <= cutoff
     newest = np.arange(len(change)) >= len(change) - recent

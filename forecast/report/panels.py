@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import format_time
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart
@@ -106,7 +107,7 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
                 models,
                 tests={role: test_block_of(frame, series) for role, frame in frames.items()},
                 history=pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"])),
-                is_relative=transform in ("log", "logdiff"),
+                is_relative=TRANSFORMS[transform].is_log,
             )
         )
     return forecasts

@@ -2,10 +2,11 @@
 scoring server lacks. A copy of this file lies beside each logged model.
 
 Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
-rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95];
-empty: no intervals). Output: `unique_id, output, cutoff, step, ds, y_hat` and `lo_80, hi_80` per
-level, in raw units. NumPy only, no TensorFlow. It needs an environment in which this project is
-installed. Whatever is wrong with a request is one sentence and status 400.
+rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; none
+unless asked, `forecaster.serving.DEFAULT_LEVELS`). Output: `unique_id, output, cutoff, step, ds,
+y_hat` and `lo_80, hi_80` per level, in raw units. NumPy only, no TensorFlow. It needs an
+environment in which this project is installed. Whatever is wrong with a request is one sentence and
+status 400.
 
 MLflow answers 504 after `MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT` seconds, and lets the request's
 thread work on; a server that gets SIGTERM waits for that thread. It answers JSON that is nested

@@ -268,6 +268,7 @@ def signature_of(task: Task) -> ModelSignature:
     from mlflow.types.schema import AnyType
 
     from forecast.data.schema import KEY_COLUMNS
+    from forecast.forecaster.serving import DEFAULT_LEVELS
 
     names = dict.fromkeys([*KEY_COLUMNS, *task.plans, *task.frame_names, *task.static_names])
     outputs = {
@@ -284,7 +285,7 @@ def signature_of(task: Task) -> ModelSignature:
         params=ParamSchema(
             [
                 ParamSpec("horizon", DataType.long, 0),
-                ParamSpec("levels", DataType.double, [], shape=(-1,)),
+                ParamSpec("levels", DataType.double, [*DEFAULT_LEVELS], shape=(-1,)),
             ]
         ),
     )

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.data.scaling import transform
+from forecast.data.scaling import transform_column
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import catalogue
 from forecast.models.base import ModelSpec, NetworkSpec
@@ -87,6 +87,6 @@ def in_scaled_units(model: Forecaster, uid: str, raw: np.ndarray) -> np.ndarray:
     """(..., O) forecasts as the network's errors are measured."""
     parts = []
     for output, column in enumerate(model.task.target):
-        units = transform(raw[..., output].ravel(), column).reshape(raw.shape[:-1])
+        units = transform_column(raw[..., output].ravel(), column).reshape(raw.shape[:-1])
         parts.append((units - model.scaling.centre[uid][output]) / model.scaling.scale[uid][output])
     return np.stack(parts, axis=-1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typing
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,12 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecast.config.datasets import Column
-from forecast.config.task import Transform
-from forecast.data.scaling import Scaling, check_transforms, inverse_transform, transform
+from forecast.config.transforms import TRANSFORMS
+from forecast.data.scaling import Scaling, check_transforms, invert_transform, transform_column
 from forecast.system.errors import InputError
 from tests.support import problems
 
-TRANSFORMS = typing.get_args(Transform)
 EVERY = pytest.mark.parametrize("name", TRANSFORMS)
 POSITIVE = arrays(np.float64, st.integers(4, 30), elements=st.floats(1e-2, 1e4))
 
@@ -32,8 +29,8 @@ def test_the_inverse_gives_the_raw_values_back(name, values):
     met exactly.
     """
     values = values / (1 + values) if name == "logit" else values
-    modelled = transform(values, column(name))
-    back = inverse_transform(modelled[None, 1:], column(name), values[:1])
+    modelled = transform_column(values, column(name))
+    back = invert_transform(modelled[None, 1:], column(name), values[:1])
     # sums of up to 1e4 cancel
     np.testing.assert_allclose(back[0], values[1:], rtol=1e-9, atol=1e-9)
 
@@ -48,7 +45,7 @@ def test_scaled_and_unscaled_is_the_same_value(name):
     scaling = Scaling.fit(shops, problems.shops().blocks)
     for uid, series in shops.by_id.items():
         z = scaling.scale_series(series, shops.task)
-        modelled = transform(series.values[:, 0], shops.task.target[0])
+        modelled = transform_column(series.values[:, 0], shops.task.target[0])
         np.testing.assert_allclose(
             scaling.unscale(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12
         )
@@ -58,22 +55,24 @@ def test_scaled_and_unscaled_is_the_same_value(name):
 def test_a_missing_value_stays_missing_and_touches_only_the_changes_beside_it(name):
     values = np.array([0.1, 0.2, np.nan, 0.4, 0.5])
     lost = {2, 3, 0} if name in ("diff", "logdiff") else {2}
-    assert set(np.flatnonzero(np.isnan(transform(values, column(name))))) == lost
+    assert set(np.flatnonzero(np.isnan(transform_column(values, column(name))))) == lost
 
 
 def test_known_answers_of_the_transforms():
     values = np.array([1.0, np.e, np.e**3])
-    assert transform(values, column("log")).tolist() == pytest.approx([0, 1, 3], rel=1e-15)
-    assert transform(values, column("logdiff")).tolist()[1:] == pytest.approx([1, 2], rel=1e-15)
-    assert transform(np.array([4.0, 7.0]), column("diff")).tolist()[1:] == [3]
-    assert transform(np.array([0.0, np.e - 1]), column("log1p")).tolist() == pytest.approx(
+    assert transform_column(values, column("log")).tolist() == pytest.approx([0, 1, 3], rel=1e-15)
+    assert transform_column(values, column("logdiff")).tolist()[1:] == pytest.approx(
+        [1, 2], rel=1e-15
+    )
+    assert transform_column(np.array([4.0, 7.0]), column("diff")).tolist()[1:] == [3]
+    assert transform_column(np.array([0.0, np.e - 1]), column("log1p")).tolist() == pytest.approx(
         [0, 1], rel=1e-15
     )
     odds = np.array([0.5, 0.75])
-    np.testing.assert_allclose(transform(odds, column("logit")), [0, np.log(3)])
-    assert inverse_transform(
-        np.array([[3.0, -1.0]]), column("diff"), np.array([10.0])
-    ).tolist() == [[13, 12]]
+    np.testing.assert_allclose(transform_column(odds, column("logit")), [0, np.log(3)])
+    assert invert_transform(np.array([[3.0, -1.0]]), column("diff"), np.array([10.0])).tolist() == [
+        [13, 12]
+    ]
 
 
 @pytest.mark.parametrize("name", ["log", "logdiff"])
@@ -82,13 +81,13 @@ def test_the_logarithm_of_what_has_none_is_refused_with_its_row(name):
         InputError,
         match=rf"'y' of series 'a' has -2 at row 1; `transform: {name}` needs values above",
     ):
-        transform(np.array([1.0, -2.0, 3.0]), column(name), "a")
+        transform_column(np.array([1.0, -2.0, 3.0]), column(name), "a")
 
 
 def test_log1p_reaches_down_to_minus_one():
-    assert np.isfinite(transform(np.array([0.0, -0.99]), column("log1p"))).all()
+    assert np.isfinite(transform_column(np.array([0.0, -0.99]), column("log1p"))).all()
     with pytest.raises(InputError, match="above -1"):
-        transform(np.array([0.0, -1.0]), column("log1p"))
+        transform_column(np.array([0.0, -1.0]), column("log1p"))
 
 
 def test_a_fixed_column_has_mean_zero_and_deviation_one_on_the_train_rows():
@@ -154,7 +153,7 @@ def test_a_series_of_tiny_values_is_scaled_like_any_other():
 
 def test_forecasts_keep_to_the_bounds_of_the_target():
     share = column(minimum=0, maximum=100)
-    assert inverse_transform(np.array([[-3.0, 50.0, 120.0]]), share, np.array([1.0])).tolist() == [
+    assert invert_transform(np.array([[-3.0, 50.0, 120.0]]), share, np.array([1.0])).tolist() == [
         [0, 50, 100]
     ]
 
@@ -173,4 +172,4 @@ def test_data_outside_of_their_bounds_are_refused_with_their_row():
 @pytest.mark.parametrize("wrong", [0.0, 1.0, 40.0])
 def test_the_log_odds_of_what_is_no_share_are_refused(wrong):
     with pytest.raises(InputError, match="needs values above 0 and below 1"):
-        transform(np.array([0.5, wrong]), column("logit"))
+        transform_column(np.array([0.5, wrong]), column("logit"))

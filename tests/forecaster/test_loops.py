@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.data.scaling import inverse_transform
+from forecast.data.scaling import invert_transform
 from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import fit_correction
 from forecast.forecaster.forecaster import parallel, series_parallel
@@ -132,7 +132,7 @@ def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_t
     carried = model.skip.carry.forecast_inputs(z[None, 111 - model.task.lookback : 111, 2:], 8)[0]
     for i, column in enumerate(model.task.past_exogenous, start=2):
         units = model.scaling.unscale(carried[:, i - 2], "north", i)[None]
-        series.values[111:119, i] = inverse_transform(units, column, series.values[110:111, i])[0]
+        series.values[111:119, i] = invert_transform(units, column, series.values[110:111, i])[0]
     np.testing.assert_allclose(
         simulate(model, panel, row, horizon=8)["north"],
         parallel(model, panel, row, horizon=8)["north"],

@@ -17,6 +17,7 @@ are saved like the weights of a network, and forecasts are made from them with N
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
                   roots, start
+    kernel        vectors, weights, intercept, gamma (radial basis functions)
     neighbours    points, answers, count
 """
 
@@ -83,7 +84,7 @@ class TreeNodes(NamedTuple):
 def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
     """The arrays `trees` of a fitted LGBMRegressor without categories; inputs hold no NaN."""
     texts = model.booster_.model_to_string().split("\nTree=")[1:]
-    return _join_trees([_parse_tree(text) for text in texts], start=0.0)
+    return _join_trees([_parse_tree(text) for text in texts])
 
 
 def _parse_tree(text: str) -> TreeNodes:
@@ -123,12 +124,12 @@ def forest_arrays(model: Any) -> dict[str, np.ndarray]:
         trees.append(
             TreeNodes(tree.feature, tree.threshold, left, tree.children_right, value, left < 0)
         )
-    return _join_trees(trees, start=0.0)
+    return _join_trees(trees)
 
 
-def _join_trees(trees: Sequence[TreeNodes], *, start: float) -> dict[str, np.ndarray]:
-    """The nodes of all trees one after another, the number of each root, and what forecasts start
-    from. Leaves point at themselves, so that a row may go on down after it has arrived.
+def _join_trees(trees: Sequence[TreeNodes]) -> dict[str, np.ndarray]:
+    """The nodes of all trees one after another, the number of each root, and 0 for what forecasts
+    start from. Leaves point at themselves, so that a row may go on down after it has arrived.
     """
     roots = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1]
     parts: dict[str, list[np.ndarray]] = {
@@ -143,7 +144,22 @@ def _join_trees(trees: Sequence[TreeNodes], *, start: float) -> dict[str, np.nda
             parts[name].append(targets.astype(np.int32))
         parts["value"].append(np.where(tree.is_leaf, tree.value, 0.0))
     joined = {name: np.concatenate(values) for name, values in parts.items()}
-    return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
+    return {**joined, "roots": roots.astype(np.int32), "start": np.array(0.0)}
+
+
+def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
+    """The arrays `kernel` of a fitted SVR; `InputError` for another kernel than the Gaussian."""
+    if model.kernel != "rbf":
+        raise InputError(
+            f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
+            " out."
+        )
+    return {
+        "vectors": model.support_vectors_,
+        "weights": np.ravel(model.dual_coef_),
+        "intercept": model.intercept_,
+        "gamma": np.array(float(model._gamma)),
+    }
 
 
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
@@ -166,6 +182,7 @@ REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
     BOOSTING: ("lightgbm", boosting_arrays),
     "RandomForestRegressor": ("sklearn.ensemble", forest_arrays),
     "ExtraTreesRegressor": ("sklearn.ensemble", forest_arrays),
+    "SVR": ("sklearn.svm", kernel_arrays),
     "KNeighborsRegressor": ("sklearn.neighbors", neighbour_arrays),
 }
 """Name → the module that has it, and what takes its arrays."""
@@ -188,8 +205,19 @@ def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     parts = []
     for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
         rows = x[first : first + ROWS_AT_ONCE]
-        parts.append(arrays["start"] + np.sum(leaf_values(arrays, rows), axis=1))
+        if "vectors" in arrays:
+            parts.append(_sum_of_kernels(arrays, rows))
+        else:
+            parts.append(arrays["start"] + np.sum(leaf_values(arrays, rows), axis=1))
     return np.concatenate(parts)
+
+
+def _sum_of_kernels(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+    """(n,) of support vectors: the weighted sum of Gaussian functions of the distances to them."""
+    squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)
+    distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
+    sums = np.exp(-arrays["gamma"] * distances) @ arrays["weights"]
+    return np.asarray(sums + arrays["intercept"])
 
 
 def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
