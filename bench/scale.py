@@ -27,7 +27,7 @@ import pandas as pd
 import psutil
 import yaml
 
-from forecast.api import packaged
+from forecast.api import installation
 
 NAME = "many"
 EVERY = 0.5
@@ -104,7 +104,7 @@ def m4(folder: Path) -> pd.DataFrame:
 
 
 def project(folder: Path, kind: Kind, frame: pd.DataFrame) -> None:
-    packaged.create_project(folder)
+    installation.create_project(folder)
     frame.to_csv(folder / "data" / f"{NAME}.csv", index=False)
     columns = {} if "ds" in frame else {"columns": {"unique_id": "unique_id"}}
     entry = {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forecast.api.board import Board, compare
     from forecast.api.fitting import fit
+    from forecast.api.installation import example
     from forecast.api.model import Model, load
-    from forecast.api.packaged import example
 
     __version__: str
 
@@ -21,7 +21,7 @@ __all__ = ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 PUBLIC_MODULES = {
     "Board": "forecast.api.board",
     "compare": "forecast.api.board",
-    "example": "forecast.api.packaged",
+    "example": "forecast.api.installation",
     "fit": "forecast.api.fitting",
     "load": "forecast.api.model",
     "Model": "forecast.api.model",

@@ -1,7 +1,7 @@
 """The door for Python: `forecast.fit`, `compare`, `load` and `example` are looked up here by
 `forecast.__getattr__`.
 
-packaged        what comes with the package: catalogue, budgets, an example; `forecast new`
+installation    what comes with the package: catalogue, budgets, an example; `forecast new`
 frames          a caller's frame → the checked long frame
 frame_dataset   frame and options → a dataset's settings
 stages          settings and frame → prepared, tuned and trained

@@ -21,8 +21,8 @@ import pandas as pd
 from forecast.api.export import candidates, leaderboard
 from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset
 from forecast.api.frames import NAME, Names, as_tuple, require_whole
+from forecast.api.installation import require_installed
 from forecast.api.model import Model, windows_of
-from forecast.api.packaged import require_installed
 from forecast.api.stages import (
     FitSettings,
     FrameResults,

@@ -28,7 +28,7 @@ from forecast.api.frames import (
     long_frame,
     require_whole,
 )
-from forecast.api.packaged import require_installed
+from forecast.api.installation import require_installed
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, Holidays, RegularCalendar, StaticColumn

@@ -21,7 +21,7 @@ import pandas as pd
 
 from forecast.api import frames
 from forecast.api.frames import NAME, ONLY_SERIES, WHERE, Names, require_whole
-from forecast.api.packaged import require_installed
+from forecast.api.installation import require_installed
 from forecast.data.calendars import row_numbers
 from forecast.data.columns import spread_over_horizon
 from forecast.data.hierarchy import add_sums
@@ -209,7 +209,7 @@ class Model:
         """
         from forecast.api.network_file import write_network
 
-        write_network(self.ensemble, Path(path), member=seed)
+        write_network(self.ensemble, Path(path), seed=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
         """The rows to forecast from, of `df` or else of the fit's data; series that are unknown or

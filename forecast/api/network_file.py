@@ -28,7 +28,7 @@ PACKAGES_BY_SUFFIX = {".py": (), ".keras": ("tensorflow",), ".onnx": ("tensorflo
 """Ending of a network's file → the packages that write it."""
 
 
-def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
+def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
     """One forecaster of the ensemble (one seed) as `path`: .py (NumPy alone), .keras or .onnx;
     beside it a .json.
 
@@ -36,8 +36,8 @@ def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
     the scaling. `InputError` for a model that is more than one pass of a network and a linear map,
     and for a missing package.
     """
-    _require_packages(path)
-    forecaster = ensemble.forecasters[member]
+    _require_file_packages(path)
+    forecaster = ensemble.forecasters[seed]
     if forecaster.network is None or ensemble.members:
         described = repr(forecaster.spec.family)
         if ensemble.members:
@@ -69,7 +69,7 @@ def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
     files.write_json(path.with_suffix(".json"), description)
 
 
-def _require_packages(path: Path) -> None:
+def _require_file_packages(path: Path) -> None:
     """`InputError` for another suffix, and for a package that writes the file and is missing."""
     if path.suffix not in PACKAGES_BY_SUFFIX:
         endings = quote_names(PACKAGES_BY_SUFFIX)

@@ -25,7 +25,7 @@ import pandas as pd
 
 from forecast.api.frame_dataset import FrameDataset
 from forecast.api.frames import NAME, WHERE, caller_words, require_whole
-from forecast.api.packaged import packaged, require_installed
+from forecast.api.installation import installation_folder, require_installed
 from forecast.backtest.candidates import plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
@@ -54,7 +54,7 @@ from forecast.system.errors import InputError, ModelError, suggest_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
-"""Folder of the packaged configs whose tuning.yaml is meant."""
+"""Folder of the installed configs whose tuning.yaml is meant."""
 EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "sklearn"]}
 """Packages of the extras by the kind of a family."""
 WARNED_RULES = ("spikes", "clock_change")
@@ -128,13 +128,13 @@ class FrameResults(Results):
 
 
 def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
-    """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries
+    """Name → entry of models.yaml, of names of the installed catalogue and families, and of entries
     of the caller's own.
 
     An entry of the caller's own is named by its key `name`, else by its family. `InputError` for a
     name that no file could have, and for two models of one.
     """
-    catalogued = load_models(packaged() / "configs").models
+    catalogued = load_models(installation_folder() / "configs").models
     entries: dict[str, Entry] = {}
     if isinstance(models, str | Mapping) or not isinstance(models, Iterable):
         models = (models,)
@@ -189,7 +189,7 @@ def tuning_budget(tuning: str | Entry | None, seeds: int | Sequence[int] | None 
         folder = BUDGET_FOLDERS[str(tuning)]
     if seeds is not None:
         changes["seeds"] = [seeds] if isinstance(seeds, int) else seeds
-    defaults = load_tuning(packaged() / "configs" / folder).model_dump()
+    defaults = load_tuning(installation_folder() / "configs" / folder).model_dump()
     return validate_config(Tuning, {**defaults, **changes}, where="tuning")
 
 
@@ -246,7 +246,7 @@ def run_stages(
                 f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
                 " `season_length`."
             )
-        _require_packages(models, is_tuned=is_tuned)
+        _require_model_packages(models, is_tuned=is_tuned)
         require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
         jobs = n_jobs or default_jobs(os.environ)
         prepared = prepare_frame(dataset.frame, NAME, settings)
@@ -271,7 +271,7 @@ def run_stages(
 
 
 def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
-    """The results with what stage `compare` makes of them, by the packaged evaluation settings.
+    """The results with what stage `compare` makes of them, by the installed evaluation settings.
     tuning: the budget, which the comparison shows.
     """
     prepared = results.prepared
@@ -280,25 +280,25 @@ def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
         prepared.frame,
         results.settings.task,
         prepared.borders,
-        load_evaluation(packaged() / "configs"),
+        load_evaluation(installation_folder() / "configs"),
         tuning,
     )
     return replace(results, comparison=comparison)
 
 
 def _models_to_run(entries: Mapping[str, Entry]) -> Models:
-    """The packaged models.yaml with these entries as its grid, as shipped alone and fitted once;
-    the packaged entries stay, as a combination may name models that are not to be fitted.
+    """The installed models.yaml with these entries as its grid, as shipped alone and fitted once;
+    its entries stay, as a combination may name models that are not to be fitted.
     """
-    packaged_models = load_models(packaged() / "configs")
-    return packaged_models.model_copy(
+    catalogued = load_models(installation_folder() / "configs")
+    return catalogued.model_copy(
         update={
             "grid": "asked",
             "grids": {"asked": tuple(entries)},
             "rankings": ("shipped",),
             "refit": "never",
             # a combination may name models that are not to be fitted
-            "models": {**packaged_models.models, **entries},
+            "models": {**catalogued.models, **entries},
         }
     )
 
@@ -322,7 +322,7 @@ def _in_memory(
     )
 
 
-def _require_packages(models: Models, *, is_tuned: bool) -> None:
+def _require_model_packages(models: Models, *, is_tuned: bool) -> None:
     """`InputError` with what to type where a model needs a package that only an extra brings."""
     for name, entry in models.fitted_entries().items():
         family = catalogue()[str(entry["family"])]

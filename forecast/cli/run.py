@@ -177,9 +177,9 @@ def require_stages(root: Path, dataset: str, models: tuple[str, ...]) -> None:
 
 def _check_and_clean(root: Path, dataset: str) -> None:
     """Check configurations and data, and remove what an interrupted run left."""
-    from forecast.api import packaged
+    from forecast.api import installation
 
-    if advice := packaged.outdated(root):
+    if advice := installation.outdated(root):
         print(advice)
     print("Checking configs and data", flush=True)
     raise_faults(list(check_project(root, dataset)))
@@ -268,9 +268,9 @@ def new(
     """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at
     once.
     """
-    from forecast.api import packaged
+    from forecast.api import installation
 
-    created = packaged.create_project(directory)
+    created = installation.create_project(directory)
     print(
         f"{directory}: {len(created)} files. The datasets and models stand in configs/, the stages"
         " in dvc.yaml."

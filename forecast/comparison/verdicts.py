@@ -188,20 +188,20 @@ def _test_hypotheses(
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     pvalues: dict[TestFamily | Literal["claims"], dict[frozenset[Key], float]] = {"claims": {}}
-    for family, members in hypotheses.items():
+    for family, family_hypotheses in hypotheses.items():
         pvalues[family] = {}
-        for hypothesis in members:
+        for hypothesis in family_hypotheses:
             group = pvalues["claims" if hypothesis.pair in claims else family]
             if hypothesis.pair not in group:
                 a, b = losses[hypothesis.candidate], losses[hypothesis.against]
                 group[hypothesis.pair] = paired_tests.diebold_mariano(a, b, **spacing).p
     adjusted = {
-        group: dict(zip(members, holm(list(members.values())), strict=True))
-        for group, members in pvalues.items()
+        group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
+        for group, by_pair in pvalues.items()
     }
     tests = []
-    for family, members in hypotheses.items():
-        for hypothesis in members:
+    for family, family_hypotheses in hypotheses.items():
+        for hypothesis in family_hypotheses:
             ranking, candidate, against = hypothesis
             a, b = losses[candidate], losses[against]
             test = paired_tests.diebold_mariano(a, b, **spacing)

@@ -115,15 +115,15 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     target_table = tables[task.targets[0]]
     has_begun = target_table.notna().cummax()
     counted = target_table.where(has_begun, 0.0)
-    members: dict[str, list[str]] = {}
+    series_by_sum: dict[str, list[str]] = {}
     for series in target_table.columns:
         for name in groups_above(str(series)):
-            members.setdefault(name, []).append(str(series))
+            series_by_sum.setdefault(name, []).append(str(series))
     parts = [frame]
-    for name, of_sum in members.items():
-        values = {column: table[of_sum].mean(axis=1) for column, table in tables.items()}
-        values[task.targets[0]] = counted[of_sum].sum(axis=1, skipna=False)
-        rows = pd.DataFrame(values)[has_begun[of_sum].any(axis=1)]
+    for name, summands in series_by_sum.items():
+        values = {column: table[summands].mean(axis=1) for column, table in tables.items()}
+        values[task.targets[0]] = counted[summands].sum(axis=1, skipna=False)
+        rows = pd.DataFrame(values)[has_begun[summands].any(axis=1)]
         parts.append(rows.assign(unique_id=name).reset_index())
     joined = pd.concat(parts, ignore_index=True).astype({"unique_id": frame["unique_id"].dtype})
     return joined.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)[frame.columns]

@@ -37,7 +37,7 @@ from forecast.forecaster.intervals import (
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, quote_names
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "ensemble.json"
 SCORES = "calibration.npz"
 MAX_HORIZONS = 10
@@ -165,8 +165,8 @@ class Ensemble:
         """Write everything that `load` needs into `folder`, which must not exist yet, with the
         digest of every file.
         """
-        for seed, forecaster in enumerate(self.forecasters):
-            forecaster.save(folder / f"member-{seed}")
+        for number, forecaster in enumerate(self.forecasters):
+            forecaster.save(folder / f"forecaster-{number}")
         names = sorted(self.calibrated)
         arrays = {
             f"{i:04d}": _pad_scores(self.calibrated[name].scores) for i, name in enumerate(names)
@@ -174,7 +174,7 @@ class Ensemble:
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
             "schema": SCHEMA,
-            "members": len(self.forecasters),
+            "forecasters": len(self.forecasters),
             "series": names,
         }
         content["files"] = _digest_files(folder)
@@ -188,7 +188,7 @@ class Ensemble:
         }
         if self.members:
             content |= {
-                "member_names": list(self.members),
+                "members": list(self.members),
                 "weights": dict(self.weights),
                 "rule": dict(self.rule),
             }
@@ -200,19 +200,22 @@ class Ensemble:
         another schema.
         """
         manifest = files.read_saved(folder / MANIFEST, SCHEMA)
-        if not {"members", "series", "files"} <= manifest.keys():
+        if not {"forecasters", "series", "files"} <= manifest.keys():
             keys = sorted(manifest)
             raise DamagedError(
-                f"{folder / MANIFEST}: found {keys}, wanted members, series and files as well."
+                f"{folder / MANIFEST}: found {keys}, wanted forecasters, series and files as well."
             )
         digests = _digest_files(folder)
         for name, digest in sorted(manifest["files"].items()):
             if digests.get(name) != digest:
                 fault = "is missing or not the file that was saved (its sha256 differs)"
                 raise DamagedError(f"{folder}: {name} {fault}.")
-        members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
+        forecasters = tuple(
+            Forecaster.load(folder / f"forecaster-{number}")
+            for number in range(manifest["forecasters"])
+        )
         arrays = files.read_arrays(folder / SCORES)
-        targets = members[0].task.target
+        targets = forecasters[0].task.target
         calibrated = {}
         for i, name in enumerate(manifest["series"]):
             saved = manifest["calibration"][name]
@@ -224,10 +227,10 @@ class Ensemble:
                 transform=saved["transform"],
                 limits=target.limits,
             )
-        names = tuple(manifest.get("member_names", ()))
+        members = tuple(manifest.get("members", ()))
         weights = manifest.get("weights", {})
-        require_members(weights, names, where=str(folder / MANIFEST))
-        return cls(tuple(members), calibrated, names, weights, manifest.get("rule", {}))
+        require_members(weights, members, where=str(folder / MANIFEST))
+        return cls(forecasters, calibrated, members, weights, manifest.get("rule", {}))
 
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:

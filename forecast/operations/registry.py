@@ -16,8 +16,8 @@ registry's aliases move first, the local ones last, and until then the local cha
 one. `repair_registry` makes the two agree. A version that does not exist is an `InputError`. Among
 all machines that share the store, one process at a time changes a dataset's versions and aliases;
 another waits for `TIMEOUT`, then it is a `BusyError`. `tracking_uri` is the value of
-MLFLOW_TRACKING_URI; empty: the project's own database. The `registry` that is imported here is
-`forecast.tracking.registry`, MLflow's side alone.
+MLFLOW_TRACKING_URI; empty: the project's own database. MLflow's side alone is
+`forecast.tracking.model_registry`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking import TrackingStore, hold_store_lock, registry, tracking_store
-from forecast.tracking.registry import RegisteredModel
+from forecast.tracking import TrackingStore, hold_store_lock, model_registry, tracking_store
+from forecast.tracking.model_registry import RegisteredModel
 
 TIMEOUT = 120.0
 """Seconds to wait for another process that moves aliases of the same dataset."""
@@ -78,14 +78,14 @@ def register_candidate(
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
         _register_lost_versions(root, dataset, tracking_uri)
-        version = registry.register_version(
+        version = model_registry.register_version(
             store, dataset, model, card.registry_tags(), sample=sample
         )
         if version not in champion.stored_versions(root, dataset):
             champion.store_version(root, dataset, version, ensemble, card)
         aliases = champion.read_aliases(root, dataset)
         if aliases.get("champion") != version:
-            registry.move_aliases(store, dataset, [("challenger", version)], check_lock)
+            model_registry.move_aliases(store, dataset, [("challenger", version)], check_lock)
             champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
 
@@ -209,7 +209,7 @@ def _move_champion(
     version = promotion.version
     with _alias_lock(root, dataset, store) as check_lock:
         _register_lost_versions(root, dataset, tracking_uri)
-        registered = registry.read_registry(store, dataset)
+        registered = model_registry.read_registry(store, dataset)
         numbers = [known.number for known in registered.versions]
         if version not in numbers:
             raise InputError(
@@ -225,8 +225,8 @@ def _move_champion(
             moves.insert(0, ("previous", replaced))
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
-        registry.move_aliases(store, dataset, moves, check_lock)
-        champion.write_aliases(root, dataset, registry.read_registry(store, dataset).aliases)
+        model_registry.move_aliases(store, dataset, moves, check_lock)
+        champion.write_aliases(root, dataset, model_registry.read_registry(store, dataset).aliases)
         if replaced != version:
             event = HistoryEvent(
                 at=now.floor("s").isoformat(),
@@ -302,7 +302,7 @@ def rollback(
 
 def registry_aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
     """Alias → version in the registry."""
-    return dict(registry.read_registry(tracking_store(root, tracking_uri), dataset).aliases)
+    return dict(model_registry.read_registry(tracking_store(root, tracking_uri), dataset).aliases)
 
 
 def repair_registry(
@@ -319,7 +319,7 @@ def repair_registry(
     store = tracking_store(root, tracking_uri)
     with _alias_lock(root, dataset, store, timeout):
         sentences = _register_lost_versions(root, dataset, tracking_uri)
-        registered = registry.read_registry(store, dataset)
+        registered = model_registry.read_registry(store, dataset)
         for alias in ("champion", "previous"):
             version = registered.aliases.get(alias)
             if version is not None and not _matches_registry(root, dataset, version, registered):
@@ -339,7 +339,7 @@ def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: 
     """
     store = tracking_store(root, tracking_uri)
     with files.scratch_folder() as scratch:
-        folder = registry.download_version(store, dataset, version, scratch)
+        folder = model_registry.download_version(store, dataset, version, scratch)
         card = champion.read_folder_card(folder)
         champion.store_version(root, dataset, version, Ensemble.load(folder), card)
 
@@ -351,19 +351,21 @@ def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list
     The caller holds `_alias_lock`. A damaged version is passed over; nothing local is changed.
     """
     store = tracking_store(root, tracking_uri)
-    registered = registry.read_registry(store, dataset)
+    registered = model_registry.read_registry(store, dataset)
     numbers = {version.number for version in registered.versions}
     sentences = []
     for version in champion.stored_versions(root, dataset):
         if version not in numbers and _is_intact(root, dataset, version):
             model = champion.version_folder(root, dataset, version)
             tags = champion.read_card(root, dataset, version).registry_tags()
-            registry.register_version(store, dataset, model, tags, number=version)
+            model_registry.register_version(store, dataset, model, tags, number=version)
             sentences.append(f"{dataset}: version {version} registered again")
     if sentences and not registered.aliases:
-        present = {version.number for version in registry.read_registry(store, dataset).versions}
+        present = {
+            version.number for version in model_registry.read_registry(store, dataset).versions
+        }
         aliases = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
-        registry.move_aliases(store, dataset, list(aliases.items()))
+        model_registry.move_aliases(store, dataset, list(aliases.items()))
     return sentences
 
 
@@ -387,7 +389,10 @@ def _matches_registry(root: Path, dataset: str, version: int, registered: Regist
     if not _is_intact(root, dataset, version):
         return False
     digest = next((v.digest for v in registered.versions if v.number == version), "")
-    return digest in ("", registry.model_digest(champion.version_folder(root, dataset, version)))
+    return digest in (
+        "",
+        model_registry.model_digest(champion.version_folder(root, dataset, version)),
+    )
 
 
 def _is_intact(root: Path, dataset: str, version: int) -> bool:

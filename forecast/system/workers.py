@@ -126,10 +126,10 @@ def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: in
     As many groups at a time as there are workers, an item of each and then the next: what a worker
     takes next is then mostly of a group that it has met.
     """
-    members: dict[str, list[T]] = {}
+    items_by_group: dict[str, list[T]] = {}
     for item in items:
-        members.setdefault(group(item), []).append(item)
-    groups = list(members.values())
+        items_by_group.setdefault(group(item), []).append(item)
+    groups = list(items_by_group.values())
     ordered: list[T] = []
     for first in range(0, len(groups), at_once):
         for row in zip_longest(*groups[first : first + at_once]):

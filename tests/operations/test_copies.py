@@ -14,8 +14,7 @@ import pytest
 from forecast.cli import doctor
 from forecast.operations import champion, registry, repair
 from forecast.system.files import sha256
-from forecast.tracking import registry as versions
-from forecast.tracking import sync, tracking_store
+from forecast.tracking import model_registry, sync, tracking_store
 from forecast.tracking.database_file import PATH_COLUMNS
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -150,7 +149,7 @@ def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(origina
     assert "wave: version 3 registered again" in registry.repair_registry(original, NAME)
     assert [
         version.number
-        for version in versions.read_registry(tracking_store(original), NAME).versions
+        for version in model_registry.read_registry(tracking_store(original), NAME).versions
     ] == [
         1,
         2,

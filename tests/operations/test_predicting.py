@@ -266,7 +266,7 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
 
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
-    (champion.version_folder(moved, NAME, 2) / "member-0" / "weights.npz").write_bytes(b"")
+    (champion.version_folder(moved, NAME, 2) / "forecaster-0" / "weights.npz").write_bytes(b"")
     found = forecast(moved)
     assert found.champion.version == 1 and found.notices[0].startswith("Version 2 cannot be used")
 

@@ -11,8 +11,7 @@ from forecast.data.panel import from_frame
 from forecast.operations import champion, registry
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
-from forecast.tracking import registry as mlflow_registry
-from forecast.tracking import tracking_store
+from forecast.tracking import model_registry, tracking_store
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
@@ -58,7 +57,7 @@ def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previou
 
 
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
-    first = mlflow_registry.read_registry(tracking_store(running), NAME).versions[0]
+    first = model_registry.read_registry(tracking_store(running), NAME).versions[0]
     assert first.tags["candidate"] == "ridge" and first.tags["git_revision"] == "abc"
     assert {
         "as_of",
@@ -100,7 +99,7 @@ def test_a_copy_that_forecasts_nothing_finite_becomes_no_version(project):
     files.write_arrays(folder / "seed-0" / "skip.npz", broken)
     with pytest.raises(ModelError, match="forecasts nothing finite; it was not registered"):
         projects.register(project, "ridge")
-    assert not mlflow_registry.read_registry(
+    assert not model_registry.read_registry(
         tracking_store(project), NAME
     ).versions and not champion.stored_versions(project, NAME)
 
@@ -135,7 +134,7 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
 
 
 def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
-    weights = champion.version_folder(moved, NAME, 2) / "member-0" / "skip.npz"
+    weights = champion.version_folder(moved, NAME, 2) / "forecaster-0" / "skip.npz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     found = champion.load(moved, NAME)
     assert (
@@ -151,8 +150,8 @@ def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
 def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
     champion.write_aliases(moved, NAME, {"champion": 2})
     path = champion.version_folder(moved, NAME, 2) / "ensemble.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
-    with pytest.raises(InputError, match=r"schema 0, this version reads 1\. Train it again"):
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(InputError, match=r"schema 1, this version reads 2\. Train it again"):
         champion.load(moved, NAME)
 
 

@@ -259,7 +259,7 @@ def test_notes_of_dead_processes_are_taken_away_and_those_of_living_ones_stay(mo
 
 
 def test_the_command_repairs_a_damaged_champion(moved):
-    (champion.version_folder(moved, NAME, 2) / "member-0" / "spec.json").write_text("{}")
+    (champion.version_folder(moved, NAME, 2) / "forecaster-0" / "spec.json").write_text("{}")
     said = small_project.command(moved, "doctor", "--repair", "--format", "json")
     assert "version 2 (champion) taken from the registry" in said.stderr
     rows = {row["what"]: row for row in json.loads(said.stdout)}

@@ -21,7 +21,7 @@ from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble
 from forecast.system import files
-from forecast.tracking import mlflow_client, registry, sync, tracking_store
+from forecast.tracking import mlflow_client, model_registry, sync, tracking_store
 from tests.support.records import DATASET, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def test_a_version_is_linked_on_the_page_of_its_run(seen, tmp_path):
     model = seen.model.artifact_location.removeprefix("file://")
     Ensemble((Forecaster.load(Path(model) / "artifacts" / "seed-0"),)).save(tmp_path / "champion")
     store = tracking_store(seen.root)
-    number = registry.register_version(
+    number = model_registry.register_version(
         store, "weather", tmp_path / "champion", {"candidate": "lstm.linear"}
     )
     with mlflow_client.connect(store) as client:

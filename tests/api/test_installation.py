@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forecast.api import packaged
+from forecast.api import installation
 from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_evaluation, load_models, load_tuning
 from forecast.system.errors import InputError
@@ -19,7 +19,7 @@ from tests.support.small_project import command
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    packaged.create_project(tmp_path / "own")
+    installation.create_project(tmp_path / "own")
     return tmp_path / "own"
 
 
@@ -46,12 +46,12 @@ def test_what_is_edited_in_a_clone_is_in_no_new_project(
     (clone / "configs" / "models.yaml").write_text("models: {}\n")
     (clone / "configs" / "mine.yaml").write_text("mine: true\n")
     (clone / "data" / "pointers" / "mine.json").write_text("{}")
-    monkeypatch.setattr(packaged, "CLONE", clone)
-    packaged.packaged.cache_clear()
+    monkeypatch.setattr(installation, "CLONE", clone)
+    installation.installation_folder.cache_clear()
     try:
-        names = packaged.create_project(tmp_path / "next")
+        names = installation.create_project(tmp_path / "next")
     finally:
-        packaged.packaged.cache_clear()
+        installation.installation_folder.cache_clear()
     assert (tmp_path / "next" / "configs" / "models.yaml").read_bytes() == committed
     assert not [name for name in names if "mine" in name]
 
@@ -99,7 +99,7 @@ def test_a_new_project_is_a_repository_where_git_is_installed_and_one_dvc_reads_
 ) -> None:
     if not has_git:
         monkeypatch.setenv("PATH", str(tmp_path))
-    packaged.create_project(tmp_path / "next")
+    installation.create_project(tmp_path / "next")
     assert (tmp_path / "next" / ".git").exists() == has_git
     config = (tmp_path / "next" / ".dvc" / "config").read_text()
     assert ("no_scm" not in config) == has_git
@@ -111,7 +111,7 @@ def test_a_new_project_lies_in_a_repository_that_keeps_it_and_gets_one_where_it_
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / ".gitignore").write_text("/ignored/\n")
     for name in ("kept", "ignored"):
-        packaged.create_project(tmp_path / name)
+        installation.create_project(tmp_path / name)
         assert "no_scm" not in (tmp_path / name / ".dvc" / "config").read_text()
     assert not (tmp_path / "kept" / ".git").exists()
     assert (tmp_path / "ignored" / ".git").exists()
@@ -119,13 +119,13 @@ def test_a_new_project_lies_in_a_repository_that_keeps_it_and_gets_one_where_it_
 
 def test_an_empty_repository_is_filled(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    assert "dvc.yaml" in packaged.create_project(tmp_path)
+    assert "dvc.yaml" in installation.create_project(tmp_path)
 
 
 def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:
     before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"wanted an empty or new folder"):
-        packaged.create_project(own)
+        installation.create_project(own)
     assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
 
 
@@ -135,9 +135,9 @@ def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:
 
 
 def test_stages_of_another_version_are_told_with_the_next_move(tmp_path):
-    assert packaged.outdated(tmp_path) == ""
-    packaged.create_project(tmp_path / "project")
-    assert packaged.outdated(tmp_path / "project") == ""
+    assert installation.outdated(tmp_path) == ""
+    installation.create_project(tmp_path / "project")
+    assert installation.outdated(tmp_path / "project") == ""
     lock = tmp_path / "project" / "requirements.lock"
     lock.write_text(re.sub(r"(?m)^(rolling-forecast)==.*$", r"\1==0.1.0", lock.read_text()))
-    assert "of version 0.1.0" in packaged.outdated(tmp_path / "project")
+    assert "of version 0.1.0" in installation.outdated(tmp_path / "project")

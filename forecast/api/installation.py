@@ -2,8 +2,8 @@
 Dublin (`example`); and `forecast new`, a project of the user's own made of it.
 
 A clone has these files at its root, an installed wheel below `share/forecast/` of its environment
-(`packaged` finds them). `create_project` fills an empty folder with configs, stages and the
-embedded data; `outdated` names one of another version. `require_installed` says what to install
+(`installation_folder` finds them). `create_project` fills an empty folder with configs, stages and
+the embedded data; `outdated` names one of another version. `require_installed` says what to install
 where an extra is missing.
 """
 
@@ -30,13 +30,13 @@ from forecast.system.processes import run_git
 
 CLONE = Path(__file__).resolve().parents[2]
 LANDMARK = "configs/models.yaml"
-"""A file by which the folder of the packaged files is recognised."""
+"""A file by which that folder is recognised."""
 
 
 @cache
-def packaged() -> Path:
-    """The folder with `configs/` and `data/`; `InputError` where neither a clone nor an
-    installation has it.
+def installation_folder() -> Path:
+    """The folder with `configs/` and `data/`: the clone, or what the wheel installed; `InputError`
+    where neither has them.
     """
     if (CLONE / LANDMARK).exists() and (CLONE / "pyproject.toml").exists():
         return CLONE
@@ -66,7 +66,7 @@ def example() -> pd.DataFrame:
 
     >>> df = forecast.example().tail(2000)
     """
-    return snapshots.read_pointed(packaged(), "weather").rename(columns={"temp": "y"})
+    return snapshots.read_pointed(installation_folder(), "weather").rename(columns={"temp": "y"})
 
 
 USER_FILES = (
@@ -96,7 +96,7 @@ def create_project(folder: Path) -> list[str]:
         raise InputError(
             f"{folder}: found something there, wanted an empty or new folder. Name another one."
         )
-    contents = _packaged_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
+    contents = _installed_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
     if not _put_under_git(folder):
         dvc = contents[".dvc/config"]
         contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
@@ -135,12 +135,12 @@ def outdated(folder: Path) -> str:
     )
 
 
-def _packaged_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
+def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
     """Relative name → content of what comes with the package, as a project needs it.
 
     Of a clone what its commit has: edits of its configs and its own datasets are not the package's.
     """
-    root = packaged()
+    root = installation_folder()
     contents = _committed_files(root, patterns)
     if not contents:
         for pattern in patterns:
