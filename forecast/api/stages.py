@@ -96,11 +96,6 @@ class FrameResults(Results):
         """What stage `prepare` says of the data, as quality.json holds it."""
         return self.prepared.quality
 
-    @property
-    def compared(self) -> bool:
-        """Whether stage `compare` has run."""
-        return self.comparison is not None
-
     @cached_property
     def verdicts(self) -> Verdicts:
         """What the tests decided, in numbers and sentences."""

@@ -94,7 +94,7 @@ def select_moments(
 
 
 def _draw(moments: list[pd.Timestamp], count: int, rng: np.random.Generator) -> list[pd.Timestamp]:
-    """At most `count` of them, in order."""
+    """At most `count` of `moments`, drawn at random, in their order."""
     if len(moments) <= count:
         return moments
     return [moments[i] for i in sorted(rng.choice(len(moments), count, replace=False))]
@@ -131,7 +131,9 @@ def audit_changed_moments(
     def prepare_changed(
         number: int, moment: pd.Timestamp, borders: splits.Borders | None
     ) -> PreparedPanel:
-        """In one way after the other, where rows stay valid so."""
+        """What the stages make with all rows after `moment` changed: moment by moment by another
+        of `ROW_CHANGES`, and by `shake` where the data checks refuse what that change leaves.
+        """
         for change in (ROW_CHANGES[number % len(ROW_CHANGES)], shake):
             place = folder / f"origin-{number}" / change.__name__
             with contextlib.nullcontext() if change is shake else contextlib.suppress(InputError):
@@ -144,7 +146,9 @@ def audit_changed_moments(
 def audit_cut_moments(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
-    """The same with the later rows not changed but absent, as on the day itself."""
+    """As `audit_changed_moments`, with the later rows not changed but absent, as on the day
+    itself.
+    """
 
     def prepare_cut(
         number: int, moment: pd.Timestamp, borders: splits.Borders | None
@@ -168,8 +172,11 @@ def _compare_at_moments(
     make: Callable[[int, pd.Timestamp, splits.Borders | None], PreparedPanel | None],
     trained: Path,
 ) -> Iterator[Finding]:
-    """`make`: what the stages make at a moment; with the borders, where the train block has ended,
-    its scaling too.
+    """The findings of all `moments`: what `make` gives at each, compared with `base`.
+
+    `make` takes the number of the moment, the moment, and the borders of the blocks where the train
+    block has ended by then (its scaling is wanted too), else None. It gives None where the rows up
+    to the moment make no panel.
     """
     source_values = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)

@@ -105,51 +105,55 @@ def read_table(
         raise InputError(
             f"{where}: no such file. Correct its path in configs/datasets.yaml (from the root)."
         )
-    parquet = path.suffix.lower() in PARQUET_SUFFIXES
+    kind = f"CSV with a header line, {quote(form.separator)} between columns and text"
     try:
-        if parquet:
-            _require_few_columns(len(_parquet_names(path)), where)
-            rows = pd.read_parquet(path)
-            has_named_index = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {
-                *rows.index.names
-            } & {*rows.columns}
-            _require_distinct_names(rows.columns, where)
-            return rows.reset_index() if has_named_index else rows
-        lines = first_lines(path, where, form.encoding)[:20]
-        separator = stated_separator(lines) or form.separator
-        before = 1 if stated_separator(lines) else 0
-        _require_separator(lines[before:], separator, where)
-        header = next(csv.reader(lines[before:], delimiter=separator), [])
-        _require_distinct_names(header, where)
-        missing_texts = (
-            {column: [""] if column in texts else MISSING_TEXTS for column in header}
-            if not {*texts}.isdisjoint(header)
-            else None
-        )
-        rows = pd.read_csv(
-            path,
-            low_memory=False,
-            skip_blank_lines=False,
-            sep=separator,
-            decimal=form.decimal,
-            na_values=missing_texts,
-            keep_default_na=missing_texts is None,
-            encoding=form.encoding,
-            skiprows=before,
-            dtype=str if form.thousands else None,
-        )
+        if path.suffix.lower() in PARQUET_SUFFIXES:
+            kind = "Parquet"
+            return _read_parquet(path, where)
+        return _read_csv(path, where, form, texts)
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None
-        kind = (
-            "Parquet"
-            if parquet
-            else f"CSV with a header line, {quote(form.separator)} between columns and text"
-        )
         reason = " ".join(str(error).split())[:400]
         raise InputError(
             f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole."
         ) from error
+
+
+def _read_parquet(path: Path, where: str) -> pd.DataFrame:
+    """The rows of a Parquet file, an index with a name or of times as a column."""
+    _require_few_columns(len(_parquet_names(path)), where)
+    rows = pd.read_parquet(path)
+    _require_distinct_names(rows.columns, where)
+    has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
+    if has_named_index and not {*rows.index.names} & {*rows.columns}:
+        return rows.reset_index()
+    return rows
+
+
+def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) -> pd.DataFrame:
+    """The rows of a CSV file, see `read_table`."""
+    lines = first_lines(path, where, form.encoding)[:20]
+    separator = stated_separator(lines) or form.separator
+    before = 1 if stated_separator(lines) else 0
+    _require_separator(lines[before:], separator, where)
+    header = next(csv.reader(lines[before:], delimiter=separator), [])
+    _require_distinct_names(header, where)
+    missing_texts = None
+    if not {*texts}.isdisjoint(header):
+        missing_texts = {column: [""] if column in texts else MISSING_TEXTS for column in header}
+    rows = pd.read_csv(
+        path,
+        low_memory=False,
+        skip_blank_lines=False,
+        sep=separator,
+        decimal=form.decimal,
+        na_values=missing_texts,
+        keep_default_na=missing_texts is None,
+        encoding=form.encoding,
+        skiprows=before,
+        dtype=str if form.thousands else None,
+    )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     for column in rows.columns.drop(texts, errors="ignore") if form.thousands else ():
         rows[column] = _parse_grouped(rows[column], form)

@@ -44,8 +44,11 @@ class TransientError(Exception):
 
 @dataclass
 class Deadline:
-    """One deadline, `seconds` from its making, for all requests of one dataset, and how often and
-    after what waits one is tried; clock, sleep and chance are arguments: tests need no time.
+    """One deadline for all requests of one dataset, and how often one is tried.
+
+    seconds: from the making of this object to the deadline. attempts: of one request, at most.
+    first_wait_s, longest_wait_s: between two attempts; the wait doubles. clock, sleep, chance (from
+    0 to 1): arguments, so that tests take no time.
     """
 
     seconds: float
@@ -84,8 +87,8 @@ class Deadline:
         raise AssertionError("unreachable")
 
     def _wait_seconds(self, number: int, retry_after: float | None) -> float:
-        """Doubling, with up to half as much again by chance, so that many clients do not return
-        together.
+        """The wait after attempt `number`: what the service asked for, else doubling; a share by
+        chance, so that many clients do not return together.
         """
         if retry_after is not None:
             return retry_after + self.chance()
@@ -120,8 +123,8 @@ def parse_http_date(date: str) -> datetime | None:
     what is no date.
     """
     try:
-        time = email.utils.parsedate_to_datetime(date)
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        moment = email.utils.parsedate_to_datetime(date)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -306,7 +306,7 @@ class Network:
     """True: a one-step map whose own output may be fed back (closed loop)."""
 
     @property
-    def segmented(self) -> bool:
+    def is_segmented(self) -> bool:
         """Whether its recurrence goes over segments of a window."""
         return bool(self.blocks) and isinstance(self.blocks[0], Segments)
 

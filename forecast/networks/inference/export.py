@@ -148,7 +148,7 @@ def _source(
         lags = len(linear.kernel) // shapes.channels
         first[LINEAR] = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"
         code[0] += linear.code
-    if network.segmented:
+    if network.is_segmented:
         code.append(unparse_plain(parse_definition(segments)))
     if units is None:
         units = Units([0.0] * shapes.channels, [1.0] * shapes.channels)
@@ -228,7 +228,7 @@ class StepWriter(BlockVisitor[str]):
                 f"x = np.concatenate([x, np.tanh({_affine_code('frame', 'future')})], axis=1)",
             )
         x = self.visit_series(network.blocks, "", "x")
-        if network.segmented:
+        if network.is_segmented:
             self.write(f"{x} = {x}[:, -{network.parts}:]")
         if not network.decoder:
             self.write(
@@ -283,7 +283,7 @@ class StepWriter(BlockVisitor[str]):
         """
         cell = f"CELLS[{path!r}]"
         w = f"W[{path!r}]"
-        if not self.network.segmented:
+        if not self.network.is_segmented:
             self.write(f"{x}, after[{path!r}] = {cell}.step({w}, {x}, state[{path!r}])")
             return x
         self.write(
