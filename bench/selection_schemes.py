@@ -3,14 +3,15 @@ docs/research/choosing-the-row.md.
 
     python -m bench.selection_schemes FOLDER [NAME ...]
 
-FOLDER has weather/beijing_12stations_2013_2017.parquet and benchmarks/ETTh1.csv; weather and stocks
-are the project's own (`make run` or `dvc repro prepare` first).
+FOLDER has weather/beijing_12stations_2013_2017.parquet, benchmarks/ETTh1.csv and the panels of
+`bench.quarter_hour`, whose hours are cut to two years; weather and stocks are the project's own
+(`make run` or `dvc repro prepare` first).
 
-    last      the validation block of the configuration, at the end of what may be learnt from
+    origins 1 the validation block of the configuration, at the end of what may be learnt from
     blocks    as many rows in eight stretches over the last year and a quarter, with an embargo
               (hv-block)
-    origins   four such blocks a quarter of a year apart, each behind a fit of its own; the mean of
-              their scores
+    origins   two, three or four such blocks a quarter of a year apart, each behind a fit of its
+              own; the mean of their scores, each over that of the naive forecast
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.quarter_hour import PANELS, problem_of
 from forecast import models
 from forecast.backtest.backtest import load_problem, load_tensorflow
 from forecast.backtest.prepared_data import PreparedData
@@ -42,6 +44,8 @@ STRETCHES, BUDGET = 8, Budget(150, 25)
 YEAR = {"weather": 8760, "beijing": 8760, "etth1": 4380, "stocks": 252}
 """Rows in which the stretches lie; half a year of ETTh1, which has one and a third to learn from.
 """
+PANEL_YEAR = {"delhi": 365, "dengue": 52, "spy": 252, "bike": 8760, "iowa": 8760, "household": 8760}
+"""The same of the deciding panels that are long enough, where the stretches are not tried."""
 HOURLY: dict[str, Any] = {
     "source": {"kind": "file", "path": "none.csv"},
     "calendar": {"kind": "regular", "freq": "1h"},
@@ -74,6 +78,9 @@ class Spread(Problem):
 
 
 def data(name: str, folder: Path) -> Problem:
+    if name in PANEL_YEAR:
+        two_years = max(2 * PANEL_YEAR[name], PANELS[name].max_steps)
+        return problem_of(PANELS[name]._replace(max_steps=two_years), folder / "panels")[0]
     if name in ("weather", "stocks"):
         return load_problem(PreparedData(ProjectPaths.of("."), name, "frame.parquet", ""))
     if name == "etth1":
@@ -108,8 +115,10 @@ def data(name: str, folder: Path) -> Problem:
 
 
 def schemes(name: str, problem: Problem) -> dict[str, list[Problem]]:
-    earlier = [moved(problem, quarter * YEAR[name] // 4) for quarter in (3, 2, 1, 0)]
-    return {"last": [problem], "blocks": [spread(problem, YEAR[name])], "origins": earlier}
+    year = (YEAR | PANEL_YEAR)[name]
+    earlier = [moved(problem, quarter * year // 4) for quarter in (3, 2, 1, 0)]
+    blocks = {"blocks": [spread(problem, year)]} if name in YEAR else {}
+    return {**blocks, "origins": earlier}
 
 
 def moved(problem: Problem, back: int) -> Problem:
@@ -148,9 +157,10 @@ def error(problem: Problem, model: Forecaster, block: str) -> float:
 
 
 def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
-    """Per row its score for the choice, and later: fitted again on train and validation, on
-    calibration and test.
+    """Per row its score for the choice by the newest 1, 2, ... of `parts`, and later: fitted again
+    on train and validation, on calibration and test.
     """
+    scores = {}
     rows = {}
     for name, entry in ROWS.items():
         spec = models.spec(entry, where=name)
@@ -160,37 +170,35 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
             "budget": BUDGET,
         }
         fits: list[FitResult] = [fit(part, spec, **about) for part in parts]
-        choice = float(
-            np.mean(
-                [
-                    error(part, f.forecaster, "validation")
-                    for part, f in zip(parts, fits, strict=True)
-                ]
-            )
-        )
+        scores[name] = [
+            error(part, each.forecaster, "validation")
+            for part, each in zip(parts, fits, strict=True)
+        ]
         joined = {uid: cut.with_validation_in_train() for uid, cut in problem.blocks.items()}
         parts[-1].__dict__["joined"] = replace(problem, blocks=joined, chosen_by=parts[-1])
         final = fit_again(parts[-1], spec, fits[-1], **about).forecaster
         later = (error(problem, final, "calibration") + 2 * error(problem, final, "test")) / 3
-        rows[name] = {"choice": choice, "later": later}
+        relative = np.divide(scores[name], scores["naive"])[::-1]
+        rows[name] = {count: relative[:count].mean() for count in range(1, len(parts) + 1)}
+        rows[name]["later"] = later
     return pd.DataFrame(rows).T
 
 
 def main(folder: str, *names: str) -> None:
     load_tensorflow()
-    for name in names or YEAR:
+    for name in names or (*YEAR, *PANEL_YEAR):
         problem = data(name, Path(folder))
         for scheme, parts in schemes(name, problem).items():
             table = compared(problem, parts)
-            chosen, best = str(table["choice"].idxmin()), table["later"].min()
-            above, rank = (
-                table.loc[chosen, "later"] / best - 1,
-                table.corr(method="spearman").loc["choice", "later"],
-            )
-            print(
-                f"{name:8} {scheme:8} chosen {chosen:10} {above:+.2%} above the best row later;"
-                f" Spearman {rank:.2f}"
-            )
+            ranks = table.corr(method="spearman")["later"]
+            for count in table.columns.drop("later"):
+                chosen = str(table[count].idxmin())
+                above = table.loc[chosen, "later"] / table["later"].min() - 1
+                print(
+                    f"{name:9} {scheme} {count} chosen {chosen:10} {above:+.2%} above the best row"
+                    f" later; Spearman {ranks[count]:.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
