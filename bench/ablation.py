@@ -1,6 +1,6 @@
 """Which mechanisms between the ridge and the served row gain anything: each is left out in turn.
 
-    python -m bench.ablation FOLDER RESULTS NAME[+inputs] ...
+    python -m bench.ablation FOLDER RESULTS NAME[+inputs|+members] ...
 
 For each panel NAME (FOLDER holds the files, as for `bench.quarter_hour`) the rows of `MEMBERS` and
 their combination `stacked` as the default grid has them, on the test block of the entry that
@@ -8,7 +8,9 @@ their combination `stacked` as the default grid has them, on the test block of t
 are fitted anew with everything that stands on them; of the combination, the choice and the
 intervals, which are replayed on stored forecasts. RESULTS gets one line per panel and mechanism,
 how much larger the error is without it, in percent; `python -m bench.ablation RESULTS` prints the
-table. Rule and result: docs/research/mechanisms.md.
+table. `+inputs` asks of one-step maps on a panel with inputs, `+members` how much larger the error
+of the served row is without a member that it does not have. Rule and result:
+docs/research/mechanisms.md.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ MAX_STEPS = 3_000
 LINEAR = ("ridge", "arx", "nlinear", "climatology_ar")
 TREES = ("boosting", "boosting_last")
 MEMBERS = ("ridge", "nlinear", "climatology_ar", *TREES)
+FORMER = ("arx", "knn")
 RULE = Combination(members=MEMBERS, weights="stacked", refit="monthly")
 LEVELS = (0.8, 0.95)
 ALL_PANELS = {
@@ -157,7 +160,7 @@ def combine(problem: Problem, rows: Forecasts, rule: Combination) -> pd.DataFram
 
     values = {name: table["y_hat"].to_numpy() for name, table in rows.items()}
     keys = first[combinations.FORECAST_KEYS]
-    rule = rule.without_members(set(MEMBERS) - set(rows))
+    rule = rule.without_members(set(rule.members) - set(rows))
     return combinations._combine_forecasts(rule, errors_of, keys, values)[1]
 
 
@@ -269,6 +272,18 @@ def examine_inputs(name: str, folder: Path) -> Iterator[dict[str, Any]]:
         yield {**row, "change": 100 * (value / reference - 1)}
 
 
+def examine_members(name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """How much larger the served row's error is without rows that are no members of it."""
+    problem = read_problem(name, folder, with_inputs=False)
+    rows = fit_rows(problem, (*MEMBERS, *FORMER))
+    served = error_of(problem, combine(problem, rows, RULE))
+    for names in (*((each,) for each in FORMER), FORMER):
+        rule = RULE.model_copy(update={"members": (*MEMBERS, *names)})
+        value = error_of(problem, combine(problem, rows, rule))
+        row = {"panel": name, "mechanism": f"former member {' and '.join(names)}"}
+        yield {**row, "row": "served", "error": value, "change": 100 * (served / value - 1)}
+
+
 def print_table(results: pd.DataFrame) -> None:
     """By mechanism and row: mean, share of changed panels that it helps, and each panel."""
     panels = list(dict.fromkeys(results["panel"]))
@@ -291,11 +306,10 @@ def main() -> None:
         return
     folder, results = Path(sys.argv[1]), Path(sys.argv[2])
     for argument in sys.argv[3:]:
-        name = argument.removesuffix("+inputs")
+        name, _, question = argument.partition("+")
+        asked = {"": examine, "inputs": examine_inputs, "members": examine_members}
         began = time.process_time()
-        work = examine(name, folder)
-        if name != argument:
-            work = examine_inputs(name, folder)
+        work = asked[question](name, folder)
         for row in work:
             with results.open("a") as file:
                 file.write(pd.Series(row).to_json() + "\n")
