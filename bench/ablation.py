@@ -125,9 +125,9 @@ def read_problem(name: str, folder: Path, *, with_inputs: bool) -> Problem:
     elif panel.file == "indices":
         request: Any = None
         frame = packaged._us_indices(request)[0]
+        frame["daily_range"] = np.log(frame["high"] / frame["low"])
     else:
         return problem_of(panel, folder, with_inputs=with_inputs)[0]
-        frame["daily_range"] = np.log(frame["high"] / frame["low"])
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "rows.parquet"
         frame[["unique_id", "ds", panel.target]].to_parquet(path)

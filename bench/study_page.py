@@ -150,7 +150,7 @@ def on_memory(cells: pd.DataFrame) -> str:
     for name in ("fading 5", "fading 40", "fading 150"):
         setting = base_setting(name)
         by_architecture = []
-        for architecture in ("gru", "lstm", "rnn", "mlp", "ffnn"):
+        for architecture in ("gru", "lstm", "rnn", "mlp", "tdnn", "ffnn"):
             row = select(cells, setting, architecture, "linear")
             if row is not None:
                 share = ""
@@ -173,7 +173,7 @@ def on_curvature_and_delay(cells: pd.DataFrame) -> str:
     ):
         listed = [
             f"{architecture} {change(select(cells, base_setting(name), architecture, 'linear'))}"
-            for architecture in ("ffnn", "tdnn", "gru")
+            for architecture in ("ffnn", "mlp", "tdnn", "narx", "gru")
         ]
         parts.append(f"{words}: {', '.join(listed)}")
     return "; ".join(parts) + "."
