@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import report
 from tests.support.artifacts import write_project
+from tests.support.small_project import ROOT
 
 PHONE, TABLET, DESKTOP = 390, 768, 1280
 FLAGS = (
@@ -276,3 +277,20 @@ def test_on_paper_the_filters_are_gone_and_every_table_is_whole(page):
         assert visible(page, IN_DETAILS) == len(page.find_elements("css selector", IN_DETAILS))
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_search_of_the_site_from_the_disk_gets_copies_as_from_a_worker(driver, tmp_path):
+    shutil.copy(ROOT / "docs" / "iframe-worker.js", tmp_path)
+    (tmp_path / "worker.js").write_text(
+        "onmessage = ({ data }) => { const kept = data.words; data.words = 0; postMessage(kept); };"
+    )
+    page = "<!doctype html><body><script src='iframe-worker.js'></script></body>"
+    (tmp_path / "index.html").write_text(page)
+    driver.get((tmp_path / "index.html").as_uri())
+    script = """
+        const done = arguments[0], sent = { words: "own csv" };
+        const worker = new Worker("worker.js");
+        worker.onmessage = ({ data }) => done([sent.words, data]);
+        worker.postMessage(sent);
+    """
+    assert driver.execute_async_script(script) == ["own csv", "own csv"]
