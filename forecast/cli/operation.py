@@ -228,8 +228,13 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
     champion = "none"
     age = ""
     live_error = "no issued forecast has met its actuals yet"
+    test_skill = _percent(row.skill)
     if row.champion:
         champion = f"version {row.champion} ({row.model})"
+        if row.scored_version is None:
+            test_skill = "unknown: the version that was scored is not stored here any more"
+        elif row.scored_version != row.champion:
+            test_skill += f" (version {row.scored_version}, fitted again on all data since)"
     if row.age_days is not None:
         fitted_until = row.training_cutoff.partition("T")[0]
         age = f"{plural(row.age_days, 'day')}, fitted on data up to {fitted_until}"
@@ -238,7 +243,7 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
     values = {
         "champion": champion,
         "age": age,
-        "test skill": _percent(row.skill),
+        "test skill": test_skill,
         "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
         "live skill": _percent(row.live_skill),
         "data": f"as of {row.data_as_of}{_last_observation(row)}",

@@ -324,7 +324,8 @@ class StaticColumn(Config):
     @property
     def frame_names(self) -> tuple[str, ...]:
         """The columns of a prepared frame that hold its inputs."""
-        return tuple(f"{self.column}={level}" for level in self.levels) or (self.column,)
+        by_level = tuple(f"{self.column}={level}" for level in self.levels)
+        return by_level or (f"{self.column} (scaled)",)
 
 
 def static_input_names(columns: Iterable[StaticColumn]) -> list[str]:

@@ -149,9 +149,9 @@ def encode_static(
         if name not in table:
             known = suggest_known(name, table.columns)
             raise InputError(f"{where}: `static` names unknown column {name!r}.{known}.")
-        values = table[name]
+        values = table[name].astype("str").where(table[name].notna())
         if id_column in table:
-            groups = values.groupby(table[id_column])
+            groups = values.groupby(table[id_column].astype("str"))
             counts = groups.nunique()
             wrong = counts.index[counts != 1]
             if len(wrong):
@@ -161,9 +161,8 @@ def encode_static(
                 )
             values = groups.transform("first")
         if column.levels:
-            texts = values.astype("str")
-            encoded = {level: (texts == level).astype(float) for level in column.levels}
-            is_wrong = ~texts.isin(column.levels)
+            encoded = {level: (values == level).astype(float) for level in column.levels}
+            is_wrong = ~values.isin(column.levels)
             allowed = f"one of {quote_names(column.levels)}"
         else:
             numbers = (pd.to_numeric(values, errors="coerce") - column.centre) / column.scale

@@ -59,7 +59,7 @@ def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
             levels = zip(column.levels, counts, strict=True)
             data = "series: " + ", ".join(f"{level} {count:g}" for level, count in levels)
         else:
-            numbers = first_rows[column.column] * column.scale + column.centre
+            numbers = first_rows[column.frame_names[0]] * column.scale + column.centre
             data = _describe_values(numbers, len(numbers))
         reason = "never changes in a series; ridge, trees and networks read it"
         roles.append(ColumnRole(column.column, "static", reason, data))

@@ -21,7 +21,7 @@ import pandas as pd
 from forecast.config.task import FutureStep, Task
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
-from forecast.data.columns import spread_over_horizon
+from forecast.data.columns import encode_static, spread_over_horizon
 from forecast.data.own_files import MAX_COLUMNS
 from forecast.data.panel import Panel, Series, from_frame, future_features
 from forecast.data.schema import (
@@ -182,8 +182,12 @@ def read_ordered_panel(
 
 def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The columns of `task` of a request: of an input known ahead either its column, with the plan
-    in rows behind the last observation, or its values by step (`promo+1`, `promo+2`, ...).
+    in rows behind the last observation, or its values by step (`promo+1`, `promo+2`, ...); of a
+    static column either its values or its inputs (`kind=bakery`).
     """
+    if given.columns.is_unique:
+        static = [column for column in task.static if not {*column.frame_names} <= {*given}]
+        given = encode_static(given, static, "unique_id", where=REQUEST)
     plans = [name for name in task.plans if name in given]
     spread = [*plans, *(task.holidays.columns if task.holidays else ())]
     by_step = [c.frame_name for c in task.future_steps if c.name not in spread]

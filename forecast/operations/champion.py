@@ -134,6 +134,17 @@ def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | N
         return None
 
 
+def find_scored_version(root: Path, dataset: str, version: int | None) -> int | None:
+    """The version that the leaderboard scored: of a refit on all data the one whose recipe it has;
+    None where that is not stored here any more.
+    """
+    card = find_card(root, dataset, version)
+    while card is not None and card.refit_of is not None:
+        version = card.refit_of
+        card = find_card(root, dataset, version)
+    return version if card is not None else None
+
+
 def store_version(
     root: Path, dataset: str, version: int, ensemble: Ensemble, card: ChampionCard
 ) -> None:

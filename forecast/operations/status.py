@@ -46,8 +46,9 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset. Times are ISO 8601 in UTC; `live_error` is relative to the test block (1: as
-    expected).
+    """One dataset. Times are ISO 8601 in UTC. `skill` is of the test block, where `scored_version`
+    was scored: the champion, or the version whose recipe it is on all data. `live_error` is
+    relative to the error there (1: as expected).
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class DatasetStatus:
     data_as_of: str
     last_observation: str
     last_observation_age_h: float | None
+    scored_version: int | None
     skill: float | None
     live_error: float | None
     live_skill: float | None
@@ -134,12 +136,13 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     if data.known and kind != "index":
         observation_age = round(_age(data.known, now) / timedelta(hours=1), 1)
     model = training_cutoff = ""
-    age_days = skill = None
+    age_days = None
     if card is not None:
         model = card.candidate
         training_cutoff = format_time(kind, card.training_cutoff, 19)
         age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
-        skill = card.metrics.get("skill")
+    scored_version = champion.find_scored_version(root, dataset, local.version)
+    scored = champion.find_card(root, dataset, scored_version)
     faults = list(local.faults)
     if not faults and local.version is None:
         faults.append(
@@ -163,7 +166,8 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         data_as_of=format_time(kind, as_of),
         last_observation=format_time(kind, data.last),
         last_observation_age_h=observation_age,
-        skill=skill,
+        scored_version=scored_version,
+        skill=scored.metrics.get("skill") if scored else None,
         live_error=live.error,
         live_skill=live.skill,
         live_issues=live.issues,

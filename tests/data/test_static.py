@@ -111,6 +111,17 @@ def test_a_fitted_model_takes_the_kind_from_any_history_and_from_a_saved_folder(
         loaded.predict(df.drop(columns="kind"))
     answered = Service(model.ensemble).answer(model.dataset.frame)  # type: ignore[union-attr]
     np.testing.assert_array_equal(answered["y_hat"], model.predict()["ridge"])
+    service = Service(model.ensemble)
+    as_in_the_file = df.rename(columns={"shop": "unique_id", "month": "ds"})
+    answered = service.answer(as_in_the_file)
+    np.testing.assert_array_equal(answered["y_hat"], model.predict()["ridge"])
+    with pytest.raises(InputError, match="request: `static` names unknown column 'size'"):
+        service.answer(as_in_the_file.drop(columns="size"))
+    with pytest.raises(InputError, match="'kind' holds 'town'; wanted one of 'beach', 'ski'"):
+        service.answer(as_in_the_file.assign(kind="town"))
+    for column, message in [("unique_id", "has 2 values of 'kind'"), ("size", "wanted a number")]:
+        with pytest.raises(InputError, match=message):
+            service.answer(as_in_the_file.assign(**{column: [{}] * len(as_in_the_file)}))
 
 
 def test_what_changes_in_a_series_is_not_static() -> None:

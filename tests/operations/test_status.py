@@ -171,6 +171,11 @@ def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_sco
     last = prepared(project)["ds"].max()
     assert pd.Timestamp(serving.last_target_used) == last > pd.Timestamp(scored.last_target_used)
     assert serving.refit_of == 1 and serving.metrics == {} and serving.expected == scored.expected
+    state = json.loads(small_project.command(project, "status", "--format", "json").stdout)[0]
+    assert (state["champion"], state["scored_version"]) == (2, 1)
+    assert state["skill"] == scored.metrics["skill"]
+    shown = small_project.command(project, "status", NAME).stdout
+    assert "(version 1, fitted again on all data since)" in shown
     again = small_project.command(project, "promote", NAME)
     assert again.returncode == 0 and "again on all data\n" not in again.stderr
     assert champion.stored_versions(project, NAME) == [1, 2]
