@@ -135,7 +135,6 @@ VARIANTS: dict[str, Variant] = {
     "whole": with_settings(),
     "without linear states": without("linear states"),
     "without states": without("states"),
-    "without integrating states": without("integrating states"),
     "without delays": without("delays"),
     "without polynomial": without("polynomial"),
     "candidates within 1.1": with_replaced("choose_members", within_a_tenth),

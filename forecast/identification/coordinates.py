@@ -7,8 +7,7 @@ trains its nets on delays in other coordinates of what they see (`narx`'s z_t), 
     y_{t-1},  y_{t-1} - y_{t-2},  y_{t-1} - 2 y_{t-2} + y_{t-3},  ...
 
 and their linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the
-output. Nets that integrate are trained without the level (`first_order` 1): they move alike
-wherever they are. `difference_coordinates` gives the `Coordinates` of a net on its experiments,
+output. `difference_coordinates` gives the `Coordinates` of a net on its experiments,
 `InCoordinates` a least-squares problem in them. All of it is linear in z, so the trained net is a
 plain `Narx`: only the damping of Levenberg-Marquardt and the weight decay act otherwise.
 """
@@ -70,15 +69,9 @@ class InCoordinates:
             yield residual, self.coordinates.matrix.T @ jacobian_t
 
 
-def difference_coordinates(
-    net: Narx, experiments: Sequence[Experiment], first_order: int = 0
-) -> Coordinates:
-    """The level and the differences of the past outputs, each in its own standard deviations.
-
-    Those of an order below `first_order` are left out: 1 leaves out the level, for a system that
-    integrates has none.
-    """
-    regressors = _difference_matrix(net, experiments)[first_order * net.measured_outputs :]
+def difference_coordinates(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
+    """The level and the differences of the past outputs, each in its own standard deviations."""
+    regressors = _difference_matrix(net, experiments)
     o, k = net.outputs, net.hidden
     unchanged = np.eye(k + o * k + o)  # the weights that no column of z goes through
     matrix = block_diag(

@@ -36,6 +36,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.coordinates import InCoordinates, difference_coordinates
 from forecast.identification.delays import choose_delays
 from forecast.identification.experiment import (
@@ -73,6 +74,7 @@ from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
 AS_GOOD = 1.1  # times the held-out error of the best candidate: it joins the median
+TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
@@ -134,12 +136,16 @@ def search_members(
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
-        chosen = choose_members(trained)
-        search.progress.left = search.refit_work(chosen, second)
-        members = leave_out_lost(search.refit(chosen, second))
+        reason = "No free run follows the held-out blocks; fitted one step ahead instead"
+        members = search.fit_one_step(trained)
+        if not members:
+            reason = "Followed the held-out blocks best"
+            chosen = choose_members(trained)
+            search.progress.left = search.refit_work(chosen, second)
+            members = leave_out_lost(search.refit(chosen, second))
     counts = Counter(str(member.candidate) for member in members)
     kinds = ", ".join(f"{count} x {name}" for name, count in counts.items())
-    notes = [f"Followed the held-out blocks best: {kinds}."]
+    notes = [f"{reason}: {kinds}."]
     if any(input_dead_times):
         longest = min(settings.longest_dead_time, min(map(len, scaled)) // 5)
         rows = ", ".join(map(str, choose_delays(*limit_rows(scaled), longest=longest).dead_times))
@@ -323,15 +329,32 @@ class _Search:
         best = list(rank_candidates(members))[: self._count_survivors()]
         return [member for member in members if member.candidate in best]
 
+    def fit_one_step(self, trained: list[Member]) -> list[Member]:
+        """The candidates that begin as a one-step fit, as they begin, of every fold: for a series
+        without inputs that no free run follows, whose dynamics training on the free run takes away.
+        None for another record.
+        """
+        error = np.median([member.held_out_rmse for member in trained])
+        if self.plain.inputs or error < NO_SIMULATION:
+            return []
+        members = []
+        for number, fold in enumerate(self.folds):
+            for member in self._begin(number):
+                if member.candidate.kind in ("delays", "polynomial"):
+                    judge = StackedExperiments(member.net, fold.held_out, self.settings.start)
+                    rmse = float(np.sqrt(judge.mean_square(member.weights)))
+                    members.append(replace(member, held_out_rmse=rmse))
+        return members
+
     def _count_survivors(self) -> int:
-        return max((len(self.settings.candidates) + 1) // 2, 2)
+        return max(2 * len(self.settings.candidates) // 3, 2)
 
     def _begin(self, fold: int) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from: terms chosen one
         step ahead (polynomials), a one-step fit (delays), or the linear model with tanh units that
         do not act yet (states). Those that cannot be begun, or are too large, are left out.
         """
-        linear: dict[tuple[int, bool], Array] = {}
+        linear: dict[int, Array] = {}
         members = []
         train = self.folds[fold].train
         for number, candidate in enumerate(self.settings.candidates):
@@ -343,10 +366,9 @@ class _Search:
                 elif candidate.kind == "delays":
                     weights = self._fit_open_loop(candidate, net, train, rng)
                 else:
-                    key = candidate.order, candidate.kind == "integrating states"
-                    if key not in linear:
-                        linear[key] = self._train_linear(candidate, train)
-                    weights = add_hidden_units(net, linear[key], rng)
+                    if candidate.order not in linear:
+                        linear[candidate.order] = self._train_linear(candidate, train)
+                    weights = add_hidden_units(net, linear[candidate.order], rng)
             except (ModelError, np.linalg.LinAlgError):
                 continue
             if net.n_weights <= lm.MAX_WEIGHTS:
@@ -377,10 +399,8 @@ class _Search:
         net = with_states(self.plain, candidate.order, 0)
         options = lm.Options(max_iterations=LINEAR_ITERATIONS)
         weights = limit_poles(net, linear_weights(net, train))
-        # increments do not see the level
-        outputs = 0 if candidate.kind == "integrating states" else net.measured_outputs
         for _ in range(LINEAR_ROUNDS):
-            weights = whiten_states(net, weights, train, outputs)
+            weights = whiten_states(net, weights, train)
             # a problem serves one descent: it goes on from the run of states before
             problem = ClosedLoop(net, train, self.settings.start)
             weights = self._minimise(problem, candidate, net, weights, options)
@@ -413,7 +433,8 @@ class _Search:
             weights = member.weights
             with suppress(ModelError):
                 weights = self._minimise(problem, member.candidate, member.net, weights, options)
-            error = float(np.sqrt(problem.loss(weights) / problem.n_residuals))
+            with np.errstate(over="ignore", invalid="ignore"):
+                error = float(np.sqrt(problem.loss(weights) / problem.n_residuals))
             trained.append(replace(member, weights=weights, train_rmse=error))
             self.progress.add(self.refit_work([member], iterations))
             self.progress.tell(f"Last training, {len(trained)} of {len(holding)} models")
@@ -432,10 +453,9 @@ class _Search:
         """
         if self.is_interrupted:
             return weights
-        if candidate.kind not in ("delays", "integrating states"):
+        if candidate.kind != "delays":
             return lm.minimise(problem, weights, options=options, watch=self.watch).weights
-        first_order = int(candidate.kind == "integrating states")
-        coordinates = difference_coordinates(net, self.experiments, first_order)
+        coordinates = difference_coordinates(net, self.experiments)
         within = InCoordinates(problem, coordinates)
         start = coordinates.from_plain(weights)
         run = lm.minimise(within, start, options=options, watch=self.watch)
@@ -443,21 +463,32 @@ class _Search:
 
 
 def choose_members(members: list[Member]) -> list[Member]:
-    """The models that follow the whole record, of the candidates that are about as good as the best
-    one on the blocks.
+    """The models that follow the whole record, of the candidates that the blocks do not tell from
+    the best one.
 
     The blocks tell candidates apart as far as the best one is as good there as on the rows that
     train. Where it is not, they ask for what the other rows do not show, which is answered by
-    chance: candidates count as good whose error there is at most the square of that ratio worse,
-    and their median is more than any of them.
+    chance: candidates count as good whose error there is at most the square of that ratio worse.
+    So do those that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their
+    median is more than any of them.
     """
     following = leave_out_lost(members)
     candidates = {member.candidate for member in following}
     times_best = rank_candidates([m for m in members if m.candidate in candidates])
-    best = next(iter(times_best))
-    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == best]
+    best = {m.fold: m for m in members if m.candidate == next(iter(times_best))}
+    ratios = [member.held_out_rmse / member.train_rmse for member in best.values()]
     limit = max(AS_GOOD, float(np.median(ratios)) ** 2)
-    return [member for member in following if times_best[member.candidate] <= limit]
+    wins = Counter(
+        member.candidate
+        for member in members
+        if member.fold not in best or member.held_out_rmse < best[member.fold].held_out_rmse
+    )
+    enough = TIED_BLOCKS * len({member.fold for member in members})
+    return [
+        member
+        for member in following
+        if times_best[member.candidate] <= limit or wins[member.candidate] >= enough
+    ]
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:

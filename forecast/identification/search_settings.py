@@ -14,7 +14,7 @@ from typing import Literal
 from forecast.identification.experiment import Experiment, count_columns
 from forecast.system.errors import InputError
 
-Kind = Literal["delays", "states", "integrating states", "linear states", "polynomial"]
+Kind = Literal["delays", "states", "linear states", "polynomial"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Candidate:
     """A model that the search trains in every fold.
 
     `kind`: "delays", a net on delays of y and u; "states", a net on y, u and states of its own
-    (`identification.states`); "integrating states", whose state drives the increments of y; "linear
-    states", the same without tanh units; "polynomial" (`identification.polynomial`). `order`: the
-    delays of y, or the order of the linear model that the states begin as; `hidden`: tanh units.
+    (`identification.states`); "linear states", the same without tanh units; "polynomial"
+    (`identification.polynomial`). `order`: the delays of y, or the order of the linear model that
+    the states begin as; `hidden`: tanh units.
     """
 
     kind: Kind
@@ -42,9 +42,8 @@ CANDIDATES = (
     Candidate("states", 2, 4),
     Candidate("states", 3, 6),
     Candidate("states", 2, 8),
-    Candidate("integrating states", 4, 4),
-    Candidate("delays", 3, 6),
     Candidate("polynomial", 3),
+    Candidate("delays", 3, 6),
 )
 
 SEARCH_ROWS = 8_000  # of longer records this many are searched; all train what was chosen

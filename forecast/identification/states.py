@@ -73,11 +73,9 @@ def limit_poles(net: Narx, weights: Array) -> Array:
     return np.concatenate([weights[: net.outputs], path.ravel()])
 
 
-def whiten_states(
-    net: Narx, weights: Array, experiments: Sequence[Experiment], outputs: int
-) -> Array:
+def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) -> Array:
     """Weights of the same linear net whose states have mean 0 and deviation 1, uncorrelated with
-    each other and with the first `outputs` columns of y.
+    each other and with y.
 
     In observer form the states of a system that is sampled fast are nearly equal.
     """
@@ -85,14 +83,14 @@ def whiten_states(
     bias = weights[:width]
     path = weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
-    y = runs[:, :outputs]
+    y = runs[:, :o]
     x = runs[:, o:]
     x_from_y = np.linalg.lstsq(y - y.mean(axis=0), x - x.mean(axis=0), rcond=None)[0].T
     variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(x - y @ x_from_y.T, rowvar=False)))
     least = 1e-12 * variances.max() + 1e-24
     rotation = (axes / np.sqrt(np.maximum(variances, least))).T
     change = np.eye(width)
-    change[o:, :outputs] = -rotation @ x_from_y
+    change[o:, :o] = -rotation @ x_from_y
     change[o:, o:] = rotation
     means = np.concatenate([np.zeros(o), (runs @ change.T).mean(axis=0)[o:]])
     path = change @ np.hstack([path[:, :width] @ np.linalg.inv(change), path[:, width:]])

@@ -9,7 +9,6 @@ from forecast.identification.coordinates import InCoordinates, difference_coordi
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.problems import ClosedLoop, OpenLoop
-from forecast.identification.states import with_states
 from forecast.training import levenberg_marquardt as lm
 
 
@@ -22,13 +21,12 @@ def experiment(outputs: int = 1) -> Experiment:
 
 @pytest.mark.parametrize(("outputs", "hidden"), [(1, 3), (2, 3), (1, 0)])
 @pytest.mark.parametrize("kind", [OpenLoop, ClosedLoop])
-@pytest.mark.parametrize("left_out", [0, 1])
 def test_the_jacobian_in_coordinates_equals_central_differences(
-    left_out: int, kind: type, outputs: int, hidden: int
+    kind: type, outputs: int, hidden: int
 ) -> None:
     net = Narx(2, outputs, (1, 2, 3), (0, 2), hidden)
     problem = kind(net, [experiment(outputs)], 3)
-    within = InCoordinates(problem, difference_coordinates(net, [experiment(outputs)], left_out))
+    within = InCoordinates(problem, difference_coordinates(net, [experiment(outputs)]))
     weights = 0.02 * np.random.default_rng(1).normal(size=within.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
     error = np.concatenate([e for e, _ in within.blocks(weights)])
@@ -40,29 +38,6 @@ def test_the_jacobian_in_coordinates_equals_central_differences(
     )
     numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
     assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
-
-
-def test_a_net_with_states_on_increments_sees_no_level_and_has_the_exact_jacobian() -> None:
-    e = experiment()
-    net = with_states(Narx(2, 1, (1,), (0,), 1, True, (-9.0,), (9.0,)), 3, 3)
-    seen = difference_coordinates(net, [e], 1)
-    within = InCoordinates(ClosedLoop(net, [e], 3), seen)
-    weights = 0.05 * np.random.default_rng(1).normal(size=within.n_weights)
-    exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
-    ends = (
-        [
-            np.concatenate([r for r, _ in within.blocks(weights + s)])
-            for s in sign * 1e-6 * np.eye(len(weights))
-        ]
-        for sign in (1, -1)
-    )
-    numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
-    assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
-    low, high = (
-        net.layer.value(seen.to_plain(weights), np.r_[y, np.zeros(net.regressors - 1)][None])
-        for y in (0.0, 5.0)
-    )
-    np.testing.assert_allclose(high - low, [[5.0, 0.0, 0.0]], atol=1e-12)
 
 
 def test_weights_go_in_and_out_unchanged() -> None:
@@ -103,11 +78,3 @@ def test_a_mass_with_friction_sampled_fast_is_followed_better_in_differences() -
             weights = found.weights
         errors.append(found.curve[-1][1])
     assert errors[0] < 0.2 * errors[1]
-
-
-def test_in_increments_a_net_runs_alike_wherever_the_output_is() -> None:
-    net, e = Narx(2, 1, (1, 2, 3), (0, 2), 3), experiment()
-    seen = difference_coordinates(net, [e], 1)
-    weights = seen.to_plain(0.05 * np.random.default_rng(3).normal(size=seen.matrix.shape[1]))
-    low, high = (net.free_run(weights, e.u, e.y[:3] + shift) for shift in (0.0, 50.0))
-    np.testing.assert_allclose(high - low, 50.0)

@@ -26,9 +26,7 @@ def net_of(inputs: int, outputs: int, order: int, hidden: int = 3, bound: float 
 def begun(net: Narx, experiments: list[Experiment], seed: int) -> np.ndarray:
     """The ARX model in states that are uncorrelated, with tanh units that do not act yet."""
     plain = replace(net, hidden=0)
-    weights = states.whiten_states(
-        plain, states.linear_weights(plain, experiments), experiments, net.measured_outputs
-    )
+    weights = states.whiten_states(plain, states.linear_weights(plain, experiments), experiments)
     return states.add_hidden_units(net, weights, np.random.default_rng(seed))
 
 
@@ -97,7 +95,7 @@ def test_other_states_leave_the_outputs_as_they_were() -> None:
     e = Experiment(u, v[:, 0] / v[:, 0].std())
     net = states.with_states(Narx(1, 1, (1,), (0,), 1), 2, 0)
     before = states.linear_weights(net, [e])
-    after = states.whiten_states(net, before, [e], 1)
+    after = states.whiten_states(net, before, [e])
     paths = [weights[2:].reshape(2, -1) for weights in (before, after)]
     responses = [
         [(np.linalg.matrix_power(p[:, :2], k) @ p[:, 2:])[0] for k in range(100)] for p in paths
