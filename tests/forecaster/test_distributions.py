@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from forecast import models
 from forecast.forecaster import (
@@ -113,7 +114,7 @@ def test_the_log_density_in_raw_units_integrates_to_one():
     for price in np.linspace(low, high, 400):
         panel.by_id["north"].values[row[0] + 1, 1] = price
         density.append(np.exp(log_density(model, panel, NORTH)["north"][0, 0, 1]))
-    assert np.trapezoid(density, np.linspace(low, high, 400)) == pytest.approx(1.0, abs=1e-4)
+    assert trapezoid(density, np.linspace(low, high, 400)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_latest_origin_has_a_distribution_and_no_density_yet():
