@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench.beside import beijing, closed
+from bench.beside_tests import p_of_lower_loss
 from bench.results_file import Row
 from forecast.comparison.paired_tests import diebold_mariano
 from forecast.comparison.verdicts import holm
@@ -65,14 +66,13 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
             losses[name],
             horizon=HORIZON,
             step_size=STEP,
-            alternative="less",
         )
         for name in MODELS
     ]
     found: dict[str, Row] = {name: {"value": float(own.mean())} for name, own in losses.items()}
     networks = ", ".join(model for model in models if model not in MODELS.values())
     found[NETWORK]["about"] = f"{network}, by validation, of {networks}"
-    for name, p in zip(MODELS, holm([test.p for test in tests]), strict=True):
+    for name, p in zip(MODELS, holm([p_of_lower_loss(test) for test in tests]), strict=True):
         found[name]["about"] = (
             f"p that the network is better: {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
         )

@@ -7,10 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.results_file import Row
-from forecast.comparison.paired_tests import diebold_mariano
+from forecast.comparison.paired_tests import DieboldMariano, diebold_mariano
 from forecast.comparison.verdicts import holm
 
 HORIZON, STEP = 24, 6
+
+
+def p_of_lower_loss(test: DieboldMariano) -> float:
+    """The one-sided p: that the first loss is not below the second."""
+    return test.p / 2 if test.statistic < 0 else 1 - test.p / 2
 
 
 def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
@@ -29,11 +34,10 @@ def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
             ran[peer]["losses"],
             horizon=HORIZON,
             step_size=STEP,
-            alternative="less",
         )
         for peer in peers
     ]
-    corrected = holm([test.p for test in found])
+    corrected = holm([p_of_lower_loss(test) for test in found])
     return {
         **rows,
         **{name: rows[name] | {"p": p} for name, p in zip(peers, corrected, strict=True)},

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
+from bench.beside_tests import p_of_lower_loss
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.paired_tests import diebold_mariano
 from forecast.operations.gate import PairEvidence, pair_alpha, sequential_test
@@ -76,8 +77,8 @@ def tested_daily(
     """
     for look in range(0, LOOKS, every):
         window = difference[look * per_look : first + look * per_look]
-        found = diebold_mariano(np.zeros_like(window), window, alternative="less", **steps)
-        if found.p < ALPHA:
+        found = diebold_mariano(np.zeros_like(window), window, **steps)
+        if p_of_lower_loss(found) < ALPHA:
             return True
     return False
 

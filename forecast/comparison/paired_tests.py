@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,7 +30,6 @@ from forecast.comparison.longrun import (
 )
 from forecast.system.errors import InputError
 
-Alternative = Literal["two-sided", "less", "greater"]
 MINIMUM = 8
 """Fewest origins of a test."""
 ROUNDING = 1e-12
@@ -45,10 +44,10 @@ ORIGINS = 30
 class DieboldMariano:
     """One test. `mean_difference` = mean loss of a - mean loss of b, so below zero a is better.
 
-    `p` is NaN when nothing can be said, and `note` says why; `ci_low` and `ci_high` are the 95 %
-    limits of the mean difference, whatever the alternative, and `n` counts origins. `detectable`:
-    the smallest true difference, as a share of the mean loss of b, that a test at 5 % finds in four
-    of five samples like this one. `statistic` is a t ratio with `dof` degrees of freedom;
+    `p`, of the two-sided test, is NaN when nothing can be said, and `note` says why; `ci_low` and
+    `ci_high` are the 95 % limits of the mean difference, and `n` counts origins. `detectable`: the
+    smallest true difference, as a share of the mean loss of b, that a test at 5 % finds in four of
+    five samples like this one. `statistic` is a t ratio with `dof` degrees of freedom;
     `relative_difference` the mean difference as a share of the mean loss of b.
     """
 
@@ -67,17 +66,15 @@ class DieboldMariano:
 def diebold_mariano(
     loss_a: ArrayLike,
     loss_b: ArrayLike,
-    *,
-    alternative: Alternative = "two-sided",
     **spacing: Unpack[Spacing],
 ) -> DieboldMariano:
     """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini &
     White 2006).
 
     `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time
-    order. `alternative="less"`: a has the lower loss. The variance and the t distribution are those
-    of `longrun`. Where a beats b by the same amount at every origin there is no variance, and a
-    sign test on non-overlapping origins takes its place; identical losses give statistic 0 and p 1.
+    order. The variance and the t distribution are those of `longrun`. Where a beats b by the same
+    amount at every origin there is no variance, and a sign test on non-overlapping origins takes
+    its place; identical losses give statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
     n, difference = len(a), a - b
@@ -95,7 +92,7 @@ def diebold_mariano(
     error = mean_error(difference, dependence(n, **spacing))
     if error.value == 0.0:
         n_non_overlapping = non_overlapping(n, **spacing)
-        p = _sign_test(mean, n_non_overlapping, alternative)
+        p = min(1.0, 2 * 0.5**n_non_overlapping)  # all differences have one sign
         return _result(
             math.copysign(math.inf, mean),
             p,
@@ -105,14 +102,8 @@ def diebold_mariano(
             f"no variance: sign test on {n_non_overlapping} origins",
         )
     statistic = mean / error.value
-    return _result(statistic, tail(statistic, error.dof, alternative), error, a, b)
-
-
-def tail(statistic: float, dof: float, alternative: Alternative) -> float:
-    """p-value of a t statistic."""
-    if alternative == "two-sided":
-        return float(2 * special.stdtr(dof, -abs(statistic)))
-    return float(special.stdtr(dof, statistic if alternative == "less" else -statistic))
+    p = float(2 * special.stdtr(error.dof, -abs(statistic)))
+    return _result(statistic, p, error, a, b)
 
 
 def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
@@ -152,14 +143,6 @@ def relative(a: Array, b: Array) -> float:
     """Mean loss of a over that of b, minus 1; NaN when b makes no error."""
     reference = float(np.mean(b)) if len(b) else 0.0
     return float(np.mean(a)) / reference - 1 if reference > 0 else math.nan
-
-
-def _sign_test(mean: float, n: int, alternative: Alternative) -> float:
-    """p of n differences that all have the sign of `mean`."""
-    chance = 0.5**n
-    if alternative == "two-sided":
-        return min(1.0, 2 * chance)
-    return chance if (mean < 0) == (alternative == "less") else 1.0
 
 
 def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:

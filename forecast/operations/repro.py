@@ -233,25 +233,12 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
 
 
 def _show_times(lines: list[dict]) -> None:
-    """Print the seconds of each stage, the share of start-up in the CPU time, and the largest
-    process; `lines` are those of the stages' log.
-    """
-    if not lines:
-        return
-    spent = {line["stage"]: line["ended"] - line["began"] for line in lines}
-    startup = sum(line["startup_seconds"] for line in lines)
-    cpu = sum(line["cpu_seconds"] for line in lines)
-    peak = max(line["peak_mb"] for line in lines)
-    print(
-        "\nStages: "
-        + ", ".join(f"{stage} {format_duration(seconds)}" for stage, seconds in spent.items())
-    )
-    share = f"{startup / cpu:.0%}".replace("%", " %") if cpu else "0 %"
-    print(
-        f"Start-up (imports): {share} of {format_duration(cpu)} CPU time;"
-        f" largest process {peak} MB",
-        flush=True,
-    )
+    """Print the seconds of each stage; `lines` are those of the stages' log."""
+    if lines:
+        spent = [
+            f"{line['stage']} {format_duration(line['ended'] - line['began'])}" for line in lines
+        ]
+        print(f"\nStages: {', '.join(spent)}", flush=True)
 
 
 def explain_failures(

@@ -3,7 +3,7 @@
 Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An
 expected failure is one message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and
 SIGTERM end every worker and exit 130. `show_progress` shows what was done last, how many are done,
-how long is left: a bar on a terminal or in a notebook, plain lines elsewhere. Its times are shown
+how long is left: a bar on a terminal, plain lines elsewhere. Its times are shown
 and forgotten; nothing of them reaches a result.
 """
 
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import html
-import importlib
 import inspect
 import json
 import os
@@ -45,7 +43,6 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     is filled from `FORECAST_JOBS`, else with the number of cores, unless it is given.
     """
     began = time.time()
-    count_startup(time.process_time())
     module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem
     stage = module.rpartition(".")[2]
     options = vars(_parser(function, stage).parse_args(arguments))
@@ -60,16 +57,6 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     close_workers()
     _write_log_line(code, message, began)
     sys.exit(code)
-
-
-_startups: list[float] = []
-
-
-def count_startup(seconds: float) -> None:
-    """Adds CPU seconds spent on imports before the first piece of work; only the log of the run
-    shows them.
-    """
-    _startups.append(seconds)
 
 
 def default_jobs(environment: Mapping[str, str]) -> int:
@@ -164,21 +151,12 @@ def _write_log_line(code: int, message: str, began: float) -> None:
     log = os.environ.get(LOG_VARIABLE)
     if not log:
         return
-    import resource  # of Unix alone, as the pipeline is
-
-    process = resource.getrusage(resource.RUSAGE_SELF)
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_seconds = process.ru_utime + process.ru_stime + workers.ru_utime + workers.ru_stime
-    units_per_mb = 1024**2 if sys.platform == "darwin" else 1024
     line = {
         "stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem),
         "code": code,
         "message": message,
         "began": began,
         "ended": time.time(),
-        "startup_seconds": round(sum(_startups), 3),
-        "cpu_seconds": round(cpu_seconds, 3),
-        "peak_mb": round(max(process.ru_maxrss, workers.ru_maxrss) / units_per_mb),
     }
     try:
         with Path(log).open("a", encoding="utf-8") as file:
@@ -220,8 +198,6 @@ def show_progress(
     error by default.
     """
     out = stream or sys.stderr
-    if stream is None and _is_notebook():
-        return _notebook_progress(total, label, clock)
     if out.isatty():
         return _terminal_progress(total, label, out)
     return _plain_progress(total, label, out, clock)
@@ -255,33 +231,6 @@ def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]
             bar.update(task, completed=done, name=name)
 
         yield Advance(show)
-
-
-def _is_notebook() -> bool:
-    """Whether a kernel of Jupyter runs this process; IPython is never imported to find out."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
-
-
-@contextmanager
-def _notebook_progress(total: int, label: str, clock: Callable[[], float]) -> Iterator[Advance]:
-    """A bar in the output of the running cell, by HTML alone: it needs no widgets and stays as text
-    when saved.
-    """
-    display = importlib.import_module("IPython.display")
-    started = clock()
-
-    def bar(done: int, name: str) -> object:
-        remaining = _describe_remaining(done, total, clock() - started)
-        caption = html.escape(f"{label}: {done} of {total}{remaining} {name}")
-        return display.HTML(f'<progress value="{done}" max="{total}"></progress> {caption}')
-
-    handle = display.display(bar(0, ""), display_id=True)
-
-    def show(done: int, name: str) -> None:
-        handle.update(bar(done, "" if done >= total else name))
-
-    yield Advance(show)
 
 
 @contextmanager

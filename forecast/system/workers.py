@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import zip_longest
 from pathlib import Path
@@ -25,7 +24,6 @@ from typing import Any, TypeVar
 from forecast.system import cluster
 from forecast.system.errors import ForecastError
 from forecast.system.processes import prepare_worker
-from forecast.system.stage import count_startup
 
 T = TypeVar("T")
 
@@ -38,8 +36,7 @@ class WorkItem:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     prepare: Callable[[], None] | None = None
-    """Runs before the function and counts as start-up; should do its work, such as a long import,
-    once per process."""
+    """Runs before the function; should do its work, such as a long import, once per process."""
     writes: Path | None = None
     """The folder that it fills, which workers of a cluster must see."""
 
@@ -53,8 +50,6 @@ class WorkOutcome:
     error: str = ""
     """The message of a `ForecastError`, or the traceback of a bug; empty where it succeeded."""
     exit_code: int = 0
-    startup: float = 0.0
-    """CPU seconds that its process spent on imports before it."""
     kind: str = ""
     """`machine_kind` where it ran."""
 
@@ -70,10 +65,7 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
         os.environ.setdefault(name, "1")
     address = cluster.cluster_address()
     outcomes = _run_on_cluster(items, address) if address else _run_locally(items, jobs)
-    for outcome in outcomes:
-        if outcome.startup:
-            count_startup(outcome.startup)
-        yield outcome
+    yield from outcomes
 
 
 def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
@@ -164,15 +156,12 @@ _prepared = False
 
 
 def _run_in_worker(item: WorkItem) -> WorkOutcome:
-    """An item in a worker process; the first one prepares that process, which is start-up time."""
+    """An item in a worker process; the first one prepares that process."""
     global _prepared
-    started = 0.0
     if not _prepared:
         prepare_worker()
         _prepared = True
-        started = time.process_time()
-    outcome = _run_item(item)
-    return replace(outcome, startup=outcome.startup + started)
+    return _run_item(item)
 
 
 @lru_cache(1)
@@ -195,21 +184,16 @@ def limit_to_one_thread() -> Any:
 
 
 def _run_item(item: WorkItem) -> WorkOutcome:
-    """One item, on one thread: `prepare` first, as start-up time. Whatever goes wrong stands in the
-    outcome: the message of a `ForecastError`, the traceback of a bug.
+    """One item, on one thread, after its `prepare`. Whatever goes wrong stands in the outcome: the
+    message of a `ForecastError`, the traceback of a bug.
     """
-    before = time.process_time()
-    startup = 0.0
     try:
         if item.prepare is not None:
             item.prepare()
-            startup = time.process_time() - before
         with limit_to_one_thread():
-            return WorkOutcome(
-                item.name, item.function(*item.arguments), startup=startup, kind=machine_kind()
-            )
+            return WorkOutcome(item.name, item.function(*item.arguments), kind=machine_kind())
     except ForecastError as error:
-        return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code, startup=startup)
+        return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code)
     except Exception:  # noqa: BLE001
         # the boundary of a task: a bug is reported with the others' results kept
         return WorkOutcome(item.name, error=traceback.format_exc(), exit_code=1)

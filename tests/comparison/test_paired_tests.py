@@ -92,14 +92,11 @@ def test_half_a_year_is_no_whole_period_and_keeps_its_cycle():
     assert removable_cycles(300, {"day": 24.0}, horizon=24, step_size=1) == []
 
 
-def test_the_sign_says_who_is_better_and_the_alternatives_agree():
+def test_the_sign_says_who_is_better():
     b = RNG.gamma(4, 1, 200)
     a = b - 0.2 + RNG.normal(0, 0.2, 200)
-    two, less, greater = (
-        diebold_mariano(a, b, alternative=w, **STEPS) for w in ("two-sided", "less", "greater")
-    )
+    two = diebold_mariano(a, b, **STEPS)
     assert two.statistic < 0 and two.mean_difference < 0 and two.relative_difference < 0
-    assert less.p == pytest.approx(two.p / 2) and greater.p == pytest.approx(1 - two.p / 2)
     assert two.ci_low < two.mean_difference < two.ci_high < 0
     assert diebold_mariano(b, a, **STEPS).statistic == pytest.approx(-two.statistic)
 
@@ -121,7 +118,6 @@ def test_a_constant_difference_falls_back_to_a_sign_test_on_origins_that_do_not_
     test = diebold_mariano(b - 0.5, b, horizon=5)
     assert test.p == pytest.approx(2 * 0.5**8)  # 40 origins of horizon 5: 8 separate ones
     assert "sign test on 8 origins" in test.note
-    assert diebold_mariano(b - 0.5, b, horizon=5, alternative="greater").p == 1.0
 
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 
@@ -68,35 +66,3 @@ def test_a_terminal_gets_a_bar() -> None:
 )
 def test_durations_are_short(seconds: float, said: str) -> None:
     assert format_duration(seconds) == said
-
-
-class Displayed:
-    """IPython as far as a notebook's cell needs it; what is displayed is kept in `shown`, newest
-    last.
-    """
-
-    def __init__(self) -> None:
-        self.shown: list[str] = []
-        self.HTML = str
-
-    def get_ipython(self) -> SimpleNamespace:
-        return SimpleNamespace(kernel=object())
-
-    def display(self, text: str, *, display_id: bool) -> SimpleNamespace:
-        self.shown.append(text)
-        return SimpleNamespace(update=self.shown.append)
-
-
-def test_a_notebook_gets_one_bar_that_moves(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    cell = Displayed()
-    monkeypatch.setitem(sys.modules, "IPython", cell)
-    monkeypatch.setitem(sys.modules, "IPython.display", cell)
-    ticks = count(0, 10)
-    with show_progress(2, "train <a>", clock=lambda: next(ticks)) as advance:
-        advance("lstm")
-        advance("gru")
-    assert cell.shown[0].startswith('<progress value="0" max="2">')
-    assert "train &lt;a&gt;: 1 of 2, about 20 s left lstm" in cell.shown[1]
-    assert "2 of 2 in 30 s" in cell.shown[-1] and not capsys.readouterr().err

@@ -96,12 +96,10 @@ def test_an_absent_input_is_named_with_what_makes_it(
     assert "tuning.parquet: no such file. `dvc repro` makes" in said and "Traceback" not in said
 
 
-def test_the_log_tells_time_memory_and_start_up(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_log_tells_the_time_of_a_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = tmp_path / "stages.jsonl"
     monkeypatch.setenv("DVC_STAGE", "train@weather")
     assert ended(lambda: None, [], monkeypatch, log) == 0
     line = json.loads(log.read_text())
     assert line["stage"] == "train@weather"
-    assert line["ended"] >= line["began"] and line["peak_mb"] > 1 and line["cpu_seconds"] > 0
+    assert line["ended"] >= line["began"]
