@@ -45,10 +45,6 @@ class Affine(keras.Layer):
         z = tensor_namespace.matmul(x, tf.convert_to_tensor(self.kernel)) + self.bias
         return activate(tensor_namespace, self.activation, z)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Shape of the output, None where it is open."""
-        return (*input_shape[:-1], self.units)
-
 
 class Dense(Affine):
     """The hidden layer of a network."""
@@ -77,12 +73,6 @@ class ReadOut(Affine):
             x = last_rows(x, last * self.parts)
         return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:1], [-1], self.shape], 0))
 
-    def compute_output_shape(
-        self, input_shape: Sequence[int | None], *_: Any
-    ) -> tuple[int | None, ...]:
-        """Shape of the output, None where it is open."""
-        return (input_shape[0], None, *self.shape)
-
 
 class FutureFrames(Affine):
     """Projects the known future of the next H steps: `tanh(flatten(future[t+1 .. t+H]) A + a)`.
@@ -105,11 +95,6 @@ class FutureFrames(Affine):
         filters = tf.reshape(tf.convert_to_tensor(self.kernel), [self.horizon, -1, self.units])
         z = tf.nn.conv1d(x[:, 1:], filters, stride=1, padding="VALID") + self.bias
         return activate(tensor_namespace, self.activation, z)
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Shape of the output, None where it is open."""
-        steps = None if input_shape[1] is None else input_shape[1] - self.horizon
-        return (input_shape[0], steps, self.units)
 
 
 def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
@@ -154,15 +139,6 @@ class DelayLine(keras.Layer):
         taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
         return tf.concat(taps, -1), padded[:, steps:]
 
-    def compute_output_shape(
-        self, input_shape: Sequence[int | None], *_: Any
-    ) -> tuple[tuple[int | None, ...], ...]:
-        """Shape of the output, None where it is open."""
-        batch, steps, width = input_shape
-        if self.channels is not None:
-            width = len(self.channels)
-        return (batch, steps, len(self.delays) * int(width or 0)), (batch, max(self.delays), width)
-
 
 class Segments(keras.Layer):
     """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`: the newest
@@ -206,15 +182,6 @@ class Joined(keras.Layer):
         if last:
             parts = [last_rows(part, last) for part in parts]
         return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(parts)
-
-    def compute_output_shape(
-        self, shapes: Sequence[Sequence[int | None]], *_: Any
-    ) -> tuple[int | None, ...]:
-        """Shape of the output, None where it is open."""
-        width = shapes[0][-1]
-        if self.merge == "concat":
-            width = sum(int(shape[-1] or 0) for shape in shapes)
-        return (*shapes[0][:-1], width)
 
 
 class TensorNamespace(Namespace):
@@ -320,16 +287,6 @@ class DelayedDense(Affine):
             parts.append(_convolve_delays(known, filters, delays, steps if last is None else last))
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
         return activate(tensor_namespace, self.activation, z), *after
-
-    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> Any:
-        """Shape of the output, None where it is open."""
-        batch = input_shape[0]
-        width = input_shape[-1]
-        lines = [
-            (max(delays), width if channels is None else len(channels))
-            for delays, channels in self.lines
-        ]
-        return (batch, None, self.units), *((batch, longest, size) for longest, size in lines)
 
 
 def _convolve_delays(

@@ -144,12 +144,6 @@ class Decoder(keras.Layer):
         following = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
         return read_out(w, tf.concat([d[:, None], *following], 1), self.activation)
 
-    def compute_output_shape(
-        self, input_shape: Mapping[str, Sequence[int | None]]
-    ) -> tuple[int | None, ...]:
-        """Shape of the output, None where it is open."""
-        return (*input_shape["encoded"][:2], *self.shape)
-
 
 FED_BACK = "forecast"
 

@@ -117,19 +117,6 @@ class Scan(keras.Layer):
             return parts, *last
         return outputs, *sequences, *last
 
-    def compute_output_shape(
-        self, input_shape: Sequence[int | None], *_: Any
-    ) -> tuple[tuple[int | None, ...], ...]:
-        """Shape of the output, None where it is open."""
-        batch, steps, _width = input_shape
-        sizes = self.cell.states().values()
-        sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
-        return (
-            (batch, self.parts or steps, self.cell.units),
-            *sequences,
-            *((batch, size) for size in sizes),
-        )
-
 
 def run_cell(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
