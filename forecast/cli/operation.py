@@ -132,9 +132,6 @@ def status(
     registry: bool = typer.Option(
         False, "--registry", help="Also ask MLflow, and take over what was promoted there."
     ),
-    page: bool = typer.Option(
-        False, "--page", help="Also draw live accuracy into reports/live.html."
-    ),
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
@@ -147,10 +144,6 @@ def status(
     names = [dataset] if dataset else run_datasets(project)
     if dataset:
         _project_with(root, dataset)
-    if page:
-        from forecast.operations import live_accuracy
-
-        print(live_accuracy.write_page(project, names), file=sys.stderr)
     statuses = []
     for name in names:
         fault = _take_over_promotions(project, name) if registry else ""
@@ -240,12 +233,14 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
         age = f"{plural(row.age_days, 'day')}, fitted on data up to {fitted_until}"
     if row.live_error is not None:
         live_error = f"{row.live_error:.2f} x the test error"
+    covered = [f"{level} %: {share:.0%}" for level, share in row.live_coverage.items()]
     values = {
         "champion": champion,
         "age": age,
         "test skill": test_skill,
         "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
         "live skill": _percent(row.live_skill),
+        "live coverage": ", ".join(covered),
         "data": f"as of {row.data_as_of}{_last_observation(row)}",
         "drift": row.drift,
         "last run": row.last_run,

@@ -6,8 +6,8 @@ accuracy.
                              changes
         <dataset>.json       its scores against the newest data that any command has seen
 
-`store_issue` keeps one, `update_live_scores` scores all, `write_page` draws them. A damaged file is
-an error that says how to go on; it is never replaced without being asked.
+`store_issue` keeps one, `update_live_scores` scores all. A damaged file is an error that says how
+to go on; it is never replaced without being asked.
 
 An issue is the champion's forecast over its trained horizon with every level its calibration
 supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
@@ -16,15 +16,13 @@ repeating it would have forecast.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import format_time
 from forecast.data.calendars import row_numbers
 from forecast.data.panel import add_series_names
 from forecast.operations import champion
@@ -33,14 +31,9 @@ from forecast.operations.records import (
     ChampionCard,
     LiveAccuracy,
     LiveScores,
-    read_live_scores,
 )
-from forecast.operations.worktree import newest_data_root
 from forecast.system import files
-from forecast.system.errors import DamagedError, ForecastError
-
-if TYPE_CHECKING:
-    from forecast.report.page import LiveDataset
+from forecast.system.errors import DamagedError
 
 KEPT_ISSUES = 2000
 """Issues kept per dataset, newest first: years of daily ones."""
@@ -143,27 +136,6 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
     return scores
 
 
-def score_issues(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """`cutoff, version, error, naive` per issue with known actuals, relative to the test error at
-    the same steps.
-
-    Issues of a version about which nothing was expected, or nothing is known here any more, are
-    left out.
-    """
-    columns = ["cutoff", "version", "error", "naive"]
-    joined = join_actuals(read_issues(root, dataset), frame)
-    if joined.empty:
-        return pd.DataFrame(columns=columns)
-    scores = []
-    for _, rows in joined.groupby("issue", sort=False):
-        version = int(rows["version"].iloc[0])
-        card = champion.find_card(root, dataset, version)
-        relative = _error_over_expected(rows, card)
-        naive = _error_over_expected(rows.assign(y_hat=rows["last"]), card)
-        scores.append((rows["cutoff"].max(), version, relative, naive))
-    return pd.DataFrame(scores, columns=columns).dropna()
-
-
 def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n
     minutes after 1970-01-01. Any other table as it is.
@@ -223,43 +195,3 @@ def _coverage(rows: pd.DataFrame) -> dict[str, float]:
                 is_inside = known["y"].between(known[column], known[f"hi_{level}"])
                 coverage[level] = float(is_inside.mean())
     return coverage
-
-
-def write_page(root: Path, datasets: Sequence[str]) -> Path:
-    """reports/live.html of these datasets; one whose data cannot be read is shown with what was
-    scored before.
-    """
-    from forecast.report.page import render_live
-
-    path = ProjectPaths.of(root).reports / "live.html"
-    files.write_text(path, render_live([_live_dataset(root, dataset) for dataset in datasets]))
-    return path
-
-
-def _live_dataset(root: Path, dataset: str) -> LiveDataset:
-    """What the page shows of one dataset: scores against its newest data, or the last scores where
-    those cannot be read.
-    """
-    from forecast.config.datasets import load_dataset
-    from forecast.data import preparation, snapshots
-    from forecast.report.page import LiveDataset
-
-    settings = load_dataset(dataset, ProjectPaths.of(root).configs)
-    kind = settings.calendar.kind
-    try:
-        data_root = newest_data_root(root, dataset)
-        frame = preparation.check_data(dataset, settings, root=data_root)
-        pointer = snapshots.read_pointer(data_root, dataset)
-        scores = update_live_scores(root, dataset, frame, as_of=pointer.as_of)
-        issues = with_row_numbers(score_issues(root, dataset, frame), kind)
-        as_of = frame["ds"].max().isoformat() if kind == "index" else pointer.as_of
-    except ForecastError:
-        scores = read_live_scores(root, dataset)
-        issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
-        as_of = scores.as_of
-    versions = []
-    for accuracy in scores.live:
-        card = champion.find_card(root, dataset, accuracy.version)
-        model = card.candidate if card else "no longer here"
-        versions.append({**accuracy.to_json(), "model": model})
-    return LiveDataset(dataset, settings.title, format_time(kind, as_of), issues, versions)

@@ -63,6 +63,7 @@ class DatasetStatus:
     skill: float | None
     live_error: float | None
     live_skill: float | None
+    live_coverage: Mapping[str, float]
     live_issues: int
     drift: str
     last_run: str
@@ -170,6 +171,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         skill=scored.metrics.get("skill") if scored else None,
         live_error=live.error,
         live_skill=live.skill,
+        live_coverage=live.coverage,
         live_issues=live.issues,
         drift=_describe_drift(decision),
         last_run=last_run,

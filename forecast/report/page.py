@@ -1,6 +1,5 @@
-"""The pages: reports/report.html of a finished run (`write`, `render`), reports/live.html of
-champions in service (`render_live`) and reports/experiments.html of identified systems
-(`render_free_runs`).
+"""The pages: reports/report.html of a finished run (`write`, `render`) and
+reports/experiments.html of identified systems (`render_free_runs`).
 
 Each is one file that needs no network. The other modules of the room make tables, panels and
 sentences from `Results`; here they are collected for the templates in `templates/`. Equal results
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup, escape
 
 from forecast import models
@@ -31,7 +29,7 @@ from forecast.report.answer import Answer, Why, answer, why
 from forecast.report.charts import Axes, Line, as_markup, line_chart
 from forecast.report.leaderboard import as_csv, combine_leaderboards
 from forecast.report.ledger import BlockOfTime
-from forecast.report.text import Row, Table, number, share, whole
+from forecast.report.text import Row, Table, number
 from forecast.system.files import write_text
 
 SAMPLED_VALIDATION = "validation losses are of"
@@ -305,60 +303,14 @@ SIZE = (720.0, 260.0)
 
 
 @dataclass(frozen=True)
-class LiveDataset:
-    """Accuracy of the forecasts of one dataset's champions, beside that of their test blocks.
-
-    A page of its own, since it changes with every forecast whose actuals arrive.
-
-    issues: one row per issue with known actuals: `cutoff, version, error, naive`, both relative to
-    the test error at the same steps (1: as on test). versions: one mapping each: version, model,
-    issues, scored, error, skill, coverage.
-    """
-
-    name: str
-    title: str
-    as_of: str
-    issues: pd.DataFrame
-    versions: Sequence[dict[str, Any]]
-
-
-LIVE = (
-    "Every forecast that a champion made, once per cutoff and version, scored when its actual"
-    " values arrived, beside the error on its test block. How the models were chosen is in"
-    " `report.html`."
-)
-
-
-def render_live(datasets: Sequence[LiveDataset]) -> str:
-    """The page's HTML; equal content is equal bytes."""
-    sections = [
-        PageSection(
-            dataset.name,
-            dataset.title,
-            f"Actuals as of {dataset.as_of}.",
-            _live_panel(dataset),
-            _live_table(dataset),
-        )
-        for dataset in datasets
-    ]
-    return _render_sections("Live accuracy of the champions", LIVE, sections)
-
-
-@dataclass(frozen=True)
 class PageSection:
     """A section of a page with one panel and one table."""
 
     name: str
     title: str
     sentence: str
-    panel: figures.Panel | None
+    panel: figures.Panel
     table: Table
-
-
-def _render_sections(title: str, lead: str, sections: Sequence[PageSection]) -> str:
-    template = environment().get_template("live.html.j2")
-    style = _read_template("style.css")
-    return str(template.render(style=style, title=title, lead=lead, datasets=sections))
 
 
 FREE_RUN = (
@@ -372,7 +324,9 @@ FREE_RUN = (
 def render_free_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
     """reports/experiments.html from the result.json of every record."""
     sections = [_free_run(name, result) for name, result in results.items()]
-    return _render_sections("Free-run errors", FREE_RUN, sections)
+    template = environment().get_template("experiments.html.j2")
+    style = _read_template("style.css")
+    return str(template.render(style=style, lead=FREE_RUN, datasets=sections))
 
 
 def _free_run(name: str, result: Mapping[str, Any]) -> PageSection:
@@ -403,53 +357,3 @@ def _free_run(name: str, result: Mapping[str, Any]) -> PageSection:
     panel = figures.Panel(label, line_chart(lines, axes))
     table = Table([(title, "") for title in titles], rows)
     return PageSection(name, result["title"] or name, result["sentence"], panel, table)
-
-
-def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
-    """Error of each issue over the error on test, with the last value's; None before the first
-    known actual.
-    """
-    rows = dataset.issues.sort_values("cutoff")
-    if rows.empty:
-        return None
-    x = np.arange(len(rows), dtype=np.float64)
-    roles = (("champion", "error", "chosen"), ("last value", "naive", "naive"))
-    lines = [Line(name, x, rows[column].to_numpy(np.float64), role) for name, column, role in roles]
-    moments = [str(cutoff)[:16] for cutoff in rows["cutoff"]]
-    tick_rows = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
-    label = f"Live error of {dataset.name} by cutoff, relative to the test error"
-    axes = Axes(
-        label,
-        "cutoff of the forecast (UTC)",
-        "error / test error",
-        [(float(i), moments[i][:10]) for i in tick_rows],
-        level=1.0,
-        moments=moments,
-        size=SIZE,
-    )
-    return figures.Panel(
-        "Error of each forecast", line_chart(lines, axes), "1 is the error on the test block"
-    )
-
-
-def _live_table(dataset: LiveDataset) -> Table:
-    """One row per version of the registry that has forecast."""
-    known_levels: set[str] = set()
-    for version in dataset.versions:
-        known_levels.update(version["coverage"])
-    levels = sorted(known_levels, key=float)
-    columns = [
-        ("Version", "the registry's number, and the model"),
-        ("forecasts", "forecasts kept"),
-        ("scored", "of these with known actuals"),
-        ("error / test", "mean error over the test error at the same steps; 1 is as expected"),
-        ("skill", "1 - error / error of repeating the last value, at the same cutoffs"),
-        *((f"in {level} %", f"share of actuals inside the {level} % interval") for level in levels),
-    ]
-    rows = []
-    for version in dataset.versions:
-        counts = [whole(version["issues"]), whole(version["scored"])]
-        shares = [version["skill"], *(version["coverage"].get(level) for level in levels)]
-        cells = [*counts, number(version["error"]), *map(share, shares)]
-        rows.append(Row(f"{version['version']} ({version['model']})", cells))
-    return Table(columns, rows)
