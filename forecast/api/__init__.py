@@ -9,5 +9,5 @@ model           a fitted model: forecasts, windows of the past, saving; needs no
 fitting         `fit`
 board           `compare`
 export          results of a run → frames, for `forecast export`
-network_file    a trained network → a file for NumPy, Keras or ONNX
+network_file    a trained network → a Python file for NumPy
 """

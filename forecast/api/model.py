@@ -198,12 +198,10 @@ class Model:
             files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
-        """The network of the fit's first seed (or another) as one file for other tools: .py for
-        NumPy alone, .keras, or .onnx (with tf2onnx installed). Beside it a .json with the channels
-        of a window and the scaling.
+        """The network of the fit's first seed (or another) as one .py file that needs NumPy
+        alone. Beside it a .json with the channels of a window and the scaling.
 
-        `InputError` for a model that is no single pass of a network and a linear map, and for a
-        missing package.
+        `InputError` for a model that is no single pass of a network and a linear map.
 
         >>> forecast.fit(df, "gru", freq="1h", horizon=3).export("gru.py")
         """

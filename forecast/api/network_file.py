@@ -1,16 +1,14 @@
-"""A trained network as one file for NumPy, Keras or ONNX, with a description of its inputs beside
-it, for other tools.
+"""A trained network as one Python file that needs NumPy alone, with a description of its inputs
+beside it.
 
 `write_network` takes one seed of an ensemble that is a single pass of a network plus a linear skip
 in scaled units. The skip is written as a matrix, found by forecasting from windows of which one
 number is 1. Refused are combinations, recursive networks, heads with a distribution and targets in
-changes, and for Keras and ONNX a skip with products of the calendar. Scaling and channel names are
-left to the .json beside the file.
+changes. Scaling and channel names are left to the .json beside the file.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,19 +22,16 @@ from forecast.networks.inference.export import LinearSkip, export, source_with_h
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-PACKAGES_BY_SUFFIX = {".py": (), ".keras": ("tensorflow",), ".onnx": ("tensorflow", "tf2onnx")}
-"""Ending of a network's file → the packages that write it."""
-
 
 def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
-    """One forecaster of the ensemble (one seed) as `path`: .py (NumPy alone), .keras or .onnx;
-    beside it a .json.
+    """One forecaster of the ensemble (one seed) as `path`, a .py file; beside it a .json.
 
     The file forecasts in scaled units from windows of input channels; the .json has their names and
     the scaling. `InputError` for a model that is more than one pass of a network and a linear map,
-    and for a missing package.
+    and for another suffix.
     """
-    _require_file_packages(path)
+    if path.suffix != ".py":
+        raise InputError(f"{path.name}: wanted a name that ends in '.py'. Rename it.")
     forecaster = ensemble.forecasters[seed]
     if forecaster.network is None or ensemble.members:
         described = repr(forecaster.spec.family)
@@ -45,40 +40,19 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
         raise InputError(
             f"Model {described} is no network. Name a network, such as 'gru' or 'lstm'."
         )
-    network = forecaster.network
-    weights = forecaster.weights
-    linear = _linear_map(forecaster)
-    if path.suffix == ".py":
-        export(network, weights, path, description=forecaster.spec.equation, linear=linear)
-    elif linear.products is None:
-        from forecast.networks.layers.assemble import write_network_file
-
-        parts = (linear.kernel, linear.bias, linear.future)
-        write_network_file(network, weights, [array for array in parts if array is not None], path)
-    else:
-        raise InputError(
-            f"Model {forecaster.spec.family!r} uses products with the calendar, which a"
-            f" {path.suffix} file has not. Export to a .py file, or fit with"
-            " `calendar_features=()`."
-        )
+    export(
+        forecaster.network,
+        forecaster.weights,
+        path,
+        description=forecaster.spec.equation,
+        linear=_linear_map(forecaster),
+    )
     description = {
         "past": _channel_names(forecaster),
         "scaling": forecaster.scaling.to_json(),
         "task": forecaster.task.model_dump(mode="json"),
     }
     files.write_json(path.with_suffix(".json"), description)
-
-
-def _require_file_packages(path: Path) -> None:
-    """`InputError` for another suffix, and for a package that writes the file and is missing."""
-    if path.suffix not in PACKAGES_BY_SUFFIX:
-        endings = quote_names(PACKAGES_BY_SUFFIX)
-        raise InputError(f"{path.name}: wanted a name that ends in {endings}. Rename it.")
-    for package in PACKAGES_BY_SUFFIX[path.suffix]:
-        if importlib.util.find_spec(package) is None:
-            raise InputError(
-                f"A {path.suffix} file needs {package}. Install it: `pip install {package}`."
-            )
 
 
 def _channel_names(forecaster: Forecaster) -> list[str]:

@@ -300,7 +300,7 @@ def export(
     what: Literal["cross-validation", "observations", "leaderboard", "network"] = typer.Option(
         "cross-validation",
         "--what",
-        help="Which frame; or a network, as -o FILE.py (NumPy), .keras or .onnx.",
+        help="Which frame; or a network, as -o FILE.py, which needs NumPy alone.",
     ),
     file_format: FileFormat = FILE_FORMAT,
     models: str = typer.Option(
@@ -316,7 +316,7 @@ def export(
     """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast
     have them.
 
-    Or the network of `--models` (of the row that validation chose) as a file for other tools.
+    Or the network of `--models` (of the row that validation chose) as a Python file.
     """
     from forecast.api import export as frames
     from forecast.api.network_file import write_network

@@ -1,8 +1,7 @@
-"""A trained network as a file for other tools: each forecasts what the model does, to rounding."""
+"""A trained network as a Python file: it forecasts what the model does, to rounding."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import runpy
 from dataclasses import replace
@@ -73,22 +72,16 @@ def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("name", "calendar"), [(name, DAY if name in WITH_DAY else ()) for name in NETWORKS]
 )
-def test_a_keras_file_and_a_numpy_file_forecast_what_the_model_does(
+def test_a_numpy_file_forecasts_what_the_model_does(
     name: str, calendar: tuple[str, ...], tmp_path: Path
 ) -> None:
     model, windows, wanted = of_chance(fitted(name, calendar_features=calendar))
     names = ("past", "future") if calendar else ("past",)
-    model.export(tmp_path / "net.keras")
-    import keras
-
-    found = keras.models.load_model(tmp_path / "net.keras")(given(windows, *names)).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
     # neither the network nor its line is zero
     assert np.abs(wanted - windows.last[:, None]).max() > 0.1
-    if name != "encoder_decoder":
-        model.export(tmp_path / "net.py")
-        written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, *names))
-        np.testing.assert_allclose(written[..., 0], wanted, rtol=1e-3, atol=1e-4)
+    model.export(tmp_path / "net.py")
+    written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, *names))
+    np.testing.assert_allclose(written[..., 0], wanted, rtol=1e-3, atol=1e-4)
     about = json.loads((tmp_path / "net.json").read_text())
     assert about["past"] == ["y", "y observed", "y since", "x"] and about["task"]["lookback"] == 14
 
@@ -115,30 +108,11 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     )
     plain = replace(shaped, coefficients=without).forecast(windows, one.channels)
     assert np.abs(plain - shaped.forecast(windows, one.channels)).max() > 0.5
-    with pytest.raises(InputError, match=r"products with the calendar.*Export to a \.py file"):
-        model.export(tmp_path / "net.keras")
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None,
-    reason="tf2onnx and onnxruntime are no dependency",
-)
-@pytest.mark.parametrize("name", NETWORKS)
-def test_an_onnx_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -> None:
-    import onnxruntime
-
-    model, windows, wanted = of_chance(fitted(name, calendar_features=["day_of_week"]))
-    model.export(tmp_path / "net.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    found = session.run(None, given(windows, "past", "future"))[0]
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
     gru = fitted("gru")
-    with pytest.raises(
-        InputError, match=r"net\.h5: wanted a name that ends in '\.keras', '\.onnx', '\.py'"
-    ):
+    with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.py'"):
         gru.export(tmp_path / "net.h5")
     with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
         fitted("ridge").export(tmp_path / "net.py")
@@ -150,17 +124,6 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
         with pytest.raises(InputError, match=said):
             model.export(tmp_path / "net.py")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "forecast.api.network_file.importlib.util.find_spec",
-        lambda name: None if name == "tf2onnx" else 1,
-    )
-    with pytest.raises(
-        InputError, match=r"A \.onnx file needs tf2onnx. Install it: `pip install tf2onnx`"
-    ):
-        fitted("gru").export(tmp_path / "net.onnx")
 
 
 def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_path: Path) -> None:
@@ -209,7 +172,4 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
         )
         assert wrong.returncode == 2 and said in wrong.stderr
     named = command(root, "export", "df", "--what", "network", "--models", "elman")
-    assert (
-        named.returncode == 2
-        and "wanted a name that ends in '.keras', '.onnx', '.py'" in named.stderr
-    )
+    assert named.returncode == 2 and "wanted a name that ends in '.py'" in named.stderr

@@ -1,42 +1,23 @@
-"""From the description of a network to a Keras model, its weights in and out, and to a .keras or
-.onnx file of the whole forecast.
+"""From the description of a network to a Keras model, and its weights in and out.
 
 The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see
 `description`. Batch and time are open, so chunks for training and windows for validation share one
 model. Layers are named after their blocks ("parallel.0.hidden"), weights after both
 ("parallel/0/hidden/kernel"), the same names `networks.inference` uses; `set_weights` refuses others
-and other shapes. For `forecast.training.gradient` and `forecast.api.network_file`. Loading a .keras
-file needs this module imported.
+and other shapes. For `forecast.training.gradient`.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 
 from forecast.networks.description import Network
-from forecast.networks.layers import blocks, decoder
-from forecast.networks.layers.scan import UNROLLED_STEPS, Scan
 from forecast.networks.layers.wiring import FRAMES, StateTensors, Wiring, dropout_seed
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, quote_names
-
-for _layer in (
-    blocks.Dense,
-    blocks.DelayedDense,
-    blocks.DelayLine,
-    blocks.FutureFrames,
-    blocks.Joined,
-    blocks.ReadOut,
-    blocks.Segments,
-    decoder.Decoder,
-    Scan,
-):
-    keras.saving.register_keras_serializable("forecast")(_layer)  # a .keras file names them
 
 
 def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
@@ -62,46 +43,6 @@ def first_states(stateful: keras.Model, batch: int) -> StateTensors:
                 vector = keras.ops.convert_to_tensor(weights[holder])
                 states[path] = keras.ops.repeat(vector[None], batch, axis=0)
     return states
-
-
-def write_network_file(
-    network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path
-) -> None:
-    """Write the whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a
-    .keras file, or as .onnx with the recurrence unrolled to L rows.
-
-    Of K parameters per value the first alone; all in scaled units. skip: kernel `(L * C, H * O)`,
-    bias `(H * O,)` and, with future channels, their kernel `(H * F, H * O)`, of the linear map that
-    the network stands on. A .keras file is read after `import forecast.networks.layers.assemble`.
-    """
-    shapes = network.shapes
-    model = assemble(network, seed=0)
-    set_weights(model, weights)
-    inputs = {"past": keras.Input(shapes.past, name="past")}
-    skip_terms = [(inputs["past"], skip[:2])]
-    if shapes.future_channels:
-        inputs["future"] = keras.Input(shapes.future, name="future")
-        skip_terms.append((inputs["future"][:, -shapes.horizon :], skip[2:]))
-    terms = [Wiring.sharing_layers(network, model).model(1)(inputs)[:, 0, :, :, 0]]
-    for rows, skip_weights in skip_terms:
-        has_bias = len(skip_weights) == 2
-        linear = keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=has_bias)
-        flat_forecast = linear(keras.layers.Flatten()(rows))
-        terms.append(keras.layers.Reshape((shapes.horizon, shapes.outputs))(flat_forecast))
-        linear.set_weights(list(skip_weights))
-    whole = keras.Model(inputs, keras.layers.Add()(terms))
-    # export asks for a call
-    whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in inputs.items()})
-    is_keras_file = path.suffix == ".keras"
-    token = UNROLLED_STEPS.set(0 if is_keras_file else shapes.past[0])
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
-            if is_keras_file:
-                whole.save(path)
-            else:
-                whole.export(path, format="onnx", verbose=False)
-    finally:
-        UNROLLED_STEPS.reset(token)
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

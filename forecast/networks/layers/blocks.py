@@ -102,7 +102,7 @@ def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
     and takes seven times as long.
     """
     first = tf.maximum(tf.shape(x)[1] - count, 0)
-    return tf.split(x, [first, tf.shape(x)[1] - first], 1)[1]  # ONNX knows no size of -1
+    return tf.split(x, [first, -1], 1)[1]
 
 
 def pad_before(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,10 +30,6 @@ from forecast.networks.layers.fused import (
 TensorArray = Any  # a tf.TensorArray
 # TensorFlow ends the process where a second thread registers a name again
 REGISTERING = threading.Lock()
-UNROLLED_STEPS = ContextVar("UNROLLED_STEPS", default=0)
-"""The steps of a window, where a graph is built for a runtime without Python and loops that keep
-all states.
-"""
 
 
 class Steps(Protocol):
@@ -125,12 +120,8 @@ def run_cell(
     every step (none unless `all_states`), and the last states.
 
     The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for
-    a context that is made of data, and `scan` for all others; in a graph for ONNX, step after step.
+    a context that is made of data, and `scan` for all others.
     """
-    if UNROLLED_STEPS.get():
-        outputs, *sequences = unroll(cell, w, x, first)
-        last = [sequence[:, -1] for sequence in sequences]
-        return outputs, sequences if all_states else [], last
     if has_native_recurrence(cell, x.dtype):
         sequences = run_fused(cell, w, x, first, all_states)
         last = [last_rows(sequence, 1)[:, 0] for sequence in sequences]
@@ -181,19 +172,6 @@ def data_contexts(
     past = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
     context = tf.nn.conv1d(past, powers[:, None, None], stride=1, padding="VALID")
     return tf.reshape(tf.transpose(context[..., 0]), [steps, -1, count])
-
-
-def unroll(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
-    """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has
-    `UNROLLED_STEPS` steps.
-    """
-    states = first
-    steps = []
-    projected = cell.project(tensor_namespace, w, x)
-    for row in tf.unstack(projected, x.shape[1] or UNROLLED_STEPS.get(), axis=1):
-        y, states = cell.advance(tensor_namespace, w, row, states)
-        steps.append([y, *(states[name] for name in cell.states())])
-    return [tf.stack(parts, 1) for parts in zip(*steps, strict=True)]
 
 
 @dataclass(frozen=True)
