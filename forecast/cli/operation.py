@@ -359,16 +359,16 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
 
 
 def _notify(job: RetrainingJob, event: HookEvent, news: Decision | RetrainingFailure) -> None:
-    """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
+    """Run the hook of the checkout's configuration; what is wrong with it is only printed."""
     from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
     try:
         hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
-        faults = notify(hooks, event, news, root=job.root, environment=job.environment)
+        fault = notify(hooks, event, news, root=job.root, environment=job.environment)
     except ForecastError as error:
-        faults = [f"hooks: {error}"]
-    for fault in faults:
+        fault = f"hooks: {error}"
+    if fault:
         print(fault, file=sys.stderr)
 
 
