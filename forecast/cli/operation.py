@@ -144,6 +144,10 @@ def status(
     names = [dataset] if dataset else run_datasets(project)
     if dataset:
         _project_with(root, dataset)
+    elif not names:
+        raise InputError(
+            "configs/datasets.yaml: no dataset under `run`. `forecast check` names what is wrong."
+        )
     statuses = []
     for name in names:
         fault = _take_over_promotions(project, name) if registry else ""

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -162,7 +163,11 @@ def read_pointer(root: Path, dataset: str) -> Pointer:
             f"{path}: no such file: {dataset!r} was never fetched. Run `forecast fetch {dataset}`."
         )
     try:
-        return Pointer(**files.read_json(path))
+        pointer = Pointer(**files.read_json(path))
+        datetime.fromisoformat(pointer.as_of)
+        if isinstance(pointer.sha256, str) and isinstance(pointer.snapshot, str):
+            return pointer
+        raise TypeError("something else than texts")
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: not a pointer (found {' '.join(str(error).split())}; wanted as_of, sha256,"

@@ -115,6 +115,8 @@ class NewestData:
     """Mean time between two rows of a series."""
     file_digests: tuple[str, ...]
     """Of the files that the snapshot was read from, as they were then."""
+    damaged: Path | None = None
+    """The one of the two that is not as it was written."""
 
 
 def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
@@ -152,6 +154,11 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         )
     faults += _find_clock_fault(card, decision, now)
     faults += _find_stale(root, dataset, entry, card, data, now)
+    if data.damaged is not None:
+        faults.append(
+            f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
+            f" it and `forecast fetch {dataset}`"
+        )
     changed = files.find_changed(root, entry.source_files, data.file_digests)
     if changed is not None:
         faults.append(
@@ -188,20 +195,23 @@ def calendar_kind(root: Path, dataset: str) -> str:
 
 
 def _read_newest_data(project: Path, dataset: str) -> NewestData:
-    """What the pointer below `project` and the record of its snapshot say."""
-    pointer = files.read_note(ProjectPaths.of(project).pointer(dataset))
-    name = str(pointer.get("snapshot", ""))
-    record = files.read_note((project / name).with_suffix(".json")) if name else {}
-    step = None
+    """What the pointer below `project` and the record of its snapshot say; nothing where one of
+    them is absent, which `forecast fetch` makes.
+    """
+    path = ProjectPaths.of(project).pointer(dataset)
     try:
+        pointer = files.read_json(path)
+        path = (project / pointer["snapshot"]).with_suffix(".json")
+        record = files.read_json(path)
         span = datetime.fromisoformat(record["last"]) - datetime.fromisoformat(record["first"])
+        known = datetime.fromisoformat(record.get("known", record["last"])).isoformat()
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        pass
-    last = str(record.get("last", ""))
-    known = str(record.get("known", last))
-    digests = tuple(str(record.get("file_sha256", "")).split())
-    return NewestData(str(pointer.get("as_of", "")), last, known, step, digests)
+        digests = tuple(record.get("file_sha256", "").split())
+        return NewestData(str(pointer["as_of"]), record["last"], known, step, digests)
+    except FileNotFoundError:
+        return NewestData("", "", "", None, ())
+    except (AttributeError, LookupError, OSError, TypeError, ValueError, ZeroDivisionError):
+        return NewestData("", "", "", None, (), damaged=path)
 
 
 def read_champion(root: Path, dataset: str) -> LocalChampion:

@@ -225,6 +225,38 @@ def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
     assert read_status(moved, NAME, now=NOW).is_good
 
 
+DAMAGED = (
+    "7",
+    "[]",
+    "{}",
+    "{",
+    "\xff",
+    '{"as_of": 5, "sha256": null, "snapshot": 3}',
+    '{"last": 3, "first": "2024-01-01", "rows": "x", "series": 1, "file_sha256": 5}',
+)
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+@pytest.mark.parametrize("which", ["pointer", "record"])
+def test_a_damaged_pointer_or_record_is_named_by_status_and_no_traceback(moved, which, content):
+    pointer = moved / "data" / "pointers" / "wave.json"
+    record = (moved / json.loads(pointer.read_text())["snapshot"]).with_suffix(".json")
+    path = {"pointer": pointer, "record": record}[which]
+    path.write_text(content, encoding="latin-1")
+    done = small_project.command(moved, "status")
+    assert done.returncode == 5 and f"{path.name} is damaged" in " ".join(done.stdout.split())
+    done = small_project.command(moved, "data")
+    assert done.returncode in (0, 2, 5)
+    assert which == "record" or path.name in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("content", ["- a", "run: 5", "run: [", "datasets:\n\t- a", "run: []"])
+def test_status_of_a_configuration_without_datasets_is_no_good_news(moved, content):
+    (moved / "configs" / "datasets.yaml").write_text(content)
+    done = small_project.command(moved, "status")
+    assert done.returncode == 2 and "no dataset under `run`" in done.stderr
+
+
 def test_a_clock_that_stands_before_the_last_decision_is_named(moved):
     earlier = datetime(2023, 6, 15, 6, 30, tzinfo=UTC)
     state = read_status(moved, NAME, now=earlier).state
