@@ -592,6 +592,7 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
     """The column that `target` names; else by name, else the first number that is no switch;
     `InputError` where there is none.
     """
+    numbers = [column for column in numbers if rows[column].notna().any()]
     if not numbers or (target and target not in map(str, numbers)):
         if not numbers:
             fault = "no column of numbers beside times and series"

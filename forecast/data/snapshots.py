@@ -20,6 +20,7 @@ is another is a `DamagedError`, a dataset that was never fetched an `InputError`
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -214,7 +215,8 @@ def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
     """
     path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     record: Any = files.read_note(path)
-    if record or not path.exists():
+    texts = [record.get(key) or "" for key in ("file_sha256", "last", "provisional_from")]
+    if not path.exists() or (record and all(isinstance(text, str) for text in texts)):
         return record
     raise DamagedError(
         f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"
@@ -237,7 +239,7 @@ def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
 
 def path_in_store(root: Path, relative_path: str) -> Path:
     """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
-    path = (root / relative_path).resolve()
+    path = Path(os.path.realpath(root / relative_path))  # `resolve` breaks off at a loop of links
     if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
         raise InputError(
             f"Pointer leads to {relative_path!r}, wanted a file below data/snapshots. Restore it"

@@ -290,3 +290,20 @@ def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
     assert (
         "(row 100)" in said and "(row 120)" in said and "(row 150)" in said and "1970" not in said
     )
+
+
+@pytest.mark.parametrize(
+    "kind", ["a loop of links", "a pipe", "a folder", "nothing", "a dead link"]
+)
+def test_what_is_no_file_is_refused_in_a_sentence(project: Path, kind: str) -> None:
+    path = project / "data" / "another.csv"
+    if kind == "a loop of links":
+        path.symlink_to("another.csv")
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a dead link":
+        path.symlink_to("gone.csv")
+    with pytest.raises(InputError, match=r"no such file\. Name a CSV or Parquet"):
+        run("add", str(path), root=project)

@@ -738,3 +738,12 @@ def test_text_in_the_only_column_of_numbers_is_named_with_its_row(tmp_path):
     (tmp_path / "mine.csv").write_text("ds,sales\n" + rows)
     with pytest.raises(InputError, match=r"line 11 .*column 'sales' holds text 'closed', wanted a"):
         guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize("columns", [("y",), ("y", "other")])
+def test_columns_without_a_single_number_are_refused(tmp_path, columns):
+    times = pd.date_range("2024-01-01", periods=50, freq="D")
+    frame = pd.DataFrame({"ds": times, **dict.fromkeys(columns, np.nan)})
+    with pytest.raises(InputError, match="no column of numbers beside times"):
+        guessed(tmp_path, frame)
+    assert guessed(tmp_path, frame.assign(known=1.5))["target"]["column"] == "known"

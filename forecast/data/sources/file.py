@@ -10,6 +10,7 @@ issue. A file outside of the project is refused as a source, since a clone would
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -281,7 +282,7 @@ def path_in_project(root: Path, path: Path) -> Path:
     """The resolved path; `InputError` when it lies outside the project, where a clone would not
     find it.
     """
-    resolved = (root / path).resolve()
+    resolved = Path(os.path.realpath(root / path))  # `resolve` breaks off at a loop of links
     if not resolved.is_relative_to(root.resolve()):
         raise InputError(
             f"{path}: lies outside the project, wanted a path inside it. Copy it to data/ and name"
