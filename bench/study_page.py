@@ -308,7 +308,8 @@ def unknown(cells: pd.DataFrame) -> list[str]:
     return [
         *lines,
         f"- Other budgets: a network has {UNITS} units and {STEPS} gradient steps, and of its"
-        f" options learning rate and `l1` alone are chosen, of two values each; with {SHORT_STEPS} steps `l1` is 0.",
+        f" options learning rate and `l1` alone are chosen, of two values each; with {SHORT_STEPS}"
+        " steps `l1` is 0.",
         "- Inputs other than the series and its calendar; thousands of series; other years.",
         "- Of a simulated system one draw of noise is scored; an interval is over its test block.",
         "- Systems driven by measured inputs, where architectures differ more:"
