@@ -48,6 +48,48 @@ def test_equal_variances_give_the_least_squares_weights_worked_out_by_hand() -> 
     assert whole.trace() == pytest.approx(len(places)), "a projection onto five series"
 
 
+PEER_NAMES = ["total", "A", "B", "A/1", "A/2", "B/3", "B/4"]
+PEER_ERRORS = np.array(
+    [
+        [9, -2, 4, 1, -3, 2, 0],
+        [-5, 3, -4, -2, 4, -1, -1],
+        [4, -6, 7, -3, -1, 5, 3],
+        [-8, 1, -9, 2, 0, -6, -2],
+        [2, 5, -1, 4, -2, -1, 2],
+        [-6, -4, 1, -3, -1, 0, 1],
+        [3, 7, -2, 2, 5, -2, -3],
+        [1, -4, 4, -1, -4, 3, 0],
+    ],
+    dtype=float,
+)
+"""Of one step of eight cutoffs: actual less forecast."""
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("ols", [1007.1429, 405.2381, 601.9048, 157.619, 247.619, 310.9524, 290.9524]),
+        ("wls_struct", [1000.0, 400.0, 600.0, 155.0, 245.0, 310.0, 290.0]),
+        ("wls_var", [1001.3736, 399.701, 601.6726, 153.8804, 245.8206, 311.239, 290.4336]),
+        ("mint_shrink", [995.7041, 401.5934, 594.1107, 151.2535, 250.3399, 305.7714, 288.3393]),
+    ],
+)
+def test_forecasts_are_those_of_hierarchicalforecast(method: str, expected: list[float]) -> None:
+    """`MinTrace(method).fit_predict` of its version 1.5.3, whose `mint_shrink` takes the covariance
+    about the mean of the errors.
+    """
+    base = np.array([1020.0, 400, 590, 150, 240, 310, 290])
+    summing, _ = summing_matrix(PEER_NAMES)
+    covariance = {
+        "ols": np.eye(7),
+        "wls_struct": np.diag(summing.sum(axis=1)),
+        "wls_var": np.diag((PEER_ERRORS**2).mean(axis=0)),
+        "mint_shrink": shrunk_covariance(PEER_ERRORS - PEER_ERRORS.mean(axis=0)),
+    }[method]
+    found = reconcile(base, PEER_NAMES, minimum_trace(summing, covariance), minimum=None)
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
 def test_the_shrinkage_is_that_of_schaefer_and_strimmer_in_numbers() -> None:
     """Two errors with variances 1 and 4: correlation 0.5, its variance 1 / 4, so intensity 1."""
     errors = np.array([[1.0, 2], [1, 2], [-1, -2], [1, -2]])
