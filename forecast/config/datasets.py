@@ -27,10 +27,11 @@ from forecast.config.task import (
     StaticColumn,
     Task,
     TaskColumn,
+    TransformName,
     future_frame_name,
     static_input_names,
 )
-from forecast.config.transforms import TRANSFORMS, TransformName
+from forecast.config.transforms import TRANSFORMS
 from forecast.system.errors import InputError, quote_names, suggest_known
 
 MAX_STEPS = 100_000

@@ -28,11 +28,12 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import Config, validate_config
-from forecast.config.transforms import TRANSFORMS, TransformName
 from forecast.system.errors import quote_names, suggest
 from forecast.system.files import read_json
 
 Point = Literal["median", "mean"]
+TransformName = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
+"""The rows of `forecast.config.transforms`."""
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
@@ -255,6 +256,9 @@ class TaskColumn(Config):
 
         An index that returns to a mean has a fixed level, and its direction may well be forecast.
         """
+        # with it comes NumPy, without which `status` starts
+        from forecast.config.transforms import TRANSFORMS
+
         transform = TRANSFORMS[self.transform]
         return transform.is_log and (transform.takes_changes or self.difference_inputs)
 

@@ -1,8 +1,9 @@
 """The transforms by which a column is modelled, each with its inverse: one row of `TRANSFORMS`.
 
 A model sees `to_units(value)`, of `diff` and `logdiff` its change from the row before. Errors of
-intervals are taken in these units too, before changes are. A new transform is one row here;
-`audit.rescored` has its own formulas, since it shares none with what it checks.
+intervals are taken in these units too, before changes are. A new transform is one row here and its
+name in `config.task.TransformName`; `audit.rescored` has its own formulas, since it shares none
+with what it checks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -84,8 +84,3 @@ TRANSFORMS = {
     )
 }
 """By the name that `transform` of a column gives."""
-
-if TYPE_CHECKING:
-    TransformName = str
-else:
-    TransformName = Literal[tuple(TRANSFORMS)]  # the schema of the configuration lists the rows

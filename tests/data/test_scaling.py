@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecast.config.datasets import Column
+from forecast.config.task import TransformName
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.scaling import Scaling, check_transforms, invert_transform, transform_column
 from forecast.system.errors import InputError
@@ -56,6 +59,10 @@ def test_a_missing_value_stays_missing_and_touches_only_the_changes_beside_it(na
     values = np.array([0.1, 0.2, np.nan, 0.4, 0.5])
     lost = {2, 3, 0} if name in ("diff", "logdiff") else {2}
     assert set(np.flatnonzero(np.isnan(transform_column(values, column(name))))) == lost
+
+
+def test_an_entry_may_name_every_transform():
+    assert get_args(TransformName) == tuple(TRANSFORMS)
 
 
 def test_known_answers_of_the_transforms():
