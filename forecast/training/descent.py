@@ -118,7 +118,7 @@ class Settings:
             weight_decay=0.0,
             clip=0.0,
             l1=0.0,
-            l2=float(self.l2 > 0.0),
+            l2=0.0,
             evaluate_every=0,
             patience=None,
         )
@@ -140,10 +140,7 @@ class UpdateRule:
         self._variables = variables
         self._shape = first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
-        self._penalised = bool(first.l2)
-        self._reads_inputs = np.concatenate(
-            [np.full(size, reads_inputs(v)) for v, size in zip(variables, self._sizes, strict=True)]
-        )
+        self._reads_inputs = np.repeat([reads_inputs(v) for v in variables], self._sizes)
         total = sum(self._sizes)
         self._first = tf.Variable(tf.zeros(total), trainable=False)
         self._second = tf.Variable(tf.zeros(total), trainable=False)
@@ -162,7 +159,7 @@ class UpdateRule:
     def begin(self, settings: Settings) -> None:
         """Reset the moments and take these numbers.
 
-        The rule, the schedule's shape, and whether there is a penalty, stay those of the first.
+        The rule and the schedule's shape stay those of the first.
         """
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
@@ -177,8 +174,7 @@ class UpdateRule:
         )
         weights = tf.concat([tf.reshape(v, [-1]) for v in self._variables], axis=0)
         numbers = self._numbers
-        if self._penalised:
-            flat = flat + 2.0 * numbers["l2"] * weights
+        flat += 2.0 * numbers["l2"] * weights
         norm = tf.norm(flat)
         flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
         rate = learning_rate(
@@ -186,7 +182,7 @@ class UpdateRule:
         )
         weights -= rate * (self._direction(flat) + numbers["decay"] * weights)
         threshold = rate * numbers["l1"] * self._reads_inputs
-        weights = tf.sign(weights) * tf.maximum(abs(weights) - threshold, 0.0)
+        weights -= tf.clip_by_value(weights, -threshold, threshold)
         for variable, part in zip(self._variables, tf.split(weights, self._sizes), strict=True):
             variable.assign(tf.reshape(part, variable.shape))
         self._step.assign_add(1)
