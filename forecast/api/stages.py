@@ -251,7 +251,7 @@ def run_stages(
         for sentence in quality.format_violations(warned):
             warnings.warn(f"{WHERE}: {sentence.removeprefix('warn ')}", stacklevel=5)
         experiment = Experiment(
-            data=_in_memory(folder, "frame.parquet", settings, prepared),
+            data=_hold_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,
             borders=prepared.borders.to_json(),
             models=models,
@@ -259,7 +259,7 @@ def run_stages(
             n_series=prepared.frame["unique_id"].nunique(),
         )
         if is_tuned:
-            slice_to_tune = _in_memory(folder, "tuning.parquet", settings, prepared)
+            slice_to_tune = _hold_in_memory(folder, "tuning.parquet", settings, prepared)
             tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
         train_experiment(experiment, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
@@ -298,7 +298,7 @@ def _models_to_run(entries: Mapping[str, Entry]) -> Models:
     )
 
 
-def _in_memory(
+def _hold_in_memory(
     folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
 ) -> DataInMemory:
     """The rows that stage `prepare` would write to `file` (of tuning.parquet its own, else the

@@ -134,11 +134,11 @@ class SeriesStack:
         y_hat = np.hstack([cube.ensemble for cube in self.cubes])
         volatility = np.stack([cube.volatility for cube in self.cubes], axis=1)
         by_level = [self.calibration.bounds(y_hat, volatility, level) for level in self.levels]
-        low = self._by_series(np.stack([bounds.low for bounds in by_level]))
-        high = self._by_series(np.stack([bounds.high for bounds in by_level]))
+        low = self._split_by_series(np.stack([bounds.low for bounds in by_level]))
+        high = self._split_by_series(np.stack([bounds.high for bounds in by_level]))
         return Bounds(low, high)
 
-    def _by_series(self, ends: np.ndarray) -> np.ndarray:
+    def _split_by_series(self, ends: np.ndarray) -> np.ndarray:
         """(L, S, n, H) of (L, n, S * H)."""
         ends_by_series = ends.reshape(*ends.shape[:2], len(self.cubes), -1)
         return np.moveaxis(ends_by_series, 2, 1)

@@ -215,7 +215,9 @@ def coverage_by_step(
     known = np.isfinite(actual)
     whole = np.ones(actual.shape, dtype=bool)
     has_interval = np.isfinite(low + high) | np.isinf(low + high)
-    covered = _by_step(np.where(has_interval, (low <= actual) & (actual <= high), np.nan), known)
+    covered = _average_by_step(
+        np.where(has_interval, (low <= actual) & (actual <= high), np.nan), known
+    )
     missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
@@ -231,8 +233,8 @@ def coverage_by_step(
         "low": least,
         "high": most,
         "inside": (least <= covered) & (covered <= most),
-        "width": _by_step(high - low, whole),
-        "winkler": _by_step(high - low + 2 / (1 - level) * missed, known),
+        "width": _average_by_step(high - low, whole),
+        "winkler": _average_by_step(high - low + 2 / (1 - level) * missed, known),
     }
 
 
@@ -242,7 +244,7 @@ def binomial_band(level: float, n: int) -> tuple[float, float]:
     return max(0.0, level - half), min(1.0, level + half)
 
 
-def _by_step(values: Array, known: NDArray[np.bool_]) -> Array:
+def _average_by_step(values: Array, known: NDArray[np.bool_]) -> Array:
     """(S, n, H) → (S, H + 1): the mean of what is known over all steps, then of each."""
     series, n, horizon = values.shape
     pooled = row_means(values.reshape(series, -1), known.reshape(series, -1))

@@ -90,7 +90,7 @@ def predict_quantiles(
         ]
         return np.stack(raw, axis=-1)
 
-    return _by_series(forecaster, panel, rows, (*shape, len(levels)), exact_quantiles)
+    return _evaluate_windows(forecaster, panel, rows, (*shape, len(levels)), exact_quantiles)
 
 
 def sample_paths(
@@ -116,7 +116,7 @@ def sample_paths(
         return raw.reshape(-1, *shape)
 
     size = max(MAX_LOOPS_AT_ONCE // count, 1)
-    return _by_series(forecaster, panel, rows, shape, draw_paths, size=size)
+    return _evaluate_windows(forecaster, panel, rows, shape, draw_paths, size=size)
 
 
 def rise_probability(
@@ -134,7 +134,7 @@ def rise_probability(
             raw, base = _network_and_skip(forecaster, windows)
             return head.rise_probability(raw, base, windows.last[:, None])
 
-        return _by_series(forecaster, panel, rows, (horizon, outputs), exact_probability)
+        return _evaluate_windows(forecaster, panel, rows, (horizon, outputs), exact_probability)
     result = {}
     for uid, paths in sample_paths(forecaster, panel, rows, N_PATHS, seed=seed).items():
         observed = fill_gaps(panel.by_id[uid].values[None, :, :outputs])[0][0]
@@ -165,10 +165,10 @@ def log_density(
         density = _distribution(forecaster, windows).log_density(z[ahead, :outputs])
         return density + _log_slope(forecaster, series, ahead)
 
-    return _by_series(forecaster, panel, rows, (horizon, outputs), density_at_actual)
+    return _evaluate_windows(forecaster, panel, rows, (horizon, outputs), density_at_actual)
 
 
-def _by_series(
+def _evaluate_windows(
     forecaster: Forecaster,
     panel: Panel,
     rows: Mapping[str, np.ndarray],

@@ -293,7 +293,7 @@ def window_error(
         are_known = []
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for past, future, residual, lead in cases:
-                raw = inference.last(network, weights, past, future)
+                raw = inference.forecast_last(network, weights, past, future)
                 batch_losses, known = loss.validation_losses(raw, residual, lead)
                 losses.append(batch_losses)
                 are_known.append(known)

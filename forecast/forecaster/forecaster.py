@@ -248,7 +248,7 @@ class Forecaster:
         if network is None:
             raise InputError(f"Model {self.spec.family!r} is not a network. Choose a network.")
         future = windows.future if network.shapes.future_channels else None
-        return inference.last(network, self.weights, windows.past, future)
+        return inference.forecast_last(network, self.weights, windows.past, future)
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         """(B, O): the head's point forecast of one step of a closed loop, see

@@ -192,7 +192,7 @@ class SplitConformal:
             of_series = slice(first, first + horizon)
             record_calibration(actual[..., of_series], forecast[..., of_series])
         typical = root_mean(before**2)
-        factors = _by_column(widths(before, typical, lookback), horizon)
+        factors = _repeat_for_steps(widths(before, typical, lookback), horizon)
         scores = absolute_errors(actual, forecast) / factors
         sorted_scores = tuple(np.sort(column[np.isfinite(column)]) for column in scores.T)
         return cls(sorted_scores, typical, lookback, transform, limits)
@@ -225,7 +225,7 @@ class SplitConformal:
         if steps is None:
             n_columns = centre.shape[-1]
             steps = np.arange(1, n_columns + 1)
-            factors = _by_column(factors, n_columns // factors[0].size)
+            factors = _repeat_for_steps(factors, n_columns // factors[0].size)
         quantiles = [column[conformal_rank(len(column), level) - 1] for column in self.scores]
         by_step = np.array([*quantiles, np.nan])
         half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
@@ -242,7 +242,7 @@ class SplitConformal:
         return np.asarray(np.abs(error) / widths(volatility, self.typical, self.lookback))
 
 
-def _by_column(factors: Array, horizon: int) -> Array:
+def _repeat_for_steps(factors: Array, horizon: int) -> Array:
     """The widths (n,) or, of S series, (n, S) once for every step of the horizon: (n, S * H)."""
     return np.repeat(factors.reshape(len(factors), -1), horizon, axis=1)
 

@@ -62,7 +62,7 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
     n_series = forecasts["unique_id"].nunique()
     smearing = np.zeros((n_series, task.horizon, len(task.target), SMEARED_ERRORS))
     rows = forecasts[forecasts["block"] == "validation"]
-    for place, column, group in _by_step(rows, task):
+    for place, column, group in _group_by_step(rows, task):
         if column.point == "mean":
             to_units = TRANSFORMS[column.transform].to_units
             errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
@@ -71,7 +71,7 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
     return smearing
 
 
-def _by_step(
+def _group_by_step(
     rows: pd.DataFrame, task: Task
 ) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
     """The rows of each series, step and target: where `smearing` holds their errors, the target,
@@ -102,7 +102,7 @@ def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.
     """
     means = forecasts["y_hat"].copy()
     changed = forecasts[forecasts["block"] != "validation"]
-    for place, column, group in _by_step(changed, task):
+    for place, column, group in _group_by_step(changed, task):
         means[group.index] = smear(group["y_hat"].to_numpy(), smearing[place], column)
     return forecasts.assign(y_hat=means)
 

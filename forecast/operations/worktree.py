@@ -273,10 +273,10 @@ def newest_data_root(root: Path, dataset: str) -> Path:
     only it has one.
     """
     tree = ProjectPaths.of(root).retraining(dataset) / "tree"
-    return tree if _as_of(tree, dataset) > _as_of(root, dataset) else root
+    return tree if _read_as_of(tree, dataset) > _read_as_of(root, dataset) else root
 
 
-def _as_of(project: Path, dataset: str) -> datetime:
+def _read_as_of(project: Path, dataset: str) -> datetime:
     """When the data that `project` points to were known; the beginning of time where it holds
     none.
     """

@@ -60,11 +60,12 @@ def describe_result(results: Results) -> str:
     test = results.tests("shipped", "naive").get(model)
     against_naive = ""
     if test is not None:
-        against_naive = f", {_outcome(test)} repeating the last value"
-    return f"{text.name(model)} is selected: {error} on test{against_naive}; {_networks(results)}."
+        against_naive = f", {_describe_outcome(test)} repeating the last value"
+    networks = _describe_networks(results)
+    return f"{text.name(model)} is selected: {error} on test{against_naive}; {networks}."
 
 
-def _outcome(test: PairedTest) -> str:
+def _describe_outcome(test: PairedTest) -> str:
     """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not
     distinguishable.
     """
@@ -78,7 +79,7 @@ def _outcome(test: PairedTest) -> str:
     return f"not distinguishable ({text.signed_percent(test.relative_difference)}) from"
 
 
-def _networks(results: Results) -> str:
+def _describe_networks(results: Results) -> str:
     """How many networks are better than their skip alone, and which most; in words where none is,
     or none was compared.
     """

@@ -201,7 +201,7 @@ def leaderboard_lines(
     another one chose is marked.
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
-    shown_rows.sort(key=_by_mase)
+    shown_rows.sort(key=_order_by_mase)
     words: dict[tuple[TestFamily, str], str] = {}
     for test in verdicts.tests:
         if test.ranking in (ranking, BASELINE):
@@ -226,7 +226,7 @@ def describe_levels(levels: pd.DataFrame, ranking: str) -> str:
     return f"{heading}\n{table}\n"
 
 
-def _by_mase(row: Row) -> tuple[bool, float, str]:
+def _order_by_mase(row: Row) -> tuple[bool, float, str]:
     has_none = row["status"] != "ok" or not row["mase"]
     return has_none, float(row["mase"] or 0), row["model"]
 

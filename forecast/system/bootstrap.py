@@ -67,7 +67,7 @@ def setup(root: Path, *, dev: bool = False) -> None:
 
 def is_current(root: Path, *, dev: bool = False) -> bool:
     """Whether the stamp in `root/.venv` is of these locks, this project and this folder."""
-    return _wanted_stamp(root, dev=dev).items() <= _stamp(root).items()
+    return _expected_stamp(root, dev=dev).items() <= _read_stamp(root).items()
 
 
 def require_python(version: tuple[int, ...]) -> None:
@@ -119,7 +119,7 @@ def hold_run_lock(root: Path) -> Iterator[None]:
             holder.unlink(missing_ok=True)
 
 
-def _stamp(root: Path) -> dict[str, str]:
+def _read_stamp(root: Path) -> dict[str, str]:
     """What the environment says of itself; empty when it is unfinished or its interpreter is
     gone.
     """
@@ -130,7 +130,7 @@ def _stamp(root: Path) -> dict[str, str]:
     return stamp if (root / ".venv" / "bin" / "python").exists() else {}
 
 
-def _wanted_stamp(root: Path, *, dev: bool) -> dict[str, str]:
+def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
     """What the stamp of a finished environment holds: digests of the locks and of the project's own
     table in pyproject.toml, and the folder.
     """
@@ -152,7 +152,7 @@ def _install(root: Path, *, dev: bool) -> None:
     """
     venv = root / ".venv"
     started = venv / STARTED
-    earlier = _stamp(root)
+    earlier = _read_stamp(root)
     if started.exists():
         print("An earlier set-up did not finish; making a new .venv.", flush=True)
         shutil.rmtree(venv)
@@ -160,7 +160,7 @@ def _install(root: Path, *, dev: bool) -> None:
         print(f"Making a new .venv: the present one is of Python {earlier['python']}.", flush=True)
         shutil.rmtree(venv)
         earlier = {}
-    stamp = {**_wanted_stamp(root, dev=dev), "python": PYTHON}
+    stamp = {**_expected_stamp(root, dev=dev), "python": PYTHON}
     (venv / STAMP).unlink(missing_ok=True)
     venv.mkdir(exist_ok=True)
     started.touch()

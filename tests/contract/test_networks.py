@@ -56,7 +56,9 @@ def test_the_keras_model_equals_the_forecast_without_tensorflow(family):
 @EVERY_NETWORK
 def test_an_untrained_network_adds_nothing_to_its_skip(family):
     net, given = network(family), windows(family)
-    assert not inference.last(net, inference.initialise(net, 3), given.past, given.future).any()
+    assert not inference.forecast_last(
+        net, inference.initialise(net, 3), given.past, given.future
+    ).any()
 
 
 def test_no_two_names_of_the_catalogue_are_the_same_function():

@@ -59,11 +59,11 @@ def test_many_to_one_reads_the_window_and_gives_one_value(name):
     shops = problems.problem_of(problems.frame(), horizon=1)
     given = next(shops.windows("north", shops.rows("north", "test")[:4]))
     w = random_weights(net)
-    last = inference.last(net, w, given.past, given.future)
+    last = inference.forecast_last(net, w, given.past, given.future)
     assert last.shape[1:3] == (1, 2)
     first_row_changed = given.past.copy()
     first_row_changed[:, -4] += 1.0
-    assert not np.allclose(inference.last(net, w, first_row_changed, given.future), last)
+    assert not np.allclose(inference.forecast_last(net, w, first_row_changed, given.future), last)
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "elman", "tdnn"])
@@ -72,7 +72,9 @@ def test_many_to_many_synced_gives_at_every_step_what_the_rows_up_to_it_give(nam
     given, w = windows(net), random_weights(net)
     every = forecasts(net, w, given)
     for t in (3, 6):
-        cut = inference.last(net, w, given.past[:, : t + 1], given.future[:, : t + 1 + H])[..., 0]
+        cut = inference.forecast_last(net, w, given.past[:, : t + 1], given.future[:, : t + 1 + H])[
+            ..., 0
+        ]
         np.testing.assert_allclose(every[:, t], cut, atol=1e-6)
 
 
@@ -82,6 +84,8 @@ def test_many_to_many_delayed_reads_the_past_then_writes_each_step_on_the_one_be
     given, w = windows(net), random_weights(net)
     ahead = given.future.copy()
     ahead[:, -1] += 1.0  # the known future of the last step of the horizon alone
-    before, after = (inference.last(net, w, given.past, f)[..., 0] for f in (given.future, ahead))
+    before, after = (
+        inference.forecast_last(net, w, given.past, f)[..., 0] for f in (given.future, ahead)
+    )
     np.testing.assert_array_equal(before[:, :-1], after[:, :-1])
     assert not np.allclose(before[:, -1], after[:, -1])

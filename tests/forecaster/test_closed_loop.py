@@ -60,7 +60,7 @@ def one_by_one(network, weights, skip, z, future, row, channels):
         ahead = future[None, row + 1 - LOOKBACK : len(z) + 1]
         value = (
             skip.forecast(windows, channels)[0, 0]
-            + inference.last(network, weights, past, ahead)[0, 0, :, 0]
+            + inference.forecast_last(network, weights, past, ahead)[0, 0, :, 0]
         )
         forecasts.append(value)
         z = np.vstack([z, np.append(value, np.nan)])

@@ -163,7 +163,7 @@ def gradient_by_lag(
     ahead = None
     if future is not None:
         ahead = np.tile(future, (2 * len(lags) * count, 1, 1))
-    out = inference.last(network, weights, moved.reshape(-1, *past.shape[1:]), ahead)
+    out = inference.forecast_last(network, weights, moved.reshape(-1, *past.shape[1:]), ahead)
     plus, minus = out.reshape(2, len(lags), count, batch, -1)
     slope = (plus - minus) / (2 * STEP)
     squared = (slope**2).sum(axis=(1, 3)) * channels / count

@@ -150,7 +150,7 @@ class _Client:
         )
         url = f"{self.source.base_url}/v1/archive"
         frame = pd.concat(
-            self._by_year(name, url, first, last, self.source.variables), ignore_index=True
+            self._ask_by_year(name, url, first, last, self.source.variables), ignore_index=True
         )
         return _drop_repeated_hours(
             frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name
@@ -183,12 +183,12 @@ class _Client:
         frames: list[pd.DataFrame] = []
         for name in self.source.places if variables else ():
             if self.source.previous_runs_url:
-                frames += self._archived(name, variables)
+                frames += self._ask_archived(name, variables)
             if self.source.forecast_url:
-                frames.append(self._newest(name, variables))
+                frames.append(self._ask_newest(name, variables))
         return pd.concat(frames, ignore_index=True) if frames else None
 
-    def _newest(self, name: str, variables: dict[str, str]) -> pd.DataFrame:
+    def _ask_newest(self, name: str, variables: dict[str, str]) -> pd.DataFrame:
         """Hours not yet begun, as the service forecasts them: issued when it answers, were `as_of`
         earlier.
         """
@@ -197,7 +197,7 @@ class _Client:
         frame.insert(2, "issued_at", max(self.as_of, self.told))
         return frame[frame["ds"] >= frame["issued_at"]]
 
-    def _archived(self, name: str, variables: dict[str, str]) -> Iterator[pd.DataFrame]:
+    def _ask_archived(self, name: str, variables: dict[str, str]) -> Iterator[pd.DataFrame]:
         """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up
         to `as_of`.
         """
@@ -212,7 +212,7 @@ class _Client:
                 archived_variables[f"{ours}@{lead}"] = f"{theirs}_previous_day{lead}"
         first = self.request.first_time(name, self.source.start).normalize()
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
-        for answer in self._by_year(
+        for answer in self._ask_by_year(
             name, f"{self.source.previous_runs_url}/v1/forecast", first, last, archived_variables
         ):
             for lead in leads:
@@ -225,7 +225,7 @@ class _Client:
                 issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
                 yield issue[issue["issued_at"] <= self.as_of]
 
-    def _by_year(
+    def _ask_by_year(
         self,
         name: str,
         url: str,

@@ -232,7 +232,7 @@ def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
         at = below
 
 
-def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
     """(n, count): the places of the smallest of `values` (n, points), in no order.
 
     Of groups of points only the `count` with the smallest minima are looked at: a point of another
@@ -262,7 +262,7 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     for start in range(0, len(x), ROWS_NEAR):
         rows = x[start : start + ROWS_NEAR]
         ranks = np.hstack([rows, np.ones((len(rows), 1))]) @ ranking
-        nearest = _smallest(ranks, count)
+        nearest = _find_smallest(ranks, count)
         means[start : start + ROWS_NEAR] = arrays["answers"][nearest].mean(axis=1)
     return means
 

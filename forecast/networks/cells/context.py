@@ -225,7 +225,7 @@ class MultiLevel(ActivatedCell):
             below = inputs if level == 1 else self.units
             above = (self.levels - level + 1) * self.units
             layer = recurrent_layer(below, above, self.units)
-            weights |= {_at(name, level): weight for name, weight in layer.items()}
+            weights |= {_weight_name(name, level): weight for name, weight in layer.items()}
         return weights
 
     def advance(
@@ -237,15 +237,16 @@ class MultiLevel(ActivatedCell):
         for level in range(1, self.levels + 1):
             if level > 1:
                 below = (
-                    xp.matmul(new[f"h{level - 1}"], w[_at("kernel", level)]) + w[_at("bias", level)]
+                    xp.matmul(new[f"h{level - 1}"], w[_weight_name("kernel", level)])
+                    + w[_weight_name("bias", level)]
                 )
             above = xp.concat([states[f"h{m}"] for m in range(level, self.levels + 1)])
-            z = below + xp.matmul(above, w[_at("recurrent_kernel", level)])
+            z = below + xp.matmul(above, w[_weight_name("recurrent_kernel", level)])
             new[f"h{level}"] = activate(xp, self.activation, z)
         return new[f"h{self.levels}"], new
 
 
-def _at(name: str, level: int) -> str:
+def _weight_name(name: str, level: int) -> str:
     return name if level == 1 else f"{name}_{level}"
 
 

@@ -2,15 +2,24 @@
 and the export.
 
 forward       forecasts at every step of many windows
-last          forecasts at the end of each window alone
+forecast_last forecasts at the end of each window alone
 initial, step one row at a time, the state carried by the caller
 absorb        the state after a window, from which `step` goes on
 """
 
 from __future__ import annotations
 
-from forecast.networks.inference.batch import forward, last
+from forecast.networks.inference.batch import forecast_last, forward
 from forecast.networks.inference.streaming import State, absorb, initial, step
 from forecast.networks.weights import initialise, weight_shapes
 
-__all__ = ["State", "absorb", "forward", "initial", "initialise", "last", "step", "weight_shapes"]
+__all__ = [
+    "State",
+    "absorb",
+    "forecast_last",
+    "forward",
+    "initial",
+    "initialise",
+    "step",
+    "weight_shapes",
+]

@@ -1,5 +1,5 @@
-"""Forecasts of many windows at once in NumPy: `forward` at every step, `last` at the end of each
-window.
+"""Forecasts of many windows at once in NumPy: `forward` at every step, `forecast_last` at the end
+of each window.
 
 `Pass` is the `BlockVisitor` that takes one slice of windows through the network; `final_states`
 gives what its blocks remember at the end, from which `streaming` goes on row by row. Weights and
@@ -66,7 +66,7 @@ def forward(
     return _run_pass(network, weights, past, future, ALL_ROWS if network.every_step else 1)
 
 
-def last(
+def forecast_last(
     network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
     """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for

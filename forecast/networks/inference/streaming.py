@@ -130,8 +130,8 @@ def refuse_windowed(blocks: Sequence[Block]) -> None:
         if isinstance(block, Bidirectional):
             raise InputError(
                 f"Block {block.name!r} is bidirectional: it reads its window from both ends and"
-                " cannot take one row at a time. Forecast with `last` on whole windows, or use a"
-                " Recurrent block."
+                " cannot take one row at a time. Forecast with `forecast_last` on whole windows,"
+                " or use a Recurrent block."
             )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from forecast.networks.description import Network
-from forecast.networks.inference import last
+from forecast.networks.inference import forecast_last
 from tests.networks.inference.nets import NETWORKS, inputs_of, weights_of
 
 GATED = {
@@ -50,6 +50,9 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(network: Network, val
     w, (past, future) = weights_of(network, "float32"), inputs_of(batch=64)
     spoilt = past.copy()
     spoilt[7, 3] = value
-    found, plain = last(network, w, spoilt, future), last(network, w, past, future)
+    found, plain = (
+        forecast_last(network, w, spoilt, future),
+        forecast_last(network, w, past, future),
+    )
     assert np.isnan(found[7]).all() if np.isnan(value) else np.isfinite(found[7]).all()
     np.testing.assert_array_equal(np.delete(found, 7, 0), np.delete(plain, 7, 0))

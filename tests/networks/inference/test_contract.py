@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.networks.inference import absorb, forward, initial, last, step
+from forecast.networks.inference import absorb, forecast_last, forward, initial, step
 from tests.networks.inference.nets import NETWORKS, SHAPES, STEPS, STREAMED, inputs_of, weights_of
 
 H = SHAPES.horizon
@@ -29,7 +29,9 @@ def test_the_last_forecast_is_the_last_of_all(network):
     past, future = inputs_of()
     w = weights_of(network)
     np.testing.assert_allclose(
-        last(network, w, past, future), forward(network, w, past, future)[:, -1], atol=1e-13
+        forecast_last(network, w, past, future),
+        forward(network, w, past, future)[:, -1],
+        atol=1e-13,
     )
 
 
@@ -65,7 +67,7 @@ def test_a_window_cut_off_after_a_step_gives_the_same_forecast_there(network):
     w = weights_of(network)
     whole = forward(network, w, past, future)
     for t in (0, 3, 7):
-        cut = last(network, w, past[:, : t + 1], future[:, : t + 1 + H])
+        cut = forecast_last(network, w, past[:, : t + 1], future[:, : t + 1 + H])
         np.testing.assert_allclose(cut, whole[:, t], atol=1e-12)
 
 
@@ -112,7 +114,7 @@ def test_the_state_after_a_window_goes_on_where_the_window_ended(network):
         state = absorb(network, w, past[:, :cut], future[:, : cut + H])
         for t in range(cut, STEPS):
             output, state = step(network, w, state, past[:, t], future[:, t + 1 : t + 1 + H])
-        np.testing.assert_allclose(output, last(network, w, past, future), atol=1e-12)
+        np.testing.assert_allclose(output, forecast_last(network, w, past, future), atol=1e-12)
 
 
 @STREAMS
@@ -137,7 +139,7 @@ def test_float32_is_close_to_float64(network):
 @ALL
 def test_no_windows_give_no_forecasts(network):
     past, future = inputs_of(batch=0)
-    assert last(network, weights_of(network), past, future).shape == (0, 4, 2, 2)
+    assert forecast_last(network, weights_of(network), past, future).shape == (0, 4, 2, 2)
 
 
 @STREAMS

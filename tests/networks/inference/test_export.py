@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.inference import absorb, forward, last, step
+from forecast.networks.inference import absorb, forecast_last, forward, step
 from forecast.networks.inference.export import LinearSkip, Units, export
 from forecast.system.errors import InputError
 from tests.networks.inference.nets import NETWORKS, SEGMENTED, STREAMED, inputs_of, weights_of
@@ -103,7 +103,9 @@ def test_exported_segments_forecast_from_every_row_as_from_the_window_up_to_it(t
     export(network, w, tmp_path / "net.py", description=name)
     found = loaded(tmp_path / "net.py")["series_parallel"](past, future)
     for t in range(past.shape[1]):
-        expected = last(network, w, past[:, : t + 1], future[:, : t + 1 + network.shapes.horizon])
+        expected = forecast_last(
+            network, w, past[:, : t + 1], future[:, : t + 1 + network.shapes.horizon]
+        )
         np.testing.assert_allclose(found[:, t], expected, atol=1e-12)
 
 

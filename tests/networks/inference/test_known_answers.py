@@ -21,7 +21,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.inference import absorb, forward, initial, last, step
+from forecast.networks.inference import absorb, forecast_last, forward, initial, step
 from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
@@ -243,7 +243,7 @@ def test_streaming_a_bidirectional_network_is_refused_with_what_to_use_instead()
     network = NETWORKS["bidirectional"]
     past, future = inputs_of()
     for start in (lambda w: initial(network, w, 1), lambda w: absorb(network, w, past, future)):
-        with pytest.raises(InputError, match=r"'b' is bidirectional.*`last`.*Recurrent"):
+        with pytest.raises(InputError, match=r"'b' is bidirectional.*`forecast_last`.*Recurrent"):
             start(weights_of(network))
 
 
@@ -255,7 +255,7 @@ def test_wrong_inputs_are_refused_with_the_shape_wanted():
     ):
         forward(network, w, past[..., :2], future)
     with pytest.raises(InputError, match=r"`past` has shape \(3, 0, 3\)"):
-        last(network, w, past[:, :0], future)
+        forecast_last(network, w, past[:, :0], future)
     with pytest.raises(InputError, match=r"`future` is of shape \(3, 12, 2\); wanted \(3, 13, 2\)"):
         forward(network, w, past, future[:, 1:])
     with pytest.raises(InputError, match="`future` is missing"):
@@ -313,7 +313,9 @@ def test_layers_of_one_window_are_those_of_that_window_among_two(name, steps):
     network = Network(DEEP[name], SHAPES, future_units=3)
     w, (past, future) = weights_of(network), inputs_of(batch=2, steps=steps)
     np.testing.assert_allclose(
-        last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12
+        forecast_last(network, w, past[:1], future[:1]),
+        forecast_last(network, w, past, future)[:1],
+        atol=1e-12,
     )
     alone, both = absorb(network, w, past[:1], future[:1]), absorb(network, w, past, future)
     for path, states in both.blocks.items():
@@ -330,5 +332,7 @@ def test_both_directions_of_one_window_are_those_of_that_window_among_two(cell):
     )
     w, (past, future) = weights_of(network), inputs_of(batch=2)
     np.testing.assert_allclose(
-        last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12
+        forecast_last(network, w, past[:1], future[:1]),
+        forecast_last(network, w, past, future)[:1],
+        atol=1e-12,
     )
