@@ -55,13 +55,13 @@ def distribution_scores(
         path = results.folder(name) / DISTRIBUTIONS_FILE
         if path.exists():
             table = pd.read_parquet(path)
-            rows = pd.DataFrame(_candidate(table[table["block"] == "test"], last, levels))
+            rows = pd.DataFrame(_score_candidate(table[table["block"] == "test"], last, levels))
             labels = record.labels
             parts.append(rows.assign(**labels, head=record.params["head"]["kind"]))
     return pd.concat(parts[1:] or parts, ignore_index=True)[list(COLUMNS)]
 
 
-def _candidate(
+def _score_candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
     """The rows of one candidate without its labels: of each series every seed, the mean of their
@@ -81,16 +81,16 @@ def _candidate(
         for place, seed in enumerate(seeds):
             of_seed = {column: values[place] for column, values in columns.items()}
             labels = {"series": str(name), "seed": str(seed)}
-            scores += [{**labels, **score} for score in _over_steps(y, before, of_seed, levels)]
+            scores += [{**labels, **score} for score in _score_horizon(y, before, of_seed, levels)]
         yield from scores
-        yield from _means(scores)
+        yield from _average_seeds(scores)
         if len(seeds) > 1:
             joined = {c: v.mean(axis=0) for c, v in columns.items() if c != LOG_DENSITY_COLUMN}
-            for score in _over_steps(y, before, joined, levels):
+            for score in _score_horizon(y, before, joined, levels):
                 yield {"series": str(name), "seed": ENSEMBLE, **score}
 
 
-def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _average_seeds(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The mean over the seeds of every number of one series."""
     keys = ["series", "step", "metric", "level"]
     table = pd.DataFrame(rows)
@@ -104,58 +104,63 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _over_steps(
-    y: np.ndarray, last: np.ndarray, member_columns: Columns, levels: Sequence[float]
+def _score_horizon(
+    y: np.ndarray, last: np.ndarray, forecast_columns: Columns, levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1),
-    member_columns (n, H) each.
+    """All scores of one seed, or of the ensemble: over the horizon, then step by step.
+
+    y (n, H), last (n, 1), forecast_columns (n, H) each.
     """
     intervals = {}
-    if quantile_column(EVEN_LEVELS[0]) in member_columns:
-        intervals = {level: _interval(y, member_columns, level) for level in levels}
+    if quantile_column(EVEN_LEVELS[0]) in forecast_columns:
+        intervals = {level: _score_interval(y, forecast_columns, level) for level in levels}
     for step in range(y.shape[1] + 1):
         part = slice(None) if step == 0 else slice(step - 1, step)
-        columns = {name: values[:, part] for name, values in member_columns.items()}
+        columns = {name: values[:, part] for name, values in forecast_columns.items()}
         n = int(np.isfinite(y[:, part]).sum())
         if step == 0:
             for quantile in STORED_LEVELS:
                 column = quantile_column(quantile)
-                if column in member_columns:
-                    loss = metrics.pinball(y, member_columns[column], quantile)
+                if column in forecast_columns:
+                    loss = metrics.pinball(y, forecast_columns[column], quantile)
                     yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
-        for metric, level, value in _scores(y[:, part], last, columns, intervals, step):
+        for metric, level, value in _score_steps(y[:, part], last, columns, intervals, step):
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
 
-def _scores(
-    y: np.ndarray, last: np.ndarray, member_columns: Columns, intervals: Intervals, step: int
+def _score_steps(
+    y: np.ndarray, last: np.ndarray, forecast_columns: Columns, intervals: Intervals, step: int
 ) -> Iterator[Score]:
-    """(metric, level, value) of one member over some steps: y (n, h), last (n, 1), member_columns
-    (n, h) each; `intervals`: `_interval` by level, of which `step` is taken.
+    """(metric, level, value) of one seed, or of the ensemble, over some steps.
+
+    y (n, h), last (n, 1), forecast_columns (n, h) each; `intervals`: `_score_interval` by level, of
+    which `step` is taken.
     """
-    if quantile_column(EVEN_LEVELS[0]) in member_columns:
-        grid = np.stack([member_columns[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)
+    if quantile_column(EVEN_LEVELS[0]) in forecast_columns:
+        grid = np.stack(
+            [forecast_columns[quantile_column(level)] for level in EVEN_LEVELS], axis=-1
+        )
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN_LEVELS)
         for level, interval_scores in intervals.items():
             for metric in INTERVAL:
                 yield metric, level, float(interval_scores[metric][step])
-    log_density = member_columns.get(LOG_DENSITY_COLUMN, np.array([]))
+    log_density = forecast_columns.get(LOG_DENSITY_COLUMN, np.array([]))
     if np.isfinite(log_density).any():
         yield "log_score", None, -metrics.average(log_density[np.isfinite(y)])
-    if RISE_COLUMN in member_columns:
+    if RISE_COLUMN in forecast_columns:
         moved = np.isfinite(y) & (y != last)
         rose = (y > last)[moved]
-        probability = member_columns[RISE_COLUMN][moved]
+        probability = forecast_columns[RISE_COLUMN][moved]
         yield "brier", None, metrics.brier(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))
 
 
-def _interval(y: np.ndarray, member_columns: Columns, level: float) -> Columns:
+def _score_interval(y: np.ndarray, forecast_columns: Columns, level: float) -> Columns:
     """INTERVAL over the horizon, then by step; NaN where an end is not kept."""
     ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
-    if not all(end in member_columns for end in ends):
+    if not all(end in forecast_columns for end in ends):
         return dict.fromkeys(INTERVAL, np.full(y.shape[1] + 1, np.nan))
     coverage = metrics.coverage_by_step(
-        y[None], member_columns[ends[0]][None], member_columns[ends[1]][None], level=level
+        y[None], forecast_columns[ends[0]][None], forecast_columns[ends[1]][None], level=level
     )
     return {metric: coverage[metric][0] for metric in INTERVAL}

@@ -136,7 +136,7 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
     return scores
 
 
-def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+def number_rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n
     minutes after 1970-01-01. Any other table as it is.
     """

@@ -108,7 +108,7 @@ def forecast_champion(
         describe_missing_inputs(panel),
         *kept_or_not,
     ]
-    table = live_accuracy.with_row_numbers(table, ensemble.task.calendar.kind)
+    table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
 
 
@@ -216,7 +216,7 @@ def watch_champion(
     first_new = {series.unique_id: series.ds[-min(steps, len(series))] for series in panel.series}
     table = watched.table
     is_newest = table["ds"] >= table["unique_id"].map(first_new)
-    table = live_accuracy.with_row_numbers(
+    table = live_accuracy.number_rows(
         table.assign(is_newest=is_newest), ensemble.task.calendar.kind
     )
     return WatchedChampion(current, watched, table)

@@ -8,7 +8,7 @@ import pytest
 from forecast.cli import predict
 from forecast.cli.common import escape_formulas
 from forecast.cli.predict import _with_written_times
-from forecast.operations.live_accuracy import with_row_numbers
+from forecast.operations.live_accuracy import number_rows
 
 
 def found(cutoff, ds):
@@ -27,9 +27,9 @@ def test_sessions_are_shown_as_dates():
 
 def test_rows_without_dates_are_shown_by_their_number():
     table = found("1970-01-01 11:39", "1970-01-01 11:40")
-    shown = _with_written_times(with_row_numbers(table, "index")).iloc[0]
+    shown = _with_written_times(number_rows(table, "index")).iloc[0]
     assert (shown["cutoff"], shown["ds"]) == (699, 700)
-    assert with_row_numbers(table, "regular").equals(table)
+    assert number_rows(table, "regular").equals(table)
 
 
 @pytest.mark.parametrize("name", ["=cmd()|'/c calc'!A1", "+1", "-1", "@sum", "\tx", "\r"])

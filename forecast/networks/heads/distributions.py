@@ -71,8 +71,8 @@ class Normal:
 
 @dataclass(frozen=True)
 class Student:
-    """`scale` multiplies a standard t with `dof` degrees of freedom, so it is not the standard
-    deviation.
+    """Student's t distributions by location, scale and degrees of freedom; `scale` multiplies a
+    standard t, so it is not the standard deviation.
     """
 
     location: np.ndarray
