@@ -3,8 +3,8 @@ Dublin (`example`); and `forecast new`, a project of the user's own made of it.
 
 A clone has these files at its root, an installed wheel below `share/forecast/` of its environment
 (`installation_folder` finds them). `create_project` fills an empty folder with configs, stages and
-the embedded data; `outdated` names one of another version. `require_installed` says what to install
-where an extra is missing.
+the embedded data; `describe_outdated` names one of another version. `require_installed` says what
+to install where an extra is missing.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _put_under_git(folder: Path) -> bool:
     return run_git(folder, "init", "-q").returncode == 0
 
 
-def outdated(folder: Path) -> str:
+def describe_outdated(folder: Path) -> str:
     """What to do where the stages of a project follow another version than the installed one; else
     nothing.
     """

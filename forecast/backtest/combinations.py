@@ -345,7 +345,7 @@ def _combine_forecasts(
     cutoffs = rows["cutoff"].to_numpy()
     times = rows["ds"].to_numpy()
     on_validation = errors_of(rows[in_validation], _select_rows(values, in_validation))
-    history = [_dated(learn_weights(rule, on_validation), times[in_validation].max())]
+    history = [_date_weights(learn_weights(rule, on_validation), times[in_validation].max())]
     y_hat = weighted_mean(history[0].weights, values)
     for learns, forecasts in on_validation.split_folds():
         if learns.any():
@@ -364,7 +364,7 @@ def _combine_forecasts(
         errors = errors_of(rows[is_known], known_forecasts)
         weights = learn_weights(rule, errors)
         y_hat[follows_refit] = weighted_mean(weights, _select_rows(values, follows_refit))
-        history.append(_dated(weights, refit))
+        history.append(_date_weights(weights, refit))
     return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
 
 
@@ -373,7 +373,7 @@ def _select_rows(values: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str
     return {name: y_hat[mask] for name, y_hat in values.items()}
 
 
-def _dated(weights: Weights, learnt_until: np.datetime64) -> DatedWeights:
+def _date_weights(weights: Weights, learnt_until: np.datetime64) -> DatedWeights:
     return DatedWeights(weights=weights, learnt_until=pd.Timestamp(learnt_until).to_pydatetime())
 
 

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from forecast.data.records import SkipKind, StudyRecord, Trial, best_trial
-from forecast.models.search import Choice, Dimension, Params, Space, including
+from forecast.models.search import Choice, Dimension, Params, Space, widen_space
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError, ModelError
 
@@ -37,7 +37,7 @@ class TrialOutcome:
     """What the objective returns: the validation loss (lower is better), its curve, or why the
     model failed.
 
-    `curve` is a list of numbers or of rows such as `[step, loss]`; a non-empty `failed` makes
+    `curve` is a list of numbers or of rows such as `[step, loss]`; a non-empty `reason` makes
     `value` infinite.
     """
 
@@ -45,7 +45,7 @@ class TrialOutcome:
     curve: Sequence[Any] = ()
     reason: str = ""
 
-    def checked(self) -> TrialOutcome:
+    def to_plain_numbers(self) -> TrialOutcome:
         """Plain Python numbers; a value that is not finite without a reason gets one."""
         value = float(self.value)
         reason = self.reason
@@ -129,7 +129,7 @@ def run_study(
     everything the result depends on. Raises `BusyError` when another process runs this study,
     `InputError` for `defaults` that are no dimension.
     """
-    space = including(space, defaults)
+    space = widen_space(space, defaults)
     store.folder.mkdir(parents=True, exist_ok=True)
     purpose = f"Study {key}"
     with (
@@ -137,19 +137,19 @@ def run_study(
         postgres.hold_lock(store.database, f"study-{key}", purpose=purpose, timeout=LOCK_TIMEOUT),
     ):
         study = _open_study(key, store)
-        with _storage_faults_in_words(key, store.folder):
+        with _name_storage_faults(key, store.folder):
             _require_same_definition(study, space, seed, defaults)
             _close_interrupted(study)
             while (number := len(_finished_trials(study))) < n_trials:
-                trial = _next_trial(study, number, seed, defaults)
+                trial = _ask_trial(study, number, seed, defaults)
                 _run_trial(study, trial, number, space, objective)
             finished = _finished_trials(study)[:n_trials]
-    trials = [_as_trial(number, trial, space) for number, trial in enumerate(finished)]
+    trials = [_to_trial_record(number, trial, space) for number, trial in enumerate(finished)]
     return StudyResult(key, n_trials, tuple(trials))
 
 
 @contextmanager
-def _storage_faults_in_words(key: str, folder: Path) -> Iterator[None]:
+def _name_storage_faults(key: str, folder: Path) -> Iterator[None]:
     """A full disk, and a database that went away, as `ForecastError`; all else as it is."""
     from optuna.exceptions import StorageInternalError
 
@@ -182,9 +182,9 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
     with postgres.hold_lock(
         store.database, "studies", purpose="Making Optuna's tables", timeout=LOCK_TIMEOUT
     ):
-        journal: BaseStorage
+        storage: BaseStorage
         if store.database:
-            journal = optuna.storages.RDBStorage(
+            storage = optuna.storages.RDBStorage(
                 store.database, engine_kwargs={"poolclass": NullPool}
             )
         else:  # mended first: the caller holds the study's lock, so nobody else writes to it
@@ -192,10 +192,10 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
             repair_journal(path)
             # its usual lock is a symbolic link, which Windows gives to administrators alone
             lock = JournalFileOpenLock(str(path))
-            journal = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         name = f"{store.label} {key}".strip()
         return optuna.create_study(
-            storage=journal, study_name=name, direction="minimize", load_if_exists=True
+            storage=storage, study_name=name, direction="minimize", load_if_exists=True
         )
 
 
@@ -236,7 +236,7 @@ def _finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _next_trial(study: optuna.Study, number: int, seed: int, defaults: Params) -> optuna.Trial:
+def _ask_trial(study: optuna.Study, number: int, seed: int, defaults: Params) -> optuna.Trial:
     """Trial `number` of the study, drawn with a seed of its own; the first has `defaults`."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
@@ -260,7 +260,7 @@ def _run_trial(
     try:
         params = {name: _suggest(trial, name, space[name]) for name in space}
         try:
-            outcome = objective(params, number).checked()
+            outcome = objective(params, number).to_plain_numbers()
         except ModelError as error:
             outcome = TrialOutcome(math.inf, reason=str(error))
         _report_curve(trial, outcome.curve)
@@ -288,7 +288,7 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     return trial.suggest_float(name, dimension.low, dimension.high, log=True)
 
 
-def _as_trial(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:
+def _to_trial_record(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:
     """A finished trial of Optuna as a record, its labels as options of the space again."""
     outcome = trial.user_attrs["outcome"]
     params = {name: _option_of_label(space[name], trial.params[name]) for name in space}

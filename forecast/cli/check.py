@@ -95,7 +95,7 @@ def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
             continue
         if name == "datasets.yaml":
             datasets = content
-        yield Check(f"configs/{name}", _described(content))
+        yield Check(f"configs/{name}", _list_names(content))
     if datasets is None:
         return
     names = datasets.run
@@ -125,7 +125,7 @@ def raise_faults(checks: Sequence[Check]) -> None:
         raise type(faults[0])("\n".join(map(str, faults)))
 
 
-def _described(content: Any) -> str:
+def _list_names(content: Any) -> str:
     """`right: stocks, weather`: the names that a configuration file has, `right: 64 entries` of
     more than `MOST_NAMED`, where it has some.
     """

@@ -96,7 +96,7 @@ def _remove_and_mend(project: Path) -> None:
 
 def examine_project(root: Path) -> Iterator[Finding]:
     """Every check, in the order in which they are printed."""
-    for check in (interpreter, scripts, environment, disk, running, leftovers, dvc, mlflow):
+    for check in (interpreter, scripts, environment, disk, runs, leftovers, dvc, mlflow):
         try:
             yield check(root)
         except OSError as error:
@@ -185,7 +185,7 @@ def disk(root: Path) -> Finding:
     return Finding("disk", f"{free / 1e9:.1f} GB free", repair)
 
 
-def running(root: Path) -> Finding:
+def runs(root: Path) -> Finding:
     """Whether a run holds the project's lock."""
     try:
         with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):

@@ -179,7 +179,7 @@ def _check_and_clean(root: Path, dataset: str) -> None:
     """Check configurations and data, and remove what an interrupted run left."""
     from forecast.api import installation
 
-    if advice := installation.outdated(root):
+    if advice := installation.describe_outdated(root):
         print(advice)
     print("Checking configs and data", flush=True)
     raise_faults(list(check_project(root, dataset)))

@@ -40,7 +40,7 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]
     part is constant, so it has no scale) is left out of all, listed as (series, "series"); so are
     origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
     """
-    _checked(losses)
+    _require_whole_table(losses)
     losses, without_scale = _scored_series(losses)
     losses, without_actuals = _scored_origins(losses)
     without_scale |= without_actuals
@@ -75,7 +75,7 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
     return selected
 
 
-def _checked(losses: pd.DataFrame) -> None:
+def _require_whole_table(losses: pd.DataFrame) -> None:
     """`InputError` for a table of losses that lacks a column, any row, or has a row twice."""
     missing = [name for name in LOSS_COLUMNS if name not in losses]
     if missing:

@@ -211,7 +211,7 @@ def coverage_by_step(
     """
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
-    actual, low, high = _aligned(y, lower, upper)
+    actual, low, high = _require_ordered_ends(y, lower, upper)
     known = np.isfinite(actual)
     whole = np.ones(actual.shape, dtype=bool)
     has_interval = np.isfinite(low + high) | np.isinf(low + high)
@@ -264,7 +264,9 @@ def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
     return means
 
 
-def _aligned(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array, Array]:
+def _require_ordered_ends(
+    y: ArrayLike, lower: ArrayLike, upper: ArrayLike
+) -> tuple[Array, Array, Array]:
     """Actuals and both ends as float64; `InputError` for unequal shapes or crossed ends."""
     actual = np.asarray(y, dtype=float)
     low = np.asarray(lower, dtype=float)

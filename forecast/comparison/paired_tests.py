@@ -81,7 +81,7 @@ def diebold_mariano(
     horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
-        return _untested(
+        return _result_without_test(
             a,
             b,
             f"{n} origins; a test of horizon {horizon} at step size {step_size} needs {needed}",
@@ -133,7 +133,7 @@ def _result(
     )
 
 
-def _untested(a: Array, b: Array, note: str) -> DieboldMariano:
+def _result_without_test(a: Array, b: Array, note: str) -> DieboldMariano:
     nan = math.nan
     mean = float(np.mean(a - b)) if len(a) else nan
     return DieboldMariano(nan, nan, len(a), nan, mean, relative(a, b), nan, nan, nan, note)

@@ -51,14 +51,14 @@ def require_plain_names(kind: str) -> AfterValidator:
     elsewhere.
     """
 
-    def checked(mapping: dict[str, Any]) -> dict[str, Any]:
+    def require_plain(mapping: dict[str, Any]) -> dict[str, Any]:
         """The mapping itself; `ValueError` for the first key that could lead elsewhere."""
         for name in mapping:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
         return mapping
 
-    return AfterValidator(checked)
+    return AfterValidator(require_plain)
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

@@ -55,7 +55,7 @@ class Record(BaseModel):
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise cls._damaged(path, " ".join(str(error).split())) from None
+            raise cls._damage_error(path, " ".join(str(error).split())) from None
         return cls.parse(content, path)
 
     @classmethod
@@ -70,10 +70,10 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
-            raise cls._damaged(source, f"{place}: {first['msg']}") from None
+            raise cls._damage_error(source, f"{place}: {first['msg']}") from None
 
     @classmethod
-    def _damaged(cls, path: Path, reason: str) -> DamagedError:
+    def _damage_error(cls, path: Path, reason: str) -> DamagedError:
         """The error for a file that is no such record."""
         return DamagedError(
             f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"

@@ -3,7 +3,7 @@
 A search space (`Space`) names fields of a spec and gives each a `Dimension`: a `Choice` among
 options, or a `LogUniform` number, e.g. `{"units": Choice((16, 32)), "learning_rate":
 LogUniform(1e-4, 1e-2)}`. Families return one from `ModelSpec.space`; `forecast.backtest.studies`
-draws from it. A user's own value outside of the space widens it (`including`).
+draws from it. A user's own value outside of the space widens it (`widen_space`).
 
 A name that is no dimension, and a value of another kind, are `InputError`s.
 """
@@ -39,7 +39,7 @@ class Choice:
         """Whether `value` is one of the options."""
         return any(_plain(value) == _plain(option) for option in self.options)
 
-    def including(self, value: PlainValue) -> Choice:
+    def widen_to(self, value: PlainValue) -> Choice:
         """Widened where `value` lies outside."""
         return self if value in self else Choice((*self.options, value))
 
@@ -62,7 +62,7 @@ class LogUniform:
         """Whether `value` is a number from `low` to `high`."""
         return _is_number(value) and self.low <= value <= self.high
 
-    def including(self, value: PlainValue) -> LogUniform:
+    def widen_to(self, value: PlainValue) -> LogUniform:
         """Widened where `value` lies outside."""
         if not _is_number(value):
             raise InputError(f"{value}: wanted a number, as {self} needs.")
@@ -75,7 +75,7 @@ Params = Mapping[str, PlainValue]
 """Field of a spec to the value that a trial gives it."""
 
 
-def including(space: Space, defaults: Params) -> dict[str, Dimension]:
+def widen_space(space: Space, defaults: Params) -> dict[str, Dimension]:
     """`space` widened where a default lies outside, so that a user's own setting can always be the
     first trial.
 
@@ -86,7 +86,7 @@ def including(space: Space, defaults: Params) -> dict[str, Dimension]:
             raise InputError(f"{name!r} is not in the search space.{suggest_known(name, space)}.")
     widened = dict(space)
     for name, value in defaults.items():
-        widened[name] = space[name].including(value)
+        widened[name] = space[name].widen_to(value)
     return widened
 
 

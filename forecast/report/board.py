@@ -206,7 +206,7 @@ def _naive_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
     test = results.tests(ranking, "naive").get(str(row["model"]))
     if test is None:
         return _change(row["skill"])
-    return _tested(test, -row["skill"], test.word)
+    return _test_cell(test, -row["skill"], test.word)
 
 
 def _change(skill: Any) -> Cell:
@@ -228,10 +228,10 @@ def _skip_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
             return EMPTY
         return Cell(f"= {same_as} (did not train)")
     remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
-    return _tested(test, test.relative_difference, remark)
+    return _test_cell(test, test.relative_difference, remark)
 
 
-def _tested(test: PairedTest, change: Any, remark: str) -> Cell:
+def _test_cell(test: PairedTest, change: Any, remark: str) -> Cell:
     """A cell: a change of the error (a share, below 0 is better) with the word of its test."""
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         text.signed_percent(change), text.WORD_MARKS[test.word], remark
@@ -250,7 +250,7 @@ def series_table(results: Results, ranking: str) -> Table:
         unit = results.unit_of(series)
         title = f"{series}: MAE [{unit}]" if unit else f"{series}: MAE"
         columns += [(title, "Mean absolute error"), ("Error vs naive", AGAINST_NAIVE)]
-    served = _served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
+    served = _select_served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
     rows = []
     for model, part in served.groupby(level=0, sort=True):
         scores = part.droplevel(0).reindex(names)  # of a series without scores: no cell
@@ -262,7 +262,7 @@ def series_table(results: Results, ranking: str) -> Table:
     return Table(columns, rows)
 
 
-def _served(table: pd.DataFrame) -> pd.DataFrame:
+def _select_served(table: pd.DataFrame) -> pd.DataFrame:
     """By model and series the last row: that of the seeds' mean, which stands behind them, or of
     the only seed.
     """
@@ -309,7 +309,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     """The errors over all series of what serves; `model` is the selected one, else the one with the
     lowest median MASE.
     """
-    served = _served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
+    served = _select_served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
     hint = "This share of the series has no higher one"
     quantiles = [(f"MASE, {text.level(s)}", hint) for s in shares]

@@ -310,11 +310,11 @@ def shown_models(results: Results) -> list[str]:
     ]
     if results.dataset.season_length > 1:
         candidates.append("seasonal_naive")
-    diagnosed = {diagnosis.model for diagnosis in _shipped(results)}
+    diagnosed = {diagnosis.model for diagnosis in _select_shipped(results)}
     return [model for model in dict.fromkeys(candidates) if model and model in diagnosed]
 
 
-def _shipped(results: Results) -> list[ResidualDiagnosis]:
+def _select_shipped(results: Results) -> list[ResidualDiagnosis]:
     """Those of the ranking `RANKING`, baselines included."""
     return [d for d in results.residuals if d.ranking in (RANKING, "baseline")]
 
@@ -351,7 +351,9 @@ def residual_table(results: Results) -> Table | None:
 
 def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:
     """Those of `models` as shipped, series after series."""
-    by_key = {(diagnosis.series, diagnosis.model): diagnosis for diagnosis in _shipped(results)}
+    by_key = {
+        (diagnosis.series, diagnosis.model): diagnosis for diagnosis in _select_shipped(results)
+    }
     diagnoses = []
     for series in results.series[:MOST_SERIES]:
         diagnoses += [by_key[series, model] for model in models if (series, model) in by_key]

@@ -37,7 +37,7 @@ T = TypeVar("T")
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path to write; on success it replaces `path`, on any error it is removed."""
-    with _replacing(path) as (temporary, target):
+    with _replace_whole(path) as (temporary, target):
         temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("r+b") as written:  # Windows flushes no file that is open for reading
@@ -48,7 +48,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A temporary directory to fill; on success it replaces `path` whole."""
-    with _replacing(path) as (temporary, target):
+    with _replace_whole(path) as (temporary, target):
         temporary.mkdir()
         yield temporary
         if not target.exists():
@@ -61,7 +61,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
+def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
     """A name beside `path` that nothing has yet, and the target; what was made under it is removed
     on any error.
 

@@ -105,10 +105,10 @@ def require_sound(store: TrackingStore) -> None:
     """`DamagedError` with the next move for a damaged file; it reads the whole file."""
     damage = find_damage(store)
     if damage:
-        raise _damaged(store, damage)
+        raise _damage_error(store, damage)
 
 
-def _damaged(store: TrackingStore, damage: str) -> DamagedError:
+def _damage_error(store: TrackingStore, damage: str) -> DamagedError:
     """The error for a damaged database: what was found, and what to do, which depends on whose it
     is.
     """
@@ -179,7 +179,7 @@ def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]
             rows = reader.execute("select name, artifact_location from experiments").fetchall()
     except sqlite3.Error as error:
         if not isinstance(error, sqlite3.OperationalError):
-            raise _damaged(store, f"damaged ({error})") from None
+            raise _damage_error(store, f"damaged ({error})") from None
         raise ForecastError(
             f"{database}: cannot be read ({error}). Another process may hold it: run the same"
             " command again. `forecast doctor` examines it."

@@ -135,9 +135,9 @@ def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:
 
 
 def test_stages_of_another_version_are_told_with_the_next_move(tmp_path):
-    assert installation.outdated(tmp_path) == ""
+    assert installation.describe_outdated(tmp_path) == ""
     installation.create_project(tmp_path / "project")
-    assert installation.outdated(tmp_path / "project") == ""
+    assert installation.describe_outdated(tmp_path / "project") == ""
     lock = tmp_path / "project" / "requirements.lock"
     lock.write_text(re.sub(r"(?m)^(rolling-forecast)==.*$", r"\1==0.1.0", lock.read_text()))
-    assert "of version 0.1.0" in installation.outdated(tmp_path / "project")
+    assert "of version 0.1.0" in installation.describe_outdated(tmp_path / "project")

@@ -17,14 +17,14 @@ def test_dimensions_know_what_lies_inside():
 
 
 def test_a_dimension_widens_to_include_a_users_own_value():
-    assert Choice((16, 32)).including(48) == Choice((16, 32, 48))
-    assert Choice(((1,), (1, 2))).including([1, 2]) == Choice(((1,), (1, 2)))
-    assert LogUniform(1e-3, 1e-2).including(1e-4) == LogUniform(1e-4, 1e-2)
+    assert Choice((16, 32)).widen_to(48) == Choice((16, 32, 48))
+    assert Choice(((1,), (1, 2))).widen_to([1, 2]) == Choice(((1,), (1, 2)))
+    assert LogUniform(1e-3, 1e-2).widen_to(1e-4) == LogUniform(1e-4, 1e-2)
 
 
 @pytest.mark.parametrize(
     "widen",
-    [lambda: LogUniform(1e-3, 1).including(0.0), lambda: LogUniform(1e-3, 1).including("a")],
+    [lambda: LogUniform(1e-3, 1).widen_to(0.0), lambda: LogUniform(1e-3, 1).widen_to("a")],
 )
 def test_a_value_of_the_wrong_kind_widens_nothing(widen):
     with pytest.raises(InputError, match="wanted"):

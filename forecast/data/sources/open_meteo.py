@@ -267,7 +267,7 @@ class _Client:
             params["apikey"] = key
         deadline = self.deadline
 
-        def answered() -> dict[str, Any]:
+        def ask_once() -> dict[str, Any]:
             """One try; also notes the service's clock."""
             answer = web.get(url, params, deadline=deadline, what=what)
             date = web.parse_http_date(answer.headers.get("date", ""))
@@ -275,7 +275,7 @@ class _Client:
             _require_not_ahead(clock, self.told, what)
             return _parse_answer(answer, what)
 
-        return _hours_to_frame(deadline.call(what, answered), variables, name, what)
+        return _hours_to_frame(deadline.call(what, ask_once), variables, name, what)
 
 
 def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> None:

@@ -207,10 +207,10 @@ class _Client:
                 "answered 429 (too many requests)", self.session.retry_after
             ) from None
         except YFTickerMissingError as error:
-            raise self._missing(what, error) from None
+            raise self._classify_missing(what, error) from None
         except (YFException, RequestException, ValueError) as error:
             if self.session.chart_status in (400, 404):
-                raise self._missing(what, error) from None
+                raise self._classify_missing(what, error) from None
             raise TransientError(f"gave no usable answer ({type(error).__name__})") from None
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(
@@ -218,7 +218,7 @@ class _Client:
                 f" {error}). If this lasts, look for a newer yfinance."
             ) from None
 
-    def _missing(self, what: str, error: Exception) -> Exception:
+    def _classify_missing(self, what: str, error: Exception) -> Exception:
         """yfinance reads any error as a missing ticker; only a plain 'not there' is one."""
         if self.session.chart_status >= 500 or self.session.chart_status == 429:
             return TransientError(f"answered {self.session.chart_status}", self.session.retry_after)

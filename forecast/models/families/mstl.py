@@ -43,13 +43,13 @@ class Mstl:
                 " rows."
             )
         _, tail, _ = last_rows(y, season)
-        ets = Ets.fit(np.concatenate([settled(y, season), tail]), 1, form="ZZN")
+        ets = Ets.fit(np.concatenate([remove_season(y, season), tail]), 1, form="ZZN")
         return cls(season, ets.components, ets.parameters)
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """(n_origins, horizon): row k sees y[: origins[k] + 1] and nothing after it."""
         ets = Ets(self.components, 1, self.parameters)
-        states = ets.states(settled(y[: origins[-1] + 1], self.season))
+        states = ets.states(remove_season(y[: origins[-1] + 1], self.season))
         out = np.empty((len(origins), horizon))
         phase = np.arange(horizon) % self.season
         for row, origin in zip(out, origins, strict=True):
@@ -60,7 +60,7 @@ class Mstl:
         return out
 
 
-def settled(y: Array, season: int) -> Array:
+def remove_season(y: Array, season: int) -> Array:
     """(begin,): y without its seasonal part, up to where `last_rows` begins; each value uses one
     later block of y.
     """

@@ -113,14 +113,14 @@ class Decoder(keras.Layer):
         _, outputs, parameters = self.shape
         columns = tuple(output * parameters + self.parameter for output in range(outputs))
         if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
-            return self._folded(w, x, first, columns)
+            return self._run_folded(w, x, first, columns)
         steps = FedBack(self.cell, self.activation, outputs * parameters, columns)
         y, _ = scan(
             steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED_BACK: zero_forecast(x, outputs)}
         )
         return tf.transpose(y, [1, 0, 2])
 
-    def _folded(
+    def _run_folded(
         self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]
     ) -> tf.Tensor:
         """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V,
