@@ -37,7 +37,6 @@ from forecast.forecaster.intervals import (
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, quote_names
 
-SCHEMA = 2
 MANIFEST = "ensemble.json"
 SCORES = "calibration.npz"
 MAX_HORIZONS = 10
@@ -173,7 +172,7 @@ class Ensemble:
         }
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
-            "schema": SCHEMA,
+            "schema": files.ENSEMBLE_SCHEMA,
             "forecasters": len(self.forecasters),
             "series": names,
         }
@@ -199,7 +198,7 @@ class Ensemble:
         """The saved ensemble; `DamagedError` for a missing or damaged file, `InputError` for
         another schema.
         """
-        manifest = files.read_saved(folder / MANIFEST, SCHEMA)
+        manifest = files.read_saved(folder / MANIFEST, files.ENSEMBLE_SCHEMA)
         if not {"forecasters", "series", "files"} <= manifest.keys():
             keys = sorted(manifest)
             raise DamagedError(

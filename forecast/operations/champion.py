@@ -105,12 +105,13 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
 
 
 def verify_version(root: Path, dataset: str, version: int) -> None:
-    """Raises what `load_version` would for a missing or damaged file, from digests alone:
-    milliseconds.
+    """Raises what `load_version` would for a missing or damaged file, or one that another version
+    of this program saved, from digests and numbers of formats alone: milliseconds.
     """
     folder = version_folder(root, dataset, version)
-    _require_same(folder / "ensemble.json", _read_card_and_digest(folder)[1])
-    for name, digest in files.read_json(folder / "ensemble.json")["files"].items():
+    manifest = folder / "ensemble.json"
+    _require_same(manifest, _read_card_and_digest(folder)[1])
+    for name, digest in files.read_saved(manifest, files.ENSEMBLE_SCHEMA)["files"].items():
         _require_same(folder / name, digest)
 
 

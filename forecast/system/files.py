@@ -140,6 +140,10 @@ def read_note(path: Path | str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+ENSEMBLE_SCHEMA = 2
+"""Of the manifest of a saved ensemble; here, as `forecast status` looks at it without NumPy."""
+
+
 def read_saved(path: Path, schema: int) -> dict[str, Any]:
     """What this program saved under the format number `schema`.
 

@@ -86,6 +86,17 @@ def test_a_damaged_champion_is_said(moved):
     assert "aliases.json: cannot be read" in read_status(moved, NAME, now=NOW).state
 
 
+def test_a_champion_that_another_version_of_the_program_saved_is_said(moved):
+    folder = champion.version_folder(moved, NAME, 2)
+    manifest, card = folder / "ensemble.json", folder / "champion.json"
+    files.write_json(manifest, {**files.read_json(manifest), "schema": 1})
+    content = {**files.read_json(card), "model_sha256": files.sha256(manifest)}
+    del content["digest"]
+    files.write_json(card, {**content, "digest": files.sha256_of(content)})
+    state = read_status(moved, NAME, now=NOW).state
+    assert "ensemble.json: saved with schema 1, this version reads 2" in state
+
+
 def test_what_another_machine_promoted_is_seen_and_taken_over_when_the_registry_is_asked(moved):
     champion.write_aliases(moved, NAME, {"champion": 1})
     assert read_status(moved, NAME, now=NOW).champion == 1
