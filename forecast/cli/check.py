@@ -230,21 +230,9 @@ def _described_rows(frame: pd.DataFrame, kind: str) -> str:
 def models(
     root: Path = ROOT,
     output_format: Format = FORMAT,
-    with_unused: bool = typer.Option(
-        False, "--all", help="Families as well that configs/models.yaml does not use."
-    ),
 ) -> None:
     """List the models and what they are; `--format json` adds equation and source."""
     rows = model_rows(require_project(root))
-    if with_unused:
-        from forecast.models import catalogue
-
-        families_used = {row.family for row in rows}
-        rows += [
-            _model_row("", family, name, in_run="")
-            for name, family in catalogue().items()
-            if name not in families_used
-        ]
     if output_format is Format.json:
         print_rows([asdict(row) for row in rows], output_format)
         return
