@@ -86,8 +86,7 @@ def without(kind: str) -> Variant:
 
 
 def no_refit(self: search._Search, members: list[Member], _: int) -> list[Member]:
-    holding = [member for member in members if np.isfinite(member.held_out_rmse)]
-    return [replace(member, train_rmse=1.0) for member in holding]
+    return [replace(member, train_rmse=1.0) for member in members]
 
 
 def at_random(

@@ -86,19 +86,18 @@ def _net_of(member: Member, start: int) -> Net:
 def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experiment]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     rows = DividedRows.of(model.net, experiments, dividetrain())
-    model = replace(model, y_range=rows.y_range(), u_range=rows.u_range())
+    y_range = rows.y_range()
+    model = replace(model, y_range=y_range, u_range=rows.u_range())
     one_step = mean_square_errors(model, rows, "prediction").get("train", np.nan)
     free_run = mean_square_errors(model, rows, "simulation").get("train", np.nan)
     held_out = [member.held_out_rmse for member in result.members]
     median = float(np.median(held_out))
-    y = np.concatenate([e.y for e in experiments])
-    y_span = float(np.mean(np.nanmax(y, axis=0) - np.nanmin(y, axis=0)))
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
         f" {min(held_out):.4g} to {max(held_out):.4g}, {median:.4g} in the middle:"
-        f" {100 * median / y_span:.2g} % of the range of y.",
+        f" {100 * median / np.ptp(y_range, axis=0).mean():.2g} % of the range of y.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
@@ -147,12 +146,8 @@ def _put_first_by_distribution(model: Model, experiments: Sequence[Experiment]) 
     for member in model.members:
         rows = DividedRows.of(member.net, experiments, dividetrain())
         errors.append(mean_square_errors(member, rows, "prediction").get("train", np.inf))
-    near = [
-        member
-        for member, error in zip(model.members, errors, strict=True)
-        if error <= SAME_ONE_STEP * min(errors)
-    ]
-    distances = [distribution_distance(member, experiments) for member in near]
-    order = np.argsort(distances, kind="stable")
-    ordered = Model.average(*(near[number] for number in order))
+    limit = SAME_ONE_STEP * min(errors)
+    near = [member for member, error in zip(model.members, errors, strict=True) if error <= limit]
+    near.sort(key=lambda member: distribution_distance(member, experiments))
+    ordered = Model.average(*near)
     return replace(ordered, training=model.training)

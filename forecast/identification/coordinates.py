@@ -30,15 +30,15 @@ from forecast.training.levenberg_marquardt import LeastSquares
 class Coordinates:
     """A linear change of the weights: plain weights = `matrix` @ weights in them + `offset`.
 
-    `matrix` (n_weights, m), `offset` (n_weights,).
+    `matrix` (n_weights, n_weights), `offset` (n_weights,).
     """
 
     matrix: Array
     offset: Array
 
     def from_plain(self, weights: Array) -> Array:
-        """The plain weights in these coordinates (m,), without what they do not see."""
-        return np.asarray(np.linalg.lstsq(self.matrix, weights - self.offset, rcond=None)[0])
+        """The plain weights in these coordinates."""
+        return np.asarray(np.linalg.solve(self.matrix, weights - self.offset))
 
     def to_plain(self, weights: Array) -> Array:
         """Weights in these coordinates as the plain ones of the net (n_weights,)."""

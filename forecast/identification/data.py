@@ -93,12 +93,13 @@ def _normalise_shares(*shares: float) -> Array:
     """(3,) the shares of train, validation and test rows, of sum 1; `InputError` for one below 0,
     and for no train rows.
     """
-    if min(shares) < 0 or shares[0] == 0:
+    sizes = np.array(shares, dtype=np.float64)
+    if sizes.min() < 0 or sizes[0] == 0:
         raise InputError(
             f"Shares {shares} of train, validation and test; wanted none below 0 and train"
             " above it."
         )
-    return np.array(shares, dtype=float) / np.array(shares, dtype=float).sum()
+    return sizes / sizes.sum()
 
 
 def read_record(
@@ -210,17 +211,12 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
             f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there"
             " are."
         )
-    arrays = {name: table for name, table in vars(experiment).items() if table is not None}
-    means = {name: _trailing_means(table, every) for name, table in arrays.items()}
-    return experiment.with_arrays(**means).part(slice(every - 1, None, every))
-
-
-def _trailing_means(table: Array, rows: int) -> Array:
-    """(T, columns): the mean of each row and the `rows` - 1 before it; before the first row stands
-    that row.
-    """
-    padded = np.concatenate([np.repeat(table[:1], rows - 1, axis=0), table])
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, rows, axis=0).mean(axis=-1))
+    rows = len(experiment) // every
+    means = {}
+    for name, table in vars(experiment).items():
+        if table is not None:
+            means[name] = table[: rows * every].reshape(rows, every, -1).mean(axis=1)
+    return experiment.with_arrays(**means)
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

@@ -108,14 +108,11 @@ def _correlate(first: list[Array], second: list[Array], lags: range) -> Correlat
     """Of first[t - lag] with second[t]; no lag reaches from one part into the next."""
     pairs = list(zip(first, second, strict=True))
     sums = np.array([sum(_lagged_product(a, b, lag) for a, b in pairs) for lag in lags])
-    scale = np.sqrt(_sum_of_squares(first) * _sum_of_squares(second))
+    squares = [np.nansum(np.concatenate(parts) ** 2) for parts in (first, second)]
+    scale = np.sqrt(squares[0] * squares[1])
     values = sums / scale if scale > 0 else np.zeros(len(sums))
     count = sum(int(np.isfinite(part).sum()) for part in second)
     return Correlation(np.array(lags), values, NORMAL_QUANTILE / np.sqrt(count))
-
-
-def _sum_of_squares(parts: list[Array]) -> float:
-    return sum(float(np.nansum(part**2)) for part in parts)
 
 
 def _lagged_product(first: Array, second: Array, lag: int) -> float:
@@ -154,16 +151,13 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     _, outputs = count_columns(experiments)
     rows = min(map(len, experiments))
     if rows < 4 * longest:
-        need = f"of an experiment of {rows} rows; at least {4 * longest} are needed"
         raise InputError(
-            f"Delays up to {longest} steps were asked {need}. Lower `longest`, or leave short ones"
-            " out."
+            f"Delays up to {longest} steps were asked of an experiment of {rows} rows; at least"
+            f" {4 * longest} are needed. Lower `longest`, or leave short ones out."
         )
     y_parts = [_output_column(experiments, output) for output in range(outputs)]
     acf = [autocorrelation(parts, longest) for parts in y_parts]
-    feedback_delays = set[int]()
-    for correlation in acf:
-        feedback_delays.update(_feedback_delays(correlation))
+    feedback_delays = {delay for each in acf for delay in _feedback_delays(each)}
     strength: dict[int, float] = {}
     first_delays: list[int | None] = []
     ccf = []
@@ -188,7 +182,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
                 last = min(max(last, first + 1), longest)
             firsts.append(first)
             for delay in range(first, last + 1):
-                value = float(abs(correlation.values[correlation.lags == delay][0]))
+                value = float(abs(correlation.values[longest + delay]))
                 strength[delay] = max(strength.get(delay, 0.0), value)
         first_delays.append(min(firsts, default=None))
     by_strength = sorted((-value, delay) for delay, value in strength.items())
@@ -243,9 +237,7 @@ def _feedback_delays(acf: Correlation) -> list[int]:
     """Delays of y from its autocorrelation: the first ones without a break, and the later peaks."""
     partial = np.abs(partial_autocorrelation(acf.values))
     is_significant = partial > _shared_band(acf, len(partial) - 1)
-    last = len(partial) - 1
-    if not is_significant[1:].all():
-        last = int(np.argmin(is_significant[1:]))
+    last = int(np.argmin(np.append(is_significant[1:], False)))
     size = np.abs(acf.values)
     peaks = [
         k
@@ -284,16 +276,9 @@ def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Co
 def _autoregression(parts: list[Array], longest: int) -> Array:
     """[1, -a_1, ..., -a_p]: least squares, the order by Schwarz's criterion."""
     target = np.concatenate([part[longest:] for part in parts])
-    best = np.inf
-    taps = np.ones(1)
-    for order in range(longest + 1):
-        x = np.zeros((order, len(target)))
-        for lag in range(1, order + 1):
-            x[lag - 1] = np.concatenate([part[longest - lag : len(part) - lag] for part in parts])
-        a = np.linalg.lstsq(x.T, target, rcond=None)[0] if order else np.zeros(0)
-        error = float(np.mean((target - x.T @ a) ** 2))
-        score = len(target) * np.log(error + 1e-300) + order * np.log(len(target))
-        if score < best:
-            best = score
-            taps = np.concatenate([[1.0], -a])
-    return taps
+    x = np.empty((len(target), longest))
+    for lag in range(1, longest + 1):
+        x[:, lag - 1] = np.concatenate([part[longest - lag : len(part) - lag] for part in parts])
+    criteria = nested_deviances(x, target[:, None]) + np.log(len(target)) * np.arange(longest + 1)
+    order = int(np.argmin(criteria))
+    return np.concatenate([[1.0], -np.linalg.lstsq(x[:, :order], target, rcond=None)[0]])

@@ -9,7 +9,6 @@ a free run on. Arrays have time down the rows: u (T, I), y (T, O); y may be miss
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -344,11 +343,9 @@ def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     outcomes = np.hstack([x[:, delays], y])
     unexplained = outcomes - past @ np.linalg.lstsq(past, outcomes, rcond=None)[0]
     left = unexplained[:, len(delays) :]
-    pairs = itertools.pairwise(range(len(delays)))
-    errors = np.array(
-        [nested_deviances(unexplained[:, list(pair)], left)[[0, -1]] for pair in pairs]
-    )
-    gains = errors[:, 0] - errors[:, 1]
+    pairs = [unexplained[:, first : first + 2] for first in range(len(delays) - 1)]
+    # the error with none of the two above that with both
+    gains = np.array([np.ptp(nested_deviances(pair, left)) for pair in pairs])
     best = int(np.argmax(gains))
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
 

@@ -63,8 +63,7 @@ def frols(
     except ModelError:
         notes.append("Its free run diverges; the coefficients are those of the one-step fit.")
     training = TrainingRecord("terms chosen", loop="parallel", for_use="simulation")
-    ranges = {"y_range": rows.y_range(), "u_range": rows.u_range()}
-    model = add_report(Model(net, narx.unflatten(weights), scaling, training, **ranges), rows)
+    model = add_report(Model(net, narx.unflatten(weights), scaling, training), rows)
     return model.with_notes(formula(model), *notes)
 
 
@@ -76,11 +75,10 @@ def formula(model: Model) -> str:
         raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
     narx = model.net.narx(model.inputs, model.outputs)
     scaling = model.scaling
-    sizes = len(narx.y_delays), len(narx.u_delays)
-    means = np.concatenate([np.tile(scaling.y_mean, sizes[0]), np.tile(scaling.u_mean, sizes[1])])
-    scales = np.concatenate(
-        [np.tile(scaling.y_scale, sizes[0]), np.tile(scaling.u_scale, sizes[1])]
-    )
+    past_y = len(narx.y_delays)
+    past_u = len(narx.u_delays)
+    means = np.concatenate([np.tile(scaling.y_mean, past_y), np.tile(scaling.u_mean, past_u)])
+    scales = np.concatenate([np.tile(scaling.y_scale, past_y), np.tile(scaling.u_scale, past_u)])
     coefficients = np.asarray(model.weights["coefficients"])
     names = narx.column_names()
     lines = []

@@ -37,14 +37,12 @@ class Member:
         """
         net = self.net
         measured = net.measured_outputs
-        low, high = np.array(net.low), np.array(net.high)
-        y = np.concatenate([e.y for e in experiments])
-        never_reached = np.nanmin(y, axis=0) > low[:measured]
-        never_reached &= np.nanmax(y, axis=0) < high[:measured]
+        y = np.nan_to_num(np.concatenate([e.y for e in experiments]))
+        never_reached = (net.bounded(y) == y).all(axis=0)
         first_rows = experiments[0].y[:start]
         for u in inputs:
             run = net.free_run(self.weights, u, first_rows[: len(u)])
-            is_outside = ((run < low) | (run > high))[:, :measured]
+            is_outside = (net.bounded(run) != run)[:, :measured]
             if not np.isfinite(run).all() or is_outside[:, never_reached].any():
                 return False
         return True

@@ -94,7 +94,7 @@ class Model:
         """The net and its free-run error, without the weights."""
         error = self.training.free_run.get("validation", self.training.free_run.get("train"))
         rmse = "" if error is None else f"; free-run RMSE {np.sqrt(error):.4g}"
-        return f"<Model {self.net.describe().splitlines()[0].rstrip(':')}{rmse}>"
+        return f"<Model {self.net.describe().splitlines()[0]}{rmse}>"
 
     @classmethod
     def average(cls, *models: Model) -> Model:

@@ -300,13 +300,12 @@ class Narx:
         fed = v if self.low is None and y is None else v.copy()
         low = np.array(self.low)
         high = np.array(self.high)
-        measured_rows = set() if y is None else set(np.flatnonzero(np.isfinite(y).any(axis=1)))
         for row in range(rows):
             first = past.size + row * o
             output = v[first : first + o] = next_output(fed[:first], row)
             if self.low is not None:
                 output = np.minimum(np.maximum(output, low), high)
-            if y is not None and row in measured_rows:
+            if y is not None:
                 output = np.where(np.isnan(y[row]), output, y[row])
             if fed is not v:
                 fed[first : first + o] = output

@@ -244,7 +244,7 @@ class NetSet:
     def describe(self) -> str:
         """The nets, a line each."""
         lines = [
-            f"median of {plural(len(self.nets), 'net')}:",
+            f"median of {plural(len(self.nets), 'net')}",
             *(net.describe() for net in self.nets),
         ]
         return "\n".join(lines)

@@ -75,8 +75,9 @@ def _relative_performance(y: Array, error: Array, counts: Array, measure: Measur
     for a constant y.
     """
     total = counts.sum(axis=0)
-    centred = np.nan_to_num(y - np.sum(np.nan_to_num(y) * counts, axis=0) / total)
-    variance = np.sum(counts * centred**2, axis=0) / total
+    values = np.nan_to_num(y)
+    mean = np.sum(values * counts, axis=0) / total
+    variance = np.sum(counts * (values - mean) ** 2, axis=0) / total
     if not (variance > 0).all():
         raise InputError(f"y is constant where it counts; {measure!r} needs it to move.")
     if measure == "vaf":

@@ -81,14 +81,10 @@ class PolynomialLayer:
 
 def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
     """(rows, terms): the product of the columns of z (rows, d) that each term names."""
-    longest = max(map(len, terms))
-    # short terms are filled up with a column of ones behind those of z
-    factors = np.array([[*term, *(-1,) * (longest - len(term))] for term in terms], np.int64)
-    with_ones = np.ones((len(z), z.shape[1] + 1), dtype=z.dtype)
-    with_ones[:, :-1] = z
     products = np.ones((len(z), len(terms)), dtype=z.dtype)
-    for columns in factors.T:
-        products *= with_ones[:, columns]
+    for number, term in enumerate(terms):
+        for column in term:
+            products[:, number] *= z[:, column]
     return products
 
 
@@ -116,7 +112,7 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     total = float(np.sum(y**2))
     chosen: list[int] = []
     ratios: list[float] = []
-    criteria = [len(y) * y.shape[1] * np.log(total)]
+    criteria = [y.size * np.log(total)]
     for _ in range(min(most, len(candidates), len(y) // 4)):
         squares = np.sum(parts**2, axis=0)
         is_left = squares > NO_PART * sizes
@@ -129,7 +125,7 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
         chosen.append(best)
         ratios.append(float(ratio[best]))
         penalty = np.log(len(y)) * y.shape[1] * len(chosen)
-        criteria.append(len(y) * y.shape[1] * np.log(error * total) + penalty)
+        criteria.append(y.size * np.log(error * total) + penalty)
         part = parts[:, best].copy()
         parts -= np.outer(part, (part @ parts) / (part @ part))
     count = max(int(np.argmin(criteria)), 1)

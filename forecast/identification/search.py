@@ -6,7 +6,7 @@ user's.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
-   held out. The worse half of the candidates is left out, by the median over the folds: one block
+   held out. The worst third of the candidates is left out, by the median over the folds: one block
    alone is too short to tell.
 3. What is left is trained on all rows, from what each fold made of it. Models that then follow the
    record much worse than the best are left out: they never found the system, however well a crude
@@ -141,7 +141,7 @@ def search_members(
         if not members:
             reason = "Followed the held-out blocks best"
             chosen = choose_members(trained)
-            search.progress.left = search.refit_work(chosen, second)
+            search.progress.left = search.refit_work([m.net for m in chosen], second)
             members = leave_out_lost(search.refit(chosen, second))
     counts = Counter(str(member.candidate) for member in members)
     kinds = ", ".join(f"{count} x {name}" for name, count in counts.items())
@@ -164,11 +164,9 @@ def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list
     parts = [part for e in experiments for part in start_at_measured(e, start)]
     if parts:
         return parts
-    longest = 0
-    for experiment in experiments:
-        missing = np.flatnonzero(np.isnan(experiment.y).any(axis=1))
-        gaps = np.diff(missing, prepend=-1, append=len(experiment))
-        longest = max(longest, int(gaps.max()) - 1)
+    # no stretch reaches from one experiment into the next
+    missing = [np.append(np.isnan(e.y).any(axis=1), True) for e in experiments]
+    longest = np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1
     raise InputError(
         f"y is observed in at most {longest} rows in a row; a free run starts from {start}, with"
         f" {2 * start} more after it. Fill the gaps, or lower `start` of `SearchSettings`."
@@ -253,11 +251,8 @@ class _Search:
         if announce is None:
             return Progress(None, 0.0, 0.0)
         settings = self.settings
-        costs = {
-            candidate: iteration_cost(self._net_of(candidate)) for candidate in settings.candidates
-        }
-        largest = max(costs, key=costs.__getitem__)
-        net = self._net_of(largest)
+        nets = [self._net_of(candidate) for candidate in settings.candidates]
+        net = max(nets, key=iteration_cost)
         problem = ClosedLoop(net, self.folds[0].train, settings.start)
         # at zero weights there is no slope to follow, and the trial would end at once
         weights = initial_weights(net, np.random.default_rng(0))
@@ -265,21 +260,18 @@ class _Search:
         with suppress(ModelError):
             options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True)
             lm.minimise(problem, weights, options=options)
-        rate = (time.perf_counter() - begin) / (TRIAL_ITERATIONS * costs[largest])
-        mean_cost = sum(costs.values()) / len(costs)
-        survivors = min(self._count_survivors(), len(costs))
-        # of what goes on half is chosen, as a rule, and trained on
-        planned = [Member(largest, 0, net, weights)]
+        rate = (time.perf_counter() - begin) / (TRIAL_ITERATIONS * iteration_cost(net))
         first, second = settings.refit_iterations
-        refit = survivors * self.refit_work(planned, first)
-        refit += survivors / 2 * self.refit_work(planned, second)
+        # of what goes on half is chosen, as a rule, and trained on
+        refit = self.refit_work(nets, first) + self.refit_work(nets, second) / 2
         # a model's first weights cost about as much as these iterations
-        in_fold = (settings.fold_iterations + LINEAR_ITERATIONS) * sum(costs.values())
-        work = settings.folds * (in_fold + refit * mean_cost / costs[largest])
+        in_fold = (settings.fold_iterations + LINEAR_ITERATIONS) * sum(map(iteration_cost, nets))
+        share = min(self._count_survivors() / len(nets), 1.0)
+        work = settings.folds * (in_fold + share * refit)
         seconds = rate * work
         megabytes = self._peak_bytes(net) / 2**20
         announce(
-            f"System identification with {len(costs)} candidates in {settings.folds} folds: about"
+            f"System identification with {len(nets)} candidates in {settings.folds} folds: about"
             f" {megabytes:.0f} MB and {seconds:.1f} s."
         )
         return Progress(announce, work, seconds)
@@ -292,10 +284,10 @@ class _Search:
         states = 8 * net.states * (net.n_weights * block + 15 * rows)
         return problem + states + 8 * rows * (2 * net.regressors + 15)
 
-    def refit_work(self, members: Sequence[Member], iterations: int) -> float:
-        """Of so many iterations of the members over all rows, in those over the rows of a fold."""
+    def refit_work(self, nets: Sequence[Narx], iterations: int) -> float:
+        """Of so many iterations of the nets over all rows, in those over the rows of a fold."""
         rows_ratio = sum(map(len, self.experiments)) / sum(map(len, self.searched))
-        costs = sum(iteration_cost(member.net) for member in members)
+        costs = sum(map(iteration_cost, nets))
         return self._limit_iterations(iterations) * costs * rows_ratio
 
     def _limit_iterations(self, iterations: int) -> int:
@@ -318,7 +310,9 @@ class _Search:
         )
 
     def train_folds(self) -> list[Member]:
-        """The better half of the candidates, two at least, trained in every fold."""
+        """The better two thirds of the candidates, two at least, trained in every fold; without
+        the models that are lost on their block.
+        """
         iterations = self.settings.fold_iterations
         members = []
         for fold in range(self.settings.folds):
@@ -327,7 +321,7 @@ class _Search:
                 self.progress.add(iterations * iteration_cost(member.net))
             self.progress.tell(f"Fold {fold + 1} of {self.settings.folds}")
         best = list(rank_candidates(members))[: self._count_survivors()]
-        return [member for member in members if member.candidate in best]
+        return [m for m in members if m.candidate in best and np.isfinite(m.held_out_rmse)]
 
     def fit_one_step(self, trained: list[Member]) -> list[Member]:
         """The candidates that begin as a one-step fit, as they begin, of every fold: for a series
@@ -421,14 +415,11 @@ class _Search:
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(mean_square)))
 
     def refit(self, members: list[Member], iterations: int) -> list[Member]:
-        """Those that hold on their own block, trained on all rows; as they were where a training
-        diverges.
-        """
+        """Trained on all rows; as they were where a training diverges."""
         iterations = self._limit_iterations(iterations)
         options = lm.Options(max_iterations=iterations, bayesian=True)
-        holding = [member for member in members if np.isfinite(member.held_out_rmse)]
         trained = []
-        for member in holding:
+        for member in members:
             problem = ClosedLoop(member.net, self.experiments, self.settings.start)
             weights = member.weights
             with suppress(ModelError):
@@ -436,8 +427,8 @@ class _Search:
             with np.errstate(over="ignore", invalid="ignore"):
                 error = float(np.sqrt(problem.loss(weights) / problem.n_residuals))
             trained.append(replace(member, weights=weights, train_rmse=error))
-            self.progress.add(self.refit_work([member], iterations))
-            self.progress.tell(f"Last training, {len(trained)} of {len(holding)} models")
+            self.progress.add(self.refit_work([member.net], iterations))
+            self.progress.tell(f"Last training, {len(trained)} of {len(members)} models")
         return trained
 
     def _minimise(
@@ -475,19 +466,20 @@ def choose_members(members: list[Member]) -> list[Member]:
     following = leave_out_lost(members)
     candidates = {member.candidate for member in following}
     times_best = rank_candidates([m for m in members if m.candidate in candidates])
-    best = {m.fold: m for m in members if m.candidate == next(iter(times_best))}
-    ratios = [member.held_out_rmse / member.train_rmse for member in best.values()]
+    best = [member for member in members if member.candidate == next(iter(times_best))]
+    ratios = [member.held_out_rmse / member.train_rmse for member in best]
     limit = max(AS_GOOD, float(np.median(ratios)) ** 2)
+    errors = {member.fold: member.held_out_rmse for member in best}
     wins = Counter(
         member.candidate
         for member in members
-        if member.fold not in best or member.held_out_rmse < best[member.fold].held_out_rmse
+        if member.held_out_rmse <= errors.get(member.fold, np.inf)
     )
-    enough = TIED_BLOCKS * len({member.fold for member in members})
     return [
         member
         for member in following
-        if times_best[member.candidate] <= limit or wins[member.candidate] >= enough
+        if times_best[member.candidate] <= limit
+        or wins[member.candidate] >= TIED_BLOCKS * len(errors)
     ]
 
 

@@ -56,8 +56,8 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
-    `start`. `fold_iterations`: in every fold, after which the better half of the candidates goes
-    on. `refit_iterations`: on all rows, of these, then of what was chosen.
+    `start`. `fold_iterations`: in every fold, after which two thirds of the candidates go on.
+    `refit_iterations`: on all rows, of these, then of what was chosen.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 

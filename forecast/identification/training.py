@@ -141,9 +141,7 @@ def train(
         if not rows.has(VALIDATION):
             for_use = "prediction"
         training = replace(training, for_use=for_use)
-        return add_report(
-            Model(net, weights, scaling, training, rows.y_range(), rows.u_range()), rows
-        )
+        return add_report(Model(net, weights, scaling, training), rows)
 
 
 @dataclass(frozen=True)
@@ -288,15 +286,7 @@ def train_parallel(
             notes=notes,
             effective=run.effective_weights,
         )
-        trained = Model(
-            net,
-            narx.unflatten(run.weights),
-            model.scaling,
-            training,
-            y_range=rows.y_range(),
-            u_range=rows.u_range(),
-        )
-        return add_report(trained, rows)
+        return add_report(Model(net, narx.unflatten(run.weights), model.scaling, training), rows)
 
 
 def is_lost(problem: ClosedLoop, weights: Array) -> bool:
@@ -364,10 +354,11 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
 
 
 def add_report(model: Model, rows: DividedRows) -> Model:
-    """The model with its errors on train, validation and test rows in each loop that it has, and
-    notes: the loop its weights were chosen for, cautions about the rows, its RMSE, and where its
-    free run is no simulation for how many steps it is one.
+    """The model with the ranges of the rows that train, its errors on train, validation and test
+    rows in each loop that it has, and notes: the loop its weights were chosen for, cautions about
+    the rows, its RMSE, and where its free run is no simulation for how many steps it is one.
     """
+    model = replace(model, y_range=rows.y_range(), u_range=rows.u_range())
     for_use = model.training.for_use
     errors = {"one step ahead": mean_square_errors(model, rows, "prediction")}
     free_run: dict[str, float] = {}
