@@ -304,8 +304,12 @@ def block_shares(
     Short series give calibration more, up to a quarter: 39 cutoffs support an interval of 97.5 %.
     Blocks are as long as suits a series of the usual length.
     """
-    steps = _time_steps(frame, calendar)
-    n_rest = max(usual_length(series_lengths(frame, calendar)) - n_test_steps, 0)
+    lengths = series_lengths(frame, calendar)
+    usual = usual_length(lengths)
+    # shorter ones may be left out, and their steps with them
+    is_usual = frame["unique_id"].isin(lengths.index[lengths >= usual])
+    steps = _time_steps(frame[is_usual], calendar)
+    n_rest = max(usual - n_test_steps, 0)
     calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
     validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
     n_train = len(steps) - n_test_steps - validation - calibration
