@@ -173,8 +173,8 @@ def test_check_of_one_name_says_what_each_column_is(project: Path) -> None:
 
 
 def test_check_counts_many_entries_instead_of_listing_them_above_a_fault() -> None:
-    assert check._described({"naive": 1, "ridge": 2}) == "right: naive, ridge"
-    assert check._described(dict.fromkeys(map(str, range(64)))) == "right: 64 entries"
+    assert check._list_names({"naive": 1, "ridge": 2}) == "right: naive, ridge"
+    assert check._list_names(dict.fromkeys(map(str, range(64)))) == "right: 64 entries"
 
 
 def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_path: Path) -> None:
