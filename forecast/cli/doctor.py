@@ -251,7 +251,7 @@ def _answer(uri: str) -> str:
             with hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0):
                 pass
         try:
-            return f"answers {web.send_request(uri.rstrip('/') + '/health', seconds=3).status}"
+            return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"
         except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
             raise ForecastError(f"no answer ({type(error).__name__})") from None
     if postgres.is_postgres(uri):

@@ -363,16 +363,16 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
 
 
 def _notify(job: RetrainingJob, event: HookEvent, news: Decision | RetrainingFailure) -> None:
-    """Run the hook of the checkout's configuration; what is wrong with it is only printed."""
+    """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
     from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
     try:
         hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
-        fault = notify(hooks, event, news, root=job.root, environment=job.environment)
+        faults = notify(hooks, event, news, root=job.root, environment=job.environment)
     except ForecastError as error:
-        fault = f"hooks: {error}"
-    if fault:
+        faults = [f"hooks: {error}"]
+    for fault in faults:
         print(fault, file=sys.stderr)
 
 

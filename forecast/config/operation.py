@@ -39,10 +39,13 @@ HookEvent = Literal["success", "failure", "promotion"]
 
 class Hooks(Config):
     """Who is told. `command`: words of a program that gets the decision as JSON on its standard
-    input and the event in FORECAST_EVENT.
+    input and the event in FORECAST_EVENT; `webhook`: an address that gets it as a POST
+    (FORECAST_WEBHOOK in the environment goes first, so that an address which is a secret need not
+    stand in a file).
     """
 
     command: tuple[str, ...] = ()
+    webhook: str = ""
     on: tuple[HookEvent, ...] = ("failure", "promotion")
     timeout_seconds: float = Field(30.0, gt=0)
 

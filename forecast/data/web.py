@@ -181,7 +181,7 @@ def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
     import aiohttp
 
     try:
-        return send_request(url, seconds=max(deadline.seconds_left(), 0.01), read_seconds=READ_S)
+        return send("GET", url, seconds=max(deadline.seconds_left(), 0.01), read_seconds=READ_S)
     except TimeoutError:
         late = deadline.seconds_left() <= 0
         raise TransientError(LATE_MESSAGE if late else "did not answer in time") from None
@@ -201,24 +201,41 @@ class OversizeError(Exception):
     """An answer of more than `MAX_BYTES`."""
 
 
-def send_request(url: str, *, seconds: float, read_seconds: float | None = None) -> Answer:
-    """One GET whose answer has arrived whole after `seconds`; redirects are not followed.
+def send(
+    method: str,
+    url: str,
+    *,
+    seconds: float,
+    read_seconds: float | None = None,
+    content: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """One request whose answer has arrived whole after `seconds`; redirects are not followed.
 
     read_seconds: the longest silence within the answer. Raises `TimeoutError`, `OversizeError` and
     `aiohttp.ClientError`.
     """
-    return asyncio.run(_send_request(url, seconds, read_seconds))
+    return asyncio.run(_send(method, url, (seconds, read_seconds), content, headers))
 
 
-async def _send_request(url: str, seconds: float, read_seconds: float | None) -> Answer:
+async def _send(
+    method: str,
+    url: str,
+    limits: tuple[float, float | None],
+    content: str | None,
+    headers: Mapping[str, str] | None,
+) -> Answer:
     # a tenth of a second, which reading the settings of a service need not wait for
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_S, sock_read=read_seconds)
+    total, read = limits
+    timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_S, sock_read=read)
     body = bytearray()
     async with (
         aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-        session.get(url, allow_redirects=False) as response,
+        session.request(
+            method, url, data=content, headers=headers, allow_redirects=False
+        ) as response,
     ):
         async for chunk in response.content.iter_any():
             body += chunk

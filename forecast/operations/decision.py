@@ -26,6 +26,7 @@ import pandas as pd
 
 from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
+from forecast.data import web
 from forecast.operations import champion, registry
 from forecast.operations.records import (
     ChampionCard,
@@ -36,7 +37,7 @@ from forecast.operations.records import (
 )
 from forecast.operations.registry import ChampionChangedError, Refit
 from forecast.system import files
-from forecast.system.addresses import hide_addresses
+from forecast.system.addresses import hide_addresses, show_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
 from forecast.tracking.writing import log_content
@@ -184,15 +185,24 @@ def notify(
     *,
     root: Path,
     environment: Mapping[str, str],
-) -> str:
-    """Run the command with the JSON of `news`, where `event` is asked for; a sentence, no error,
-    where it failed; else empty.
+) -> list[str]:
+    """Run the command and call the webhook with the JSON of `news`, where `event` is asked for; a
+    sentence, no error, for each that failed.
     """
-    if event not in hooks.on or not hooks.command:
-        return ""
+    if event not in hooks.on:
+        return []
     content = json.dumps({"event": event, **news.to_json()}, default=str) + "\n"
-    # its words and what it prints may hold an address
-    return hide_addresses(_run_command(hooks, event, content, root, environment))
+    address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
+    faults = []
+    if hooks.command:
+        fault = _run_command(hooks, event, content, root, environment)
+        faults.append(hide_addresses(fault))  # its words and what it prints may hold one
+    if address:
+        if "://" in address:
+            faults.append(_post(address, content, hooks.timeout_seconds))
+        else:
+            faults.append("the webhook's address has no scheme; wanted http://... or https://...")
+    return [fault for fault in faults if fault]
 
 
 def _run_command(
@@ -218,3 +228,20 @@ def _run_command(
     if done.returncode == 0:
         return ""
     return f"hook {name!r} ended with {done.returncode}: {done.stderr.strip()[:300]}"
+
+
+def _post(address: str, content: str, seconds: float) -> str:
+    """Why the webhook at `address` did not take the event; empty where it did.
+
+    The address may be a secret, so only its host is printed, and nothing that aiohttp says of it.
+    """
+    import aiohttp
+
+    headers = {"content-type": "application/json"}
+    try:
+        answer = web.send("POST", address, seconds=seconds, content=content, headers=headers)
+    except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
+        return f"webhook at {show_address(address)}: {type(error).__name__}"
+    if answer.status >= 400:
+        return f"webhook at {show_address(address)} answered {answer.status}"
+    return ""

@@ -1,4 +1,4 @@
-"""Addresses of servers and databases as messages may show them.
+"""Addresses of servers, databases and webhooks as messages may show them.
 
 A password or a token can stand in any part of an address: before the host, as its port, in its path
 or query. So of an address only scheme, host and a port that is a number are ever printed, and what

@@ -25,6 +25,7 @@ from tests.operations.retraining import NAME
 from tests.support import small_project
 
 READ_ONLY = ("check", "drift")
+TOKEN = "tOkEn-7f3c9a"
 HOOKS = {"command": ["sh", "told.sh"], "on": ["success", "failure", "promotion"]}
 ONE_WORKER = {"FORECAST_JOBS": "1"}
 """The challengers are naive and ridge: two workers would take longer to start than both take to
@@ -41,15 +42,28 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Champion naive; then ridge was configured and 30 days passed."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
     small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": HOOKS}})
-    done = retrain(root)
+    done = small_project.run_process(
+        root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}"
+    )
     assert done.returncode == 0, done.stderr
-    told = (root / ".forecast" / "told.jsonl").read_text().splitlines()
-    assert json.loads(told[0])["event"] in ("success", "promotion")
+    assert ": ClientConnectorError" in done.stderr and TOKEN not in done.stdout + done.stderr
     assert "first" not in done.stderr and champion.load(root, NAME).card.candidate == "naive"
     retraining.configure(root, ("naive", "ridge"))
     retraining.commit(root)
     retraining.grow(root, 30)
     return root
+
+
+def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None:
+    """Of a whole retraining, MLflow's database and artifacts too."""
+    told = [
+        json.loads(line)
+        for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()
+    ]
+    assert told[0]["event"] in ("success", "promotion")
+    files_ = [path for path in operated.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(path.name == "mlflow.db" for path in files_)
+    assert [str(path) for path in files_ if TOKEN.encode() in path.read_bytes()] == []
 
 
 def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(

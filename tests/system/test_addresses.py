@@ -45,13 +45,29 @@ def test_host_and_port_stay_readable():
     assert hide_addresses("found 'http://a:b@c/d', wanted x") == "found 'http://c', wanted x"
 
 
-def test_a_hook_that_fails_shows_no_address_of_its_words(tmp_path):
+@pytest.mark.parametrize("address", FORMS)
+def test_a_webhook_that_fails_tells_nothing_of_its_address(tmp_path, address):
+    address = address.replace("host.example", "127.0.0.1").replace(":5000", ":1")
+    address = address.replace("http", "unknown").replace("postgresql+psycopg", "http")
+    for given in (address, address.replace("unknown", "http").replace("127.0.0.1", "localhost.")):
+        faults = notify(
+            hooks(webhook=given, timeout_seconds=0.2),
+            "failure",
+            NEWS,
+            root=tmp_path,
+            environment=GIVEN,
+        )
+        assert len(faults) == 1 and SECRET not in faults[0]
+
+
+def test_a_hook_that_fails_shows_no_address_of_its_words_and_no_bare_token(tmp_path):
     for event in (
         hooks(command=["false", f"https://host.example/{SECRET}"]),
         hooks(command=["sleep", "9", f"https://host.example/{SECRET}"], timeout_seconds=0.1),
+        hooks(webhook=SECRET),
     ):
-        fault = notify(event, "failure", NEWS, root=tmp_path, environment=GIVEN)
-        assert fault and SECRET not in fault
+        faults = notify(event, "failure", NEWS, root=tmp_path, environment=GIVEN)
+        assert len(faults) == 1 and SECRET not in faults[0]
 
 
 def test_a_server_without_locks_is_refused_without_its_password(tmp_path, monkeypatch):
@@ -73,10 +89,10 @@ def test_a_postgresql_that_does_not_answer_is_named_without_its_password(place):
     assert SECRET not in str(refused.value) and "127.0.0.1" in str(refused.value)
 
 
-def test_an_address_in_a_wrong_hook_is_not_repeated(tmp_path):
+def test_a_wrong_webhook_in_a_file_is_not_repeated(tmp_path):
     (tmp_path / "retraining.yaml").write_text(
-        f"defaults:\n  hooks:\n    command: http://user:{SECRET}@host/{SECRET}\n"
+        f"defaults:\n  hooks:\n    webhook: [http://user:{SECRET}@host/{SECRET}]\n"
     )
     with pytest.raises(ForecastError) as refused:
         load_retraining("wave", tmp_path)
-    assert SECRET not in str(refused.value) and "command" in str(refused.value)
+    assert SECRET not in str(refused.value) and "webhook" in str(refused.value)
