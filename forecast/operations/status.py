@@ -3,9 +3,9 @@ loaded.
 
 `read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
 damaged file of it, damaged issued forecasts, a champion or an observation that is stale, a file
-that was changed since its snapshot. Nothing is repaired here (`forecast.operations.repair` does)
-and the registry is not asked. Drift and the last run are what retraining wrote into its newest
-decision; the next run is what the scheduler planned.
+that was changed since its snapshot, a clock that stands before the last decision. Nothing is
+repaired here (`forecast.operations.repair` does) and the registry is not asked. Drift and the last
+run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
 NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
 """Of a champion none of whose forecasts was kept."""
+CLOCK_TOLERANCE = timedelta(hours=1)
+"""By so much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
         )
+    faults += _find_clock_fault(card, decision, now)
     faults += _find_stale(root, dataset, entry, card, data, now)
     if data.damaged is not None:
         faults.append(
@@ -256,6 +259,24 @@ def find_damaged_issues(root: Path, dataset: str) -> str:
             " `forecast doctor --repair` moves it away"
         )
     return ""
+
+
+def _find_clock_fault(
+    card: ChampionCard | None, decision: Decision | None, now: datetime
+) -> list[str]:
+    """A sentence where the clock, `now` in UTC, stands more than `CLOCK_TOLERANCE` before the
+    newest of the champion's making and the last decision; else none.
+    """
+    moments = [card.created_at] if card else []
+    if decision is not None:
+        moments.append(decision.at)
+    newest = max(moments, default="")
+    if not newest or _age(newest, now) >= -CLOCK_TOLERANCE:
+        return []
+    return [
+        f"the clock stands at {now:%Y-%m-%d %H:%M} UTC, before the last decision"
+        f" ({newest[:16]}); set it right"
+    ]
 
 
 def _find_stale(

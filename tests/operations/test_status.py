@@ -268,6 +268,13 @@ def test_status_of_a_configuration_without_datasets_is_no_good_news(moved, conte
     assert done.returncode == 2 and "no dataset under `run`" in done.stderr
 
 
+def test_a_clock_that_stands_before_the_last_decision_is_named(moved):
+    earlier = datetime(2023, 6, 15, 6, 30, tzinfo=UTC)
+    state = read_status(moved, NAME, now=earlier).state
+    assert "the clock stands at 2023-06-15 06:30 UTC, before the last decision (2024-07-19" in state
+    assert read_status(moved, NAME, now=datetime(2024, 7, 19, 6, 0, tzinfo=UTC)).is_good
+
+
 def said_of(root):
     return {what: (said, repair) for what, said, repair in repair.find_faults(root, "")}
 
