@@ -146,25 +146,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
     scored_version = champion.find_scored_version(root, dataset, local.version)
     scored = champion.find_card(root, dataset, scored_version)
-    faults = list(local.faults)
-    if not faults and local.version is None:
-        faults.append(
-            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
-            " takes one"
-        )
-    faults += _find_clock_fault(card, decision, now)
-    faults += _find_stale(root, dataset, entry, card, data, now)
-    if data.damaged is not None:
-        faults.append(
-            f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
-            f" it and `forecast fetch {dataset}`"
-        )
-    changed = files.find_changed(root, entry.source_files, data.file_digests)
-    if changed is not None:
-        faults.append(
-            f"stale: {changed} was changed since its snapshot was taken; `forecast fetch {dataset}`"
-        )
-    faults += [damage for damage in [find_damaged_issues(root, dataset)] if damage]
+    faults = _find_faults(root, dataset, entry, local, data, decision, now)
     return DatasetStatus(
         dataset=dataset,
         champion=local.version,
@@ -185,6 +167,38 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         next_run=next_run,
         state="; ".join(faults) or "good",
     )
+
+
+def _find_faults(
+    root: Path,
+    dataset: str,
+    entry: DatasetEntry,
+    local: LocalChampion,
+    data: NewestData,
+    decision: Decision | None,
+    now: datetime,
+) -> list[str]:
+    """A sentence for each fault of the champion, the clock, the data and the issued forecasts."""
+    faults = list(local.faults)
+    if not faults and local.version is None:
+        faults.append(
+            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
+            " takes one"
+        )
+    faults += _find_clock_fault(local.card, decision, now)
+    faults += _find_stale(root, dataset, entry, local.card, data, now)
+    if data.damaged is not None:
+        faults.append(
+            f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
+            f" it and `forecast fetch {dataset}`"
+        )
+    changed = files.find_changed(root, entry.source_files, data.file_digests)
+    if changed is not None:
+        faults.append(
+            f"stale: {changed} was changed since its snapshot was taken; `forecast fetch {dataset}`"
+        )
+    faults += [damage for damage in [find_damaged_issues(root, dataset)] if damage]
+    return faults
 
 
 def calendar_kind(root: Path, dataset: str) -> str:
