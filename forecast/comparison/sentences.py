@@ -201,8 +201,10 @@ def describe_warnings(
                 f" {LAST_VALUE} on the test block ({percent(-gain)})."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
-    for model in dict.fromkeys(chosen.values()):
-        sentences += _describe_missed_levels(model, intervals)
+    missed: list[str] = []
+    for ranking, model in chosen.items():
+        missed += _describe_missed_levels(model, ranking, intervals)
+    sentences += dict.fromkeys(missed)
     for level, count in sorted(Counter(refusal.level for refusal in refused).items()):
         first = next(refusal for refusal in refused if refusal.level == level)
         sentences.append(
@@ -217,13 +219,19 @@ def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
     return [f"{r.model}: {r.reason}." for r in records if r.kind == COMBINATION and r.reason]
 
 
-def _describe_missed_levels(model: str, intervals: pd.DataFrame) -> list[str]:
+def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -> list[str]:
     """One sentence per level whose intervals are off by more than is allowed: of several series by
     their mean coverage, beyond two of its standard errors; that of one among them is mostly noise.
+
+    A network with rows of both rankings is another model in each.
     """
     if intervals.empty:
         return []
     of_model = intervals[intervals["model"] == model]
+    name = model
+    if of_model["ranking"].nunique() > 1:
+        of_model = of_model[of_model["ranking"] == ranking]
+        name = f"{model} ({title_of(ranking).lower()})"
     sentences = []
     for level in sorted(of_model["level"].unique()):
         rows = of_model[of_model["level"] == level]
@@ -238,7 +246,7 @@ def _describe_missed_levels(model: str, intervals: pd.DataFrame) -> list[str]:
             is_missed = off > max(COVERAGE_TOLERANCE, 2 * error)
             covered += f" (standard error {100 * error:.1f} points) over {len(rows)} series"
         if is_missed:
-            sentences.append(f"The {100 * level:g} % intervals of {model} cover {covered}.")
+            sentences.append(f"The {100 * level:g} % intervals of {name} cover {covered}.")
     return sentences
 
 

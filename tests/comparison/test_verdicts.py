@@ -351,6 +351,7 @@ def test_what_a_reader_must_not_miss_is_said():
     intervals = [
         {
             "model": "lstm",
+            "ranking": "shipped",
             "series": name,
             "level": 0.8,
             "coverage": covered,
@@ -393,6 +394,34 @@ def test_what_a_reader_must_not_miss_is_said():
     # a store that is off by chance among others that are not is no alarm
     intervals[0]["coverage"], intervals[1]["coverage"] = 0.95, 0.9
     assert not describe_warnings({"shipped": "lstm"}, {}, pd.DataFrame(intervals), [], [])
+
+
+def test_intervals_of_one_ranking_are_not_hidden_by_those_of_the_other():
+    rows = [
+        {
+            "model": "lstm",
+            "ranking": ranking,
+            "series": name,
+            "level": 0.95,
+            "coverage": covered,
+            "inside": covered > 0.9,
+        }
+        for ranking, covered in (("shipped", 0.5), ("architecture", 0.95))
+        for name in ("a", "b", "c")
+    ]
+    covers_half = (
+        "The 95 % intervals of lstm (as shipped) cover 50.0 % (standard error 0.0 points) over 3"
+        " series."
+    )
+    intervals = pd.DataFrame(rows)
+    for chosen in ({"shipped": "lstm"}, {"shipped": "lstm", "architecture": "lstm"}):
+        assert describe_warnings(chosen, {}, intervals, [], []) == [covers_half]
+    assert describe_warnings({"architecture": "lstm"}, {}, intervals, [], []) == []
+    of_a_baseline = intervals[intervals["ranking"] == "shipped"].assign(ranking="baseline")
+    both = {"shipped": "lstm", "architecture": "lstm"}
+    assert describe_warnings(both, {}, of_a_baseline, [], []) == [
+        covers_half.replace(" (as shipped)", "")
+    ]
 
 
 def test_the_interval_of_the_gain_stands_beside_the_word():
