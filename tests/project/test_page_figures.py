@@ -99,7 +99,7 @@ def settings() -> dict[str, list[str]]:
             f"more than {SEARCH_ROWS:,} rows, the first {SEARCH_ROWS:,}",
             f"{_default(ExperimentEntry, 'test')}, {_default(ExperimentEntry, 'validation')}",
         ],
-        "docs/installing.md": [f"dvc | {oldest('typer')}, "],
+        "docs/installing.md": [f"dvc | {oldest('typer')}, {oldest('holidays')}, "],
         "docs/learn/exercises.md": [
             "1.5 y[t−1] − 0.7 y[t−2]",
             f"{memory} is left after 20 rows",
