@@ -164,8 +164,8 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 
 def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
-    """One sentence on the ranking as shipped: whether anything beats the last value, and how many
-    networks beat what they stand on.
+    """One sentence on the ranking as shipped: whether anything beats the last value, how many
+    networks beat what they stand on, and how the selected model compares with `ridge`.
     """
     words = {
         (test.family, test.model): test.word
@@ -185,8 +185,21 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
     on_skips = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
         f"**{dataset}**: {on_skips} `{selected['model']}` (selected) has {text.percent(abs(share))}"
-        f" {'less' if share >= 0 else 'more'} error than `ridge`."
+        f" {'less' if share >= 0 else 'more'} error than `ridge`{_about_ridge(verdict)}."
     )
+
+
+def _about_ridge(verdict: Verdicts) -> str:
+    """What the corrected test says of `ridge` against the selected model of the ranking as
+    shipped.
+    """
+    for test in verdict.tests:
+        of_ranking = test.ranking == "shipped" and test.family == "best"
+        if of_ranking and test.model == "ridge" and test.against == verdict.chosen["shipped"]:
+            if test.word in ("better", "worse"):
+                return f", which the corrected test finds {test.word}"
+            return f" ({test.word})"
+    return ""
 
 
 def _about_skips(words: list[str]) -> str:

@@ -75,21 +75,27 @@ def test_the_sentences_before_the_table_give_the_shares_of_the_leaderboard() -> 
         assert percent(row_of(match[1], match[2])["skill"]) == float(match[3])
     selects = (
         r"\*\*(\w+)\*\*: [^.]* of \d+ networks better [^.]*\. `(\w+)` \(selected\) has"
-        r" ([\d.]+) % (less|more) error than `ridge`"
+        r" ([\d.]+) % (less|more) error than `ridge`(?:, which the corrected test finds | \()"
+        r"(better|worse|equivalent|not distinguishable)\)?\."
     )
     selected = list(re.finditer(selects, words))
     for match in selected:
         row, ridge = row_of(match[1], match[2]), row_of(match[1], "ridge")
         share = float(match[3]) * (1 if match[4] == "less" else -1)
         assert percent(1 - row["mase"] / ridge["mase"]) == share
+        tests = read_verdicts(ProjectPaths.of(ROOT))[match[1]].tests
+        assert match[5] in {
+            test.word
+            for test in tests
+            if (test.ranking, test.model, test.against) == ("shipped", "ridge", match[2])
+        }
     assert {match[1] for match in (*lowest, *selected)} == set(shown_datasets())
 
 
 def test_what_the_readme_says_in_words_of_the_results_holds() -> None:
     words = " ".join(README.split())
     assert (
-        "the median past change" in words
-        and "has a lower error than the selected model" in words
+        "the median past change" in words and "has a lower error than the selected model" in words
     )
     selected = shipped_rows("stocks").query("chosen")["mase"].min()
     assert row_of("stocks", "historical_median")["mase"] < selected
