@@ -9,6 +9,7 @@ contents, lock files (`hold_lock`), and scratch folders that go with their proce
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import numpy as np  # not at import: `status` does without it
 
 TEMPORARY = ".tmp-"
+ASIDE = "-????????.old"
+"""How the name of an earlier folder ends while a new one takes its place, as a pattern."""
 T = TypeVar("T")
 
 
@@ -47,17 +50,36 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
-    """A temporary directory to fill; on success it replaces `path` whole."""
+    """A temporary directory to fill; on success it replaces `path` whole.
+
+    An earlier one is set aside for a moment. After a kill in it, the next write or
+    `remove_leftovers` puts it back.
+    """
     with _replace_whole(path) as (temporary, target):
+        for aside in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name)}{ASIDE}"):
+            _put_back(aside)
         temporary.mkdir()
         yield temporary
         if not target.exists():
             temporary.replace(target)
             return
-        aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-{target.name}-", dir=target.parent))
-        target.replace(aside / target.name)
-        temporary.replace(target)
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = temporary.with_name(f"{temporary.name}.old")
+        try:
+            target.replace(aside)
+            temporary.replace(target)
+        finally:
+            if aside.exists():
+                _put_back(aside)
+
+
+def _put_back(aside: Path) -> None:
+    """Rename the earlier folder back where nothing has taken its place, else remove it."""
+    target = aside.with_name(aside.name.removeprefix(TEMPORARY)[: -len(ASIDE)])
+    if not target.exists():
+        aside.replace(target)
+        return
+    # under another name: half of a folder must never be put back
+    _remove(aside.rename(aside.with_suffix(".gone")))
 
 
 @contextmanager
@@ -296,10 +318,15 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
 def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     """Remove temporary files and folders that a killed process left below `folder`, of files whose
     name begins with `name`, which may be a pattern as `glob` takes it; returns their paths.
+
+    A folder that was set aside is put back where its successor is missing.
     """
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     for path in leftovers:
-        _remove(path)
+        if path.match(f"{TEMPORARY}*{ASIDE}") and path.exists():
+            _put_back(path)
+        else:
+            _remove(path)
     return leftovers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,106 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_earlier_file(tmp_path: Path)
         True
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+
+
+KILLED_AT = """
+    import os, pathlib, shutil, signal, sys
+    from forecast.system import files
+
+    left = int(sys.argv[2])
+    remove = shutil.rmtree
+
+    def die_at_the_point():
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    def killed_before(original):
+        def step(*arguments):
+            die_at_the_point()
+            return original(*arguments)
+        return step
+
+    def killed_half_way(path, **options):
+        (pathlib.Path(path) / "a").unlink()
+        die_at_the_point()
+        remove(path, **options)
+
+    pathlib.Path.replace = killed_before(pathlib.Path.replace)
+    pathlib.Path.rename = killed_before(pathlib.Path.rename)
+    shutil.rmtree = killed_half_way
+    with files.atomic_directory(sys.argv[1]) as folder:
+        (folder / "a").write_text("new")
+        (folder / "b").write_text("new")
+"""
+
+
+def write_folder(target: Path, content: str) -> None:
+    with files.atomic_directory(target) as folder:
+        (folder / "a").write_text(content)
+        (folder / "b").write_text(content)
+
+
+def folder_content(target: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in target.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("point", "kept"), [(0, "old"), (1, "old"), (2, "new"), (3, "new"), (4, "new")]
+)
+def test_a_kill_at_any_step_of_replacing_a_folder_leaves_the_old_or_the_new_one(
+    tmp_path: Path, point: int, kept: str
+) -> None:
+    """Before the two renames, between them, before and in the removal; 4: no kill."""
+    target = tmp_path / "pending"
+    write_folder(target, "old")
+    writer = child(KILLED_AT, str(target), str(point))
+    writer.communicate(timeout=60)
+    assert writer.returncode == (0 if point == 4 else -signal.SIGKILL)
+    assert target.exists() == (point != 1)
+    copy = tmp_path.parent / f"{tmp_path.name}-copy"
+    shutil.copytree(tmp_path, copy)
+    files.remove_leftovers(tmp_path)
+    assert folder_content(target) == {"a": kept, "b": kept}
+    assert [path.name for path in tmp_path.iterdir()] == ["pending"]
+    with pytest.raises(KeyError), files.atomic_directory(copy / "pending"):
+        raise KeyError("a later write that fails")
+    assert folder_content(copy / "pending") == {"a": kept, "b": kept}
+    write_folder(copy / "pending", "newest")
+    assert folder_content(copy / "pending") == {"a": "newest", "b": "newest"}
+    files.remove_leftovers(copy)
+    assert [path.name for path in copy.iterdir()] == ["pending"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rename_that_fails_leaves_the_earlier_folder(
+    tmp_path: Path, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "pending"
+    write_folder(target, "old")
+    replace, calls = Path.replace, []
+
+    def replace_or_fail(self: Path, to: Path) -> Path:
+        calls.append(self)
+        if len(calls) == failing:
+            raise PermissionError(13, "in use by another program")
+        return replace(self, to)
+
+    monkeypatch.setattr(Path, "replace", replace_or_fail)
+    with pytest.raises(PermissionError):
+        write_folder(target, "new")
+    assert folder_content(target) == {"a": "old", "b": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["pending"]
+
+
+def test_a_folder_set_aside_is_not_given_to_one_of_a_longer_name(tmp_path: Path) -> None:
+    for name in ("seed", "seed-1"):
+        write_folder(tmp_path / f".tmp-{name}-0a1b2c3d.old", name)
+    write_folder(tmp_path / "seed", "new")
+    assert (tmp_path / ".tmp-seed-1-0a1b2c3d.old").exists()
+    files.remove_leftovers(tmp_path, "seed-1")
+    assert folder_content(tmp_path / "seed-1") == {"a": "seed-1", "b": "seed-1"}
 
 
 def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
