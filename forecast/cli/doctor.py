@@ -288,7 +288,14 @@ def clean(
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-    print(f"Removed {len(paths)} files and folders; `forecast run` makes them again.")
+    left = [path for path in paths if path.exists()]
+    removed = f"Removed {len(paths) - len(left)} of {len(paths)} files and folders"
+    if left:
+        raise ForecastError(
+            f"{removed}; {left[0].relative_to(project)} is still there. Make sure that you may"
+            " delete what is in it and that no program uses it, then run `forecast clean` again."
+        )
+    print(f"{removed}; `forecast run` makes them again.")
 
 
 def _size_in_bytes(path: Path) -> int:

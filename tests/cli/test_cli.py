@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +22,7 @@ import forecast
 from forecast import cli, tracking
 from forecast.cli import check, doctor, run
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import ForecastError, InputError
 from pipelines import fetch
 from tests.support import small_project
 
@@ -460,6 +461,25 @@ def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path)
     assert list((root / "data" / "snapshots" / "wave").glob("*.parquet"))
     assert small_project.command(root, "clean", "--work", "--yes").returncode == 0
     assert not (root / ".forecast" / "memo").exists()
+
+
+def test_clean_counts_what_is_gone_and_names_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small_project.write(tmp_path / "project")
+    for name in ("data/raw/wave.parquet", "data/trained/wave/x"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    remove = shutil.rmtree
+
+    def remove_unless_raw(path: Path, **options: Any) -> None:
+        if Path(path).name != "raw":  # such as a folder that another program holds open
+            remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_unless_raw)
+    with pytest.raises(ForecastError, match=r"Removed (\d+) of \d+ .*data.raw is still there"):
+        doctor.clean(root, work=False, yes=True)
+    assert (root / "data" / "raw").exists() and not (root / "data" / "trained").exists()
 
 
 def test_doctor_reports_on_a_store_that_cannot_be_written(
