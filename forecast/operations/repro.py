@@ -26,7 +26,7 @@ import psutil
 import yaml
 
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError
+from forecast.system.errors import BusyError, ForecastError, combine_exit_codes
 from forecast.system.processes import end_with_this_process, is_alive, send_signal
 from forecast.system.stage import LOG_VARIABLE, format_duration
 
@@ -260,7 +260,7 @@ def explain_failures(
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
     advice = "The rest is finished. Repair the cause, then the same command again."
     combined = ForecastError("\n".join([*lines, advice]))
-    combined.exit_code = next((code for code, _ in failures.values() if code not in (0, 1)), 1)
+    combined.exit_code = combine_exit_codes(code for code, _ in failures.values())
     return combined
 
 

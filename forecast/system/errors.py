@@ -1,9 +1,9 @@
-"""What can go wrong, by who has to act; every message names what, found, wanted and the next
-move. And `EXIT_CODES`: what each code that a command ends with means, each of them one thing.
+"""What can go wrong, by who has to act. Every message names what is wrong, what was found, what was
+wanted and the next move. `EXIT_CODES` says what each exit code of a command means.
 
 `ForecastError` is every expected failure: `InputError` (the user's configuration, file or
 argument), `DataError` (a service), `DamagedError` (a file of ours), `BusyError` (a lock),
-`ModelError` (a fit). The rest words messages.
+`ModelError` (a fit). The rest helps to word messages.
 """
 
 from __future__ import annotations
@@ -136,6 +136,11 @@ class Finding(NamedTuple):
 def describe_exit_code(code: int) -> str:
     """The outcome in a few words; `failed` for a code that no command of ours chooses."""
     return next((known.outcome for known in EXIT_CODES if known.code == code), "failed")
+
+
+def combine_exit_codes(codes: Iterable[int]) -> int:
+    """What a command with several failures ends with: the highest of their codes, in any order."""
+    return max([ForecastError.exit_code, *codes])
 
 
 class ModelError(ForecastError):

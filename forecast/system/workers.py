@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from forecast.system import cluster
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, combine_exit_codes
 from forecast.system.processes import prepare_worker
 
 T = TypeVar("T")
@@ -148,7 +148,7 @@ def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
     message = f"{what}: {len(failed)} of {len(outcomes)} failed; the others are kept.\n"
     message += "\n".join(f"- {outcome.name}: {outcome.error}" for outcome in failed)
     combined = ForecastError(message)
-    combined.exit_code = max(outcome.exit_code for outcome in failed) or 1
+    combined.exit_code = combine_exit_codes(outcome.exit_code for outcome in failed)
     raise combined
 
 

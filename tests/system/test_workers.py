@@ -145,3 +145,12 @@ def test_all_failures_are_named_in_one_error_with_the_gravest_exit_code():
         == "train shops: 2 of 3 failed; the others are kept.\n- gru: no data\n- lstm: Traceback ..."
     )
     assert error.value.exit_code == 3
+
+
+def test_tasks_and_stages_that_fail_end_with_the_same_exit_code_in_any_order():
+    for codes in ([1, 2, 3], [3, 2, 1], [2, 3], [75, 1], [0], [1]):
+        outcomes = [WorkOutcome(str(code), error="no", exit_code=code) for code in codes]
+        with pytest.raises(ForecastError) as of_tasks:
+            workers.raise_failures(outcomes, what="train shops")
+        of_stages = repro.explain_failures({f"train@{code}": (code, "no") for code in codes}, [])
+        assert of_tasks.value.exit_code == of_stages.exit_code == max(1, *codes, 0), codes
