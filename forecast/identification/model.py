@@ -423,7 +423,7 @@ class Model:
         unequal rows.
         """
         if y is None and not self.net.feedback:
-            y = np.full((len(np.asarray(u)), self.outputs), np.nan)
+            y = np.full((len(self._inputs(u, None)), self.outputs), np.nan)
         outputs = self._table("y", np.nan if y is None else y, self.outputs)
         inputs = np.zeros((len(outputs), 0))
         if u is not None or self.inputs:

@@ -326,6 +326,10 @@ BAD = {
         "y has 1 column; this net was trained on 2",
     ),
     "rows": (lambda m: m.predict(U[:19], Y), "Rows of u: 19, of y: 20"),
+    "neither u nor y": (
+        lambda m: model("timedelay").predict(None, None),
+        "u has 0 columns; this net was trained on 2",
+    ),
     "NaN in u": (
         lambda m: m.predict(np.full((20, 2), np.nan), Y),
         "u is missing in row 0, column 0",
