@@ -136,7 +136,6 @@ class Verdicts(Record):
     """None where LSTM or GRU was not compared."""
     lowest: dict[str, str] = Field(default_factory=dict)
     """Ranking to the model with the lowest validation loss."""
-    """None below ten series."""
     copies: tuple[Alarm, ...] = ()
     leaks: tuple[Alarm, ...] = ()
     refused_levels: tuple[RefusedLevel, ...] = ()

@@ -211,7 +211,9 @@ def _ask_gate(
         gate.FreshLosses(**{str(name): column.to_numpy() for name, column in losses.items()}),
         gathered,
         steps,
-        gate.GateRules(rules.alpha, rules.margin, rules.min_gate_origins(settings)),
+        gate.GateRules(
+            alpha=rules.alpha, margin=rules.margin, min_fresh=rules.min_gate_origins(settings)
+        ),
         ageing=ageing,
     )
     numbers = verdict.numbers.model_copy(

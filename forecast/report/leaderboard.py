@@ -144,8 +144,9 @@ def _sort_key(row: Row) -> tuple[int, str, str, int, str]:
     return ranking_place, row["model"], row["skip"], seed_place, seed
 
 
-HEADS = ("", "model", "MAE", "MASE", "Winkler", "CRPS", "error vs naive", "vs own skip")
-NUMBERS = HEADS[2:6]
+SCORES = {"MAE": "mae", "MASE": "mase", "Winkler": "winkler_80", "CRPS": "crps"}
+"""Heading → column of the leaderboard."""
+HEADS = ("", "model", *SCORES, "error vs naive", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
 # nothing was trained: they stand in every ranking, shown once
@@ -238,10 +239,11 @@ def _line(
     model = row["model"]
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":
-        return mark, model, text.NOTHING, "failed", text.NOTHING, text.NOTHING, "", "see the report"
+        scores = ["failed" if head == "MASE" else text.NOTHING for head in SCORES]
+        return mark, model, *scores, "", "see the report"
     change = text.signed_percent(row["skill"] and -float(row["skill"]))
     against_naive = f"{change} {words.get(('naive', model), '')}".strip()
-    scores = [text.figure(row.get(key) or None) for key in ("mae", "mase", "winkler_80", "crps")]
+    scores = [text.figure(row.get(key) or None) for key in SCORES.values()]
     return mark, model, *scores, against_naive, words.get(("skip", model), "")
 
 
@@ -257,12 +259,12 @@ def _print(console: Console, title: str, table_lines: list[tuple[str, ...]]) -> 
     places = []
     for place, head in enumerate(HEADS):
         has_room = console.width >= WIDE or head not in ("Winkler", "CRPS")
-        if has_room and (head not in NUMBERS or head in filled):
+        if has_room and (head not in SCORES or head in filled):
             places.append(place)
     frame = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(title=title, title_justify="left", box=frame)
     for place in places:
-        is_number = HEADS[place] in NUMBERS
+        is_number = HEADS[place] in SCORES
         table.add_column(HEADS[place], justify="right" if is_number else "left", no_wrap=True)
     for line in table_lines:
         style = "bold" if line[0] else ""

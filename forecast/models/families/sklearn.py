@@ -51,6 +51,9 @@ STEPS_PER_CUTOFF = 4
 BOOSTING = "LGBMRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
+"""Part of the format of saved models: they know their input columns by place, so that with another
+tuple those saved before would read wrong ones.
+"""
 DEFAULTS: dict[str, dict[str, Any]] = {
     BOOSTING: {
         "objective": "regression_l1",

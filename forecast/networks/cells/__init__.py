@@ -43,7 +43,7 @@ them stand for tuples.
 
 
 def get(name: str, units: int, options: Options | None = None) -> Cell:
-    """The cell of file `name` with its options; InputError on an unknown name, option or value."""
+    """The cell `name` with its options; InputError on an unknown name, option or value."""
     items = []
     for key, value in sorted((options or {}).items()):
         items.append((key, tuple(value) if isinstance(value, list) else value))
