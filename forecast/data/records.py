@@ -101,7 +101,7 @@ class SeedFit(Record):
     refits: int = 0
     """How often it was fitted again in the backtest, after the validation block."""
     rows_seen: int = 0
-    """Train rows of all series in the fit that the test block begins with, before any of `refits`."""
+    """Train rows of all series in the fit that the test block begins with, before `refits`."""
 
     @property
     def steps_taken(self) -> int:

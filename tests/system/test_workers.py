@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from forecast.operations import repro
 from forecast.system import workers
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.workers import WorkItem, WorkOutcome
