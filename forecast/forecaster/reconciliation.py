@@ -62,7 +62,7 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
     n_series = forecasts["unique_id"].nunique()
     smearing = np.zeros((n_series, task.horizon, len(task.target), SMEARED_ERRORS))
     rows = forecasts[forecasts["block"] == "validation"]
-    for place, column, group in _group_by_step(rows, task):
+    for place, column, group in _group_by_step(forecasts, rows, task):
         if column.point == "mean":
             to_units = TRANSFORMS[column.transform].to_units
             errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
@@ -72,13 +72,13 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
 
 
 def _group_by_step(
-    rows: pd.DataFrame, task: Task
+    forecasts: pd.DataFrame, rows: pd.DataFrame, task: Task
 ) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
-    """The rows of each series, step and target: where `smearing` holds their errors, the target,
-    and the rows.
+    """The `rows` of each series, step and target: where `smearing` holds their errors, the target,
+    and the rows. Series are numbered among those of all `forecasts`: a block may lack some.
     """
-    series = rows["unique_id"].rank(method="dense").astype(int) - 1
-    for key, group in rows.groupby([series, "step", "output"]):
+    series = forecasts["unique_id"].rank(method="dense").astype(int) - 1
+    for key, group in rows.groupby([series[rows.index], "step", "output"]):
         number, step, output = map(str, key)
         target = task.targets.index(output)
         yield (int(number), int(step) - 1, target), task.target[target], group
@@ -100,9 +100,15 @@ def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.
     """`forecasts` with means as `y_hat`; the validation block, whose errors they were learnt from,
     keeps its medians.
     """
+    n_series = forecasts["unique_id"].nunique()
+    if n_series != len(smearing):
+        raise ModelError(
+            f"The forecasts have {n_series} series, their corrections {len(smearing)}; wanted the"
+            " same. Run stage `train` again."
+        )
     means = forecasts["y_hat"].copy()
     changed = forecasts[forecasts["block"] != "validation"]
-    for place, column, group in _group_by_step(changed, task):
+    for place, column, group in _group_by_step(forecasts, changed, task):
         means[group.index] = smear(group["y_hat"].to_numpy(), smearing[place], column)
     return forecasts.assign(y_hat=means)
 

@@ -11,8 +11,9 @@ import pytest
 import forecast
 from forecast.config.datasets import Column
 from forecast.config.reading import validate_config
-from forecast.forecaster.reconciliation import smear
-from forecast.system.errors import InputError
+from forecast.forecaster.reconciliation import learn_smearing, smear, smear_forecasts
+from forecast.system.errors import InputError, ModelError
+from tests.support.example_data import dataset
 
 SIGMA = 0.6
 MEAN_OVER_MEDIAN = np.exp(SIGMA**2 / 2)
@@ -70,3 +71,20 @@ def test_the_forecast_of_lognormal_noise_is_its_median_or_its_mean_as_asked(tmp_
 def test_without_a_transform_a_mean_is_no_matter_of_the_target(transform: str) -> None:
     with pytest.raises(InputError, match="`point: mean` is of a target with a transform"):
         forecast.fit(lognormal(), "ridge", freq="1D", horizon=3, transform=transform, point="mean")
+
+
+def test_series_are_numbered_alike_where_a_block_lacks_one_and_others_are_refused() -> None:
+    target = {"column": "y", "transform": "log", "point": "mean"}
+    task = dataset(target=[target], horizon=1).task
+    rows = [
+        ("b", "validation", 100.0, 200.0),
+        ("a", "test", 100.0, 100.0),
+        ("b", "test", 100.0, 100.0),
+    ]
+    table = pd.DataFrame(rows, columns=["unique_id", "block", "y_hat", "y"])
+    table = table.assign(step=1, output="y")
+    smearing = learn_smearing(table, task)
+    means = smear_forecasts(table, smearing, task)["y_hat"]
+    np.testing.assert_allclose(means, [100.0, 100.0, 200.0])
+    with pytest.raises(ModelError, match="have 1 series, their corrections 2"):
+        smear_forecasts(table[table["unique_id"] == "b"], smearing, task)
