@@ -78,6 +78,8 @@ and not cloud cover beside it; in this order.
 """
 SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
+TEMPERATURE_WORDS = ("temp", "temperature", "celsius", "temperatur")
+"""Words of a name whose values may fall below zero in another season."""
 MIN_PRICE_DAYS = 100
 """With fewer the variance over ten days is as good as unknown."""
 MIN_STATIC_SERIES = 4
@@ -627,13 +629,14 @@ def _guess_scale(
     end.
     """
     values = observed[target].dropna()
-    if values.empty or values.min() < 0:
+    words = set(_words_of(target))
+    if values.empty or values.min() < 0 or words & set(TEMPERATURE_WORDS):
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target)
     ):
         return {"transform": "log", "difference_inputs": True}
-    if "%" in str(target) or set(SHARE_WORDS) & set(_words_of(target)):
+    if "%" in str(target) or words & set(SHARE_WORDS):
         maximum = 1 if values.max() <= 1 else 100
         return {"minimum": 0, "maximum": maximum} if values.max() <= maximum else {"minimum": 0}
     if varies_with_level(observed, target, season):

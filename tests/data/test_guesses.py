@@ -653,6 +653,7 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
     ("name", "values", "bounds"),
     [
         ("sales", 5 + WAVE, {"minimum": 0}),
+        ("AirTemp", 15 + WAVE, {}),
         ("humidity", 50 + 40 * WAVE, {"minimum": 0, "maximum": 100}),
         ("load share", 0.5 + 0.4 * WAVE, {"minimum": 0, "maximum": 1}),
         ("temp", WAVE, {}),
