@@ -72,14 +72,16 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
                 _put_back(aside)
 
 
-def _put_back(aside: Path) -> None:
-    """Rename the earlier folder back where nothing has taken its place, else remove it."""
+def _put_back(aside: Path) -> bool:
+    """Rename the earlier folder back where nothing has taken its place, else remove it; whether it
+    was removed and is gone.
+    """
     target = aside.with_name(aside.name.removeprefix(TEMPORARY)[: -len(ASIDE)])
     if not target.exists():
         aside.replace(target)
-        return
+        return False
     # under another name: half of a folder must never be put back
-    _remove(aside.rename(aside.with_suffix(".gone")))
+    return _remove(aside.rename(aside.with_suffix(".gone")))
 
 
 @contextmanager
@@ -317,25 +319,27 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
 
 def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     """Remove temporary files and folders that a killed process left below `folder`, of files whose
-    name begins with `name`, which may be a pattern as `glob` takes it; returns their paths.
+    name begins with `name`, which may be a pattern as `glob` takes it; returns the paths of those
+    that were removed and are gone.
 
     A folder that was set aside is put back where its successor is missing.
     """
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
-    for path in leftovers:
-        if path.match(f"{TEMPORARY}*{ASIDE}") and path.exists():
-            _put_back(path)
-        else:
-            _remove(path)
-    return leftovers
+    removed = []
+    for path in sorted(leftovers, reverse=True):  # first what lies in a folder, which may move
+        clear = _put_back if path.match(f"{TEMPORARY}*{ASIDE}") else _remove
+        if clear(path):
+            removed.append(path)
+    return removed
 
 
-def _remove(path: Path) -> None:
-    """Remove a file or a folder, which may be gone already."""
+def _remove(path: Path) -> bool:
+    """Remove a file or a folder, which may be gone already; whether it is."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+    return not path.exists()
 
 
 @contextmanager

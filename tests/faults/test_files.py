@@ -190,6 +190,28 @@ def test_a_kill_at_any_step_of_replacing_a_folder_leaves_the_old_or_the_new_one(
     assert [path.name for path in copy.iterdir()] == ["pending"]
 
 
+def test_what_is_put_back_or_cannot_be_removed_is_not_told_as_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = tmp_path / ".tmp-pending-0a1b2c3d.old"
+    taken = tmp_path / ".tmp-seed-0a1b2c3d.old"
+    held = tmp_path / ".tmp-held-0a1b2c3d"
+    for folder in (aside, taken, held):
+        write_folder(folder, "old")
+    (tmp_path / "seed").mkdir()
+    (aside / ".tmp-b-0a1b2c3d").touch()
+    remove = shutil.rmtree
+
+    def remove_others(path: Path, **options: bool) -> None:
+        if path != held:
+            remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_others)
+    assert set(files.remove_leftovers(tmp_path)) == {taken, aside / ".tmp-b-0a1b2c3d"}
+    assert folder_content(tmp_path / "pending") == {"a": "old", "b": "old"}
+    assert {path.name for path in tmp_path.iterdir()} == {"pending", "seed", held.name}
+
+
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_rename_that_fails_leaves_the_earlier_folder(
     tmp_path: Path, failing: int, monkeypatch: pytest.MonkeyPatch
