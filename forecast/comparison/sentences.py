@@ -201,17 +201,15 @@ def describe_warnings(
                 f" {LAST_VALUE} on the test block ({percent(-gain)})."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
-    missed: list[str] = []
     for ranking, model in chosen.items():
-        missed += _describe_missed_levels(model, ranking, intervals)
-    sentences += dict.fromkeys(missed)
+        sentences += _describe_missed_levels(model, ranking, intervals)
     for level, count in sorted(Counter(refusal.level for refusal in refused).items()):
         first = next(refusal for refusal in refused if refusal.level == level)
         sentences.append(
             f"Refused: the {100 * level:g} % interval of {count} series, such as {first.series}:"
             f" {first.reason}"
         )
-    return sentences
+    return list(dict.fromkeys(sentences))  # a baseline may be chosen in both rankings
 
 
 def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
@@ -231,7 +229,7 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
     name = model
     if of_model["ranking"].nunique() > 1:
         of_model = of_model[of_model["ranking"] == ranking]
-        name = f"{model} ({title_of(ranking).lower()})"
+        name = f"{model} ({RANKING_TITLES[ranking]})"
     sentences = []
     for level in sorted(of_model["level"].unique()):
         rows = of_model[of_model["level"] == level]

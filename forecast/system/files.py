@@ -326,8 +326,8 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     """
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     removed = []
-    for path in sorted(leftovers, reverse=True):  # first what lies in a folder, which may move
-        clear = _put_back if path.match(f"{TEMPORARY}*{ASIDE}") else _remove
+    for path in reversed(leftovers):  # first what lies in a folder, which may move
+        clear = _put_back if path.match(f"*{ASIDE}") else _remove
         if clear(path):
             removed.append(path)
     return removed
