@@ -492,7 +492,7 @@ def test_doctor_reports_on_a_store_that_cannot_be_written(
     (root / "requirements.lock").write_text("")
     monkeypatch.setattr(doctor, "hold_lock", read_only)
     found = {what: (said, repair) for what, said, repair in doctor.examine_project(root)}
-    assert "Read-only file system" in found["running"][0] and found["running"][1]
+    assert "Read-only file system" in found["runs"][0] and found["runs"][1]
     assert {"disk", "leftovers", "MLflow", "locks"} <= found.keys()
 
 
