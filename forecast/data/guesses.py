@@ -76,9 +76,9 @@ TARGET_WORDS = (
 """Words of a name that is rather the target than another number, such as `temp_c` or `daily sales`,
 and not cloud cover beside it; in this order.
 """
-SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
+SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
-TEMPERATURE_WORDS = ("temp", "temperature", "celsius", "temperatur")
+TEMPERATURE_WORDS = {"temp", "temperature", "celsius", "temperatur"}
 """Words of a name whose values may fall below zero in another season."""
 MIN_PRICE_DAYS = 100
 """With fewer the variance over ten days is as good as unknown."""
@@ -630,13 +630,13 @@ def _guess_scale(
     """
     values = observed[target].dropna()
     words = set(_words_of(target))
-    if values.empty or values.min() < 0 or words & set(TEMPERATURE_WORDS):
+    if values.empty or values.min() < 0 or words & TEMPERATURE_WORDS:
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target)
     ):
         return {"transform": "log", "difference_inputs": True}
-    if "%" in str(target) or words & set(SHARE_WORDS):
+    if "%" in str(target) or words & SHARE_WORDS:
         maximum = 1 if values.max() <= 1 else 100
         return {"minimum": 0, "maximum": maximum} if values.max() <= maximum else {"minimum": 0}
     if varies_with_level(observed, target, season):

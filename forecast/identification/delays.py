@@ -23,7 +23,6 @@ takes the one with the least AIC or BIC, and so both kinds of delays at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -155,36 +154,37 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             f"Delays up to {longest} steps were asked of an experiment of {rows} rows; at least"
             f" {4 * longest} are needed. Lower `longest`, or leave short ones out."
         )
-    y_parts = [_output_column(experiments, output) for output in range(outputs)]
+    y_parts = [[e.y[:, output] for e in experiments] for output in range(outputs)]
     acf = [autocorrelation(parts, longest) for parts in y_parts]
     feedback_delays = {delay for each in acf for delay in _feedback_delays(each)}
     strength: dict[int, float] = {}
     first_delays: list[int | None] = []
     ccf = []
     with threadpool_limits(1):  # in narrow matrices threads wait for each other
-        held_back_by = dead_times(experiments, longest)
-    for column, held_back in enumerate(held_back_by):
-        u = [e.u[:, column] for e in experiments]
-        correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
-        ccf.append(correlations[0])
-        if not any(map(_delay_span, correlations)):
-            mean = float(np.mean(np.concatenate(u)))
-            squares = [(part - mean) ** 2 for part in u]
-            correlations = [_prewhitened_correlation(squares, parts, longest) for parts in y_parts]
-        firsts = []
-        for correlation in correlations:
-            span = _delay_span(correlation)
-            if span is None:
-                continue
-            first, last = span
-            if held_back:
-                first = max(first, held_back + 1)
-                last = min(max(last, first + 1), longest)
-            firsts.append(first)
-            for delay in range(first, last + 1):
-                value = float(abs(correlation.values[longest + delay]))
-                strength[delay] = max(strength.get(delay, 0.0), value)
-        first_delays.append(min(firsts, default=None))
+        for column, held_back in enumerate(dead_times(experiments, longest)):
+            u = [e.u[:, column] for e in experiments]
+            correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
+            ccf.append(correlations[0])
+            if not any(map(_delay_span, correlations)):
+                mean = float(np.mean(np.concatenate(u)))
+                squares = [(part - mean) ** 2 for part in u]
+                correlations = [
+                    _prewhitened_correlation(squares, parts, longest) for parts in y_parts
+                ]
+            firsts = []
+            for correlation in correlations:
+                span = _delay_span(correlation)
+                if span is None:
+                    continue
+                first, last = span
+                if held_back:
+                    first = max(first, held_back + 1)
+                    last = min(max(last, first + 1), longest)
+                firsts.append(first)
+                for delay in range(first, last + 1):
+                    value = float(abs(correlation.values[longest + delay]))
+                    strength[delay] = max(strength.get(delay, 0.0), value)
+            first_delays.append(min(firsts, default=None))
     by_strength = sorted((-value, delay) for delay, value in strength.items())
     strongest = [delay for _, delay in by_strength[:most]]
     return DelayChoice(
@@ -194,11 +194,6 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
         acf=acf[0],
         ccf=tuple(ccf),
     )
-
-
-def _output_column(experiments: Sequence[Experiment], output: int) -> list[Array]:
-    """One output of every experiment, each (T,)."""
-    return [e.y[:, output] for e in experiments]
 
 
 def arx_order(

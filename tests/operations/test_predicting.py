@@ -197,7 +197,7 @@ def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
             given = {"past": past} | ({"future": future} if future is not None else {})
             return model(given, training=False).numpy()[:, -1]
 
-        monkeypatch.setattr(inference, "last", by_keras)
+        monkeypatch.setattr(inference, "forecast_last", by_keras)
     else:
         model = assemble(made.network, seed=0)
         set_weights(model, dict(made.weights))

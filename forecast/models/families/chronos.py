@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -148,12 +147,11 @@ def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
 def digest_weights(folder: Path) -> str:
     """The sha256 of the files that a forecast depends on."""
     paths = [path for pattern in WEIGHT_FILES for path in sorted(folder.glob(pattern))]
-    digests: Mapping[str, str] = {path.name: _digest_file(path, path.stat()) for path in paths}
-    return files.sha256_of(dict(digests))
-
-
-def _digest_file(path: Path, status: Any) -> str:
-    return _digest_unchanged(path, status.st_mtime_ns, status.st_size)
+    digests: dict[str, str] = {}
+    for path in paths:
+        status = path.stat()
+        digests[path.name] = _digest_unchanged(path, status.st_mtime_ns, status.st_size)
+    return files.sha256_of(digests)
 
 
 @lru_cache(maxsize=64)

@@ -137,7 +137,17 @@ class DelayLine(keras.Layer):
         longest = max(self.delays)
         padded = pad_before(x, longest, earlier)
         taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
-        return tf.concat(taps, -1), padded[:, steps:]
+        return tf.concat(taps, -1), _rows_to_hand_over(padded, steps, longest)
+
+
+def _rows_to_hand_over(padded: tf.Tensor, steps: tf.Tensor, longest: int) -> tf.Tensor:
+    """The newest `longest` rows of `padded` (B, longest + steps, C), which the next chunk needs.
+
+    Their number is stated: Keras cannot infer it, and makes the first state by it.
+    """
+    rows = padded[:, steps:]
+    rows.set_shape((None, longest, None))
+    return rows
 
 
 class Segments(keras.Layer):
@@ -282,7 +292,7 @@ class DelayedDense(Affine):
             delayed = x if channels is None else tf.gather(x, channels, axis=-1)
             before = None if earlier is None else earlier[number]
             known = pad_before(delayed, max(delays), before)
-            after.append(known[:, steps:])
+            after.append(_rows_to_hand_over(known, steps, max(delays)))
             filters = tf.reshape(kernels[number], [len(delays), self.widths[number], self.units])
             parts.append(_convolve_delays(known, filters, delays, steps if last is None else last))
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
