@@ -11,16 +11,49 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pandas as pd
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from bench import page as measured
 from bench import study_page
 from forecast.cli import app
-from forecast.config.experiment import load_models
+from forecast.comparison.metrics import METRICS
+from forecast.config.datasets import (
+    Column,
+    Dataset,
+    FractionSplits,
+    FutureColumn,
+    JoinedColumn,
+    Licence,
+    Quality,
+    QualityRule,
+    Splits,
+)
+from forecast.config.experiment import (
+    Combination,
+    Evaluation,
+    LevenbergMarquardt,
+    Models,
+    Training,
+    Tuning,
+    load_models,
+)
+from forecast.config.operation import Hooks, Retraining, Schedule, ScheduledJob
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import (
+    Holidays,
+    RegularCalendar,
+    SessionCalendar,
+    StaticColumn,
+    WeekdayCalendar,
+    YearWeekCalendar,
+)
 from forecast.data.comparison_records import PairedTest, Verdicts
+from forecast.data.sources import file, open_meteo, packaged, yahoo
 from forecast.models import catalogue
 from forecast.report import text
 from forecast.report.tracked import read_verdicts
@@ -73,6 +106,80 @@ def exit_codes(root: Path) -> str:
     """The table of exit codes, from `forecast.system.errors`."""
     rows = ["| code | means | who does what |", "|---|---|---|"]
     rows += [f"| {known.code} | {known.meaning} | {known.move} |" for known in EXIT_CODES]
+    return "\n".join(rows)
+
+
+CONFIGURATION: dict[str, tuple[type[BaseModel], ...]] = {
+    "datasets.yaml: an entry": (Dataset, Splits, FractionSplits, Quality, QualityRule, Licence),
+    "datasets.yaml: columns": (Column, FutureColumn, JoinedColumn, StaticColumn, Holidays),
+    "datasets.yaml: calendars": (
+        RegularCalendar,
+        SessionCalendar,
+        WeekdayCalendar,
+        YearWeekCalendar,
+    ),
+    "datasets.yaml: sources": (
+        file.Settings,
+        packaged.Settings,
+        yahoo.Settings,
+        open_meteo.Settings,
+    ),
+    "models.yaml": (Models, Training, LevenbergMarquardt, Combination),
+    "tuning.yaml": (Tuning,),
+    "evaluation.yaml": (Evaluation,),
+    "retraining.yaml: `defaults`, or a dataset": (Retraining, Hooks),
+    "schedule.yaml": (Schedule, ScheduledJob),
+}
+"""File of configs/ → the records that it is read into."""
+
+
+def configuration(root: Path) -> str:
+    """The keys of each file of configs/ with type and default, and what their records say."""
+    parts = []
+    for title, records in CONFIGURATION.items():
+        parts.append(f"## {title}")
+        for record in records:
+            name = "a source" if record.__name__ == "Settings" else f"`{record.__name__}`"
+            rows = ["| key | type | default |", "|---|---|---|"]
+            rows += [
+                f"| `{field.alias or key}` | {_type_words(field.annotation)} | {_default(field)} |"
+                for key, field in record.model_fields.items()
+            ]
+            parts += [f"**{name}**: {' '.join((record.__doc__ or '').split())}", "\n".join(rows)]
+    return "\n\n".join(parts)
+
+
+def _default(field: FieldInfo) -> str:
+    """The default as YAML has it; `wanted` for a key that has none."""
+    if field.is_required():
+        return "wanted"
+    value = field.get_default(call_default_factory=True)
+    if value is None or value == "" or isinstance(value, BaseModel):
+        return "none" if not isinstance(value, BaseModel) else "its defaults"
+    return f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def _type_words(annotation: Any) -> str:
+    """A type in words: `list of Column`, `one of a, b`, `int or none`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_words(arguments[0])
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(_type_words(part) for part in arguments)
+    if origin is tuple:
+        return f"list of {_type_words(arguments[0])}"
+    if origin in (dict, Mapping):
+        of_options = get_origin(arguments[1]) in (dict, Mapping)
+        return f"{'options' if of_options else _type_words(arguments[1])} by name"
+    return "none" if annotation is NoneType else f"`{getattr(annotation, '__name__', annotation)}`"
+
+
+def metrics(root: Path) -> str:
+    """The table of metrics, from `forecast.comparison.metrics`."""
+    rows = ["| column | title | what it is |", "|---|---|---|"]
+    rows += [f"| `{row.name}` | {row.title} | {row.explanation} |" for row in METRICS]
     return "\n".join(rows)
 
 
@@ -243,6 +350,8 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "families": ("docs/models.md", families),
     "commands": ("docs/running.md", commands),
     "exit codes": ("docs/running.md", exit_codes),
+    "configuration": ("docs/configuration.md", configuration),
+    "metrics": ("docs/configuration.md", metrics),
     "when recurrent": (study_page.PAGE, study_page.part),
     **{name: (str(page.relative_to(ROOT)), make) for name, (page, make) in measured.PARTS.items()},
 }
