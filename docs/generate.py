@@ -44,6 +44,7 @@ from forecast.config.experiment import (
 )
 from forecast.config.operation import Hooks, Retraining, Schedule, ScheduledJob
 from forecast.config.paths import ProjectPaths
+from forecast.config.sources import Source
 from forecast.config.task import (
     Holidays,
     RegularCalendar,
@@ -139,7 +140,9 @@ def configuration(root: Path) -> str:
     for title, records in CONFIGURATION.items():
         parts.append(f"## {title}")
         for record in records:
-            name = "a source" if record.__name__ == "Settings" else f"`{record.__name__}`"
+            name = f"`{record.__name__}`"
+            if issubclass(record, Source):
+                name = f"source {_type_words(record.model_fields['kind'].annotation)}"
             rows = ["| key | type | default |", "|---|---|---|"]
             rows += [
                 f"| `{field.alias or key}` | {_type_words(field.annotation)} | {_default(field)} |"
@@ -154,8 +157,10 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "wanted"
     value = field.get_default(call_default_factory=True)
-    if value is None or value == "" or isinstance(value, BaseModel):
-        return "none" if not isinstance(value, BaseModel) else "its defaults"
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if value is None or value == "":
+        return "none"
     return f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
@@ -165,7 +170,8 @@ def _type_words(annotation: Any) -> str:
     if origin is Annotated:
         return _type_words(arguments[0])
     if origin is Literal:
-        return "one of " + ", ".join(f"`{value}`" for value in arguments)
+        words = ", ".join(f"`{value}`" for value in arguments)
+        return words if len(arguments) == 1 else f"one of {words}"
     if origin in (Union, UnionType):
         return " or ".join(_type_words(part) for part in arguments)
     if origin is tuple:
@@ -301,8 +307,12 @@ def _about_ridge(verdict: Verdicts) -> str:
     shipped.
     """
     for test in verdict.tests:
-        of_ranking = test.ranking == "shipped" and test.family == "best"
-        if of_ranking and test.model == "ridge" and test.against == verdict.chosen["shipped"]:
+        is_against_selected = (
+            test.ranking == "shipped"
+            and test.family == "best"
+            and test.against == verdict.chosen["shipped"]
+        )
+        if is_against_selected and test.model == "ridge":
             if test.word in ("better", "worse"):
                 return f", which the corrected test finds {test.word}"
             return f" ({test.word})"

@@ -159,9 +159,8 @@ def _committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
     """Relative name → content at HEAD of the files that match; empty outside of a clone."""
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}
-    pathspecs = [
-        f":(glob){pattern}" for pattern in patterns
-    ]  # without it git's `*` crosses folders
+    # without `:(glob)` git's `*` crosses folders
+    pathspecs = [f":(glob){pattern}" for pattern in patterns]
     command = ["git", "archive", "--format=zip", "HEAD", "--", *pathspecs]
     archive = subprocess.run(command, cwd=root, capture_output=True, check=False)
     if archive.returncode:

@@ -197,7 +197,9 @@ def _find_faults(
         faults.append(
             f"stale: {changed} was changed since its snapshot was taken; `forecast fetch {dataset}`"
         )
-    faults += [damage for damage in [find_damaged_issues(root, dataset)] if damage]
+    damage = find_damaged_issues(root, dataset)
+    if damage:
+        faults.append(damage)
     return faults
 
 
