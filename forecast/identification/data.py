@@ -10,6 +10,7 @@ their delays, so the validation error of random or interleaved rows is too low.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def read_by_name(
 
     try:
         frame = _read_matlab(path) if Path(path).suffix == ".mat" else pd.read_csv(path)
-    except (ValueError, NotImplementedError) as error:
+    except ValueError as error:
         raise InputError(
             f"{path} is no CSV file with a row of names, nor a MATLAB file up to version 7"
             f" ({error}). Write it again as one."
@@ -162,23 +163,23 @@ def _read_matlab(path: Path | str) -> pd.DataFrame:
     """
     import pandas as pd
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     tables = {}
+    content = BytesIO(Path(path).read_bytes())
     try:
-        variables = loadmat(path)
-    except MatReadError as error:
-        raise ValueError(str(error)) from None
+        variables = loadmat(content)
+    except Exception as error:  # noqa: BLE001  (a truncated file raises one of six kinds)
+        raise ValueError(error) from None
     for name, value in variables.items():
         if name.startswith("__") or value.ndim != 2 or value.dtype.kind not in "fiu":
             continue
         tables[name] = value.T if len(value) == 1 else value
     rows = max(map(len, tables.values()), default=0)
-    parts = []
+    parts = [pd.DataFrame()]
     for name, table in tables.items():
         if len(table) == rows:
             parts.append(pd.DataFrame(table, columns=[name] * table.shape[1], dtype=np.float64))
-    return pd.concat(parts, axis=1) if parts else pd.DataFrame()
+    return pd.concat(parts, axis=1)
 
 
 def detrend(experiment: Experiment) -> Experiment:
@@ -190,7 +191,7 @@ def detrend(experiment: Experiment) -> Experiment:
 
 def _detrend_table(table: Array) -> Array:
     """(T, columns) without the straight line of each column."""
-    rows = np.arange(len(table), dtype=np.float64)
+    rows = np.arange(len(table))
     detrended = table.copy()
     for column in detrended.T:
         observed = np.isfinite(column)

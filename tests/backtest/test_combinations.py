@@ -426,9 +426,11 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
     own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
     monkeypatch.setattr(combinations, "learn_weights", own)
     write_combination("mix", Combination(members=("all",), weights="stacked"), TASK, trained)
-    validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query(
-        "block == 'validation'"
-    )["cutoff"]
+    validation = (
+        pd.read_parquet(trained / "mix" / "forecasts.parquet")
+        .query("block == 'validation'")["cutoff"]
+        .to_numpy()
+    )
     assert len(seen) == 1 + combinations.VALIDATION_FOLDS and set(seen[0]) == set(validation)
     assert not set.intersection(*map(set, seen[1:]))
 

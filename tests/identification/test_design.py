@@ -236,6 +236,10 @@ def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) 
     np.testing.assert_array_equal(record.y[:, 0], np.arange(6.0))
     with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['u', 'u', 'y'\]"):
         read_record(tmp_path / "run.mat", ["level"])
-    (tmp_path / "bad.mat").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="nor a MATLAB file up to version 7"):
-        read_record(tmp_path / "bad.mat", ["y"])
+    whole = (tmp_path / "run.mat").read_bytes()
+    for content in (b"nothing", *(whole[:length] for length in (0, 6, 60, 130, 180, 200))):
+        (tmp_path / "bad.mat").write_bytes(content)
+        with pytest.raises(InputError, match="nor a MATLAB file up to version 7"):
+            read_record(tmp_path / "bad.mat", ["y"])
+    with pytest.raises(FileNotFoundError):
+        read_record(tmp_path / "absent.mat", ["y"])
