@@ -46,10 +46,6 @@ from forecast.system.errors import InputError
 MAX_MISSING_SHARE = 0.2
 """Of the time steps of most series: so many may lack a value of a column."""
 MAX_CALIBRATION_CUTOFFS = 1000
-FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
-"""What pandas called its steps before version 3, and calls them now (of a month's end ME, and so
-on).
-"""
 
 
 class Step(Config):
@@ -233,12 +229,10 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     try:
         return validate_config(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
     except InputError:
-        cure = (
-            "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS', or 1 for counted rows"
-        )
-        if present_name := FORMER_STEPS.get(step.lstrip("0123456789")):
-            cure = f"Pass '{step[:-1]}{present_name}'"
-        raise InputError(f"freq={freq!r}: unknown step. {cure}.") from None
+        raise InputError(
+            f"freq={freq!r}: unknown step. Wanted one such as '15min', '1h', '1D', 'B', 'W-SUN' or"
+            " 'MS', or 1 for counted rows."
+        ) from None
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:
@@ -276,20 +270,11 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
     shares = n_missing / n_steps
     if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
         unique_id = str(shares.idxmax())
-        cure = "Fill them, begin later, or pass a `freq` that fits."
-        last_day = frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max()
-        if calendar.kind == "index":
-            cure = "Fill them, or begin later."
-        elif last_day < 5:
-            sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
-            cure = (
-                "No row is of a weekend: pass freq='B', or the sessions of an exchange,"
-                f" freq={sessions}."
-            )
         raise InputError(
             f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"
-            f" {MAX_MISSING_SHARE:.0%}. {cure}"
+            f" {MAX_MISSING_SHARE:.0%}. Fill them, begin later, or pass a `freq` that fits, such as"
+            " freq='B' without weekends or {'kind': 'sessions', 'exchange': 'XNYS'}."
         )
     most = shares[shares < 1].max()  # a series without any value is left out
     return {"max_missing": max(MAX_MISSING_SHARE, most) if most > 0 else 0.0, **column}

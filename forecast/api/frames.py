@@ -23,17 +23,15 @@ import pandas as pd
 
 from forecast.config.task import (
     Calendar,
-    RegularCalendar,
     SessionCalendar,
     StaticColumn,
     Task,
     WeekdayCalendar,
     static_input_names,
 )
-from forecast.data.calendars import check_calendar, fit_calendar, grid, row_numbers
+from forecast.data.calendars import check_calendar, row_numbers
 from forecast.data.columns import append_plan, encode_static
 from forecast.data.hierarchy import name_by_groups
-from forecast.data.own_files import NUMBER, guess_number_marks
 from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
@@ -63,10 +61,6 @@ CALLER_WORDS = {
 """Patterns in messages of the stages that speak of files, which a caller does not have, and what is
 said instead: arguments, and what to type for them.
 """
-EPOCH_UNITS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
-"""Times since 1970 as numbers: above which size they are in which unit."""
-WRITTEN_DATES = ((1678, 2199, "%Y"), (16780101, 21991231, "%Y%m%d"))
-"""Dates written as numbers: the least, the greatest, and their format."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +135,13 @@ def long_frame(
     wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
-        if calendar.kind == "index" and pd.api.types.is_integer_dtype(frame["ds"].dtype):
+        if calendar.kind == "index":
             frame = frame.assign(ds=_times_of_counts(frame, names))
         else:
             frame = frame.assign(ds=_times(frame, names, wall_clock=wall_clock))
         ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
         _require_unique_rows(ordered, names)
         checked = check_frame(ordered, columns, where=WHERE)
-        _require_freq(checked, calendar)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
         words = _in_caller_words(str(error), names.time_col, calendar, zone)
@@ -249,39 +242,21 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
 
 def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoReturn:
     """Raise the `InputError` for a column that the frame lacks, with what to type."""
-    is_time = name == names.time_col
     is_level = name in frame.index.names
-    if is_level or (is_time and isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)):
+    has_times = isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)
+    if is_level or (name == names.time_col and has_times):
         argument = "" if is_level else f"names={name!r}"
         raise InputError(
             f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
             f" `df.reset_index({argument})`."
         )
-    option = "the column's name"
-    parameter = ""
-    if name in names.target_col:
-        option = "`target_col`"
-    if name in (names.time_col, names.id_col):
-        parameter = " (`time_col`)" if is_time else " (`id_col`)"
-        option = "`time_col`"
-    cure = f"Rename the column, or correct {option}."
-    if is_time:
-        times = [column for column in frame.columns if _looks_like_time(frame[column])]
-        if times:
-            cure = f"Pass `time_col={times[0]!r}`."
+    options = dict.fromkeys(names.target_col, "`target_col`")
+    options |= {names.time_col: "`time_col`", names.id_col: "`id_col`"}
     present = list(frame.columns)
     raise InputError(
-        f"{WHERE}: column {name!r}{parameter} not found.{suggest(name, present)} Found"
-        f" {quote_names(present)}. {cure}"
-    )
-
-
-def _looks_like_time(values: pd.Series) -> bool:
-    """Times, periods, or text that begins as dates do."""
-    first = str(values.dropna().iloc[0]) if values.notna().any() else ""
-    return (
-        not pd.api.types.is_numeric_dtype(values)
-        and re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d", first) is not None
+        f"{WHERE}: column {name!r} not found.{suggest(name, present)} Found"
+        f" {quote_names(present)}. Rename the column, or correct"
+        f" {options.get(name, 'its name in the call')}."
     )
 
 
@@ -299,28 +274,10 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
     if text:
         example = f" with {str(text[1])[:40]!r} in row {text[0]}"
     raise InputError(
-        f"{WHERE}: column {column!r} has type {values.dtype}{example}; wanted numbers. Convert:"
-        f" `{_conversion_to_numbers(column, values)}`."
+        f"{WHERE}: column {column!r} has type {values.dtype}{example}; wanted numbers. Write"
+        " them with a decimal point and no other marks, then"
+        f" `df[{column!r}] = df[{column!r}].astype(float)`."
     )
-
-
-def _conversion_to_numbers(column: str, values: pd.Series) -> str:
-    """What to type so that text such as `1.234,5 €` becomes numbers."""
-    cells = values.dropna().astype("str").str.strip()
-    cells = cells[cells.str.contains(r"\d")]
-    bare = cells.str.replace(r"^[$€£]|(?<=\d)\s*[^\d.,+-]+$", "", regex=True)  # without units
-    decimal, thousands = guess_number_marks(bare, ",")
-    steps = ""
-    if bare.str.fullmatch(NUMBER).all() and (bare != cells).any():
-        steps += r".str.replace(r'[^\d.,+-]', '', regex=True)"
-    if thousands:
-        steps += f".str.replace({thousands!r}, '')"
-    if decimal == ",":
-        steps += ".str.replace(',', '.')"
-    if steps:
-        steps = f".astype(str){steps}"
-    expression = f"df[{column!r}]"
-    return f"{expression} = pandas.to_numeric({expression}{steps}, errors='coerce').astype(float)"
 
 
 def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
@@ -333,45 +290,25 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     if values.dtype == object:
         values = _with_one_zone(values, names, wall_clock=wall_clock)
     if pd.api.types.is_numeric_dtype(values) or values.dtype.kind == "m":
-        expression = f"df[{names.time_col!r}]"
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
-            f" times. Convert it: `{expression} = {_conversion_to_times(expression, values)}`."
+            " times. Convert it by `pandas.to_datetime` with its `unit` or `format`, or pass freq=1"
+            " if it counts rows."
         )
     return to_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
 
 def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     """Times for a column `ds` that counts rows: the calendar `index` has row n at n minutes after
-    1970. `InputError` where it counts in steps of more than 1.
+    1970. `InputError` for other values.
     """
-    steps = frame.sort_values("ds").groupby("unique_id")["ds"].diff().dropna()
-    common = int(steps.mode().iloc[0]) if len(steps) else 1
-    if common > 1:
-        expression = f"df[{names.time_col!r}]"
+    counts = frame["ds"]
+    if not pd.api.types.is_integer_dtype(counts.dtype):
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} counts in steps of {common}; wanted steps of 1."
-            f" Divide: `{expression} = {expression} // {common}`."
+            f"{WHERE}: column {names.time_col!r} holds no whole numbers, wanted them since freq=1"
+            " counts rows. Pass the step of its times as `freq`, such as '1D'."
         )
-    return pd.to_datetime(60 * frame["ds"], unit="s").astype("datetime64[ns]")
-
-
-def _conversion_to_times(expression: str, values: pd.Series) -> str:
-    """What makes times of years, days such as 20240131, seconds or milliseconds since 1970, and
-    counted rows.
-    """
-    if values.dtype.kind == "m":
-        return f"pandas.Timestamp('2000-01-01') + {expression}"
-    least = values.min()
-    greatest = values.max()
-    for first, last, date_format in WRITTEN_DATES:
-        if first <= least and greatest <= last:
-            digits = f"{expression}.astype(int).astype(str)"
-            return f"pandas.to_datetime({digits}, format={date_format!r})"
-    for size, unit in EPOCH_UNITS:
-        if least > size:
-            return f"pandas.to_datetime({expression}, unit={unit!r})"
-    return f"pandas.to_datetime({expression}, unit='D')`, with `freq='1D'`, or pass `freq=1"
+    return pd.to_datetime(60 * counts, unit="s").astype("datetime64[ns]")
 
 
 def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.Series:
@@ -408,28 +345,4 @@ def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
         f"{WHERE}: rows that repeat their {keys}: {is_repeated.sum()}, first"
         f" {row['unique_id']!r} at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
         " that identifies the series as `id_col`."
-    )
-
-
-def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
-    """`InputError` for a step that most of the times do not have.
-
-    Single times off the grid are for `check_calendar`, which names their rows.
-    """
-    if not isinstance(calendar, RegularCalendar):
-        return
-    first = frame["unique_id"].iloc[0]
-    stamps = pd.DatetimeIndex(frame.loc[frame["unique_id"] == first, "ds"].head(60))
-    steps = grid(calendar, stamps[0], stamps[-1])
-    if len(stamps) < 3 or steps.equals(stamps):
-        return
-    common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
-    if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
-        return
-    nearest = fit_calendar(stamps).calendar
-    fitting = getattr(nearest, "freq", nearest.model_dump(mode="json", exclude_defaults=True))
-    freq = "1, which counts rows" if calendar.kind == "index" else repr(calendar.freq)
-    raise InputError(
-        f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit"
-        f" freq={freq}. Pass freq={fitting!r}, or complete the rows."
     )

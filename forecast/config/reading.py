@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from forecast.system.addresses import hide_addresses
 from forecast.system.errors import InputError, quote_names, suggest
@@ -27,6 +28,9 @@ Entry: TypeAlias = "Mapping[str, PlainValue]"
 """An entry of a YAML file, such as a model of configs/models.yaml: its settings by name."""
 
 
+UNKNOWN_KEY = "unknown_key"
+
+
 class Config(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
@@ -34,12 +38,16 @@ class Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_switch_for_a_number(cls, value: Any) -> Any:
-        """YAML reads `true`, and `yes`, as a switch, which Python takes for the number 1;
-        `ValueError` for one where a number is wanted.
+    def _known_keys_and_no_switch_for_a_number(cls, value: Any) -> Any:
+        """Refuse an unknown key, and a switch where a number is wanted: YAML reads `true`, and
+        `yes`, as one, which Python takes for the number 1.
         """
         for name, given in value.items() if isinstance(value, dict) else ():
-            annotation = cls.model_fields[name].annotation if name in cls.model_fields else None
+            if name not in cls.model_fields:
+                known = cls.model_fields
+                hint = f"{suggest(str(name), known)} Known here: {quote_names(known)}"
+                raise PydanticCustomError(UNKNOWN_KEY, "{hint}", {"name": str(name), "hint": hint})
+            annotation = cls.model_fields[name].annotation
             kinds = {annotation, *get_args(annotation)}
             if isinstance(given, bool) and {int, float} & kinds and bool not in kinds:
                 raise ValueError(f"{name}: found {str(given).lower()}, a switch; wanted a number")
@@ -174,19 +182,19 @@ def validate_config(
         return model.model_validate(content, context=context)
     except ValidationError as error:
         raise InputError(
-            f"{where}: " + "; ".join(_describe_fault(model, e, content) for e in error.errors())
+            f"{where}: " + "; ".join(_describe_fault(e, content) for e in error.errors())
         ) from None
 
 
-def _describe_fault(model: type[BaseModel], error: Any, content: Any) -> str:
+def _describe_fault(error: Any, content: Any) -> str:
     """One fault of pydantic as a clause: the key as it stands in the file, what was found, what
     was wanted; for an unknown key the nearest known one.
     """
-    key = ".".join(_location_in_file(error["loc"], content, missing=error["type"] == "missing"))
-    if error["type"] == "extra_forbidden":
-        known = known_keys(model, error["loc"][:-1], content)
-        name = str(error["loc"][-1])
-        return f"unknown key {key!r}.{suggest(name, known)} Known here: {quote_names(known)}"
+    parts = _location_in_file(error["loc"], content, missing=error["type"] == "missing")
+    if error["type"] == UNKNOWN_KEY:
+        key = ".".join([*parts, error["ctx"]["name"]])
+        return f"unknown key {key!r}.{error['msg']}"
+    key = ".".join(parts)
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -210,40 +218,3 @@ def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool)
         elif missing and number == len(location) - 1:
             parts.append(str(part))
     return parts
-
-
-def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any = None) -> list[str]:
-    """The field names at `location` inside `model`, as far as the annotations tell; a model with
-    `class_for` is asked for the one that describes its `content`.
-    """
-    current: Any = model
-    for part in location:
-        content = content.get(part) if isinstance(content, dict) else None
-        alternatives = _alternatives(current)
-        step = next(
-            (m for m, _ in alternatives if isinstance(part, str) and part in m.model_fields), None
-        )
-        if step is not None:
-            current = step.model_fields[part].annotation
-            current = (
-                current.class_for(content) if hasattr(current, "class_for") and content else current
-            )
-        else:  # the key of a mapping, the place in a list, or the name of an alternative
-            current = next((m for m, name in alternatives if name == part), current)
-    models = _alternatives(current)
-    return list(models[0][0].model_fields) if models else []
-
-
-def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
-    """Every model inside an annotation, with the name pydantic gives it in a location: its `Tag` or
-    its `kind`.
-    """
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        kind = annotation.model_fields.get("kind")
-        return [(annotation, next(iter(get_args(kind.annotation)), None) if kind else None)]
-    parts = get_args(annotation)
-    tag = next((part.tag for part in parts if isinstance(part, Tag)), None)
-    alternatives: list[tuple[type[BaseModel], Any]] = []
-    for part in parts:
-        alternatives += [(model, tag or name) for model, name in _alternatives(part)]
-    return alternatives

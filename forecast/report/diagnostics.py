@@ -1,15 +1,14 @@
 """The page's diagnostics: what goes on inside the networks, and what the errors still contain.
 
 Of each network that stage `train` looked into (`ExaminedNetwork`): memory, saturation and stability
-as one table and as curves over lag, row and step of a closed loop. Of the shown models: one-step
+as one table; MLflow has the curves. Of the shown models: one-step
 residuals with Ljung-Box's test, their bias and their autocorrelations. All is read from the
 records, nothing is run again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
@@ -18,12 +17,11 @@ from forecast.data.comparison_records import ResidualDiagnosis
 from forecast.data.records import Diagnostics
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
-from forecast.report.charts import Axes, Floats, Line, floats, line_chart, stem_chart
+from forecast.report.charts import floats, stem_chart
 from forecast.report.figures import (
     LINEAR,
     Panel,
     has_several_series,
-    role_of,
     step_unit,
     title_of_series,
 )
@@ -49,11 +47,7 @@ LOOPS = {
     "drifting": "leaves the range of the train data without amplifying, like a straight line",
     "unstable": "leaves the range of the train data and amplifies",
 }
-FLOOR = -3.5  # powers of ten below which a curve is on the ground
 SEEN = 0.01
-TICKS = (0, 1, 3, 9, 25, 65, 1000)
-BOUND = 30.0
-"""A little above where a loop counts as having left: what explodes is cut there."""
 COLUMNS = [
     ("Model", ""),
     ("Ranking", "Which skip connection it was trained with"),
@@ -163,134 +157,6 @@ def describe_unstable_loops(results: Results) -> list[str]:
                 f" {LOOPS[word]}."
             )
     return sentences
-
-
-def network_panels(results: Results) -> list[Panel]:
-    """Gradient by lag of every network, decay of the state of the recurrent ones, closed loops;
-    each per ranking.
-    """
-    panels = []
-    curves = ((_gradients, looks_back), (_decays, _memory), (_loops, _no_row))
-    for draw_curves, row_of in curves:
-        for ranking in RANKINGS:
-            mine = [network for network in examined_networks(results) if network.ranking == ranking]
-            lines, axes = draw_curves(results, mine)
-            if not lines:
-                continue
-            # where each line falls below 1 %, for a reader who cannot touch them
-            reached = []
-            for network in mine:
-                row = row_of(network)
-                if row is not None:
-                    reached.append((row, text.name(network.model)))
-            note = ""
-            if reached:
-                listed = ", ".join(f"{name} {row}" for row, name in sorted(reached))
-                note = f"1 % is reached after: {listed} rows"
-            title = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
-            panels.append(Panel(title, line_chart(lines, replace(axes, label=title)), note))
-    return panels
-
-
-def _memory(network: ExaminedNetwork) -> int | None:
-    """Rows until 1 % of a disturbance of the state is left; None where it is not known."""
-    return network.diagnostics.numbers.memory
-
-
-def _no_row(network: ExaminedNetwork) -> None:
-    """A closed loop has no row of that kind."""
-
-
-def _line(results: Results, network: ExaminedNetwork, x: Floats, y: Floats) -> Line:
-    """The curve of one network; one without a part of its own shows its name on touch."""
-    role = role_of(results, network.ranking, network.model)
-    name = text.name(network.model)
-    tip = name if role == "other" else ""
-    return Line(name, x, y, role, network.model, tip=tip)
-
-
-def _gradients(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
-    """The forecast's gradient with respect to past rows, as a share of its greatest."""
-    lines = []
-    lags: Sequence[int] = ()
-    for network in mine:
-        gradient = floats(network.diagnostics.arrays.gradient)
-        if np.nanmax(gradient, initial=0.0) > 0:
-            lags = network.diagnostics.arrays.lags
-            shares = _powers(gradient / np.nanmax(gradient))
-            lines.append(_line(results, network, np.log1p(lags), shares))
-    label = "how far back the forecast looks"
-    return lines, _axes(label, "gradient, of its greatest", "rows before the origin", lags)
-
-
-def _decays(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
-    """Of the layer that keeps a disturbance longest, at the lags of the gradient."""
-    lines: list[Line] = []
-    lags: list[int] = []
-    for network in mine:
-        layers = [floats(decay) for decay in network.diagnostics.arrays.decay.values()]
-        if layers:
-            slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
-            lags = [lag for lag in network.diagnostics.arrays.lags if lag < len(slowest)]
-            lines.append(_line(results, network, np.log1p(floats(lags)), _powers(slowest[lags])))
-    label = "what is left of a disturbance of the state"
-    return lines, _axes(label, "share left", "rows later", lags)
-
-
-def _loops(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
-    """The distance of each closed loop from its last value; there are few, so all are named."""
-    lines = []
-    for network in mine:
-        path = floats(network.diagnostics.arrays.free_run)
-        if np.isfinite(path).any():
-            steps = np.arange(1.0, len(path) + 1)
-            line = _line(results, network, steps, np.minimum(path, BOUND))
-            if line.role == "other":
-                line = replace(line, role="network", tip="")
-            lines.append(line)
-    ticks = [(float(step), str(step)) for step in (1, 24, 48, 72, 96)]
-    axes = Axes(
-        "recursive models on their own forecasts",
-        "steps of the closed loop",
-        "distance from the last value, scaled units",
-        ticks,
-    )
-    return lines, axes
-
-
-def _axes(label: str, y_title: str, x_title: str, lags: Sequence[int]) -> Axes:
-    """Both axes logarithmic, as `np.log1p` of the rising `lags` and powers of ten of a share; ticks
-    at the lags nearest to `TICKS`.
-    """
-    x_ticks = []
-    if lags:
-        nearest = np.abs(np.subtract.outer(TICKS, lags)).argmin(axis=1)
-        shown_lags = dict.fromkeys(lags[place] for place in nearest)
-        x_ticks = [
-            (float(np.log1p(lag)), str(lag))
-            for lag in shown_lags
-            if lag == lags[-1] or 1.4 * lag < lags[-1]
-        ]
-    return Axes(
-        label=label,
-        x_title=x_title,
-        y_title=y_title,
-        x_ticks=x_ticks,
-        y_range=(FLOOR, 0.4),
-        moments=[f"{lag} {x_title}" for lag in lags],
-        show=_percent_of_power,
-    )
-
-
-def _percent_of_power(power: float) -> str:
-    """-1 as `10 %`."""
-    return f"{100 * 10**power:.3g} %"
-
-
-def _powers(values: Floats) -> Floats:
-    """Of ten, not below `FLOOR`."""
-    with np.errstate(divide="ignore"):
-        return np.maximum(np.log10(np.abs(values)), FLOOR)
 
 
 RANKING = "shipped"

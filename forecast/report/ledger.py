@@ -15,7 +15,7 @@ from heapq import nlargest
 
 import pandas as pd
 
-from forecast.config.datasets import Dataset, Splits
+from forecast.config.datasets import Dataset
 from forecast.config.task import SessionCalendar, WeekdayCalendar, YearWeekCalendar, format_time
 from forecast.data.quality import SeriesDescription
 from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, TrainingCost
@@ -269,28 +269,12 @@ def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
 
 
 def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
-    """(block, first, last): configured days where there are any (blocks that begin behind the data
-    are left out), else the range of the scored targets, the train block ending where the first of
-    them begins.
-    """
+    """(block, first, last) scored target; the train block ends where the first of them begins."""
     series = results.quality["series"].values()
     start = pd.Timestamp(min(s["first"] for s in series))
     end = pd.Timestamp(max(s["last"] for s in series))
-    splits = results.dataset.splits
-    bounds = []
-    if isinstance(splits, Splits):
-        first = start
-        for block in BLOCKS:
-            last = pd.Timestamp(getattr(splits, f"{block}_end"))
-            if first <= end:
-                bounds.append((block, first, min(last, end)))
-            first = last + pd.Timedelta(days=1)
-        return bounds
-    targets = {str(block): part["ds"] for block, part in results.naive.groupby("block")}
-    for block in BLOCKS[1:]:
-        if block in targets:
-            times = targets[block]
-            bounds.append((block, pd.Timestamp(times.min()), pd.Timestamp(times.max())))
+    targets = results.naive.groupby("block")["ds"].agg(["min", "max"])
+    bounds = [(block, *targets.loc[block]) for block in BLOCKS[1:] if block in targets.index]
     train_end = bounds[0][1] if bounds else end
     return [("train", start, train_end), *bounds]
 

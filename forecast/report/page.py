@@ -145,15 +145,12 @@ class DatasetContent:
     choice_sentence: str
     network_diagnostics: Table | None
     loops: list[str]
-    network_panels: list[figures.Panel]
     distribution_scores: Table | None
     residual_diagnostics: Table | None
     residual_panels: list[figures.Panel]
     limits: list[str]
     calibration: Table | None
     coverage: list[figures.Panel]
-    """By horizon step, then by month."""
-    reliability: list[figures.Panel]
     refused: list[str]
     levels: str
     ledger: Table
@@ -200,17 +197,12 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         choice_sentence=ledger.choice_sentence(results),
         network_diagnostics=diagnostics.network_table(results),
         loops=diagnostics.describe_unstable_loops(results),
-        network_panels=diagnostics.network_panels(results),
         distribution_scores=board.distribution_table(results),
         residual_diagnostics=diagnostics.residual_table(results),
         residual_panels=diagnostics.residual_panels(results),
         limits=_limits(results),
         calibration=calibration.calibration_table(results),
-        coverage=[
-            *calibration.coverage_panels(results),
-            *calibration.monthly_panels(results, forecasts),
-        ],
-        reliability=calibration.reliability_panels(results),
+        coverage=calibration.coverage_panels(results),
         refused=calibration.refusals(results),
         levels=calibration.levels(results),
         ledger=ledger.cost_table(results, costs),

@@ -199,10 +199,3 @@ def test_a_trial_on_the_last_value_has_a_validation_error_of_its_own():
         fit(turning(1.0), one, skip=None, seed=0, budget=BUDGET).validation_loss for one in tried
     ]
     assert np.isfinite(errors).all() and errors[0] != errors[1]
-
-
-@pytest.mark.parametrize("points", [5, 16, 17, 400])
-def test_the_nearest_are_those_of_a_full_sort(points):
-    values = np.random.default_rng(points).normal(size=(7, points))
-    nearest = np.sort(regressors._find_smallest(values, 5), axis=1)
-    np.testing.assert_array_equal(nearest, np.sort(np.argsort(values, axis=1)[:, :5], axis=1))

@@ -23,12 +23,6 @@ def test_a_closed_loop_that_does_not_hold_is_named_aloud(page):
     )
 
 
-def test_curves_of_memory_are_drawn_per_ranking_with_their_ends_in_words(page):
-    figures = page.xpath(f"//article[@id='{HOURLY}']//figure[contains(., 'how far back')]")
-    assert len(figures) == 2
-    assert "1 % is reached after: narx 1, gru 3, lstm 3 rows" in words(figures[0])
-
-
 def test_residual_diagnostics_are_shown_for_the_chosen_model_and_the_baselines(page):
     rows = table_rows(page, HOURLY, "residual-diagnostics")
     assert [row[0] for row in rows] == ["lstm", "ridge", "naive", "seasonal naive"]

@@ -82,17 +82,9 @@ def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp
         table = pd.read_parquet(path)
         table.loc[(table["unique_id"] == silent) & (table["block"] == "test"), "y"] = np.nan
         files.write_frame(path, table)
-    path = root / f"data/compared/{DAILY}/reliability.parquet"
-    table = pd.read_parquet(path)
-    files.write_frame(
-        path, table.assign(coverage=table["coverage"].where(table["series"] != silent))
-    )
     labels = html.fromstring(rendered(root, DAILY)).xpath("//*[@aria-label]/@aria-label")
-    of_time, of_intervals = (
-        [own for own in labels if own.startswith(of)] for of in ("Test error", "Reliability")
-    )
+    of_time = [own for own in labels if own.startswith("Test error")]
     assert of_time == ["Test error, By weekday, Alpha & Co", "Test error, By month, Alpha & Co"]
-    assert of_intervals == ["Reliability, Alpha & Co"]
 
 
 def test_the_error_is_told_by_hour_weekday_and_month_of_the_time_that_was_forecast(root):
