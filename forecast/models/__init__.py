@@ -26,6 +26,7 @@ def catalogue() -> dict[str, type[ModelSpec]]:
     return {name: _family(name) for name in _names()}
 
 
+@cache
 def _names() -> list[str]:
     """The names of the files in `families/`."""
     return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
