@@ -88,7 +88,7 @@ class Net:
         """
         self.check_inputs(inputs)
         shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
-        return Network(self._blocks(inputs, outputs), shapes, feedback=self.feedback)
+        return Network(self._blocks(inputs, outputs), shapes)
 
     def check_inputs(self, inputs: int) -> None:
         """`InputError` when the net has inputs and there are none, or none and there are."""

@@ -57,16 +57,6 @@ class Shapes:
     parameters: int = 1
     change_channels: tuple[int, ...] = ()
 
-    @property
-    def past(self) -> tuple[int, int]:
-        """Rows and columns of a window's past."""
-        return self.lookback, self.channels
-
-    @property
-    def future(self) -> tuple[int, int]:
-        """Rows and columns of a window's known future, beside its past and after it."""
-        return self.lookback + self.horizon, self.future_channels
-
 
 @dataclass(frozen=True)
 class Block:
@@ -250,7 +240,7 @@ class EncoderDecoder(CellBlock):
 
         states_0      = s_t
         d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1})
-        p_k           = readout_activation(d_k U + b)                       reshaped to (O, K)
+        p_k           = d_k U + b                                           reshaped to (O, K)
 
     and the forecast at t is `p_1 .. p_H`. The input's parts, in this order:
     - p_{k-1} `(O,)`: the forecast of the step before, `p_{k-1}[:, parameter]`, with p_0 = 0. It is
@@ -301,9 +291,6 @@ class Network:
     shapes: Shapes
     future_units: int = 0
     every_step: bool = True
-    readout_activation: Activation = "linear"
-    feedback: bool = False
-    """True: a one-step map whose own output may be fed back (closed loop)."""
 
     @property
     def is_segmented(self) -> bool:

@@ -90,7 +90,7 @@ class ForwardMode(BlockVisitor[Signal]):
             signal = _merge_signals([signal, projected], "concat")
         signal = self.visit_series(self.network.blocks, "", signal)
         # the last weights: its q is p
-        return self._dense("readout", signal, self.network.readout_activation)
+        return self._dense("readout", signal, "linear")
 
     def visit_dense(self, block: Dense, path: str, x: Signal) -> Signal:
         """The dense layer and its derivatives."""

@@ -229,7 +229,7 @@ def find_hidden_layer(network: Network) -> str | None:
     for networks of any other shape, which `OneLayerProblem` does not take.
     """
     match network.blocks[_count_tap_blocks(network.blocks) :]:
-        case _ if future_width(network) or network.readout_activation != "linear":
+        case _ if future_width(network):
             return None
         case ():
             return ""

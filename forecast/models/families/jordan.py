@@ -44,6 +44,4 @@ class Spec(NetworkSpec):
             "activation": self.activation,
         }
         layer = Recurrent("jordan", "jordan", self.units, options)
-        return Network(
-            add_dropout((layer,), self.dropout), shapes, self.future_units, feedback=True
-        )
+        return Network(add_dropout((layer,), self.dropout), shapes, self.future_units)

@@ -46,4 +46,4 @@ class Spec(NetworkSpec):
             branches.append((Taps("x", tuple(range(self.input_delay, last)), others),))
         dense = dense_layers(self.units, self.layers)
         blocks = (Parallel("delays", tuple(branches)), *add_dropout(dense, self.dropout))
-        return Network(blocks, shapes, self.future_units, feedback=True)
+        return Network(blocks, shapes, self.future_units)

@@ -186,9 +186,7 @@ class Pass(BlockVisitor[np.ndarray]):
         if network.decoder:
             return x
         z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
-        return activate(numpy_namespace, network.readout_activation, z).reshape(
-            len(x), -1, self.batch
-        )
+        return z.reshape(len(x), -1, self.batch)
 
     def _first_input(self, past: np.ndarray) -> np.ndarray:
         """The first block's input `(steps, columns, B)`: the past channels and, side by side with

@@ -231,9 +231,7 @@ class StepWriter(BlockVisitor[str]):
         if network.is_segmented:
             self.write(f"{x} = {x}[:, -{network.parts}:]")
         if not network.decoder:
-            self.write(
-                f"{x} = {_activation_code(network.readout_activation, _affine_code(x, 'readout'))}"
-            )
+            self.write(f"{x} = {_affine_code(x, 'readout')}")
         self.write(f"out = {x}.reshape(len({x}), HORIZON, OUTPUTS, PARAMETERS)")
         if linear is not None:
             self.write("out = out + linear.reshape(out.shape)")
@@ -261,7 +259,10 @@ class StepWriter(BlockVisitor[str]):
 
     def visit_dense(self, block: Dense, path: str, x: str) -> str:
         """One affine map and its activation."""
-        self.write(f"{x} = {_activation_code(block.activation, _affine_code(x, path))}")
+        code = _affine_code(x, path)
+        if block.activation != "linear":
+            code = f"activate(xp, {block.activation!r}, {code})"
+        self.write(f"{x} = {code}")
         return x
 
     def visit_taps(self, block: Taps, path: str, x: str) -> str:
@@ -325,7 +326,7 @@ class StepWriter(BlockVisitor[str]):
             inputs.insert(0, "fed_back")
         if self.network.shapes.future_channels:
             inputs.append("ahead[:, k]")
-        forecast = _activation_code(self.network.readout_activation, _affine_code("d", "readout"))
+        forecast = _affine_code("d", "readout")
         self.write(
             f"encoded, after[{path!r}] = {cell}.step({encoder}, {x}, {state})",
             f"running, forecasts = after[{path!r}], []",
@@ -350,11 +351,6 @@ class StepWriter(BlockVisitor[str]):
 def _affine_code(x: str, path: str) -> str:
     """Code for `x W + b` with the weights at `path`."""
     return f"{x} @ W[{path!r}]['kernel'] + W[{path!r}]['bias']"
-
-
-def _activation_code(name: str, code: str) -> str:
-    """Code for an activation function of what `code` computes."""
-    return code if name == "linear" else f"activate(xp, {name!r}, {code})"
 
 
 def cell_sources(cells: Iterable[type[Cell]]) -> str:

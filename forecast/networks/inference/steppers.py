@@ -329,8 +329,7 @@ def decode(
         for k in range(shapes.horizon):
             if frames is not None:
                 x[columns:] = frames[k, :, part]
-            z = kernel @ decoder(x) + bias
-            out[k] = activate(numpy_namespace, network.readout_activation, z)
+            out[k] = kernel @ decoder(x) + bias
             if block.feedback:
                 parameters = out[k].reshape(shapes.outputs, shapes.parameters, -1)
                 x[:fed_back] = parameters[:, block.parameter]

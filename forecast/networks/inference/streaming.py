@@ -118,8 +118,7 @@ def step(
     blocks: States = {}
     x = Step(network, weights, state.blocks, blocks, frame).visit_series(network.blocks, "", x)
     if not network.decoder:
-        z = x @ weights["readout/kernel"] + weights["readout/bias"]
-        x = activate(numpy_namespace, network.readout_activation, z)
+        x = x @ weights["readout/kernel"] + weights["readout/bias"]
     out = x.reshape(state.batch, shapes.horizon, shapes.outputs, shapes.parameters)
     return out, State(blocks, state.batch, state.dtype)
 

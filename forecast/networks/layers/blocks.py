@@ -21,7 +21,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from forecast.networks import description
 from forecast.networks.cells import Namespace, activate
+from forecast.networks.description import Taps
 
 
 class Affine(keras.Layer):
@@ -46,26 +48,18 @@ class Affine(keras.Layer):
         return activate(tensor_namespace, self.activation, z)
 
 
-class Dense(Affine):
-    """The hidden layer of a network."""
-
-
 class ReadOut(Affine):
-    """`g(h U + b)` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps.
+    """`h U + b` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps.
 
     With `parts` so many neighbouring steps of x make one forecast, each H / parts of its steps:
     `(B, T parts, C)` to `(B, T, H, O, K)`.
     """
 
-    def __init__(
-        self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any
-    ) -> None:
+    def __init__(self, shape: Sequence[int], parts: int = 1, **kwargs: Any) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         self.shape = tuple(shape)
         self.parts = parts
-        super().__init__(
-            self.shape[0] // parts * self.shape[1] * self.shape[2], activation, **kwargs
-        )
+        super().__init__(self.shape[0] // parts * self.shape[1] * self.shape[2], **kwargs)
 
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
@@ -81,9 +75,9 @@ class FutureFrames(Affine):
     copied out.
     """
 
-    def __init__(self, horizon: int, units: int, activation: str = "tanh", **kwargs: Any) -> None:
+    def __init__(self, horizon: int, units: int, **kwargs: Any) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
-        super().__init__(units, activation, **kwargs)
+        super().__init__(units, **kwargs)
         self.horizon = horizon
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -93,8 +87,7 @@ class FutureFrames(Affine):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
         filters = tf.reshape(tf.convert_to_tensor(self.kernel), [self.horizon, -1, self.units])
-        z = tf.nn.conv1d(x[:, 1:], filters, stride=1, padding="VALID") + self.bias
-        return activate(tensor_namespace, self.activation, z)
+        return tf.tanh(tf.nn.conv1d(x[:, 1:], filters, stride=1, padding="VALID") + self.bias)
 
 
 def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
@@ -114,6 +107,11 @@ def pad_before(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tens
     return tf.concat([earlier, x], 1)
 
 
+def select_channels(x: tf.Tensor, line: Taps) -> tf.Tensor:
+    """The channels of `x (B, T, C)` that a line delays."""
+    return x if line.channels is None else tf.gather(x, line.channels, axis=-1)
+
+
 class DelayLine(keras.Layer):
     """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next
     chunk needs.
@@ -121,22 +119,18 @@ class DelayLine(keras.Layer):
     The rows before the first, `earlier (B, max(delays), C)`, are zeros unless given.
     """
 
-    def __init__(
-        self, delays: Sequence[int], channels: Sequence[int] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, line: Taps, **kwargs: Any) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
-        self.delays = tuple(delays)
-        self.channels = None if channels is None else tuple(channels)
+        self.line = line
 
     def call(self, x: tf.Tensor, earlier: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """The layer's output, see the class."""
-        if self.channels is not None:
-            x = tf.gather(x, self.channels, axis=-1)
+        x = select_channels(x, self.line)
         steps = tf.shape(x)[1]
-        longest = max(self.delays)
+        longest = max(self.line.delays)
         padded = pad_before(x, longest, earlier)
-        taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
+        taps = [padded[:, longest - d : longest - d + steps] for d in self.line.delays]
         return tf.concat(taps, -1), _rows_to_hand_over(padded, steps, longest)
 
 
@@ -155,25 +149,23 @@ class Segments(keras.Layer):
     `count * length` rows cut into `count` segments; see `Segments` in `networks.description`.
     """
 
-    def __init__(
-        self, length: int, count: int, channels: int, relative: Sequence[int], **kwargs: Any
-    ) -> None:
+    def __init__(self, block: description.Segments, channels: int, **kwargs: Any) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
-        self.length = length
-        self.count = count
+        self.block = block
         self.channels = channels
-        self.relative = tuple(relative)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
         width = x.shape[-1]
-        rows = self.length * self.count
-        is_relative = [float(column in self.relative) for column in range(width)]
+        length = self.block.length
+        count = self.block.count
+        rows = length * count
+        is_relative = [float(column in self.block.relative) for column in range(width)]
         level = last_rows(x, 1) * tf.constant(is_relative, x.dtype)
         newest = last_rows(pad_before(x, rows, None), rows) - level
-        cut = tf.reshape(newest, [-1, self.count, self.length, width])
-        past = tf.reshape(cut[..., : self.channels], [-1, self.count, self.length * self.channels])
+        cut = tf.reshape(newest, [-1, count, length, width])
+        past = tf.reshape(cut[..., : self.channels], [-1, count, length * self.channels])
         return tf.concat([past, cut[:, :, -1, self.channels :]], -1)
 
 
@@ -240,10 +232,6 @@ class TensorNamespace(Namespace):
 tensor_namespace = TensorNamespace()
 
 
-DelayedChannels = tuple[tuple[int, ...], tuple[int, ...] | None]
-"""The delays of a line, and the channels that it delays (None: all)."""
-
-
 def is_evenly_spaced(delays: Sequence[int]) -> bool:
     """Whether a convolution can stand for these delays: they rise by the same number of rows."""
     steps = {following - preceding for preceding, following in itertools.pairwise(delays)}
@@ -261,22 +249,18 @@ class DelayedDense(Affine):
     """
 
     def __init__(
-        self,
-        units: int,
-        lines: Sequence[DelayedChannels],
-        activation: str = "linear",
-        **kwargs: Any,
+        self, units: int, lines: Sequence[Taps], activation: str = "linear", **kwargs: Any
     ) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(units, activation, **kwargs)
-        self.lines = tuple((tuple(d), None if c is None else tuple(c)) for d, c in lines)
+        self.lines = tuple(lines)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         width = int(input_shape[-1] or 0)
-        self.widths = [width if channels is None else len(channels) for _, channels in self.lines]
         self.sizes = [
-            len(delays) * width for (delays, _), width in zip(self.lines, self.widths, strict=True)
+            len(line.delays) * (width if line.channels is None else len(line.channels))
+            for line in self.lines
         ]
         super().build((sum(self.sizes),))
 
@@ -288,12 +272,13 @@ class DelayedDense(Affine):
         parts = []
         after = []
         kernels = tf.split(tf.convert_to_tensor(self.kernel), self.sizes)
-        for number, (delays, channels) in enumerate(self.lines):
-            delayed = x if channels is None else tf.gather(x, channels, axis=-1)
+        for number, line in enumerate(self.lines):
+            delays = line.delays
+            delayed = select_channels(x, line)
             before = None if earlier is None else earlier[number]
             known = pad_before(delayed, max(delays), before)
             after.append(_rows_to_hand_over(known, steps, max(delays)))
-            filters = tf.reshape(kernels[number], [len(delays), self.widths[number], self.units])
+            filters = tf.reshape(kernels[number], [len(delays), delayed.shape[-1], self.units])
             parts.append(_convolve_delays(known, filters, delays, steps if last is None else last))
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
         return activate(tensor_namespace, self.activation, z), *after

@@ -19,10 +19,10 @@ from typing import Any, Required, TypedDict
 import keras
 import tensorflow as tf
 
-from forecast.networks import cells
-from forecast.networks.cells import Cell, Namespace, activate
+from forecast.networks.cells import Cell, Namespace
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
+from forecast.networks.description import EncoderDecoder
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import Tensors
 from forecast.networks.layers.scan import run_cell, scan
@@ -50,30 +50,20 @@ class Decoder(keras.Layer):
     step needs them; they are named "readout/...".
     """
 
-    def __init__(
-        self,
-        cell: str,
-        units: int,
-        shape: Sequence[int],
-        options: cells.Options | None = None,
-        feedback: bool = True,
-        parameter: int = 0,
-        activation: str = "linear",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, block: EncoderDecoder, shape: Sequence[int], **kwargs: Any) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.shape = tuple(shape)
-        self.feedback = feedback
-        self.parameter = parameter
-        self.activation = activation
-        self.cell: Cell = cells.get(cell, units, options)
+        self.block = block
+        self.cell = block.cell_object
 
     def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         _, outputs, parameters = self.shape
         future = input_shape.get("future", (0,))[-1]
-        width = outputs * self.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
+        width = (
+            outputs * self.block.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
+        )
         self.w = {
             name: self.add_weight(
                 name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
@@ -94,16 +84,13 @@ class Decoder(keras.Layer):
         parts = [tf.repeat(flatten_steps(encoded)[:, None], horizon, axis=1)]
         if "future" in inputs:
             parts.append(gather_frames(inputs["future"], leading[1], horizon))
-        if self.feedback and "teacher" not in inputs:
+        if self.block.feedback and "teacher" not in inputs:
             y = self._free_run(w, tf.concat(parts, -1), first)
         else:
-            taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
+            taught = [shifted_targets(inputs["teacher"])] if self.block.feedback else []
             cell_weights = {name: value for name, value in w.items() if name not in READOUT}
-            y = read_out(
-                w,
-                run_cell(self.cell, cell_weights, tf.concat(taught + parts, -1), first)[0],
-                self.activation,
-            )
+            x = tf.concat(taught + parts, -1)
+            y = read_out(w, run_cell(self.cell, cell_weights, x, first)[0])
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
     def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
@@ -111,10 +98,10 @@ class Decoder(keras.Layer):
         columns) without what is fed back, `first` the states before the first step.
         """
         _, outputs, parameters = self.shape
-        columns = tuple(output * parameters + self.parameter for output in range(outputs))
-        if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
+        columns = tuple(output * parameters + self.block.parameter for output in range(outputs))
+        if type(self.cell) in (LSTM, SimpleRNN):
             return self._run_folded(w, x, first, columns)
-        steps = FedBack(self.cell, self.activation, outputs * parameters, columns)
+        steps = FedBack(self.cell, outputs * parameters, columns)
         y, _ = scan(
             steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED_BACK: zero_forecast(x, outputs)}
         )
@@ -142,7 +129,7 @@ class Decoder(keras.Layer):
         start = tf.concat([zero_forecast(x, len(columns)), now[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
         following = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
-        return read_out(w, tf.concat([d[:, None], *following], 1), self.activation)
+        return read_out(w, tf.concat([d[:, None], *following], 1))
 
 
 FED_BACK = "forecast"
@@ -156,7 +143,6 @@ class FedBack:
     """
 
     cell: Cell
-    activation: str
     units: int
     columns: tuple[int, ...]
 
@@ -173,7 +159,7 @@ class FedBack:
     ) -> tuple[tf.Tensor, Tensors]:
         """One step from what `project` gave: output and new states."""
         d, new = self.cell.step(xp, w, xp.concat([states[FED_BACK], projected]), states)
-        y = read_out(w, d, self.activation)
+        y = read_out(w, d)
         return y, {**new, FED_BACK: xp.take(y, self.columns)}
 
 
@@ -182,10 +168,10 @@ def zero_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
     return tf.zeros([tf.shape(x)[0], outputs], x.dtype)
 
 
-def read_out(w: Tensors, d: tf.Tensor, activation: str) -> tf.Tensor:
-    """The read-out `g(d U + b)` of decoder outputs: `(..., units)` to `(..., O * K)`."""
+def read_out(w: Tensors, d: tf.Tensor) -> tf.Tensor:
+    """The read-out `d U + b` of decoder outputs: `(..., units)` to `(..., O * K)`."""
     kernel, bias = (w[name] for name in READOUT)
-    return activate(tensor_namespace, activation, tensor_namespace.matmul(d, kernel) + bias)
+    return tensor_namespace.matmul(d, kernel) + bias
 
 
 def flatten_steps(x: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
 from forecast.networks.layers.fused import (
@@ -66,9 +65,7 @@ class Scan(keras.Layer):
 
     def __init__(
         self,
-        cell: str,
-        units: int,
-        options: cells.Options | None = None,
+        cell: Cell,
         go_backwards: bool = False,
         all_states: bool = False,
         parts: int = 0,
@@ -79,7 +76,7 @@ class Scan(keras.Layer):
         self.go_backwards = go_backwards
         self.all_states = all_states
         self.parts = parts
-        self.cell: Cell = cells.get(cell, units, options)
+        self.cell = cell
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights, zero until `assemble` gives them values."""

@@ -16,11 +16,10 @@ import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 import keras
 
-from forecast.networks.cells import Options
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -50,21 +49,6 @@ Tensor = Any
 """A symbolic tensor of Keras."""
 StateTensors = dict[str, Tensor]
 """By "<block path>/<state>", the states (B, size) and delay lines (B, longest delay, columns)."""
-
-
-class CellArguments(TypedDict):
-    """What `Scan` and `Decoder` need to know of a block's cell, see `cells.get`."""
-
-    cell: str
-    units: int
-    options: Options
-
-
-class ReadOutArguments(TypedDict):
-    """Shape (H, O, K) of a forecast, and the activation of the read-out."""
-
-    shape: tuple[int, int, int]
-    activation: str
 
 
 def dropout_seed(seed: int, path: str) -> int:
@@ -161,24 +145,24 @@ class Wiring(BlockVisitor[Tensor]):
         read = read if network.every_step else 1
         self.needed = needed_steps(network.blocks, read)
         x = self.visit_series(network.blocks, "", self._first(inputs, self.needed[INPUT]))
-        layer = self._layer("readout", layers.ReadOut, **self._readout(), parts=network.parts)
+        layer = self._layer(
+            "readout", layers.ReadOut, shape=self._forecast_shape(), parts=network.parts
+        )
         return layer(x, last=read)
 
-    def _readout(self) -> ReadOutArguments:
-        """The shape and activation of the network's forecasts."""
+    def _forecast_shape(self) -> tuple[int, int, int]:
+        """The shape (H, O, K) of a forecast."""
         shapes = self.network.shapes
-        return {
-            "shape": (shapes.horizon, shapes.outputs, shapes.parameters),
-            "activation": self.network.readout_activation,
-        }
+        return shapes.horizon, shapes.outputs, shapes.parameters
 
     def _encoder_decoder(
         self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None
     ) -> Tensor:
         """The forecasts of the network's last block, at the last `read` steps or at all."""
         x = self.visit_series(self.network.blocks[:-1], "", self._first(inputs, None))
-        cell = cell_arguments(block)
-        encoder = self._layer(f"{block.name}/encoder", Scan, **cell, all_states=True)
+        encoder = self._layer(
+            f"{block.name}/encoder", Scan, cell=block.cell_object, all_states=True
+        )
         encoded, *states = self._run(encoder, block, block.name, x)
         sequences = dict(zip(block.cell_object.states(), states, strict=False))
         rows = {"encoded": encoded}
@@ -189,12 +173,7 @@ class Wiring(BlockVisitor[Tensor]):
             rows = {name: values[:, -steps.get(name, read) :] for name, values in rows.items()}
             sequences = {name: state[:, -read:] for name, state in sequences.items()}
         decoder = self._layer(
-            f"{block.name}/decoder",
-            Decoder,
-            **cell,
-            **self._readout(),
-            feedback=block.feedback,
-            parameter=block.parameter,
+            f"{block.name}/decoder", Decoder, block=block, shape=self._forecast_shape()
         )
         return decoder({**rows, "states": sequences})
 
@@ -222,7 +201,7 @@ class Wiring(BlockVisitor[Tensor]):
             DelayedDense,
             units=dense.units,
             activation=dense.activation,
-            lines=[(taps.delays, taps.channels) for taps in lines.values()],
+            lines=list(lines.values()),
         )
         names = [f"{line}/line" for line in lines]
         earlier = None if self.before is None else [self.before[name] for name in names]
@@ -234,7 +213,7 @@ class Wiring(BlockVisitor[Tensor]):
         """The dense layer at every step; not trained where its weights are principal axes."""
         layer = self._layer(
             path,
-            layers.Dense,
+            layers.Affine,
             units=block.units,
             activation=block.activation,
             trainable=block.principal_of is None,
@@ -243,26 +222,19 @@ class Wiring(BlockVisitor[Tensor]):
 
     def visit_taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
         """A delay line that no dense layer follows, and the rows that the next chunk needs."""
-        layer = self._layer(path, layers.DelayLine, delays=block.delays, channels=block.channels)
+        layer = self._layer(path, layers.DelayLine, line=block)
         earlier = () if self.before is None else (self.before[f"{path}/line"],)
         taps, self.after[f"{path}/line"] = layer(x, *earlier)
         return taps
 
     def visit_segments(self, block: Segments, path: str, x: Tensor) -> Tensor:
         """A layer that cuts the window into segments, the steps of all later layers."""
-        layer = self._layer(
-            path,
-            layers.Segments,
-            length=block.length,
-            count=block.count,
-            channels=self.network.shapes.channels,
-            relative=block.relative,
-        )
-        return layer(x)
+        channels = self.network.shapes.channels
+        return self._layer(path, layers.Segments, block=block, channels=channels)(x)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
         """The outputs of a recurrent layer at every step."""
-        layer = self._layer(path, Scan, **cell_arguments(block), parts=block.parts)
+        layer = self._layer(path, Scan, cell=block.cell_object, parts=block.parts)
         return self._run(layer, block, path, x)[0]
 
     def _run(self, layer: keras.Layer, block: CellBlock, path: str, x: Tensor) -> Sequence[Tensor]:
@@ -277,9 +249,9 @@ class Wiring(BlockVisitor[Tensor]):
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
         """The last outputs of both directions side by side."""
-        cell = cell_arguments(block)
-        forward = self._layer(f"{path}/forward", Scan, **cell)
-        backward = self._layer(f"{path}/backward", Scan, **cell, go_backwards=True)
+        cell = block.cell_object
+        forward = self._layer(f"{path}/forward", Scan, cell=cell)
+        backward = self._layer(f"{path}/backward", Scan, cell=cell, go_backwards=True)
         ends = [layer(x)[0] for layer in (forward, backward)]
         return self._layer(path, layers.Joined)(ends, last=1)
 
@@ -322,11 +294,6 @@ class Wiring(BlockVisitor[Tensor]):
             path: self._input(f"states/{path}", tuple(state.shape[1:]))
             for path, state in probe.after.items()
         }
-
-
-def cell_arguments(block: CellBlock) -> CellArguments:
-    """The block's cell, as a layer is told of it."""
-    return {"cell": block.cell, "units": block.units, "options": dict(block.options)}
 
 
 def delay_lines(block: Block, path: str) -> dict[str, Taps]:

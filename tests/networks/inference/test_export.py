@@ -30,7 +30,6 @@ NARX = Network(
     ),
     ONE_STEP,
     future_units=2,
-    feedback=True,
 )
 
 ISOLATED = """

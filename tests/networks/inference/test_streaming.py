@@ -33,7 +33,7 @@ MAPS = {
 
 
 def setting(blocks, batch=2, rows=12, dtype="float64"):
-    network = Network(blocks, SHAPES, feedback=True)
+    network = Network(blocks, SHAPES)
     rng = np.random.default_rng(5)
     drive, y = rng.normal(size=(batch, rows, 1)), rng.normal(size=(batch, rows, 2))
     return network, weights_of(network, dtype), drive, y
@@ -129,7 +129,7 @@ def test_a_missing_y_in_one_sequence_of_a_batch_leaves_the_others_as_they_are():
 
 
 def test_a_loop_that_explodes_is_named_as_unstable_with_the_row():
-    network = Network((), Shapes(1, 0, 1, 1, 4), feedback=True)
+    network = Network((), Shapes(1, 0, 1, 1, 4))
     weights = {"readout/kernel": np.array([[1e3]]), "readout/bias": np.zeros(1)}
     state = begin_loop(network, weights, np.ones((1, 1)))
     with np.errstate(over="ignore", invalid="ignore"):

@@ -143,7 +143,6 @@ def test_model_without_future_channels_takes_the_past_alone() -> None:
     net = Network(
         BLOCKS["lstm"],
         Shapes(3, 0, HORIZON, 2, STEPS, (0, 1), parameters=3),
-        readout_activation="softplus",
     )
     model, past = model_of(net), drawn()["past"]
     wanted = inference.forward(net, layers.get_weights(model), past.numpy())

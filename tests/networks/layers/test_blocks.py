@@ -11,7 +11,6 @@ import tensorflow as tf
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.layers.assemble import assemble
 from forecast.networks.layers.blocks import (
-    DelayedChannels,
     DelayedDense,
     is_evenly_spaced,
     last_rows,
@@ -19,43 +18,42 @@ from forecast.networks.layers.blocks import (
 from forecast.networks.layers.wiring import Wiring
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
-LINES: dict[str, list[DelayedChannels]] = {
-    "from now on": [((0, 1, 2), None)],
-    "from a delay on": [((2, 3), None)],
-    "every third": [((0, 3, 6), None)],
-    "one delay": [((4,), None)],
-    "longer than the chunk": [((0, 5, 10), None)],
-    "two lines of some channels": [((0, 1), (0,)), ((1, 3, 5), (2, 1))],
+LINES: dict[str, list[Taps]] = {
+    "from now on": [Taps("line", (0, 1, 2))],
+    "from a delay on": [Taps("line", (2, 3))],
+    "every third": [Taps("line", (0, 3, 6))],
+    "one delay": [Taps("line", (4,))],
+    "longer than the chunk": [Taps("line", (0, 5, 10))],
+    "two lines of some channels": [Taps("a", (0, 1), (0,)), Taps("b", (1, 3, 5), (2, 1))],
 }
 
 
 def side_by_side(
-    x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[DelayedChannels], earlier: Sequence[tf.Tensor]
+    x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Taps], earlier: Sequence[tf.Tensor]
 ) -> tf.Tensor:
     columns = []
-    for (delays, channels), before in zip(lines, earlier, strict=True):
-        known = tf.concat([before, x if channels is None else tf.gather(x, channels, axis=-1)], 1)
-        columns += [known[:, max(delays) - d :][:, :STEPS] for d in delays]
+    for line, before in zip(lines, earlier, strict=True):
+        delayed = x if line.channels is None else tf.gather(x, line.channels, axis=-1)
+        known = tf.concat([before, delayed], 1)
+        columns += [known[:, max(line.delays) - d :][:, :STEPS] for d in line.delays]
     return tf.tanh(tf.concat(columns, -1) @ kernel)
 
 
-def drawn(
-    lines: Sequence[DelayedChannels], *, rest: bool
-) -> tuple[tf.Tensor, DelayedDense, list[tf.Tensor]]:
+def drawn(lines: Sequence[Taps], *, rest: bool) -> tuple[tf.Tensor, DelayedDense, list[tf.Tensor]]:
     rng = np.random.default_rng(0)
     layer = DelayedDense(UNITS, lines, "tanh")
     x = tf.Variable(rng.normal(size=(BATCH, STEPS, CHANNELS)), dtype=tf.float32)
     layer(x)
     layer.kernel.assign(rng.normal(size=layer.kernel.shape))
-    widths = [CHANNELS if channels is None else len(channels) for _, channels in lines]
-    shapes = [(BATCH, max(delays), width) for (delays, _), width in zip(lines, widths, strict=True)]
+    widths = [CHANNELS if line.channels is None else len(line.channels) for line in lines]
+    shapes = [(BATCH, max(li.delays), width) for li, width in zip(lines, widths, strict=True)]
     return x, layer, [tf.constant(rng.normal(size=s) * rest, dtype=tf.float32) for s in shapes]
 
 
 @pytest.mark.parametrize("last", [None, 1, 5])
 @pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
 def test_output_and_gradients_are_those_of_the_rows_side_by_side(
-    lines: list[DelayedChannels], last: int | None
+    lines: list[Taps], last: int | None
 ) -> None:
     x, layer, earlier = drawn(lines, rest=True)
     kernel = layer.kernel.value
@@ -73,7 +71,7 @@ def test_output_and_gradients_are_those_of_the_rows_side_by_side(
 
 
 @pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
-def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[DelayedChannels]) -> None:
+def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[Taps]) -> None:
     x, layer, zeros = drawn(lines, rest=False)
     whole, *_ = layer(x)
     first, *rows = layer(x[:, :4], earlier=zeros)

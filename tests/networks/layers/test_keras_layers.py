@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from forecast.networks import cells
 from forecast.networks.layers.scan import Scan
 
 UNITS, STEPS, BATCH, CHANNELS = 5, 7, 3, 4
@@ -36,7 +37,7 @@ def pair(name: str, units: int = UNITS, channels: int = CHANNELS) -> tuple[Scan,
     """Both layers with the same weights, small enough that nothing grows over time."""
     cell, make, arguments = PAIRS[name]
     options = {key: value for key, value in arguments.items() if key != "go_backwards"}
-    own = Scan(cell, units, options, go_backwards=arguments.get("go_backwards", False))
+    own = Scan(cells.get(cell, units, options), go_backwards=arguments.get("go_backwards", False))
     layers = own, make(units, return_sequences=True, return_state=True, **arguments)
     for layer in layers:
         layer.build((None, None, channels))

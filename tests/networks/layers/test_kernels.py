@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from forecast.networks import cells
 from forecast.networks.layers import fused, scan
 from forecast.networks.layers.scan import Scan
 
@@ -25,11 +26,12 @@ recurrence = pytest.importorskip(
 
 PROGRAM = """
 import hashlib, numpy as np, tensorflow as tf
+from forecast.networks import cells
 from forecast.networks.layers.fused import register_recurrences
 from forecast.networks.layers.scan import Scan
 assert register_recurrences()
 values = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
-layer, x = Scan("lstm", 7), tf.constant(values)
+layer, x = Scan(cells.get("lstm", 7)), tf.constant(values)
 layer.build(x.shape)
 layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
 with tf.GradientTape() as tape:
@@ -42,10 +44,11 @@ print(hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdige
 
 IN_THREADS = """
 import threading, tensorflow as tf
+from forecast.networks import cells
 from forecast.networks.layers.scan import Scan
 def trained():
     gate.wait()
-    layer = Scan("lstm", 7)
+    layer = Scan(cells.get("lstm", 7))
     found.append(layer(tf.ones((3, 5, 4)))[0].shape)
 gate, found = threading.Barrier(3), []
 threads = [threading.Thread(target=trained) for _ in range(3)]
@@ -125,7 +128,10 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
             found = layer(x)
         return [part.numpy() for part in (*found, *tape.gradient(found, layer.trainable_variables))]
 
-    layer, x = Scan(cell, 3, all_states=True), tf.random.stateless_normal((2, 5, 4), (0, 1))
+    layer, x = (
+        Scan(cells.get(cell, 3), all_states=True),
+        tf.random.stateless_normal((2, 5, 4), (0, 1)),
+    )
     layer.build(x.shape)
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
     compiled = trained()
@@ -141,7 +147,7 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
 def test_no_windows_have_empty_outputs_and_gradients_of_zero(
     cell: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    layer, x = Scan(cell, 3), tf.ones((0, 5, 4))
+    layer, x = Scan(cells.get(cell, 3)), tf.ones((0, 5, 4))
     layer.build((None, None, 4))
     with tf.GradientTape() as tape:
         found = layer(x)[0]
@@ -153,7 +159,7 @@ def test_no_windows_have_empty_outputs_and_gradients_of_zero(
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_no_python_runs_in_a_step(cell: str) -> None:
-    layer, x = Scan(cell, 3), tf.ones((2, 5, 4))
+    layer, x = Scan(cells.get(cell, 3)), tf.ones((2, 5, 4))
     layer(x)
 
     @tf.function
@@ -174,7 +180,7 @@ def test_no_python_runs_in_a_step(cell: str) -> None:
 def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(
     cell: str, way: Callable[..., Any]
 ) -> None:
-    layer, x = Scan(cell, 3), tf.random.stateless_normal((2, 5, 4), (0, 1))
+    layer, x = Scan(cells.get(cell, 3)), tf.random.stateless_normal((2, 5, 4), (0, 1))
     layer.build(x.shape)
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
 
@@ -194,7 +200,7 @@ def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(
 def test_the_gradient_of_the_data_is_computed_only_where_it_is_asked_for(
     cell: str, tmp_path: Path
 ) -> None:
-    layers, x = [Scan(cell, 3), Scan(cell, 3)], tf.ones((2, 5, 4))
+    layers, x = [Scan(cells.get(cell, 3)), Scan(cells.get(cell, 3))], tf.ones((2, 5, 4))
 
     def passed() -> tf.Tensor:
         return layers[1](layers[0](x)[0])[0]
@@ -238,7 +244,7 @@ def run_operations(function: Callable[[], Any], folder: Path) -> list[str]:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 @pytest.mark.parametrize("value", [np.nan, -3e38])
 def test_a_number_that_is_none_or_huge_stays_in_its_window(cell: str, value: float) -> None:
-    layer, x = Scan(cell, 3), np.zeros((4, 5, 2), "float32")
+    layer, x = Scan(cells.get(cell, 3)), np.zeros((4, 5, 2), "float32")
     layer.build(x.shape)
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
     x[1, 2, 0] = value

@@ -32,7 +32,7 @@ def built(
     name: str, options: dict[str, object], dtype: str = "float32"
 ) -> tuple[Scan, dict[str, np.ndarray]]:
     """The layer and its weights, none of them zero."""
-    layer = Scan(name, UNITS, options, dtype=dtype)
+    layer = Scan(cells.get(name, UNITS, options), dtype=dtype)
     layer.build((None, None, CHANNELS))
     rng = np.random.default_rng(0)
     weights = {
@@ -123,7 +123,7 @@ def test_learnt_first_state_learns_and_random_one_does_not() -> None:
 @pytest.mark.parametrize(("name", "options"), CELLS, ids=str)
 def test_states_of_every_step_end_in_the_last_states(name: str, options: dict) -> None:
     plain, weights = built(name, options)
-    revealing = Scan(name, UNITS, options, all_states=True)
+    revealing = Scan(cells.get(name, UNITS, options), all_states=True)
     revealing.build((None, None, CHANNELS))
     for key, value in weights.items():
         revealing.w[key].assign(value)
@@ -138,7 +138,7 @@ def test_states_of_every_step_end_in_the_last_states(name: str, options: dict) -
 
 def test_backwards_reads_the_sequence_from_its_end() -> None:
     layer, weights = built("elman", {})
-    backwards = Scan("elman", UNITS, go_backwards=True)
+    backwards = Scan(cells.get("elman", UNITS), go_backwards=True)
     backwards.build((None, None, CHANNELS))
     for key, value in weights.items():
         backwards.w[key].assign(value)
