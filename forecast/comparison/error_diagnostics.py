@@ -20,7 +20,6 @@ from forecast.comparison.paired_tests import MINIMUM
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import ResidualStatistics
 from forecast.system import files
-from forecast.system.errors import InputError
 
 MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
 GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
@@ -140,18 +139,9 @@ def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
 
 
 def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
-    """Actual and forecast changes (n, H) from the last value at each origin; `InputError` for other
-    shapes.
-    """
-    actual = np.asarray(y, dtype=float)
-    forecast = np.asarray(y_hat, dtype=float)
-    start = np.asarray(last, dtype=float)
-    if actual.ndim != 2 or actual.shape != forecast.shape or start.shape != actual.shape[:1]:
-        raise InputError(
-            f"Actuals {actual.shape}, forecasts {forecast.shape}, last values {start.shape}; "
-            "wanted (n, H), (n, H) and (n,)."
-        )
-    return actual - start[:, None], forecast - start[:, None]
+    """Actual and forecast changes (n, H) from the last value at each origin."""
+    start = np.asarray(last, dtype=float)[:, None]
+    return np.asarray(y, dtype=float) - start, np.asarray(y_hat, dtype=float) - start
 
 
 @dataclass(frozen=True)
@@ -176,14 +166,12 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
 
     Only for one-step errors at consecutive steps: errors of overlapping horizons are autocorrelated
     however good the model is. `p` assumes a constant variance; on returns, whose variance comes in
-    clusters, read `p_robust`. Missing residuals are left out of the sums. `InputError` unless 0 <
-    lags < n.
+    clusters, read `p_robust`. Missing residuals are left out of the sums; `lags` are fewer than the
+    others.
     """
     values = np.asarray(residuals, dtype=float)
     known = np.isfinite(values)
     n = int(known.sum())
-    if not 0 < lags < n:
-        raise InputError(f"{lags} lags with {n} residuals; wanted 0 < lags < n.")
     centred = np.where(known, values - values[known].mean(), 0.0)
     energy = float(centred @ centred)
     if energy <= (1e-12 * float(np.abs(values[known]).max())) ** 2 * n:

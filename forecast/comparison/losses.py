@@ -40,7 +40,8 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]
     part is constant, so it has no scale) is left out of all, listed as (series, "series"); so are
     origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
     """
-    _require_whole_table(losses)
+    if losses.empty:
+        raise InputError("No model has a scored forecast. Check the test block's dates.")
     losses, without_scale = _scored_series(losses)
     losses, without_actuals = _scored_origins(losses)
     without_scale |= without_actuals
@@ -73,22 +74,6 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
         if candidates:
             selected[ranking] = candidates[0][2]
     return selected
-
-
-def _require_whole_table(losses: pd.DataFrame) -> None:
-    """`InputError` for a table of losses that lacks a column, any row, or has a row twice."""
-    missing = [name for name in LOSS_COLUMNS if name not in losses]
-    if missing:
-        raise InputError(f"The loss table lacks {missing}; wanted {LOSS_COLUMNS}.")
-    if losses.empty:
-        raise InputError(
-            "The loss table has no row: no model has a scored forecast. Check the test block's"
-            " dates."
-        )
-    key = [*KEY, "unique_id", "cutoff"]
-    if losses.duplicated(key).any():
-        first = losses.loc[losses.duplicated(key), key].iloc[0].to_dict()
-        raise InputError(f"The loss table has two rows for {first}; wanted one per {key}.")
 
 
 def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:

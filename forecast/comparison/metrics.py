@@ -23,8 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from forecast.system.errors import InputError
-
 Array = NDArray[np.float64]
 BAND = 0.06  # least half-width of the band around a nominal coverage at one step
 
@@ -54,11 +52,6 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
     training part, like one without such a pair, has no scale (NaN), and an error divided by it
     would be infinite rather than large.
     """
-    if season_length < 1:
-        raise InputError(
-            f"season_length={season_length} of a scaled error; wanted 1 (the last value) or more:"
-            " 24 for hours."
-        )
     values = np.asarray(insample, dtype=float)
     change = values[season_length:] - values[:-season_length]
     change = change[np.isfinite(change)]
@@ -143,16 +136,9 @@ def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
 
 
 def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
-    """Both as flat float64 arrays without the steps whose actual is missing; `InputError` when
-    shapes differ.
-    """
+    """Both as flat float64 arrays without the steps whose actual is missing."""
     actual = np.asarray(y, dtype=float)
     forecast = np.asarray(y_hat, dtype=float)
-    if actual.shape != forecast.shape:
-        raise InputError(
-            f"Actuals have shape {actual.shape}, forecasts {forecast.shape}; a score needs equal"
-            " shapes."
-        )
     known = np.isfinite(actual)
     return actual[known], forecast[known]
 
@@ -163,13 +149,7 @@ def average(values: Array) -> float:
 
 
 def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
-    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`;
-    `InputError` for another level.
-    """
-    if not 0 < level < 1:
-        raise InputError(
-            f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile)."
-        )
+    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
     actual, forecast = pair(y, quantile)
     return average(np.maximum(level * (actual - forecast), (level - 1) * (actual - forecast)))
 
@@ -206,19 +186,12 @@ def coverage_by_step(
     points when pooled, the tolerance of the protocol). `winkler` is the interval score (Winkler
     1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - level) times the distance by
     which it missed.
-
-    `InputError` for a level outside of (0, 1), unequal shapes and crossed ends.
     """
-    if not 0 < level < 1:
-        raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
-    actual, low, high = _require_ordered_ends(y, lower, upper)
-    known = np.isfinite(actual)
-    whole = np.ones(actual.shape, dtype=bool)
-    has_interval = np.isfinite(low + high) | np.isinf(low + high)
-    covered = _average_by_step(
-        np.where(has_interval, (low <= actual) & (actual <= high), np.nan), known
-    )
-    missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
+    known = np.isfinite(y)
+    whole = np.ones(y.shape, dtype=bool)
+    has_interval = ~np.isnan(lower + upper)
+    covered = _average_by_step(np.where(has_interval, (lower <= y) & (y <= upper), np.nan), known)
+    missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
     least = np.full(n.shape, level - 0.03)
@@ -233,8 +206,8 @@ def coverage_by_step(
         "low": least,
         "high": most,
         "inside": (least <= covered) & (covered <= most),
-        "width": _average_by_step(high - low, whole),
-        "winkler": _average_by_step(high - low + 2 / (1 - level) * missed, known),
+        "width": _average_by_step(upper - lower, whole),
+        "winkler": _average_by_step(upper - lower + 2 / (1 - level) * missed, known),
     }
 
 
@@ -262,26 +235,6 @@ def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
         rows = counts == count
         means[rows] = values[rows][known[rows]].reshape(-1, count).mean(axis=1)
     return means
-
-
-def _require_ordered_ends(
-    y: ArrayLike, lower: ArrayLike, upper: ArrayLike
-) -> tuple[Array, Array, Array]:
-    """Actuals and both ends as float64; `InputError` for unequal shapes or crossed ends."""
-    actual = np.asarray(y, dtype=float)
-    low = np.asarray(lower, dtype=float)
-    high = np.asarray(upper, dtype=float)
-    if not actual.shape == low.shape == high.shape:
-        raise InputError(
-            f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape} differ in"
-            " shape."
-        )
-    if np.any(low > high):
-        raise InputError(
-            f"{(low > high).sum()} intervals have their lower end above the upper. Sort the"
-            " quantiles."
-        )
-    return actual, low, high
 
 
 @dataclass(frozen=True)

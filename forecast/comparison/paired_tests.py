@@ -146,14 +146,9 @@ def relative(a: Array, b: Array) -> float:
 
 
 def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
-    """Both as float64; `InputError` for other than two flat, finite arrays of one length."""
+    """Both as float64; `InputError` for a loss that is not finite."""
     a = np.asarray(loss_a, dtype=float)
     b = np.asarray(loss_b, dtype=float)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise InputError(
-            f"Losses of shape {a.shape} and {b.shape}; a paired test wants two flat arrays over the"
-            " same origins."
-        )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError(
             f"{int((~np.isfinite(a) | ~np.isfinite(b)).sum())} of {len(a)} origins have a loss that"
@@ -221,13 +216,8 @@ def change_by_step(
     `losses`: per series the model's and the reference's (n, H) on the same origins; the change is
     averaged over series. The band is that of the linearised ratio with the variance of `longrun`
     (as in `equivalence`); NaN where too few origins are known. H bands are H looks at one data set:
-    the verdict is on the mean over the horizon. `InputError` for series whose shapes differ, or
-    none.
+    the verdict is on the mean over the horizon.
     """
-    if len({of_one.shape for pair in losses for of_one in pair}) != 1:
-        raise InputError(
-            "Bands need the losses of at least one series, all on the same origins and steps."
-        )
     steps = losses[0][0].shape[1]
     change_and_ends = np.full((3, steps), np.nan)
     for step in range(steps):

@@ -248,15 +248,11 @@ def _repeat_for_steps(factors: Array, horizon: int) -> Array:
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
-    """The absolute errors (n, H), NaN where the actual is missing; `InputError` for unequal shapes,
-    and for a forecast that is not finite.
+    """The absolute errors (n, H), NaN where the actual is missing; `InputError` for a forecast that
+    is not finite.
     """
     actual = np.asarray(y, dtype=float)
     forecast = np.asarray(y_hat, dtype=float)
-    if actual.ndim != 2 or actual.shape != forecast.shape:
-        raise InputError(
-            f"Actuals {actual.shape}, forecasts {forecast.shape}; wanted (n, H) twice."
-        )
     if not np.isfinite(forecast).all():
         raise InputError(
             "A forecast of the calibration block is not finite. Its model has failed; leave it out."

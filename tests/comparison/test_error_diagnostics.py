@@ -12,7 +12,6 @@ from forecast.comparison.error_diagnostics import (
     diagnose_residuals,
     ljung_box,
 )
-from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(6)
 H = 5
@@ -121,11 +120,6 @@ def test_direction_alone_is_enough():
     assert len(found) == 1 and "direction right" in found[0]
 
 
-def test_shapes_are_checked():
-    with pytest.raises(InputError, match="wanted"):
-        describe_copy(np.ones((5, 2)), np.ones((5, 2)), np.ones(4), horizon=2)
-
-
 def test_a_constant_series_is_flagged_without_a_warning():
     y, last = np.ones((20, 2)), np.ones(20)
     assert describe_copy(y, y, last, horizon=2)
@@ -158,11 +152,6 @@ def test_missing_residuals_are_left_out_and_constant_ones_have_no_p():
     holes[::10] = np.nan
     assert ljung_box(holes, lags=5).n == 270
     assert np.isnan(ljung_box(np.ones(30), lags=5).p)
-
-
-def test_too_few_residuals_are_refused():
-    with pytest.raises(InputError, match="10 lags with 8 residuals"):
-        ljung_box(np.arange(8.0), lags=10)
 
 
 def test_clustered_variance_alone_does_not_alarm_the_robust_test():

@@ -4,7 +4,6 @@ from scipy import stats
 from sklearn.metrics import mean_pinball_loss
 
 from forecast.comparison import metrics
-from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(11)
 Y = RNG.normal(1, 2, 300)
@@ -89,23 +88,6 @@ def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():
     lower = np.array([[[-1.0], [np.nan]]])
     found = metrics.coverage_by_step(np.zeros((1, 2, 1)), lower, np.ones((1, 2, 1)), level=0.8)
     assert np.isnan(found["coverage"]).all() and np.isnan(found["winkler"]).all()
-
-
-def test_impossible_input_is_refused_with_the_reason():
-    with pytest.raises(InputError, match="strictly between 0 and 1"):
-        metrics.pinball([1.0], [1.0], 95)
-    with pytest.raises(InputError, match="strictly between 0 and 1"):
-        metrics.coverage_by_step(
-            np.ones((1, 1, 1)), np.zeros((1, 1, 1)), np.full((1, 1, 1), 2.0), level=95
-        )
-    with pytest.raises(InputError, match="lower end above the upper"):
-        metrics.coverage_by_step(
-            np.ones((1, 1, 1)), np.full((1, 1, 1), 2.0), np.zeros((1, 1, 1)), level=0.8
-        )
-    with pytest.raises(InputError, match="differ in shape"):
-        metrics.coverage_by_step(
-            np.ones((1, 2, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1)), level=0.8
-        )
 
 
 def test_an_event_s_probability_is_scored_by_its_square():

@@ -17,7 +17,6 @@ import numpy as np
 from forecast.networks.description import Network
 from forecast.networks.layers.wiring import FRAMES, StateTensors, Wiring, dropout_seed
 from forecast.networks.weights import initialise
-from forecast.system.errors import InputError, quote_names
 
 
 def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
@@ -51,24 +50,8 @@ def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Give every weight of the model the value of its name; InputError unless names and shapes
-    match exactly.
-    """
-    variables = dict(named_weights(model))
-    if weights.keys() != variables.keys():
-        missing = variables.keys() - weights.keys()
-        unknown = weights.keys() - variables.keys()
-        raise InputError(
-            f"The weights do not belong to this model: missing {quote_names(missing) or 'none'},"
-            f" unknown {quote_names(unknown) or 'none'}. Load the weights that were saved with this"
-            " network."
-        )
-    for name, variable in variables.items():
-        if variable.shape != weights[name].shape:
-            raise InputError(
-                f"Weight {name!r} has shape {weights[name].shape}, the model wants"
-                f" {tuple(variable.shape)}. Load the weights that were saved with this network."
-            )
+    """Give every weight of the model the value of its name."""
+    for name, variable in named_weights(model):
         variable.assign(weights[name])
 
 

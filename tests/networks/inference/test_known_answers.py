@@ -274,11 +274,11 @@ def test_future_rows_given_to_a_network_without_them_are_refused():
 def test_wrong_weights_are_refused_by_name():
     network = Network((Recurrent("a", "gru", 2),), ONE)
     w, past = initialise(network, 0), np.zeros((1, 4, 1))
-    with pytest.raises(InputError, match="'a/bias' are missing"):
+    with pytest.raises(InputError, match=r"none were given in place of .*'a/bias'"):
         forward(network, {name: value for name, value in w.items() if name != "a/bias"}, past)
-    with pytest.raises(InputError, match="'b/bias' belong to no block"):
+    with pytest.raises(InputError, match=r"'b/bias'.* were given in place of none"):
         forward(network, w | {"b/bias": w["a/bias"]}, past)
-    with pytest.raises(InputError, match=r"'a/bias' has shape \(6,\); this network wants \(2, 6\)"):
+    with pytest.raises(InputError, match=r"'a/bias', \(6,\).* in place of .*'a/bias', \(2, 6\)"):
         forward(network, w | {"a/bias": w["a/bias"][0]}, past)
     with pytest.raises(InputError, match="'float32', 'float64'; wanted one"):
         forward(network, w | {"a/bias": w["a/bias"].astype("float64")}, past)

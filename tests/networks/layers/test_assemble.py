@@ -30,7 +30,6 @@ from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.fused import traced_function
 from forecast.networks.layers.wiring import Wiring
 from forecast.networks.weights import weight_shapes
-from forecast.system.errors import InputError
 
 BATCH, STEPS, HORIZON = 3, 10, 4
 SHAPES = Shapes(
@@ -282,15 +281,6 @@ def test_models_are_freed_when_the_session_is_cleared() -> None:
     keras.backend.clear_session()
     gc.collect()
     assert [thing() for thing in alive] == [None, None]
-
-
-def test_weights_of_another_network_are_refused_by_name_and_by_shape() -> None:
-    model = layers.assemble(network("dense"), seed=0)
-    weights = layers.get_weights(model)
-    with pytest.raises(InputError, match="missing none, unknown 'other/kernel'"):
-        layers.set_weights(model, weights | {"other/kernel": np.zeros(3)})
-    with pytest.raises(InputError, match=r"'hidden/bias' has shape \(2,\), the model wants \(5,\)"):
-        layers.set_weights(model, weights | {"hidden/bias": np.zeros(2)})
 
 
 @pytest.mark.parametrize("name", ["simple", "lstm"])
