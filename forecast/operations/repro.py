@@ -15,12 +15,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import psutil
 import yaml
@@ -34,16 +32,6 @@ STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
-ADVICE = (
-    b"To track the changes with",
-    b"\tgit add",
-    b"To enable auto staging",
-    b"\tdvc config",
-    b"Use `dvc push`",
-)
-"""How lines begin by which DVC says what to do next: true of its users, not of a run or a
-retraining's work tree.
-"""
 UNCACHED = ("reports/leaderboard.csv", "reports/metrics.json", "reports/verdicts.json")
 
 
@@ -64,9 +52,7 @@ def run_dvc(
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
         stage_environment = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
-        code = run_watched(
-            [*dvc_command(), "repro", *options, *targets], root, stage_environment, without=ADVICE
-        )
+        code = run_watched([*dvc_command(), "repro", *options, *targets], root, stage_environment)
         log_text = log.read_text(encoding="utf-8") if log.exists() else ""
     # one of each stage that ended by itself
     lines = [json.loads(line) for line in log_text.splitlines() if line.strip()]
@@ -151,56 +137,19 @@ def _pids_in(lock: Path) -> list[int]:
     return [info["pid"] for info in files.read_json(lock).get("write", {}).values()]
 
 
-def run_watched(
-    command: list[str],
-    root: Path,
-    environment: Mapping[str, str],
-    *,
-    without: tuple[bytes, ...] = (),
-) -> int:
-    """Runs `command`, passing on all lines that do not begin with one of `without`; Ctrl-C ends it
-    in 5 seconds.
-    """
-    piped = subprocess.PIPE if without else None
+def run_watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:
+    """Runs `command`; Ctrl-C ends it in 5 seconds."""
+    sys.stdout.flush()
     env = dict(environment)
-    process = subprocess.Popen(
-        command, cwd=root, env=env, preexec_fn=end_with_this_process, stdout=piped
-    )
-    passing = threading.Thread(target=_pass_on, args=(process.stdout, without), daemon=True)
-    passing.start()
+    process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process)
     try:
-        code = process.wait()
-        passing.join(timeout=2.0)  # a process that outlives its parent may hold the pipe open
-        return code
+        return process.wait()
     except KeyboardInterrupt:
         with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
             stop_process_tree(psutil.Process(process.pid))
         process.wait()
         refuse_if_busy(root)
         raise
-
-
-def _pass_on(lines: IO[bytes] | None, without: tuple[bytes, ...]) -> None:
-    """To this process's own standard output; an empty line beside one that is left out goes with
-    it.
-    """
-    waiting = b""
-    with lines or nullcontext(()) as opened:
-        for line in opened:
-            if line.startswith(without):
-                waiting = b""
-            elif line == b"\n":
-                waiting += line
-            else:
-                _write(waiting + line)
-                waiting = b""
-    _write(waiting)
-
-
-def _write(content: bytes) -> None:
-    sys.stdout.flush()
-    while content:
-        content = content[os.write(1, content) :]
 
 
 def stop_process_tree(parent: psutil.Process, grace: float = 3.0) -> None:

@@ -239,7 +239,9 @@ def _share_cache(root: Path, tree: Path) -> None:
                 f"{root}: no DVC project ({answer.stderr.strip()}). Restore .dvc from git."
             )
         cache = (root / answer.stdout.strip()).resolve()
-    files.write_text(tree / ".dvc" / "config.local", f"[cache]\n    dir = {cache}\n")
+    # what is staged here nobody commits; without it DVC advises to `git add`
+    settings = f"[cache]\n    dir = {cache}\n[core]\n    autostage = true\n"
+    files.write_text(tree / ".dvc" / "config.local", settings)
 
 
 def _is_cache_configured(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""DVC's output passes through; what it advises to do next does not."""
+"""How `dvc repro` is run, watched and explained."""
 
 from __future__ import annotations
 
@@ -11,49 +11,13 @@ import pytest
 
 from forecast.operations import repro
 
-SAID = """Running stage 'compare@wave':
-> python -m pipelines.compare wave
-a line of the stage
-
-another
-To track the changes with git, run:
-
-\tgit add dvc.lock
-
-To enable auto staging, run:
-
-\tdvc config core.autostage true
-Use `dvc push` to send your updates to remote storage.
-"""
-
-
-def test_advice_of_dvc_is_left_out_and_all_else_passes_in_order(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    command = [sys.executable, "-c", f"print({SAID!r}, end='')"]
-    assert repro.run_watched(command, tmp_path, dict(os.environ), without=repro.ADVICE) == 0
-    assert capfd.readouterr().out == SAID[: SAID.index("To track")]
-
 
 def test_the_code_of_the_command_comes_back(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-c", "import sys; sys.stderr.write('why'); sys.exit(7)"]
-    assert repro.run_watched(command, tmp_path, dict(os.environ), without=repro.ADVICE) == 7
+    assert repro.run_watched(command, tmp_path, dict(os.environ)) == 7
     assert capfd.readouterr().err == "why"
-
-
-def test_a_process_that_outlives_the_command_does_not_hold_up_its_end(tmp_path: Path) -> None:
-    left = (
-        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time;"
-        " time.sleep(8)'])"
-    )
-    assert (
-        repro.run_watched(
-            [sys.executable, "-c", left], tmp_path, dict(os.environ), without=repro.ADVICE
-        )
-        == 0
-    )
 
 
 def test_a_command_that_ends_at_once_with_ctrl_c_leaves_no_traceback_of_its_own(
