@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination
 from forecast.config.task import Task
-from forecast.data.panel import Panel, Series, series_name
+from forecast.data.panel import Panel, Series, add_series_names, series_name
 from forecast.data.records import StudyRecord
 
 SCORE_TOLERANCE = 1e-8
@@ -45,20 +44,8 @@ INTERVAL_TOLERANCE = 1e-6
 IntervalKey = tuple[str, str, str, float]
 
 
-@dataclass(frozen=True)
-class Errors:
-    """Absolute errors of one candidate, series and block: (seeds, n, H), of the seeds' mean (n, H),
-    made at (n,).
-    """
-
-    seeds: tuple[int, ...]
-    by_seed: np.ndarray
-    ensemble: np.ndarray
-    cutoffs: np.ndarray
-
-
-ErrorsByRow = dict[tuple[str, str], dict[str, Errors]]
-"""(model, ranking) to the errors of every series on one block."""
+ErrorsByRow = dict[tuple[str, str], pd.DataFrame]
+"""(model, ranking) to the absolute errors on one block, see `_absolute_errors`."""
 
 
 def rescore(
@@ -72,7 +59,7 @@ def rescore(
     """
     findings: list[Finding] = []
     tables: dict[str, pd.DataFrame] = {}
-    test_errors: dict[tuple[str, str, str], Errors] = {}
+    test_errors: ErrorsByRow = {}
     validation_errors: ErrorsByRow = {}
     for name, record in base.records().items():
         if record.has_failed:
@@ -84,9 +71,8 @@ def rescore(
         return findings
     for name, table in tables.items():
         row = (base.records()[name].model, base.records()[name].ranking)
-        validation_errors[row] = _errors_by_series(table, panel, "validation")
-        for series, errors in _errors_by_series(table, panel, "test").items():
-            test_errors[*row, series] = errors
+        validation_errors[row] = _absolute_errors(table, "validation")
+        test_errors[row] = _absolute_errors(table, "test")
     if NAIVE in tables:
         findings += _check_naive(tables[NAIVE], panel, detector)
     findings += list(_check_scores(base, test_errors, detector)) or [
@@ -97,15 +83,16 @@ def rescore(
     return findings
 
 
-def _errors_by_series(table: pd.DataFrame, panel: Panel, block: str) -> dict[str, Errors]:
-    """The errors of every series, by its name in the published tables."""
-    of_block = table[table["block"] == block]
-    errors = {}
-    for name, (series, output) in _series_by_name(panel).items():
-        is_of_target = of_block["output"] == panel.task.targets[output]
-        rows = of_block[is_of_target & (of_block["unique_id"] == series.unique_id)]
-        errors[name] = _absolute_errors(rows, series, output)
-    return errors
+def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
+    """|y - y_hat| of one candidate's forecasts in a block: by series, cutoff and step, a column for
+    each seed, and "mean" of the seeds' mean.
+    """
+    rows = add_series_names(table[table["block"] == block])
+    keys = ["series", "cutoff", "step"]
+    y_hat = rows.pivot(index=keys, columns="seed", values="y_hat")
+    y_hat.columns = y_hat.columns.astype(str)
+    y_hat["mean"] = y_hat.mean(axis=1)
+    return y_hat.rsub(rows.groupby(keys)["y"].first(), axis=0).abs()
 
 
 def _series_by_name(panel: Panel) -> dict[str, tuple[Series, int]]:
@@ -186,21 +173,7 @@ def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[F
             yield Finding("scores", detector, NAIVE, text)
 
 
-def _absolute_errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
-    """Of the forecasts `rows` of one series and target, against the values of the panel."""
-    rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
-    seeds = tuple(sorted(int(seed) for seed in rows["seed"].unique()))
-    shape = (max(len(seeds), 1), -1, max(rows["step"].nunique(), 1))
-    target_rows = np.minimum(np.searchsorted(series.ds, rows["ds"].to_numpy()), len(series) - 1)
-    y = series.values[target_rows, output].reshape(shape)
-    y_hat = rows["y_hat"].to_numpy().reshape(shape)
-    cutoffs = rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]
-    return Errors(seeds, np.abs(y - y_hat), np.abs(y[0] - y_hat.mean(axis=0)), cutoffs)
-
-
-def _check_scores(
-    base: Sandbox, test_errors: dict[tuple[str, str, str], Errors], detector: str
-) -> Iterator[Finding]:
+def _check_scores(base: Sandbox, test_errors: ErrorsByRow, detector: str) -> Iterator[Finding]:
     """A finding for each MAE, number of origins and skill in by_series.parquet that is not the one
     of the forecasts, of every seed and, of several, of their mean (seed "mean").
 
@@ -210,23 +183,25 @@ def _check_scores(
     if table.empty:
         return
     published = table.set_index(["model", "ranking", "series", "seed"]).to_dict("index")
-    for (model, ranking, name), errors in test_errors.items():
-        rows = {str(seed): rows for seed, rows in zip(errors.seeds, errors.by_seed, strict=True)}
-        if len(errors.seeds) > 1:
-            rows["mean"] = errors.ensemble
-        naive = test_errors.get(("naive", "baseline", name))
-        for seed, errors_of_seed in rows.items():
-            row = published.get((model, ranking, name, seed), {})
-            expected = {"mae": _mean(errors_of_seed), "n_origins": float(len(errors_of_seed))}
-            if naive is not None and np.isfinite(errors_of_seed).all() and _mean(naive.by_seed) > 0:
-                expected["skill"] = 1 - _mean(errors_of_seed) / _mean(naive.by_seed)
-            for metric, value in expected.items():
-                if not _is_close(float(row.get(metric, np.nan)), value):
-                    text = (
-                        f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
-                        f" {row.get(metric)}; its forecasts have {value:g}"
-                    )
-                    yield Finding("scores", detector, model, text)
+    naive = {}
+    if (NAIVE, "baseline") in test_errors:
+        naive = test_errors[NAIVE, "baseline"]["mean"].groupby(level="series").mean().to_dict()
+    for (model, ranking), errors in test_errors.items():
+        by_seed = errors.drop(columns="mean") if len(errors.columns) == 2 else errors
+        for name, of_series in by_seed.groupby(level="series"):
+            n_origins = of_series.index.get_level_values("cutoff").nunique()
+            for seed, missed in of_series.items():
+                row = published.get((model, ranking, name, seed), {})
+                expected = {"mae": float(missed.mean()), "n_origins": float(n_origins)}
+                if missed.notna().all() and naive.get(name, 0.0) > 0:
+                    expected["skill"] = 1 - expected["mae"] / naive[name]
+                for metric, value in expected.items():
+                    if not _is_close(float(row.get(metric, np.nan)), value):
+                        text = (
+                            f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
+                            f" {row.get(metric)}; its forecasts have {value:g}"
+                        )
+                        yield Finding("scores", detector, model, text)
 
 
 def _is_close(published: Any, expected: Any) -> Any:
@@ -285,8 +260,8 @@ def _check_validation_scores(
     for row, errors in validation_errors.items():
         if row not in published_scores:
             continue
-        scaled_errors = [_mean(e.ensemble) / scale.get(name, np.nan) for name, e in errors.items()]
-        expected = float(np.mean(scaled_errors))
+        by_series = errors["mean"].groupby(level="series").mean()
+        expected = float((by_series / scale.reindex(by_series.index)).mean(skipna=False))
         published = float(published_scores[row])
         if np.isfinite(expected) and not np.isclose(published, expected, rtol=1e-6):
             text = (
@@ -338,21 +313,11 @@ def _scale_by_series(table: pd.DataFrame) -> pd.Series:
     return (table["mae"] / table["mase"]).groupby(table["series"]).first()
 
 
-def _validation_loss(errors: dict[str, Errors], scale: pd.Series) -> float:
-    """Of the seeds' mean, over the horizon, the series of an origin, the origins; not finite where
-    one is not.
-    """
-    parts = []
-    for name, e in errors.items():
-        divisor = float(scale.get(name, np.nan))
-        if np.isfinite(divisor):
-            known = np.isfinite(e.ensemble)
-            sums = np.where(known, e.ensemble, 0.0).sum(axis=1)
-            with np.errstate(invalid="ignore"):
-                parts.append(pd.Series(sums / known.sum(axis=1) / divisor, e.cutoffs))
-    if not parts:
-        return math.nan
-    return float(pd.concat(parts).groupby(level=0).mean().mean(skipna=True))
+def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:
+    """The mean over the cutoffs of what the series with a scale have there on average."""
+    by_origin = errors["mean"].groupby(level=["series", "cutoff"]).mean()
+    scaled = by_origin / scale.reindex(by_origin.index.get_level_values("series")).to_numpy()
+    return float(scaled.groupby(level="cutoff").mean().mean())
 
 
 def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:

@@ -279,9 +279,9 @@ class Judged:
     def found(self) -> int:
         held = {}
         for (name, kind), error in zip(self.kinds.items(), self.errors, strict=True):
-            errors = np.full((5, 2), error)
-            one = rescored.Errors((0,), errors[None], errors, np.arange(5))
-            held[name, "baseline" if kind == "baseline" else "shipped"] = {"a": one}
+            index = pd.MultiIndex.from_product([["a"], range(5)], names=["series", "cutoff"])
+            errors = pd.DataFrame({"mean": error}, index)
+            held[name, "baseline" if kind == "baseline" else "shipped"] = errors
         return len(list(rescored._check_choice(self, held, "test")))
 
 
