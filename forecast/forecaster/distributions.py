@@ -162,7 +162,7 @@ def log_density(
         """(B, H, O): of the scaled value, and how fast that grows with the raw one."""
         ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
         z = _extend_with_missing(forecaster.scaling.scale_series(series, forecaster.task), horizon)
-        density = _distribution(forecaster, windows).log_density(z[ahead, :outputs])
+        density = _distribution(forecaster, windows).logpdf(z[ahead, :outputs])
         return density + _log_slope(forecaster, series, ahead)
 
     return _evaluate_windows(forecaster, panel, rows, (horizon, outputs), density_at_actual)

@@ -117,7 +117,7 @@ class Head(Config):
         """(B, H, O), the location, or the median of a head without one; last (B, 1, O)."""
         if self.location_parameter is not None:
             return np.asarray(base + raw[..., self.location_parameter])
-        return self.distribution(raw, base, constants).inverse(np.full(base.shape, 0.5))
+        return self.distribution(raw, base, constants).ppf(np.full(base.shape, 0.5))
 
     def rise_probability(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
@@ -137,7 +137,7 @@ class Head(Config):
         for. Who draws a sample draws u; base (B, H, O) is the skip's forecast, last (B, 1, O) for a
         head that needs it.
         """
-        return self.distribution(raw, base, constants).inverse(u)
+        return self.distribution(raw, base, constants).ppf(u)
 
     def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(..., n): ln of the probability of every bin, where there are bins."""

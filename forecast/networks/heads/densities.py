@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+import scipy
 
 from forecast.networks.heads.base import (
     Array,
@@ -21,7 +22,7 @@ from forecast.networks.heads.base import (
     positive_scale,
     residual_spread,
 )
-from forecast.networks.heads.distributions import Distribution, Normal, Student
+from forecast.networks.heads.distributions import Distribution
 
 LEAST_DOF = 2.1
 FIRST_DOF = 8.0
@@ -57,7 +58,9 @@ class Gaussian(Head):
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """The density's distribution of y, each value with its own parameters."""
-        return Normal(base + raw[..., 0], self._scale(numpy_maths, raw, constants))
+        scale = self._scale(numpy_maths, raw, constants)
+        distribution: Distribution = scipy.stats.norm(base + raw[..., 0], scale)
+        return distribution
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         return positive_scale(xp, constants["scale"], raw[..., 1])
@@ -91,7 +94,9 @@ class StudentT(Head):
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """The density's distribution of y, each value with its own parameters."""
-        return Student(base + raw[..., 0], *self._shape(numpy_maths, raw, constants))
+        scale, dof = self._shape(numpy_maths, raw, constants)
+        distribution: Distribution = scipy.stats.t(dof, base + raw[..., 0], scale)
+        return distribution
 
     def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
         scale = positive_scale(xp, constants["scale"], raw[..., 1])

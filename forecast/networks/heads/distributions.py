@@ -10,7 +10,7 @@ over steps and outputs is the copula. It is shrunk towards independence by d / (
 on n origins, since validation origins are few. A recursive family needs none: its paths feed what
 was drawn back.
 
-`Normal`, `Student` and `Piecewise` are `Distribution`s; `correlation` estimates the copula (the
+`Piecewise` is a `Distribution` as those of SciPy are; `correlation` estimates the copula (the
 identity below `MIN_ORIGINS` origins), `draw_uniforms` draws from it.
 """
 
@@ -25,78 +25,26 @@ from numpy.typing import ArrayLike
 
 
 class Distribution(Protocol):
-    """Continuous: `inverse` and `cdf` undo each other; `inverse` never decreases in u."""
+    """Continuous, by the names of SciPy, whose `scipy.stats.norm(location, scale)` is one."""
 
-    def inverse(self, u: np.ndarray) -> np.ndarray:
+    def ppf(self, u: np.ndarray) -> np.ndarray:
         """The value below which a share u of the probability lies: u (...) in (0, 1), result
-        (...).
+        (...); it never decreases in u.
         """
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """The probability of a value up to x (...)."""
 
-    def log_density(self, x: np.ndarray) -> np.ndarray:
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
         """ln of the density at x (...); NaN stays NaN."""
 
 
 def quantiles(distribution: Distribution, levels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """(*shape, Q): the quantiles of a distribution of `shape` at `levels` (Q,)."""
     each = [
-        distribution.inverse(np.full(shape, float(level)))
-        for level in np.asarray(levels, dtype=float)
+        distribution.ppf(np.full(shape, float(level))) for level in np.asarray(levels, dtype=float)
     ]
     return np.stack(each, axis=-1)
-
-
-@dataclass(frozen=True)
-class Normal:
-    """Normal distributions by location and standard deviation."""
-
-    location: np.ndarray
-    scale: np.ndarray
-
-    def inverse(self, u: np.ndarray) -> np.ndarray:
-        """The value below which a share u of the probability lies."""
-        return self.location + self.scale * scipy.special.ndtri(u)
-
-    def cdf(self, x: np.ndarray) -> np.ndarray:
-        """The probability of a value up to x."""
-        return np.asarray(scipy.special.ndtr((x - self.location) / self.scale))
-
-    def log_density(self, x: np.ndarray) -> np.ndarray:
-        """ln of the density at x."""
-        z = (x - self.location) / self.scale
-        return -0.5 * z**2 - np.log(self.scale) - 0.5 * np.log(2 * np.pi)
-
-
-@dataclass(frozen=True)
-class Student:
-    """Student's t distributions by location, scale and degrees of freedom; `scale` multiplies a
-    standard t, so it is not the standard deviation.
-    """
-
-    location: np.ndarray
-    scale: np.ndarray
-    dof: np.ndarray
-
-    def inverse(self, u: np.ndarray) -> np.ndarray:
-        """The value below which a share u of the probability lies."""
-        return self.location + self.scale * scipy.special.stdtrit(self.dof, u)
-
-    def cdf(self, x: np.ndarray) -> np.ndarray:
-        """The probability of a value up to x."""
-        return np.asarray(scipy.special.stdtr(self.dof, (x - self.location) / self.scale))
-
-    def log_density(self, x: np.ndarray) -> np.ndarray:
-        """ln of the density at x."""
-        nu = self.dof
-        z = (x - self.location) / self.scale
-        constant = (
-            scipy.special.gammaln((nu + 1) / 2)
-            - scipy.special.gammaln(nu / 2)
-            - 0.5 * np.log(nu * np.pi)
-        )
-        return constant - np.log(self.scale) - (nu + 1) / 2 * np.log1p(z**2 / nu)
 
 
 @dataclass(frozen=True)
@@ -112,7 +60,7 @@ class Piecewise:
     low: np.ndarray
     high: np.ndarray
 
-    def inverse(self, u: np.ndarray) -> np.ndarray:
+    def ppf(self, u: np.ndarray) -> np.ndarray:
         """The value below which a share u of the probability lies."""
         first = self.cumulative[..., 0]
         last = self.cumulative[..., -1]
@@ -132,7 +80,7 @@ class Piecewise:
         )
         return np.where(np.isnan(x), np.nan, result)
 
-    def log_density(self, x: np.ndarray) -> np.ndarray:
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
         """ln of the density at x."""
         _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         below, above = self._tails(x)

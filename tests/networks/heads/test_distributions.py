@@ -1,4 +1,4 @@
-"""Predictive distributions against scipy and against themselves: densities integrate, quantiles
+"""Predictive distributions against themselves: densities integrate, quantiles
 come back.
 """
 
@@ -8,9 +8,9 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate
 
-from forecast.networks.heads.distributions import Normal, Piecewise, Student, quantiles
+from forecast.networks.heads.distributions import Piecewise, quantiles
 from forecast.networks.heads.piecewise import Bins, Quantiles
 
 LEVELS = np.array([1e-4, 0.01, 0.2, 0.5, 0.77, 0.99, 1 - 1e-4])
@@ -33,11 +33,7 @@ def from_quantiles() -> Piecewise:
     )
 
 
-CENTRE, WIDTH = RNG.normal(size=(2, 2, 1)), RNG.uniform(0.2, 2, (2, 2, 1))
-DOF = RNG.uniform(2.1, 30, (2, 2, 1))
 MADE = {
-    "normal": Normal(CENTRE, WIDTH),
-    "student": Student(CENTRE, WIDTH, DOF),
     "bins": from_bins(),
     "quantiles": from_quantiles(),
 }
@@ -48,7 +44,7 @@ EVERY = pytest.mark.parametrize("distribution", MADE.values(), ids=MADE)
 def test_a_quantile_comes_back_as_its_level(distribution):
     for level in LEVELS:
         u = np.full((2, 2, 1), level)
-        np.testing.assert_allclose(distribution.cdf(distribution.inverse(u)), u, rtol=1e-7)
+        np.testing.assert_allclose(distribution.cdf(distribution.ppf(u)), u, rtol=1e-7)
 
 
 @EVERY
@@ -59,13 +55,13 @@ def test_quantiles_increase_with_the_level(distribution):
 
 @EVERY
 def test_the_density_integrates_to_the_probability_between_two_values(distribution):
-    low, high = (distribution.inverse(np.full((2, 2, 1), u)) for u in (1e-3, 0.999))
+    low, high = (distribution.ppf(np.full((2, 2, 1), u)) for u in (1e-3, 0.999))
     grid = np.linspace(low, high, 20_001)
     parts = {field.name: getattr(distribution, field.name) for field in fields(distribution)}
     beside = type(distribution)(
         **{k: np.broadcast_to(v, (len(grid), *v.shape)) for k, v in parts.items()}
     )
-    mass = integrate.trapezoid(np.exp(beside.log_density(grid)), grid, axis=0)
+    mass = integrate.trapezoid(np.exp(beside.logpdf(grid)), grid, axis=0)
     np.testing.assert_allclose(mass, 0.998, atol=5e-4)
 
 
@@ -73,24 +69,8 @@ def test_the_density_integrates_to_the_probability_between_two_values(distributi
 def test_a_missing_value_has_no_density_and_no_probability(distribution):
     nothing = np.full((2, 2, 1), np.nan)
     assert (
-        np.isnan(distribution.log_density(nothing)).all()
-        and np.isnan(distribution.cdf(nothing)).all()
+        np.isnan(distribution.logpdf(nothing)).all() and np.isnan(distribution.cdf(nothing)).all()
     )
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [(MADE["normal"], stats.norm(CENTRE, WIDTH)), (MADE["student"], stats.t(DOF, CENTRE, WIDTH))],
-    ids=["normal", "student"],
-)
-def test_densities_probabilities_and_quantiles_are_those_of_scipy(ours, theirs):
-    x = RNG.normal(0, 3, (2, 2, 1))
-    np.testing.assert_allclose(ours.log_density(x), theirs.logpdf(x), rtol=1e-10)
-    np.testing.assert_allclose(ours.cdf(x), theirs.cdf(x), rtol=1e-9)
-    for level in LEVELS:
-        np.testing.assert_allclose(
-            ours.inverse(np.full((2, 2, 1), level)), theirs.ppf(level), rtol=1e-8
-        )
 
 
 def test_between_two_knots_the_probability_is_shared_evenly_and_tails_are_exponential():
@@ -98,8 +78,8 @@ def test_between_two_knots_the_probability_is_shared_evenly_and_tails_are_expone
         np.array([0.0, 1.0, 3.0]), np.array([0.2, 0.6, 0.9]), np.array(2.0), np.array(0.5)
     )
     assert made.cdf(np.array(2.0)) == pytest.approx(0.75)
-    assert made.inverse(np.array(0.4)) == pytest.approx(0.5)
-    assert np.exp(made.log_density(np.array(2.0))) == pytest.approx(0.15)
+    assert made.ppf(np.array(0.4)) == pytest.approx(0.5)
+    assert np.exp(made.logpdf(np.array(2.0))) == pytest.approx(0.15)
     assert made.cdf(np.array(-2.0)) == pytest.approx(0.2 * np.exp(-1))
     assert 1 - made.cdf(np.array(4.0)) == pytest.approx(0.1 * np.exp(-2))
-    assert np.exp(made.log_density(np.array(4.0))) == pytest.approx(0.1 * np.exp(-2) / 0.5)
+    assert np.exp(made.logpdf(np.array(4.0))) == pytest.approx(0.1 * np.exp(-2) / 0.5)
