@@ -201,7 +201,6 @@ def diagnose_residuals(
     transform: str,
     season_length: int,
     step_size: int,
-    lags: int = LAGS,
 ) -> ResidualStatistics | None:
     """Statistics of the one-step residuals (n,) of one series, `step_size` steps apart; None with
     too few of them.
@@ -217,7 +216,7 @@ def diagnose_residuals(
     residuals = np.asarray(actual - forecast)
     known = residuals[np.isfinite(residuals)]
     seasons = 2 * math.ceil(season_length / step_size) if season_length > 1 else 0
-    n_lags = min(max(lags, seasons), MAX_LAGS, len(known) // 5)
+    n_lags = min(max(LAGS, seasons), MAX_LAGS, len(known) // 5)
     if n_lags < 1 or len(known) < MIN_RESIDUALS:
         return None
     numbers = {

@@ -247,28 +247,27 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     train cutoff, what it has to add to the skip; weight 0 where a target is missing or beyond the
     train block.
     """
-    from forecast.training.chunks import TrainingSeries, allocate_series
+    from forecast.training.chunks import TrainingSeries
 
     horizon = skip.horizon
     outputs = problem.panel.outputs
-    stops = [problem.blocks[series.unique_id].train[1] for series in problem.panel.series]
-    pasts = allocate_series(stops, horizon, problem.channels.channels)
-    targets, weights = (allocate_series(stops, horizon, horizon, outputs) for _ in range(2))
     result = []
-    for series, stop, past, target, weight in zip(
-        problem.panel.series, stops, pasts, targets, weights, strict=True
-    ):
+    for series in problem.panel.series:
         uid = series.unique_id
+        stop = problem.blocks[uid].train[1]
         z = problem.scaled(uid)[:stop]
         residual = np.full((stop, horizon, outputs), np.nan)
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
             target_values = problem.targets(uid, windows.rows, horizon=horizon)
             residual[windows.rows] = target_values - skip.forecast(windows, problem.channels)
-        past[:] = input_channels(z[None], problem.channels)[0]
-        weight[:] = np.isfinite(residual)
-        np.copyto(target, residual, where=weight > 0)
+        known = np.isfinite(residual)
         result.append(
-            TrainingSeries(past, series.future[: stop + horizon].astype(np.float32), target, weight)
+            TrainingSeries(
+                past=input_channels(z[None], problem.channels)[0].astype(np.float32),
+                future=series.future[: stop + horizon].astype(np.float32),
+                target=np.where(known, residual, 0.0).astype(np.float32),
+                weight=known.astype(np.float32),
+            )
         )
     return result
 

@@ -199,10 +199,6 @@ def _zeros(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.zeros(shape)
 
 
-def _ones(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ones(shape)
-
-
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.normal(0, 0.1, shape)
 
@@ -221,7 +217,6 @@ INITIALIZERS: dict[Initializer, Callable[[np.random.Generator, tuple[int, ...]],
     "glorot_uniform": _glorot,
     "orthogonal": _orthogonal,
     "zeros": _zeros,
-    "ones": _ones,
     "normal": _normal,
     "forget_bias": _forget_bias,
     "forget_bias_first_third": _forget_bias_first_third,

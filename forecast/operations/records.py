@@ -55,14 +55,13 @@ class ChampionCard(Record):
     """Test scores of the ensemble, by name as in the leaderboard."""
     expected: Mapping[str, list[Number]] = {}
     """Series to the test MAE by step (H,): what live errors are set against."""
-    naive: Mapping[str, list[Number]] = {}
     """The same of repeating the last value."""
     refit_of: int | None = None
     """The version whose recipe was fitted again on all data, unscored."""
 
     def registry_tags(self) -> dict[str, str]:
         """Tags for the model registry: every field that is one value, and the test scores."""
-        values = self.model_dump(exclude={"metrics", "expected", "naive"}, exclude_none=True)
+        values = self.model_dump(exclude={"metrics", "expected"}, exclude_none=True)
         tags = {name: str(value) for name, value in values.items()}
         return tags | {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
 

@@ -31,7 +31,6 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
 from forecast.data.panel import add_series_names
@@ -485,7 +484,6 @@ def make_card(
         created_at=now.floor("s").isoformat(),
         metrics={name: score[name] for name in SCORES if np.isfinite(score.get(name, np.nan))},
         expected=_error_by_step(results, folder.name),
-        naive=_error_by_step(results, NAIVE),
     )
 
 

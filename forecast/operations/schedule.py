@@ -45,6 +45,7 @@ from forecast.system.errors import STOPPED, TIMED_OUT, describe_exit_code
 from forecast.system.processes import send_signal
 
 HEARTBEAT_SECONDS = 10.0
+UNWIND_SECONDS = 10.0
 LOG_BYTES = 1_000_000
 
 
@@ -223,9 +224,9 @@ def last_run(root: Path, name: str) -> JobRun | None:
     return read_if_valid(JobRun, ProjectPaths.of(root).schedule / f"{name}.json")
 
 
-def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
-    """SIGTERM to the command, which unwinds; what is left of it and its descendants after `grace`
-    is killed.
+def _end_process(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the command, which unwinds; what is left of it and its descendants after
+    `UNWIND_SECONDS` is killed.
     """
     try:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -233,7 +234,7 @@ def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
         family = []
     process.terminate()
     try:
-        process.wait(timeout=grace)
+        process.wait(timeout=UNWIND_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -18,7 +18,6 @@ is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,33 +158,12 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
 
 
 def _stack_series(parts: list[np.ndarray], spare: int) -> np.ndarray:
-    """The parts (T, ...) end to end, `spare` rows of zeros behind each; parts that
-    `allocate_series` gave stand so already, and are not copied.
-    """
-    allocated = parts[0].base
-    if (
-        allocated is not None
-        and len(allocated) == sum(len(part) + spare for part in parts)
-        and parts[-1].base is allocated
-    ):
-        return allocated
+    """The parts (T, ...) end to end, `spare` rows of zeros behind each."""
     gap = np.zeros((spare, *parts[0].shape[1:]), parts[0].dtype)
     pieces: list[np.ndarray] = []
     for part in parts:
         pieces += [part, gap]
     return np.concatenate(pieces)
-
-
-def allocate_series(rows: Sequence[int], spare: int, *shape: int) -> list[np.ndarray]:
-    """Zeros (T, *shape) float32 for every series, T its number of `rows`, in one array with `spare`
-    rows behind each: `join_series` then copies nothing.
-    """
-    whole = np.zeros((sum(rows) + spare * len(rows), *shape), np.float32)
-    ends = np.cumsum([count + spare for count in rows])
-    return [
-        whole[end - spare - count : end - spare]
-        for end, count in zip(ends.tolist(), rows, strict=True)
-    ]
 
 
 def _starts_with_loss(

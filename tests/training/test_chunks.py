@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.system.errors import InputError
-from forecast.training.chunks import TrainingSeries, allocate_series, join_series
+from forecast.training.chunks import TrainingSeries, join_series
 
 
 def marked(number, rows, horizon=2, weight=1.0):
@@ -103,24 +103,3 @@ def test_one_row_cannot_be_trained_on():
 def test_without_any_target_there_is_nothing_to_learn():
     with pytest.raises(InputError, match="No chunk of the train block has an observed target"):
         join_series([marked(0, 12, weight=0.0)], supervised=3, warm_up=2)
-
-
-def test_series_in_the_room_made_for_them_are_joined_without_a_copy():
-    rows, horizon = [12, 9], 2
-    targets, weights = (allocate_series(rows, horizon, horizon, 1) for _ in range(2))
-    pasts = allocate_series(rows, horizon, 3)
-    series = []
-    for past, target, weight in zip(pasts, targets, weights, strict=True):
-        past[:], target[:], weight[:] = 1.0, 2.0, 1.0
-        series.append(
-            TrainingSeries(past, np.zeros((len(past) + horizon, 0), np.float32), target, weight)
-        )
-    found = join_series(series, supervised=4, warm_up=2)
-    apart = [
-        TrainingSeries(*(np.array(a) for a in (s.past, s.future, s.target, s.weight)))
-        for s in series
-    ]
-    wanted = join_series(apart, supervised=4, warm_up=2)
-    for name in ("past", "target", "weight"):
-        assert np.shares_memory(getattr(found, name), getattr(series[0], name))
-        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))

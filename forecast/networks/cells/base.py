@@ -27,7 +27,6 @@ Initializer = Literal[
     "glorot_uniform",
     "orthogonal",
     "zeros",
-    "ones",
     "normal",
     "forget_bias",
     "forget_bias_first_third",

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from forecast.networks.cells.base import Cell, activate, numpy_namespace
+from forecast.networks.cells.base import Cell, numpy_namespace
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import Elman, SimpleRNN
 from forecast.networks.description import Arrays, EncoderDecoder, Network
@@ -55,7 +55,7 @@ def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
     kind = stepper_class(cell)
     if kind is None:
         return AnyStepper(cell, w, states)
-    return kind(kind.weight_rows(w), states, cell)
+    return kind(kind.weight_rows(w), states)
 
 
 def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
@@ -66,7 +66,9 @@ def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[Sim
         return LSTMStepper
     if type(cell) is GRU and cell.reset_after:
         return GRUStepper
-    return SimpleStepper if isinstance(cell, SimpleRNN | Elman) else None
+    if isinstance(cell, SimpleRNN | Elman) and cell.activation == "tanh":
+        return SimpleStepper
+    return None
 
 
 def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
@@ -152,7 +154,7 @@ class LSTMStepper(StackedStepper):
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
-    def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
+    def __init__(self, rows: np.ndarray, states: Arrays) -> None:
         """Weights as `rows` gives them, and the states before the first step."""
         u = len(states["h"])
         super().__init__(rows, states["h"], u)
@@ -207,7 +209,7 @@ class GRUStepper(StackedStepper):
         rows[:, : 2 * u] *= 0.5
         return rows
 
-    def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
+    def __init__(self, rows: np.ndarray, states: Arrays) -> None:
         """Weights as `rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
         u = len(states["h"])
@@ -235,26 +237,22 @@ class GRUStepper(StackedStepper):
 
 
 class SimpleStepper(StackedStepper):
-    """The simple net and Elman's, whose forward passes are the same."""
+    """The simple net and Elman's with tanh, whose forward passes are the same."""
 
     @staticmethod
     def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
-    def __init__(self, rows: np.ndarray, states: Arrays, cell: Cell) -> None:
+    def __init__(self, rows: np.ndarray, states: Arrays) -> None:
         """Weights as `rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
         z = self.z
-        activation = getattr(cell, "activation", "tanh")
 
-        def advance_tanh(_: np.ndarray, h: np.ndarray) -> None:
+        def advance(_: np.ndarray, h: np.ndarray) -> None:
             np.tanh(z, h)
 
-        def advance_other(_: np.ndarray, h: np.ndarray) -> None:
-            np.copyto(h, activate(numpy_namespace, activation, z))
-
-        self.advance = advance_tanh if activation == "tanh" else advance_other
+        self.advance = advance
 
 
 class AnyStepper:
