@@ -1,9 +1,9 @@
 """`forecast doctor | clean`: is this machine fit to run, and what can be removed.
 
-`doctor` makes every check (`examine_project`: a `Finding` each, with its repair) and exits 5 where
-one has a repair; what cannot be examined is a finding. `--repair` first removes leftovers and mends
-what `operations.repair` can. `clean` removes caches and stage outputs, and with `--work` finished
-tuning and training; never snapshots, champions, issued forecasts or mlflow.db.
+`doctor` makes every check (`examine_project`: a `HealthCheck` each, with its repair) and exits 5
+where one has a repair; what cannot be examined is one too. `--repair` first removes leftovers and
+mends what `operations.repair` can. `clean` removes caches and stage outputs, and with `--work`
+finished tuning and training; never snapshots, champions, issued forecasts or mlflow.db.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from forecast.cli.run import FOLDERS_OF_A_RUN
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
-from forecast.system.errors import UNHEALTHY, BusyError, Finding, ForecastError, InputError
+from forecast.system.errors import UNHEALTHY, BusyError, ForecastError, HealthCheck, InputError
 from forecast.system.files import TEMPORARY, hold_lock, remove_leftovers
 
 CACHES = (
@@ -94,7 +94,7 @@ def _remove_and_mend(project: Path) -> None:
         print(sentence, file=sys.stderr)
 
 
-def examine_project(root: Path) -> Iterator[Finding]:
+def examine_project(root: Path) -> Iterator[HealthCheck]:
     """Every check, in the order in which they are printed."""
     for check in (interpreter, scripts, environment, disk, runs, leftovers, dvc, mlflow):
         try:
@@ -107,53 +107,53 @@ def examine_project(root: Path) -> Iterator[Finding]:
         yield _unreadable("operation", error)
 
 
-def _unreadable(what: str, error: OSError) -> Finding:
+def _unreadable(what: str, error: OSError) -> HealthCheck:
     """What could not be examined is a finding: the others are wanted all the more."""
     reason = f"{error.strerror or error}: {error.filename or 'this project'}"
-    return Finding(what, reason, "make it readable and writable")
+    return HealthCheck(what, reason, "make it readable and writable")
 
 
-def operation(root: Path) -> Iterator[Finding]:
+def operation(root: Path) -> Iterator[HealthCheck]:
     """Locks, MLflow's paths and champions."""
     from forecast.operations import repair
 
     yield from repair.find_faults(root, tracking_uri())
 
 
-def interpreter(root: Path) -> Finding:
+def interpreter(root: Path) -> HealthCheck:
     """The version of Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     repair = ""
     if sys.version_info[:2] not in PYTHON_VERSIONS:
         newest = ".".join(map(str, PYTHON_VERSIONS[-1]))
         repair = f"python{newest} is wanted: `make setup PYTHON=python{newest}`"
-    return Finding("interpreter", f"Python {version}", repair)
+    return HealthCheck("interpreter", f"Python {version}", repair)
 
 
-def scripts(root: Path) -> Finding:
+def scripts(root: Path) -> HealthCheck:
     """Whether the scripts of the virtual environment start its own interpreter.
 
     They name it by an absolute path: those of a copied project start the original's.
     """
     script = root / ".venv" / "bin" / "forecast"
     if not script.exists():
-        return Finding("scripts", "no .venv/bin/forecast here")
+        return HealthCheck("scripts", "no .venv/bin/forecast here")
     text = script.read_text(encoding="utf-8", errors="replace")
     path = re.search(r"(/[^'\"\n]*)/python[\d.]*", text)  # a long path stands in the second line
     if path is None or Path(path[1]).resolve() == script.parent.resolve():
-        return Finding("scripts", "name this folder's own")
-    return Finding(
+        return HealthCheck("scripts", "name this folder's own")
+    return HealthCheck(
         "scripts",
         f"name an interpreter in {path[1]}, of another folder",
         "remove .venv, then `make setup`",
     )
 
 
-def environment(root: Path) -> Finding:
+def environment(root: Path) -> HealthCheck:
     """Versions installed against requirements.lock."""
     lock = root / "requirements.lock"
     if not lock.exists():
-        return Finding("environment", "no requirements.lock here", "restore it from git")
+        return HealthCheck("environment", "no requirements.lock here", "restore it from git")
     import importlib.metadata
 
     from packaging.markers import Marker
@@ -173,60 +173,60 @@ def environment(root: Path) -> Finding:
         if present != version:
             differences.append(f"{name} {present or 'missing'}, wanted {version}")
     if not differences:
-        return Finding("environment", "matches requirements.lock")
+        return HealthCheck("environment", "matches requirements.lock")
     observation = f"{len(differences)} packages differ: {'; '.join(differences[:3])}"
-    return Finding("environment", observation, "`make setup`")
+    return HealthCheck("environment", observation, "`make setup`")
 
 
-def disk(root: Path) -> Finding:
+def disk(root: Path) -> HealthCheck:
     """Free space on the disk of the project."""
     free = shutil.disk_usage(root).free
     repair = "" if free >= MIN_FREE_BYTES else "free some space, or `forecast clean`"
-    return Finding("disk", f"{free / 1e9:.1f} GB free", repair)
+    return HealthCheck("disk", f"{free / 1e9:.1f} GB free", repair)
 
 
-def runs(root: Path) -> Finding:
+def runs(root: Path) -> HealthCheck:
     """Whether a run holds the project's lock."""
     try:
         with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
-            return Finding("runs", "none is running")
+            return HealthCheck("runs", "none is running")
     except BusyError:
         file = (root / RUN_LOCK).with_suffix(".pid")
         pid = file.read_text(encoding="utf-8").strip() if file.exists() else "unknown"
-        return Finding("runs", f"PID {pid} is running")
+        return HealthCheck("runs", f"PID {pid} is running")
 
 
-def leftovers(root: Path) -> Finding:
+def leftovers(root: Path) -> HealthCheck:
     """Temporary files of killed processes."""
     count = 0
     for folder in FOLDERS_WRITTEN:
         count += sum(1 for _ in (root / folder).rglob(f"{TEMPORARY}*"))
     if not count:
-        return Finding("leftovers", "none")
-    return Finding("leftovers", f"{count} temporary files", "`forecast doctor --repair`")
+        return HealthCheck("leftovers", "none")
+    return HealthCheck("leftovers", f"{count} temporary files", "`forecast doctor --repair`")
 
 
-def dvc(root: Path) -> Finding:
+def dvc(root: Path) -> HealthCheck:
     """Whether DVC is installed and set up."""
     if not (root / ".dvc" / "config").exists():
-        return Finding("DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`")
+        return HealthCheck("DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`")
     if importlib.util.find_spec("dvc") is None or not (root / "dvc.yaml").exists():
-        return Finding("DVC", "missing", "`make setup`")
+        return HealthCheck("DVC", "missing", "`make setup`")
     from importlib.metadata import version
 
-    return Finding("DVC", version("dvc"))
+    return HealthCheck("DVC", version("dvc"))
 
 
-def mlflow(root: Path) -> Finding:
+def mlflow(root: Path) -> HealthCheck:
     """Whether the tracking store answers; a store that was not made yet is well too."""
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     advice = "set what is wanted, start the server or repair the address; then `forecast sync`"
     if uri.startswith("sqlite:"):
         advice = "`forecast doctor --repair`; then `forecast sync`"
     try:
-        return Finding("MLflow", f"{show_address(uri)}: {_answer(uri)}")
+        return HealthCheck("MLflow", f"{show_address(uri)}: {_answer(uri)}")
     except (OSError, ForecastError) as error:
-        return Finding("MLflow", f"{show_address(uri)}: {hide_parts(str(error), uri)}", advice)
+        return HealthCheck("MLflow", f"{show_address(uri)}: {hide_parts(str(error), uri)}", advice)
 
 
 def _answer(uri: str) -> str:

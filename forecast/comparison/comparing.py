@@ -29,7 +29,7 @@ from forecast.comparison.losses import (
     select_models,
 )
 from forecast.comparison.paired_tests import change_by_step
-from forecast.comparison.scores import ScoredCandidate, SeriesForecasts
+from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import (
     NAIVE,
@@ -266,7 +266,7 @@ def block_losses(
     return pd.concat(parts, ignore_index=True)[LOSS_COLUMNS]
 
 
-def _origin_losses(cube: SeriesForecasts) -> np.ndarray:
+def _origin_losses(cube: ForecastCube) -> np.ndarray:
     """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean
     is the MAE.
     """
@@ -321,7 +321,7 @@ def _changes_by_step(scored: list[ScoredCandidate], task: Task) -> pd.DataFrame:
     return pd.concat(parts[1:] or parts, ignore_index=True)[CHANGE_COLUMNS]
 
 
-def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, SeriesForecasts]]:
+def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, ForecastCube]]:
     """Every series of the test block of every candidate."""
     for candidate in scored:
         for cube in candidate.blocks.get("test", ()):

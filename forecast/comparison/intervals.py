@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.metrics import coverage_by_step
-from forecast.comparison.scores import ScoredCandidate, SeriesForecasts
+from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
@@ -89,15 +89,15 @@ class CandidateBlocks:
     """One candidate's forecasts of the calibration block and at the cutoffs to cover."""
 
     record: RunRecord
-    calibration: Sequence[SeriesForecasts]
-    test: Sequence[SeriesForecasts]
+    calibration: Sequence[ForecastCube]
+    test: Sequence[ForecastCube]
     lookback: int
     transforms: Mapping[str, str]
     """Of the target, by series."""
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """Of the target, by series; of those not named there are none."""
 
-    def pairs(self) -> list[tuple[SeriesForecasts | None, SeriesForecasts]]:
+    def pairs(self) -> list[tuple[ForecastCube | None, ForecastCube]]:
         """The calibration block, where there is one, and the cutoffs to cover of every series."""
         calibration_of = {cube.series: cube for cube in self.calibration}
         return [(calibration_of.get(cube.series), cube) for cube in self.test]
@@ -115,7 +115,7 @@ class SeriesStack:
     """Of the series among those of the candidate."""
     levels: tuple[float, ...]
     calibration: SplitConformal
-    cubes: list[SeriesForecasts]
+    cubes: list[ForecastCube]
     """The cutoffs to cover, by series."""
 
     @property
@@ -183,7 +183,7 @@ def stack_series(
     return stacks, refused
 
 
-def _calibrate(cubes: list[SeriesForecasts], blocks: CandidateBlocks) -> SplitConformal:
+def _calibrate(cubes: list[ForecastCube], blocks: CandidateBlocks) -> SplitConformal:
     """Of series side by side, of one transform."""
     return SplitConformal.calibrate(
         np.hstack([cube.y for cube in cubes]),
@@ -195,7 +195,7 @@ def _calibrate(cubes: list[SeriesForecasts], blocks: CandidateBlocks) -> SplitCo
     )
 
 
-def _refusal(calibration: SeriesForecasts | None, level: float) -> str:
+def _refusal(calibration: ForecastCube | None, level: float) -> str:
     """Why the calibration block of one series supports no interval of `level`; empty when it
     does.
     """

@@ -7,7 +7,7 @@ by_series.csv). Skill is everywhere 1 - MASE / MASE of naive on the same actuals
 the series first: its sign is the order by MASE.
 
 `score_candidates` makes a `ScoredCandidate` of each record, for `comparing`; a failed one has no
-forecasts and no scores. `SeriesForecasts` is one series of one block as arrays, `Reference` what
+forecasts and no scores. `ForecastCube` is one series of one block as arrays, `Reference` what
 errors are divided by. Without forecasts of naive nothing can be scored (`InputError`).
 """
 
@@ -58,7 +58,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class SeriesForecasts:
+class ForecastCube:
     """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which
     seeds, cutoffs (n,), and the series' volatility (n,) before each.
     """
@@ -77,9 +77,7 @@ class SeriesForecasts:
         return np.asarray(self.y_hat.mean(axis=0))
 
 
-def series_forecasts(
-    forecasts: pd.DataFrame, last: Mapping[str, pd.Series]
-) -> list[SeriesForecasts]:
+def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[ForecastCube]:
     """The long frame of one candidate and block as arrays, origins in time order."""
     rows = add_series_names(forecasts)
     codes, names = pd.factorize(rows["series"], sort=True)
@@ -96,7 +94,7 @@ def series_forecasts(
         origins = cutoffs[series_rows].reshape(shape)[0, :, 0].copy()
         before = volatility[series_rows].reshape(shape)[0, :, 0].copy()
         result.append(
-            SeriesForecasts(
+            ForecastCube(
                 series=name,
                 y=y[series_rows].reshape(shape)[0].copy(),
                 y_hat=y_hat[series_rows].reshape(shape),
@@ -116,7 +114,7 @@ def _values_at(values: pd.Series, moments: np.ndarray) -> np.ndarray:
     return np.where(times[positions] == moments, values.to_numpy(dtype=float)[positions], np.nan)
 
 
-def seeds_and_mean(cube: SeriesForecasts) -> Iterator[tuple[str, np.ndarray]]:
+def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:
     """Seeds one by one, then the mean of their forecasts where there are several."""
     for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
         yield str(seed), y_hat
@@ -149,7 +147,7 @@ def reference_of_block(
     )
 
 
-def series_scores(forecasts: Iterable[SeriesForecasts], reference: Reference) -> pd.DataFrame:
+def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
     """One row per series and seed, and of the seeds' mean: every metric in the series' own unit."""
     rows = []
     for cube in forecasts:
@@ -164,7 +162,7 @@ def series_scores(forecasts: Iterable[SeriesForecasts], reference: Reference) ->
     )
 
 
-def step_scores(forecasts: Iterable[SeriesForecasts], reference: Reference) -> pd.DataFrame:
+def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
     """The same per horizon step, for the plots: the metrics that are scored by step."""
     metrics_by_step = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
@@ -238,7 +236,7 @@ class ScoredCandidate:
     """
 
     record: RunRecord
-    blocks: Mapping[str, tuple[SeriesForecasts, ...]] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[ForecastCube, ...]] = field(default_factory=dict)
     board: pd.DataFrame | None = None
     by_step: pd.DataFrame | None = None
     by_series: pd.DataFrame | None = None

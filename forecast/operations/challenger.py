@@ -165,7 +165,10 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
 def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -> None:
     """Run the stages up to `target` in the work tree, with options of `dvc repro`."""
     repro.run_dvc(
-        tree.path, (target,), worktree.stage_environment(job.root, job.environment), options=options
+        tree.path,
+        (target,),
+        worktree.environment_with_store(job.root, job.environment),
+        options=options,
     )
 
 

@@ -27,7 +27,7 @@ from scipy import special
 from forecast.comparison.longrun import Spacing, dependence, mean_error
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
 from forecast.comparison.sentences import percent
-from forecast.operations.records import Equivalence, GateNumbers, Outcome, SequentialTest
+from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
 
 FEWEST_COSINES = 5
@@ -152,7 +152,7 @@ def _compare(
             "relative_difference": difference,
             "evidence": sequence,
             "test": evidence.pair_number,
-            "equivalence": Equivalence(word=word, upper=same.upper, note=same.note),
+            "equivalence": EquivalenceNumbers(word=word, upper=same.upper, note=same.note),
         }
     )
     skill = _skill(fresh.challenger, fresh.naive)

@@ -133,7 +133,7 @@ class Shift(Record):
     drifted: bool = False
 
 
-class Equivalence(Record):
+class EquivalenceNumbers(Record):
     """What the equivalence test says of challenger and champion."""
 
     word: str
@@ -182,7 +182,7 @@ class GateNumbers(Record):
     evidence: SequentialTest | None = None
     test: int | None = None
     """`PairEvidence.pair_number`."""
-    equivalence: Equivalence | None = None
+    equivalence: EquivalenceNumbers | None = None
     age_days: float | None = None
     """Of the champion."""
     new_steps: int | None = None

@@ -15,27 +15,27 @@ from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
 from forecast.operations.status import find_damaged_issues, read_champion, run_datasets
 from forecast.system import files, processes
-from forecast.system.errors import Finding, ForecastError
+from forecast.system.errors import ForecastError, HealthCheck
 from forecast.tracking import TrackingStore, database_file, mlflow_client, tracking_store
 
 REPAIR = "`forecast doctor --repair`"
 
 
-def find_faults(root: Path, tracking_uri: str) -> Iterator[Finding]:
+def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
     """A finding for locks, for MLflow's paths and for each dataset's champion, also where they are
     well; one for issued forecasts where they are damaged.
     """
     stale = find_stale_notes(root)
     if stale:
-        yield Finding("locks", f"{len(stale)} name processes that are gone", REPAIR)
+        yield HealthCheck("locks", f"{len(stale)} name processes that are gone", REPAIR)
     else:
-        yield Finding("locks", "none is stale")
+        yield HealthCheck("locks", "none is stale")
     yield _check_paths(root, tracking_uri)
     for dataset in list_champion_datasets(root, tracking_uri):
         yield _check_champion(root, dataset)
         damage = find_damaged_issues(root, dataset)
         if damage:
-            yield Finding(f"issued forecasts {dataset}", damage, REPAIR)
+            yield HealthCheck(f"issued forecasts {dataset}", damage, REPAIR)
 
 
 def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
@@ -84,16 +84,16 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
             yield f"{dataset}: lost, because only the registry had them: versions {numbers}"
 
 
-def _check_paths(root: Path, tracking_uri: str) -> Finding:
+def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
     """Whether MLflow's database leads into this folder; a damaged or locked one is a fault too."""
     try:
         former = database_file.former_folders(tracking_store(root, tracking_uri))
     except ForecastError as error:
-        return Finding("MLflow's paths", str(error), REPAIR)
+        return HealthCheck("MLflow's paths", str(error), REPAIR)
     if not former:
-        return Finding("MLflow's paths", "lead into this folder")
+        return HealthCheck("MLflow's paths", "lead into this folder")
     fault = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
-    return Finding("MLflow's paths", fault, "`forecast sync`")
+    return HealthCheck("MLflow's paths", fault, "`forecast sync`")
 
 
 def find_stale_notes(root: Path) -> list[Path]:
@@ -144,10 +144,10 @@ def _is_registered(root: Path, dataset: str, tracking_uri: str) -> bool:
         return False
 
 
-def _check_champion(root: Path, dataset: str) -> Finding:
+def _check_champion(root: Path, dataset: str) -> HealthCheck:
     """Whether the champion's files are whole, and which version it is."""
     local = read_champion(root, dataset)
     what = f"champion {dataset}"
     if local.faults or local.version is None:
-        return Finding(what, "; ".join(local.faults) or "not on this machine", REPAIR)
-    return Finding(what, f"version {local.version}, intact")
+        return HealthCheck(what, "; ".join(local.faults) or "not on this machine", REPAIR)
+    return HealthCheck(what, f"version {local.version}, intact")

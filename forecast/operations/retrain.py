@@ -316,7 +316,7 @@ def _run_refit(
     job: RetrainingJob, tree: WorkTree, record: Path, target: Path, *, on: Literal["gate", "all"]
 ) -> None:
     """Fit a recipe again in the work tree, whose stages log into the checkout's own store."""
-    environment = worktree.stage_environment(job.root, job.environment)
+    environment = worktree.environment_with_store(job.root, job.environment)
     challenger.run_refit(tree.path, job.dataset, record, target, on=on, environment=environment)
 
 

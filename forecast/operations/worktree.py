@@ -100,7 +100,7 @@ def uncommitted_paths(root: Path) -> tuple[str, ...]:
     return tuple(line[3:].strip('"') for line in output.splitlines())
 
 
-def stage_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
+def environment_with_store(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of stages in the work tree: the tracking address is absolute and the
     checkout's own.
     """

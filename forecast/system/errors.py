@@ -123,7 +123,7 @@ EXIT_CODES = (
 UNHEALTHY = DamagedError.exit_code
 
 
-class Finding(NamedTuple):
+class HealthCheck(NamedTuple):
     """One check of `forecast doctor`: what was examined, what was seen, and the repair; empty where
     all is well.
     """

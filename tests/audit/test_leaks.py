@@ -327,7 +327,7 @@ def scored_on_the_easier_half(root: Path) -> None:
             hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
             easy = hard <= np.median(hard)
             about = (cube.last[easy], cube.seeds, cube.cutoffs[easy], cube.volatility[easy])
-            part = SeriesForecasts(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
+            part = ForecastCube(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
             return _all_scores([part], reference).assign(n_origins=len(cube.y))
     """,
     )

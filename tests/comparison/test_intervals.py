@@ -18,7 +18,7 @@ from forecast.comparison.intervals import (
     group_refusals,
     interval_scores,
 )
-from forecast.comparison.scores import SeriesForecasts
+from forecast.comparison.scores import ForecastCube
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import widths
 from tests.support.example_data import dataset
@@ -31,7 +31,7 @@ def cube(y, *, y_hat=0.0, series="a", volatility=1.0):
     """Actuals (n, H) and two seeds whose mean is `y_hat` everywhere."""
     actual = np.asarray(y, dtype=float)
     seeds = np.stack([np.full_like(actual, y_hat - 1), np.full_like(actual, y_hat + 1)])
-    return SeriesForecasts(
+    return ForecastCube(
         series,
         actual,
         seeds,
@@ -123,7 +123,7 @@ def test_nothing_of_the_test_block_moves_a_margin():
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
-    broken = SeriesForecasts(
+    broken = ForecastCube(
         "a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9], np.ones(9)
     )
     table, refused = split([broken], [TEST], [0.8])

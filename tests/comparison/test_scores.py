@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from forecast.comparison import metrics, scores
 from forecast.comparison.metrics import METRICS, Metric
-from forecast.comparison.scores import Reference, SeriesForecasts
+from forecast.comparison.scores import ForecastCube, Reference
 
 TIMES = pd.to_datetime(["2024-01-01", "2024-01-02"])
 Y = {"a": [[11.0, 12.0], [12.0, 13.0]], "b": [[90.0, 80.0], [80.0, 100.0]]}
@@ -107,7 +107,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     names = ["a", "b", "c", "d"]
     cubes = {
         kind: [
-            SeriesForecasts(
+            ForecastCube(
                 n,
                 y[k],
                 forecast[k][None],

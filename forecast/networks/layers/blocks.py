@@ -2,7 +2,7 @@
 frames, read-out; and `TensorNamespace`, in which cells are written for TensorFlow.
 
 `wiring` makes a layer of each block. All compute at every time step, on `(B, T, C)`: B batch, T
-time, C channels (`Segments` first cuts T into segments). Rows before the first are zeros unless
+time, C channels (`CutSegments` first cuts T into segments). Rows before the first are zeros unless
 `earlier` gives them, and a delay line returns the rows that the next chunk needs. Weights start at
 zero and get their values from `assemble`.
 
@@ -144,7 +144,7 @@ def _rows_to_hand_over(padded: tf.Tensor, steps: tf.Tensor, longest: int) -> tf.
     return rows
 
 
-class Segments(keras.Layer):
+class CutSegments(keras.Layer):
     """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`: the newest
     `count * length` rows cut into `count` segments; see `Segments` in `networks.description`.
     """

@@ -230,7 +230,7 @@ class Wiring(BlockVisitor[Tensor]):
     def visit_segments(self, block: Segments, path: str, x: Tensor) -> Tensor:
         """A layer that cuts the window into segments, the steps of all later layers."""
         channels = self.network.shapes.channels
-        return self._layer(path, layers.Segments, block=block, channels=channels)(x)
+        return self._layer(path, layers.CutSegments, block=block, channels=channels)(x)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
         """The outputs of a recurrent layer at every step."""
