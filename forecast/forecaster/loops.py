@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,9 +49,9 @@ class Loop:
         horizon: int,
     ) -> None:
         """Read `windows` up to their last rows; `weights` by name."""
-        carried = None
+        inputs = windows.z[:, :, channels.outputs :]
+        carried = np.full((len(inputs), horizon, inputs.shape[2]), np.nan)
         if skip.carry is not None:
-            inputs = windows.z[:, :, channels.outputs :]
             carried = skip.carry.forecast_inputs(inputs, horizon)
             if any(channels.step):
                 _hold_issued_values(carried, inputs[:, -1], channels.step[channels.outputs :])
@@ -58,8 +59,6 @@ class Loop:
         self._weights = weights
         self._skip = skip
         self._rolling = _RollingWindow(windows, channels, carried)
-        self._future = windows.future
-        self._lookback = windows.past.shape[1]
         self._raw, self._state = _warm_up(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1
@@ -79,18 +78,13 @@ class Loop:
         """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B,
         O).
         """
-        ahead = self._lookback + self._step
+        view = self._rolling.view(self._step)
         if self._row is not None and self._network is not None and self._state is not None:
             output, self._state = inference.step(
-                self._network,
-                self._weights,
-                self._state,
-                self._row,
-                self._future[:, ahead - 1 : ahead],
+                self._network, self._weights, self._state, self._row, view.future[:, -1:]
             )
             self._raw = output[:, 0].astype(np.float64)
         self._row = None
-        view = self._rolling.view(self._future[:, :ahead], self._step)
         return self._raw, self._skip.forecast(view, self._rolling.channels)[:, 0], view.last
 
     def advance(self, values: np.ndarray) -> None:
@@ -104,7 +98,6 @@ class Loop:
         """
         other = copy.copy(self)
         other._rolling = self._rolling.select(index)
-        other._future = self._future[index]
         other._raw = self._raw[index]
         if self._row is not None:
             other._row = self._row[index]
@@ -149,16 +142,15 @@ class _RollingWindow:
     as if they had been observed.
     """
 
-    def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray | None) -> None:
+    def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray) -> None:
         """Begin with `windows`; `carried` (B, H, inputs): forecasts of the past-only inputs, in
-        scaled units, None where their last values are repeated.
+        scaled units, NaN where their last values are repeated.
         """
-        self._z = windows.z[:, :, : channels.outputs]
-        self._past = windows.past.copy()
-        self._last = windows.last.copy()
-        self._rows, self._series = windows.rows, windows.series
-        self._carried = carried
         self.channels = channels
+        self.windows = replace(
+            windows, z=windows.z[:, :, : channels.outputs], past=windows.past.copy()
+        )
+        self._carried = carried
         z = windows.z[:, :, channels.outputs :]
         # NaN: never observed
         self._input = np.where(np.isfinite(z).any(axis=1), fill_gaps(z)[0][:, -1], np.nan)
@@ -166,43 +158,41 @@ class _RollingWindow:
     def select(self, index: np.ndarray) -> _RollingWindow:
         """The windows number `index`, see `Loop.select`."""
         other = copy.copy(self)
-        other._z = self._z[index]
-        other._past = self._past[index]
-        other._last = self._last[index]
-        other._rows = self._rows[index]
-        other._series = self._series[index]
-        other._carried = None if self._carried is None else self._carried[index]
+        other.windows = self.windows.select(index)
+        other._carried = self._carried[index]
         other._input = self._input[index]
         return other
 
-    def view(self, future: np.ndarray, step: int) -> Windows:
+    def view(self, step: int) -> Windows:
         """The current rows as windows with one step ahead; of `z` the targets, which is what a skip
         reads.
         """
-        rows = self._rows + step - 1
-        return Windows(self._z, self._past, future, self._last, rows, self._series)
+        windows = self.windows
+        ahead = windows.past.shape[1] + step
+        return replace(windows, future=windows.future[:, :ahead], rows=windows.rows + step - 1)
 
     def append(self, forecast: np.ndarray, step: int) -> np.ndarray:
         """Shift by one row; returns the new row (B, channels)."""
         row = self._next_row(forecast, step)
-        self._z = np.concatenate([self._z[:, 1:], forecast[:, None, :]], axis=1)
-        self._past = np.concatenate([self._past[:, 1:], row[:, None, :]], axis=1)
-        clear_first_row(self._past, self.channels)
-        self._last = forecast
+        windows = self.windows
+        past = np.concatenate([windows.past[:, 1:], row[:, None, :]], axis=1)
+        clear_first_row(past, self.channels)
+        z = np.concatenate([windows.z[:, 1:], forecast[:, None, :]], axis=1)
+        self.windows = replace(windows, z=z, past=past, last=forecast)
         return row
 
     def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
         """The row (B, channels) of the time that was forecast: targets as forecast, past-only
         inputs as carried or, where nothing is carried, repeated as they were.
         """
-        row = self._past[:, -1].copy()
+        row = self.windows.past[:, -1].copy()
         outputs = self.channels.outputs
         # a forecast that is no number must not be passed over
         observed = np.ones(forecast.shape, dtype=bool)
         for i in range(outputs):
-            self._write(row, i, forecast[:, i], self._last[:, i], observed[:, i])
-        carried = self._input if self._carried is None else self._carried[:, step - 1]
-        is_known = np.isfinite(carried) & (self._carried is not None)
+            self._write(row, i, forecast[:, i], self.windows.last[:, i], observed[:, i])
+        carried = self._carried[:, step - 1]
+        is_known = np.isfinite(carried)
         # no change is known from nothing
         last = np.where(np.isnan(self._input), carried, self._input)
         for i in range(carried.shape[1]):
@@ -226,5 +216,5 @@ class _RollingWindow:
             row[:, channel] = np.where(observed, value, row[:, channel])
         if channels.mask[i] >= 0:
             row[:, channels.mask[i]] = observed
-            longer = np.log1p(np.expm1(self._past[:, -1, channels.since[i]]) + 1.0)
+            longer = np.log1p(np.expm1(self.windows.past[:, -1, channels.since[i]]) + 1.0)
             row[:, channels.since[i]] = np.where(observed, 0.0, longer)

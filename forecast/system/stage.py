@@ -10,7 +10,6 @@ and forgotten; nothing of them reaches a result.
 from __future__ import annotations
 
 import argparse
-import errno
 import inspect
 import json
 import os
@@ -114,15 +113,9 @@ def _run_and_explain(
             return _print_error(f"{stage}: {memory}", 1)
         if isinstance(error, ImportError):
             return _print_traceback(stage, error)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _print_error(
-                f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it"
-                " again.",
-                1,
-            )
         return _print_error(
-            f"{stage}: {error}. Check the file, its permissions and the free space, then run it"
-            " again.",
+            f"{stage}: {error}. Check the file, its permissions and the free space (`forecast"
+            " clean`), then run it again.",
             1,
         )
     except Exception as error:  # noqa: BLE001
