@@ -4,7 +4,7 @@ from the same.
 `weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel") and refuses
 blocks that do not fit together; `initialise` draws them; `first_states` gives what recurrent blocks
 and delay lines hold before the first row. The widths that shapes follow from are worked out by the
-visitor `WidthVisitor`. A new way of drawing is one more entry of `INITIALIZERS`.
+visitor `WidthVisitor`. A new way of drawing is one more case of `draw`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecast.networks.cells.base import Initializer, Weight, numpy_namespace
+from forecast.networks.cells.base import Weight, numpy_namespace
 from forecast.networks.description import (
     Arrays,
     Bidirectional,
@@ -122,7 +121,21 @@ def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str,
 def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.ndarray:
     """The first value of one weight, computed in float64."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return INITIALIZERS[weight.initializer](rng, weight.shape).astype(dtype)
+    shape = weight.shape
+    values = np.zeros(shape)
+    match weight.initializer:
+        case "glorot_uniform":
+            limit = math.sqrt(6 / (shape[0] + shape[-1]))
+            values = rng.uniform(-limit, limit, shape)
+        case "orthogonal":
+            values = _orthogonal(rng, shape)
+        case "normal":
+            values = rng.normal(0, 0.1, shape)
+        case "forget_bias":
+            values = np.repeat([0.0, 1.0, 0.0, 0.0], shape[-1] // 4)
+        case "forget_bias_first_third":
+            values = np.repeat([1.0, 0.0, 0.0], shape[-1] // 3)
+    return values.astype(dtype)
 
 
 def future_width(network: Network) -> int:
@@ -182,46 +195,12 @@ def _check_windowed(block: Bidirectional | Segments, network: Network) -> None:
         )
 
 
-def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    limit = math.sqrt(6 / (shape[0] + shape[-1]))
-    return rng.uniform(-limit, limit, shape)
-
-
 def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Orthonormal rows or columns, whichever are fewer (Saxe, McClelland & Ganguli 2014)."""
     rows, columns = shape
     q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
     q *= np.sign(np.diag(r))  # without it QR's sign convention makes the draw not uniform
     return q.T if rows < columns else q
-
-
-def _zeros(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return np.zeros(shape)
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.normal(0, 0.1, shape)
-
-
-def _forget_bias(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Ones in the second of four equal parts."""
-    return np.repeat([0.0, 1.0, 0.0, 0.0], shape[-1] // 4)
-
-
-def _forget_bias_first_third(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Ones in the first of three equal parts."""
-    return np.repeat([1.0, 0.0, 0.0], shape[-1] // 3)
-
-
-INITIALIZERS: dict[Initializer, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
-    "glorot_uniform": _glorot,
-    "orthogonal": _orthogonal,
-    "zeros": _zeros,
-    "normal": _normal,
-    "forget_bias": _forget_bias,
-    "forget_bias_first_third": _forget_bias_first_third,
-}
-"""By name, what draws the first values (float64) of a weight of the given shape."""
 
 
 def first_states(network: Network, weights: Arrays, batch: int) -> States:
