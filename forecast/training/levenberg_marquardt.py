@@ -126,16 +126,6 @@ def note_interrupt(watch: Watch | None) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class CostEstimate:
-    """What a run will need: peak bytes of its own arrays, and CPU seconds if every iteration is
-    used.
-    """
-
-    bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Result:
     """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or
     nan, mu).
@@ -169,9 +159,9 @@ def memory_bytes(problem: LeastSquares) -> int:
     return 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
 
 
-def estimate_cost(problem: LeastSquares, weights: Array, options: Options) -> CostEstimate:
-    """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are
-    thrown away.
+def estimate_seconds(problem: LeastSquares, weights: Array, options: Options) -> float:
+    """CPU seconds if every iteration is used, from the middle of nine iterations of a copy, which
+    are thrown away.
 
     `ModelError` where the net diverges.
     """
@@ -180,9 +170,7 @@ def estimate_cost(problem: LeastSquares, weights: Array, options: Options) -> Co
     for _ in range(9):
         tried.iterate()
         marks.append(time.process_time())
-    return CostEstimate(
-        memory_bytes(problem), float(np.median(np.diff(marks))) * options.max_iterations
-    )
+    return float(np.median(np.diff(marks))) * options.max_iterations
 
 
 def describe_too_large(problem: LeastSquares) -> str:
@@ -243,7 +231,7 @@ def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Opti
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
     need = f"about {memory_bytes(problem) / 2**20:.0f} MB"
     with suppress(ModelError):  # a start that diverges tells no time
-        need += f" and at most {estimate_cost(problem, starts[0], whole).seconds:.1f} s"
+        need += f" and at most {estimate_seconds(problem, starts[0], whole):.1f} s"
     return f"Levenberg-Marquardt, {size}: {need}."
 
 

@@ -162,7 +162,7 @@ def test_the_time_announced_is_that_of_the_training() -> None:
     problem = OpenLoop(Narx(2, 1, (1, 2, 3), (0, 1, 2), 12), [experiment], 3)
     start, options = 0.1 * rng.normal(size=problem.n_weights), lm.Options(max_iterations=30)
     with threadpool_limits(1):
-        announced = lm.estimate_cost(problem, start, options).seconds
+        announced = lm.estimate_seconds(problem, start, options)
     began = time.process_time()
     found = lm.minimise(problem, start, options=options)
     taken = (time.process_time() - began) * 30 / len(found.curve)
