@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     # with it comes pandas, which `status` does without
     from forecast.forecaster.ensemble import Ensemble
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of the format of champion.json; a file of any other number is refused."""
 CARD_FILE = "champion.json"
 KEPT_VERSIONS = 3
