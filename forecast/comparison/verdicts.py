@@ -187,14 +187,15 @@ def _test_hypotheses(
     A pair is tested once: its p is that of the hypothesis that comes first, whichever way round.
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
+    results: dict[Hypothesis, paired_tests.DieboldMariano] = {}
     pvalues: dict[TestFamily | Literal["claims"], dict[frozenset[Key], float]] = {"claims": {}}
     for family, family_hypotheses in hypotheses.items():
         pvalues[family] = {}
         for hypothesis in family_hypotheses:
+            a, b = losses[hypothesis.candidate], losses[hypothesis.against]
+            results[hypothesis] = paired_tests.diebold_mariano(a, b, **spacing)
             group = pvalues["claims" if hypothesis.pair in claims else family]
-            if hypothesis.pair not in group:
-                a, b = losses[hypothesis.candidate], losses[hypothesis.against]
-                group[hypothesis.pair] = paired_tests.diebold_mariano(a, b, **spacing).p
+            group.setdefault(hypothesis.pair, results[hypothesis].p)
     adjusted = {
         group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
         for group, by_pair in pvalues.items()
@@ -203,14 +204,13 @@ def _test_hypotheses(
     for family, family_hypotheses in hypotheses.items():
         for hypothesis in family_hypotheses:
             ranking, candidate, against = hypothesis
-            a, b = losses[candidate], losses[against]
-            test = paired_tests.diebold_mariano(a, b, **spacing)
+            test = results[hypothesis]
             group = adjusted["claims" if hypothesis.pair in adjusted["claims"] else family]
             p_holm = group[hypothesis.pair]
             word = verdict(
                 test.mean_difference,
                 p_holm,
-                equivalent=_are_equivalent(a, b, spacing),
+                equivalent=_are_equivalent(losses[candidate], losses[against], spacing),
                 enough=non_overlapping(test.n, **spacing) >= ORIGINS,
                 alpha=alpha,
             )
