@@ -15,6 +15,7 @@ docs/research/mechanisms.md.
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
@@ -186,7 +187,7 @@ def error_of(problem: Problem, table: pd.DataFrame, block: str = "test") -> floa
 
 def interval_error(problem: Problem, table: pd.DataFrame) -> float:
     """Mean over levels and series of the scaled interval score on the test block, of intervals from
-    the calibration block.
+    the newest errors.
     """
     task = problem.panel.task
     scale = scale_of(problem)
@@ -201,10 +202,12 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
             known[..., 0], known[..., 1], known[:, 0, 2], lookback=task.lookback
         )
         y = asked[..., 0]
+        delay = math.ceil(task.horizon / task.step_size)
+        made = made.followed_by(y, asked[..., 1], asked[:, 0, 2], delay=delay)
         for level in LEVELS:
             if (len(known) + 1) * level > len(known):
                 continue
-            low, high = made.bounds(asked[..., 1], asked[:, 0, 2], level)
+            low, high = made.bounds_in_turn(asked[..., 1], asked[:, 0, 2], level)
             outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
             score = (high - low) + 2 / (1 - level) * outside
             scores.append(float(np.nanmean(score)) / scale[str(uid)])

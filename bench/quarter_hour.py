@@ -15,6 +15,7 @@ newest `MAX_STEPS` of a series, `MAX_HOURS` of one of hours or half hours.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import tempfile
 import time
@@ -253,14 +254,14 @@ def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
         series, target = problem.panel.by_id[uid], row.test.targets[uid]
         known = row.calibration
         before = volatility(series.values, problem.rows(uid, "calibration"), task)[:, 0]
+        now = volatility(series.values, problem.rows(uid, "test"), task)[:, 0]
         intervals = SplitConformal.calibrate(
             known.targets[uid], known.forecasts[uid], before, lookback=task.lookback
-        )
-        now = volatility(series.values, problem.rows(uid, "test"), task)[:, 0]
+        ).followed_by(target, forecast, now, delay=math.ceil(task.horizon / task.step_size))
         quantiles = [forecast]
         with contextlib.suppress(InputError):
             for level in (0.2, 0.4, 0.6, 0.8, 0.95):
-                low, high = intervals.bounds(forecast, now, level)
+                low, high = intervals.bounds_in_turn(forecast, now, level)
                 if level < 0.95:
                     quantiles = [low, *quantiles, high]
                 if level in inside:

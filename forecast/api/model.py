@@ -29,7 +29,12 @@ from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
-from forecast.forecaster.ensemble import Ensemble, forecast_latest, format_percent
+from forecast.forecaster.ensemble import (
+    Ensemble,
+    block_errors,
+    forecast_latest,
+    format_percent,
+)
 from forecast.forecaster.serving import (
     describe_missing_inputs,
     forecastable,
@@ -317,13 +322,9 @@ def windows(
         ends = [f"{name}-{end}-{format_percent(chance)}" for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
-            bounds = ensemble.calibration(str(series)).bounds(
-                rows_of_series["y_hat"],
-                rows_of_series["volatility"],
-                chance,
-                steps=rows_of_series["step"],
-            )
-            mean.loc[rows_of_series.index, ends] = np.stack(bounds, axis=1)
+            _, y_hat, before = block_errors(rows_of_series)
+            bounds = ensemble.calibration(str(series)).bounds_in_turn(y_hat, before, chance)
+            mean.loc[rows_of_series.index, ends] = np.stack(bounds, axis=-1).reshape(-1, 2)
         columns += ends
     return mean.rename(columns={"y_hat": name}), columns
 

@@ -8,7 +8,8 @@ depends on others.
     scaling, skip, weights      train rows; a choice between fits may look at validation
     tuning, the chosen model    train and validation rows
     members and their weights   validation rows
-    intervals                   nothing after the calibration block
+    intervals                   errors whose targets are known at the cutoff; widths, the rows up to
+                                it and the calibration block
     prepared rows, inputs       rows up to their own
     known-future inputs         the calendar, issues of that time or earlier, and plans declared as
                                 known ahead

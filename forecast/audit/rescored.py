@@ -373,7 +373,9 @@ def _score_intervals(
     """Coverage and interval score on test of the split conformal intervals of a candidate, whose
     forecasts `table` are, for the series `name`.
 
-    The margin of a step is the order statistic of the calibration block's scaled absolute errors.
+    The margin of a step is the order statistic of its newest scaled absolute errors, as many as the
+    calibration block has. Those of an origin count from the cutoff that knows all its targets, and
+    are taken in when a fortieth of that number has come together.
     """
     series, output = _series_by_name(panel)[name]
     column = panel.task.target[output]
@@ -384,12 +386,19 @@ def _score_intervals(
     test = mean.loc["test"].unstack("step")
     origins = [series.ds.searchsorted(block.index) for block in (calibration, test)]
     widths = _widths(transform(series.values[:, output]), panel.task, origins)
-    errors = transform(calibration["y"].to_numpy()) - transform(calibration["y_hat"].to_numpy())
-    margins = []
-    for of_step in (np.abs(errors) / widths[0]).T:
-        ranked = np.sort(of_step[np.isfinite(of_step)])
-        margins.append(ranked[math.ceil(round((len(ranked) + 1) * level, 9)) - 1])
-    margin = widths[1] * margins
+    errors = []
+    for block, width in zip((calibration, test), widths, strict=True):
+        residuals = transform(block["y"].to_numpy()) - transform(block["y_hat"].to_numpy())
+        errors.append(np.abs(residuals) / width)
+    n_known = np.searchsorted(origins[1] + panel.task.horizon, origins[1], side="right")
+    n_known -= n_known % max(1, len(errors[0]) // 40)
+    margin = np.empty_like(errors[1])
+    for n_later in np.unique(n_known):
+        for step, of_step in enumerate(np.concatenate([errors[0], errors[1][:n_later]]).T):
+            ranked = np.sort(of_step[np.isfinite(of_step)][-len(errors[0]) :])
+            quantile = ranked[math.ceil(round((len(ranked) + 1) * level, 9)) - 1]
+            margin[n_known == n_later, step] = quantile
+    margin *= widths[1]
     centre = transform(test["y_hat"].to_numpy())
     low, high = column.limits
     lower = np.clip(invert(centre - margin), low, high)

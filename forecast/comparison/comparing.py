@@ -135,7 +135,7 @@ def compare_candidates(
     lowest = select_models(validation)
     chosen = select_models(validation, _learnt_combinations(selectable))
     test = block_losses(scored, reference.scale, "test")
-    intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
+    intervals = interval_tables(scored, task, evaluation.levels, chosen)
     sizes = {
         s.record.model: s.record.n_params
         for s in selectable

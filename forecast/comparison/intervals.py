@@ -3,7 +3,7 @@ block, and the bands.
 
 The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
 conformal (`forecaster.intervals`), one per series and horizon step, so errors of different series
-are never pooled. Scored are the intervals that a served model has.
+are never pooled. Their margins are learnt from the newest errors known at each cutoff.
 
 Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
 ratios, so a series that has doubled has intervals twice as wide.
@@ -13,13 +13,13 @@ operation then serves thousands of them, and each keeps its own calibration.
 
 A level that the calibration block of a series cannot support is refused for it, never invented: a
 `Refusal` with the reason and the origins needed. `interval_tables` makes it all for `comparing`.
-What another kind of interval touches here is said at `forecaster.intervals.Calibration`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,7 @@ from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
-    UNBOUNDED,
     Bounds,
-    Limits,
     SplitConformal,
     absolute_errors,
     conformal_rank,
@@ -91,11 +89,7 @@ class CandidateBlocks:
     record: RunRecord
     calibration: Sequence[ForecastCube]
     test: Sequence[ForecastCube]
-    lookback: int
-    transforms: Mapping[str, str]
-    """Of the target, by series."""
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    """Of the target, by series; of those not named there are none."""
+    task: Task
 
     def pairs(self) -> list[tuple[ForecastCube | None, ForecastCube]]:
         """The calibration block, where there is one, and the cutoffs to cover of every series."""
@@ -105,11 +99,7 @@ class CandidateBlocks:
 
 @dataclass(frozen=True)
 class SeriesStack:
-    """Series side by side whose blocks have equal shapes and support the same levels.
-
-    `calibration` is asked as any `Calibration` for its bounds; its number of scores by step is what
-    `SplitConformal` alone has.
-    """
+    """Series side by side whose blocks have equal shapes and support the same levels."""
 
     numbers: list[int]
     """Of the series among those of the candidate."""
@@ -121,8 +111,7 @@ class SeriesStack:
     @property
     def n_calibration(self) -> np.ndarray:
         """(S, H): the calibration errors of each step."""
-        counts = [len(column) for column in self.calibration.scores]
-        return np.array(counts).reshape(len(self.cubes), -1)
+        return self.calibration.counts.reshape(len(self.cubes), -1)
 
     @property
     def y(self) -> np.ndarray:
@@ -131,9 +120,10 @@ class SeriesStack:
 
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
-        y_hat = np.hstack([cube.ensemble for cube in self.cubes])
-        volatility = np.stack([cube.volatility for cube in self.cubes], axis=1)
-        by_level = [self.calibration.bounds(y_hat, volatility, level) for level in self.levels]
+        _, y_hat, volatility = _put_beside(self.cubes)
+        by_level = [
+            self.calibration.bounds_in_turn(y_hat, volatility, level) for level in self.levels
+        ]
         low = self._split_by_series(np.stack([bounds.low for bounds in by_level]))
         high = self._split_by_series(np.stack([bounds.high for bounds in by_level]))
         return Bounds(low, high)
@@ -147,7 +137,7 @@ class SeriesStack:
 def stack_series(
     blocks: CandidateBlocks, levels: Sequence[float]
 ) -> tuple[list[SeriesStack], list[Refusal]]:
-    """The series of one candidate in stacks of equal shapes, transform, limits and supported
+    """The series of one candidate in stacks of equal shapes, target and supported
     levels, `MAX_STACKED_SERIES` at most; and a `Refusal` for each level of each series that its
     calibration block does not support. A series with no supported level is in no stack.
     """
@@ -164,10 +154,9 @@ def stack_series(
             else:
                 supported.append(level)
         if calibration is not None and supported:
-            transform = blocks.transforms.get(cube.series, "none")
+            target = target_of(cube.series, blocks.task).name
             shapes = (calibration.y.shape, cube.y.shape)
-            limits = blocks.limits.get(cube.series, UNBOUNDED)
-            key = (tuple(supported), transform, limits, shapes, number // MAX_STACKED_SERIES)
+            key = (tuple(supported), target, shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks = []
     for (supported_levels, *_), numbers in groups.items():
@@ -178,20 +167,29 @@ def stack_series(
             cubes.append(cube)
             if calibration is not None:  # one without has no supported level
                 before.append(calibration)
-        conformal = _calibrate(before, blocks)
+        delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
+        conformal = _calibrate(before, blocks).followed_by(*_put_beside(cubes), delay=delay)
         stacks.append(SeriesStack(numbers, supported_levels, conformal, cubes))
     return stacks, refused
 
 
 def _calibrate(cubes: list[ForecastCube], blocks: CandidateBlocks) -> SplitConformal:
-    """Of series side by side, of one transform."""
+    """Of series side by side, of one target."""
+    target = target_of(cubes[0].series, blocks.task)
     return SplitConformal.calibrate(
+        *_put_beside(cubes),
+        lookback=blocks.task.lookback,
+        transform=target.transform,
+        limits=target.limits,
+    )
+
+
+def _put_beside(cubes: Sequence[ForecastCube]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Actuals and forecasts (n, S * H) and volatility (n, S) of S series."""
+    return (
         np.hstack([cube.y for cube in cubes]),
         np.hstack([cube.ensemble for cube in cubes]),
         np.stack([cube.volatility for cube in cubes], axis=1),
-        lookback=blocks.lookback,
-        transform=blocks.transforms.get(cubes[0].series, "none"),
-        limits=blocks.limits.get(cubes[0].series, UNBOUNDED),
     )
 
 
@@ -315,14 +313,13 @@ class IntervalTables:
 
 def interval_tables(
     scored: list[ScoredCandidate],
-    series: Collection[str],
     task: Task,
     levels: Sequence[float],
     chosen: Mapping[str, str],
 ) -> IntervalTables:
     """The tables of all candidates with forecasts, from the calibration and the test block.
 
-    `series`: their names; `chosen`: the model chosen on validation, by ranking.
+    `chosen`: the model chosen on validation, by ranking.
     """
     usable = [candidate for candidate in scored if candidate.blocks]
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
@@ -330,18 +327,18 @@ def interval_tables(
     tables = []
     refused: list[Refusal] = []
     for candidate in usable:
-        table, refusals = interval_scores(_candidate_blocks(candidate, series, task), levels)
+        table, refusals = interval_scores(_candidate_blocks(candidate, task), levels)
         tables.append(table)
         refused += refusals
     reliability = []
     for candidate in [*selected, *references]:
-        table, _ = interval_scores(_candidate_blocks(candidate, series, task), RELIABILITY_LEVELS)
+        table, _ = interval_scores(_candidate_blocks(candidate, task), RELIABILITY_LEVELS)
         reliability.append(table.query("step == 0"))
     diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
     return IntervalTables(
         intervals=_join_filled(tables),
         reliability=diagram,
-        bands=_join_filled([bands(_candidate_blocks(c, series, task), levels) for c in selected]),
+        bands=_join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
         refused=group_refusals(refused),
     )
 
@@ -354,17 +351,10 @@ def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
     return chosen.get(record.ranking) == record.model
 
 
-def _candidate_blocks(
-    candidate: ScoredCandidate, series: Collection[str], task: Task
-) -> CandidateBlocks:
-    """The blocks of a candidate that its intervals need; `series`: the names of all of them."""
+def _candidate_blocks(candidate: ScoredCandidate, task: Task) -> CandidateBlocks:
+    """The blocks of a candidate that its intervals need."""
     return CandidateBlocks(
-        candidate.record,
-        candidate.blocks["calibration"],
-        candidate.blocks["test"],
-        task.lookback,
-        {name: target_of(name, task).transform for name in series},
-        {name: target_of(name, task).limits for name in series},
+        candidate.record, candidate.blocks["calibration"], candidate.blocks["test"], task
     )
 
 

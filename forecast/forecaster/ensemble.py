@@ -1,11 +1,11 @@
 """`Ensemble`, what goes into service: one candidate's forecasters, one per seed, and the
-calibration errors behind its intervals.
+errors behind its intervals.
 
 `load_trained_ensemble` reads it from what the train stage wrote, `forecast_latest` makes the table
 of forecasts and intervals that users see. The forecast is the mean over the seeds, the
 leaderboard's row `ensemble`; of a combination, the weighted mean of its members' forecasts, each
-the mean over its seeds. The interval around it is split conformal with the errors of the
-calibration block and as wide as the lookback was volatile, as in the compare stage. A folder of
+the mean over its seeds. The interval around it is split conformal with the newest errors of its
+backtest and as wide as the lookback was volatile, as in the compare stage. A folder of
 plain JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
 so a damaged copy is refused.
 
@@ -15,6 +15,7 @@ calibration errors do not support, or that is asked for beyond the trained steps
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,6 @@ from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     Array,
-    Calibration,
     SplitConformal,
     volatility,
 )
@@ -152,7 +152,7 @@ class Ensemble:
             self, forecasters=tuple(replace(f, reconciliation=None) for f in self.forecasters)
         )
 
-    def calibration(self, series: str) -> Calibration:
+    def calibration(self, series: str) -> SplitConformal:
         """What intervals of `series` are made with; `InputError` where it has none."""
         if series not in self.calibrated:
             raise InputError(
@@ -167,9 +167,10 @@ class Ensemble:
         for number, forecaster in enumerate(self.forecasters):
             forecaster.save(folder / f"forecaster-{number}")
         names = sorted(self.calibrated)
-        arrays = {
-            f"{i:04d}": _pad_scores(self.calibrated[name].scores) for i, name in enumerate(names)
-        }
+        arrays = {}
+        for i, name in enumerate(names):
+            arrays[f"{i:04d}"] = self.calibrated[name].scores
+            arrays[f"{i:04d}-test"] = self.calibrated[name].test_scores
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
             "schema": files.ENSEMBLE_SCHEMA,
@@ -182,6 +183,7 @@ class Ensemble:
                 "typical_volatility": files.json_number(self.calibrated[name].typical),
                 "lookback": self.calibrated[name].lookback,
                 "transform": self.calibrated[name].transform,
+                "delay": self.calibrated[name].delay,
             }
             for name in names
         }
@@ -220,11 +222,13 @@ class Ensemble:
             saved = manifest["calibration"][name]
             target = next((t for t in targets if name.endswith(f"/{t.name}")), targets[0])
             calibrated[name] = SplitConformal(
-                scores=tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]),
+                scores=arrays[f"{i:04d}"],
                 typical=np.asarray(saved["typical_volatility"] or 0.0),
                 lookback=saved["lookback"],
                 transform=saved["transform"],
                 limits=target.limits,
+                test_scores=arrays[f"{i:04d}-test"],
+                delay=saved["delay"],
             )
         members = tuple(manifest.get("members", ()))
         weights = manifest.get("weights", {})
@@ -281,29 +285,40 @@ def list_served_models(folder: Path) -> list[Path]:
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """By series the calibration errors behind its intervals, from a candidate's forecasts.parquet:
-    those of the mean over its seeds on the calibration block.
+    """By series the errors behind its intervals, from a candidate's forecasts.parquet: those of the
+    mean over its seeds on the calibration block and on the test block.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are
     ratios.
     """
     targets = {column.name: column for column in task.target}
-    rows = add_series_names(forecasts[forecasts["block"] == "calibration"])
+    delay = math.ceil(task.horizon / task.step_size)
+    blocks = {
+        block: dict(iter(add_series_names(rows).groupby(["series", "output"], sort=True)))
+        for block, rows in forecasts.groupby("block")
+    }
     calibrated = {}
-    for (name, output), of_series in rows.groupby(["series", "output"], sort=True):
-        keys = ["cutoff", "step"]
-        mean = of_series.groupby(keys)[["y", "y_hat"]].mean().unstack("step")
-        # the same for every seed and step
-        before = of_series.drop_duplicates("cutoff").set_index("cutoff")["volatility"]
-        calibrated[str(name)] = SplitConformal.calibrate(
-            mean["y"].to_numpy(),
-            mean["y_hat"].to_numpy(),
-            before.reindex(mean.index).to_numpy(),
+    for (name, output), rows in blocks.get("calibration", {}).items():
+        conformal = SplitConformal.calibrate(
+            *block_errors(rows),
             lookback=task.lookback,
             transform=targets[str(output)].transform,
             limits=targets[str(output)].limits,
         )
+        if (test := blocks.get("test", {}).get((name, output))) is not None:
+            conformal = conformal.followed_by(*block_errors(test), delay=delay)
+        calibrated[str(name)] = conformal
     return calibrated
+
+
+def block_errors(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
+    """Actuals and mean forecasts (n, H) and volatility (n,) of one series in one block, in the
+    order of the cutoffs.
+    """
+    mean = rows.groupby(["cutoff", "step"])[["y", "y_hat"]].mean().unstack("step")
+    # the same for every seed and step
+    before = rows.drop_duplicates("cutoff").set_index("cutoff")["volatility"]
+    return mean["y"].to_numpy(), mean["y_hat"].to_numpy(), before.reindex(mean.index).to_numpy()
 
 
 def forecast_latest(
@@ -326,20 +341,19 @@ def forecast_latest(
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)
-            steps = np.arange(1, horizon + 1)
             part: dict[str, Any] = {
                 "unique_id": np.full(horizon, series.unique_id),
                 "output": np.full(horizon, column.name),
                 "cutoff": np.full(horizon, cutoff.to_datetime64()),
-                "step": steps,
+                "step": np.arange(1, horizon + 1),
                 "ds": ds,
                 "y_hat": y_hat,
             }
             for level in levels:
-                calibration = ensemble.calibration(label)
-                low, high = calibration.bounds(y_hat, before[output], level, steps=steps)
-                part[f"lo_{format_percent(level)}"] = low
-                part[f"hi_{format_percent(level)}"] = high
+                newest = ensemble.calibration(label).newest
+                ends = newest.bounds(y_hat[None], before[[output]], level)
+                part[f"lo_{format_percent(level)}"] = ends.low[0]
+                part[f"hi_{format_percent(level)}"] = ends.high[0]
             parts.append(part)
     table = {}
     for name in parts[0]:
@@ -369,16 +383,6 @@ def split_supported_levels(
 def format_percent(level: float) -> str:
     """0.8 → `80`, 0.975 → `97.5`: how a level stands in column names."""
     return f"{100 * level:g}"
-
-
-def _pad_scores(scores: Sequence[Array]) -> Array:
-    """The scores of all steps as one array (H, n), NaN behind the shorter ones: an .npz file holds
-    no lists of arrays.
-    """
-    result = np.full((len(scores), max(map(len, scores), default=0)), np.nan)
-    for step, column in enumerate(scores):
-        result[step, : len(column)] = column
-    return result
 
 
 def _digest_files(folder: Path) -> dict[str, str]:

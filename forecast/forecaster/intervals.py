@@ -1,23 +1,25 @@
 """Prediction intervals around any forecaster: split conformal per horizon step, as wide as the
-series was restless.
+series was restless, by the newest errors that are known.
 
-    calibration = SplitConformal.calibrate(y, y_hat, volatility)      # of the calibration block
-    low, high = calibration.bounds(y_hat, volatility, 0.8)            # at any later cutoff
+    conformal = SplitConformal.calibrate(y, y_hat, volatility)        # of the calibration block
+    conformal = conformal.followed_by(y, y_hat, volatility)           # of the test block
+    conformal.bounds_in_turn(y_hat, volatility, 0.8)                  # of the test block
+    conformal.newest.bounds(y_hat, volatility, 0.8)                   # at any later cutoff
 
-Everybody who shows or scores an interval asks `bounds`, whose ends are numbers of their own. The
-score of a calibration origin is the absolute error of its point forecast, so intervals are
+Everybody who shows or scores an interval asks these two, whose ends are numbers of their own. The
+score of an origin is the absolute error of its point forecast, so intervals are
 symmetric around it, divided by a width that the lookback before it gives (locally weighted:
 Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): margins set in a calm season are
 wider after a restless week. A level that too few calibration errors support is refused with the
-number needed (`conformal_rank`). `Calibration` says what another kind of interval touches.
+number needed (`conformal_rank`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +38,8 @@ PRIOR_ROWS = 5
 """Of the volatility in a width, and how many rows of the calibration block's one are put to those
 of a lookback: both decided on short histories (docs/research/interval-widths.md).
 """
+RENEWALS = 40
+"""How many times margins are learnt anew until all their errors are new."""
 
 
 @lru_cache(maxsize=1024)
@@ -111,58 +115,29 @@ class Bounds(NamedTuple):
     high: Array
 
 
-class Calibration(Protocol):
-    """What the calibration block tells of the errors of a forecaster, so that intervals can be
-    put around its forecasts. Whoever shows an interval asks this alone.
-
-    Another kind of interval, such as one with different tails, is another class with these methods,
-    and a change of each place that knows `SplitConformal` by name or by its rules:
-
-        forecaster.ensemble     makes it (`calibration_scores`), saves and loads it
-        comparison.intervals    makes it (`_calibrate`), counts its scores (`n_calibration`),
-                                refuses a level by its rank (`_refusal`)
-        audit.rescored          works the symmetric interval out anew (`_score_intervals`)
-        report                  calls it split conformal (templates/protocol.html.j2)
-        tracking.runs           calls it "split" in the names of metrics
-
-    It calls `models.problem.record_calibration`, or the leak audit does not see what it was given.
-    """
-
-    def require(self, level: float) -> None:
-        """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
-        ...
-
-    def bounds(
-        self,
-        y_hat: ArrayLike,
-        volatility: ArrayLike,
-        level: float,
-        *,
-        steps: ArrayLike | None = None,
-    ) -> Bounds:
-        """Both ends of the intervals of `level` around forecasts; see `SplitConformal.bounds`."""
-        ...
-
-
 @dataclass(frozen=True)
 class SplitConformal:
     """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
-    Lei et al. 2018): the one kind of `Calibration` there is.
+    Lei et al. 2018).
 
     Made by `calibrate`, of one series or of several side by side; by `forecaster.ensemble` when it
-    is loaded.
+    is loaded. `audit.rescored` works them out anew.
     """
 
-    scores: tuple[Array, ...]
-    """By step, and series after series: the sorted errors of the calibration block, each over the
-    width at its cutoff."""
+    scores: Array
+    """(n, S * H): the errors of the calibration block in the order of time, each over the width at
+    its cutoff; NaN where the actual is missing."""
     typical: Array
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
+    test_scores: Array
+    """(m, S * H): the scores of the test block, after it; none before `followed_by`."""
     lookback: int = 1
     transform: str = "none"
     """Of the target; it gives the units of the errors (`TRANSFORMS`)."""
     limits: Limits = UNBOUNDED
     """Of the target, in its unit: no end of an interval lies outside."""
+    delay: int = 1
+    """How many origins of the test block later an error of it is known at every step."""
 
     @classmethod
     def calibrate(
@@ -191,60 +166,91 @@ class SplitConformal:
         for first in range(0, actual.shape[-1], horizon):
             of_series = slice(first, first + horizon)
             record_calibration(actual[..., of_series], forecast[..., of_series])
-        typical = root_mean(before**2)
-        factors = _repeat_for_steps(widths(before, typical, lookback), horizon)
-        scores = absolute_errors(actual, forecast) / factors
-        sorted_scores = tuple(np.sort(column[np.isfinite(column)]) for column in scores.T)
-        return cls(sorted_scores, typical, lookback, transform, limits)
+        none = actual[:0]
+        conformal = cls(none, root_mean(before**2), none, lookback, transform, limits)
+        return replace(conformal, scores=conformal.scale_errors(y, y_hat, before))
+
+    def followed_by(
+        self, y: ArrayLike, y_hat: ArrayLike, volatility: Array, *, delay: int = 1
+    ) -> SplitConformal:
+        """With the errors of the test block, shaped as `calibrate` takes them; its origins are in
+        the order of time. delay: ceil(horizon / rows between two origins).
+        """
+        return replace(self, test_scores=self.scale_errors(y, y_hat, volatility), delay=delay)
+
+    def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, volatility: Array) -> Array:
+        """(n, S * H): absolute errors in model units, each over the width at its cutoff."""
+        to_units = TRANSFORMS[self.transform].to_units
+        errors = absolute_errors(
+            to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
+        )
+        factors = widths(volatility, self.typical, self.lookback)
+        return errors / _repeat_for_steps(factors, errors.shape[-1])
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(S * H,): the errors of each step that are known."""
+        return np.asarray(np.isfinite(self.scores).sum(axis=0))
+
+    @property
+    def newest(self) -> SplitConformal:
+        """What holds once all the test block is known."""
+        return self.known_after(len(self.test_scores))
+
+    def known_after(self, n_later: int) -> SplitConformal:
+        """What holds once `n_later` origins of the test block are known: of each step the newest
+        errors, as many as the calibration block has.
+        """
+        errors = np.concatenate([self.scores, self.test_scores[:n_later]])
+        # a missing error takes nobody's place: the known ones move behind it, in their order
+        order = np.argsort(np.isfinite(errors), axis=0, kind="stable")
+        newest = np.take_along_axis(errors, order, axis=0)[n_later:]
+        return replace(self, scores=newest, test_scores=self.test_scores[n_later:])
 
     def require(self, level: float) -> None:
         """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
-        for column in self.scores:
-            conformal_rank(len(column), level)
+        conformal_rank(int(self.counts.min()), level)
 
-    def bounds(
-        self,
-        y_hat: ArrayLike,
-        volatility: ArrayLike,
-        level: float,
-        *,
-        steps: ArrayLike | None = None,
-    ) -> Bounds:
-        """Both ends of the intervals of `level` around forecasts in the target's unit.
+    def bounds_in_turn(self, y_hat: Array, volatility: Array, level: float) -> Bounds:
+        """Of the origins of the test block (m, S * H), in the order of time: each by the errors
+        known at its cutoff, learnt anew whenever a fortieth of them is new; see `bounds`.
+        """
+        n_known = np.maximum(np.arange(1, len(y_hat) + 1) - self.delay, 0)
+        n_known -= n_known % max(1, len(self.scores) // RENEWALS)
+        low = np.empty(y_hat.shape)
+        high = np.empty(y_hat.shape)
+        for n_later in np.unique(n_known):
+            at = n_known == n_later
+            known = self.known_after(n_later)
+            low[at], high[at] = known.bounds(y_hat[at], volatility[at], level)
+        return Bounds(low, high)
 
-        Either `y_hat` (n, H) with `volatility` (n,) before the cutoffs (S series side by side as in
-        `calibrate`), or `y_hat` (n,) with the horizon step and the volatility of each forecast.
-        NaN beyond the calibrated steps.
+    def bounds(self, y_hat: ArrayLike, volatility: ArrayLike, level: float) -> Bounds:
+        """Both ends of the intervals of `level` around forecasts in the target's unit: `y_hat` (n,
+        H) with `volatility` (n,) before the cutoffs, S series side by side as in `calibrate`. NaN
+        beyond the calibrated steps.
 
         Raises:
-            InputError: the calibration block is too small for `level`; it names the number needed.
+            InputError: there are too few errors for `level`; it names the number needed.
         """
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(np.asarray(y_hat, dtype=float))
         factors = widths(volatility, self.typical, self.lookback)
-        if steps is None:
-            n_columns = centre.shape[-1]
-            steps = np.arange(1, n_columns + 1)
-            factors = _repeat_for_steps(factors, n_columns // factors[0].size)
-        quantiles = [column[conformal_rank(len(column), level) - 1] for column in self.scores]
-        by_step = np.array([*quantiles, np.nan])
-        half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
-        low = transform.to_raw(centre - half_width)
-        high = transform.to_raw(centre + half_width)
+        n_columns = centre.shape[-1]
+        ranked = np.sort(self.scores, axis=0)  # NaN last
+        quantiles = np.full(max(n_columns, ranked.shape[1]), np.nan)
+        for step, count in enumerate(self.counts):
+            quantiles[step] = ranked[conformal_rank(int(count), level) - 1, step]
+        margins = _repeat_for_steps(factors, n_columns) * quantiles[:n_columns]
+        low = transform.to_raw(centre - margins)
+        high = transform.to_raw(centre + margins)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
-    def one_step_scores(self, y: ArrayLike, y_hat: ArrayLike, volatility: ArrayLike) -> Array:
-        """(n,): the errors of one-step forecasts as those of `scores[0]` are: in model units, over
-        the width at their cutoff. NaN where the actual is missing.
-        """
-        to_units = TRANSFORMS[self.transform].to_units
-        error = to_units(np.asarray(y, float)) - to_units(np.asarray(y_hat, float))
-        return np.asarray(np.abs(error) / widths(volatility, self.typical, self.lookback))
 
-
-def _repeat_for_steps(factors: Array, horizon: int) -> Array:
+def _repeat_for_steps(factors: Array, n_columns: int) -> Array:
     """The widths (n,) or, of S series, (n, S) once for every step of the horizon: (n, S * H)."""
-    return np.repeat(factors.reshape(len(factors), -1), horizon, axis=1)
+    n_series = math.prod(factors.shape[1:])
+    return np.repeat(factors.reshape(len(factors), n_series), n_columns // n_series, axis=1)
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
@@ -254,7 +260,5 @@ def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
     actual = np.asarray(y, dtype=float)
     forecast = np.asarray(y_hat, dtype=float)
     if not np.isfinite(forecast).all():
-        raise InputError(
-            "A forecast of the calibration block is not finite. Its model has failed; leave it out."
-        )
+        raise InputError("A forecast is not finite. Its model has failed; leave it out.")
     return np.abs(actual - forecast)

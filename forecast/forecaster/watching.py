@@ -30,7 +30,7 @@ import pandas as pd
 
 from forecast.data.panel import Panel, series_name
 from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.intervals import Array, SplitConformal, volatility
+from forecast.forecaster.intervals import Array, volatility
 from forecast.system.errors import InputError
 
 ALL_SERIES = ""
@@ -125,15 +125,17 @@ def _score_observations(
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
             calibration = ensemble.calibration(label)
-            assert isinstance(calibration, SplitConformal)
-            unit = float(np.median(calibration.scores[0])) if pooled else 1.0
+            scores = calibration.scores[:, 0]
+            scores = scores[np.isfinite(scores)]
+            unit = float(np.median(scores)) if pooled else 1.0
             stream = ALL_SERIES if pooled else label
-            references.setdefault(stream, []).append(calibration.scores[0] / (unit or 1.0))
+            references.setdefault(stream, []).append(scores / (unit or 1.0))
             actual = series.values[rows[unique_id] + 1, output]
             y_hat = forecasts[:, 0, output]
             part = pd.DataFrame({"ds": series.ds[rows[unique_id] + 1], "y": actual, "y_hat": y_hat})
-            score = calibration.one_step_scores(actual, y_hat, before[:, output]) / (unit or 1.0)
-            parts.append(part.assign(unique_id=unique_id, output=name, stream=stream, score=score))
+            score = calibration.scale_errors(actual[:, None], y_hat[:, None], before[:, output])
+            part = part.assign(unique_id=unique_id, output=name, stream=stream)
+            parts.append(part.assign(score=score[:, 0] / (unit or 1.0)))
     observations = pd.concat(parts).dropna(subset="y").sort_values("ds", kind="stable")
     columns = ["unique_id", "output", "ds", "y", "y_hat", "stream", "score"]
     sorted_references = {name: np.sort(np.concatenate(each)) for name, each in references.items()}

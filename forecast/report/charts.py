@@ -1,5 +1,5 @@
 """The kinds of chart on the page, numbers in and SVG text out: lines over a common x
-(`line_chart`), stems (`stem_chart`), dots with intervals (`interval_chart`), points (`scatter`).
+(`line_chart`), dots with intervals (`interval_chart`), points (`scatter`).
 
 A role (`chosen`, `naive`, `skip`, `network`, `actual`, `other`) picks colour and dash in the CSS,
 so a colour means the same everywhere and is never the only sign. `data-model` lets the page's
@@ -358,24 +358,6 @@ def _draw_line(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
         data_y=values,
         data_tip=line.tip or None,
     )
-
-
-def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str:
-    """Autocorrelations (lags,) as stems from zero inside the band (lags,) that chance would stay
-    in.
-    """
-    lags = np.arange(1.0, len(values) + 1)
-    edge = max(0.1, 1.15 * float(np.nanmax(np.abs(np.concatenate([values, band])))))
-    ticks = [(float(lag), str(int(lag))) for lag in lags if len(lags) <= 12 or lag % 4 == 0]
-    axes = Axes(label, x_title, "autocorrelation", ticks, (-edge, edge), level=0.0)
-    figure = _frame([Line("", lags, values)], axes, 10.0)
-    figure.add(figure.band(lags, -band, band, "nominal"))
-    zero = float(figure.y(0.0))
-    for px, py, value, room in zip(figure.x(lags), figure.y(values), values, band, strict=True):
-        role = "out" if abs(value) > room else "in"
-        figure.add_upright(float(px), zero, float(py), f"stem {role}")
-        figure.add(tag("circle", cx=float(px), cy=float(py), r=3.2, cls=f"stemhead {role}"))
-    return figure.render()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The page's diagnostics: what goes on inside the networks, and what the errors still contain.
 
 Of each network that stage `train` looked into (`ExaminedNetwork`): memory, saturation and stability
-as one table; MLflow has the curves. Of the shown models: one-step
-residuals with Ljung-Box's test, their bias and their autocorrelations. All is read from the
-records, nothing is run again.
+as one table; MLflow has the curves. Of the shown models: one-step residuals with Ljung-Box's test,
+their bias and their largest autocorrelation; MLflow has all of them. All is read from the records,
+nothing is run again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from forecast.data.comparison_records import ResidualDiagnosis
 from forecast.data.records import Diagnostics
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
-from forecast.report.charts import floats, stem_chart
+from forecast.report.charts import floats
 from forecast.report.figures import (
     LINEAR,
-    Panel,
     has_several_series,
-    step_unit,
-    title_of_series,
 )
 from forecast.report.text import (
     EMPTY,
@@ -251,28 +248,3 @@ def _p_cell(value: float | None) -> Cell:
         return EMPTY
     p_text = text.p_value(value).removeprefix("p = ").removeprefix("p ")
     return Cell(p_text, value, "", worse_class(value < LEVEL))
-
-
-def residual_panels(results: Results) -> list[Panel]:
-    """The autocorrelations of the first shown model's residuals, per series."""
-    diagnoses = _diagnoses_of(results, shown_models(results)[:1])
-    return [_residual_panel(results, diagnosis) for diagnosis in diagnoses]
-
-
-def _residual_panel(results: Results, diagnosis: ResidualDiagnosis) -> Panel:
-    """Its autocorrelations as stems inside the band of chance, which are counted below."""
-    title = title_of_series(results, text.name(diagnosis.model), diagnosis.series)
-    values = floats(diagnosis.autocorrelation)
-    band = floats(diagnosis.band)
-    outside = int((np.abs(values) > band).sum())
-    x_title = f"lag, {step_unit(results.dataset)}"
-    if results.dataset.step_size > 1:
-        x_title = f"lag, in steps of {results.dataset.step_size} {step_unit(results.dataset)}"
-    label = f"Autocorrelation of one-step errors, {title}"
-    svg = stem_chart(values, band, label=label, x_title=x_title)
-    by_chance = text.figure(LEVEL * len(values), 2)
-    note = (
-        f"{outside} of {len(values)} outside the band; {by_chance} of {len(values)} would be by"
-        " chance"
-    )
-    return Panel(title, svg, note, diagnosis.model)

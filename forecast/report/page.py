@@ -147,7 +147,6 @@ class DatasetContent:
     loops: list[str]
     distribution_scores: Table | None
     residual_diagnostics: Table | None
-    residual_panels: list[figures.Panel]
     limits: list[str]
     calibration: Table | None
     coverage: list[figures.Panel]
@@ -199,7 +198,6 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         loops=diagnostics.describe_unstable_loops(results),
         distribution_scores=board.distribution_table(results),
         residual_diagnostics=diagnostics.residual_table(results),
-        residual_panels=diagnostics.residual_panels(results),
         limits=_limits(results),
         calibration=calibration.calibration_table(results),
         coverage=calibration.coverage_panels(results),

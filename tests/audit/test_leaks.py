@@ -601,6 +601,21 @@ def interpolated_inside_the_longest_gaps(root: Path) -> None:
     )
 
 
+def margins_from_errors_that_are_not_known_yet(root: Path) -> None:
+    append(
+        root,
+        "forecast/forecaster/intervals.py",
+        """
+        _in_time = SplitConformal.followed_by
+
+        def _at_once(self, y, y_hat, volatility, *, delay):
+            return _in_time(self, y, y_hat, volatility, delay=0)
+
+        SplitConformal.followed_by = _at_once
+    """,
+    )
+
+
 def calibrated_on_the_first_test_origins_too(root: Path) -> None:
     append(
         root,
@@ -723,6 +738,7 @@ WITHOUT_TRAINING = {
     scaler_of_all_rows_from_the_twentieth_call_on: "scaling",
     interpolated_inside_the_longest_gaps: "gap",
     calibrated_on_the_first_test_origins_too: "calibration",
+    margins_from_errors_that_are_not_known_yet: "calibration",
     coarse_means_by_month_over_all_rows: "features",
     refit_that_knows_the_day_after: "forecast",
     runner_up_chosen_where_test_prefers_it: "choice",

@@ -42,14 +42,17 @@ def cube(y, *, y_hat=0.0, series="a", volatility=1.0):
     )
 
 
-def split(calibration, test, levels, *, model="net", **transforms):
+def split(calibration, test, levels, **options):
     """Scores and refusals."""
-    return interval_scores(blocks(calibration, test, model=model, **transforms), levels)
+    return interval_scores(blocks(calibration, test, **options), levels)
 
 
-def blocks(calibration, test, *, model="net", **transforms):
+def blocks(calibration, test, *, model="net", delay=100, transform="none"):
+    """By default no error of the test block is known in time."""
+    target = {"column": "temp", "transform": transform}
+    task = dataset(horizon=delay, step_size=1, lookback=24, target=target).task
     return CandidateBlocks(
-        run_record(f"{model}.linear", ranking="shipped"), calibration, test, 24, transforms
+        run_record(f"{model}.linear", ranking="shipped"), calibration, test, task
     )
 
 
@@ -115,11 +118,19 @@ def test_a_missing_actual_counts_in_neither_block():
     assert table["n_calibration"].tolist() == [8, 8, 9]
 
 
-def test_nothing_of_the_test_block_moves_a_margin():
-    one, _ = split([CALIBRATION], [TEST], [0.8])
-    other, _ = split([CALIBRATION], [cube(1000 + TEST.y)], [0.8])
-    assert one["width"].tolist() == other["width"].tolist()
-    assert (other["coverage"] == 0).all()
+def test_nothing_of_the_test_block_moves_a_margin_before_it_is_known():
+    later = TEST.y.copy()
+    later[2:] += 1000
+    one, other = (
+        bands(blocks([CALIBRATION], [cube(y)], delay=2), [0.8]).set_index("cutoff")["upper"]
+        for y in (TEST.y, later)
+    )
+    assert one.loc[: HOURS[3]].tolist() == other.loc[: HOURS[3]].tolist()
+    first = TEST.y.copy()
+    first[0] += 1000
+    moved = bands(blocks([CALIBRATION], [cube(first)], delay=2), [0.8]).set_index("cutoff")["upper"]
+    is_moved = (one != moved).groupby(level=0).any()
+    assert is_moved.tolist() == [False, False, True, True]
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
@@ -152,7 +163,7 @@ def drifting(n, *, seed, spread):
 def test_errors_of_a_price_are_ratios():
     held = cube(100 * np.exp(CALIBRATION.y[:, :1] / 100), y_hat=100)
     seen = cube([[1000.0]], y_hat=1000)
-    table, _ = split([held], [seen], [0.8], a="log")
+    table, _ = split([held], [seen], [0.8], transform="log")
     assert table["width"].tolist() == pytest.approx([1000 * (np.exp(0.08) - np.exp(-0.08))] * 2)
 
 
@@ -183,19 +194,24 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
             "seed": seed,
             "cutoff": origin,
             "step": 1,
-            "block": "calibration",
-            "y": held.y[origin, 0],
-            "y_hat": held.y_hat[seed, origin, 0],
-            "volatility": held.volatility[origin],
+            "block": block,
+            "y": of_block.y[origin, 0],
+            "y_hat": of_block.y_hat[seed, origin, 0],
+            "volatility": of_block.volatility[origin],
         }
         for seed in (0, 1)
-        for origin in range(40)
+        for block, of_block in (("calibration", held), ("test", seen))
+        for origin in range(len(of_block.y))
     ]
     task = dataset().task
     (served,) = calibration_scores(pd.DataFrame(rows), task).values()
-    scored = bands(replace(blocks([held], [seen]), lookback=task.lookback), [0.8])
-    ends = served.bounds(seen.y_hat.mean(axis=0), seen.volatility, 0.8)
+    scored = bands(replace(blocks([held], [seen]), task=task), [0.8])
+    centre = seen.y_hat.mean(axis=0)
+    ends = served.bounds_in_turn(centre, seen.volatility, 0.8)
     np.testing.assert_allclose(scored[["lower", "upper"]].T, np.hstack(ends).T, rtol=1e-12)
+    # what serves has the errors of the whole test block
+    assert np.array_equal(served.newest.scores[-30:], served.test_scores)
+    assert (served.newest.bounds(centre, seen.volatility, 0.8).high > ends.high).any()
 
 
 def many(count, *, n, seed):

@@ -59,12 +59,44 @@ def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
     assert low.tolist() == [[81.0, 62.0]] and high.tolist() == [[119.0, 138.0]]
 
 
-def test_a_forecast_with_its_step_has_the_ends_of_that_step_and_none_beyond():
+def test_a_step_beyond_the_calibrated_ones_has_no_ends_and_a_shorter_horizon_its_own():
     y = np.arange(1.0, 20.0)[:, None] * np.array([1.0, -2.0])
     fitted = SplitConformal.calibrate(y, np.zeros((19, 2)))
-    low, high = fitted.bounds([100.0, 100.0, 100.0], np.nan, 0.95, steps=[2, 1, 3])
-    assert low[:2].tolist() == [62.0, 81.0] and high[:2].tolist() == [138.0, 119.0]
-    assert np.isnan([low[2], high[2]]).all()
+    low, high = fitted.bounds([[100.0, 100.0, 100.0]], [np.nan], 0.95)
+    assert low[0, :2].tolist() == [81.0, 62.0] and high[0, :2].tolist() == [119.0, 138.0]
+    assert np.isnan([low[0, 2], high[0, 2]]).all()
+    assert fitted.bounds([[100.0]], [np.nan], 0.95).high.tolist() == [[119.0]]
+
+
+@given(st.integers(4, 100), st.integers(1, 60), st.integers(1, 4), st.integers(0, 10**6))
+def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, delay, seed):
+    y = np.random.default_rng(seed).normal(size=(n + m, 1))
+    y[:m:7] = np.nan  # more are missing before than after
+    none = np.zeros_like(y)
+    fitted = SplitConformal.calibrate(y[:n], none[:n])
+    held = fitted.followed_by(y[n:], none[n:], UNKNOWN[:m], delay=delay)
+    ends = held.bounds_in_turn(none[n:], UNKNOWN[:m], 0.5)
+    every, size = max(1, n // intervals.RENEWALS), int(np.isfinite(y[:n]).sum())
+    for origin in range(m):
+        n_later = max(origin + 1 - delay, 0) // every * every
+        known = np.abs(y[: n + n_later, 0])
+        newest = np.sort(known[np.isfinite(known)][-n:])
+        rank = intervals.conformal_rank(len(newest), 0.5)
+        assert len(newest) >= size and ends.high[origin, 0] == newest[rank - 1]
+    np.testing.assert_array_equal(ends.low, -ends.high)
+    assert np.array_equal(held.known_after(m).scores, held.newest.scores, equal_nan=True)
+
+
+def test_errors_that_grow_are_covered_once_they_are_known():
+    noise = (
+        np.random.default_rng(4).normal(size=(900, 1))
+        * np.where(np.arange(900) < 300, 1, 2)[:, None]
+    )
+    none, fitted = np.zeros_like(noise), SplitConformal.calibrate(noise[:300], np.zeros((300, 1)))
+    held = fitted.followed_by(noise[300:], none[300:], UNKNOWN[:600])
+    ends = held.bounds_in_turn(none[300:], UNKNOWN[:600], 0.8)
+    assert share_inside(noise[300:], *fitted.bounds(none[300:], UNKNOWN[:600], 0.8)) < 0.55
+    assert 0.76 < share_inside(noise[600:], ends.low[300:], ends.high[300:]) < 0.84
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -94,7 +126,7 @@ def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():
     y, y_hat = errors(19, seed=3)
     y[0, 1] = np.nan
     fitted = SplitConformal.calibrate(y, y_hat)
-    assert [len(s) for s in fitted.scores] == [19, 18, 19]
+    assert fitted.counts.tolist() == [19, 18, 19]
     with pytest.raises(InputError, match="18 calibration origins"):
         fitted.require(0.95)
 
