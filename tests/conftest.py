@@ -17,6 +17,10 @@ import pytest
 # started with & by a script: no child would hear a Ctrl-C
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Every core has a test process: two threads of BLAS in each wait for one another in a loop, which
+# made one fit of 4 CPU seconds one of 60. NumPy, which reads this, is not imported yet.
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 # until all test modules are imported: what they bring stays, and would be looked through every time
 gc.disable()
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure

@@ -75,7 +75,9 @@ def test_one_process_and_two_give_the_same():
     assert side_by_side["bug"].error.endswith("ZeroDivisionError: a bug\n")
 
 
-def test_two_jobs_are_other_processes_with_one_thread_each():
+def test_two_jobs_are_other_processes_with_one_thread_each(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")  # with 1 nothing would be left to limit
     pids = {
         o.value
         for o in workers.run_items([WorkItem(str(i), os.getpid, ()) for i in range(4)], jobs=2)
