@@ -60,5 +60,10 @@ def test_a_run_installs_at_most_170_packages() -> None:
 def test_no_lock_has_what_nothing_imports() -> None:
     lines = (ROOT / "requirements-unneeded.txt").read_text(encoding="utf-8").splitlines()
     unneeded = {line.split()[0] for line in lines if not line.startswith("#")}
-    both = locked_packages("requirements.lock") | locked_packages("requirements-dev.lock")
-    assert unneeded and not unneeded & both
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-pretrained.lock"):
+        assert unneeded and not unneeded & locked_packages(name), name
+
+
+def test_zero_shot_models_come_with_what_they_are_compared_with() -> None:
+    packages = locked_packages("requirements-pretrained.lock")
+    assert {"torch", "chronos-forecasting", "arch", "keras", "lightgbm"} <= packages
