@@ -21,11 +21,11 @@ def main(dataset: str, root: str = ".") -> None:
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
     frame = preparation.read_snapshot(dataset, settings, root=paths.root)
+    stored_vintages = vintages.read_vintages(paths.root, dataset)
     whole = preparation.add_looked_up(
-        frame, dataset, settings, root=paths.root, where=f"dataset {dataset!r}"
+        frame, settings, stored_vintages, root=paths.root, where=f"dataset {dataset!r}"
     )
     files.write_frame(paths.raw(dataset), whole)
-    stored_vintages = vintages.read_vintages(paths.root, dataset)
     files.write_frame(
         paths.vintages(dataset), vintages.forecasts_by_cutoff(stored_vintages, settings, frame)
     )

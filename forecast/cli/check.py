@@ -149,10 +149,10 @@ def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     if dataset.grid:
         folder = ProjectPaths.of(root).configs
         load_specs(load_models(folder, dataset.grid), folder)
-    frame = preparation.check_data(name, dataset, root=root)
-    _, too_short = borders_of(frame, name, dataset)
-    if too_short:
-        print(f"{name}: {quality.describe_left_out(too_short)}")
+    frame, left_out = preparation.check_data(name, dataset, root=root)
+    left_out += borders_of(frame, name, dataset)[1]
+    if left_out:
+        print(f"{name}: {quality.describe_left_out(left_out)}")
     check_transforms(frame, dataset.task)
     return frame
 

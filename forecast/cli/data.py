@@ -214,7 +214,7 @@ def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> No
     try:
         if live_accuracy.read_issues(root, dataset).empty:
             return
-        frame = preparation.check_data(dataset, settings, root=root)
+        frame, _ = preparation.check_data(dataset, settings, root=root)
         live_accuracy.update_live_scores(root, dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)

@@ -35,7 +35,7 @@ from forecast.data.calendars import (
     shows_week,
     usual_length,
 )
-from forecast.data.columns import MOST_LEVELS, guess_static, precedes_last_value
+from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
 from forecast.data.written_times import ISO_8601, guess_time_format, sort_oldest_first, to_utc
 from forecast.system.errors import InputError, plural, quote_names
@@ -228,8 +228,9 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     numbers = _number_columns(rows, others, target, where)
     chosen = _pick_target(rows, numbers, target, where)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
-    is_past = precedes_last_value(rows, [chosen])
-    observed, planned = rows[is_past].copy(), rows[~is_past]
+    observed = trim_to_last_value(rows, [chosen])
+    # a series that has ended has no plan, though its other cells go on
+    planned = rows[rows["ds"] > observed["ds"].max()]
     roles = _guess_roles(observed, planned, numbers, chosen, others)
     title = EntryLine("title", path.name.partition(".")[0])
     settings = _source_entry(where, file_format, guess, series)
@@ -267,9 +268,9 @@ class EntryLine:
 class GuessedRoles:
     """The columns beside the target.
 
-    plans: numbers with values behind its last observation. static: one value in every series, which
-    several have. constant: one value in every series, but too few series to learn from it. past:
-    all other numbers.
+    plans: numbers with values behind the last observation of all series. static: one value in
+    every series, which several have. constant: one value in every series, but too few series to
+    learn from it. past: all other numbers.
     """
 
     plans: list[Any]
@@ -377,7 +378,7 @@ def _entry_lines(
 ) -> list[EntryLine]:
     """All keys of the entry but title and source.
 
-    `observed`: the rows up to each series' last target; `planned`: those that hold a plan alone.
+    `observed`: the rows up to each series' last target; `planned`: those behind the last of all.
     """
     calendar = guess.fit.calendar
     rows_by_series = observed.groupby("unique_id").size()

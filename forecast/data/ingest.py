@@ -373,13 +373,13 @@ def summarize(
     if not ProjectPaths.of(root).pointer(name).exists():
         return SnapshotSummary(name, state=f"not fetched; run `forecast fetch {name}`"), []
     try:
-        frame = preparation.check_data(name, dataset, root=root)
+        frame, left_out = preparation.check_data(name, dataset, root=root)
         raw = preparation.read_snapshot(name, dataset, root=root)
         pointer, record = snapshots.read_pointer(root, name), snapshots.read_provenance(root, name)
     except ForecastError as error:
         return SnapshotSummary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
-    violations = quality.find_violations(
+    violations = left_out + quality.find_violations(
         preparation.adjusted_observations(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
     )
     kind = dataset.calendar.kind

@@ -96,28 +96,20 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     A series that is too short for a block is left out and named by a finding. Raises `InputError`
     for data that break a rule, and where every series is too short.
     """
-    frame, findings = _check_raw_file(raw, dataset, settings)
-    del raw  # it may be large
-    borders, too_short = borders_of(frame, dataset, settings)
-    findings += too_short
-    frame = _without_series(frame, too_short)
-    check_transforms(frame, settings.task)
-    described = quality.describe(frame, settings)
-    described["findings"] = [asdict(finding) for finding in findings]
-    return PreparedDataset(frame, borders, findings, described)
-
-
-def _check_raw_file(
-    raw: pd.DataFrame, dataset: str, settings: Dataset
-) -> tuple[pd.DataFrame, list[Violation]]:
-    """The prepared frame and what the data checks found."""
     rows = adjusted_observations(raw, settings)
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to
     # tell.
     as_of = known_from(settings.calendar, [rows["ds"].max()])[0]
     violations = quality.find_violations(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
-    return frame, [*left_out, *violations]
+    del raw, rows  # they may be large
+    borders, too_short = borders_of(frame, dataset, settings)
+    findings = left_out + violations + too_short
+    frame = _without_series(frame, too_short)
+    check_transforms(frame, settings.task)
+    described = quality.describe(frame, settings)
+    described["findings"] = [asdict(finding) for finding in findings]
+    return PreparedDataset(frame, borders, findings, described)
 
 
 def take_snapshot(
@@ -128,8 +120,8 @@ def take_snapshot(
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
-    whole = add_known_ahead(add_joined(frame, dataset, root=root, where=raw.where), dataset)
-    prepare(vintages.add_issued(whole, dataset, known_forecasts), dataset, where=raw.where)
+    whole = add_looked_up(frame, dataset, known_forecasts, root=root, where=raw.where)
+    prepare(whole, dataset, where=raw.where)
     record: snapshots.SnapshotRecord = {
         "licence": dataset.licence.model_dump(),
         **raw.provenance,
@@ -172,13 +164,13 @@ def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
 
 
 def add_looked_up(
-    frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, where: str
+    frame: pd.DataFrame, dataset: Dataset, known_forecasts: pd.DataFrame, *, root: Path, where: str
 ) -> pd.DataFrame:
-    """A raw frame with the columns that come from other datasets and from the provider's
-    forecasts.
+    """A raw frame with the columns that come from other datasets, from what is known ahead and from
+    `known_forecasts`, the provider's.
     """
     frame = add_known_ahead(add_joined(frame, dataset, root=root, where=where), dataset)
-    return vintages.add_issued(frame, dataset, vintages.read_vintages(root, name))
+    return vintages.add_issued(frame, dataset, known_forecasts)
 
 
 def prepare(
@@ -228,9 +220,9 @@ def check_data(
     root: Path,
     plan: Path | None = None,
     files_may_differ: bool = False,
-) -> pd.DataFrame:
-    """The prepared frame of one dataset, with every check that `forecast check` names: pointer,
-    snapshot, schema, calendar, missing shares. Writes nothing.
+) -> tuple[pd.DataFrame, list[Violation]]:
+    """The prepared frame of one dataset and the series left out of it, with every check that
+    `forecast check` names: pointer, snapshot, schema, calendar, missing shares. Writes nothing.
 
     `plan`: a file whose rows stand behind the last observations instead of what the snapshot has
     there. `files_may_differ`: the stored snapshot serves although the file it was taken from has
@@ -259,8 +251,9 @@ def check_data(
         rows = read_plan(plan, dataset, raw["unique_id"].unique())
         raw = append_plan(raw, rows, measured_columns(raw, dataset))
         check_calendar(raw, dataset.calendar, where=str(plan))
-    whole = add_looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
-    return prepare(whole, dataset, where=pointer.snapshot)[0]
+    known_forecasts = vintages.read_vintages(root, name)
+    whole = add_looked_up(raw, dataset, known_forecasts, root=root, where=pointer.snapshot)
+    return prepare(whole, dataset, where=pointer.snapshot)
 
 
 def check_raw(

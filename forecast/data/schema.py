@@ -26,7 +26,8 @@ from forecast.system.errors import (
 
 KEY_COLUMNS = ("unique_id", "ds")
 MAPPING_HINT = (
-    "Correct its name in configs/datasets.yaml, or map the file's name under `source.columns`."
+    "Give it, or correct its name in configs/datasets.yaml, where `source.columns` maps those of a"
+    " file."
 )
 MAX_NAME_LENGTH = 200
 TEXT_DTYPE = pd.Series(["text"]).dtype

@@ -124,13 +124,10 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
         issued = column.issued
         if issued is None:
             continue
-        if table.empty:
-            result[column.name] = np.full(len(frame), np.nan)
-        else:
-            values = newest_forecasts(table, dataset, frame, issued.column, step=issued.step)[
-                "value"
-            ]
-            result[column.name] = values.to_numpy(dtype=np.float64)
+        result[column.name] = np.nan
+        if not table.empty:
+            newest = newest_forecasts(table, dataset, frame, issued.column, step=issued.step)
+            result[column.name] = newest["value"].to_numpy(dtype=np.float64)
     return result
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.task import FutureStep, Task
+from forecast.config.task import FutureStep, Task, future_frame_name
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.columns import encode_static, spread_over_horizon
@@ -188,7 +188,7 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     if given.columns.is_unique:
         static = [column for column in task.static if not {*column.frame_names} <= {*given}]
         given = encode_static(given, static, "unique_id", where=REQUEST)
-    plans = [name for name in task.plans if name in given]
+    plans = [name for name in task.plans if future_frame_name(name, 1) not in given]
     spread = [*plans, *(task.holidays.columns if task.holidays else ())]
     by_step = [c.frame_name for c in task.future_steps if c.name not in spread]
     observed = [column.name for column in (*task.target, *task.past_exogenous)]

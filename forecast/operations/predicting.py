@@ -120,7 +120,7 @@ def prepare_newest(
     timer would not forecast any more.
     """
     entry = load_dataset(dataset, ProjectPaths.of(root).configs).with_columns_of(ensemble.task)
-    frame = preparation.check_data(
+    frame, _ = preparation.check_data(
         dataset,
         entry,
         root=newest_data_root(root, dataset),

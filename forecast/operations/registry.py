@@ -369,11 +369,16 @@ def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list
 
 
 def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
-    """What the model would forecast from today; None without a snapshot that fits it."""
+    """What the model would forecast from today, or with a plan from one horizon earlier: the plan
+    behind the last observation may be given only with each forecast. None without a snapshot that
+    fits it.
+    """
     try:
         frame = prepare_newest(root, dataset, ensemble)
     except ForecastError:
         return None
+    if ensemble.task.plans:
+        frame = frame.groupby("unique_id").head(-ensemble.task.horizon)
     known = ensemble.forecasters[0].scaling.centre
     rows = ensemble.select_newest_rows(frame[frame["unique_id"].isin(known)])
     lengths = rows.groupby("unique_id").size()

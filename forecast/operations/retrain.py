@@ -113,7 +113,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     job.log_step("fetch")
     challenger.fetch_data(job, tree)
     job.log_step("check")
-    frame = preparation.check_data(job.dataset, settings, root=tree.path)
+    frame, _ = preparation.check_data(job.dataset, settings, root=tree.path)
     config_hash = challenger.digest_configuration(tree, settings)
     draft = _draft_decision(job, tree, frame, config_hash)
     for earlier in read_decisions(job.root, job.dataset):

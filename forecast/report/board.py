@@ -206,7 +206,7 @@ def _naive_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
     test = results.tests(ranking, "naive").get(str(row["model"]))
     if test is None:
         return _change(row["skill"])
-    return _test_cell(test, -row["skill"], test.word)
+    return _test_cell(test, test.word)
 
 
 def _change(skill: Any) -> Cell:
@@ -228,11 +228,14 @@ def _skip_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
             return EMPTY
         return Cell(f"= {same_as} (did not train)")
     remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
-    return _test_cell(test, test.relative_difference, remark)
+    return _test_cell(test, remark)
 
 
-def _test_cell(test: PairedTest, change: Any, remark: str) -> Cell:
-    """A cell: a change of the error (a share, below 0 is better) with the word of its test."""
+def _test_cell(test: PairedTest, remark: str) -> Cell:
+    """A cell: the change of the error (a share, below 0 is better), as its test and the sentences
+    have it, with the word of the test.
+    """
+    change = test.relative_difference
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         text.signed_percent(change), text.WORD_MARKS[test.word], remark
     )

@@ -206,7 +206,11 @@ def leaderboard_lines(
     words: dict[tuple[TestFamily, str], str] = {}
     for test in verdicts.tests:
         if test.ranking in (ranking, BASELINE):
-            words[test.family, test.model] = test.word
+            word = test.word
+            if test.family == "naive" and test.relative_difference is not None:
+                # as the sentence has it: the skill of series of unequal length is another mean
+                word = f"{text.signed_percent(test.relative_difference)} {word}"
+            words[test.family, test.model] = word
     for network in verdicts.untrained:
         if network.ranking == ranking:
             words["skip", network.model] = f"= {network.same_as} (did not train)"
@@ -242,7 +246,7 @@ def _line(
         scores = ["failed" if head == "MASE" else text.NOTHING for head in SCORES]
         return mark, model, *scores, "", "see the report"
     change = text.signed_percent(row["skill"] and -float(row["skill"]))
-    against_naive = f"{change} {words.get(('naive', model), '')}".strip()
+    against_naive = words.get(("naive", model), change)
     scores = [text.figure(row.get(key) or None) for key in SCORES.values()]
     return mark, model, *scores, against_naive, words.get(("skip", model), "")
 

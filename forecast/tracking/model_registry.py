@@ -31,6 +31,7 @@ from forecast.tracking.writing import CANDIDATE, CURRENT, TRIAL, save_model
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 DIGEST = "model_sha256"
 FILLER = "filler"
@@ -85,15 +86,18 @@ def register_version(
             newest = int(filler.version)
             client.delete_model_version(name, str(newest))
         run_id = _find_run(client, name, tags.get(CANDIDATE, ""))
-        source, model_id = _log_model_copy(client, store, name, model, sample, run_id)
+        model_copy = _log_model_copy(client, store, name, model, sample, run_id)
         # A server wants the id to see that the source is its own; without one, MLflow would look
         # the model up in its global store, which need not be this one.
-        model_id_argument = {"model_id": model_id} if store.artifact_root is None else {}
-        return int(
-            client.create_model_version(
-                name, source, run_id, tags={**tags, DIGEST: digest}, **model_id_argument
-            ).version
+        model_id = model_copy.model_id if store.artifact_root is None else None
+        version = client.create_model_version(
+            name,
+            model_copy.artifact_location,
+            run_id,
+            tags={**tags, DIGEST: digest},
+            model_id=model_id,
         )
+        return int(version.version)
 
 
 def read_registry(store: TrackingStore, name: str) -> RegisteredModel:
@@ -171,8 +175,8 @@ def _log_model_copy(
     model: Path,
     sample: pd.DataFrame | None,
     run_id: str | None,
-) -> tuple[str, str]:
-    """Where the store keeps the logged copy of `model`, and its id there; `run_id`: the run that it
+) -> LoggedModel:
+    """The logged copy of `model`: where the store keeps it, and its id; `run_id`: the run that it
     comes from.
     """
     experiment = mlflow_client.ensure_experiment(client, name, at)
@@ -185,10 +189,7 @@ def _log_model_copy(
             experiment.experiment_id, name="champion-candidate", source_run_id=run_id
         )
         client.log_model_artifacts(model_copy.model_id, str(saved))
-        client.finalize_logged_model(model_copy.model_id, "READY")
-        return str(client.get_logged_model(model_copy.model_id).artifact_location), str(
-            model_copy.model_id
-        )
+        return client.finalize_logged_model(model_copy.model_id, "READY")
 
 
 def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:

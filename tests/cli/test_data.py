@@ -57,10 +57,28 @@ def test_what_a_dataset_joins_is_fetched_before_it_where_it_is_named_alone(tmp_p
             )
         said = run("fetch", "mine", root=tmp_path)
         assert [line.partition(":")[0] for line in said.splitlines()] == ["other", "mine"]
-        frame = preparation.check_data(
+        frame, _ = preparation.check_data(
             "mine", load_datasets(tmp_path / "configs").datasets["mine"], root=tmp_path
         )
         assert frame["near"].equals(frame["temp"].rename("near")) and len(frame) == rows
+
+
+def test_a_series_without_any_value_is_named_wherever_the_data_are_told(tmp_path: Path):
+    write_project(
+        tmp_path,
+        mine={"source": {"kind": "file", "path": "data/mine.csv"}},
+    )
+    rows = hourly(rows=240, series=["a", "b"])
+    rows.assign(temp=rows["temp"].mask(rows["unique_id"] == "b")).to_csv(
+        tmp_path / "data" / "mine.csv", index=False
+    )
+    for name in ("models", "tuning", "evaluation"):
+        shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs")
+    run("fetch", "mine", root=tmp_path)
+    said = run("check", "mine", root=tmp_path)
+    assert "1 series left out" in said and "b has no value of 'temp'" in " ".join(said.split())
+    assert "240 rows of 1 series" in said
+    assert "series 'b', column 'temp': has no value of 'temp'" in run("data", "mine", root=tmp_path)
 
 
 def test_fetch_names_what_the_checks_found(project: Path):

@@ -442,7 +442,7 @@ def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revi
     shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
     now, day = pd.Timestamp("2024-03-01"), pd.Timestamp("2024-02-10")
     fetch_snapshot(Request("shop", dataset(), tmp_path, as_of=day), now=now)
-    rows = preparation.check_data("shop", dataset(), root=tmp_path)
+    rows = preparation.check_data("shop", dataset(), root=tmp_path)[0]
     assert rows["ds"].iloc[-1] == day - pd.Timedelta("1h") and rows.notna().all(axis=None)
     assert fetch_snapshot(Request("shop", dataset(), tmp_path), now=now).revised.empty
 

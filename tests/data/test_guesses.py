@@ -452,6 +452,19 @@ def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_c
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
 
 
+def test_a_shop_that_has_closed_makes_no_plan_of_the_columns_that_go_on(tmp_path):
+    """Its promotions are known up to the last observation of the others, and not beyond."""
+    shops = [shop(plan=0).assign(Shop=name) for name in ("Cork", "Galway", "Sligo")]
+    shops[1].loc[300:, "Sales"] = np.nan
+    shops[2]["Sales"] = np.nan
+    assert "future_exogenous" not in guessed(tmp_path, pd.concat(shops))
+    shops = [shop(plan=3).assign(Shop=name) for name in ("Cork", "Galway")]
+    shops[1].loc[300:, "Sales"] = np.nan
+    found = guessed(tmp_path, pd.concat(shops))
+    assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
+    assert found["horizon"] == 3
+
+
 def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(tmp_path):
     frame = shop()
     frame.loc[[50, 51, 200], "Promo"] = np.nan
@@ -462,7 +475,7 @@ def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(
         sources.Request("mine", settings, tmp_path), now=pd.Timestamp("2024-03-01")
     )
     assert fetched.rows == 412
-    prepared = preparation.check_data("mine", settings, root=tmp_path)
+    prepared = preparation.check_data("mine", settings, root=tmp_path)[0]
     assert len(prepared) == 398
     assert prepared["Promo+7"].iloc[-1] == frame["Promo"].iloc[406]
     assert prepared["Promo+1"].isna().sum() == 4

@@ -493,7 +493,7 @@ def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(
         }
     )
     take(tmp_path, market, BEFORE)
-    frame = preparation.check_data("live", market, root=tmp_path).set_index("ds")
+    frame = preparation.check_data("live", market, root=tmp_path)[0].set_index("ds")
     hours = snapshots.read_pointed(tmp_path, "city").set_index("ds")["temp"]
     assert frame.loc["2021-05-10", "warmth"] == hours["2021-05-10 19:00"]
 
@@ -516,7 +516,9 @@ def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Servic
         }
     )
     take(tmp_path, market, BEFORE)
-    known = preparation.check_data("live", market, root=tmp_path).set_index("ds")["warmth"].dropna()
+    known = (
+        preparation.check_data("live", market, root=tmp_path)[0].set_index("ds")["warmth"].dropna()
+    )
     assert known.index.max() == pd.Timestamp("2021-05-07")
 
 

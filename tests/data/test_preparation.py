@@ -30,7 +30,7 @@ def test_the_pointer_of_the_stocks_is_what_the_installed_package_yields(tmp_path
 
 
 def test_the_weather_in_the_repository_is_what_its_pointer_says():
-    frame = preparation.check_data("weather", load_dataset("weather"), root=Path())
+    frame = preparation.check_data("weather", load_dataset("weather"), root=Path())[0]
     assert len(frame) == 21_888 and frame["ds"].max() == pd.Timestamp("2026-06-30 23:00")
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_changed_after_its_snapshot_is_noticed(tmp_path: Path):
     snapshots.move_pointer(
         tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path)
     )
-    assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
+    assert len(preparation.check_data("mine", dataset(), root=tmp_path)[0]) == 100
     with_file(tmp_path, hourly(rows=120))
     with pytest.raises(
         InputError, match=r"data/mine.csv: changed since its snapshot .* Run `forecast fetch mine`"
@@ -79,7 +79,7 @@ def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp
     ):
         preparation.check_data("mine", more, root=tmp_path)
     snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", more, root=tmp_path))
-    assert list(preparation.check_data("mine", more, root=tmp_path)) == [
+    assert list(preparation.check_data("mine", more, root=tmp_path)[0]) == [
         "unique_id",
         "ds",
         "temp",
@@ -94,7 +94,7 @@ def test_a_file_written_otherwise_with_the_same_rows_is_taken_by_a_fetch(tmp_pat
     with pytest.raises(InputError, match="changed since its snapshot"):
         preparation.check_data("mine", dataset(), root=tmp_path)
     fetch_snapshot(Request("mine", dataset(), tmp_path), now=pd.Timestamp("2024-03-02"))
-    assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
+    assert len(preparation.check_data("mine", dataset(), root=tmp_path)[0]) == 100
     assert len(snapshots.list_snapshots(tmp_path, "mine")) == 1
 
 

@@ -281,7 +281,7 @@ class Month:
         """Of the newest two days: the newest forecast for 24 hours later that was out when the row
         was known.
         """
-        frame = preparation.check_data(
+        frame, _ = preparation.check_data(
             "weather", load_dataset("weather", self.root / "configs"), root=place
         )
         for row in frame.tail(48).itertuples():
@@ -313,7 +313,7 @@ class Month:
                 np.allclose(rows, wanted.reindex(rows.index), rtol=1e-6), f"{ticker}: other prices"
             )
         place = newest_data_root(self.root, "stocks")
-        frame = preparation.check_data(
+        frame, _ = preparation.check_data(
             "stocks", load_dataset("stocks", self.root / "configs"), root=place
         )
         last = last_close(asked) - HOUR

@@ -91,6 +91,29 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     np.testing.assert_allclose(answer["y_hat"], table["y_hat"], rtol=1e-9)
     with pytest.raises(InputError, match="'plan' has no value at 2024-07-19T00:00, 1 step"):
         service.answer(history[history["y"].notna()])
+    with pytest.raises(InputError, match=r"request: column 'plan' is missing\..* Give it, or"):
+        service.answer(history.drop(columns="plan"))
+
+
+def test_a_model_whose_plan_comes_with_each_forecast_can_be_promoted(tmp_path):
+    """The file ends with the last observation: `promote` tries the copy where the plan is known."""
+    root = small_project.write(tmp_path)
+    wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
+    plan = (np.random.default_rng(1).random(len(wave)) < 0.3).astype(float)
+    with_plan = wave.assign(plan=plan, y=wave["y"] + 4 * plan)
+    with_plan.to_csv(root / "data" / "wave.csv", index=False)
+    entry = {**small_project.DATASET, "future_exogenous": [{"column": "plan", "known_ahead": True}]}
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
+    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
+    projects.gone_through(root)
+    registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+    with pytest.raises(InputError, match="'plan' has no value at 2024-07-19T00:00, 1 step"):
+        forecast(root)
+    (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,1\n2024-07-20,0\n")
+    turned = forecast(root, plan=tmp_path / "plan.csv").table
+    np.testing.assert_allclose(turned["y_hat"] - [4, 0], 0, atol=1.5)
 
 
 def test_a_row_appended_to_the_file_is_said_and_the_forecast_follows_the_snapshot(moved):

@@ -268,7 +268,7 @@ def test_what_is_joined_is_taken_anew_with_every_retraining(tmp_path: Path) -> N
                 root / "data" / f"{name}.csv", index=False
             )
         challenger.fetch_data(job, worktree.WorkTree(path, "", ()))
-        near_by = preparation.check_data("mine", mine, root=path).set_index("ds")["near"]
+        near_by = preparation.check_data("mine", mine, root=path)[0].set_index("ds")["near"]
         assert near_by.equals(hourly(rows).set_index("ds")["temp"].rename("near"))
 
 

@@ -51,7 +51,7 @@ from pathlib import Path
 
 dataset = load_dataset("wave")
 snapshots.move_pointer(Path(), "wave", preparation.take_snapshot("wave", dataset, root=Path()))
-checked = preparation.check_data("wave", dataset, root=Path())
+checked = preparation.check_data("wave", dataset, root=Path())[0]
 print(len(checked), dataset.model_dump(mode="json")["source"])
 """
 

@@ -211,6 +211,19 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
     assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
 
 
+def test_the_change_against_naive_is_the_figure_of_the_sentence_where_series_end_apart(root):
+    """The skill averages series, the test origins: equal only where series are equally long."""
+    results = Results(ProjectPaths.of(root), "hourly")
+    rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
+    rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
+    lines = leaderboard_lines(rows, "shipped", results.verdicts)
+    change = next(line[6] for line in lines if line[1] == "lstm")
+    assert change == "−44.0 % better"
+    assert (
+        "lstm" in results.verdicts.sentences[0] and "error -44.0 %" in results.verdicts.sentences[0]
+    )
+
+
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
     said = (
         "hourly: As shipped: lstm, selected on validation, is better than repeating the last value"

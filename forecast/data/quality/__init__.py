@@ -54,8 +54,7 @@ def find_violations(
             moment = {"as_of": as_of} if name == "freshness" else {}
             found_by_rule = getattr(checks, name)(frame, dataset, rule.limit, **moment)
             violations += [replace(violation, action=rule.action) for violation in found_by_rule]
-    refused = [violation for violation in violations if violation.action == "refuse"]
-    return [*refused, *(violation for violation in violations if violation.action != "refuse")]
+    return sorted(violations, key=lambda violation: violation.action != "refuse")
 
 
 def refuse_violations(
