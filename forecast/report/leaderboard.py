@@ -206,11 +206,11 @@ def leaderboard_lines(
     words: dict[tuple[TestFamily, str], str] = {}
     for test in verdicts.tests:
         if test.ranking in (ranking, BASELINE):
-            word = test.word
-            if test.family == "naive" and test.relative_difference is not None:
+            words[test.family, test.model] = test.word
+            if test.family == "naive":
                 # as the sentence has it: the skill of series of unequal length is another mean
-                word = f"{text.signed_percent(test.relative_difference)} {word}"
-            words[test.family, test.model] = word
+                change = text.signed_percent(test.relative_difference)
+                words["naive", test.model] = f"{change} {test.word}"
     for network in verdicts.untrained:
         if network.ranking == ranking:
             words["skip", network.model] = f"= {network.same_as} (did not train)"
