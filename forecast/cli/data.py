@@ -129,8 +129,8 @@ def add(
     if (project / ".git").exists():
         print(
             "Git is told to leave your files below data/ out; their content is kept in"
-            " data/snapshots/. For `forecast retrain` commit the entry: `git add"
-            " configs/datasets.yaml data/pointers`."
+            " data/snapshots/. For `forecast retrain` commit the entry: `git add configs"
+            " data/pointers data/snapshots`."
         )
 
 
