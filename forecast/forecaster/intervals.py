@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -192,7 +192,7 @@ class SplitConformal:
         """(S * H,): the errors of each step that are known."""
         return np.asarray(np.isfinite(self.scores).sum(axis=0))
 
-    @property
+    @cached_property
     def newest(self) -> SplitConformal:
         """What holds once all the test block is known."""
         return self.known_after(len(self.test_scores))
