@@ -1,9 +1,9 @@
-"""`forecast identify`: models of an input-output record, ranked by their free run; results, page,
-runs in MLflow.
+"""`forecast identify`: models of an input-output record, ranked by their free run; results and runs
+in MLflow.
 
 The contest is `identification.contest`'s; here it is printed, saved (result.json, models, the
-chosen one as a NumPy file), drawn into reports/experiments.html and published. Ctrl-C keeps the
-rows that are done; without any model it is a `ModelError`.
+chosen one as a NumPy file) and published. Ctrl-C keeps the rows that are done; without any model it
+is a `ModelError`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ def identify(
     from forecast.config.paths import ProjectPaths
     from forecast.identification import contest
     from forecast.identification.data import read_by_name
-    from forecast.report.page import render_free_runs
 
     paths = ProjectPaths.of(root)
     record = load_experiment(experiment, paths.configs)
@@ -49,28 +48,17 @@ def identify(
         file=sys.stderr,
     )
     entries = contest.compete(record, experiments)
-    measured = contest.split(experiments, record.test)[1][0][1].y[:, 0]
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
-    result = {
-        **settings,
-        **_result(entries),
-        "measured": [files.json_number(value) for value in measured],
-    }
+    result = {**settings, **_result(entries)}
     folder = paths.identified(experiment)
-    page = paths.reports / "experiments.html"
     with files.atomic_directory(folder) as temporary:
         _save(entries, temporary, result)
-    results = {
-        path.parent.name: files.read_json(path)
-        for path in sorted(folder.parent.glob("*/result.json"))
-    }
-    files.write_text(page, render_free_runs(results))
     if output_format is Format.json:
         rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
         print_rows(rows, output_format)
     else:
         _print_result(result, entries)
-        print(f"Simulator: {folder / 'simulator.py'}. Page: {page}.")
+        print(f"Simulator: {folder / 'simulator.py'}.")
     if importlib.util.find_spec("mlflow") is not None:
         _publish(root, experiment, settings, result["rows"], folder)
 
@@ -93,7 +81,7 @@ def _four_digits(value: float | None) -> str:
 
 
 def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
-    """The part of result.json that the contest gives: its rows, a sentence, the first free run.
+    """The part of result.json that the contest gives: its rows and a sentence.
 
     Raises `ModelError` where no row gave a model.
     """
@@ -110,8 +98,7 @@ def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
         row["validation"] = files.json_number(entry.validation)
         row["test"] = files.json_number(entry.test)
         rows.append(row)
-    free_run = [files.json_number(value) for value in entries[0].run[:, 0]]
-    return {"sentence": sentence, "rows": rows, "run": free_run}
+    return {"sentence": sentence, "rows": rows}
 
 
 def _save(entries: Sequence[RowResult], folder: Path, result: dict[str, Any]) -> None:

@@ -424,18 +424,11 @@ def _mean_row(rows: list[Row], model: str, ranking: str) -> Row | None:
 
 def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> list[str]:
     """A sentence for each test of one of the two models against the other."""
-    sentences = []
-    for test in tests:
-        if {test.model, test.against} != {a, b} or test.ranking not in (ranking, "baseline"):
-            continue
-        numbers = []
-        if test.relative_difference is not None:
-            numbers.append(f"{test.relative_difference:+.1%}")
-        if test.p_holm is not None:
-            after = f" after Holm for {test.corrected_for} tests" if test.corrected_for > 1 else ""
-            numbers.append(f"p {test.p_holm:.3g}{after}")
-        size = f" ({', '.join(numbers)})" if numbers else ""
-        sentences.append(f"{test.model} against {test.against}: {test.word}{size}.")
+    sentences = [
+        test.sentence
+        for test in tests
+        if {test.model, test.against} == {a, b} and test.ranking in (ranking, "baseline")
+    ]
     return sentences or ["This pair was not tested: a difference of the means alone says little."]
 
 

@@ -27,7 +27,7 @@ from forecast.data import snapshots
 from forecast.data.calendars import grid, known_from, next_steps
 from forecast.data.holidays import holiday_columns
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
-from forecast.system.errors import InputError, missing_column, quote_names, suggest_known
+from forecast.system.errors import InputError, quote_names, require_column, suggest_known
 
 ACTION_COLUMNS = ("split", "dividend")
 PRICE_COLUMNS = ("open", "high", "low", "close")
@@ -115,8 +115,7 @@ def require_columns(
     """
     for column in dataset.source_columns:
         for name in inputs_of_column(column, available):
-            if name not in available:
-                raise InputError(f"{missing_column(name, available, where)} {mend}")
+            require_column(name, available, where, mend)
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
@@ -146,9 +145,7 @@ def encode_static(
     inputs: dict[str, pd.Series] = {}
     for column in static:
         name = column.column
-        if name not in table:
-            known = suggest_known(name, table.columns)
-            raise InputError(f"{where}: `static` names unknown column {name!r}.{known}.")
+        require_column(name, table.columns, where, "Correct `static`.")
         values = table[name].astype("str").where(table[name].notna())
         if id_column in table:
             groups = values.groupby(table[id_column].astype("str"))

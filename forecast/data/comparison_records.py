@@ -58,6 +58,18 @@ class PairedTest(Record):
     note: str = ""
     """Why there is no p, or why the word is not what p alone says."""
 
+    @property
+    def sentence(self) -> str:
+        """`gru against naive: better (-3.1%, p 0.004 after Holm for 9 tests).`: what is known."""
+        numbers = []
+        if self.relative_difference is not None:
+            numbers.append(f"{self.relative_difference:+.1%}")
+        if self.p_holm is not None:
+            after = f" after Holm for {self.corrected_for} tests" if self.corrected_for > 1 else ""
+            numbers.append(f"p {self.p_holm:.3g}{after}")
+        size = f" ({', '.join(numbers)})" if numbers else ""
+        return f"{self.model} against {self.against}: {self.word}{size}."
+
 
 class ArchitectureChoice(Record):
     """The numbers behind "LSTM, or the GRU where it is equivalent and no larger"."""

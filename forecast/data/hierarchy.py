@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import Task
-from forecast.system.errors import InputError, quote_names, suggest_known
+from forecast.system.errors import InputError, quote_names, require_column
 
 TOTAL = "total"
 """The name of the sum of all series."""
@@ -32,9 +32,7 @@ def name_by_groups(
     for a group that is missing, empty or has a slash, and for a series in two groups.
     """
     for column in groups:
-        if column not in table:
-            known = suggest_known(column, table.columns)
-            raise InputError(f"{where}: `hierarchy` names unknown column {column!r}.{known}.")
+        require_column(column, table.columns, where, "Correct `hierarchy`.")
         texts = table[column].astype("str").where(table[column].notna(), "")
         wrong = (texts == "") | texts.str.contains("/", regex=False) | (texts == TOTAL)
         if wrong.any():

@@ -19,9 +19,9 @@ import pandas as pd
 from forecast.system.errors import (
     ForecastError,
     InputError,
-    missing_column,
     quote,
     quote_names,
+    require_column,
 )
 
 KEY_COLUMNS = ("unique_id", "ds")
@@ -193,10 +193,8 @@ def _require_columns(
             f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename"
             " or drop one."
         )
-    present = set(frame_columns)
     for name in (*KEY_COLUMNS, *required):
-        if name not in present:
-            raise error(f"{missing_column(name, frame_columns, where)} {MAPPING_HINT}")
+        require_column(name, frame_columns, where, MAPPING_HINT, error)
 
 
 def _is_text(values: pd.Series) -> bool:

@@ -31,7 +31,6 @@ from forecast.report import text
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
 RANKING_ORDER = (BASELINE, *RANKINGS)
@@ -176,9 +175,6 @@ def print_leaderboards(
             _print(
                 console, f"{dataset}, {title}", leaderboard_lines(rows, ranking, results.verdicts)
             )
-            if results.dataset.hierarchy:
-                by_level = describe_levels(results.levels, ranking)
-                console.print(by_level, highlight=False, markup=False)
         verdicts = results.verdicts
         sentences = [
             *verdicts.sentences[:1],
@@ -216,19 +212,6 @@ def leaderboard_lines(
             words["skip", network.model] = f"= {network.same_as} (did not train)"
     best = verdicts.chosen.get(ranking, next(iter(verdicts.chosen.values()), None))
     return [_line(row, words, best) for row in shown_rows]
-
-
-def describe_levels(levels: pd.DataFrame, ranking: str) -> str:
-    """The models' MASE by level of a hierarchy, in brackets as each name was forecast by itself; a
-    heading and a line for each model. `levels`: of `Results`.
-    """
-    rows = levels[levels["ranking"].isin([ranking, BASELINE])]
-    errors = rows["mase"].map(text.figure) + " (" + rows["mase_base"].map(text.figure) + ")"
-    wide = rows.assign(error=errors).pivot(index="model", columns="level", values="error")
-    ordered = wide[rows["level"].unique()].reindex(rows["model"].unique())
-    heading = "MASE by level, in brackets before the forecasts were made to add up"
-    table = ordered.rename_axis(index=None, columns=None).to_string()
-    return f"{heading}\n{table}\n"
 
 
 def _order_by_mase(row: Row) -> tuple[bool, float, str]:

@@ -1,6 +1,6 @@
 """The page's account of a comparison: what every candidate was given and cost (`cost_table`,
 `budget_sentence`), how time was cut (`timeline`), what the data were (`quality_table`,
-`findings_table`, `gaps`, `facts`), and the choice between LSTM and GRU.
+`findings_table`, `facts`), and the choice between LSTM and GRU.
 
 All is read from `Results` and from the costs that training kept beside them, which are no results
 and may be absent.
@@ -329,16 +329,6 @@ def _quality_cells(
         Cell(missing, quality["missing"]),
         Cell(text.count(series["gaps"]), series["gaps"]),
         *[Cell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],
-    ]
-
-
-def gaps(results: Results) -> list[str]:
-    """The gaps the record names, longest first, as sentences."""
-    gaps_shown = results.quality.get("gaps_shown", [])
-    longest_first = sorted(gaps_shown, key=lambda gap: (-gap["steps"], gap["first"]))
-    return [
-        f"{gap['series']}: {plural(gap['steps'], 'step')} from {_short_time(results, gap['first'])}"
-        for gap in longest_first
     ]
 
 

@@ -1,7 +1,6 @@
-"""The pages: reports/report.html of a finished run (`write`, `render`) and
-reports/experiments.html of identified systems (`render_free_runs`).
+"""reports/report.html of a finished run (`write`, `render`).
 
-Each is one file that needs no network. The other modules of the room make tables, panels and
+It is one file that needs no network. The other modules of the room make tables, panels and
 sentences from `Results`; here they are collected for the templates in `templates/`. Equal results
 and costs are equal bytes.
 """
@@ -15,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup, escape
 
 from forecast import models
@@ -26,10 +24,10 @@ from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.answer import Answer, Why, answer, why
-from forecast.report.charts import Axes, Line, as_markup, line_chart
+from forecast.report.charts import as_markup
 from forecast.report.leaderboard import as_csv, combine_leaderboards
 from forecast.report.ledger import BlockOfTime
-from forecast.report.text import Row, Table, number
+from forecast.report.text import Table
 from forecast.system.files import write_text
 
 SAMPLED_VALIDATION = "validation losses are of"
@@ -162,7 +160,6 @@ class DatasetContent:
     """Series whose quality is not listed."""
     findings: Table | None
     findings_left: int
-    gaps: list[str]
     facts: list[tuple[str, str]]
 
 
@@ -212,7 +209,6 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         quality_left=max(0, len(results.quality["series"]) - text.WORST),
         findings=ledger.findings_table(results),
         findings_left=max(0, len(results.quality.get("findings", [])) - ledger.MAX_FINDINGS),
-        gaps=ledger.gaps(results),
         facts=ledger.facts(results),
     )
 
@@ -287,63 +283,3 @@ def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
                 reasons.append(f"and {text.count(hidden)} more series")
             lines.append(f"{text.name(model)} ({title}): {'; '.join(reasons)}")
     return lines
-
-
-SIZE = (720.0, 260.0)
-
-
-@dataclass(frozen=True)
-class PageSection:
-    """A section of a page with one panel and one table."""
-
-    name: str
-    title: str
-    sentence: str
-    panel: figures.Panel
-    table: Table
-
-
-FREE_RUN = (
-    "Free run: the models see the inputs and no measured output after the first rows. Ranked by the"
-    " error on the validation rows, after training on the rows before them; the test error is that"
-    " of the same way to a model, trained on both, and chooses nothing. Errors are RMSE over the"
-    " deviation of the output."
-)
-
-
-def render_free_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """reports/experiments.html from the result.json of every record."""
-    sections = [_free_run(name, result) for name, result in results.items()]
-    template = environment().get_template("experiments.html.j2")
-    style = _read_template("style.css")
-    return str(template.render(style=style, lead=FREE_RUN, datasets=sections))
-
-
-def _free_run(name: str, result: Mapping[str, Any]) -> PageSection:
-    """One identified system: its candidates by the error of their free run (the model fed with its
-    own output), and the best one drawn beside the measured output.
-    """
-    titles = ("Row", "validation", "test", "test RMSE in units", "CPU s", "model")
-    rows = []
-    for row in result["rows"]:
-        cells = [
-            number(row["validation"]),
-            number(row["test"]),
-            text.Cell(", ".join(f"{value:.4g}" for value in row["rmse"])),
-            number(row["seconds"], 3),
-            text.Cell(row["note"], cls="notes"),
-        ]
-        rows.append(Row(row["row"], cells))
-    step = result["sampling_time"]
-    last = len(result["measured"]) - 1
-    times = step * np.arange(last + 1.0)
-    lines = [
-        Line("measured", times, np.array(result["measured"], float), "actual"),
-        Line("run", times, np.array(result["run"], float), "chosen"),
-    ]
-    ticks = [(step * row, f"{step * row:.4g}") for row in np.linspace(0, last, 5).round()]
-    label = f"Free run of {rows[0].model} on the first test rows of {name}"
-    axes = Axes(label, "seconds", result["outputs"][0], ticks, size=SIZE)
-    panel = figures.Panel(label, line_chart(lines, axes))
-    table = Table([(title, "") for title in titles], rows)
-    return PageSection(name, result["title"] or name, result["sentence"], panel, table)

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import format_time
-from forecast.config.transforms import TRANSFORMS
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart
@@ -76,8 +75,6 @@ class SeriesForecasts:
     """By role; never empty."""
     history: pd.Series
     """Every observed target, by time."""
-    is_relative: bool
-    """Whether a move counts as a share of the last value: logarithms are modelled."""
 
     @property
     def judge(self) -> str:
@@ -94,20 +91,17 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
         frames[role] = results.forecasts_by_series(str(candidate))
     if not frames:
         return []
-    transforms = {column.column: column.transform for column in results.dataset.target}
     forecasts = []
     for series in results.series[:MOST_SERIES]:
         first = next(iter(frames.values()))
         actuals = first.loc[first["unique_id"] == series, ["ds", "y"]]
         actuals = actuals.drop_duplicates("ds").sort_values("ds")
-        transform = transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform)
         forecasts.append(
             SeriesForecasts(
                 series,
                 models,
                 tests={role: test_block_of(frame, series) for role, frame in frames.items()},
                 history=pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"])),
-                is_relative=TRANSFORMS[transform].is_log,
             )
         )
     return forecasts
@@ -161,29 +155,17 @@ def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
 
 
 def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:
-    """(why, origin): typical, worst and best error; largest rise and fall; furthest behind naive.
-
-    Each origin once.
-
-    A rise or fall is from the last value at the cutoff to the end of the horizon, as a share of it
-    if `is_relative`; an error is the judge's mean over the horizon.
+    """(why, origin): typical, worst and best error of the judge, a mean over the horizon; furthest
+    behind naive. Each origin once.
     """
     test = forecasts.tests[forecasts.judge]
     naive = forecasts.tests.get("naive")
-    last = forecasts.history.reindex(test.cutoffs).to_numpy(float)
-    moves = test.y[:, -1] - last
-    if forecasts.is_relative:
-        moves = moves / np.abs(last)
     by_loss = _known_order(test.losses)
-    by_move = _known_order(moves)
     picked: list[tuple[str, int]] = []
     if by_loss:
         picked.append(("typical", by_loss[len(by_loss) // 2]))
         picked.append(("worst", by_loss[-1]))
         picked.append(("best", by_loss[0]))
-    if by_move:
-        picked.append(("largest rise", by_move[-1]))
-        picked.append(("largest fall", by_move[0]))
     if naive is not None:
         by_excess_loss = _known_order(test.losses - naive.losses)
         if by_excess_loss and test.losses[by_excess_loss[-1]] > naive.losses[by_excess_loss[-1]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 
@@ -237,13 +237,19 @@ def suggest_known(name: str, known: Iterable[object]) -> str:
     return f"{suggest(name, known)} Known: {quote_names(known)}"
 
 
-def missing_column(name: str, present: Iterable[object], where: str) -> str:
-    """`mine.csv: column 'x' is missing.
-
-    Did you mean 'y'? Found 'y'.`: the beginning of an error.
+def require_column(
+    name: str,
+    present: Collection[object],
+    where: str,
+    advice: str,
+    error: type[ForecastError] = InputError,
+) -> None:
+    """`mine.csv: column 'x' is missing. Did you mean 'y'? Found 'y'.` and the next move, as `error`
+    where `present` lacks `name`.
     """
-    suggestion = suggest(name, present)
-    return f"{where}: column {name!r} is missing.{suggestion} Found {quote_names(present)}."
+    if name not in present:
+        fault = f"{where}: column {name!r} is missing.{suggest(name, present)}"
+        raise error(f"{fault} Found {quote_names(present)}. {advice}")
 
 
 def suggest(name: str, known: Iterable[object]) -> str:

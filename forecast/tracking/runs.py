@@ -18,12 +18,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import PairedTest, ResidualDiagnosis, TestFamily
+from forecast.data.comparison_records import PairedTest, ResidualDiagnosis
 from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Trial
 from forecast.system import files
 
@@ -39,26 +39,53 @@ TextRow = dict[str, str]
 
 
 @dataclass(frozen=True)
-class CandidateRun:
-    """One trained candidate of one dataset, with its rows of the comparison.
+class ComparisonRows:
+    """What stage `compare` says of all candidates, or of one; rows of tables are text.
 
-    `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
-    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts;
-    `residuals` its residual diagnostics, per series; `distributions` its rows of distributions.csv,
-    as by_step's; `intervals` the rows of intervals.parquet over all steps. `content` is its record,
-    `folder` where it lies; `digest` tells a published run from a newer record.
+    Of one candidate `by_step` and `distributions` are of the seed that stands for it. `intervals`
+    are those over all steps, `residuals` one per series.
+    """
+
+    leaderboard: tuple[TextRow, ...] = ()
+    by_step: tuple[TextRow, ...] = ()
+    distributions: tuple[TextRow, ...] = ()
+    intervals: tuple[TextRow, ...] = ()
+    tests: tuple[PairedTest, ...] = ()
+    residuals: tuple[ResidualDiagnosis, ...] = ()
+
+    def of_candidate(self, model: str, ranking: str) -> ComparisonRows:
+        """Those of one candidate."""
+
+        def select(rows: tuple[TextRow, ...]) -> tuple[TextRow, ...]:
+            return tuple(row for row in rows if (row["model"], row["ranking"]) == (model, ranking))
+
+        label = (model, ranking)
+        return ComparisonRows(
+            leaderboard=select(self.leaderboard),
+            by_step=_rows_of_serving_seed(select(self.by_step)),
+            distributions=_rows_of_serving_seed(select(self.distributions)),
+            intervals=select(self.intervals),
+            tests=tuple(test for test in self.tests if (test.model, test.ranking) == label),
+            residuals=tuple(d for d in self.residuals if (d.model, d.ranking) == label),
+        )
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """One trained candidate of one dataset: its record, where it lies, and its rows of the
+    comparison. `digest` tells a published run from a newer record.
     """
 
     content: RunRecord
     folder: Path
     digest: str
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)
-    by_step: tuple[dict[str, str], ...] = ()
-    tests: tuple[PairedTest, ...] = ()
+    compared: ComparisonRows = ComparisonRows()
     cost: CandidateCost = UNKNOWN_COST
-    residuals: tuple[ResidualDiagnosis, ...] = ()
-    distributions: tuple[dict[str, str], ...] = ()
-    intervals: tuple[dict[str, str], ...] = ()
+
+    @property
+    def rows(self) -> dict[str, TextRow]:
+        """By seed (`0`, `mean`, `std`, ...) its row of the leaderboard."""
+        return {row["seed"]: row for row in self.compared.leaderboard}
 
     @property
     def dataset(self) -> str:
@@ -117,7 +144,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     paths = ProjectPaths.of(root)
     results = Results(paths, dataset)
     costs = read_costs(paths, dataset)
-    compared = _read_comparison(results) if results.is_compared else _ComparisonRows()
+    compared = _read_comparison(results) if results.is_compared else ComparisonRows()
     records = [
         _candidate_run(results.folder(n), r, costs.get(n, UNKNOWN_COST), compared)
         for n, r in results.records.items()
@@ -138,40 +165,12 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
     return results.verdicts.sentences if results.is_compared else ()
 
 
-@dataclass(frozen=True)
-class _ComparisonRows:
-    """What stage `compare` says of all candidates, or of one; rows of tables are text."""
-
-    leaderboard: tuple[TextRow, ...] = ()
-    by_step: tuple[TextRow, ...] = ()
-    distributions: tuple[TextRow, ...] = ()
-    intervals: tuple[TextRow, ...] = ()
-    tests: tuple[PairedTest, ...] = ()
-    residuals: tuple[ResidualDiagnosis, ...] = ()
-
-    def of_candidate(self, model: str, ranking: str) -> _ComparisonRows:
-        """Those of one candidate."""
-
-        def select(rows: tuple[TextRow, ...]) -> tuple[TextRow, ...]:
-            return tuple(row for row in rows if (row["model"], row["ranking"]) == (model, ranking))
-
-        label = (model, ranking)
-        return _ComparisonRows(
-            leaderboard=select(self.leaderboard),
-            by_step=_rows_of_serving_seed(select(self.by_step)),
-            distributions=_rows_of_serving_seed(select(self.distributions)),
-            intervals=select(self.intervals),
-            tests=tuple(test for test in self.tests if (test.model, test.ranking) == label),
-            residuals=tuple(d for d in self.residuals if (d.model, d.ranking) == label),
-        )
-
-
-def _read_comparison(results: Results) -> _ComparisonRows:
+def _read_comparison(results: Results) -> ComparisonRows:
     """Of all candidates; of intervals the rows of all steps pooled."""
     intervals = results.intervals
     pooled = intervals[intervals["step"] == 0]
     text = pooled.to_csv(index=False, float_format="%.12g")
-    return _ComparisonRows(
+    return ComparisonRows(
         leaderboard=results.text_rows("leaderboard"),
         by_step=results.text_rows("by_step"),
         distributions=results.text_rows("distributions"),
@@ -182,39 +181,27 @@ def _read_comparison(results: Results) -> _ComparisonRows:
 
 
 def _candidate_run(
-    folder: Path, content: RunRecord, cost: CandidateCost, compared: _ComparisonRows
+    folder: Path, content: RunRecord, cost: CandidateCost, compared: ComparisonRows
 ) -> CandidateRun:
     """One candidate with its rows of the comparison, and the digest by which a published run is
     known again: it changes with record, forecasts and every row, not with what other candidates
     decide.
     """
-    of_candidate = compared.of_candidate(content.model, content.ranking)
-    rows = {row["seed"]: row for row in of_candidate.leaderboard}
+    rows = compared.of_candidate(content.model, content.ranking)
     forecasts = folder / "forecasts.parquet"
     digest = files.sha256_of(
         {
             "format": FORMAT,
             "record": content.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
-            "rows": {seed: _without_choice(row) for seed, row in rows.items()},
-            "by_step": of_candidate.by_step,
-            "distributions": of_candidate.distributions,
-            "residuals": [diagnosis.to_json() for diagnosis in of_candidate.residuals],
-            "intervals": of_candidate.intervals,
+            "rows": {row["seed"]: _without_choice(row) for row in rows.leaderboard},
+            "by_step": rows.by_step,
+            "distributions": rows.distributions,
+            "residuals": [diagnosis.to_json() for diagnosis in rows.residuals],
+            "intervals": rows.intervals,
         }
     )
-    return CandidateRun(
-        content,
-        folder,
-        digest[:16],
-        rows,
-        by_step=of_candidate.by_step,
-        tests=of_candidate.tests,
-        cost=cost,
-        residuals=of_candidate.residuals,
-        distributions=of_candidate.distributions,
-        intervals=of_candidate.intervals,
-    )
+    return CandidateRun(content, folder, digest[:16], rows, cost)
 
 
 def _without_choice(row: TextRow) -> TextRow:
@@ -277,7 +264,7 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
     points = [
         MetricPoint(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS
     ]
-    for row in record.by_step:
+    for row in record.compared.by_step:
         points += [
             MetricPoint(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step
         ]
@@ -298,7 +285,7 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
 def interval_points(record: CandidateRun) -> list[MetricPoint]:
     """Coverage, width and interval score by level, all steps pooled, mean over the series."""
     values_by_name: dict[str, list[float]] = {}
-    for row in record.intervals:
+    for row in record.compared.intervals:
         percent = f"{100 * float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
@@ -316,9 +303,9 @@ def distribution_points(record: CandidateRun) -> list[MetricPoint]:
     `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name
     stands before them, as their units differ.
     """
-    several = len({row["series"] for row in record.distributions}) > 1
+    several = len({row["series"] for row in record.compared.distributions}) > 1
     points = []
-    for row in record.distributions:
+    for row in record.compared.distributions:
         series = f"{REFUSED_CHARACTERS.sub('_', row['series'])}/" if several else ""
         level = f"_{row['level']}" if row["level"] else ""
         points.append(
@@ -376,9 +363,9 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
 
 def residual_points(record: CandidateRun) -> list[MetricPoint]:
     """Tests and autocorrelation of the first series' one-step residuals."""
-    if not record.residuals:
+    if not record.compared.residuals:
         return []
-    diagnosis = record.residuals[0]
+    diagnosis = record.compared.residuals[0]
     points = [
         MetricPoint("residuals/ljung_box_p", diagnosis.p),
         MetricPoint("residuals/ljung_box_p_robust", diagnosis.p_robust),
@@ -453,7 +440,7 @@ def loop_verdict(content: RunRecord) -> str:
 
 def verdict_tags(record: CandidateRun) -> dict[str, str]:
     """Tags that depend on the other candidates: refreshed in place."""
-    words = {f"against_{test.family}": test.word for test in record.tests}
+    words = {f"against_{test.family}": test.word for test in record.compared.tests}
     return {
         "chosen": str(record.is_chosen).lower(),
         **words,
@@ -478,27 +465,8 @@ def run_note(record: CandidateRun) -> str:
         lines.insert(0, "**Chosen on validation in its ranking.**")
     if loop_verdict(content) and loop_verdict(content) not in SAFE_LOOPS:
         lines.append(f"**Closed loop {loop_verdict(content)}**: see `diagnostics_free_run`.")
-    lines += [_verdict_sentence(test) for test in record.tests]
+    lines += [test.sentence for test in record.compared.tests]
     return "\n\n".join(line for line in lines if line)
-
-
-AGAINST: dict[TestFamily, str] = {
-    "naive": "the naive forecast",
-    "history": "the average change",
-    "skip": "its own skip",
-    "best": "the best",
-}
-
-
-def _verdict_sentence(test: PairedTest) -> str:
-    """`Against the naive forecast (naive): **better**, error -12.0%, p = 0.01 (Holm).`: what a test
-    says, as far as it was made.
-    """
-    relative = test.relative_difference
-    p = test.p_holm
-    change = "" if relative is None else f", error {relative:+.1%}"
-    evidence = "" if p is None else f", p = {p:.2g} (Holm)"
-    return f"Against {AGAINST[test.family]} ({test.against}): **{test.word}**{change}{evidence}."
 
 
 def flatten(

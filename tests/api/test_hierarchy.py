@@ -18,8 +18,6 @@ from forecast.forecaster.ensemble import load_trained_ensemble
 from forecast.operations import predicting, refit
 from forecast.operations.predicting import prepare_newest
 from forecast.report import board as report_board
-from forecast.report import text
-from forecast.report.leaderboard import describe_levels
 from forecast.system.errors import InputError
 from pipelines import compare
 from tests.support.frame_project import NAME, SPLITS, trained
@@ -111,15 +109,6 @@ def test_the_board_has_one_row_per_level_and_one_of_all(board: Board) -> None:
     naive = board.levels[board.levels["model"] == "naive"]
     np.testing.assert_allclose(naive["mase"], naive["mase_base"]), "its forecasts add up already"
     assert any(line.startswith("Reconciliation changes the MASE of") for line in board.verdicts)
-
-
-def test_the_terminal_shows_the_errors_by_level(board: Board) -> None:
-    heading, columns, *lines = describe_levels(board.levels, "shipped").splitlines()
-    assert heading.startswith("MASE by level") and columns.split() == ["total", *GROUPS, "all"]
-    rows = board.levels[board.levels["model"] == "ridge"].set_index("level")
-    (shown,) = [line.split() for line in lines if line.startswith("ridge")]
-    assert shown[1] == text.figure(rows.loc["total", "mase"])
-    assert shown[2] == f"({text.figure(rows.loc['total', 'mase_base'])})"
 
 
 def test_series_without_groups_have_no_levels() -> None:

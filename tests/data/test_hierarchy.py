@@ -43,7 +43,7 @@ def test_series_are_named_by_their_groups_and_by_themselves_where_a_group_has_se
         ({"region": ["N", None, "S"]}, "row 1: column 'region'"),
         ({"region": ["N", "N/b", "S"]}, "'N/b'; wanted a name"),
         ({"unique_id": ["1", "1", "3"]}, "series '1' is in more than one group"),
-        ({"regoin": ["N", "N", "S"], "region": None}, "unknown column 'region'"),
+        ({"regoin": ["N", "N", "S"], "region": None}, "column 'region' is missing"),
     ],
 )
 def test_groups_that_name_no_series_are_refused(changes: dict[str, object], words: str) -> None:

@@ -107,7 +107,7 @@ def test_a_fitted_model_takes_the_kind_from_any_history_and_from_a_saved_folder(
     np.testing.assert_allclose(contributions, ordered)
     with pytest.raises(InputError, match="'kind' holds 'town'; wanted one of 'beach', 'ski'"):
         loaded.predict(df.assign(kind="town"))
-    with pytest.raises(InputError, match="`static` names unknown column 'kind'"):
+    with pytest.raises(InputError, match="column 'kind' is missing"):
         loaded.predict(df.drop(columns="kind"))
     answered = Service(model.ensemble).answer(model.dataset.frame)  # type: ignore[union-attr]
     np.testing.assert_array_equal(answered["y_hat"], model.predict()["ridge"])
@@ -115,7 +115,7 @@ def test_a_fitted_model_takes_the_kind_from_any_history_and_from_a_saved_folder(
     as_in_the_file = df.rename(columns={"shop": "unique_id", "month": "ds"})
     answered = service.answer(as_in_the_file)
     np.testing.assert_array_equal(answered["y_hat"], model.predict()["ridge"])
-    with pytest.raises(InputError, match="request: `static` names unknown column 'size'"):
+    with pytest.raises(InputError, match="request: column 'size' is missing"):
         service.answer(as_in_the_file.drop(columns="size"))
     with pytest.raises(InputError, match="'kind' holds 'town'; wanted one of 'beach', 'ski'"):
         service.answer(as_in_the_file.assign(kind="town"))

@@ -82,9 +82,7 @@ def test_quality_names_the_gaps(tmp_path: Path):
     fetch.main("mine", root=str(tmp_path))
     prepare.main("mine", root=str(tmp_path))
     found = files.read_json(tmp_path / "data" / "prepared" / "mine" / "quality.json")
-    assert found["gaps_shown"] == [
-        {"series": "a", "first": "2024-01-03T02:00:00", "last": "2024-01-03T03:00:00", "steps": 2}
-    ]
+    assert found["gaps"] == 1 and "2024-01-03 02:00" in str(found["findings"])
     assert found["series"]["a"]["columns"]["temp"]["missing"] == 2
 
 

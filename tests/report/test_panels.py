@@ -18,26 +18,10 @@ def test_each_series_has_the_origins_that_the_rule_picks_each_once(page):
         mine = [t.split(":")[0].lower() for t in titles if f": {series}, " in t]
         assert sorted(", ".join(mine).split(", ")) == [
             "best",
-            "largest fall",
-            "largest rise",
             "typical",
             "worst",
         ]
         assert mine[0].startswith("typical")
-
-
-def test_moves_are_from_the_cutoff_to_the_end_of_the_horizon_and_shares_of_logarithms():
-    cutoffs = pd.date_range("2020-01-01", periods=3)
-    y = np.array([[11.0, 12.0], [1001.0, 1003.0], [9.0, 9.5]])  # +2 (20 %), +3 (0.3 %), -0.5 (5 %)
-    history = pd.Series([10.0, 1000.0, 10.0], index=cutoffs)
-    test = panels.TestBlock(
-        cutoffs, np.empty((3, 2)), y, y[None] + np.array([[[1.0], [3.0], [2.0]]])
-    )
-    shares = panels.SeriesForecasts("s", {"chosen": "m"}, {"chosen": test}, history, True)
-    picked = dict(panels.pick_origins(shares))
-    assert picked == {"typical, largest fall": 2, "worst": 1, "best, largest rise": 0}
-    absolute = dict(panels.pick_origins(replace(shares, is_relative=False)))
-    assert absolute == {"typical, largest fall": 2, "worst, largest rise": 1, "best": 0}
 
 
 def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
@@ -49,7 +33,7 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     )
     models = {"naive": "naive", "chosen": "m"}
     tests = {"naive": naive, "chosen": model}
-    both = panels.SeriesForecasts("s", models, tests, history, False)
+    both = panels.SeriesForecasts("s", models, tests, history)
     picked = dict(panels.pick_origins(both))
     assert [place for word, place in picked.items() if "furthest behind naive" in word] == [0]
     swapped = dict(panels.pick_origins(replace(both, tests={"naive": naive, "chosen": naive})))

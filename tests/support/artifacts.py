@@ -644,16 +644,13 @@ def quality(name: str, truth: pd.DataFrame) -> dict[str, Any]:
         for unique_id, part in truth.groupby("unique_id")
     }
     first = next(iter(series))
-    shown = [
-        {"series": first, "first": "2025-01-03T04:00:00", "last": "2025-01-03T05:00:00", "steps": 2}
-    ]
     found = {"rule": "spikes", "series": first, "column": column, "count": 1, "action": "warn"}
     findings = (
         [{**found, "sentence": "1 value beyond 8 robust spreads: 2025-01-05 07:00."}]
         if name == "hourly"
         else []
     )
-    summary = {"rows": len(truth), "gaps": len(series), "gaps_shown": shown, "findings": findings}
+    summary = {"rows": len(truth), "gaps": len(series), "findings": findings}
     return {**summary, "series": series}
 
 

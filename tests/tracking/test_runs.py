@@ -12,7 +12,7 @@ from forecast.data.records import SeedFit, Trial
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import publishing, read_candidate_runs, runs, tracking_store
-from forecast.tracking.runs import CandidateRun
+from forecast.tracking.runs import CandidateRun, ComparisonRows
 from tests.support.records import CANDIDATES, write_records
 
 
@@ -75,14 +75,14 @@ def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_sever
         row("pinball", "0.1", level="0.9"),
         row("log_score", ""),
     )
-    points = runs.score_points(replace(records["lstm.linear"], distributions=one))
+    lstm = records["lstm.linear"]
+    points = runs.score_points(replace(lstm, compared=ComparisonRows(distributions=one)))
     assert values(points, "distribution/crps") == [(0, 0.5), (2, 0.7)]
     assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(
         points, "distribution/log_score"
     )
-    points = runs.score_points(
-        replace(records["lstm.linear"], distributions=(*one, row("crps", "9", series="ixic")))
-    )
+    several = ComparisonRows(distributions=(*one, row("crps", "9", series="ixic")))
+    points = runs.score_points(replace(lstm, compared=several))
     assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
     assert values(points, "distribution/_gspc/crps") == [(0, 0.5), (2, 0.7)]
 
@@ -149,7 +149,7 @@ def test_what_is_missing_or_infinite_is_not_drawn():
 def test_the_note_says_what_the_model_is_and_how_it_compares(records):
     note = runs.run_note(records["lstm.last"])
     assert note.startswith("**Chosen on validation in its ranking.**")
-    assert "Against the naive forecast (naive): **better**, error -30.0%, p = 0.002 (Holm)." in note
+    assert "lstm against naive: better (-30.0%, p 0.002" in note
 
 
 def test_a_failed_model_says_why_first(tmp_path):

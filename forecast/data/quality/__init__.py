@@ -31,7 +31,6 @@ __all__ = [
     "refuse_violations",
 ]
 
-SHOWN_GAPS = 20
 SHOWN_SERIES = 3
 
 
@@ -123,22 +122,12 @@ class SeriesDescription(TypedDict):
     columns: dict[str, ColumnDescription]
 
 
-class GapDescription(TypedDict):
-    """A run of steps without a row, its ends included."""
-
-    series: str
-    first: str
-    last: str
-    steps: int
-
-
 class QualityFile(TypedDict):
     """What quality.json holds; `findings`, one for each `Violation`, are put there by `prepare`."""
 
     rows: int
     series: dict[str, SeriesDescription]
     gaps: int
-    gaps_shown: list[GapDescription]
     findings: NotRequired[list[dict[str, str | int]]]
 
 
@@ -161,16 +150,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
                 if column.step <= 1
             },
         }
-    first_gaps = [
-        GapDescription(
-            series=gap.unique_id,
-            first=gap.first.isoformat(),
-            last=gap.last.isoformat(),
-            steps=gap.steps,
-        )
-        for gap in all_gaps[:SHOWN_GAPS]
-    ]
-    return {"rows": len(frame), "series": series, "gaps": len(all_gaps), "gaps_shown": first_gaps}
+    return {"rows": len(frame), "series": series, "gaps": len(all_gaps)}
 
 
 def _describe_column(values: pd.Series, steps: int) -> ColumnDescription:

@@ -40,7 +40,7 @@ from forecast.data.written_times import (
     to_utc,
 )
 from forecast.system import files
-from forecast.system.errors import InputError, missing_column, quote_names
+from forecast.system.errors import InputError, quote_names, require_column
 
 
 def _text_encoding(name: str) -> str:
@@ -160,10 +160,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     table = own_files.read_table(path, where, file_format).rename(columns=names)
     required = ["ds", *dataset.known_ahead]
     for name in required:
-        if name not in table.columns:
-            raise InputError(
-                f"{missing_column(name, table.columns, where)} Wanted {quote_names(required)}."
-            )
+        require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
     if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
         table = name_by_groups(table, dataset.hierarchy, "unique_id", where=where)
     if "unique_id" not in table.columns:
@@ -199,10 +196,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     table = own_files.read_table(path, where, source.file_format)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     for name in required:
-        if name not in table.columns:
-            raise InputError(
-                f"{missing_column(name, table.columns, where)} Wanted {quote_names(required)}."
-            )
+        require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
@@ -235,10 +229,7 @@ def _to_utc(
 def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFrame:
     """The rows that `source.keep` asks for; `InputError` where it names no column or no row."""
     for column, text in source.keep.items():
-        if column not in table.columns:
-            raise InputError(
-                f"{missing_column(column, table.columns, where)} Correct `source.keep`."
-            )
+        require_column(column, table.columns, where, "Correct `source.keep`.")
         texts = table[column].astype("str")
         if not (texts == text).any():
             raise InputError(
@@ -305,7 +296,7 @@ def _select_columns(
             if ours in without and ours not in source.columns:
                 continue
             advice = f"Map the file's names under `source.columns` ({ours}: <its name>)."
-            raise InputError(f"{missing_column(theirs, table.columns, where)} {advice}")
+            require_column(theirs, table.columns, where, advice)
         chosen[ours] = table[theirs]
     selected = pd.DataFrame(chosen, index=table.index)
     if "unique_id" not in selected:
