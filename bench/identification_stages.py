@@ -25,8 +25,7 @@ from bench.identification_systems import TWENTY, simulate_records
 from forecast.identification import Experiment, SearchSettings, identify, search
 from forecast.identification.experiment import BOUND_MARGIN
 from forecast.identification.member import Member
-from forecast.identification.narx import initial_weights
-from forecast.identification.search_settings import CANDIDATES, Candidate
+from forecast.identification.search_settings import CANDIDATES
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
@@ -89,27 +88,14 @@ def no_refit(self: search._Search, members: list[Member], _: int) -> list[Member
     return [replace(member, train_rmse=1.0) for member in members]
 
 
-def at_random(
-    self: search._Search,
-    candidate: Candidate,
-    net: object,
-    train: object,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    return initial_weights(net, rng)  # type: ignore[arg-type]
+def at_random(_: search._Search, member: Member, train: object) -> np.ndarray:
+    return member.weights
 
 
 def in_plain_coordinates(
-    self: search._Search,
-    problem: lm.LeastSquares,
-    candidate: Candidate,
-    net: object,
-    weights: np.ndarray,
-    options: lm.Options,
+    self: search._Search, problem: lm.LeastSquares, member: Member, options: lm.Options
 ) -> np.ndarray:
-    if candidate.kind == "delays":
-        return lm.minimise(problem, weights, options=options, watch=self.watch).weights
-    return MINIMISE(self, problem, candidate, net, weights, options)  # type: ignore[arg-type]
+    return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
 
 
 def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,8 +113,6 @@ def within_a_tenth(members: list[Member]) -> list[Member]:
 def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]]:
     return members, []
 
-
-MINIMISE = search._Search._minimise
 
 VARIANTS: dict[str, Variant] = {
     "whole": with_settings(),

@@ -11,10 +11,10 @@ choose is found by `identify`; all three give a `Model`:
 
 No TensorFlow needed. The modules, from below: `experiment` (the data), `polynomial`, `narx`,
 `states` (what is computed, row after row), `problems` (least squares in open and closed loop),
-`coordinates`; `nets`, `loops`, `model` (a model in the units of the data), `rows`, `chaos`,
-`training` (what `train` does), `frols`; `search_settings`, `member`, `search` (what `identify`
-searches), `automatic` (`identify`), `contest` (`forecast identify`); and `data`, `delays`,
-`design`, `performance`, `stability`, `export`.
+`term_search`, `coordinates`; `nets`, `loops`, `model` (a model in the units of the data), `rows`,
+`chaos`, `training` (what `train` does), `frols`; `search_settings`, `member`, `search` (what
+`identify` searches), `automatic` (`identify`), `contest` (`forecast identify`); and `data`,
+`delays`, `design`, `performance`, `stability`, `export`.
 """
 
 from forecast.identification.automatic import identify
@@ -72,7 +72,6 @@ from forecast.identification.performance import (
     plotperform,
     plotregression,
     plotresponse,
-    plotspectrum,
     plotstatic,
     plottrainstate,
 )
@@ -128,7 +127,6 @@ __all__ = [
     "plotperform",
     "plotregression",
     "plotresponse",
-    "plotspectrum",
     "plotstatic",
     "plottrainstate",
     "prbs",

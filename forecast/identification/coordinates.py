@@ -18,8 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag
-from scipy.special import binom
+from scipy.linalg import block_diag, pascal
 
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx
@@ -87,14 +86,11 @@ def _difference_matrix(net: Narx, experiments: Sequence[Experiment]) -> Array:
     """(d, d), which z is multiplied by: the rows of past y become its differences, in deviations of
     each, those of order 0 (the level itself) first; the rows of u stay.
     """
-    o = net.outputs
-    matrix = np.eye(net.regressors)
-    for order in range(len(net.y_delays)):
-        taps = np.array([(-1) ** j * binom(order, j) for j in range(order + 1)])
-        for output in range(net.measured_outputs):
-            values = [np.convolve(e.y[:, output], taps, "valid") for e in experiments]
-            deviation = float(np.nanstd(np.concatenate(values))) or 1.0
-            row = order * o + output
-            matrix[row] = 0.0
-            matrix[row, output : (order + 1) * o : o] = taps / deviation
-    return matrix
+    orders, o = len(net.y_delays), net.outputs
+    taps = pascal(orders, "lower") * (-1.0) ** np.arange(orders)
+    unchanged = net.regressors - orders * o
+    matrix = block_diag(np.kron(taps, np.eye(o)), np.eye(unchanged))
+    z = np.concatenate([net.open_loop_regressors(e, orders) for e in experiments])
+    deviations = np.nanstd(z @ matrix.T, axis=0)
+    deviations[orders * o :] = 1.0
+    return np.asarray(matrix / np.where(deviations > 0, deviations, 1.0)[:, None])

@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import toeplitz
 from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 
@@ -76,18 +77,14 @@ def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20)
 
 
 def partial_autocorrelation(acf: Array) -> Array:
-    """From the autocorrelations at lags 0, 1, ... by the Durbin-Levinson recursion (Durbin
-    1960).
+    """From the autocorrelations at lags 0, 1, ...: the last coefficient of each autoregression
+    (Yule-Walker).
     """
-    partial = np.zeros(len(acf))
-    partial[0] = 1.0
-    phi = np.zeros(0)
+    partial = [1.0]
     for k in range(1, len(acf)):
-        variance = 1.0 - phi @ acf[1:k]
-        if variance > 1e-12:
-            partial[k] = (acf[k] - phi @ acf[k - 1 : 0 : -1]) / variance
-        phi = np.append(phi - partial[k] * phi[::-1], partial[k])
-    return partial
+        matrix = toeplitz(acf[:k])
+        partial.append(np.linalg.lstsq(matrix, acf[1 : k + 1], rcond=1e-10)[0][-1])
+    return np.array(partial)
 
 
 def _centred_parts(series: Any) -> list[Array]:
@@ -270,10 +267,8 @@ def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Co
 
 def _autoregression(parts: list[Array], longest: int) -> Array:
     """[1, -a_1, ..., -a_p]: least squares, the order by Schwarz's criterion."""
-    target = np.concatenate([part[longest:] for part in parts])
-    x = np.empty((len(target), longest))
-    for lag in range(1, longest + 1):
-        x[:, lag - 1] = np.concatenate([part[longest - lag : len(part) - lag] for part in parts])
-    criteria = nested_deviances(x, target[:, None]) + np.log(len(target)) * np.arange(longest + 1)
+    x, y = arx_regressors([Experiment(None, part) for part in parts], 0, longest)
+    x = x[:, :-1]  # no constant
+    criteria = nested_deviances(x, y) + np.log(len(y)) * np.arange(longest + 1)
     order = int(np.argmin(criteria))
-    return np.concatenate([[1.0], -np.linalg.lstsq(x[:, :order], target, rcond=None)[0]])
+    return np.append(1.0, -np.linalg.lstsq(x[:, :order], y, rcond=None)[0])

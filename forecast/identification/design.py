@@ -78,11 +78,9 @@ def crest_factor(signal: npt.ArrayLike) -> float:
     `InputError` for a constant.
     """
     values = np.asarray(signal, np.float64)
-    deviation = values - values.mean()
-    effective = float(np.sqrt(np.mean(deviation**2)))
-    if effective == 0:
+    if np.ptp(values) == 0:
         raise InputError("The signal is constant: it excites nothing and has no crest factor.")
-    return float(np.abs(deviation).max() / effective)
+    return float(np.abs(values - values.mean()).max() / values.std())
 
 
 def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: int = 500) -> Array:

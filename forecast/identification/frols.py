@@ -1,13 +1,14 @@
 """Polynomial NARX models for users: found by FROLS, and written as a formula.
 
-`frols` is the door: it chooses the terms one step ahead (`polynomial.select_terms`), trains their
-coefficients on the free run, and gives a `Model` like any other. `formula` writes any polynomial
+`frols` is the door: it chooses the terms one step ahead (`polynomial.select_terms`), then by the
+free run (`term_search`), and gives a `Model` like any other. `formula` writes any polynomial
 model in the units of the data; `identify` uses it for the polynomials of its ensemble.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,11 +18,11 @@ from forecast.identification.experiment import Array, Experiment, Standardizatio
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net, check_delays
 from forecast.identification.polynomial import Term, select_terms
-from forecast.identification.problems import ClosedLoop, OpenLoop
+from forecast.identification.problems import OpenLoop
 from forecast.identification.rows import DividedRows
+from forecast.identification.term_search import refine_terms
 from forecast.identification.training import add_report
 from forecast.system.errors import InputError, ModelError
-from forecast.training import levenberg_marquardt as lm
 
 
 def frols(
@@ -30,13 +31,13 @@ def frols(
     feedback_delays: Iterable[int] = (1, 2),
     degree: int = 3,
     terms: int = 12,
-    iterations: int = 30,
 ) -> Model:
     """A polynomial in the delayed y and u, of at most so many terms, as a formula in its notes.
 
-    The terms are chosen by their error-reduction ratio one step ahead; then `iterations` of
-    Bayesian Levenberg-Marquardt train their coefficients on the free run, which noise on y does not
-    bias. Where that diverges they stay as they are, and a note says so. All rows train.
+    The terms are chosen by their error-reduction ratio one step ahead, which the notes have; then
+    those stay, and others come, that simulate the record (`term_search`), with coefficients trained
+    on the free run, which noise on y does not bias. Where that diverges they stay as they are, and
+    a note says so. All rows train.
     `InputError` unless `degree` and `terms` are at least 1.
     """
     if degree < 1 or terms < 1:
@@ -50,18 +51,18 @@ def frols(
     narx = net.narx(*rows.sizes)
     problem = OpenLoop(narx, scaled, net.start)
     choice = select_terms(problem.z, problem.y, degree=degree, most=terms)
-    net = Net("polynomial", (), u_delays, y_delays, terms=choice.terms)
-    narx = net.narx(*rows.sizes)
+    narx = replace(narx, terms=choice.terms)
     weights = choice.weights
-    options = lm.Options(max_iterations=iterations, bayesian=True)
     notes = [
         f"{_product(term, narx.column_names())}: error-reduction ratio {100 * ratio:.3g} %"
         for term, ratio in zip(choice.terms, choice.error_reductions, strict=True)
     ]
     try:
-        weights = lm.minimise(ClosedLoop(narx, scaled, net.start), weights, options=options).weights
+        found = refine_terms(narx, weights, scaled, net.start, degree=degree, most=terms)
+        narx, weights = found.net, found.weights
     except ModelError:
         notes.append("Its free run diverges; the coefficients are those of the one-step fit.")
+    net = replace(net, terms=narx.terms)
     training = TrainingRecord("terms chosen", loop="parallel", for_use="simulation")
     model = add_report(Model(net, narx.unflatten(weights), scaling, training), rows)
     return model.with_notes(formula(model), *notes)

@@ -74,15 +74,13 @@ def _relative_performance(y: Array, error: Array, counts: Array, measure: Measur
     """Mean over the outputs; all (T, O), `counts` 0 where the error does not count. `InputError`
     for a constant y.
     """
-    total = counts.sum(axis=0)
-    values = np.nan_to_num(y)
-    mean = np.sum(values * counts, axis=0) / total
-    variance = np.sum(counts * (values - mean) ** 2, axis=0) / total
+    mean = np.average(np.nan_to_num(y), axis=0, weights=counts)
+    variance = np.average((np.nan_to_num(y) - mean) ** 2, axis=0, weights=counts)
     if not (variance > 0).all():
         raise InputError(f"y is constant where it counts; {measure!r} needs it to move.")
     if measure == "vaf":
-        error = error - np.sum(counts * error, axis=0) / total
-    nmse = np.sum(counts * error**2, axis=0) / total / variance
+        error = error - np.average(error, axis=0, weights=counts)
+    nmse = np.average(error**2, axis=0, weights=counts) / variance
     if measure == "nmse":
         return float(nmse.mean())
     if measure == "vaf":
@@ -203,32 +201,6 @@ def plottrainstate(training: TrainingRecord) -> Figure:
     above.set(ylabel="mu")
     below.plot(step, step - lowest, color=COLOURS["validation"])
     below.set(xlabel="iteration", ylabel="iterations since the best")
-    return figure
-
-
-def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
-    """Amplitude spectrum of the first output and of its error: the frequencies at which the model
-    does not follow.
-
-    Rows before the first and after the last with both are cut; gaps between are filled by the mean.
-    `InputError` for fewer than 8 rows.
-    """
-    measured = _first_column("y", y)
-    predicted = _first_column("forecast", forecast)
-    both = np.flatnonzero(np.isfinite(measured) & np.isfinite(predicted))
-    if len(both) < 8:
-        raise InputError(
-            f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8."
-        )
-    rows = slice(both[0], both[-1] + 1)
-    figure, (axes,) = _figure(1)
-    for name, values, colour in (("y", measured, INK), ("error", measured - predicted, BAND)):
-        deviation = np.nan_to_num(values[rows] - np.nanmean(values[rows]))
-        windowed = deviation * np.hanning(len(deviation))
-        amplitude = 4 * np.abs(np.fft.rfft(windowed)) / len(windowed)
-        frequency = np.fft.rfftfreq(len(windowed))
-        axes.semilogy(frequency[1:], amplitude[1:], color=colour, lw=1, label=name)
-    _label_axes(axes, "frequency per row", "amplitude")
     return figure
 
 

@@ -4,8 +4,8 @@
 free run and training are those of every net. `select_terms` is FROLS, forward regression with the
 error-reduction ratio (Billings, Korenberg & Chen 1988): of all products up to a degree, in turn the
 one whose part that is orthogonal to those chosen explains most of y. It stops where Schwarz's
-criterion is least. It sees one-step errors, which noise on y biases: train the coefficients on the
-free run afterwards.
+criterion is least. It sees one-step errors, which noise on y biases: `term_search` goes on by the
+free run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
+import numpy.typing as npt
 
 from forecast.training.levenberg_marquardt import Array
 
@@ -62,30 +63,37 @@ class PolynomialLayer:
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
         coefficients = self.coefficients(weights)
+        factors = _factors(z.T, self.terms)
         slopes = np.zeros((self.outputs, columns, z.shape[1]))
-        for term, coefficient in zip(self.terms, coefficients, strict=True):
-            for place, column in enumerate(term):
-                if column < columns:
-                    others = term[:place] + term[place + 1 :]
-                    slopes[:, column] += np.outer(coefficient, z[list(others)].prod(axis=0))
-        return self.value(weights, z.T).T, slopes
+        for place, numbers in enumerate(_column_numbers(self.terms, len(z)).T):
+            others = np.delete(factors, place, axis=0).prod(axis=0)
+            # which column each term is a factor of here
+            is_column = np.arange(columns)[:, None] == numbers
+            slopes += (is_column * coefficients.T[:, None]) @ others
+        return (factors.prod(axis=0).T @ coefficients).T, slopes
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
-        products = multiply_columns(z, self.terms).T
-        jacobian = np.zeros((len(self.terms), self.outputs, len(z), self.outputs))
-        for output in range(self.outputs):
-            jacobian[:, output, :, output] = products
+        products = multiply_columns(z, self.terms)
+        jacobian = np.einsum("rt,oq->torq", products, np.eye(self.outputs))
         return jacobian.reshape(self.n_weights, len(z), self.outputs)
 
 
 def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
     """(rows, terms): the product of the columns of z (rows, d) that each term names."""
-    products = np.ones((len(z), len(terms)), dtype=z.dtype)
-    for number, term in enumerate(terms):
-        for column in term:
-            products[:, number] *= z[:, column]
-    return products
+    return np.asarray(_factors(z, terms).prod(axis=0).T)
+
+
+def _factors(z: Array, terms: tuple[Term, ...]) -> Array:
+    """(degree, terms, rows): the columns of z (rows, d) that each term multiplies, then ones."""
+    longer = np.vstack([z.T, np.ones(len(z), dtype=z.dtype)])
+    return np.asarray(longer[_column_numbers(terms, z.shape[1]).T])
+
+
+def _column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp]:
+    """(terms, degree): the columns of each term, then `columns`, where a one stands."""
+    degree = max(1, *map(len, terms))
+    return np.array([(*term, *(columns,) * (degree - len(term))) for term in terms])
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.coordinates import InCoordinates, difference_coordinates
-from forecast.identification.delays import choose_delays
 from forecast.identification.experiment import (
     Array,
     Experiment,
@@ -70,6 +70,7 @@ from forecast.identification.states import (
     whiten_states,
     with_states,
 )
+from forecast.identification.term_search import refine_terms
 from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
@@ -139,16 +140,13 @@ def search_members(
         reason = "No free run follows the held-out blocks; fitted one step ahead instead"
         members = search.fit_one_step(trained)
         if not members:
-            reason = "Followed the held-out blocks best"
+            reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
             search.progress.left = search.refit_work([m.net for m in chosen], second)
             members = leave_out_lost(search.refit(chosen, second))
-    counts = Counter(str(member.candidate) for member in members)
-    kinds = ", ".join(f"{count} x {name}" for name, count in counts.items())
-    notes = [f"{reason}: {kinds}."]
+    notes = [f"{reason}."]
     if any(input_dead_times):
-        longest = min(settings.longest_dead_time, min(map(len, scaled)) // 5)
-        rows = ", ".join(map(str, choose_delays(*limit_rows(scaled), longest=longest).dead_times))
+        rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)
         notes.append(f"Dead time of the inputs: {rows} rows.")
     if search.is_interrupted:
         notes.append("The search was interrupted: these are the best models so far.")
@@ -356,12 +354,18 @@ class _Search:
             rng = np.random.default_rng([self.seed, fold, number])
             try:
                 if candidate.kind == "polynomial":
-                    net, weights = self._select_terms(net, train)
+                    problem = OpenLoop(net, train, self.settings.start)
+                    choice = select_terms(
+                        problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS
+                    )
+                    net = replace(net, terms=choice.terms)
+                    weights = choice.weights
                 elif candidate.kind == "delays":
-                    weights = self._fit_open_loop(candidate, net, train, rng)
+                    weights = initial_weights(net, rng)
+                    weights = self._fit_open_loop(Member(candidate, fold, net, weights), train)
                 else:
                     if candidate.order not in linear:
-                        linear[candidate.order] = self._train_linear(candidate, train)
+                        linear[candidate.order] = self._train_linear(candidate.order, train)
                     weights = add_hidden_units(net, linear[candidate.order], rng)
             except (ModelError, np.linalg.LinAlgError):
                 continue
@@ -369,50 +373,52 @@ class _Search:
                 members.append(Member(candidate, fold, net, weights))
         return members
 
-    def _fit_open_loop(
-        self, candidate: Candidate, net: Narx, train: list[Experiment], rng: np.random.Generator
-    ) -> Array:
-        """Weights of a net on delays from random ones, fitted to the one-step error on measured y,
-        in the coordinates of the candidate: where its training in free run begins. `ModelError`
-        where it diverges.
+    def _fit_open_loop(self, member: Member, train: list[Experiment]) -> Array:
+        """Weights fitted to the one-step error on measured y, where training in free run begins.
+        `ModelError` where it diverges.
         """
-        problem = OpenLoop(net, train, self.settings.start)
-        options = lm.Options(max_iterations=OPEN_ITERATIONS)
-        return self._minimise(problem, candidate, net, initial_weights(net, rng), options)
+        problem = OpenLoop(member.net, train, self.settings.start)
+        return self._minimise(problem, member, lm.Options(max_iterations=OPEN_ITERATIONS))
 
-    def _select_terms(self, net: Narx, train: list[Experiment]) -> tuple[Narx, Array]:
-        """The net with the terms that explain y one step ahead, and their coefficients."""
-        problem = OpenLoop(net, train, self.settings.start)
-        choice = select_terms(problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS)
-        return replace(net, terms=choice.terms), choice.weights
-
-    def _train_linear(self, candidate: Candidate, train: list[Experiment]) -> Array:
+    def _train_linear(self, order: int, train: list[Experiment]) -> Array:
         """Weights of the linear model with states trained on its free run (output error), its
         states chosen again as it moves.
         """
-        net = with_states(self.plain, candidate.order, 0)
+        net = with_states(self.plain, order, 0)
         options = lm.Options(max_iterations=LINEAR_ITERATIONS)
         weights = limit_poles(net, linear_weights(net, train))
         for _ in range(LINEAR_ROUNDS):
             weights = whiten_states(net, weights, train)
             # a problem serves one descent: it goes on from the run of states before
             problem = ClosedLoop(net, train, self.settings.start)
-            weights = self._minimise(problem, candidate, net, weights, options)
+            weights = lm.minimise(problem, weights, options=options, watch=self.watch).weights
         return weights
 
     def _train_in_fold(self, member: Member, iterations: int) -> Member:
         """Trained on with Bayesian regularisation, and judged on the block held out."""
         fold = self.folds[member.fold]
-        net, start = member.net, self.settings.start
-        problem = ClosedLoop(net, fold.train, start)
+        start = self.settings.start
         options = lm.Options(max_iterations=iterations, bayesian=True)
         try:
-            weights = self._minimise(problem, member.candidate, net, member.weights, options)
+            if member.net.terms:
+                polynomial = refine_terms(
+                    member.net,
+                    member.weights,
+                    fold.train,
+                    start,
+                    degree=POLYNOMIAL_DEGREE,
+                    most=POLYNOMIAL_TERMS,
+                    watch=self.watch,
+                )
+                member = replace(member, net=polynomial.net, weights=polynomial.weights)
+            problem = ClosedLoop(member.net, fold.train, start)
+            if not member.net.terms:
+                member = replace(member, weights=self._minimise(problem, member, options))
         except ModelError:
             return replace(member, held_out_rmse=np.inf)
-        judge = StackedExperiments(net, fold.held_out, start)
-        mean_square = judge.error_of(problem.train.free_run(weights))
-        return replace(member, weights=weights, held_out_rmse=float(np.sqrt(mean_square)))
+        run = problem.train.free_run(member.weights)
+        mean_square = StackedExperiments(member.net, fold.held_out, start).error_of(run)
+        return replace(member, held_out_rmse=float(np.sqrt(mean_square)))
 
     def refit(self, members: list[Member], iterations: int) -> list[Member]:
         """Trained on all rows; as they were where a training diverges."""
@@ -423,7 +429,7 @@ class _Search:
             problem = ClosedLoop(member.net, self.experiments, self.settings.start)
             weights = member.weights
             with suppress(ModelError):
-                weights = self._minimise(problem, member.candidate, member.net, weights, options)
+                weights = self._minimise(problem, member, options)
             with np.errstate(over="ignore", invalid="ignore"):
                 error = float(np.sqrt(problem.loss(weights) / problem.n_residuals))
             trained.append(replace(member, weights=weights, train_rmse=error))
@@ -432,21 +438,17 @@ class _Search:
         return trained
 
     def _minimise(
-        self,
-        problem: OpenLoop | ClosedLoop,
-        candidate: Candidate,
-        net: Narx,
-        weights: Array,
-        options: lm.Options,
+        self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options
     ) -> Array:
-        """The plain weights after training in the coordinates of the candidate; as they are after
-        Ctrl-C. `ModelError` where it diverges.
+        """The weights of a member after training, of a net on delays in its coordinates; as they
+        are after Ctrl-C. `ModelError` where it diverges.
         """
+        weights = member.weights
         if self.is_interrupted:
             return weights
-        if candidate.kind != "delays":
+        if member.candidate.kind != "delays":
             return lm.minimise(problem, weights, options=options, watch=self.watch).weights
-        coordinates = difference_coordinates(net, self.experiments)
+        coordinates = difference_coordinates(member.net, self.experiments)
         within = InCoordinates(problem, coordinates)
         start = coordinates.from_plain(weights)
         run = lm.minimise(within, start, options=options, watch=self.watch)
@@ -500,22 +502,22 @@ def rank_candidates(members: Sequence[Member]) -> dict[Candidate, float]:
 
     The median, for one fold of several may end in a poor minimum that the others did not.
     """
-    folds = sorted({member.fold for member in members})
-    candidates = list(dict.fromkeys(member.candidate for member in members))
-    errors = np.full((len(candidates), len(folds)), np.inf)
+    least: dict[int, float] = {}
     for member in members:
-        place = candidates.index(member.candidate), folds.index(member.fold)
-        errors[place] = member.held_out_rmse
-    least = errors.min(axis=0)
-    errors = errors[:, np.isfinite(least)] / np.maximum(least[np.isfinite(least)], 1e-300)
-    if not errors.size:
+        least[member.fold] = min(member.held_out_rmse, least.get(member.fold, np.inf))
+    folds = [fold for fold, error in least.items() if np.isfinite(error)]
+    if not folds:
         return {}
-    medians = np.median(errors, axis=1)
-    least = float(medians.min())
+    medians = {}
+    for candidate in dict.fromkeys(member.candidate for member in members):
+        errors = {m.fold: m.held_out_rmse for m in members if m.candidate == candidate}
+        ratios = [errors.get(fold, np.inf) / max(least[fold], 1e-300) for fold in folds]
+        medians[candidate] = float(np.median(ratios))
+    best = min(medians.values())
     ranked = {}
-    for number in np.argsort(medians, kind="stable"):
-        is_best = medians[number] == least  # also where it is infinite
-        ranked[candidates[number]] = 1.0 if is_best else float(medians[number]) / least
+    for candidate in sorted(medians, key=medians.__getitem__):
+        is_best = medians[candidate] == best  # also where it is infinite
+        ranked[candidate] = 1.0 if is_best else medians[candidate] / best
     return ranked
 
 
@@ -533,11 +535,8 @@ def _keep_plausible(
     passed, notes = list[tuple[int, Member]](), list[str]()
     for member in members:
         try:
-            number = 0
-            for inputs in trials:
-                if not member.stays_within(experiments, inputs, start):
-                    break
-                number += 1
+            outcomes = (member.stays_within(experiments, inputs, start) for inputs in trials)
+            number = sum(takewhile(bool, outcomes))
         except (ArithmeticError, IndexError, ModelError, ValueError) as error:
             notes.append(f"Left out, since it could not be run: {member.candidate} ({error}).")
             continue

@@ -48,17 +48,15 @@ def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
     order = width // o
     x, y = arx_regressors(experiments, order, order)
     solution = np.linalg.lstsq(x, y, rcond=None)[0].T
-    *y_parts, u_part, constant = np.split(
-        solution, [*range(o, width + 1, o), x.shape[1] - 1], axis=1
-    )
-    u_now, *u_before = np.split(u_part, order + 1, axis=1)
+    y_part = solution[:, :width].reshape(o, order, o)
+    u_part = solution[:, width:-1].reshape(o, order + 1, inputs)
     path = np.zeros((width, net.regressors))
-    path[:, :o] = np.vstack(y_parts)
-    path[:o, width : width + inputs] = u_now
-    path[:, width + inputs :] = np.vstack(u_before)
+    path[:, :o] = y_part.swapaxes(0, 1).reshape(width, o)
+    path[:o, width : width + inputs] = u_part[:, 0]
+    path[:, width + inputs :] = u_part[:, 1:].swapaxes(0, 1).reshape(width, inputs)
     path[: width - o, o:width] = np.eye(width - o)
     bias = np.zeros(width)
-    bias[:o] = constant[:, 0]
+    bias[:o] = solution[:, -1]
     return np.concatenate([bias, path.ravel()])
 
 
@@ -83,16 +81,13 @@ def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) 
     bias = weights[:width]
     path = weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
-    y = runs[:, :o]
-    x = runs[:, o:]
-    x_from_y = np.linalg.lstsq(y - y.mean(axis=0), x - x.mean(axis=0), rcond=None)[0].T
-    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(x - y @ x_from_y.T, rowvar=False)))
-    least = 1e-12 * variances.max() + 1e-24
-    rotation = (axes / np.sqrt(np.maximum(variances, least))).T
-    change = np.eye(width)
-    change[o:, :o] = -rotation @ x_from_y
-    change[o:, o:] = rotation
-    means = np.concatenate([np.zeros(o), (runs @ change.T).mean(axis=0)[o:]])
+    covariance = np.atleast_2d(np.cov(runs, rowvar=False))
+    covariance += 1e-12 * np.trace(covariance) * np.eye(width)
+    # each row of the inverse factor is uncorrelated with those before, y's among them
+    change = np.linalg.inv(np.linalg.cholesky(covariance))
+    change[:o] = np.eye(o, width)
+    means = change @ runs.mean(axis=0)
+    means[:o] = 0.0
     path = change @ np.hstack([path[:, :width] @ np.linalg.inv(change), path[:, width:]])
     bias = change @ bias + path[:, :width] @ means - means
     return np.concatenate([bias, path.ravel()])

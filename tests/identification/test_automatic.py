@@ -113,7 +113,7 @@ def test_a_mass_with_dry_friction_is_followed_where_arx_is_not_and_the_way_is_sa
     )
     runs = [m.simulate(last.u, last.y[: m.start]).y for m in (model, arx)]
     error, linear = (float(np.sqrt(np.mean((run - last.y) ** 2)) / last.y.std()) for run in runs)
-    assert error < 0.3 * linear and "states of order 2, 8 units" in " ".join(model.notes)
+    assert error < 0.3 * linear and "1 states of its own -> 8 tanh" in " ".join(model.notes)
 
 
 def test_a_net_that_cannot_be_run_costs_itself_and_not_the_work() -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
-from forecast.identification import Experiment, Model, export, formula, frols
+from forecast.identification import Experiment, Model, export, formula, frols, random_steps
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import multiply_columns, select_terms
 from forecast.identification.problems import ClosedLoop
@@ -80,3 +81,21 @@ def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> No
         formula(Model.average(model, model))
     with pytest.raises(InputError, match="`degree` is 0, `terms` 12; wanted whole numbers from 1"):
         frols(e, degree=0)
+
+
+def test_a_hammerstein_system_under_a_slow_input_is_found_by_its_free_run() -> None:
+    """One step ahead, past y takes the place of the square of a held input."""
+
+    def simulate(seed: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        u = random_steps(rows, hold=3, seed=seed)
+        return u, lfilter([0.4, 0.2], [1.0, -0.9, 0.3], u + 0.6 * u**2)
+
+    u, y = simulate(100, 520)
+    noise = 0.02 * y.std()
+    rng = np.random.default_rng(0)
+    record = Experiment(u, y + noise * rng.normal(size=len(y)))
+    model = frols(record, input_delays=(0, 1, 2, 3), feedback_delays=(1, 2, 3))
+    u, y = simulate(101, 400)
+    error = (model.simulate(u, y[: model.start]).y - y)[10:]
+    assert np.sqrt(np.mean(error**2)) < 0.16 * noise
+    assert len(model.net.terms) <= 9

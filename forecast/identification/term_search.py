@@ -1,0 +1,91 @@
+"""Terms of a polynomial NARX model by its free run, not one step ahead alone.
+
+One step ahead, past y explains what an input that changes slowly does, and noise on y is in every
+product of it: terms come in that the system does not have, others stay away. `refine_terms` goes on
+from such a choice. It trains the coefficients on the free run and drops terms while Schwarz's
+criterion of the free run falls. Then it chooses terms once more from the products of the simulated
+y, which has hardly any noise, drops again, and keeps the better of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecast.identification.experiment import Array, Experiment
+from forecast.identification.narx import Narx
+from forecast.identification.polynomial import select_terms
+from forecast.identification.problems import ClosedLoop, StackedExperiments
+from forecast.system.errors import ModelError
+from forecast.training import levenberg_marquardt as lm
+
+ITERATIONS = 8  # of training after each term that is dropped
+HOPELESS = 8.0  # above the least criterion so far: dropping more lowers it no more
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """A net with terms, its weights, and Schwarz's criterion of its free run."""
+
+    net: Narx
+    weights: Array
+    criterion: float
+
+
+def refine_terms(
+    net: Narx,
+    weights: Array,
+    experiments: Sequence[Experiment],
+    start: int,
+    *,
+    degree: int,
+    most: int,
+    watch: lm.Watch | None = None,
+) -> Polynomial:
+    """Terms up to the degree, at most `most`, that simulate scaled experiments from their first
+    `start` rows; `ModelError` where the free run of the terms that `net` has diverges.
+    """
+    first = _drop_terms(net, weights, experiments, start, watch)
+    train = StackedExperiments(first.net, experiments, start)
+    z, _ = train.regressors(train.free_run(first.weights))
+    counts = train.weight.all(axis=1)
+    again = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
+    net = replace(net, terms=again.terms)
+    try:
+        second = _drop_terms(net, again.weights, experiments, start, watch)
+    except ModelError:
+        return first
+    return min(first, second, key=lambda polynomial: polynomial.criterion)
+
+
+def _drop_terms(
+    net: Narx,
+    weights: Array,
+    experiments: Sequence[Experiment],
+    start: int,
+    watch: lm.Watch | None,
+) -> Polynomial:
+    """The terms with the least criterion: in turn that one goes whose coefficients stand out least
+    from their uncertainty.
+    """
+    options = lm.Options(max_iterations=ITERATIONS)
+    best = Polynomial(net, weights, np.inf)
+    for _ in net.terms:
+        problem = ClosedLoop(net, experiments, start)
+        run = lm.minimise(problem, weights, options=options, watch=watch)
+        n = problem.n_residuals
+        error = max(run.score, np.finfo(float).tiny)
+        criterion = n * np.log(error) + np.log(n) * problem.n_weights
+        if criterion > best.criterion + HOPELESS:
+            break
+        if criterion <= best.criterion:
+            best = Polynomial(net, run.weights, criterion)
+        hessian, _ = lm.normal_equations(problem, run.weights)
+        variances = np.diag(np.linalg.pinv(hessian, hermitian=True))
+        ratios = run.weights**2 / np.maximum(variances, np.finfo(float).tiny)
+        least = int(np.argmin(ratios.reshape(len(net.terms), -1).sum(axis=1)))
+        weights = np.delete(run.weights.reshape(len(net.terms), -1), least, axis=0).ravel()
+        net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])
+    return best
