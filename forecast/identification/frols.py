@@ -58,8 +58,8 @@ def frols(
         for term, ratio in zip(choice.terms, choice.error_reductions, strict=True)
     ]
     try:
-        found = refine_terms(narx, weights, scaled, net.start, degree=degree, most=terms)
-        narx, weights = found.net, found.weights
+        polynomial = refine_terms(narx, weights, scaled, net.start, degree=degree, most=terms)
+        narx, weights = polynomial.net, polynomial.weights
     except ModelError:
         notes.append("Its free run diverges; the coefficients are those of the one-step fit.")
     net = replace(net, terms=narx.terms)

@@ -51,10 +51,10 @@ def refine_terms(
     train = StackedExperiments(first.net, experiments, start)
     z, _ = train.regressors(train.free_run(first.weights))
     counts = train.weight.all(axis=1)
-    again = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
-    net = replace(net, terms=again.terms)
+    choice = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
+    net = replace(net, terms=choice.terms)
     try:
-        second = _drop_terms(net, again.weights, experiments, start, watch)
+        second = _drop_terms(net, choice.weights, experiments, start, watch)
     except ModelError:
         return first
     return min(first, second, key=lambda polynomial: polynomial.criterion)
