@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
+from forecast.config.task import CalendarFeature
+from forecast.data import calendars
 from forecast.data.windows import gather_windows, layout
 from forecast.models import choice
 from forecast.models.choice import choose_linear_shape
 from forecast.models.skip import (
+    CALENDAR_HARMONICS,
     PENALTIES,
     FeatureColumns,
     Skip,
@@ -387,3 +391,11 @@ def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():
         linear_features(long, settings, lags=1, horizon=1).tolist()
         == linear_features(short, settings, lags=1, horizon=1).tolist()
     )
+
+
+def test_every_calendar_feature_has_a_cycle_and_its_harmonics() -> None:
+    names = set(get_args(CalendarFeature))
+    assert set(CALENDAR_HARMONICS) == set(calendars._CYCLES) == names
+    times = pd.date_range("2024-01-01", periods=3, freq="h")
+    for name in names:
+        assert calendars.calendar_features(times, [name]).shape == (3, 2)
