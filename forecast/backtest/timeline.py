@@ -277,10 +277,13 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedF
         ]
         in_validation = [dated for dated in in_validation if dated.first_cutoff < schedule.first]
 
+    anytime = dict.fromkeys(validation_ends, BEGINNING)
+    train_ends = block_ends(problem, "train")
+    ends = validation_ends if has_final else None
     fits = [
-        *_date_first_fits(problem, schedule, in_validation, ends_with_validation=has_final),
-        *_date_final_fits(problem, schedule, after_validation),
-        *_date_whole_refits(problem, schedule, whole_refits),
+        *_date_fits(problem, schedule, in_validation, anytime, train_ends, ends),
+        *_date_fits(problem, schedule, after_validation, validation_ends, validation_ends),
+        *_date_fits(problem, schedule, whole_refits, anytime, {}),
     ]
     timeline = FitTimeline(tuple(sorted(fits, key=attrgetter("first_cutoff"))))
     newest = None
@@ -291,56 +294,27 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedF
     return SeedFits(first, final, timeline, len(schedule.cutoffs), newest)
 
 
-def _date_first_fits(
+def _date_fits(
     problem: Problem,
     schedule: RefitSchedule,
     forecasters: Sequence[DatedForecaster],
-    *,
-    ends_with_validation: bool,
+    begins: Mapping[str, np.datetime64],
+    seen: Mapping[str, np.datetime64],
+    ends: Mapping[str, np.datetime64] | None = None,
 ) -> list[DatedFit]:
-    """Fits that know the train rows and the rows before their newest refit.
-
-    With a final fit behind them they forecast no cutoff behind the validation block of a series.
+    """The fits with the cutoffs that they forecast: of each series from `begins` on, or from the
+    fit's own first cutoff where that is later; with `ends`, for validation alone, of no series that
+    ends before it. `seen`: the last rows that entered them before any refit.
     """
-    train_ends = block_ends(problem, "train")
-    validation_ends = block_ends(problem, "validation")
     fits = []
     for start, forecaster in forecasters:
-        series = list(validation_ends)
-        if ends_with_validation:
-            series = [uid for uid, end in validation_ends.items() if start < end]
-        fits.append(
-            DatedFit(
-                forecaster,
-                first_cutoffs=dict.fromkeys(series, start),
-                fitted_until=schedule.last_rows(problem, start, train_ends),
-                is_for_validation=ends_with_validation,
-            )
-        )
-    return fits
-
-
-def _date_final_fits(
-    problem: Problem, schedule: RefitSchedule, forecasters: Sequence[DatedForecaster]
-) -> list[DatedFit]:
-    """Fits that know the validation block too, each from the end of that block of a series on."""
-    validation_ends = block_ends(problem, "validation")
-    fits = []
-    for start, forecaster in forecasters:
-        first_cutoffs = {uid: max(start, end) for uid, end in validation_ends.items()}
-        fitted_until = schedule.last_rows(problem, start, validation_ends)
-        fits.append(DatedFit(forecaster, first_cutoffs, fitted_until))
-    return fits
-
-
-def _date_whole_refits(
-    problem: Problem, schedule: RefitSchedule, forecasters: Sequence[DatedForecaster]
-) -> list[DatedFit]:
-    """Fits made anew at a cutoff, on all that is known there, for every series from it on."""
-    fits = []
-    for start, forecaster in forecasters:
-        first_cutoffs = dict.fromkeys(problem.panel.by_id, start)
-        fits.append(DatedFit(forecaster, first_cutoffs, schedule.last_rows(problem, start, {})))
+        first_cutoffs = {
+            uid: max(start, begin)
+            for uid, begin in begins.items()
+            if ends is None or start < ends[uid]
+        }
+        fitted_until = schedule.last_rows(problem, start, seen)
+        fits.append(DatedFit(forecaster, first_cutoffs, fitted_until, ends is not None))
     return fits
 
 
