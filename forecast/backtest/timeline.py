@@ -299,12 +299,12 @@ def _date_fits(
     schedule: RefitSchedule,
     forecasters: Sequence[DatedForecaster],
     begins: Mapping[str, np.datetime64],
-    seen: Mapping[str, np.datetime64],
+    known_until: Mapping[str, np.datetime64],
     ends: Mapping[str, np.datetime64] | None = None,
 ) -> list[DatedFit]:
     """The fits with the cutoffs that they forecast: of each series from `begins` on, or from the
     fit's own first cutoff where that is later; with `ends`, for validation alone, of no series that
-    ends before it. `seen`: the last rows that entered them before any refit.
+    ends before it. `known_until`: the last rows that entered them before any refit.
     """
     fits = []
     for start, forecaster in forecasters:
@@ -313,7 +313,7 @@ def _date_fits(
             for uid, begin in begins.items()
             if ends is None or start < ends[uid]
         }
-        fitted_until = schedule.last_rows(problem, start, seen)
+        fitted_until = schedule.last_rows(problem, start, known_until)
         fits.append(DatedFit(forecaster, first_cutoffs, fitted_until, ends is not None))
     return fits
 
