@@ -319,12 +319,10 @@ def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.S
     if not zoned.any():
         return values
     if not zoned.all():
-        first = int(np.argmax(zoned))
-        other = int(np.argmin(zoned))
+        expression = f"df[{names.time_col!r}]"
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} mixes times with a zone ({values.iloc[first]}, row"
-            f" {first}) and without ({values.iloc[other]}, row {other}); wanted one kind. Convert"
-            f" it: `df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], utc=True)`."
+            f"{WHERE}: column {names.time_col!r} mixes times with a zone and without; wanted one"
+            f" kind. Convert it: `{expression} = pandas.to_datetime({expression}, utc=True)`."
         )
     if wall_clock:
         return pd.Series([value.replace(tzinfo=None) for value in values], values.index)
