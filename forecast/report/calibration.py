@@ -1,10 +1,11 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, the ridge and the naive forecasts as a table, and by horizon step. Everything
-is read from what stage `compare` wrote. `dvc plots show` draws the reliability of every model.
+Of the selected model, the ridge and the naive forecasts as a table, by horizon step and by month.
+Everything is read from what stage `compare` wrote: only the coverage by month is counted here, from
+the intervals and actual values. `dvc plots show` draws the reliability of every model.
 
-`calibration_table`, `coverage_panels` and the sentences of `refusals`; nothing where there are no
-intervals.
+`calibration_table`, `coverage_panels`, `monthly_panels` and the sentences of `refusals`; nothing
+where there are no intervals.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from forecast.data.results import Results
+from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, floats, line_chart
 from forecast.report.figures import (
@@ -24,6 +25,7 @@ from forecast.report.figures import (
     step_axes,
     title_of_series,
 )
+from forecast.report.panels import Bands, SeriesForecasts, months_of, name_period
 from forecast.report.text import (
     MOST_SERIES,
     Cell,
@@ -133,12 +135,12 @@ def coverage_panels(results: Results) -> list[Panel]:
         rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
         rows = rows[rows["step"] > 0].sort_values("step")
         for series in results.series[:MOST_SERIES]:
-            of_series = rows[rows["series"] == series]
+            of_series = rows[rows["series"] == series].rename(columns={"step": "x"})
             if of_series.empty:
                 continue
             title = title_of_series(results, f"{text.name(model)}, by step", series)
             label = f"Coverage by horizon step, {title_of_series(results, model, series)}"
-            axes = step_axes(results, label, "", floats(of_series["step"].unique()))
+            axes = step_axes(results, label, "", floats(of_series["x"].unique()))
             outside = int((~of_series["inside"].astype(bool)).sum())
             note = "Every point inside its grey band"
             if outside:
@@ -147,23 +149,58 @@ def coverage_panels(results: Results) -> list[Panel]:
     return panels
 
 
+def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+    """Coverage by the month of the cutoff of the selected model's intervals, per series, all steps
+    together; none within one month and of rows without dates.
+    """
+    panels = []
+    for drawing in forecasts:
+        model = drawing.models.get("chosen")
+        if model is None or results.dataset.calendar.kind == "index":
+            continue
+        test = drawing.tests["chosen"]
+        rows = in_ranking(results.bands, RANKING)
+        rows = rows[(rows["model"] == model) & (rows["series"] == drawing.series)]
+        origins = test.cutoffs.get_indexer(pd.DatetimeIndex(rows["cutoff"]))
+        rows = rows.assign(y=test.y[origins, rows["step"].to_numpy(int) - 1]).dropna(subset=["y"])
+        months = months_of(pd.DatetimeIndex(rows["cutoff"]))
+        names = [name_period(month, "month") for month in months.unique().sort_values()]
+        if len(names) < 2:
+            continue
+        is_covered = rows["y"].between(rows["lower"], rows["upper"])
+        coverage = is_covered.groupby([rows["level"], months]).mean().reset_index()
+        coverage.columns = pd.Index(["level", "month", "coverage"])
+        coverage["x"] = coverage.groupby("level").cumcount()
+        title = title_of_series(results, f"{text.name(model)}, by month", drawing.series)
+        every = max(1, -(-len(names) // 4))
+        ticks = [(float(i), names[i]) for i in range(0, len(names), every)]
+        axes = Axes(f"Coverage by month, {title}", "", "", ticks, moments=names)
+        panels.append(Panel(title, _coverage_chart(coverage, axes, model), "", model))
+    return panels
+
+
 def _coverage_chart(rows: pd.DataFrame, axes: Axes, model: str) -> str:
-    """Lines of coverage by step, one per level, beside the level itself and its band."""
+    """Lines of coverage by `x`, one per level, beside the level itself and, where `rows` have `low`
+    and `high`, the band between them.
+    """
     lines = []
+    edges = [rows["coverage"].min()]
     for level in sorted(rows["level"].unique()):
         of_level = rows[rows["level"] == level]
-        x = floats(of_level["step"])
-        band = (floats(of_level["low"]), floats(of_level["high"]))
+        x = floats(of_level["x"])
+        bands: Bands = ()
+        if "low" in rows:
+            bands = ((floats(of_level["low"]), floats(of_level["high"])),)
+            edges.append(of_level["low"].min())
         name = text.level(level)
         nominal = np.full_like(x, level)
-        lines.append(Line(f"{name} nominal", x, nominal, "nominal", "", (band,)))
+        lines.append(Line(f"{name} nominal", x, nominal, "nominal", "", bands))
         lines.append(Line(name, x, floats(of_level["coverage"]), "chosen", model))
-    lowest = rows[["coverage", "low"]].to_numpy(float).min()
     axes = replace(
         axes,
         y_title="share of the actual values covered",
         show=text.level,
-        y_range=(float(lowest) - ROOM, 1.0),
+        y_range=(float(min(edges)) - ROOM, 1.0),
     )
     return line_chart(lines, axes)
 

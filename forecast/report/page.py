@@ -148,6 +148,7 @@ class DatasetContent:
     limits: list[str]
     calibration: Table | None
     coverage: list[figures.Panel]
+    """By horizon step, then by month."""
     refused: list[str]
     levels: str
     ledger: Table
@@ -197,7 +198,10 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         residual_diagnostics=diagnostics.residual_table(results),
         limits=_limits(results),
         calibration=calibration.calibration_table(results),
-        coverage=calibration.coverage_panels(results),
+        coverage=[
+            *calibration.coverage_panels(results),
+            *calibration.monthly_panels(results, forecasts),
+        ],
         refused=calibration.refusals(results),
         levels=calibration.levels(results),
         ledger=ledger.cost_table(results, costs),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from lxml import html
 
-from forecast.report import panels
+from forecast.report import calibration, panels, text
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import TOO_FEW
@@ -85,3 +85,18 @@ def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told
 def test_how_intervals_are_made_is_said(page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
     assert "from how much the series changed in the lookback, as in a served forecast" in said
+
+
+def test_coverage_by_month_is_counted_from_the_intervals_and_the_actual_values(root):
+    found = results(root, HOURLY)
+    forecasts = panels.read_forecasts(found)
+    (panel,) = calibration.monthly_panels(found, forecasts)
+    bands = found.bands[(found.bands["model"] == "lstm") & (found.bands["ranking"] == "shipped")]
+    actuals = found.forecasts_by_series("lstm.linear").drop_duplicates(["cutoff", "step"])
+    rows = bands[bands["level"] == 0.8].merge(actuals, on=["cutoff", "step"])
+    february = rows[rows["cutoff"].dt.month == 2]
+    share = february["y"].between(february["lower"], february["upper"]).mean()
+    chart = html.fromstring(panel.svg)
+    assert chart.get("data-xl") == "Jan 2025|Feb 2025"
+    (line,) = chart.xpath("//*[@data-name='80 %']")
+    assert line.get("data-y").split("|")[1] == text.level(share)
