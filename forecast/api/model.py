@@ -255,7 +255,7 @@ class Model:
         What `_ready_panel` cannot take comes here. `_panel` asks whether the rows suffice.
         """
         task = ensemble.task
-        observed = [column.name for column in (*task.target, *task.past_exogenous)]
+        observed = task.observed_names
         plans = task.plans
         if df is not None:
             frame = frames.long_frame(
@@ -272,7 +272,7 @@ class Model:
             frame = frame[[*KEY_COLUMNS, *observed, *plans, *task.static_names]]
             frame = frames.with_future(frame, future_df, self.names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):
-            reach = max(column.steps for column in task.future_exogenous)
+            reach = task.future_exogenous[0].steps
             frame = spread_over_horizon(frame, plans, observed, reach, task.calendar, task.holidays)
         if df is not None:
             check_transforms(frame, task)

@@ -564,11 +564,11 @@ class Datasets(Config):
             for column in dataset.columns:
                 other = (column.joined.dataset if column.joined else "") or name
                 if other not in self.datasets:
-                    where, known = (
-                        f"datasets.{name}, column {column.column!r}",
-                        suggest_known(other, self.datasets),
+                    known = suggest_known(other, self.datasets)
+                    raise ValueError(
+                        f"datasets.{name}, column {column.column!r} is joined from unknown dataset"
+                        f" {other!r}.{known}"
                     )
-                    raise ValueError(f"{where} is joined from unknown dataset {other!r}.{known}")
         for name in self.run:
             if name not in self.datasets:
                 raise ValueError(

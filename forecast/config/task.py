@@ -386,6 +386,11 @@ class Task(Config):
         return [column.name for column in self.target]
 
     @property
+    def observed_names(self) -> list[str]:
+        """The columns of a prepared frame that are measured: targets and past inputs."""
+        return [column.name for column in (*self.target, *self.past_exogenous)]
+
+    @property
     def plans(self) -> list[str]:
         """The inputs over the horizon whose values the data, or the caller, must give."""
         computed = self.holidays.columns if self.holidays else ()

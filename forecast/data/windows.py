@@ -88,7 +88,7 @@ def layout(task: Task) -> Layout:
         channel += 3 if gaps else 1
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
     differenced = tuple(TRANSFORMS[c.transform].takes_changes for c in task.columns)
-    observed = len(task.target) + len(task.past_exogenous)
+    observed = len(task.observed_names)
     step = (*[0] * observed, *(column.step for column in task.future_steps))
     return Layout(
         tuple(value),
@@ -247,26 +247,27 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             f"Series {series.unique_id!r}: a forecast at row {int(too_late[0])} was asked for; its"
             f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
-    if len(series) - 1 in rows:
-        _require_known_horizon(task, series)
+    if len(series) - 1 in rows and (column := first_unplanned_step(task, series)):
+        steps = next_steps(task.calendar, series.ds[-1], column.step)
+        moment = format_time(task.calendar.kind, steps[-1].isoformat(), 16)
+        raise InputError(
+            f"Series {series.unique_id!r}: {column.name!r} has no value at {moment},"
+            f" {plural(column.step, 'step')} after the last observation and inside the horizon"
+            f" of {task.horizon}. Give its values of the whole horizon, in rows that hold it"
+            " and no target (also as `forecast predict --future plan.csv`, in Python as"
+            " `future_df`)."
+        )
 
 
-def _require_known_horizon(task: Task, series: Series) -> None:
-    """`InputError` for the first step behind the last row at which an input over the horizon has no
-    value, though a forecast needs one. At earlier rows that is a gap like any other.
+def first_unplanned_step(task: Task, series: Series) -> FutureStep | None:
+    """The first step behind the last row at which an input over the horizon has no value, though a
+    forecast needs one. At earlier rows that is a gap like any other.
     """
-    observed = len(task.target) + len(task.past_exogenous)
-    for value, column in zip(series.values[-1, observed:], task.future_steps, strict=True):
+    values = series.values[-1, len(task.observed_names) :]
+    for value, column in zip(values, task.future_steps, strict=True):
         if np.isnan(value) and not column.may_be_missing:
-            steps = next_steps(task.calendar, series.ds[-1], column.step)
-            moment = format_time(task.calendar.kind, steps[-1].isoformat(), 16)
-            raise InputError(
-                f"Series {series.unique_id!r}: {column.name!r} has no value at {moment},"
-                f" {plural(column.step, 'step')} after the last observation and inside the horizon"
-                f" of {task.horizon}. Give its values of the whole horizon, in rows that hold it"
-                " and no target (also as `forecast predict --future plan.csv`, in Python as"
-                " `future_df`)."
-            )
+            return column
+    return None
 
 
 def target_windows(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:

@@ -32,6 +32,7 @@ from forecast.data.schema import (
     check_frame,
     first_time_outside,
 )
+from forecast.data.windows import first_unplanned_step
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, plural, quote, quote_names
@@ -138,12 +139,8 @@ def read_ordered_panel(
         return None
     values = np.stack([column.to_numpy(np.float64) for column in numbers], axis=1)
     ds = times.to_numpy()
-    series_ids = list(ids.unique())
-    codes = (
-        np.zeros(len(ids), int)
-        if len(series_ids) == 1 and isinstance(series_ids[0], str)
-        else pd.factorize(ids)[0]
-    )
+    codes, names = pd.factorize(ids)  # -1 for a missing name, which is in no order
+    series_ids = list(names)
     # never of a time left out
     is_in_range = (
         EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
@@ -191,12 +188,12 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     plans = [name for name in task.plans if future_frame_name(name, 1) not in given]
     spread = [*plans, *(task.holidays.columns if task.holidays else ())]
     by_step = [c.frame_name for c in task.future_steps if c.name not in spread]
-    observed = [column.name for column in (*task.target, *task.past_exogenous)]
+    observed = task.observed_names
     checked = check_frame(given, [*observed, *plans, *by_step, *task.static_names], where=REQUEST)
     calendars.check_calendar(checked, task.calendar, where=REQUEST)
     if not spread:
         return checked
-    reach = max(column.steps for column in task.future_exogenous)
+    reach = task.future_exogenous[0].steps
     return spread_over_horizon(checked, plans, observed, reach, task.calendar, task.holidays)
 
 
@@ -256,28 +253,39 @@ def require_known_series(
 
 
 def forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
-    """The series of `panel` that the model knows and that have a whole lookback with a value of
-    every target, and a sentence that names the others; empty without any. The panel as it is where
-    no series is left.
+    """The series of `panel` that can be forecast, and a sentence that names the others with the
+    reason; empty without any. The panel as it is where no series is left.
     """
-    known = ensemble.forecasters[0].scaling.centre
-    lookback = panel.task.lookback
-    n_targets = len(panel.task.targets)
+    newest = max(series.ds[-1] for series in panel.series)
     left_out: dict[str, list[str]] = {}
-    usable = []
     for series in panel.series:
-        if series.unique_id not in known:
-            left_out.setdefault("not known when the model was fitted", []).append(series.unique_id)
-        elif len(series) < lookback:
-            left_out.setdefault(f"fewer rows than lookback={lookback}", []).append(series.unique_id)
-        elif np.isnan(series.values[-lookback:, :n_targets]).all(axis=0).any():
-            left_out.setdefault(f"no target in {lookback} rows", []).append(series.unique_id)
-        else:
-            usable.append(series)
+        reason = _find_obstacle(series, ensemble, newest)
+        left_out.setdefault(reason, []).append(series.unique_id)
+    usable = left_out.pop("", [])
     if not usable or not left_out:
         return panel, ""
     faults = "; ".join(f"{quote_names(names)} ({reason})" for reason, names in left_out.items())
-    return replace(panel, series=tuple(usable)), f"No forecast of series {faults}."
+    return (
+        replace(panel, series=tuple(panel.by_id[name] for name in usable)),
+        f"No forecast of series {faults}.",
+    )
+
+
+def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) -> str:
+    """Why a series cannot be forecast; empty where it can. `newest`: the last time of any series;
+    one that ended a horizon before it, such as a closed shop, need not have a plan.
+    """
+    task = ensemble.task
+    if series.unique_id not in ensemble.forecasters[0].scaling.centre:
+        return "not known when the model was fitted"
+    if len(series) < task.lookback:
+        return f"fewer rows than lookback={task.lookback}"
+    if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():
+        return f"no target in {task.lookback} rows"
+    reach = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)
+    if reach[-1] <= newest and first_unplanned_step(task, series):
+        return "ended a horizon before the others, and without a plan"
+    return ""
 
 
 def describe_missing_inputs(panel: Panel) -> str:
@@ -286,9 +294,10 @@ def describe_missing_inputs(panel: Panel) -> str:
     """
     missing_inputs: list[str] = []
     for series in panel.series:
-        for name, value in zip(panel.task.frame_names, series.values[-1], strict=True):
-            if np.isnan(value):
-                missing_inputs.append(f"{quote(name)} of {quote(series.unique_id)}")
+        for place in np.flatnonzero(np.isnan(series.values[-1])):
+            missing_inputs.append(
+                f"{quote(panel.task.frame_names[place])} of {quote(series.unique_id)}"
+            )
     if not missing_inputs:
         return ""
     return (

@@ -42,10 +42,12 @@ OPTIONS: dict[str, Any] = {
 
 
 def shop() -> pd.DataFrame:
-    """Two shops whose sales a holiday lifts by 5; behind the last sale the holidays alone."""
+    """Two shops whose sales a holiday lifts by 5; behind the last sale the holidays alone. One ends
+    earlier, by less than a horizon.
+    """
     rng, parts = np.random.default_rng(0), []
     for number, name in enumerate(("a", "b")):
-        rows = ROWS + 20 * number
+        rows = ROWS + 2 * number
         holiday = (rng.random(rows + HORIZON) < 0.2).astype(float)
         sales = 10 + 5 * holiday + rng.normal(0, 0.5, rows + HORIZON)
         sales[rows:] = np.nan
@@ -180,3 +182,16 @@ def test_a_plan_for_a_model_without_one_is_refused() -> None:
     options = {name: value for name, value in OPTIONS.items() if name != "future_exogenous"}
     with pytest.raises(InputError, match="fitted without `future_exogenous`"):
         forecast.fit(sold(), "naive", **options).predict(future_df=plan())
+
+
+def test_a_closed_shop_without_a_plan_is_left_out_and_named(ridge: forecast.Model) -> None:
+    """Its whole horizon is past to the others; their forecasts stay what they are."""
+    open_shops, closed = sold(), plan()
+    is_open = (open_shops["unique_id"] == "b") | (open_shops.groupby("unique_id").cumcount() < 380)
+    history = open_shops[is_open]
+    given = closed[closed["unique_id"] == "b"]
+    with pytest.warns(UserWarning, match=r"'a' \(ended a horizon before the others, and without"):
+        table = ridge.predict(history, future_df=given)
+    whole = ridge.predict(open_shops, future_df=closed)
+    expected = whole[whole["unique_id"] == "b"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table.reset_index(drop=True), expected)
