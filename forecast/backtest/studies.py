@@ -11,7 +11,6 @@ finished trial with an infinite loss and a reason; any other exception stops the
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import math
@@ -154,15 +153,8 @@ def _name_storage_faults(key: str, folder: Path) -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
 
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ForecastError(
-            f"No space left while writing the study in {folder}. The trials finished so far are"
-            " kept. Free some space (`forecast clean` removes what can be made again), then"
-            " run the same command again."
-        ) from error
+        with files.name_full_disk(folder):
+            yield
     except StorageInternalError:
         advice = "The trials finished so far are kept there; run the same command again."
         raise ForecastError(f"The database with study {key} went away. {advice}") from None

@@ -23,7 +23,7 @@ from forecast.system.errors import (
     ForecastError,
     InputError,
     explain_encoding,
-    explain_out_of_memory,
+    explain_machine_fault,
     require_short,
     shorten_message,
 )
@@ -129,13 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(explain_encoding(error), file=sys.stderr)
         sys.exit(InputError.exit_code)
     except (MemoryError, ImportError, OSError) as error:
-        message = explain_out_of_memory(error)
-        if isinstance(error, ImportError) and not message:
+        message = explain_machine_fault(error)
+        if not message:
             raise
-        message = message or (
-            f"{error}. Check the file, its permissions and the free space (`forecast clean`), then"
-            " the same command again."
-        )
         print(shorten_message(message), file=sys.stderr, flush=True)
         is_name_too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
         sys.exit(InputError.exit_code if is_name_too_long else 1)

@@ -21,7 +21,9 @@ import typer
 
 from forecast.cli.common import (
     CLUSTER,
+    DATASET,
     FORMAT,
+    ONE_DATASET,
     ROOT,
     Format,
     print_rows,
@@ -45,9 +47,7 @@ MOST_NAMED = 5
 
 
 def check(
-    dataset: str = typer.Argument(
-        "", help="Only the data of this entry of configs/datasets.yaml, in `run` or not."
-    ),
+    dataset: str = ONE_DATASET,
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
@@ -268,19 +268,19 @@ def model_rows(root: Path) -> list[ModelRow]:
     specs = load_specs(models, folder)
     grid = [*models.fitted_entries(), *models.combinations()]
     others = [name for name in specs if name not in grid]
-    return [
-        *(_model_row(name, type(specs[name]), specs[name].family, in_run="yes") for name in grid),
-        *(_model_row(name, type(specs[name]), specs[name].family, in_run="") for name in others),
-    ]
-
-
-def _model_row(name: str, family: type, family_name: str, *, in_run: str) -> ModelRow:
-    descriptions = [getattr(family, key, "") for key in ("kind", "summary", "equation", "source")]
-    return ModelRow(name, in_run, family_name, *descriptions)
+    rows = []
+    for name in [*grid, *others]:
+        family = type(specs[name])
+        descriptions = [
+            getattr(family, key, "") for key in ("kind", "summary", "equation", "source")
+        ]
+        in_run = "yes" if name in grid else ""
+        rows.append(ModelRow(name, in_run, specs[name].family, *descriptions))
+    return rows
 
 
 def audit(
-    dataset: str = typer.Argument(help="The data set whose pipeline is examined."),
+    dataset: str = DATASET,
     models: str = typer.Option("", "--model", help="Only these models, separated by commas."),
     jobs: int = typer.Option(
         0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"

@@ -20,13 +20,29 @@ from typing import TYPE_CHECKING
 import typer
 
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import InputError, quote
+from forecast.system.errors import InputError, quote, suggest_known
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
-DATASET = typer.Argument(help="An entry of configs/datasets.yaml.")
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """What a shell offers for the name of a dataset: those of configs/datasets.yaml in this folder
+    that begin so.
+    """
+    from forecast.operations.status import read_datasets_yaml
+
+    entries = read_datasets_yaml(Path()).get("datasets")
+    names = entries if isinstance(entries, dict) else ()
+    return [name for name in names if str(name).startswith(incomplete)]
+
+
+DATASET = typer.Argument(help="An entry of configs/datasets.yaml.", autocompletion=complete_dataset)
+ONE_DATASET = typer.Argument(
+    "", help="Only this entry of configs/datasets.yaml.", autocompletion=complete_dataset
+)
 AS_OF = typer.Option(
     "", "--as-of", help="Use only data known by this time (UTC), such as 2024-06-30; default: now."
 )
@@ -98,6 +114,19 @@ def require_project(root: Path) -> Path:
             " folder or name it with --root."
         )
     return root
+
+
+def require_dataset(root: Path, dataset: str) -> Path:
+    """`root` when it is a project's folder with that dataset, else `InputError` with the nearest
+    name.
+    """
+    from forecast.config.reading import read_yaml
+
+    project = require_project(root)
+    known = (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
+    if dataset not in known:
+        raise InputError(f"Unknown dataset {dataset!r}.{suggest_known(dataset, known)}.")
+    return project
 
 
 def tracking_uri() -> str:

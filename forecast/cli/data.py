@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,17 @@ import typer
 from forecast.cli.common import (
     AS_OF,
     FORMAT,
+    ONE_DATASET,
     ROOT,
     Format,
+    complete_dataset,
     now,
     parse_as_of,
     print_rows,
     require_project,
 )
-from forecast.system.errors import DataError, InputError, plural
+from forecast.config.paths import ProjectPaths
+from forecast.system.errors import UNHEALTHY, DataError, InputError, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +43,9 @@ if TYPE_CHECKING:
 
 
 DATASETS = typer.Argument(
-    None, help="Entries of configs/datasets.yaml, and what they join; default: those of `run`."
+    None,
+    help="Entries of configs/datasets.yaml, and what they join; default: those of `run`.",
+    autocompletion=complete_dataset,
 )
 
 
@@ -57,25 +63,27 @@ def fetch(
     from forecast.data.columns import with_joined_datasets
 
     project = require_project(root)
-    known = load_datasets(project / "configs")
     moment = parse_as_of(as_of) if as_of else None
-    faults = []
-    for name in with_joined_datasets(datasets or known.run, project / "configs"):
+    names = datasets or load_datasets(project / "configs").run
+    faults: list[DataError] = []
+    for name in with_joined_datasets(names, project / "configs"):
         settings = load_dataset(name, project / "configs")
         try:
             _fetch_one(name, project, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
             row, _ = ingest.summarize(name, settings, root=project, now=now())
             if not row.rows:
-                faults.append(str(error))
+                faults.append(error)
                 continue
             snapshot = f"snapshot of {row.last} ({row.age} old)"
             if allow_stale:
                 print(f"{error}\nGoing on with the {snapshot}.", file=sys.stderr)
             else:
-                faults.append(f"{error} The {snapshot} is untouched and usable (--allow-stale).")
+                advice = f"The {snapshot} is untouched and usable (--allow-stale)."
+                faults.append(type(error)(f"{error} {advice}"))
     if faults:
-        raise DataError("\n".join(faults))
+        worst = max(faults, key=attrgetter("exit_code"))
+        raise type(worst)("\n".join(map(str, faults)))
 
 
 def add(
@@ -94,7 +102,6 @@ def add(
     import yaml
 
     from forecast.config.datasets import Datasets
-    from forecast.config.paths import ProjectPaths
     from forecast.config.reading import read_yaml, validate_config
     from forecast.data import guesses
     from forecast.data.sources.file import path_in_project
@@ -165,7 +172,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
 
 
 def data(
-    dataset: str = typer.Argument("", help="Only this one."),
+    dataset: str = ONE_DATASET,
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
@@ -177,29 +184,25 @@ def data(
     from forecast.data.quality import format_violations
 
     project = require_project(root)
+    datasets = load_datasets(project / "configs").datasets
     if dataset:
         datasets = {dataset: load_dataset(dataset, project / "configs")}
-    else:
-        datasets = load_datasets(project / "configs").datasets
     summaries = [
         ingest.summarize(name, settings, root=project, now=now())
         for name, settings in datasets.items()
     ]
     rows = [asdict(row) for row, _ in summaries]
-    if output_format is Format.json:
-        print_rows(rows, output_format)
-        return
-    for row in rows:
-        for key, value in row.items():
-            row[key] = _short_time(value)
-    if not dataset:
-        print_rows(rows, output_format)
-        return
-    lines = [{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()]
-    print_rows(lines, output_format)
-    violations = summaries[0][1]
-    for line in format_violations(violations):
+    findings = []
+    if output_format is Format.table:
+        rows = [{key: _short_time(value) for key, value in row.items()} for row in rows]
+        if dataset:
+            rows = [{"what": key.replace("_", " "), "value": rows[0][key]} for key in rows[0]]
+            findings = format_violations(summaries[0][1])
+    print_rows(rows, output_format)
+    for line in findings:
         print(line)
+    if any(summary.rows is None for summary, _ in summaries):  # not to be read
+        raise typer.Exit(UNHEALTHY)
 
 
 def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> None:

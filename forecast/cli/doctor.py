@@ -19,12 +19,12 @@ from pathlib import Path
 import typer
 
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
-from forecast.cli.run import FOLDERS_OF_A_RUN
+from forecast.cli.run import FOLDERS_OF_A_RUN, remove_run_leftovers
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
 from forecast.system.errors import UNHEALTHY, BusyError, ForecastError, HealthCheck, InputError
-from forecast.system.files import TEMPORARY, hold_lock, remove_leftovers
+from forecast.system.files import TEMPORARY, hold_lock
 
 CACHES = (
     ".mypy_cache",
@@ -82,27 +82,27 @@ def _remove_and_mend(project: Path) -> None:
     """Remove what killed runs left and mend what operation can; each repair is a line."""
     from forecast.operations import repair
 
-    removed = []
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
-        for folder in FOLDERS_WRITTEN:
-            removed += remove_leftovers(project / folder)
-        removed += files.clear_scratch()
+        removed = remove_run_leftovers(project, FOLDERS_WRITTEN) + files.clear_scratch()
     for path in removed:
-        relative_path = path.relative_to(project) if path.is_relative_to(project) else path
-        print(f"Removed {relative_path}", file=sys.stderr)
+        print(f"Removed {path}", file=sys.stderr)
     for sentence in repair.repair_faults(project, tracking_uri()):
         print(sentence, file=sys.stderr)
 
 
 def examine_project(root: Path) -> Iterator[HealthCheck]:
-    """Every check, in the order in which they are printed."""
+    """Every check, in the order in which they are printed: at last locks, MLflow's paths and
+    champions.
+    """
+    from forecast.operations import repair
+
     for check in (interpreter, scripts, environment, disk, runs, leftovers, dvc, mlflow):
         try:
             yield check(root)
         except OSError as error:
             yield _unreadable(check.__name__, error)
     try:
-        yield from operation(root)
+        yield from repair.find_faults(root, tracking_uri())
     except OSError as error:
         yield _unreadable("operation", error)
 
@@ -113,21 +113,13 @@ def _unreadable(what: str, error: OSError) -> HealthCheck:
     return HealthCheck(what, reason, "make it readable and writable")
 
 
-def operation(root: Path) -> Iterator[HealthCheck]:
-    """Locks, MLflow's paths and champions."""
-    from forecast.operations import repair
-
-    yield from repair.find_faults(root, tracking_uri())
-
-
 def interpreter(root: Path) -> HealthCheck:
     """The version of Python."""
-    version = ".".join(map(str, sys.version_info[:3]))
     repair = ""
     if sys.version_info[:2] not in PYTHON_VERSIONS:
         newest = ".".join(map(str, PYTHON_VERSIONS[-1]))
         repair = f"python{newest} is wanted: `make setup PYTHON=python{newest}`"
-    return HealthCheck("interpreter", f"Python {version}", repair)
+    return HealthCheck("interpreter", f"Python {sys.version.split()[0]}", repair)
 
 
 def scripts(root: Path) -> HealthCheck:
@@ -138,8 +130,10 @@ def scripts(root: Path) -> HealthCheck:
     script = root / ".venv" / "bin" / "forecast"
     if not script.exists():
         return HealthCheck("scripts", "no .venv/bin/forecast here")
-    text = script.read_text(encoding="utf-8", errors="replace")
-    path = re.search(r"(/[^'\"\n]*)/python[\d.]*", text)  # a long path stands in the second line
+    # a long path stands in the second line
+    path = re.search(
+        r"(/[^'\"\n]*)/python[\d.]*", script.read_text(encoding="utf-8", errors="replace")
+    )
     if path is None or Path(path[1]).resolve() == script.parent.resolve():
         return HealthCheck("scripts", "name this folder's own")
     return HealthCheck(
@@ -174,15 +168,21 @@ def environment(root: Path) -> HealthCheck:
             differences.append(f"{name} {present or 'missing'}, wanted {version}")
     if not differences:
         return HealthCheck("environment", "matches requirements.lock")
-    observation = f"{len(differences)} packages differ: {'; '.join(differences[:3])}"
-    return HealthCheck("environment", observation, "`make setup`")
+    return HealthCheck(
+        "environment",
+        f"{len(differences)} packages differ: {'; '.join(differences[:3])}",
+        "`make setup`",
+    )
 
 
 def disk(root: Path) -> HealthCheck:
     """Free space on the disk of the project."""
     free = shutil.disk_usage(root).free
-    repair = "" if free >= MIN_FREE_BYTES else "free some space, or `forecast clean`"
-    return HealthCheck("disk", f"{free / 1e9:.1f} GB free", repair)
+    return HealthCheck(
+        "disk",
+        f"{free / 1e9:.1f} GB free",
+        "" if free >= MIN_FREE_BYTES else "free some space, or `forecast clean`",
+    )
 
 
 def runs(root: Path) -> HealthCheck:
@@ -190,20 +190,18 @@ def runs(root: Path) -> HealthCheck:
     try:
         with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
             return HealthCheck("runs", "none is running")
-    except BusyError:
-        file = (root / RUN_LOCK).with_suffix(".pid")
-        pid = file.read_text(encoding="utf-8").strip() if file.exists() else "unknown"
-        return HealthCheck("runs", f"PID {pid} is running")
+    except BusyError as busy:
+        return HealthCheck("runs", str(busy))
 
 
 def leftovers(root: Path) -> HealthCheck:
     """Temporary files of killed processes."""
-    count = 0
+    found: list[Path] = []
     for folder in FOLDERS_WRITTEN:
-        count += sum(1 for _ in (root / folder).rglob(f"{TEMPORARY}*"))
-    if not count:
+        found += (root / folder).rglob(f"{TEMPORARY}*")
+    if not found:
         return HealthCheck("leftovers", "none")
-    return HealthCheck("leftovers", f"{count} temporary files", "`forecast doctor --repair`")
+    return HealthCheck("leftovers", f"{len(found)} temporary files", "`forecast doctor --repair`")
 
 
 def dvc(root: Path) -> HealthCheck:
@@ -233,11 +231,11 @@ def _answer(uri: str) -> str:
     """What a tracking store answers; raises the error of the one that does not."""
     from forecast.tracking import database_file, hold_store_lock, tracking_store
 
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        if not path.exists():
+    store = tracking_store(Path(), uri)
+    if store.database is not None:
+        if not store.database.exists():
             return "not made yet; the first run makes it"
-        damage = database_file.find_damage(tracking_store(Path(), uri))
+        damage = database_file.find_damage(store)
         if damage:
             raise ForecastError(damage)
         return "answers"
@@ -246,10 +244,10 @@ def _answer(uri: str) -> str:
 
         from forecast.data import web
 
-        with suppress(BusyError):  # held by another process: so there is a place for locks
-            store = tracking_store(Path(), uri)
-            with hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0):
-                pass
+        # held by another process: so there is a place for locks
+        lock = hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0)
+        with suppress(BusyError), lock:
+            pass
         try:
             return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"
         except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
@@ -283,12 +281,7 @@ def clean(
     if not yes and not typer.confirm("Remove all of this?"):
         return
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
-        for path in paths:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-    left = [path for path in paths if path.exists()]
+        left = [path for path in paths if not files.remove(path)]
     removed = f"Removed {len(paths) - len(left)} of {len(paths)} files and folders"
     if left:
         raise ForecastError(

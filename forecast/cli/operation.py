@@ -24,12 +24,14 @@ from forecast.cli.common import (
     CLUSTER,
     DATASET,
     FORMAT,
+    ONE_DATASET,
     ROOT,
     Cell,
     Format,
     now,
     parse_as_of,
     print_rows,
+    require_dataset,
     require_project,
     tracking_uri,
     use_cluster,
@@ -43,7 +45,6 @@ from forecast.system.errors import (
     GateRefusedError,
     InputError,
     plural,
-    suggest_known,
 )
 from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import format_duration
@@ -74,7 +75,7 @@ def promote(
     from forecast.operations import challenger, registry
 
     stop_on_signals()
-    project = _project_with(root, dataset).resolve()
+    project = require_dataset(root, dataset).resolve()
     uri = tracking_uri()
     reason = reason or "by hand"
     if version:
@@ -113,14 +114,15 @@ def rollback(
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from forecast.operations import champion, registry
 
-    project = _project_with(root, dataset)
+    project = require_dataset(root, dataset)
     version = registry.rollback(
         project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri()
     )
     taken_back = champion.read_events(project, dataset)[-1].replaced
     if output_format is Format.json:
-        row: dict[str, Cell] = {"dataset": dataset, "champion": version, "taken_back": taken_back}
-        print_rows([row], output_format)
+        print_rows(
+            [{"dataset": dataset, "champion": version, "taken_back": taken_back}], output_format
+        )
         return
     if taken_back is not None:
         print(f"{dataset}: taken back: {_describe_version(project, dataset, taken_back)}.")
@@ -128,7 +130,7 @@ def rollback(
 
 
 def status(
-    dataset: str = typer.Argument("", help="Only this one."),
+    dataset: str = ONE_DATASET,
     registry: bool = typer.Option(
         False, "--registry", help="Also ask MLflow, and take over what was promoted there."
     ),
@@ -140,11 +142,9 @@ def status(
     """
     from forecast.operations.status import read_status, run_datasets
 
-    project = require_project(root)
+    project = require_dataset(root, dataset) if dataset else require_project(root)
     names = [dataset] if dataset else run_datasets(project)
-    if dataset:
-        _project_with(root, dataset)
-    elif not names:
+    if not names:
         raise InputError(
             "configs/datasets.yaml: no dataset under `run`. `forecast check` names what is wrong."
         )
@@ -171,8 +171,10 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
     """List what became of a data set's versions, oldest first."""
     from forecast.operations import champion, status
 
-    project = _project_with(root, dataset)
-    rows = champion.history_rows(project, dataset, status.calendar_kind(project, dataset))
+    project = require_dataset(root, dataset)
+    rows = champion.history_rows(
+        project, dataset, status.read_entry(project, dataset).calendar_kind
+    )
     if not rows and output_format is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
@@ -197,8 +199,10 @@ def _take_over_promotions(project: Path, dataset: str) -> str:
 
 def _print_champion(project: Path, dataset: str, version: int) -> None:
     """Print which version serves, and the next command."""
-    name = _describe_version(project, dataset, version)
-    print(f"{dataset}: {name} is the champion. `forecast predict {dataset}`")
+    print(
+        f"{dataset}: {_describe_version(project, dataset, version)} is the champion."
+        f" `forecast predict {dataset}`"
+    )
 
 
 def _describe_version(project: Path, dataset: str, version: int) -> str:
@@ -233,8 +237,10 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
         elif row.scored_version != row.champion:
             test_skill += f" (version {row.scored_version}, fitted again on all data since)"
     if row.age_days is not None:
-        fitted_until = row.training_cutoff.partition("T")[0]
-        age = f"{plural(row.age_days, 'day')}, fitted on data up to {fitted_until}"
+        age = (
+            f"{plural(row.age_days, 'day')}, fitted on data up to"
+            f" {row.training_cutoff.partition('T')[0]}"
+        )
     if row.live_error is not None:
         live_error = f"{row.live_error:.2f} x the test error"
     covered = [f"{level} %: {share:.0%}" for level, share in row.live_coverage.items()]
@@ -270,17 +276,6 @@ def _last_observation(row: DatasetStatus) -> str:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:+.1f} %"
-
-
-def _project_with(root: Path, dataset: str) -> Path:
-    """The project's folder; `InputError` with the nearest name for a dataset that it has not."""
-    from forecast.config.reading import read_yaml
-
-    project = require_project(root)
-    known = (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
-    if dataset not in known:
-        raise InputError(f"Unknown dataset {dataset!r}.{suggest_known(dataset, known)}.")
-    return project
 
 
 def retrain(
@@ -344,7 +339,7 @@ def retrain(
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     """Print what a retraining decided in `took` seconds; notes go to standard error."""
     from forecast.config.task import format_time
-    from forecast.operations.status import calendar_kind
+    from forecast.operations.status import read_entry
 
     for path in decision.unused_edits[:5]:
         print(f"Not used, because it is not committed: {path}", file=sys.stderr)
@@ -358,7 +353,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
         )
     if decision.note:
         print(decision.note, file=sys.stderr)
-    data_end = format_time(calendar_kind(root, decision.dataset), decision.data_end)
+    data_end = format_time(read_entry(root, decision.dataset).calendar_kind, decision.data_end)
     print(f"Data up to {data_end}, decision {decision.key}; took {format_duration(took)}")
 
 

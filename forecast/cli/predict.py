@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import typer
 
 from forecast.cli.common import (
+    DATASET,
     FORMAT,
     ROOT,
     Cell,
@@ -25,6 +26,7 @@ from forecast.cli.common import (
     escape_formulas,
     now,
     print_rows,
+    require_dataset,
     require_project,
 )
 from forecast.system.errors import UNHEALTHY, InputError, plural
@@ -52,7 +54,7 @@ FUTURE = typer.Option(
 
 
 def predict(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
+    dataset: str = DATASET,
     horizon: int = typer.Option(
         0, "--horizon", min=0, max=100_000, help="Steps ahead; 0: as many as in training."
     ),
@@ -93,7 +95,7 @@ def predict(
 
 
 def watch(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
+    dataset: str = DATASET,
     rate: float = typer.Option(10, "--rate", help="Bound on the share of false alarms, percent."),
     pooled: bool = typer.Option(
         False, "--pooled", help="Judge all series together, by the errors of all."
@@ -107,12 +109,9 @@ def watch(
     """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 when one
     of the newest is.
     """
-    from forecast.config.datasets import load_dataset
     from forecast.operations.predicting import watch_champion
 
-    project = require_project(root)
-    # a misspelt name is reported here, with the nearest right one
-    load_dataset(dataset, project / "configs")
+    project = require_dataset(root, dataset)
     verdict = watch_champion(
         project, dataset, rate=rate / 100, pooled=pooled, newest=newest or None
     )
@@ -241,11 +240,10 @@ def _origin_sentence(origin: ForecastOrigin) -> str:
     if "skill" in origin.test:
         skill = 100 * origin.test["skill"]
         scores.append(f"skill {skill:+.1f} % against repeating the last value")
-    age = plural(max(origin.age_days, 0), "day")
-    fitted_until = origin.training_cutoff.partition("T")[0]
     sentence = (
-        f"Version {origin.version} ({origin.model}), made {age} ago, fitted on data up to"
-        f" {fitted_until}"
+        f"Version {origin.version} ({origin.model}), made"
+        f" {plural(max(origin.age_days, 0), 'day')} ago, fitted on data up to"
+        f" {origin.training_cutoff.partition('T')[0]}"
     )
     if scores:
         sentence += f"; on test {', '.join(scores)}"
@@ -296,7 +294,7 @@ OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is st
 
 
 def export(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that was run."),
+    dataset: str = DATASET,
     what: Literal["cross-validation", "observations", "leaderboard", "network"] = typer.Option(
         "cross-validation",
         "--what",
@@ -320,14 +318,10 @@ def export(
     """
     from forecast.api import export as frames
     from forecast.api.network_file import write_network
-    from forecast.config.datasets import load_dataset
     from forecast.config.paths import ProjectPaths
     from forecast.data.results import Results
 
-    project = require_project(root)
-    # a misspelt name is reported here, with the nearest right one
-    load_dataset(dataset, project / "configs")
-    results = Results(ProjectPaths.of(project), dataset)
+    results = Results(ProjectPaths.of(require_dataset(root, dataset)), dataset)
     if what == "observations":
         _write(frames.observations(results), file_format, output)
     elif what == "network":

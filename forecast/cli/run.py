@@ -30,6 +30,7 @@ from forecast.cli.common import (
     FORMAT,
     ROOT,
     Format,
+    complete_dataset,
     require_project,
     tracking_uri,
     use_cluster,
@@ -70,14 +71,20 @@ class FinishedRun:
     report: Path
 
 
+ONLY_DATASET = typer.Option(
+    "",
+    "--dataset",
+    help="Only this data set (an entry of configs/datasets.yaml).",
+    autocompletion=complete_dataset,
+)
+
+
 def run(
     root: Path = ROOT,
     jobs: int = typer.Option(
         0, "--jobs", min=0, max=1024, help="Worker processes; 0 is one for each core."
     ),
-    dataset: str = typer.Option(
-        "", "--dataset", help="Only this data set (an entry of configs/datasets.yaml)."
-    ),
+    dataset: str = ONLY_DATASET,
     model: str = typer.Option(
         "", "--model", help="Only these models, separated by commas; beside the pipeline."
     ),
@@ -94,9 +101,8 @@ def run(
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
         try:
             _check_and_clean(project, dataset)
-            datasets = select_datasets(project, dataset)
             models = split_names(model)
-            require_stages(project, dataset, models)
+            datasets = select_datasets(project, dataset, models)
             environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
             if models:
                 runs = _run_narrowed(project, datasets, models, environment)
@@ -104,7 +110,7 @@ def run(
                 runs = [_run_whole(project, datasets, environment, only=dataset)]
                 print(publish(project))
         except KeyboardInterrupt:
-            _remove_leftovers(project)
+            remove_run_leftovers(project)
             print(
                 "\nInterrupted. Finished work is kept; the same command continues from there.",
                 file=sys.stderr,
@@ -147,32 +153,24 @@ def _run_whole(
     return FinishedRun(paths, datasets, report)
 
 
-def select_datasets(root: Path, dataset: str) -> tuple[str, ...]:
-    """The datasets to run: `dataset`, or those of `run`; `InputError` with the nearest name for an
-    unknown one.
+def select_datasets(root: Path, dataset: str, models: tuple[str, ...]) -> tuple[str, ...]:
+    """The datasets to run: `dataset`, or those of `run`; `InputError` for an unknown model, and for
+    a whole run of a dataset that is not in `run`.
     """
-    from forecast.config.datasets import load_dataset, load_datasets
-
-    folder = ProjectPaths.of(root).configs
-    if not dataset:
-        return load_datasets(folder).run
-    load_dataset(dataset, folder)
-    return (dataset,)
-
-
-def require_stages(root: Path, dataset: str, models: tuple[str, ...]) -> None:
-    """`InputError` for an unknown model, and for a whole run of a dataset that is not in `run`."""
     from forecast.config.datasets import load_datasets
     from forecast.config.experiment import load_models
 
     folder = ProjectPaths.of(root).configs
     load_models(folder).fitted_entries(models)
     datasets = load_datasets(folder).run
-    if dataset and dataset not in datasets and not models:
+    if not dataset:
+        return datasets
+    if dataset not in datasets and not models:
         names = ", ".join((*datasets, dataset))
         raise InputError(
             f"configs/datasets.yaml: only entries in `run` have stages. Write `run: [{names}]`."
         )
+    return (dataset,)
 
 
 def _check_and_clean(root: Path, dataset: str) -> None:
@@ -183,15 +181,15 @@ def _check_and_clean(root: Path, dataset: str) -> None:
         print(advice)
     print("Checking configs and data", flush=True)
     raise_faults(list(check_project(root, dataset)))
-    for path in _remove_leftovers(root):
+    for path in remove_run_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
     files.clear_scratch()
 
 
-def _remove_leftovers(root: Path) -> list[Path]:
-    """Remove what killed runs left in the folders of a run; the paths."""
+def remove_run_leftovers(root: Path, folders: Sequence[str] = FOLDERS_OF_A_RUN) -> list[Path]:
+    """Remove what killed runs left in the folders of a project; the paths."""
     removed = []
-    for folder in FOLDERS_OF_A_RUN:
+    for folder in folders:
         removed += remove_leftovers(root / folder)
     return removed
 
@@ -221,9 +219,16 @@ def ui(
         )
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     command = [sys.executable, "-m", *server, store]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
-    os.execve(sys.executable, command, {**os.environ, **quiet})  # noqa: S606
+    os.execve(
+        sys.executable,
+        command,
+        {
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+    )
 
 
 def publish(root: Path) -> str:
@@ -329,7 +334,7 @@ class PairComparison:
 def compare(
     a: str = typer.Argument(help="A model of the leaderboard."),
     b: str = typer.Argument(help="Another one."),
-    dataset: str = typer.Option("", "--dataset", help="Only on this data set."),
+    dataset: str = ONLY_DATASET,
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:

@@ -24,6 +24,7 @@ from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
+from forecast.data.records import SnapshotRecord
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
 from forecast.data.sources import RawFrame, Request
 from forecast.system import files
@@ -267,7 +268,7 @@ def _store_history(
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)
     else:
         provisional = raw.provisional_from
-        record: snapshots.SnapshotRecord = {
+        record: SnapshotRecord = {
             "retrieved_at": now.isoformat(),
             **raw.provenance,
             "licence": dataset.licence.model_dump(),
@@ -371,7 +372,7 @@ def summarize(
     nothing is found.
     """
     if not ProjectPaths.of(root).pointer(name).exists():
-        return SnapshotSummary(name, state=f"not fetched; run `forecast fetch {name}`"), []
+        return SnapshotSummary(name, rows=0, state=f"not fetched; run `forecast fetch {name}`"), []
     try:
         frame, left_out = preparation.check_data(name, dataset, root=root)
         raw = preparation.read_snapshot(name, dataset, root=root)

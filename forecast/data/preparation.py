@@ -40,6 +40,7 @@ from forecast.data.columns import (
 )
 from forecast.data.hierarchy import add_sums
 from forecast.data.quality import QualityFile, Violation
+from forecast.data.records import SnapshotRecord
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.data.sources import RawFrame, Request
@@ -122,7 +123,7 @@ def take_snapshot(
     frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
     whole = add_looked_up(frame, dataset, known_forecasts, root=root, where=raw.where)
     prepare(whole, dataset, where=raw.where)
-    record: snapshots.SnapshotRecord = {
+    record: SnapshotRecord = {
         "licence": dataset.licence.model_dump(),
         **raw.provenance,
         **last_observation(frame, dataset),
@@ -131,7 +132,7 @@ def take_snapshot(
     return replace(pointer, **vintages.write_vintages(root, name, known_forecasts, as_of=raw.as_of))
 
 
-def last_observation(frame: pd.DataFrame, dataset: Dataset) -> snapshots.SnapshotRecord:
+def last_observation(frame: pd.DataFrame, dataset: Dataset) -> SnapshotRecord:
     """Of a snapshot's record: its last observation, and when that became known, whose age `forecast
     status` shows.
     """
@@ -326,8 +327,6 @@ def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
     """A sentence on the first of the dataset's files that was edited after its snapshot was taken,
     which results then leave out in silence; empty where there is none.
     """
-    if not dataset.source.files:
-        return ""
     recorded = snapshots.read_provenance(root, name).get("file_sha256", "")
     changed = files.find_changed(root, dataset.source.files, recorded.split())
     if changed is None:

@@ -1,8 +1,9 @@
-"""What stages `tune` and `train` write of a candidate: typed records, each with one file format.
+"""What stages write beside their arrays and frames: typed records, each with one file format.
 
     RunRecord     data/trained/<dataset>/<candidate>/record.json: how the candidate was trained
     SeedFit       fit.json of one seed beside its forecasts, and an entry of `RunRecord.seeds`
     StudyRecord   data/tuned/<dataset>/<candidate>.json: every tuning trial and the best of them
+    SnapshotRecord   data/snapshots/<dataset>/<as_of>-<sha8>.json: where a snapshot came from
 
 A record is written by `write` and read by `read`, nowhere else. Numbers that are not finite are
 None, since JSON has neither NaN nor infinity.
@@ -10,12 +11,20 @@ None, since JSON has neither NaN nor infinity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+)
+from typing_extensions import TypedDict
 
 from forecast.system import files
 from forecast.system.errors import DamagedError
@@ -68,9 +77,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the file"
-            raise cls._damage_error(source, f"{place}: {first['msg']}") from None
+            raise cls._damage_error(source, describe_first(error)) from None
 
     @classmethod
     def _damage_error(cls, path: Path, reason: str) -> DamagedError:
@@ -79,6 +86,13 @@ class Record(BaseModel):
             f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
             " `dvc repro` to make it again."
         )
+
+
+def describe_first(error: ValidationError) -> str:
+    """The first fault of a record: its key and what is wrong with it."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "the file"
+    return f"{place}: {first['msg']}"
 
 
 class SeedFit(Record):
@@ -371,3 +385,79 @@ def read_run_records(trained: Path) -> dict[str, RunRecord]:
     """Every record in data/trained/<dataset> by candidate, in the order of the names."""
     paths = {path.parent.name: path for path in trained.glob("*/record.json")}
     return {name: RunRecord.read(paths[name]) for name in sorted(paths)}
+
+
+def _require_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+TimeText = Annotated[str, AfterValidator(_require_time)]
+"""ISO 8601, in UTC."""
+
+
+class SnapshotRecord(TypedDict, total=False):
+    """The record beside a snapshot: where its rows came from. The source gives the first group, a
+    fetch the second, `write_snapshot` the third. Times are ISO 8601 in UTC; no secret, no path of
+    this machine stands in it.
+    """
+
+    source: str
+    parameters: Mapping[str, object]
+    """What the source was asked for."""
+    adjustment: str
+    library: Mapping[str, str]
+    """The versions of what read it."""
+    terms: str
+    retrieved_at: str | None
+    file_sha256: str
+    """Digests of the user's files, in the order of `Source.files`, with a space between."""
+
+    licence: Mapping[str, str]
+    question: Mapping[str, object]
+    """`Source.identity`: what has to stay the same for the history to be continued."""
+    previous: str | None
+    """Digest of the snapshot that this one continues."""
+    revised_values: int
+    failed: Mapping[str, str]
+    """Series that the source could not give, and why."""
+    provisional_from: TimeText | None
+    """Rows from here on are read again."""
+    findings: Sequence[Mapping[str, object]]
+    issued: str | None
+    issued_sha256: str | None
+    last: TimeText
+    """The last observation, and when it became known."""
+    known: TimeText
+
+    rows: int
+    series: list[str]
+    columns: list[str]
+    first: TimeText
+    as_of: TimeText
+    sha256: str
+    dataset: str
+
+
+def read_snapshot_record(path: Path) -> SnapshotRecord:
+    """The record of a snapshot in `path`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedError: a key is not as a fetch writes it; the first is named.
+    """
+    try:
+        content = files.read_json(path)
+        record = TypeAdapter(SnapshotRecord).validate_python(content, strict=True)
+        if not {"rows", "series", "first", "last"} <= record.keys():
+            raise ValueError("rows, series, first or last missing")
+        return record
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
+        fault = describe_first(error) if isinstance(error, ValidationError) else str(error)
+        raise DamagedError(
+            f"{path}: cannot be read ({' '.join(fault.split())}). Restore it from git, or delete"
+            f" it: then `forecast fetch {path.parent.name}` does not know which rows were"
+            " provisional, and the provider's forecasts begin again."
+        ) from None

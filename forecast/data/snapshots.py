@@ -21,16 +21,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import SnapshotRecord, read_snapshot_record
 from forecast.data.schema import KEY_COLUMNS
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError
@@ -42,49 +42,6 @@ REVISION_COLUMNS = ("unique_id", "ds", "column", "before", "after", "kind")
 TimeBySeries = Mapping[str, pd.Timestamp]
 """By series."""
 NO_REVISIONS = pd.DataFrame(columns=list(REVISION_COLUMNS))
-
-
-class SnapshotRecord(TypedDict, total=False):
-    """The record beside a snapshot: where its rows came from. The source gives the first group, a
-    fetch the second, `write_snapshot` the third. Times are ISO 8601 in UTC; no secret, no path of
-    this machine stands in it.
-    """
-
-    source: str
-    parameters: Mapping[str, object]
-    """What the source was asked for."""
-    adjustment: str
-    library: Mapping[str, str]
-    """The versions of what read it."""
-    terms: str
-    retrieved_at: str | None
-    file_sha256: str
-    """Digests of the user's files, in the order of `Source.files`, with a space between."""
-
-    licence: Mapping[str, str]
-    question: Mapping[str, object]
-    """`Source.identity`: what has to stay the same for the history to be continued."""
-    previous: str | None
-    """Digest of the snapshot that this one continues."""
-    revised_values: int
-    failed: Mapping[str, str]
-    """Series that the source could not give, and why."""
-    provisional_from: str | None
-    """Rows from here on are read again."""
-    findings: Sequence[Mapping[str, object]]
-    issued: str | None
-    issued_sha256: str | None
-    last: str
-    """The last observation, and when it became known."""
-    known: str
-
-    rows: int
-    series: list[str]
-    columns: list[str]
-    first: str
-    as_of: str
-    sha256: str
-    dataset: str
 
 
 @dataclass(frozen=True)
@@ -214,15 +171,10 @@ def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
     a damaged one.
     """
     path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
-    record: Any = files.read_note(path)
-    texts = [record.get(key) or "" for key in ("file_sha256", "last", "provisional_from")]
-    if not path.exists() or (record and all(isinstance(text, str) for text in texts)):
-        return record
-    raise DamagedError(
-        f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"
-        f" {dataset}` does not know which rows were provisional, and the provider's forecasts begin"
-        " again."
-    )
+    try:
+        return read_snapshot_record(path)
+    except FileNotFoundError:
+        return {}
 
 
 def list_snapshots(root: Path, dataset: str) -> list[Path]:

@@ -63,7 +63,8 @@ class Forecaster:
     point, see `forecaster.distributions`; `dependence` (H * O, H * O): how the steps of a direct
     one hang together (`networks.heads.distributions`). `correction`: of the mixed strategy, what a
     linear map of the whole horizon adds to the closed loop. `smearing`, `reconciliation`: what
-    makes forecasts means, and those of a hierarchy add up (`forecaster.reconciliation`).
+    makes forecasts means, and those of a hierarchy add up (`forecaster.reconciliation`), learnt
+    from `corrected_series`; `InputError` where the model has others.
     """
 
     dataset_name: str
@@ -76,8 +77,19 @@ class Forecaster:
     head: FittedHead | None = None
     dependence: np.ndarray | None = None
     correction: Skip | None = None
+    corrected_series: tuple[str, ...] = ()
     smearing: np.ndarray | None = None
     reconciliation: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` for corrections that were learnt from other series."""
+        others = self.scaling.centre.keys() ^ self.corrected_series
+        if self.corrected_series and others:
+            raise InputError(
+                f"Dataset {self.dataset_name!r}: series {quote_names(others)} are only in the model"
+                " or only in the corrections of its forecasts; wanted the same in both. Train it"
+                " again."
+            )
 
     @cached_property
     def channels(self) -> Layout:
@@ -281,6 +293,7 @@ class Forecaster:
             "spec": self.spec.model_dump(mode="json"),
             "skip": self.skip.to_json() if self.skip else None,
             "statistical": fits_to_json(self.statistical),
+            "corrected_series": self.corrected_series,
         }
         if self.correction:
             content["correction"] = self.correction.to_json()
@@ -326,6 +339,7 @@ class Forecaster:
             statistical=statistical,
             head=_load_head(spec, folder),
             correction=correction,
+            corrected_series=tuple(content.get("corrected_series", ())),
             **single_arrays,
         )
 

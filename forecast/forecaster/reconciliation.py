@@ -40,6 +40,8 @@ SMEARED_ERRORS = 100
 class Corrections(TypedDict):
     """What a `Forecaster` corrects its forecasts with; None: nothing."""
 
+    corrected_series: tuple[str, ...]
+    """Those that the two were learnt from, in alphabetical order; empty without either."""
     smearing: Array | None
     """(S, H, O, quantiles) errors in units of the transform, series in alphabetical order."""
     reconciliation: Array | None
@@ -48,12 +50,14 @@ class Corrections(TypedDict):
 
 def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
     """Those that `task` asks for, from the validation block of a model's `forecasts`."""
-    smearing = reconciliation = None
+    corrections = Corrections(corrected_series=(), smearing=None, reconciliation=None)
     if task.asks_mean:
-        smearing = learn_smearing(forecasts, task)
+        corrections["smearing"] = learn_smearing(forecasts, task)
     if task.hierarchy:
-        reconciliation = learn_reconciliation(forecasts)
-    return Corrections(smearing=smearing, reconciliation=reconciliation)
+        corrections["reconciliation"] = learn_reconciliation(forecasts)
+    if task.asks_mean or task.hierarchy:
+        corrections["corrected_series"] = tuple(sorted(forecasts["unique_id"].unique()))
+    return corrections
 
 
 def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
@@ -100,12 +104,6 @@ def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.
     """`forecasts` with means as `y_hat`; the validation block, whose errors they were learnt from,
     keeps its medians.
     """
-    n_series = forecasts["unique_id"].nunique()
-    if n_series != len(smearing):
-        raise ModelError(
-            f"The forecasts have {n_series} series, their corrections {len(smearing)}; wanted the"
-            " same. Run stage `train` again."
-        )
     means = forecasts["y_hat"].copy()
     changed = forecasts[forecasts["block"] != "validation"]
     for place, column, group in _group_by_step(forecasts, changed, task):

@@ -28,6 +28,7 @@ from forecast.data.schema import (
     EARLIEST_TIME,
     KEY_COLUMNS,
     LATEST_TIME,
+    MAPPING_HINT,
     MAX_MAGNITUDE,
     check_frame,
     first_time_outside,
@@ -39,6 +40,14 @@ from forecast.system.errors import InputError, plural, quote, quote_names
 from forecast.system.workers import limit_to_one_thread
 
 REQUEST = "request"
+ADVICE_BY_REMEDY = {
+    MAPPING_HINT: "Send it under this name.",
+    "; if the order has another reason (local clock turned back?), state `source.time_zone`": "",
+    ", or correct `calendar.freq`": "",
+    ", or correct `calendar`": "",
+    "Check its source and its date range.": "Send rows with values of every target.",
+}
+"""What the stages advise on files and configurations, and what whoever sends a request can do."""
 DEFAULT_LEVELS: tuple[float, ...] = ()
 """In percent, of the intervals that a served model gives where a request names none."""
 MAX_ROWS = 200_000
@@ -112,6 +121,13 @@ class Service:
         require_known_series(panel.by_id, ensemble)
         require_observed(panel)
         return panel
+
+
+def advise_caller(message: str) -> str:
+    """The message of a fault with advice that fits a request."""
+    for remedy, advice in ADVICE_BY_REMEDY.items():
+        message = message.replace(remedy, advice)
+    return message
 
 
 def read_ordered_panel(

@@ -106,7 +106,7 @@ def forecast_champion(
         left_out,
         *notices,
         describe_missing_inputs(panel),
-        *kept_or_not,
+        kept_or_not,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
@@ -152,7 +152,7 @@ def _store_issue(
     levels: Sequence[float],
     now: pd.Timestamp,
     printed_forecast: tuple[pd.DataFrame, tuple[float, ...]],
-) -> list[str]:
+) -> str:
     """Store this forecast until its actuals arrive, and score earlier ones whose actuals have.
 
     Stored are the whole trained horizon and the configured `levels`; `printed_forecast` (table,
@@ -162,14 +162,10 @@ def _store_issue(
     ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:
         configured_levels = split_supported_levels(ensemble, levels)[0]
-        if (
-            configured_levels != printed_levels
-            or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon
-        ):
+        horizon = ensemble.task.horizon
+        if configured_levels != printed_levels or table["step"].max() != horizon:
             table = pd.DataFrame(
-                forecast_latest(
-                    ensemble, panel, horizon=ensemble.task.horizon, levels=configured_levels
-                )
+                forecast_latest(ensemble, panel, horizon=horizon, levels=configured_levels)
             )
         live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(
@@ -177,8 +173,8 @@ def _store_issue(
         ).as_of
         live_accuracy.update_live_scores(root, current.card.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
-        return [f"This forecast was not kept for scoring: {error}"]
-    return []
+        return f"This forecast was not kept for scoring: {error}"
+    return ""
 
 
 @dataclass(frozen=True)

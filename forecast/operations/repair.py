@@ -92,8 +92,11 @@ def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
         return HealthCheck("MLflow's paths", str(error), REPAIR)
     if not former:
         return HealthCheck("MLflow's paths", "lead into this folder")
-    fault = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
-    return HealthCheck("MLflow's paths", fault, "`forecast sync`")
+    return HealthCheck(
+        "MLflow's paths",
+        f"lead into {', '.join(map(str, former))}: this project was copied or moved from there",
+        "`forecast sync`",
+    )
 
 
 def find_stale_notes(root: Path) -> list[Path]:
@@ -118,10 +121,10 @@ def list_champion_datasets(root: Path, tracking_uri: str) -> list[str]:
     """The datasets with a folder in the local champion store, and those of `run` in datasets.yaml
     that have a champion in the registry alone; sorted.
     """
-    local = set(_list_stored_datasets(root))
+    local = _list_stored_datasets(root)
     others = [name for name in run_datasets(root) if name not in local]
     registered = [name for name in others if _is_registered(root, name, tracking_uri)]
-    return sorted({*local, *registered})
+    return sorted([*local, *registered])
 
 
 def _list_stored_datasets(root: Path) -> list[str]:

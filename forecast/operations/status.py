@@ -21,6 +21,7 @@ from forecast.config.operation import load_retraining, load_schedule
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.config.task import format_time
+from forecast.data.records import read_snapshot_record
 from forecast.operations import champion
 from forecast.operations.records import (
     ChampionCard,
@@ -34,7 +35,7 @@ from forecast.operations.records import (
 )
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files, processes
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import DamagedError, ForecastError, InputError
 
 MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
@@ -125,7 +126,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     `now` with its zone.
     """
     local = read_champion(root, dataset)
-    entry = _read_entry(root, dataset)
+    entry = read_entry(root, dataset)
     card = local.card
     kind = entry.calendar_kind
     data = _read_newest_data(newest_data_root(root, dataset), dataset)
@@ -203,13 +204,6 @@ def _find_faults(
     return faults
 
 
-def calendar_kind(root: Path, dataset: str) -> str:
-    """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s
-    to tell.
-    """
-    return _read_entry(root, dataset).calendar_kind
-
-
 def _read_newest_data(project: Path, dataset: str) -> NewestData:
     """What the pointer below `project` and the record of its snapshot say; nothing where one of
     them is absent, which `forecast fetch` makes.
@@ -218,15 +212,15 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
     try:
         pointer = files.read_json(path)
         path = (project / pointer["snapshot"]).with_suffix(".json")
-        record = files.read_json(path)
+        record = read_snapshot_record(path)
         span = datetime.fromisoformat(record["last"]) - datetime.fromisoformat(record["first"])
-        known = datetime.fromisoformat(record.get("known", record["last"])).isoformat()
+        known = record.get("known", record["last"])
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
         digests = tuple(record.get("file_sha256", "").split())
         return NewestData(str(pointer["as_of"]), record["last"], known, step, digests)
     except FileNotFoundError:
         return NewestData("", "", "", None, ())
-    except (AttributeError, LookupError, OSError, TypeError, ValueError, ZeroDivisionError):
+    except (DamagedError, LookupError, OSError, TypeError, ValueError, ZeroDivisionError):
         return NewestData("", "", "", None, (), damaged=path)
 
 
@@ -410,14 +404,16 @@ def run_datasets(root: Path) -> list[str]:
     """The datasets of `run` in configs/datasets.yaml; none where it cannot be read, which `check`
     names.
     """
-    names = _read_datasets_yaml(root).get("run")
+    names = read_datasets_yaml(root).get("run")
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _read_entry(root: Path, dataset: str) -> DatasetEntry:
-    """A dataset's entry of configs/datasets.yaml, read without pandas."""
+def read_entry(root: Path, dataset: str) -> DatasetEntry:
+    """A dataset's entry of configs/datasets.yaml, read without pandas; what it lacks is `check`'s
+    to tell.
+    """
     try:
-        entry = _read_datasets_yaml(root)["datasets"][dataset]
+        entry = read_datasets_yaml(root)["datasets"][dataset]
         source = entry["source"]
         paths = tuple(Path(source[key]) for key in ("path", "issued_path") if source.get(key))
         kind = str(entry["calendar"]["kind"])
@@ -426,7 +422,7 @@ def _read_entry(root: Path, dataset: str) -> DatasetEntry:
         return DatasetEntry()
 
 
-def _read_datasets_yaml(root: Path) -> dict[str, Any]:
+def read_datasets_yaml(root: Path) -> dict[str, Any]:
     """The content of configs/datasets.yaml; empty where it cannot be read."""
     try:
         content = read_yaml(ProjectPaths.of(root).datasets_yaml)

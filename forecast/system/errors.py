@@ -100,8 +100,8 @@ EXIT_CODES = (
     ExitCode(
         5,
         "unhealthy",
-        "something that the project keeps is damaged, missing or stale; `status`, `doctor`, `audit`"
-        " and `watch` end with it when they find something",
+        "something that the project keeps is damaged, missing or stale; `data`, `status`, `doctor`,"
+        " `audit` and `watch` end with it when they find something",
         "do what the line says, often `forecast doctor --repair`",
     ),
     ExitCode(
@@ -203,9 +203,9 @@ MEMORY_TEXT = re.compile("Cannot allocate memory|failed to map segment from shar
 """How the loader of shared libraries says that there is no memory for one."""
 
 
-def explain_out_of_memory(error: BaseException) -> str | None:
-    """The message for an error that means too little memory, naming what asked for it; None for any
-    other error.
+def explain_out_of_memory(error: BaseException) -> str:
+    """The message for an error that means too little memory, naming what asked for it; empty for
+    any other error.
 
     A library that does not fit any more ends in an ImportError or OSError whose text says so.
     """
@@ -213,12 +213,25 @@ def explain_out_of_memory(error: BaseException) -> str | None:
     is_loader = isinstance(error, ImportError | OSError) and bool(lines)
     is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     if not is_memory and not is_loader:
-        return None
+        return ""
     text = lines[-1] if is_loader else str(error)  # TensorFlow puts a whole traceback into it
     request = " ".join(text.split()) or "the array that was being made is the largest"
     return (
         f"Out of memory: {request}. Take fewer series or rows, a shorter `lookback`, or fewer"
         " processes at once (`--jobs 1`); then run the same command again."
+    )
+
+
+def explain_machine_fault(error: MemoryError | ImportError | OSError) -> str:
+    """The message for too little memory, and for a file or disk that cannot be used; empty for an
+    import that fails for another reason.
+    """
+    memory = explain_out_of_memory(error)
+    if memory or isinstance(error, ImportError):
+        return memory
+    return (
+        f"{error}. Check the file, its permissions and the free space (`forecast clean`), then the"
+        " same command again."
     )
 
 

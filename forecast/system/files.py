@@ -81,7 +81,7 @@ def _put_back(aside: Path) -> bool:
         aside.replace(target)
         return False
     # under another name: half of a folder must never be put back
-    return _remove(aside.rename(aside.with_suffix(".gone")))
+    return remove(aside.rename(aside.with_suffix(".gone")))
 
 
 @contextmanager
@@ -89,22 +89,31 @@ def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
     """A name beside `path` that nothing has yet, and the target; what was made under it is removed
     on any error.
 
-    What `tempfile` makes is the owner's alone; here the user's umask decides. A full disk is a
-    `ForecastError`.
+    What `tempfile` makes is the owner's alone; here the user's umask decides.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
     try:
-        yield temporary, target
-    except BaseException as error:
-        _remove(temporary)
-        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with name_full_disk(target):
+            yield temporary, target
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+@contextmanager
+def name_full_disk(target: Path) -> Iterator[None]:
+    """A full disk while `target` is written as a `ForecastError`; all else as it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise ForecastError(
-            f"No space left while writing {target}. Nothing was changed; the earlier file is"
-            " intact. Free some space (`forecast clean` removes what can be made again), then run"
-            " the same command again."
+            f"No space left while writing {target}. What was there before is intact. Free some"
+            " space (`forecast clean` removes what can be made again), then run the same command"
+            " again."
         ) from error
 
 
@@ -310,7 +319,8 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
             " that process."
         ) from None
     try:
-        holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        with name_full_disk(holder):
+            holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -327,13 +337,13 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     removed = []
     for path in reversed(leftovers):  # first what lies in a folder, which may move
-        clear = _put_back if path.match(f"*{ASIDE}") else _remove
+        clear = _put_back if path.match(f"*{ASIDE}") else remove
         if clear(path):
             removed.append(path)
     return removed
 
 
-def _remove(path: Path) -> bool:
+def remove(path: Path) -> bool:
     """Remove a file or a folder, which may be gone already; whether it is."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)

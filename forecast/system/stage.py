@@ -25,7 +25,7 @@ from forecast.system.errors import (
     ForecastError,
     InputError,
     explain_encoding,
-    explain_out_of_memory,
+    explain_machine_fault,
 )
 from forecast.system.processes import close_workers, end_with_parent, exit_now, stop_on_signals
 
@@ -108,16 +108,10 @@ def _run_and_explain(
     except UnicodeEncodeError as error:
         return _print_error(f"{stage}: {explain_encoding(error)}", InputError.exit_code)
     except (MemoryError, ImportError, OSError) as error:
-        memory = explain_out_of_memory(error)
-        if memory:
-            return _print_error(f"{stage}: {memory}", 1)
-        if isinstance(error, ImportError):
-            return _print_traceback(stage, error)
-        return _print_error(
-            f"{stage}: {error}. Check the file, its permissions and the free space (`forecast"
-            " clean`), then run it again.",
-            1,
-        )
+        message = explain_machine_fault(error)
+        if message:
+            return _print_error(f"{stage}: {message}", 1)
+        return _print_traceback(stage, error)
     except Exception as error:  # noqa: BLE001
         # the boundary: a bug is shown whole, recorded, and exits 1
         return _print_traceback(stage, error)

@@ -131,11 +131,9 @@ def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: in
 
 def kill_pool() -> None:
     """End the idle workers that joblib keeps for the next call, and remove its folders."""
-    if "joblib" not in sys.modules:  # it started none, and need not be imported for that
-        return
-    from joblib.externals.loky import reusable_executor
-
-    executor = reusable_executor._executor  # asking by the public name makes a new one
+    # asking joblib for it by its public name would make a new one
+    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
+    executor = getattr(executors, "_executor", None)
     if executor is not None:
         executor.terminate(kill_workers=True)
 

@@ -169,12 +169,14 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
     """An error of MLflow or of the database below it becomes a `ForecastError` of one sentence,
     without the secret parts of the address.
     """
+    import sqlite3
+
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ForecastError(
             f"MLflow at {show_address(store.uri)}: {hide_parts(lines[0], store.uri)}."

@@ -58,13 +58,14 @@ class ServedForecaster(PythonModel):
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """The forecast after the last rows of `model_input`; see above for `params`."""
+        from forecast.forecaster.serving import advise_caller
         from forecast.system.errors import ForecastError
 
         try:
             return self.service.answer(model_input, **(params or {}))
         except ForecastError as error:
             # any other exception would reach the caller as a stack trace
-            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+            raise refusal(advise_caller(str(error))) from None
         except Exception:
             logging.getLogger(__name__).exception("The forecast failed")
             message = "The forecast failed; the server's log says why."
@@ -94,7 +95,7 @@ def bound_requests(most_columns: int) -> None:
 def answer_unchecked(
     answer: Callable[..., Any],
     most_columns: int,
-    data: Any,
+    data: bytes,
     content_type: str,
     model: Any,
     _schema: Any,
@@ -102,7 +103,8 @@ def answer_unchecked(
     """`answer` to a table as it came: MLflow's check against the signature reads no CSV, and shows
     the whole table where it refuses one; `Service.answer` checks it in sentences.
 
-    `MlflowException` for CSV of more columns than `most_columns`, and for Parquet.
+    `MlflowException` with the sentence alone for every fault of the request, CSV of more columns
+    than `most_columns` and Parquet among them.
     """
     kind = content_type.partition(";")[0].strip()
     if kind == "application/vnd.apache.parquet":
@@ -110,13 +112,17 @@ def answer_unchecked(
             "Parquet is not read: a small file can hold a table of any size. Send JSON or CSV."
         )
     if kind == "text/csv":
-        header = data.partition(b"\n" if isinstance(data, bytes) else "\n")[0]
-        require_narrow(header.count(b"," if isinstance(header, bytes) else ",") + 1, most_columns)
+        require_narrow(data.partition(b"\n")[0].count(b",") + 1, most_columns)
     model.metadata.signature.inputs = None
-    return answer(data, content_type, model, None)
+    try:
+        return answer(data, content_type, model, None)
+    except MlflowException as error:
+        # MLflow puts the parsed table before the sentence, and JSON that it cannot parse behind it
+        error.message = error.message.rpartition("\nError: ")[2].partition("\nInput: ")[0]
+        raise
 
 
-def answer_in_time(answer: Callable[..., Any], seconds: float, data: Any, *context: Any) -> Any:
+def answer_in_time(answer: Callable[..., Any], seconds: float, data: bytes, *context: Any) -> Any:
     """`answer(data, *context)`, whose work ends after `seconds`; a `MlflowException` for a request
     that is too large, that nobody can parse or that takes longer.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,11 @@ from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
 from forecast.data.results import Results
 from forecast.forecaster.ensemble import load_trained_ensemble
+from forecast.forecaster.forecaster import Forecaster
 from forecast.operations import predicting, refit
 from forecast.operations.predicting import prepare_newest
 from forecast.report import board as report_board
+from forecast.system import files
 from forecast.system.errors import InputError
 from pipelines import compare
 from tests.support.frame_project import NAME, SPLITS, trained
@@ -145,7 +148,23 @@ def test_what_is_served_after_the_newest_snapshot_adds_up_also_when_refitted(
     calibrated = results.folder("ridge") / "forecasts.parquet"
     target = tmp_path / "all"
     refit.refit_on_all_data(results.paths.root, NAME, record, target, calibrated=calibrated, jobs=1)
-    after = load_trained_ensemble(target).predict(panel, rows)
+    refitted = load_trained_ensemble(target)
+    after = refitted.predict(panel, rows)
     np.testing.assert_allclose(after["total"], after["North"] + after["South"])
     assert not np.allclose(after["total"][0, :, 0], before["total"])
     assert predicting.last_values(panel)["total"] > 100
+    assert refitted.forecasters[0].corrected_series == tuple(sorted(NAMES))
+
+
+def test_corrections_of_as_many_other_series_are_refused_when_made_and_when_read(
+    results: Results, tmp_path: Path
+) -> None:
+    (forecaster,) = load_trained_ensemble(results.folder("ridge")).forecasters
+    others = ("West", *forecaster.corrected_series[1:])
+    with pytest.raises(InputError, match=r"'West' are only in the model or only in the correct"):
+        replace(forecaster, corrected_series=others)
+    forecaster.save(tmp_path / "saved")
+    spec = tmp_path / "saved" / "spec.json"
+    files.write_json(spec, {**files.read_json(spec), "corrected_series": others})
+    with pytest.raises(InputError, match="Train it again"):
+        Forecaster.load(tmp_path / "saved")

@@ -20,7 +20,7 @@ import yaml
 
 import forecast
 from forecast import cli, tracking
-from forecast.cli import check, doctor, run
+from forecast.cli import check, common, doctor, run
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
 from pipelines import fetch
@@ -157,6 +157,39 @@ def test_a_shell_completes_the_names_of_commands(project: Path) -> None:
         text=True,
     )
     assert done.stdout.split() == ["predict", "promote"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("forecast predict ", ["wave"]),
+        ("forecast run --dataset w", ["wave"]),
+        ("forecast fetch wave ", ["wave"]),
+        ("forecast status x", []),
+    ],
+)
+def test_a_shell_completes_the_names_of_datasets(
+    project: Path, typed: str, offered: list[str]
+) -> None:
+    asked = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": typed}
+    done = subprocess.run(
+        [sys.executable, "-m", "forecast"],
+        cwd=project,
+        env={**small_project.environment(), **asked, "COMP_CWORD": str(typed.count(" "))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == offered and not done.stderr
+
+
+@pytest.mark.parametrize("content", ["datasets: 5", "datasets: {2024: {}}", "datasets: [", ""])
+def test_of_a_wrong_configuration_a_shell_is_offered_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "datasets.yaml").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    assert common.complete_dataset("x") == []
 
 
 def test_check_says_what_it_found(project: Path) -> None:
@@ -401,10 +434,9 @@ def test_an_entry_outside_of_run_has_stages_only_beside_the_pipeline(tmp_path: P
     root = small_project.write(tmp_path / "project", datasets=("wave", "other"))
     entries = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
     small_project.write_yaml(root / "configs" / "datasets.yaml", {**entries, "run": ["wave"]})
-    assert run.select_datasets(root, "other") == ("other",)
-    run.require_stages(root, "other", ("drift",))
+    assert run.select_datasets(root, "other", ("drift",)) == ("other",)
     with pytest.raises(InputError, match=r"Write `run: \[wave, other\]`"):
-        run.require_stages(root, "other", ())
+        run.select_datasets(root, "other", ())
 
 
 def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_data_shows_a_row_for_each_dataset(project: Path):
 
 def test_data_says_what_was_never_fetched(project: Path):
     (row,) = json.loads(run("data", "mine", "--format", "json", root=project))
-    assert row["state"] == "not fetched; run `forecast fetch mine`" and row["rows"] is None
+    assert row["state"] == "not fetched; run `forecast fetch mine`" and row["rows"] == 0
 
 
 def test_data_of_one_dataset_lists_its_findings(project: Path):

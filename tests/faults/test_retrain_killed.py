@@ -39,7 +39,7 @@ def retrain(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Champion naive; then ridge was configured and 30 days passed."""
+    """Champion naive, then ridge configured and 30 days more; read only: `project` is a copy."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
     small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": HOOKS}})
     done = small_project.run_process(
@@ -52,6 +52,12 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     retraining.commit(root)
     retraining.grow(root, 30)
     return root
+
+
+@pytest.fixture
+def project(operated: Path, tmp_path: Path) -> Path:
+    """A project like `operated`, for one test alone."""
+    return Path(shutil.copytree(operated, tmp_path / "project", symlinks=True))
 
 
 def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None:
@@ -67,30 +73,30 @@ def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None
 
 
 def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(
-    operated: Path,
+    project: Path,
 ) -> None:
-    checkout = retraining.git(operated, "status", "--porcelain"), pointer(operated)
+    checkout = retraining.git(project, "status", "--porcelain"), pointer(project)
     words, reached = small_project.arguments("retrain", NAME), []
     steps = [step for step in STEPS if step not in READ_ONLY]
     for step in steps:
-        if killed_at(step, words, operated, small_project.environment(**ONE_WORKER)):
+        if killed_at(step, words, project, small_project.environment(**ONE_WORKER)):
             reached.append(step)
-        held = champion.load(operated, NAME)
+        held = champion.load(project, NAME)
         assert not held.notice and held.card.candidate in ("naive", "ridge")
         assert eventually(
-            lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree")
+            lambda: not processes_of(ProjectPaths.of(project).retraining(NAME) / "tree")
         )
     assert reached == steps and len(steps) == 10
-    done = retrain(operated)
+    done = retrain(project)
     assert done.returncode == 0, done.stderr
-    held = champion.load(operated, NAME)
+    held = champion.load(project, NAME)
     assert held.card.candidate == "ridge" and held.card.refit_of == held.version - 1
     assert held.card.last_target_used.startswith("2024-08-17")  # all 230 days
-    assert registry.registry_aliases(operated, NAME) == champion.read_aliases(operated, NAME)
-    assert [d.word for d in decision.read_decisions(operated, NAME)] == ["first", "better"]
-    assert (retraining.git(operated, "status", "--porcelain"), pointer(operated)) == checkout
-    assert left_behind(operated) == []
-    assert not (ProjectPaths.of(operated).retraining(NAME) / "pending").exists()
+    assert registry.registry_aliases(project, NAME) == champion.read_aliases(project, NAME)
+    assert [d.word for d in decision.read_decisions(project, NAME)] == ["first", "better"]
+    assert (retraining.git(project, "status", "--porcelain"), pointer(project)) == checkout
+    assert left_behind(project) == []
+    assert not (ProjectPaths.of(project).retraining(NAME) / "pending").exists()
 
 
 def pointer(root: Path) -> bytes:
@@ -98,23 +104,24 @@ def pointer(root: Path) -> bytes:
 
 
 def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(
-    operated: Path,
+    project: Path,
 ) -> None:
-    again = retrain(operated)
+    assert retrain(project).returncode == 0
+    again = retrain(project)
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    retraining.grow(operated, 2)
-    full = on_a_full_disk(operated)
+    retraining.grow(project, 2)
+    full = on_a_full_disk(project)
     assert full.returncode == 1 and "Traceback" not in full.stderr
-    assert champion.load(operated, NAME).card.candidate == "ridge"
-    (operated / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
-    rehearsed = retrain(operated, "--dry-run")
-    assert rehearsed.returncode == 4 and len(decision.read_decisions(operated, NAME)) == 2
-    done = retrain(operated)
-    retraining.git(operated, "checkout", "configs")
+    assert champion.load(project, NAME).card.candidate == "ridge"
+    (project / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
+    rehearsed = retrain(project, "--dry-run")
+    assert rehearsed.returncode == 4 and len(decision.read_decisions(project, NAME)) == 2
+    done = retrain(project)
+    retraining.git(project, "checkout", "configs")
     assert done.returncode == 4, done.stderr
     assert "the champion stays" in done.stderr and "identical losses" in done.stderr
     assert "Not used, because it is not committed: configs/evaluation.yaml" in done.stderr
-    assert champion.load(operated, NAME).card.candidate == "ridge"
+    assert champion.load(project, NAME).card.candidate == "ridge"
 
 
 def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
@@ -124,33 +131,33 @@ def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, timeout=300)
 
 
-def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Path) -> None:
-    (operated / ".forecast" / "told.jsonl").write_text("")
+def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(project: Path) -> None:
+    (project / ".forecast" / "told.jsonl").write_text("")
     with files.hold_lock(
-        operated / ".forecast" / "locks" / f"retrain-{NAME}.lock", purpose="a test"
+        project / ".forecast" / "locks" / f"retrain-{NAME}.lock", purpose="a test"
     ):
-        assert retrain(operated).returncode == 75
-    done = small_project.run_process(operated, "retrain", "weave")
+        assert retrain(project).returncode == 75
+    done = small_project.run_process(project, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
     # Hooks of `defaults` are told of every failure.
     told = [
         json.loads(line)
-        for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()
+        for line in (project / ".forecast" / "told.jsonl").read_text().splitlines()
         if line
     ]
     assert [event["exit_code"] for event in told] == [75, 2]
-    assert not ProjectPaths.of(operated).retraining("weave").exists()
+    assert not ProjectPaths.of(project).retraining("weave").exists()
 
 
-def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) -> None:
-    moved = operated / "data" / "elsewhere.csv"
-    shutil.move(operated / "data" / "wave.csv", moved)
-    done = retrain(operated)
-    shutil.move(moved, operated / "data" / "wave.csv")
+def test_without_its_data_file_the_champion_stays_and_says_so(project: Path) -> None:
+    moved = project / "data" / "elsewhere.csv"
+    shutil.move(project / "data" / "wave.csv", moved)
+    done = retrain(project)
+    shutil.move(moved, project / "data" / "wave.csv")
     assert done.returncode == 2 and "wave.csv" in done.stderr
     with pytest.raises(ForecastError):
-        champion.load(operated, "weave")
-    assert champion.load(operated, NAME).card.candidate == "ridge"
+        champion.load(project, "weave")
+    assert champion.load(project, NAME).card.candidate == "naive"
 
 
 @pytest.mark.slow
@@ -186,20 +193,20 @@ def test_a_retraining_outlives_the_scheduler_that_was_killed_and_a_second_one_ex
 
 @pytest.mark.slow
 def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_next_one_is_made(
-    operated: Path,
+    project: Path,
 ) -> None:
     dice, words = random.Random(11), small_project.arguments("retrain", NAME)
-    before = champion.load(operated, NAME).version
-    retraining.grow(operated, 40)
+    before = champion.load(project, NAME).version
+    retraining.grow(project, 40)
     rehearsal = time.monotonic()
-    assert retrain(operated, "--dry-run").returncode in (0, 4)
+    assert retrain(project, "--dry-run").returncode in (0, 4)
     usual, killed = time.monotonic() - rehearsal, 0
     for number in range(10):
         # one that was not killed in time leaves the next nothing to do
-        retraining.grow(operated, 40 + number)
+        retraining.grow(project, 40 + number)
         process = subprocess.Popen(
             words,
-            cwd=operated,
+            cwd=project,
             env=small_project.environment(**ONE_WORKER),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -212,11 +219,11 @@ def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_
             process.kill()
             process.wait(timeout=60)
         assert eventually(
-            lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree")
+            lambda: not processes_of(ProjectPaths.of(project).retraining(NAME) / "tree")
         )
-        assert not champion.load(operated, NAME).notice
+        assert not champion.load(project, NAME).notice
     assert killed >= 5
-    done = retrain(operated)
+    done = retrain(project)
     assert done.returncode in (0, 4), done.stderr
-    assert champion.load(operated, NAME).version >= before and left_behind(operated) == []
-    assert registry.registry_aliases(operated, NAME) == champion.read_aliases(operated, NAME)
+    assert champion.load(project, NAME).version >= before and left_behind(project) == []
+    assert registry.registry_aliases(project, NAME) == champion.read_aliases(project, NAME)

@@ -12,7 +12,7 @@ import forecast
 from forecast.config.datasets import Column
 from forecast.config.reading import validate_config
 from forecast.forecaster.reconciliation import learn_smearing, smear, smear_forecasts
-from forecast.system.errors import InputError, ModelError
+from forecast.system.errors import InputError
 from tests.support.example_data import dataset
 
 SIGMA = 0.6
@@ -73,7 +73,7 @@ def test_without_a_transform_a_mean_is_no_matter_of_the_target(transform: str) -
         forecast.fit(lognormal(), "ridge", freq="1D", horizon=3, transform=transform, point="mean")
 
 
-def test_series_are_numbered_alike_where_a_block_lacks_one_and_others_are_refused() -> None:
+def test_series_are_numbered_alike_where_a_block_lacks_one() -> None:
     target = {"column": "y", "transform": "log", "point": "mean"}
     task = dataset(target=[target], horizon=1).task
     rows = [
@@ -86,5 +86,3 @@ def test_series_are_numbered_alike_where_a_block_lacks_one_and_others_are_refuse
     smearing = learn_smearing(table, task)
     means = smear_forecasts(table, smearing, task)["y_hat"]
     np.testing.assert_allclose(means, [100.0, 100.0, 200.0])
-    with pytest.raises(ModelError, match="have 1 series, their corrections 2"):
-        smear_forecasts(table[table["unique_id"] == "b"], smearing, task)

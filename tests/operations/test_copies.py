@@ -13,6 +13,7 @@ import pytest
 
 from forecast.cli import doctor
 from forecast.operations import champion, registry, repair
+from forecast.system.errors import ForecastError
 from forecast.system.files import sha256
 from forecast.tracking import model_registry, sync, tracking_store
 from forecast.tracking.database_file import PATH_COLUMNS
@@ -97,6 +98,19 @@ def test_a_copy_beside_its_original_writes_nothing_into_it(original, tmp_path, c
         and caplog.text.count("from now on they are those of this folder") == 1
     )
     assert champion.read_aliases(copy, NAME) == {"champion": 2, "previous": 3}
+    assert_its_own(original)
+
+
+def test_a_copy_whose_database_cannot_be_written_says_so_in_a_sentence(original, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(original, copy)
+    with closing(sqlite3.connect(copy / "mlflow.db")) as database:
+        database.execute(
+            "create trigger refused before update on experiments"
+            " begin select raise(abort, 'database or disk is full'); end"
+        )
+    with pytest.raises(ForecastError, match=r"MLflow at sqlite.*is full\. Free some space"):
+        registry.registry_aliases(copy, NAME)
     assert_its_own(original)
 
 

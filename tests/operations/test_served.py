@@ -89,7 +89,7 @@ def changed(frame, row, column, value):
 
 
 WRONG = {
-    "wrong columns": (lambda f: f.rename(columns={"y": "z"}), {}, "column 'y' is missing"),
+    "wrong columns": (lambda f: f.rename(columns={"y": "z"}), {}, "'z'. Send it under this name."),
     "text for a number": (
         lambda f: changed(f, 2, "y", "warm"),
         {},
@@ -180,6 +180,7 @@ def refused(answer, said):
     assert answer.status_code == 400, answer.text
     content = answer.json()
     assert said in content["message"]
+    assert "Failed to predict data" not in answer.text and "Input:" not in answer.text
     assert (
         "Traceback" not in answer.text
         and "stack_trace" not in content

@@ -59,7 +59,7 @@ def test_rows_without_dates_are_named_by_their_number(moved):
         None,
     )
     assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
-    first, *_ = champion.history_rows(moved, NAME, status.calendar_kind(moved, NAME))
+    first, *_ = champion.history_rows(moved, NAME, status.read_entry(moved, NAME).calendar_kind)
     assert first.training_cutoff == found.training_cutoff
 
 
@@ -256,9 +256,30 @@ def test_a_damaged_pointer_or_record_is_named_by_status_and_no_traceback(moved, 
     path.write_text(content, encoding="latin-1")
     done = small_project.command(moved, "status")
     assert done.returncode == 5 and f"{path.name} is damaged" in " ".join(done.stdout.split())
-    done = small_project.command(moved, "data")
-    assert done.returncode in (0, 2, 5)
-    assert which == "record" or path.name in done.stdout + done.stderr
+    assert small_project.command(moved, "data").returncode == 5
+
+
+RECORD_FAULTS = {
+    "a number for a text": ("file_sha256", 5),
+    "a text for a number": ("rows", "x"),
+    "a text for names": ("series", "wave"),
+    "a list for reasons": ("failed", [1]),
+    "nothing for a number": ("revised_values", None),
+    "no time": ("last", "yesterday"),
+    "no provisional time": ("provisional_from", "soon"),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), RECORD_FAULTS.values(), ids=RECORD_FAULTS)
+def test_a_record_with_a_wrong_key_is_refused_alike_by_every_command(moved, key, value):
+    pointer = json.loads((moved / "data" / "pointers" / "wave.json").read_text())
+    record = (moved / pointer["snapshot"]).with_suffix(".json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), key: value}))
+    for words in (("status",), ("check",), ("predict",), ("fetch",), ("data",)):
+        done = small_project.command(moved, *words, NAME)
+        printed = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode == 5 and "Traceback" not in printed, (words, printed)
+        assert record.name in printed
 
 
 @pytest.mark.parametrize("content", ["- a", "run: 5", "run: [", "datasets:\n\t- a", "run: []"])

@@ -57,7 +57,7 @@ def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
     assert "Cannot allocate memory" in str(
         explain_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
     )
-    assert explain_out_of_memory(OSError(errno.EACCES, "Permission denied")) is None
+    assert explain_out_of_memory(OSError(errno.EACCES, "Permission denied")) == ""
 
 
 def test_one_of_a_thing_is_told_in_the_singular() -> None:
@@ -84,7 +84,7 @@ def test_a_library_that_memory_does_not_suffice_for_is_told_from_a_missing_one()
     message = errors.explain_out_of_memory(ImportError(f"{text} from shared object\n\nFailed"))
     assert message is not None and message.startswith("Out of memory: ImportError: lib.so: failed")
     assert "Traceback" not in message
-    assert errors.explain_out_of_memory(ImportError("no module named x")) is None
+    assert errors.explain_out_of_memory(ImportError("no module named x")) == ""
 
 
 def test_a_path_that_the_locale_cannot_encode_is_wrong_input(tmp_path: Path) -> None:

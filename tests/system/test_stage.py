@@ -82,7 +82,11 @@ def test_a_full_disk_is_told_as_such(
 
     assert ended(main, [], monkeypatch) == 1
     said = capsys.readouterr().err
-    assert "No space left" in said and "forecast clean" in said and "Traceback" not in said
+    assert (
+        "No space left on device: 'data/x'" in said
+        and "forecast clean" in said
+        and "Traceback" not in said
+    )
 
 
 def test_an_absent_input_is_named_with_what_makes_it(

@@ -185,8 +185,8 @@ def test_every_other_table_is_left_to_mlflow(content: dict) -> None:
     assert decode_table(json.loads, 8, json.dumps(content)) == content
 
 
-@pytest.mark.parametrize("body", [b"a,b,c,d,e,f,g,h,i\n1,1,1,1,1,1,1,1,1\n", "a,b,c,d,e,f,g,h,i"])
-def test_csv_is_refused_by_its_header_and_parquet_by_its_kind(body: str | bytes) -> None:
+def test_csv_is_refused_by_its_header_and_parquet_by_its_kind() -> None:
+    body = b"a,b,c,d,e,f,g,h,i\n1,1,1,1,1,1,1,1,1\n"
     for kind, words in (
         ("text/csv; charset=utf-8", "has 9 columns, wanted at most 8"),
         ("application/vnd.apache.parquet", "a table of any size"),

@@ -28,8 +28,8 @@ import pandas as pd
 from forecast.config.datasets import Dataset
 from forecast.data import columns
 from forecast.data.calendars import known_from
+from forecast.data.records import SnapshotRecord
 from forecast.data.schema import KEY_COLUMNS
-from forecast.data.snapshots import SnapshotRecord
 from forecast.data.web import Deadline
 
 

@@ -24,13 +24,13 @@ from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
 from forecast.data.columns import encode_static, inputs_of_column
 from forecast.data.hierarchy import name_by_groups
+from forecast.data.records import SnapshotRecord
 from forecast.data.schema import (
     check_frame,
     describe_row,
     describe_text_cell,
     first_text_cell,
 )
-from forecast.data.snapshots import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.written_times import (
     ISO_8601,

@@ -21,7 +21,7 @@ from forecast.config.reading import Config
 from forecast.config.sources import Service, Url
 from forecast.data import web
 from forecast.data.calendars import next_steps
-from forecast.data.snapshots import SnapshotRecord
+from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.web import Deadline, TransientError
 from forecast.system.errors import DataError, InputError

@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecast.config.sources import Source
 from forecast.data import snapshots
-from forecast.data.snapshots import SnapshotRecord
+from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.system.errors import DataError, InputError, suggest_known
 

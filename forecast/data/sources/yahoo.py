@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment, Service, Url
 from forecast.data.calendars import known_from
-from forecast.data.snapshots import SnapshotRecord
+from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.web import (
     MAX_BYTES,
