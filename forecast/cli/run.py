@@ -220,7 +220,7 @@ def ui(
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     command = [sys.executable, "-m", *server, store]
     sys.stdout.flush()
-    os.execve(
+    os.execve(  # noqa: S606
         sys.executable,
         command,
         {
