@@ -196,12 +196,12 @@ def runs(root: Path) -> HealthCheck:
 
 def leftovers(root: Path) -> HealthCheck:
     """Temporary files of killed processes."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in FOLDERS_WRITTEN:
-        found += (root / folder).rglob(f"{TEMPORARY}*")
-    if not found:
+        paths += (root / folder).rglob(f"{TEMPORARY}*")
+    if not paths:
         return HealthCheck("leftovers", "none")
-    return HealthCheck("leftovers", f"{len(found)} temporary files", "`forecast doctor --repair`")
+    return HealthCheck("leftovers", f"{len(paths)} temporary files", "`forecast doctor --repair`")
 
 
 def dvc(root: Path) -> HealthCheck:
