@@ -1,8 +1,7 @@
 """Machine code by numba for the commonest recurrent cells, and the private doors that it needs.
 
-door         what is used of numba and TensorFlow beyond their public interfaces
-activations  tanh and sigmoid as fractions of polynomials
-recurrence   all steps of a training batch and their gradients, as operations of TensorFlow
+door        what is used of numba and TensorFlow beyond their public interfaces
+recurrence  all steps of a training batch and their gradients, as operations of TensorFlow
 
 docs/native-kernels.md says why, and what happens where one of them cannot be loaded. The import
 raises ImportError where the user switched native kernels off by `FORECAST_NATIVE_KERNELS=0`.
