@@ -107,7 +107,7 @@ def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
 def within_a_tenth(members: list[Member]) -> list[Member]:
     times_best = search.rank_candidates(members)
     following = search.leave_out_lost(members)
-    return [member for member in following if times_best[member.candidate] <= search.AS_GOOD]
+    return [member for member in following if times_best[member.candidate] <= 1.1]
 
 
 def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]]:

@@ -74,7 +74,6 @@ from forecast.identification.term_search import refine_terms
 from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
-AS_GOOD = 1.1  # times the held-out error of the best candidate: it joins the median
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
@@ -461,16 +460,16 @@ def choose_members(members: list[Member]) -> list[Member]:
 
     The blocks tell candidates apart as far as the best one is as good there as on the rows that
     train. Where it is not, they ask for what the other rows do not show, which is answered by
-    chance: candidates count as good whose error there is at most the square of that ratio worse.
-    So do those that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their
-    median is more than any of them.
+    chance: candidates count as good whose error there is at most by that ratio worse. So do those
+    that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their median is
+    more than any of them.
     """
     following = leave_out_lost(members)
     candidates = {member.candidate for member in following}
     times_best = rank_candidates([m for m in members if m.candidate in candidates])
     best = [member for member in members if member.candidate == next(iter(times_best))]
     ratios = [member.held_out_rmse / member.train_rmse for member in best]
-    limit = max(AS_GOOD, float(np.median(ratios)) ** 2)
+    limit = max(1.0, float(np.median(ratios)))
     errors = {member.fold: member.held_out_rmse for member in best}
     wins = Counter(
         member.candidate

@@ -81,12 +81,14 @@ def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) 
     bias = weights[:width]
     path = weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
-    covariance = np.atleast_2d(np.cov(runs, rowvar=False))
-    covariance += 1e-12 * np.trace(covariance) * np.eye(width)
-    # each row of the inverse factor is uncorrelated with those before, y's among them
-    change = np.linalg.inv(np.linalg.cholesky(covariance))
+    means = runs.mean(axis=0)
+    least = 1e-10 * runs.std() * np.eye(width)
+    # no covariance: of states that are nearly equal it loses what tells them apart
+    factor = np.linalg.qr(np.vstack([(runs - means) / np.sqrt(len(runs)), least]), mode="r")
+    # each row of the inverse is uncorrelated with those before, y's among them
+    change = np.linalg.inv(factor.T * np.sign(np.diag(factor)))
     change[:o] = np.eye(o, width)
-    means = change @ runs.mean(axis=0)
+    means = change @ means
     means[:o] = 0.0
     path = change @ np.hstack([path[:, :width] @ np.linalg.inv(change), path[:, width:]])
     bias = change @ bias + path[:, :width] @ means - means
