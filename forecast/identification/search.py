@@ -181,6 +181,7 @@ class Progress:
         self.left = work
         self.done = 0.0
         self.seconds_left = seconds
+        self.rate = seconds / max(work, 1.0)
         self.begin = time.perf_counter()
 
     def add(self, work: float) -> None:
@@ -192,8 +193,9 @@ class Progress:
         """What is left after the stage, never more than was told before."""
         if self.announce is None or not self.done:
             return
-        rate = (time.perf_counter() - self.begin) / self.done
-        self.seconds_left = min(self.seconds_left, rate * self.left)
+        # never slower than before: time that is told falls with the work that is left
+        self.rate = min(self.rate, (time.perf_counter() - self.begin) / self.done)
+        self.seconds_left = min(self.seconds_left, self.rate * self.left)
         self.announce(f"{stage}: about {self.seconds_left:.1f} s more.")
 
 
