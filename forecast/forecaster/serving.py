@@ -310,10 +310,10 @@ def describe_missing_inputs(panel: Panel) -> str:
     """
     missing_inputs: list[str] = []
     for series in panel.series:
-        for place in np.flatnonzero(np.isnan(series.values[-1])):
-            missing_inputs.append(
-                f"{quote(panel.task.frame_names[place])} of {quote(series.unique_id)}"
-            )
+        missing_inputs += [
+            f"{quote(panel.task.frame_names[place])} of {quote(series.unique_id)}"
+            for place in np.flatnonzero(np.isnan(series.values[-1]))
+        ]
     if not missing_inputs:
         return ""
     return (
