@@ -51,19 +51,13 @@ class Source(Config):
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
-        is_untyped = cls is Source and isinstance(value, dict)
-        return cls.class_for(value).model_validate(value) if is_untyped else handler(value)
-
-    @classmethod
-    def class_for(cls, value: Any) -> type[Source]:
-        """The class of an entry's `kind`; `ValueError` with the nearest name when there is no such
-        file.
-        """
+        if cls is not Source or not isinstance(value, dict):
+            return handler(value)
         kind, known = str(value.get("kind")), source_kinds()
         if kind not in known:
             raise ValueError(f"unknown kind {kind!r}.{suggest_known(kind, known)}")
         settings: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
-        return settings
+        return settings.model_validate(value)
 
     @property
     def series(self) -> tuple[str, ...]:

@@ -215,7 +215,7 @@ class Holidays(Config):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of its inputs, in the order in which `data.holidays` computes them."""
+        """The names of its inputs, in the order in which `data.columns` computes them."""
         names = ["holiday"]
         names += [f"holiday_in_{days}" for days in range(1, self.days_before + 1)]
         names += [f"holiday_{days}_ago" for days in range(1, self.days_after + 1)]

@@ -5,6 +5,10 @@ Adjusted: later splits and dividends applied backwards from the last row, so tha
 become one comparable history. Computed: from other columns of the same row. Joined from another
 dataset: at each row the last value that was known when the row itself was.
 
+Public holidays follow from the date alone, by the library `holidays`. A step of less than a day has
+the value of its day by the clock of the rule; a longer one the number of such days it lasts. Half
+days, school holidays and what was never law are not in it: those are columns of the data.
+
 `adjust_prices`, `derive_and_select`, `add_joined` and `add_known_ahead` do it for
 `data.preparation`; `spread_over_horizon` and `append_plan` for requests and frames of Python. A
 column that is neither there nor computable is an `InputError`; a value that was not known is NaN,
@@ -22,14 +26,22 @@ import pandas as pd
 from forecast.config.datasets import Column, Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
-from forecast.config.task import Calendar, Holidays, StaticColumn, future_frame_name
+from forecast.config.task import (
+    Calendar,
+    Holidays,
+    RegularCalendar,
+    StaticColumn,
+    YearWeekCalendar,
+    future_frame_name,
+)
 from forecast.data import snapshots
-from forecast.data.calendars import grid, known_from, next_steps
-from forecast.data.holidays import holiday_columns
+from forecast.data.calendars import fixed_step, grid, known_from, next_steps
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.system.errors import InputError, quote_names, require_column, suggest_known
 
 ACTION_COLUMNS = ("split", "dividend")
+SATURDAY = 5
+DAY = pd.Timedelta(1, "D")
 PRICE_COLUMNS = ("open", "high", "low", "close")
 
 
@@ -228,6 +240,53 @@ def add_future_steps(
                 shifted[future_frame_name(name, step)] = values[name].shift(-step)
         parts.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
     return frame.join(pd.concat(parts))
+
+
+def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex) -> pd.DataFrame:
+    """(T, columns of the rule) float64, indexed by `times`: rising steps of `calendar`, in UTC.
+
+    A weekend day that is a holiday counts as one.
+    """
+    first_days = last_days = times.normalize()
+    step = fixed_step(calendar)
+    if step is not None and step < DAY:
+        local = times.tz_localize("UTC").tz_convert(rule.time_zone or "UTC").tz_localize(None)
+        first_days = last_days = local.normalize()
+    elif isinstance(calendar, RegularCalendar | YearWeekCalendar):
+        last_days = (known_from(calendar, times) - DAY).normalize()
+    margin = max(rule.days_before, rule.days_after, 1) + 1
+    days = pd.date_range(first_days[0] - margin * DAY, last_days[-1] + margin * DAY)
+    by_day = _daily_columns(rule, days)
+    totals = by_day.cumsum()
+    counts = totals.loc[last_days].to_numpy() - totals.loc[first_days - DAY].to_numpy()
+    return pd.DataFrame(counts.round(9), index=times, columns=list(rule.columns))
+
+
+def _daily_columns(rule: Holidays, days: pd.DatetimeIndex) -> pd.DataFrame:
+    """The columns of the rule for unbroken `days`; what lies outside of them is no holiday."""
+    holiday = pd.Series(_holiday_shares(rule, days), index=days)
+    columns = {"holiday": holiday}
+    for n_days in range(1, rule.days_before + 1):
+        columns[f"holiday_in_{n_days}"] = holiday.shift(-n_days, fill_value=0.0)
+    for n_days in range(1, rule.days_after + 1):
+        columns[f"holiday_{n_days}_ago"] = holiday.shift(n_days, fill_value=0.0)
+    if rule.bridge_days:
+        is_free = (holiday > 0) | (days.day_of_week >= SATURDAY)
+        is_between = is_free.shift(1, fill_value=False) & is_free.shift(-1, fill_value=False)
+        columns["bridge_day"] = (is_between & ~is_free).astype(float)
+    return pd.DataFrame(columns)
+
+
+def _holiday_shares(rule: Holidays, days: pd.DatetimeIndex) -> np.ndarray:
+    """(T,) of 1 where the country has a day off; of several states the share that has."""
+    from holidays import country_holidays
+
+    years = range(days[0].year, days[-1].year + 1)
+    free_days = [
+        days.isin(pd.DatetimeIndex(list(country_holidays(rule.country, subdiv=state, years=years))))
+        for state in rule.states or (None,)
+    ]
+    return np.mean(free_days, axis=0)
 
 
 def spread_over_horizon(

@@ -12,8 +12,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import Holidays
 from forecast.data import panel, preparation
-from forecast.data.columns import add_known_ahead
-from forecast.data.holidays import holiday_columns
+from forecast.data.columns import add_known_ahead, holiday_columns
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.serving import Service
