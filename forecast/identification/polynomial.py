@@ -58,7 +58,7 @@ class PolynomialLayer:
 
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
-        return np.asarray(multiply_columns(z, self.terms) @ self.coefficients(weights))
+        return multiply_columns(z, self.terms) @ self.coefficients(weights)
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
@@ -81,13 +81,13 @@ class PolynomialLayer:
 
 def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
     """(rows, terms): the product of the columns of z (rows, d) that each term names."""
-    return np.asarray(_factors(z, terms).prod(axis=0).T)
+    return _factors(z, terms).prod(axis=0).T
 
 
 def _factors(z: Array, terms: tuple[Term, ...]) -> Array:
     """(degree, terms, rows): the columns of z (rows, d) that each term multiplies, then ones."""
     longer = np.vstack([z.T, np.ones(len(z), dtype=z.dtype)])
-    return np.asarray(longer[_column_numbers(terms, z.shape[1]).T])
+    return longer[_column_numbers(terms, z.shape[1]).T]
 
 
 def _column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp]:

@@ -82,10 +82,9 @@ def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) 
     path = weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
     means = runs.mean(axis=0)
-    least = 1e-10 * np.eye(width)
     # no covariance: of states that are nearly equal it loses what tells them apart
-    centred = np.vstack([(runs - means) / np.sqrt(len(runs)), least])
-    _, factor = np.linalg.qr(centred)
+    centred = (runs - means) / np.sqrt(len(runs))
+    _, factor = np.linalg.qr(np.vstack([centred, 1e-10 * np.eye(width)]))
     # each row of the inverse is uncorrelated with those before, y's among them
     change = np.linalg.inv(factor.T * np.sign(np.diag(factor)))
     change[:o] = np.eye(o, width)

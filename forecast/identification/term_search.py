@@ -76,16 +76,16 @@ def _drop_terms(
         problem = ClosedLoop(net, experiments, start)
         run = lm.minimise(problem, weights, options=options, watch=watch)
         n = problem.n_residuals
-        error = max(run.score, np.finfo(float).tiny)
-        criterion = n * np.log(error) + np.log(n) * problem.n_weights
+        criterion = n * np.log(max(run.score, 1e-300)) + np.log(n) * problem.n_weights
         if criterion > best.criterion + HOPELESS:
             break
         if criterion <= best.criterion:
             best = Polynomial(net, run.weights, criterion)
         hessian, _ = lm.normal_equations(problem, run.weights)
         variances = np.diag(np.linalg.pinv(hessian, hermitian=True))
-        ratios = run.weights**2 / np.maximum(variances, np.finfo(float).tiny)
-        least = int(np.argmin(ratios.reshape(len(net.terms), -1).sum(axis=1)))
-        weights = np.delete(run.weights.reshape(len(net.terms), -1), least, axis=0).ravel()
+        by_term = run.weights.reshape(len(net.terms), -1)
+        ratios = by_term**2 / np.maximum(variances, 1e-300).reshape(by_term.shape)
+        least = int(np.argmin(ratios.sum(axis=1)))
+        weights = np.delete(by_term, least, axis=0).ravel()
         net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])
     return best
