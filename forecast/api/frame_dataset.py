@@ -270,11 +270,16 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
     shares = n_missing / n_steps
     if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
         unique_id = str(shares.idxmax())
+        cure = (
+            "Fill them, begin later, or pass a `freq` that fits, such as freq='B' without weekends"
+            " or {'kind': 'sessions', 'exchange': 'XNYS'}."
+        )
+        if calendar.kind == "index":
+            cure = "Fill them, or begin later."
         raise InputError(
             f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"
-            f" {MAX_MISSING_SHARE:.0%}. Fill them, begin later, or pass a `freq` that fits, such as"
-            " freq='B' without weekends or {'kind': 'sessions', 'exchange': 'XNYS'}."
+            f" {MAX_MISSING_SHARE:.0%}. {cure}"
         )
     most = shares[shares < 1].max()  # a series without any value is left out
     return {"max_missing": max(MAX_MISSING_SHARE, most) if most > 0 else 0.0, **column}

@@ -292,21 +292,29 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values) or values.dtype.kind == "m":
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
-            " times. Convert it by `pandas.to_datetime` with its `unit` or `format`, or pass freq=1"
-            " if it counts rows."
+            " times. Convert it by `pandas.to_datetime` with its `unit` or `format`, or pass"
+            " `freq=1` if it counts rows."
         )
     return to_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
 
 def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     """Times for a column `ds` that counts rows: the calendar `index` has row n at n minutes after
-    1970. `InputError` for other values.
+    1970. `InputError` for other values, and where it counts in steps of more than 1.
     """
     counts = frame["ds"]
     if not pd.api.types.is_integer_dtype(counts.dtype):
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} holds no whole numbers, wanted them since freq=1"
+            f"{WHERE}: column {names.time_col!r} holds no whole numbers; wanted them, since freq=1"
             " counts rows. Pass the step of its times as `freq`, such as '1D'."
+        )
+    steps = frame.sort_values("ds").groupby("unique_id")["ds"].diff().dropna()
+    common = int(steps.mode().iloc[0]) if len(steps) else 1
+    if common > 1:
+        expression = f"df[{names.time_col!r}]"
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} counts in steps of {common}; wanted steps of 1."
+            f" Divide: `{expression} = {expression} // {common}`."
         )
     return pd.to_datetime(60 * counts, unit="s").astype("datetime64[ns]")
 
@@ -320,9 +328,12 @@ def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.S
         return values
     if not zoned.all():
         expression = f"df[{names.time_col!r}]"
+        first = int(np.argmax(zoned))
+        other = int(np.argmin(zoned))
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} mixes times with a zone and without; wanted one"
-            f" kind. Convert it: `{expression} = pandas.to_datetime({expression}, utc=True)`."
+            f"{WHERE}: column {names.time_col!r} mixes times with a zone ({values.iloc[first]}, row"
+            f" {first}) and without ({values.iloc[other]}, row {other}); wanted one kind. Convert"
+            f" it: `{expression} = pandas.to_datetime({expression}, utc=True)`."
         )
     if wall_clock:
         return pd.Series([value.replace(tzinfo=None) for value in values], values.index)
