@@ -82,9 +82,8 @@ def partial_autocorrelation(acf: Array) -> Array:
     """
     partial = [1.0]
     for k in range(1, len(acf)):
-        partial.append(
-            np.linalg.lstsq(toeplitz(acf[:k]), acf[1 : k + 1], rcond=1e-10)[0][-1],
-        )
+        matrix = toeplitz(acf[:k])
+        partial.append(np.linalg.lstsq(matrix, acf[1 : k + 1], rcond=1e-10)[0][-1])
     return np.array(partial)
 
 
