@@ -224,6 +224,10 @@ SAFE_LOOPS = ("stable", "marginal")
 INTERVALS = ("coverage", "width", "winkler")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
 DIGEST_LENGTH = 12
+UNTRAINED = (
+    "**Did not train:** in no seed was a step better on validation than the model that the network"
+    " stands on, so the forecasts are the same. It is not counted as a model."
+)
 MAX_TEXT = 500
 """Characters of a parameter or tag; MLflow refuses a run over one that is much longer."""
 
@@ -425,6 +429,7 @@ def run_tags(record: CandidateRun) -> dict[str, str]:
         "seeds": ", ".join(str(fit.seed) for fit in content.seeds),
         "failed_seeds": "; ".join(failed),
         "loop": loop_verdict(content),
+        "did_not_train": "true" if content.is_untrained else "",
         "data_digest": content.digests.data[:DIGEST_LENGTH],
     }
     return {name: str(value)[:MAX_TEXT] for name, value in values.items() if value}
@@ -449,8 +454,8 @@ def verdict_tags(record: CandidateRun) -> dict[str, str]:
 
 
 def run_note(record: CandidateRun) -> str:
-    """The run's page in words: that it was chosen, or why it failed; what the model is, its
-    members, an unsafe closed loop, and what the tests say.
+    """The run's page in words: that it was chosen, why it failed, or that it did not train; what
+    the model is, its members, an unsafe closed loop, and what the tests say.
     """
     from forecast.data.results import describe_members
 
@@ -461,6 +466,8 @@ def run_note(record: CandidateRun) -> str:
     lines += [f"Members: {describe_members(content)}"] if content.members else []
     if record.has_failed:
         lines.insert(0, f"**Failed:** {content.reason}")
+    if content.is_untrained:
+        lines.insert(0, UNTRAINED)
     if record.is_chosen:
         lines.insert(0, "**Chosen on validation in its ranking.**")
     if loop_verdict(content) and loop_verdict(content) not in SAFE_LOOPS:

@@ -168,6 +168,15 @@ def test_a_failed_seed_is_named(records):
     assert tags["failed_seeds"] == "seed 1: diverged"
 
 
+def test_a_network_that_did_not_train_is_said_to_be_none(records):
+    content = records["lstm.linear"].content
+    seeds = tuple(fit.model_copy(update={"best_step": 0}) for fit in content.seeds)
+    untrained = CandidateRun(content.model_copy(update={"seeds": seeds}), Path(), "")
+    assert runs.run_note(untrained).startswith("**Did not train:**")
+    assert runs.run_tags(untrained)["did_not_train"] == "true"
+    assert "did_not_train" not in runs.run_tags(records["lstm.linear"])
+
+
 def test_what_others_decide_does_not_change_a_records_digest(tmp_path):
     write_records(tmp_path)
     before = {r.candidate: r.digest for r in read_candidate_runs(tmp_path, "weather")}
