@@ -158,10 +158,22 @@ def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
                 f" (data/pointers/{name}.json). Results would not be comparable; to accept it:"
                 f" `forecast fetch {name}`."
             )
+    _require_same_groups(name, dataset, root)
     frame = snapshots.read_pointed(root, name)
     return check_frame(
         frame, frame.columns.drop(list(KEY_COLUMNS)), where=pointer.snapshot, error=DataError
     )
+
+
+def _require_same_groups(name: str, dataset: Dataset, root: Path) -> None:
+    """`InputError` where the series of the snapshot were named by other groups than the entry's."""
+    record = snapshots.read_provenance(root, name)
+    groups = record.get("parameters", {}).get("hierarchy", [])
+    if record and list(dataset.hierarchy) != groups:
+        raise InputError(
+            f"Dataset {name!r}: `hierarchy` is {list(dataset.hierarchy)}, its snapshot was taken"
+            f" with {groups}. Run `forecast fetch {name}`."
+        )
 
 
 def add_looked_up(
@@ -231,6 +243,7 @@ def check_data(
     from its package.
     """
     pointer = snapshots.read_pointer(root, name)
+    _require_same_groups(name, dataset, root)
     changed = describe_changed_files(name, dataset, root)
     if changed and not files_may_differ:
         raise InputError(

@@ -72,6 +72,7 @@ from forecast.identification.performance import (
     plotperform,
     plotregression,
     plotresponse,
+    plotspectrum,
     plotstatic,
     plottrainstate,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "plotperform",
     "plotregression",
     "plotresponse",
+    "plotspectrum",
     "plotstatic",
     "plottrainstate",
     "prbs",

@@ -204,6 +204,32 @@ def plottrainstate(training: TrainingRecord) -> Figure:
     return figure
 
 
+def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
+    """Amplitude spectrum of the first output and of its error: the frequencies at which the model
+    does not follow.
+
+    Rows before the first and after the last with both are cut; gaps between are filled by the mean.
+    `InputError` for fewer than 8 rows.
+    """
+    measured = _first_column("y", y)
+    predicted = _first_column("forecast", forecast)
+    both = np.flatnonzero(np.isfinite(measured) & np.isfinite(predicted))
+    if len(both) < 8:
+        raise InputError(
+            f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8."
+        )
+    rows = slice(both[0], both[-1] + 1)
+    figure, (axes,) = _figure(1)
+    for name, values, colour in (("y", measured, INK), ("error", measured - predicted, BAND)):
+        deviation = np.nan_to_num(values[rows] - np.nanmean(values[rows]))
+        windowed = deviation * np.hanning(len(deviation))
+        amplitude = 4 * np.abs(np.fft.rfft(windowed)) / len(windowed)
+        frequency = np.fft.rfftfreq(len(windowed))
+        axes.semilogy(frequency[1:], amplitude[1:], color=colour, lw=1, label=name)
+    _label_axes(axes, "frequency per row", "amplitude")
+    return figure
+
+
 def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
     """The static curve: the first output where the model settles (`static_curve`), by the level of
     the input.

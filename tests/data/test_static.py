@@ -15,7 +15,7 @@ import yaml
 import forecast
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validate_config
-from forecast.data import guesses, preparation
+from forecast.data import guesses, preparation, snapshots
 from forecast.data.hierarchy import add_sums
 from forecast.data.panel import from_frame
 from forecast.data.roles import describe_roles
@@ -208,6 +208,18 @@ def test_an_empty_group_is_named_with_its_row(tmp_path: Path) -> None:
     table.loc[3, "kind"] = None
     with pytest.raises(InputError, match="row 5: column 'kind' of the `hierarchy` holds ''"):
         prepared(tmp_path, entry(static=[], hierarchy=["kind", "shop"]), table)
+
+
+def test_other_groups_than_the_snapshot_was_taken_with_are_refused(tmp_path: Path) -> None:
+    plain = entry(static=[])
+    prepared(tmp_path, plain, shops(6))
+    pointer = preparation.take_snapshot("shops", plain, root=tmp_path)
+    snapshots.move_pointer(tmp_path, "shops", pointer)
+    preparation.check_data("shops", plain, root=tmp_path)
+    grouped = entry(static=[], hierarchy=["kind", "shop"])
+    for read in (preparation.check_data, preparation.read_snapshot):
+        with pytest.raises(InputError, match=r"taken with \[\]\. Run `forecast fetch shops`"):
+            read("shops", grouped, root=tmp_path)
 
 
 def test_the_roles_name_static_columns_with_their_series(tmp_path: Path) -> None:

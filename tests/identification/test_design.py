@@ -21,6 +21,7 @@ from forecast.identification import (
     multisine,
     narxnet,
     plotbode,
+    plotspectrum,
     plotstatic,
     plottrainstate,
     prbs,
@@ -195,6 +196,14 @@ def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
         and np.nanmax(np.abs(flat.y)) < 1e-12
         and np.abs(flat.u).max() < 1e-12
     )
+
+
+def test_the_error_spectrum_stands_beside_that_of_the_output() -> None:
+    y = np.sin(2 * np.pi * np.arange(200) / 20)
+    output, error = plotspectrum(y, 0.9 * y).axes[0].lines
+    assert output.get_ydata().max() == pytest.approx(1.0, rel=0.02)
+    assert error.get_ydata().max() == pytest.approx(0.1, rel=0.02)
+    assert output.get_xdata()[np.argmax(output.get_ydata())] == pytest.approx(0.05)
 
 
 def test_the_train_state_shows_mu_and_the_iterations_since_the_best() -> None:

@@ -129,6 +129,7 @@ def read(request: Request) -> RawFrame:
             "path": where,
             "columns": dict(source.columns),
             "time_zone": source.time_zone,
+            "hierarchy": list(groups),
         },
         "adjustment": "none",
         "file_sha256": " ".join(
