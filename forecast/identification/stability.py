@@ -103,13 +103,15 @@ def _first_lost_step(model: Model, run: Array) -> int | None:
 
 def _lyapunov_exponent(run: Array, neighbour: Array) -> float | None:
     """The slope of ln distance until it is as large as a tenth of y; None once the runs have
-    met.
+    met. Of runs that are so far apart at once the slope from the disturbance.
     """
     with np.errstate(invalid="ignore"):
         distance = np.abs(run - neighbour).max(axis=1)
     is_far = ~(distance <= 0.1)  # NaN is far too
-    if is_far.any():
-        distance = distance[: int(np.argmax(is_far))]
+    n_near = int(np.argmax(is_far)) if is_far.any() else len(distance)
+    if n_near < 2 < len(distance):
+        return float(np.log(0.1 / DISTURBANCE) / (n_near + 1))
+    distance = distance[:n_near]
     # the first steps follow the direction of the disturbance, not the loop
     distance = distance[len(distance) // 4 :]
     if len(distance) < 2 or distance[-1] <= DISTURBANCE * 1e-7:

@@ -47,7 +47,7 @@ class StatisticalSpec(TrainableSpec):
         """The family's own fit to all of y (T,), without a gap; any exception means it failed.
 
         season: steps of one season, 1 for none. before: of a second fit on more rows, the fit on
-        fewer; a family that chooses a form keeps it.
+        fewer; a family with a costly search keeps its form.
         """
         raise NotImplementedError
 

@@ -294,9 +294,9 @@ def interval_points(record: CandidateRun) -> list[MetricPoint]:
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                values_by_name.setdefault(
-                    f"test_intervals/{row.get('method', 'split')}_{percent}_{name}", []
-                ).append(value)
+                values_by_name.setdefault(f"test_intervals/split_{percent}_{name}", []).append(
+                    value
+                )
     return [MetricPoint(name, sum(values) / len(values)) for name, values in values_by_name.items()]
 
 
