@@ -10,7 +10,7 @@ run are what retraining wrote into its newest decision; the next run is what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -106,15 +106,15 @@ class NewestData:
     empty where they do not.
     """
 
-    as_of: str
+    as_of: str = ""
     """When the snapshot was known."""
-    last: str
+    last: str = ""
     """The time of its newest row."""
-    known: str
+    known: str = ""
     """When that row became known: of a session its close."""
-    step: timedelta | None
+    step: timedelta = timedelta()
     """Mean time between two rows of a series."""
-    file_digests: tuple[str, ...]
+    file_digests: Sequence[str] = ()
     """Of the files that the snapshot was read from, as they were then."""
     damaged: Path | None = None
     """The one of the two that is not as it was written."""
@@ -186,7 +186,7 @@ def _find_faults(
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
         )
-    faults += _find_clock_fault(local.card, decision, now)
+    faults += find_clock_fault(local.card, decision, now)
     faults += _find_stale(root, dataset, entry, local.card, data, now)
     if data.damaged is not None:
         faults.append(
@@ -216,12 +216,12 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
         span = datetime.fromisoformat(record["last"]) - datetime.fromisoformat(record["first"])
         known = record.get("known", record["last"])
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
-        digests = tuple(record.get("file_sha256", "").split())
+        digests = record.get("file_sha256", "").split()
         return NewestData(str(pointer["as_of"]), record["last"], known, step, digests)
     except FileNotFoundError:
-        return NewestData("", "", "", None, ())
+        return NewestData()
     except (DamagedError, LookupError, OSError, TypeError, ValueError, ZeroDivisionError):
-        return NewestData("", "", "", None, (), damaged=path)
+        return NewestData(damaged=path)
 
 
 def read_champion(root: Path, dataset: str) -> LocalChampion:
@@ -271,16 +271,13 @@ def find_damaged_issues(root: Path, dataset: str) -> str:
     return ""
 
 
-def _find_clock_fault(
+def find_clock_fault(
     card: ChampionCard | None, decision: Decision | None, now: datetime
 ) -> list[str]:
     """A sentence where the clock, `now` in UTC, stands more than `CLOCK_TOLERANCE` before the
     newest of the champion's making and the last decision; else none.
     """
-    moments = [card.created_at] if card else []
-    if decision is not None:
-        moments.append(decision.at)
-    newest = max(moments, default="")
+    newest = max(card.created_at if card else "", decision.at if decision else "")
     if not newest or _age(newest, now) >= -CLOCK_TOLERANCE:
         return []
     return [
@@ -317,9 +314,7 @@ def _find_stale(
                 f" `forecast retrain {dataset}`"
             )
     if data.known and is_dated:
-        reach = MIN_OBSERVATION_AGE
-        if data.step is not None:
-            reach = max(reach, entry.horizon * data.step)
+        reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
         age = _age(data.known, now)
         if age > reach:
             faults.append(
