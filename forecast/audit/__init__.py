@@ -93,13 +93,15 @@ class Finding:
 @dataclass(frozen=True)
 class Audit:
     """`checked`: what was looked at and how often, so that a clean audit of nothing does not pass
-    for a clean one.
+    for a clean one; `outdated_file`: one of the project that its stages would write otherwise now,
+    so that its stored results were not looked at.
     """
 
     dataset: str
     findings: tuple[Finding, ...]
     checked: dict[str, int]
     notes: tuple[str, ...] = ()
+    outdated_file: str = ""
 
     @property
     def is_clean(self) -> bool:
@@ -113,8 +115,15 @@ class Audit:
     def lines(self) -> list[str]:
         """For a terminal: the verdict, the findings with the cause first, what was checked."""
         checked_counts = ", ".join(f"{count} {what}" for what, count in self.checked.items())
+        notes = list(self.notes)
+        if self.outdated_file:
+            notes.append(
+                f"The run is out of date: {self.outdated_file} is not what the stages make of the"
+                " snapshot now, so stored results were not looked at. `forecast run"
+                f" {self.dataset}`, then the audit again."
+            )
         if self.is_clean:
-            return [f"{self.dataset}: no leak found. Checked: {checked_counts}.", *self.notes]
+            return [f"{self.dataset}: no leak found. Checked: {checked_counts}.", *notes]
         kinds = list(dict.fromkeys(finding.kind for finding in self.findings))
         head = f"{self.dataset}: LEAK: {KINDS[kinds[0]]}"
         if len(kinds) > 1:
@@ -123,7 +132,7 @@ class Audit:
             f"- {KINDS[f.kind]} ({f.where}), caught by {f.detector}: {f.text}"
             for f in self.findings
         ]
-        return [f"{head}.", *finding_lines, f"Checked: {checked_counts}.", *self.notes]
+        return [f"{head}.", *finding_lines, f"Checked: {checked_counts}.", *notes]
 
 
 def order_findings(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -6,7 +6,7 @@ stages on the data as they are and on changed copies (`sandbox`), compares the r
 prepared rows and forecasts at single moments (`origins`), the published scores (`rescored`), the
 finished results of the project (`stored`) and the data themselves (`data`). It refuses datasets
 whose blocks are shares of each series' own rows. `main` prints the outcome; its exit code is
-`UNHEALTHY` when a leak was found.
+`UNHEALTHY` when a leak was found or the project's own run is out of date.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ LogProgress = Callable[[str], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when no leak was found, 5 when one was, the error's code when the audit could not be
-    made.
+    """0 when no leak was found, 5 when one was or the project's run is out of date, the error's
+    code when the audit could not be made.
     """
     options = _parser().parse_args(arguments)
     log_progress = _ignore_progress if options.quiet else _print_progress
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(finished_audit.to_json(), indent=1))
     else:
         print("\n".join(finished_audit.lines()))
-    return 0 if finished_audit.is_clean else UNHEALTHY
+    return 0 if finished_audit.is_clean and not finished_audit.outdated_file else UNHEALTHY
 
 
 def _print_progress(line: str) -> None:
@@ -172,11 +172,12 @@ def audit(
         project, whole_panel, moments[-2:], trained, folder / "origins"
     )
     findings += _audit_first_run(base, ends)
-    findings += _audit_data(
-        project, whole_panel, whole_ends, Sandbox(ProjectPaths.of(folder / "whole"), dataset)
+    findings += _audit_data(project, whole_panel, whole_ends)
+    outdated_file = data.find_outdated_file(
+        project, Sandbox(ProjectPaths.of(folder / "whole"), dataset)
     )
     notes = _describe_unaudited(base)
-    if not any(finding.kind == "history" for finding in findings):
+    if not outdated_file and not any(finding.kind == "history" for finding in findings):
         log_progress("the stored results of the project")
         reason = stored.reason_not_to_audit(project)
         if reason:
@@ -191,7 +192,7 @@ def audit(
         "calls for targets": len(base.target_requests),
         "calibration calls": len(base.calibration_calls),
     }
-    return Audit(dataset, order_findings(findings), checked, tuple(notes))
+    return Audit(dataset, order_findings(findings), checked, tuple(notes), outdated_file)
 
 
 def _audit_other_fits(
@@ -249,14 +250,11 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
 
 
 def _audit_data(
-    project: Project, whole_panel: Panel, ends: dict[str, pd.Timestamp], repeated_run: Sandbox
+    project: Project, whole_panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> list[Finding]:
-    """What stands in the data themselves; `repeated_run`: what the stages make of the snapshot
-    now.
-    """
+    """What stands in the data themselves."""
     return [
         *data.check_history(project),
-        *data.compare_with_stages(project, repeated_run),
         *data.check_actuals(project, whole_panel),
         *data.check_columns(whole_panel),
         *data.check_future_inputs(whole_panel),

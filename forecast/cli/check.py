@@ -289,7 +289,7 @@ def audit(
     output_format: Format = FORMAT,
     cluster: str = CLUSTER,
 ) -> None:
-    """Look for leaks in a pipeline. Exits 5 when one is found."""
+    """Look for leaks in a pipeline. Exits 5 when one is found, or when the run is out of date."""
     use_cluster(cluster)
     project = require_project(root).resolve()
     command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project)]

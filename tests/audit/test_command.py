@@ -1,14 +1,20 @@
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from forecast.audit import KINDS, Audit, Finding, order_findings
 from forecast.audit.__main__ import main
 from forecast.cli import app
+from forecast.config.datasets import load_dataset
+from forecast.data.preparation import take_snapshot
+from forecast.data.snapshots import move_pointer
 from tests.support import small_project
 
 
@@ -69,3 +75,24 @@ def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
     assert lines[0] == f"wave: LEAK: {KINDS['scaling']}; with it: {KINDS['forecast']}."
     assert "(ridge and 1 more), caught by nudge" in lines[1] and len(audited.findings) == 2
     assert json.loads(json.dumps(audited.to_json()))["clean"] is False
+
+
+def test_a_run_before_the_last_fetch_is_out_of_date_and_no_leak(
+    project: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(project, root, symlinks=True)
+    importlib.import_module("pipelines.fetch").main("wave", root=str(root))
+    importlib.import_module("pipelines.prepare").main("wave", root=str(root))
+    source = root / "data" / "wave.csv"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    last_day = pd.Timestamp(lines[-1].split(",")[0])
+    added = f"{last_day + pd.Timedelta(days=1):%Y-%m-%d},0.5"
+    source.write_text("\n".join([*lines, added, ""]), encoding="utf-8")
+    pointer = take_snapshot("wave", load_dataset("wave", root / "configs"), root=root)
+    move_pointer(root, "wave", pointer)
+    code = main(["wave", "--root", str(root), "--quiet", "--models", "naive"])
+    said = capfd.readouterr().out
+    assert code == 5 and "wave: no leak found" in said and "LEAK" not in said
+    assert "The run is out of date: data/raw/wave" in said
+    assert "`forecast run wave`, then the audit again" in said
