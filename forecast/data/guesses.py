@@ -11,8 +11,8 @@ cannot be read is refused, never counted. Nothing is checked: `fetch` does that.
 
 from __future__ import annotations
 
-import contextlib
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ TIME_COLUMN_NAMES = (
 """Names of columns that hold times, if in a form that is not known."""
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
+PROVIDER_NAMES = ("source", "provider", "quelle", "anbieter")
+"""Of a column of series that may hold one thing as several sources tell it."""
 WEEK: CalendarFeature = "day_of_week"
 TARGET_WORDS = (
     *("sales", "sold", "revenue", "demand", "load", "consumption", "price", "visitors", "calls"),
@@ -105,34 +107,68 @@ SPANS_BY_STEP = {
 """Season, horizon and lookback by pandas' name of a step."""
 
 
-RUN_LINE = re.compile(r"^run: *\[.*?\]", re.MULTILINE)
-DATASETS_LINE = re.compile(r"^datasets: *(#.*)?\n", re.MULTILINE)
-
-
 def add_entry(text: str, name: str, block: str) -> str:
     """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`; comments
     stay.
 
-    `InputError` with what to write by hand where `run` or `datasets` is in another form.
+    `InputError` with what to write by hand where the file is in a form, such as an alias, that this
+    would break.
     """
     before, entry = yaml.safe_load(text) or {}, yaml.safe_load(block)
     names, known = before.get("run") or [], before.get("datasets") or {}
     extended = {**before, "run": [*names, name], "datasets": {**known, **entry}}
-    listed = ", ".join(map(_flow_yaml, extended["run"]))
-    after = RUN_LINE.sub(lambda _: f"run: [{listed}]", text, count=1)
-    if "run" not in before:
-        after = f"run: [{listed}]\n{text}"
-    if "datasets" not in before:
-        after += "\ndatasets:\n"
-    after = DATASETS_LINE.sub(lambda line: f"{line[0]}{block}\n", after, count=1)
-    with contextlib.suppress(yaml.YAMLError):
+    try:
+        top = yaml.compose(text, Loader=yaml.SafeLoader)
+        places = {key.value: (key, value) for key, value in top.value} if top else {}
+        edits = [
+            _entry_edit(text, places.get("datasets"), block),
+            _run_edit(text, places.get("run"), _flow_yaml(name)),
+        ]
+        after = text
+        for at, new in sorted(edits, reverse=True):
+            after = after[:at] + new + after[at:]
         if yaml.safe_load(after) == extended:
             return after
+    except yaml.YAMLError:
+        pass
     raise InputError(
-        "configs/datasets.yaml: `run` is no list in one line, or `datasets` no block, that could be"
-        f" extended without changing more. Add {name!r} to `run` and this to `datasets` by hand,"
+        "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot"
+        f" be extended without changing more. Add {name!r} to `run` and this to `datasets` by hand,"
         f" then `forecast fetch {name}`:\n{block}"
     )
+
+
+def _entry_edit(text: str, nodes: Any, block: str) -> tuple[int, str]:
+    """Where in `text` the entry is put under `datasets`, and what is put there.
+
+    `nodes`: key and value of `datasets` as YAML parsed them, None without the key.
+    """
+    if nodes is None:
+        return len(text), f"\ndatasets:\n{block}"
+    key, value = nodes
+    if value.flow_style and isinstance(value, yaml.MappingNode):
+        return value.start_mark.index + 1, _flow_yaml(yaml.safe_load(block))[1:-1] + (
+            ", " if value.value else ""
+        )
+    indent = (
+        value.start_mark.column
+        if isinstance(value, yaml.MappingNode)
+        else key.start_mark.column + 2
+    )
+    end = text.find("\n", key.end_mark.index) + 1
+    indented = textwrap.indent(textwrap.dedent(block), " " * indent) + "\n"
+    return (end, indented) if end else (len(text), f"\n{indented}")
+
+
+def _run_edit(text: str, nodes: Any, name: str) -> tuple[int, str]:
+    """Where in `text` the name is put into `run`, and what is put there; `nodes` as above."""
+    if nodes is None or not isinstance(nodes[1], yaml.SequenceNode):
+        return 0, f"run: [{name}]\n"
+    items, start = nodes[1].value, nodes[1].start_mark
+    if nodes[1].flow_style:
+        return (items[-1].end_mark.index, f", {name}") if items else (start.index + 1, name)
+    end = text.find("\n", items[-1].end_mark.index)
+    return end if end >= 0 else len(text), "\n" + " " * start.column + f"- {name}"
 
 
 def _flow_yaml(value: Any) -> str:
@@ -198,7 +234,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     roles = _guess_roles(observed, planned, numbers, chosen, others)
     title = EntryLine("title", path.name.partition(".")[0])
     settings = _source_entry(where, file_format, guess, series)
-    source = EntryLine("source", settings, _source_note(guess, series))
+    source = EntryLine("source", settings, _source_note(rows, guess, series))
     lines = [title, source, *_entry_lines(observed, planned, guess, chosen, roles)]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
     past = _column_entries(observed, guess.fit.calendar, roles.past)
@@ -313,8 +349,10 @@ def _source_entry(
     return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
 
 
-def _source_note(guess: GuessedTimes, series: Any | None) -> str:
-    """What times and series were read from."""
+def _source_note(rows: pd.DataFrame, guess: GuessedTimes, series: Any | None) -> str:
+    """What times and series were read from; of series that are the same thing told several times,
+    how to keep one.
+    """
     if guess.fit is COUNTED_ROWS:
         note = "rows counted"
     elif guess.zone:
@@ -325,6 +363,9 @@ def _source_note(guess: GuessedTimes, series: Any | None) -> str:
         note += f" from {guess.column!r}"
     if series:
         note += f", series from {series!r}"
+        if str(series).lower() in PROVIDER_NAMES:
+            first = rows["unique_id"].iloc[0]
+            note += f"; to keep one of them alone: `keep: {{{series}: {first}}}`"
     return note
 
 

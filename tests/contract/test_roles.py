@@ -37,7 +37,7 @@ def forecasts(net, weights, given):
 @pytest.mark.parametrize("name", ["narx", "nar", "jordan"])
 def test_one_to_one_fed_back_maps_one_step_and_may_be_closed(name):
     net = network(name)
-    assert net.feedback and net.shapes.horizon == 1
+    assert spec_of(name).is_recursive and net.shapes.horizon == 1
     given = windows(net)
     assert forecasts(net, random_weights(net), given).shape[2] == 1
 

@@ -291,12 +291,19 @@ def test_numbers_name_series_where_several_rows_share_their_time(tmp_path):
 RUNS = {
     "flow": "run: [a, b]",
     "flow with a comment": "run: [a, b] # both",
+    "block": "run:\n- a\n- b",
     "empty": "run: []",
+    "flow over lines": "run: [\n  a, # one\n  b, # two\n]",
+    "indented block": "run:\n    - a # one\n    # between\n    - b # two",
+    "quoted": "'run': ['a', \"b\"]",
+    "quoted block": "run:\n  - \"a\"\n  - 'b'",
     "missing": "# no list",
 }
 ENTRIES = {
     "block": "datasets:\n  a: {x: 1} # one\n  b:\n    x: 2",
-    "comment": "datasets: # ours\n\n  # the first\n  a:\n    x: 1",
+    "wide": "datasets: # ours\n\n    # the first\n    a:\n        x: 1\n    b: {x: 2}",
+    "flow": "datasets: {a: {x: 1}, b: {x: 2}}",
+    "quoted": '"datasets":\n  "a": {x: 1}\n  \'b\': {x: 2}',
     "anchors": "datasets:\n  a: &one {x: 1}\n  b:\n    <<: *one\n    x: 2",
     "missing": "# none yet",
 }
@@ -307,7 +314,7 @@ BLOCK = "  mine:\n    x: 3 # guessed\n    y: [1, 2]\n"
 @pytest.mark.parametrize("names", RUNS.values(), ids=RUNS)
 @pytest.mark.parametrize("turned", [False, True], ids=["run first", "datasets first"])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n# the end\n"], ids=["cut", "line", "comment"])
-def test_an_entry_is_added_to_the_file_and_its_comments_stay(names, entries, turned, end):
+def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, entries, turned, end):
     text = "\n".join([entries, names] if turned else ["# mine", names, "", entries]) + end
     before = yaml.safe_load(text) or {}
     after = guesses.add_entry(text, "mine", BLOCK)
@@ -328,11 +335,8 @@ def test_an_entry_is_added_to_the_file_and_its_comments_stay(names, entries, tur
         "run: &all [a]\ndatasets: {a: {x: *all}}",
         "datasets: {a: {x: &all [a]}}\nrun: *all",
         "run: a\ndatasets: {a: {}}",
-        "run:\n- a\ndatasets:\n  a: {}\n",
-        "run: [a]\ndatasets: {a: {}}\n",
-        "run: [a]\ndatasets:\n    a: {}\n",
     ],
-    ids=["used elsewhere", "alias", "no list", "list in lines", "entries in one line", "wide"],
+    ids=["used elsewhere", "alias", "no list"],
 )
 def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
     with pytest.raises(InputError, match=r"(?s)Add 'mine' to `run` .* by hand.*  mine:"):
@@ -343,8 +347,10 @@ def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
 def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
     (tmp_path / "mine.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\n")
     block = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", name)
-    after = guesses.add_entry("run: [a]\ndatasets:\n  a: {}\n", name, block)
-    assert yaml.safe_load(after)["run"] == ["a", name]
+    assert yaml.safe_load(guesses.add_entry("run: [a]\ndatasets: {a: {}}", name, block))["run"] == [
+        "a",
+        name,
+    ]
 
 
 @pytest.mark.parametrize("written", ["{} kWh", "$ {}", "{} %"])
@@ -502,6 +508,8 @@ def test_of_three_sources_of_one_thing_one_can_be_kept(tmp_path):
         for name in ("station", "model", "satellite")
     ]
     found = guessed(tmp_path, pd.concat(parts).sort_values("ds"))
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "to keep one of them alone: `keep: {source: " in text
     source = {**found["source"], "columns": {}, "keep": {"source": "model"}}
     write_project(tmp_path, mine={**found, "source": source})
     settings = load_dataset("mine", tmp_path / "configs")

@@ -167,7 +167,7 @@ def test_a_new_verdict_is_shown_on_the_run_that_is_there(published):
         and "against_skip" not in tags
         and tags["chosen"] == "false"
     )
-    assert "**worse**" in tags["mlflow.note.content"]
+    assert ": worse (" in tags["mlflow.note.content"]
 
 
 def test_a_run_deleted_by_hand_is_made_again(published):
