@@ -166,10 +166,13 @@ def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
 
 
 def _require_same_groups(name: str, dataset: Dataset, root: Path) -> None:
-    """`InputError` where the series of the snapshot were named by other groups than the entry's."""
-    record = snapshots.read_provenance(root, name)
-    groups = record.get("parameters", {}).get("hierarchy", [])
-    if record and list(dataset.hierarchy) != groups:
+    """`InputError` where the series of the snapshot were named by other groups than the entry's.
+
+    A snapshot that the audit planted has no parameters.
+    """
+    parameters = snapshots.read_provenance(root, name).get("parameters", {})
+    groups = parameters.get("hierarchy")
+    if groups not in (None, list(dataset.hierarchy)):
         raise InputError(
             f"Dataset {name!r}: `hierarchy` is {list(dataset.hierarchy)}, its snapshot was taken"
             f" with {groups}. Run `forecast fetch {name}`."

@@ -220,6 +220,12 @@ def test_other_groups_than_the_snapshot_was_taken_with_are_refused(tmp_path: Pat
     for read in (preparation.check_data, preparation.read_snapshot):
         with pytest.raises(InputError, match=r"taken with \[\]\. Run `forecast fetch shops`"):
             read("shops", grouped, root=tmp_path)
+    sandbox = tmp_path / "sandbox"  # as the audit plants a snapshot
+    raw = pd.read_parquet(tmp_path / pointer.snapshot)
+    as_of = pd.Timestamp(pointer.as_of)
+    planted = snapshots.write_snapshot(sandbox, "shops", raw, as_of=as_of, provenance={})
+    snapshots.move_pointer(sandbox, "shops", planted)
+    assert preparation.read_snapshot("shops", grouped, root=sandbox).equals(raw)
 
 
 def test_the_roles_name_static_columns_with_their_series(tmp_path: Path) -> None:
