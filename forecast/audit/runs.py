@@ -38,6 +38,8 @@ FINDING_KIND_BY_FILE = {
 """File of a saved model to what it is a finding of; not those of `forecaster.reconciliation`, which
 validation rows may change: forecasts tell on them.
 """
+NOT_OF_THE_FIT = {"corrected_series": None}
+"""In spec.json: names that belong to the corrections, which follow a fit."""
 FORECAST_KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 
@@ -350,7 +352,8 @@ def _has_equal_content(path: Path, other_path: Path) -> bool:
     if not other_path.exists():
         return False
     if path.suffix == ".json":
-        return bool(files.read_json(path) == files.read_json(other_path))
+        content = files.read_json(path) | NOT_OF_THE_FIT
+        return bool(content == files.read_json(other_path) | NOT_OF_THE_FIT)
     a = files.read_arrays(path)
     b = files.read_arrays(other_path)
     return a.keys() == b.keys() and all(_has_equal_bits(a[name], b[name]) for name in a)

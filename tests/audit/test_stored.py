@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from forecast.audit import block_ends, rescored
+from forecast.audit import block_ends, rescored, runs
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
 from forecast.data.comparison_records import Verdicts
@@ -289,3 +289,13 @@ def test_the_selected_row_has_learnt_weights_or_the_lowest_loss_of_all() -> None
     assert [Judged(name).found() for name in ("gru", "mix", "naive")] == [0, 1, 1]
     for name, faults in (("other_mix", 0), ("mix", 1), ("gru", 1)):
         assert Judged(name, learnt="other_mix").found() == faults
+
+
+def test_the_names_of_a_hierarchys_corrections_are_no_difference_of_the_fit(tmp_path):
+    """They are added after the fit, so a fit without the later rows lacks them."""
+    content = {"schema": 4, "skip": None, "corrected_series": ["North", "total"]}
+    files.write_json(tmp_path / "saved" / "spec.json", content)
+    files.write_json(tmp_path / "again" / "spec.json", {**content, "corrected_series": []})
+    assert runs.differing_files(tmp_path / "saved", tmp_path / "again") == []
+    files.write_json(tmp_path / "again" / "spec.json", {**content, "skip": {}})
+    assert runs.differing_files(tmp_path / "saved", tmp_path / "again") == ["spec.json"]
