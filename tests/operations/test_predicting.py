@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,18 @@ def test_a_forecast_with_a_clock_that_was_set_back_names_the_clock(moved):
     assert not forecast(moved).notices
 
 
+def promote_with_plan(root: Path, rows: pd.DataFrame) -> None:
+    """A ridge on `rows` (ds, plan, y), whose plan is known ahead, in service."""
+    rows.to_csv(root / "data" / "wave.csv", index=False)
+    entry = {**small_project.DATASET, "future_exogenous": [{"column": "plan", "known_ahead": True}]}
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
+    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
+    projects.gone_through(root)
+    registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+
+
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):
     root = small_project.write(tmp_path)
     days = pd.date_range("2024-01-01", periods=small_project.DAYS + 5)
@@ -65,14 +78,7 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     ).astype({"plan": float})
     plan.loc[[small_project.DAYS, small_project.DAYS + 1], "plan"] = [1.0, 0.0]
     both = plan.merge(wave, how="left").assign(y=lambda rows: rows["y"] + 4 * rows["plan"])
-    both.to_csv(root / "data" / "wave.csv", index=False)
-    entry = {**small_project.DATASET, "future_exogenous": [{"column": "plan", "known_ahead": True}]}
-    small_project.write_yaml(
-        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
-    )
-    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
-    projects.gone_through(root)
-    registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+    promote_with_plan(root, both)
     table = forecast(root).table
     assert table["ds"].tolist() == [pd.Timestamp("2024-07-19"), pd.Timestamp("2024-07-20")]
     np.testing.assert_allclose(
@@ -108,14 +114,7 @@ def test_a_model_whose_plan_comes_with_each_forecast_can_be_promoted(tmp_path):
     wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
     plan = (np.random.default_rng(1).random(len(wave)) < 0.3).astype(float)
     with_plan = wave.assign(plan=plan, y=wave["y"] + 4 * plan)
-    with_plan.to_csv(root / "data" / "wave.csv", index=False)
-    entry = {**small_project.DATASET, "future_exogenous": [{"column": "plan", "known_ahead": True}]}
-    small_project.write_yaml(
-        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
-    )
-    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
-    projects.gone_through(root)
-    registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+    promote_with_plan(root, with_plan)
     with pytest.raises(InputError, match="'plan' has no value at 2024-07-19T00:00, 1 step"):
         forecast(root)
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,1\n2024-07-20,0\n")
