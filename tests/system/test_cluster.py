@@ -28,6 +28,14 @@ from tests.faults.processes import crowding, eventually
 from tests.support.small_project import ROOT
 
 
+def _read_json(path: Path) -> dict:
+    """What the file holds; empty while it is absent or half written."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
 @contextmanager
 def started(
     folder: Path, nworkers: int, *, host: str = "127.0.0.1", memory: str = "600MB", **about: str
@@ -57,8 +65,9 @@ def started(
 
         running = [program("scheduler", "--port", "0", *local)]
         try:
-            wait_for(place)
-            address = json.loads(place.read_text())["address"]
+            # the scheduler writes the file in place: it exists before it is whole
+            assert eventually(lambda: _read_json(place), 20.0), f"{place} did not come"
+            address = _read_json(place)["address"]
             running.append(
                 program("worker", "--nworkers", str(nworkers), "--nthreads", "1", *local, *preload)
             )
