@@ -28,6 +28,7 @@ from forecast.models.skip import (
     Skip,
     design_of,
     index_features,
+    mean_of_ridges,
     products_matrix,
     solve_ridge,
 )
@@ -87,12 +88,10 @@ MIN_WEIGHT = 0.01
 """Weight from which on a setting is in the mean."""
 CHANGE_WEIGHTS = np.linspace(0.0, 1.0, 11)
 """Shares of the forecast change that are tried for a series."""
-SURE_GAIN = 1.0
-"""A lower error by so many standard errors or fewer gives a series no more of the change than all
-series have.
-"""
-SURE_LOSS = 0.5
-"""The same for less of the change."""
+SURE = 1.5
+"""A share counts by its error and so many standard errors more."""
+BORROWED_STRETCHES = 5
+"""Of every series, beside its own: as many stretches that have the mean of all series."""
 LEVEL_GAIN = 0.01
 """Lower error by which the level of the target must earn its place: where a series leaves the range
 that it was fitted on, which no fold inside the history shows, a map of the level pulls it back. Of
@@ -159,23 +158,11 @@ def _choose_shape(
         shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight
     }
     maps = {
-        fold: _mean_map(sums, design, weight_of, richest.horizon * richest.outputs)
+        fold: mean_of_ridges(sums, design, [*weight_of.items()], richest.horizon * richest.outputs)
         for fold, (sums, *_) in cases.items()
     }
     errors_of_series = _errors_by_weight(folds, maps, largest, channels)
     return replace(largest.with_mean_of(weight_of), change_weights=weigh_changes(errors_of_series))
-
-
-def _mean_map(
-    sums: np.ndarray, design: FeatureColumns, weight_of: Mapping[Skip, float], outputs: int
-) -> np.ndarray:
-    """(features of the largest shape + 1, outputs): the weighted mean of ridges from `sums`."""
-    coefficients = np.zeros((len(sums) - outputs, outputs))
-    for shape, weight in weight_of.items():
-        columns = design.columns_of(shape)
-        slopes = solve_ridge(sums, columns, shape.penalty, outputs)
-        np.add.at(coefficients, [*columns, -1], weight * slopes)
-    return coefficients
 
 
 def _errors_by_weight(
@@ -195,11 +182,12 @@ def _errors_by_weight(
             shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_WEIGHTS
             missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
             is_known = np.isfinite(missed)
-            count = np.maximum(is_known.sum(axis=1), 1)
-            means = np.where(is_known.any(axis=1), np.nansum(missed, axis=1) / count, np.nan)
+            count = is_known.sum(axis=1)
+            means = np.nansum(missed, axis=1) / np.where(count, count, np.nan)
             for uid in np.unique(scored.series):
-                stretches[str(uid)].append(scored.rows[scored.series == uid] // largest.horizon)
-                errors[str(uid)].append(means[scored.series == uid])
+                is_own = scored.series == uid
+                stretches[str(uid)].append(scored.rows[is_own] // largest.horizon)
+                errors[str(uid)].append(means[is_own])
     return {
         uid: _mean_by_group(np.concatenate(stretches[uid]), np.concatenate(each))
         for uid, each in errors.items()
@@ -217,53 +205,51 @@ def _mean_by_group(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
-    """By series, for each output, the share with the lowest error: drawn to that of all series
-    together, and this one to 0, the more the less sure it is.
+    """By series, for each output, the share whose error, less that of the last value, is lowest
+    when `SURE` standard errors are added: so what is not surely better is the last value.
 
     errors: by series (stretches, outputs, shares).
     """
-    if not errors:
-        return {}
-    relative = []
-    for each in errors.values():
-        count = np.maximum(np.isfinite(each).sum(axis=(0, 2), keepdims=True), 1)
-        scale = np.nansum(each, axis=(0, 2), keepdims=True) / count
-        relative.append(each / np.where(scale > 0, scale, 1.0))
-    together = np.concatenate(relative)
-    shares = [_sure_share(together[:, output], 0) for output in range(together.shape[1])]
-    weights = {}
-    for uid, each in errors.items():
-        of_outputs = [_sure_share(each[:, output], share) for output, share in enumerate(shares)]
-        weights[uid] = tuple(float(weight) for weight in CHANGE_WEIGHTS[of_outputs])
-    return weights
+    relative = [_relative_losses(each) for each in errors.values()]
+    shares = [_sure_shares(losses) for losses in zip(*relative, strict=True)]
+    return {uid: tuple(each) for uid, *each in zip(errors, *shares, strict=True)}
 
 
-def _sure_share(errors: np.ndarray, default: int) -> int:
-    """Which of the shares of `errors` (stretches, shares): that of the lowest mean, drawn to
-    `default` by (c / t)^2, t being its gain over that in standard errors, c `SURE_GAIN` for a
-    larger share and `SURE_LOSS` for a smaller one. `default` where t is below c, or fewer than two
-    stretches are known.
+def _relative_losses(errors: np.ndarray) -> list[np.ndarray]:
+    """By output (known stretches, shares): how much larger `errors` (stretches, outputs, shares)
+    are than those of the last value, in units of the mean of these.
     """
-    known = errors[np.isfinite(errors).all(axis=1)]
-    if len(known) < 2:
-        return default
-    best = int(known.mean(axis=0).argmin())
-    gains = known[:, default] - known[:, best]
-    deviation = gains.std(ddof=1) / np.sqrt(len(gains))
-    doubt = deviation * (SURE_GAIN if best > default else SURE_LOSS)
-    if gains.mean() <= doubt:
-        return default
-    confidence = 1.0 - (doubt / gains.mean()) ** 2
-    return default + round((best - default) * confidence)
+    by_output = []
+    for each in errors.swapaxes(0, 1):
+        known = each[np.isfinite(each).all(axis=1)]
+        losses = known - known[:, :1]
+        by_output.append(losses / (known[:, 0].mean() if known[:, 0].any() else 1.0))
+    return by_output
+
+
+def _sure_shares(losses: Sequence[np.ndarray]) -> list[float]:
+    """The share of each series, by its losses (stretches, shares) and `BORROWED_STRETCHES`, whose
+    mean and variance are those of all series.
+    """
+    known = [each for each in losses if len(each)] or [np.zeros((1, len(CHANGE_WEIGHTS)))]
+    mean_of_all = np.mean([each.mean(axis=0) for each in known], axis=0)
+    centred = np.concatenate([each - each.mean(axis=0) for each in known])
+    variance_of_all = (centred**2).sum(axis=0) / max(len(centred) - len(known), 1)
+    shares = []
+    for each in losses:
+        rows = len(each) + BORROWED_STRETCHES
+        mean = (each.sum(axis=0) + BORROWED_STRETCHES * mean_of_all) / rows
+        deviations = each - each.sum(axis=0) / max(len(each), 1)
+        squares = (deviations**2).sum(axis=0) + BORROWED_STRETCHES * variance_of_all
+        bound = mean + SURE * np.sqrt(squares / (rows * (rows - 1)))
+        shares.append(float(CHANGE_WEIGHTS[bound.argmin()]))
+    return shares
 
 
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
     """Every second penalty, with and without products, over each of `lags`."""
-    shapes = [largest]
-    if largest.harmonics:
-        shapes.append(replace(largest, harmonics=()))
     for penalty in PENALTIES[::2]:
-        for shape in shapes:
+        for shape in dict.fromkeys([largest, replace(largest, harmonics=())]):
             yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
 
 

@@ -287,7 +287,7 @@ class Problem:
         are too few, into the validation block alone.
         """
         task = self.panel.task
-        reach = splits.rows_per_origin(task)
+        reach = task.rows_per_origin
         rows_by_series = {
             uid: splits.origins_of(task, blocks.with_validation_in_train(), "train")
             for uid, blocks in self.blocks.items()

@@ -513,21 +513,29 @@ def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_colum
     its `design_of` over the train rows; `future_columns` as in `feature_names`.
     """
     design = index_features(shape, channels, future_columns)
-    outputs = shape.horizon * shape.outputs
+    parts = shape.mean_of or ((shape, 1.0),)
+    coefficients = mean_of_ridges(sums, design, parts, shape.horizon * shape.outputs)
+    return replace(shape, coefficients=coefficients)
+
+
+def mean_of_ridges(
+    sums: np.ndarray, design: FeatureColumns, parts: Sequence[tuple[Skip, float]], outputs: int
+) -> np.ndarray:
+    """(features of `design` + 1, outputs): the weighted mean of the ridges of `parts`, from the
+    `products_matrix` of its features.
+    """
     coefficients = np.zeros((len(sums) - outputs, outputs))
     solved_weight = 0.0
-    for part, weight in shape.mean_of or ((shape, 1.0),):
+    for part, weight in parts:
         columns = design.columns_of(part)
         slopes = solve_ridge(sums, columns, part.penalty, outputs)
         # of collinear inputs a small penalty may have a solution on the folds and none here
-        if shape.mean_of and not np.isfinite(slopes).all():
+        if len(parts) > 1 and not np.isfinite(slopes).all():
             continue
         solved_weight += weight
         # `add.at`: the calendar of the first step stands in a ridge with products twice
         np.add.at(coefficients, [*columns, -1], weight * slopes)
-    if shape.mean_of:
-        coefficients /= solved_weight if solved_weight else np.nan
-    return replace(shape, coefficients=coefficients)
+    return coefficients / (solved_weight or np.nan)
 
 
 def sum_products(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
