@@ -17,33 +17,10 @@ from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
 from forecast.report.figures import LINEAR, Panel, change, describe_test, headline
-from forecast.report.panels import SeriesForecasts, is_private, newest_panel
+from forecast.report.panels import is_private
 from forecast.report.text import Row, Table, number
 
 REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the first screen shows of one dataset."""
-
-    sentence: str
-    newest: Panel | None
-    """The newest forecast with its intervals; None of private data."""
-    errors: Panel | None
-    """The selected model against the reference rows; None where nothing was tested."""
-    advice: list[str]
-    """What to do next; `code` in backticks."""
-
-
-def answer(results: Results, forecasts: list[SeriesForecasts]) -> Answer:
-    """The first screen's part about `results`."""
-    return Answer(
-        sentence=describe_result(results),
-        newest=newest_panel(results, forecasts),
-        errors=_error_panel(results),
-        advice=advise(results),
-    )
 
 
 def describe_result(results: Results) -> str:
@@ -89,7 +66,7 @@ def _describe_networks(results: Results) -> str:
     better = [test for test in tests if test.word == "better"]
     if not better:
         return "no network is shown to add anything to its skip alone"
-    best = min(better, key=_relative_difference)
+    best = min(better, key=lambda test: test.relative_difference or 0.0)
     count = f"{len(better)} of {len(tests)} networks"
     if len(tests) == 1:
         count = "the one network"
@@ -98,10 +75,6 @@ def _describe_networks(results: Results) -> str:
         f"{count} {verb} better than the skip alone, {text.name(best.model)} most"
         f" ({text.signed_percent(best.relative_difference)})"
     )
-
-
-def _relative_difference(test: PairedTest) -> float:
-    return test.relative_difference or 0.0
 
 
 @dataclass(frozen=True)
@@ -127,10 +100,10 @@ def why(results: Results) -> Why | None:
     ].to_numpy():
         word = describe_importance(low, high)
         if word == NEITHER:
-            unclear.append(str(part))
+            unclear.append(part)
         limits = f"95 % interval {text.signed_percent(low)} to {text.signed_percent(high)}"
         tip = f"{part} permuted: {text.signed_percent(change_of_error)}, {limits}"
-        rows.append(Interval(str(part), change_of_error, low, high, word, "", tip))
+        rows.append(Interval(part, change_of_error, low, high, word, "", tip))
     chart = interval_chart(
         sorted(rows, key=attrgetter("value"), reverse=True),
         label=f"Importance over the test block of {results.name}",
@@ -204,7 +177,7 @@ def advise(results: Results) -> list[str]:
     return advice
 
 
-def _error_panel(results: Results) -> Panel | None:
+def error_panel(results: Results) -> Panel | None:
     """Change of the selected model's error against each reference row, with its 95 % interval; None
     without any.
     """

@@ -17,7 +17,7 @@ import pandas as pd
 
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
-from forecast.report.charts import Axes, Line, floats, line_chart
+from forecast.report.charts import Axes, Line, floats, line_chart, name_ticks
 from forecast.report.figures import (
     LINEAR,
     Panel,
@@ -172,9 +172,8 @@ def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[P
         coverage.columns = pd.Index(["level", "month", "coverage"])
         coverage["x"] = coverage.groupby("level").cumcount()
         title = title_of_series(results, f"{text.name(model)}, by month", drawing.series)
-        every = max(1, -(-len(names) // 4))
-        ticks = [(float(i), names[i]) for i in range(0, len(names), every)]
-        axes = Axes(f"Coverage by month, {title}", "", "", ticks, moments=names)
+        label = f"Coverage by month, {title}"
+        axes = Axes(label, "", "", name_ticks(names), moments=names)
         panels.append(Panel(title, _coverage_chart(coverage, axes, model), "", model))
     return panels
 

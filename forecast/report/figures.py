@@ -26,7 +26,6 @@ from forecast.report.charts import (
     Floats,
     Interval,
     Line,
-    as_markup,
     floats,
     interval_chart,
     line_chart,
@@ -55,14 +54,9 @@ class Panel:
     """One chart with what stands above and below it; `model` as the page's filter knows it."""
 
     title: str
-    svg: str
+    svg: Markup | str
     note: str = ""
     model: str = ""
-
-    @property
-    def drawing(self) -> Markup:
-        """The chart for the template."""
-        return as_markup(self.svg)
 
 
 def has_several_series(results: Results) -> bool:
@@ -210,6 +204,15 @@ def _change_band(
     if len(changes) != n_steps:
         return ()
     return ((floats(changes["low"]), floats(changes["high"])),)
+
+
+def curves_by_ranking(results: Results) -> dict[str, list[Panel]]:
+    """`curve_panels` of every ranking that has any."""
+    curves = {}
+    for ranking in results.rankings:
+        if drawn := curve_panels(results, ranking):
+            curves[ranking] = drawn
+    return curves
 
 
 def curve_panels(results: Results, ranking: str) -> list[Panel]:

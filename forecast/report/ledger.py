@@ -1,6 +1,6 @@
 """The page's account of a comparison: what every candidate was given and cost (`cost_table`,
 `budget_sentence`), how time was cut (`timeline`), what the data were (`quality_table`,
-`findings_table`, `facts`), and the choice between LSTM and GRU.
+`findings_table`), and the choice between LSTM and GRU.
 
 All is read from `Results` and from the costs that training kept beside them, which are no results
 and may be absent.
@@ -24,7 +24,6 @@ from forecast.data.splits import BLOCKS
 from forecast.report import text
 from forecast.report.figures import headline
 from forecast.report.text import Cell, Row, Table, chosen_class, number, whole
-from forecast.system.errors import plural
 
 COLUMNS = [
     ("Model", ""),
@@ -117,7 +116,7 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
     exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
     exemptions = [f"{_name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
     budgets = {
-        name: _budget(record)
+        name: (len(record.trials), record.cost.tuning_gradient_steps, record.cost.gradient_steps)
         for name, record in results.records.items()
         if record.is_network and (record.model, record.ranking) not in exempt
     }
@@ -161,11 +160,6 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     )
 
 
-def _budget(record: RunRecord) -> tuple[int, int, int]:
-    """Tuning trials, and the gradient steps allowed in tuning and in training."""
-    return len(record.trials), record.cost.tuning_gradient_steps, record.cost.gradient_steps
-
-
 def _name_row(model: str, ranking: str) -> str:
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 
@@ -199,26 +193,6 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
         is_taken = model == choice.take
         rows.append(Row(model, cells, ["taken"] * is_taken, chosen_class(is_taken)))
     return Table(columns, rows)
-
-
-def choice_sentence(results: Results) -> str:
-    """The numbers of the choice between LSTM and GRU in words; empty where there was none."""
-    choice = results.verdicts.choice
-    if choice is None:
-        return ""
-    change = text.signed_percent(choice.relative_difference)
-    upper = text.signed_percent(choice.upper)
-    margin = text.signed_percent(choice.margin)
-    warning = ""
-    if choice.weights.get("gru", 0) > choice.weights.get("lstm", 0):
-        warning = " Tuning gave the GRU more weights than the LSTM here, so it saves none."
-    equivalence_text = "shown" if choice.word == "equivalent" else "not shown"
-    return (
-        f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on"
-        f" {text.count(choice.non_overlapping)} origins whose horizons do not overlap (wanted:"
-        f" below {margin}, on at least {choice.wanted_origins}). That the GRU costs no more is"
-        f" {equivalence_text}: the {text.name(choice.take).upper()} is the choice.{warning}"
-    )
 
 
 PURPOSES = {
@@ -361,38 +335,7 @@ def findings_table(results: Results) -> Table | None:
     return Table(columns, rows) if rows else None
 
 
-def facts(results: Results) -> list[tuple[str, str]]:
-    """The dataset in a few words: (what, value)."""
-    dataset = results.dataset
-    target = dataset.target[0].column
-    if results.unit:
-        target += f" in {results.unit}"
-    if dataset.target[0].transform != "none":
-        target += f", transform {dataset.target[0].transform}"
-    past = [column.column for column in dataset.past_exogenous]
-    known = [*dataset.calendar_features, *(c.column for c in dataset.future_columns)]
-    known += [column.column for column in dataset.static]
-    horizon = (
-        f"{plural(dataset.horizon, 'step')}; a forecast every {plural(dataset.step_size, 'step')}"
-    )
-    season = plural(dataset.season_length, "step")
-    return [
-        ("Series", text.abridge(list(results.quality["series"]))),
-        ("Target", target),
-        ("Time steps", _calendar(dataset)),
-        ("Inputs known up to the cutoff", text.listing(["the target's own past", *past])),
-        ("Inputs known in advance", text.listing([text.name(f) for f in known]) or "none"),
-        ("Horizon", horizon),
-        ("Lookback", f"{plural(dataset.lookback, 'row')}; nothing older influences a forecast"),
-        ("Season", f"{season} (seasonal naive forecast, scale of MASE)"),
-        ("Data as of", results.as_of),
-        ("Licence", dataset.licence.name),
-        ("Attribution", dataset.licence.attribution),
-        *[("Note", note) for note in notes(results)],
-    ]
-
-
-def _calendar(dataset: Dataset) -> str:
+def describe_calendar(dataset: Dataset) -> str:
     """When there is a row, in words."""
     calendar = dataset.calendar
     if isinstance(calendar, SessionCalendar):
@@ -404,8 +347,3 @@ def _calendar(dataset: Dataset) -> str:
     if calendar.kind == "index":
         return "rows without dates"
     return f"every {calendar.freq}, UTC"
-
-
-def notes(results: Results) -> list[str]:
-    """The note of the licence, where it has one."""
-    return list(filter(None, [results.dataset.licence.note]))

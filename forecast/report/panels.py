@@ -20,7 +20,7 @@ import pandas as pd
 from forecast.config.task import format_time
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
-from forecast.report.charts import Axes, Floats, Line, floats, line_chart
+from forecast.report.charts import Axes, Floats, Line, floats, line_chart, name_ticks
 from forecast.report.figures import LINEAR, Panel, role_of, step_unit, title_of_series
 from forecast.report.text import MOST_SERIES
 
@@ -325,14 +325,13 @@ def _calendar_panel(
     if not lines:
         return []
     names = [name_period(key, title) for key in errors.index]
-    every = max(1, -(-len(names) // 4))
     unit = results.unit_of(forecasts.series)
     title = title_of_series(results, f"By {title}", forecasts.series)
     axes = Axes(
         label=f"Test error, {title}",
         x_title="",
         y_title=f"MAE, {unit}" if unit else "MAE",
-        x_ticks=[(float(i), names[i]) for i in range(0, len(names), every)],
+        x_ticks=name_ticks(names),
         moments=names,
     )
     return [Panel(title, line_chart(lines, axes))]

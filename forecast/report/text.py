@@ -1,5 +1,6 @@
 """Numbers, dates and names as a reader sees them, and the tables of the page (`Table`, `Row`,
-`Cell`), for every module of the report and the terminal.
+`Cell`), for every module of the report and the terminal; and the templates that show them
+(`render`).
 
 A missing value (None, an empty text, a number that is not finite) is an en dash and never "nan".
 """
@@ -7,19 +8,24 @@ A missing value (None, an empty text, a number that is not finite) is an en dash
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 # of the comparison's sentences and the page's
 from forecast.comparison.sentences import listing as listing
 from forecast.data.comparison_records import PairedTest
+from forecast.system.errors import plural
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
 WORST = 10  # series listed where there are more than `MOST_SERIES`
+TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
 MINUS = "−"
 WORD_MARKS = {
@@ -234,3 +240,49 @@ def share(value: Any, cls: str = "") -> Cell:
     if is_missing(value):
         return EMPTY
     return Cell(percent(value), float(value), "", cls)
+
+
+def short(value: float) -> str:
+    """A coordinate with one decimal at most: 12, 3.4."""
+    return f"{value:.1f}".removesuffix(".0").replace("-0.0", "0")
+
+
+def as_markup(written_text: str) -> Markup:
+    """What this package has drawn or written itself, in which everything foreign is escaped."""
+    return Markup(written_text)  # noqa: S704
+
+
+def mark_code(sentence: str) -> Markup:
+    """Escaped text with what stands in backticks as code."""
+    return as_markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
+
+
+def render(template: str, **content: Any) -> Markup:
+    """The template of this name, filled with `content`, which is escaped."""
+    return as_markup(_environment().get_template(template).render(content))
+
+
+@cache
+def _environment() -> Any:
+    """Jinja with the page's templates and filters."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        name=name,
+        count=count,
+        listing=listing,
+        code=mark_code,
+        plural=plural,
+        px=short,
+        signed_percent=signed_percent,
+        word_class=word_class,
+    )
+    environment.tests["finite"] = math.isfinite
+    return environment

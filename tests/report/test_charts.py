@@ -21,7 +21,6 @@ from forecast.report.charts import (
     pad_range,
     path,
     spread,
-    tag,
 )
 from forecast.report.figures import change
 
@@ -81,7 +80,11 @@ def test_spread_labels_keep_their_order_and_their_distance(wanted):
 
 
 def test_text_from_the_data_cannot_become_markup():
-    assert tag("g", "", data_tip='<b>"&') == '<g data-tip="&lt;b&gt;&quot;&amp;"/>'
+    line = Line('<b>"&', np.arange(2.0), np.ones(2), "naive", tip='<b>"&')
+    svg = line_chart([line], Axes('<b>"&', "", "", []))
+    assert "<b>" not in svg
+    drawn = ET.fromstring(svg)
+    assert drawn.get("aria-label") == drawn.find("g").get("data-tip") == line.name
 
 
 def test_a_line_chart_is_well_formed_and_names_its_lines():

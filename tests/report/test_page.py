@@ -456,7 +456,7 @@ def test_a_test_without_numbers_has_no_interval(project):
     ("path", "stage"),
     [
         ("compared/hourly/verdicts.json", "compare"),
-        ("prepared/hourly/quality.json", "prepare"),
+        ("compared/hourly/quality.json", "compare"),
         ("compared/hourly/by_step.csv", "compare"),
     ],
 )
