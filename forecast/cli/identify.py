@@ -39,6 +39,7 @@ def identify(
     from forecast.config.paths import ProjectPaths
     from forecast.identification import contest
     from forecast.identification.data import read_by_name
+    from forecast.identification.export import export
 
     paths = ProjectPaths.of(root)
     record = load_experiment(experiment, paths.configs)
@@ -52,7 +53,11 @@ def identify(
     result = {**settings, **_result(entries)}
     folder = paths.identified(experiment)
     with files.atomic_directory(folder) as temporary:
-        _save(entries, temporary, result)
+        files.write_json(temporary / "result.json", result)
+        models = {entry.row: entry.model for entry in entries if entry.model is not None}
+        for row, model in models.items():
+            model.save(temporary / row)
+        export(models[entries[0].row], temporary / "simulator.py")
     if output_format is Format.json:
         rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
         print_rows(rows, output_format)
@@ -67,17 +72,15 @@ def _print_result(result: dict[str, Any], entries: Sequence[RowResult]) -> None:
     """Print the errors as a table, then the notes of the first row and of those without a model."""
     rows = []
     for row in result["rows"]:
-        cells = {key: _four_digits(row[key]) for key in ("validation", "test", "seconds")}
-        rows.append({"row": row["row"], **cells})
+        cells = {"row": row["row"]}
+        for key in ("validation", "test", "seconds"):
+            cells[key] = "lost" if row[key] is None else f"{row[key]:.4g}"
+        rows.append(cells)
     print_rows(rows, Format.table)
     for entry in entries:
         if entry is entries[0] or entry.model is None:
             print(f"{entry.row}: {entry.note}")
     print(result["sentence"])
-
-
-def _four_digits(value: float | None) -> str:
-    return "lost" if value is None else f"{value:.4g}"
 
 
 def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
@@ -99,19 +102,6 @@ def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
         row["test"] = files.json_number(entry.test)
         rows.append(row)
     return {"sentence": sentence, "rows": rows}
-
-
-def _save(entries: Sequence[RowResult], folder: Path, result: dict[str, Any]) -> None:
-    """Write result.json, the model of every row that gave one, and the chosen one as one NumPy
-    file, into `folder`.
-    """
-    from forecast.identification.export import export
-
-    files.write_json(folder / "result.json", result)
-    models = {entry.row: entry.model for entry in entries if entry.model is not None}
-    for row, model in models.items():
-        model.save(folder / row)
-    export(models[entries[0].row], folder / "simulator.py")
 
 
 def _publish(

@@ -149,5 +149,4 @@ def _put_first_by_distribution(model: Model, experiments: Sequence[Experiment]) 
     limit = SAME_ONE_STEP * min(errors)
     near = [member for member, error in zip(model.members, errors, strict=True) if error <= limit]
     near.sort(key=lambda member: distribution_distance(member, experiments))
-    ordered = Model.average(*near)
-    return replace(ordered, training=model.training)
+    return Model.average(*near)

@@ -42,7 +42,7 @@ def count_simulated_steps(model: Model, experiment: Experiment) -> int:
     steps = min(MOST_STEPS, (len(part) - model.start) // 4)
     while steps > 0:
         try:
-            forecasts = model.ahead(part.u if model.inputs else None, part.y, steps=steps)
+            forecasts = model.ahead(part.u, part.y, steps=steps)
             break
         except ModelError:  # some of these runs are lost
             steps //= 2
@@ -59,12 +59,8 @@ def distribution_distance(model: Model, experiments: Sequence[Experiment]) -> fl
     deviations of y (the Wasserstein distance of order 1, between 5 and 95 %); infinite where it is
     lost.
     """
-    runs = []
     try:
-        for e in experiments:
-            rows = None if model.inputs else len(e)
-            u = e.u if model.inputs else None
-            runs.append(model.simulate(u, e.y[: model.start], rows=rows).y)
+        runs = [model.simulate(e.u, e.y[: model.start]).y for e in experiments]
     except ModelError:
         return np.inf
     y = np.concatenate([e.y for e in experiments])

@@ -68,7 +68,7 @@ class Experiment:
         if not np.isfinite(outputs).any(axis=0).all():
             raise InputError("A column of y has no observed value at all. Leave it out.")
         if weight is not None:
-            weight = _weight_columns(weight, outputs)
+            weight = weight_columns(weight, outputs)
         self.__dict__.update(u=inputs, y=outputs, weight=weight)  # frozen: no other way in
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ def refuse_gaps(u: Array) -> None:
         )
 
 
-def _weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
+def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
     """The weight as (T, O), the shape of y; `InputError` for another shape, a missing weight and
     one below 0.
     """
@@ -197,10 +197,9 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
     """
     u = np.concatenate([e.u for e in experiments])
     values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
-    is_constant = np.ptp(u, axis=0) == 0 if len(u) else []
     cautions = [
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
-        for column in np.flatnonzero(is_constant)
+        for column in np.flatnonzero(np.ptp(u, axis=0) == 0)
     ]
     if values < n_weights:
         cautions.append(
@@ -285,7 +284,8 @@ def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ...]:
     """(I,) steps to hold each input back, up to `deepest`: at most its dead time less one, for a
-    net sees the delays from there on; 0 where two tests do not both find one.
+    net sees the delays from there on; 0 where two tests do not both find one, or y has too many
+    gaps for any row of them.
 
     1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
        criterion).
@@ -295,9 +295,9 @@ def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ..
     """
     last = min(deepest, min(map(len, experiments)) // 5)
     inputs, outputs = count_columns(experiments)
-    if last < MIN_DEAD_TIME:
-        return (0,) * inputs
     x, y = arx_regressors(experiments, last)
+    if last < MIN_DEAD_TIME or not len(y):
+        return (0,) * inputs
     lags = []
     for column in range(inputs):
         # columns of x, nearest delay first
@@ -312,13 +312,15 @@ def input_memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
     criterion.
 
     A nonlinear dependence shows in a linear model too as long as the nearest delays matter at all;
-    0 where the experiments are too short to tell.
+    0 where the experiments are too short, or have too few whole rows, to tell.
     """
     last = min(deepest, min(map(len, experiments)) // 20) - 1
     if last < 0:
         return 0
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, last, MEMORY_Y_DELAYS)
+    if not len(y):
+        return 0
     ordered = x[:, [-1, *range(x.shape[1] - 1)]]
     errors = nested_deviances(ordered, y)[1 + MEMORY_Y_DELAYS * outputs + inputs :: inputs]
     widths = np.arange(1, last + 2)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forecast.identification.experiment import Array
 from forecast.identification.model import Model
 from forecast.identification.polynomial import PolynomialLayer
 from forecast.networks.inference.export import Units
@@ -39,13 +38,11 @@ def _narx_text(model: Model, description: str) -> str:
     reach = 0
     for member in model.members:
         narx = member.net.narx(model.inputs, model.outputs)
-        flat = narx.flatten(member.weights)
         layer = narx.layer
-        arrays: dict[str, Array]
-        if isinstance(layer, PolynomialLayer):
-            arrays = {"coefficients": layer.coefficients(flat)}
-        else:
-            arrays = dict(zip(("w1", "b1", "w2", "b2", "w3"), layer.split(flat), strict=True))
+        arrays = member.weights
+        if not isinstance(layer, PolynomialLayer):
+            parts = layer.split(narx.flatten(arrays))
+            arrays = dict(zip(("w1", "b1", "w2", "b2", "w3"), parts, strict=True))
         dead_times = narx.dead_times or (0,) * model.inputs
         entries = {
             **{k: f"np.array({v.tolist()}).reshape({v.shape})" for k, v in arrays.items()},

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from forecast.identification.data import BLOCK_NAMES, Labels
 from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
-from forecast.identification.experiment import Array, as_columns, error_columns
+from forecast.identification.experiment import Array, error_columns, weight_columns
 from forecast.identification.model import TrainingRecord
 from forecast.system.errors import InputError
 
@@ -42,8 +42,8 @@ def perform(
     `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in
     the mean or sum.
 
-    `InputError` for unequal shapes, for no row with both, for a y that is constant where it is
-    divided by, and for another measure.
+    `InputError` for unequal shapes, for no row with both (relative to y: in any output), for a y
+    that is constant where it is divided by, and for another weight or measure.
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
@@ -54,19 +54,19 @@ def perform(
             f"y has shape {measured.shape} and the forecast {predicted.shape}; wanted equal shapes."
         )
     error = measured - predicted
-    counts = np.ones((1, 1)) if weight is None else as_columns("weight", weight)
-    counts = np.where(np.isfinite(error), counts, 0.0)
-    if not counts.any():
+    counts = np.isfinite(error) * (1.0 if weight is None else weight_columns(weight, measured))
+    is_relative = measure in ("fit", "nmse", "vaf")
+    if not (counts.any(axis=0).all() if is_relative else counts.any()):
         raise InputError(
-            "No row has both a measured value and a forecast. Leave out the rows that fill the"
-            " delays."
+            "No row that counts has both a measured value and a forecast. Leave out the rows that"
+            ' fill the delays, and for "fit", "nmse" and "vaf" an output without any.'
         )
-    if measure in ("fit", "nmse", "vaf"):
+    if is_relative:
         return _relative_performance(measured, np.nan_to_num(error), counts, measure)
     size = np.abs(error) if measure in ("mae", "sae") else error**2
     total = float(np.nansum(size * counts))
     if measure not in ("sse", "sae"):
-        total = float(total / counts.sum())
+        total /= counts.sum()
     return float(np.sqrt(total)) if measure == "rmse" else total
 
 
@@ -76,16 +76,16 @@ def _relative_performance(y: Array, error: Array, counts: Array, measure: Measur
     """
     mean = np.average(np.nan_to_num(y), axis=0, weights=counts)
     variance = np.average((np.nan_to_num(y) - mean) ** 2, axis=0, weights=counts)
-    if not (variance > 0).all():
+    # rounding gives a constant a variance too
+    if not (np.sqrt(variance) > 1e-14 * np.abs(mean)).all():
         raise InputError(f"y is constant where it counts; {measure!r} needs it to move.")
     if measure == "vaf":
         error = error - np.average(error, axis=0, weights=counts)
     nmse = np.average(error**2, axis=0, weights=counts) / variance
     if measure == "nmse":
         return float(nmse.mean())
-    if measure == "vaf":
-        return float(np.mean(100 * (1 - nmse)))
-    return float(np.mean(100 * (1 - np.sqrt(nmse))))
+    share = nmse if measure == "vaf" else np.sqrt(nmse)
+    return float(100 * (1 - share.mean()))
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:

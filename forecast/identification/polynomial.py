@@ -17,6 +17,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import numpy.typing as npt
 
+from forecast.system.errors import ModelError
 from forecast.training.levenberg_marquardt import Array
 
 Term = tuple[int, ...]
@@ -111,13 +112,14 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     """Of the products of z (rows, d) up to the degree, at most `most` that explain y (rows, O).
 
     Several outputs share their terms: the ratio is that of all sums of squares together. The degree
-    is lowered until there are `MAX_PRODUCTS` or fewer.
+    is lowered until there are `MAX_PRODUCTS` or fewer. `ModelError` where no term explains y, as in
+    fewer than four rows.
     """
     candidates = _list_products(z.shape[1], degree)
     products = multiply_columns(z, candidates)
     parts = products.copy()  # of each product what is orthogonal to those chosen
     sizes = np.sum(products**2, axis=0)
-    total = float(np.sum(y**2))
+    total = max(float(np.sum(y**2)), 1e-300)
     chosen: list[int] = []
     ratios: list[float] = []
     criteria = [y.size * np.log(total)]
@@ -136,6 +138,11 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
         criteria.append(y.size * np.log(error * total) + penalty)
         part = parts[:, best].copy()
         parts -= np.outer(part, (part @ parts) / (part @ part))
+    if not chosen:
+        raise ModelError(
+            f"No term explains the {len(y)} rows whose y and delays are all observed; wanted 4 at"
+            " least, and a y that moves in them. Fill the gaps of y, or take fewer delays."
+        )
     count = max(int(np.argmin(criteria)), 1)
     columns = chosen[:count]
     coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)

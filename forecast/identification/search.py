@@ -76,6 +76,7 @@ from forecast.training import levenberg_marquardt as lm
 
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
+ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
@@ -227,13 +228,12 @@ class _Search:
             low=tuple(map(float, low)),
             high=tuple(map(float, high)),
         )
-        searched = limit_rows(experiments)
-        self.searched = searched
+        self.searched = limit_rows(experiments)
         self.input_delays = 0
         if self.plain.inputs:
-            self.input_delays = max(input_memory(searched), 4)
+            self.input_delays = max(input_memory(self.searched), 4)
         self.folds = [
-            Fold(*split_fold(searched, number, settings.folds, settings.start))
+            Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
         self.progress = self._plan(announce)
@@ -432,8 +432,8 @@ class _Search:
             with suppress(ModelError):
                 weights = self._minimise(problem, member, options)
             with np.errstate(over="ignore", invalid="ignore"):
-                error = float(np.sqrt(problem.loss(weights) / problem.n_residuals))
-            trained.append(replace(member, weights=weights, train_rmse=error))
+                error = (problem.loss(weights) / problem.n_residuals) ** 0.5
+            trained.append(replace(member, weights=weights, train_rmse=max(error, ROUNDING)))
             self.progress.add(self.refit_work([member.net], iterations))
             self.progress.tell(f"Last training, {len(trained)} of {len(members)} models")
         return trained

@@ -51,9 +51,9 @@ def refine_terms(
     train = StackedExperiments(first.net, experiments, start)
     z, _ = train.regressors(train.free_run(first.weights))
     counts = train.weight.all(axis=1)
-    choice = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
-    net = replace(net, terms=choice.terms)
     try:
+        choice = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
+        net = replace(net, terms=choice.terms)
         second = _drop_terms(net, choice.weights, experiments, start, watch)
     except ModelError:
         return first

@@ -140,6 +140,20 @@ def test_a_record_in_which_no_free_run_can_start_is_refused() -> None:
         identify(Experiment(u, y), settings=SMALL)
 
 
+@pytest.mark.parametrize("later", [0.02, 0.2, 0.4])
+def test_a_record_with_few_whole_rows_is_identified_without_a_warning(later: float) -> None:
+    """Hardly any row has all its delays observed, so that no ARX model and no polynomial can be
+    fitted; a warning is an error here.
+    """
+    u, y = tank(400, 0)
+    y[20:][np.random.default_rng(0).uniform(size=380) > later] = np.nan
+    settings = replace(SMALL, candidates=(POLYNOMIAL, Candidate("polynomial", 3), ON_STATES))
+    model = identify(Experiment(u, y), settings=settings)
+    v, truth = tank(200, 1)
+    run = model.simulate(v, truth[:3]).y
+    assert np.sqrt(np.mean((run - truth) ** 2)) < 0.4 * truth.std()
+
+
 def test_a_long_gap_in_y_leaves_every_block_rows_to_be_judged_by() -> None:
     u, y = tank(400, 0)
     y[150:350] = np.nan  # the whole of the third of five blocks of equal length
@@ -463,6 +477,14 @@ def test_candidates_that_each_hold_on_a_block_of_their_own_are_not_told_apart() 
     first, second = make_members({ON_STATES: (0.1, 0.1), ON_DELAYS: (0.1, 0.1)}, folds=1)
     members = [first, replace(second, fold=1)]
     assert search.choose_members(members) == members
+
+
+def test_levels_that_a_net_at_its_bounds_meets_without_any_error_are_identified() -> None:
+    """It ended in a ZeroDivisionError: y has two values, and the bounds cut nets off at them."""
+    u = np.repeat(np.random.default_rng(777).uniform(-1, 1, 60), 5)
+    y = (lfilter([0, 0.3], [1, -0.7], u) > 0).astype(float)
+    model = identify(Experiment(u[:200], y[:200]))
+    assert 0.0 <= model.training.free_run["train"] < 0.1 * y.var()
 
 
 def test_a_linear_model_that_diverges_in_one_step_form_is_begun_within_the_unit_circle() -> None:

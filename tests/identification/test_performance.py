@@ -201,7 +201,7 @@ def test_performance_in_numbers() -> None:
             perform(y, found, measure=name)
     with pytest.raises(InputError, match=r"y has shape \(2, 1\) and the forecast \(3, 1\)"):
         perform([1, 2], [1, 2, 3])
-    with pytest.raises(InputError, match="No row has both"):
+    with pytest.raises(InputError, match="No row that counts has both"):
         perform([np.nan], [1.0])
 
 
@@ -214,8 +214,25 @@ def test_fit_nmse_and_variance_accounted_for_in_numbers() -> None:
     assert perform(y, forecast, measure="fit") == pytest.approx(fit)
     # the constant error of the first output costs nothing
     assert perform(y, forecast, measure="vaf") == pytest.approx((100 + 0) / 2)
-    with pytest.raises(InputError, match="y is constant where it counts"):
-        perform([1.0, 1.0], [1.0, 2.0], measure="fit")
+    for constant in (1.0, 0.1):  # the mean of seven times .1 is not .1
+        with pytest.raises(InputError, match="y is constant where it counts"):
+            perform([constant] * 7, [2.0] * 7, measure="fit")
+
+
+@pytest.mark.parametrize("measure", ["fit", "nmse", "vaf"])
+@pytest.mark.parametrize("second, weight", [(np.nan, None), (4.0, [[1, 0]] * 3)])
+def test_an_output_without_a_row_that_counts_has_no_relative_error(measure, second, weight) -> None:
+    """It ended in a ZeroDivisionError."""
+    y = [[1.0, second], [2.0, second], [3.0, second]]
+    with pytest.raises(InputError, match="No row that counts has both"):
+        perform(y, np.ones((3, 2)), weight, measure)
+
+
+@pytest.mark.parametrize("weight", [[1, 1], [1, -1, 1], [1, np.nan, 1], [[1, 1]] * 3])
+def test_weights_of_a_performance_are_checked_as_those_of_an_experiment(weight) -> None:
+    """They gave a ValueError, an infinity, a NaN and a mean over rows that are none."""
+    with pytest.raises(InputError, match=r"`weight` has shape .* wanted \(3, 1\) or \(3,\)"):
+        perform([1, 2, 3], [1, 2, 4], weight)
 
 
 @pytest.mark.parametrize("look", [ploterrcorr, ploterrhist, autocorrelation])

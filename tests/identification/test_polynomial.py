@@ -12,7 +12,7 @@ from forecast.identification import Experiment, Model, export, formula, frols, r
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import multiply_columns, select_terms
 from forecast.identification.problems import ClosedLoop
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelError
 
 TERMS = ((), (0,), (4,), (0, 4), (1, 1, 5), (2, 6))
 
@@ -42,6 +42,16 @@ def test_the_terms_of_a_law_are_chosen_in_the_order_of_what_they_explain() -> No
     assert sum(choice.error_reductions) == pytest.approx(1.0, abs=1e-4)
     fit = multiply_columns(z, choice.terms) @ choice.weights[:, None]
     assert np.std(fit - y) < 0.001
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_too_few_whole_rows_to_choose_a_term_are_refused(rows: int) -> None:
+    e = system(60, 0)
+    y = e.y.copy()
+    y[2 + rows :] = np.nan
+    y[40] = 25.0
+    with pytest.raises(ModelError, match=f"No term explains the {rows} rows whose y and delays"):
+        frols(Experiment(e.u, y))
 
 
 def system(rows: int, seed: int) -> Experiment:
