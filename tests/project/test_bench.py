@@ -18,6 +18,7 @@ from bench import (
     beijing,
     beside,
     beside_tests,
+    interval_margins,
     one_model,
     page,
     race,
@@ -32,6 +33,7 @@ from bench import (
 from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile, options_of
+from forecast.forecaster.intervals import Bounds
 from forecast.system.errors import InputError
 from forecast.system.files import read_json, write_json
 
@@ -45,6 +47,14 @@ def test_a_ratio_is_paired_by_turn_and_its_bound_is_that_of_a_t_test() -> None:
     assert found.mean == pytest.approx(np.exp(logs.mean()))
     assert found.lower == pytest.approx(np.exp(logs.mean() - 2.353363 * logs.std(ddof=1) / 2))
     assert turns.ratio([1.0], [2.0]).lower == 0.0
+
+
+def test_intervals_are_scored_by_their_width_and_by_what_lies_outside() -> None:
+    bounds = Bounds(np.array([[0.0, 0.0, 0.0]]), np.array([[2.0, 2.0, 2.0]]))
+    scored = interval_margins.score_intervals(bounds, np.array([[1.0, 2.5, np.nan]]), 0.8)
+    assert scored.inside.tolist() == [True, False]
+    assert scored.width.tolist() == [2.0, 2.0]
+    assert scored.score.tolist() == pytest.approx([2.0, 2.0 + 2 / 0.2 * 0.5])
 
 
 def test_rows_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
