@@ -343,8 +343,8 @@ def base_chart(cells: pd.DataFrame, systems: Sequence[str], label: str) -> str:
                     )
                 )
     if not rows:
-        size = f"0 0 {charts.WIDTH:.0f} 30"
-        return charts.tag("svg", charts.text(4, 20, "not run", "tick"), viewBox=size)
+        words = '<text x="4" y="20" class="tick">not run</text>'
+        return f'<svg viewBox="0 0 {charts.WIDTH:.0f} 30">{words}</svg>'
     return charts.interval_chart(
         rows, label=label, x_title="change against ridge", show=text.signed_percent
     )
@@ -375,16 +375,16 @@ def factor_chart(cells: pd.DataFrame) -> str:
         panels.append(charts.line_chart(lines, axes))
     width, height = charts.WIDTH, charts.HEIGHT
     nested = "".join(
-        charts.tag("g", panel, transform=f"translate({place * (width + 20):.0f},0)").replace(
+        f'<g transform="translate({place * (width + 20):.0f},0)">{panel}</g>'.replace(
             "<svg ", f'<svg width="{width:.0f}" height="{height:.0f}" '
         )
         for place, panel in enumerate(panels)
     )
     box = f"0 0 {len(panels) * (width + 20):.0f} {height:.0f}"
-    return charts.tag("svg", nested, viewBox=box, role="img", aria_label="Factors")
+    return f'<svg viewBox="{box}" role="img" aria-label="Factors">{nested}</svg>'
 
 
 def standalone(svg: str) -> str:
     """With its namespace and colours, so that it is a file of its own."""
-    named = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    named = str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     return named.replace(">", f"><style>{STYLE}</style>", 1) + "\n"
