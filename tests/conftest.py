@@ -5,6 +5,8 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def compile_the_packages() -> None:
 
 
 compile_the_packages()
+
+
+def compile_the_kernels() -> None:
+    """Once, before any worker: every project of a test is a copy of the code with its machine code,
+    or would compile it for ten CPU seconds.
+    """
+    native = TESTS.parent / "forecast" / "networks" / "native"
+    newest_source = max(path.stat().st_mtime for path in native.glob("*.py"))
+    compiled = [path.stat().st_mtime for path in native.glob("__pycache__/*.nbi")]
+    switched_off = os.environ.get("FORECAST_NATIVE_KERNELS") == "0"
+    if "PYTEST_XDIST_WORKER" in os.environ or switched_off:
+        return
+    if max(compiled, default=0.0) < newest_source:
+        code = "from forecast.networks.layers import fused; fused.register_recurrences()"
+        subprocess.run([sys.executable, "-c", code], cwd=TESTS.parent, check=False)
+
+
+compile_the_kernels()
 
 LONG = (
     "operations/test_month.py",

@@ -41,7 +41,7 @@ def show_address(address: str) -> str:
 
 def hide_addresses(text: str) -> str:
     """The text with every address in it as `show_address` has it."""
-    return ADDRESS.sub(_show_match, text)
+    return ADDRESS.sub(lambda match: show_address(match[0]), text)
 
 
 def hide_parts(text: str, address: str) -> str:
@@ -55,7 +55,3 @@ def hide_parts(text: str, address: str) -> str:
         if secret:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     return hide_addresses(text)
-
-
-def _show_match(match: re.Match[str]) -> str:
-    return show_address(match[0])

@@ -232,21 +232,17 @@ def _shared_folder(client: Client, tasks: Sequence[WorkItem]) -> Iterator[Path]:
 
 def _describe_unfit(identity: dict[str, str], token: Path) -> str:
     """Why this worker may not run a task, and the next move; empty where it may."""
-    difference = _describe_difference(code_identity(), identity)
-    if difference:
-        return f"{difference}. {OTHER_VERSION_ADVICE}"
+    own_identity = code_identity()
+    differences = [
+        f"has other {what} (digest {own_identity[what]}, here {digest})"
+        for what, digest in identity.items()
+        if own_identity[what] != digest
+    ]
+    if differences:
+        return f"{' and '.join(differences)}. {OTHER_VERSION_ADVICE}"
     if not token.is_dir():
         return f"does not see {token.parent}. Put the project into a folder that all workers share."
     return ""
-
-
-def _describe_difference(worker_identity: dict[str, str], local_identity: dict[str, str]) -> str:
-    """What differs between two identities; empty where nothing does."""
-    return " and ".join(
-        f"has other {what} (digest {worker_identity[what]}, here {local_identity[what]})"
-        for what in local_identity
-        if worker_identity[what] != local_identity[what]
-    )
 
 
 def _submit(

@@ -162,16 +162,8 @@ def shorten_message(message: str) -> str:
     """The message with long values in quotes, and words longer than any name, cut to their two
     ends.
     """
-    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", _quote_group, message)
-    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", _shorten_word, shortened)
-
-
-def _quote_group(match: re.Match[str]) -> str:
-    return quote(match[1])
-
-
-def _shorten_word(match: re.Match[str]) -> str:
-    return quote(match[0])[1:-1]
+    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda match: quote(match[1]), message)
+    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda match: quote(match[0])[1:-1], shortened)
 
 
 def require_short(words: Iterable[str]) -> None:

@@ -64,8 +64,14 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
     for name in cluster.THREADS:
         os.environ.setdefault(name, "1")
     address = cluster.cluster_address()
-    outcomes = _run_on_cluster(items, address) if address else _run_locally(items, jobs)
-    yield from outcomes
+    if not address:
+        yield from _run_locally(items, jobs)
+        return
+    for item, result in cluster.run_on_cluster(_run_item, items, address):
+        if isinstance(result, WorkOutcome):
+            yield result
+        else:  # what the cluster itself could not run
+            yield WorkOutcome(item.name, error=str(result), exit_code=1)
 
 
 def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
@@ -85,17 +91,6 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         # nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         yield from parallel(joblib.delayed(_run_in_worker)(item) for item in items)
-
-
-def _run_on_cluster(items: Sequence[WorkItem], address: str) -> Iterator[WorkOutcome]:
-    """The outcomes of a Dask cluster; what the cluster itself could not run is an outcome with the
-    error.
-    """
-    for item, result in cluster.run_on_cluster(_run_item, items, address):
-        if isinstance(result, WorkOutcome):
-            yield result
-        else:
-            yield WorkOutcome(item.name, error=str(result), exit_code=1)
 
 
 @cache

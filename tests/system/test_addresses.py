@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forecast.config.operation import load_retraining
-from forecast.operations.decision import notify
+from forecast.operations.hooks import notify
 from forecast.system import postgres
 from forecast.system.addresses import hide_addresses, hide_parts, show_address
 from forecast.system.errors import ForecastError
