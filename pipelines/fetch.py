@@ -27,7 +27,7 @@ def main(dataset: str, root: str = ".") -> None:
     )
     files.write_frame(paths.raw(dataset), whole)
     files.write_frame(
-        paths.vintages(dataset), vintages.forecasts_by_cutoff(stored_vintages, settings, frame)
+        paths.raw_vintages(dataset), vintages.forecasts_by_cutoff(stored_vintages, settings, frame)
     )
 
 

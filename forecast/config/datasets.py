@@ -534,15 +534,14 @@ class Dataset(Config):
             max_missing = 1 - 1e-9 if fitted.may_be_missing else 0.0
             return known.get(fitted.name, Column(column=fitted.name, max_missing=max_missing))
 
-        def future_column_of(name: str) -> FutureColumn:
-            return future.get(name, _planned_column(name))
-
         steps = [column.steps for column in task.future_exogenous]
         return self.model_copy(
             update={
                 "target": tuple(map(column_of, task.target)),
                 "past_exogenous": tuple(map(column_of, task.past_exogenous)),
-                "future_exogenous": tuple(map(future_column_of, task.plans)),
+                "future_exogenous": tuple(
+                    future.get(name) or _planned_column(name) for name in task.plans
+                ),
                 "holidays": task.holidays,
                 "static": task.static,
                 "horizon": max(steps, default=self.horizon),
@@ -577,7 +576,7 @@ class Datasets(Config):
         return self
 
 
-def load_datasets(folder: Path | str = "configs") -> Datasets:
+def load_datasets(folder: Path | str) -> Datasets:
     """configs/datasets.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Datasets, Path(folder) / "datasets.yaml")
 

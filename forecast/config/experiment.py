@@ -274,7 +274,7 @@ class Tuning(Config):
         return value
 
 
-def load_tuning(folder: Path | str = "configs") -> Tuning:
+def load_tuning(folder: Path | str) -> Tuning:
     """configs/tuning.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Tuning, Path(folder) / "tuning.yaml")
 
@@ -302,6 +302,6 @@ class Evaluation(Config):
         return levels
 
 
-def load_evaluation(folder: Path | str = "configs") -> Evaluation:
+def load_evaluation(folder: Path | str) -> Evaluation:
     """configs/evaluation.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Evaluation, Path(folder) / "evaluation.yaml")

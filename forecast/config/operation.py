@@ -101,7 +101,7 @@ class _RetrainingFile(Config):
     datasets: dict[str, Retraining] = Field(default_factory=dict)
 
 
-def load_retraining(name: str, folder: Path | str = "configs") -> Retraining:
+def load_retraining(name: str, folder: Path | str) -> Retraining:
     """The rules of one dataset: its entry over `defaults`; both, and the file, may be absent."""
     path = Path(folder) / "retraining.yaml"
     if not path.exists():
@@ -112,7 +112,7 @@ def load_retraining(name: str, folder: Path | str = "configs") -> Retraining:
     return validate_config(Retraining, entry, where=f"{path}: {name}")
 
 
-def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> None:
+def check_retraining(names: Iterable[str], folder: Path | str) -> None:
     """`InputError` for a wrong key or value, and for an entry of a dataset that does not exist."""
     path, known = Path(folder) / "retraining.yaml", list(names)
     for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
@@ -191,7 +191,7 @@ class Schedule(Config):
     jobs: Annotated[dict[str, ScheduledJob], require_plain_names("job")] = Field(min_length=1)
 
 
-def load_schedule(folder: Path | str = "configs") -> Schedule:
+def load_schedule(folder: Path | str) -> Schedule:
     """configs/schedule.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Schedule, Path(folder) / "schedule.yaml")
 
@@ -227,7 +227,7 @@ class Experiments(Config):
     experiments: Annotated[dict[str, ExperimentEntry], require_plain_names("experiment")]
 
 
-def load_experiment(name: str, folder: Path | str = "configs") -> ExperimentEntry:
+def load_experiment(name: str, folder: Path | str) -> ExperimentEntry:
     """One entry; `InputError` with the nearest name when it is unknown."""
     known = load_config(Experiments, Path(folder) / "experiments.yaml").experiments
     if name not in known:

@@ -85,10 +85,11 @@ class ProjectPaths:
     """What each stage of each dataset computes with: its settings and the digest of its code."""
     raw = _NamedPath("data/raw/{}.parquet")
     # of the provider; the project's own are `live_forecasts`
-    vintages = _NamedPath("data/raw/{}.issued.parquet")
+    raw_vintages = _NamedPath("data/raw/{}.issued.parquet")
     """The provider's own forecasts with their issue times, as far as the rows of `raw` need them.
     """
     prepared = _NamedPath("data/prepared/{}")
+    vintages = _NamedPath("data/prepared/{}/issued.parquet")
     frame = _NamedPath("data/prepared/{}/frame.parquet")
     borders = _NamedPath("data/prepared/{}/borders.json")
     task = _NamedPath("data/prepared/{}/task.json")

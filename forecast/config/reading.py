@@ -181,8 +181,14 @@ def validate_config(
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
+        # pydantic calls a list too short, too, whose items are wrong
+        faults = [
+            fault
+            for fault in error.errors()
+            if fault["type"] != "too_short" or len(fault["input"]) < fault["ctx"]["min_length"]
+        ]
         raise InputError(
-            f"{where}: " + "; ".join(_describe_fault(e, content) for e in error.errors())
+            f"{where}: " + "; ".join(_describe_fault(fault, content) for fault in faults)
         ) from None
 
 
@@ -198,9 +204,9 @@ def _describe_fault(error: Any, content: Any) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    input_value = error.get("input")
+    input_value = error["input"]
     value = "" if isinstance(input_value, dict) else f" (found {hide_addresses(repr(input_value))})"
-    return f"key {key!r}: {message}{value}" if key else f"{message}"
+    return f"key {key!r}: {message}{value}" if key else message
 
 
 def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:

@@ -414,6 +414,11 @@ class Task(Config):
         """Whether the forecast of a target is to be its mean."""
         return any(column.point == "mean" for column in self.target)
 
+    @property
+    def rows_per_origin(self) -> int:
+        """The rows that a forecast sees and those that it forecasts."""
+        return self.lookback + self.horizon
+
     def candidate_lags(self) -> list[int]:
         """How far back a linear model may look: halvings of the lookback down to two rows;
         validation picks.

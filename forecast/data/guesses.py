@@ -114,10 +114,11 @@ def add_entry(text: str, name: str, block: str) -> str:
     `InputError` with what to write by hand where the file is in a form, such as an alias, that this
     would break.
     """
-    before, entry = yaml.safe_load(text) or {}, yaml.safe_load(block)
-    names, known = before.get("run") or [], before.get("datasets") or {}
-    extended = {**before, "run": [*names, name], "datasets": {**known, **entry}}
+    entry = yaml.safe_load(block)
     try:
+        before = yaml.safe_load(text) or {}
+        names, known = before.get("run") or [], before.get("datasets") or {}
+        extended = {**before, "run": [*names, name], "datasets": {**known, **entry}}
         top = yaml.compose(text, Loader=yaml.SafeLoader)
         places = {key.value: (key, value) for key, value in top.value} if top else {}
         edits = [
@@ -129,7 +130,7 @@ def add_entry(text: str, name: str, block: str) -> str:
             after = after[:at] + new + after[at:]
         if yaml.safe_load(after) == extended:
             return after
-    except yaml.YAMLError:
+    except (yaml.YAMLError, AttributeError, TypeError):  # a text where keys are wanted
         pass
     raise InputError(
         "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot"
@@ -146,7 +147,7 @@ def _entry_edit(text: str, nodes: Any, block: str) -> tuple[int, str]:
     if nodes is None:
         return len(text), f"\ndatasets:\n{block}"
     key, value = nodes
-    if value.flow_style and isinstance(value, yaml.MappingNode):
+    if isinstance(value, yaml.MappingNode) and value.flow_style:
         return value.start_mark.index + 1, _flow_yaml(yaml.safe_load(block))[1:-1] + (
             ", " if value.value else ""
         )

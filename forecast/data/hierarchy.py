@@ -105,10 +105,10 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     if len(early):
         raise InputError(
             f"Series {quote_names(early)}: the last row stands before {ends.max()}, where others"
-            " end; wanted one end for all, or their sum is of a part. Complete these series, or"
-            " leave them out."
+            " end; wanted one end for all, or their sum is of a part. Complete these series,"
+            " write the newest group in every row of one that moved, or leave them out."
         )
-    columns = [str(name) for name in frame.columns.drop(["unique_id", "ds"])]
+    columns = list(frame.columns.drop(["unique_id", "ds"]))
     tables = {name: frame.pivot(index="ds", columns="unique_id", values=name) for name in columns}
     target_table = tables[task.targets[0]]
     has_begun = target_table.notna().cummax()

@@ -18,6 +18,8 @@ in.
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from forecast.data.columns import (
     trim_to_observed,
 )
 from forecast.data.hierarchy import add_sums
+from forecast.data.panel import from_frame
 from forecast.data.quality import QualityFile, Violation
 from forecast.data.records import SnapshotRecord
 from forecast.data.scaling import check_transforms
@@ -46,6 +49,7 @@ from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.data.sources import RawFrame, Request
 from forecast.data.sources.file import read_plan
 from forecast.data.splits import Borders, borders_of
+from forecast.data.windows import describe_hole_of_plan
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
@@ -77,7 +81,7 @@ class PreparedDataset:
 
 def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
     """Stage `prepare`: frame.parquet, tuning.parquet (rows up to validation_end); borders, task,
-    quality as JSON.
+    quality as JSON; issued.parquet as stage `fetch` left it.
     """
     settings = load_dataset(dataset, paths.configs)
     prepared = prepare_frame(files.read_frame(paths.raw(dataset)), dataset, settings)
@@ -89,6 +93,7 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
         files.write_json(folder / "borders.json", prepared.borders.to_json())
         files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
         files.write_json(folder / "quality.json", prepared.quality)
+        shutil.copyfile(paths.raw_vintages(dataset), folder / "issued.parquet")
 
 
 def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> PreparedDataset:
@@ -193,14 +198,33 @@ def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
     """`unique_id, ds` and `Dataset.frame_columns` of a raw frame that `add_looked_up` has been
-    over, checked against the dataset's rules, with the sums of its hierarchy; and the series that
-    were left out of it, with the reason.
+    over, checked against the dataset's rules, with the sums of its hierarchy; the series that were
+    left out of it, with the reason, and the holes of plans.
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     unobserved = _find_unobserved(raw["unique_id"], frame, dataset.task)
     frame = _without_series(frame, unobserved)
     incomplete = check_prepared(frame, dataset, where=where, error=error)
-    return add_sums(_without_series(frame, incomplete), dataset.task), [*unobserved, *incomplete]
+    frame = _without_series(frame, incomplete)
+    findings = [*unobserved, *incomplete, *_find_holes_of_plans(frame, dataset)]
+    return add_sums(frame, dataset.task), findings
+
+
+def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Violation]:
+    """Series whose plan misses a step of the horizon, for which a forecast is refused.
+
+    One of whose horizon nothing is planned is left alone: its plan comes with each forecast, or it
+    has ended.
+    """
+    task = dataset.task
+    steps = [step.frame_name for step in task.future_steps if step.name in dataset.known_ahead]
+    last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
+    last_rows = last_rows[last_rows[steps].notna().any(axis=1)]
+    if last_rows.empty:
+        return
+    for series in from_frame(last_rows, "plans", task).series:
+        if hole := describe_hole_of_plan(task, series):
+            yield Violation("plan", series.unique_id, "", 1, hole)
 
 
 def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list[Violation]:

@@ -439,6 +439,9 @@ class SnapshotRecord(TypedDict, total=False):
     dataset: str
 
 
+SNAPSHOT_RECORD = TypeAdapter(SnapshotRecord)
+
+
 def read_snapshot_record(path: Path) -> SnapshotRecord:
     """The record of a snapshot in `path`.
 
@@ -448,7 +451,7 @@ def read_snapshot_record(path: Path) -> SnapshotRecord:
     """
     try:
         content = files.read_json(path)
-        record = TypeAdapter(SnapshotRecord).validate_python(content, strict=True)
+        record = SNAPSHOT_RECORD.validate_python(content, strict=True)
         if not {"rows", "series", "first", "last"} <= record.keys():
             raise ValueError("rows, series, first or last missing")
         return record

@@ -14,7 +14,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeVar
 
@@ -95,7 +95,7 @@ class Results:
     @cached_property
     def quality(self) -> QualityFile:
         """What `quality.describe` says of the prepared frame, and what the data checks found."""
-        content: Any = _read_json_part(self.paths.quality(self.name), "prepare", dict)
+        content: Any = _read_json_part(self._compared_path("quality.json"), "compare", dict)
         return content
 
     @property
@@ -129,10 +129,8 @@ class Results:
         """
         filters = [("block", "==", block)] if block else None
 
-        def read_block(path: Path) -> pd.DataFrame:
-            return pd.read_parquet(path, filters=filters)
-
-        return _read_part(self.folder(candidate) / "forecasts.parquet", "train", read_block)
+        path = self.folder(candidate) / "forecasts.parquet"
+        return _read_part(path, "train", partial(pd.read_parquet, filters=filters))
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""

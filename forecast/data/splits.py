@@ -182,11 +182,6 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
     return origins(blocks, block, horizon=task.horizon, lookback=task.lookback, step_size=step_size)
 
 
-def rows_per_origin(task: Task) -> int:
-    """The rows that one origin touches: its lookback and its horizon."""
-    return task.lookback + task.horizon
-
-
 @dataclass(frozen=True)
 class TooShort:
     """A series of `steps` that has `n_found` of them in `block`, fewer than are `needed` there."""
@@ -243,9 +238,12 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
     """
     rows = frame.groupby("unique_id", sort=True)["ds"]
     task = dataset.task
-    panel = Panel(
-        name, task, tuple(_series_without_values(str(uid), times, task) for uid, times in rows)
-    )
+    every_series = []
+    for uid, times in rows:  # without values: times alone decide where blocks end
+        steps = grid(task.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("M8[ns]")
+        nothing = np.empty((len(steps), 0))
+        every_series.append(Series(str(uid), steps, nothing, nothing))
+    panel = Panel(name, task, tuple(every_series))
     splits = dataset.splits
     left_out: list[Violation] = []
     while True:  # without those that are left out, shares of the steps lie elsewhere
@@ -260,12 +258,6 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         short = {fault.series.unique_id for fault in faults}
         usable = tuple(series for series in panel.series if series.unique_id not in short)
         panel = replace(panel, series=usable)
-
-
-def _series_without_values(unique_id: str, times: pd.Series, task: Task) -> Series:
-    """The steps of one series without its values: times alone decide where blocks end."""
-    steps = grid(task.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("datetime64[ns]")
-    return Series(unique_id, steps, np.empty((len(steps), 0)), np.empty((len(steps), 0)))
 
 
 def _describe_too_short(panel: Panel, fault: TooShort) -> str:

@@ -247,27 +247,27 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             f"Series {series.unique_id!r}: a forecast at row {int(too_late[0])} was asked for; its"
             f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
-    if len(series) - 1 in rows and (column := first_unplanned_step(task, series)):
-        steps = next_steps(task.calendar, series.ds[-1], column.step)
-        moment = format_time(task.calendar.kind, steps[-1].isoformat(), 16)
-        raise InputError(
-            f"Series {series.unique_id!r}: {column.name!r} has no value at {moment},"
-            f" {plural(column.step, 'step')} after the last observation and inside the horizon"
-            f" of {task.horizon}. Give its values of the whole horizon, in rows that hold it"
-            " and no target (also as `forecast predict --future plan.csv`, in Python as"
-            " `future_df`)."
-        )
+    if len(series) - 1 in rows and (hole := describe_hole_of_plan(task, series)):
+        raise InputError(f"Series {series.unique_id!r}: {hole}")
 
 
-def first_unplanned_step(task: Task, series: Series) -> FutureStep | None:
-    """The first step behind the last row at which an input over the horizon has no value, though a
-    forecast needs one. At earlier rows that is a gap like any other.
+def describe_hole_of_plan(task: Task, series: Series) -> str:
+    """A sentence on the first step behind the last row at which an input over the horizon has no
+    value, though a forecast needs one; empty where there is none. At earlier rows that is a gap
+    like any other.
     """
     values = series.values[-1, len(task.observed_names) :]
     for value, column in zip(values, task.future_steps, strict=True):
         if np.isnan(value) and not column.may_be_missing:
-            return column
-    return None
+            missed = next_steps(task.calendar, series.ds[-1], column.step)[-1]
+            moment = format_time(task.calendar.kind, missed.isoformat(), 16)
+            return (
+                f"{column.name!r} has no value at {moment}, {plural(column.step, 'step')} after"
+                f" the last observation and inside the horizon of {task.horizon}. Give its values"
+                " of the whole horizon, in rows that hold it and no target (also as `forecast"
+                " predict --future plan.csv`, in Python as `future_df`)."
+            )
+    return ""
 
 
 def target_windows(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:

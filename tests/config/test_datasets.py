@@ -27,7 +27,7 @@ def refused(**changes: Any) -> str:
 
 
 def test_the_project_s_own_datasets_are_right():
-    assert set(load_datasets().run) <= set(load_datasets().datasets)
+    assert set(load_datasets("configs").run) <= set(load_datasets("configs").datasets)
 
 
 def test_an_unknown_dataset_is_answered_with_the_nearest(tmp_path: Path):
@@ -107,6 +107,12 @@ def test_a_fault_names_the_key_as_it_stands_in_the_file():
     assert "unknown key 'splits.trian'. Did you mean 'train'?" in refused(
         splits={"trian": 0.5, "validation": 0.1}
     )
+
+
+def test_a_wrong_item_of_a_list_is_one_fault_and_an_empty_list_another():
+    wrong = refused(target=[{"column": "temp", "minimum": "none"}])
+    assert "key 'target.0.minimum': " in wrong and "at least" not in wrong
+    assert "key 'target': Tuple should have at least 1 item" in refused(target=[])
 
 
 def test_only_keys_that_belong_into_a_file_are_offered():

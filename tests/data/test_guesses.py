@@ -335,12 +335,22 @@ def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, en
         "run: &all [a]\ndatasets: {a: {x: *all}}",
         "datasets: {a: {x: &all [a]}}\nrun: *all",
         "run: a\ndatasets: {a: {}}",
+        "run: [a]\ndatasets: a",
+        "run: 5\ndatasets: {a: {}}",
+        "- run\n- datasets",
+        "run: [a\ndatasets: {a: {}}",
     ],
-    ids=["used elsewhere", "alias", "no list"],
+    ids=["used elsewhere", "alias", "no list", "text", "number", "list", "no YAML"],
 )
 def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
     with pytest.raises(InputError, match=r"(?s)Add 'mine' to `run` .* by hand.*  mine:"):
         guesses.add_entry(text, "mine", BLOCK)
+
+
+@pytest.mark.parametrize("text", ["run: [a]\ndatasets:\n", "run: [a]\n\ndatasets: # none yet"])
+def test_a_file_whose_entries_were_all_removed_gets_one(text):
+    after = yaml.safe_load(guesses.add_entry(text, "mine", BLOCK))
+    assert after["run"] == ["a", "mine"] and list(after["datasets"]) == ["mine"]
 
 
 @pytest.mark.parametrize("name", ["123", "true", "null", "1e5"])

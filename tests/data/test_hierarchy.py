@@ -74,6 +74,14 @@ def test_series_that_do_not_end_together_are_named() -> None:
         add_sums(frame, TASK)
 
 
+def test_a_shop_that_moved_to_another_region_is_told_to_write_the_newest() -> None:
+    table = pd.DataFrame({"region": ["N", "S", "S", "S"], "shop": ["a", "b", "a", "b"]})
+    table["ds"] = pd.to_datetime(["2024-01-03", "2024-01-03", "2024-01-04", "2024-01-04"])
+    named = name_by_groups(table.assign(y=1.0), ["region", "shop"], "unique_id", where="df")
+    with pytest.raises(InputError, match=r"'N/a': .* the newest group in every row of one that"):
+        add_sums(named[["unique_id", "ds", "y"]], TASK)
+
+
 def test_the_summing_matrix_is_that_of_the_book() -> None:
     """Figure 11.1 and the matrix below equation 11.4 of Hyndman & Athanasopoulos, 3rd edition."""
     names = ["total", "A", "B", "A/A", "A/B", "A/C", "B/A", "B/B"]

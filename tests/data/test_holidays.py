@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import Holidays
 from forecast.data import panel, preparation
-from forecast.data.columns import add_known_ahead, holiday_columns
+from forecast.data.columns import add_known_ahead, append_plan, holiday_columns
+from forecast.data.sources.file import read_plan
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.serving import Service
 from forecast.models.problem import Problem
 from forecast.operations.evidence import has_same_task
 from forecast.system.errors import InputError
-from tests.data.test_future_exogenous import ENTRY, fitted, problem_of
+from tests.data.test_future_exogenous import ENTRY, fitted, prepared, problem_of
+from tests.support import problems
 
 DAILY = {
     **ENTRY,
@@ -142,3 +145,24 @@ def test_a_served_model_computes_them_for_the_history_of_a_request(
 ) -> None:
     answer = Service(Ensemble((trained[1],))).answer(sales().tail(40))
     np.testing.assert_allclose(answer["y_hat"], [100, 50, 50], atol=10)
+
+
+def test_school_holidays_are_read_from_a_file_of_their_own(tmp_path: Path) -> None:
+    """A column known ahead beside the public holidays, whose coming days one file may bring."""
+    settings = entry(future_exogenous=[{"column": "school", "known_ahead": True}])
+    raw = sales()
+    is_summer = raw["ds"].dt.month.isin([7, 8])
+    raw["school"] = is_summer.astype("float64")
+    raw["sales"] -= 30 * raw["school"]
+    forecaster = fitted(problem_of(prepared(raw, settings), settings), family="ridge")
+    file = tmp_path / "school.csv"
+    file.write_text("ds,school\n2024-12-24,1\n2024-12-25,1\n2024-12-26,0\n")
+    plan = read_plan(file, settings, ["shop"])
+    known = prepared(append_plan(raw, plan, ["sales"]), settings)
+    # of 100, no school costs 30 and Christmas 50
+    found = problems.latest(forecaster, known)["shop"][:, 0]
+    np.testing.assert_allclose(found, [70, 20, 50], atol=10)
+    file.write_text("ds,school\n2024-12-24,1\n")
+    short = append_plan(raw, read_plan(file, settings, ["shop"]), ["sales"])
+    with pytest.raises(InputError, match="'school' has no value at 2024-12-25"):
+        problems.latest(forecaster, prepared(short, settings))

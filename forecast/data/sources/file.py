@@ -150,9 +150,9 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     where = str(path)
     if not path.is_file():
         raise InputError(f"{where}: no such file. Name a CSV or Parquet with the plan.")
-    source = dataset.source
-    default = Settings.model_validate({"kind": "file", "path": path})
-    settings = source if isinstance(source, Settings) else default
+    settings = dataset.source
+    if not isinstance(settings, Settings):
+        settings = Settings.model_validate({"kind": "file", "path": path})
     if path.suffix.lower() in own_files.PARQUET_SUFFIXES:
         file_format = own_files.FileFormat()
     else:
@@ -165,8 +165,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
         table = name_by_groups(table, dataset.hierarchy, "unique_id", where=where)
     if "unique_id" not in table.columns:
-        copies = [table.assign(unique_id=name) for name in series]
-        table = pd.concat(copies)
+        table = pd.concat([table.assign(unique_id=name) for name in series])
     table = table[["unique_id", *required]].astype({"unique_id": "str"})
     unknown = sorted({*table["unique_id"]} - {*series})
     if unknown:
@@ -182,8 +181,9 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
             shown_format = guess_time_format(table["ds"].dropna())
             form = None if shown_format == ISO_8601 else shown_format
         table["ds"] = _to_utc(table, form, settings, dataset, where)
-    ordered = table.sort_values(["unique_id", "ds"], kind="stable")
-    return check_frame(ordered, dataset.known_ahead, where=where)
+    return check_frame(
+        table.sort_values(["unique_id", "ds"], kind="stable"), dataset.known_ahead, where=where
+    )
 
 
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
