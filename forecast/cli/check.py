@@ -149,10 +149,12 @@ def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     if dataset.grid:
         folder = ProjectPaths.of(root).configs
         load_specs(load_models(folder, dataset.grid), folder)
-    frame, left_out = preparation.check_data(name, dataset, root=root)
-    left_out += borders_of(frame, name, dataset)[1]
-    if left_out:
-        print(f"{name}: {quality.describe_left_out(left_out)}")
+    frame, findings = preparation.check_data(name, dataset, root=root)
+    findings += borders_of(frame, name, dataset)[1]
+    if table := quality.describe_left_out(findings):
+        print(f"{name}: {table}")
+    for line in quality.format_violations([hole for hole in findings if hole.rule == "plan"]):
+        print(f"{name}: {line}")
     check_transforms(frame, dataset.task)
     return frame
 
@@ -163,9 +165,10 @@ def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
 
     Files that only operations read are left out where they are absent.
     """
+    from forecast.cli.operation import load_jobs
     from forecast.config.datasets import load_datasets
     from forecast.config.experiment import load_evaluation, load_models, load_tuning
-    from forecast.config.operation import check_retraining, load_schedule
+    from forecast.config.operation import check_retraining
 
     def read_models(folder: Path) -> dict[str, ModelSpec | Combination]:
         return load_specs(load_models(folder), folder)
@@ -180,7 +183,7 @@ def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
         "evaluation.yaml": load_evaluation,
     }
     optional: dict[str, Callable[[Path], Any]] = {
-        "schedule.yaml": load_schedule,
+        "schedule.yaml": load_jobs,
         "retraining.yaml": read_retraining,
     }
     folder = ProjectPaths.of(root).configs

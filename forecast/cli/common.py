@@ -94,16 +94,11 @@ def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> Non
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:  # as Text: `[t-1]` of an equation is no markup
-        table.add_row(*(Text(cell_text(value)) for value in row.values()))
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     console = Console()
     if not sys.stdout.isatty():
         console = Console(width=200)  # a pipe or a file: folding there would break `grep`
     console.print(table)
-
-
-def cell_text(value: Cell) -> str:
-    """A value of a table; nothing where it is missing."""
-    return "" if value is None else str(value)
 
 
 def require_project(root: Path) -> Path:

@@ -23,7 +23,14 @@ from forecast.cli.run import FOLDERS_OF_A_RUN, remove_run_leftovers
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
-from forecast.system.errors import UNHEALTHY, BusyError, ForecastError, HealthCheck, InputError
+from forecast.system.errors import (
+    UNHEALTHY,
+    BusyError,
+    ForecastError,
+    HealthCheck,
+    InputError,
+    plural,
+)
 from forecast.system.files import TEMPORARY, hold_lock
 
 CACHES = (
@@ -47,7 +54,6 @@ STAGE_OUTPUTS = (
 )
 FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
 FOLDERS_NOT_CLEANED = (".venv", ".git", ".dvc")
-FOLDERS_WRITTEN = (*FOLDERS_OF_A_RUN, ".forecast/champions", ".forecast/issued")
 MIN_FREE_BYTES = 3e9  # environment, DVC's cache and MLflow's artifacts of one run
 LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", re.MULTILINE)
 """A line of requirements.lock: package, version, condition."""
@@ -83,7 +89,7 @@ def _remove_and_mend(project: Path) -> None:
     from forecast.operations import repair
 
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
-        removed = remove_run_leftovers(project, FOLDERS_WRITTEN) + files.clear_scratch()
+        removed = remove_run_leftovers(project) + files.clear_scratch()
     for path in removed:
         print(f"Removed {path}", file=sys.stderr)
     for sentence in repair.repair_faults(project, tracking_uri()):
@@ -96,7 +102,7 @@ def examine_project(root: Path) -> Iterator[HealthCheck]:
     """
     from forecast.operations import repair
 
-    for check in (interpreter, scripts, environment, disk, runs, leftovers, dvc, mlflow):
+    for check in (interpreter, scripts, environment, disk, runs, dvc, mlflow):
         try:
             yield check(root)
         except OSError as error:
@@ -186,22 +192,19 @@ def disk(root: Path) -> HealthCheck:
 
 
 def runs(root: Path) -> HealthCheck:
-    """Whether a run holds the project's lock."""
+    """Whether a run holds the project's lock; while none does, temporary files of killed ones."""
+    paths: list[Path] = []
     try:
         with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
-            return HealthCheck("runs", "none is running")
+            for folder in FOLDERS_OF_A_RUN:
+                paths += (root / folder).rglob(f"{TEMPORARY}*")
     except BusyError as busy:
         return HealthCheck("runs", str(busy))
-
-
-def leftovers(root: Path) -> HealthCheck:
-    """Temporary files of killed processes."""
-    paths: list[Path] = []
-    for folder in FOLDERS_WRITTEN:
-        paths += (root / folder).rglob(f"{TEMPORARY}*")
     if not paths:
-        return HealthCheck("leftovers", "none")
-    return HealthCheck("leftovers", f"{len(paths)} temporary files", "`forecast doctor --repair`")
+        return HealthCheck("runs", "none is running")
+    return HealthCheck(
+        "leftovers", plural(len(paths), "temporary file"), "`forecast doctor --repair`"
+    )
 
 
 def dvc(root: Path) -> HealthCheck:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from typer._click.exceptions import ClickException
 
 from forecast.cli.common import (
     AS_OF,
@@ -50,8 +51,9 @@ from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import format_duration
 
 if TYPE_CHECKING:
-    from forecast.config.operation import HookEvent
-    from forecast.operations.challenger import RetrainingJob
+    import pandas as pd
+
+    from forecast.config.operation import HookEvent, Schedule
     from forecast.operations.records import Decision, RetrainingFailure
     from forecast.operations.status import DatasetStatus
 
@@ -292,35 +294,26 @@ def retrain(
     Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the challenger
     was refused, 75 when a retraining of the data set runs already.
     """
-    from forecast.operations import retrain as work
-    from forecast.operations.challenger import RetrainingJob
     from forecast.operations.records import RetrainingFailure
-
-    def log_step(step: str) -> None:
-        time_of_day = f"{datetime.now(UTC):%H:%M:%S}"
-        print(f"{time_of_day} retrain {dataset}: {step}", file=sys.stderr, flush=True)
+    from forecast.operations.worktree import require_committed
 
     require_unix("`forecast retrain`")
     stop_on_signals()
     use_cluster(cluster)
     project = require_project(root).resolve()
-    job = RetrainingJob(
-        root=project,
-        dataset=dataset,
-        now=now(),
-        environment=dict(os.environ),
-        as_of=parse_as_of(as_of) if as_of else None,
-        log_step=log_step,
-    )
+    moment = parse_as_of(as_of) if as_of else None
     started = time.monotonic()
     try:
-        decision = work.rehearse(job) if dry_run else work.retrain(job)
+        require_committed(require_dataset(project, dataset), dataset)
+        decision = _decide(project, dataset, moment, dry_run=dry_run)
     except ForecastError as error:
         if not dry_run:
-            failure = RetrainingFailure(
-                dataset=dataset, exit_code=error.exit_code, reason=str(error)
+            _notify(
+                project,
+                dataset,
+                "failure",
+                RetrainingFailure(dataset=dataset, exit_code=error.exit_code, reason=str(error)),
             )
-            _notify(job, "failure", failure)
         raise
     except KeyboardInterrupt:
         print(
@@ -330,10 +323,30 @@ def retrain(
         raise typer.Exit(INTERRUPTED) from None
     _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
-        event: HookEvent = "promotion" if decision.promotes else "success"
-        _notify(job, event, decision)
+        _notify(project, dataset, "promotion" if decision.promotes else "success", decision)
     if decision.word == "kept":
         raise GateRefusedError(f"{dataset}: the champion stays: {decision.reason}.")
+
+
+def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bool) -> Decision:
+    """What becomes of a challenger, its steps printed; carried out unless it is a `dry_run`."""
+    # these take a second
+    from forecast.operations import retrain as work
+    from forecast.operations.challenger import RetrainingJob
+
+    def log_step(step: str) -> None:
+        time_of_day = f"{datetime.now(UTC):%H:%M:%S}"
+        print(f"{time_of_day} retrain {dataset}: {step}", file=sys.stderr, flush=True)
+
+    job = RetrainingJob(
+        root=root,
+        dataset=dataset,
+        now=now(),
+        environment=dict(os.environ),
+        as_of=as_of,
+        log_step=log_step,
+    )
+    return work.rehearse(job) if dry_run else work.retrain(job)
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
@@ -357,14 +370,14 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     print(f"Data up to {data_end}, decision {decision.key}; took {format_duration(took)}")
 
 
-def _notify(job: RetrainingJob, event: HookEvent, news: Decision | RetrainingFailure) -> None:
+def _notify(root: Path, dataset: str, event: HookEvent, news: Decision | RetrainingFailure) -> None:
     """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
     from forecast.config.operation import load_retraining
-    from forecast.operations.decision import notify
+    from forecast.operations.hooks import notify
 
     try:
-        hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
-        faults = notify(hooks, event, news, root=job.root, environment=job.environment)
+        hooks = load_retraining(dataset, ProjectPaths.of(root).configs).hooks
+        faults = notify(hooks, event, news, root=root, environment=dict(os.environ))
     except ForecastError as error:
         faults = [f"hooks: {error}"]
     for fault in faults:
@@ -379,12 +392,11 @@ schedule = typer.Typer(
 @schedule.command("run")
 def run(root: Path = ROOT) -> None:
     """Start each job at its time until SIGTERM or Ctrl-C; both end running jobs cleanly."""
-    from forecast.config.operation import load_schedule
     from forecast.operations.schedule import Scheduler, next_runs
 
     require_unix("`forecast schedule run`")
     project = require_project(root).resolve()
-    jobs = load_schedule(project / "configs")
+    jobs = load_jobs(project / "configs")
     scheduler = Scheduler(project, jobs, dict(os.environ), log_event=_log)
 
     def end(_number: int, _frame: object) -> None:
@@ -401,11 +413,10 @@ def run(root: Path = ROOT) -> None:
 @schedule.command("next")
 def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
     """When each job runs next, and how its last run ended."""
-    from forecast.config.operation import load_schedule
     from forecast.operations.schedule import last_run, next_runs
 
     project = require_project(root).resolve()
-    jobs = load_schedule(project / "configs")
+    jobs = load_jobs(project / "configs")
     rows: list[dict[str, Cell]] = []
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
         job = jobs.jobs[name]
@@ -420,6 +431,28 @@ def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
             }
         )
     print_rows(rows, output_format)
+
+
+def load_jobs(folder: Path) -> Schedule:
+    """configs/schedule.yaml of `folder`; `InputError` for a fault in it, and for words of a job
+    that its command does not take.
+    """
+    from forecast.cli import app
+    from forecast.config.operation import load_schedule
+
+    schedule = load_schedule(folder)
+    commands = typer.main.get_group(app).commands
+    for name, job in schedule.jobs.items():
+        command, *words = job.run
+        try:
+            # --help would print the help here and end this command: it is not taken
+            commands[command].make_context(command, words, help_option_names=[])
+        except ClickException as error:
+            raise InputError(
+                f"{folder / 'schedule.yaml'}: {name}: `run: {' '.join(job.run)}`: wrong words"
+                f" ({error.format_message()}). `forecast {command} --help` says what it takes."
+            ) from None
+    return schedule
 
 
 def _log(line: str) -> None:

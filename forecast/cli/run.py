@@ -186,10 +186,10 @@ def _check_and_clean(root: Path, dataset: str) -> None:
     files.clear_scratch()
 
 
-def remove_run_leftovers(root: Path, folders: Sequence[str] = FOLDERS_OF_A_RUN) -> list[Path]:
+def remove_run_leftovers(root: Path) -> list[Path]:
     """Remove what killed runs left in the folders of a project; the paths."""
     removed = []
-    for folder in folders:
+    for folder in FOLDERS_OF_A_RUN:
         removed += remove_leftovers(root / folder)
     return removed
 

@@ -233,15 +233,26 @@ def _require_same(path: Path, sha256: str) -> None:
 
 
 HISTORY = "history.jsonl"
+HISTORY_TIMEOUT = 10.0
 MAX_EVENTS = 1000
 """Events that stay: three years of daily ones."""
 
 
 def record_event(root: Path, dataset: str, event: HistoryEvent) -> None:
-    """Append one event; the file is replaced whole, so a kill leaves the old one or the new one."""
-    events = [*read_events(root, dataset), event][-MAX_EVENTS:]
-    lines = [json.dumps(event.to_json(), sort_keys=True) + "\n" for event in events]
-    files.write_text(version_folder(root, dataset) / HISTORY, "".join(lines))
+    """Append one event; the file is replaced whole, so a kill leaves the old one or the new one.
+    What an earlier kill left of it is removed; `BusyError` while another process writes it for
+    longer than `HISTORY_TIMEOUT` seconds.
+    """
+    folder = version_folder(root, dataset)
+    with files.hold_lock(
+        ProjectPaths.of(root).lock(f"history-{dataset}"),
+        purpose=f"Writing the history of {dataset!r}",
+        timeout=HISTORY_TIMEOUT,
+    ):
+        files.remove_leftovers(folder, HISTORY)
+        events = [*read_events(root, dataset), event][-MAX_EVENTS:]
+        lines = [json.dumps(event.to_json(), sort_keys=True) + "\n" for event in events]
+        files.write_text(folder / HISTORY, "".join(lines))
 
 
 def read_events(root: Path, dataset: str) -> list[HistoryEvent]:

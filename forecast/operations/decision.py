@@ -6,7 +6,7 @@ that a kill between any two is finished by the next run.
         decisions/<key>.json    every finished one
 
 `write_pending` and `finish_pending` are the two halves; `conclude` records a decision here and in
-MLflow; `notify` tells the hooks. What is decided, and why, is worked out in
+MLflow. What is decided, and why, is worked out in
 `forecast.operations.retrain`.
 
 A refit that fails leaves the scored version in service; a promotion that another machine has
@@ -16,28 +16,22 @@ overtaken becomes "kept"; what MLflow or a hook did not take costs no decision.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
-from forecast.data import web
 from forecast.operations import champion, registry
 from forecast.operations.records import (
     ChampionCard,
     Decision,
     HistoryEvent,
-    RetrainingFailure,
     read_decisions,
 )
 from forecast.operations.registry import ChampionChangedError, Refit
 from forecast.system import files
-from forecast.system.addresses import hide_addresses, show_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
 from forecast.tracking.writing import log_content
@@ -176,72 +170,3 @@ def log_unlogged(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: s
                     now=now.timestamp(),
                 )
                 files.write_text(marker, run_id + "\n")
-
-
-def notify(
-    hooks: Hooks,
-    event: HookEvent,
-    news: Decision | RetrainingFailure,
-    *,
-    root: Path,
-    environment: Mapping[str, str],
-) -> list[str]:
-    """Run the command and call the webhook with the JSON of `news`, where `event` is asked for; a
-    sentence, no error, for each that failed.
-    """
-    if event not in hooks.on:
-        return []
-    content = json.dumps({"event": event, **news.to_json()}, default=str) + "\n"
-    address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
-    faults = []
-    if hooks.command:
-        fault = _run_command(hooks, event, content, root, environment)
-        faults.append(hide_addresses(fault))  # its words and what it prints may hold one
-    if address:
-        if "://" in address:
-            faults.append(_post(address, content, hooks.timeout_seconds))
-        else:
-            faults.append("the webhook's address has no scheme; wanted http://... or https://...")
-    return [fault for fault in faults if fault]
-
-
-def _run_command(
-    hooks: Hooks, event: str, content: str, root: Path, environment: Mapping[str, str]
-) -> str:
-    """Why the hook's command failed, could not be started or took too long; empty where it ended
-    with 0.
-    """
-    name = " ".join(hooks.command)
-    try:
-        done = subprocess.run(
-            list(hooks.command),
-            cwd=root,
-            env={**environment, "FORECAST_EVENT": event},
-            input=content,
-            encoding="utf-8",
-            capture_output=True,
-            timeout=hooks.timeout_seconds,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"hook {name!r}: {error}"
-    if done.returncode == 0:
-        return ""
-    return f"hook {name!r} ended with {done.returncode}: {done.stderr.strip()[:300]}"
-
-
-def _post(address: str, content: str, seconds: float) -> str:
-    """Why the webhook at `address` did not take the event; empty where it did.
-
-    The address may be a secret, so only its host is printed, and nothing that aiohttp says of it.
-    """
-    import aiohttp
-
-    headers = {"content-type": "application/json"}
-    try:
-        answer = web.send("POST", address, seconds=seconds, content=content, headers=headers)
-    except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
-        return f"webhook at {show_address(address)}: {type(error).__name__}"
-    if answer.status >= 400:
-        return f"webhook at {show_address(address)} answered {answer.status}"
-    return ""

@@ -159,12 +159,12 @@ class GateData:
             known = count > 0
             parts.append(pd.Series(total[known] / count[known], index=series.ds[at[known]]))
         # over series and targets; a loss that is not finite makes the mean of its origin so
-        return pd.concat(parts).groupby(level=0).agg(_mean_with_missing).sort_index()
-
-
-def _mean_with_missing(values: pd.Series) -> float:
-    """The mean; NaN where a value is."""
-    return float(values.mean(skipna=False))
+        return (
+            pd.concat(parts)
+            .groupby(level=0)
+            .agg(lambda values: values.mean(skipna=False))
+            .sort_index()
+        )
 
 
 def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:

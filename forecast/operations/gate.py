@@ -111,7 +111,7 @@ def decide(
         update={
             "naive_loss": float(fresh.naive.mean()),
             "challenger_loss": float(fresh.challenger.mean()),
-            "challenger_skill": skill,
+            "challenger_skill": files.json_number(skill),
         }
     )
     if fresh.champion is None:
@@ -148,7 +148,7 @@ def _compare(
     numbers = numbers.model_copy(
         update={
             "champion_loss": float(champion.mean()),
-            "champion_skill": _skill(champion, fresh.naive),
+            "champion_skill": files.json_number(_skill(champion, fresh.naive)),
             "relative_difference": difference,
             "evidence": sequence,
             "test": evidence.pair_number,
@@ -174,9 +174,13 @@ def _compare(
 
 
 def _skill(loss: Losses, naive: Losses) -> float:
-    """1 - mean loss over that of repeating the last value."""
+    """1 - mean loss over that of repeating the last value; where that one makes no error, 0 for a
+    loss of zero too and minus infinity for any other.
+    """
     naive_mean = float(naive.mean())
-    return 1 - float(loss.mean()) / naive_mean if naive_mean > 0 else 0.0
+    if naive_mean > 0:
+        return 1 - float(loss.mean()) / naive_mean
+    return -math.inf if loss.any() else 0.0
 
 
 def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> SequentialTest:

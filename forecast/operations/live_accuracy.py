@@ -59,7 +59,7 @@ def store_issue(
     label = f"{table['cutoff'].max().isoformat()} v{current.version}"
     issue = issue.assign(last=issue["series"].map(dict(last)), version=current.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
-    with _hold_issues(root, dataset):
+    with hold_issues(root, dataset):
         earlier = read_issues(root, dataset)
         if len(earlier) and (earlier["issue"] == label).any():
             return
@@ -71,7 +71,7 @@ def store_issue(
 
 
 @contextmanager
-def _hold_issues(root: Path, dataset: str) -> Iterator[None]:
+def hold_issues(root: Path, dataset: str) -> Iterator[None]:
     """Hold the lock of the dataset's issued forecasts, and remove what a killed process left of
     them; `BusyError` after `TIMEOUT` seconds.
     """
@@ -151,7 +151,7 @@ def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: 
     sha256 = files.sha256(path) if path.exists() else ""
     live = tuple(score_versions(root, dataset, frame))
     scores = LiveScores(as_of=as_of, live=live, issues_sha256=sha256)
-    with _hold_issues(root, dataset):
+    with hold_issues(root, dataset):
         scores.write(path.with_suffix(".json"))
     return scores
 

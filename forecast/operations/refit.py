@@ -114,33 +114,26 @@ def refit_on_all_data(
         ]
         tasks = []
         for candidate, folder in places or [(recipe_candidate(record), temporary)]:
-            seeds = budget.seeds if candidate.spec.is_seeded else (0,)
-            tasks += [_task(problem, candidate, seed, steps, folder, corrections) for seed in seeds]
+            # only a network takes steps, and only what uses TensorFlow loads it
+            uses_tensorflow = candidate.spec.uses_tensorflow
+            prepare = load_tensorflow if uses_tensorflow else None
+            own_steps = steps if uses_tensorflow else Budget(0, 1)
+            for seed in budget.seeds if candidate.spec.is_seeded else (0,):
+                written = folder / f"seed-{seed}"
+                arguments = (problem, candidate, seed, own_steps, written, corrections)
+                tasks.append(
+                    WorkItem(
+                        f"{candidate.name} seed {seed}",
+                        fit_seed,
+                        arguments,
+                        prepare,
+                        writes=written,
+                    )
+                )
         workers.raise_failures(list(workers.run_items(tasks, jobs=jobs)), what=f"refit {dataset}")
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
-
-
-def _task(
-    problem: Problem,
-    candidate: Candidate,
-    seed: int,
-    steps: Budget,
-    folder: Path,
-    corrections: Corrections,
-) -> WorkItem:
-    """The fit of one seed as an item for a worker; only a network takes `steps`, and only what uses
-    TensorFlow loads it.
-    """
-    target = folder / f"seed-{seed}"
-    prepare = None
-    if candidate.spec.uses_tensorflow:
-        prepare = load_tensorflow
-    else:
-        steps = Budget(0, 1)
-    arguments = (problem, candidate, seed, steps, target, corrections)
-    return WorkItem(f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=target)
 
 
 def fit_seed(

@@ -430,7 +430,7 @@ def _alias_lock(
         files.hold_lock(path, purpose=purpose, timeout=timeout),
         hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
     ):
-        for pattern in ("[0-9]", "aliases"):  # not the history: retrainings write it unlocked
+        for pattern in ("[0-9]", "aliases"):  # the history has a lock of its own
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)
         yield check_lock
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
+from forecast.operations.live_accuracy import hold_issues
 from forecast.operations.status import find_damaged_issues, read_champion, run_datasets
 from forecast.system import files, processes
 from forecast.system.errors import ForecastError, HealthCheck
@@ -55,11 +56,14 @@ def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
         with mlflow_client.connect(store):
             yield "MLflow's paths lead into this folder again"
     for dataset in list_champion_datasets(root, tracking_uri):
-        if find_damaged_issues(root, dataset):
-            path = ProjectPaths.of(root).live_forecasts(dataset)
-            moved = files.move_aside(path)
-            yield f"{dataset}: damaged issued forecasts moved to {moved.name}; storing starts again"
         try:
+            with hold_issues(root, dataset):
+                if find_damaged_issues(root, dataset):
+                    moved = files.move_aside(ProjectPaths.of(root).live_forecasts(dataset))
+                    yield (
+                        f"{dataset}: damaged issued forecasts moved to {moved.name}; storing starts"
+                        " again"
+                    )
             yield from registry.repair_registry(root, dataset, tracking_uri=tracking_uri)
         except ForecastError as error:
             yield f"{dataset}: not repaired: {error}"

@@ -51,12 +51,19 @@ def run_dvc(
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
+        # dvc.yaml takes `python3` of PATH where the folder has no .venv
+        path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
         stage_environment = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
+        stage_environment["PATH"] = path
         code = run_watched([*dvc_command(), "repro", *options, *targets], root, stage_environment)
         log_text = log.read_text(encoding="utf-8") if log.exists() else ""
     # one of each stage that ended by itself
     lines = [json.loads(line) for line in log_text.splitlines() if line.strip()]
-    _show_times(lines)
+    if lines:
+        spent = [
+            f"{line['stage']} {format_duration(line['ended'] - line['began'])}" for line in lines
+        ]
+        print(f"\nStages: {', '.join(spent)}", flush=True)
     if code:
         # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or
         # from memory.
@@ -179,15 +186,6 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
         process.is_running() and is_alive(process.pid) for process in processes
     ):
         time.sleep(0.02)
-
-
-def _show_times(lines: list[dict]) -> None:
-    """Print the seconds of each stage; `lines` are those of the stages' log."""
-    if lines:
-        spent = [
-            f"{line['stage']} {format_duration(line['ended'] - line['began'])}" for line in lines
-        ]
-        print(f"\nStages: {', '.join(spent)}", flush=True)
 
 
 def explain_failures(

@@ -8,8 +8,7 @@ moves, the champion is the old one.
 
 Nothing is tuned or trained before a challenger is due, and the same data, configuration and
 revision are decided once (`Decision.key`). One retraining of a dataset runs at a time, on all
-machines that share the store; a second is a `BusyError`, a dataset that is not committed an
-`InputError`.
+machines that share the store; a second is a `BusyError`.
 """
 
 from __future__ import annotations
@@ -352,12 +351,10 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
 @contextmanager
 def _machine_lock(job: RetrainingJob) -> Iterator[None]:
     """The dataset's retraining on this machine, for this process alone; what killed ones left is
-    removed. `InputError` for an unknown or uncommitted dataset, `BusyError` while another one
-    works.
+    removed. `InputError` for an unknown dataset, `BusyError` while another one works.
     """
     # before any folder is made: a wrong name leaves none behind
     load_dataset(job.dataset, ProjectPaths.of(job.root).configs)
-    worktree.require_committed(job.root, job.dataset)
     lock = ProjectPaths.of(job.root).lock(f"retrain-{job.dataset}")
     with files.hold_lock(lock, purpose=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.folder)

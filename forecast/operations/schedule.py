@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -268,20 +268,17 @@ def missed_run(
 
 
 def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
-    """Every moment of the job from two days before `around` on, rising."""
+    """Every moment of the job in UTC from two days before `around` on, rising, jitter included:
+    drawn from name, day and time, so that it is the same whenever it is asked for.
+    """
     day = around.astimezone(job.zone).date() - timedelta(days=2)
     while True:
         if WEEKDAYS[day.weekday()] in job.days:
-            yield from sorted(_run_times_on(name, job, day))
+            moments = []
+            for at in job.times:
+                # fold 0: the first of two equal local times
+                local = datetime.combine(day, at, tzinfo=job.zone).astimezone(UTC)
+                jitter = random.Random(f"{name} {day} {at}").uniform(0, 60 * job.jitter_minutes)
+                moments.append(local + timedelta(seconds=round(jitter)))
+            yield from sorted(moments)
         day += timedelta(days=1)
-
-
-def _run_times_on(name: str, job: ScheduledJob, day: date) -> Iterator[datetime]:
-    """The moments of one day of the job's zone in UTC, jitter included: drawn from name, day and
-    time, so that it is the same whenever it is asked for.
-    """
-    for at in job.times:
-        # fold 0: the first of two equal local times
-        local = datetime.combine(day, at, tzinfo=job.zone)
-        jitter = random.Random(f"{name} {day} {at}").uniform(0, 60 * job.jitter_minutes)
-        yield local.astimezone(UTC) + timedelta(seconds=round(jitter))

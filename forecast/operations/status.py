@@ -116,6 +116,8 @@ class NewestData:
     """Mean time between two rows of a series."""
     file_digests: Sequence[str] = ()
     """Of the files that the snapshot was read from, as they were then."""
+    unplanned: Sequence[str] = ()
+    """Holes of its plans in the horizon, for which a forecast is refused."""
     damaged: Path | None = None
     """The one of the two that is not as it was written."""
 
@@ -188,6 +190,7 @@ def _find_faults(
         )
     faults += find_clock_fault(local.card, decision, now)
     faults += _find_stale(root, dataset, entry, local.card, data, now)
+    faults += data.unplanned
     if data.damaged is not None:
         faults.append(
             f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
@@ -217,7 +220,14 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
         known = record.get("known", record["last"])
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
         digests = record.get("file_sha256", "").split()
-        return NewestData(str(pointer["as_of"]), record["last"], known, step, digests)
+        holes = {
+            f"plan: {finding['sentence']}"
+            for finding in record.get("findings", ())
+            if finding["rule"] == "plan"
+        }
+        return NewestData(
+            str(pointer["as_of"]), record["last"], known, step, digests, sorted(holes)
+        )
     except FileNotFoundError:
         return NewestData()
     except (DamagedError, LookupError, OSError, TypeError, ValueError, ZeroDivisionError):
@@ -231,21 +241,16 @@ def read_champion(root: Path, dataset: str) -> LocalChampion:
         if "champion" not in aliases:
             return LocalChampion()
         card = champion.read_card(root, dataset, aliases["champion"])
-        faults = _find_damage(root, dataset, aliases)
+        faults = []
+        for alias in ("champion", "previous"):
+            try:  # digests of small files: it costs nothing
+                if alias in aliases:
+                    champion.verify_version(root, dataset, aliases[alias])
+            except ForecastError as error:
+                faults.append(f"{alias}: {error}")
         return LocalChampion(aliases["champion"], card, tuple(faults))
     except ForecastError as error:
         return LocalChampion(faults=(str(error),))
-
-
-def _find_damage(root: Path, dataset: str, aliases: Mapping[str, int]) -> list[str]:
-    """What would make a forecast fail; digests of small files, so it costs nothing."""
-    faults = []
-    for alias in {"champion", "previous"} & aliases.keys():
-        try:
-            champion.verify_version(root, dataset, aliases[alias])
-        except ForecastError as error:
-            faults.append(f"{alias}: {error}")
-    return sorted(faults)
 
 
 def find_damaged_issues(root: Path, dataset: str) -> str:

@@ -31,7 +31,7 @@ from forecast.system.errors import ForecastError, InputError
 from forecast.system.processes import run_git
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
-UNCLEANED = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
+UNCLEANED = ("data", ".forecast", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
 """What `git clean` leaves: data and finished work of earlier retrainings."""
 
 
@@ -66,11 +66,11 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
         _git(root, "worktree", "prune")
         _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
     # ours alone: the dataset's lock is held
-    (_git_folder(tree) / "index.lock").unlink(missing_ok=True)
+    git_folder = _git(tree, "rev-parse", "--path-format=absolute", "--git-dir").strip()
+    (Path(git_folder) / "index.lock").unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
     exceptions = [f"--exclude=/{name}" for name in UNCLEANED]
     _git(tree, "clean", "-ffdq", *exceptions)
-    _link_interpreter(tree)
     _share_cache(root, tree)
     return WorkTree(tree, revision, uncommitted_paths(root))
 
@@ -193,10 +193,6 @@ def _link(tree: Path, worktrees: Path) -> None:
         files.write_text(registration / "gitdir", f"{tree.resolve() / '.git'}\n")
 
 
-def _git_folder(tree: Path) -> Path:
-    return Path(_git(tree, "rev-parse", "--path-format=absolute", "--git-dir").strip())
-
-
 def _revision(root: Path) -> str:
     """The commit of the checkout; `InputError` where `root` is not the root of a repository that
     has one.
@@ -210,15 +206,6 @@ def _revision(root: Path) -> str:
             " command again."
         )
     return head.stdout.strip()
-
-
-def _link_interpreter(tree: Path) -> None:
-    """dvc.yaml names .venv/bin/python: here that is the running interpreter's environment."""
-    link = tree / ".venv"
-    if link.is_symlink() and link.readlink() != Path(sys.prefix):
-        link.unlink()
-    if not link.exists():
-        link.symlink_to(sys.prefix)
 
 
 def _share_cache(root: Path, tree: Path) -> None:

@@ -22,7 +22,9 @@ import forecast
 from forecast import cli, tracking
 from forecast.cli import check, common, doctor, run
 from forecast.system import files
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.bootstrap import RUN_LOCK
+from forecast.system.errors import ForecastError, HealthCheck, InputError
+from forecast.system.files import hold_lock
 from pipelines import fetch
 from tests.support import small_project
 
@@ -514,6 +516,17 @@ def test_clean_counts_what_is_gone_and_names_what_is_left(
     assert (root / "data" / "raw").exists() and not (root / "data" / "trained").exists()
 
 
+def test_doctor_calls_nothing_left_over_while_a_run_writes(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    (root / "data" / ".tmp-half").write_text("")
+    assert doctor.runs(root).observation == "1 temporary file"
+    with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
+        running = doctor.runs(root)
+    assert running.what == "runs" and not running.repair
+    doctor._remove_and_mend(root)
+    assert doctor.runs(root) == HealthCheck("runs", "none is running")
+
+
 def test_doctor_reports_on_a_store_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,7 +538,7 @@ def test_doctor_reports_on_a_store_that_cannot_be_written(
     monkeypatch.setattr(doctor, "hold_lock", read_only)
     found = {what: (said, repair) for what, said, repair in doctor.examine_project(root)}
     assert "Read-only file system" in found["runs"][0] and found["runs"][1]
-    assert {"disk", "leftovers", "MLflow", "locks"} <= found.keys()
+    assert {"disk", "DVC", "MLflow", "locks"} <= found.keys()
 
 
 @pytest.mark.parametrize("port", ["5000", "65535"])

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from forecast.operations import champion, registry, repair
+from forecast.operations.live_accuracy import hold_issues
 from forecast.operations.status import read_status
 from forecast.system.errors import DamagedError
 from forecast.system.files import TEMPORARY
@@ -134,6 +135,30 @@ def test_a_kill_while_a_forecast_is_kept_leaves_nothing_behind_after_the_next_on
         assert small_project.command(moved, "predict", NAME).returncode == 0
         assert not left.exists()
         left.write_bytes(b"half")
+
+
+def test_a_repair_leaves_a_forecast_alone_that_another_process_is_writing(moved):
+    folder = moved / ".forecast" / "issued"
+    folder.mkdir(parents=True, exist_ok=True)
+    being_written = folder / f"{TEMPORARY}{NAME}.parquet-0a0b0c0d"
+    with hold_issues(moved, NAME):
+        being_written.write_bytes(b"half")
+        done = small_project.command(moved, "doctor", "--repair")
+        assert being_written.exists()
+        assert f"{NAME}: not repaired: Keeping a forecast of '{NAME}' is already" in done.stderr
+    small_project.command(moved, "doctor", "--repair")
+    assert not being_written.exists()
+
+
+def test_what_a_kill_left_of_the_history_is_gone_after_the_next_event(moved):
+    folder = champion.version_folder(moved, NAME)
+    left = folder / f"{TEMPORARY}{champion.HISTORY}-0a0b0c0d"
+    left.write_bytes(b"half")
+    events = len(champion.read_events(moved, NAME))
+    small_project.command(moved, "doctor", "--repair")
+    assert left.exists()  # a retraining may be writing it
+    assert small_project.command(moved, "rollback", NAME).returncode == 0
+    assert not left.exists() and len(champion.read_events(moved, NAME)) == events + 1
 
 
 def test_a_disk_that_is_full_costs_a_prediction_only_its_keeping(moved):

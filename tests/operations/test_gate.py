@@ -103,6 +103,14 @@ def test_the_first_champion_must_not_be_worse_than_naive() -> None:
     assert decide(FreshLosses(1.1 * np.ones(60), np.ones(60)), None, STEPS, RULES).word == "kept"
 
 
+def test_where_repeating_the_last_value_never_errs_only_what_never_errs_has_no_less_skill() -> None:
+    still, exact = np.zeros(60), np.zeros(60)
+    assert decide(FreshLosses(exact, still), None, STEPS, RULES).word == "first"
+    verdict = decide(FreshLosses(1e-6 * np.ones(60), still), None, STEPS, RULES)
+    assert verdict.word == "kept" and "worse than naive" in verdict.reason
+    assert verdict.numbers.challenger_skill is None  # no number that JSON could not hold
+
+
 def test_the_boundary_is_that_of_the_normal_mixture() -> None:
     """sqrt(2 (ln 2 + 2 ln 10)) at the first look for alpha 0.05; every further pair gets a smaller
     share of alpha.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from forecast.config.operation import Hooks, load_retraining
-from forecast.operations.decision import notify
+from forecast.operations.hooks import notify
 from forecast.operations.records import RetrainingFailure
 
 GIVEN = {"PATH": os.environ["PATH"]}

@@ -57,6 +57,12 @@ def test_a_forecast_with_a_clock_that_was_set_back_names_the_clock(moved):
     assert not forecast(moved).notices
 
 
+def fetch(root: Path) -> list[str]:
+    """The sentences of what the data checks of a fetch find."""
+    request = Request(NAME, load_dataset(NAME, root / "configs"), root)
+    return [finding.sentence for finding in ingest.fetch_snapshot(request, now=NOW).findings]
+
+
 def promote_with_plan(root: Path, rows: pd.DataFrame) -> None:
     """A ridge on `rows` (ds, plan, y), whose plan is known ahead, in service."""
     rows.to_csv(root / "data" / "wave.csv", index=False)
@@ -64,9 +70,28 @@ def promote_with_plan(root: Path, rows: pd.DataFrame) -> None:
     small_project.write_yaml(
         root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
     )
-    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
+    fetch(root)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+
+
+def test_a_hole_of_a_plan_is_told_by_fetch_and_status_before_a_forecast_is_refused(tmp_path):
+    root = small_project.write(tmp_path)
+    days = pd.date_range("2024-01-01", periods=small_project.DAYS + 2)
+    wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
+    plan = np.random.default_rng(1).integers(0, 2, len(days)).astype(float)
+    both = pd.DataFrame({"ds": days, "plan": plan}).merge(wave, how="left")
+    promote_with_plan(root, both)
+    assert read_status(root, NAME, now=NOW).state == "good"
+    both.iloc[:-1].to_csv(root / "data" / "wave.csv", index=False)
+    with_a_hole = "'plan' has no value at 2024-07-20T00:00, 2 steps after the last observation"
+    assert any(with_a_hole in sentence for sentence in fetch(root))
+    assert with_a_hole in read_status(root, NAME, now=NOW).state
+    with pytest.raises(InputError, match="2024-07-20T00:00"):
+        forecast(root)
+    both.iloc[:-2].to_csv(root / "data" / "wave.csv", index=False)
+    assert not fetch(root), "a plan may come with each forecast"
+    assert read_status(root, NAME, now=NOW).state == "good"
 
 
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from forecast.config.operation import Schedule, ScheduledJob, load_schedule
+from forecast.cli.operation import load_jobs
+from forecast.config.operation import Schedule, ScheduledJob
 from forecast.config.reading import validate_config
 from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.operations.schedule import (
@@ -115,8 +116,28 @@ def test_a_wrong_job_is_refused_with_what_is_right(keys: dict[str, object], said
         job(**keys)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("retrain wave --early", "No such option: --early"),
+        ("retrain", "Missing argument"),
+        ("predict wave --format xml", "'xml' is not one of"),
+        ("status --help", "`forecast status --help` says"),
+    ],
+)
+def test_words_that_a_command_does_not_take_are_refused_before_its_time(
+    tmp_path: Path, words: str, said: str
+) -> None:
+    small_project.write_yaml(
+        tmp_path / "schedule.yaml", {"jobs": {"a": {"run": words, "at": "05:30"}}}
+    )
+    with pytest.raises(InputError, match=r"schedule\.yaml: a: ") as fault:
+        load_jobs(tmp_path)
+    assert said in str(fault.value)
+
+
 def test_the_projects_own_schedule_is_right() -> None:
-    assert set(load_schedule(CONFIGS).jobs) == {
+    assert set(load_jobs(CONFIGS).jobs) == {
         "weather",
         "stocks",
         "weather-forecast",

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,9 +51,8 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
     (committed / "pipelines" / "new.py").unlink()
 
 
-def test_it_shares_cache_and_interpreter_and_keeps_what_earlier_runs_made(committed: Path) -> None:
+def test_it_shares_the_cache_and_keeps_what_earlier_runs_made(committed: Path) -> None:
     tree = worktree.open_tree(committed, NAME).path
-    assert (tree / ".venv").readlink() == Path(sys.prefix)
     assert str(committed / ".dvc" / "cache") in (tree / ".dvc" / "config.local").read_text()
     (tree / "data" / "trained").mkdir()
     (tree / "configs" / "models.yaml").write_text("an earlier run's")
@@ -79,11 +77,15 @@ def test_a_cache_that_dvc_s_own_files_name_is_used(
     assert str(folder) in (tree / ".dvc" / "config.local").read_text()
 
 
+def git_folder(tree: Path) -> Path:
+    return Path(git(tree, "rev-parse", "--path-format=absolute", "--git-dir").strip())
+
+
 @pytest.mark.parametrize("damage", ["deleted", "half deleted", "lock left", "not a tree"])
 def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
     tree = worktree.open_tree(committed, NAME).path
     if damage == "lock left":
-        (worktree._git_folder(tree) / "index.lock").write_text("")
+        (git_folder(tree) / "index.lock").write_text("")
     elif damage == "half deleted":
         shutil.rmtree(tree / "configs")
     else:
@@ -110,13 +112,13 @@ def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_
         tree == ProjectPaths.of(copied).retraining(NAME) / "tree"
         and git(tree, "status", "--porcelain", "--", "configs") == ""
     )
-    assert worktree._git_folder(tree).is_relative_to(copied)
+    assert git_folder(tree).is_relative_to(copied)
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_a_kill_left_of_the_link_to_its_tree_is_removed(committed: Path) -> None:
     tree = worktree.open_tree(committed, NAME).path
-    half_written = worktree._git_folder(tree) / ".tmp-gitdir-12ab"
+    half_written = git_folder(tree) / ".tmp-gitdir-12ab"
     half_written.touch()
     worktree.open_tree(committed, NAME)
     assert not half_written.exists()
@@ -132,7 +134,7 @@ def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) 
     assert (tree / "data" / "made.txt").exists() and git(
         tree, "status", "--porcelain", "--", "configs"
     ) == ""
-    assert worktree._git_folder(tree).is_relative_to(moved)
+    assert git_folder(tree).is_relative_to(moved)
 
 
 def test_a_dataset_that_is_not_committed_is_refused_with_the_commit_to_make(
@@ -146,7 +148,7 @@ def test_a_dataset_that_is_not_committed_is_refused_with_the_commit_to_make(
     try:
         began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         done = small_project.run_process(committed, "retrain", "tide")
-        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 5.0
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 0.6
         assert done.returncode == 2 and "'tide' is not committed" in done.stderr
         assert "`git add configs data/pointers data/snapshots`" in done.stderr
         assert not (committed / ".forecast" / "retrain" / "tide").exists()
