@@ -59,6 +59,22 @@ def run(page: Path, folder: Path) -> str:
     return (folder / page.name).read_text(encoding="utf-8")
 
 
+def use_committed_files(folder: Path) -> None:
+    """Let this process take the catalogue of models, the budgets and the data of Dublin as the
+    commit has them, so that a page shows the project's and not what a clone's owner changed.
+    """
+    from forecast.api import installation
+    from forecast.system import files
+
+    patterns = ("configs/**", "data/pointers/*", "data/snapshots/**", "pyproject.toml")
+    contents = installation.committed_files(ROOT, patterns)
+    for name, content in contents.items():
+        files.write_bytes(folder / name, content)
+    # without a repository, as in an unpacked sdist, the files are those of the package
+    if contents:
+        installation.CLONE = folder
+
+
 def executed(text: str, name: str, pictures: Path, work: Path) -> str:
     """The page with the outputs below its cells; cells run in `work`, figures go to `pictures`.
 
@@ -156,6 +172,10 @@ def notebook(text: str) -> str:
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="learn-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="committed-") as committed,
+        tempfile.TemporaryDirectory(prefix="learn-") as folder,
+    ):
+        use_committed_files(Path(committed))
         page = executed(source.read_text(encoding="utf-8"), source.stem, target, Path(folder))
     (target / source.name).write_text(page, encoding="utf-8")

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from forecast.api.frames import (
     NAME,
@@ -225,7 +227,8 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         if freq.get("kind") == "sessions":
             require_installed("exchange_calendars", f"freq={dict(freq)}")
         return validate_config(Step, {"freq": dict(freq)}, where="forecast").freq
-    step = str(getattr(freq, "freqstr", freq))  # or an offset of pandas
+    # or an offset or a time difference of pandas
+    step = str(getattr(to_offset(freq) if isinstance(freq, timedelta) else freq, "freqstr", freq))
     try:
         return validate_config(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
     except InputError:

@@ -16,7 +16,6 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -141,21 +140,19 @@ def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
     Of a clone what its commit has: edits of its configs and its own datasets are not the package's.
     """
     root = installation_folder()
-    contents = _committed_files(root, patterns)
+    contents = committed_files(root, patterns)
     if not contents:
         for pattern in patterns:
             for path in sorted(root.glob(pattern)):
                 contents[path.relative_to(root).as_posix()] = path.read_bytes()
     contents.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
     if "dvc.yaml" in contents:
-        pipeline = contents["dvc.yaml"].decode()
-        pipeline = re.sub(r"(?m)^  - python: .*", f"  - python: {sys.executable}", pipeline)
-        pipeline = pipeline.replace("      - forecast\n", f"      - {LOCK}\n")
-        contents["dvc.yaml"] = pipeline.encode()
+        code, version = b"      - forecast\n", f"      - {LOCK}\n".encode()
+        contents["dvc.yaml"] = contents["dvc.yaml"].replace(code, version)
     return contents
 
 
-def _committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
+def committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
     """Relative name → content at HEAD of the files that match; empty outside of a clone."""
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}

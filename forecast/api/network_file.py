@@ -129,7 +129,7 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
     basis = np.vstack([np.zeros(n_past + n_future), np.eye(n_past + n_future)])
     n_windows = len(basis)
     past = basis[:, :n_past].reshape(n_windows, task.lookback, -1)
-    future = np.zeros((n_windows, task.lookback + task.horizon, task.n_step_inputs))
+    future = np.zeros((n_windows, task.rows_per_origin, task.n_step_inputs))
     future[:, task.lookback :] = basis[:, n_past:].reshape(n_windows, task.horizon, -1)
     values = past[:, :, list(channels.value)]
     last = past[:, -1, list(channels.target_channels)]

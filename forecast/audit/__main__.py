@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     code when the audit could not be made.
     """
     options = _parser().parse_args(arguments)
-    log_progress = _ignore_progress if options.quiet else _print_progress
+    log_progress = (
+        _ignore_progress if options.quiet else partial(print, file=sys.stderr, flush=True)
+    )
     try:
         with files.scratch_folder() as folder:
             finished_audit = audit(
@@ -82,10 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print("\n".join(finished_audit.lines()))
     return 0 if finished_audit.is_clean and not finished_audit.outdated_file else UNHEALTHY
-
-
-def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _ignore_progress(line: str) -> None:

@@ -35,6 +35,8 @@ SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
 INTERVAL_SCORES = ("coverage", "width", "winkler")
 TRANSFORM_FORMULAS: dict[str, Any] = {
+    "none": (np.asarray, np.asarray),
+    "diff": (np.asarray, np.asarray),
     "log": (np.log, np.exp),
     "logdiff": (np.log, np.exp),
     "log1p": (np.log1p, np.expm1),
@@ -381,7 +383,7 @@ def _score_intervals(
     column = panel.task.target[output]
     target_rows = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
     mean = target_rows.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
-    transform, invert = TRANSFORM_FORMULAS.get(column.transform, (np.asarray, np.asarray))
+    transform, invert = TRANSFORM_FORMULAS[column.transform]
     calibration = mean.loc["calibration"].unstack("step")
     test = mean.loc["test"].unstack("step")
     origins = [series.ds.searchsorted(block.index) for block in (calibration, test)]

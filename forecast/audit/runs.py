@@ -58,8 +58,8 @@ def compare_fits(
 def compare_choices(
     base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Tuning, learning curves, the weights of combinations and the selected models; `other` differs
-    in rows after the validation block.
+    """Tuning, learning curves, the weights of combinations, the selected models and the scales of
+    scores; `other` differs in rows after the validation block.
     """
     change_text = f"changes with rows after {moment:%Y-%m-%d %H:%M}"
     for path in sorted(base.tuned.glob("*.json")):
@@ -83,17 +83,11 @@ def compare_choices(
             "verdicts.json",
             f"the chosen model {change_text}: {base_choice}, then {other_choice}",
         )
-    yield from _compare_scales(base, other, change_text, detector)
-
-
-def _compare_scales(
-    base: Sandbox, other: Sandbox, change_text: str, detector: str
-) -> Iterator[Finding]:
-    """MAE / MASE is the scale of the train part, whatever the test block holds."""
     base_table = base.table("by_series.parquet")
     other_table = other.table("by_series.parquet")
     if base_table.empty or len(base_table) != len(other_table):
         return
+    # MAE / MASE is the scale of the train part, whatever the test block holds
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
         base_scale = base_table[error].to_numpy(float) / base_table[scaled].to_numpy(float)
         other_scale = other_table[error].to_numpy(float) / other_table[scaled].to_numpy(float)
@@ -282,7 +276,7 @@ def check_folds(base: Sandbox, task: Task, detector: str) -> Iterator[Finding]:
     """No fold of a cross-validation learns from a cutoff that shares a target with one that it is
     scored on, nor, for a skip, from a later one whose lookback holds such a target.
     """
-    least_after = {"skip": task.lookback + task.horizon, "training": task.horizon}
+    least_after = {"skip": task.rows_per_origin, "training": task.horizon}
     for request in dict.fromkeys(base.fold_requests):
         if request.before < task.horizon or request.after < least_after[request.purpose]:
             nearest = min(request.before, request.after)

@@ -9,9 +9,9 @@ provider's own forecasts is scored and never selected; networks with unequal bud
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,9 @@ class Comparison:
 
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json."""
+    """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json; and
+    quality.json as stage `prepare` left it, so that the report reads one folder.
+    """
     results = Results(paths, dataset)
     frame = files.read_frame(paths.frame(dataset))
     task = load_task(paths.task(dataset))
@@ -90,12 +92,7 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     selected = results.candidate(comparison.verdicts.chosen.get("shipped", ""), "shipped")
     if selected is not None:
         comparison.tables.update(explain_selected(results, selected, frame, task))
-    write_comparison(paths.compared(dataset), comparison)
-
-
-def write_comparison(target: Path, comparison: Comparison) -> None:
-    """Fill data/compared/<dataset> with the tables, the residuals and the verdicts."""
-    with files.atomic_directory(target) as folder:
+    with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in comparison.tables.items():
             if name in PARQUET_TABLES:
                 files.write_frame(folder / f"{name}.parquet", table)
@@ -105,6 +102,7 @@ def write_comparison(target: Path, comparison: Comparison) -> None:
         files.write_json(folder / "residuals.json", residuals)
         files.write_frame(folder / "bands.parquet", comparison.bands)
         comparison.verdicts.write(folder / "verdicts.json")
+        shutil.copyfile(paths.quality(dataset), folder / "quality.json")
 
 
 def table_text(table: pd.DataFrame) -> str:

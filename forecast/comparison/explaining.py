@@ -274,13 +274,12 @@ def measure_importance(
     there are too few origins): `IMPORTANCE_COLUMNS`. The part season is the calendar here.
     """
     task = panel.task
-    every = max(1, -(-max(map(len, rows.values())) // MOST_ORIGINS))
+    every = -(-max(map(len, rows.values())) // MOST_ORIGINS)
     thinned = {uid: of_series[::every] for uid, of_series in rows.items()}
     # from the first row that a forecast sees
     first = {uid: int(of_series[0]) + 1 - task.lookback for uid, of_series in thinned.items()}
-    block = max(task.horizon, task.season_length)
-    if task.season_length > 1:
-        block = -(-block // task.season_length) * task.season_length
+    seasons = -(-max(task.horizon, task.season_length) // task.season_length)
+    block = seasons * task.season_length
     errors = _errors_by_target(ensemble, panel, panel, thinned)
     loss = _mean_loss(errors, errors)
     rng = np.random.default_rng(0)

@@ -33,7 +33,7 @@ from forecast.data.schema import (
     check_frame,
     first_time_outside,
 )
-from forecast.data.windows import first_unplanned_step
+from forecast.data.windows import describe_hole_of_plan
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, plural, quote, quote_names
@@ -299,7 +299,7 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():
         return f"no target in {task.lookback} rows"
     reach = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)
-    if reach[-1] <= newest and first_unplanned_step(task, series):
+    if reach[-1] <= newest and describe_hole_of_plan(task, series):
         return "ended a horizon before the others, and without a plan"
     return ""
 

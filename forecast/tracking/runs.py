@@ -194,7 +194,11 @@ def _candidate_run(
             "format": FORMAT,
             "record": content.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
-            "rows": {row["seed"]: _without_choice(row) for row in rows.leaderboard},
+            "rows": {
+                # without `chosen`, which other candidates can change: it is refreshed on the run
+                row["seed"]: {name: text for name, text in row.items() if name != "chosen"}
+                for row in rows.leaderboard
+            },
             "by_step": rows.by_step,
             "distributions": rows.distributions,
             "residuals": [diagnosis.to_json() for diagnosis in rows.residuals],
@@ -202,13 +206,6 @@ def _candidate_run(
         }
     )
     return CandidateRun(content, folder, digest[:16], rows, cost)
-
-
-def _without_choice(row: TextRow) -> TextRow:
-    """A row of the leaderboard without `chosen`, which other candidates can change; it is refreshed
-    on the run that is there.
-    """
-    return {name: text for name, text in row.items() if name != "chosen"}
 
 
 def _rows_of_serving_seed(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
@@ -491,6 +488,6 @@ def _as_float(value: Any) -> float | None:
     """The number in a text or value; None for anything else and for what is not finite."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None

@@ -37,6 +37,8 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.pyfunc import PythonModel
 
+PARAMETERS = {"horizon", "levels"}
+"""Of a request, as `Service.answer` takes them."""
 MAX_REQUEST_BYTES = 100_000_000
 """Before it is parsed: half of a kilobyte for each of the most rows that are answered."""
 GRACE_SECONDS = 5.0
@@ -147,9 +149,17 @@ def decode_table(
     decode: Callable[[Any], Any], most_columns: int, request: Any
 ) -> Mapping[str, Any]:
     """The decoded JSON; `MlflowException` for a table that pandas would make wide: of more columns
-    than `most_columns`, or of records that name different ones.
+    than `most_columns`, or of records that name different ones; and for a parameter that is none of
+    `PARAMETERS`, which MLflow would drop without a word.
     """
+    from forecast.system.errors import quote_names
+
     content: Mapping[str, Any] = decode(request)
+    parameters = content.get("params")
+    if isinstance(parameters, dict) and (unknown := parameters.keys() - PARAMETERS):
+        raise refusal(
+            f"Unknown in `params`: {quote_names(unknown)}. Known are `horizon` and `levels`."
+        )
     table = content.get("dataframe_split")
     inputs = content.get("inputs")
     columns = table.get("columns") if isinstance(table, dict) else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -340,9 +341,10 @@ def test_models_of_a_comparison_have_names_of_their_own() -> None:
         forecast.compare(frame(), None, freq="1D", horizon=2)  # type: ignore[arg-type]
 
 
-def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken() -> None:
+@pytest.mark.parametrize("freq", [pd.offsets.Day(), pd.Timedelta("1D"), timedelta(days=1)])
+def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(freq: Any) -> None:
     theirs = fitted(
-        freq=pd.offsets.Day(),
+        freq=freq,
         horizon=np.int64(2),
         lookback=np.int64(7),
         seeds=0,

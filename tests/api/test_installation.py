@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,32 @@ def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folde
     stages = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
     assert stages["settings"]["deps"] == ["configs", "requirements.lock", "pipelines"]
     assert "\nrolling-forecast==" in (own / "requirements.lock").read_text()
+
+
+@pytest.mark.parametrize(
+    "verb", [("repro",), ("exp", "run", "--temp"), ("exp", "run", "--name", "first")]
+)
+@pytest.mark.parametrize("is_activated", [True, False])
+def test_a_colleagues_clone_of_it_runs_in_an_activated_environment_and_with_its_own_venv(
+    is_activated: bool, verb: tuple[str, ...], own: Path, tmp_path: Path
+) -> None:
+    author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "add", "-A"], cwd=own, check=True)
+    subprocess.run(["git", *author, "commit", "-qm", "new"], cwd=own, check=True)
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", own, clone], check=True)
+    path = "/usr/bin:/bin"
+    if is_activated:
+        path = f"{sys.prefix}/bin:{path}"
+    else:
+        (clone / ".venv").symlink_to(sys.prefix)
+    dvc = [f"{sys.prefix}/bin/dvc", *verb, "settings"]
+    names = {"GIT_COMMITTER_NAME": "B", "GIT_COMMITTER_EMAIL": "b@example.org"}
+    environment = {"PATH": path, "HOME": str(tmp_path), **names}
+    done = subprocess.run(dvc, cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) not in (clone / "dvc.yaml").read_text()
+    assert sys.prefix not in (clone / "dvc.yaml").read_text()
 
 
 @pytest.mark.parametrize("has_git", [True, False])

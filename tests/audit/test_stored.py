@@ -19,6 +19,7 @@ import yaml
 from forecast.audit import block_ends, rescored, runs
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import Verdicts
 from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
@@ -299,3 +300,8 @@ def test_the_names_of_a_hierarchys_corrections_are_no_difference_of_the_fit(tmp_
     assert runs.differing_files(tmp_path / "saved", tmp_path / "again") == []
     files.write_json(tmp_path / "again" / "spec.json", {**content, "skip": {}})
     assert runs.differing_files(tmp_path / "saved", tmp_path / "again") == ["spec.json"]
+
+
+def test_every_transform_has_formulas_of_the_audit_s_own() -> None:
+    """One without them was taken for none, and its intervals were accused."""
+    assert rescored.TRANSFORM_FORMULAS.keys() == TRANSFORMS.keys()

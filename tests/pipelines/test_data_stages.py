@@ -42,7 +42,7 @@ def test_the_stages_leave_the_files_that_later_stages_read(tmp_path: Path):
     take(tmp_path, rows=240)
     assert (
         " ".join(digests(tmp_path))
-        == "borders.json frame.parquet quality.json task.json tuning.parquet"
+        == "borders.json frame.parquet issued.parquet quality.json task.json tuning.parquet"
     )
     frame = pd.read_parquet(tmp_path / "data" / "prepared" / "mine" / "frame.parquet")
     pd.testing.assert_frame_equal(frame, hourly(rows=240))

@@ -9,6 +9,8 @@ import importlib
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from docs import notebooks
 from docs.notebooks import CellError, cells, executed, notebook, run
 from docs.site import COPIED, DOCS, mend_links, reference
 from forecast import PUBLIC_MODULES, identification
@@ -39,6 +42,22 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(page: Path, tmp_path: P
     shown = run(page, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == DRAWN[page.stem]
     assert shown.count("```text") + shown.count("<table>") >= 2
+
+
+def test_a_page_shows_the_catalogue_as_committed_whatever_was_changed_in_its_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    shutil.copy(ROOT / "docs" / "notebooks.py", clone / "docs")
+    (clone / "configs" / "models.yaml").write_text("models: {mine: [\n")
+    page = tmp_path / "page.md"
+    cell = "from forecast.api.stages import model_entries\nsorted(model_entries('gru'))"
+    page.write_text(f"```python\n{cell}\n```\n")
+    monkeypatch.setattr(notebooks, "ROOT", clone)
+    monkeypatch.setenv("PYTHONPATH", str(clone))
+    (tmp_path / "shown").mkdir()
+    assert "['gru']" in run(page, tmp_path / "shown")
 
 
 @pytest.mark.skipif(

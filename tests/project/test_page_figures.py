@@ -114,7 +114,7 @@ def settings() -> dict[str, list[str]]:
             f"below {percent(dynamics.FLAT)} of the maximum",
         ],
         "docs/operations.md": [
-            "SIGTERM ends the server within five seconds",  # held by test_served.py
+            "SIGTERM ends the server and its work within five seconds",  # held by test_served.py
             f"older than {WORDS[round(schedule.HEARTBEAT_SECONDS)]}",
             f"after {postgres.SILENT_SECONDS} s when its machine",
             f"publishing waits up to {WORDS[round(mlflow_client.TIMEOUT)]}",

@@ -116,7 +116,7 @@ def write_dataset(root: Path, name: str) -> None:
     files.write_json(
         root / "data" / "pointers" / f"{name}.json", {"as_of": "2025-03-01", "sha256": "0" * 64}
     )
-    files.write_json(root / "data" / "prepared" / name / "quality.json", quality(name, truth))
+    files.write_json(root / "data" / "compared" / name / "quality.json", quality(name, truth))
     scores = []
     for candidate in candidates():
         folder = root / "data" / "trained" / name / candidate

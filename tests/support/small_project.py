@@ -94,7 +94,7 @@ def initialise_dvc(root: Path) -> None:
 
 
 RANKINGS = ("shipped", "architecture")
-INTERPRETER = """python: '"$DVC_ROOT"/.venv/bin/python'"""
+INTERPRETER = 'python: env PATH="$DVC_ROOT/.venv/bin:$PATH" python3'
 
 
 def write_real(

@@ -142,7 +142,8 @@ def test_a_trials_curve_is_its_validation_loss_by_step(curve, drawn):
 
 
 def test_what_is_missing_or_infinite_is_not_drawn():
-    points = [runs.MetricPoint("a", value) for value in (None, "", "x", math.nan, math.inf, "0.5")]
+    numbers = (None, "", "x", math.nan, math.inf, 10**400, "0.5")
+    points = [runs.MetricPoint("a", value) for value in numbers]
     assert runs.finite_points(points) == [runs.MetricPoint("a", 0.5)]
 
 

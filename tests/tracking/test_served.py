@@ -201,3 +201,13 @@ def test_bytes_are_counted_before_anything_is_parsed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(served, "MAX_REQUEST_BYTES", 10)
     with pytest.raises(MlflowException, match="has 11 bytes, wanted at most 10"):
         served.answer_in_time(lambda *_: pytest.fail("it was parsed"), 60, b"1" * 11)
+
+
+def test_a_parameter_of_another_name_is_refused_and_not_dropped() -> None:
+    """MLflow answered 200 as if it had not been given."""
+    for given in ({"horizons": 3}, {"horizon": 3, "level": [80]}):
+        content = {"inputs": {"y": [1.0]}, "params": given}
+        with pytest.raises(MlflowException, match=r"Unknown in `params`: .* Known are `horizon`"):
+            decode_table(dict, 10, content)
+    content = {"inputs": {"y": [1.0]}, "params": {"horizon": 3, "levels": [80]}}
+    assert decode_table(dict, 10, content) == content
