@@ -40,9 +40,9 @@ BASELINE = "baseline"
 """The ranking of a candidate that stands in all of them."""
 RANKINGS = ("shipped", "architecture")
 RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
-MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
-"""What stands in the column `seed` of a table beside the seeds: their mean, their standard
-deviation, and the mean of their forecasts.
+MEAN, SPREAD = "mean", "std"
+"""What stands in the column `seed` of a table beside the seeds: the mean of their forecasts, and
+the standard deviation of their scores.
 """
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
 PARQUET_TABLES = ("bands", "by_series", "intervals", "reliability")

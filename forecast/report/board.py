@@ -24,7 +24,6 @@ from forecast.data.results import (
     RANKING_TITLES,
     RANKINGS,
     SPREAD,
-    WHOLE_HORIZON,
     Results,
     describe_members,
     in_ranking,
@@ -372,11 +371,7 @@ def distribution_table(results: Results) -> Table | None:
     rows = results.distributions
     if rows.empty:
         return None
-    rows = rows[
-        (rows["step"] == WHOLE_HORIZON)
-        & (rows["seed"] == MEAN)
-        & rows["series"].isin(results.series[:MOST_SERIES])
-    ]
+    rows = rows[rows["series"].isin(results.series[:MOST_SERIES])]
     levels = sorted(rows.loc[rows["metric"] == "coverage", "level"].dropna().unique())
     covers = [
         (f"{text.level(level)} covers", "Share of the actual values inside the interval")

@@ -38,7 +38,7 @@ def floats(values: Any) -> Floats:
 
 @dataclass(frozen=True)
 class Scale:
-    """Data from `low` to `high` on pixels from `start` to `end`; logarithmic on request."""
+    """Data from `low` to `high` on pixels from `start` to `end`."""
 
     low: float
     high: float
@@ -131,7 +131,7 @@ def spread(desired: Sequence[float], low: float, high: float, gap: float = LINE)
 
 
 WIDTH, HEIGHT = 360.0, 236.0
-ORDER = ("other", "nominal", "seed", "network", "skip", "naive", "seasonal", "chosen", "actual")
+ORDER = ("other", "nominal", "network", "skip", "naive", "seasonal", "chosen", "actual")
 NAMED = ("network", "skip", "naive", "seasonal", "chosen", "actual")
 
 
@@ -148,14 +148,13 @@ class Line:
     model: str = ""
     bands: tuple[tuple[Floats, Floats], ...] = ()
     tip: str = ""
-    dot: int | None = None
 
 
 @dataclass(frozen=True)
 class Axes:
     """Titles with units, the ticks of x, what each x is called (`moments`), how a y is shown.
 
-    Optional: the range of y, a dotted upright at x = `divide`, a base line at y = `level`.
+    Optional: the range of y, a dotted upright at x = `divide`.
     """
 
     label: str
@@ -164,10 +163,8 @@ class Axes:
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
     divide: float | None = None
-    level: float | None = None
     moments: Sequence[str] = ()
     show: Callable[[float], str] | None = None
-    size: tuple[float, float] = (WIDTH, HEIGHT)
 
 
 @dataclass(frozen=True)
@@ -227,10 +224,8 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> Markup:
 
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Frame:
     """Axes around all lines and their bands; `room`: pixels at the right for the labels."""
-    width, height = axes.size
-    base = height - 40  # room for the tick labels and the title of x
-    if not axes.x_title:
-        height -= 14
+    base = HEIGHT - 40  # room for the tick labels and the title of x
+    height = HEIGHT if axes.x_title else HEIGHT - 14
     values = [line.y for line in lines]
     for line in lines:
         for low_edge, high_edge in line.bands:
@@ -244,8 +239,8 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Frame:
     xs = np.concatenate([line.x for line in lines])
     spare = 0.0 if xs.max() > xs.min() else 0.5
     left = max(map(len, labels)) * CHARACTER + 10
-    x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, width - room)
-    return Frame(width, height, x, y, list(zip(ticks, labels, strict=True)))
+    x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, WIDTH - room)
+    return Frame(WIDTH, height, x, y, list(zip(ticks, labels, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Errors by step, learning curves, gain over the skip: which numbers of the results go into which
-chart, and what every chart of the page shares.
+"""Errors by step, gain over the skip: which numbers of the results go into which chart, and what
+every chart of the page shares.
 
 A `Panel` is a chart with its title and note. `role_of` says which part a model plays in all charts
-of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels`,
-`curve_panels` and `skip_panels` make the panels of three sections.
+of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels` and
+`skip_panels` make the panels of two sections.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, SessionCalendar
 from forecast.data.comparison_records import PairedTest
-from forecast.data.records import RunRecord, SeedFit
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import (
@@ -34,10 +33,6 @@ from forecast.report.charts import (
 
 LINEAR = "ridge"
 """The linear reference of every chart, whatever skip a network has."""
-SMALL = (212.0, 150.0)
-CURVE_POINTS = 60
-# times the deepest gain: a diverging end must not flatten all other curves
-CURVE_ABOVE, CURVE_LEAST = 1.5, 0.02
 AGAINST_NAIVE = "change of the error against naive"
 TIME_UNITS = {
     "h": "hours",
@@ -204,81 +199,6 @@ def _change_band(
     if len(changes) != n_steps:
         return ()
     return ((floats(changes["low"]), floats(changes["high"])),)
-
-
-def curves_by_ranking(results: Results) -> dict[str, list[Panel]]:
-    """`curve_panels` of every ranking that has any."""
-    curves = {}
-    for ranking in results.rankings:
-        if drawn := curve_panels(results, ranking):
-            curves[ranking] = drawn
-    return curves
-
-
-def curve_panels(results: Results, ranking: str) -> list[Panel]:
-    """Learning curves, a small panel per network on a common scale: validation loss against the
-    start, per seed.
-
-    A network starts as its skip alone (its read-out is zero), so the start is what the skip is
-    worth. Training loss is left out: it is of another block and of other weights of the steps, and
-    the two would not share an axis.
-    """
-    records = [r for r in results.records.values() if r.is_network and r.ranking == ranking]
-    curves: dict[str, list[Line]] = {}
-    values: list[Floats] = []
-    for record in records:
-        of_seeds = [_curve(record.model, seed) for seed in record.seeds]
-        curves[record.model] = [line for line in of_seeds if line is not None]
-        values += [line.y for line in curves[record.model]]
-    if not values:
-        return []
-    deepest = float(min(y.min() for y in values))
-    highest = float(max(y.max() for y in values))
-    top = min(highest, max(CURVE_ABOVE * -deepest, CURVE_LEAST))
-    bounds = pad_range([0.0, deepest, top], share=0.08)
-    records.sort(key=lambda record: record.model)
-    return [_curve_panel(record, curves[record.model], bounds) for record in records]
-
-
-def _curve(model: str, seed: SeedFit) -> Line | None:
-    """One seed's validation loss as a share above or below its start, its best step marked; None
-    without a curve.
-    """
-    rows = np.array(seed.curve, float).reshape(-1, 3)  # None becomes NaN
-    rows = rows[np.isfinite(rows[:, 2])]
-    if len(rows) < 2 or rows[0, 2] <= 0:
-        return None
-    steps = rows[:, 0]
-    change = rows[:, 2] / rows[0, 2] - 1
-    best = int(np.argmin(np.abs(steps - seed.best_step)))
-    keep = np.unique(np.append(np.linspace(0, len(steps) - 1, CURVE_POINTS).astype(int), best))
-    tip = (
-        f"{text.name(model)}, seed {seed.seed}: {text.signed_percent(change[best])} at its best,"
-        f" step {text.count(seed.best_step)}"
-    )
-    return Line(
-        "seed",
-        steps[keep],
-        change[keep],
-        "seed",
-        model,
-        tip=tip,
-        dot=int(np.searchsorted(keep, best)),
-    )
-
-
-def _curve_panel(record: RunRecord, lines: list[Line], bounds: tuple[float, float]) -> Panel:
-    """The curves of one network, or why there are none; `bounds`: the range of y."""
-    model = record.model
-    if not lines:
-        return Panel(text.name(model), "", record.reason or "no curve recorded", model)
-    last = max(float(line.x[-1]) for line in lines)
-    ticks = [(0.0, "0"), (last, text.count(last))]
-    axes = Axes(
-        f"Learning curves of {model}", "", "", ticks, bounds, level=0.0, size=SMALL, show=change
-    )
-    best_steps = text.listing([text.count(line.x[line.dot]) for line in lines])
-    return Panel(text.name(model), line_chart(lines, axes), f"best at step {best_steps}", model)
 
 
 def skip_panels(results: Results) -> list[Panel]:

@@ -102,8 +102,7 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
         scores[f"winkler_{100 * level:g}"] = of_level.to_dict()
     heads = results.distributions
     if not heads.empty:
-        is_whole = (heads["step"] == WHOLE_HORIZON) & (heads["seed"] == MEAN)
-        crps = heads[is_whole & (heads["metric"] == "crps")]
+        crps = heads[heads["metric"] == "crps"]
         scores["crps"] = crps.set_index(labels)["value"].to_dict()
     return scores
 

@@ -22,8 +22,7 @@ from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Traini
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
-from forecast.report.figures import headline
-from forecast.report.text import Cell, Row, Table, chosen_class, number, whole
+from forecast.report.text import Cell, Row, Table, whole
 
 COLUMNS = [
     ("Model", ""),
@@ -164,35 +163,8 @@ def _name_row(model: str, ranking: str) -> str:
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 
 
-ARCHITECTURE = "architecture"
 MAX_FINDINGS = 100
 """Findings of the data checks that are listed."""
-PAIR = ("lstm", "gru")
-
-
-def choice_table(results: Results, costs: Costs) -> Table | None:
-    """What the rule weighs; None where one of the two was not compared."""
-    choice = results.verdicts.choice
-    if choice is None:
-        return None
-    title = headline(results).title
-    columns = [
-        ("Network", "On top of the last value only, so that no fitted skip hides the architecture"),
-        (f"Test {title}", "Mean over seeds"),
-        ("Parameters", "Number of trained weights"),
-        ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
-    ]
-    rows = []
-    for model in PAIR:
-        score = results.score(model, ARCHITECTURE)
-        if score is None:
-            return None
-        candidate = str(results.candidate(model, ARCHITECTURE))
-        spent = costs.get(candidate, UNKNOWN_COST).cpu_seconds
-        cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
-        is_taken = model == choice.take
-        rows.append(Row(model, cells, ["taken"] * is_taken, chosen_class(is_taken)))
-    return Table(columns, rows)
 
 
 PURPOSES = {

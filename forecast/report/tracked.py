@@ -15,7 +15,7 @@ import pandas as pd
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Verdicts
-from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results
+from forecast.data.results import MEAN, SPREAD, Results
 from forecast.report.leaderboard import round_cell
 from forecast.system.files import write_json, write_text
 
@@ -86,7 +86,7 @@ def errors_by_model(results: Results) -> pd.DataFrame:
     metric = results.headline_metric
     board = results.leaderboard
     board = board[(board["status"] == "ok") & board[metric].notna()]
-    seeds = board[~board["seed"].isin([MEAN, SPREAD, ENSEMBLE])]
+    seeds = board[~board["seed"].isin([MEAN, SPREAD])]
     extremes = seeds.groupby(["ranking", "model"])[metric].agg(low="min", high="max")
     means = board[board["seed"] == MEAN].rename(columns={metric: "error"})
     table = means.join(extremes, on=["ranking", "model"])

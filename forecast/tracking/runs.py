@@ -42,8 +42,8 @@ TextRow = dict[str, str]
 class ComparisonRows:
     """What stage `compare` says of all candidates, or of one; rows of tables are text.
 
-    Of one candidate `by_step` and `distributions` are of the seed that stands for it. `intervals`
-    are those over all steps, `residuals` one per series.
+    Of one candidate `by_step` is of the seed that stands for it. `intervals` are those over all
+    steps, `residuals` one per series.
     """
 
     leaderboard: tuple[TextRow, ...] = ()
@@ -63,7 +63,7 @@ class ComparisonRows:
         return ComparisonRows(
             leaderboard=select(self.leaderboard),
             by_step=_rows_of_serving_seed(select(self.by_step)),
-            distributions=_rows_of_serving_seed(select(self.distributions)),
+            distributions=select(self.distributions),
             intervals=select(self.intervals),
             tests=tuple(test for test in self.tests if (test.model, test.ranking) == label),
             residuals=tuple(d for d in self.residuals if (d.model, d.ranking) == label),
@@ -298,8 +298,7 @@ def interval_points(record: CandidateRun) -> list[MetricPoint]:
 
 
 def distribution_points(record: CandidateRun) -> list[MetricPoint]:
-    """How good the quantiles, densities and probabilities of a head are; step 0 is the whole
-    horizon.
+    """How good the quantiles, densities and probabilities of a head are over the whole horizon.
 
     `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name
     stands before them, as their units differ.
@@ -309,11 +308,7 @@ def distribution_points(record: CandidateRun) -> list[MetricPoint]:
     for row in record.compared.distributions:
         series = f"{REFUSED_CHARACTERS.sub('_', row['series'])}/" if several else ""
         level = f"_{row['level']}" if row["level"] else ""
-        points.append(
-            MetricPoint(
-                f"distribution/{series}{row['metric']}{level}", row["value"], int(row["step"])
-            )
-        )
+        points.append(MetricPoint(f"distribution/{series}{row['metric']}{level}", row["value"]))
     return points
 
 

@@ -74,17 +74,9 @@ def scored(tmp_path_factory):
     return distribution_scores(results, lasts(), (0.8, 0.95, 0.99)), tables
 
 
-def value(table, metric, *, model="gru", series="north/sales", seed="0", step=0, level=None):
-    rows = table[
-        (table.model == model)
-        & (table.series == series)
-        & (table.seed == seed)
-        & (table.step == step)
-    ]
-    rows = rows[
-        (rows.metric == metric) & (rows.level.isna() if level is None else rows.level == level)
-    ]
-    (found,) = rows["value"]
+def value(table, metric, *, model="gru", series="north/sales", level=None):
+    rows = table[(table.model == model) & (table.series == series) & (table.metric == metric)]
+    (found,) = rows.loc[rows.level.isna() if level is None else rows.level == level, "value"]
     return found
 
 
@@ -135,49 +127,49 @@ def test_an_up_down_head_has_a_probability_alone():
     )
 
 
-def test_every_number_is_its_metric_on_the_test_block(scored):
+def test_every_number_is_the_mean_over_the_seeds_of_its_metric_on_the_test_block(scored):
     table, parts = scored
-    rows = block(parts["gru.linear"][0])
-    y = rows["y"].to_numpy()
+    seeds = [block(part) for part in parts["gru.linear"]]
+
+    def mean_of(score):
+        each = [score(rows) for rows in seeds]
+        assert each[0] != each[1]
+        return pytest.approx(np.mean(each))
+
+    def missed(rows):
+        y, low, high = rows["y"], rows["q_0.025"], rows["q_0.975"]
+        return (np.maximum(low - y, 0) + np.maximum(y - high, 0))[y.notna()]
+
     for level in STORED_LEVELS:
-        wanted = metrics.pinball(y, rows[quantile_column(level)], level)
-        assert value(table, "pinball", level=level) == pytest.approx(wanted)
-    grid = rows[[quantile_column(level) for level in EVEN_LEVELS]].to_numpy()
-    assert value(table, "crps") == pytest.approx(metrics.crps_quantiles(y, grid, EVEN_LEVELS))
-    lower, upper = rows["q_0.025"], rows["q_0.975"]
-    known = np.isfinite(y)
-    missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
-    assert value(table, "coverage", level=0.95) == pytest.approx((missed[known] == 0).mean())
-    assert value(table, "winkler", level=0.95) == pytest.approx(
-        (upper - lower + 40 * missed)[known].mean()
+        wanted = mean_of(lambda r: metrics.pinball(r["y"], r[quantile_column(level)], level))  # noqa: B023
+        assert value(table, "pinball", level=level) == wanted
+    grid = [quantile_column(level) for level in EVEN_LEVELS]
+    assert value(table, "crps") == mean_of(
+        lambda rows: metrics.crps_quantiles(rows["y"], rows[grid].to_numpy(), EVEN_LEVELS)
     )
-    assert value(table, "width", level=0.8) == pytest.approx((rows["q_0.9"] - rows["q_0.1"]).mean())
-    assert value(table, "crps", step=2) == pytest.approx(
-        metrics.crps_quantiles(y[1::3], grid[1::3], EVEN_LEVELS)
+    covered = np.mean([(missed(rows) == 0).mean() for rows in seeds])
+    assert value(table, "coverage", level=0.95) == pytest.approx(covered)
+    assert value(table, "winkler", level=0.95) == mean_of(
+        lambda rows: (rows["q_0.975"] - rows["q_0.025"] + 40 * missed(rows)).mean()
+    )
+    assert value(table, "width", level=0.8) == mean_of(
+        lambda rows: (rows["q_0.9"] - rows["q_0.1"]).mean()
     )
 
 
 def test_the_log_score_is_that_of_the_normal_in_the_unit_of_the_data(scored):
     """A normal in log price is a log-normal price: its density divides by the price."""
     table, parts = scored
-    rows = block(parts["gru.linear"][0], output="price")
-    logs = np.log(rows[["q_0.1", "q_0.5", "q_0.9"]].to_numpy())
-    scale = (logs[:, 2] - logs[:, 0]) / (2 * 1.2815515655446004)
-    y = rows["y"].to_numpy()
-    wanted = np.log(y).mean() - stats.norm.logpdf(np.log(y), logs[:, 1], scale).mean()
-    assert value(table, "log_score", series="north/price") == pytest.approx(wanted, rel=1e-6)
-
-
-def test_the_mean_is_over_seeds_and_the_ensemble_averages_quantiles(scored):
-    table, parts = scored
-    one, two = (block(part) for part in parts["gru.linear"])
-    each = [value(table, "crps", seed=seed) for seed in ("0", "1")]
-    assert value(table, "crps", seed="mean") == pytest.approx(np.mean(each)) and each[0] != each[1]
-    both = (one["q_0.3"].to_numpy() + two["q_0.3"].to_numpy()) / 2
-    assert value(table, "pinball", level=0.3, seed="ensemble") == pytest.approx(
-        metrics.pinball(one["y"], both, 0.3)
+    wanted = []
+    for part in parts["gru.linear"]:
+        rows = block(part, output="price")
+        logs = np.log(rows[["q_0.1", "q_0.5", "q_0.9"]].to_numpy())
+        scale = (logs[:, 2] - logs[:, 0]) / (2 * 1.2815515655446004)
+        y = np.log(rows["y"].to_numpy())
+        wanted.append(y.mean() - stats.norm.logpdf(y, logs[:, 1], scale).mean())
+    assert value(table, "log_score", series="north/price") == pytest.approx(
+        np.mean(wanted), rel=1e-6
     )
-    assert "log_score" not in set(table[table.seed == "ensemble"].metric)
 
 
 def test_rises_are_judged_by_their_probability(scored):

@@ -449,9 +449,7 @@ def residuals(name: str) -> list[dict[str, Any]]:
 
 
 def distributions(name: str) -> pd.DataFrame:
-    """Of a head on gru, of the first series: CRPS, a density's score, coverage; step 1 and seed 0
-    beside the whole.
-    """
+    """Of a head on gru, of the first series: CRPS, a density's score, coverage."""
     about = {
         "model": "gru",
         "ranking": "shipped",
@@ -467,8 +465,7 @@ def distributions(name: str) -> pd.DataFrame:
     ]
     numbers += [("coverage", 0.8, 0.75), ("pinball", 0.9, 0.125)]
     rows = [
-        {**about, "seed": seed, "step": step, "metric": metric, "level": level, "value": value}
-        for seed, step in (("mean", 0), ("mean", 1), ("0", 0))
+        {**about, "metric": metric, "level": level, "value": value}
         for metric, level, value in numbers
     ]
     return pd.DataFrame(rows if name == "hourly" else [], columns=list(rows[0]))

@@ -302,7 +302,7 @@ def write_comparison(
         pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]]),
     )
     files.write_text(
-        folder / "distributions.csv", "model,ranking,head,series,seed,step,metric,level,value,n\n"
+        folder / "distributions.csv", "model,ranking,head,series,metric,level,value,n\n"
     )
     tests = [
         _test(candidate, family)

@@ -65,26 +65,25 @@ def test_scores_are_those_of_the_leaderboard_by_step_and_over_seeds(records):
     ]
 
 
-def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_several(records):
-    def row(metric, value, series="^gspc", level="", step="0"):
-        return {"series": series, "metric": metric, "level": level, "step": step, "value": value}
+def test_a_head_s_scores_are_numbers_by_series_where_there_are_several(records):
+    def row(metric, value, series="^gspc", level=""):
+        return {"series": series, "metric": metric, "level": level, "value": value}
 
     one = (
         row("crps", "0.5"),
-        row("crps", "0.7", step="2"),
         row("pinball", "0.1", level="0.9"),
         row("log_score", ""),
     )
     lstm = records["lstm.linear"]
     points = runs.score_points(replace(lstm, compared=ComparisonRows(distributions=one)))
-    assert values(points, "distribution/crps") == [(0, 0.5), (2, 0.7)]
+    assert values(points, "distribution/crps") == [(0, 0.5)]
     assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(
         points, "distribution/log_score"
     )
     several = ComparisonRows(distributions=(*one, row("crps", "9", series="ixic")))
     points = runs.score_points(replace(lstm, compared=several))
     assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
-    assert values(points, "distribution/_gspc/crps") == [(0, 0.5), (2, 0.7)]
+    assert values(points, "distribution/_gspc/crps") == [(0, 0.5)]
 
 
 def test_the_ledger_is_among_the_numbers(records):
