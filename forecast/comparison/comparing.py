@@ -133,7 +133,7 @@ def compare_candidates(
     lowest = select_models(validation)
     chosen = select_models(validation, _learnt_combinations(selectable))
     test = block_losses(scored, reference.scale, "test")
-    intervals = interval_tables(scored, task, evaluation.levels, chosen)
+    intervals = interval_tables(scored, task, evaluation.levels, chosen, reference.scale)
     sizes = {
         s.record.model: s.record.n_params
         for s in selectable
@@ -159,6 +159,7 @@ def compare_candidates(
         "by_series": _join_labelled([(s.record, s.by_series) for s in scored]),
         "intervals": intervals.intervals,
         "reliability": intervals.reliability,
+        "crps": intervals.crps,
         "change_by_step": _changes_by_step(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.metrics import coverage_by_step
+from forecast.comparison.metrics import coverage_by_step, mae
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
@@ -63,6 +63,10 @@ over the origins) and `winkler` are in the series' unit.
 BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
 RELIABILITY_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
+EVEN_LEVELS = RELIABILITY_LEVELS[:-1]
+"""Those whose ends are evenly spaced quantiles."""
+CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")
+"""One row per series, in its unit and divided by the denominator of its MASE."""
 SHOWN_REFERENCES = (NAIVE, "seasonal_naive", "ridge")
 SeriesColumns = dict[str, np.ndarray]  # each (S, rows of a series)
 MAX_STACKED_SERIES = 200
@@ -306,6 +310,8 @@ class IntervalTables:
     """INTERVAL_COLUMNS, of every candidate."""
     reliability: pd.DataFrame
     """Over RELIABILITY_LEVELS, all steps pooled, of the selected models and the references."""
+    crps: pd.DataFrame
+    """CRPS_COLUMNS, of the same models."""
     bands: pd.DataFrame
     """BAND_COLUMNS, of the selected models on test."""
     refused: list[RefusedLevel]
@@ -316,10 +322,12 @@ def interval_tables(
     task: Task,
     levels: Sequence[float],
     chosen: Mapping[str, str],
+    scale: Mapping[str, float],
 ) -> IntervalTables:
     """The tables of all candidates with forecasts, from the calibration and the test block.
 
-    `chosen`: the model chosen on validation, by ranking.
+    `chosen`: the model chosen on validation, by ranking; `scale`: the denominator of MASE by
+    series.
     """
     usable = [candidate for candidate in scored if candidate.blocks]
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
@@ -331,16 +339,45 @@ def interval_tables(
         tables.append(table)
         refused += refusals
     reliability = []
+    crps = []
     for candidate in [*selected, *references]:
-        table, _ = interval_scores(_candidate_blocks(candidate, task), RELIABILITY_LEVELS)
-        reliability.append(table.query("step == 0"))
+        blocks = _candidate_blocks(candidate, task)
+        pooled = interval_scores(blocks, RELIABILITY_LEVELS)[0].query("step == 0")
+        reliability.append(pooled)
+        crps.append(crps_by_series(blocks, pooled, scale))
     diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
     return IntervalTables(
         intervals=_join_filled(tables),
         reliability=diagram,
+        crps=_join_filled(crps),
         bands=_join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
         refused=group_refusals(refused),
     )
+
+
+def crps_by_series(
+    blocks: CandidateBlocks, pooled: pd.DataFrame, scale: Mapping[str, float]
+) -> pd.DataFrame:
+    """CRPS_COLUMNS of one candidate on test; a series whose calibration block does not support
+    every level has no row.
+
+    `pooled`: its interval scores over RELIABILITY_LEVELS. The ends of the intervals of 10 to 90 %
+    and the forecast, their middle, are 19 evenly spaced quantiles. The pinball losses of both ends
+    of an interval of level p sum to (1 - p) / 2 times its interval score, that of the middle is
+    half the absolute error, and the CRPS is twice their mean (Gneiting & Ranjan 2011).
+    """
+    even = pooled[pooled["level"].isin(EVEN_LEVELS)]
+    scores_of_series = dict(list(even.groupby("series")))
+    rows = []
+    for cube in blocks.test:
+        scores = scores_of_series.get(cube.series, even.iloc[:0])
+        if len(scores) == len(EVEN_LEVELS):
+            losses = ((1 - scores["level"]) * scores["winkler"]).sum()
+            losses += mae(cube.y, cube.ensemble)
+            crps = losses / (2 * len(EVEN_LEVELS) + 1)
+            rows.append((cube.series, crps, crps / scale[cube.series]))
+    table = pd.DataFrame(rows, columns=["series", "crps", "scaled_crps"])
+    return table.assign(**blocks.record.labels)[list(CRPS_COLUMNS)]
 
 
 def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:

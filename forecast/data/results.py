@@ -45,7 +45,7 @@ MEAN, SPREAD = "mean", "std"
 the standard deviation of their scores.
 """
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
-PARQUET_TABLES = ("bands", "by_series", "intervals", "reliability")
+PARQUET_TABLES = ("bands", "by_series", "crps", "intervals", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT_COLUMNS = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
@@ -165,6 +165,8 @@ class Results:
     intervals = _table("intervals")
     """Their scores: one row per series, level and step, step 0 being all of them."""
     reliability = _table("reliability")
+    crps = _table("crps")
+    """Of the served intervals, by series (`comparison.intervals.CRPS_COLUMNS`)."""
     changes = _table("change_by_step")
     """By step the change of each candidate's error against naive, with its 95 % band."""
     distributions = _table("distributions")

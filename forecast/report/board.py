@@ -45,7 +45,11 @@ WINKLER = (
     "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times the"
     " distance of the values outside"
 )
-HEADS = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
+CRPS = (
+    "Of the served intervals around the seeds' mean, or of a head's whole distribution; of a single"
+    " number it would be the MAE"
+)
+SCALED_CRPS = f"{CRPS}. Divided as MASE is, mean over the series"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
 
 
@@ -98,10 +102,12 @@ def _distribution_columns(results: Results, ranking: str) -> list[DistributionCo
     unit = f" [{results.unit}]" if results.unit else ""
     columns = []
     for name, scores in scores_of_distributions(results).items():
-        title = "CRPS"
-        explanation = HEADS
-        if name != "crps":
-            title = f"Winkler {name.removeprefix('winkler_')} %"
+        if name == "crps":
+            title, explanation = f"CRPS{unit}", CRPS
+        elif name == "scaled_crps":
+            title, explanation = "Scaled CRPS", SCALED_CRPS
+        else:
+            title = f"Winkler {name.removeprefix('winkler_')} %{unit}"
             explanation = WINKLER
         in_this = {
             model: score
@@ -109,7 +115,7 @@ def _distribution_columns(results: Results, ranking: str) -> list[DistributionCo
             if row_ranking in (ranking, "baseline")
         }
         if in_this:
-            columns.append(DistributionColumn(f"{title}{unit}", explanation, in_this))
+            columns.append(DistributionColumn(title, explanation, in_this))
     return columns
 
 

@@ -67,7 +67,7 @@ def as_csv(rows: list[Row]) -> str:
     return buffer.getvalue()
 
 
-OF_DISTRIBUTIONS = ("crps", "winkler_")
+OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")
 
 DIGITS = 5
 """Significant digits of a measured value in reports/leaderboard.csv; the files of stage `compare`
@@ -89,21 +89,26 @@ def round_cell(cell: str) -> str:
 
 
 def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
-    """`winkler_80`, ..., `crps`: by model and ranking the interval score of the served intervals
-    and a head's CRPS, in the target's unit and so for one series alone.
+    """By model and ranking the scores of the served intervals: of one series `winkler_80`, ... and
+    `crps` in its unit, of several the mean `scaled_crps`, since their units cannot be pooled.
+
+    A network's head is scored by its own `crps`.
     """
-    if len(results.series) > 1:
-        return {}
     labels = ["model", "ranking"]
+    of_served = results.crps.groupby(labels)
+    if len(results.series) > 1:
+        mean = of_served["scaled_crps"].mean()[of_served.size() == len(results.series)]
+        return {"scaled_crps": mean.to_dict()} if len(mean) else {}
     pooled = results.intervals[results.intervals["step"] == WHOLE_HORIZON].set_index(labels)
     scores: dict[str, dict[Any, float]] = {}
     for level in sorted(pooled["level"].unique()):
         of_level = pooled.loc[pooled["level"] == level, "winkler"]
         scores[f"winkler_{100 * level:g}"] = of_level.to_dict()
     heads = results.distributions
-    if not heads.empty:
-        crps = heads[heads["metric"] == "crps"]
-        scores["crps"] = crps.set_index(labels)["value"].to_dict()
+    of_heads = heads[heads["metric"] == "crps"].set_index(labels)["value"]
+    crps = {**of_served["crps"].first().to_dict(), **of_heads.to_dict()}
+    if crps:
+        scores["crps"] = crps
     return scores
 
 
@@ -142,7 +147,13 @@ def _sort_key(row: Row) -> tuple[int, str, str, int, str]:
     return ranking_place, row["model"], row["skip"], seed_place, seed
 
 
-SCORES = {"MAE": "mae", "MASE": "mase", "Winkler": "winkler_80", "CRPS": "crps"}
+SCORES = {
+    "MAE": "mae",
+    "MASE": "mase",
+    "Winkler": "winkler_80",
+    "CRPS": "crps",
+    "scaled CRPS": "scaled_crps",
+}
 """Heading → column of the leaderboard."""
 HEADS = ("", "model", *SCORES, "error vs naive", "vs own skip")
 WIDE = 100
@@ -244,7 +255,7 @@ def _print(console: Console, title: str, table_lines: list[tuple[str, ...]]) -> 
         filled.update(head for head, cell in zip(HEADS, line, strict=True) if cell != text.NOTHING)
     places = []
     for place, head in enumerate(HEADS):
-        has_room = console.width >= WIDE or head not in ("Winkler", "CRPS")
+        has_room = console.width >= WIDE or head in ("MAE", "MASE") or head not in SCORES
         if has_room and (head not in SCORES or head in filled):
             places.append(place)
     frame = box.SIMPLE_HEAD if console.is_terminal else None

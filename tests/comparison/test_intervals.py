@@ -12,12 +12,16 @@ import pytest
 
 from forecast.comparison.intervals import (
     BAND_COLUMNS,
+    EVEN_LEVELS,
     INTERVAL_COLUMNS,
+    RELIABILITY_LEVELS,
     CandidateBlocks,
     bands,
+    crps_by_series,
     group_refusals,
     interval_scores,
 )
+from forecast.comparison.metrics import crps_quantiles
 from forecast.comparison.scores import ForecastCube
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import widths
@@ -83,6 +87,29 @@ def test_pooled_coverage_has_three_points_and_a_step_its_binomial_band():
     assert (pooled["low"], pooled["high"]) == pytest.approx((0.77, 0.83))
     assert (first["low"], first["high"]) == pytest.approx((0.8 - 1.96 * 0.2, 1.0))
     assert (pooled["inside"], first["inside"]) == (False, True)
+
+
+def test_the_crps_of_intervals_is_that_of_their_ends_and_the_forecast_as_quantiles():
+    rng = np.random.default_rng(0)
+    candidate = blocks([cube(rng.normal(size=(60, 3)))], [cube(rng.normal(1, 2, size=(40, 3)))])
+    pooled = interval_scores(candidate, RELIABILITY_LEVELS)[0].query("step == 0")
+    table = crps_by_series(candidate, pooled, {"a": 4.0})
+
+    ends = bands(candidate, EVEN_LEVELS).sort_values(["cutoff", "step", "level"])
+    shape = (40, 3, len(EVEN_LEVELS))
+    low = ends["lower"].to_numpy().reshape(shape)
+    high = ends["upper"].to_numpy().reshape(shape)
+    middle = candidate.test[0].ensemble[..., None]
+    quantiles = np.concatenate([low[..., ::-1], middle, high], axis=-1)
+    expected = crps_quantiles(candidate.test[0].y, quantiles, np.arange(1, 20) / 20)
+    assert table["crps"].tolist() == pytest.approx([expected])
+    assert table["scaled_crps"].tolist() == pytest.approx([expected / 4])
+
+
+def test_a_series_that_supports_no_90_percent_has_no_crps():
+    few = blocks([cube(np.ones((8, 1)))], [cube(np.ones((5, 1)))])
+    pooled = interval_scores(few, RELIABILITY_LEVELS)[0].query("step == 0")
+    assert crps_by_series(few, pooled, {"a": 1.0}).empty
 
 
 def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invented():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from lxml import html
 
 from forecast.config.paths import ProjectPaths
@@ -82,9 +83,15 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
     own = results.intervals_of("lstm", "shipped")
     wanted = own.loc[(own["step"] == 0) & (own["level"] == 0.8), "winkler"].iloc[0]
     assert rows["lstm"][winkler].value == wanted and rows["gru"][crps].value == 0.5
-    assert rows["lstm"][crps].value is None
-    several = leaderboard(Results(ProjectPaths.of(project), DAILY), "shipped")
-    assert not [title for title, _ in several.columns if title.startswith(("CRPS", "Winkler"))]
+    assert rows["lstm"][crps].value == 0.7
+
+
+def test_of_several_series_the_crps_is_scaled_since_units_are_not_pooled(tmp_path):
+    several = leaderboard(Results(ProjectPaths.of(write_project(tmp_path)), DAILY), "shipped")
+    titles = [title for title, _ in several.columns[1:]]
+    assert not [title for title in titles if title.startswith(("CRPS", "Winkler"))]
+    rows = {row.model: dict(zip(titles, row.cells, strict=False)) for row in several.rows}
+    assert rows["lstm"]["Scaled CRPS"].value == pytest.approx(0.07)
 
 
 def test_of_many_series_their_spread_the_worst_and_a_search_are_shown_and_not_every_row(

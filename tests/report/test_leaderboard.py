@@ -17,6 +17,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.report.board import leaderboard
 from forecast.report.leaderboard import (
+    HEADS,
     as_csv,
     combine_leaderboards,
     leaderboard_lines,
@@ -113,6 +114,7 @@ def test_the_table_has_the_agreed_columns_and_no_timing(root):
     assert leaderboard_columns() == COLUMNS.split() and head == [
         *leaderboard_columns(),
         "crps",
+        "scaled_crps",
         "winkler_80",
         "winkler_95",
     ]
@@ -201,7 +203,7 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
         if row["seed"] == "mean"
     ]
     shown = {
-        line[1]: line[6].split(" %")[0]
+        line[1]: line[HEADS.index("error vs naive")].split(" %")[0]
         for line in leaderboard_lines(rows, "shipped", results.verdicts)
     }
     page = {
@@ -217,7 +219,7 @@ def test_the_change_against_naive_is_the_figure_of_the_sentence_where_series_end
     rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
     lines = leaderboard_lines(rows, "shipped", results.verdicts)
-    change = next(line[6] for line in lines if line[1] == "lstm")
+    change = next(line[HEADS.index("error vs naive")] for line in lines if line[1] == "lstm")
     assert change == "−44.0 % better"
     assert (
         "lstm" in results.verdicts.sentences[0] and "error -44.0 %" in results.verdicts.sentences[0]
