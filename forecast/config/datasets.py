@@ -105,15 +105,6 @@ class JoinedColumn(Config):
     max_age_days: float = Field(7.0, gt=0)
 
 
-class IssuedForecast(Config):
-    """The provider's forecast of `column` for `step` steps later, as issued by the time a row was
-    known.
-    """
-
-    column: str
-    step: int = Field(ge=1)
-
-
 class Column(Config):
     """One series column: `difference_inputs` lets networks see its changes instead of its level.
 
@@ -130,12 +121,6 @@ class Column(Config):
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: JoinedColumn | None = None
-    issued: IssuedForecast | None = None
-
-    @property
-    def is_from_source(self) -> bool:
-        """Whether the dataset's source delivers it; what is joined or issued is looked up."""
-        return self.joined is None and self.issued is None
 
     @property
     def task(self) -> TaskColumn:
@@ -215,13 +200,9 @@ class FrameColumn:
         return self.entry.column
 
     @property
-    def issued(self) -> IssuedForecast | None:
-        """The provider's forecast that it holds; None for what is observed, joined or planned."""
-        if isinstance(self.entry, Column):
-            return self.entry.issued
-        if self.entry.issued:
-            return IssuedForecast(column=self.entry.column, step=self.step)
-        return None
+    def is_issued(self) -> bool:
+        """Whether it holds the provider's forecasts."""
+        return isinstance(self.entry, FutureColumn) and self.entry.issued
 
 
 class Splits(Config):
@@ -330,12 +311,6 @@ class Dataset(Config):
                     " Map the file's under another name, such as `source.columns: {value:"
                     f" {column.column}}}`"
                 )
-            if column.issued is not None:
-                self._require_vintages(column.column, column.issued.column)
-                if column.issued.step > self.horizon:
-                    raise ValueError(
-                        f"column {column.column!r}: step {column.issued.step} is beyond the horizon"
-                    )
         future_names = [future.column for future in self.future_exogenous]
         if len(set(future_names)) < len(future_names):
             raise ValueError(
@@ -343,7 +318,7 @@ class Dataset(Config):
             )
         for future in self.future_exogenous:
             if future.issued:
-                self._require_vintages(future.column, future.column)
+                self._require_vintages(future.column)
             elif future.column in self.units:
                 raise ValueError(
                     f"future_exogenous {future.column!r} is the target, not known ahead. Drop it"
@@ -425,16 +400,15 @@ class Dataset(Config):
                 )
         return self
 
-    def _require_vintages(self, name: str, provided: str) -> None:
-        """`ValueError` where no forecasts (vintages) are kept of the source's column `provided`,
-        which column `name` of the entry reads.
+    def _require_vintages(self, name: str) -> None:
+        """`ValueError` where no forecasts (vintages) are kept of the source's column `name`.
 
         Checks the settings alone: no stored forecast is read. The message names all that the source
         could keep.
         """
-        if provided not in self.vintage_columns:
+        if name not in self.vintage_columns:
             raise ValueError(
-                f"column {name!r}: no forecasts of {provided!r} are kept."
+                f"future_exogenous: no forecasts of {name!r} are kept."
                 f" Kept are {quote_names(self.source.vintage_columns) or 'none'}; wanted a"
                 " variable of a source with `forecast_url` or `previous_runs_url`, or one of"
                 " the `issued_columns` of a file"
@@ -442,14 +416,12 @@ class Dataset(Config):
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
-        """The source's columns of which the provider's forecasts are stored: targets, what the
-        `issued` of a target or past column names, and future columns with `issued`. What the source
-        cannot keep (its own `vintage_columns`) is left out.
+        """The source's columns of which the provider's forecasts are stored: targets, and future
+        columns with `issued`. What the source cannot keep (its own `vintage_columns`) is left out.
         """
-        targets = [column.column for column in self.target if column.issued is None]
-        past = [column.issued.column for column in self.columns if column.issued is not None]
+        targets = [column.column for column in self.target]
         future = [column.column for column in self.future_exogenous if column.issued]
-        names = dict.fromkeys([*targets, *past, *future])
+        names = dict.fromkeys([*targets, *future])
         return tuple(name for name in names if name in self.source.vintage_columns)
 
     @property
@@ -477,7 +449,7 @@ class Dataset(Config):
     @property
     def source_columns(self) -> list[str]:
         """What the source is asked for: all but what is joined or issued."""
-        observed = [column.column for column in self.columns if column.is_from_source]
+        observed = [column.column for column in self.columns if column.joined is None]
         return [*observed, *self.known_ahead, *self.static_names]
 
     @property

@@ -87,9 +87,6 @@ def _reason(column: FrameColumn, dataset: Dataset) -> str:
         if entry.joined is not None:
             source = entry.joined.dataset or "this dataset"
             return f"joined from {entry.joined.series!r} of {source}: the last value known then"
-        if entry.issued is not None:
-            issued = entry.issued
-            return f"the provider's forecast of {issued.column!r}, {issued.step} steps ahead"
         return "known up to the last observation, no further"
     if role == "holidays":
         country = dataset.holidays.country if dataset.holidays else ""

@@ -121,12 +121,12 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
     """
     result = frame.copy(deep=False)
     for column in dataset.frame_columns:
-        issued = column.issued
-        if issued is None:
+        if not column.is_issued:
             continue
         result[column.name] = np.nan
         if not table.empty:
-            newest = newest_forecasts(table, dataset, frame, issued.column, step=issued.step)
+            name = column.entry.column
+            newest = newest_forecasts(table, dataset, frame, name, step=column.step)
             result[column.name] = newest["value"].to_numpy(dtype=np.float64)
     return result
 

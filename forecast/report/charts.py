@@ -85,22 +85,6 @@ def name_ticks(names: Sequence[str]) -> list[tuple[float, str]]:
     return [(float(i), names[i]) for i in range(0, len(names), every)]
 
 
-def clip_line(x: Floats, y: Floats, low: float, high: float) -> tuple[Floats, Floats]:
-    """The line through x and y (n,) within [low, high]: with a point where it crosses a bound, and
-    NaN beyond, so that a drawn line leaves and comes back.
-    """
-    points: list[tuple[float, float]] = []
-    for i in range(len(x)):
-        if i and np.isfinite(y[i - 1]) and np.isfinite(y[i]):
-            crossed = [b for b in (low, high) if (y[i - 1] - b) * (y[i] - b) < 0]
-            for bound in sorted(crossed, reverse=bool(y[i] < y[i - 1])):
-                share = (bound - y[i - 1]) / (y[i] - y[i - 1])
-                points.append((float(x[i - 1] + share * (x[i] - x[i - 1])), bound))
-        points.append((float(x[i]), float(y[i]) if low <= y[i] <= high else math.nan))
-    clipped = np.array(points, float).reshape(-1, 2)
-    return clipped[:, 0], clipped[:, 1]
-
-
 def path(x: Floats, y: Floats) -> str:
     """SVG path data through the points; a missing one breaks the line."""
     parts, pen_down = [], False
@@ -148,13 +132,14 @@ class Line:
     model: str = ""
     bands: tuple[tuple[Floats, Floats], ...] = ()
     tip: str = ""
+    dot: int | None = None
 
 
 @dataclass(frozen=True)
 class Axes:
     """Titles with units, the ticks of x, what each x is called (`moments`), how a y is shown.
 
-    Optional: the range of y, a dotted upright at x = `divide`.
+    Optional: the range of y, a dotted upright at x = `divide`, a base line at y = `level`.
     """
 
     label: str
@@ -163,6 +148,7 @@ class Axes:
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
     divide: float | None = None
+    level: float | None = None
     moments: Sequence[str] = ()
     show: Callable[[float], str] | None = None
 
@@ -178,9 +164,9 @@ class Frame:
     y_ticks: Sequence[tuple[float, str]] = ()
 
     def path(self, line: Line) -> str:
-        """SVG path data of a line, without what is beyond the axes."""
-        x, y = clip_line(line.x, line.y, self.y.low, self.y.high)
-        return path(self.x(x), self.y(y))
+        """SVG path data of a line, without the points beyond the axes."""
+        is_within = (self.y.low <= line.y) & (line.y <= self.y.high)
+        return path(self.x(line.x), self.y(np.where(is_within, line.y, np.nan)))
 
     def outline(self, x: Floats, low: Floats, high: Floats) -> str:
         """SVG path data around the area between two lines, which ends at the axes."""

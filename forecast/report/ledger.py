@@ -8,7 +8,6 @@ and may be absent.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import nlargest
@@ -106,40 +105,25 @@ def _time(spent: float | None) -> Cell:
     return Cell(text.duration(spent), spent)
 
 
-def budget_sentence(results: Results) -> tuple[bool, str]:
-    """Whether all networks had the same budget of trials and gradient steps, and the sentence that
-    says so.
-
-    The exempt (`exempt_from_budget` of verdicts.json) are named with their reason and not compared.
+def budget_sentence(results: Results) -> str:
+    """The budget of all networks, which stage `compare` refuses to have differ, and the exempt with
+    their reason.
     """
     exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
-    exemptions = [f"{_name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
-    budgets = {
-        name: (len(record.trials), record.cost.tuning_gradient_steps, record.cost.gradient_steps)
-        for name, record in results.records.items()
-        if record.is_network and (record.model, record.ranking) not in exempt
-    }
-    spent = list(budgets.values())
-    if not spent:
-        return True, " ".join(exemptions) or "No networks were trained."
-    if len(set(spent)) == 1:
-        trials, tuning, training = map(text.count, spent[0])
-        sentence = (
-            f"Same budget for every network: {trials} trials, {tuning} gradient steps in tuning,"
-            f" {training} in training over all seeds."
-        )
-        return True, " ".join([sentence, *exemptions])
-    usual = Counter(sorted(spent, reverse=True)).most_common(1)[0][0]
-    odd = [
-        _name_row(**results.records[name].labels)
-        for name, budget in budgets.items()
-        if budget != usual
-    ]
-    sentence = (
-        f"Not the same budget: {text.listing(odd)} had another than the rest. Compare those rows"
-        " with care."
-    )
-    return False, " ".join([sentence, *exemptions])
+    sentences = [f"{_name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
+    for record in results.records.values():
+        label = (record.model, record.ranking)
+        if record.is_network and not record.has_failed and label not in exempt:
+            trials = text.count(len(record.trials))
+            tuning = text.count(record.cost.tuning_gradient_steps)
+            training = text.count(record.cost.gradient_steps)
+            sentences.insert(
+                0,
+                f"Same budget for every network: {trials} trials, {tuning} gradient steps in"
+                f" tuning, {training} in training over all seeds.",
+            )
+            break
+    return " ".join(sentences) or "No networks were trained."
 
 
 def kinds_sentence(results: Results, costs: Costs) -> str:

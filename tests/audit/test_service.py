@@ -21,10 +21,7 @@ NOW, MOMENT = pd.Timestamp("2024-06-03 21:00"), pd.Timestamp("2024-05-25 06:00")
 
 
 def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
-    said = [
-        {"column": f"said_{step}", "max_missing": 0.1, "issued": {"column": "temp", "step": step}}
-        for step in (1, 24)
-    ]
+    said = [{"column": "temp", "max_missing": 0.1, "issued": True}]
     with serving(Services(now=NOW)) as services:
         source = {
             "kind": "open_meteo",
@@ -35,7 +32,7 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
             "previous_runs_url": services.url,
             "issue_delay_h": 1,
         }
-        write_project(tmp_path, rome={"source": source, "horizon": 24, "past_exogenous": said})
+        write_project(tmp_path, rome={"source": source, "horizon": 24, "future_exogenous": said})
         fetch_snapshot(
             Request("rome", load_dataset("rome", tmp_path / "configs"), tmp_path), now=NOW
         )
@@ -50,7 +47,7 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
             project, project.frame, folder, after=moment, change=change, stages=("fetch", "prepare")
         )
         frames.append(
-            pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]]
+            pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["temp+1", "temp+24"]]
         )
     nudged = run_stages(
         project,
@@ -61,7 +58,7 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
         stages=("fetch", "prepare"),
     )
     moved = pd.read_parquet(nudged.prepared / "frame.parquet").set_index("ds")[
-        ["said_1", "said_24"]
+        ["temp+1", "temp+24"]
     ]
     as_it_is, changed = frames
     # a choice between two losses must not turn

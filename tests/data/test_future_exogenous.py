@@ -227,8 +227,8 @@ def test_a_fitted_model_is_given_rows_up_to_the_last_observation() -> None:
 
 
 def test_what_is_looked_up_beside_a_plan_is_no_observation() -> None:
-    said = {"column": "said", "max_missing": 0.1, "issued": {"column": "sales", "step": 1}}
-    settings = dataset(source=ISSUED, past_exogenous=[said])
+    said = {"column": "sales", "max_missing": 0.1, "issued": True}
+    settings = dataset(source=ISSUED, future_exogenous=[HOLIDAY, said])
     raw = shop(plan=3 * HORIZON)
     issues = raw[["unique_id", "ds"]].assign(issued_at=raw["ds"].iloc[0], sales=1.0)
     assert len(prepared(raw, settings, issues).series[0]) == ROWS

@@ -68,19 +68,17 @@ def test_a_cutoff_the_service_said_too_little_about_is_left_out():
 def test_nothing_issued_after_a_row_reaches_its_columns():
     settings = city(
         None,
-        past_exogenous=[
-            {"column": "soon", "max_missing": 0.9, "issued": {"column": "temp", "step": 2}}
-        ],
+        future_exogenous=[{"column": "temp", "max_missing": 0.9, "issued": True}],
     )
     frame = hourly(rows=12)
-    said = vintages.add_issued(frame, settings, ISSUES)["soon"]
+    said = vintages.add_issued(frame, settings, ISSUES)["temp+2"]
     assert (
         said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
     )
     later = ISSUES.assign(
         temp=ISSUES["temp"].where(ISSUES["issued_at"] < pd.Timestamp("2024-01-01 03:00"), 99.0)
     )
-    assert vintages.add_issued(frame, settings, later)["soon"].iloc[:2].tolist() == [1.0, 1.0]
+    assert vintages.add_issued(frame, settings, later)["temp+2"].iloc[:2].tolist() == [1.0, 1.0]
 
 
 def test_what_was_kept_of_an_issue_stays_as_it_was():
@@ -160,8 +158,7 @@ def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services:
     """What the local service says is 0.1 off a day ahead and 0.2 two days ahead: seen from a row,
     the newest of it.
     """
-    said = {"column": "said", "issued": {"column": "temp", "step": 24}}
-    settings = city(services, source={"forecast_url": None}, past_exogenous=[said])
+    settings = city(services, source={"forecast_url": None})
     take(tmp_path, settings, NOW)
     frame, issues = (
         snapshots.read_pointed(tmp_path, "city"),
@@ -180,7 +177,7 @@ def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services:
 
 def test_an_input_of_which_no_forecasts_are_kept_is_refused():
     with pytest.raises(InputError, match="no forecasts of 'temp' are kept"):
-        dataset(past_exogenous=[{"column": "said", "issued": {"column": "temp", "step": 1}}])
+        dataset(future_exogenous=[{"column": "temp", "issued": True}])
 
 
 def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(

@@ -177,7 +177,7 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     frame = prepared(tmp_path, WITH_FORECASTS)
     later = frame.set_index("ds")["temp"].reindex(frame["ds"] + pd.Timedelta("24h")).to_numpy()
     settled = slice(0, len(frame) - 24 * 7)
-    assert np.allclose((frame["temp_said_24"] - later)[settled], 0.2, atol=0.011)
+    assert np.allclose((frame["temp+24"] - later)[settled], 0.2, atol=0.011)
     (tmp_path / "data" / "tuned" / WITH_FORECASTS).mkdir(parents=True)
     train.main(WITH_FORECASTS, root=str(tmp_path), state=str(tmp_path / ".forecast"), jobs=1)
     made = pd.read_parquet(
