@@ -18,6 +18,7 @@ from forecast.api.frame_dataset import block_shares
 from forecast.backtest.diagnostics import dynamics
 from forecast.comparison import error_diagnostics as alarms
 from forecast.comparison import longrun, metrics, paired_tests, sentences, verdicts
+from forecast.comparison.intervals import EVEN_LEVELS
 from forecast.config.datasets import Quality
 from forecast.config.experiment import LevenbergMarquardt
 from forecast.config.operation import (
@@ -144,6 +145,7 @@ def settings() -> dict[str, list[str]]:
             f"{100 * sentences.COVERAGE_TOLERANCE:g} points around the level",
             f"at least ±{100 * metrics.BAND:g} points",
             f"levels {distributions.EVEN_LEVELS[0]} to {distributions.EVEN_LEVELS[-1]}",
+            f"{100 * EVEN_LEVELS[1]:g}, … {percent(EVEN_LEVELS[-1])}",
         ],
         "docs/python.md": [
             f"{percent(round(shares_of_fit()['validation'], 2))} before that",
