@@ -81,25 +81,23 @@ def run_dvc(
 def _remove_half_written_record(path: Path) -> None:
     """Remove a dvc.lock that a kill left empty or half written.
 
-    DVC writes it in place and refuses to begin while it is not whole. What finished stages made
-    lies in its cache of runs, so the next run takes it from there.
+    DVC writes it in place and refuses to begin while it is not whole: its last line is then cut off
+    or a stage lacks a part. What finished stages made lies in its cache of runs, so the next run
+    takes it from there.
     """
-    try:
-        is_whole = _is_whole(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return
-    except (yaml.YAMLError, UnicodeDecodeError):
-        is_whole = False
-    if not is_whole:
-        path.unlink()
+    with suppress(FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
+        text = path.read_text(encoding="utf-8")
+        if text.endswith("\n") and _is_whole(yaml.safe_load(text)):
+            return
+    path.unlink(missing_ok=True)
 
 
 def _is_whole(record: object) -> bool:
-    """Whether a dvc.lock has its schema, and of each stage the command and every part."""
-    if not isinstance(record, dict) or "schema" not in record:
+    """Whether a dvc.lock lacks no part, of itself or of a stage."""
+    if not isinstance(record, dict) or None in record.values():
         return False
-    stages = (record.get("stages") or {}).values()
-    return all(isinstance(s, dict) and "cmd" in s and None not in s.values() for s in stages)
+    stages = record.get("stages", {}).values()
+    return all(isinstance(stage, dict) and None not in stage.values() for stage in stages)
 
 
 def dvc_command() -> list[str]:
