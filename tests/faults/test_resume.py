@@ -46,7 +46,8 @@ def struck(twins: tuple[Path, Path]) -> Iterator[Path]:
 
 
 def finished(root: Path, kind: str) -> int:
-    return len(list((root / ".forecast" / kind).glob("*")))
+    """How many whole results there are; those that are being written begin with a dot."""
+    return len(list((root / ".forecast" / kind).glob("[!.]*")))
 
 
 def test_a_stage_killed_in_the_middle_of_tuning_leaves_no_worker(struck: Path) -> None:

@@ -29,6 +29,7 @@ from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget
 from forecast.system import cluster, files, workers
 from forecast.system.workers import WorkItem
+from tests.faults.processes import eventually
 from tests.support import problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -66,10 +67,7 @@ def slow(marker: Path, seconds: float) -> float:
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come"
-        time.sleep(0.1)
+    assert eventually(condition, seconds), "it did not come"
 
 
 def test_a_straggler_holds_up_nobody(address: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import requests
 from mlflow.exceptions import MlflowException
 
 from forecast.tracking import mlflow_client
+from tests.faults.processes import eventually
 from tests.support import small_project
 from tests.support.serving import free_port, wait_for_server
 
@@ -108,8 +109,7 @@ def test_the_deadline_of_a_request_ends_its_work_and_the_next_one_is_answered(fo
         for _ in range(2):
             answer = requests.post(f"{url}/invocations", json=REQUEST, timeout=60)
             assert answer.status_code == 504
-            time.sleep(1)
-            assert not is_at_work(folder)
+            assert eventually(lambda: not is_at_work(folder), 5)
         assert requests.get(f"{url}/ping", timeout=60).status_code == 200
 
 
@@ -123,8 +123,7 @@ def test_sigterm_ends_a_server_whose_request_is_at_work(folder: Path) -> None:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        while not (folder / "beat").exists():
-            time.sleep(0.05)
+        assert eventually((folder / "beat").exists)
         process.terminate()
         process.wait(timeout=60)
         asking.join(timeout=60)  # its connection ends with the process
