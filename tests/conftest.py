@@ -82,13 +82,13 @@ compile_the_kernels()
 
 LONG = (
     "operations/test_month.py",
-    "project/test_whole_pipeline.py",
     "audit/test_leaks.py",
-    "audit/test_clean.py",
-    "audit/test_training_leaks.py",
     "faults/test_retrain_killed.py",
-    "operations/test_soak.py",
+    "project/test_whole_pipeline.py",
     "faults/test_resume.py",
+    "audit/test_training_leaks.py",
+    "audit/test_clean.py",
+    "operations/test_soak.py",
     "tracking/test_reruns.py",
     "faults/test_runs.py",
     "tracking/test_publishing.py",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -224,12 +224,14 @@ KINDS_OF_THE_DATA = ("column", "history", "repeated")
 """What one look at the table tells, without a run: test_data.py has such tables."""
 
 
-def one_of_each_kind(plants: Mapping[Change, str]) -> list[Any]:
-    """Parameters of a test: the first plant of each kind of leak that takes a run to see, and the
+def one_of_each_kind(
+    plants: Mapping[Change, str], covered: Collection[str] = KINDS_OF_THE_DATA
+) -> list[Any]:
+    """Parameters of a test: the first plant of each kind of leak that no other test has, and the
     others marked as slow.
     """
     first = {kind: plant for plant, kind in reversed(plants.items())}
-    shown = [first[kind] for kind in first if kind not in KINDS_OF_THE_DATA]
+    shown = [first[kind] for kind in first if kind not in covered]
     return [
         pytest.param(
             plant, kind, id=plant.__name__, marks=() if plant in shown else pytest.mark.slow

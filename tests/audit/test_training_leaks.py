@@ -256,7 +256,11 @@ LEAKS = {
 }
 
 
-@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS))
+COVERED = ("forecast", "scores")
+"""Kinds of leak of which test_leaks.py has one in a pipeline without networks."""
+
+
+@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS, COVERED))
 def test_a_leak_in_tuning_or_training_is_caught_and_named(
     plant: cases.Change, kind: str, tmp_path: Path
 ) -> None:
@@ -299,6 +303,7 @@ def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path
     }
 
 
+@pytest.mark.slow  # the kind of `test_weights_learnt_on_test_are_caught`
 def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -> None:
     equal = {"family": "combination", "members": "all", "weights": "equal"}
     root = write_combinations(tmp_path / "project", mix=equal)

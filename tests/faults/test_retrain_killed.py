@@ -72,31 +72,39 @@ def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None
     assert [str(path) for path in files_ if TOKEN.encode() in path.read_bytes()] == []
 
 
-def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(
-    project: Path,
-) -> None:
-    checkout = retraining.git(project, "status", "--porcelain"), pointer(project)
+@pytest.fixture(scope="module")
+def outlived(operated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like `operated`, after retrainings that were killed at every step and one that was not; read
+    only.
+    """
+    root = tmp_path_factory.mktemp("outlived") / "project"
+    shutil.copytree(operated, root, symlinks=True)
     words, reached = small_project.arguments("retrain", NAME), []
     steps = [step for step in STEPS if step not in READ_ONLY]
     for step in steps:
-        if killed_at(step, words, project, small_project.environment(**ONE_WORKER)):
+        if killed_at(step, words, root, small_project.environment(**ONE_WORKER)):
             reached.append(step)
-        held = champion.load(project, NAME)
+        held = champion.load(root, NAME)
         assert not held.notice and held.card.candidate in ("naive", "ridge")
-        assert eventually(
-            lambda: not processes_of(ProjectPaths.of(project).retraining(NAME) / "tree")
-        )
+        assert eventually(lambda: not processes_of(ProjectPaths.of(root).retraining(NAME) / "tree"))
     assert reached == steps and len(steps) == 10
-    done = retrain(project)
+    done = retrain(root)
     assert done.returncode == 0, done.stderr
-    held = champion.load(project, NAME)
+    return root
+
+
+def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(
+    operated: Path, outlived: Path
+) -> None:
+    held = champion.load(outlived, NAME)
     assert held.card.candidate == "ridge" and held.card.refit_of == held.version - 1
     assert held.card.last_target_used.startswith("2024-08-17")  # all 230 days
-    assert registry.registry_aliases(project, NAME) == champion.read_aliases(project, NAME)
-    assert [d.word for d in decision.read_decisions(project, NAME)] == ["first", "better"]
-    assert (retraining.git(project, "status", "--porcelain"), pointer(project)) == checkout
-    assert left_behind(project) == []
-    assert not (ProjectPaths.of(project).retraining(NAME) / "pending").exists()
+    assert registry.registry_aliases(outlived, NAME) == champion.read_aliases(outlived, NAME)
+    assert [d.word for d in decision.read_decisions(outlived, NAME)] == ["first", "better"]
+    status = [retraining.git(root, "status", "--porcelain") for root in (operated, outlived)]
+    assert status[0] == status[1] and pointer(operated) == pointer(outlived)
+    assert left_behind(outlived) == []
+    assert not (ProjectPaths.of(outlived).retraining(NAME) / "pending").exists()
 
 
 def pointer(root: Path) -> bytes:
@@ -104,9 +112,9 @@ def pointer(root: Path) -> bytes:
 
 
 def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(
-    project: Path,
+    outlived: Path, tmp_path: Path
 ) -> None:
-    assert retrain(project).returncode == 0
+    project = Path(shutil.copytree(outlived, tmp_path / "project", symlinks=True))
     again = retrain(project)
     assert again.returncode == 0 and "nothing to do" in again.stdout
     retraining.grow(project, 2)
