@@ -50,7 +50,7 @@ MAX_MISSING_SHARE = 0.2
 MAX_CALIBRATION_CUTOFFS = 1000
 
 
-class Step(Config):
+class FrequencyEntry(Config):
     """What `freq` may be beside a step: a calendar of sessions or weekdays."""
 
     freq: Calendar
@@ -226,7 +226,7 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     if isinstance(freq, Mapping):
         if freq.get("kind") == "sessions":
             require_installed("exchange_calendars", f"freq={dict(freq)}")
-        return validate_config(Step, {"freq": dict(freq)}, where="forecast").freq
+        return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
     # or an offset or a time difference of pandas
     step = str(getattr(to_offset(freq) if isinstance(freq, timedelta) else freq, "freqstr", freq))
     try:

@@ -41,7 +41,7 @@ from forecast.config.task import Task
 from forecast.data.records import (
     DatedWeights,
     Digests,
-    Member,
+    MemberRecipe,
     Ranking,
     Recipe,
     RunRecord,
@@ -418,7 +418,7 @@ def _run_record(
     members = []
     for member in sorted(sorted(weights), key=weights.__getitem__, reverse=True):
         recipe = {field: getattr(records[member], field) for field in Recipe.model_fields}
-        members.append(Member(**recipe, weight=weights[member]))
+        members.append(MemberRecipe(**recipe, weight=weights[member]))
     parts = [records[member] for member in weights]
     fit = SeedFit(seed=0, reason=omissions)
     return _bare_record(name, rule, records, fit, parts).model_copy(

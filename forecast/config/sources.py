@@ -1,8 +1,8 @@
 """What the source of a dataset says of itself, and how the settings of each kind are found.
 
-A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a `Service`
-that is asked over the network) and a function `read`. This room is below `data`: the file is
-imported by its name, the `kind` of an entry, when that entry is read.
+A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a
+`RemoteSource` that is asked over the network) and a function `read`. This room is below `data`: the
+file is imported by its name, the `kind` of an entry, when that entry is read.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Source(Config):
         return None
 
 
-class Service(Source):
+class RemoteSource(Source):
     """What every source over the network has: hosts, overlap with what is stored, one deadline per
     dataset.
     """

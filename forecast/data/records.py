@@ -292,7 +292,7 @@ class Recipe(Record):
     """The skip that a network is added to; None for everything that has none."""
 
 
-class Member(Recipe):
+class MemberRecipe(Recipe):
     """The recipe of a combination's member, and its weight."""
 
     weight: float
@@ -303,7 +303,7 @@ class FullRecipe(Recipe):
     weight 0 are left out.
     """
 
-    members: tuple[Member, ...] = ()
+    members: tuple[MemberRecipe, ...] = ()
 
 
 class DatedWeights(Record):

@@ -21,7 +21,7 @@ from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest, snapshots
 from forecast.data.columns import with_joined_datasets
-from forecast.data.records import FullRecipe, Member, Recipe
+from forecast.data.records import FullRecipe, MemberRecipe, Recipe
 from forecast.data.sources import Request
 from forecast.forecaster import Forecaster
 from forecast.operations import repro, worktree
@@ -69,7 +69,7 @@ def champion_recipe(current: Champion) -> FullRecipe:
     first_seeds = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
     members = []
     for name, weight in ensemble.weights.items():
-        members.append(Member(**_recipe(name, first_seeds[name]).to_json(), weight=weight))
+        members.append(MemberRecipe(**_recipe(name, first_seeds[name]).to_json(), weight=weight))
     return FullRecipe(
         candidate=current.card.candidate,
         model=current.card.model,

@@ -16,7 +16,7 @@ from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
-from forecast.report.figures import LINEAR, Panel, change, describe_test, headline
+from forecast.report.figures import LINEAR, ChartPanel, change, describe_test, headline
 from forecast.report.panels import is_private
 from forecast.report.text import Row, Table, number
 
@@ -83,7 +83,7 @@ class Why:
 
     contributions: Table | None
     """To its newest test forecast of the first series; None of private data."""
-    importance: Panel
+    importance: ChartPanel
     sentence: str
     """The parts that are not shown to matter."""
 
@@ -114,7 +114,7 @@ def why(results: Results) -> Why | None:
     if unclear:
         sentence = f"Not distinguishable from zero: {text.listing(unclear)}."
     table = None if is_private(results) else _contribution_table(results)
-    return Why(table, Panel("What matters over the test block", chart), sentence)
+    return Why(table, ChartPanel("What matters over the test block", chart), sentence)
 
 
 def _contribution_table(results: Results) -> Table:
@@ -177,7 +177,7 @@ def advise(results: Results) -> list[str]:
     return advice
 
 
-def error_panel(results: Results) -> Panel | None:
+def error_panel(results: Results) -> ChartPanel | None:
     """Change of the selected model's error against each reference row, with its 95 % interval; None
     without any.
     """
@@ -197,7 +197,7 @@ def error_panel(results: Results) -> Panel | None:
     chart = interval_chart(
         rows, label=title, x_title="change of the error, 95 % interval; left is better", show=change
     )
-    return Panel(title, chart)
+    return ChartPanel(title, chart)
 
 
 def reverse(test: PairedTest) -> PairedTest:

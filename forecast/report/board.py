@@ -31,7 +31,7 @@ from forecast.data.results import (
 from forecast.report import text
 from forecast.report.figures import headline
 from forecast.report.leaderboard import scores_of_distributions
-from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share
+from forecast.report.text import EMPTY, MOST_SERIES, Row, Table, TableCell, number, share
 
 AGAINST_NAIVE = (
     "Change of error against the naive forecast, on the same origins; verdict of the corrected test"
@@ -159,7 +159,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
     for spread in part.loc[part["seed"] == SPREAD, results.headline_metric].dropna():
         error_text = text.plus_minus(error, spread)
     cells = [
-        Cell(error_text, error),
+        TableCell(error_text, error),
         _naive_cell(results, ranking, mean),
         _skip_cell(results, ranking, mean),
         *_scores(mean, others),
@@ -190,7 +190,7 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
     return marks
 
 
-def _scores(row: pd.Series, others: list[Metric]) -> list[Cell]:
+def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
     """The metrics beside the one that ranks, the direction with its base rate, the validation
     error.
     """
@@ -206,7 +206,7 @@ def _scores(row: pd.Series, others: list[Metric]) -> list[Cell]:
     ]
 
 
-def _naive_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
+def _naive_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
     """The change of the error against naive, with the word of its test where there is one."""
     test = results.tests(ranking, "naive").get(str(row["model"]))
     if test is None:
@@ -214,14 +214,14 @@ def _naive_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
     return _test_cell(test, test.word)
 
 
-def _change(skill: Any) -> Cell:
+def _change(skill: Any) -> TableCell:
     """Of the error against naive, signed like every change on the page: below zero is better."""
     if text.is_missing(skill):
         return EMPTY
-    return Cell(text.signed_percent(-skill), -float(skill))
+    return TableCell(text.signed_percent(-skill), -float(skill))
 
 
-def _skip_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
+def _skip_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
     """The change against the model's own skip; anything but "better" means that the network adds
     nothing.
     """
@@ -231,12 +231,12 @@ def _skip_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
         same_as = results.untrained(ranking).get(model)
         if same_as is None:
             return EMPTY
-        return Cell(f"= {same_as} (did not train)")
+        return TableCell(f"= {same_as} (did not train)")
     remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
     return _test_cell(test, remark)
 
 
-def _test_cell(test: PairedTest, remark: str) -> Cell:
+def _test_cell(test: PairedTest, remark: str) -> TableCell:
     """A cell: the change of the error (a share, below 0 is better), as its test and the sentences
     have it, with the word of the test.
     """
@@ -245,7 +245,7 @@ def _test_cell(test: PairedTest, remark: str) -> Cell:
         text.signed_percent(change), text.WORD_MARKS[test.word], remark
     )
     tip = f"against {text.name(test.against)}{text.interval(test)}{text.holm(test)}"
-    return Cell(content, change, tip, text.word_class(test.word))
+    return TableCell(content, change, tip, text.word_class(test.word))
 
 
 def series_table(results: Results, ranking: str) -> Table:
@@ -293,7 +293,7 @@ def level_table(results: Results, ranking: str) -> Table | None:
     rows = []
     for _, row in scores.iterrows():
         errors = [number(row[name]) for name in LEVEL_ERRORS]
-        cells = [Cell(row["level"], row["level"]), text.whole(row["n_series"]), *errors]
+        cells = [TableCell(row["level"], row["level"]), text.whole(row["n_series"]), *errors]
         cls = text.chosen_class(row["model"] == results.selected_model(ranking))
         rows.append(Row(row["model"], cells, cls=cls))
     return Table(columns, rows)
@@ -400,9 +400,9 @@ def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
     if not text.is_missing(scores.get("rise_rate")) and not text.is_missing(scores.get("brier")):
         base_rate = scores["rise_rate"] * (1 - scores["rise_rate"])
     cells = [
-        Cell(RANKING_TITLES[ranking], ranking),
-        Cell(text.name(head), head),
-        Cell(series, series),
+        TableCell(RANKING_TITLES[ranking], ranking),
+        TableCell(text.name(head), head),
+        TableCell(series, series),
         *[number(scores.get(metric)) for metric in ("crps", "log_score", "brier")],
         number(base_rate),
         *[share(coverage.get(level)) for level in levels],

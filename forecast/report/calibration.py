@@ -20,7 +20,7 @@ from forecast.report import text
 from forecast.report.charts import Axes, Line, floats, line_chart, name_ticks
 from forecast.report.figures import (
     LINEAR,
-    Panel,
+    ChartPanel,
     has_several_series,
     step_axes,
     title_of_series,
@@ -28,9 +28,9 @@ from forecast.report.figures import (
 from forecast.report.panels import Bands, SeriesForecasts, months_of, name_period
 from forecast.report.text import (
     MOST_SERIES,
-    Cell,
     Row,
     Table,
+    TableCell,
     chosen_class,
     number,
     whole,
@@ -104,7 +104,7 @@ def calibration_table(results: Results) -> Table | None:
     return table if has_several_series(results) else without_column(table, "Series")
 
 
-def _calibration_cells(scores: pd.Series) -> list[Cell]:
+def _calibration_cells(scores: pd.Series) -> list[TableCell]:
     """Of one row of `results.intervals`."""
     series = str(scores["series"])
     covered = text.percent(scores["coverage"])
@@ -116,17 +116,17 @@ def _calibration_cells(scores: pd.Series) -> list[Cell]:
     low = text.percent(scores["low"], decimals=0)
     high = text.percent(scores["high"], decimals=0)
     return [
-        Cell(series, series),
-        Cell(text.level(scores["level"]), float(scores["level"])),
-        Cell(covered, float(scores["coverage"]), n_actuals, worse_class(not is_inside)),
-        Cell(f"{low} to {high}", float(scores["low"])),
+        TableCell(series, series),
+        TableCell(text.level(scores["level"]), float(scores["level"])),
+        TableCell(covered, float(scores["coverage"]), n_actuals, worse_class(not is_inside)),
+        TableCell(f"{low} to {high}", float(scores["low"])),
         number(scores["width"]),
         number(scores["winkler"]),
         whole(scores["n_calibration"]),
     ]
 
 
-def coverage_panels(results: Results) -> list[Panel]:
+def coverage_panels(results: Results) -> list[ChartPanel]:
     """Coverage by horizon step of the first shown model, per series: each level against its nominal
     share and the band of what chance allows.
     """
@@ -145,11 +145,11 @@ def coverage_panels(results: Results) -> list[Panel]:
             note = "Every point inside its grey band"
             if outside:
                 note = f"{outside} of {len(of_series)} points outside the grey bands"
-            panels.append(Panel(title, _coverage_chart(of_series, axes, model), note, model))
+            panels.append(ChartPanel(title, _coverage_chart(of_series, axes, model), note, model))
     return panels
 
 
-def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
     """Coverage by the month of the cutoff of the selected model's intervals, per series, all steps
     together; none within one month and of rows without dates.
     """
@@ -174,7 +174,7 @@ def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[P
         title = title_of_series(results, f"{text.name(model)}, by month", drawing.series)
         label = f"Coverage by month, {title}"
         axes = Axes(label, "", "", name_ticks(names), moments=names)
-        panels.append(Panel(title, _coverage_chart(coverage, axes, model), "", model))
+        panels.append(ChartPanel(title, _coverage_chart(coverage, axes, model), "", model))
     return panels
 
 

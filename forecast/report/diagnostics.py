@@ -25,9 +25,9 @@ from forecast.report.figures import (
 from forecast.report.text import (
     EMPTY,
     MOST_SERIES,
-    Cell,
     Row,
     Table,
+    TableCell,
     chosen_class,
     number,
     share,
@@ -113,12 +113,12 @@ def _network_row(network: ExaminedNetwork) -> Row:
     verdict = network.diagnostics.loop_verdict
     loop = EMPTY
     if verdict:
-        loop = Cell(verdict, verdict, LOOPS[verdict], text.worse_class(verdict not in SAFE))
+        loop = TableCell(verdict, verdict, LOOPS[verdict], text.worse_class(verdict not in SAFE))
     memory = whole(numbers.memory)
     if memory is EMPTY and numbers.layers:
-        memory = Cell("beyond the window", 1e9)
+        memory = TableCell("beyond the window", 1e9)
     cells = [
-        Cell(RANKING_TITLES[network.ranking], network.ranking),
+        TableCell(RANKING_TITLES[network.ranking], network.ranking),
         whole(looks_back(network)),
         memory,
         number(numbers.spectral_radius),
@@ -223,7 +223,7 @@ def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis
     return diagnoses
 
 
-def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
+def _residual_cells(diagnosis: ResidualDiagnosis) -> list[TableCell]:
     """Its series and statistics in the order of the table's columns."""
     correlations = floats(diagnosis.autocorrelation)
     lag = int(np.argmax(np.abs(correlations)))
@@ -232,19 +232,19 @@ def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
     two_errors = 2 * (diagnosis.mean_error or 0.0)
     shown_mean = f"{text.figure(mean, 3)} ± {text.figure(two_errors, 2)}"
     return [
-        Cell(diagnosis.series, diagnosis.series),
+        TableCell(diagnosis.series, diagnosis.series),
         whole(diagnosis.n),
-        Cell(shown_mean, mean, "", worse_class(abs(mean) > two_errors)),
+        TableCell(shown_mean, mean, "", worse_class(abs(mean) > two_errors)),
         whole(diagnosis.lags),
         _p_cell(diagnosis.p),
         _p_cell(diagnosis.p_robust),
-        Cell(f"{text.figure(largest, 2)} at lag {lag + 1}", abs(largest)),
+        TableCell(f"{text.figure(largest, 2)} at lag {lag + 1}", abs(largest)),
     ]
 
 
-def _p_cell(value: float | None) -> Cell:
+def _p_cell(value: float | None) -> TableCell:
     """A p-value without `p =`; one below `LEVEL` is marked."""
     if value is None:
         return EMPTY
     p_text = text.p_value(value).removeprefix("p = ").removeprefix("p ")
-    return Cell(p_text, value, "", worse_class(value < LEVEL))
+    return TableCell(p_text, value, "", worse_class(value < LEVEL))

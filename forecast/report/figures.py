@@ -1,9 +1,9 @@
 """Errors by step, gain over the skip: which numbers of the results go into which chart, and what
 every chart of the page shares.
 
-A `Panel` is a chart with its title and note. `role_of` says which part a model plays in all charts
-of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels` and
-`skip_panels` make the panels of two sections.
+A `ChartPanel` is a chart with its title and note. `role_of` says which part a model plays in all
+charts of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels`
+and `skip_panels` make the panels of two sections.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TIME_UNITS = {
 
 
 @dataclass(frozen=True)
-class Panel:
+class ChartPanel:
     """One chart with what stands above and below it; `model` as the page's filter knows it."""
 
     title: str
@@ -114,7 +114,7 @@ def _is_network_chosen(results: Results, ranking: str) -> bool:
     return name is not None and results.records[name].is_network
 
 
-def step_panels(results: Results) -> list[Panel]:
+def step_panels(results: Results) -> list[ChartPanel]:
     """Error by horizon step for each ranking, then the same against naive, which tells close lines
     apart.
 
@@ -136,7 +136,7 @@ def step_panels(results: Results) -> list[Panel]:
             axes = step_axes(results, f"Error by horizon step, {title}", y_title, lines[0].x)
             if show:
                 axes = replace(axes, show=show, y_range=pad_range(_named_values(lines)))
-            panels.append(Panel(title, line_chart(lines, axes)))
+            panels.append(ChartPanel(title, line_chart(lines, axes)))
     return panels
 
 
@@ -201,7 +201,7 @@ def _change_band(
     return ((floats(changes["low"]), floats(changes["high"])),)
 
 
-def skip_panels(results: Results) -> list[Panel]:
+def skip_panels(results: Results) -> list[ChartPanel]:
     """What each network adds over its own skip: relative change of the loss with its interval, best
     first.
     """
@@ -225,7 +225,7 @@ def skip_panels(results: Results) -> list[Panel]:
         svg = interval_chart(
             rows, label=label, x_title="change of the error; left is better", show=change
         )
-        panels.append(Panel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
+        panels.append(ChartPanel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
     return panels
 
 

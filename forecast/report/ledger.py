@@ -21,7 +21,7 @@ from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Traini
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
-from forecast.report.text import Cell, Row, Table, whole
+from forecast.report.text import Row, Table, TableCell, whole
 
 COLUMNS = [
     ("Model", ""),
@@ -76,7 +76,7 @@ def _row(cost: CandidateCost, record: RunRecord) -> Row:
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
     cells = [
-        Cell(RANKING_TITLES.get(record.ranking, "baseline"), record.ranking),
+        TableCell(RANKING_TITLES.get(record.ranking, "baseline"), record.ranking),
         whole(trials or None),
         whole(record.cost.tuning_gradient_steps or None),
         _steps(record.cost),
@@ -84,7 +84,7 @@ def _row(cost: CandidateCost, record: RunRecord) -> Row:
         whole(record.n_params),
         _time(cost.tuning_cpu_seconds if trials else None),
         _time(cost.cpu_seconds),
-        Cell(f"{usable} of {len(record.seeds)}", usable),
+        TableCell(f"{usable} of {len(record.seeds)}", usable),
         whole(record.rows_seen),
         whole(record.refits or None),
     ]
@@ -92,17 +92,17 @@ def _row(cost: CandidateCost, record: RunRecord) -> Row:
     return Row(record.model, cells, marks)
 
 
-def _steps(cost: TrainingCost) -> Cell:
+def _steps(cost: TrainingCost) -> TableCell:
     """`450 of 600` gradient steps; `600` where all were taken."""
     allowed = cost.gradient_steps
     steps_taken = cost.gradient_steps_taken
     if steps_taken < allowed:
-        return Cell(f"{steps_taken:,} of {allowed:,}", steps_taken)
+        return TableCell(f"{steps_taken:,} of {allowed:,}", steps_taken)
     return whole(allowed or None)
 
 
-def _time(spent: float | None) -> Cell:
-    return Cell(text.duration(spent), spent)
+def _time(spent: float | None) -> TableCell:
+    return TableCell(text.duration(spent), spent)
 
 
 def budget_sentence(results: Results) -> str:
@@ -244,7 +244,7 @@ def _missing_steps(series: tuple[str, SeriesDescription]) -> int:
 
 def _quality_cells(
     results: Results, series: SeriesDescription, column: str, unit: str
-) -> list[Cell]:
+) -> list[TableCell]:
     """`series`: an entry of quality.json."""
     quality = series["columns"][column]
     title = f"{column} [{unit}]" if unit else column
@@ -253,12 +253,15 @@ def _quality_cells(
         missing_share = text.percent(quality["missing_share"], decimals=2)
         missing = f"{text.count(quality['missing'])} ({missing_share})"
     return [
-        Cell(title, title),
-        Cell(text.count(series["rows"]), series["rows"]),
-        *[Cell(_short_time(results, end, 10), end) for end in (series["first"], series["last"])],
-        Cell(missing, quality["missing"]),
-        Cell(text.count(series["gaps"]), series["gaps"]),
-        *[Cell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],
+        TableCell(title, title),
+        TableCell(text.count(series["rows"]), series["rows"]),
+        *[
+            TableCell(_short_time(results, end, 10), end)
+            for end in (series["first"], series["last"])
+        ],
+        TableCell(missing, quality["missing"]),
+        TableCell(text.count(series["gaps"]), series["gaps"]),
+        *[TableCell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],
     ]
 
 
@@ -283,10 +286,10 @@ def findings_table(results: Results) -> Table | None:
     rows = []
     for finding in results.quality.get("findings", [])[:MAX_FINDINGS]:
         sentence = str(finding["sentence"])
-        cells = [Cell(sentence, sentence, cls="said")]
+        cells = [TableCell(sentence, sentence, cls="said")]
         for key in ("series", "column", "action"):
             label = str(finding.get(key) or text.NOTHING)
-            cells.append(Cell(label, label))
+            cells.append(TableCell(label, label))
         rows.append(Row(str(finding["rule"]), cells))
     return Table(columns, rows) if rows else None
 

@@ -21,7 +21,7 @@ from forecast.config.task import format_time
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart, name_ticks
-from forecast.report.figures import LINEAR, Panel, role_of, step_unit, title_of_series
+from forecast.report.figures import LINEAR, ChartPanel, role_of, step_unit, title_of_series
 from forecast.report.text import MOST_SERIES
 
 LEAST_HISTORY = 15
@@ -132,7 +132,7 @@ def is_private(results: Results) -> bool:
     return dataset.source.is_for_personal_use or "personal use" in dataset.licence.name.lower()
 
 
-def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> Panel | None:
+def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel | None:
     """The last forecast of the test block of the first series; None of private data."""
     if not forecasts or is_private(results):
         return None
@@ -143,9 +143,9 @@ def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> Panel | 
     return replace(_origin_panel(results, forecasts[0], "newest", newest), note=note)
 
 
-def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
     """Per series the origins of the test block that `pick_origins` names; none of private data."""
-    panels: list[Panel] = []
+    panels: list[ChartPanel] = []
     if is_private(results):
         return panels
     for drawing in forecasts:
@@ -181,7 +181,9 @@ def _known_order(values: Floats) -> list[int]:
     return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
-def _origin_panel(results: Results, forecasts: SeriesForecasts, word: str, origin: int) -> Panel:
+def _origin_panel(
+    results: Results, forecasts: SeriesForecasts, word: str, origin: int
+) -> ChartPanel:
     """The last values before one cutoff, then the forecasts of every shown model and the actual
     values. `word` says why this origin is shown.
     """
@@ -216,7 +218,7 @@ def _origin_panel(results: Results, forecasts: SeriesForecasts, word: str, origi
         moments=[write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]],
     )
     note = f"Mean absolute error: {', '.join(errors)}"
-    return Panel(f"{word.capitalize()}: {title}", line_chart(lines, axes), note)
+    return ChartPanel(f"{word.capitalize()}: {title}", line_chart(lines, axes), note)
 
 
 def _step_label(step: int) -> str:
@@ -277,11 +279,11 @@ def time_format(results: Results) -> Callable[[datetime], str]:
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
     """Mean absolute test error by the hour, weekday and month that was forecast, per series in its
     unit, all steps together; only where there is more than one of them. None of rows without dates.
     """
-    panels: list[Panel] = []
+    panels: list[ChartPanel] = []
     if results.dataset.calendar.kind == "index":
         return panels
     for drawing in forecasts:
@@ -311,7 +313,7 @@ def name_period(key: pd.Period | int, title: str) -> str:
 
 def _calendar_panel(
     results: Results, forecasts: SeriesForecasts, title: str, keys: pd.Index
-) -> list[Panel]:
+) -> list[ChartPanel]:
     """One chart; `keys` (origins * horizon,): the group of each forecast value. None where no
     value was observed.
     """
@@ -334,4 +336,4 @@ def _calendar_panel(
         x_ticks=name_ticks(names),
         moments=names,
     )
-    return [Panel(title, line_chart(lines, axes))]
+    return [ChartPanel(title, line_chart(lines, axes))]

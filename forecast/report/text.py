@@ -1,5 +1,5 @@
 """Numbers, dates and names as a reader sees them, and the tables of the page (`Table`, `Row`,
-`Cell`), for every module of the report and the terminal; and the templates that show them
+`TableCell`), for every module of the report and the terminal; and the templates that show them
 (`render`).
 
 A missing value (None, an empty text, a number that is not finite) is an en dash and never "nan".
@@ -180,7 +180,7 @@ def chosen_class(is_chosen: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What is shown, the value it is sorted by (None sorts last), a hint on touch, a CSS class."""
 
     content: str | Markup
@@ -196,7 +196,7 @@ class Row:
     """
 
     model: str
-    cells: list[Cell]
+    cells: list[TableCell]
     marks: list[str] = field(default_factory=list)
     cls: str = ""
     note: str = ""
@@ -218,28 +218,28 @@ def without_column(table: Table, title: str) -> Table:
     return Table(columns, rows)
 
 
-EMPTY = Cell(NOTHING)
+EMPTY = TableCell(NOTHING)
 
 
-def number(value: Any, digits: int = 4) -> Cell:
+def number(value: Any, digits: int = 4) -> TableCell:
     """`digits` significant digits, sorted by the exact value."""
     if is_missing(value):
         return EMPTY
-    return Cell(figure(value, digits), float(value))
+    return TableCell(figure(value, digits), float(value))
 
 
-def whole(value: Any) -> Cell:
+def whole(value: Any) -> TableCell:
     """A whole number with thousands separators."""
     if is_missing(value):
         return EMPTY
-    return Cell(count(value), float(value))
+    return TableCell(count(value), float(value))
 
 
-def share(value: Any, cls: str = "") -> Cell:
+def share(value: Any, cls: str = "") -> TableCell:
     """A share as a percentage with one decimal."""
     if is_missing(value):
         return EMPTY
-    return Cell(percent(value), float(value), "", cls)
+    return TableCell(percent(value), float(value), "", cls)
 
 
 def short(value: float) -> str:

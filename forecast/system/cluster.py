@@ -210,12 +210,12 @@ def code_identity() -> dict[str, str]:
 
 
 @contextmanager
-def _shared_folder(client: Client, tasks: Sequence[WorkItem]) -> Iterator[Path]:
+def _shared_folder(client: Client, items: Sequence[WorkItem]) -> Iterator[Path]:
     """An empty folder beside the files of the tasks, by which a worker tells that it sees them.
 
     `InputError` for a worker that does not, or that computes otherwise.
     """
-    path = (tasks[0].writes or Path.cwd() / "any").absolute()
+    path = (items[0].writes or Path.cwd() / "any").absolute()
     disk = next(folder for folder in path.parents if folder.is_dir())
     with tempfile.TemporaryDirectory(
         prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True
@@ -252,10 +252,10 @@ def _submit(
     numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
     """Tasks with their place in the order; `token` as of `_shared_folder`."""
-    tasks = [task for _, task in numbered_items]
+    items = [item for _, item in numbered_items]
     return client.map(
         _run_if_fit,
-        tasks,
+        items,
         function=function,
         identity=code_identity(),
         token=token,
@@ -263,12 +263,12 @@ def _submit(
         pure=False,
         retries=2,
         priority=-numbered_items[0][0],
-        key=[f"{task.name}-{uuid.uuid4().hex}" for task in tasks],
+        key=[f"{item.name}-{uuid.uuid4().hex}" for item in items],
     )
 
 
 def _run_if_fit(
-    task: WorkItem,
+    item: WorkItem,
     *,
     function: Callable[[WorkItem], Any],
     identity: dict[str, str],
@@ -282,13 +282,13 @@ def _run_if_fit(
     if refused:
         return refused, None
     with chdir(folder):  # a worker runs one task at a time
-        return "", function(task)
+        return "", function(item)
 
 
 def _as_completed(
     client: Client,
     submit: Callable[..., list[Future]],
-    tasks: Sequence[WorkItem],
+    items: Sequence[WorkItem],
     out: dict[Future, WorkItem],
 ) -> Iterator[tuple[WorkItem, Any]]:
     """`out` always has what is with the scheduler. `InputError` for a worker that came later and
@@ -297,14 +297,14 @@ def _as_completed(
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    left = deque(enumerate(tasks))
+    left = deque(enumerate(items))
     suspected = set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
     while left or out:
         if left and len(out) <= MAX_SUBMITTED // 2:
             some = [left.popleft() for _ in range(min(MAX_SUBMITTED - len(out), len(left)))]
             futures = submit(some)
-            out.update(zip(futures, (task for _, task in some), strict=True))
+            out.update(zip(futures, (item for _, item in some), strict=True))
             waiting.update(futures)
         batch = _next_ready(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
@@ -323,12 +323,12 @@ def _as_completed(
                 waiting.add(future)
                 continue
             _require_killed(future)
-            task = out.pop(future)
-            if task.name in suspected:
-                yield task, ForecastError(f"{task.name}: {ALL_DIED}")
+            item = out.pop(future)
+            if item.name in suspected:
+                yield item, ForecastError(f"{item.name}: {ALL_DIED}")
             else:  # Dask blames what waited on a worker too: once more, after all the others
-                suspected.add(task.name)
-                left.append((len(tasks), task))
+                suspected.add(item.name)
+                left.append((len(items), item))
 
 
 def _next_ready(client: Client, waiting: Any) -> list[Future]:

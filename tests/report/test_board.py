@@ -8,7 +8,7 @@ import pytest
 from lxml import html
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.records import Member
+from forecast.data.records import MemberRecipe
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.board import combinations, leaderboard, many_series
@@ -37,10 +37,10 @@ def test_without_such_a_head_there_is_no_section(page):
     assert not page.xpath(f"//article[@id='{DAILY}']//h3[contains(., 'Distribution scores')]")
 
 
-def member(candidate: str, weight: float) -> Member:
+def member(candidate: str, weight: float) -> MemberRecipe:
     model, _, skip = candidate.partition(".")
     ranking = "shipped" if skip else "baseline"
-    return Member(
+    return MemberRecipe(
         candidate=candidate,
         model=model,
         params={},

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from forecast.config.reading import Config
-from forecast.config.sources import Service, Url
+from forecast.config.sources import RemoteSource, Url
 from forecast.data import web
 from forecast.data.calendars import next_steps
 from forecast.data.records import SnapshotRecord
@@ -39,14 +39,14 @@ REQUESTED_UNITS = {
 REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
 
 
-class Coordinates(Config):
+class Place(Config):
     """Of one place, in degrees."""
 
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)
 
 
-class Settings(Service):
+class Settings(RemoteSource):
     """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
 
     Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next
@@ -58,7 +58,7 @@ class Settings(Service):
     """
 
     kind: Literal["open_meteo"]
-    places: dict[str, Coordinates] = Field(min_length=1)
+    places: dict[str, Place] = Field(min_length=1)
     variables: dict[str, str] = Field(min_length=1)
     provisional_days: int = Field(5, ge=0)
     base_url: Url = "https://archive-api.open-meteo.com"

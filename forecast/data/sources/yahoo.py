@@ -25,7 +25,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from forecast.config.paths import ProjectPaths
-from forecast.config.sources import Adjustment, Service, Url
+from forecast.config.sources import Adjustment, RemoteSource, Url
 from forecast.data.calendars import known_from
 from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
@@ -47,7 +47,7 @@ SETTLING_TIME = pd.Timedelta(1, "h")
 """After a close, until which its price may still be another than the exchange's official one."""
 
 
-class Settings(Service):
+class Settings(RemoteSource):
     """Daily bars through yfinance, for personal use.
 
     Stored unadjusted, with their splits and dividends.
