@@ -94,6 +94,9 @@ def add(
     target: str = typer.Option(
         "", "--target", help="The column to forecast; else the first of numbers."
     ),
+    horizon: int | None = typer.Option(
+        None, "--horizon", min=1, help="Steps ahead; else by the rhythm of the times."
+    ),
     root: Path = ROOT,
 ) -> None:
     """Write the entry of configs/datasets.yaml for a file of your own, guessed from it, and take
@@ -122,7 +125,9 @@ def add(
         raise InputError(
             f"{config}: has an entry {entry!r} already. Give this one another name with --name."
         )
-    block = guesses.guess_entry(path, path.relative_to(project).as_posix(), entry, target=target)
+    block = guesses.guess_entry(
+        path, path.relative_to(project).as_posix(), entry, target=target, horizon=horizon
+    )
     new_text = guesses.add_entry(config.read_text(encoding="utf-8"), entry, block)
     settings = validate_config(Datasets, yaml.safe_load(new_text), where=str(config)).datasets[
         entry
@@ -131,8 +136,10 @@ def add(
     _fetch_one(entry, project, None, settings)
     # last: whatever ends this command before, the same command does it again
     files.write_text(config, new_text)
-    print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
-    print(f"Else correct it there, then `forecast fetch {entry}`.")
+    print(
+        f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.\n"
+        f"Else correct it there, then `forecast fetch {entry}`."
+    )
     if (project / ".git").exists():
         print(
             "Git is told to leave your files below data/ out; their content is kept in"

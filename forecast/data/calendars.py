@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -38,6 +38,23 @@ Calendar = SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalenda
 Daily = SessionCalendar | WeekdayCalendar
 
 MAX_TIMES_SHOWN = 3
+GUESSED_EXCHANGES = (
+    "XNYS",
+    "XLON",
+    "XETR",
+    "XPAR",
+    "XMIL",
+    "XSWX",
+    "XSTO",
+    "XTSE",
+    "XTKS",
+    "XHKG",
+    "XSHG",
+    "XASX",
+    "XBOM",
+    "BVMF",
+)
+"""Each stands for those that close on the same days, as Paris for Amsterdam and Lisbon."""
 MAX_SHARE_WITHOUT_ROW = 0.1
 """Of the times: so many steps may lack a row in a calendar that fits."""
 MAX_GRID_STEPS = 100_000_000
@@ -268,7 +285,7 @@ class CalendarFit(NamedTuple):
         return self.off_calendar + self.without_row
 
 
-def fit_calendar(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> CalendarFit:
+def fit_calendar(times: Iterable[Any]) -> CalendarFit:
     """The calendar that fits these times best.
 
     One that has all of the times, and few steps more, goes before one that lacks some: data with a
@@ -288,7 +305,7 @@ def fit_calendar(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> Ca
             YearWeekCalendar(kind="year_weeks", weeks=53),
         ]
         if len(days) == 5:
-            tried += [SessionCalendar(kind="sessions", exchange=name) for name in exchanges]
+            tried += [SessionCalendar(kind="sessions", exchange=name) for name in GUESSED_EXCHANGES]
     fits: list[CalendarFit] = []
     for calendar in tried:
         try:

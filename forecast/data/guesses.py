@@ -37,18 +37,19 @@ from forecast.data.calendars import (
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
-from forecast.data.written_times import ISO_8601, guess_time_format, sort_oldest_first, to_utc
+from forecast.data.written_times import (
+    ISO_8601,
+    guess_time_format,
+    refuse_rows,
+    sort_oldest_first,
+    to_utc,
+)
 from forecast.system.errors import InputError, plural, quote_names
 
 GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that are tried where an hour of autumn stands twice; each stands for those that change
 with it.
 """
-GUESSED_EXCHANGES = (
-    *("XNYS", "XLON", "XETR", "XPAR", "XMIL", "XSWX", "XSTO", "XTSE"),
-    *("XTKS", "XHKG", "XSHG", "XASX", "XBOM", "BVMF"),
-)
-"""Each stands for those that close on the same days, as Paris for Amsterdam and Lisbon."""
 TIME_COLUMN_NAMES = (
     "ds",
     "date",
@@ -68,10 +69,23 @@ COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0,
 TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
 PROVIDER_NAMES = ("source", "provider", "quelle", "anbieter")
 """Of a column of series that may hold one thing as several sources tell it."""
-WEEK: CalendarFeature = "day_of_week"
 TARGET_WORDS = (
-    *("sales", "sold", "revenue", "demand", "load", "consumption", "price", "visitors", "calls"),
-    *("temp", "temperature", "umsatz", "absatz", "verbrauch", "preis", "temperatur"),
+    "sales",
+    "sold",
+    "revenue",
+    "demand",
+    "load",
+    "consumption",
+    "price",
+    "visitors",
+    "calls",
+    "temp",
+    "temperature",
+    "umsatz",
+    "absatz",
+    "verbrauch",
+    "preis",
+    "temperatur",
 )
 """Words of a name that is rather the target than another number, such as `temp_c` or `daily sales`,
 and not cloud cover beside it; in this order.
@@ -196,14 +210,17 @@ class GuessedTimes:
     fit: CalendarFit
 
 
-def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
-    """The entry `name` as a block of the file, each guess with what it was guessed from behind it.
+@np.errstate(invalid="ignore", over="ignore")  # an infinite number is told by `fetch`
+def guess_entry(
+    path: Path, where: str, name: str, *, target: str = "", horizon: int | None = None
+) -> str:
+    """The entry `name` as a block of the file, each guess with what it was guessed from behind it;
+    `target` and `horizon` are guessed unless given.
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
-    file_format = own_files.FileFormat()
-    if path.suffix.lower() not in own_files.PARQUET_SUFFIXES:
-        file_format = own_files.guess_format(path, where)
+    is_parquet = path.suffix.lower() in own_files.PARQUET_SUFFIXES
+    file_format = own_files.FileFormat() if is_parquet else own_files.guess_format(path, where)
     table = own_files.read_table(path, where, file_format, texts=["unique_id"])
     if table.empty:
         raise InputError(
@@ -218,8 +235,8 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
             f"{where}: {time!r} and {series!r} are parts of one time. Write one column:"
             " 2024-01-31T13:00."
         )
-    names = table[series].astype("str") if series else "one"
-    rows = table.copy().assign(unique_id=names)  # copied: a wide table lies in many pieces
+    rows = table.copy()  # a wide table lies in many pieces
+    rows["unique_id"] = table[series].astype("str") if series else name
     guess = _guess_times(rows, time, time_format, target, where)
     others = [
         column
@@ -228,24 +245,32 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     ]
     numbers = _number_columns(rows, others, target, where)
     chosen = _pick_target(rows, numbers, target, where)
+    rows[chosen] = rows[chosen].astype("str").astype(float)  # integers beyond 64 bits too
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     observed = trim_to_last_value(rows, [chosen])
     # a series that has ended has no plan, though its other cells go on
     planned = rows[rows["ds"] > observed["ds"].max()]
     roles = _guess_roles(observed, planned, numbers, chosen, others)
-    title = EntryLine("title", path.name.partition(".")[0])
-    settings = _source_entry(where, file_format, guess, series)
-    source = EntryLine("source", settings, _source_note(rows, guess, series))
-    lines = [title, source, *_entry_lines(observed, planned, guess, chosen, roles)]
+    lines = [
+        EntryLine("title", path.name.partition(".")[0]),
+        EntryLine(
+            "source",
+            _source_entry(where, file_format, guess, series),
+            _source_note(rows, guess, series),
+        ),
+        *_entry_lines(observed, planned, guess, chosen, roles, horizon),
+    ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
     past = _column_entries(observed, guess.fit.calendar, roles.past)
     if past:
-        comment = "# the other numbers, known up to the forecast"
-        text.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
-    if roles.constant:
-        names = ", ".join(map(str, roles.constant))
         text.append(
-            f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"
+            f"    # past_exogenous: {_flow_yaml(past)}"
+            " # the other numbers, known up to the forecast"
+        )
+    if roles.constant:
+        text.append(
+            f"    # constant in every series: {', '.join(map(str, roles.constant))}"
+            " (inputs: `static`, groups: `hierarchy`)"
         )
     return "\n".join(text) + "\n"
 
@@ -315,25 +340,22 @@ def _guess_times(
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
     ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
-    fit = fit_calendar(times, exchanges=GUESSED_EXCHANGES)
+    fit = fit_calendar(times)
     return GuessedTimes(time, time_format, zone, times, fit)
 
 
 def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: str) -> list[Any]:
-    """Those of `columns` that hold no text. `InputError` where the target does, and where none is
-    left and one has digits: with the row and the text.
+    """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
+    holds text, and where no column of numbers is left: with the row and the text, or the columns.
     """
     text = [column for column in columns if first_text_cell(rows[column]) is not None]
-    numbers = [column for column in columns if column not in set(text)]
-    nearest, most_digits = None, 0.0
+    numbers = [c for c in columns if c not in set(text) and rows[c].notna().any()]
+    if text and not numbers:
+        cells = rows[text].astype("str")
+        target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
     for column in text:
-        if target and str(column) == target:
+        if str(column) == target:
             raise InputError(where + describe_text_cell(rows, column))
-        digits = rows[column].astype("str").str.contains(r"\d").mean()
-        if digits > most_digits:
-            nearest, most_digits = column, digits
-    if nearest is not None and not numbers:
-        raise InputError(where + describe_text_cell(rows, nearest))
     return numbers
 
 
@@ -376,33 +398,31 @@ def _entry_lines(
     guess: GuessedTimes,
     target: Any,
     roles: GuessedRoles,
+    asked_horizon: int | None,
 ) -> list[EntryLine]:
     """All keys of the entry but title and source.
 
     `observed`: the rows up to each series' last target; `planned`: those behind the last of all.
+    `asked_horizon`: None where it is to be guessed.
     """
     calendar = guess.fit.calendar
     rows_by_series = observed.groupby("unique_id").size()
     shortest = usual_length(rows_by_series)
     season, horizon, lookback = guess_spans(calendar)
     most = max(shortest // 20, 1)
-    horizon, lookback = min(horizon, most), min(lookback, 4 * most)
+    horizon, lookback = asked_horizon or min(horizon, most), min(lookback, 4 * most)
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
     if n_shorter := int((rows_by_series < shortest).sum()):
         horizon_note += f"; chosen for {shortest}, which {n_shorter} of {len(rows_by_series)} lack"
-    if roles.plans:
+    if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
         if planned_steps < horizon:
             horizon = planned_steps
             horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
-    missing = column.get("max_missing", 0.0)
-    target_note = "what is forecast"
-    if missing:
-        target_note += f"; up to {missing:.0%} of a series' steps lack it"
     lines = [
         EntryLine(
             "calendar", yaml.safe_load(calendar_yaml(calendar)), _calendar_note(observed, guess)
@@ -413,27 +433,37 @@ def _entry_lines(
         EntryLine(
             "step_size", max(1, horizon // 4), "steps from one forecast of a block to the next"
         ),
-        EntryLine("target", column, target_note),
+        EntryLine("target", column, "what is forecast"),
     ]
     if roles.plans:
         plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
-        note = f"have values after the last {target}: a plan, which every forecast needs"
-        lines.append(EntryLine("future_exogenous", plans, note))
+        lines.append(
+            EntryLine(
+                "future_exogenous",
+                plans,
+                f"have values after the last {target}: a plan, which every forecast needs",
+            )
+        )
     if roles.static:
-        entries = [guess_static(observed[name]) for name in roles.static]
-        static = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
+        static = [
+            guess_static(observed[name]).model_dump(mode="json", exclude_defaults=True)
+            for name in roles.static
+        ]
         lines.append(
             EntryLine("static", static, "never change in a series; every model reads them")
         )
-    features = _guess_calendar_features(observed, calendar, target)
-    shares = {"train": 0.6, "validation": 0.15, "calibration": 0.1}
-    features_note = "known in advance"
-    if "day_of_week" not in features:
-        features_note += "; also day_of_week, where people work"
     return [
         *lines,
-        EntryLine("calendar_features", features, features_note),
-        EntryLine("splits", shares, "shares of the rows; the rest is the test"),
+        EntryLine(
+            "calendar_features",
+            _guess_calendar_features(observed, calendar, target),
+            "known in advance",
+        ),
+        EntryLine(
+            "splits",
+            {"train": 0.6, "validation": 0.15, "calibration": 0.1},
+            "shares of the rows; the rest is the test",
+        ),
         EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
     ]
 
@@ -442,9 +472,10 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
     """How many rows the calendar was read from, and what does not fit it."""
     note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
     if guess.fit.count_misfits():
-        off_calendar = plural(guess.fit.off_calendar, "time")
-        without_row = plural(guess.fit.without_row, "step")
-        note += f"; {off_calendar} off it, {without_row} without a row"
+        note += (
+            f"; {plural(guess.fit.off_calendar, 'time')} off it,"
+            f" {plural(guess.fit.without_row, 'step')} without a row"
+        )
     return note
 
 
@@ -454,7 +485,7 @@ def _guess_calendar_features(
     """Those that are taken unasked, and the day of the week where the target shows it."""
     features = default_features(calendar, int(series_lengths(observed, calendar).max()))
     if shows_week(observed, target, calendar):
-        features.append(WEEK)
+        features.append("day_of_week")
     return features
 
 
@@ -549,6 +580,8 @@ def _find_count_column(
         c for c in file_columns if c in (*rising, *text) or str(c).lower() in TIME_COLUMN_NAMES
     ]
     in_parts = {"year", "month"} <= {str(c).lower() for c in file_columns}
+    for column in unread:
+        _refuse_odd_time(table[column].dropna().astype("str").str.strip(), where)
     if unread and (in_parts or not counts):
         raise InputError(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
@@ -558,6 +591,18 @@ def _find_count_column(
         )
     number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
+
+
+def _refuse_odd_time(text: pd.Series, where: str) -> None:
+    """`InputError` about the first row that is no time where the first one is."""
+    form = guess_time_format(text[:1])
+    if form is not None:
+        refuse_rows(
+            text,
+            pd.to_datetime(text, format=form, errors="coerce", utc=True).isna(),
+            where,
+            ", wanted a time as in the first row. Correct or drop the row.",
+        )
 
 
 def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
@@ -596,11 +641,12 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
     """The column that `target` names; else by name, else the first number that is no switch;
     `InputError` where there is none.
     """
-    numbers = [column for column in numbers if rows[column].notna().any()]
-    if not numbers or (target and target not in map(str, numbers)):
-        if not numbers:
-            fault = "no column of numbers beside times and series"
-            raise InputError(f"{where}: {fault}. Add one with what is to be forecast.")
+    if not numbers:
+        raise InputError(
+            f"{where}: no number in {quote_names(rows.columns)} beside times and series. Add a"
+            " column with what is to be forecast."
+        )
+    if target and target not in map(str, numbers):
         raise InputError(
             f"{where}: no column of numbers called {target!r}; found {quote_names(numbers)}. Name"
             " one of them with --target."
@@ -680,11 +726,11 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
-    """The clock that explains an hour that stands twice, and the times in UTC; UTC where none
-    does.
+    """The clock that explains an hour that stands twice, or offsets that change, and the times in
+    UTC; UTC where none does.
     """
     twice = table.duplicated(["unique_id", "ds"]).any()
-    for zone in GUESSED_ZONES if twice else ():
+    for zone in GUESSED_ZONES if twice else (None, *GUESSED_ZONES):
         try:
             utc = to_utc(table, form, time_zone=zone, wall_clock=False, where=where)
         except InputError:

@@ -154,6 +154,12 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
         skiprows=before,
         dtype=str if form.thousands else None,
     )
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise InputError(
+            f"{where}: its first row has more values, separated by {separator!r}, than the"
+            " header has names. Name every column; where numbers have decimal commas, separate the"
+            " columns by semicolons."
+        )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     for column in rows.columns.drop(texts, errors="ignore") if form.thousands else ():
         rows[column] = _parse_grouped(rows[column], form)

@@ -291,9 +291,11 @@ def refuse_rows(values: pd.Series, wrong: pd.Series, where: str, end: str) -> No
 
 
 def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputError:
-    """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it."""
+    """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it; `values` have the name of
+    their column.
+    """
     unit = values.index.name if values.index.name == "line" else "row"
     holds = (
         "is empty" if pd.isna(values.iloc[position]) else f"holds {quote(values.iloc[position])}"
     )
-    return InputError(f"{where}, {unit} {values.index[position]}: `ds` {holds}{end}")
+    return InputError(f"{where}, {unit} {values.index[position]}: `{values.name}` {holds}{end}")

@@ -261,6 +261,9 @@ def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(
         dataset(calendar=calendar)
 
 
+YEAR_2024 = ("2024-01-01", "2024-12-31")
+
+
 @pytest.mark.parametrize(
     ("times", "calendar", "said"),
     [
@@ -284,8 +287,13 @@ def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(
             {"kind": "weekdays"},
             "an hour of day",
         ),
+        (
+            grid(dataset(calendar={"kind": "sessions", "exchange": "XLON"}).calendar, *YEAR_2024),
+            {"kind": "sessions", "exchange": "XNYS"},
+            "Nearest calendar: {kind: sessions, exchange: XLON} (0 times off it",
+        ),
     ],
-    ids=["another weekday", "ends of months", "weekends", "hours"],
+    ids=["another weekday", "ends of months", "weekends", "hours", "another exchange"],
 )
 def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(
     times, calendar, said

@@ -217,7 +217,15 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("ds,b\n2024-01-01,x\n", "no column of numbers beside"), ("a,b\nx,y\n", "may be some")],
+    [
+        ("ds,b\n2024-01-01,x\n", r"mine.csv, line 2 .*column 'b' holds text 'x', wanted a number"),
+        (
+            "ds,shop,y\n2024-01-01,a,high\n2024-01-01,b,low\n",
+            r"line 2 \(series 'a', 2024-01-01\): column 'y' holds text 'high', wanted a number",
+        ),
+        ("ds\n2024-01-01\n", "no number in 'ds', 'unique_id' beside times and series"),
+        ("a,b\nx,y\n", "may be some"),
+    ],
 )
 def test_a_file_without_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
@@ -768,6 +776,66 @@ def test_text_in_the_only_column_of_numbers_is_named_with_its_row(tmp_path):
 def test_columns_without_a_single_number_are_refused(tmp_path, columns):
     times = pd.date_range("2024-01-01", periods=50, freq="D")
     frame = pd.DataFrame({"ds": times, **dict.fromkeys(columns, np.nan)})
-    with pytest.raises(InputError, match="no column of numbers beside times"):
+    with pytest.raises(InputError, match=r"no number in 'ds'.* 'y' beside times"):
         guessed(tmp_path, frame)
     assert guessed(tmp_path, frame.assign(known=1.5))["target"]["column"] == "known"
+
+
+@pytest.mark.parametrize("plan", [False, True], ids=["no plan", "a plan of 6 steps"])
+def test_a_horizon_that_is_asked_for_is_written_whatever_the_rhythm_and_the_plan_say(
+    tmp_path, plan
+):
+    times = pd.date_range("2020-01-05", periods=200, freq="W")
+    frame = pd.DataFrame({"ds": times, "y": WAVE[:200], "promotion": np.arange(200) % 5})
+    if plan:
+        frame.loc[194:, "y"] = np.nan
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    path = tmp_path / "mine.csv"
+    assert "horizon: 4 #" in guesses.guess_entry(path, "mine.csv", "mine")
+    asked = guesses.guess_entry(path, "mine.csv", "mine", horizon=12)
+    assert "horizon: 12 # steps ahead; the shortest series has" in asked
+
+
+DAILY = [f"2024-01-{day:02d}" for day in range(1, 29)]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "ds,y\n" + "".join(f"{day},1,5\n" for day in DAILY),
+            r"first row has more values, separated by ','.* decimal commas",
+        ),
+        (
+            "ds,y\n" + "".join(f"{day},1\n" for day in DAILY) + "ds,y\n2024-01-29,1\n",
+            r"line 30: `ds` holds 'ds', wanted a time as in the first row",
+        ),
+    ],
+    ids=["decimal commas", "header twice"],
+)
+def test_a_file_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_a_time_that_cannot_be_read_is_refused_beside_a_count_of_the_rows(tmp_path):
+    lines = [f"{n},{day},{n % 5 + 0.5}\n" for n, day in enumerate([*DAILY, "2024-31-01"])]
+    (tmp_path / "mine.csv").write_text("n,ds,y\n" + "".join(lines))
+    with pytest.raises(InputError, match=r"line 30: `ds` holds '2024-31-01', wanted a time as in"):
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_offsets_that_a_clock_explains_are_read_with_it(tmp_path):
+    times = pd.date_range("2024-03-30", periods=96, freq="h", tz="Europe/Berlin")
+    lines = [f"{time.isoformat()},{n % 24}\n" for n, time in enumerate(times)]
+    (tmp_path / "mine.csv").write_text("ds,load\n" + "".join(lines))
+    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    assert "time_zone: Europe/Berlin" in text and "freq: 1h} # from 96 rows of 1 series" in text
+
+
+@pytest.mark.parametrize("number", ["inf", "-Infinity", "1e308", "9" * 400])
+def test_a_number_that_no_float_squares_leaves_the_guess_without_a_warning(tmp_path, number):
+    rows = [f"{day},{n % 5 + 0.5}\n" for n, day in enumerate(DAILY)]
+    (tmp_path / "mine.csv").write_text(f"ds,y\n2023-12-31,{number}\n" + "".join(rows))
+    assert "target: {column: y" in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
