@@ -5,11 +5,12 @@
 For each panel below (FOLDER holds them) the mean absolute error, on the test block of the
 entry that `forecast add` writes, of boosted trees: absolute error, 400 trees, the step as an input,
 the last rows, the same step of the last four seasons and of the last four longer seasons, hour,
-weekday and day of the year, the newest values of the file's numbers; fitted once, nothing tuned,
-the same for every panel. Beside it, in percent of it, rows of the product that are no networks, and
-their mean with weights learnt on validation as `stacked` has them; of this the coverage of its
-intervals in percent, and its CRPS. All are fitted on train and validation and never again, on the
-newest `MAX_STEPS` of a series, `MAX_HOURS` of one of hours or half hours.
+weekday and day of the year, the newest values of the file's numbers, what is known ahead of the
+step; fitted once, nothing tuned, the same for every panel. Beside it, in percent of it, rows of the
+product that are no networks, and their mean with weights learnt on validation as `stacked` has
+them; of this the coverage of its intervals in percent, and its CRPS. All are fitted on train and
+validation and never again, on the newest `MAX_STEPS` of a series, `MAX_HOURS` of one of hours or
+half hours.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,9 @@ from forecast.backtest.combinations import solve_on_simplex
 from forecast.comparison.metrics import crps_quantiles
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
+from forecast.config.task import Task
 from forecast.data import panel, splits
+from forecast.data.columns import add_known_ahead, trim_to_observed
 from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
@@ -104,31 +107,42 @@ def problem_of(
     numbers = frame.select_dtypes(["number", "bool"]).columns.difference(["unique_id", "y"])
     frame = frame[["unique_id", "ds", "y", *numbers]].assign(ds=pd.to_datetime(frame["ds"]))
     frame = frame.sort_values("ds").groupby("unique_id").tail(chosen.max_steps)
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / "rows.parquet"
-        frame.to_parquet(copy)
-        text = guess_entry(copy, "data/rows.parquet", "panel", target="y")
+    text = written_entry(frame)
     if with_inputs:
         text = text.replace("# past_exogenous:", "past_exogenous:")
-    entry = yaml.safe_load(text)["panel"]
-    entry["target"]["max_missing"] = 0.9
-    dataset = validate_config(Dataset, entry, where="panel")
     frame = frame.assign(unique_id=frame["unique_id"].astype(str)).drop_duplicates(
         ["unique_id", "ds"]
     )
-    series = panel.from_frame(frame, "panel", dataset.task)
-    return Problem.of(series, splits.resolve_borders(series, dataset.splits)), frame
+    return problem_from(frame, yaml.safe_load(text)["panel"]), frame
+
+
+def written_entry(frame: pd.DataFrame) -> str:
+    """The entry `panel` that `add` writes of the rows, whose target is `y`."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "rows.parquet"
+        frame.to_parquet(copy)
+        return guess_entry(copy, "data/rows.parquet", "panel", target="y")
+
+
+def problem_from(frame: pd.DataFrame, entry: dict[str, Any]) -> Problem:
+    """The problem of an entry of such rows."""
+    entry["target"]["max_missing"] = 0.9
+    dataset = validate_config(Dataset, entry, where="panel")
+    rows = trim_to_observed(add_known_ahead(frame, dataset), dataset)
+    series = panel.from_frame(rows, "panel", dataset.task)
+    return Problem.of(series, splits.resolve_borders(series, dataset.splits))
 
 
 def contender_inputs(
     values: np.ndarray,
     inputs: np.ndarray,
-    times: pd.DatetimeIndex,
+    series: panel.Series,
     cutoffs: np.ndarray,
-    task,
+    task: Task,
     long_season: int,
 ) -> np.ndarray:
     """(cutoffs * horizon, inputs): what the trees see of each cutoff and step."""
+    times = pd.DatetimeIndex(series.ds)
     steps = np.arange(1, task.horizon + 1)
     recent = min(max(2 * task.season_length, 8), 56)
     at = np.maximum(cutoffs[:, None] - np.arange(recent), 0)
@@ -144,6 +158,8 @@ def contender_inputs(
     numbers = (clock.hour + clock.minute / 60, clock.day_of_week, clock.day_of_year)
     parts += [number.to_numpy().reshape(goal.shape)[..., None] for number in numbers]
     parts.append(np.repeat(inputs[cutoffs][:, None], task.horizon, axis=1))
+    plan = series.values[cutoffs, len(task.observed_names) :]
+    parts.append(plan.reshape(len(cutoffs), -1, task.horizon).swapaxes(1, 2))
     return np.concatenate(parts, axis=2).reshape(goal.size, -1)
 
 
@@ -157,14 +173,14 @@ def contender_error(problem: Problem, frame: pd.DataFrame, long_season: int) -> 
     for series in problem.panel.series:
         z = problem.scaled(series.unique_id)[:, 0]
         filled = pd.Series(z).ffill().fillna(0.0).to_numpy()
-        times, stop = pd.DatetimeIndex(series.ds), problem.blocks[series.unique_id].validation[1]
-        inputs = by_series[series.unique_id].reindex(times).ffill().to_numpy(float)
+        stop = problem.blocks[series.unique_id].validation[1]
+        inputs = by_series[series.unique_id].reindex(series.ds).ffill().to_numpy(float)
         cutoffs = np.arange(task.lookback - 1, stop - task.horizon, every)
         steps = np.arange(1, task.horizon + 1)
-        xs.append(contender_inputs(filled, inputs, times, cutoffs, task, long_season))
+        xs.append(contender_inputs(filled, inputs, series, cutoffs, task, long_season))
         ys.append(z[cutoffs[:, None] + steps].ravel())
         cutoffs = problem.rows(series.unique_id, "test")
-        x = contender_inputs(filled, inputs, times, cutoffs, task, long_season)
+        x = contender_inputs(filled, inputs, series, cutoffs, task, long_season)
         tests.append((x, z[cutoffs[:, None] + steps].ravel()))
     x, y = np.concatenate(xs), np.concatenate(ys)
     trees = HistGradientBoostingRegressor(
@@ -282,27 +298,39 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--inputs"]
     folder, names = Path(arguments[0]), arguments[1:] or list(PANELS)
     panels = PANELS | CONFIRMING
-    print("| panel | lookback, calendar | contender | " + " | ".join((*ROWS, "stacked")), end="")
-    print(" | 80 % | 95 % | CRPS | CPU s |\n" + "|---" * (len(ROWS) + 8) + "|")
+    print_header()
     for name in names:
-        began = time.process_time()
         with_inputs = "--inputs" in sys.argv
         problem, frame = problem_of(panels[name], folder, with_inputs=with_inputs)
-        bar = contender_error(problem, frame, panels[name].long_season)
-        rows = {row: fit_row(problem, row) for row in ROWS}
-        rows["stacked"] = combine(list(rows.values()))
-        cells = []
-        for fitted in rows.values():
-            error = float(np.nanmean(np.abs(fitted.test.errors)))
-            cells.append(f"{100 * (error / bar - 1):+.1f} %")
-        low, high, crps = interval_scores(problem, rows["stacked"])
-        task = problem.panel.task
-        print(
-            f"| {name} | {task.lookback} {', '.join(task.calendar_features)} | {bar:.4f} | "
-            f"{' | '.join(cells)} | {low:.0f} | {high:.0f} | {crps:.3f} | "
-            f"{time.process_time() - began:.0f} |",
-            flush=True,
-        )
+        print_row(name, problem, frame, panels[name].long_season)
+
+
+def print_header() -> None:
+    """The first lines of the table."""
+    print("| panel | lookback, calendar | contender | " + " | ".join((*ROWS, "stacked")), end="")
+    print(" | 80 % | 95 % | CRPS | CPU s |\n" + "|---" * (len(ROWS) + 8) + "|")
+
+
+def print_row(name: str, problem: Problem, frame: pd.DataFrame, long_season: int) -> None:
+    """The line of a problem, whose rows are those of `frame`: contender, rows of the product, and
+    their mean with its intervals.
+    """
+    began = time.process_time()
+    bar = contender_error(problem, frame, long_season)
+    rows = {row: fit_row(problem, row) for row in ROWS}
+    rows["stacked"] = combine(list(rows.values()))
+    cells = []
+    for fitted in rows.values():
+        error = float(np.nanmean(np.abs(fitted.test.errors)))
+        cells.append(f"{100 * (error / bar - 1):+.1f} %")
+    low, high, crps = interval_scores(problem, rows["stacked"])
+    task = problem.panel.task
+    print(
+        f"| {name} | {task.lookback} {', '.join(task.calendar_features)} | {bar:.4f} | "
+        f"{' | '.join(cells)} | {low:.0f} | {high:.0f} | {crps:.3f} | "
+        f"{time.process_time() - began:.0f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -224,6 +224,9 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     day and of less than `MIN_WEEKS`.
     """
     step = fixed_step(calendar) if calendar.kind == "regular" else None
+    days_a_week = 7
+    if isinstance(calendar, WeekdayCalendar):
+        step, days_a_week = pd.Timedelta(1, "D"), len(calendar.days)
     if step is None or step > pd.Timedelta(1, "D"):
         return False
     explained = total = 0.0
@@ -234,7 +237,8 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         first_days = by_day.iloc[: int(WEEK_ROWS * len(by_day))]
         if len(first_days) < 7 * MIN_WEEKS:
             continue
-        departures = first_days - first_days.rolling(7, center=True).mean()
+        around = first_days.rolling(7, center=True, min_periods=days_a_week).mean()
+        departures = first_days - around
         departures = (departures - departures.mean()) / (first_days.stack().std() or 1.0)
         of_weekday = departures.groupby(departures.index.day_of_week).transform("mean")
         known = np.isfinite(departures.to_numpy())

@@ -52,6 +52,11 @@ class Layout:
         return [value for value, step in zip(self.value, self.step, strict=True) if step]
 
     @property
+    def plan_channels(self) -> list[int]:
+        """Of each future input the channel of the next row, whose row k - 1 speaks of row k."""
+        return [value for value, step in zip(self.value, self.step, strict=True) if step == 1]
+
+    @property
     def past_channels(self) -> list[int]:
         """The channels of the past exogenous columns' values."""
         columns = list(zip(self.value, self.step, strict=True))[self.outputs :]

@@ -129,6 +129,10 @@ def _choose_shape(
     """
     largest = richest.with_lags(max(lags))
     cases, design = _cases_of(folds, largest, channels, unused)
+    searched = largest
+    if len(cases) == 1:
+        # one block cannot tell a late effect of a plan from the time of year
+        searched = replace(largest, plan_lags=0, bent=())
     error_of: dict[Skip, float] = {}
 
     def error(shape: Skip) -> float:
@@ -137,13 +141,13 @@ def _choose_shape(
             error_of[shape] = mean if np.isfinite(mean) else np.inf
         return error_of[shape]
 
-    best = min(_start_shapes(largest, lags), key=error)
+    best = min(_start_shapes(searched, lags), key=error)
     without_level = [replace(best, reads_level=False, penalty=each) for each in PENALTIES[::2]]
     steadier = min(without_level, key=error)
     if richest.horizon > 1 and error(best) > (1 - LEVEL_GAIN) * error(steadier):
         best = steadier
     while True:
-        neighbour = min(_neighbours(best, largest, channels, lags), key=error)
+        neighbour = min(_neighbours(best, searched, channels, lags), key=error)
         if error(neighbour) >= error(best):
             break
         best = neighbour
@@ -345,6 +349,9 @@ def _neighbours(
         changed.append(replace(shape, harmonics=harmonics).with_lags(shape.lags))
     if largest.leads:
         changed.append(replace(shape, leads=largest.leads - shape.leads))
+        plan_lags = 0 if shape.plan_lags else largest.plan_lags
+        changed.append(replace(shape, plan_lags=plan_lags).with_lags(shape.lags))
+        changed.append(replace(shape, bent=() if shape.bent else largest.bent))
     if inputs := set(channels.past_channels):
         unread_sets = [{*shape.unread} ^ {channel} for channel in sorted(inputs)]
         unread_sets += [inputs, set()]

@@ -62,6 +62,8 @@ seen.
 """
 WINDOWS_PER_BATCH = 256
 """Windows of several short blocks that go through a model at once."""
+MAX_PLAN_LEVELS = 10
+"""Values of a plan, such as depths of a promotion, up to which it has one slope."""
 MAX_KEPT_SUMS_BYTES = 2**26
 """Bytes of a linear map's sums up to which the next refit goes on from them."""
 TargetTransform = Callable[[Windows, np.ndarray], np.ndarray]
@@ -345,6 +347,8 @@ class Problem:
                 task.season_length,
                 harmonics=calendar_harmonics(task.calendar_features),
                 leads=len(self.channels.future_channels),
+                plan_lags=len(self.channels.plan_channels),
+                bent=self._varied_plans(),
                 reads_level=True,
             )
             shape = choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
@@ -359,6 +363,20 @@ class Problem:
         key = None if aim is not None else (shape, frozenset(shape.unused_series))
         sums = self.sum_train(design, horizon, key, purpose="skip")
         return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
+
+    def _varied_plans(self) -> tuple[int, ...]:
+        """The channels of the future inputs that have more than `MAX_PLAN_LEVELS` values in the
+        train rows of a series.
+        """
+        varied = set()
+        for series in self.panel.series:
+            train = slice(*self.blocks[series.unique_id].train)
+            for channel, step, values in zip(
+                self.channels.value, self.channels.step, series.values[train].T, strict=True
+            ):
+                if step and len(np.unique(values)) > MAX_PLAN_LEVELS:
+                    varied.add(channel)
+        return tuple(sorted(varied))
 
     def sum_train(
         self, design: Design, horizon: int, key: Hashable | None, *, purpose: Purpose = "training"

@@ -157,6 +157,14 @@ class Skip:
     """How many columns that speak of later rows it reads (their newest row); 0 where it is better
     without.
     """
+    plan_lags: int = 0
+    """Rows of the past over which it reads what was known ahead of them; 0 where it is better
+    without.
+    """
+    bent: tuple[int, ...] = ()
+    """Channels of what is known ahead that have another slope above their mean: a load rises with
+    the cold and with the heat.
+    """
     unread: tuple[int, ...] = ()
     """Channels of past-only inputs that it leaves out."""
     reads_level: bool = True
@@ -208,9 +216,8 @@ class Skip:
             reads_level=self.reads_level,
         )
         parts = [plain]
-        if self.leads:
-            future = windows.future_exogenous(channels).reshape(len(windows.past), -1)
-            parts.append(future.astype(np.float64))
+        if self.leads or self.plan_lags:
+            parts += self._plan_features(windows, channels)
         if self.harmonics:
             parts.append(
                 calendar_products(
@@ -225,10 +232,22 @@ class Skip:
             )
         return np.hstack(parts)
 
+    def _plan_features(self, windows: Windows, channels: Layout) -> list[np.ndarray]:
+        """(B, columns) each: the plan of the horizon, that of past rows, and of both what is bent
+        as far as it lies above its mean.
+        """
+        past = windows.past.astype(np.float64)
+        newest = past[:, -1, channels.future_channels[: self.leads]]
+        earlier = past[:, len(past[0]) - self.plan_lags : -1, channels.plan_channels]
+        plan = np.hstack([newest, earlier.reshape(len(past), -1)])
+        is_bent = np.isin([name.channel for name in _plan_names(self, channels)], self.bent)
+        return [plan, np.maximum(plan[:, is_bent], 0.0)]
+
     def with_lags(self, lags: int) -> Skip:
         """The same over other lags."""
         product_lags = min(lags, PRODUCT_LAGS) if self.harmonics else 0
-        return replace(self, lags=lags, product_lags=product_lags)
+        plan_lags = min(lags, PRODUCT_LAGS) if self.plan_lags else 0
+        return replace(self, lags=lags, product_lags=product_lags, plan_lags=plan_lags)
 
     def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
         """The shape of the weighted mean of some that have no other inputs than this one."""
@@ -237,6 +256,8 @@ class Skip:
             penalty=max(weights, key=weights.__getitem__).penalty,
             harmonics=max((part.harmonics for part in weights), key=len),
             leads=max(part.leads for part in weights),
+            plan_lags=max(part.plan_lags for part in weights),
+            bent=max((part.bent for part in weights), key=len),
             reads_level=any(part.reads_level for part in weights),
             unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
             mean_of=tuple(weights.items()),
@@ -262,9 +283,10 @@ class Skip:
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
-        shape = {name: content[name] for name in SHAPE_FIELDS}
-        for name in ("harmonics", "unread"):
-            shape[name] = tuple(content[name])
+        # a model saved by 0.12 has neither `plan_lags` nor `bent`
+        shape = {name: content[name] for name in SHAPE_FIELDS if name in content}
+        for name in ("harmonics", "unread", "bent"):
+            shape[name] = tuple(content.get(name, ()))
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}
@@ -292,6 +314,8 @@ SHAPE_FIELDS = (
     "harmonics",
     "product_lags",
     "leads",
+    "plan_lags",
+    "bent",
     "unread",
     "reads_level",
 )
@@ -413,9 +437,10 @@ class FeatureName(NamedTuple):
 
     quantity: `change`, of a target: the row less the newest value, or, where the target drifts, the
     row's own change; `level`, the newest value of a target; `input`, a row of another column;
-    `lead`, the newest row of a column that speaks of later rows; `calendar`, one.
+    `lead`, a row of a column that speaks of later rows; `calendar`, one.
     channel, lag: of the past; lag 0 is the cutoff.
     waves: of the calendar at forecast step `step`, which multiply it.
+    is_bent: only what lies above its mean.
     """
 
     quantity: Literal["change", "level", "input", "lead", "calendar"]
@@ -423,6 +448,7 @@ class FeatureName(NamedTuple):
     lag: int = 0
     waves: tuple[Wave, ...] = ()
     step: int = 1
+    is_bent: bool = False
 
 
 def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
@@ -437,10 +463,18 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
         for column in range(future_columns):
             wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
             names.append(FeatureName("calendar", waves=(wave,), step=step))
-    if shape.leads:
-        names += [FeatureName("lead", channel) for channel in channels.future_channels]
+    plan = _plan_names(shape, channels)
+    names += [*plan, *(name._replace(is_bent=True) for name in plan if name.channel in shape.bent)]
     if shape.harmonics:
         names += _product_names(shape, channels, others)
+    return names
+
+
+def _plan_names(shape: Skip, channels: Layout) -> list[FeatureName]:
+    """Of the plan of the horizon, then of that of past rows from the oldest on."""
+    names = [FeatureName("lead", channel) for channel in channels.future_channels[: shape.leads]]
+    for lag in reversed(range(1, shape.plan_lags)):
+        names += [FeatureName("lead", channel, lag) for channel in channels.plan_channels]
     return names
 
 

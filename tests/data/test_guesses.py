@@ -583,9 +583,10 @@ def test_sales_of_working_days_are_no_price(tmp_path):
         assert guessed(tmp_path, frame)["target"] == {"column": "sold", "minimum": 0}
 
 
-@pytest.mark.parametrize(
-    "days", [["mon", "tue", "wed", "thu", "fri", "sat"], ["mon", "tue", "wed", "thu", "sun"]]
-)
+SHOP_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat"]
+
+
+@pytest.mark.parametrize("days", [SHOP_DAYS, ["mon", "tue", "wed", "thu", "sun"]])
 def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
     times = grid(WeekdayCalendar(kind="weekdays", days=days), "2022-01-03", "2024-06-30")
     frame = pd.DataFrame({"Date": times, "sold": 5 + np.sin(np.arange(len(times)))})
@@ -649,6 +650,14 @@ def test_weeks_that_are_counted_from_every_new_year_are_read_to_the_last_row(tmp
     write_project(tmp_path, mine=entry)
     request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     assert ingest.fetch_snapshot(request, now=pd.Timestamp("2008-03-01")).rows == 16 * weeks - 17
+
+
+def test_a_shop_that_is_closed_on_sundays_gets_the_day_of_the_week(tmp_path):
+    times = grid(WeekdayCalendar(kind="weekdays", days=SHOP_DAYS), "2022-01-03", "2023-06-30")
+    rng = np.random.default_rng(0)
+    values = 20 + 9 * (times.day_of_week == 5) + rng.normal(0, 2, len(times))
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert found["calendar_features"] == ["day_of_week"]
 
 
 def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):

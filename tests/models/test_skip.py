@@ -13,10 +13,12 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.config.task import CalendarFeature
-from forecast.data import calendars
+from forecast.data import calendars, panel, splits
+from forecast.data.columns import add_known_ahead
 from forecast.data.windows import gather_windows, layout
 from forecast.models import choice
 from forecast.models.choice import choose_linear_shape
+from forecast.models.problem import Problem
 from forecast.models.skip import (
     CALENDAR_HARMONICS,
     PENALTIES,
@@ -280,6 +282,7 @@ NAMED = {
     ),
     "level": lambda w, name, drifts: w.past[:, -1, name.channel],
     "input": lambda w, name, drifts: w.past[:, -1 - name.lag, name.channel],
+    "lead": lambda w, name, drifts: w.past[:, -1 - name.lag, name.channel],
     "calendar": lambda w, name, drifts: np.ones(len(w)),
 }
 
@@ -319,6 +322,69 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
         np.testing.assert_array_equal(
             x[:, columns.columns_of(smaller)], smaller.inputs(windows, settings)
         )
+
+
+def test_every_column_of_a_plan_is_what_its_name_says():
+    plans = [{"column": "promo", "known_ahead": True}, {"column": "warmth", "known_ahead": True}]
+    settings = layout(problems.task(past_exogenous=[], future_exogenous=plans))
+    z = np.random.default_rng(0).normal(size=(30, len(settings.value)))
+    windows = gather_windows(
+        z, np.empty((40, 0)), np.arange(12, 20), settings, lookback=8, horizon=HORIZON
+    )
+    varied = tuple(settings.future_channels[HORIZON:])
+    largest = Skip("linear", HORIZON, 2, lags=8, leads=6, plan_lags=4, bent=varied)
+    x = largest.inputs(windows, settings)
+    names = feature_names(largest, settings, 0)
+    assert len(names) == x.shape[1] == len(set(names))
+    plan = [name for name in names if name.quantity == "lead" and not name.is_bent]
+    assert len(plan) == 2 * HORIZON + 2 * 3
+    for name, column in zip(names, x.T, strict=True):
+        if name.quantity == "lead":
+            value = NAMED["lead"](windows, name, {})
+            value = np.maximum(value, 0) if name.is_bent else value
+            np.testing.assert_array_equal(column, value)
+    columns = FeatureColumns(largest, settings, 0)
+    for smaller in (replace(largest, plan_lags=0), replace(largest, leads=0, bent=())):
+        np.testing.assert_array_equal(
+            x[:, columns.columns_of(smaller)], smaller.inputs(windows, settings)
+        )
+
+
+def planned(plan, effect, **changes):
+    """A series of `effect` of a plan that is known ahead, with a little noise."""
+    plans = [{"column": "plan", "known_ahead": True}]
+    settings = problems.dataset(
+        target=[{"column": "sales"}], past_exogenous=[], future_exogenous=plans, **changes
+    )
+    noise = np.random.default_rng(1).normal(0, 0.01, len(plan))
+    days = pd.date_range("2024-01-01", periods=len(plan), freq="h")
+    long = pd.DataFrame({"unique_id": "one", "ds": days, "sales": effect + noise, "plan": plan})
+    shops = panel.from_frame(add_known_ahead(long, settings), "one", settings.task)
+    return Problem.of(shops, splits.resolve_borders(shops, settings.splits))
+
+
+def validation_error(problem):
+    skip = problem.skip("linear", HORIZON)
+    examples = problem.examples("validation", HORIZON)
+    return mean_absolute_error(lambda windows: skip.forecast(windows, problem.channels), examples)
+
+
+def test_a_ridge_takes_the_promotion_of_the_newest_row_out_of_its_level():
+    promotion = (np.random.default_rng(0).random(600) < 0.3).astype(float)
+    wandering = np.cumsum(np.random.default_rng(2).normal(0, 0.02, 600))
+    # what the level wanders in one to three steps, in deviations of the sales
+    assert validation_error(planned(promotion, 5 + wandering + promotion)) < 0.15
+
+
+def test_a_ridge_follows_a_load_that_rises_with_cold_and_with_heat():
+    warmth = np.random.default_rng(0).normal(0, 1, 600)
+    assert validation_error(planned(warmth, 5 + np.abs(warmth))) < 0.1
+
+
+def test_a_skip_saved_before_plans_of_past_rows_reads_none():
+    saved = Skip("linear", HORIZON, 1, lags=3, leads=6).to_json()
+    older = {key: value for key, value in saved.items() if key not in ("plan_lags", "bent")}
+    assert Skip.from_saved(older, {}) == Skip("linear", HORIZON, 1, lags=3, leads=6)
 
 
 @pytest.mark.parametrize("harmonics", [(), (2,)])

@@ -21,6 +21,8 @@ from bench import (
     interval_margins,
     one_model,
     page,
+    planned_systems,
+    quarter_hour,
     race,
     race_page,
     racer,
@@ -616,3 +618,25 @@ def test_our_part_of_the_race_runs_in_a_process_of_its_own(tmp_path: Path) -> No
         ]
         > 0
     )
+
+
+def test_a_simulated_shop_is_the_same_for_a_seed_and_its_plan_goes_on_behind_its_sales():
+    rows = planned_systems.simulate("shops", 1)
+    pd.testing.assert_frame_equal(rows, planned_systems.simulate("shops", 1))
+    assert not rows["y"].equals(planned_systems.simulate("shops", 2)["y"])
+    behind = rows[rows["y"].isna()]
+    assert behind["discount"].notna().all() and behind.groupby("unique_id").size().eq(60).all()
+
+
+def test_the_contender_sees_the_plan_and_the_holidays_of_the_step_that_it_forecasts():
+    rows = planned_systems.simulate("shop", 1)
+    problem = planned_systems.problem_of("shop", rows)
+    task = problem.panel.task
+    names = ["promo", "holiday", "holiday_in_1", "holiday_1_ago"]
+    assert [column.name for column in task.future_exogenous] == names
+    (series,) = problem.panel.series
+    none, cutoffs = np.empty((len(series), 0)), np.array([400, 401])
+    values = problem.scaled(series.unique_id)[:, 0]
+    x = quarter_hour.contender_inputs(values, none, series, cutoffs, task, 365)
+    steps = cutoffs[:, None] + np.arange(1, task.horizon + 1)
+    np.testing.assert_array_equal(x[:, -4], rows["promo"].to_numpy()[steps].ravel())
