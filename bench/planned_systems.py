@@ -123,7 +123,7 @@ def temperature(draw: Draw, times: pd.DatetimeIndex) -> np.ndarray:
 
 
 def forecast_of(draw: Draw, values: np.ndarray, error: float) -> np.ndarray:
-    """(T,) what a service had said of `values` (T,)."""
+    """(T,) a forecast of `values` (T,) by a service, with errors of deviation `error`."""
     return values + draw.normal(0, error, len(values))
 
 
