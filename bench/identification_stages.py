@@ -84,7 +84,7 @@ def without(kind: str) -> Variant:
     return with_settings(candidates=others)
 
 
-def no_refit(self: search._Search, members: list[Member], _: int) -> list[Member]:
+def no_refit(self: search._Search, members: list[Member], *_: object) -> list[Member]:
     return [replace(member, train_rmse=1.0) for member in members]
 
 

@@ -14,7 +14,12 @@ from itertools import product
 import numpy as np
 
 from forecast.identification.data import dividetrain
-from forecast.identification.experiment import Array, Experiment, Standardization
+from forecast.identification.experiment import (
+    Array,
+    Experiment,
+    Standardization,
+    count_columns,
+)
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net, check_delays
 from forecast.identification.polynomial import Term, select_terms
@@ -42,8 +47,9 @@ def frols(
     """
     if degree < 1 or terms < 1:
         raise InputError(f"`degree` is {degree}, `terms` {terms}; wanted whole numbers from 1 up.")
+    inputs, _ = count_columns(experiments)
     y_delays = check_delays("feedback_delays", feedback_delays, least=1)
-    u_delays = check_delays("input_delays", input_delays) if experiments[0].u.shape[1] else ()
+    u_delays = check_delays("input_delays", input_delays) if inputs else ()
     net = Net("polynomial", (), u_delays, y_delays)
     rows = DividedRows.of(net, experiments, dividetrain())
     scaling = Standardization.fit(rows.experiments)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.identification.experiment import Array, Experiment, delay_inputs
-from forecast.identification.polynomial import PolynomialLayer, Term
+from forecast.identification.polynomial import PolynomialLayer, Term, column_numbers
 from forecast.system.errors import InputError
 from forecast.training.one_layer import OneLayer
 
@@ -257,11 +257,14 @@ class Narx:
     def _step_polynomial(self, layer: PolynomialLayer, weights: Array, drive: Array) -> NextOutput:
         """v of a row of a polynomial."""
         o = self.outputs
+        numbers = column_numbers(layer.terms, layer.regressors)
+        coefficients = layer.coefficients(weights)
+        places = np.concatenate([np.arange(o) - delay * o for delay in self.y_delays])
+        constant = np.ones(1)
 
         def next_output(fed: Array, row: int) -> Array:
-            ends = [len(fed) - (delay - 1) * o for delay in self.y_delays]
-            z = np.concatenate([*(fed[end - o : end] for end in ends), drive[row]])
-            return layer.value(weights, z[None])[0]
+            z = np.concatenate([fed[places], drive[row], constant])
+            return np.asarray(z[numbers].prod(axis=1) @ coefficients)
 
         return next_output
 

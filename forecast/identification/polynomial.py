@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -66,7 +67,7 @@ class PolynomialLayer:
         coefficients = self.coefficients(weights)
         factors = _factors(z.T, self.terms)
         slopes = np.zeros((self.outputs, columns, z.shape[1]))
-        for place, numbers in enumerate(_column_numbers(self.terms, len(z)).T):
+        for place, numbers in enumerate(column_numbers(self.terms, len(z)).T):
             others = np.delete(factors, place, axis=0).prod(axis=0)
             # which column each term is a factor of here
             is_column = np.arange(columns)[:, None] == numbers
@@ -88,10 +89,11 @@ def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
 def _factors(z: Array, terms: tuple[Term, ...]) -> Array:
     """(degree, terms, rows): the columns of z (rows, d) that each term multiplies, then ones."""
     longer = np.vstack([z.T, np.ones(len(z), dtype=z.dtype)])
-    return longer[_column_numbers(terms, z.shape[1]).T]
+    return longer[column_numbers(terms, z.shape[1]).T]
 
 
-def _column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp]:
+@lru_cache
+def column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp]:
     """(terms, degree): the columns of each term, then `columns`, where a one stands."""
     degree = max(1, *map(len, terms))
     return np.array([(*term, *(columns,) * (degree - len(term))) for term in terms])

@@ -25,7 +25,7 @@ from forecast.training.levenberg_marquardt import block_rows, finite_sum
 
 NEWTON_STEPS = 8
 NEWTON_TOLERANCE = 1e-4
-NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this range
+NEWTON_LOST = 1e2  # in scaled units: from farther off no run was found in `NEWTON_STEPS`
 
 
 class _Problem:
@@ -296,12 +296,12 @@ def solve_feedback(
             reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
             earlier = last_rows[:, deepest - delay : deepest - delay + reach]
             direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, index, :, :reach])
-        for source, target in np.ndindex(o, o):
-            column = delay * o - source + target
-            band[: max(rows - delay, 0), source, column] = -gain[target, index, source, delay:]
-    columns = direct.reshape(p, rows * o).T
+        for source in range(o):
+            columns = slice(delay * o - source, delay * o - source + o)  # one for each target
+            band[: max(rows - delay, 0), source, columns] = -gain[:, index, source, delay:].T
+    right_sides = direct.reshape(p, rows * o).T
     solution, info = lapack.dtbtrs(
-        band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True
+        band.reshape(rows * o, -1).T, right_sides, uplo="L", diag="U", overwrite_b=True
     )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")

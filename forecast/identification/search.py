@@ -8,11 +8,11 @@ user's.
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
    held out. The worst third of the candidates is left out, by the median over the folds: one block
    alone is too short to tell.
-3. What is left is trained on all rows, from what each fold made of it. Models that then follow the
-   record much worse than the best are left out: they never found the system, however well a crude
-   model may do on the blocks after few iterations. The others are chosen by their error on the
-   blocks, as far as the blocks can tell: see `choose_members`. They are trained on, and left out
-   where they are lost after that.
+3. What is left is trained on all rows that are searched, from what each fold made of it. Models
+   that then follow them much worse than the best are left out: they never found the system, however
+   well a crude model may do on the blocks after few iterations. The others are chosen by their
+   error on the blocks, as far as the blocks can tell: see `choose_members`. They are trained on
+   with the rest of a long record, and left out where they are lost after that.
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.coordinates import InCoordinates, difference_coordinates
+from forecast.identification.delays import arx_order
 from forecast.identification.experiment import (
     Array,
     Experiment,
@@ -75,6 +76,7 @@ from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
+MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
@@ -128,11 +130,12 @@ def search_members(
     scaling = Standardization.fit(experiments)
     scaled = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
     with threadpool_limits(1):  # as in every training: narrow matrices
-        input_dead_times = dead_times(limit_rows(scaled), settings.longest_dead_time)
+        searched = limit_rows(scaled, settings.start)
+        input_dead_times = dead_times(searched, settings.longest_dead_time)
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         first, second = settings.refit_iterations
-        trained = search.refit(search.train_folds(), first)
+        trained = search.refit(search.train_folds(), search.searched, first)
         if not trained:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
@@ -142,8 +145,8 @@ def search_members(
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
-            search.progress.left = search.refit_work([m.net for m in chosen], second)
-            members = leave_out_lost(search.refit(chosen, second))
+            search.progress.left = search.refit_work([m.net for m in chosen], aligned, second)
+            members = leave_out_lost(search.refit(chosen, aligned, second))
     notes = [f"{reason}."]
     if any(input_dead_times):
         rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)
@@ -228,7 +231,7 @@ class _Search:
             low=tuple(map(float, low)),
             high=tuple(map(float, high)),
         )
-        self.searched = limit_rows(experiments)
+        self.searched = limit_rows(experiments, settings.start)
         self.input_delays = 0
         if self.plain.inputs:
             self.input_delays = max(input_memory(self.searched), 4)
@@ -257,16 +260,16 @@ class _Search:
         weights = initial_weights(net, np.random.default_rng(0))
         begin = time.perf_counter()
         with suppress(ModelError):
-            options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True)
+            options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True, by_gain=True)
             lm.minimise(problem, weights, options=options)
         rate = (time.perf_counter() - begin) / (TRIAL_ITERATIONS * iteration_cost(net))
         first, second = settings.refit_iterations
         # of what goes on half is chosen, as a rule, and trained on
-        refit = self.refit_work(nets, first) + self.refit_work(nets, second) / 2
+        refit = self.refit_work(nets, self.searched, first)
+        refit += self.refit_work(nets, self.experiments, second) / 2
         # a model's first weights cost about as much as these iterations
         in_fold = (settings.fold_iterations + LINEAR_ITERATIONS) * sum(map(iteration_cost, nets))
-        share = min(self._count_survivors() / len(nets), 1.0)
-        work = settings.folds * (in_fold + share * refit)
+        work = settings.folds * (in_fold + 2 / 3 * refit)
         seconds = rate * work
         megabytes = self._peak_bytes(net) / 2**20
         announce(
@@ -283,20 +286,22 @@ class _Search:
         states = 8 * net.states * (net.n_weights * block + 15 * rows)
         return problem + states + 8 * rows * (2 * net.regressors + 15)
 
-    def refit_work(self, nets: Sequence[Narx], iterations: int) -> float:
-        """Of so many iterations of the nets over all rows, in those over the rows of a fold."""
-        rows_ratio = sum(map(len, self.experiments)) / sum(map(len, self.searched))
+    def refit_work(
+        self, nets: Sequence[Narx], experiments: Sequence[Experiment], iterations: int
+    ) -> float:
+        """Of so many iterations of the nets over the experiments, in those over a fold."""
+        rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
         costs = sum(map(iteration_cost, nets))
-        return self._limit_iterations(iterations) * costs * rows_ratio
-
-    def _limit_iterations(self, iterations: int) -> int:
-        """Fewer for many rows, of which each says less."""
-        rows = sum(map(len, self.experiments))
-        return min(iterations, max(REFIT_ROW_ITERATIONS // rows, 3))
+        return limit_iterations(experiments, iterations) * costs * rows_ratio
 
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
-        if candidate.kind not in ("delays", "polynomial"):
+        if candidate.kind == "arx":
+            longest = min(candidate.order, self.settings.start)
+            with suppress(InputError):  # too few whole rows to choose by
+                u_delays, y_delays = arx_order(*self.searched, longest=longest)
+                return replace(self.plain, y_delays=y_delays, u_delays=u_delays)
+        if "states" in candidate.kind:
             return with_states(self.plain, candidate.order, candidate.hidden)
         delays = self.input_delays
         if candidate.kind == "polynomial":
@@ -350,6 +355,7 @@ class _Search:
         linear: dict[int, Array] = {}
         members = []
         train = self.folds[fold].train
+        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         for number, candidate in enumerate(self.settings.candidates):
             net = self._net_of(candidate)
             rng = np.random.default_rng([self.seed, fold, number])
@@ -361,7 +367,7 @@ class _Search:
                     )
                     net = replace(net, terms=choice.terms)
                     weights = choice.weights
-                elif candidate.kind == "delays":
+                elif candidate.kind in ("delays", "arx"):
                     weights = initial_weights(net, rng)
                     weights = self._fit_open_loop(Member(candidate, fold, net, weights), train)
                 else:
@@ -370,7 +376,7 @@ class _Search:
                     weights = add_hidden_units(net, linear[candidate.order], rng)
             except (ModelError, np.linalg.LinAlgError):
                 continue
-            if net.n_weights <= lm.MAX_WEIGHTS:
+            if net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
                 members.append(Member(candidate, fold, net, weights))
         return members
 
@@ -379,14 +385,16 @@ class _Search:
         `ModelError` where it diverges.
         """
         problem = OpenLoop(member.net, train, self.settings.start)
-        return self._minimise(problem, member, lm.Options(max_iterations=OPEN_ITERATIONS))
+        return self._minimise(
+            problem, member, lm.Options(max_iterations=OPEN_ITERATIONS, by_gain=True)
+        )
 
     def _train_linear(self, order: int, train: list[Experiment]) -> Array:
         """Weights of the linear model with states trained on its free run (output error), its
         states chosen again as it moves.
         """
         net = with_states(self.plain, order, 0)
-        options = lm.Options(max_iterations=LINEAR_ITERATIONS)
+        options = lm.Options(max_iterations=LINEAR_ITERATIONS, by_gain=True)
         weights = limit_poles(net, linear_weights(net, train))
         for _ in range(LINEAR_ROUNDS):
             weights = whiten_states(net, weights, train)
@@ -399,7 +407,7 @@ class _Search:
         """Trained on with Bayesian regularisation, and judged on the block held out."""
         fold = self.folds[member.fold]
         start = self.settings.start
-        options = lm.Options(max_iterations=iterations, bayesian=True)
+        options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         try:
             if member.net.terms:
                 polynomial = refine_terms(
@@ -413,7 +421,7 @@ class _Search:
                 )
                 member = replace(member, net=polynomial.net, weights=polynomial.weights)
             problem = ClosedLoop(member.net, fold.train, start)
-            if not member.net.terms:
+            if not member.net.terms and member.candidate.kind != "arx":
                 member = replace(member, weights=self._minimise(problem, member, options))
         except ModelError:
             return replace(member, held_out_rmse=np.inf)
@@ -421,20 +429,25 @@ class _Search:
         mean_square = StackedExperiments(member.net, fold.held_out, start).error_of(run)
         return replace(member, held_out_rmse=float(np.sqrt(mean_square)))
 
-    def refit(self, members: list[Member], iterations: int) -> list[Member]:
-        """Trained on all rows; as they were where a training diverges."""
-        iterations = self._limit_iterations(iterations)
-        options = lm.Options(max_iterations=iterations, bayesian=True)
+    def refit(
+        self, members: list[Member], experiments: list[Experiment], iterations: int
+    ) -> list[Member]:
+        """Trained on all rows of the experiments; as they were where a training diverges."""
+        iterations = limit_iterations(experiments, iterations)
+        options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         trained = []
         for member in members:
-            problem = ClosedLoop(member.net, self.experiments, self.settings.start)
+            problem = ClosedLoop(member.net, experiments, self.settings.start)
             weights = member.weights
             with suppress(ModelError):
-                weights = self._minimise(problem, member, options)
+                if member.candidate.kind == "arx":
+                    weights = self._fit_open_loop(member, experiments)
+                else:
+                    weights = self._minimise(problem, member, options)
             with np.errstate(over="ignore", invalid="ignore"):
                 error = (problem.loss(weights) / problem.n_residuals) ** 0.5
             trained.append(replace(member, weights=weights, train_rmse=max(error, ROUNDING)))
-            self.progress.add(self.refit_work([member.net], iterations))
+            self.progress.add(self.refit_work([member.net], experiments, iterations))
             self.progress.tell(f"Last training, {len(trained)} of {len(members)} models")
         return trained
 
@@ -490,6 +503,11 @@ def leave_out_lost(members: list[Member]) -> list[Member]:
     """Those that do not follow the record much worse than the best: they found the system."""
     least = min(member.train_rmse for member in members)
     return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
+
+
+def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
+    """Fewer for many rows, of which each says less."""
+    return min(iterations, max(REFIT_ROW_ITERATIONS // sum(map(len, experiments)), 3))
 
 
 def iteration_cost(net: Narx) -> int:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from forecast.identification.experiment import Experiment, count_columns
+import numpy as np
+
+from forecast.identification.experiment import Experiment, count_columns, simulation_starts
 from forecast.system.errors import InputError
 
-Kind = Literal["delays", "states", "linear states", "polynomial"]
+Kind = Literal["delays", "states", "linear states", "polynomial", "arx"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class Candidate:
 
     `kind`: "delays", a net on delays of y and u; "states", a net on y, u and states of its own
     (`identification.states`); "linear states", the same without tanh units; "polynomial"
-    (`identification.polynomial`). `order`: the delays of y, or the order of the linear model that
-    the states begin as; `hidden`: tanh units.
+    (`identification.polynomial`); "arx", a linear model of delays that stays as it is fitted one
+    step ahead. `order`: the delays of y, of "arx" at most, of y and of u; or the order of the
+    linear model that the states begin as; `hidden`: tanh units.
     """
 
     kind: Kind
@@ -44,10 +47,11 @@ CANDIDATES = (
     Candidate("states", 2, 8),
     Candidate("polynomial", 3),
     Candidate("delays", 3, 6),
+    Candidate("arx", 5),
 )
 
 SEARCH_ROWS = 8_000  # of longer records this many are searched; all train what was chosen
-REFIT_ROW_ITERATIONS = 2_000_000  # rows times iterations of the last training of each model
+REFIT_ROW_ITERATIONS = 1_000_000  # rows times iterations of the last training of each model
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class SearchSettings:
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
     `start`. `fold_iterations`: in every fold, after which two thirds of the candidates go on.
-    `refit_iterations`: on all rows, of these, then of what was chosen.
+    `refit_iterations`: on all rows that are searched, then of what was chosen on all.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
@@ -99,7 +103,15 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
     return settings
 
 
-def limit_rows(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """The first rows of each, together `SEARCH_ROWS` at most: what the folds are cut from."""
+def limit_rows(experiments: Sequence[Experiment], start: int) -> list[Experiment]:
+    """Rows of each, together `SEARCH_ROWS` at most, that begin with `start` measured ones: what the
+    folds are cut from. Of long ones those in which scaled y moves most, for it may rest in others.
+    """
     most = SEARCH_ROWS // len(experiments)
-    return [experiment.part(slice(most)) for experiment in experiments]
+    parts = []
+    for experiment in experiments:
+        starts = simulation_starts(experiment, start)
+        firsts = [0, *starts[starts <= len(experiment) - most][::most]]
+        stretches = [experiment.part(slice(first, first + most)) for first in firsts]
+        parts.append(max(stretches, key=lambda part: np.nan_to_num(part.y).std(axis=0).min()))
+    return parts

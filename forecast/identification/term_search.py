@@ -70,7 +70,7 @@ def _drop_terms(
     """The terms with the least criterion: in turn that one goes whose coefficients stand out least
     from their uncertainty.
     """
-    options = lm.Options(max_iterations=ITERATIONS)
+    options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
     best = Polynomial(net, weights, np.inf)
     for _ in net.terms:
         problem = ClosedLoop(net, experiments, start)

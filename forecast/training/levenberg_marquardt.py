@@ -9,9 +9,10 @@ a descent ends, `Watch` lets Ctrl-C end one and keep its best weights.
 
 A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole:
 the problem hands it over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm:
-down tenfold after a step that lowers the objective, up tenfold after one that does not. `bayesian`
-sets `decay` from the evidence after every step, as trainbr does (MacKay 1992; Foresee & Hagan
-1997).
+down tenfold after a step that lowers the objective, up tenfold after one that does not; with
+`by_gain` it falls as far as the linear model was right (Nielsen 1999), so that the next step seldom
+fails. `bayesian` sets `decay` from the evidence after every step, as trainbr does (MacKay 1992;
+Foresee & Hagan 1997).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ Array = npt.NDArray[np.float64]
 
 # beyond it one step's normal equations cost more than hundreds of steps of Adam
 MAX_WEIGHTS = 2_000
+LEAST_MU_FACTOR = 1 / 3  # of `by_gain`, as in Nielsen (1999)
 BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
 
 
@@ -70,7 +72,8 @@ class Options:
     `mu`, its factors and `mu_max`: the damping; `min_gradient`: below it, times n, a gradient
     counts as none; `patience`: iterations without a new best validation error before the stop;
     `decay`: weight of |w|² beside the sum of squares, which `bayesian` sets after every step;
-    `goal`: mean squared error, scaled, at which to stop; `seconds`: of all starts.
+    `goal`: mean squared error, scaled, at which to stop; `seconds`: of all starts; `by_gain`: after
+    a step mu moves by its gain, what the objective fell over what was predicted.
     """
 
     max_iterations: int = 100
@@ -84,6 +87,7 @@ class Options:
     bayesian: bool = False
     goal: float = 0.0
     seconds: float = np.inf
+    by_gain: bool = False
 
 
 @dataclass
@@ -315,14 +319,22 @@ class _Run:
         """Raise mu until a step lowers the objective; False when mu passes its maximum."""
         objective = self.loss + self.decay * self.weights @ self.weights
         while self.mu <= self.options.mu_max:
-            candidate = self.weights + _solve_step(
-                hessian, pull, self.decay + self.mu * self.problem.n_residuals
-            )
+            damping = self.mu * self.problem.n_residuals
+            step = _solve_step(hessian, pull, self.decay + damping)
+            candidate = self.weights + step
             loss = self._loss(candidate)
-            if np.isfinite(loss) and loss + self.decay * candidate @ candidate < objective:
+            new_objective = loss
+            if np.isfinite(loss):
+                new_objective += float(self.decay * candidate @ candidate)
+            if new_objective < objective:
+                factor = self.options.mu_decrease
+                if self.options.by_gain:
+                    predicted = float(step @ (damping * step - pull))
+                    gain = float(objective - new_objective) / predicted
+                    factor = max(LEAST_MU_FACTOR, 1 - (2 * gain - 1) ** 3)
                 self.weights = candidate
                 self.loss = loss
-                self.mu = max(self.mu * self.options.mu_decrease, 1e-20)
+                self.mu = max(self.mu * factor, 1e-20)
                 return True
             self.mu *= self.options.mu_increase
         return False

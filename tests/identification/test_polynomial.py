@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from forecast.identification import Experiment, Model, export, formula, frols, random_steps
+from forecast.identification import (
+    Experiment,
+    Model,
+    export,
+    formula,
+    frols,
+    narxnet,
+    random_steps,
+)
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import multiply_columns, select_terms
 from forecast.identification.problems import ClosedLoop
@@ -91,6 +99,11 @@ def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> No
         formula(Model.average(model, model))
     with pytest.raises(InputError, match="`degree` is 0, `terms` 12; wanted whole numbers from 1"):
         frols(e, degree=0)
+
+
+def test_a_net_given_before_the_record_is_named() -> None:
+    with pytest.raises(InputError, match=r"Got Net where .* Give `Experiment\(u, y\)`"):
+        frols(narxnet(), system(60, 0))
 
 
 def test_a_hammerstein_system_under_a_slow_input_is_found_by_its_free_run() -> None:

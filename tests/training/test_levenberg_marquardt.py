@@ -60,6 +60,16 @@ class Rosenbrock(Linear):
         return np.array([10 * (w[1] - w[0] ** 2), 1 - w[0]])
 
 
+class CountedRosenbrock(Rosenbrock):
+    """The same; `tried` counts the steps."""
+
+    tried = 0
+
+    def loss(self, weights: np.ndarray) -> float:
+        self.tried += 1
+        return super().loss(weights)
+
+
 def least_squares(n: int = 60, p: int = 4, noise: float = 0.3) -> Linear:
     x = RNG.normal(size=(n, p))
     return Linear(x, x @ np.arange(1.0, p + 1) + noise * RNG.normal(size=n))
@@ -135,6 +145,19 @@ def test_the_weights_with_the_lowest_validation_error_are_kept() -> None:
 def test_mu_falls_tenfold_after_a_step_that_helps() -> None:
     curve = lm.minimise(least_squares(), np.zeros(4), options=lm.Options(max_iterations=2)).curve
     np.testing.assert_allclose([point[3] for point in curve], [1e-3, 1e-4, 1e-5])
+
+
+def test_mu_by_gain_falls_to_a_third_where_the_linear_model_is_right_and_fewer_steps_fail() -> None:
+    options = lm.Options(max_iterations=2, by_gain=True)
+    curve = lm.minimise(least_squares(), np.zeros(4), options=options).curve
+    np.testing.assert_allclose([point[3] for point in curve], [1e-3, 1e-3 / 3, 1e-3 / 9])
+    tried = []
+    for by_gain in (False, True):
+        valley = CountedRosenbrock()
+        found = lm.minimise(valley, np.array([-1.2, 1.0]), options=lm.Options(by_gain=by_gain))
+        np.testing.assert_allclose(found.weights, [1.0, 1.0], rtol=1e-6)
+        tried.append(valley.tried)
+    assert tried[1] < tried[0]
 
 
 def test_the_best_of_several_starts_wins() -> None:
