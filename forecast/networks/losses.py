@@ -58,8 +58,13 @@ def squared_error(xp: Maths, error: Array) -> Array:
 
 
 def huber(xp: Maths, error: Array) -> Array:
-    """e^2 / 2 where |e| is below 1 scaled unit, |e| - 1/2 elsewhere (Huber 1964)."""
-    return xp.where(abs(error) < 1.0, 0.5 * xp.square(error), abs(error) - 0.5)
+    """e^2 / 2 where |e| is below 1 scaled unit, |e| - 1/2 elsewhere (Huber 1964).
+
+    As c (e - c / 2) with c = e cut to -1 ... 1, which is the gradient too: in three passes over the
+    errors instead of ten.
+    """
+    slope = xp.stop_gradient(xp.maximum(xp.minimum(error, 1.0), -1.0))
+    return slope * (error - 0.5 * slope)
 
 
 @dataclass(frozen=True)

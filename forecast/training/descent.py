@@ -217,7 +217,7 @@ class TensorMaths(Maths):
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
     square = staticmethod(tf.square)
-    where = staticmethod(tf.where)
+    stop_gradient = staticmethod(tf.stop_gradient)
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
         """`values` as a float32 tensor."""

@@ -372,8 +372,9 @@ class _BatchData:
         index = choices["starts"][:, None] + self.rows[None, :]
         target = tf.gather(self.variables["target"], index[:, -self.n_supervised :])
         weight = tf.gather(self.variables["weight"], index[:, -self.n_supervised :])
-        # carried: of all steps
-        output = tf.split(output, [tf.shape(output)[1] - self.n_supervised, -1], 1)[1]
+        # a carried pass gives all steps, the others those with a loss
+        if "begins_series" in choices:
+            output = tf.split(output, [tf.shape(output)[1] - self.n_supervised, -1], 1)[1]
         offset = None
         if "offset" in self.variables:
             offset = tf.gather(self.variables["offset"], index[:, -self.n_supervised :])

@@ -250,11 +250,14 @@ class Maths:
     maximum = staticmethod(np.maximum)
     minimum = staticmethod(np.minimum)
     square = staticmethod(np.square)
-    where = staticmethod(np.where)
 
     def constant(self, values: np.ndarray) -> Array:
         """`values` as an array of this kind."""
         return values
+
+    def stop_gradient(self, x: Array) -> Array:
+        """`x`, held constant where a gradient is taken."""
+        return x
 
     def squeeze(self, x: Array) -> Array:
         """(...) from (..., 1)."""
