@@ -261,7 +261,14 @@ def guess_entry(
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
-    past = _column_entries(observed, guess.fit.calendar, roles.past)
+    text += _comment_lines(observed, guess.fit.calendar, roles)
+    return "\n".join(text) + "\n"
+
+
+def _comment_lines(observed: pd.DataFrame, calendar: Calendar, roles: GuessedRoles) -> list[str]:
+    """Comments below the entry that offer what is no input unasked."""
+    text = []
+    past = _column_entries(observed, calendar, roles.past)
     if past:
         text.append(
             f"    # past_exogenous: {_flow_yaml(past)}"
@@ -272,7 +279,7 @@ def guess_entry(
             f"    # constant in every series: {', '.join(map(str, roles.constant))}"
             " (inputs: `static`, groups: `hierarchy`)"
         )
-    return "\n".join(text) + "\n"
+    return text
 
 
 @dataclass(frozen=True)

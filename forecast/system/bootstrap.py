@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from forecast.system.errors import BusyError, ForecastError, InputError
@@ -204,13 +204,46 @@ def _install_lock(root: Path, name: str) -> None:
         for line in lock.read_text("utf-8").splitlines()
     )
     print(f"Installing {total} packages from {name}", flush=True)
-    options = ["--compile", "--no-deps", "--progress-bar", "off", "--require-hashes"]
-    command = [*_pip(root / ".venv"), *options, "-r", str(lock)]
-    if subprocess.run(command, check=False).returncode:
+    options = ["--compile", "--no-deps", "--require-hashes", "-r", str(lock)]
+    command = [*_pip(root / ".venv"), *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", bufsize=1
+    ) as pip:
+        assert pip.stdout is not None
+        errors = _show_progress(pip.stdout, total)
+    if pip.returncode:
         raise ForecastError(
-            f"pip could not install {name}; its error stands above. Check the network and the free"
-            " disk space, then the same command again."
+            "\n".join(errors[-8:])
+            + f"\npip could not install {name}. Check the network and the free disk space, then the"
+            " same command again."
         )
+
+
+def _show_progress(lines: Iterable[str], total: int) -> list[str]:
+    """One counting line on a terminal, a plain line at every 40th package elsewhere; returns pip's
+    errors.
+    """
+    terminal = sys.stdout.isatty()
+    collected = 0
+    errors: list[str] = []
+    for line in lines:
+        # from an index, or a file that pip was pointed to
+        if line.startswith(("Collecting ", "Processing ")):
+            collected += 1
+            name = Path(line.split()[1]).name.split("==")[0]
+            if terminal:
+                print(f"\r\033[K  {collected} of {total}  {name}", end="", flush=True)
+            elif collected % 40 == 0:
+                print(f"  {collected} of {total} packages fetched", flush=True)
+        elif line.startswith("Installing collected"):
+            print(
+                ("\r\033[K" if terminal else "")
+                + "  unpacking and compiling bytecode (about a minute)",
+                flush=True,
+            )
+        elif line.startswith("ERROR") or (errors and line.startswith(" ")):
+            errors.append(line.rstrip())
+    return errors
 
 
 def _pip(venv: Path) -> list[str]:
