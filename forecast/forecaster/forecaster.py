@@ -42,7 +42,7 @@ from forecast.networks.inference.streaming import require_finite
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 4
+SCHEMA = 5
 """Of a saved model's files; `files.read_saved` refuses every other."""
 SINGLE_ARRAYS = ("dependence", "smearing", "reconciliation")
 """Fields that are saved as a file of one array each, where they are set."""

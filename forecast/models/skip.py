@@ -283,10 +283,9 @@ class Skip:
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
-        # a model saved by 0.12 has neither `plan_lags` nor `bent`
-        shape = {name: content[name] for name in SHAPE_FIELDS if name in content}
+        shape = {name: content[name] for name in SHAPE_FIELDS}
         for name in ("harmonics", "unread", "bent"):
-            shape[name] = tuple(content.get(name, ()))
+            shape[name] = tuple(content[name])
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}

@@ -381,12 +381,6 @@ def test_a_ridge_follows_a_load_that_rises_with_cold_and_with_heat():
     assert validation_error(planned(warmth, 5 + np.abs(warmth))) < 0.1
 
 
-def test_a_skip_saved_before_plans_of_past_rows_reads_none():
-    saved = Skip("linear", HORIZON, 1, lags=3, leads=6).to_json()
-    older = {key: value for key, value in saved.items() if key not in ("plan_lags", "bent")}
-    assert Skip.from_saved(older, {}) == Skip("linear", HORIZON, 1, lags=3, leads=6)
-
-
 @pytest.mark.parametrize("harmonics", [(), (2,)])
 def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
     monkeypatch.setattr(choice, "PENALTIES", (1.0,))
