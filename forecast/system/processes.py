@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from forecast.system.errors import InputError
+from forecast.system.errors import ForecastError, InputError
 
 POLL_SECONDS = 0.5
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -37,6 +37,21 @@ def require_unix(what: str) -> None:
             f"{what} needs a Unix system, found {sys.platform}. On Windows run it in WSL, in a"
             " folder of WSL's own disk; `forecast.fit`, `compare`, `load`, `forecast identify` and"
             " the model files work without."
+        )
+
+
+def require_address_space(least_bytes: int) -> None:
+    """`ForecastError` under a limit (`ulimit -v`) below which libraries in C end the process."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if resource.RLIM_INFINITY != limit < least_bytes:
+        raise ForecastError(
+            f"Out of memory: this process may use {limit / 1e6:,.0f} MB of addresses (`ulimit -v`),"
+            f" and its libraries need {least_bytes / 1e6:,.0f} MB. Raise the limit, then run the"
+            " same command again."
         )
 
 

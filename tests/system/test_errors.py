@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +98,21 @@ def test_a_path_that_the_locale_cannot_encode_is_wrong_input(tmp_path: Path) -> 
     done = small_project.run_process(root, "fetch", "wave", **environment)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr and "PYTHONUTF8=1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "code"),
+    [
+        (300_000, "from forecast.cli import main; main(['data', 'weather'])"),
+        (1_200_000, "from forecast.networks import layers"),
+    ],
+)
+def test_a_limit_of_memory_below_what_libraries_need_is_told_before_they_load(kilobytes, code):
+    """They ended in a segmentation fault, an abort or a hang, depending on the limit."""
+    words = ["bash", "-c", f'ulimit -v {kilobytes}; exec "$0" "$@"', sys.executable, "-c", code]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
+    assert re.search(
+        r"Out of memory: .* MB of addresses .* need [0-9,]+ MB\. Raise the limit", last
+    )

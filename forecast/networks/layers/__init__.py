@@ -14,8 +14,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forecast.system.processes import pause_garbage_collection
+from forecast.system.processes import pause_garbage_collection, require_address_space
 
+LEAST_ADDRESS_SPACE = 2_000_000_000
+"""Bytes with which TensorFlow loads; below them it hangs or aborts."""
 KERAS_EXTRAS = ("matplotlib", "sklearn")
 
 
@@ -83,6 +85,7 @@ def prepare_runtime(threads: int = 1) -> None:
         )
 
 
+require_address_space(LEAST_ADDRESS_SPACE)
 silence_libraries()  # TensorFlow reads the environment while it is imported, so this comes first.
 
 with hide_keras_extras(), pause_garbage_collection():
