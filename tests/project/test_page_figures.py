@@ -97,7 +97,7 @@ def settings() -> dict[str, list[str]]:
         "docs/glossary.md": [f"test at {percent(verdicts.ALPHA)} finds"],
         "docs/identification.md": [
             f"longest_dead_time={SearchSettings().longest_dead_time}",
-            f"more than {SEARCH_ROWS:,} rows, the first {SEARCH_ROWS:,}",
+            f"more than {SEARCH_ROWS:,} rows, the search uses the {SEARCH_ROWS:,}",
             f"{_default(ExperimentEntry, 'test')}, {_default(ExperimentEntry, 'validation')}",
         ],
         "docs/installing.md": [f"dvc | {oldest('typer')}, {oldest('holidays')}, "],
