@@ -40,7 +40,6 @@ from forecast.data.columns import joined_datasets, trim_to_observed
 from forecast.data.comparison_records import Verdicts
 from forecast.data.records import RunRecord, read_run_records
 from forecast.models.problem import Purpose, record_with
-from forecast.networks import layers
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
@@ -211,7 +210,6 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
         models.catalogue()
         grid, _ = plan_candidates(load_models(project.paths.configs), only, season_length=1)
         if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
-            layers.silence_libraries()
             importlib.import_module("forecast.training.gradient")
         # remembered by file, for the runs' own digests
         code_digest([f"pipelines.{name}" for name in STAGES])

@@ -244,12 +244,10 @@ class Problem:
         horizon: int,
         *,
         purpose: Purpose = "training",
-        aim: TargetTransform | None = None,
         cutoffs: Mapping[str, np.ndarray] | None = None,
     ) -> Examples:
-        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits;
-        with `aim` what it makes of these. cutoffs: by series the rows of the block that are wanted;
-        None: all.
+        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits.
+        cutoffs: by series the rows of the block that are wanted; None: all.
         """
 
         def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
@@ -258,7 +256,7 @@ class Problem:
                 rows = self.rows(uid, block) if cutoffs is None else cutoffs[uid]
                 for windows in self.windows(uid, rows, horizon=horizon):
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose=purpose)
-                    yield windows, target if aim is None else aim(windows, target)
+                    yield windows, target
 
         return pairs
 
@@ -323,7 +321,9 @@ class Problem:
                     chosen = self.chosen_by.skip("linear", horizon)
                 skip = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
             if horizon < task.horizon and (task.past_exogenous or task.future_exogenous):
-                skip = replace(skip, carry=self._fit_carry())
+                # the same beside every skip
+                carry = self._fit_carry() if kind == "last" else self.skip("last", horizon).carry
+                skip = replace(skip, carry=carry)
             self._skips[kind, horizon] = skip
         return self._skips[kind, horizon]
 

@@ -252,9 +252,11 @@ class Updates:
         self, network: Network, chunks: Chunks, settings: Settings, choices: RandomChoices
     ) -> None:
         """Build the model of `network` with the weights of seed 0, and its compiled passes."""
-        self.model = assemble(network, seed=0)
-        self._forecast, self._initial_states = _forward_pass(self.model, network, chunks, settings)
-        self.data = _BatchData(chunks, network, settings)
+        # A network that needs its whole window forecasts from the last step of a chunk alone.
+        read = chunks.length - chunks.warm_up if network.every_step else 1
+        self.model = assemble(network, seed=0, read=read)
+        self._forecast, self._initial_states = _forward_pass(self.model, network, read, settings)
+        self.data = _BatchData(chunks, network, settings, read)
         self._updater = UpdateRule(self.model.trainable_variables, settings)
         states = {
             path: tf.TensorSpec(state.shape, state.dtype)
@@ -320,8 +322,12 @@ class _BatchData:
     of a batch and its loss.
     """
 
-    def __init__(self, chunks: Chunks, network: Network, settings: Settings) -> None:
-        """Variables without rows, of the columns that `chunks` has."""
+    def __init__(
+        self, chunks: Chunks, network: Network, settings: Settings, n_supervised: int
+    ) -> None:
+        """Variables without rows, of the columns that `chunks` has; so many of the last steps of a
+        chunk carry a loss.
+        """
         self.variables: dict[str, tf.Variable] = {}
         for name in ("past", "future", "target", "weight", "offset"):
             array = getattr(chunks, name)
@@ -334,7 +340,7 @@ class _BatchData:
         mask = np.ones((1, chunks.length, network.shapes.channels), dtype=np.float32)
         mask[:, 0, list(settings.change_channels)] = 0.0
         self.first_row_mask = tf.constant(mask)
-        self.n_supervised = _n_supervised(chunks, network)
+        self.n_supervised = n_supervised
         self.forecast_loss = settings.loss
         self.has_teacher = settings.teacher_forcing != "none"
 
@@ -382,26 +388,18 @@ class _BatchData:
         return tf.reduce_sum(weight * losses) / tf.maximum(tf.reduce_sum(weight), 1.0)
 
 
-def _n_supervised(chunks: Chunks, network: Network) -> int:
-    """How many of the last steps of a chunk carry a loss; a network that needs its whole window
-    forecasts from the last alone.
-    """
-    return chunks.length - chunks.warm_up if network.every_step else 1
-
-
 def _forward_pass(
-    model: keras.Model, network: Network, chunks: Chunks, settings: Settings
+    model: keras.Model, network: Network, read: int, settings: Settings
 ) -> tuple[ForwardPass, Callable[[], CarriedStates]]:
     """The pass over the chunks of a step, for the way `settings` asks for, and what gives the
-    states before the first step: none unless they are carried. All ways share the layers of
-    `model`.
+    states before the first step: none unless they are carried. A free run is `model` itself, read
+    out at its last `read` steps, since a second graph of the same layers costs a tenth of a second;
+    the other ways share its layers.
     """
     graph = Wiring.sharing_layers(network, model)
     if settings.state == "carry":
         return _carried_pass(graph.stateful_model(), settings.batch_size)
-    steps = _n_supervised(chunks, network)
-    free = graph.model(steps)
-    taught = free if settings.teacher_forcing == "none" else graph.teacher_forced(steps)
+    taught = model if settings.teacher_forcing == "none" else graph.teacher_forced(read)
 
     def plain(
         inputs: BatchInputs, _choices: RandomChoices, states: CarriedStates
@@ -418,7 +416,7 @@ def _forward_pass(
             return taught(inputs, training=True)
 
         def run_free() -> tf.Tensor:
-            return free(free_inputs, training=True)
+            return model(free_inputs, training=True)
 
         return tf.cond(choices["teach"], run_taught, run_free), states
 

@@ -145,3 +145,13 @@ def test_losses_are_means_of_what_is_known_and_counts():
     known = [np.array([[[True, False]], [[True, True]]]), np.array([[[False, False]]])]
     counted = np.array([[True, True, True], [True, False, True], [False, False, True]])
     np.testing.assert_allclose(mean_losses_by_fold(losses, known, counted), [7 / 3, 1.0, np.nan])
+
+
+def test_the_carry_of_past_inputs_is_fitted_once_for_all_one_step_skips(monkeypatch):
+    fitted = []
+    fit_carry = Problem._fit_carry
+    monkeypatch.setattr(Problem, "_fit_carry", lambda it: fitted.append(1) or fit_carry(it))
+    shops = problems.shops()
+    assert shops.skip("last", 1).carry is shops.skip("linear", 1).carry
+    shops.joined.skip("last", 1)
+    assert len(fitted) == 2

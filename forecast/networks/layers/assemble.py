@@ -19,9 +19,13 @@ from forecast.networks.layers.wiring import FRAMES, StateTensors, Wiring, dropou
 from forecast.networks.weights import initialise
 
 
-def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
-    """The network as a functional Keras model with the initial weights of `seed`."""
-    model = Wiring(network, dtype, seed).model()
+def assemble(
+    network: Network, *, seed: int, dtype: str = "float32", read: int | None = None
+) -> keras.Model:
+    """The network as a functional Keras model with the initial weights of `seed`; `read` as in
+    `Wiring.model`.
+    """
+    model = Wiring(network, dtype, seed).model(read)
     set_weights(model, initialise(network, seed, dtype))
     return model
 
