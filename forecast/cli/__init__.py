@@ -29,7 +29,7 @@ from forecast.system.errors import (
 )
 from forecast.system.processes import require_address_space
 
-LEAST_ADDRESS_SPACE = 600_000_000
+COMMAND_ADDRESS_SPACE = 600_000_000
 """Bytes with which NumPy and pandas load; below them they end the process as they like."""
 
 app = typer.Typer(
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(arguments)
     try:
         require_short(words)
-        require_address_space(LEAST_ADDRESS_SPACE)
+        require_address_space(COMMAND_ADDRESS_SPACE)
         code = app(args=words, prog_name="forecast", standalone_mode=False)
     except ForecastError as error:
         print(shorten_message(str(error)), file=sys.stderr, flush=True)

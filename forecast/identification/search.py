@@ -269,7 +269,8 @@ class _Search:
         refit += self.refit_work(nets, self.experiments, second) / 2
         # a model's first weights cost about as much as these iterations
         in_fold = (settings.fold_iterations + LINEAR_ITERATIONS) * sum(map(iteration_cost, nets))
-        work = settings.folds * (in_fold + 2 / 3 * refit)
+        surviving_share = self._count_survivors() / len(settings.candidates)
+        work = settings.folds * (in_fold + surviving_share * refit)
         seconds = rate * work
         megabytes = self._peak_bytes(net) / 2**20
         announce(

@@ -2,8 +2,9 @@
 loaded.
 
 `read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
-damaged file of it, damaged issued forecasts, a champion or an observation that is stale, a file
-that was changed since its snapshot, a clock that stands before the last decision. Nothing is
+damaged file of it, damaged issued forecasts, a champion that is stale or whose forecasts are poor,
+an observation that is stale, a file that was changed since its snapshot, a clock that stands before
+the last decision. Nothing is
 repaired here (`forecast.operations.repair` does) and the registry is not asked. Drift and the last
 run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
 """
@@ -17,7 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from forecast.config.operation import load_retraining, load_schedule
+from forecast.config.operation import Retraining, load_retraining, load_schedule
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.config.task import format_time
@@ -43,6 +44,8 @@ NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
 """Of a champion none of whose forecasts was kept."""
 CLOCK_TOLERANCE = timedelta(hours=1)
 """By so much the clocks of two machines may differ."""
+MIN_SCORED_FORECASTS = 8
+"""From so many on the mean live error is judged as it stands."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     scored_version = champion.find_scored_version(root, dataset, local.version)
     scored = champion.find_card(root, dataset, scored_version)
     faults = _find_faults(root, dataset, entry, local, data, decision, now)
+    faults += _find_poor(dataset, live, _read_rules(root, dataset))
     return DatasetStatus(
         dataset=dataset,
         champion=local.version,
@@ -311,7 +315,8 @@ def _find_stale(
     faults = []
     if card is not None:
         age = _age(card.as_of if is_dated else card.created_at, now)
-        allowed_days = _read_max_age_days(root, dataset)
+        rules = _read_rules(root, dataset)
+        allowed_days = rules.max_age_days if rules else timedelta.max.days
         if age > timedelta(days=allowed_days):
             subject = "data of the champion are" if is_dated else "the champion is"
             faults.append(
@@ -329,12 +334,30 @@ def _find_stale(
     return [] if entry.source_kind == "packaged" else faults
 
 
-def _read_max_age_days(root: Path, dataset: str) -> float:
-    """`max_age_days` of the dataset; infinite for a wrong file, which `check` names."""
+def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> list[str]:
+    """A sentence where the live error is `live_error` of configs/retraining.yaml or more.
+
+    Of fewer than `MIN_SCORED_FORECASTS` forecasts only what the ones to come could not make up for,
+    even without any error: their sum over `MIN_SCORED_FORECASTS`.
+    """
+    if rules is None or live.error is None:
+        return []
+    least_mean = live.error * min(live.scored, MIN_SCORED_FORECASTS) / MIN_SCORED_FORECASTS
+    if least_mean < rules.live_error:
+        return []
+    return [
+        f"poor: the live error is {live.error:.2f} x the test error, {rules.live_error:g} allowed;"
+        " see whether the newest rows are right, then `forecast retrain"
+        f" {dataset}`"
+    ]
+
+
+def _read_rules(root: Path, dataset: str) -> Retraining | None:
+    """configs/retraining.yaml for the dataset; None for a wrong file, which `check` names."""
     try:
-        return load_retraining(dataset, ProjectPaths.of(root).configs).max_age_days
+        return load_retraining(dataset, ProjectPaths.of(root).configs)
     except ForecastError:
-        return timedelta.max.days
+        return None
 
 
 def _describe_drift(decision: Decision | None) -> str:

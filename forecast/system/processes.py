@@ -47,7 +47,7 @@ def require_address_space(least_bytes: int) -> None:
     except ImportError:  # Windows has no such limit
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if resource.RLIM_INFINITY != limit < least_bytes:
+    if limit != resource.RLIM_INFINITY and limit < least_bytes:
         raise ForecastError(
             f"Out of memory: this process may use {limit / 1e6:,.0f} MB of addresses (`ulimit -v`),"
             f" and its libraries need {least_bytes / 1e6:,.0f} MB. Raise the limit, then run the"

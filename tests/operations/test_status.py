@@ -21,8 +21,9 @@ import pandas as pd
 import pytest
 
 from forecast.cli.operation import _status_lines
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry, repair, status
-from forecast.operations.records import Heartbeat, JobRun, Shift
+from forecast.operations.records import Heartbeat, JobRun, LiveAccuracy, LiveScores, Shift
 from forecast.operations.status import read_status
 from forecast.system import files
 from tests.config.test_limits import bomb
@@ -216,6 +217,22 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
     assert "the champion is" not in read_status(moved, NAME, now=later).state
     make_packaged(moved)
     assert read_status(moved, NAME, now=later).state == "good"
+
+
+@pytest.mark.parametrize(
+    ("scored", "error", "is_poor"),
+    [(8, 1.4, False), (8, 1.6, True), (1, 2.5, False), (1, 11.9, False), (1, 12.1, True)],
+)
+def test_forecasts_are_poor_where_those_to_come_cannot_make_up_for_them(
+    moved, scored, error, is_poor
+):
+    live = LiveAccuracy(version=2, issues=scored, scored=scored, error=error, skill=None)
+    path = ProjectPaths.of(moved).live_forecasts(NAME).with_suffix(".json")
+    LiveScores(live=(live,)).write(path)
+    state = read_status(moved, NAME, now=NOW).state
+    poor = f"poor: the live error is {error:.2f} x the test error, 1.5 allowed;"
+    assert state.startswith(poor) if is_poor else state == "good"
+    path.unlink()
 
 
 @pytest.mark.parametrize("change", ["a row appended", "a row changed", "a row gone"])

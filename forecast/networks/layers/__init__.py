@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from forecast.system.processes import pause_garbage_collection, require_address_space
 
-LEAST_ADDRESS_SPACE = 2_000_000_000
+TENSORFLOW_ADDRESS_SPACE = 2_000_000_000
 """Bytes with which TensorFlow loads; below them it hangs or aborts."""
 KERAS_EXTRAS = ("matplotlib", "sklearn")
 
@@ -85,7 +85,7 @@ def prepare_runtime(threads: int = 1) -> None:
         )
 
 
-require_address_space(LEAST_ADDRESS_SPACE)
+require_address_space(TENSORFLOW_ADDRESS_SPACE)
 silence_libraries()  # TensorFlow reads the environment while it is imported, so this comes first.
 
 with hide_keras_extras(), pause_garbage_collection():
