@@ -401,5 +401,5 @@ def perturb_weights(forecaster: Forecaster) -> Forecaster:
 
 
 def bits_differ(values: np.ndarray, other_values: np.ndarray) -> np.ndarray:
-    """Where the bits differ; NaN equals NaN."""
+    """Where the values differ; NaN equals NaN."""
     return ~((values == other_values) | (np.isnan(values) & np.isnan(other_values)))

@@ -227,7 +227,7 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
 
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
-    """A status as lines of what and value: fourteen columns are too many for a terminal."""
+    """A status as lines of what and value: its fields are too many columns for a terminal."""
     champion = "none"
     age = ""
     live_error = "no issued forecast has met its actuals yet"

@@ -65,7 +65,7 @@ class Parts:
         task = self.panel.task
         inputs = [column.name for column in task.columns[self.panel.outputs :]]
         has_course = 1 < task.season_length <= task.lookback // 2
-        season = [SEASON] if has_course or task.n_step_inputs else []
+        season = [SEASON] if has_course or task.calendar_features else []
         return (*season, NEWEST, *dict.fromkeys(inputs))
 
     def panel_with(self, present: frozenset[str], rows: Rows) -> Panel:
@@ -89,7 +89,11 @@ class Parts:
                 usual = _usual_value(in_lookback, column, scaling, (series.unique_id, number))
                 values[lookback, number] = np.where(np.isnan(in_lookback), np.nan, usual)
         if SEASON not in present:
-            future[lookback.start : lookback.stop + task.horizon] = 0.0
+            # static inputs, which stand behind the calendar's, belong to the level of a series
+            n_calendar = 2 * len(task.calendar_features)
+            is_calendar = np.ones(future.shape[1], dtype=bool)
+            is_calendar[n_calendar : n_calendar + len(task.static_names)] = False
+            future[lookback.start : lookback.stop + task.horizon, is_calendar] = 0.0
         return replace(series, values=values, future=future)
 
 

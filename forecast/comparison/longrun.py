@@ -119,7 +119,9 @@ def removable_cycles(
 
 
 def mean_error(values: Array, allowed: Dependence) -> MeanError:
-    """Standard error of the mean of `values` (n,), equally spaced in time, n at least 4."""
+    """Standard error of the mean of `values` (n,), equally spaced in time, n at least 4; NaN where
+    one of them is.
+    """
     means = _means_of_runs(values, allowed.run)
     cycles = _orthonormal_waves(len(means), allowed.cycles)
     residuals = means - cycles @ (cycles.T @ means)
@@ -136,7 +138,7 @@ def mean_error(values: Array, allowed: Dependence) -> MeanError:
     # the oldest origins fill no run of their own
     n_means = len(values) / allowed.run
     rounding = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
-    error = math.sqrt(variance / n_means) if variance > rounding else 0.0
+    error = 0.0 if variance <= rounding else math.sqrt(variance / n_means)
     return MeanError(error, float(cosines.shape[1]))
 
 

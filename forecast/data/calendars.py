@@ -199,8 +199,8 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
 
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
-    """Day and year, where a step is at most a day, or weeks, and so many show nine tenths of one:
-    what is known in advance of a series about which nobody has said it
+    """Day and year, where steps have one length, so many show nine tenths of one, and three steps
+    fit into it: what is known in advance of a series about which nobody has said it
     (docs/research/calendar-inputs.md).
     """
     if isinstance(calendar, Daily) or calendar.kind == "index":

@@ -133,8 +133,8 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
 
 def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the provider had
-    forecast at each row, the cutoff, for the horizon. Cutoffs without a forecast of the whole
-    horizon are left out.
+    forecast at each row, the cutoff, for the horizon; of several targets the newest issue. Cutoffs
+    without a forecast of the whole horizon are left out.
     """
     targets = [column.column for column in dataset.target]
     names = ["unique_id", "cutoff", "step", "ds", "issued_at", *targets]
@@ -149,13 +149,12 @@ def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFram
                 "step": step,
             }
         )
+        issues = []
         for target in targets:
             provided = newest_forecasts(table, dataset, rows, target, step=step)
-            part["ds"], part["issued_at"], part[target] = (
-                provided["ds"],
-                provided["issued_at"],
-                provided["value"],
-            )
+            part["ds"], part[target] = provided["ds"], provided["value"]
+            issues.append(provided["issued_at"])
+        part["issued_at"] = pd.concat(issues, axis=1).max(axis=1)
         parts.append(part)
     every = pd.concat(parts, ignore_index=True).dropna(subset=targets)
     whole = every.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon

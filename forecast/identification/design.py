@@ -141,7 +141,7 @@ def _input_levels(model: Model, at: npt.ArrayLike, column: int) -> Array:
             f"Column {column} of inputs that are held at {np.size(at)} values; the model has"
             f" {model.inputs} inputs. Give one value for each, or one for all."
         )
-    return np.broadcast_to(np.asarray(at, np.float64), (model.inputs,))
+    return np.broadcast_to(np.ravel(np.asarray(at, np.float64)), (model.inputs,))
 
 
 def _run_from_mean(model: Model, u: Array) -> Array:

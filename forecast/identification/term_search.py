@@ -68,13 +68,19 @@ def _drop_terms(
     watch: lm.Watch | None,
 ) -> Polynomial:
     """The terms with the least criterion: in turn that one goes whose coefficients stand out least
-    from their uncertainty.
+    from their uncertainty, until no run without it stays finite. `ModelError` where not even the
+    run with all terms does.
     """
     options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
     best = Polynomial(net, weights, np.inf)
     for _ in net.terms:
         problem = ClosedLoop(net, experiments, start)
-        run = lm.minimise(problem, weights, options=options, watch=watch)
+        try:
+            run = lm.minimise(problem, weights, options=options, watch=watch)
+        except ModelError:
+            if best.net is net:
+                raise
+            break
         n = problem.n_residuals
         criterion = n * np.log(max(run.score, 1e-300)) + np.log(n) * problem.n_weights
         if criterion > best.criterion + HOPELESS:

@@ -335,6 +335,13 @@ class NetworkSpec(TrainableSpec):
                 call_default_factory=True
             ):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
+        if (
+            self.training.rule == "adam"
+            and self.weight_decay != fields["weight_decay"].get_default()
+        ):
+            raise ValueError(
+                "weight_decay has no effect with rule: adam; leave it out, or take adamw"
+            )
         if self.head.kind != "point" and self.loss != fields["loss"].get_default():
             raise ValueError(
                 f"loss has no effect with head: {self.head.kind}, which has its own; leave it out"

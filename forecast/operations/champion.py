@@ -261,7 +261,7 @@ def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
     if not path.exists():
         return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError):
             events.append(HistoryEvent.model_validate_json(line))
     return events

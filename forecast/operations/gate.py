@@ -35,6 +35,9 @@ SHARE_OF_COSINES = 0.7
 """Of the cosines of a single test: a series that is looked at daily meets its worst day, and the
 lowest frequencies are the least misled by errors that persist.
 """
+NO_CHAMPION_LOSS = (
+    "the champion's forecasts are not finite there, or its recipe could not be fitted again"
+)
 Losses = NDArray[np.float64]
 """One mean scaled absolute error per origin, in the order of time."""
 
@@ -123,8 +126,8 @@ def decide(
     if evidence is None or not np.isfinite(fresh.champion).all():
         # whatever has skill is better than forecasts that are not finite
         if skill > 0:
-            return GateVerdict("better", "the champion's forecasts are not finite", numbers)
-        reason = f"the champion's forecasts are not finite, but skill is {percent(skill)}"
+            return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
+        reason = f"{NO_CHAMPION_LOSS}, but skill is {percent(skill)}"
         return GateVerdict("kept", reason, numbers)
     return _compare(fresh, fresh.champion, evidence, steps, rules, numbers)
 

@@ -55,7 +55,6 @@ class ChampionCard(Record):
     """Test scores of the ensemble, by name as in the leaderboard."""
     expected: Mapping[str, list[Number]] = {}
     """Series to the test MAE by step (H,): what live errors are set against."""
-    """The same of repeating the last value."""
     refit_of: int | None = None
     """The version whose recipe was fitted again on all data, unscored."""
 

@@ -5,8 +5,8 @@
 
 Only whole tasks travel: a study, a training, a fit. A worker reads and writes the files of this
 machine; one that does not see them is refused, and so is one with other code or other packages,
-which would give other numbers. A task whose worker dies is run again on another; one that takes
-three workers with it has failed.
+which would give other numbers. A task whose worker dies is run again on another; one that goes
+on to end its workers (eight in all) has failed.
 
 `run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
 scheduler, or when it goes away, it is a `BusyError`: what is finished is kept.
@@ -61,6 +61,7 @@ PACKAGES = (
     "statsforecast",
     "numba",
     "keras",
+    "tensorflow",
     "tensorflow-cpu",
     "optuna",
 )
@@ -251,7 +252,9 @@ def _submit(
     token: Path,
     numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
-    """Tasks with their place in the order; `token` as of `_shared_folder`."""
+    """The futures of tasks (at least one, each with its place in the order), in that order; each
+    gives `_run_if_fit`'s answer. `token` as of `_shared_folder`.
+    """
     items = [item for _, item in numbered_items]
     return client.map(
         _run_if_fit,

@@ -3,7 +3,7 @@
     sync                       publish the records of a project: runs, metrics, models
     read_candidate_runs        the records as a run shows them
     tracking_store             where runs are kept, from MLFLOW_TRACKING_URI
-    registry, served           registered models and their aliases; the model that MLflow serves
+    model_registry, served     registered models and their aliases; the model that MLflow serves
     hold_store_lock            keeping several machines apart
     database_file              damage of a database file, and its paths after a copy
 

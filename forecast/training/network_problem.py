@@ -91,7 +91,7 @@ class NetworkProblem:
 
     def draw_start(self, seed: int) -> Array:
         """The flat vector of the first weights that `seed` draws; weights that are not trained are
-        drawn with it and stay.
+        drawn with it, and stay those of the newest draw, for all starts.
         """
         weights = draw_weights(self.network, seed)
         self.fixed_weights = {

@@ -89,6 +89,8 @@ def test_runs_are_counted_from_the_newest_origin():
 
 def test_a_constant_has_no_variance():
     assert mean_error(np.full(50, 0.1), dependence(50, horizon=1)).value == 0.0
+    unknown = np.append(np.full(49, 0.1), np.nan)
+    assert np.isnan(mean_error(unknown, dependence(50, horizon=1)).value)
 
 
 @given(arrays(float, st.integers(8, 60), elements=st.floats(-1e6, 1e6)), st.integers(1, 8))

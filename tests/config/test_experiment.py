@@ -57,6 +57,10 @@ def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_befor
             {"family": "gru", "training": {"rule": "adagrad"}},
             r"key 'training.rule': Input should be 'sgd', 'momentum'",
         ),
+        (
+            {"family": "gru", "training": {"rule": "adam"}, "weight_decay": 0.1},
+            "weight_decay has no effect with rule: adam",
+        ),
         ({"family": "gru", "lm": {"restarts": 2}}, "lm has no effect with trainer: gradient"),
         (
             {"family": "narx", "trainer": "lm", "dropout": 0.1},

@@ -398,6 +398,20 @@ def test_a_file_written_newest_first_is_that_written_oldest_first(tmp_path, form
     assert first["ds"].tolist() == days.tolist()
 
 
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y"])
+@pytest.mark.parametrize("freq", ["MS", "W-MON", "D"])
+@pytest.mark.parametrize("shops", [["a"], ["a", "b", "c"]], ids=["a series", "three"])
+def test_day_and_month_are_told_apart_by_the_gaps_they_leave(tmp_path, form, freq, shops):
+    """The first days of months fit both orders in every row."""
+    days = pd.date_range("2012-01-01", periods=144, freq=freq)
+    parts = [pd.DataFrame({"date": days.strftime(form), "shop": shop, "y": 1.0}) for shop in shops]
+    frame = pd.concat(parts, ignore_index=True)
+    frame["y"] = np.random.default_rng(0).normal(size=len(frame))
+    read = taken(tmp_path, frame if len(shops) > 1 else frame.drop(columns="shop"))
+    for _, series in read.groupby("unique_id"):
+        assert series["ds"].tolist() == days.tolist()
+
+
 def test_several_series_written_newest_first_are_turned_round_each(tmp_path):
     hours = pd.date_range("2024-01-01", periods=600, freq="h")
     parts = [

@@ -124,6 +124,22 @@ def test_a_fitted_model_takes_the_kind_from_any_history_and_from_a_saved_folder(
             service.answer(as_in_the_file.assign(**{column: [{}] * len(as_in_the_file)}))
 
 
+def test_what_a_static_column_brings_is_told_as_the_level_and_not_as_a_season() -> None:
+    model = forecast.fit(shops(6), "ridge", freq="MS", static=["size"], n_jobs=1, **SPANS, **NAMES)
+    assert set(model.explain()["part"]) == {"level", "newest rows"}
+    model = forecast.fit(
+        shops(6),
+        "ridge",
+        freq="MS",
+        calendar_features=["month_of_year"],
+        static=["size"],
+        n_jobs=1,
+        **SPANS,
+        **NAMES,
+    )
+    assert set(model.explain()["part"]) == {"level", "season", "newest rows"}
+
+
 def test_what_changes_in_a_series_is_not_static() -> None:
     df = shops(6)
     df.loc[0, "kind"] = "ski"

@@ -51,6 +51,16 @@ def test_a_cutoff_is_given_what_had_been_issued_when_it_became_known():
     assert found["ds"].dt.hour.tolist() == [2, 3, 3, 4]
 
 
+def test_of_several_targets_the_newest_issue_is_told():
+    temp = ISSUES[ISSUES["issued_at"] == pd.Timestamp("2024-01-01 03:00")]
+    rain = ISSUES[ISSUES["issued_at"] == pd.Timestamp("2024-01-01 00:00")]
+    both = pd.concat([temp, rain.rename(columns={"temp": "rain"})], ignore_index=True)
+    two = dataset(target=[{"column": "temp"}, {"column": "rain"}])
+    found = vintages.forecasts_by_cutoff(both, two, rows("2024-01-01 02:00"))
+    assert found[["temp", "rain"]].values.tolist() == [[2.0, 1.0], [2.0, 1.0]]
+    assert set(found["issued_at"]) == {pd.Timestamp("2024-01-01 03:00")}
+
+
 def test_a_cutoff_the_service_said_too_little_about_is_left_out():
     found = vintages.forecasts_by_cutoff(
         ISSUES, dataset(), rows("2023-12-31 20:00", "2024-01-01 07:00")

@@ -101,7 +101,9 @@ def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_reme
     integrator's.
     """
     weights = {**linear().weights, "readout/kernel": np.array([[pole], [0.5]])}
-    frequencies, found = frequency_response(Model(linear().net, weights, linear().scaling), 0.0)
+    model = Model(linear().net, weights, linear().scaling)
+    frequencies, found = frequency_response(model, 0.0)
+    np.testing.assert_array_equal(frequency_response(model, [[0.0]])[1], found)
     z = np.exp(2j * np.pi * frequencies[1:])
     np.testing.assert_allclose(found[1:, 0], 0.5 / (z - pole), rtol=5e-3)
     assert found[0, 0] == (np.inf if pole == 1.0 else pytest.approx(0.5 / (1 - pole), rel=5e-3))

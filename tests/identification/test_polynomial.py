@@ -16,11 +16,13 @@ from forecast.identification import (
     frols,
     narxnet,
     random_steps,
+    term_search,
 )
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import multiply_columns, select_terms
 from forecast.identification.problems import ClosedLoop
 from forecast.system.errors import InputError, ModelError
+from forecast.training import levenberg_marquardt as lm
 
 TERMS = ((), (0,), (4,), (0, 4), (1, 1, 5), (2, 6))
 
@@ -104,6 +106,24 @@ def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> No
 def test_a_net_given_before_the_record_is_named() -> None:
     with pytest.raises(InputError, match=r"Got Net where .* Give `Experiment\(u, y\)`"):
         frols(narxnet(), system(60, 0))
+
+
+def test_the_terms_so_far_are_kept_where_the_run_without_one_diverges(monkeypatch) -> None:
+    u = random_steps(200, hold=1, seed=3)
+    y = lfilter([0.4], [1.0, -0.5], u)
+    record = Experiment(u, y)
+    minimise, runs = lm.minimise, []
+
+    def diverge_later(*arguments, **options):
+        runs.append(arguments)
+        if len(runs) > 1:
+            raise ModelError("the run diverges")
+        return minimise(*arguments, **options)
+
+    monkeypatch.setattr(term_search.lm, "minimise", diverge_later)
+    model = frols(record, input_delays=(0, 1), feedback_delays=(1,))
+    assert len(runs) > 1
+    assert np.isfinite(model.simulate(u, y[: model.start]).y).all()
 
 
 def test_a_hammerstein_system_under_a_slow_input_is_found_by_its_free_run() -> None:

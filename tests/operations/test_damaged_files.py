@@ -161,6 +161,14 @@ def test_what_a_kill_left_of_the_history_is_gone_after_the_next_event(moved):
     assert not left.exists() and len(champion.read_events(moved, NAME)) == events + 1
 
 
+def test_bytes_that_are_no_text_cost_the_history_their_own_line_alone(moved):
+    events = champion.read_events(moved, NAME)
+    with (champion.version_folder(moved, NAME) / champion.HISTORY).open("ab") as history:
+        history.write(b"\xff\xfe\n")
+    assert champion.read_events(moved, NAME) == events
+    assert small_project.command(moved, "rollback", NAME).returncode == 0
+
+
 def test_a_disk_that_is_full_costs_a_prediction_only_its_keeping(moved):
     words = " ".join([sys.executable, "-m", "forecast", "predict", NAME, "--format", "csv"])
     done = subprocess.run(

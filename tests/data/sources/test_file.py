@@ -124,6 +124,21 @@ def test_mixed_time_zones_are_refused_with_their_line(tmp_path: Path, second: st
     assert "line 3" in message and "mixed time zones" in message and second in message
 
 
+@pytest.mark.parametrize(
+    ("times", "zone", "hours"),
+    [
+        (["2024-01-01 13:00:00+00", "2024-01-01 14:00:00+00"], None, [13, 14]),
+        (["2024-01-01T13:00-05", "2024-01-01T14:00-05"], None, [18, 19]),
+        (["2024-03-31T00:00+00", "2024-03-31T02:00+01"], "Europe/Dublin", [0, 1]),
+    ],
+    ids=["of PostgreSQL", "west", "of a clock"],
+)
+def test_an_offset_may_be_written_in_hours_alone(tmp_path: Path, times, zone, hours):
+    text = "ds,temp\n" + "".join(f"{time},1\n" for time in times)
+    frame = read(tmp_path, text, source={**MINE, "time_zone": zone} if zone else MINE)
+    assert frame["ds"].dt.hour.tolist() == hours
+
+
 def test_two_offsets_are_fine_when_one_clock_explains_them(tmp_path: Path):
     text = "ds,temp\n2024-03-31T00:00+00:00,1\n2024-03-31T02:00+01:00,2\n"
     frame = read(tmp_path, text, source={**MINE, "time_zone": "Europe/Dublin"})
