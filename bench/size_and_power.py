@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import signal, stats
 
-from forecast.comparison.longrun import dependence, mean_error
+from forecast.comparison.longrun import dependence, standard_error
 
 SAMPLES = 1000
 LEVEL = 0.05
@@ -125,7 +125,7 @@ def resampled(values: np.ndarray, origins: Origins, rng: np.random.Generator) ->
 def size_and_power(samples: np.ndarray, origins: Origins) -> dict[str, float]:
     """In %: how often a true null is rejected, and the lowest share of the oracle's power."""
     allowed = dependence(origins.count, horizon=origins.horizon, step_size=origins.step_size)
-    errors = [mean_error(sample, allowed) for sample in samples]
+    errors = [standard_error(sample, allowed) for sample in samples]
     widths = np.array([error.value for error in errors])
     dof = np.array([error.dof for error in errors])
     means = samples.mean(axis=1)

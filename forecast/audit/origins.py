@@ -42,7 +42,7 @@ MOST_RANDOM_MOMENTS = 6
 MOST_GAP_MOMENTS = 6
 MOST_MENDED_MOMENTS = 4
 SCALING_CALLS = 25
-"""Of the scaling, the last of which counts: one may be honest as often as a run asks for it."""
+"""How often the scaling is fitted. The last fit counts: one that leaks may be honest at first."""
 
 
 @dataclass(frozen=True)
@@ -239,9 +239,9 @@ def prepare(
     change: Change = shake,
     borders: splits.Borders | None = None,
 ) -> PreparedPanel:
-    """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed;
-    with `borders` the scaling as well. The caller runs it in a process of its own, which knows no
-    other frame.
+    """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed
+    (None: nothing); with `borders` the scaling as well. The caller runs it in a process of its own,
+    which knows no other frame.
     """
     sandbox = run_stages(
         project, frame, folder, after=moment, change=change, stages=("fetch", "prepare")

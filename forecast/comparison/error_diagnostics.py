@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from forecast.comparison import metrics
-from forecast.comparison.longrun import Array, dependence, mean_error
+from forecast.comparison.longrun import Array, dependence, standard_error
 from forecast.comparison.paired_tests import MINIMUM
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import ResidualStatistics
@@ -132,7 +132,7 @@ def describe_leaks(
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
     """One-sided p that the mean of `values`, one per origin, is above zero."""
-    error = mean_error(values, dependence(len(values), horizon=horizon, step_size=step_size))
+    error = standard_error(values, dependence(len(values), horizon=horizon, step_size=step_size))
     if error.value <= 0:
         return 1.0
     return float(special.stdtr(error.dof, -values.mean() / error.value))

@@ -68,7 +68,7 @@ class Parts:
         season = [SEASON] if has_course or task.calendar_features else []
         return (*season, NEWEST, *dict.fromkeys(inputs))
 
-    def panel_with(self, present: frozenset[str], rows: Rows) -> Panel:
+    def panel_reduced_to(self, present: frozenset[str], rows: Rows) -> Panel:
         """The panel whose lookback up to `rows` has no other parts than the level and `present`."""
         reduced = [
             self._series_with(present, series, rows[series.unique_id])
@@ -156,7 +156,7 @@ def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
 
     def forecast_with(present: frozenset[str]) -> dict[str, Array]:
         if present not in forecasts:
-            known = ensemble.predict(parts.panel_with(present, rows), cutoffs)
+            known = ensemble.predict(parts.panel_reduced_to(present, rows), cutoffs)
             forecasts[present] = {uid: values[0] for uid, values in known.items()}
         return forecasts[present]
 

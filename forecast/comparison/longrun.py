@@ -15,7 +15,7 @@ Stock & Watson 2018):
 docs/research/paired-tests.md has the size and the power of this and of other designs.
 
 `dependence` says what to allow for (`Dependence`) among origins that lie as a `Spacing` says;
-`mean_error` gives the `MeanError` of a series of losses, at least 4.
+`standard_error` gives the `StandardError` of a series of losses, at least 4.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ Array = NDArray[np.float64]
 
 MAX_SLOPE = 0.97
 """Andrews & Monahan (1992): nearer to 1 the factor 1 / (1 - slope)^2 would explode by chance."""
-FEWEST_VALUES = 8
-"""Fewer values than this say nothing about a variance."""
 FEWEST_RUNS = 12
 """Runs are shorter than the overlap where fewer than these would be left."""
 FEWEST_COSINES = 4
@@ -74,7 +72,7 @@ class Dependence:
 
 
 @dataclass(frozen=True)
-class MeanError:
+class StandardError:
     """Standard error of a mean and the degrees of freedom of its t ratio."""
 
     value: float
@@ -118,7 +116,7 @@ def removable_cycles(
     ]
 
 
-def mean_error(values: Array, allowed: Dependence) -> MeanError:
+def standard_error(values: Array, allowed: Dependence) -> StandardError:
     """Standard error of the mean of `values` (n,), equally spaced in time, n at least 4; NaN where
     one of them is.
     """
@@ -139,7 +137,7 @@ def mean_error(values: Array, allowed: Dependence) -> MeanError:
     n_means = len(values) / allowed.run
     rounding = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
     error = 0.0 if variance <= rounding else math.sqrt(variance / n_means)
-    return MeanError(error, float(cosines.shape[1]))
+    return StandardError(error, float(cosines.shape[1]))
 
 
 def _means_of_runs(values: Array, run: int) -> Array:

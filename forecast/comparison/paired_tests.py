@@ -20,13 +20,12 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from forecast.comparison.longrun import (
-    FEWEST_VALUES,
     Array,
     Dependence,
-    MeanError,
     Spacing,
+    StandardError,
     dependence,
-    mean_error,
+    standard_error,
 )
 from forecast.system.errors import InputError
 
@@ -88,8 +87,8 @@ def diebold_mariano(
         )
     mean = float(difference.mean())
     if np.allclose(a, b, rtol=ROUNDING, atol=0.0):
-        return _result(0.0, 1.0, MeanError(0.0, n - 1.0), a, b, "identical losses")
-    error = mean_error(difference, dependence(n, **spacing))
+        return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
+    error = standard_error(difference, dependence(n, **spacing))
     if error.value == 0.0:
         n_non_overlapping = non_overlapping(n, **spacing)
         p = min(1.0, 2 * 0.5**n_non_overlapping)  # all differences have one sign
@@ -112,7 +111,7 @@ def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
 
 
 def _result(
-    statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str = ""
+    statistic: float, p: float, error: StandardError, a: Array, b: Array, note: str = ""
 ) -> DieboldMariano:
     """The test with what follows from the standard error: limits and what would be found."""
     mean = float(np.mean(a - b))
@@ -225,7 +224,7 @@ def change_by_step(
         columns = np.array([[model[:, step], reference[:, step]] for model, reference in losses])
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
         allowed = dependence(columns.shape[2], **spacing)
-        if columns.shape[2] >= FEWEST_VALUES and (columns[:, 1].mean(axis=1) > 0).all():
+        if columns.shape[2] >= MINIMUM and (columns[:, 1].mean(axis=1) > 0).all():
             change_and_ends[:, step] = _ratio(columns, allowed, level)
     return change_and_ends[0], change_and_ends[1], change_and_ends[2]
 
@@ -237,7 +236,7 @@ def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
     model_losses, reference_losses = columns[:, 0], columns[:, 1]
     reference = reference_losses.mean(axis=1, keepdims=True)
     change = model_losses.mean(axis=1, keepdims=True) / reference - 1
-    error = mean_error(
+    error = standard_error(
         ((model_losses - (1 + change) * reference_losses) / reference).mean(axis=0), allowed
     )
     room = float(special.stdtrit(error.dof, (1 + level) / 2)) * error.value

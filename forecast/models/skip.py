@@ -612,8 +612,10 @@ def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: 
 def design_of(
     shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, changes (B, H * O), and which of them a fit may use (bool): not those of series whose
-    change has no weight, nor, where `shape` reads leads, origins without one of them.
+    """Inputs (B, features) of `shape`, which need not be fitted; the changes (B, H * O) of the
+    target from the last value, inner gaps interpolated; and which of them a fit may use, (B,) bool:
+    not those of series whose change has no weight, nor, where `shape` reads future inputs, origins
+    without one of them.
     """
     x = shape.inputs(windows, channels)
     y = (interpolate_missing(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)

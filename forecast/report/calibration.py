@@ -42,7 +42,7 @@ RANKING = "shipped"
 ROOM = 0.02  # of the axis of coverage, below the lowest
 
 
-def shown_models(results: Results) -> list[str]:
+def models_with_intervals(results: Results) -> list[str]:
     """The chosen model (else the best network), the ridge, naive and seasonal naive, as far as
     there are any.
     """
@@ -87,7 +87,7 @@ def calibration_table(results: Results) -> Table | None:
     ]
     chosen = results.selected_model(RANKING)
     parts = []
-    for order, model in enumerate(shown_models(results)):
+    for order, model in enumerate(models_with_intervals(results)):
         pooled = results.intervals_of(model, RANKING).query("step == 0")
         parts.append(pooled[pooled["series"].isin(shown_series)].assign(order=order))
     if not parts:
@@ -131,7 +131,7 @@ def coverage_panels(results: Results) -> list[ChartPanel]:
     share and the band of what chance allows.
     """
     panels = []
-    for model in shown_models(results)[:1]:
+    for model in models_with_intervals(results)[:1]:
         rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
         rows = rows[rows["step"] > 0].sort_values("step")
         for series in results.series[:MOST_SERIES]:

@@ -161,7 +161,7 @@ RANKING = "shipped"
 LEVEL = 0.05
 
 
-def shown_models(results: Results) -> list[str]:
+def diagnosed_models(results: Results) -> list[str]:
     """The selected model, the best network, the ridge, naive and seasonal naive, as far as there
     are residuals of them.
     """
@@ -184,7 +184,7 @@ def _select_shipped(results: Results) -> list[ResidualDiagnosis]:
 
 def residual_table(results: Results) -> Table | None:
     """One row per series and shown model; None without any residuals."""
-    diagnoses = _diagnoses_of(results, shown_models(results))
+    diagnoses = _diagnoses_of(results, diagnosed_models(results))
     if not diagnoses:
         return None
     columns = [

@@ -85,7 +85,7 @@ class SeriesForecasts:
 def read_forecasts(results: Results) -> list[SeriesForecasts]:
     """Those of the first `MOST_SERIES` series; empty where no shown model has any."""
     frames: dict[str, pd.DataFrame] = {}
-    models = shown_models(results)
+    models = models_by_role(results)
     for role, model in models.items():
         candidate = results.candidate(model, "shipped")
         frames[role] = results.forecasts_by_series(str(candidate))
@@ -107,7 +107,7 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
     return forecasts
 
 
-def shown_models(results: Results) -> dict[str, str]:
+def models_by_role(results: Results) -> dict[str, str]:
     """Role to model of what is shown against the actual values: naive, the ridge, the best network
     and the selected model, as far as they have forecasts.
     """

@@ -5,8 +5,9 @@
 
 Only whole tasks travel: a study, a training, a fit. A worker reads and writes the files of this
 machine; one that does not see them is refused, and so is one with other code or other packages,
-which would give other numbers. A task whose worker dies is run again on another; one that goes
-on to end its workers (eight in all) has failed.
+which would give other numbers. A task whose worker dies is run again on another. Dask gives
+it up at the fourth death (`allowed-failures`); it is run once more behind all others, and then it
+has failed.
 
 `run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
 scheduler, or when it goes away, it is a `BusyError`: what is finished is kept.

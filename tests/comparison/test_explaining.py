@@ -118,7 +118,7 @@ def test_level_course_and_rest_of_a_known_series():
 
 def test_with_every_part_the_panel_is_as_it_was():
     parts = Parts(fitted("ridge"), problems.shops().panel)
-    same = parts.panel_with(frozenset(parts.names), newest(parts.panel))
+    same = parts.panel_reduced_to(frozenset(parts.names), newest(parts.panel))
     for before, after in zip(parts.panel.series, same.series, strict=True):
         np.testing.assert_array_equal(before.values, after.values)
 

@@ -13,14 +13,14 @@ from forecast.comparison.longrun import (
     _orthonormal_cosines,
     _orthonormal_waves,
     dependence,
-    mean_error,
+    standard_error,
 )
 
 RNG = np.random.default_rng(3)
 
 
 def many_errors(samples: np.ndarray, allowed: Dependence) -> np.ndarray:
-    return np.array([mean_error(sample, allowed).value for sample in samples])
+    return np.array([standard_error(sample, allowed).value for sample in samples])
 
 
 def test_the_mean_square_error_of_independent_values_is_the_textbook_one():
@@ -34,7 +34,7 @@ def test_dependence_widens_the_standard_error_by_the_known_factor(run):
     values = signal.lfilter([1], [1, -0.6], RNG.normal(size=30_000))
     allowed = Dependence(run, cosines=300, overlap_correlation=0.0)
     wanted = 1 / (1 - 0.6) / np.sqrt(30_000)
-    assert mean_error(values, allowed).value == pytest.approx(wanted, rel=0.15)
+    assert standard_error(values, allowed).value == pytest.approx(wanted, rel=0.15)
 
 
 @pytest.mark.parametrize(("n", "horizon", "step_size"), [(1460, 24, 6), (755, 5, 1), (365, 14, 1)])
@@ -88,12 +88,12 @@ def test_runs_are_counted_from_the_newest_origin():
 
 
 def test_a_constant_has_no_variance():
-    assert mean_error(np.full(50, 0.1), dependence(50, horizon=1)).value == 0.0
+    assert standard_error(np.full(50, 0.1), dependence(50, horizon=1)).value == 0.0
     unknown = np.append(np.full(49, 0.1), np.nan)
-    assert np.isnan(mean_error(unknown, dependence(50, horizon=1)).value)
+    assert np.isnan(standard_error(unknown, dependence(50, horizon=1)).value)
 
 
 @given(arrays(float, st.integers(8, 60), elements=st.floats(-1e6, 1e6)), st.integers(1, 8))
 def test_every_standard_error_is_finite_and_not_negative(values, horizon):
-    error = mean_error(values, dependence(len(values), horizon=horizon))
+    error = standard_error(values, dependence(len(values), horizon=horizon))
     assert error.value >= 0 and np.isfinite(error.value) and error.dof >= 1

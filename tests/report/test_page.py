@@ -18,7 +18,7 @@ from forecast.data.records import CandidateCost
 from forecast.report.figures import role_of, step_panels, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
 from forecast.report.page import render
-from forecast.report.panels import shown_models
+from forecast.report.panels import models_by_role
 from forecast.report.panels import test_block_of as block_test
 from forecast.report.text import relative_interval
 from forecast.system import files
@@ -406,7 +406,7 @@ def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(projec
     found = results(project, HOURLY)
     roles = {model: role_of(found, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
     assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
-    assert shown_models(found) == {"naive": "naive", "chosen": "ridge", "network": "lstm"}
+    assert models_by_role(found) == {"naive": "naive", "chosen": "ridge", "network": "lstm"}
 
 
 def test_a_run_of_baselines_alone_is_still_reported(project):

@@ -45,7 +45,7 @@ def test_the_linear_line_of_the_charts_is_the_ridge_whatever_skip_the_best_netwo
         record = files.read_json(path)
         if record["skip_model"]:
             files.write_json(path, {**record, "skip_model": "arx"})
-    assert panels.shown_models(results(project, HOURLY))["skip"] == "ridge"
+    assert panels.models_by_role(results(project, HOURLY))["skip"] == "ridge"
 
 
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):

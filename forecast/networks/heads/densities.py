@@ -27,8 +27,8 @@ from forecast.networks.heads.distributions import Distribution
 LEAST_DOF = 2.1
 FIRST_DOF = 8.0
 MOST_DOF = 200.0
-"""Above 2 the variance exists; at the upper end the density is all but normal and ln Gamma still
-good in float32.
+"""Degrees of freedom at least, where training begins, and at most. Above 2 the variance exists; at
+the upper end the density is all but normal and ln Gamma still good in float32.
 """
 SHIFT = inverse_softplus(FIRST_DOF - LEAST_DOF)
 
@@ -85,7 +85,7 @@ class StudentT(Head):
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
         """The negative log likelihood of every value, (..., H, O)."""
-        scale, dof = self._shape(xp, raw, constants)
+        scale, dof = self._scale_and_dof(xp, raw, constants)
         error = (target - raw[..., 0]) / scale
         constant = (
             xp.lgamma(0.5 * dof) - xp.lgamma(0.5 * dof + 0.5) + 0.5 * xp.log(float(np.pi) * dof)
@@ -94,10 +94,10 @@ class StudentT(Head):
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """The density's distribution of y, each value with its own parameters."""
-        scale, dof = self._shape(numpy_maths, raw, constants)
+        scale, dof = self._scale_and_dof(numpy_maths, raw, constants)
         distribution: Distribution = scipy.stats.t(dof, base + raw[..., 0], scale)
         return distribution
 
-    def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
+    def _scale_and_dof(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
         scale = positive_scale(xp, constants["scale"], raw[..., 1])
         return scale, xp.minimum(LEAST_DOF + xp.softplus(raw[..., 2] + SHIFT), MOST_DOF)
