@@ -93,9 +93,11 @@ LONG = (
     "faults/test_runs.py",
     "tracking/test_publishing.py",
     "operations/test_team.py",
+    "system/test_cluster.py",
     "operations/test_copies.py",
     "operations/test_retrain_service.py",
     "project/test_extending.py",
+    "networks/layers/test_assemble.py",
     "contract/test_fitting.py",
     "contract/test_heads.py",
 )

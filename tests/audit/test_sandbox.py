@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.audit.sandbox import Project, record_file_access, run_isolated, run_stages
-from forecast.system import workers
+from forecast.system import cluster, workers
 from forecast.system.errors import InputError
 from forecast.system.workers import WorkItem
 from tests.support import small_project
@@ -87,6 +87,7 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
 ) -> None:
     project = Project.of(small_project.write_real(tmp_path / "project", models=()), "wave")
     monkeypatch.setenv("FORECAST_CLUSTER", "tcp://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setattr(cluster, "WAIT_SECONDS", 1)
     monkeypatch.syspath_prepend(str(project.paths.root))
     alone = run_isolated(
         run_stages, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train")

@@ -46,6 +46,8 @@ COMMANDS = (
     "status",
     "history",
 )
+ASKED_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""For MLflow, whose server is not there: it would wait seconds between one request and the next."""
 LEADERBOARD = """\
 dataset,model,ranking,skip,seed,status,mae,mase
 wave,naive,baseline,,0,ok,2.0,
@@ -463,7 +465,9 @@ def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
 def test_doctor_hides_a_password_in_the_tracking_address(project: Path) -> None:
     (project / "requirements.lock").write_text("")
     uri = "http://me:secret@127.0.0.1:1/"
-    done = small_project.command(project, "doctor", "--format", "json", MLFLOW_TRACKING_URI=uri)
+    done = small_project.command(
+        project, "doctor", "--format", "json", MLFLOW_TRACKING_URI=uri, **ASKED_ONCE
+    )
     assert "secret" not in done.stdout + done.stderr
     assert "forecast sync" in done.stdout
 
@@ -589,7 +593,13 @@ def test_doctor_says_that_nothing_keeps_the_machines_of_a_team_apart(project: Pa
     uri = "http://somebody:secret@mlflow.example.org"
     for words in (("doctor",), ("doctor", "--repair")):
         done = small_project.command(
-            project, *words, "--format", "json", MLFLOW_TRACKING_URI=uri, FORECAST_DATABASE=""
+            project,
+            *words,
+            "--format",
+            "json",
+            MLFLOW_TRACKING_URI=uri,
+            FORECAST_DATABASE="",
+            **ASKED_ONCE,
         )
         found = {row["what"]: row for row in json.loads(done.stdout)}
         assert done.returncode == 5 and "secret" not in done.stdout + done.stderr

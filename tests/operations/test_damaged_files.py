@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.operations import champion, registry, repair
+from forecast.operations import champion, live_accuracy, registry, repair
 from forecast.operations.live_accuracy import hold_issues
 from forecast.operations.status import read_status
 from forecast.system.errors import DamagedError
@@ -137,7 +137,8 @@ def test_a_kill_while_a_forecast_is_kept_leaves_nothing_behind_after_the_next_on
         left.write_bytes(b"half")
 
 
-def test_a_repair_leaves_a_forecast_alone_that_another_process_is_writing(moved):
+def test_a_repair_leaves_a_forecast_alone_that_another_process_is_writing(moved, monkeypatch):
+    monkeypatch.setattr(live_accuracy, "TIMEOUT", 0.1)
     folder = moved / ".forecast" / "issued"
     folder.mkdir(parents=True, exist_ok=True)
     being_written = folder / f"{TEMPORARY}{NAME}.parquet-0a0b0c0d"
