@@ -207,10 +207,17 @@ def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
 
 
 def _naive_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
-    """The change of the error against naive, with the word of its test where there is one."""
-    test = results.tests(ranking, "naive").get(str(row["model"]))
+    """The change of the error against naive, with the word of its test where there is one; without
+    a word that of the model whose forecasts a network repeats.
+    """
+    model = str(row["model"])
+    tests = results.tests(ranking, "naive")
+    test = tests.get(model)
     if test is None:
-        return _change(row["skill"])
+        repeated = tests.get(results.untrained(ranking).get(model, ""))
+        if repeated is None or repeated.relative_difference is None:
+            return _change(row["skill"])
+        return _change(-repeated.relative_difference)
     return _test_cell(test, test.word)
 
 

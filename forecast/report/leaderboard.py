@@ -210,16 +210,19 @@ def leaderboard_lines(
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     shown_rows.sort(key=_order_by_mase)
     words: dict[tuple[TestFamily, str], str] = {}
+    changes = {}
     for test in verdicts.tests:
         if test.ranking in (ranking, BASELINE):
             words[test.family, test.model] = test.word
             if test.family == "naive":
                 # as the sentence has it: the skill of series of unequal length is another mean
-                change = text.signed_percent(test.relative_difference)
-                words["naive", test.model] = f"{change} {test.word}"
+                changes[test.model] = text.signed_percent(test.relative_difference)
+                words["naive", test.model] = f"{changes[test.model]} {test.word}"
     for network in verdicts.untrained:
         if network.ranking == ranking:
             words["skip", network.model] = f"= {network.same_as} (did not train)"
+            if network.same_as in changes:
+                words["naive", network.model] = changes[network.same_as]
     best = verdicts.chosen.get(ranking, next(iter(verdicts.chosen.values()), None))
     return [_line(row, words, best) for row in shown_rows]
 

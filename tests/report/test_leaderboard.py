@@ -14,7 +14,9 @@ from rich.console import Console
 
 from forecast.comparison.metrics import leaderboard_columns
 from forecast.config.paths import ProjectPaths
+from forecast.data.comparison_records import Untrained
 from forecast.data.results import Results
+from forecast.report import text
 from forecast.report.board import leaderboard
 from forecast.report.leaderboard import (
     HEADS,
@@ -224,6 +226,25 @@ def test_the_change_against_naive_is_the_figure_of_the_sentence_where_series_end
     assert (
         "lstm" in results.verdicts.sentences[0] and "error -44.0 %" in results.verdicts.sentences[0]
     )
+
+
+def test_a_network_that_repeats_the_ridge_has_its_change_against_naive_too(root):
+    """Without a word: no test is made of it. The skill, another mean, is not shown beside it."""
+    results = Results(ProjectPaths.of(root), "hourly")
+    tests = [test for test in results.verdicts.tests if test.model != "lstm"]
+    ridge = next(test for test in tests if (test.model, test.family) == ("ridge", "naive"))
+    repeats = Untrained(model="lstm", ranking="shipped", same_as="ridge")
+    vars(results)["verdicts"] = results.verdicts.model_copy(
+        update={"tests": tuple(tests), "untrained": (repeats,)}
+    )
+    rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
+    rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
+    lines = leaderboard_lines(rows, "shipped", results.verdicts)
+    line = next(line for line in lines if line[1] == "lstm")
+    change = text.signed_percent(ridge.relative_difference)
+    assert line[HEADS.index("error vs naive") :] == (change, "= ridge (did not train)")
+    page = next(row for row in leaderboard(results, "shipped").rows if row.model == "lstm")
+    assert str(page.cells[1].content) == change
 
 
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
