@@ -151,7 +151,7 @@ def test_the_carry_of_past_inputs_is_fitted_once_for_all_one_step_skips(monkeypa
     fitted = []
     fit_carry = Problem._fit_carry
     monkeypatch.setattr(Problem, "_fit_carry", lambda it: fitted.append(1) or fit_carry(it))
-    shops = problems.shops()
+    shops = problems.problem_of(problems.frame())  # no other test has asked it
     assert shops.skip("last", 1).carry is shops.skip("linear", 1).carry
     shops.joined.skip("last", 1)
     assert len(fitted) == 2
