@@ -122,7 +122,7 @@ class _Experiment:
             self.result.unchanged += 1
         else:
             self.writer.write(record, number)
-            self.result.published.append(f"{record.dataset}: {record.name}")
+            self.result.published.append(f"{record.content.dataset}: {record.name}")
         for run in current:
             if not same or run.info.run_id != same[0].info.run_id:
                 self._set_aside(run)

@@ -18,7 +18,8 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +29,7 @@ from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Trial
 from forecast.system import files
 
 if TYPE_CHECKING:
-    from forecast.data.results import Results  # with it comes pandas, which `status` does without
+    import pandas as pd
 
 FORMAT = 3
 """Part of every digest: raise it when published runs should be made anew from the same records."""
@@ -38,59 +39,48 @@ TextRow = dict[str, str]
 """A row of a table of stage `compare`, every value as text."""
 
 
-@dataclass(frozen=True)
-class ComparisonRows:
-    """What stage `compare` says of all candidates, or of one; rows of tables are text.
-
-    Of one candidate `by_step` is of the seed that stands for it. `intervals` are those over all
-    steps, `residuals` one per series.
-    """
-
-    leaderboard: tuple[TextRow, ...] = ()
-    by_step: tuple[TextRow, ...] = ()
-    distributions: tuple[TextRow, ...] = ()
-    intervals: tuple[TextRow, ...] = ()
-    tests: tuple[PairedTest, ...] = ()
-    residuals: tuple[ResidualDiagnosis, ...] = ()
-
-    def of_candidate(self, model: str, ranking: str) -> ComparisonRows:
-        """Those of one candidate."""
-
-        def select(rows: tuple[TextRow, ...]) -> tuple[TextRow, ...]:
-            return tuple(row for row in rows if (row["model"], row["ranking"]) == (model, ranking))
-
-        label = (model, ranking)
-        return ComparisonRows(
-            leaderboard=select(self.leaderboard),
-            by_step=_rows_of_serving_seed(select(self.by_step)),
-            distributions=select(self.distributions),
-            intervals=select(self.intervals),
-            tests=tuple(test for test in self.tests if (test.model, test.ranking) == label),
-            residuals=tuple(d for d in self.residuals if (d.model, d.ranking) == label),
-        )
+TABLES = ("leaderboard", "by_step", "distributions")
 
 
 @dataclass(frozen=True)
 class CandidateRun:
-    """One trained candidate of one dataset: its record, where it lies, and its rows of the
-    comparison. `digest` tells a published run from a newer record.
+    """One trained candidate of one dataset: its record, where it lies, and what stage `compare`
+    says of it. `tables` are its rows of `TABLES` and, over all steps, of `intervals`, every value
+    as text; `residuals` are one per series.
     """
 
     content: RunRecord
     folder: Path
-    digest: str
-    compared: ComparisonRows = ComparisonRows()
+    tables: Mapping[str, Sequence[TextRow]] = field(default_factory=dict)
+    tests: Sequence[PairedTest] = ()
+    residuals: Sequence[ResidualDiagnosis] = ()
     cost: CandidateCost = UNKNOWN_COST
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells a published run from a newer record: it changes with record, forecasts and every
+        row, not with what other candidates decide.
+        """
+        forecasts = self.folder / "forecasts.parquet"
+        # without `chosen`, which other candidates can change: it is refreshed on the run
+        board = [{**row, "chosen": ""} for row in self.table("leaderboard")]
+        content = {
+            "format": FORMAT,
+            "record": self.content.to_json(),
+            "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
+            "tables": {**self.tables, "leaderboard": board},
+            "residuals": [diagnosis.to_json() for diagnosis in self.residuals],
+        }
+        return files.sha256_of(content)[:16]
+
+    def table(self, name: str) -> Sequence[TextRow]:
+        """Its rows of one table; none before stage `compare`."""
+        return self.tables.get(name, ())
 
     @property
     def rows(self) -> dict[str, TextRow]:
         """By seed (`0`, `mean`, `std`, ...) its row of the leaderboard."""
-        return {row["seed"]: row for row in self.compared.leaderboard}
-
-    @property
-    def dataset(self) -> str:
-        """The dataset that it was trained on."""
-        return self.content.dataset
+        return {row["seed"]: row for row in self.table("leaderboard")}
 
     @property
     def candidate(self) -> str:
@@ -101,7 +91,7 @@ class CandidateRun:
     def prepared_frame(self) -> Path:
         """The file of the rows that it was trained and tested on."""
         project = ProjectPaths.of(self.folder.parents[3])
-        return project.frame(self.dataset)
+        return project.frame(self.content.dataset)
 
     @property
     def name(self) -> str:
@@ -113,16 +103,9 @@ class CandidateRun:
         return self.content.model
 
     @property
-    def has_failed(self) -> bool:
-        """Whether there are no forecasts of it."""
-        return self.content.has_failed
-
-    @property
-    def main_row(self) -> dict[str, str]:
-        """What the mean of the seeds' forecasts scores; a candidate with one seed has that row
-        only.
-        """
-        return self.rows.get("mean") or next(iter(self.rows.values()), {})
+    def main_row(self) -> TextRow:
+        """What the mean of the seeds' forecasts scores; empty before stage `compare`."""
+        return self.rows.get("mean", {})
 
     @property
     def is_chosen(self) -> bool:
@@ -144,12 +127,38 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     paths = ProjectPaths.of(root)
     results = Results(paths, dataset)
     costs = read_costs(paths, dataset)
-    compared = _read_comparison(results) if results.is_compared else ComparisonRows()
-    records = [
-        _candidate_run(results.folder(n), r, costs.get(n, UNKNOWN_COST), compared)
-        for n, r in results.records.items()
-    ]
+    tables: dict[str, Sequence[TextRow]] = {}
+    tests: Sequence[PairedTest] = ()
+    residuals: Sequence[ResidualDiagnosis] = ()
+    if results.is_compared:
+        tables = {name: results.text_rows(name) for name in TABLES}
+        tables["intervals"] = _pooled_rows(results.intervals)
+        tests = results.verdicts.tests
+        residuals = results.residuals
+    records = []
+    for name, record in results.records.items():
+        label = (record.model, record.ranking)
+        candidate_run = CandidateRun(
+            record,
+            results.folder(name),
+            {table: _rows_of(label, rows) for table, rows in tables.items()},
+            [test for test in tests if (test.model, test.ranking) == label],
+            [residual for residual in residuals if (residual.model, residual.ranking) == label],
+            costs.get(name, UNKNOWN_COST),
+        )
+        records.append(candidate_run)
     return sorted(records, key=_validation_error, reverse=True)
+
+
+def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
+    return [row for row in rows if (row["model"], row["ranking"]) == label]
+
+
+def _pooled_rows(intervals: pd.DataFrame) -> list[TextRow]:
+    """The scores over all steps, as text."""
+    pooled = intervals[intervals["step"] == 0]
+    text = pooled.to_csv(index=False, float_format="%.12g")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _validation_error(record: CandidateRun) -> float:
@@ -163,56 +172,6 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
 
     results = Results(ProjectPaths.of(root), dataset)
     return results.verdicts.sentences if results.is_compared else ()
-
-
-def _read_comparison(results: Results) -> ComparisonRows:
-    """Of all candidates; of intervals the rows of all steps pooled."""
-    intervals = results.intervals
-    pooled = intervals[intervals["step"] == 0]
-    text = pooled.to_csv(index=False, float_format="%.12g")
-    return ComparisonRows(
-        leaderboard=results.text_rows("leaderboard"),
-        by_step=results.text_rows("by_step"),
-        distributions=results.text_rows("distributions"),
-        intervals=tuple(csv.DictReader(text.splitlines())),
-        tests=results.verdicts.tests,
-        residuals=tuple(results.residuals),
-    )
-
-
-def _candidate_run(
-    folder: Path, content: RunRecord, cost: CandidateCost, compared: ComparisonRows
-) -> CandidateRun:
-    """One candidate with its rows of the comparison, and the digest by which a published run is
-    known again: it changes with record, forecasts and every row, not with what other candidates
-    decide.
-    """
-    rows = compared.of_candidate(content.model, content.ranking)
-    forecasts = folder / "forecasts.parquet"
-    digest = files.sha256_of(
-        {
-            "format": FORMAT,
-            "record": content.to_json(),
-            "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
-            "rows": {
-                # without `chosen`, which other candidates can change: it is refreshed on the run
-                row["seed"]: {name: text for name, text in row.items() if name != "chosen"}
-                for row in rows.leaderboard
-            },
-            "by_step": rows.by_step,
-            "distributions": rows.distributions,
-            "residuals": [diagnosis.to_json() for diagnosis in rows.residuals],
-            "intervals": rows.intervals,
-        }
-    )
-    return CandidateRun(content, folder, digest[:16], rows, cost)
-
-
-def _rows_of_serving_seed(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
-    """One row per step: of the mean of the seeds, where there is one."""
-    seeds = sorted({row["seed"] for row in rows})
-    serving = "mean" if "mean" in seeds else "".join(seeds[:1])
-    return tuple(row for row in rows if row["seed"] == serving)
 
 
 DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
@@ -265,10 +224,10 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
     points = [
         MetricPoint(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS
     ]
-    for row in record.compared.by_step:
-        points += [
-            MetricPoint(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step
-        ]
+    for row in record.table("by_step"):
+        if row["seed"] == "mean":
+            step = int(row["step"])
+            points += [MetricPoint(f"test_by_step/{name}", row.get(name), step) for name in by_step]
     points += [
         MetricPoint(f"test_std/{name}", record.rows.get("std", {}).get(name)) for name in by_step
     ]
@@ -286,7 +245,7 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
 def interval_points(record: CandidateRun) -> list[MetricPoint]:
     """Coverage, width and interval score by level, all steps pooled, mean over the series."""
     values_by_name: dict[str, list[float]] = {}
-    for row in record.compared.intervals:
+    for row in record.table("intervals"):
         percent = f"{100 * float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
@@ -303,9 +262,9 @@ def distribution_points(record: CandidateRun) -> list[MetricPoint]:
     `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name
     stands before them, as their units differ.
     """
-    several = len({row["series"] for row in record.compared.distributions}) > 1
+    several = len({row["series"] for row in record.table("distributions")}) > 1
     points = []
-    for row in record.compared.distributions:
+    for row in record.table("distributions"):
         series = f"{REFUSED_CHARACTERS.sub('_', row['series'])}/" if several else ""
         level = f"_{row['level']}" if row["level"] else ""
         points.append(MetricPoint(f"distribution/{series}{row['metric']}{level}", row["value"]))
@@ -359,9 +318,9 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
 
 def residual_points(record: CandidateRun) -> list[MetricPoint]:
     """Tests and autocorrelation of the first series' one-step residuals."""
-    if not record.compared.residuals:
+    if not record.residuals:
         return []
-    diagnosis = record.compared.residuals[0]
+    diagnosis = record.residuals[0]
     points = [
         MetricPoint("residuals/ljung_box_p", diagnosis.p),
         MetricPoint("residuals/ljung_box_p_robust", diagnosis.p_robust),
@@ -437,7 +396,7 @@ def loop_verdict(content: RunRecord) -> str:
 
 def verdict_tags(record: CandidateRun) -> dict[str, str]:
     """Tags that depend on the other candidates: refreshed in place."""
-    words = {f"against_{test.family}": test.word for test in record.compared.tests}
+    words = {f"against_{test.family}": test.word for test in record.tests}
     return {
         "chosen": str(record.is_chosen).lower(),
         **words,
@@ -456,7 +415,7 @@ def run_note(record: CandidateRun) -> str:
     lines += [f"`{content.equation}`"] if content.equation else []
     lines += [f"Source: {content.source}"] if content.source else []
     lines += [f"Members: {describe_members(content)}"] if content.members else []
-    if record.has_failed:
+    if content.has_failed:
         lines.insert(0, f"**Failed:** {content.reason}")
     if content.is_untrained:
         lines.insert(0, UNTRAINED)
@@ -464,7 +423,7 @@ def run_note(record: CandidateRun) -> str:
         lines.insert(0, "**Chosen on validation in its ranking.**")
     if loop_verdict(content) and loop_verdict(content) not in SAFE_LOOPS:
         lines.append(f"**Closed loop {loop_verdict(content)}**: see `diagnostics_free_run`.")
-    lines += [test.sentence for test in record.compared.tests]
+    lines += [test.sentence for test in record.tests]
     return "\n\n".join(line for line in lines if line)
 
 

@@ -82,7 +82,7 @@ class Writer:
             self._log_files(run_id, record)
             self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
             seconds = record.cost.wall_seconds or 0.0
-            self._end(run_id, failed=record.has_failed, at=start + int(1000 * seconds))
+            self._end(run_id, failed=record.content.has_failed, at=start + int(1000 * seconds))
 
     def log_costs(self, run_id: str, record: CandidateRun) -> None:
         """Add what the training took to a run that has it not."""
@@ -161,9 +161,9 @@ class Writer:
 
         path = record.prepared_frame
         digest = record.content.digests.data[: runs.DIGEST_LENGTH]
-        source = json.dumps({"uri": f"data/prepared/{record.dataset}/{path.name}"})
+        source = json.dumps({"uri": f"data/prepared/{record.content.dataset}/{path.name}"})
         described = describe_frame(path) if path.exists() else {}
-        data = Dataset(record.dataset, digest or "unknown", "local", source, **described)
+        data = Dataset(record.content.dataset, digest or "unknown", "local", source, **described)
         self.client.log_inputs(
             run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         )

@@ -12,7 +12,7 @@ from forecast.data.records import SeedFit, Trial
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import publishing, read_candidate_runs, runs, tracking_store
-from forecast.tracking.runs import CandidateRun, ComparisonRows
+from forecast.tracking.runs import CandidateRun
 from tests.support.records import CANDIDATES, write_records
 
 
@@ -75,13 +75,13 @@ def test_a_head_s_scores_are_numbers_by_series_where_there_are_several(records):
         row("log_score", ""),
     )
     lstm = records["lstm.linear"]
-    points = runs.score_points(replace(lstm, compared=ComparisonRows(distributions=one)))
+    points = runs.score_points(replace(lstm, tables={"distributions": one}))
     assert values(points, "distribution/crps") == [(0, 0.5)]
     assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(
         points, "distribution/log_score"
     )
-    several = ComparisonRows(distributions=(*one, row("crps", "9", series="ixic")))
-    points = runs.score_points(replace(lstm, compared=several))
+    several = (*one, row("crps", "9", series="ixic"))
+    points = runs.score_points(replace(lstm, tables={"distributions": several}))
     assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
     assert values(points, "distribution/_gspc/crps") == [(0, 0.5)]
 
@@ -155,7 +155,7 @@ def test_the_note_says_what_the_model_is_and_how_it_compares(records):
 def test_a_failed_model_says_why_first(tmp_path):
     write_records(tmp_path, failed=("lstm.last",))
     failed = next(
-        record for record in read_candidate_runs(tmp_path, "weather") if record.has_failed
+        record for record in read_candidate_runs(tmp_path, "weather") if record.content.has_failed
     )
     assert runs.run_note(failed).startswith("**Failed:** the loss became NaN at step 12")
     assert runs.run_tags(failed)["reason"] == "the loss became NaN at step 12"
@@ -164,14 +164,14 @@ def test_a_failed_model_says_why_first(tmp_path):
 def test_a_failed_seed_is_named(records):
     content = records["lstm.last"].content
     seeds = (content.seeds[0], SeedFit(seed=1, status="failed", reason="diverged"))
-    tags = runs.run_tags(CandidateRun(content.model_copy(update={"seeds": seeds}), Path(), ""))
+    tags = runs.run_tags(CandidateRun(content.model_copy(update={"seeds": seeds}), Path()))
     assert tags["failed_seeds"] == "seed 1: diverged"
 
 
 def test_a_network_that_did_not_train_is_said_to_be_none(records):
     content = records["lstm.linear"].content
     seeds = tuple(fit.model_copy(update={"best_step": 0}) for fit in content.seeds)
-    untrained = CandidateRun(content.model_copy(update={"seeds": seeds}), Path(), "")
+    untrained = CandidateRun(content.model_copy(update={"seeds": seeds}), Path())
     assert runs.run_note(untrained).startswith("**Did not train:**")
     assert runs.run_tags(untrained)["did_not_train"] == "true"
     assert "did_not_train" not in runs.run_tags(records["lstm.linear"])
