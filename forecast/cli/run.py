@@ -46,8 +46,10 @@ from forecast.system.processes import require_unix, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from forecast.data.comparison_records import PairedTest
-    from forecast.data.results import Results, Row
+    from forecast.data.results import Results
 
 FOLDERS_OF_A_RUN = (
     "data",
@@ -359,18 +361,15 @@ def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairCo
     from forecast.data.results import Results, read_leaderboard
 
     paths = ProjectPaths.of(root)
-    rows = read_leaderboard(paths, dataset)
-    models = {row["model"] for row in rows}
-    _require_known(a, models, "model")
-    _require_known(b, models, "model")
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    board = read_leaderboard(paths, dataset)
+    for model in (a, b):
+        _require_known(model, set(board["model"]), "model")
     if dataset:
-        _require_known(dataset, set(datasets), "dataset")
-        datasets = [dataset]
+        _require_known(dataset, set(board["dataset"]), "dataset")
+        board = board[board["dataset"] == dataset]
     comparisons = []
-    for name in datasets:
-        rows_of_dataset = [row for row in rows if row["dataset"] == name]
-        comparisons += _compare_in_rankings(Results(paths, name), a, b, rows_of_dataset)
+    for name, rows in board.groupby("dataset", sort=False):
+        comparisons += _compare_in_rankings(Results(paths, str(name)), a, b, rows)
     if not comparisons:
         raise InputError(
             f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html."
@@ -385,26 +384,29 @@ def ranking_titles() -> dict[str, str]:
     return {**RANKING_TITLES, BASELINE: "baselines"}
 
 
-def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> list[PairComparison]:
+def _compare_in_rankings(
+    results: Results, a: str, b: str, rows: pd.DataFrame
+) -> list[PairComparison]:
     """The two models in each ranking of one dataset; `rows`: those of its leaderboard."""
+    from forecast.data.results import MEAN, in_ranking
+
+    means = rows[(rows["seed"] == MEAN) & rows[["mae", "mase"]].notna().any(axis=1)]
     tests = results.verdicts.tests if results.is_compared else ()
     comparisons = []
     for ranking in ranking_titles():
-        row_a = _mean_row(rows, a, ranking)
-        row_b = _mean_row(rows, b, ranking)
+        board = in_ranking(means, ranking).set_index("model")
         # baselines stand in both rankings: two of them are compared once
-        if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
+        if not {a, b} <= {*board.index} or ranking not in {*board.loc[[a, b], "ranking"]}:
             continue
-        metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
-        error_a = float(row_a[metric])
-        error_b = float(row_b[metric])
+        errors = board.loc[[a, b], ["mae", "mase"]].dropna(axis="columns").iloc[:, 0]
+        error_a, error_b = errors.tolist()
         comparisons.append(
             PairComparison(
                 dataset=results.name,
                 ranking=ranking,
                 a=a,
                 b=b,
-                metric=metric,
+                metric=str(errors.name),
                 error_a=error_a,
                 error_b=error_b,
                 difference=error_a / error_b - 1 if error_b else None,
@@ -412,19 +414,6 @@ def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> l
             )
         )
     return comparisons
-
-
-def _mean_row(rows: list[Row], model: str, ranking: str) -> Row | None:
-    """The model's row of its seeds' mean, or of its one seed; None where it has no result."""
-    by_seed = {
-        row["seed"]: row
-        for row in rows
-        if row["model"] == model
-        and row["ranking"] in (ranking, "baseline")
-        and row["status"] == "ok"
-        and (row["mae"] or row.get("mase"))
-    }
-    return by_seed.get("mean", by_seed.get("0"))
 
 
 def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> list[str]:

@@ -343,13 +343,13 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
     return table[table["ranking"].isin([ranking, BASELINE])]
 
 
-def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
+def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> pd.DataFrame:
     """The rows of `dataset` as stage `compare` wrote them, else those of all in
-    reports/leaderboard.csv, as text; `InputError` where neither is there.
+    reports/leaderboard.csv; `InputError` where neither is there.
     """
     dataset_path = paths.compared(dataset) / "leaderboard.csv"
     try:
-        return _read_text_rows(dataset_path if dataset_path.exists() else paths.leaderboard)
+        return parse_table(dataset_path if dataset_path.exists() else paths.leaderboard)
     except FileNotFoundError:
         message = (
             f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run`"

@@ -50,13 +50,13 @@ ASKED_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 """For MLflow, whose server is not there: it would wait seconds between one request and the next."""
 LEADERBOARD = """\
 dataset,model,ranking,skip,seed,status,mae,mase
-wave,naive,baseline,,0,ok,2.0,
-wave,drift,baseline,,0,ok,2.5,
+wave,naive,baseline,,mean,ok,2.0,
+wave,drift,baseline,,mean,ok,2.5,
 wave,lstm,shipped,linear,0,ok,1.4,
 wave,lstm,shipped,linear,mean,ok,1.5,
 wave,lstm,architecture,last,mean,ok,1.9,
 wave,narx,shipped,linear,mean,failed,,
-pair,naive,baseline,,0,ok,,2.0
+pair,naive,baseline,,mean,ok,,2.0
 pair,lstm,shipped,linear,mean,ok,,1.8
 """
 VERDICTS = {
@@ -391,7 +391,9 @@ def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
 
 def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
-    board = LEADERBOARD.replace("wave,naive,baseline,,0,ok,2.0", "wave,naive,baseline,,0,ok,0.0")
+    board = LEADERBOARD.replace(
+        "wave,naive,baseline,,mean,ok,2.0", "wave,naive,baseline,,mean,ok,0.0"
+    )
     files.write_text(root / "reports" / "leaderboard.csv", board)
     verdicts = {"tests": [{**VERDICTS["tests"][0], "word": "worse", "relative_difference": None}]}
     files.write_json(root / "data" / "compared" / "wave" / "verdicts.json", verdicts)
