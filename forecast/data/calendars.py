@@ -37,6 +37,7 @@ from forecast.system.errors import ForecastError, InputError, plural, quote_name
 Calendar = SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
 
+DAY = pd.Timedelta(1, "D")
 MAX_TIMES_SHOWN = 3
 GUESSED_EXCHANGES = (
     "XNYS",
@@ -194,7 +195,7 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     steps = next_steps(
         calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
     )
-    spacing = (steps[-1] - steps[0]) / pd.Timedelta(1, "D") / (len(steps) - 1)
+    spacing = (steps[-1] - steps[0]) / DAY / (len(steps) - 1)
     return {name: length / spacing for name, length in days.items() if length / spacing >= 3}
 
 
@@ -207,12 +208,12 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
         return []
     step = fixed_step(calendar)
     if isinstance(calendar, YearWeekCalendar):
-        step = pd.Timedelta(7, "D")
+        step = 7 * DAY
     elif isinstance(offset := to_offset(calendar.freq), pd.offsets.Week):
-        step = pd.Timedelta(7 * offset.n, "D")
+        step = 7 * offset.n * DAY
     if step is None:
         return []
-    lengths_of = {name: pd.Timedelta(_CYCLES[name][1], "D") / step for name in DEFAULT_FEATURES}
+    lengths_of = {name: _CYCLES[name][1] * DAY / step for name in DEFAULT_FEATURES}
     return [name for name, length in lengths_of.items() if 3 <= length <= steps / 0.9]
 
 
@@ -226,8 +227,8 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     step = fixed_step(calendar) if calendar.kind == "regular" else None
     days_a_week = 7
     if isinstance(calendar, WeekdayCalendar):
-        step, days_a_week = pd.Timedelta(1, "D"), len(calendar.days)
-    if step is None or step > pd.Timedelta(1, "D"):
+        step, days_a_week = DAY, len(calendar.days)
+    if step is None or step > DAY:
         return False
     explained = total = 0.0
     n_values = n_times = 0
@@ -329,13 +330,9 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
     """The commonest distance between two times, and the names of longer steps where it is at least
     a week.
     """
-    common = (
-        pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
-        if len(stamps) > 1
-        else pd.Timedelta(1, "D")
-    )
+    common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else DAY
     common = max(common.round("s"), pd.Timedelta(1, "s"))
-    if common < pd.Timedelta(7, "D"):
+    if common < 7 * DAY:
         step = to_offset(common)
         return [
             f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"
@@ -355,7 +352,7 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     if isinstance(calendar, RegularCalendar):
         return (times + to_offset(calendar.freq)).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
-        return (times + pd.Timedelta(1, "D")).as_unit("ns")
+        return (times + DAY).as_unit("ns")
     if isinstance(calendar, YearWeekCalendar):
         steps = grid(calendar, times.min(), pd.Timestamp(times.max().year + 1, 1, 1))
         return steps[steps.searchsorted(times, side="right")]
@@ -365,9 +362,9 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     # A time that is no session (an unchecked answer of a service) counts as known at the end of its
     # day.
     known = closes.reindex(times).to_numpy()
-    return pd.DatetimeIndex(
-        np.where(np.isnat(known), (times + pd.Timedelta(1, "D")).to_numpy(), known)
-    ).as_unit("ns")
+    return pd.DatetimeIndex(np.where(np.isnat(known), (times + DAY).to_numpy(), known)).as_unit(
+        "ns"
+    )
 
 
 def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
@@ -393,8 +390,6 @@ def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
 def _gaps_of_series(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
     """The runs of steps between the first and the last of `times` that have no row."""
     steps = grid(calendar, times[0], times[-1])
-    if len(steps) == len(times):
-        return []
     absent = np.flatnonzero(~steps.isin(times))
     if absent.size == 0:
         return []
@@ -438,10 +433,7 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
         )
         fault = f"this is no session of {name}{more}, wanted their dates at midnight.{reason}"
         return f"{fault} Drop the row, or correct `calendar`.{hint}"
-    if (
-        pd.Timedelta(1, "D") <= (fixed_step(calendar) or pd.Timedelta.max)
-        and stamps.dt.hour.nunique() == 2
-    ):
+    if (fixed_step(calendar) or pd.Timedelta.max) >= DAY and stamps.dt.hour.nunique() == 2:
         hint += (
             " Midnights of a clock that changes are no days of UTC: write dates alone, such as"
             " 2024-01-31."

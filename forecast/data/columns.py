@@ -35,13 +35,12 @@ from forecast.config.task import (
     future_frame_name,
 )
 from forecast.data import snapshots
-from forecast.data.calendars import fixed_step, grid, known_from, next_steps
+from forecast.data.calendars import DAY, fixed_step, grid, known_from, next_steps
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.system.errors import InputError, quote_names, require_column, suggest_known
 
 ACTION_COLUMNS = ("split", "dividend")
 SATURDAY = 5
-DAY = pd.Timedelta(1, "D")
 PRICE_COLUMNS = ("open", "high", "low", "close")
 
 

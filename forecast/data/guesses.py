@@ -24,6 +24,7 @@ import yaml
 from forecast.config.task import CalendarFeature, RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import (
+    DAY,
     Calendar,
     CalendarFit,
     Daily,
@@ -509,10 +510,7 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     if calendar.kind == "sessions":
         return SPANS_BY_STEP["B"]
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
-    if (
-        isinstance(offset, pd.offsets.Tick)
-        and (steps := pd.Timedelta(1, "D") / pd.Timedelta(offset)) > 1
-    ):
+    if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)
         return day if day == steps else 1, min(day, 96), min(7 * day, 672)
     name = offset.freqstr.lstrip("0123456789").split("-")[0]
@@ -722,7 +720,7 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -
     """Whether the logarithms of positive days walk at random in the middle series: over ten days
     they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988).
     """
-    lasts_day = isinstance(calendar, Daily) or fixed_step(calendar) == pd.Timedelta(1, "D")
+    lasts_day = isinstance(calendar, Daily) or fixed_step(calendar) == DAY
     if not lasts_day or series_lengths(observed, calendar).median() < MIN_PRICE_DAYS:
         return False
     by_series = observed.groupby("unique_id")[target]

@@ -21,7 +21,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
-from forecast.data.calendars import known_from
+from forecast.data.calendars import DAY, known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
 from forecast.data.records import SnapshotRecord
@@ -408,5 +408,5 @@ def summarize(
 def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
     """How long ago the last row became known, in words."""
     old = now - known_from(dataset.calendar, [last])[0]
-    days = old / pd.Timedelta(1, "D")
+    days = old / DAY
     return plural(days, "day") if days >= 2 else plural(old / pd.Timedelta(1, "h"), "hour")

@@ -66,13 +66,9 @@ def check_frame(
     fault = _describe_first_fault(frame, columns)
     if fault is not None:
         raise error(f"{where}{fault}")
-    ordered = (
-        frame
-        if _has_ordered_names(frame["unique_id"])
-        else frame.sort_values("unique_id", kind="stable")
-    )
-    plain = ordered.index.name is None and ordered.index.equals(pd.RangeIndex(len(ordered)))
-    return ordered if plain else ordered.reset_index(drop=True)
+    if not frame["unique_id"].is_monotonic_increasing:
+        frame = frame.sort_values("unique_id", kind="stable")
+    return frame.reset_index(drop=True)
 
 
 OUTSIDE_SENTENCE = "this time lies outside of the years 1678 to 2199, wanted one inside them."
@@ -86,16 +82,6 @@ def first_time_outside(times: pd.Series) -> int | None:
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
     outside = ((times < early) | (times >= late)).to_numpy()
     return int(np.argmax(outside)) if outside.any() else None
-
-
-def _has_ordered_names(names: pd.Series) -> bool:
-    """Whether the rows stand in the order of their names.
-
-    Text is compared once a name, not once a row: pandas' `is_monotonic_increasing` makes a Python
-    string of every row.
-    """
-    codes, known = pd.factorize(names)
-    return bool((codes[1:] >= codes[:-1]).all() and known.is_monotonic_increasing)
 
 
 def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:

@@ -31,6 +31,7 @@ from forecast.config.operation import Retraining
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
+from forecast.data.calendars import DAY
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.records import Record
 from forecast.data.splits import Borders, origins_of, split_series
@@ -505,7 +506,7 @@ def judge_due(
         today = now
     # Not below 0: `card` counts to the end of its last day, the data to the begin of their last
     # step.
-    age_days = max(0.0, (today - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
+    age_days = max(0.0, (today - pd.Timestamp(began)) / DAY)
     ageing = []
     if age_days >= rules.max_age_days:
         ageing.append(f"stale ({age_days:.0f} days old, {rules.max_age_days:g} allowed)")

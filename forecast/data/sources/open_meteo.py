@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from forecast.config.reading import Config
 from forecast.config.sources import RemoteSource, Url
 from forecast.data import web
-from forecast.data.calendars import next_steps
+from forecast.data.calendars import DAY, next_steps
 from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.web import Deadline, TransientError
@@ -153,7 +153,7 @@ class _Client:
             self._ask_by_year(name, url, first, last, self.source.variables), ignore_index=True
         )
         return _drop_repeated_hours(
-            frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name
+            frame[(frame["ds"] >= first) & (frame["ds"] < last + DAY)], name
         )
 
     def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
@@ -205,7 +205,7 @@ class _Client:
         # As many days before an hour as cover the whole horizon of a cutoff.
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
         reach = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
-        leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / pd.Timedelta(1, "D")))) + 1)
+        leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / DAY))) + 1)
         archived_variables = {}
         for lead in leads:
             for ours, theirs in variables.items():
@@ -238,7 +238,7 @@ class _Client:
             end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
             window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
             yield self._ask(name, url, window, variables)
-            first = end + pd.Timedelta(1, "D")
+            first = end + DAY
 
     def _ask(
         self,
