@@ -20,7 +20,7 @@ from forecast.data.panel import add_series_names
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.system import files
-from forecast.system.errors import InputError, suggest_known
+from forecast.system.errors import InputError, require_known
 
 
 def cross_validation(
@@ -91,11 +91,8 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
         if record.ranking in (ranking, BASELINE)
     }
     for model in models:
-        if model not in candidate_of:
-            where = f"ranking {ranking!r} of dataset {results.name!r}"
-            raise InputError(
-                f"Model {model!r} is not in {where}.{suggest_known(model, candidate_of)}."
-            )
+        where = f"ranking {ranking!r} of dataset {results.name!r}"
+        require_known(model, candidate_of, f"{where}: unknown model")
     return [name for model, name in candidate_of.items() if not models or model in models]
 
 

@@ -50,7 +50,7 @@ from forecast.data.quality import QualityFile
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
-from forecast.system.errors import InputError, ModelError, suggest_known
+from forecast.system.errors import InputError, ModelError, require_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
@@ -153,9 +153,7 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
 def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
     """A model's name and entry; `InputError` for an unknown name and for what is neither."""
     if isinstance(model, str):
-        if model not in catalogued and model not in catalogue():
-            known = {*catalogued, *catalogue()}
-            raise InputError(f"Model {model!r} is unknown.{suggest_known(model, known)}.")
+        require_known(model, {*catalogued, *catalogue()}, "Unknown model")
         return model, catalogued.get(model, {"family": model})
     if not isinstance(model, Mapping) or "family" not in model:
         raise InputError(
@@ -177,10 +175,7 @@ def tuning_budget(tuning: str | Entry | None, seeds: int | Sequence[int] | None 
     if isinstance(tuning, Mapping):
         changes = dict(tuning)
     elif tuning is not None:
-        if str(tuning) not in BUDGET_FOLDERS:
-            raise InputError(
-                f"tuning={tuning!r} is unknown.{suggest_known(str(tuning), BUDGET_FOLDERS)}."
-            )
+        require_known(str(tuning), BUDGET_FOLDERS, f"tuning={tuning!r}: unknown budget")
         folder = BUDGET_FOLDERS[str(tuning)]
     if seeds is not None:
         changes["seeds"] = [seeds] if isinstance(seeds, int) else seeds

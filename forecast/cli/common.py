@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import InputError, quote, suggest_known
+from forecast.system.errors import InputError, quote, require_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +119,7 @@ def require_dataset(root: Path, dataset: str) -> Path:
 
     project = require_project(root)
     known = (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
-    if dataset not in known:
-        raise InputError(f"Unknown dataset {dataset!r}.{suggest_known(dataset, known)}.")
+    require_known(dataset, known, "Unknown dataset")
     return project
 
 

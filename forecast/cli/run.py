@@ -40,7 +40,7 @@ from forecast.operations import repro
 from forecast.system import files
 from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
-from forecast.system.errors import INTERRUPTED, InputError, quote_names, suggest
+from forecast.system.errors import INTERRUPTED, InputError, require_known
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import require_unix, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
@@ -363,9 +363,9 @@ def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairCo
     paths = ProjectPaths.of(root)
     board = read_leaderboard(paths, dataset)
     for model in (a, b):
-        _require_known(model, set(board["model"]), "model")
+        require_known(model, set(board["model"]), "Unknown model")
     if dataset:
-        _require_known(dataset, set(board["dataset"]), "dataset")
+        require_known(dataset, set(board["dataset"]), "Unknown dataset")
         board = board[board["dataset"] == dataset]
     comparisons = []
     for name, rows in board.groupby("dataset", sort=False):
@@ -424,12 +424,3 @@ def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -
         if {test.model, test.against} == {a, b} and test.ranking in (ranking, "baseline")
     ]
     return sentences or ["This pair was not tested: a difference of the means alone says little."]
-
-
-def _require_known(name: str, names: set[str], what: str) -> None:
-    """`InputError` with the nearest of `names` for a name that is none of them."""
-    if name not in names:
-        raise InputError(
-            f"Unknown {what} {name!r}.{suggest(name, names)} In the leaderboard:"
-            f" {quote_names(names)}."
-        )

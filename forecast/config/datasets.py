@@ -32,7 +32,7 @@ from forecast.config.task import (
     static_input_names,
 )
 from forecast.config.transforms import TRANSFORMS
-from forecast.system.errors import InputError, quote_names, suggest_known
+from forecast.system.errors import quote_names, require_known
 
 MAX_STEPS = 100_000
 """Of a horizon, a season or a step: more would want more memory than any machine has, long after
@@ -534,17 +534,10 @@ class Datasets(Config):
         for name, dataset in self.datasets.items():
             for column in dataset.columns:
                 other = (column.joined.dataset if column.joined else "") or name
-                if other not in self.datasets:
-                    known = suggest_known(other, self.datasets)
-                    raise ValueError(
-                        f"datasets.{name}, column {column.column!r} is joined from unknown dataset"
-                        f" {other!r}.{known}"
-                    )
+                joins = f"datasets.{name}, column {column.column!r} is joined from unknown dataset"
+                require_known(other, self.datasets, joins, ValueError)
         for name in self.run:
-            if name not in self.datasets:
-                raise ValueError(
-                    f"`run` names unknown dataset {name!r}.{suggest_known(name, self.datasets)}"
-                )
+            require_known(name, self.datasets, "`run` names unknown dataset", ValueError)
         return self
 
 
@@ -556,6 +549,5 @@ def load_datasets(folder: Path | str) -> Datasets:
 def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:
     """One entry; `InputError` with the nearest name when it is unknown."""
     datasets = load_datasets(folder).datasets
-    if name not in datasets:
-        raise InputError(f"Unknown dataset {name!r}.{suggest_known(name, datasets)}.")
+    require_known(name, datasets, "Unknown dataset")
     return datasets[name]

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import Config, load_config, validate_config
-from forecast.system.errors import InputError, quote_names, suggest, suggest_known
+from forecast.system.errors import InputError, quote_names, require_known, suggest
 
 Trainer = Literal["gradient", "lm"]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
@@ -175,17 +175,11 @@ class Models(Config):
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
         """Refuses a grid that is not there, and a model of a grid that has no entry."""
-        if self.grid not in self.grids:
-            raise ValueError(
-                f"grid {self.grid!r} is unknown.{suggest_known(self.grid, self.grids)}"
-            )
+        require_known(self.grid, self.grids, "unknown grid", ValueError)
         for grid, names in self.grids.items():
             for name in names:
-                if name not in self.models:
-                    raise ValueError(
-                        f"grid {grid!r} names unknown model {name!r}."
-                        f"{suggest_known(name, self.models)}"
-                    )
+                names_model = f"grid {grid!r} names unknown model"
+                require_known(name, self.models, names_model, ValueError)
         return self
 
     def fitted_entries(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
@@ -233,8 +227,7 @@ class Models(Config):
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The entries `only`, else those of the grid in its order; `InputError` if unknown."""
         for name in only:
-            if name not in self.models:
-                raise InputError(f"Unknown model {name!r}.{suggest_known(name, self.models)}.")
+            require_known(name, self.models, "Unknown model")
         return {name: self.models[name] for name in only or self.grids[self.grid]}
 
 

@@ -26,7 +26,7 @@ from forecast.config.reading import (
     validate_config,
 )
 from forecast.config.task import WEEKDAYS, TimeZone, Weekday
-from forecast.system.errors import InputError, suggest_known
+from forecast.system.errors import require_known
 
 if TYPE_CHECKING:
     # with it come all settings of datasets, which `status` does without
@@ -116,8 +116,7 @@ def check_retraining(names: Iterable[str], folder: Path | str) -> None:
     """`InputError` for a wrong key or value, and for an entry of a dataset that does not exist."""
     path, known = Path(folder) / "retraining.yaml", list(names)
     for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
-        if name not in known:
-            raise InputError(f"{path}: unknown dataset {name!r}.{suggest_known(name, known)}.")
+        require_known(name, known, f"{path}: unknown dataset")
 
 
 SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "watch", "status", "check", "run", "sync")
@@ -147,10 +146,7 @@ class ScheduledJob(Config):
     @classmethod
     def _known_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Refuses what is no command of `forecast` that a schedule may start."""
-        if value[0] not in SCHEDULED_COMMANDS:
-            raise ValueError(
-                f"unknown command {value[0]!r}.{suggest_known(value[0], SCHEDULED_COMMANDS)}"
-            )
+        require_known(value[0], SCHEDULED_COMMANDS, "unknown command", ValueError)
         return value
 
     @field_validator("at", mode="before")
@@ -230,6 +226,5 @@ class Experiments(Config):
 def load_experiment(name: str, folder: Path | str) -> ExperimentEntry:
     """One entry; `InputError` with the nearest name when it is unknown."""
     known = load_config(Experiments, Path(folder) / "experiments.yaml").experiments
-    if name not in known:
-        raise InputError(f"Unknown experiment {name!r}.{suggest_known(name, known)}.")
+    require_known(name, known, "Unknown experiment")
     return known[name]

@@ -203,7 +203,7 @@ def _describe_fault(error: Any, content: Any) -> str:
     key = ".".join(parts)
     if error["type"] == "missing":
         return f"key {key!r} is missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").removesuffix(".")
     input_value = error["input"]
     value = "" if isinstance(input_value, dict) else f" (found {hide_addresses(repr(input_value))})"
     return f"key {key!r}: {message}{value}" if key else message

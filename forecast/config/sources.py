@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from forecast.config.reading import Config
-from forecast.system.errors import suggest_known
+from forecast.system.errors import require_known
 
 PACKAGE = "forecast.data.sources"
 Adjustment = Literal["splits_and_dividends", "splits", "none"]
@@ -54,8 +54,7 @@ class Source(Config):
         if cls is not Source or not isinstance(value, dict):
             return handler(value)
         kind, known = str(value.get("kind")), source_kinds()
-        if kind not in known:
-            raise ValueError(f"unknown kind {kind!r}.{suggest_known(kind, known)}")
+        require_known(kind, known, "unknown kind", ValueError)
         settings: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
         return settings.model_validate(value)
 

@@ -37,7 +37,7 @@ from forecast.config.task import (
 from forecast.data import snapshots
 from forecast.data.calendars import DAY, fixed_step, grid, known_from, next_steps
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
-from forecast.system.errors import InputError, quote_names, require_column, suggest_known
+from forecast.system.errors import InputError, quote_names, require_column, require_known
 
 ACTION_COLUMNS = ("split", "dividend")
 SATURDAY = 5
@@ -417,8 +417,9 @@ def _joined_values(
     lookup = column.joined
     assert lookup is not None
     subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
-    _require_name(lookup.column, values.columns, f"{where}: {subject} has no column")
-    _require_name(lookup.series, values["unique_id"].unique(), f"{where}: {subject} has no series")
+    where = f"{where}, `joined`: {subject}"
+    require_known(lookup.column, list(values.columns), f"{where} has no column")
+    require_known(lookup.series, list(values["unique_id"].unique()), f"{where} has no series")
     series = values[values["unique_id"] == lookup.series].dropna(subset=[lookup.column])
     known = pd.DataFrame(
         {
@@ -432,12 +433,3 @@ def _joined_values(
         rows, known, on="known", tolerance=pd.Timedelta(lookup.max_age_days, "D")
     )
     return matched.set_index("row")["value"].reindex(frame.index)
-
-
-def _require_name(name: str, known: object, sentence: str) -> None:
-    """`InputError`, which begins with `sentence`, where `name` is none of `known`."""
-    names = [str(item) for item in known]  # type: ignore[attr-defined]
-    if name not in names:
-        raise InputError(
-            f"{sentence} {name!r}.{suggest_known(name, names)}. Correct it under `joined`."
-        )

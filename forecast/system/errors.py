@@ -242,6 +242,16 @@ def suggest_known(name: str, known: Iterable[object]) -> str:
     return f"{suggest(name, known)} Known: {quote_names(known)}"
 
 
+def require_known(
+    name: object, known: Collection[object], sentence: str, error: type[Exception] = InputError
+) -> None:
+    """`Unknown dataset 'x'. Did you mean 'y'? Known: 'y'.` as `error`, where `sentence` is `Unknown
+    dataset` and `known` lacks `name`.
+    """
+    if name not in known:
+        raise error(f"{sentence} {name!r}.{suggest_known(str(name), known)}.")
+
+
 def require_column(
     name: str,
     present: Collection[object],

@@ -260,7 +260,7 @@ def test_check_names_the_grid_of_a_dataset_that_models_yaml_does_not_have(tmp_pa
     datasets.write_text(datasets.read_text().replace("title:", "grid: defaults\n    title:"))
     done = small_project.command(root, "check")
     assert done.returncode == 2
-    assert "grid 'defaults' is unknown. Did you mean 'default'?" in done.stderr
+    assert "unknown grid 'defaults'. Did you mean 'default'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -20,7 +20,7 @@ from forecast.config.sources import Source
 from forecast.data import snapshots
 from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
-from forecast.system.errors import DataError, InputError, suggest_known
+from forecast.system.errors import DataError, InputError, require_known
 
 
 class Settings(Source):
@@ -35,11 +35,7 @@ def read(request: Request) -> RawFrame:
     """The packaged series up to `request.as_of`; `InputError` for an unknown name."""
     source = request.dataset.source
     assert isinstance(source, Settings)
-    if source.name not in _LOADERS:
-        known = suggest_known(source.name, _LOADERS)
-        raise InputError(
-            f"Dataset {request.name!r}: unknown packaged source {source.name!r}.{known}."
-        )
+    require_known(source.name, _LOADERS, f"Dataset {request.name!r}: unknown packaged source")
     frame, provenance = _LOADERS[source.name](request)
     frame, as_of = keep_known(request, frame)
     return RawFrame(frame, as_of, where=f"packaged source {source.name!r}", provenance=provenance)
