@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.system import files
-from forecast.system.errors import DamagedError, InputError, ModelError
+from forecast.system.errors import DamagedError, ModelError
 from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
 from forecast.tracking.tracking_store import TrackingStore
@@ -117,18 +117,13 @@ def move_aliases(
     check_lock: CheckLock = check_nothing,
 ) -> None:
     """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all
-    on real versions. `InputError` for a version that is not there.
+    on real versions; `ForecastError` for a version that is not there.
     """
     from mlflow.exceptions import MlflowException
 
     with mlflow_client.connect(store) as client:
-        known = {version.number for version in _list_versions(client, name)}
         for alias, version in moves:
             check_lock()
-            if version is not None and version not in known:
-                raise InputError(
-                    f"Model {name!r} has no version {version}; it has {sorted(known)}."
-                )
             if version is None:
                 with contextlib.suppress(MlflowException):
                     client.delete_registered_model_alias(name, alias)

@@ -21,7 +21,7 @@ from forecast.config.task import Task
 from forecast.data.records import best_trial
 from forecast.system import files
 from forecast.tracking import mlflow_client, runs
-from forecast.tracking.runs import CandidateRun
+from forecast.tracking.runs import CandidateRun, MetricPoint
 from forecast.tracking.tracking_store import TrackingStore
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Writer:
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", at)
 
     def _log(
-        self, run_id: str, values: Mapping[str, str], points: list[runs.MetricPoint], at: int
+        self, run_id: str, values: Mapping[str, str], points: list[MetricPoint], at: int
     ) -> None:
         """Parameters and metrics of a run; metrics in batches, as many as MLflow takes at once."""
         from mlflow.entities import Metric, Param
@@ -311,39 +311,30 @@ def log_content(
 
     `now` in seconds since 1970. Raises as `mlflow_client.connect` does.
     """
-    from mlflow.entities import Metric, RunTag
-
     start = int(1000 * now)
     with mlflow_client.connect(store) as client:
         experiment_id = mlflow_client.ensure_experiment(client, experiment, store).experiment_id
-        existing = client.search_runs(
-            [experiment_id], f"tags.{DECISION} = '{content['key']}'", max_results=1
+        writer = Writer(client, experiment_id, store.publisher, start)
+        key = content["key"]
+        existing = client.search_runs([experiment_id], f"tags.{DECISION} = '{key}'", max_results=1)
+        run = next(iter(existing), None) or client.create_run(
+            experiment_id, start, {DECISION: key}, run_name=name
         )
-        if existing and existing[0].info.status == "FINISHED":
-            return str(existing[0].info.run_id)
-        if existing:
-            run = existing[0]
-        else:
-            tag = {DECISION: content["key"]}
-            run = client.create_run(experiment_id, start, tag, run_name=name)
-        run_id = run.info.run_id
-        plain = {
-            k: v for k, v in content.items() if isinstance(v, str | int | float) and k != "key"
+        run_id = str(run.info.run_id)
+        if run.info.status == "FINISHED":
+            return run_id
+        points = [MetricPoint(*number) for number in runs.flatten(content.get("numbers", {}), "/")]
+        writer._log(run_id, {}, runs.finite_points(points), start)
+        words = {
+            k: str(v)[:DECISION_LIMIT]
+            for k, v in content.items()
+            if isinstance(v, str | int | float) and k != "key"
         }
-        numbers = [
-            (name, v)
-            for name, v in runs.flatten(content.get("numbers", {}), "/")
-            if isinstance(v, int | float)
-        ]
-        metrics = [
-            Metric(name, float(v), start, 0) for name, v in numbers if not isinstance(v, bool)
-        ]
-        tags = [RunTag(name, str(value)[:DECISION_LIMIT]) for name, value in plain.items()]
-        client.log_batch(run_id, metrics, tags=tags)
+        writer.tag(run_id, words)
         with files.scratch_folder() as scratch:
             files.write_json(scratch / file, content)
             client.log_artifacts(run_id, str(scratch))
         if folder is not None and folder.exists():
             client.log_artifacts(run_id, str(folder), "model")
-        client.set_terminated(run_id, "FINISHED", start)
-        return str(run_id)
+        writer._end(run_id, failed=False, at=start)
+        return run_id
