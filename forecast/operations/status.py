@@ -152,8 +152,11 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
     scored_version = champion.find_scored_version(root, dataset, local.version)
     scored = champion.find_card(root, dataset, scored_version)
-    faults = _find_faults(root, dataset, entry, local, data, decision, now)
-    faults += _find_poor(dataset, live, _read_rules(root, dataset))
+    rules = _read_rules(root, dataset)
+    faults = _find_faults(root, dataset, entry, local, data)
+    faults += find_clock_fault(card, decision, now)
+    faults += _find_stale(dataset, entry, card, data, rules, now)
+    faults += _find_poor(dataset, live, rules)
     return DatasetStatus(
         dataset=dataset,
         champion=local.version,
@@ -182,18 +185,14 @@ def _find_faults(
     entry: DatasetEntry,
     local: LocalChampion,
     data: NewestData,
-    decision: Decision | None,
-    now: datetime,
 ) -> list[str]:
-    """A sentence for each fault of the champion, the clock, the data and the issued forecasts."""
+    """A sentence for each fault of the files: of the champion, the data and issued forecasts."""
     faults = list(local.faults)
     if not faults and local.version is None:
         faults.append(
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
         )
-    faults += find_clock_fault(local.card, decision, now)
-    faults += _find_stale(root, dataset, entry, local.card, data, now)
     faults += data.unplanned
     if data.damaged is not None:
         faults.append(
@@ -296,11 +295,11 @@ def find_clock_fault(
 
 
 def _find_stale(
-    root: Path,
     dataset: str,
     entry: DatasetEntry,
     card: ChampionCard | None,
     data: NewestData,
+    rules: Retraining | None,
     now: datetime,
 ) -> list[str]:
     """What is older than the rhythm of the data allows: a sentence for the champion and one for the
@@ -315,7 +314,6 @@ def _find_stale(
     faults = []
     if card is not None:
         age = _age(card.as_of if is_dated else card.created_at, now)
-        rules = _read_rules(root, dataset)
         allowed_days = rules.max_age_days if rules else timedelta.max.days
         if age > timedelta(days=allowed_days):
             subject = "data of the champion are" if is_dated else "the champion is"
