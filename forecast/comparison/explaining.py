@@ -90,9 +90,9 @@ class Parts:
                 values[lookback, number] = np.where(np.isnan(in_lookback), np.nan, usual)
         if SEASON not in present:
             # static inputs, which stand behind the calendar's, belong to the level of a series
-            n_calendar = 2 * len(task.calendar_features)
+            first_static = task.n_calendar_inputs
             is_calendar = np.ones(future.shape[1], dtype=bool)
-            is_calendar[n_calendar : n_calendar + len(task.static_names)] = False
+            is_calendar[first_static : first_static + len(task.static_names)] = False
             future[lookback.start : lookback.stop + task.horizon, is_calendar] = 0.0
         return replace(series, values=values, future=future)
 

@@ -402,12 +402,17 @@ class Task(Config):
         return static_input_names(self.static)
 
     @property
+    def n_calendar_inputs(self) -> int:
+        """The first inputs of every step: sine and cosine of each calendar feature."""
+        return 2 * len(self.calendar_features)
+
+    @property
     def n_step_inputs(self) -> int:
-        """Inputs of every step that are known for all time: sine and cosine of each calendar
-        feature, the static ones, and their products.
+        """Inputs of every step that are known for all time: those of the calendar, the static ones
+        behind them, and their products.
         """
-        n_calendar = 2 * len(self.calendar_features)
-        return n_calendar + len(self.static_names) * (1 + n_calendar)
+        n_static = len(self.static_names)
+        return self.n_calendar_inputs * (1 + n_static) + n_static
 
     @property
     def asks_mean(self) -> bool:
