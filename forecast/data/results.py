@@ -302,6 +302,17 @@ class Results:
             if network.ranking == ranking
         }
 
+    def changes_from_naive(self, ranking: str) -> dict[str, float | None]:
+        """By model the change of its error from naive's, as its test has it; of a network that did
+        not train that of the model whose forecasts it repeats. None where naive made no error.
+        """
+        tests = self.tests(ranking, "naive")
+        changes = {model: test.relative_difference for model, test in tests.items()}
+        for network, repeated in self.untrained(ranking).items():
+            if repeated in changes:
+                changes[network] = changes[repeated]
+        return changes
+
     def tied(self, ranking: str) -> tuple[str, ...]:
         """The selected model of `ranking` and whoever no test tells from it."""
         return self.verdicts.tied.get(ranking, ())

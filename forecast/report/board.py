@@ -211,14 +211,11 @@ def _naive_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
     a word that of the model whose forecasts a network repeats.
     """
     model = str(row["model"])
-    tests = results.tests(ranking, "naive")
-    test = tests.get(model)
-    if test is None:
-        repeated = tests.get(results.untrained(ranking).get(model, ""))
-        if repeated is None or repeated.relative_difference is None:
-            return _change(row["skill"])
-        return _change(-repeated.relative_difference)
-    return _test_cell(test, test.word)
+    test = results.tests(ranking, "naive").get(model)
+    if test is not None:
+        return _test_cell(test, test.word)
+    change = results.changes_from_naive(ranking).get(model)
+    return _change(row["skill"] if change is None else -change)
 
 
 def _change(skill: Any) -> TableCell:

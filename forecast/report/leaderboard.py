@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import TestFamily, Verdicts
 from forecast.data.results import (
     BASELINE,
     MEAN,
@@ -182,9 +181,7 @@ def print_leaderboards(
         present = {row["ranking"] for row in rows}
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
-            _print(
-                console, f"{dataset}, {title}", leaderboard_lines(rows, ranking, results.verdicts)
-            )
+            _print(console, f"{dataset}, {title}", leaderboard_lines(rows, ranking, results))
         verdicts = results.verdicts
         sentences = [
             *verdicts.sentences[:1],
@@ -197,9 +194,7 @@ def print_leaderboards(
     console.print(LEGEND + winkler_note, highlight=False, markup=False)
 
 
-def leaderboard_lines(
-    rows: Iterable[Row], ranking: str, verdicts: Verdicts
-) -> list[tuple[str, ...]]:
+def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> list[tuple[str, ...]]:
     """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first,
     failures last.
 
@@ -209,22 +204,18 @@ def leaderboard_lines(
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     shown_rows.sort(key=_order_by_mase)
-    words: dict[tuple[TestFamily, str], str] = {}
-    changes = {}
-    for test in verdicts.tests:
-        if test.ranking in (ranking, BASELINE):
-            words[test.family, test.model] = test.word
-            if test.family == "naive":
-                # as the sentence has it: the skill of series of unequal length is another mean
-                changes[test.model] = text.signed_percent(test.relative_difference)
-                words["naive", test.model] = f"{changes[test.model]} {test.word}"
-    for network in verdicts.untrained:
-        if network.ranking == ranking:
-            words["skip", network.model] = f"= {network.same_as} (did not train)"
-            if network.same_as in changes:
-                words["naive", network.model] = changes[network.same_as]
-    best = verdicts.chosen.get(ranking, next(iter(verdicts.chosen.values()), None))
-    return [_line(row, words, best) for row in shown_rows]
+    # as the sentence has it: the skill of series of unequal length is another mean
+    changes = results.changes_from_naive(ranking)
+    against_naive = {model: text.signed_percent(change) for model, change in changes.items()}
+    for model, test in results.tests(ranking, "naive").items():
+        against_naive[model] += f" {test.word}"
+    skip_tests = results.tests(ranking, "skip")
+    against_skip: dict[str, str] = {model: test.word for model, test in skip_tests.items()}
+    for model, repeated in results.untrained(ranking).items():
+        against_skip[model] = f"= {repeated} (did not train)"
+    chosen = results.verdicts.chosen
+    best = chosen.get(ranking, next(iter(chosen.values()), None))
+    return [_line(row, against_naive, against_skip, best) for row in shown_rows]
 
 
 def _order_by_mase(row: Row) -> tuple[bool, float, str]:
@@ -233,7 +224,10 @@ def _order_by_mase(row: Row) -> tuple[bool, float, str]:
 
 
 def _line(
-    row: Row, words: Mapping[tuple[TestFamily, str], str], chosen: str | None
+    row: Row,
+    against_naive: Mapping[str, str],
+    against_skip: Mapping[str, str],
+    chosen: str | None,
 ) -> tuple[str, ...]:
     """The cells of one row, in the order of `HEADS`."""
     model = row["model"]
@@ -242,9 +236,8 @@ def _line(
         scores = ["failed" if head == "MASE" else text.NOTHING for head in SCORES]
         return mark, model, *scores, "", "see the report"
     change = text.signed_percent(row["skill"] and -float(row["skill"]))
-    against_naive = words.get(("naive", model), change)
     scores = [text.figure(row.get(key) or None) for key in SCORES.values()]
-    return mark, model, *scores, against_naive, words.get(("skip", model), "")
+    return mark, model, *scores, against_naive.get(model, change), against_skip.get(model, "")
 
 
 def _print(console: Console, title: str, table_lines: list[tuple[str, ...]]) -> None:

@@ -206,7 +206,7 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
     ]
     shown = {
         line[1]: line[HEADS.index("error vs naive")].split(" %")[0]
-        for line in leaderboard_lines(rows, "shipped", results.verdicts)
+        for line in leaderboard_lines(rows, "shipped", results)
     }
     page = {
         row.model: str(row.cells[1].content).split(" %")[0]
@@ -220,7 +220,7 @@ def test_the_change_against_naive_is_the_figure_of_the_sentence_where_series_end
     results = Results(ProjectPaths.of(root), "hourly")
     rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
-    lines = leaderboard_lines(rows, "shipped", results.verdicts)
+    lines = leaderboard_lines(rows, "shipped", results)
     change = next(line[HEADS.index("error vs naive")] for line in lines if line[1] == "lstm")
     assert change == "−44.0 % better"
     assert (
@@ -239,7 +239,7 @@ def test_a_network_that_repeats_the_ridge_has_its_change_against_naive_too(root)
     )
     rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
-    lines = leaderboard_lines(rows, "shipped", results.verdicts)
+    lines = leaderboard_lines(rows, "shipped", results)
     line = next(line for line in lines if line[1] == "lstm")
     change = text.signed_percent(ridge.relative_difference)
     assert line[HEADS.index("error vs naive") :] == (change, "= ridge (did not train)")
