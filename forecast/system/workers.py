@@ -26,6 +26,11 @@ from forecast.system.errors import ForecastError, combine_exit_codes
 from forecast.system.processes import prepare_worker
 
 T = TypeVar("T")
+MAX_GROWTH = int(1.5e9)
+"""Bytes by which a worker may grow before another one takes its place. joblib's 300 MB are fewer
+than traced networks and the data of one dataset take, and a new worker spends ten CPU seconds on
+imports, traces and choices that the old one had made.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,7 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
     )
     with warnings.catch_warnings():
-        # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses
-        # nothing
+        # loky replaces a worker that has grown by `MAX_GROWTH`; that bounds memory, loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         yield from parallel(joblib.delayed(_run_in_worker)(item) for item in items)
 
@@ -153,6 +157,9 @@ def _run_in_worker(item: WorkItem) -> WorkOutcome:
     global _prepared
     if not _prepared:
         prepare_worker()
+        from joblib.externals.loky import process_executor
+
+        process_executor._MAX_MEMORY_LEAK_SIZE = MAX_GROWTH  # joblib has no public name for it
         _prepared = True
     return _run_item(item)
 
