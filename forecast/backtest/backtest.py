@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.backtest.candidates import Candidate
+from forecast.backtest.candidates import Candidate, lock_digest, result_key
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
 from forecast.data.panel import Panel, from_frame
@@ -57,6 +57,7 @@ from forecast.forecaster.reconciliation import (
     smear_forecasts,
 )
 from forecast.system import files
+from forecast.system.code_closure import code_digest
 from forecast.system.errors import ModelError
 
 
@@ -65,7 +66,9 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = ("train", *SCORED
     """The prepared frame as a problem, once per process."""
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)
-    return Problem.of(panel, rows.borders, needed)
+    problem = Problem.of(panel, rows.borders, needed)
+    key = result_key(code=code_digest([Problem.__module__]), lock=lock_digest(data.paths))
+    return replace(problem, shapes=data.paths.shapes / key)
 
 
 def load_tensorflow() -> None:

@@ -52,7 +52,14 @@ STAGE_OUTPUTS = (
     "reports/*/",
     "reports/report.html",
 )
-FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
+FINISHED_WORK = (
+    ".forecast/memo",
+    ".forecast/studies",
+    ".forecast/shapes",
+    ".forecast/cost",
+    ".dvc/cache",
+    ".dvc/tmp",
+)
 FOLDERS_NOT_CLEANED = (".venv", ".git", ".dvc")
 MIN_FREE_BYTES = 3e9  # environment, DVC's cache and MLflow's artifacts of one run
 LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", re.MULTILINE)

@@ -57,6 +57,7 @@ FOLDERS_OF_A_RUN = (
     "narrowed",
     ".forecast/memo",
     ".forecast/studies",
+    ".forecast/shapes",
     ".forecast/cost",
 )
 """The folders that a run writes. Champions, issues and retrainings are written by other processes,

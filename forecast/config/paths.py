@@ -1,9 +1,9 @@
 """Every file and folder of a project under one name: `ProjectPaths.of(root)`.
 
 Made once per command; nothing here touches the disk. What no stage owns lies in the folder `state`,
-which narrowed runs share with the whole project: finished trainings (`memo`), studies, costs,
-locks, champions, what retrainings and the schedule keep, live forecasts. Those are the names that
-begin with `.forecast`; every other lies below `root`.
+which narrowed runs share with the whole project: finished trainings (`memo`), studies, shapes,
+costs, locks, champions, what retrainings and the schedule keep, live forecasts. Those are the names
+that begin with `.forecast`; every other lies below `root`.
 
 What a project has once is read (`paths.locks`); what it has of each dataset, record or lock is
 called with its name (`paths.trained("sales")`).
@@ -113,6 +113,8 @@ class ProjectPaths:
 
     memo = _ProjectPath(f"{STATE_FOLDER}/memo")
     studies = _ProjectPath(f"{STATE_FOLDER}/studies")
+    shapes = _ProjectPath(f"{STATE_FOLDER}/shapes")
+    """The shapes of linear maps, by what they were chosen on."""
     cost = _NamedPath(f"{STATE_FOLDER}/cost/{{}}")
     """CPU and wall seconds: outside every stage's outs, since no two runs take equally long."""
     lock = _NamedPath(f"{STATE_FOLDER}/locks/{{}}.lock")

@@ -25,7 +25,9 @@ from forecast.data.windows import Layout, Windows
 from forecast.models.skip import (
     PENALTIES,
     FeatureColumns,
+    Moments,
     Skip,
+    centre_sums,
     design_of,
     index_features,
     mean_of_ridges,
@@ -70,8 +72,8 @@ class LinearBatch(NamedTuple):
 class FoldCase(NamedTuple):
     """One fold: the sums that it learns from, and the cutoffs that score it."""
 
-    sums: np.ndarray
-    """`products_matrix` of all that the fold learns from."""
+    moments: Moments
+    """Of all that the fold learns from."""
     inputs: np.ndarray
     """(B, features)."""
     targets: np.ndarray
@@ -162,8 +164,10 @@ def _choose_shape(
         shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight
     }
     maps = {
-        fold: mean_of_ridges(sums, design, [*weight_of.items()], richest.horizon * richest.outputs)
-        for fold, (sums, *_) in cases.items()
+        fold: mean_of_ridges(
+            case.moments, design, [*weight_of.items()], richest.horizon * richest.outputs
+        )
+        for fold, case in cases.items()
     }
     errors_of_series = _errors_by_weight(folds, maps, largest, channels)
     return replace(largest.with_mean_of(weight_of), change_weights=weigh_changes(errors_of_series))
@@ -321,15 +325,17 @@ def fold_cases(
         for learners, products in sums_of_learners.items():
             if learners[k]:
                 sums = sums + products
-        cases[k] = FoldCase(sums, np.concatenate(inputs), np.concatenate(targets_by_fold[k]))
+        cases[k] = FoldCase(
+            centre_sums(sums), np.concatenate(inputs), np.concatenate(targets_by_fold[k])
+        )
     return cases, windows
 
 
 def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:
     """By fold the mean absolute error of the ridge that reads these columns of the inputs."""
     errors = []
-    for sums, x, targets in cases.values():
-        slopes = solve_ridge(sums, columns, penalty, targets.shape[1])
+    for moments, x, targets in cases.values():
+        slopes = solve_ridge(moments, columns, penalty, targets.shape[1])
         residuals = targets - x[:, columns] @ slopes[:-1] - slopes[-1]
         errors.append(np.abs(residuals)[np.isfinite(targets)].mean())
     return np.array(errors or [np.inf])

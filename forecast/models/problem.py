@@ -14,11 +14,13 @@ audit sets one for the time of a run (`record_with`); without it nothing is told
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -41,8 +43,9 @@ from forecast.models.skip import (
     calendar_harmonics,
     design_of,
     fit_linear_map,
-    sum_products,
+    products_matrix,
 )
+from forecast.system import files
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
@@ -109,18 +112,12 @@ def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
         recorder.calibration_given(np.array(y, dtype=float), np.array(y_hat, dtype=float))
 
 
-Design = Callable[[Windows, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""From windows and their targets to the inputs and outputs of a linear map, and which rows of them
-a fit may use (bool).
-"""
-
-
 class TrainSums(NamedTuple):
-    """`sum_products` over train cutoffs, from which a fit on more rows goes on."""
+    """A sum over train cutoffs, from which a fit on more rows goes on."""
 
     cutoffs: dict[str, range]
     """By series."""
-    products: np.ndarray
+    sums: np.ndarray
 
     def is_part_of(self, cutoffs: Mapping[str, range]) -> bool:
         """Whether `cutoffs` are these and later ones."""
@@ -149,6 +146,10 @@ class Problem:
     """
     chosen_by: Problem | None = None
     """Where the validation block is fitted on too, the problem without it, whose choices stay."""
+    shapes: Path | None = None
+    """Folder in which the shapes of linear maps, by the rows that chose them, are shared with other
+    processes; None: they are not.
+    """
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     training: dict[tuple[SkipKind, int], Any] = field(default_factory=dict, init=False, repr=False)
@@ -162,8 +163,8 @@ class Problem:
     _train_sums: dict[Hashable, list[TrainSums]] = field(
         default_factory=dict, init=False, repr=False
     )
-    """By linear map the sums over the fewest train rows and over the newest, of this problem and
-    those made from it; see `sum_train`.
+    """By key the sums over the fewest train rows and over the newest, of this problem and those
+    made from it; see `sum_train`.
     """
 
     @classmethod
@@ -337,32 +338,65 @@ class Problem:
         """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape
         that was `chosen` before, or of one chosen here over `lags`.
         """
-        task = self.panel.task
-        shape = chosen
-        if shape is None:
-            richest = Skip(
-                "linear",
-                horizon,
-                self.panel.outputs,
-                task.season_length,
-                harmonics=calendar_harmonics(task.calendar_features),
-                leads=len(self.channels.future_channels),
-                plan_lags=len(self.channels.plan_channels),
-                bent=self._varied_plans(),
-                reads_level=True,
-            )
-            shape = choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
+        if chosen is not None:
+            shape = chosen
+        elif aim is None:
+            shape = self._shared_shape(horizon, lags)
+        else:
+            shape = self._choose_shape(horizon, lags, aim)
 
-        def design(
-            windows: Windows, target: np.ndarray
-        ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def products(windows: Windows, target: np.ndarray) -> np.ndarray:
             if aim is not None:
                 target = aim(windows, target)
-            return design_of(shape, windows, target, self.channels)
+            x, y, is_known = design_of(shape, windows, target, self.channels)
+            return products_matrix(x[is_known], y[is_known])
 
         key = None if aim is not None else (shape, frozenset(shape.unused_series))
-        sums = self.sum_train(design, horizon, key, purpose="skip")
+        sums = self.sum_train(products, horizon, key, purpose="skip")
         return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
+
+    def _shared_shape(self, horizon: int, lags: Sequence[int]) -> Skip:
+        """`_choose_shape` of the targets as they are: what another process has chosen on the same
+        rows where it is stored, since a choice takes seconds. A fit that is recorded chooses anew.
+        """
+        if self.shapes is None or self.recorder is not None:
+            return self._choose_shape(horizon, lags, None)
+        path = self.shapes / f"{self._chosen_rows_digest(horizon)}.json"
+        stored = files.read_note(path)
+        if stored:
+            return Skip.from_saved(stored, {})
+        shape = self._choose_shape(horizon, lags, None)
+        files.write_json(path, shape.to_json())
+        return shape
+
+    def _chosen_rows_digest(self, horizon: int) -> str:
+        """The digest of all that a choice of a linear map for `horizon` steps reads: the task, and
+        the scaled train and validation rows.
+        """
+        digest = hashlib.sha256(f"{horizon} {self.panel.task!r}".encode())
+        for series in self.panel.series:
+            uid = series.unique_id
+            blocks = self.blocks[uid]
+            digest.update(f"{uid} {blocks.train} {blocks.validation}".encode())
+            for rows in (series.ds, self.scaled(uid), series.future):
+                digest.update(rows[: blocks.validation[1]].tobytes())
+        return digest.hexdigest()
+
+    def _choose_shape(self, horizon: int, lags: Sequence[int], aim: TargetTransform | None) -> Skip:
+        """The shape of the linear map, chosen over `lags` on folds of the history."""
+        task = self.panel.task
+        richest = Skip(
+            "linear",
+            horizon,
+            self.panel.outputs,
+            task.season_length,
+            harmonics=calendar_harmonics(task.calendar_features),
+            leads=len(self.channels.future_channels),
+            plan_lags=len(self.channels.plan_channels),
+            bent=self._varied_plans(),
+            reads_level=True,
+        )
+        return choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
 
     def _varied_plans(self) -> tuple[int, ...]:
         """The channels of the future inputs that have more than `MAX_PLAN_LEVELS` values in the
@@ -379,13 +413,18 @@ class Problem:
         return tuple(sorted(varied))
 
     def sum_train(
-        self, design: Design, horizon: int, key: Hashable | None, *, purpose: Purpose = "training"
+        self,
+        summand: Callable[[Windows, np.ndarray], np.ndarray],
+        horizon: int,
+        key: Hashable | None,
+        *,
+        purpose: Purpose = "training",
     ) -> np.ndarray:
-        """`sum_products` of `design` over the train rows: all that a ridge on them has to know.
+        """The sum of `summand`, given windows and targets in batches, over the train rows.
 
-        Of a map with a `key` the sums go on from those over earlier rows, so that in a backtest
-        each cutoff enters once, and not once at every refit: docs/research/seconds.md has what that
-        saves. Equal keys need equal designs; None where the design changes with the rows.
+        With a `key` it goes on from the sum over earlier rows, so that in a backtest each cutoff
+        enters once, and not once at every refit: docs/research/seconds.md has what that saves.
+        Equal keys need equal summands; None where it changes with the rows.
         """
         cutoffs = {uid: self.rows(uid, "train") for uid in self.panel.by_id}
         spans = {uid: range(rows[0], rows[-1] + 1) for uid, rows in cutoffs.items() if len(rows)}
@@ -395,12 +434,12 @@ class Problem:
             for uid, span in earlier[-1].cutoffs.items():
                 cutoffs[uid] = cutoffs[uid][len(span) :]
         train = self.examples("train", horizon, purpose=purpose, cutoffs=cutoffs)
-        products = sum_products(design(*pair) for pair in train())
+        total = np.asarray(sum(summand(*pair) for pair in train()), float)
         if earlier:
-            products = earlier[-1].products + products
-        if products.nbytes <= MAX_KEPT_SUMS_BYTES:
-            stored[1:] = [TrainSums(spans, products)]
-        return products
+            total = earlier[-1].sums + total
+        if total.nbytes <= MAX_KEPT_SUMS_BYTES:
+            stored[1:] = [TrainSums(spans, total)]
+        return total
 
     def _fit_carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon: least squares on all
@@ -408,15 +447,15 @@ class Problem:
         """
         task = self.panel.task
         outputs = self.panel.outputs
+        steps = np.arange(1, task.horizon + 1)
 
-        def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            steps = np.arange(1, task.horizon + 1)
-            for series in self.panel.series:
-                z = self.scaled(series.unique_id)[:, outputs:]
-                for windows in self.windows(series.unique_id, self.rows(series.unique_id, "train")):
-                    yield windows.z[:, :, outputs:], z[windows.rows[:, None] + steps]
+        def terms(windows: Windows, _target: np.ndarray) -> np.ndarray:
+            z = self.scaled(str(windows.series[0]))[:, outputs:]
+            following = z[windows.rows[:, None] + steps]
+            return Carry.sum_terms(windows.z[:, :, outputs:], following, task.season_length)
 
-        return Carry.fit(parts(), self.channels, task.season_length)
+        sums = self.sum_train(terms, task.horizon, "carry", purpose="skip")
+        return Carry.of_sums(sums, self.channels, task.season_length)
 
 
 @dataclass(frozen=True)

@@ -76,25 +76,29 @@ class Carry:
     coefficients: np.ndarray
     season_length: int
 
-    @classmethod
-    def fit(
-        cls, batches: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int
-    ) -> Carry:
-        """Least squares over pairs of input windows (B, L, inputs) and what followed (B, H,
-        inputs), NaN allowed.
+    @staticmethod
+    def sum_terms(past: np.ndarray, following: np.ndarray, season_length: int) -> np.ndarray:
+        """What `of_sums` has to know of windows of inputs, past (B, L, inputs), and of what
+        followed, (B, H, inputs), NaN allowed: (H, inputs, 3, 4), the products of the three terms
+        with each other and with the change.
         """
-        gram = cross = np.zeros(())
-        for past, following in batches:
-            past_filled = fill_gaps(past)[0]
-            change = following - past_filled[:, -1:]
-            terms_by_step = [
-                _carry_terms(past_filled, step, season_length)
-                for step in range(1, following.shape[1] + 1)
-            ]
-            terms = np.stack(terms_by_step, axis=1) * np.isfinite(change)[..., None]
-            gram = gram + np.einsum("bhci,bhcj->hcij", terms, terms)
-            cross = cross + np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
-        is_fitted = np.ones(cross.shape[1:])
+        past_filled = fill_gaps(past)[0]
+        change = following - past_filled[:, -1:]
+        terms_by_step = [
+            _carry_terms(past_filled, step, season_length)
+            for step in range(1, following.shape[1] + 1)
+        ]
+        terms = np.stack(terms_by_step, axis=1) * np.isfinite(change)[..., None]
+        gram = np.einsum("bhci,bhcj->hcij", terms, terms)
+        cross = np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
+        return np.concatenate([gram, cross[..., None]], axis=-1)
+
+    @classmethod
+    def of_sums(cls, sums: np.ndarray, channels: Layout, season_length: int) -> Carry:
+        """Least squares, from the `sum_terms` of all windows."""
+        gram = sums[..., :-1]
+        cross = sums[..., -1]
+        is_fitted = np.ones((cross.shape[1], cross.shape[2]))
         is_fitted[np.array(channels.difference_inputs[channels.outputs :]), 1:] = 0.0
         gram = gram * is_fitted[:, :, None] * is_fitted[:, None, :]
         scale = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] * DAMPING + np.finfo(float).tiny
@@ -542,26 +546,25 @@ index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
 
 
 def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_columns: int) -> Skip:
-    """The mean of ridges with the lags, inputs and penalties of `shape`, from the `sum_products` of
-    its `design_of` over the train rows; `future_columns` as in `feature_names`.
+    """The mean of ridges with the lags, inputs and penalties of `shape`, from the sum over the
+    train rows of the `products_matrix` of its `design_of`; `future_columns` as in `feature_names`.
     """
     design = index_features(shape, channels, future_columns)
     parts = shape.mean_of or ((shape, 1.0),)
-    coefficients = mean_of_ridges(sums, design, parts, shape.horizon * shape.outputs)
+    outputs = shape.horizon * shape.outputs
+    coefficients = mean_of_ridges(centre_sums(sums), design, parts, outputs)
     return replace(shape, coefficients=coefficients)
 
 
 def mean_of_ridges(
-    sums: np.ndarray, design: FeatureColumns, parts: Sequence[tuple[Skip, float]], outputs: int
+    moments: Moments, design: FeatureColumns, parts: Sequence[tuple[Skip, float]], outputs: int
 ) -> np.ndarray:
-    """(features of `design` + 1, outputs): the weighted mean of the ridges of `parts`, from the
-    `products_matrix` of its features.
-    """
-    coefficients = np.zeros((len(sums) - outputs, outputs))
+    """(features of `design` + 1, outputs): the weighted mean of the ridges of `parts`."""
+    coefficients = np.zeros((len(moments.means) - outputs + 1, outputs))
     solved_weight = 0.0
     for part, weight in parts:
         columns = design.columns_of(part)
-        slopes = solve_ridge(sums, columns, part.penalty, outputs)
+        slopes = solve_ridge(moments, columns, part.penalty, outputs)
         # of collinear inputs a small penalty may have a solution on the folds and none here
         if len(parts) > 1 and not np.isfinite(slopes).all():
             continue
@@ -571,42 +574,48 @@ def mean_of_ridges(
     return coefficients / (solved_weight or np.nan)
 
 
-def sum_products(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """`products_matrix` of the known rows of all parts: inputs, outputs, which rows are known."""
-    return np.asarray(sum(products_matrix(x[known], y[known]) for x, y, known in parts), float)
-
-
 def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The sums over rows of all products of inputs, outputs and one, in this order: all that
-    `solve_ridge` has to know.
-    """
+    """The sums over rows of all products of inputs, outputs and one, in this order."""
     every = np.hstack([x, y, np.ones((len(x), 1))])
     return np.asarray(every.T @ every)
 
 
-def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
-    """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
-    without a solution. `ModelError` below two complete rows.
+class Moments(NamedTuple):
+    """The inputs and outputs of a linear map over the rows of a fit, less their means: all that
+    `solve_ridge` has to know.
     """
+
+    products: np.ndarray
+    """(columns, columns) sums over the rows, inputs before outputs."""
+    means: np.ndarray
+    """(columns,)."""
+
+
+def centre_sums(sums: np.ndarray) -> Moments:
+    """The moments in a `products_matrix`; `ModelError` below two complete rows."""
     count = sums[-1, -1]
-    last = len(sums) - 1
     if count < 2:
         raise ModelError(
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
         )
-    targets = np.arange(last - outputs, last)
-    x_mean = sums[-1, columns] / count
-    y_mean = sums[-1, targets] / count
-    gram = sums[np.ix_(columns, columns)]
-    cross = sums[np.ix_(columns, targets)]
-    gram -= count * np.outer(x_mean, x_mean)
-    cross -= count * np.outer(x_mean, y_mean)
+    means = sums[-1, :-1] / count
+    return Moments(sums[:-1, :-1] - count * np.outer(means, means), means)
+
+
+def solve_ridge(moments: Moments, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
+    """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
+    without a solution.
+    """
+    products, means = moments
+    rows = products[columns]
+    gram = rows.take(columns, axis=1)
     gram.flat[:: len(columns) + 1] += penalty
+    cross = rows[:, -outputs:]
     slopes = np.full_like(cross, np.nan)
     with contextlib.suppress(np.linalg.LinAlgError):
         factor = scipy.linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
         slopes = scipy.linalg.cho_solve(factor, cross, check_finite=False)
-    return np.vstack([slopes, y_mean - x_mean @ slopes])
+    return np.vstack([slopes, means[-outputs:] - means[columns] @ slopes])
 
 
 def design_of(

@@ -163,7 +163,7 @@ def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
         for path in uncommitted[:-snapshots]:
             for outdated in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
                 outdated.unlink(missing_ok=True)
-    for name in ("memo", "cost"):
+    for name in ("memo", "shapes", "cost"):
         shutil.rmtree(tree.path / ".forecast" / name, ignore_errors=True)
     _git(root, "worktree", "prune")
 

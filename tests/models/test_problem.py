@@ -5,7 +5,9 @@ are made of.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 
@@ -155,3 +157,37 @@ def test_the_carry_of_past_inputs_is_fitted_once_for_all_one_step_skips(monkeypa
     assert shops.skip("last", 1).carry is shops.skip("linear", 1).carry
     shops.joined.skip("last", 1)
     assert len(fitted) == 2
+
+
+def test_a_shape_chosen_by_one_process_is_taken_by_the_next_on_the_same_rows_alone(
+    monkeypatch, tmp_path
+):
+    choices = []
+    choose = Problem._choose_shape
+    monkeypatch.setattr(Problem, "_choose_shape", lambda *args: choices.append(1) or choose(*args))
+    frame = problems.frame()
+    first, second = (replace(problems.problem_of(frame), shapes=tmp_path) for _ in range(2))
+    skip = first.skip("linear", problems.HORIZON)
+    again = second.skip("linear", problems.HORIZON)
+    assert len(choices) == 1 and again == skip
+    np.testing.assert_array_equal(again.coefficients, skip.coefficients)
+    assert again.change_weights == skip.change_weights
+
+    with record_with(Mock()):
+        replace(problems.problem_of(frame), shapes=tmp_path).skip("linear", problems.HORIZON)
+    assert len(choices) == 2, "a recorded fit must show which rows it chooses by"
+    changed = frame.copy()
+    changed.loc[changed.index[40], "sales"] += 1.0
+    replace(problems.problem_of(changed), shapes=tmp_path).skip("linear", problems.HORIZON)
+    second.skip("linear", 1)
+    assert len(choices) == 4
+
+
+def test_a_damaged_shape_is_chosen_anew(tmp_path):
+    frame = problems.frame()
+    shops = replace(problems.problem_of(frame), shapes=tmp_path)
+    skip = shops.skip("linear", problems.HORIZON)
+    (stored,) = tmp_path.iterdir()
+    stored.write_text(stored.read_text()[:40])
+    again = replace(problems.problem_of(frame), shapes=tmp_path)
+    assert again.skip("linear", problems.HORIZON) == skip

@@ -31,7 +31,7 @@ from forecast.models.skip import (
     interpolate_missing,
     linear_features,
     mean_absolute_error,
-    sum_products,
+    products_matrix,
 )
 from forecast.system.errors import ModelError
 from tests.support import problems
@@ -95,7 +95,10 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
 def fitted_map(train, channels, shape):
     """`fit_linear_map` from the sums over the batches of `train`."""
     batches = list(train())
-    sums = sum_products(design_of(shape, *batch, channels) for batch in batches)
+    sums = 0.0
+    for windows, target in batches:
+        x, y, is_known = design_of(shape, windows, target, channels)
+        sums = sums + products_matrix(x[is_known], y[is_known])
     return fit_linear_map(sums, channels, shape, batches[0][0].future.shape[2])
 
 

@@ -35,7 +35,9 @@ from forecast.models.skip import (
     PENALTIES,
     calendar_harmonics,
     calendar_terms,
+    centre_sums,
     interpolate_missing,
+    products_matrix,
     solve_ridge,
 )
 from forecast.system.errors import ModelError
@@ -85,18 +87,18 @@ class Spec(RegressorSpec):
             else:
                 mean_of = chosen[f"{output}/mean_of"]
 
-            def design(
-                windows: Windows, target: np.ndarray, output: int = output
-            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-                return self._linear_batch(arrays, output, windows, target)[:3]
+            def products(windows: Windows, target: np.ndarray, output: int = output) -> np.ndarray:
+                batch = self._linear_batch(arrays, output, windows, target)
+                return products_matrix(batch.inputs[batch.is_usable], batch.aims[batch.is_usable])
 
             # what the climatology leaves is other values once that is fitted again
             key = None if self.form == "climatology" else (self.form, self.average, output)
-            sums = problem.sum_train(design, task.horizon, key)
-            arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
+            moments = centre_sums(problem.sum_train(products, task.horizon, key))
+            n_inputs = len(moments.means) - task.horizon
+            arrays[f"{output}/map"] = np.zeros((n_inputs + 1, task.horizon))
             for weight, lags, penalty in mean_of:
                 columns = self._columns(task.lookback, int(lags))
-                slopes = solve_ridge(sums, columns, penalty, task.horizon)
+                slopes = solve_ridge(moments, columns, penalty, task.horizon)
                 arrays[f"{output}/map"][[*columns, -1]] += weight * slopes
             arrays[f"{output}/mean_of"] = mean_of
         return Parameters(arrays)
@@ -161,9 +163,7 @@ class Spec(RegressorSpec):
         if self.form == "dlinear":
             mean = _moving_average(window, self.average)
             return np.hstack([mean, window - mean]), np.zeros((len(window), horizon))
-        usual = _climatology_values(
-            windows.future, arrays["harmonics"], arrays[f"{output}/climatology"]
-        )
+        usual = _climatology_values(windows, arrays["harmonics"], arrays[f"{output}/climatology"])
         return window - usual[:, :-horizon], usual[:, -horizon:]
 
     def forecast(
@@ -209,12 +209,22 @@ def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np
 
 
 def _climatology_values(
-    future: np.ndarray, harmonics: np.ndarray, coefficients: np.ndarray
+    windows: Windows, harmonics: np.ndarray, coefficients: np.ndarray
 ) -> np.ndarray:
-    """(B, rows) what the calendar alone says."""
-    origins, rows, features = future.shape
-    flat = _calendar_design(future.reshape(origins * rows, features), harmonics) @ coefficients
-    return np.asarray(flat.reshape(origins, rows))
+    """(B, rows) what the calendar alone says of every row of the windows and their horizons; of
+    windows that follow each other at equal distances, which overlap, each row is worked out once.
+    """
+    future = windows.future
+    features = future.shape[2]
+    distances = set(np.diff(windows.rows))
+    distance = min(distances, default=0)
+    is_one_stretch = len(distances) == 1 and len(set(windows.series)) == 1
+    if is_one_stretch and 0 < distance <= future.shape[1]:
+        rows = np.concatenate([future[0], future[1:, -distance:].reshape(-1, features)])
+        values = _calendar_design(rows, harmonics) @ coefficients
+        return np.lib.stride_tricks.sliding_window_view(values, future.shape[1])[::distance]
+    values = _calendar_design(future.reshape(-1, features), harmonics) @ coefficients
+    return np.asarray(values.reshape(future.shape[:2]))
 
 
 def _calendar_design(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
