@@ -348,7 +348,9 @@ def _write(frame: pd.DataFrame, file_format: FileFormat, output: Path = STANDARD
         frame.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
     elif file_format == "parquet":
         files.write_frame(output, frame)
-    elif output == STANDARD_OUTPUT:
-        print(escape_formulas(frame).to_csv(index=False), end="")
     else:
-        files.write_text(output, escape_formulas(frame).to_csv(index=False))
+        text = escape_formulas(frame).to_csv(index=False, lineterminator="\n")
+        if output == STANDARD_OUTPUT:
+            print(text, end="")
+        else:
+            files.write_text(output, text)

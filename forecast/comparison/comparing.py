@@ -107,7 +107,7 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
 
 def table_text(table: pd.DataFrame) -> str:
     """A table as CSV, numbers to 12 significant digits."""
-    return table.to_csv(index=False, float_format=CSV_DIGITS)
+    return table.to_csv(index=False, float_format=CSV_DIGITS, lineterminator="\n")
 
 
 def compare_candidates(

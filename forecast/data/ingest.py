@@ -244,7 +244,7 @@ def _store_vintages_and_revisions(
     sha = snapshots.content_sha256(frame)
     path = snapshots.snapshot_path(request.name, as_of, sha)
     if not answer.revised.empty:
-        revisions = answer.revised.to_csv(index=False)
+        revisions = answer.revised.to_csv(index=False, lineterminator="\n")
         files.write_text(request.root / f"{path.with_suffix('')}.revisions.csv", revisions)
     vintage_files = vintages.write_vintages(request.root, request.name, known, as_of=as_of)
     return snapshots.Pointer(as_of.isoformat(), sha, path.as_posix(), **vintage_files)

@@ -120,13 +120,19 @@ def test_the_pipeline_says_on_windows_that_it_needs_wsl(monkeypatch: pytest.Monk
         processes.require_unix("`forecast run`")
 
 
-def test_every_text_file_is_opened_with_its_encoding_named() -> None:
+def test_every_text_file_names_its_encoding_and_every_table_its_line_ends() -> None:
     places = []
     for path in (*(ROOT / "forecast").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and _lacks_encoding(node):
+            if isinstance(node, ast.Call) and (_lacks_encoding(node) or _lacks_line_end(node)):
                 places.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert places == []
+
+
+def _lacks_line_end(call: ast.Call) -> bool:
+    """Whether pandas ends the lines of a table as the system does."""
+    is_table = isinstance(call.func, ast.Attribute) and call.func.attr == "to_csv"
+    return is_table and "lineterminator" not in {keyword.arg for keyword in call.keywords}
 
 
 def _lacks_encoding(call: ast.Call) -> bool:
