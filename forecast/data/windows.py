@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,8 +82,9 @@ class Layout:
         return tuple(v for v, drifts, differs in changes if drifts or differs)
 
 
+@lru_cache(maxsize=16)
 def layout(task: Task) -> Layout:
-    """The channels of a task, in the order of its columns."""
+    """The channels of a task, in the order of its columns; asked for by every batch of windows."""
     value, mask, since = [], [], []
     channel = 0
     for column in task.columns:

@@ -15,7 +15,7 @@ audit sets one for the time of a run (`record_with`); without it nothing is told
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -186,11 +186,12 @@ class Problem:
         return joined
 
     def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
-        """Other rows in the same units, with what was chosen here.
+        """The first rows of every series, in the same units, with what was chosen here.
 
         Its fitted skips are kept under `key` for the next who asks for the same rows.
         """
-        other = replace(self, panel=panel, blocks=blocks, chosen_by=self, _scaled={})
+        scaled = {uid: self.scaled(uid)[: len(series)] for uid, series in panel.by_id.items()}
+        other = replace(self, panel=panel, blocks=blocks, chosen_by=self, _scaled=scaled)
         other._skips = self._skips_by_rows.setdefault(key, {})
         other._train_sums = self._train_sums
         return other
@@ -434,7 +435,7 @@ class Problem:
             for uid, span in earlier[-1].cutoffs.items():
                 cutoffs[uid] = cutoffs[uid][len(span) :]
         train = self.examples("train", horizon, purpose=purpose, cutoffs=cutoffs)
-        total = np.asarray(sum(summand(*pair) for pair in train()), float)
+        total = np.asarray(sum(summand(*batch) for batch in _join_short(train())), float)
         if earlier:
             total = earlier[-1].sums + total
         if total.nbytes <= MAX_KEPT_SUMS_BYTES:
@@ -450,9 +451,12 @@ class Problem:
         steps = np.arange(1, task.horizon + 1)
 
         def terms(windows: Windows, _target: np.ndarray) -> np.ndarray:
-            z = self.scaled(str(windows.series[0]))[:, outputs:]
-            following = z[windows.rows[:, None] + steps]
-            return Carry.sum_terms(windows.z[:, :, outputs:], following, task.season_length)
+            followed_by = [
+                self.scaled(str(uid))[row + steps, outputs:]
+                for uid, row in zip(windows.series, windows.rows, strict=True)
+            ]
+            inputs = windows.z[:, :, outputs:]
+            return Carry.sum_terms(inputs, np.stack(followed_by), task.season_length)
 
         sums = self.sum_train(terms, task.horizon, "carry", purpose="skip")
         return Carry.of_sums(sums, self.channels, task.season_length)
@@ -506,7 +510,7 @@ def sample_validation_windows(
     """
     starts = validation_fold_starts(problem)
     embargo = problem.panel.task.horizon
-    batches: list[list[tuple[Windows, np.ndarray]]] = [[]]
+    batches: list[tuple[Windows, np.ndarray]] = []
     is_outside = []
     for uid, rows in _validation_sample(problem, per_series).items():
         series = problem.panel.by_id[uid]
@@ -514,16 +518,14 @@ def sample_validation_windows(
         if problem.recorder is not None:
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
             problem.recorder.folds_given("training", rows, is_outside[-1], fold)
-        for windows in problem.windows(uid, rows, horizon=horizon):
-            n_windows = sum(len(each) for each, _ in batches[-1]) + len(windows)
-            if n_windows > WINDOWS_PER_BATCH and batches[-1]:
-                batches.append([])
-            target = problem.targets(uid, windows.rows, horizon=horizon)
-            batches[-1].append((windows, target))
+        batches += [
+            (windows, problem.targets(uid, windows.rows, horizon=horizon))
+            for windows in problem.windows(uid, rows, horizon=horizon)
+        ]
     counts = np.concatenate(is_outside, axis=1)
     counts |= ~counts.any(axis=1, keepdims=True)
     counts = np.vstack([np.ones_like(counts[:1]), counts])
-    return [_joined_batch(batch) for batch in batches], counts
+    return [*_join_short(batches)], counts
 
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
@@ -546,10 +548,31 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
     return {uid: rows[mask] for (uid, rows), mask in zip(sample.items(), masks, strict=True)}
 
 
-def _joined_batch(batch: Sequence[tuple[Windows, np.ndarray]]) -> tuple[Windows, np.ndarray]:
+def _join_short(
+    batches: Iterable[tuple[Windows, np.ndarray]],
+) -> Iterator[tuple[Windows, np.ndarray]]:
+    """The same windows and targets in their order, short batches joined up to
+    `WINDOWS_PER_BATCH`.
+    """
+    waiting: list[tuple[Windows, np.ndarray]] = []
+    n_waiting = 0
+    for batch in batches:
+        if waiting and n_waiting + len(batch[0]) > WINDOWS_PER_BATCH:
+            yield _join_batches(waiting)
+            waiting = []
+            n_waiting = 0
+        waiting.append(batch)
+        n_waiting += len(batch[0])
+    if waiting:
+        yield _join_batches(waiting)
+
+
+def _join_batches(batches: Sequence[tuple[Windows, np.ndarray]]) -> tuple[Windows, np.ndarray]:
     """Several batches of windows and targets as one."""
-    windows = Windows.concatenate([windows for windows, _ in batch])
-    return windows, np.concatenate([target for _, target in batch])
+    if len(batches) == 1:
+        return batches[0]
+    windows = Windows.concatenate([windows for windows, _ in batches])
+    return windows, np.concatenate([target for _, target in batches])
 
 
 def mean_losses_by_fold(
