@@ -60,28 +60,30 @@ def rescore(
     consequence.
     """
     findings: list[Finding] = []
-    tables: dict[str, pd.DataFrame] = {}
+    records = {name: record for name, record in base.records().items() if not record.has_failed}
+    tables = {name: base.forecasts(name) for name in records}
+    for name, table in tables.items():
+        expected_seeds = seeds if records[name].is_network else [0]
+        findings += _check_forecasts(table, panel, ends, expected_seeds, name, detector)
+    by_series = base.table("by_series.parquet")
+    if findings or by_series.empty:
+        return findings
     test_errors: ErrorsByRow = {}
     validation_errors: ErrorsByRow = {}
-    for name, record in base.records().items():
-        if record.has_failed:
-            continue
-        tables[name] = base.forecasts(name)
-        expected_seeds = seeds if record.is_network else [0]
-        findings += _check_forecasts(tables[name], panel, ends, expected_seeds, name, detector)
-    if findings:
-        return findings
-    for name, table in tables.items():
-        row = (base.records()[name].model, base.records()[name].ranking)
-        validation_errors[row] = _absolute_errors(table, "validation")
-        test_errors[row] = _absolute_errors(table, "test")
+    for name, record in records.items():
+        row = (record.model, record.ranking)
+        validation_errors[row] = _absolute_errors(tables[name], "validation")
+        test_errors[row] = _absolute_errors(tables[name], "test")
     if NAIVE in tables:
         findings += _check_naive(tables[NAIVE], panel, detector)
-    findings += list(_check_scores(base, test_errors, detector)) or [
-        *_check_leaderboard(base, detector),
-        *_check_validation_scores(base, validation_errors, detector),
+    board = base.table("leaderboard.csv")
+    # what the published table divides the errors of each series by
+    scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
+    findings += list(_check_scores(by_series, test_errors, detector)) or [
+        *_check_leaderboard(board, by_series, detector),
+        *_check_validation_scores(board, scale, validation_errors, detector),
     ]
-    findings += _check_choice(base, validation_errors, detector)
+    findings += _check_choice(base, scale, validation_errors, detector)
     return findings
 
 
@@ -175,15 +177,14 @@ def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[F
             yield Finding("scores", detector, NAIVE, text)
 
 
-def _check_scores(base: Sandbox, test_errors: ErrorsByRow, detector: str) -> Iterator[Finding]:
+def _check_scores(
+    table: pd.DataFrame, test_errors: ErrorsByRow, detector: str
+) -> Iterator[Finding]:
     """A finding for each MAE, number of origins and skill in by_series.parquet that is not the one
     of the forecasts, of every seed and, of several, of their mean (seed "mean").
 
-    A row that is missing there is found by its origins; a table without rows is not looked at.
+    A row that is missing there is found by its origins.
     """
-    table = base.table("by_series.parquet")
-    if table.empty:
-        return
     published = table.set_index(["model", "ranking", "series", "seed"]).to_dict("index")
     naive = {}
     if (NAIVE, "baseline") in test_errors:
@@ -212,17 +213,15 @@ def _is_close(published: Any, expected: Any) -> Any:
     return np.isclose(published, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-def _check_leaderboard(base: Sandbox, detector: str) -> Iterator[Finding]:
+def _check_leaderboard(
+    board: pd.DataFrame, table: pd.DataFrame, detector: str
+) -> Iterator[Finding]:
     """The leaderboard is the mean over the series of by_series.parquet; its row `mean` is that of
     the seeds' mean.
 
     The skill of several series is that of their mean MASE; of one, that of its errors, also where
     MASE has no scale.
     """
-    board = base.table("leaderboard.csv")
-    table = base.table("by_series.parquet")
-    if board.empty or table.empty:
-        return
     is_single_series = table["series"].nunique() == 1
     names = ["mase", "skill"]
     if is_single_series:
@@ -247,16 +246,11 @@ def _check_leaderboard(base: Sandbox, detector: str) -> Iterator[Finding]:
 
 
 def _check_validation_scores(
-    base: Sandbox, validation_errors: ErrorsByRow, detector: str
+    board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByRow, detector: str
 ) -> Iterator[Finding]:
     """The validation scores that the choice rests on, at the scale that by_series.parquet divides
     by.
     """
-    board = base.table("leaderboard.csv")
-    table = base.table("by_series.parquet")
-    if board.empty or table.empty:
-        return
-    scale = _scale_by_series(table)
     means = board[(board["seed"] == "mean") & (board["status"] == "ok")]
     published_scores = means.set_index(["model", "ranking"])["validation_mase"].to_dict()
     for row, errors in validation_errors.items():
@@ -274,12 +268,11 @@ def _check_validation_scores(
 
 
 def _check_choice(
-    base: Sandbox, validation_errors: ErrorsByRow, detector: str
+    base: Sandbox, scale: pd.Series, validation_errors: ErrorsByRow, detector: str
 ) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of the combinations with
     learnt weights, or of all that may be chosen where none of them is in the ranking.
     """
-    scale = _scale_by_series(base.table("by_series.parquet"))
     losses = {
         row: _validation_loss(errors, scale)
         for row, errors in validation_errors.items()
@@ -306,13 +299,6 @@ def _check_choice(
                 f" {losses_in_ranking.get(best)}"
             )
             yield Finding("choice", detector, ranking, text)
-
-
-def _scale_by_series(table: pd.DataFrame) -> pd.Series:
-    """What by_series.parquet divides the errors of each series by."""
-    if table.empty:
-        return pd.Series(dtype=float)
-    return (table["mae"] / table["mase"]).groupby(table["series"]).first()
 
 
 def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:

@@ -122,21 +122,22 @@ def watch(
         records = _with_written_times(alarms, SHOWN_TIME).to_dict("records")
         print_rows(cast("list[dict[str, Cell]]", records), output_format)
     else:
-        _print_alarms(alarms)
+        if len(alarms):
+            numbers = ["y", "y_hat", "p", "level"]
+            _print_numbers(_with_written_times(alarms), numbers, "is_newest")
         print(_watch_sentences(verdict, rate))
     if verdict.has_new_alarms:
         raise typer.Exit(UNHEALTHY)
 
 
-def _print_alarms(alarms: pd.DataFrame) -> None:
-    """Print a row for each alarm; nothing where there is none."""
-    table = _with_written_times(alarms)
+def _print_numbers(table: pd.DataFrame, numbers: list[str], *others: str) -> None:
+    """Print a row for each time: series and target where there are several, then `numbers` to six
+    digits.
+    """
     keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
-    numbers = ["y", "y_hat", "p", "level"]
     table = table.assign(**{name: table[name].map(_six_digits) for name in numbers})
-    if len(table):
-        records = table[[*keys, "ds", *numbers, "is_newest"]].to_dict("records")
-        print_rows(cast("list[dict[str, Cell]]", records), Format.table)
+    records = table[[*keys, "ds", *numbers, *others]].to_dict("records")
+    print_rows(cast("list[dict[str, Cell]]", records), Format.table)
 
 
 def _watch_sentences(verdict: WatchedChampion, rate: float) -> str:
@@ -207,10 +208,7 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
 def _print_table(forecast: Forecast, settings: Dataset) -> None:
     """Print the forecast for people: title, a row per step, and a sentence about its origin."""
     table = _with_written_times(forecast.table)
-    keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
-    for name in numbers:
-        table[name] = table[name].map(_six_digits)
     targets = forecast.panel.task.targets
     title = settings.title
     if len(targets) == 1 and settings.units.get(targets[0]):
@@ -218,8 +216,7 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     cutoff = table["cutoff"].max()
     after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
-    records = table[[*keys, "ds", *numbers]].to_dict("records")
-    print_rows(cast("list[dict[str, Cell]]", records), Format.table)
+    _print_numbers(table, numbers)
     print(_origin_sentence(describe_origin(forecast, now())))
 
 
