@@ -203,7 +203,7 @@ def _install_lock(root: Path, name: str) -> None:
         "==" in line and not line.startswith((" ", "#"))
         for line in lock.read_text("utf-8").splitlines()
     )
-    print(f"Installing {total} packages from {name}", flush=True)
+    print(f"Installing the packages of {name}", flush=True)
     options = ["--compile", "--no-deps", "--require-hashes", "-r", str(lock)]
     command = [*_pip(root / ".venv"), *options]
     with subprocess.Popen(
@@ -235,6 +235,8 @@ def _show_progress(lines: Iterable[str], total: int) -> list[str]:
                 print(f"\r\033[K  {collected} of {total}  {name}", end="", flush=True)
             elif collected % 40 == 0:
                 print(f"  {collected} of {total} packages fetched", flush=True)
+        elif line.startswith("Ignoring "):  # a package of other systems or Pythons
+            total -= 1
         elif line.startswith("Installing collected"):
             print(
                 ("\r\033[K" if terminal else "")

@@ -173,6 +173,12 @@ def test_pips_own_error_is_shown(root: Path, monkeypatch: pytest.MonkeyPatch) ->
         bootstrap._install_lock(root, "requirements.lock")
 
 
+def test_packages_of_other_systems_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    left_out = "Ignoring pywin32: markers 'sys_platform == \"win32\"' do not match\n"
+    bootstrap._show_progress([left_out, *["Collecting rich==14.0\n"] * 40], 41)
+    assert capsys.readouterr().out == "  40 of 40 packages fetched\n"
+
+
 def test_it_runs_on_a_bare_interpreter_without_site_packages() -> None:
     command = [sys.executable, "-S", "-E", "-m", "forecast.system.bootstrap", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
