@@ -352,7 +352,7 @@ class Problem:
             x, y, is_known = design_of(shape, windows, target, self.channels)
             return products_matrix(x[is_known], y[is_known])
 
-        key = None if aim is not None else (shape, frozenset(shape.unused_series))
+        key = None if aim is not None else (shape, shape.unused_series)
         sums = self.sum_train(products, horizon, key, purpose="skip")
         return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
 

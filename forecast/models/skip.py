@@ -267,11 +267,11 @@ class Skip:
             mean_of=tuple(weights.items()),
         ).with_lags(max(part.lags for part in weights))
 
-    @property
-    def unused_series(self) -> set[str]:
+    @functools.cached_property
+    def unused_series(self) -> frozenset[str]:
         """The series whose change has no weight in any output; none where no other has one."""
-        unused = {uid for uid, each in self.change_weights.items() if not any(each)}
-        return unused if len(unused) < len(self.change_weights) else set()
+        unused = frozenset(uid for uid, each in self.change_weights.items() if not any(each))
+        return unused if len(unused) < len(self.change_weights) else frozenset()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its arrays, by name, for `from_saved`."""
