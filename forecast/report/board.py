@@ -41,7 +41,7 @@ AGAINST_SKIP = (
     " it says better"
 )
 SEEDS = "of the mean of the seeds' forecasts ± standard deviation over seeds"
-WINKLER = (
+INTERVAL_SCORE = (
     "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times the"
     " distance of the values outside"
 )
@@ -107,8 +107,8 @@ def _distribution_columns(results: Results, ranking: str) -> list[DistributionCo
         elif name == "scaled_crps":
             title, explanation = "Scaled CRPS", SCALED_CRPS
         else:
-            title = f"Winkler {name.removeprefix('winkler_')} %{unit}"
-            explanation = WINKLER
+            title = f"Interval score {name.removeprefix('winkler_')} %{unit}"
+            explanation = INTERVAL_SCORE
         in_this = {
             model: score
             for (model, row_ranking), score in scores.items()

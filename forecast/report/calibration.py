@@ -76,7 +76,7 @@ def calibration_table(results: Results) -> Table | None:
         ("Allowed", "The level, 3 points up or down"),
         (f"Width{unit}", "Mean width; at equal coverage narrower is better"),
         (
-            f"Winkler score{unit}",
+            f"Interval score{unit}",
             "Mean of width plus 2 / (1 - level) times the distance of the values outside; lower is"
             " better",
         ),

@@ -149,7 +149,7 @@ def _sort_key(row: Row) -> tuple[int, str, str, int, str]:
 SCORES = {
     "MAE": "mae",
     "MASE": "mase",
-    "Winkler": "winkler_80",
+    "80 % interval score": "winkler_80",
     "CRPS": "crps",
     "scaled CRPS": "scaled_crps",
 }
@@ -190,8 +190,7 @@ def print_leaderboards(
         ]
         for sentence in sentences:
             console.print(f"{dataset}: {sentence}", highlight=False, markup=False)
-    winkler_note = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
-    console.print(LEGEND + winkler_note, highlight=False, markup=False)
+    console.print(LEGEND, highlight=False, markup=False)
 
 
 def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> list[tuple[str, ...]]:

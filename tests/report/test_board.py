@@ -78,7 +78,7 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
     }
     crps, winkler = (
         next(title for title in titles if title.startswith(name))
-        for name in ("CRPS", "Winkler 80 %")
+        for name in ("CRPS", "Interval score 80 %")
     )
     own = results.intervals_of("lstm", "shipped")
     wanted = own.loc[(own["step"] == 0) & (own["level"] == 0.8), "winkler"].iloc[0]
@@ -89,7 +89,7 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
 def test_of_several_series_the_crps_is_scaled_since_units_are_not_pooled(tmp_path):
     several = leaderboard(Results(ProjectPaths.of(write_project(tmp_path)), DAILY), "shipped")
     titles = [title for title, _ in several.columns[1:]]
-    assert not [title for title in titles if title.startswith(("CRPS", "Winkler"))]
+    assert not [title for title in titles if title.startswith(("CRPS", "Interval score"))]
     rows = {row.model: dict(zip(titles, row.cells, strict=False)) for row in several.rows}
     assert rows["lstm"]["Scaled CRPS"].value == pytest.approx(0.07)
 

@@ -123,7 +123,7 @@ def test_the_table_has_the_agreed_columns_and_no_timing(root):
     assert not [name for name in head if "second" in name or "time" in name]
 
 
-def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(root):
+def test_interval_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(root):
     rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     written = pd.read_parquet(root / "data/compared/hourly/intervals.parquet")
     whole = written[(written["step"] == 0) & (written["level"] == 0.8)]
@@ -140,7 +140,8 @@ def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(r
         for line in printed(root, terminal=False, width=120).splitlines()
         if " model " in line
     ]
-    assert heads[0][:6] == ["model", "MAE", "MASE", "Winkler", "CRPS", "error"]
+    assert heads[0][:4] == ["model", "MAE", "MASE", "80"]
+    assert heads[0][4:9] == ["%", "interval", "score", "CRPS", "error"]
 
 
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path):
