@@ -197,6 +197,18 @@ class SplitConformal:
         """What holds once all the test block is known."""
         return self.known_after(len(self.test_scores))
 
+    @cached_property
+    def ranked(self) -> Array:
+        """The scores of each step in rising order, NaN last: one sort for all levels."""
+        return np.sort(self.scores, axis=0)
+
+    @cached_property
+    def _renewed(self) -> dict[int, SplitConformal]:
+        """By how many origins of the test block were known, what `bounds_in_turn` learnt then: for
+        the other levels.
+        """
+        return {}
+
     def known_after(self, n_later: int) -> SplitConformal:
         """What holds once `n_later` origins of the test block are known: of each step the newest
         errors, as many as the calibration block has.
@@ -221,7 +233,9 @@ class SplitConformal:
         high = np.empty(y_hat.shape)
         for n_later in np.unique(n_known):
             at = n_known == n_later
-            known = self.known_after(n_later)
+            if n_later not in self._renewed:
+                self._renewed[n_later] = self.known_after(n_later)
+            known = self._renewed[n_later]
             low[at], high[at] = known.bounds(y_hat[at], volatility[at], level)
         return Bounds(low, high)
 
@@ -237,10 +251,9 @@ class SplitConformal:
         centre = transform.to_units(np.asarray(y_hat, dtype=float))
         factors = widths(volatility, self.typical, self.lookback)
         n_columns = centre.shape[-1]
-        ranked = np.sort(self.scores, axis=0)  # NaN last
-        quantiles = np.full(max(n_columns, ranked.shape[1]), np.nan)
+        quantiles = np.full(max(n_columns, self.ranked.shape[1]), np.nan)
         for step, count in enumerate(self.counts):
-            quantiles[step] = ranked[conformal_rank(int(count), level) - 1, step]
+            quantiles[step] = self.ranked[conformal_rank(int(count), level) - 1, step]
         margins = _repeat_for_steps(factors, n_columns) * quantiles[:n_columns]
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
