@@ -121,8 +121,8 @@ lock: setup-dev  ## write the locks again: of a run, of tests, of the site, of t
 		--extra pipeline pyproject.toml -o requirements.lock
 	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --extra dev -c requirements.lock \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) pyproject.toml -o requirements-dev.lock
-	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --extra pretrained -c requirements.lock \
-		pyproject.toml -o requirements-pretrained.lock
+	@$(COMPILE) --universal --python-version 3.11 --excludes requirements-unneeded.txt --no-emit-package lxml \
+		--extra pipeline --extra pretrained -c requirements.lock pyproject.toml -o requirements-pretrained.lock
 	@$(COMPILE) --python-version 3.11 docs/requirements.in -o docs/requirements.txt
 	@$(COMPILE) --python-version 3.11 $(PEERS)/requirements.in -o .forecast/peers.lock && $(PY) -m bench.peers.locks .forecast/peers.lock
 	@$(UV) pip compile -q --python-version 3.11 --resolution lowest-direct --no-emit-index-url --no-header --no-annotate \

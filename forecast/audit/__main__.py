@@ -64,9 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     code when the audit could not be made.
     """
     options = _parser().parse_args(arguments)
-    log_progress = (
-        _ignore_progress if options.quiet else partial(print, file=sys.stderr, flush=True)
-    )
+    log_progress = _ignore_progress if options.json else partial(print, file=sys.stderr, flush=True)
     try:
         with files.scratch_folder() as folder:
             finished_audit = audit(
@@ -100,8 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default=".")
     parser.add_argument("--models", default=(), type=split_names)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument(
+        "--json", action="store_true", help="print the findings as JSON, and no progress"
+    )
     return parser
 
 

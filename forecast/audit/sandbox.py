@@ -19,6 +19,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -42,7 +43,7 @@ from forecast.data.records import RunRecord, read_run_records
 from forecast.models.problem import Purpose, record_with
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
-from forecast.system.errors import InputError
+from forecast.system.errors import ForecastError, InputError
 from forecast.system.workers import kill_pool, limit_to_one_thread
 
 SMALL_STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
@@ -373,12 +374,18 @@ def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
 
     A cache that forgets what it was asked for would otherwise give a second run the numbers of the
     first, and two runs that agree for that reason would look clean. Workers here end before:
-    forked, their pool lacks its thread.
+    forked, their pool lacks its thread. `ForecastError` where the process dies.
     """
     kill_pool()
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_end_workers_after, partial(work, *arguments, **options)).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+            return pool.submit(_end_workers_after, partial(work, *arguments, **options)).result()
+    except BrokenProcessPool:
+        raise ForecastError(
+            "A process of the audit died at its work: killed, as where memory is short, or ended by"
+            " a library, whose words then stand above. Nothing can be said about leaks; run the"
+            " same command again."
+        ) from None
 
 
 def _end_workers_after(work: Callable[[], T]) -> T:

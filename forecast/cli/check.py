@@ -298,5 +298,5 @@ def audit(
     command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project)]
     command += ["--models", models, "--jobs", str(jobs or default_jobs(os.environ))]
     if output_format is Format.json:
-        command += ["--json", "--quiet"]
+        command += ["--json"]
     raise typer.Exit(subprocess.run(command, cwd=project, check=False).returncode)

@@ -306,8 +306,9 @@ class Results:
         """By model the change of its error from naive's, as its test has it; of a network that did
         not train that of the model whose forecasts it repeats. None where naive made no error.
         """
-        tests = self.tests(ranking, "naive")
-        changes = {model: test.relative_difference for model, test in tests.items()}
+        changes = {
+            model: test.relative_difference for model, test in self.tests(ranking, "naive").items()
+        }
         for network, repeated in self.untrained(ranking).items():
             if repeated in changes:
                 changes[network] = changes[repeated]

@@ -210,7 +210,7 @@ def change_dataset(root: Path, **settings: Any) -> None:
 
 def audited(root: Path) -> dict[str, Any]:
     """The audit's own answer, from a process that runs the copy's code."""
-    code, said, warned = processes.audit(root, "wave", "--json", "--quiet")
+    code, said, warned = processes.audit(root, "wave", "--json")
     assert code in (0, 5) and "{" in said, warned[-3000:]
     found: dict[str, Any] = json.loads(said[said.index("{") :])
     assert (code == 0) == found["clean"]

@@ -1,5 +1,6 @@
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -45,8 +46,22 @@ def test_the_command_runs_the_audit_in_a_process_of_its_own(
 def test_an_unknown_dataset_is_one_sentence_and_exit_code_two(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["wava", "--root", str(project), "--quiet"]) == 2
+    assert main(["wava", "--root", str(project), "--json"]) == 2
     assert "Did you mean 'wave'" in capsys.readouterr().err
+
+
+def die(*arguments: object, **options: object) -> None:
+    """As a process whose memory the system wants."""
+    os._exit(137)
+
+
+def test_a_run_whose_process_dies_is_one_sentence_and_exit_code_one(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forecast.audit.__main__.run_stages", die)
+    assert main(["wave", "--root", str(project), "--json"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audit: A process of the audit died at its work: killed")
 
 
 def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
@@ -91,7 +106,7 @@ def test_a_run_before_the_last_fetch_is_out_of_date_and_no_leak(
     source.write_text("\n".join([*lines, added, ""]), encoding="utf-8")
     pointer = take_snapshot("wave", load_dataset("wave", root / "configs"), root=root)
     move_pointer(root, "wave", pointer)
-    code = main(["wave", "--root", str(root), "--quiet", "--models", "naive"])
+    code = main(["wave", "--root", str(root), "--models", "naive"])
     said = capfd.readouterr().out
     assert code == 5 and "wave: no leak found" in said and "LEAK" not in said
     assert "The run is out of date: data/raw/wave" in said

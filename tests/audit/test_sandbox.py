@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.audit.sandbox import Project, record_file_access, run_isolated, run_stages
 from forecast.system import cluster, workers
-from forecast.system.errors import InputError
+from forecast.system.errors import ForecastError, InputError
 from forecast.system.workers import WorkItem
 from tests.support import small_project
 from tests.support.small_project import ROOT
@@ -107,6 +107,13 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
 def test_an_error_comes_back_as_it_was() -> None:
     with pytest.raises(InputError, match="not this"):
         run_isolated(refuse)
+
+
+def test_a_process_that_dies_is_an_error_with_the_next_move() -> None:
+    with pytest.raises(
+        ForecastError, match=r"died at its work: killed.*run the same command again"
+    ):
+        run_isolated(os._exit, 3)
 
 
 def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ where the extra `pretrained` is installed, forecasts of tiny random weights made
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,34 @@ def test_a_saved_model_forecasts_the_same_and_refuses_other_weights(weights, kin
     config.write_text(config.read_text() + "\n")
     with pytest.raises(InputError, match=r"the weights have the digest .* those of the fit"):
         loaded.predict(panel, rows)
+
+
+def test_triton_is_not_imported_where_tensorflow_is(monkeypatch, tmp_path):
+    """With both of their LLVMs in it, a process ends by `LLVM ERROR: inconsistency in registered
+    CommandLine options`.
+    """
+    (tmp_path / "triton.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        chronos.Spec, "load_model", lambda _, folder: importlib.util.find_spec("triton")
+    )
+    monkeypatch.setitem(sys.modules, "triton", None)  # taken away again at the end
+    del sys.modules["triton"]
+    entry = chronos.Spec(family="chronos", weights="w")
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    assert chronos._load_cached(entry, tmp_path, "before")
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    assert chronos._load_cached(entry, tmp_path, "beside") is None
+
+
+@needs_extra
+def test_a_process_with_tensorflow_loads_weights(weights):
+    code = (
+        "import sys, tensorflow; from pathlib import Path;"
+        " from forecast.models.families import chronos;"
+        " chronos._load_cached(chronos.Spec(), Path(sys.argv[1]), 'any')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(weights["bolt"])], check=True)
 
 
 @needs_extra

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -135,6 +136,10 @@ class PretrainedSpec(ModelSpec):
 @lru_cache(maxsize=2)
 def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
     """The loaded model; `digest` makes other files another model."""
+    if "tensorflow" in sys.modules:
+        # An LLVM of its own, which ends the process where TensorFlow's is there before it. Torch
+        # takes it for kernels of a GPU that it compiles, and does without.
+        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     try:
         return spec.load_model(folder)
     except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
@@ -146,11 +151,11 @@ def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
 
 def digest_weights(folder: Path) -> str:
     """The sha256 of the files that a forecast depends on."""
-    paths = [path for pattern in WEIGHT_FILES for path in sorted(folder.glob(pattern))]
     digests: dict[str, str] = {}
-    for path in paths:
-        status = path.stat()
-        digests[path.name] = _digest_unchanged(path, status.st_mtime_ns, status.st_size)
+    for pattern in WEIGHT_FILES:
+        for path in folder.glob(pattern):
+            status = path.stat()
+            digests[path.name] = _digest_unchanged(path, status.st_mtime_ns, status.st_size)
     return files.sha256_of(digests)
 
 
