@@ -168,7 +168,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         calendar_features = default_features(calendar, n_steps)
         if any(shows_week(frame, column, calendar) for column in names.target_col):
             calendar_features.append("day_of_week")
-    elif calendar_features and calendar.kind == "index":
+    elif calendar_features and calendar.counts_rows:
         raise InputError(
             f"calendar_features={calendar_features!r}: counted rows have no calendar. Leave it out."
         )
@@ -277,7 +277,7 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
             "Fill them, begin later, or pass a `freq` that fits, such as freq='B' without weekends"
             " or {'kind': 'sessions', 'exchange': 'XNYS'}."
         )
-        if calendar.kind == "index":
+        if calendar.counts_rows:
             cure = "Fill them, or begin later."
         raise InputError(
             f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"

@@ -135,7 +135,7 @@ def long_frame(
     wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
-        if calendar.kind == "index":
+        if calendar.counts_rows:
             frame = frame.assign(ds=_times_of_counts(frame, names))
         else:
             frame = frame.assign(ds=_times(frame, names, wall_clock=wall_clock))
@@ -161,7 +161,7 @@ def _in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str 
             f" Times of {zone} become UTC; for days of its clock: `df['ds'] ="
             " df['ds'].dt.tz_localize(None)`."
         )
-    if calendar.kind == "index":
+    if calendar.counts_rows:
         for moment in re.findall(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?", message):
             message = message.replace(moment, f"{time_col}={row_numbers([moment])[0]}")
     return time_col.join(re.split("(?<=[`'])ds(?=[`'])", message))

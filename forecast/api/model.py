@@ -288,7 +288,7 @@ class Model:
             keys["output"] = "output"
         keys["ds"] = self.names.time_col
         contents = {name: table[column] for column, name in {**keys, **columns}.items()}
-        if self.ensemble.task.calendar.kind == "index":
+        if self.ensemble.task.calendar.counts_rows:
             for name in {self.names.time_col, "cutoff"} & contents.keys():
                 contents[name] = row_numbers(contents[name])
         return pd.DataFrame(contents, copy=False)

@@ -389,7 +389,7 @@ class Dataset(Config):
         """Refuses holidays for rows without dates, and beside a column of the same name."""
         if self.holidays is None:
             return self
-        if self.calendar.kind == "index":
+        if self.calendar.counts_rows:
             raise ValueError("holidays: rows without dates have none. Drop the key")
         names = {*self.units, *self._input_names}
         for name in self.holidays.columns:

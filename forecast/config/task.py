@@ -54,7 +54,18 @@ def _require_known_zone(value: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_require_known_zone)]
 
 
-class SessionCalendar(Config):
+class CalendarBase(Config):
+    """What all calendars have; `kind` tells them apart."""
+
+    kind: str
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether rows have no dates."""
+        return self.kind == "index"
+
+
+class SessionCalendar(CalendarBase):
     """Exchange sessions: a weekend or a holiday is not a gap.
 
     `exchange` is an ISO MIC such as XNYS.
@@ -83,7 +94,7 @@ class SessionCalendar(Config):
         return value
 
 
-class WeekdayCalendar(Config):
+class WeekdayCalendar(CalendarBase):
     """A list of one's own: every day of `days` except `closures`."""
 
     kind: Literal["weekdays"]
@@ -91,7 +102,7 @@ class WeekdayCalendar(Config):
     closures: tuple[date, ...] = ()
 
 
-class YearWeekCalendar(Config):
+class YearWeekCalendar(CalendarBase):
     """Weeks counted from every 1 January, as registers of diseases name theirs: the rhythm of seven
     days breaks at New Year.
 
@@ -102,7 +113,7 @@ class YearWeekCalendar(Config):
     weeks: Literal[52, 53] = 52
 
 
-class RegularCalendar(Config):
+class RegularCalendar(CalendarBase):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
 
     `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is

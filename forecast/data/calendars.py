@@ -204,7 +204,7 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     fit into it: what is known in advance of a series about which nobody has said it
     (docs/research/calendar-inputs.md).
     """
-    if isinstance(calendar, Daily) or calendar.kind == "index":
+    if isinstance(calendar, Daily) or calendar.counts_rows:
         return []
     step = fixed_step(calendar)
     if isinstance(calendar, YearWeekCalendar):
@@ -463,7 +463,7 @@ def row_numbers(moments: Any) -> np.ndarray:
 
 def calendar_yaml(calendar: Calendar) -> str:
     """As it stands in configs/datasets.yaml."""
-    left_out = {"freq"} if calendar.kind == "index" else None
+    left_out = {"freq"} if calendar.counts_rows else None
     content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 

@@ -501,7 +501,7 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one,
     else by its name.
     """
-    if calendar.kind == "index":
+    if calendar.counts_rows:
         return 1, 10, 100
     if calendar.kind == "year_weeks":
         return calendar.weeks, *SPANS_BY_STEP["W"][1:]

@@ -55,7 +55,7 @@ def gate_splits(
     """
     steps = pd.DatetimeIndex(np.unique(ds.to_numpy()))
     first = max(len(steps) - (fresh_steps + dataset.horizon - 1), 0)
-    rows = dataset.calendar.kind == "index"
+    rows = dataset.calendar.counts_rows
     unit = pd.Timedelta(1, "min" if rows else "D")
     ends = [steps[-1].floor(unit), steps[first].floor(unit) - unit]
     for length in _lengths(dataset, steps):
@@ -501,7 +501,7 @@ def judge_due(
         return DueDecision(("there is no champion",), "", new_steps)
     began = card.as_of
     today = as_of
-    if dataset.calendar.kind == "index":
+    if dataset.calendar.counts_rows:
         began = card.created_at
         today = now
     # Not below 0: `card` counts to the end of its last day, the data to the begin of their last

@@ -78,7 +78,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = [_row(results, ranking, part, others) for _, part in groups]
-    rows.sort(key=_first_value)
+    rows.sort(key=lambda row: _sort_place(row.cells[0]))
     for column in _distribution_columns(results, ranking):
         columns.append((column.title, column.explanation))
         for row in rows:
@@ -130,10 +130,9 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     return rows
 
 
-def _first_value(row: Row) -> tuple[bool, Any]:
-    """Lowest first, rows without a value last."""
-    value = row.cells[0].value
-    return value is None, value or 0.0
+def _sort_place(cell: TableCell) -> tuple[bool, Any]:
+    """Lowest first, cells without a value last."""
+    return cell.value is None, cell.value or 0.0
 
 
 def _title(results: Results, metric: Metric) -> str:
@@ -270,7 +269,7 @@ def series_table(results: Results, ranking: str) -> Table:
         for mae, skill in scores.itertuples(index=False):
             cells += [number(mae), _change(skill)]
         rows.append(Row(str(model), cells))
-    rows.sort(key=_first_value)
+    rows.sort(key=lambda row: _sort_place(row.cells[0]))
     return Table(columns, rows)
 
 
@@ -331,7 +330,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         cells = [number(part["mase"].quantile(s)) for s in shares]
         cells.append(share(float((part["skill"] > 0).mean())))
         rows.append(Row(str(name), cells))
-    rows.sort(key=_median_value)
+    rows.sort(key=lambda row: _sort_place(row.cells[1]))
     model = results.selected_model(ranking) or rows[0].model
     of_model = served.loc[[model]].droplevel(0)
     of_model = of_model.sort_values("mase", ascending=False, kind="stable")
@@ -351,12 +350,6 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         worst=Table(worst_columns, series_rows[: text.WORST]),
         known=[(row.model, *(str(cell.content) for cell in row.cells)) for row in series_rows],
     )
-
-
-def _median_value(row: Row) -> tuple[bool, Any]:
-    """Lowest median MASE first."""
-    value = row.cells[1].value
-    return value is None, value or 0.0
 
 
 DISTRIBUTIONS = [

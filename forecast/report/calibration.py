@@ -21,7 +21,6 @@ from forecast.report.charts import Axes, Line, floats, line_chart, name_ticks
 from forecast.report.figures import (
     LINEAR,
     ChartPanel,
-    has_several_series,
     step_axes,
     title_of_series,
 )
@@ -32,9 +31,9 @@ from forecast.report.text import (
     Table,
     TableCell,
     chosen_class,
+    name_series,
     number,
     whole,
-    without_column,
     worse_class,
 )
 
@@ -100,8 +99,7 @@ def calibration_table(results: Results) -> Table | None:
         rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == chosen)))
     if not rows:
         return None
-    table = Table(columns, rows)
-    return table if has_several_series(results) else without_column(table, "Series")
+    return name_series(Table(columns, rows), results.series)
 
 
 def _calibration_cells(scores: pd.Series) -> list[TableCell]:
@@ -156,7 +154,7 @@ def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[C
     panels = []
     for drawing in forecasts:
         model = drawing.models.get("chosen")
-        if model is None or results.dataset.calendar.kind == "index":
+        if model is None or results.dataset.calendar.counts_rows:
             continue
         test = drawing.tests["chosen"]
         rows = in_ranking(results.bands, RANKING)

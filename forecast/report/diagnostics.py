@@ -20,7 +20,6 @@ from forecast.report import text
 from forecast.report.charts import floats
 from forecast.report.figures import (
     LINEAR,
-    has_several_series,
 )
 from forecast.report.text import (
     EMPTY,
@@ -29,10 +28,10 @@ from forecast.report.text import (
     Table,
     TableCell,
     chosen_class,
+    name_series,
     number,
     share,
     whole,
-    without_column,
     worse_class,
 )
 
@@ -208,8 +207,7 @@ def residual_table(results: Results) -> Table | None:
     for diagnosis in diagnoses:
         cls = chosen_class(diagnosis.model == chosen)
         rows.append(Row(diagnosis.model, _residual_cells(diagnosis), cls=cls))
-    table = Table(columns, rows)
-    return table if has_several_series(results) else without_column(table, "Series")
+    return name_series(Table(columns, rows), results.series)
 
 
 def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:

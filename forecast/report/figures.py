@@ -73,7 +73,7 @@ def step_unit(dataset: Dataset) -> str:
     """What one step of the horizon is called: hours, sessions, days, steps of 15min, rows where
     there are no dates.
     """
-    if dataset.calendar.kind == "index":
+    if dataset.calendar.counts_rows:
         return "rows"
     if isinstance(dataset.calendar, SessionCalendar):
         return "sessions"

@@ -303,6 +303,6 @@ def describe_calendar(dataset: Dataset) -> str:
         return f"days: {text.listing(list(calendar.days))}"
     if isinstance(calendar, YearWeekCalendar):
         return f"{calendar.weeks} weeks of a year from 1 January"
-    if calendar.kind == "index":
+    if calendar.counts_rows:
         return "rows without dates"
     return f"every {calendar.freq}, UTC"

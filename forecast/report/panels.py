@@ -266,7 +266,7 @@ def time_format(results: Results) -> Callable[[datetime], str]:
     """
     times = pd.DatetimeIndex(results.naive["ds"])
     has_hours = bool((times != times.normalize()).any())
-    is_index = results.dataset.calendar.kind == "index"
+    is_index = results.dataset.calendar.counts_rows
 
     def write(moment: datetime) -> str:
         if is_index:
@@ -284,7 +284,7 @@ def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
     unit, all steps together; only where there is more than one of them. None of rows without dates.
     """
     panels: list[ChartPanel] = []
-    if results.dataset.calendar.kind == "index":
+    if results.dataset.calendar.counts_rows:
         return panels
     for drawing in forecasts:
         times = pd.DatetimeIndex(next(iter(drawing.tests.values())).ds.ravel())

@@ -210,12 +210,12 @@ class Table:
     rows: list[Row]
 
 
-def without_column(table: Table, title: str) -> Table:
-    """The table without one of its columns; not the first, which names the rows."""
-    place = [name for name, _ in table.columns].index(title)
-    columns = [*table.columns[:place], *table.columns[place + 1 :]]
-    rows = [replace(r, cells=[*r.cells[: place - 1], *r.cells[place:]]) for r in table.rows]
-    return Table(columns, rows)
+def name_series(table: Table, series: Sequence[str]) -> Table:
+    """The table, whose second column names the series; without that column where there is one."""
+    if len(series) > 1:
+        return table
+    rows = [replace(row, cells=row.cells[1:]) for row in table.rows]
+    return Table([table.columns[0], *table.columns[2:]], rows)
 
 
 EMPTY = TableCell(NOTHING)

@@ -113,7 +113,7 @@ def read(request: Request) -> RawFrame:
     read = encode_static(read, static, id_column, where=where)
     table = _select_columns(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
-    if request.dataset.calendar.kind == "index":
+    if request.dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
         table = sort_oldest_first(table, None)
     else:
@@ -173,7 +173,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(series)}."
         )
     _refuse_text(table, dataset.known_ahead, settings, where)
-    if dataset.calendar.kind == "index":
+    if dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
     else:
         form = settings.time_format
@@ -293,7 +293,7 @@ def _select_columns(
     chosen = {}
     for ours, theirs in used.items():
         if theirs not in table.columns:
-            without = ("unique_id", "ds") if dataset.calendar.kind == "index" else ("unique_id",)
+            without = ("unique_id", "ds") if dataset.calendar.counts_rows else ("unique_id",)
             if ours in without and ours not in source.columns:
                 continue
             advice = f"Map the file's names under `source.columns` ({ours}: <its name>)."
