@@ -26,6 +26,8 @@ CHART = "/v8/finance/chart"
 def read(
     tmp_path: Path, services: Services, tickers: tuple[str, ...] = ("MSFT",), **options: Any
 ) -> RawFrame:
+    import yfinance  # noqa: F401  # loaded before the deadline runs: seconds on a busy machine
+
     deadline = options.pop("deadline", None) or Deadline(
         20, sleep=options.pop("waits", []).append, chance=lambda: 0
     )
