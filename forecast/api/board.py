@@ -263,11 +263,12 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 
     A linear one is refitted as often as the networks whose skip it is.
     """
-    has_price = any(column.is_price for column in settings.task.target)
     references = {
         name: entry
         for name, entry in model_entries(REFERENCE_MODELS).items()
-        if not reason_unsuited(spec(entry, where=name), settings.season_length, False, has_price)
+        if not reason_unsuited(
+            spec(entry, where=name), settings.season_length, False, settings.task.has_price
+        )
     }
     for name, entry in entries.items():
         if entry["family"] == COMBINATION:

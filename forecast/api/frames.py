@@ -32,7 +32,7 @@ from forecast.config.task import (
 from forecast.data.calendars import check_calendar, row_numbers
 from forecast.data.columns import append_plan, encode_static
 from forecast.data.hierarchy import name_by_groups
-from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
+from forecast.data.schema import KEY_COLUMNS, LATEST_TIME, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
 
@@ -127,6 +127,11 @@ def long_frame(
     _require_frame(frame, names, columns)
     present = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
     frame = frame[present].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
+    if not frame.columns.is_unique:
+        raise InputError(
+            "A column called `unique_id` or `ds` is neither the series nor the time; wanted another"
+            " name of it. Rename it."
+        )
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
@@ -300,7 +305,8 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
 
 def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     """Times for a column `ds` that counts rows: the calendar `index` has row n at n minutes after
-    1970. `InputError` for other values, and where it counts in steps of more than 1.
+    1970. `InputError` for other values, for counts too large, and where it counts in steps of more
+    than 1.
     """
     counts = frame["ds"]
     if not pd.api.types.is_integer_dtype(counts.dtype):
@@ -315,6 +321,13 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
         raise InputError(
             f"{WHERE}: column {names.time_col!r} counts in steps of {common}; wanted steps of 1."
             f" Divide: `{expression} = {expression} // {common}`."
+        )
+    counts = counts.astype("Int64")  # 60 times a count of 16 bits would be another one
+    most = row_numbers([LATEST_TIME])[0]
+    if counts.abs().max() >= most:
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} counts to {counts.max()}; wanted numbers below"
+            f" {most}. Subtract the first of them."
         )
     return pd.to_datetime(60 * counts, unit="s").astype("datetime64[ns]")
 

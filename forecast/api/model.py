@@ -44,7 +44,7 @@ from forecast.forecaster.serving import (
 )
 from forecast.forecaster.watching import watch
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, quote_names
 
 if TYPE_CHECKING:
     from forecast.api.frame_dataset import FrameDataset
@@ -281,13 +281,21 @@ class Model:
     def _with_caller_names(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
         """The keys of a table of forecasts and `columns`, as the caller names them.
 
-        Rows that the caller counts are numbers again, in `time_col` and in `cutoff`.
+        Rows that the caller counts are numbers again, in `time_col` and in `cutoff`. `InputError`
+        where two columns would have one name.
         """
         keys = {"unique_id": self.names.id_col}
         if len(self.ensemble.task.target) > 1:
             keys["output"] = "output"
         keys["ds"] = self.names.time_col
-        contents = {name: table[column] for column, name in {**keys, **columns}.items()}
+        names = {**keys, **columns}
+        contents = {name: table[column] for column, name in names.items()}
+        if len(contents) < len(names):
+            raise InputError(
+                f"Two columns would have one name; wanted different ones, found"
+                f" {quote_names(names.values())}. Fit with another `id_col`, `time_col` or name of"
+                " the model."
+            )
         if self.ensemble.task.calendar.counts_rows:
             for name in {self.names.time_col, "cutoff"} & contents.keys():
                 contents[name] = row_numbers(contents[name])

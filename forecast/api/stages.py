@@ -59,7 +59,7 @@ EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "
 """Packages of the extras by the kind of a family."""
 WARNED_RULES = ("spikes", "clock_change")
 """Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""
-RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output")
+RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output", "p", "level", "alarm")
 """Columns of the frames that are returned, which no model may be called."""
 
 
@@ -230,11 +230,13 @@ def run_stages(
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
         models = _models_to_run(entries)
-        _, unsuited = plan_candidates(models, season_length=settings.season_length)
+        _, unsuited = plan_candidates(
+            models, season_length=settings.season_length, has_price=settings.task.has_price
+        )
         for name, reason in unsuited.items():
             raise InputError(
                 f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
-                " `season_length`."
+                " `season_length`, or of prices `transform='log', difference_inputs=True`."
             )
         _require_model_packages(models, is_tuned=is_tuned)
         require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)

@@ -110,9 +110,12 @@ def train_experiment(
     only = add_references(models, config)
     season_length = experiment.task.season_length
     vintages = experiment.has_vintages
-    has_price = any(column.is_price for column in experiment.task.target)
     planned, unsuited = plan_candidates(
-        config, only, season_length=season_length, vintages=vintages, has_price=has_price
+        config,
+        only,
+        season_length=season_length,
+        vintages=vintages,
+        has_price=experiment.task.has_price,
     )
     for name, reason in unsuited.items():
         print(f"train {dataset}: {name} is left out: {reason}", flush=True)

@@ -119,7 +119,8 @@ def shrunk_covariance(errors: Array) -> Array:
     n_rows = len(errors)
     covariance = errors.T @ errors / n_rows
     variances = np.diag(covariance)
-    deviations = np.sqrt(np.maximum(variances, 1e-12 * variances.max()))
+    # of errors that are all zero any covariance will do
+    deviations = np.sqrt(np.maximum(variances, 1e-12 * variances.max() or 1.0))
     scaled = errors / deviations
     correlations = scaled.T @ scaled / n_rows
     squares = (scaled**2).T @ scaled**2

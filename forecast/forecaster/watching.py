@@ -66,7 +66,7 @@ def watch(
     few errors. `InputError` for a rate that so few calibration errors cannot keep.
     """
     if not 0 < rate < 1:
-        raise InputError(f"Rate {rate:g}: wanted above 0 and below 1, as 0.1 for 10 %.")
+        raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")
     observations, references = _score_observations(ensemble, panel, rows, pooled=pooled)
     parts = []
     for stream, reference in references.items():
@@ -75,9 +75,9 @@ def watch(
         if memory < 1:
             whose = repr(stream) if stream else "all series"
             raise InputError(
-                f"Rate {rate:g}: {whose} has {len(reference)} calibration errors, wanted at least"
-                f" {math.ceil(1 / rate) - 1}. Take a higher rate, pool the series, or lengthen the"
-                " calibration block."
+                f"Rate {100 * rate:g} %: {whose} has {len(reference)} calibration errors, wanted"
+                f" at least {math.ceil(1 / rate) - 1}. Take a higher rate, pool the series, or"
+                " lengthen the calibration block."
             )
         beaten = np.searchsorted(reference, of_stream["score"].to_numpy(), side="left")
         p_values = (1 + len(reference) - beaten) / (len(reference) + 1)

@@ -104,6 +104,21 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"past_exogenous": "wind", "future_exogenous": "wind"},
         ("'wind' is asked for 2 times", "wanted once"),
     ),
+    "a target with the name of times": (
+        lambda: frame().rename(columns={"ds": "day", "y": "ds"}),
+        {"time_col": "day", "target_col": "ds"},
+        ("called `unique_id` or `ds`", "Rename it"),
+    ),
+    "an input with the name of series": (
+        lambda: frame(shop="a", unique_id=1.0),
+        {"id_col": "shop", "past_exogenous": "unique_id"},
+        ("called `unique_id` or `ds`", "Rename it"),
+    ),
+    "counts of seconds": (
+        lambda: frame(ds=1_700_000_000 + np.arange(120)),
+        {"freq": 1},
+        ("'ds' counts to 1700000119", "wanted numbers below", "Subtract"),
+    ),
     "no list of columns": (
         frame,
         {"past_exogenous": 3},
@@ -222,6 +237,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         frame,
         {"model": "seasonal_naive", "season_length": 1},
         ("'seasonal_naive'", "season"),
+    ),
+    "a drift without a price": (
+        frame,
+        {"model": "historical_mean"},
+        ("no target is a price", "difference_inputs=True"),
     ),
     "a combination": (frame, {"model": "stacked"}, ("'stacked'", "`forecast.compare`")),
     "unknown tuning": (frame, {"tuning": "quik"}, ("'quik'", "Did you mean 'quick'?")),
@@ -412,6 +432,25 @@ def test_the_callers_names_of_the_columns_come_back() -> None:
     theirs = frame().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
     found = fitted(theirs, id_col="shop", time_col="day", target_col="sales").predict(levels=[80])
     assert list(found.columns) == ["shop", "day", "ridge", "ridge-lo-80", "ridge-hi-80"]
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16", "Int16"])
+def test_rows_may_be_counted_in_numbers_of_few_bits(kind: str) -> None:
+    counted = pd.DataFrame({"ds": np.arange(900, 2000), "y": np.sin(np.arange(1100.0))})
+    found = fitted(counted.astype({"ds": kind}), freq=1).predict()
+    assert found["ds"].tolist() == [2000, 2001]
+    assert found.equals(fitted(counted, freq=1).predict())
+
+
+def test_no_column_of_an_answer_hides_another() -> None:
+    with pytest.raises(InputError, match="'level': wanted letters"):
+        fitted(model={"family": "naive", "name": "level"})
+    theirs = frame().rename(columns={"unique_id": "output"})
+    model = fitted(theirs, "naive", id_col="output", target_col=["y", "wind"])
+    with pytest.raises(
+        InputError, match=r"one name; wanted different ones, found .*'output', 'output'"
+    ):
+        model.predict()
 
 
 def test_columns_that_are_not_asked_for_may_have_any_name() -> None:

@@ -399,6 +399,9 @@ def test_later_observations_that_the_model_cannot_explain_are_alarms(
     )
     with pytest.raises(InputError, match=r"row \d+|history"):
         ridge.watch(later, newest=225)
+    for rate, said in ((150, "Rate 150 %: wanted above 0 and below 100"), (0.1, "Rate 0.1 %: ")):
+        with pytest.raises(InputError, match=said):
+            ridge.watch(later, newest=20, rate=rate, pooled=pooled)
 
 
 def test_the_parts_of_a_forecast_sum_to_it(ridge: forecast.Model) -> None:

@@ -105,6 +105,12 @@ def test_of_more_series_than_errors_the_covariance_can_be_inverted() -> None:
     assert np.linalg.eigvalsh(shrunk_covariance(errors)).min() > 0
 
 
+def test_errors_that_are_all_zero_have_the_weights_of_least_squares() -> None:
+    summing, _ = summing_matrix(["a", "b", "total"])
+    found = minimum_trace(summing, shrunk_covariance(np.zeros((5, 3))))
+    np.testing.assert_allclose(found, np.linalg.pinv(summing))
+
+
 def test_known_covariance_beats_bottom_up_and_least_squares_on_every_level() -> None:
     """Correlated errors of one covariance: minimum trace has the least error of all."""
     rng = np.random.default_rng(1)

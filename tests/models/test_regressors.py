@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits
 
 from forecast.forecaster import Budget, Forecaster, fit
@@ -43,6 +44,13 @@ def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
     np.testing.assert_allclose(
         regressors.predict(arrays_of(model), X), model.predict(X), rtol=1e-6, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("n_points", [2, 25, 50])
+def test_of_fewer_points_than_neighbours_all_are_the_nearest(n_points):
+    model = KNeighborsRegressor(n_neighbors=50).fit(X[:n_points], Y[:n_points])
+    found = regressors.predict(regressors.neighbour_arrays(model), X)
+    np.testing.assert_allclose(found, Y[:n_points].mean())
 
 
 def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time():

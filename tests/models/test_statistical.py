@@ -228,6 +228,24 @@ def test_a_constant_series_is_forecast_as_that_constant() -> None:
         np.testing.assert_allclose(got, 4.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("orders", [[(2, 1, 2)], [(1, 0, 0), (2, 0, 0)]])
+@pytest.mark.parametrize("value", [4.0, 0.0])
+def test_a_constant_series_has_no_aicc_and_is_forecast_by_an_arima_of_given_order(
+    value: float, orders: list[Any]
+) -> None:
+    about = {"orders": orders, "pairs": 2}
+    got = fit_and_forecast(
+        "auto_arima",
+        np.full(60, value),
+        train_end=50,
+        origins=[49, 58],
+        horizon=3,
+        season=7,
+        options=about,
+    )
+    np.testing.assert_allclose(got, value, atol=1e-6)
+
+
 def problem_of(
     y: np.ndarray, ds: pd.DatetimeIndex, freq: str, season: int, horizon: int
 ) -> Problem:

@@ -169,7 +169,8 @@ def _lowest_aicc(
     if orders is None:
         return AutoARIMA(season_length=1, **search).fit(y, terms).model_
     fits = [ARIMA(order=order, season_length=1).fit(y, terms).model_ for order in orders]
-    return fits[int(np.nanargmin([fit["aicc"] for fit in fits]))]
+    # NaN where nothing is left to explain, as of a constant series: the first will do
+    return fits[int(np.argmin(np.nan_to_num([fit["aicc"] for fit in fits], nan=np.inf)))]
 
 
 def fourier(rows: RowNumbers, season: int, pairs: int) -> Array:

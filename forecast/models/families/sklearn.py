@@ -166,8 +166,8 @@ def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `neighbours` of a fitted KNeighborsRegressor; `InputError` for another distance
-    than the Euclidean, and for weights.
+    """The arrays `neighbours` of a fitted KNeighborsRegressor, of fewer points all of them;
+    `InputError` for another distance than the Euclidean, and for weights.
     """
     if model.effective_metric_ != "euclidean" or model.weights != "uniform":
         raise InputError(
@@ -177,7 +177,7 @@ def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
     return {
         "points": model._fit_X,
         "answers": np.ravel(model._y),
-        "count": np.array(model.n_neighbors),
+        "count": np.array(min(model.n_neighbors, len(model._fit_X))),
     }
 
 
