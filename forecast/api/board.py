@@ -154,8 +154,13 @@ class Board:
         """
         model = name or str(self.chosen)
         (candidate,) = candidates(self._results, RANKING, [model])
-        ensemble = trained_ensemble(self._results, candidate)
-        return Model(model, ensemble, self._dataset.names, self._dataset, self._recipes[model])
+        return Model(
+            model,
+            trained_ensemble(self._results, candidate),
+            self._dataset.names,
+            self._dataset,
+            self._recipes[model],
+        )
 
     def plot(self) -> Figure:
         """Mean absolute error on the test block by horizon step, a line per model; the chosen one
@@ -286,7 +291,6 @@ def _n_test_steps(dataset: FrameDataset) -> int:
     """
     horizon = dataset.settings.horizon
     step_size = dataset.settings.step_size
-    lengths = series_lengths(dataset.frame, dataset.settings.calendar)
-    n_steps = usual_length(lengths)
+    n_steps = usual_length(series_lengths(dataset.frame, dataset.settings.calendar))
     desired_steps = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
     return max(min(desired_steps, n_steps // 4), horizon)

@@ -16,7 +16,6 @@ import pandas as pd
 
 from forecast.api.model import windows
 from forecast.config.task import load_task
-from forecast.data.panel import add_series_names
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.system import files
@@ -49,8 +48,7 @@ def cross_validation(
     joined = tables[0]
     for table in tables[1:]:
         joined = joined.merge(table.drop(columns="y"), on=keys, how="outer", validate="1:1")
-    ordered = joined.sort_values(["unique_id", "cutoff", "ds"], kind="stable")
-    return ordered.reset_index(drop=True)
+    return joined.sort_values(["unique_id", "cutoff", "ds"], kind="stable", ignore_index=True)
 
 
 def observations(results: Results) -> pd.DataFrame:
@@ -62,12 +60,15 @@ def observations(results: Results) -> pd.DataFrame:
     task = load_task(results.paths.task(results.name))
     frame = files.read_frame(results.paths.frame(results.name))
     past = [column.name for column in task.past_exogenous]
-    table = add_series_names(
-        frame.melt(["unique_id", "ds", *past], task.targets, "output", "value")
-    )
-    return table.assign(unique_id=table["series"], y=table["value"])[
-        ["unique_id", "ds", "y", *past]
-    ]
+    parts = []
+    for name in task.targets:
+        suffix = f"/{name}" if len(task.targets) > 1 else ""
+        parts.append(
+            frame[["ds", *past]].assign(
+                unique_id=frame["unique_id"].astype(str) + suffix, y=frame[name]
+            )
+        )
+    return pd.concat(parts, ignore_index=True)[["unique_id", "ds", "y", *past]]
 
 
 def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:

@@ -149,8 +149,7 @@ def long_frame(
         checked = check_frame(ordered, columns, where=WHERE)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
-        words = _in_caller_words(str(error), names.time_col, calendar, zone)
-        raise InputError(words) from None
+        raise InputError(_in_caller_words(str(error), names.time_col, calendar, zone)) from None
     return checked
 
 
@@ -225,8 +224,7 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
     for twice. The column of series may be absent under its default name: the frame is then one
     series.
     """
-    required_columns = [names.id_col, names.time_col, *columns]
-    for name, count in Counter(required_columns).items():
+    for name, count in Counter([names.id_col, names.time_col, *columns]).items():
         if count > 1:
             raise InputError(f"Column {name!r} is asked for {count} times; wanted once.")
     present = list(frame.columns)
@@ -326,8 +324,8 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     most = row_numbers([LATEST_TIME])[0]
     if counts.abs().max() >= most:
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} counts to {counts.max()}; wanted numbers below"
-            f" {most}. Subtract the first of them."
+            f"{WHERE}: column {names.time_col!r} counts too far; wanted numbers below {most}."
+            " Subtract the first of them."
         )
     return pd.to_datetime(60 * counts, unit="s").astype("datetime64[ns]")
 

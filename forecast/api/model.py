@@ -10,9 +10,8 @@ called. Histories are checked like the frame of the fit (`forecast.api.frames`).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import (
     Ensemble,
     block_errors,
+    coverages_of,
     forecast_latest,
     format_percent,
 )
@@ -110,7 +110,7 @@ class Model:
         """
         require_whole(horizon=horizon)
         n_steps = self.ensemble.task.horizon if horizon is None else horizon
-        coverages = _coverages(levels)
+        coverages = coverages_of(levels)
         ensemble = self.ensemble.with_horizon(n_steps, coverages)
         panel = self._panel(df, future_df, ensemble)
         if message := describe_missing_inputs(panel):
@@ -198,8 +198,12 @@ class Model:
             )
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
-            names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
-            description = {"schema": MODEL_SCHEMA, "name": self.name, **names}
+            description = {
+                "schema": MODEL_SCHEMA,
+                "name": self.name,
+                "id_col": self.names.id_col,
+                "time_col": self.names.time_col,
+            }
             files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
@@ -326,7 +330,7 @@ def windows(
         rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
     )
     columns = ["ds", "cutoff", "y", name]
-    for chance in _coverages(levels):
+    for chance in coverages_of(levels):
         ends = [f"{name}-{end}-{format_percent(chance)}" for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
@@ -335,24 +339,6 @@ def windows(
             mean.loc[rows_of_series.index, ends] = np.stack(bounds, axis=-1).reshape(-1, 2)
         columns += ends
     return mean.rename(columns={"y_hat": name}), columns
-
-
-def _coverages(levels: float | Sequence[float] | None) -> tuple[float, ...]:
-    """Levels in percent as shares of 1, each once and in the order given; none for None.
-    `InputError` for what is no number from 1 to below 100.
-    """
-    percents: tuple[float, ...] = ()
-    if isinstance(levels, Iterable):
-        percents = tuple(levels)
-    elif levels is not None:
-        percents = (levels,)
-    for level in percents:
-        if not isinstance(level, Real) or not 1 <= level < 100:
-            raise InputError(
-                f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80,"
-                " 95]."
-            )
-    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in percents))
 
 
 def load(folder: str | Path) -> Model:

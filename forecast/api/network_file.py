@@ -24,7 +24,8 @@ from forecast.system.errors import InputError, quote_names
 
 
 def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
-    """One forecaster of the ensemble (one seed) as `path`, a .py file; beside it a .json.
+    """One forecaster of the ensemble as `path`, a .py file; beside it a .json. seed: the place of
+    its seed among those of the fit.
 
     The file forecasts in scaled units from windows of input channels; the .json has their names and
     the scaling. `InputError` for a model that is more than one pass of a network and a linear map,
@@ -32,6 +33,8 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
     """
     if path.suffix != ".py":
         raise InputError(f"{path.name}: wanted a name that ends in '.py'. Rename it.")
+    if seed not in range(len(ensemble.forecasters)):
+        raise InputError(f"seed={seed}: wanted a place among the seeds of the fit, from 0 on.")
     forecaster = ensemble.forecasters[seed]
     if forecaster.network is None or ensemble.members:
         described = repr(forecaster.spec.family)
@@ -60,8 +63,7 @@ def _channel_names(forecaster: Forecaster) -> list[str]:
     whether it was observed, and the rows since it was.
     """
     names = []
-    masks = forecaster.channels.mask
-    for name, mask in zip(forecaster.task.frame_names, masks, strict=True):
+    for name, mask in zip(forecaster.task.frame_names, forecaster.channels.mask, strict=True):
         names.append(name)
         if mask >= 0:
             names += [f"{name} observed", f"{name} since"]
@@ -70,7 +72,7 @@ def _channel_names(forecaster: Forecaster) -> list[str]:
 
 def _linear_skip(forecaster: Forecaster) -> Skip:
     """The skip; `InputError` for a forecaster that is not the sum of one network and a skip."""
-    if forecaster.task.target[0].difference_inputs:
+    if any(target.difference_inputs for target in forecaster.task.target):
         obstacle = "changes of the target; fit without `difference_inputs`"
     elif forecaster.spec.is_recursive:
         obstacle = "its own forecasts fed back; fit a direct network, such as 'gru'"

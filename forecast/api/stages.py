@@ -256,8 +256,8 @@ def run_stages(
             n_series=prepared.frame["unique_id"].nunique(),
         )
         if is_tuned:
-            slice_to_tune = _hold_in_memory(folder, "tuning.parquet", settings, prepared)
-            tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
+            data = _hold_in_memory(folder, "tuning.parquet", settings, prepared)
+            tune_experiment(replace(experiment, data=data), jobs=jobs)
         train_experiment(experiment, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 

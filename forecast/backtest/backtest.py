@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,11 @@ import pandas as pd
 from forecast.backtest.candidates import Candidate, lock_digest, result_key
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
-from forecast.data.panel import Panel, from_frame
+from forecast.data.panel import from_frame
 from forecast.data.records import SeedFit
 from forecast.forecaster import (
     Budget,
     FitResult,
-    Forecaster,
     Problem,
     fit,
     fit_again,
@@ -108,8 +107,9 @@ def fit_and_forecast(
     cpu_start = time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
-            fitter = CandidateFitter(candidate, seed, budget, part)
-            fits = fit_through_time(problem, candidate.spec, fitter)
+            fits = fit_through_time(
+                problem, candidate.spec, CandidateFitter(candidate, seed, budget, part)
+            )
             problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
             task = problem.panel.task
@@ -118,13 +118,13 @@ def fit_and_forecast(
                 forecasts = smear_forecasts(forecasts, corrections["smearing"], task)
             distributions = None
             if corrections["reconciliation"] is not None:
-                projection = corrections["reconciliation"]
-                forecasts = reconcile_forecasts(forecasts, projection, task.target[0].minimum)
+                forecasts = reconcile_forecasts(
+                    forecasts, corrections["reconciliation"], task.target[0].minimum
+                )
             else:
                 distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
         except ModelError as error:
-            failed = SeedFit(seed=seed, status="failed", reason=str(error))
-            failed.write(temporary / "fit.json")
+            SeedFit(seed=seed, status="failed", reason=str(error)).write(temporary / "fit.json")
         else:
             _save_models(temporary, fits, corrections)
             files.write_frame(temporary / "forecasts.parquet", forecasts)
@@ -298,16 +298,8 @@ def forecast_distributions(
     if head is None:
         return None
 
-    def predict_rises(
-        forecaster: Forecaster, panel: Panel, rows: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        return rise_probability(forecaster, panel, rows, seed=seed)
-
-    def predict_grids(
-        forecaster: Forecaster, panel: Panel, rows: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        return predict_quantiles(forecaster, panel, rows, STORED_LEVELS, seed=seed)
-
+    predict_rises = partial(rise_probability, seed=seed)
+    predict_grids = partial(predict_quantiles, levels=STORED_LEVELS, seed=seed)
     tables = []
     for (uid, _), rows in forecasts.groupby(["unique_id", "block"], sort=False):
         series_id = str(uid)
@@ -323,7 +315,8 @@ def forecast_distributions(
                 )
             for number, level in enumerate(STORED_LEVELS):
                 columns[quantile_column(level)] = grid[..., number].ravel()
-            densities = timeline.predict(problem.panel, cutoff_rows, log_density)[series_id]
-            columns[LOG_DENSITY_COLUMN] = densities.ravel()
+            columns[LOG_DENSITY_COLUMN] = timeline.predict(problem.panel, cutoff_rows, log_density)[
+                series_id
+            ].ravel()
         tables.append(rows.drop(columns=["y_hat", "volatility"]).assign(**columns))
     return pd.concat(tables, ignore_index=True)

@@ -94,8 +94,12 @@ def plan_candidates(
     """
     plan = CandidatePlan([], {})
     for name, entry in config.fitted_entries(only).items():
-        where = f"configs/models.yaml: models.{name}"
-        spec = models.spec(entry, where=where, training=config.training, refit=config.refit)
+        spec = models.spec(
+            entry,
+            where=f"configs/models.yaml: models.{name}",
+            training=config.training,
+            refit=config.refit,
+        )
         reason = reason_unsuited(spec, season_length, vintages, has_price)
         if reason:
             plan.unsuited[name] = reason

@@ -273,8 +273,9 @@ def write_combination(name: str, rule: Combination, task: Task, trained: Path) -
     try:
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
     except ModelError as error:
-        failed = SeedFit(seed=0, status="failed", reason=str(error))
-        record = _bare_record(name, rule, records, failed)
+        record = _bare_record(
+            name, rule, records, SeedFit(seed=0, status="failed", reason=str(error))
+        )
     else:
         test_start = table.loc[table["block"] == "test", "cutoff"].min()
         weights = newest_weights(history, test_start).weights

@@ -108,13 +108,11 @@ def train_experiment(
     paths = experiment.data.paths
     dataset = experiment.data.dataset
     only = add_references(models, config)
-    season_length = experiment.task.season_length
-    vintages = experiment.has_vintages
     planned, unsuited = plan_candidates(
         config,
         only,
-        season_length=season_length,
-        vintages=vintages,
+        season_length=experiment.task.season_length,
+        vintages=experiment.has_vintages,
         has_price=experiment.task.has_price,
     )
     for name, reason in unsuited.items():

@@ -74,8 +74,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
     data = experiment.data
     budget = experiment.tuning
     only = add_references(models, experiment.models)
-    season_length = experiment.task.season_length
-    grid, _ = plan_candidates(experiment.models, only, season_length=season_length)
+    grid, _ = plan_candidates(experiment.models, only, season_length=experiment.task.season_length)
     plan = TuningPlan(
         data=data,
         task=experiment.task,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +169,17 @@ class Ensemble:
             forecaster.save(folder / f"forecaster-{number}")
         names = sorted(self.calibrated)
         arrays = {}
+        calibration = {}
         for i, name in enumerate(names):
-            arrays[f"{i:04d}"] = self.calibrated[name].scores
-            arrays[f"{i:04d}-test"] = self.calibrated[name].test_scores
+            conformal = self.calibrated[name]
+            arrays[f"{i:04d}"] = conformal.scores
+            arrays[f"{i:04d}-test"] = conformal.test_scores
+            calibration[name] = {
+                "typical_volatility": files.json_number(conformal.typical),
+                "lookback": conformal.lookback,
+                "transform": conformal.transform,
+                "delay": conformal.delay,
+            }
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
             "schema": files.ENSEMBLE_SCHEMA,
@@ -178,15 +187,7 @@ class Ensemble:
             "series": names,
         }
         content["files"] = _digest_files(folder)
-        content["calibration"] = {
-            name: {
-                "typical_volatility": files.json_number(self.calibrated[name].typical),
-                "lookback": self.calibrated[name].lookback,
-                "transform": self.calibrated[name].transform,
-                "delay": self.calibrated[name].delay,
-            }
-            for name in names
-        }
+        content["calibration"] = calibration
         if self.members:
             content |= {
                 "members": list(self.members),
@@ -378,6 +379,24 @@ def split_supported_levels(
         else:
             supported_levels.append(level)
     return tuple(supported_levels), tuple(refused)
+
+
+def coverages_of(levels: float | Sequence[float] | None) -> tuple[float, ...]:
+    """Levels in percent as shares of 1, each once and in the order given; none for None.
+    `InputError` for what is no number from 1 to below 100.
+    """
+    percents: tuple[float, ...] = ()
+    if isinstance(levels, Iterable):
+        percents = tuple(levels)
+    elif levels is not None:
+        percents = (levels,)
+    for level in percents:
+        if not isinstance(level, Real) or not 1 <= level < 100:
+            raise InputError(
+                f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80,"
+                " 95]."
+            )
+    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in percents))
 
 
 def format_percent(level: float) -> str:

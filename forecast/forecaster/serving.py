@@ -34,7 +34,7 @@ from forecast.data.schema import (
     first_time_outside,
 )
 from forecast.data.windows import describe_hole_of_plan
-from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest
+from forecast.forecaster.ensemble import MANIFEST, Ensemble, coverages_of, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, plural, quote, quote_names
 from forecast.system.workers import limit_to_one_thread
@@ -85,9 +85,7 @@ class Service:
             raise InputError(
                 f"{REQUEST}: found {np.size(levels):,} levels, wanted at most {MAX_LEVELS}."
             )
-        shares = tuple(
-            float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float))
-        )
+        shares = coverages_of(np.atleast_1d(levels).tolist())
         ensemble = self.ensemble.with_horizon(steps, shares)
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a

@@ -132,3 +132,27 @@ def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_pat
 def test_the_observations_are_the_frame_that_went_in(results: Results) -> None:
     assert results.paths == ProjectPaths.of(results.paths.root)
     pd.testing.assert_frame_equal(export.observations(results), sales(), check_dtype=False)
+
+
+def test_columns_may_be_called_as_a_melted_table_calls_its_own(tmp_path: Path) -> None:
+    columns = {
+        name: np.sin(np.arange(120.0) + i) for i, name in enumerate(("value", "temp", "output"))
+    }
+    seen = pd.DataFrame(
+        {"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=120), **columns}
+    )
+    entry = {
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "target": [{"column": "value"}, {"column": "temp"}],
+        "past_exogenous": [{"column": "output"}],
+        "horizon": 1,
+        "lookback": 7,
+        "season_length": 7,
+    }
+    results = trained(tmp_path, seen, entry, {"naive": {"family": "naive"}}, BUDGET)
+    found = export.observations(results)
+    assert list(found.columns) == ["unique_id", "ds", "y", "output"]
+    for name in ("value", "temp"):
+        of_target = found[found["unique_id"] == f"a/{name}"]
+        np.testing.assert_array_equal(of_target["y"], seen[name])
+        np.testing.assert_array_equal(of_target["output"], seen["output"])

@@ -123,6 +123,14 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
     ):
         with pytest.raises(InputError, match=said):
             model.export(tmp_path / "net.py")
+    with pytest.raises(InputError, match="seed=1: wanted a place"):
+        gru.export(tmp_path / "net.py", seed=1)
+    (one,) = gru.ensemble.forecasters
+    (target,) = one.task.target
+    of_changes = target.model_copy(update={"name": "x2", "difference_inputs": True})
+    two = one.task.model_copy(update={"target": (target, of_changes)})
+    with pytest.raises(InputError, match="fit without `difference_inputs`"):
+        write_network(Ensemble((replace(one, task=two),)), tmp_path / "net.py")
     assert not list(tmp_path.iterdir())
 
 
