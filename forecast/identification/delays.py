@@ -30,7 +30,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import toeplitz
 from scipy.special import ndtri
-from threadpoolctl import threadpool_limits
 
 from forecast.identification.experiment import (
     Array,
@@ -42,6 +41,7 @@ from forecast.identification.experiment import (
     nested_deviances,
 )
 from forecast.system.errors import InputError
+from forecast.training.levenberg_marquardt import limit_threads
 
 NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
@@ -157,7 +157,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     strength: dict[int, float] = {}
     first_delays: list[int | None] = []
     ccf = []
-    with threadpool_limits(1):  # in narrow matrices threads wait for each other
+    with limit_threads():
         for column, held_back in enumerate(dead_times(experiments, longest)):
             u = [e.u[:, column] for e in experiments]
             correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
@@ -214,7 +214,7 @@ def arx_order(
     penalty = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
     first_u = longest * outputs
-    with threadpool_limits(1):
+    with limit_threads():
         for y_delays in range(1, longest + 1):
             past = [-1, *range(y_delays * outputs)]
             errors = nested_deviances(x[:, [*past, *range(first_u, first_u + longest * inputs)]], y)

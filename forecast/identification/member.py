@@ -19,7 +19,7 @@ class Member:
     """A net or polynomial, its weights, and its errors in scaled units of y (mean over outputs).
 
     `held_out_rmse`: of the free run on the block that its fold held out; `train_rmse`: of the free
-    run on all rows, once it was trained on them.
+    run on all rows, once it was trained on them. `run`: the free run that it was judged by.
     """
 
     candidate: Candidate
@@ -28,6 +28,7 @@ class Member:
     weights: Array
     held_out_rmse: float = np.inf
     train_rmse: float = np.inf
+    run: Array | None = None
 
     def stays_within(
         self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int

@@ -44,17 +44,22 @@ class _Problem:
         experiments: Sequence[Experiment],
         start: int,
         held_out: Sequence[Experiment] = (),
+        guess: Array | None = None,
     ) -> None:
-        """Weights are judged on the experiments held out, where there are any."""
+        """Weights are judged on the experiments held out, where there are any. `guess`: a free run
+        of about the same weights over the same rows, from which the first one is found sooner.
+        """
         self.net = net
         self.validate: Callable[[Array], float] | None = None
         if held_out:
             self.validate = StackedExperiments(net, held_out, start).mean_square
-        self._arrange(experiments, start)
+        self._arrange(experiments, start, guess)
         self.n_weights = net.n_weights
         self.n_residuals = int(np.count_nonzero(self.weight))
 
-    def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
+    def _arrange(
+        self, experiments: Sequence[Experiment], start: int, guess: Array | None
+    ) -> None:
         """Set `weight` and what the residuals are computed from."""
         raise NotImplementedError
 
@@ -74,7 +79,9 @@ class _Problem:
 class OpenLoop(_Problem):
     """One-step residuals."""
 
-    def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
+    def _arrange(
+        self, experiments: Sequence[Experiment], start: int, guess: Array | None
+    ) -> None:
         """Rows in which a delay reaches to a missing y are left out."""
         z = np.concatenate([self.net.open_loop_regressors(e, start) for e in experiments])
         y = np.concatenate([e.y[start:] for e in experiments])
@@ -108,8 +115,10 @@ class OpenLoop(_Problem):
 class ClosedLoop(_Problem):
     """Free-run residuals, of each experiment from its first measured rows; for one descent."""
 
-    def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
-        self.train = StackedExperiments(self.net, experiments, start)
+    def _arrange(
+        self, experiments: Sequence[Experiment], start: int, guess: Array | None
+    ) -> None:
+        self.train = StackedExperiments(self.net, experiments, start, guess)
         self.weight = self.train.weight
 
     def residuals(self, weights: Array) -> Array:
@@ -144,8 +153,14 @@ class StackedExperiments:
     one.
     """
 
-    def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
-        """`start`: rows of each experiment that only fill the delays."""
+    def __init__(
+        self,
+        net: Narx,
+        experiments: Sequence[Experiment],
+        start: int,
+        guess: Array | None = None,
+    ) -> None:
+        """`start`: rows of each experiment that only fill the delays; `guess`: see `_Problem`."""
         self.net = net
         self.experiments = experiments
         self.start = start
@@ -168,7 +183,7 @@ class StackedExperiments:
         unbounded = (np.inf,) * net.outputs
         self._low = np.array(net.low or np.negative(unbounded))[:, None]
         self._high = np.array(net.high or unbounded)[:, None]
-        self._guess = self.y
+        self._guess = self.y if guess is None or guess.shape != self.y.shape else guess
         self._weights = b""
         self._run = self._guess
         self.is_following = False

@@ -35,7 +35,6 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.coordinates import InCoordinates, difference_coordinates
@@ -129,7 +128,7 @@ def search_members(
     settings = limit_folds(settings or SearchSettings(), experiments)
     scaling = Standardization.fit(experiments)
     scaled = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
-    with threadpool_limits(1):  # as in every training: narrow matrices
+    with lm.limit_threads():
         searched = limit_rows(scaled, settings.start)
         input_dead_times = dead_times(searched, settings.longest_dead_time)
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
@@ -428,7 +427,7 @@ class _Search:
             return replace(member, held_out_rmse=np.inf)
         run = problem.train.free_run(member.weights)
         mean_square = StackedExperiments(member.net, fold.held_out, start).error_of(run)
-        return replace(member, held_out_rmse=float(np.sqrt(mean_square)))
+        return replace(member, held_out_rmse=float(np.sqrt(mean_square)), run=run)
 
     def refit(
         self, members: list[Member], experiments: list[Experiment], iterations: int
@@ -438,7 +437,9 @@ class _Search:
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         trained = []
         for member in members:
-            problem = ClosedLoop(member.net, experiments, self.settings.start)
+            problem = ClosedLoop(
+                member.net, experiments, self.settings.start, guess=member.run
+            )
             weights = member.weights
             with suppress(ModelError):
                 if member.candidate.kind == "arx":
@@ -447,7 +448,10 @@ class _Search:
                     weights = self._minimise(problem, member, options)
             with np.errstate(over="ignore", invalid="ignore"):
                 error = (problem.loss(weights) / problem.n_residuals) ** 0.5
-            trained.append(replace(member, weights=weights, train_rmse=max(error, ROUNDING)))
+            run = problem.train.free_run(weights)
+            trained.append(
+                replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
+            )
             self.progress.add(self.refit_work([member.net], experiments, iterations))
             self.progress.tell(f"Last training, {len(trained)} of {len(members)} models")
         return trained

@@ -73,14 +73,16 @@ def _drop_terms(
     """
     options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
     best = Polynomial(net, weights, np.inf)
+    guess = None
     for _ in net.terms:
-        problem = ClosedLoop(net, experiments, start)
+        problem = ClosedLoop(net, experiments, start, guess=guess)
         try:
             run = lm.minimise(problem, weights, options=options, watch=watch)
         except ModelError:
             if best.net is net:
                 raise
             break
+        guess = problem.train.free_run(run.weights)
         n = problem.n_residuals
         criterion = n * np.log(max(run.score, 1e-300)) + np.log(n) * problem.n_weights
         if criterion > best.criterion + HOPELESS:
