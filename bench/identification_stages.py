@@ -104,12 +104,6 @@ def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
     return least - BOUND_MARGIN * (most - least), most + BOUND_MARGIN * (most - least)
 
 
-def within_a_tenth(members: list[Member]) -> list[Member]:
-    times_best = search.rank_candidates(members)
-    following = search.leave_out_lost(members)
-    return [member for member in following if times_best[member.candidate] <= 1.1]
-
-
 def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]]:
     return members, []
 
@@ -120,7 +114,6 @@ VARIANTS: dict[str, Variant] = {
     "without states": without("states"),
     "without delays": without("delays"),
     "without polynomial": without("polynomial"),
-    "candidates within 1.1": with_replaced("choose_members", within_a_tenth),
     "no last training": with_replaced("refit", no_refit, search._Search),
     "all that were trained last": with_replaced("NO_SYSTEM", 1e9),
     "larger inputs not tried": with_replaced("_keep_plausible", keep_all),

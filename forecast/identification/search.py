@@ -28,7 +28,6 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -324,8 +323,12 @@ class _Search:
                 members.append(self._train_in_fold(member, iterations))
                 self.progress.add(iterations * iteration_cost(member.net))
             self.progress.tell(f"Fold {fold + 1} of {self.settings.folds}")
-        best = list(rank_candidates(members))[: self._count_survivors()]
-        return [m for m in members if m.candidate in best and np.isfinite(m.held_out_rmse)]
+        members = [member for member in members if np.isfinite(member.held_out_rmse)]
+        if not members:
+            return []
+        candidates, errors = tabulate_errors(members)
+        ranks = np.argsort(compare_candidates(errors), kind="stable").argsort()
+        return [m for m in members if ranks[candidates.index(m.candidate)] < self._count_survivors()]
 
     def fit_one_step(self, trained: list[Member]) -> list[Member]:
         """The candidates that begin as a one-step fit, as they begin, of every fold: for a series
@@ -485,23 +488,15 @@ def choose_members(members: list[Member]) -> list[Member]:
     more than any of them.
     """
     following = leave_out_lost(members)
-    candidates = {member.candidate for member in following}
-    times_best = rank_candidates([m for m in members if m.candidate in candidates])
-    best = [member for member in members if member.candidate == next(iter(times_best))]
-    ratios = [member.held_out_rmse / member.train_rmse for member in best]
-    limit = max(1.0, float(np.median(ratios)))
-    errors = {member.fold: member.held_out_rmse for member in best}
-    wins = Counter(
-        member.candidate
-        for member in members
-        if member.held_out_rmse <= errors.get(member.fold, np.inf)
-    )
-    return [
-        member
-        for member in following
-        if times_best[member.candidate] <= limit
-        or wins[member.candidate] >= TIED_BLOCKS * len(errors)
-    ]
+    found = {member.candidate for member in following}
+    candidates, errors = tabulate_errors([m for m in members if m.candidate in found])
+    times_best = compare_candidates(errors)
+    best = int(np.argmin(times_best))
+    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
+    limit = max(1.0, float(np.median(ratios))) * times_best[best]
+    is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
+    is_good = (times_best <= limit) | is_tied
+    return [m for m in following if is_good[candidates.index(m.candidate)]]
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:
@@ -520,29 +515,26 @@ def iteration_cost(net: Narx) -> int:
     return 30 + net.n_weights
 
 
-def rank_candidates(members: Sequence[Member]) -> dict[Candidate, float]:
-    """The candidates, the best first, each with its held-out error in times of the best one's:
-    median over the folds of the error in times of the least of the fold, infinite where it failed.
+def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
+    """The candidates, and (candidates, folds) their errors on the blocks held out, infinite where
+    one has no member.
+    """
+    candidates = list(dict.fromkeys(member.candidate for member in members))
+    folds = sorted({member.fold for member in members})
+    errors = np.full((len(candidates), len(folds)), np.inf)
+    for member in members:
+        place = candidates.index(member.candidate), folds.index(member.fold)
+        errors[place] = member.held_out_rmse
+    return candidates, errors
+
+
+def compare_candidates(errors: Array) -> Array:
+    """(candidates,): the median over the folds of the error (candidates, folds) in times of the
+    least of the fold.
 
     The median, for one fold of several may end in a poor minimum that the others did not.
     """
-    least: dict[int, float] = {}
-    for member in members:
-        least[member.fold] = min(member.held_out_rmse, least.get(member.fold, np.inf))
-    folds = [fold for fold, error in least.items() if np.isfinite(error)]
-    if not folds:
-        return {}
-    medians = {}
-    for candidate in dict.fromkeys(member.candidate for member in members):
-        errors = {m.fold: m.held_out_rmse for m in members if m.candidate == candidate}
-        ratios = [errors.get(fold, np.inf) / max(least[fold], 1e-300) for fold in folds]
-        medians[candidate] = float(np.median(ratios))
-    best = min(medians.values())
-    ranked = {}
-    for candidate in sorted(medians, key=medians.__getitem__):
-        is_best = medians[candidate] == best  # also where it is infinite
-        ranked[candidate] = 1.0 if is_best else medians[candidate] / best
-    return ranked
+    return np.asarray(np.median(errors / np.maximum(errors.min(axis=0), ROUNDING), axis=1))
 
 
 def _keep_plausible(

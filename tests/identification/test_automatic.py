@@ -440,8 +440,9 @@ def test_candidates_are_ranked_by_the_middle_of_their_folds() -> None:
     for candidate, by_fold in errors.items():
         for fold, error in enumerate(by_fold):
             members.append(Member(candidate, fold, net, np.zeros(3), error))
-    ranked = search.rank_candidates(members)
-    assert ranked == {ON_STATES: 1.0, ON_DELAYS: 2.0, POLYNOMIAL: np.inf}
+    candidates, table = search.tabulate_errors(members)
+    assert candidates == [ON_DELAYS, ON_STATES, POLYNOMIAL]
+    assert search.compare_candidates(table).tolist() == pytest.approx([2.0, 1.0, np.inf])
 
 
 def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3) -> list[Member]:
