@@ -125,7 +125,6 @@ VARIANTS: dict[str, Variant] = {
     "delays in plain coordinates": with_replaced("_minimise", in_plain_coordinates, search._Search),
     "no saturation": with_replaced("saturation", margins),
     "no dead times": with_replaced("dead_times", lambda es, _: (0,) * es[0].u.shape[1]),
-    "no input memory": with_replaced("input_memory", lambda es: 0),
 }
 
 

@@ -2,9 +2,9 @@
 
 `Experiment` is what a user gives to every function of this package; it refuses gaps in u and tables
 that do not fit. `Standardization` scales u and y. Besides, for the search of `identify`:
-`saturation` finds bounds the output sits on, `dead_times` and `input_memory` the range of delays at
-which the inputs act, `split_fold` hides a block from training, `unseen_inputs` makes inputs to try
-a free run on. Arrays have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
+`saturation` finds bounds the output sits on, `dead_times` the delay from which on each input acts,
+`split_fold` hides a block from training, `unseen_inputs` makes inputs to try a free run on. Arrays
+have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is 
 MIN_DEAD_TIME = 3  # steps
 CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
 DEAD_TIME_Y_DELAYS = 3  # of the ARX model that looks for dead times
-MEMORY_Y_DELAYS = 5  # of the ARX model that looks for the longest input delay
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
 MAX_ARX_ROWS = 10_000  # enough to choose delays
@@ -305,26 +304,6 @@ def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ..
         dead_time = min(_superfluous_delays(x, y, delays), _best_pair(x, y, delays))
         lags.append(dead_time - 1 if dead_time >= MIN_DEAD_TIME else 0)
     return tuple(lags)
-
-
-def input_memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
-    """The number of input delays, from 0 on, of the linear ARX model with the least Schwarz
-    criterion.
-
-    A nonlinear dependence shows in a linear model too as long as the nearest delays matter at all;
-    0 where the experiments are too short, or have too few whole rows, to tell.
-    """
-    last = min(deepest, min(map(len, experiments)) // 20) - 1
-    if last < 0:
-        return 0
-    inputs, outputs = count_columns(experiments)
-    x, y = arx_regressors(experiments, last, MEMORY_Y_DELAYS)
-    if not len(y):
-        return 0
-    ordered = x[:, [-1, *range(x.shape[1] - 1)]]
-    errors = nested_deviances(ordered, y)[1 + MEMORY_Y_DELAYS * outputs + inputs :: inputs]
-    widths = np.arange(1, last + 2)
-    return int(widths[np.argmin(errors + np.log(len(y)) * outputs * inputs * widths)])
 
 
 def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:

@@ -57,9 +57,7 @@ class _Problem:
         self.n_weights = net.n_weights
         self.n_residuals = int(np.count_nonzero(self.weight))
 
-    def _arrange(
-        self, experiments: Sequence[Experiment], start: int, guess: Array | None
-    ) -> None:
+    def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
         """Set `weight` and what the residuals are computed from."""
         raise NotImplementedError
 
@@ -79,9 +77,7 @@ class _Problem:
 class OpenLoop(_Problem):
     """One-step residuals."""
 
-    def _arrange(
-        self, experiments: Sequence[Experiment], start: int, guess: Array | None
-    ) -> None:
+    def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
         """Rows in which a delay reaches to a missing y are left out."""
         z = np.concatenate([self.net.open_loop_regressors(e, start) for e in experiments])
         y = np.concatenate([e.y[start:] for e in experiments])
@@ -115,9 +111,7 @@ class OpenLoop(_Problem):
 class ClosedLoop(_Problem):
     """Free-run residuals, of each experiment from its first measured rows; for one descent."""
 
-    def _arrange(
-        self, experiments: Sequence[Experiment], start: int, guess: Array | None
-    ) -> None:
+    def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
         self.train = StackedExperiments(self.net, experiments, start, guess)
         self.weight = self.train.weight
 

@@ -45,7 +45,6 @@ from forecast.identification.experiment import (
     dead_times,
     delay_inputs,
     enlarge_inputs,
-    input_memory,
     saturation,
     split_fold,
     start_at_measured,
@@ -80,6 +79,7 @@ ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
+MOST_INPUT_DELAYS = 20
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
@@ -232,7 +232,7 @@ class _Search:
         self.searched = limit_rows(experiments, settings.start)
         self.input_delays = 0
         if self.plain.inputs:
-            self.input_delays = max(input_memory(self.searched), 4)
+            self.input_delays = max(len(self._arx_delays(MOST_INPUT_DELAYS)[0]), 4)
         self.folds = [
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
@@ -293,13 +293,18 @@ class _Search:
         costs = sum(map(iteration_cost, nets))
         return limit_iterations(experiments, iterations) * costs * rows_ratio
 
+    def _arx_delays(self, longest: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The delays of u and y of the ARX model with the least Schwarz criterion."""
+        longest = min(longest, max(min(map(len, self.searched)) // 20, 5))
+        with suppress(InputError):  # too few whole rows to choose by
+            return arx_order(*self.searched, longest=longest)
+        return tuple(range(longest if self.plain.inputs else 0)), tuple(range(1, longest + 1))
+
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
         if candidate.kind == "arx":
-            longest = min(candidate.order, self.settings.start)
-            with suppress(InputError):  # too few whole rows to choose by
-                u_delays, y_delays = arx_order(*self.searched, longest=longest)
-                return replace(self.plain, y_delays=y_delays, u_delays=u_delays)
+            u_delays, y_delays = self._arx_delays(min(candidate.order, self.settings.start))
+            return replace(self.plain, y_delays=y_delays, u_delays=u_delays)
         if "states" in candidate.kind:
             return with_states(self.plain, candidate.order, candidate.hidden)
         delays = self.input_delays
@@ -327,8 +332,8 @@ class _Search:
         if not members:
             return []
         candidates, errors = tabulate_errors(members)
-        ranks = np.argsort(compare_candidates(errors), kind="stable").argsort()
-        return [m for m in members if ranks[candidates.index(m.candidate)] < self._count_survivors()]
+        best = np.argsort(compare_candidates(errors), kind="stable")[: self._count_survivors()]
+        return [member for member in members if candidates.index(member.candidate) in best]
 
     def fit_one_step(self, trained: list[Member]) -> list[Member]:
         """The candidates that begin as a one-step fit, as they begin, of every fold: for a series
@@ -440,9 +445,7 @@ class _Search:
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         trained = []
         for member in members:
-            problem = ClosedLoop(
-                member.net, experiments, self.settings.start, guess=member.run
-            )
+            problem = ClosedLoop(member.net, experiments, self.settings.start, guess=member.run)
             weights = member.weights
             with suppress(ModelError):
                 if member.candidate.kind == "arx":

@@ -12,10 +12,9 @@ from forecast.identification.experiment import (
     Standardization,
     dead_times,
     delay_inputs,
-    input_memory,
     saturation,
 )
-from tests.identification.systems import remembering, tank
+from tests.identification.systems import tank
 
 
 def test_a_part_of_an_experiment_keeps_its_weights_and_may_have_no_observed_row() -> None:
@@ -52,11 +51,3 @@ def test_a_dead_time_is_found_and_taken_out() -> None:
     found = dead_times([scaling.scale(experiment)], 40)
     assert found[0] in (8, 9)
     assert delay_inputs(np.arange(5.0)[:, None], [2])[:, 0].tolist() == [0, 0, 0, 1, 2]
-
-
-def test_the_memory_of_the_inputs_is_found_and_of_a_short_one_no_more_than_there_is() -> None:
-    far, near = remembering(600, 0), tank(600, 0)
-    noise = 1 + 0.01 * np.random.default_rng(1).normal(size=(600, 1))
-    assert input_memory([Experiment(*far)]) == 11  # u[t - 10] is the furthest
-    assert input_memory([Experiment(near[0], near[1] * noise)]) <= 6
-    assert input_memory([Experiment(far[0][:15], far[1][:15])]) == 0
