@@ -16,13 +16,13 @@ Delays that are too short, or none of y, are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from forecast.identification.experiment import Array, Experiment, delay_inputs
-from forecast.identification.polynomial import PolynomialLayer, Term, column_numbers
+from forecast.identification.polynomial import PolynomialLayer, Term
 from forecast.system.errors import InputError
 from forecast.training.one_layer import OneLayer
 
@@ -124,12 +124,17 @@ class Narx:
     def _layer_path(self) -> str:
         return "paths/0/layer_0" if self.linear else "layer_0"
 
+    @property
+    def limits(self) -> Array:
+        """(2, O): what the output cannot pass, infinite without bounds."""
+        unbounded = np.full(self.outputs, np.inf)
+        if self.low is None or self.high is None:
+            return np.stack([-unbounded, unbounded])
+        return np.array([self.low, self.high])
+
     def bounded(self, v: Array) -> Array:
         """y of v (..., O), or of its first columns."""
-        if self.low is None or self.high is None:
-            return v
-        columns = v.shape[-1]
-        return np.clip(v, self.low[:columns], self.high[:columns])
+        return np.clip(v, *self.limits[:, : v.shape[-1]])
 
     def add_state_columns(self, y: Array) -> Array:
         """(T, O): y (T, measured outputs) with NaN for the states, which nobody measures."""
@@ -157,11 +162,9 @@ class Narx:
         """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there
         too.
         """
-        residual = np.asarray(v - y)
-        if self.low is None or self.high is None:
-            return residual
-        is_saturated = ((y >= self.high) & (v >= self.high)) | ((y <= self.low) & (v <= self.low))
-        return np.where(is_saturated, 0.0, residual)
+        low, high = self.limits
+        is_saturated = ((y >= high) & (v >= high)) | ((y <= low) & (v <= low))
+        return np.where(is_saturated, 0.0, v - y)
 
     def past_inputs(self, u: Array, start: int) -> Array:
         """(T - start, len(u_delays) * I): the columns of z_t that hold u, from row `start`, held
@@ -223,50 +226,22 @@ class Narx:
         """The same with the states in v and y (T, O)."""
         inputs = np.concatenate([memory.u, u])
         drive = self.past_inputs(inputs, len(memory.u))
-        layer = self.layer
+        if y is None:
+            y = np.full((len(u), self.outputs), np.nan)
+        is_missing = np.isnan(y)
+        first = len(memory.y)
+        v = np.empty((len(u), self.outputs), np.result_type(drive, weights))
+        fed = np.concatenate([memory.y.astype(v.dtype), v])
+        past_rows = first - np.array(self.y_delays)
+        low, high = self.limits
+        evaluate = self.layer.of_row(weights)
         with np.errstate(over="ignore", invalid="ignore"):
-            if isinstance(layer, PolynomialLayer):
-                next_output = self._step_polynomial(layer, weights, drive)
-            else:
-                next_output = self._step_net(layer, weights, drive)
-            dtype = np.result_type(drive, weights)
-            v, fed = self._steps(memory.y.astype(dtype), len(drive), next_output, y)
-        return v, Memory(fed[-len(memory.y) :], inputs[len(inputs) - len(memory.u) :])
-
-    def _step_net(self, layer: OneLayer, weights: Array, drive: Array) -> NextOutput:
-        """v of a row of a net; what comes from the inputs, `drive` (T, u_delays * I), is computed
-        for all rows at once.
-        """
-        w1, b1, w2, b2, w3 = layer.split(weights)
-        both = np.vstack([w1, w3])
-        o, k = self.outputs, self.hidden
-        reach = max(self.y_delays) * o
-        feedback = np.zeros((reach, len(both)), dtype=both.dtype)  # rows in the order of time
-        for column, delay in enumerate(self.y_delays):
-            row = reach - delay * o
-            feedback[row : row + o] = both[:, column * o : (column + 1) * o].T
-        from_inputs = _multiply(drive, both[:, self.past_outputs :].T) + np.concatenate([b1, b2])
-        w2_t = np.ascontiguousarray(w2.T)
-
-        def next_output(fed: Array, row: int) -> Array:
-            sums = fed[len(fed) - reach :] @ feedback + from_inputs[row]
-            return np.asarray(np.tanh(sums[:k]) @ w2_t + sums[k:])
-
-        return next_output
-
-    def _step_polynomial(self, layer: PolynomialLayer, weights: Array, drive: Array) -> NextOutput:
-        """v of a row of a polynomial."""
-        o = self.outputs
-        numbers = column_numbers(layer.terms, layer.regressors)
-        coefficients = layer.coefficients(weights)
-        places = np.concatenate([np.arange(o) - delay * o for delay in self.y_delays])
-        constant = np.ones(1)
-
-        def next_output(fed: Array, row: int) -> Array:
-            z = np.concatenate([fed[places], drive[row], constant])
-            return np.asarray(z[numbers].prod(axis=1) @ coefficients)
-
-        return next_output
+            for row in range(len(u)):
+                z = np.concatenate([fed[past_rows + row].ravel(), drive[row]])
+                v[row] = evaluate(z)
+                output = np.minimum(np.maximum(v[row], low), high)
+                fed[first + row] = np.where(is_missing[row], output, y[row])
+        return v, Memory(fed[len(u) :], inputs[len(inputs) - len(memory.u) :])
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:
         """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the
@@ -291,33 +266,6 @@ class Narx:
             forecasts[:, step - 1] = self.bounded(self.layer.value(weights, z))
         return forecasts[..., : self.measured_outputs]
 
-    def _steps(
-        self, past: Array, rows: int, next_output: NextOutput, y: Array | None
-    ) -> tuple[Array, Array]:
-        """v (T, O) of `rows` steps behind `past`, and what is fed back, (len(past) + T, O): y where
-        it is a number, else v within its bounds.
-        """
-        o = self.outputs
-        v = np.empty((len(past) + rows) * o, dtype=past.dtype)
-        v[: past.size] = past.ravel()
-        fed = v if self.low is None and y is None else v.copy()
-        low = np.array(self.low)
-        high = np.array(self.high)
-        for row in range(rows):
-            first = past.size + row * o
-            output = v[first : first + o] = next_output(fed[:first], row)
-            if self.low is not None:
-                output = np.minimum(np.maximum(output, low), high)
-            if y is not None:
-                output = np.where(np.isnan(y[row]), output, y[row])
-            if fed is not v:
-                fed[first : first + o] = output
-        return v[past.size :].reshape(-1, o), fed.reshape(-1, o)
-
-
-NextOutput = Callable[[Array, int], Array]
-"""v (O,) of a row, from all outputs before it, flat in the order of time, and its number."""
-
 
 def initial_weights(net: Narx, rng: np.random.Generator) -> Array:
     """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
@@ -330,13 +278,3 @@ def random_hidden_weights(net: Narx, rng: np.random.Generator) -> tuple[Array, A
     """W1 (K * d,) and b1 (K,) of tanh units over inputs of about unit size."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
     return w1, rng.uniform(-1.0, 1.0, size=net.hidden)
-
-
-def _multiply(rows: Array, matrix: Array) -> Array:
-    """rows @ matrix. A single row goes in twice: BLAS sums a vector's product in another order than
-    a matrix's, and a loop that is handed on row by row would differ from one in one piece in its
-    last bit.
-    """
-    if len(rows) > 1:
-        return np.asarray(rows @ matrix)
-    return np.asarray((np.repeat(rows, 2, axis=0) @ matrix)[: len(rows)])

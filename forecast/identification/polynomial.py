@@ -10,7 +10,7 @@ free run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -61,6 +61,12 @@ class PolynomialLayer:
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
         return multiply_columns(z, self.terms) @ self.coefficients(weights)
+
+    def of_row(self, weights: Array) -> Callable[[Array], Array]:
+        """The map of a single row: v (O,) from z (d,)."""
+        numbers = column_numbers(self.terms, self.regressors)
+        coefficients = self.coefficients(weights)
+        return lambda z: np.asarray(np.append(z, 1.0)[numbers].prod(axis=1) @ coefficients)
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""

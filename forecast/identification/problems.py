@@ -174,9 +174,7 @@ class StackedExperiments:
         # left to the net
         z[: net.past_outputs][self.fed_back.reshape(-1, len(self.y)) > 0] = 0.0
         self.measured_z = np.nan_to_num(z)
-        unbounded = (np.inf,) * net.outputs
-        self._low = np.array(net.low or np.negative(unbounded))[:, None]
-        self._high = np.array(net.high or unbounded)[:, None]
+        self._low, self._high = net.limits[..., None]
         self._guess = self.y if guess is None or guess.shape != self.y.shape else guess
         self._weights = b""
         self._run = self._guess

@@ -7,7 +7,7 @@ wants them. `network_problem` trains such networks of the catalogue with it,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,19 @@ class OneLayer:
         """v (rows, O) from z (rows, d)."""
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
+
+    def of_row(self, weights: Array) -> Callable[[Array], Array]:
+        """The map of a single row: v (O,) from z (d,)."""
+        w1, b1, w2, b2, w3 = self.split(weights)
+        both = np.vstack([w1, w3])
+        bias = np.concatenate([b1, b2])
+        k = self.hidden
+
+        def evaluate(z: Array) -> Array:
+            sums = both @ z + bias
+            return np.asarray(w2 @ np.tanh(sums[:k]) + sums[k:])
+
+        return evaluate
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """The map and its slope by what the net sees: v (O, rows) and dv/dz (O, columns, rows) for
