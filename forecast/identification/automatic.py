@@ -25,7 +25,7 @@ from forecast.identification.frols import formula
 from forecast.identification.member import Member
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.rows import DividedRows, mean_square_errors
+from forecast.identification.rows import DividedRows, mean_square_errors, measure_errors
 from forecast.identification.search import SearchResult, search_members
 from forecast.identification.search_settings import SearchSettings
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
@@ -86,10 +86,10 @@ def _net_of(member: Member, start: int) -> Net:
 def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experiment]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     rows = DividedRows.of(model.net, experiments, dividetrain())
-    y_range = rows.y_range()
-    model = replace(model, y_range=y_range, u_range=rows.u_range())
-    one_step = mean_square_errors(model, rows, "prediction").get("train", np.nan)
-    free_run = mean_square_errors(model, rows, "simulation").get("train", np.nan)
+    training = TrainingRecord("nets found", loop="parallel", for_use="simulation")
+    model = measure_errors(replace(model, training=training), rows)
+    training = model.training
+    one_step = training.performance.get("train", np.nan)
     held_out = [member.held_out_rmse for member in result.members]
     median = float(np.median(held_out))
     counts = Counter(member.net.describe() for member in model.members)
@@ -97,7 +97,7 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
         f" {min(held_out):.4g} to {max(held_out):.4g}, {median:.4g} in the middle:"
-        f" {100 * median / np.ptp(y_range, axis=0).mean():.2g} % of the range of y.",
+        f" {100 * median / np.ptp(rows.y_range(), axis=0).mean():.2g} % of the range of y.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
@@ -118,15 +118,8 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
             " as an input, or what only a longer record shows. Compare ARX and single nets by"
             " their free run (`forecast identify`)."
         )
-    training = TrainingRecord(
-        "nets found",
-        performance={"train": one_step},
-        loop="parallel",
-        free_run={"train": free_run, "validation": median**2},
-        for_use="simulation",
-        notes=tuple(notes),
-    )
-    return replace(model, training=training)
+    free_run = {**training.free_run, "validation": median**2}
+    return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
 
 
 def _describe_polynomial(model: Model) -> list[str]:

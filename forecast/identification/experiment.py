@@ -418,12 +418,3 @@ def simulation_starts(experiment: Experiment, start: int) -> npt.NDArray[np.intp
     is_missing = np.isnan(experiment.y).any(axis=1)
     missing_before = np.concatenate([[0], np.cumsum(is_missing)])
     return np.flatnonzero(missing_before[start:] == missing_before[: len(missing_before) - start])
-
-
-def start_at_measured(experiment: Experiment, start: int) -> list[Experiment]:
-    """From the first row where a free run can begin; none when too few rows are left."""
-    starts = simulation_starts(experiment, start)
-    if not len(starts):
-        return []
-    part = experiment.part(slice(int(starts[0]), None))
-    return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []

@@ -10,7 +10,7 @@ over the delays, and one that is lost has an infinite error.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -209,6 +209,17 @@ def run_loop(
             weight[: start + int(for_use)] = 0.0
     not_run = np.zeros((len(e) - len(run), run.shape[1]))
     return np.concatenate([not_run, run]), weight
+
+
+def measure_errors(model: Model, rows: DividedRows) -> Model:
+    """The model with the ranges of the rows that train, and its errors on train, validation and
+    test rows one step ahead and, with feedback, in free run.
+    """
+    model = replace(model, y_range=rows.y_range(), u_range=rows.u_range())
+    free_run = mean_square_errors(model, rows, "simulation") if model.net.feedback else {}
+    one_step = mean_square_errors(model, rows, "prediction")
+    training = replace(model.training, performance=one_step, free_run=free_run)
+    return replace(model, training=training)
 
 
 def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict[str, float]:

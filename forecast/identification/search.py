@@ -46,8 +46,8 @@ from forecast.identification.experiment import (
     delay_inputs,
     enlarge_inputs,
     saturation,
+    simulation_starts,
     split_fold,
-    start_at_measured,
     unseen_inputs,
 )
 from forecast.identification.member import Member
@@ -160,7 +160,11 @@ def search_members(
 
 def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list[Experiment]:
     """Each from the first row where a free run can begin; `InputError` where none can."""
-    parts = [part for e in experiments for part in start_at_measured(e, start)]
+    parts = []
+    for e in experiments:
+        part = e.part(slice(next(iter(simulation_starts(e, start)), len(e)), None))
+        if np.isfinite(part.y).any(axis=1).sum() > 3 * start:
+            parts.append(part)
     if parts:
         return parts
     # no stretch reaches from one experiment into the next

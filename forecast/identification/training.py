@@ -32,6 +32,7 @@ from forecast.identification.rows import (
     DividedRows,
     ForUse,
     mean_square_errors,
+    measure_errors,
     validation_error,
 )
 from forecast.networks.description import Network
@@ -358,17 +359,16 @@ def add_report(model: Model, rows: DividedRows) -> Model:
     rows in each loop that it has, and notes: the loop its weights were chosen for, cautions about
     the rows, its RMSE, and where its free run is no simulation for how many steps it is one.
     """
-    model = replace(model, y_range=rows.y_range(), u_range=rows.u_range())
+    model = measure_errors(model, rows)
     for_use = model.training.for_use
-    errors = {"one step ahead": mean_square_errors(model, rows, "prediction")}
-    free_run: dict[str, float] = {}
+    errors = {"one step ahead": model.training.performance}
+    free_run = model.training.free_run
     notes = list(model.training.notes)
     if model.net.feedback:
         use = str(for_use)
         if isinstance(for_use, int):
             use = f"{plural(for_use, 'step')} ahead"
             errors[use] = mean_square_errors(model, rows, for_use)
-        free_run = mean_square_errors(model, rows, "simulation")
         errors["in free run"] = free_run
         if free_run:
             notes.append(f"Weights chosen for {use}.")
@@ -383,10 +383,4 @@ def add_report(model: Model, rows: DividedRows) -> Model:
         deviation = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
         if not np.sqrt(free_run[part]) < NO_SIMULATION * deviation:
             notes.append(describe_lost_simulation(model, rows.experiments))
-    training = replace(
-        model.training,
-        performance=errors["one step ahead"],
-        free_run=free_run,
-        notes=tuple(notes),
-    )
-    return replace(model, training=training)
+    return replace(model, training=replace(model.training, notes=tuple(notes)))

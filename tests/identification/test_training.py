@@ -35,7 +35,6 @@ from forecast.identification import (
     train,
     train_parallel,
     trainbr,
-    training,
     trainlm,
 )
 from forecast.identification.data import VALIDATION
@@ -597,7 +596,7 @@ def test_ctrl_c_while_the_errors_are_told_loses_no_net(
 
     e, net = tank(150, noise=0.02), narxnet((1,), (1,), 3)
     model = train(net, e, iterations=2)
-    monkeypatch.setattr(training, "mean_square_errors", pressed)
+    monkeypatch.setattr("forecast.identification.rows.mean_square_errors", pressed)
     found = way(net if way is train else model, e, iterations=2, watch=watch)
     assert watch.interrupted and found.training.free_run["validation"] > 0
 
