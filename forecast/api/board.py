@@ -184,8 +184,10 @@ class Board:
 
     def report(self, path: str | Path) -> Path:
         """The page of `make run` about these models, one file that needs no network."""
-        costs = {NAME: read_costs(self._results.paths, NAME)}
-        files.write_text(Path(path), page.render([self._results], costs))
+        files.write_text(
+            Path(path),
+            page.render([self._results], {NAME: read_costs(self._results.paths, NAME)}),
+        )
         return Path(path)
 
 

@@ -14,9 +14,7 @@ from forecast.api.frame_dataset import TaskOptions, frame_dataset
 from forecast.api.frames import Names, as_tuple
 from forecast.api.model import Model
 from forecast.api.stages import FitSettings, fit_ensemble, model_entries, tuning_budget
-from forecast.config.experiment import COMBINATION
 from forecast.config.reading import Entry
-from forecast.system.errors import InputError
 
 
 def fit(
@@ -90,12 +88,6 @@ def fit(
     dataset = frame_dataset(df, options)
     dataset = dataset.with_splits(splits) if splits else dataset.with_test_block(horizon)
     ((name, entry),) = model_entries([model]).items()
-    if entry.get("family") == COMBINATION:
-        raise InputError(
-            f"Model {name!r} is a combination of fitted rows, of which `fit` has one. Pass it to"
-            " `forecast.compare` beside its members."
-        )
-    budget = tuning_budget(tuning, seeds)
-    recipe = FitSettings(entry, budget, tuning is not None, n_jobs)
+    recipe = FitSettings(entry, tuning_budget(tuning, seeds), tuning is not None, n_jobs)
     ensemble, _ = fit_ensemble(name, dataset, recipe)
     return Model(name, ensemble, dataset.names, dataset, recipe)

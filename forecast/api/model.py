@@ -159,8 +159,9 @@ class Model:
         from forecast.comparison.explaining import explain  # with it comes what tests need
 
         panel = self._panel(df, future_df, self.ensemble)
-        newest = {series.unique_id: len(series) - 1 for series in panel.series}
-        table = explain(self.ensemble, panel, newest)
+        table = explain(
+            self.ensemble, panel, {series.unique_id: len(series) - 1 for series in panel.series}
+        )
         return self._with_caller_names(table, {"part": "part", "contribution": "contribution"})
 
     def watch(

@@ -163,5 +163,11 @@ def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str
         f" *{arguments})"
     )
     imports = "import itertools\nfrom types import SimpleNamespace"
-    function = f"def products_of(past, future):\n    return {call}"
-    return "\n\n\n".join(["", imports, source_with_helpers(calendar_products), function])
+    return "\n\n\n".join(
+        [
+            "",
+            imports,
+            source_with_helpers(calendar_products),
+            f"def products_of(past, future):\n    return {call}",
+        ]
+    )

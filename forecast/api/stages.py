@@ -189,8 +189,13 @@ def fit_ensemble(
     """One model by the stages: all its seeds, and their forecasts of every origin.
 
     The forecasts are those of `Results.forecasts`. Raises `ModelError` with the reason where the
-    model cannot be fitted.
+    model cannot be fitted, `InputError` for a combination.
     """
+    if recipe.entry.get("family") == COMBINATION:
+        raise InputError(
+            f"Model {name!r} is a combination of fitted rows and has no fit of its own. Pass it to"
+            " `forecast.compare` beside its members."
+        )
     with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
         results = run_stages(
             Path(folder),

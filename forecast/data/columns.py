@@ -36,7 +36,7 @@ from forecast.config.task import (
 )
 from forecast.data import snapshots
 from forecast.data.calendars import DAY, fixed_step, grid, known_from, next_steps
-from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
+from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, MAX_MAGNITUDE, check_frame
 from forecast.system.errors import InputError, quote_names, require_column, require_known
 
 ACTION_COLUMNS = ("split", "dividend")
@@ -193,13 +193,15 @@ def guess_static(values: pd.Series) -> StaticColumn:
     """How a column that never changes in a series becomes inputs: text by its levels, numbers by
     the mean and standard deviation of what it holds.
     """
-    distinct = values.dropna().drop_duplicates()
     name = str(values.name)
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return StaticColumn(column=name, levels=tuple(sorted(distinct.astype("str"))))
+        levels = values.dropna().astype("str").unique()
+        return StaticColumn(column=name, levels=tuple(sorted(levels)))
+    # a larger number, or none, is told where the frame is checked
+    distinct = values[values.abs() <= MAX_MAGNITUDE].drop_duplicates()
     centre = float(f"{distinct.mean():.4g}")
     spread = float(f"{distinct.std(ddof=0):.4g}")
-    return StaticColumn(column=name, centre=centre, scale=spread or 1.0)
+    return StaticColumn(column=name, centre=centre, scale=spread if spread > 0 else 1.0)
 
 
 def add_known_ahead(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:

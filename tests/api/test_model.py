@@ -257,6 +257,10 @@ def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_aske
     assert board.leaderboard.set_index("model").loc["stacked", "status"] == "ok"
     left_out = "left out: nlinear, climatology_ar, boosting, boosting_last (not in this run)"
     assert any(left_out in said for said in board.verdicts)
+    with pytest.raises(
+        InputError, match="'stacked' is a combination of fitted rows and has no fit"
+    ):
+        board.model("stacked").cross_validation()
 
 
 @pytest.mark.parametrize(("family", "row"), [("ffnn", "ridge"), ("jordan", "arx")])

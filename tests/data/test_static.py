@@ -147,6 +147,23 @@ def test_what_changes_in_a_series_is_not_static() -> None:
         forecast.fit(df, "ridge", freq="MS", static="kind", **SPANS, **NAMES)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((np.nan, np.nan), "series 'shop 00' has 0 values of 'size'"),
+        ((np.inf, 1.0), "column 'size .scaled.' holds inf, wanted a finite number up to"),
+        ((1e200, 1.0), "wanted a finite number up to"),
+    ],
+)
+def test_a_static_number_without_a_mean_or_a_spread_is_told(
+    sizes: tuple[float, float], said: str
+) -> None:
+    df = shops(2)
+    df["size"] = np.where(df["shop"] == "shop 00", *sizes)
+    with pytest.raises(InputError, match=said):
+        forecast.fit(df, "ridge", freq="MS", static="size", **SPANS, **NAMES)
+
+
 def test_series_that_groups_name_have_static_columns_too() -> None:
     df = shops(6).assign(region=lambda rows: rows["shop"].isin(["shop 00", "shop 01"]).map(str))
     names = {"time_col": "month", "target_col": "sales"}
