@@ -100,8 +100,7 @@ def require_whole(**options: Any) -> None:
     for option, value in options.items():
         if value is None:
             continue
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_whole or int(value) < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
             raise InputError(f"{option}={value!r}: wanted a whole number of at least 1.")
 
 
