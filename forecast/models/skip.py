@@ -537,7 +537,8 @@ class FeatureColumns:
         """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
         if shape not in self._columns_of:
             names = feature_names(shape, self._channels, self._future_columns)
-            self._columns_of[shape] = np.array([self._column_of[name] for name in names])
+            numbers = [self._column_of[name] for name in names]
+            self._columns_of[shape] = np.array(numbers, dtype=np.int64)
         return self._columns_of[shape]
 
 

@@ -476,3 +476,9 @@ def test_a_value_far_from_all_others_is_warned_of():
     days = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=900, freq="D"), "y": y})
     with pytest.warns(UserWarning, match=r"(?s)spikes.*y"):
         fitted(days)
+
+
+def test_a_ridge_that_sees_one_row_goes_on_by_the_mean_change() -> None:
+    line = pd.DataFrame({"ds": pd.date_range("2000", periods=80, freq="QS"), "y": np.arange(80.0)})
+    model = forecast.fit(line, "ridge", freq="QS", horizon=2, lookback=1)
+    np.testing.assert_allclose(model.predict()["ridge"], [80.0, 81.0])
