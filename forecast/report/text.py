@@ -47,7 +47,7 @@ def figure(value: Any, digits: int = 4) -> str:
     if is_missing(value):
         return NOTHING
     number = float(value)
-    if number == 0:
+    if abs(number) < 5e-11:  # of which ten decimals show nothing
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(number))))
     return f"{number:,.{min(decimals, 10)}f}".replace("-", MINUS)

@@ -16,6 +16,7 @@ from forecast.report import text
         (-0.5, "−0.5000"),
         (0, "0"),
         (1e-9, "0.0000000010"),
+        (-1e-17, "0"),
     ],
 )
 def test_a_figure_has_four_significant_digits(value, shown):
