@@ -92,7 +92,7 @@ def add(
     ),
     name: str = typer.Option("", "--name", help="Of the entry; else the file's own."),
     target: str = typer.Option(
-        "", "--target", help="The column to forecast; else the first of numbers."
+        "", "--target", help="The column to forecast; else guessed from the names."
     ),
     horizon: int | None = typer.Option(
         None, "--horizon", min=1, help="Steps ahead; else by the rhythm of the times."

@@ -37,7 +37,7 @@ from forecast.data.calendars import (
     usual_length,
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
-from forecast.data.schema import describe_text_cell, first_text_cell
+from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.written_times import (
     ISO_8601,
     guess_time_format,
@@ -57,6 +57,7 @@ TIME_COLUMN_NAMES = (
     "time",
     "datetime",
     "timestamp",
+    "ts",
     "year",
     "month",
     "day",
@@ -80,6 +81,7 @@ TARGET_WORDS = (
     "price",
     "visitors",
     "calls",
+    "power",
     "temp",
     "temperature",
     "umsatz",
@@ -91,6 +93,8 @@ TARGET_WORDS = (
 """Words of a name that is rather the target than another number, such as `temp_c` or `daily sales`,
 and not cloud cover beside it; in this order.
 """
+FORECAST_WORDS = {"forecast", "planned", "prognose", "vorhersage"}
+"""Words of a name that tells of the target or an input what somebody else expects of it."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
 TEMPERATURE_WORDS = {"temp", "temperature", "celsius", "temperatur"}
@@ -251,7 +255,9 @@ def guess_entry(
     observed = trim_to_last_value(rows, [chosen])
     # a series that has ended has no plan, though its other cells go on
     planned = rows[rows["ds"] > observed["ds"].max()]
-    roles = _guess_roles(observed, planned, numbers, chosen, others)
+    roles = _guess_roles(observed, planned, numbers, chosen, others, where)
+    if not roles.plans:
+        observed = rows  # a target that ends in empty cells lacks them
     lines = [
         EntryLine("title", path.name.partition(".")[0]),
         EntryLine(
@@ -263,6 +269,9 @@ def guess_entry(
     ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
     text += _comment_lines(observed, guess.fit.calendar, roles)
+    for column in others:
+        if column not in numbers and pd.to_numeric(rows[column], "coerce").notna().mean() > 0.5:
+            text.append(f"    # not read{describe_text_cell(rows, column)}")
     return "\n".join(text) + "\n"
 
 
@@ -319,9 +328,10 @@ def _guess_roles(
     numbers: list[Any],
     target: Any,
     columns: list[Any],
+    where: str,
 ) -> GuessedRoles:
     """The roles of `columns`, some of them `numbers`, from the rows up to each series' last target
-    and those behind.
+    and those behind. `InputError` where a plan is written in words, which no model reads.
     """
     others = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[others]
@@ -333,9 +343,16 @@ def _guess_roles(
         most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_LEVELS)
         if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
             static.append(column)
-    changing = [c for c in others if c in numbers and c not in constant]
-    plans = [column for column in changing if planned[column].notna().any()]
-    past = [column for column in changing if column not in plans]
+    changing = [column for column in others if column not in constant]
+    planned_columns = [column for column in changing if planned[column].notna().any()]
+    plans = [column for column in planned_columns if column in numbers]
+    if planned_columns and not plans:
+        raise InputError(
+            f"{where}, {describe_row(planned, 0)}: has text in {quote_names(planned_columns)}"
+            " behind the last number. Write what is known ahead as numbers (1 for yes, 0 for no) in"
+            " all rows, or drop these rows."
+        )
+    past = [c for c in changing if c in numbers and c not in plans]
     return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
 
 
@@ -371,10 +388,11 @@ def _source_entry(
     where: str, file_format: own_files.FileFormat, guess: GuessedTimes, series: Any | None
 ) -> dict[str, Any]:
     """The key `source` of the entry."""
-    columns = {}
-    for ours, theirs in (("ds", guess.column), ("unique_id", series)):
-        if theirs not in (None, ours):
-            columns[ours] = str(theirs)
+    columns = {
+        ours: str(theirs)
+        for ours, theirs in (("ds", guess.column), ("unique_id", series))
+        if theirs not in (None, ours)
+    }
     settings = {"columns": columns, "time_zone": guess.zone, "time_format": guess.format}
     set_keys = {key: value for key, value in settings.items() if value}
     return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
@@ -550,8 +568,8 @@ def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
         if values.empty or (number and not values.astype("str").str.fullmatch(r"[12]\d{7}").all()):
             continue
         form = guess_time_format(values)
-        if form is not None:
-            return name, None if form == ISO_8601 else form
+        if form is not None:  # a number is read by a format alone: 20240131
+            return name, "%Y%m%d" if number else None if form == ISO_8601 else form
     whole = table.select_dtypes("integer")
     years = [
         c
@@ -578,8 +596,8 @@ def _find_count_column(
     counts = [
         c for c in steps if (steps[c].isin([1]) | steps[c].isna()).all() and table[c].min() >= 0
     ]
-    rising = [c for c in steps if len(steps.columns) > 1 and (steps[c].dropna() > 0).all()]
     file_columns = table.columns.drop("unique_id")
+    rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
     text = [c for c in file_columns if table[c].is_unique and first_text_cell(table[c]) is not None]
     unread = [
         c for c in file_columns if c in (*rising, *text) or str(c).lower() in TIME_COLUMN_NAMES
@@ -643,8 +661,8 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
 
 
 def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str) -> Any:
-    """The column that `target` names; else by name, else the first number that is no switch;
-    `InputError` where there is none.
+    """The column that `target` names; else by name, else the first number that is neither a
+    forecast nor a switch; `InputError` where there is none.
     """
     if not numbers:
         raise InputError(
@@ -658,6 +676,7 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
         )
     if target:
         return next(c for c in numbers if str(c) == target)
+    numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
     for column in numbers:
         if str(column).lower() in TARGET_COLUMN_NAMES:
             return column

@@ -134,11 +134,17 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
 def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) -> pd.DataFrame:
     """The rows of a CSV file, see `read_table`."""
     lines = first_lines(path, where, form.encoding)[:20]
-    separator = stated_separator(lines) or form.separator
-    before = 1 if stated_separator(lines) else 0
+    stated_mark = stated_separator(lines)
+    separator = stated_mark or form.separator
+    before = int(stated_mark != "")
     _require_separator(lines[before:], separator, where)
     header = next(csv.reader(lines[before:], delimiter=separator), [])
     _require_distinct_names(header, where)
+    if {*header[1:]} == {""}:
+        raise InputError(
+            f"{where}: its first line holds {quote(header[0])} alone, wanted the names of the"
+            " columns. Remove what stands above them."
+        )
     missing_texts = None
     if not {*texts}.isdisjoint(header):
         missing_texts = {column: [""] if column in texts else MISSING_TEXTS for column in header}
@@ -197,13 +203,17 @@ def guess_format(path: Path, where: str) -> FileFormat:
     """The format of a CSV, from its bytes, its first line and the numbers of its first million
     bytes.
     """
-    form = FileFormat(guess_encoding(path) or "utf-8")
-    lines = first_lines(path, where, form.encoding)
+    encoding = guess_encoding(path) or "utf-8"
+    lines = first_lines(path, where, encoding)
     stated_mark = stated_separator(lines)
     separator = stated_mark or guess_separator(lines[:20])
-    below_header = lines[2 if stated_mark else 1 :]
-    cells = chain.from_iterable(csv.reader(below_header, delimiter=separator))
-    return FileFormat(form.encoding, separator, *guess_number_marks(cells, separator))
+    return _format_of(lines[2 if stated_mark else 1 :], separator, encoding)
+
+
+def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> FileFormat:
+    """The format of rows, its marks guessed from their numbers."""
+    cells = chain.from_iterable(csv.reader(lines, delimiter=separator))
+    return FileFormat(encoding, separator, *guess_number_marks(cells, separator))
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
@@ -383,16 +393,11 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
     add; as an `InputError`.
     """
     fitting = guess_separator(lines)
-    if fitting == separator or not lines or (separator in lines[0] and fitting not in lines[0]):
-        return
-    if len(next(csv.reader(lines[:1], delimiter=separator))) < len(
-        next(csv.reader(lines[:1], delimiter=fitting))
-    ):
-        cells = chain.from_iterable(csv.reader(lines[1:], delimiter=fitting))
-        decimal, thousands = guess_number_marks(cells, fitting)
-        settings = FileFormat(
-            separator=fitting, decimal=decimal, thousands=thousands
-        ).changed_settings()
+    n_read, n_fitting = (
+        len(next(csv.reader(lines[:1], delimiter=mark), [])) for mark in (separator, fitting)
+    )
+    if n_read < n_fitting:
+        settings = _format_of(lines[1:], fitting).changed_settings()
         raise InputError(
             f"{where}: its columns are separated by {fitting!r}, read with {separator!r}. Add"
             f" {_setting_lines(settings)} under `source` in configs/datasets.yaml."

@@ -262,12 +262,84 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
         {"when": [f"the {n}th" for n in range(600)]},
         {"No": np.arange(600), "year": 2024, "month": 1 + np.arange(600) // 100, "day": 1},
         {"Date": "soon"},
+        {"fault": ["no", *["yes"] * 599], "ts": 1577836800 + 60 * np.arange(600)},
+        {"fault": ["no", *["yes"] * 599], "clock": 1577836800 + 60 * np.arange(600)},
     ],
-    ids=["seconds since 1970", "seconds", "words", "in parts", "by name"],
+    ids=["seconds since 1970", "seconds", "words", "in parts", "by name", "minutes", "unnamed"],
 )
 def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
     with pytest.raises(InputError, match=rf"'{list(times)[-1]}'.* may be some.*kind: index"):
         guessed(tmp_path, pd.DataFrame({**times, "y": WAVE}))
+
+
+def test_a_clock_of_numbers_is_no_target_where_a_failure_makes_text_of_all_others(tmp_path):
+    readings = ["ERR" if n == 7 else value for n, value in enumerate(WAVE)]
+    frame = pd.DataFrame({"ticks": 1577836800 + 60 * np.arange(600), "bearing": readings})
+    with pytest.raises(InputError, match=r"'ticks'.* may be some"):
+        guessed(tmp_path, frame)
+
+
+def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_path):
+    readings = ["ERR" if n == 7 else value for n, value in enumerate(WAVE)]
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    guessed(tmp_path, pd.DataFrame({"ds": times, "a": readings, "b": WAVE, "place": "Rome"}))
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "target: {column: b}" in text and "'place'" not in text
+    assert "# not read, line 9 (series 'mine', 2024-01-01 07:00): column 'a' holds" in text
+
+
+def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
+    frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "no", 1: "yes"}))
+    frame["Footfall"] = np.nan
+    said = r"line 402 .*has text in 'Promo' behind the last number.*1 for yes"
+    with pytest.raises(InputError, match=said):
+        guessed(tmp_path, frame)
+
+
+def test_a_target_that_ends_in_empty_cells_gets_an_entry_that_is_taken(tmp_path):
+    shops = pd.concat([shop(plan=4).assign(Shop=name, Town=name) for name in ("Cork", "Sligo")])
+    entry = guessed(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
+    assert entry["target"]["max_missing"] == 0.01
+    write_project(tmp_path, mine=entry)
+    settings = load_dataset("mine", tmp_path / "configs")
+    request = sources.Request("mine", settings, tmp_path)
+    assert ingest.fetch_snapshot(request, now=pd.Timestamp("2024-03-01")).rows == 808
+
+
+@pytest.mark.parametrize("numbers", [True, False], ids=["numbers", "text"])
+def test_days_without_marks_are_read_back(tmp_path, numbers):
+    days = pd.date_range("2020-01-01", periods=600)
+    written = days.strftime("%Y%m%d").astype(int if numbers else str)
+    frame = pd.DataFrame({"day": written, "y": WAVE})
+    assert taken(tmp_path, frame)["ds"].tolist() == days.tolist()
+
+
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [
+        ("%d %B %Y", "D"),
+        ("%B %d, %Y", "D"),
+        ("%B %Y", "MS"),
+        ("%b-%y", "MS"),
+        ("%m-%Y", "MS"),
+        ("%d/%m/%Y, %H:%M:%S", "h"),
+        ("%d.%m.%Y, %H:%M", "h"),
+        ("%Y-%m-%d %H:%M:%S UTC", "h"),
+    ],
+)
+def test_times_as_programs_write_them_are_read_back(tmp_path, form, step):
+    times = pd.date_range("2000-01-01", periods=200, freq=step)
+    frame = pd.DataFrame({"when": times.strftime(form), "y": WAVE[:200]})
+    assert taken(tmp_path, frame)["ds"].tolist() == times.tolist()
+
+
+@pytest.mark.parametrize("sep", [";", ","])
+def test_a_title_above_the_names_is_refused_as_one(tmp_path, sep):
+    rows = "".join(f"{day}{sep}1{sep}2\n" for day in DAILY)
+    title = f"Sales of 2024{sep}{sep}\n\n"
+    (tmp_path / "mine.csv").write_text(title + sep.join(["Date", "a", "b"]) + "\n" + rows)
+    with pytest.raises(InputError, match="'Sales of 2024' alone, wanted the names of the columns"):
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize("name", ["nan", "NA", "null"])
@@ -522,6 +594,9 @@ def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(
         (["AirTemp", "wind"], "AirTemp"),
         (["first", "second"], "first"),
         (["is_open", "second"], "second"),
+        (["power_kw", "temp_forecast"], "power_kw"),
+        (["Planned sales", "footfall"], "footfall"),
+        (["only_forecast"], "only_forecast"),
     ],
 )
 def test_the_target_goes_by_its_name_and_a_switch_is_none(tmp_path, columns, target):
