@@ -121,7 +121,8 @@ def read_yaml(path: Path | str) -> Any:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
     except FileNotFoundError:
         raise InputError(
-            f"{target}: no such file. Run from the project's root, or restore it from git."
+            f"{target}: no such file. Run from the project's root, restore it from git, or begin"
+            " with an example of configs/examples."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(

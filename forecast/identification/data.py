@@ -142,7 +142,7 @@ def read_by_name(
     if missing := [name for name in names if name not in frame.columns]:
         raise InputError(
             f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the"
-            " file."
+            " file; in a CSV commas separate them, and numbers have decimal points."
         )
     if experiment and frame[experiment].isna().any():
         raise InputError(

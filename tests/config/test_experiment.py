@@ -11,7 +11,7 @@ import pytest
 from forecast import models
 from forecast.backtest.candidates import plan_candidates, result_key
 from forecast.config.experiment import Models, Training, Tuning, load_evaluation, load_tuning
-from forecast.config.reading import validate_config
+from forecast.config.reading import read_yaml, validate_config
 from forecast.system import files
 from forecast.system.errors import InputError
 from forecast.tracking.runs import parameter_texts
@@ -25,6 +25,11 @@ def config_of(entries, **shared):
 def specs_of(entries, **shared):
     planned = plan_candidates(config_of(entries, **shared), season_length=4).candidates
     return {c.model: c.spec for c in planned}
+
+
+def test_a_file_of_settings_that_a_new_project_lacks_is_told_where_an_example_stands(tmp_path):
+    with pytest.raises(InputError, match=r"no such file.* example of configs/examples"):
+        read_yaml(tmp_path / "experiments.yaml")
 
 
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():

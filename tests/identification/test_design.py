@@ -177,6 +177,13 @@ def test_a_file_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
         read_record(path, ["level"])
 
 
+def test_a_file_with_semicolons_is_told_what_parts_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("u;y\n1,5;2,5\n3,5;4,5\n")
+    with pytest.raises(InputError, match=r"has no column \['y'\].* commas separate them"):
+        read_record(path, ["y"])
+
+
 def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("run,u,y\na,1,2\n,2,3\nb,3,4\n")
