@@ -103,7 +103,7 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
         *result.notes,
         *describe_cautions(experiments, n_weights),
     ]
-    if len(result.members) == 1:
+    if len({(member.candidate, member.fold) for member in result.members}) == 1:
         notes.append(
             "No other net follows the record as well, so nothing bears this one out: compare"
             " another `seed`."

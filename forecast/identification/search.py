@@ -12,8 +12,8 @@ user's.
    that then follow them much worse than the best are left out: they never found the system, however
    well a crude model may do on the blocks after few iterations. The others are chosen by their
    error on the blocks, as far as the blocks can tell: see `choose_members`. They are trained on
-   with the rest of a long record, and kept as they were before and after (snapshots of a descent;
-   Huang et al. 2017), without those that are lost.
+   with the rest of a long record, and left out where they are lost after that. Where there is no
+   rest, they are kept as they were before, too (snapshots of a descent; Huang et al. 2017).
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
@@ -145,8 +145,10 @@ def search_members(
             reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
             search.progress.left = search.refit_work([m.net for m in chosen], aligned, second)
+            members = leave_out_lost(search.refit(chosen, aligned, second))
             # how long to train differs between systems: both ends of the descent are kept
-            members = leave_out_lost([*chosen, *search.refit(chosen, aligned, second)])
+            if sum(map(len, search.searched)) == sum(map(len, aligned)):
+                members = [*chosen, *members]
     notes = [f"{reason}."]
     if any(input_dead_times):
         rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)

@@ -61,8 +61,8 @@ class SearchSettings:
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
     `start`. `fold_iterations`: in every fold, after which two thirds of the candidates go on.
-    `refit_iterations`: on all rows that are searched, then of what was chosen on all; the models
-    after each of both make up the ensemble.
+    `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
+    both are the same rows, the models after each of them make up the ensemble.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
