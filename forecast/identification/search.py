@@ -499,8 +499,8 @@ def choose_members(members: list[Member]) -> list[Member]:
     more than any of them.
     """
     following = leave_out_lost(members)
-    found = {member.candidate for member in following}
-    candidates, errors = tabulate_errors([m for m in members if m.candidate in found])
+    left = {member.candidate for member in following}
+    candidates, errors = tabulate_errors([m for m in members if m.candidate in left])
     times_best = compare_candidates(errors)
     best = int(np.argmin(times_best))
     ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
@@ -534,8 +534,7 @@ def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     folds = sorted({member.fold for member in members})
     errors = np.full((len(candidates), len(folds)), np.inf)
     for member in members:
-        place = candidates.index(member.candidate), folds.index(member.fold)
-        errors[place] = member.held_out_rmse
+        errors[candidates.index(member.candidate), folds.index(member.fold)] = member.held_out_rmse
     return candidates, errors
 
 
@@ -565,7 +564,7 @@ def _keep_plausible(
             outcomes = (member.stays_within(experiments, inputs, start) for inputs in trials)
             number = sum(takewhile(bool, outcomes))
         except (ArithmeticError, IndexError, ModelError, ValueError) as error:
-            notes.append(f"Left out, since it could not be run: {member.candidate} ({error}).")
+            notes.append(f"Left out, since it could not be run: {member.candidate.kind} ({error}).")
             continue
         passed.append((number, member))
     if not passed:

@@ -34,11 +34,6 @@ class Candidate:
     order: int
     hidden: int = 0
 
-    def __str__(self) -> str:
-        """As in the notes: its kind and size."""
-        units = f", {self.hidden} units" if self.hidden else ""
-        return f"{self.kind} of order {self.order}{units}"
-
 
 CANDIDATES = (
     Candidate("linear states", 3),
