@@ -234,8 +234,8 @@ class _Search:
             y_delays=(1,),
             u_delays=(),
             hidden=0,
-            low=tuple(map(float, low)),
-            high=tuple(map(float, high)),
+            low=tuple(low.tolist()),
+            high=tuple(high.tolist()),
         )
         self.searched = limit_rows(experiments, settings.start)
         self.input_delays = 0
@@ -439,7 +439,7 @@ class _Search:
             problem = ClosedLoop(member.net, fold.train, start)
             if not member.net.terms and member.candidate.kind != "arx":
                 member = replace(member, weights=self._minimise(problem, member, options))
-        except ModelError:
+        except (ModelError, np.linalg.LinAlgError):
             return replace(member, held_out_rmse=np.inf)
         run = problem.train.free_run(member.weights)
         mean_square = StackedExperiments(member.net, fold.held_out, start).error_of(run)
@@ -455,7 +455,7 @@ class _Search:
         for member in members:
             problem = ClosedLoop(member.net, experiments, self.settings.start, guess=member.run)
             weights = member.weights
-            with suppress(ModelError):
+            with suppress(ModelError, np.linalg.LinAlgError):
                 if member.candidate.kind == "arx":
                     weights = self._fit_open_loop(member, experiments)
                 else:
@@ -502,9 +502,9 @@ def choose_members(members: list[Member]) -> list[Member]:
     left = {member.candidate for member in following}
     candidates, errors = tabulate_errors([m for m in members if m.candidate in left])
     times_best = compare_candidates(errors)
-    best = int(np.argmin(times_best))
+    best = np.argmin(times_best)
     ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
-    limit = max(1.0, float(np.median(ratios))) * times_best[best]
+    limit = max(1.0, np.median(ratios)) * times_best[best]
     is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
     is_good = (times_best <= limit) | is_tied
     return [m for m in following if is_good[candidates.index(m.candidate)]]
@@ -558,7 +558,8 @@ def _keep_plausible(
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
     trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
-    passed, notes = list[tuple[int, Member]](), list[str]()
+    passed: list[tuple[int, Member]] = []
+    notes: list[str] = []
     for member in members:
         try:
             outcomes = (member.stays_within(experiments, inputs, start) for inputs in trials)
@@ -571,7 +572,7 @@ def _keep_plausible(
         raise ModelError(f"No model could be run under inputs not measured. {notes[0]}")
     middle = sorted(number for number, _ in passed)[(len(passed) - 1) // 2]
     chosen = [member for number, member in passed if number >= middle]
-    if middle < len(trials):
+    if middle < len(trials) and u.size:
         reach = ("like the record's", "like the record's", "up to half as large again")[middle]
         notes.append(
             "Under larger inputs most models leave their bounds, as may the system: trust the model"
@@ -579,7 +580,7 @@ def _keep_plausible(
         )
     if dropped := len(passed) - len(chosen):
         notes.append(
-            "Left out for leaving their bounds under inputs that others bear:"
+            "Left out for leaving their bounds where others do not:"
             f" {dropped} of {len(passed)} models."
         )
     return chosen, notes

@@ -90,6 +90,8 @@ def _drop_terms(
         if criterion <= best.criterion:
             best = Polynomial(net, run.weights, criterion)
         hessian, _ = lm.normal_equations(problem, run.weights)
+        if not np.isfinite(hessian).all():  # a chaotic run, whose derivatives grow without end
+            break
         variances = np.diag(np.linalg.pinv(hessian, hermitian=True))
         by_term = run.weights.reshape(len(net.terms), -1)
         ratios = by_term**2 / np.maximum(variances, 1e-300).reshape(by_term.shape)

@@ -216,8 +216,8 @@ def minimise(
             "No value of y counts, or none behind a y measured over all delays. Take shorter"
             " delays."
         )
-    runs = list[Result]()
-    reasons = set[str]()
+    runs: list[Result] = []
+    reasons: set[str] = set()
     # so small a matrix gains nothing from threads that wait
     with limit_threads(), note_interrupt(watch):
         if announce is not None and starts:

@@ -94,6 +94,17 @@ def test_a_series_without_inputs_that_no_free_run_follows_is_said_to_be_none() -
     assert np.std((y - model.predict(None, y).y)[3:]) < 0.01 * y.std()
 
 
+def test_a_chaotic_series_whose_derivatives_overflow_costs_no_candidate() -> None:
+    """It ended in "Eigenvalues did not converge": the run is finite, its derivatives are not."""
+    y = np.empty(300)
+    y[0] = 0.3
+    for t in range(1, 300):
+        y[t] = 3.9 * y[t - 1] * (1 - y[t - 1])
+    settings = SearchSettings(candidates=(Candidate("polynomial", 3),))
+    model = identify(Experiment(None, y), settings=settings)
+    assert np.std((y - model.predict(None, y).y)[5:]) < 0.01 * y.std()
+
+
 def test_it_follows_through_an_overflow() -> None:
     assert free_run_error(SMALL, full=0.6) < 0.1
 
