@@ -210,8 +210,10 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
         grid, _ = plan_candidates(load_models(project.paths.configs), only, season_length=1)
-        if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
-            importlib.import_module("forecast.training.gradient")
+        if any(candidate.spec.uses_tensorflow for candidate in grid):
+            # TensorFlow, imported once for all runs as a worker has it: with oneDNN the last digits
+            # differ
+            importlib.import_module("forecast.networks.layers")
         # remembered by file, for the runs' own digests
         code_digest([f"pipelines.{name}" for name in STAGES])
     return list(dict.fromkeys(opened))

@@ -104,6 +104,19 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
         )
 
 
+def test_runs_with_and_without_workers_have_one_tensorflow(tmp_path: Path) -> None:
+    """With oneDNN in one of them the last digits differ, which the audit takes for a leak."""
+    root = small_project.write_real(tmp_path / "project", models=("elman",))
+    code = (
+        "from pathlib import Path; from forecast.audit.sandbox import Project, import_stages;"
+        f" import_stages(Project.of(Path({str(root)!r}), 'wave'), Path({str(tmp_path)!r}))"
+    )
+    settings = {k: v for k, v in small_project.environment().items() if not k.startswith("TF_")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+    assert "oneDNN" not in done.stderr
+
+
 def test_an_error_comes_back_as_it_was() -> None:
     with pytest.raises(InputError, match="not this"):
         run_isolated(refuse)
