@@ -932,7 +932,8 @@ def test_offsets_that_a_clock_explains_are_read_with_it(tmp_path):
     assert "time_zone: Europe/Berlin" in text and "freq: 1h} # from 96 rows of 1 series" in text
 
 
-@pytest.mark.parametrize("number", ["inf", "-Infinity", "1e308", "9" * 400])
+# More digits are text for pandas 2.2 and infinite for later ones; either is refused with its line.
+@pytest.mark.parametrize("number", ["inf", "-Infinity", "1e308", "9" * 308])
 def test_a_number_that_no_float_squares_leaves_the_guess_without_a_warning(tmp_path, number):
     rows = [f"{day},{n % 5 + 0.5}\n" for n, day in enumerate(DAILY)]
     (tmp_path / "mine.csv").write_text(f"ds,y\n2023-12-31,{number}\n" + "".join(rows))
