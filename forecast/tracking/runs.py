@@ -157,7 +157,7 @@ def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
 def _pooled_rows(intervals: pd.DataFrame) -> list[TextRow]:
     """The scores over all steps, as text."""
     pooled = intervals[intervals["step"] == 0]
-    text = pooled.to_csv(index=False, float_format="%.12g")
+    text = pooled.to_csv(index=False, float_format="%.12g", lineterminator="\n")
     return list(csv.DictReader(text.splitlines()))
 
 
