@@ -21,15 +21,17 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes
 from forecast.system.processes import prepare_worker
 
 T = TypeVar("T")
 MAX_GROWTH = int(1.5e9)
-"""Bytes by which a worker may grow before another one takes its place. joblib's 300 MB are fewer
-than traced networks and the data of one dataset take, and a new worker spends ten CPU seconds on
-imports, traces and choices that the old one had made.
+"""Bytes by which a worker may grow before another one takes its place, where half of the memory is
+enough for all. joblib's 300 MB are fewer than traced networks and the data of one dataset take, and
+a new worker spends ten CPU seconds on imports, traces and choices that the old one had made.
 """
 
 
@@ -92,9 +94,10 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
     )
     with warnings.catch_warnings():
-        # loky replaces a worker that has grown by `MAX_GROWTH`; that bounds memory, loses nothing
+        # loky replaces a worker that has grown by so much; that bounds memory, loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(joblib.delayed(_run_in_worker)(item) for item in items)
+        growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
+        yield from parallel(joblib.delayed(_run_in_worker)(item, growth) for item in items)
 
 
 @cache
@@ -152,14 +155,16 @@ def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
 _prepared = False
 
 
-def _run_in_worker(item: WorkItem) -> WorkOutcome:
-    """An item in a worker process; the first one prepares that process."""
+def _run_in_worker(item: WorkItem, growth: int) -> WorkOutcome:
+    """An item in a worker process; the first one prepares that process, which may grow by `growth`
+    bytes.
+    """
     global _prepared
     if not _prepared:
         prepare_worker()
         from joblib.externals.loky import process_executor
 
-        process_executor._MAX_MEMORY_LEAK_SIZE = MAX_GROWTH  # joblib has no public name for it
+        process_executor._MAX_MEMORY_LEAK_SIZE = growth  # joblib has no public name for it
         _prepared = True
     return _run_item(item)
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -33,6 +34,12 @@ def threads():
     from threadpoolctl import threadpool_info
 
     return sorted({pool["num_threads"] for pool in threadpool_info()})
+
+
+def allowed_growth(_number):
+    from joblib.externals.loky import process_executor
+
+    return process_executor._MAX_MEMORY_LEAK_SIZE
 
 
 TASKS = [
@@ -157,3 +164,15 @@ def test_tasks_and_stages_that_fail_end_with_the_same_exit_code_in_any_order():
             workers.raise_failures(outcomes, what="train shops")
         of_stages = repro.explain_failures({f"train@{code}": (code, "no") for code in codes}, [])
         assert of_tasks.value.exit_code == of_stages.exit_code == max(1, *codes, 0), codes
+
+
+@pytest.mark.parametrize(
+    ("total", "growth"), [(2 * 10**9, 5 * 10**8), (10**12, workers.MAX_GROWTH)]
+)
+def test_all_workers_together_may_grow_by_half_of_the_memory(monkeypatch, total, growth):
+    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: Mock(total=total))
+    workers.kill_pool()  # what a worker was told first stays
+    items = [WorkItem(str(n), allowed_growth, (n,)) for n in range(2)]
+    found = [outcome.value for outcome in workers.run_items(items, jobs=2)]
+    workers.kill_pool()
+    assert found == [growth, growth]
