@@ -613,9 +613,10 @@ def solve_ridge(moments: Moments, columns: np.ndarray, penalty: float, outputs: 
     gram.flat[:: len(columns) + 1] += penalty
     cross = rows[:, -outputs:]
     slopes = np.full_like(cross, np.nan)
-    with contextlib.suppress(np.linalg.LinAlgError):
-        factor = scipy.linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
-        slopes = scipy.linalg.cho_solve(factor, cross, check_finite=False)
+    if len(columns):  # SciPy takes no empty matrix
+        with contextlib.suppress(np.linalg.LinAlgError):
+            factor = scipy.linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
+            slopes = scipy.linalg.cho_solve(factor, cross, check_finite=False)
     return np.vstack([slopes, means[-outputs:] - means[columns] @ slopes])
 
 
