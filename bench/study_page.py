@@ -33,9 +33,10 @@ FIGURES = "docs/figures/when-recurrent-{}.svg"
 SIMULATED = tuple(name for name in BASE if SYSTEMS[name].file is None)
 REAL = tuple(name for name in BASE if SYSTEMS[name].file is not None)
 SHOWN = ("ffnn", "mlp", "tdnn", "rnn", "lstm", "gru")
-"""Of the two figures of base cells."""
+"""Of the table of answers and the two figures of base cells."""
 SHORT_STEPS = 150
 """Of the first rounds, whose rows stay beside those of more steps."""
+NOT_RUN = "–"
 SETTING = ["system", "lookback", "series", "months"]
 STYLE = (
     "svg{background:#fff;font:12px sans-serif}path{fill:none}text{fill:#1b1c1e}"
@@ -51,6 +52,19 @@ STYLE = (
     ".name.seasonal{fill:#00825f}"
 )
 ROLES = {"gru": "chosen", "lstm": "network", "rnn": "seasonal", "tdnn": "skip"}
+DECIDES = {
+    "linear": "a linear law",
+    "threshold": "a bend in the newest row",
+    "fading 5": "a slow state over 5 rows",
+    "fading 40": "a slow state over 40 rows",
+    "fading 150": "a slow state over 150 rows",
+    "delay 40": "one exact row 40 before",
+    "volatility": "not known: daily range of two indices, 5 sessions ahead",
+    "load": "not known: electricity of Victoria by the hour, a day ahead",
+    "stations": "not known: temperature of Beijing by the hour, a day ahead",
+    "counts": "not known: hired bicycles by the hour, a day ahead",
+}
+"""Of each system what its next value depends on."""
 FACTORS = {"lookback": (24, 168, 672), "series": (1, 4, 12), "months": (6, 12, 36)}
 
 
@@ -95,10 +109,12 @@ def change(row: pd.Series | None) -> str:
     return f"{text.signed_percent(row['versus_ridge'])} [{ends}]"
 
 
-def share_of_gap(cells: pd.DataFrame, setting: Setting, row: pd.Series) -> float:
+def gap_closed(cells: pd.DataFrame, setting: Setting, row: pd.Series) -> str:
     """How much of the way from the ridge to the best possible forecast a network goes."""
     bound = select(cells, setting, "bound", "")
-    return float("nan") if bound is None else row["versus_ridge"] / bound["versus_ridge"]
+    if bound is None or not row["did_train"]:
+        return "did not train" if bound is not None else "missing"
+    return text.percent(row["versus_ridge"] / bound["versus_ridge"], decimals=0)
 
 
 def sentences(cells: pd.DataFrame) -> list[str]:
@@ -113,89 +129,94 @@ def sentences(cells: pd.DataFrame) -> list[str]:
 
 
 def how_often(cells: pd.DataFrame) -> str:
+    known = longest(cells)
+    on_ridge = known[known["skip"] == "linear"]
+    trained = on_ridge[on_ridge["did_train"]]
     parts = []
-    for kind, names in (("real", REAL), ("simulated", SIMULATED)):
-        known = longest(cells)
-        on_ridge = known[known["system"].isin(names) & (known["skip"] == "linear")]
-        rows = on_ridge[on_ridge["did_train"]]
-        half_tested = rows[rows["skip_p"].isna()]
-        n_open = int((half_tested["is_better"] & (half_tested["boosting_high"] < 0)).sum())
+    for kind, names in (("real series", REAL), ("simulated systems", SIMULATED)):
+        rows = trained[trained["system"].isin(names)]
         survivors = int((rows["pays"] & (rows["holm_p"] < 0.05)).sum())
         parts.append(
-            f"on {kind} systems in {int(rows['pays'].sum())} of {len(rows)} cells (after Holm's"
-            f" correction {survivors}), {n_open} more beat ridge and trees and were not tested"
-            f" against their linear part, {int(rows['is_worse'].sum())} are worse than the ridge,"
-            f" and {len(on_ridge) - len(rows)} more did not train"
+            f"{int(rows['pays'].sum())} of {len(rows)} cells of {kind}, {survivors} after Holm's"
+            " correction"
         )
-    counts = "; ".join(parts)
-    return f"A network on a ridge beats the ridge, its own linear part and boosted trees {counts}."
+    return (
+        f"A network on the ridge pays in {'; and in '.join(parts)}."
+        f" {int(trained['is_worse'].sum())} of all are worse than the ridge, and"
+        f" {len(on_ridge) - len(trained)} more did not train."
+    )
 
 
 def without_anything_to_find(cells: pd.DataFrame) -> str:
     rows = longest(in_setting(cells, base_setting("linear")))
     spans = []
-    for skip, words in (("linear", "on the ridge"), ("last", "on the last value alone")):
+    for skip, words in (("linear", "on the ridge"), ("last", "on the last value")):
         changes = rows.loc[rows["skip"] == skip, "versus_ridge"]
         if len(changes):
             ends = " to ".join(text.signed_percent(end) for end in (changes.min(), changes.max()))
-            spans.append(f"{words} {ends}")
+            spans.append(f"{ends} {words}")
     return (
-        "Where the law is linear there is nothing to find, and the price of trying, against the"
-        f" ridge, is {'; '.join(spans) or 'missing'}."
+        "Where a linear law is all there is, the price of trying is small with a ridge below the"
+        f" network, and not without: {', '.join(spans) or 'missing'}."
     )
 
 
 def on_memory(cells: pd.DataFrame) -> str:
-    parts = []
-    for name in ("fading 5", "fading 40", "fading 150"):
-        setting = base_setting(name)
-        by_architecture = []
-        for architecture in ("gru", "lstm", "rnn", "mlp", "tdnn", "ffnn"):
-            row = select(cells, setting, architecture, "linear")
-            if row is not None:
-                share = ""
-                if row["did_train"]:
-                    share = f" ({text.percent(share_of_gap(cells, setting, row), decimals=0)})"
-                by_architecture.append(f"{architecture} {change(row)}{share}")
-        memory = name.split()[1]
-        parts.append(f"over {memory} rows {', '.join(by_architecture) or 'missing'}")
+    setting = base_setting("fading 40")
+    shares = []
+    for architecture in ("lstm", "gru", "tdnn", "mlp", "rnn", "ffnn"):
+        row = select(cells, setting, architecture, "linear")
+        share = "missing" if row is None else gap_closed(cells, setting, row)
+        shares.append(f"{architecture} {share}")
     return (
-        "Where a slow state decides, the change against the ridge (in brackets the share of what"
-        f" can be gained) is: {'; '.join(parts)}."
+        "Where a slow state over 40 rows decides, recurrence pays: of what can be gained over the"
+        f" ridge {', '.join(shares)}."
     )
 
 
 def on_curvature_and_delay(cells: pd.DataFrame) -> str:
-    parts = []
-    for name, words in (
-        ("threshold", "A bend in the last row alone"),
-        ("delay 40", "one exact row 40 before"),
-    ):
-        listed = [
+    bend, delay = (
+        [
             f"{architecture} {change(select(cells, base_setting(name), architecture, 'linear'))}"
-            for architecture in ("ffnn", "mlp", "tdnn", "narx", "gru")
+            for architecture in architectures
         ]
-        parts.append(f"{words}: {', '.join(listed)}")
-    return "; ".join(parts) + "."
+        for name, architectures in (("threshold", ("ffnn", "gru")), ("delay 40", ("mlp", "gru")))
+    )
+    return (
+        "Where the newest row alone bends the law, a network without memory is enough"
+        f" ({', '.join(bend)}); where one exact row of long ago decides, one that reads the whole"
+        f" window is, and a recurrent one is not ({', '.join(delay)})."
+    )
 
 
 def on_real_series(cells: pd.DataFrame) -> str:
     parts = []
     for name in REAL:
+        rows = longest(in_setting(cells, base_setting(name)))
+        rows = rows[(rows["skip"] == "linear") & rows["did_train"]]
+        if len(rows):
+            lowest = rows.loc[rows["versus_ridge"].idxmin()]
+            seen = text.percent(lowest["ridge_detectable"])
+            parts.append(f"{name} {change(lowest)} by {lowest['architecture']} ({seen})")
+    return (
+        "The lowest of all networks on a real series, chosen after the fact, against the ridge (and"
+        f" the smallest difference that its test would find): {'; '.join(parts) or 'missing'}."
+    )
+
+
+def answers(cells: pd.DataFrame) -> list[str]:
+    """A row per system: change against the ridge of few architectures, with its interval."""
+    lines = [
+        f"| system | what decides | {' | '.join(SHOWN)} | arx | boosted trees | best possible |",
+        f"|---|---|{'--:|' * (len(SHOWN) + 3)}",
+    ]
+    for name, what in DECIDES.items():
         setting = base_setting(name)
-        rows = {
-            each: select(cells, setting, each, "linear") for each in ("gru", "lstm", "mlp", "narx")
-        }
-        trees = select(cells, setting, "boosting", "")
-        known = [row for row in rows.values() if row is not None]
-        if trees is not None and known:
-            listed = [f"{architecture} {change(row)}" for architecture, row in rows.items()]
-            seen = text.percent(max(row["ridge_detectable"] for row in known))
-            parts.append(
-                f"{name} {', '.join(listed)}, boosted trees {change(trees)} (±{seen} would be"
-                " found of each)"
-            )
-    return f"On real series the change against the ridge is: {'; '.join(parts) or 'missing'}."
+        rows = [(select(cells, setting, each, "linear"), each) for each in SHOWN]
+        rows += [(select(cells, setting, each, ""), each) for each in ("arx", "boosting", "bound")]
+        shown = [shown_change(row, name, architecture) for row, architecture in rows]
+        lines.append(f"| {name} | {what} | {' | '.join(shown)} |")
+    return lines
 
 
 def table(cells: pd.DataFrame) -> list[str]:
@@ -206,13 +227,10 @@ def table(cells: pd.DataFrame) -> list[str]:
     ]
     references = [("", 0, name) for name in ("bound", "arx", "boosting", "naive")]
     budgets = [("linear", STEPS), ("linear", SHORT_STEPS), ("last", STEPS), ("last", SHORT_STEPS)]
-    run = set(cells[["skip", "steps", "architecture"]].itertuples(index=False, name=None))
-    networks = [
-        (*budget, name)
-        for budget in budgets
-        for name in ARCHITECTURES
-        if budget[1] == STEPS or (*budget, name) in run
-    ]
+    in_base = pd.concat([in_setting(cells, base_setting(name)) for name in BASE])
+    run = set(in_base[["skip", "steps", "architecture"]].itertuples(index=False, name=None))
+    planned = [(*budget, name) for budget in budgets for name in ARCHITECTURES]
+    networks = [row for row in planned if row in run]
     words = {"": "reference", "linear": "the ridge", "last": "the last value"}
     for skip, steps, architecture in [*references, *networks]:
         of_steps = cells[cells["steps"] == steps]
@@ -225,12 +243,18 @@ def table(cells: pd.DataFrame) -> list[str]:
             f"| {words[skip]}{f', {steps} steps' if steps else ''} | {architecture} |"
             f" {' | '.join(shown)} | {' | '.join(costs(known))} |"
         )
-    return lines
+    not_run = [
+        f"{name} on {words[skip]}"
+        for skip in ("linear", "last")
+        for name in ARCHITECTURES
+        if not {(skip, STEPS, name), (skip, SHORT_STEPS, name)} & run
+    ]
+    return [*lines, "", f"Not run at all: {', '.join(not_run)}."] if not_run else lines
 
 
 def shown_change(row: pd.Series | None, system: str, architecture: str) -> str:
     if row is None:
-        return "" if architecture == "bound" and system in REAL else "missing"
+        return "not known" if architecture == "bound" and system in REAL else NOT_RUN
     shown = text.signed_percent(row["versus_ridge"])
     if row["skip"] and not row["did_train"]:
         return "="
@@ -264,9 +288,9 @@ def part(root: Path) -> str:
     commits = ", ".join(sorted(set(cells["commit"])))
     return "\n".join(
         [
-            f"{measured} of {len(planned)} planned cells were run, {n_short} of them with"
-            f" {SHORT_STEPS} steps only; the others are missing. States of the code: {commits}; a"
-            " change is against references of the same state.",
+            *answers(cells),
+            "",
+            ANSWERS_LEGEND,
             "",
             *numbered,
             "",
@@ -280,9 +304,15 @@ def part(root: Path) -> str:
                     "",
                 )
             ),
+            "## Every architecture",
+            "",
+            f"{measured} of {len(planned)} planned cells were run, {n_short} of them with"
+            f" {SHORT_STEPS} steps only. States of the code: {commits}; a change is against"
+            " references of the same state.",
+            "",
             *table(cells),
             "",
-            *LEGEND,
+            TABLE_LEGEND,
             "",
             "## What is not known",
             "",
@@ -291,12 +321,17 @@ def part(root: Path) -> str:
     )
 
 
-LEGEND = (
-    "Bold: the 95 % intervals of the change against the ridge, against the network's linear part",
-    "and against boosted trees lie below zero; † survives Holm's correction over all networks.",
-    "`bound` is the best forecast there is; = is a network that did not train: its best step is 0",
-    "in all seeds. Steps and seconds are medians, the seconds of all learning rates and seeds.",
-    "narx and jordan are added to `arx`, a ridge of one step that is fed with its own forecasts.",
+ANSWERS_LEGEND = (
+    "Change of the mean absolute error against the ridge, to which each network is added, after"
+    f" {STEPS} gradient steps, or {SHORT_STEPS} where no more were run; `arx` is a ridge of one"
+    " step that is fed with its own forecasts. **Bold**: it pays, which is to say that the 95 %"
+    " intervals of its change against the ridge, against its own linear part and against boosted"
+    " trees lie below zero; † after Holm's correction over all networks too. =: it did not train,"
+    f" so the best step is 0 in all seeds. {NOT_RUN}: not run."
+)
+TABLE_LEGEND = (
+    "`bound` is the best forecast there is. Steps and seconds are medians, the seconds of all"
+    " learning rates and seeds. narx and jordan are added to `arx`."
 )
 
 
