@@ -392,16 +392,18 @@ def backward(_: Any, context: Any) -> None:
     if changed.ctypes.data != tape.ctypes.data:
         copy(changed.reshape(-1), tape.reshape(-1))
     units, columns = weights[2].shape
-    d_weights = np.zeros_like(np.concatenate(weights))
+    rows = len(kernel) + len(bias) + units
+    d_weights = np.zeros((rows, columns), np.float32)
     cell = CELL_BY_COLUMNS[columns // units]
     d_first = allocate_output(context, 3, (2 if cell == LSTM else 1, len(dh), units), 3, status)
     run_backward(cell, weights[2], changed[0], dh, dc, d_weights, d_first)
-    row = 0
+    flat = d_weights.reshape(-1)
+    first = 0
     for k, weight in enumerate(weights):
         rank = len(weight) if k == 1 else 2  # a bias that is alone is a vector
-        gradient = allocate_output(context, k, (1, len(weight), columns), rank, status)[0]
-        gradient[:] = d_weights[row : row + len(weight)]
-        row += len(weight)
+        gradient = allocate_output(context, k, (1, len(weight), columns), rank, status)
+        copy(gradient.reshape(-1), flat[first : first + weight.size])
+        first += weight.size
     delete_status(status)
 
 
