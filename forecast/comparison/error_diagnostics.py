@@ -45,44 +45,38 @@ def describe_copy(
     change's variance or the slope is not above zero. The model is a copy when more than half of its
     steps are flagged, or when over all steps together the forecast changes are not positively
     related to the actual ones (one-sided test at 5 %, dependence as in `longrun`): a delayed copy
-    moves a lot, only not with the series.
+    moves a lot, only not with the series. A step with fewer than `MINIMUM` actuals is not judged.
     """
     actual, forecast = _changes(y, y_hat, last)
     keep = np.isfinite(actual) & np.isfinite(forecast)
-    slope, share = _regressions(actual, forecast, keep)
+    is_judged = keep.sum(axis=0) >= MINIMUM
+    if not is_judged.any():
+        return ""
+    actual, forecast = (_centre(changes, keep)[:, is_judged] for changes in (actual, forecast))
+    slope, share = _regressions(actual, forecast)
     flags = ~((share >= MOVES) & (slope > 0))
-    pooled = math.nan
-    # of the covariance of the changes, summed over the steps of an origin
-    if len(actual) >= MINIMUM:
-        known_actual = np.where(keep, actual, 0.0)
-        known_forecast = np.where(keep, forecast, 0.0)
-        centred = (known_actual - known_actual.mean(axis=0)) * (
-            known_forecast - known_forecast.mean(axis=0)
-        )
-        pooled = _p_above_zero(centred.sum(axis=1), horizon, step_size)
     if flags.mean() > 0.5:
         still = 100 * float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
         return (
             f"{flags.sum()} of {len(flags)} steps hardly move or not with the series (variance"
             f" share {still:.1f} %)"
         )
+    # of the covariance of the changes, summed over the steps of an origin
+    pooled = _p_above_zero((actual * forecast).sum(axis=1), horizon, step_size)
     if not pooled < 0.05:
         return f"its changes are not related to the actual ones (one-sided p = {pooled:.2f})"
     return ""
 
 
-def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Of every step (H,) the slope with intercept, and the variance of the forecast change over
-    that of the actual; `keep` (n, H): where both are known.
+def _regressions(actual: Array, forecast: Array) -> tuple[Array, Array]:
+    """Of every step (H,) the slope of the changes (n, H), which have mean 0, and the variance of
+    the forecast change over that of the actual.
     """
-    n = keep.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        centred_actual = _centre(actual, keep)
-        centred_forecast = _centre(forecast, keep)
-        moved = (centred_actual**2).sum(axis=0)
-        called = (centred_forecast**2).sum(axis=0)
-        share = np.where((n >= MINIMUM) & (moved > 0), called / moved, np.nan)
-        slope = (centred_actual * centred_forecast).sum(axis=0) / called
+        moved = (actual**2).sum(axis=0)
+        called = (forecast**2).sum(axis=0)
+        share = np.where(moved > 0, called / moved, np.nan)
+        slope = (actual * forecast).sum(axis=0) / called
     # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
     return np.where(share >= 1e-12, slope, np.nan), share
 
@@ -90,7 +84,7 @@ def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tup
 def _centre(changes: Array, keep: NDArray[np.bool_]) -> Array:
     """(n, H) less the mean of what is kept of every step; 0 elsewhere."""
     known = np.where(keep, changes, 0.0)
-    return np.where(keep, known - known.sum(axis=0) / keep.sum(axis=0), 0.0)
+    return np.where(keep, known - known.sum(axis=0) / np.maximum(keep.sum(axis=0), 1), 0.0)
 
 
 def describe_leaks(

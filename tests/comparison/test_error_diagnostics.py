@@ -126,6 +126,27 @@ def test_a_constant_series_is_flagged_without_a_warning():
     assert not describe_leaks(y, y, last, horizon=2)
 
 
+def test_too_few_origins_accuse_nobody_of_being_a_copy():
+    level, change = ar2_levels(400)
+    y, last = windows(level, H)
+    good = oracle(level, change, H)
+    assert describe_copy(y[:7], good[:7], last[:7], horizon=H) == ""
+    late = y.copy()
+    late[7:, 1:] = np.nan  # four of five steps have too few actuals to say anything
+    assert describe_copy(late, good, last, horizon=H) == ""
+
+
+def test_missing_actuals_do_not_relate_a_drift_to_what_it_does_not_follow():
+    rng = np.random.default_rng(0)
+    last = np.zeros(300)
+    y = 5 + rng.normal(size=(300, 1))
+    y_hat = 5 + rng.normal(size=(300, 1))
+    y[rng.random(300) < 0.3] = np.nan
+    known = np.isfinite(y[:, 0])
+    assert np.cov(y[known, 0], y_hat[known, 0])[0, 1] > 0
+    assert "not related" in describe_copy(y, y_hat, last, horizon=1)
+
+
 NOISE = np.random.default_rng(15).normal(size=300)
 
 
