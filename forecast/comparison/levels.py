@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.scores import ScoredCandidate
-from forecast.comparison.sentences import percent
+from forecast.comparison.sentences import percent, title_of
 from forecast.config.task import Task
 from forecast.data.hierarchy import SERIES_LEVEL, TOTAL, level_of
 from forecast.data.results import Results
@@ -68,10 +68,10 @@ def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]
     forecasts before it and against their sums from the bottom up.
     """
     sentences = []
-    for model in dict.fromkeys(chosen.values()):
-        rows = table[(table["model"] == model) & table["mase_base"].notna()]
+    for ranking, model in chosen.items():
+        is_shown = (table["model"] == model) & table["ranking"].isin([ranking, "baseline"])
+        of_levels = table[is_shown & table["mase_base"].notna()]
         parts = []
-        of_levels = rows.drop_duplicates("level")
         against_base = of_levels["mase"] / of_levels["mase_base"] - 1
         against_sums = of_levels["mase"] / of_levels["mase_bottom_up"] - 1
         changes = zip(of_levels["level"], against_base, against_sums, strict=True)
@@ -79,7 +79,7 @@ def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]
             parts.append(f"{level} {percent(change)} ({percent(change_of_sums)})")
         if parts:
             sentences.append(
-                f"Reconciliation changes the MASE of {model} by {', '.join(parts)}; in brackets"
-                " against adding up the forecasts of the series."
+                f"{title_of(ranking)}: reconciliation changes the MASE of {model} by"
+                f" {', '.join(parts)}; in brackets against adding up the forecasts of the series."
             )
     return sentences

@@ -18,6 +18,8 @@ from forecast.system.errors import InputError
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
+NOTHING_TO_SCORE = "its train part has no scale (constant, or one season), or its origins no actual"
+"""Of a series that no model has a loss for."""
 LOSS_COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
@@ -36,22 +38,22 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]
 
     `losses` long (LOSS_COLUMNS). The series of a cutoff are averaged: origins of the same date are
     one cluster, not independent evidence. A model with a loss that is not finite, or without some
-    of the origins the others have, is left out whole. A series no model has a loss for (its train
-    part is constant, so it has no scale) is left out of all, listed as (series, "series"); so are
-    origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
+    of the origins the others have, is left out whole. A series no model has a loss for
+    (`NOTHING_TO_SCORE`) is left out of all, listed as (series, "series"); so are origins whose
+    horizon has no actual at all, counted under `NO_ACTUALS`.
     """
     if losses.empty:
         raise InputError("No model has a scored forecast. Check the test block's dates.")
-    losses, without_scale = _scored_series(losses)
+    losses, without_loss = _scored_series(losses)
     losses, without_actuals = _scored_origins(losses)
-    without_scale |= without_actuals
+    without_loss |= without_actuals
     if losses.empty:
-        return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_scale
+        return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_loss
     wide = losses.set_index(["unique_id", "cutoff", *KEY])["loss"].unstack(KEY).sort_index()
     left_out = _incomplete(wide, losses)
     return wide.drop(columns=list(left_out)).groupby(level="cutoff").mean().sort_index(), {
         **left_out,
-        **without_scale,
+        **without_loss,
     }
 
 
@@ -77,12 +79,12 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
 
 
 def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
-    """The losses of the series that have a scale; of the others the reason, by (name, "series")."""
+    """The losses of the series that have any; of the others the reason, by (name, "series")."""
     scored = losses["loss"].notna().groupby(losses["unique_id"], observed=True).any()
     empty = [str(name) for name, known in scored.items() if not known]
-    rows_with_scale = losses[~losses["unique_id"].astype(str).isin(empty)]
-    return rows_with_scale, {
-        (name, "series"): "its train part is constant or one season, which has no scale"
+    scored_rows = losses[~losses["unique_id"].astype(str).isin(empty)]
+    return scored_rows, {
+        (name, "series"): NOTHING_TO_SCORE
         for name in empty
     }
 

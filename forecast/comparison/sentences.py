@@ -220,12 +220,13 @@ def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
 def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -> list[str]:
     """One sentence per level whose intervals are off by more than is allowed: of several series by
     their mean coverage, beyond two of its standard errors; that of one among them is mostly noise.
+    A series without actuals says nothing.
 
     A network with rows of both rankings is another model in each.
     """
     if intervals.empty:
         return []
-    of_model = intervals[intervals["model"] == model]
+    of_model = intervals[(intervals["model"] == model) & intervals["coverage"].notna()]
     name = model
     if of_model["ranking"].nunique() > 1:
         of_model = of_model[of_model["ranking"] == ranking]

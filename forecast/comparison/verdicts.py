@@ -36,6 +36,7 @@ from forecast.system.errors import InputError
 
 ALPHA = 0.05
 REFERENCE: Key = (NAIVE, "baseline")
+NOTHING_COMPARED = "No model can be compared: no series has a scale and actuals."
 
 
 class Hypothesis(NamedTuple):
@@ -47,7 +48,7 @@ class Hypothesis(NamedTuple):
 
     @property
     def pair(self) -> frozenset[Key]:
-        """The two without their order: one pair has one p, wherever it is shown."""
+        """The two without their order."""
         return frozenset((self.candidate, self.against))
 
 
@@ -70,8 +71,8 @@ def compare(
     that are their skip; they are no models of their own and are not tested.
 
     The claims, each pair of a selected candidate and a reference, are corrected together by Holm;
-    so their words do not depend on what else ran. The other pairs are corrected within their
-    family. Whatever pair is shown twice has one p and one word.
+    so their words do not depend on what else ran, and a claim that is shown twice has one p and one
+    word. The other pairs are corrected within their family: a pair of two families in each.
 
     Raises:
         InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
@@ -79,8 +80,7 @@ def compare(
     means, left_out = losses_by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
         reasons = sentences.describe_left_out(left_out)
-        without_scale = "No model can be compared: no series has a scale."
-        return Verdicts(dataset=dataset, sentences=(without_scale, *reasons))
+        return Verdicts(dataset=dataset, sentences=(NOTHING_COMPARED, *reasons))
     if REFERENCE not in means:
         reason = left_out.get(REFERENCE, "it has no row")
         raise InputError(
@@ -184,7 +184,7 @@ def _test_hypotheses(
     """Every test of every family, with its word. A pair in `claims` is corrected together with the
     other claims, any other within its family; `corrected_for` counts the pairs that were.
 
-    A pair is tested once: its p is that of the hypothesis that comes first, whichever way round.
+    The p of a pair is that of the hypothesis that comes first, whichever way round.
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     results: dict[Hypothesis, paired_tests.DieboldMariano] = {}
@@ -230,8 +230,8 @@ def _test_hypotheses(
 
 
 def _require_historical(tests: Sequence[PairedTest]) -> list[PairedTest]:
-    """The tests, where "better" than naive is taken back of candidates that are not better than
-    each historical row too: they may owe it to the average change alone.
+    """The tests, where "better" than naive is taken back, wherever the pair is shown, of candidates
+    that are not better than each historical row too: they may owe it to the average change alone.
     """
     lacking: dict[tuple[str, str], str] = {}
     for test in tests:
@@ -239,8 +239,11 @@ def _require_historical(tests: Sequence[PairedTest]) -> list[PairedTest]:
             lacking[test.ranking, test.model] = test.against
     judged = []
     for test in tests:
-        bar = lacking.get((test.ranking, test.model))
-        if test.family == "naive" and test.word == "better" and bar:
+        winner = test.model if test.against == NAIVE and test.word == "better" else ""
+        if test.model == NAIVE and test.word == "worse":
+            winner = test.against
+        bar = lacking.get((test.ranking, winner), lacking.get(("baseline", winner)))
+        if bar:
             note = f"better than naive, but not than {bar}"
             test = test.model_copy(update={"word": "not distinguishable", "note": note})
         judged.append(test)

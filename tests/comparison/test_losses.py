@@ -55,13 +55,12 @@ def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counte
     assert select_models(table) == {"shipped": "a"}
 
 
-def test_a_series_without_scale_is_left_out_of_all_and_said():
+def test_a_series_without_scale_or_actuals_is_left_out_of_all_and_both_reasons_are_said():
     table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
     means, left_out = losses_by_origin(table)
     assert means["m", "shipped"].tolist() == [1.0, 2.0]
-    assert left_out == {
-        ("flat", "series"): "its train part is constant or one season, which has no scale"
-    }
+    reason = "its train part has no scale (constant, or one season), or its origins no actual"
+    assert left_out == {("flat", "series"): reason}
     means, left_out = losses_by_origin(losses([np.nan, np.nan]))
     assert means.empty and ("a", "series") in left_out
     assert select_models(losses([np.nan, np.nan])) == {}

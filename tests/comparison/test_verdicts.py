@@ -149,7 +149,7 @@ def test_a_grid_that_cannot_beat_naive_says_so():
     assert "repeating the last value had the lowest validation error" in text
 
 
-def test_a_pair_has_one_p_and_one_word_wherever_it_is_shown():
+def test_a_claim_has_one_p_and_one_word_wherever_it_is_shown():
     chosen = {"shipped": "ridge", "architecture": "ridge"}
     for noise in (0.3, 1.5, 6.0):
         shown: dict[frozenset[tuple[str, str]], set[tuple[float, bool]]] = {}
@@ -180,6 +180,21 @@ def test_a_price_is_better_than_naive_only_where_it_beats_the_historical_change_
         "not distinguishable from repeating the last value: better than naive, but not"
         in (result.sentences[0])
     )
+
+
+@pytest.mark.parametrize("winner", ["lstm", "ridge"])
+def test_a_gain_that_is_taken_back_is_so_beside_the_selected_model_too(winner):
+    gaps = {
+        ("naive", "baseline"): 0.0,
+        ("historical_mean", "baseline"): -0.5,
+        ("ridge", "baseline"): -0.5,
+        ("lstm", "shipped"): -0.5,
+    }
+    result = verdicts(gaps, {"shipped": winner})
+    pairs = [t for t in result.tests if {t.model, t.against} == {"naive", winner}]
+    assert {t.family for t in pairs} == {"naive", "best"} | ({"skip"} & {winner})
+    assert {t.word for t in pairs} == {"not distinguishable"}
+    assert "naive" in result.tied["shipped"]
 
 
 def test_a_network_that_did_not_train_is_one_sentence_and_no_model():
@@ -246,7 +261,7 @@ def test_a_model_that_returned_nan_is_a_sentence_not_a_crash():
 def test_a_dataset_without_any_scale_is_a_sentence_not_a_crash():
     losses = table(BETTER).assign(loss=np.nan)
     found = compare(losses, dataset="weather", chosen={}, horizon=1)
-    assert found.sentences[0] == "No model can be compared: no series has a scale."
+    assert found.sentences[0] == "No model can be compared: no series has a scale and actuals."
     assert found.to_json()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
 
 
@@ -391,6 +406,12 @@ def test_what_a_reader_must_not_miss_is_said():
         "Refused: the 95 % interval of 2 series, such as a: 10 calibration origins ... at least 19",
     ]
     assert describe_warnings({"shipped": "ridge"}, skill, pd.DataFrame(), [], []) == []
+    # a series without actuals hides no other, and has no coverage of its own
+    empty = {**intervals[0], "series": "d", "coverage": np.nan, "inside": False}
+    about = ({"shipped": "lstm"}, {})
+    (warning,) = describe_warnings(*about, pd.DataFrame([*intervals, empty]), [], [])
+    assert warning.endswith("over 3 series.")
+    assert not describe_warnings(*about, pd.DataFrame([empty]), [], [])
     # a store that is off by chance among others that are not is no alarm
     intervals[0]["coverage"], intervals[1]["coverage"] = 0.95, 0.9
     assert not describe_warnings({"shipped": "lstm"}, {}, pd.DataFrame(intervals), [], [])

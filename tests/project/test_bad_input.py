@@ -28,7 +28,7 @@ SPLITS = {
     "validation_end": "2024-05-20",
     "calibration_end": "2024-06-09",
 }
-NO_SCALE = "its train part is constant or one season, which has no scale"
+NO_SCALE = "its train part has no scale (constant, or one season), or its origins no actual"
 
 
 @dataclass
@@ -97,7 +97,7 @@ def test_a_constant_series_has_no_scaled_error_and_the_page_says_why(tmp_path: P
         and (found.board["mae"] == 0).all()
     )
     for sentence in (
-        "No model can be compared: no series has a scale.",
+        "No model can be compared: no series has a scale and actuals.",
         f"wave (series) was not compared: {NO_SCALE}.",
     ):
         assert sentence in found.verdicts["sentences"] and sentence in found.page
