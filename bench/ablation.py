@@ -157,7 +157,7 @@ def combine(problem: Problem, rows: Forecasts, rule: Combination) -> pd.DataFram
     records: Any = {name: SimpleNamespace(model=name, kind="regression") for name in rows}
 
     def errors_of(keys: pd.DataFrame, values: Mapping[str, np.ndarray]) -> Any:
-        return combinations.MemberErrors.of(keys, values, records, problem.panel.task)
+        return combinations.MemberErrors.of(keys, values, records)
 
     values = {name: table["y_hat"].to_numpy() for name, table in rows.items()}
     keys = first[combinations.FORECAST_KEYS]

@@ -28,7 +28,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,6 @@ from scipy.optimize import nnls
 
 from forecast.backtest.timeline import RefitSchedule
 from forecast.config.experiment import COMBINATION, MEMBER_GROUPS, Combination
-from forecast.config.task import Task
 from forecast.data.records import (
     DatedWeights,
     Digests,
@@ -83,11 +81,12 @@ class MemberErrors:
     """By member the kind of its model."""
     cutoffs: np.ndarray
     """(n,): the cutoff that each target was forecast from."""
+    horizon_ends: np.ndarray
+    """(n,): the time of the last target of that cutoff, observed or not."""
     errors: np.ndarray
     """(n, members): in units of the mean absolute error over all members, of each series and
     output.
     """
-    task: Task
 
     @classmethod
     def of(
@@ -95,7 +94,6 @@ class MemberErrors:
         rows: pd.DataFrame,
         forecasts: Mapping[str, np.ndarray],
         records: Mapping[str, RunRecord],
-        task: Task,
     ) -> MemberErrors:
         """The errors of `forecasts` (n,) by member at `rows` (n) with the columns FORECAST_KEYS."""
         y = rows["y"].to_numpy()
@@ -109,8 +107,8 @@ class MemberErrors:
             models={name: records[name].model for name in forecasts},
             kinds={name: records[name].kind for name in forecasts},
             cutoffs=rows["cutoff"].to_numpy()[is_observed],
+            horizon_ends=rows.groupby("cutoff")["ds"].transform("max").to_numpy()[is_observed],
             errors=scaled[is_observed],
-            task=task,
         )
 
     def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
@@ -140,19 +138,21 @@ class MemberErrors:
         """Of each fold of time two masks (n,): what the others learn from, and the fold itself; no
         target of the one is a target of the other.
         """
-        times = np.unique(self.cutoffs)
-        number = np.searchsorted(times, self.cutoffs)
-        gap = ceil(self.task.horizon / self.task.step_size_in("validation")) - 1
-        for fold in np.array_split(np.arange(len(times)), VALIDATION_FOLDS):
-            if len(fold):
-                first = fold[0]
-                last = fold[-1]
-                is_elsewhere = (number < first - gap) | (number > last + gap)
-                yield is_elsewhere, (number >= first) & (number <= last)
+        for times in np.array_split(np.unique(self.cutoffs), VALIDATION_FOLDS):
+            if len(times):
+                is_inside = np.isin(self.cutoffs, times)
+                ends_before = self.horizon_ends <= times[0]
+                begins_after = self.cutoffs >= self.horizon_ends[is_inside].max()
+                yield ends_before | begins_after, is_inside
 
     def select_rows(self, mask: np.ndarray) -> MemberErrors:
         """The errors at the targets of `mask` (n,)."""
-        return replace(self, cutoffs=self.cutoffs[mask], errors=self.errors[mask])
+        return replace(
+            self,
+            cutoffs=self.cutoffs[mask],
+            horizon_ends=self.horizon_ends[mask],
+            errors=self.errors[mask],
+        )
 
 
 def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
@@ -258,7 +258,7 @@ def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     return np.asarray(unscaled / unscaled.sum())
 
 
-def write_combination(name: str, rule: Combination, task: Task, trained: Path) -> None:
+def write_combination(name: str, rule: Combination, trained: Path) -> None:
     """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the
     saved members.
     """
@@ -268,7 +268,7 @@ def write_combination(name: str, rule: Combination, task: Task, trained: Path) -
     folder.mkdir(parents=True)
 
     def errors_of(rows: pd.DataFrame, forecasts: Mapping[str, np.ndarray]) -> MemberErrors:
-        return MemberErrors.of(rows, forecasts, eligible, task)
+        return MemberErrors.of(rows, forecasts, eligible)
 
     try:
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
@@ -306,22 +306,24 @@ def _eligible_members(
         for name, record in servable.items()
         if record.ranking in as_shipped or record.model not in shipped
     }
-    failed = [
-        name
+    names = rule.weights if isinstance(rule.weights, dict) else rule.members
+    wanted = {
+        name: record
         for name, record in ranked.items()
-        if record.has_failed and {name, record.model, record.kind + "s"} & set(rule.members)
-    ]
+        if {"all", f"{record.kind}s", record.model, name} & {*names}
+    }
     models = {record.model for record in ranked.values()}
+    failed = [name for name, record in wanted.items() if record.has_failed]
     absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
-    untrained = [name for name, record in ranked.items() if record.is_untrained]
+    untrained = [name for name, record in wanted.items() if record.is_untrained]
     sentences = []
-    for names, reason in (
+    for left_out, reason in (
         (failed, "failed"),
         (absent, "not in this run"),
         (untrained, "did not train"),
     ):
-        if names:
-            sentences.append(f"left out: {', '.join(names)} ({reason})")
+        if left_out:
+            sentences.append(f"left out: {', '.join(left_out)} ({reason})")
     eligible = {
         name: record
         for name, record in ranked.items()

@@ -167,7 +167,7 @@ def train(
             )
             record.write(temporary / name / "record.json")
         for name, rule in combinations.items():
-            write_combination(name, rule, run.task, temporary)
+            write_combination(name, rule, temporary)
     for name, candidate_jobs in planned_jobs.items():
         _write_cost(run, name, candidate_jobs)
 

@@ -4,6 +4,7 @@ leave.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,21 @@ from forecast.config.experiment import Combination, Models
 from forecast.data.records import Digests, RunRecord
 from forecast.system import files
 from forecast.system.errors import InputError, ModelError
-from tests.support import problems
 from tests.support.records import run_record
 
-TASK = problems.task(horizon=1, step_size=1)
 BLOCKS = {"validation": 100, "calibration": 20, "test": 30}
 
 
 def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()) -> MemberErrors:
-    cutoffs = pd.date_range("2024-01-01", periods=len(errors), freq="h").to_numpy()
     given = dict(zip(names, kinds or ("network",) * len(names), strict=True))
-    return MemberErrors(names, {name: name for name in names}, given, cutoffs, errors, TASK)
+    models = {name: name for name in names}
+    return MemberErrors(names, models, given, *hours(range(len(errors)), 1), errors)
+
+
+def hours(cutoffs: Sequence[int], horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cutoffs, and where their horizons end, by the hour."""
+    moments = np.array(cutoffs).astype("datetime64[h]").astype("datetime64[ns]")
+    return moments, moments + np.timedelta64(horizon, "h")
 
 
 def noise(*scales: float, rows: int = 400, shared: float = 0.0) -> np.ndarray:
@@ -92,9 +97,8 @@ def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
 
 
 def test_a_validation_too_short_to_be_tried_on_gives_equal_weights():
-    task = problems.task(horizon=6, step_size=2)
-    cutoffs = np.arange(3).astype("datetime64[h]")
-    whole = MemberErrors(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task)
+    times = hours(range(0, 6, 2), 6)
+    whole = MemberErrors(("a", "b"), {}, {}, *times, noise(0.1, 2.0, rows=3))
     assert sum(other.any() for other, _ in whole.split_folds()) < 2 and list(stack(whole)) == [
         0.5,
         0.5,
@@ -142,10 +146,11 @@ def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
 
 def test_where_nobody_errs_the_members_count_alike():
     times = pd.date_range("2024-01-01", periods=50, freq="h")
-    rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "y": 3.0})
+    ds = times + pd.Timedelta("1h")
+    rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "ds": ds, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
     records = {name: run_record(name, kind="network") for name in "ab"}
-    own = MemberErrors.of(rows, values, records, TASK)
+    own = MemberErrors.of(rows, values, records)
     assert learn_weights(Combination(members=("all",), weights="stacked"), own) == {
         "a": 0.5,
         "b": 0.5,
@@ -192,15 +197,21 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
 
 
 def test_stretches_of_time_share_no_target():
-    task = problems.task(horizon=6, step_size=2)
-    whole = MemberErrors(
-        ("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task
-    )
+    whole = MemberErrors(("a",), {}, {}, *hours(range(0, 100, 2), 6), noise(1.0, rows=50))
     for other, own in whole.split_folds():
         near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(own)[None, :]).min()
         # origins 2 steps apart, 6 steps ahead: the targets of the third next begin behind its own
         assert near == 3
     assert sum(own.sum() for _, own in whole.split_folds()) == 50
+
+
+def test_stretches_share_no_target_where_the_cutoffs_of_series_lie_between_those_of_others():
+    cutoffs = sorted([*range(0, 100, 6), *range(1, 100, 6), *range(3, 100, 6)])
+    times = hours(cutoffs, 12)
+    whole = MemberErrors(("a",), {}, {}, *times, noise(1.0, rows=len(cutoffs)))
+    for other, own in whole.split_folds():
+        apart = np.abs(times[0][other][:, None] - times[0][own][None, :])
+        assert apart.min() == np.timedelta64(12, "h")
 
 
 def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest():
@@ -296,7 +307,7 @@ def forecasts(seed: int, wrong: float, *, test: float = 0.0) -> pd.DataFrame:
 
 
 def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained):
-    write_combination("mix", Combination(members=("networks", "line")), TASK, trained)
+    write_combination("mix", Combination(members=("networks", "line")), trained)
     record = files.read_json(trained / "mix" / "record.json")
     table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
     assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(
@@ -321,14 +332,33 @@ def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained)
 
 
 def test_a_failed_member_is_left_out_and_said(trained):
-    write_combination("mix", Combination(members=("networks",)), TASK, trained)
+    write_combination("mix", Combination(members=("networks",)), trained)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "ok" and record["reason"] == "left out: ill.linear (failed)"
-    write_combination("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained)
+    write_combination("other", Combination(weights={"up": 1, "ill": 1}), trained)
     refused = files.read_json(trained / "other" / "record.json")
     assert (
         refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
     )
+
+
+def test_who_is_left_out_is_named_by_the_rules_that_name_it_alone(trained):
+    content = files.read_json(trained / "down.linear" / "record.json")
+    seeds = [{"seed": 0, "status": "ok", "best_step": 0}]
+    files.write_json(trained / "down.linear" / "record.json", {**content, "seeds": seeds})
+    reasons = {}
+    for name, rule in {
+        "of_all": Combination(members=("all",)),
+        "of_line": Combination(members=("line",)),
+        "numbers": Combination(weights={"line": 1}),
+    }.items():
+        write_combination(name, rule, trained)
+        reasons[name] = files.read_json(trained / name / "record.json")["reason"]
+    assert reasons == {
+        "of_all": "left out: ill.linear (failed); left out: down.linear (did not train)",
+        "of_line": "",
+        "numbers": "",
+    }
 
 
 def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained):
@@ -343,7 +373,7 @@ def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained)
         }
         files.write_json(trained / "up.last" / "record.json", content | own)
         files.write_frame(trained / "up.last" / "forecasts.parquet", forecasts(0, 50.0))
-        write_combination(f"mix_{name}", Combination(members=("up", "line")), TASK, trained)
+        write_combination(f"mix_{name}", Combination(members=("up", "line")), trained)
         # then only the one without a skip is left
         (trained / "up.linear" / "record.json").unlink(missing_ok=True)
     both, alone = (
@@ -356,14 +386,14 @@ def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained)
 
 def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
     rule = Combination(members=("all",), weights="stacked")
-    write_combination("before", rule, TASK, trained)
+    write_combination("before", rule, trained)
     for name in ("up.linear", "down.linear", "line"):
         path = trained / name / "forecasts.parquet"
         table = pd.read_parquet(path)
         later = table["block"] != "validation"
         table.loc[later, "y"] = -5 * table.loc[later, "y"]
         files.write_frame(path, table)
-    write_combination("after", rule, TASK, trained)
+    write_combination("after", rule, trained)
     one, two = (
         files.read_json(trained / name / "record.json")["members"] for name in ("before", "after")
     )
@@ -381,8 +411,8 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
         later = table["cutoff"] >= table["cutoff"].min() + pd.Timedelta(hours=100 + turn)
         files.write_frame(path, table.assign(y_hat=table["y"] + np.where(later, after, before)))
     rule = Combination(members=("up", "line"), weights="stacked")
-    write_combination("once", rule, TASK, trained)
-    write_combination("again", rule.model_copy(update={"refit": 5}), TASK, trained)
+    write_combination("once", rule, trained)
+    write_combination("again", rule.model_copy(update={"refit": 5}), trained)
     weights = RunRecord.read(trained / "again" / "record.json").weights
     start = pd.Timestamp("2024-01-01")
     ages = [dated.learnt_until - start for dated in weights]
@@ -425,7 +455,7 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
     real = combinations.learn_weights
     own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
     monkeypatch.setattr(combinations, "learn_weights", own)
-    write_combination("mix", Combination(members=("all",), weights="stacked"), TASK, trained)
+    write_combination("mix", Combination(members=("all",), weights="stacked"), trained)
     validation = (
         pd.read_parquet(trained / "mix" / "forecasts.parquet")
         .query("block == 'validation'")["cutoff"]
@@ -438,6 +468,6 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
 def test_members_of_other_origins_are_no_combination(trained):
     path = trained / "line" / "forecasts.parquet"
     files.write_frame(path, pd.read_parquet(path).iloc[1:])
-    write_combination("mix", Combination(members=("all",)), TASK, trained)
+    write_combination("mix", Combination(members=("all",)), trained)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "failed" and "other origins" in record["reason"]
