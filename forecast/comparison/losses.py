@@ -83,10 +83,7 @@ def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     scored = losses["loss"].notna().groupby(losses["unique_id"], observed=True).any()
     empty = [str(name) for name, known in scored.items() if not known]
     scored_rows = losses[~losses["unique_id"].astype(str).isin(empty)]
-    return scored_rows, {
-        (name, "series"): NOTHING_TO_SCORE
-        for name in empty
-    }
+    return scored_rows, {(name, "series"): NOTHING_TO_SCORE for name in empty}
 
 
 def _scored_origins(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:

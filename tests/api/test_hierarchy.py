@@ -111,7 +111,9 @@ def test_the_board_has_one_row_per_level_and_one_of_all(board: Board) -> None:
     assert rows.loc["total", "mase_base"] != pytest.approx(rows.loc["total", "mase_bottom_up"])
     naive = board.levels[board.levels["model"] == "naive"]
     np.testing.assert_allclose(naive["mase"], naive["mase_base"]), "its forecasts add up already"
-    assert any(line.startswith("As shipped: reconciliation changes the MASE of") for line in board.verdicts)
+    assert any(
+        line.startswith("As shipped: reconciliation changes the MASE of") for line in board.verdicts
+    )
 
 
 def test_series_without_groups_have_no_levels() -> None:
