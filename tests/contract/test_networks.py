@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from forecast import models
 from forecast.config.experiment import load_models
@@ -18,6 +19,7 @@ from forecast.models.base import NetworkSpec
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.weights import weight_shapes
+from forecast.system.errors import InputError
 from tests.contract.families import (
     CASES,
     EVERY_NETWORK,
@@ -135,6 +137,7 @@ FORECASTS = """
 import json, sys
 from pathlib import Path
 import numpy as np
+import pytest
 from forecast.forecaster import Forecaster
 from tests.support import problems
 
@@ -166,3 +169,12 @@ def test_every_saved_model_forecasts_the_same_where_tensorflow_was_never_importe
         here = forecaster(family, skip).predict(problems.shops().panel, rows)
         for uid, values in answer["found"][f"{family}.{skip}"].items():
             np.testing.assert_array_equal(values, here[uid])
+
+
+def test_an_option_that_leaves_a_network_nothing_to_read_is_a_sentence():
+    late = models.spec({"family": "narx", "input_delay": problems.LOOKBACK}, where="x")
+    assert late.modules(), "a longer lookback may have it"
+    with pytest.raises(InputError, match="input_delay=10, wanted less than lookback=10"):
+        late.network(problems.task())
+    with pytest.raises(InputError, match=r"'branches'.*at least 1"):
+        models.spec({"family": "parallel_rnn", "branches": []}, where="x")

@@ -11,6 +11,7 @@ import tracemalloc
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits
@@ -20,7 +21,7 @@ from forecast.models import spec
 from forecast.models.families import sklearn as regressors
 from forecast.models.families.sklearn import TREE_REGRESSORS, Spec
 from forecast.models.skip import mean_absolute_error
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelError
 from tests.models.test_skip import turning
 from tests.support import problems
 
@@ -136,6 +137,41 @@ def test_boosting_learns_from_a_few_steps_of_many_cutoffs_and_others_from_whole_
         assert each.steps.all()
 
 
+def test_every_few_cutoffs_are_counted_on_from_series_to_series():
+    shop = problems.frame({"north": 40}, gaps=False)
+    frame = pd.concat([shop.assign(unique_id=f"shop {number:02}") for number in range(60)])
+    problem = problems.problem_of(frame)
+    spec = Spec(regressor=NEIGHBOURS, rows=100)
+    pairs = spec._draw_pairs(problem, "train")
+    n_cutoffs = sum(len(problem.rows(uid, "train")) for uid in pairs)
+    every = -(-n_cutoffs * problems.HORIZON // spec.rows)
+    assert every > n_cutoffs / len(pairs), "more than one series has"
+    drawn = [len(each.cutoffs) for each in pairs.values()]
+    assert sum(drawn) == -(-n_cutoffs // every) and max(drawn) == 1
+    assert len(made(problem, regressor=NEIGHBOURS, rows=100).weights["0/points"]) == 3 * sum(drawn)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "sentence"),
+    [
+        (
+            {"options": {"n_estimators": -3}, "regressor": "RandomForestRegressor"},
+            ModelError,
+            "RandomForestRegressor cannot be fitted with options {'n_estimators': -3}",
+        ),
+        ({"options": {"num_leaves": 1}}, ModelError, "LGBMRegressor cannot be fitted with options"),
+        (
+            {"options": {"boosting_type": "rf", "subsample": 0.5, "subsample_freq": 1}},
+            InputError,
+            "boosting_type 'rf' is not supported; wanted 'gbdt' or 'goss'",
+        ),
+    ],
+)
+def test_options_that_the_library_or_the_arrays_refuse_are_a_sentence(entry, error, sentence):
+    with pytest.raises(error, match=sentence):
+        made(problems.shops(), **entry)
+
+
 def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
     problem = turning(0.9)
     windows = problem.examples("test", problems.HORIZON)
@@ -168,6 +204,8 @@ def test_a_wrong_name_is_answered_with_the_nearest():
         spec(
             {"family": "sklearn", "regressor": NEIGHBOURS, "options": {"n_neighbrs": 1}}, where="x"
         )
+    with pytest.raises(InputError, match="has no option 'kwargs'"):
+        spec({"family": "sklearn", "options": {"kwargs": 1}}, where="x")
 
 
 def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from forecast.models.base import Choices, NetworkSpec, add_dropout, dense_layers
 from forecast.networks.description import Block, Network, Parallel, Shapes, Taps
+from forecast.system.errors import InputError
 
 
 class Spec(NetworkSpec):
@@ -42,6 +43,12 @@ class Spec(NetworkSpec):
             (Taps("y", tuple(range(min(self.target_lags, shapes.lookback))), targets),)
         ]
         if others and self.input_lags:
+            if self.input_delay >= shapes.lookback:
+                raise InputError(
+                    f"family narx: input_delay={self.input_delay}, wanted less than"
+                    f" lookback={shapes.lookback}: no input of a window is so old. Change one of"
+                    " the two."
+                )
             last = min(self.input_delay + self.input_lags, shapes.lookback)
             branches.append((Taps("x", tuple(range(self.input_delay, last)), others),))
         dense = dense_layers(self.units, self.layers)

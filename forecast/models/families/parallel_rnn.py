@@ -22,7 +22,9 @@ class Spec(NetworkSpec):
     source = "Schmidhuber, Gers & Eck 2002; Hermans & Schrauwen 2013"
     choices: ClassVar[Choices] = {"units": (8, 16, 32)}
 
-    branches: tuple[Literal["simple_rnn", "lstm", "gru"], ...] = ("simple_rnn", "gru")
+    branches: tuple[Literal["simple_rnn", "lstm", "gru"], ...] = Field(
+        ("simple_rnn", "gru"), min_length=1
+    )
     merge: Literal["concat", "sum"] = "concat"
     units: int = Field(16, ge=1, description="of each branch")
 

@@ -85,7 +85,14 @@ class TreeNodes(NamedTuple):
 
 
 def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `trees` of a fitted LGBMRegressor without categories; inputs hold no NaN."""
+    """The arrays `trees` of a fitted LGBMRegressor without categories; inputs hold no NaN.
+    `InputError` for a kind of boosting whose first trees are no smaller model of the same kind.
+    """
+    if model.boosting_type not in ("gbdt", "goss"):
+        raise InputError(
+            f"regressor {BOOSTING}: boosting_type {model.boosting_type!r} is not supported; wanted"
+            " 'gbdt' or 'goss'. Leave it out, or take RandomForestRegressor."
+        )
     texts = model.booster_.model_to_string().split("\nTree=")[1:]
     return _join_trees([_parse_tree(text) for text in texts])
 
@@ -313,7 +320,8 @@ class Spec(RegressorSpec):
         """Refuse an option that the regressor does not have, or that has no effect on it."""
         # the import of scikit-learn takes a second, which a saved model need not wait for
         if self.options and info.context != OF_SAVED_MODEL:
-            names = inspect.signature(self._class()).parameters
+            parameters = inspect.signature(self._class()).parameters
+            names = [name for name in parameters if name != "kwargs"]
             for option in self.options:
                 if option not in names:
                     raise ValueError(
@@ -376,19 +384,41 @@ class Spec(RegressorSpec):
                     f"{self.regressor} found {len(y)} observed train targets; at least 2 are"
                     " needed."
                 )
-            model = self._regressor(len(y))
-            # candidates run side by side; spinning threads take ten times as long
-            with threadpool_limits(1):
-                if self.regressor != BOOSTING:
-                    arrays = REGRESSORS[self.regressor][1](model.fit(x, y))
-                elif chosen is None:
-                    validation = self._training_table(problem, "validation", output)
-                    arrays = _grow_trees(model, x, y, *validation)
-                else:
-                    n_trees = len(chosen[f"{output}/roots"])
-                    arrays = _fit_trees(model, x, y, n_trees)
+            validation = None
+            if self.regressor == BOOSTING and chosen is None:
+                validation = self._training_table(problem, "validation", output)
+            n_trees = 0 if chosen is None else len(chosen.get(f"{output}/roots", ()))
+            try:
+                # candidates run side by side; spinning threads take ten times as long
+                with threadpool_limits(1):
+                    arrays = self._fit_arrays(x, y, validation, n_trees)
+            except Exception as error:
+                if not self.options or isinstance(error, InputError):
+                    raise
+                # of several classes, by what the library makes of the values
+                cause = str(error).rstrip(".")
+                raise ModelError(
+                    f"{self.regressor} cannot be fitted with options {self.options}: {cause}."
+                ) from error
             parameters |= {f"{output}/{name}": value for name, value in arrays.items()}
         return Parameters(parameters)
+
+    def _fit_arrays(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        n_trees: int,
+    ) -> dict[str, np.ndarray]:
+        """The arrays of the regressor fitted to `y` (n,); of boosting as many trees as the inputs
+        and targets of `validation` ask for, or else `n_trees`.
+        """
+        model = self._regressor(len(y))
+        if self.regressor != BOOSTING:
+            return REGRESSORS[self.regressor][1](model.fit(x, y))
+        if validation is not None:
+            return _grow_trees(model, x, y, *validation)
+        return _fit_trees(model, x, y, n_trees)
 
     def _regressor(self, rows: int) -> Any:
         """The unfitted regressor of scikit-learn for so many rows: defaults of the family, then of
@@ -444,10 +474,13 @@ class Spec(RegressorSpec):
         n_cutoffs = max(sum(map(len, rows.values())), 1)
         if self.regressor != BOOSTING:
             every = -(-n_cutoffs * horizon // self.rows)
-            spread = {uid: each[each % every == 0] for uid, each in rows.items()}
+            ends = np.cumsum([len(each) for each in rows.values()])[:-1]
+            # counted on from series to series: each may have fewer cutoffs than `every`
+            numbers = np.split(np.arange(n_cutoffs), ends)
+            spread = [each[k % every == 0] for each, k in zip(rows.values(), numbers, strict=True)]
             return {
                 uid: Pairs(each, np.ones((len(each), horizon), dtype=bool))
-                for uid, each in spread.items()
+                for uid, each in zip(rows, spread, strict=True)
             }
         rng = np.random.default_rng(0)
         cutoff_share = min(1.0, self.rows / (n_cutoffs * min(STEPS_PER_CUTOFF, horizon)))
