@@ -130,6 +130,17 @@ def test_a_climatology_without_a_season_is_left_out() -> None:
     ).unsuited_reason(1)
 
 
+def test_a_climatology_without_calendar_inputs_departs_from_the_mean() -> None:
+    problem = problems.problem_of(problems.frame(), calendar_features=[])
+    forecaster = fitted(problem, form="climatology")
+    train = [problem.scaled(uid)[slice(*blocks.train), 0] for uid, blocks in problem.blocks.items()]
+    mean = np.nanmean(np.concatenate(train))
+    np.testing.assert_allclose(forecaster.weights["0/climatology"], [mean], atol=1e-12)
+    for rows in (problem.rows("north", "test"), np.array([40])):
+        forecasts = forecaster.predict(problem.panel, {"north": rows})["north"]
+        assert np.isfinite(forecasts).all()
+
+
 @pytest.mark.parametrize("form", ["nlinear", "dlinear", "climatology"])
 def test_every_form_forecasts_through_gaps_of_two_targets(form: str) -> None:
     problem = problems.shops()

@@ -215,15 +215,14 @@ def _climatology_values(
     windows that follow each other at equal distances, which overlap, each row is worked out once.
     """
     future = windows.future
-    features = future.shape[2]
     distances = set(np.diff(windows.rows))
     distance = min(distances, default=0)
     is_one_stretch = len(distances) == 1 and len(set(windows.series)) == 1
     if is_one_stretch and 0 < distance <= future.shape[1]:
-        rows = np.concatenate([future[0], future[1:, -distance:].reshape(-1, features)])
+        rows = np.concatenate([future[0], *future[1:, -distance:]])
         values = _calendar_design(rows, harmonics) @ coefficients
         return np.lib.stride_tricks.sliding_window_view(values, future.shape[1])[::distance]
-    values = _calendar_design(future.reshape(-1, features), harmonics) @ coefficients
+    values = _calendar_design(np.concatenate(future), harmonics) @ coefficients
     return np.asarray(values.reshape(future.shape[:2]))
 
 
