@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ MIN_SLOPE = 0.8
 """From how many seasons, which deviation of their log means, and which slope of the log spread on
 them on a target is modelled by its logarithm (docs/research/logarithm-of-a-target.md).
 """
+MIN_WIDE_SERIES, MAX_SIZE_RATIO = 3, 10
+"""How many columns, and how unlike in level and spread, may each be a series."""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -263,12 +266,22 @@ def guess_entry(
         EntryLine(
             "source",
             _source_entry(where, file_format, guess, series),
-            _source_note(rows, guess, series),
+            _source_note(rows, guess, series, file_format.units),
         ),
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
     text += _comment_lines(observed, guess.fit.calendar, roles)
+    has_one_series = series is None and guess.fit is not COUNTED_ROWS
+    if has_one_series and not target and _may_be_series(observed, [chosen, *roles.past]):
+        text.append(_advise_long_form(where, file_format, guess.column, [chosen, *roles.past]))
+    number = own_files.find_doubtful_number(path, file_format)
+    if number:
+        whole = number.translate(str.maketrans("", "", ".,"))
+        text.append(
+            f"    # {number} is read with a decimal mark; if {whole} is meant: `thousands:"
+            f' "{file_format.decimal}", decimal: "{",."[file_format.decimal == ","]}"` in `source`'
+        )
     for column in others:
         if column not in numbers and pd.to_numeric(rows[column], "coerce").notna().mean() > 0.5:
             text.append(f"    # not read{describe_text_cell(rows, column)}")
@@ -398,7 +411,9 @@ def _source_entry(
     return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
 
 
-def _source_note(rows: pd.DataFrame, guess: GuessedTimes, series: Any | None) -> str:
+def _source_note(
+    rows: pd.DataFrame, guess: GuessedTimes, series: Any | None, units: Iterable[str]
+) -> str:
     """What times and series were read from; of series that are the same thing told several times,
     how to keep one.
     """
@@ -415,6 +430,8 @@ def _source_note(rows: pd.DataFrame, guess: GuessedTimes, series: Any | None) ->
         if str(series).lower() in PROVIDER_NAMES:
             first = rows["unique_id"].iloc[0]
             note += f"; to keep one of them alone: `keep: {{{series}: {first}}}`"
+    for unit in units:
+        note += f"; numbers as written beside {unit}"
     return note
 
 
@@ -685,6 +702,39 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
             if word in _words_of(column):
                 return column
     return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
+
+
+def _may_be_series(observed: pd.DataFrame, columns: list[Any]) -> bool:
+    """Whether columns of numbers rather are series beside one another than a target and its inputs:
+    several of like level and spread, and no name tells the target.
+    """
+    is_told = [str(column).lower() in TARGET_COLUMN_NAMES for column in columns]
+    for place, column in enumerate(columns):
+        is_told[place] |= not {*TARGET_WORDS}.isdisjoint(_words_of(column))
+    if len(columns) < MIN_WIDE_SERIES or (any(is_told) and not all(is_told)):
+        return False
+    values = observed[columns]
+    sizes = pd.DataFrame({"level": values.median().abs(), "spread": values.std()})
+    return bool((sizes.min() > 0).all() and (sizes.max() <= MAX_SIZE_RATIO * sizes.min()).all())
+
+
+def _advise_long_form(
+    where: str, form: own_files.FileFormat, time: Any | None, columns: list[Any]
+) -> str:
+    """The comment that says how columns become series: one command, and what to add then."""
+    path = Path(where)
+    long_path = path.with_name(f"{path.name.partition('.')[0]}_long.csv").as_posix()
+    read = f"read_parquet({where!r}).reset_index()"
+    if path.suffix.lower() not in own_files.PARQUET_SUFFIXES:
+        form_options = f"sep={form.separator!r}, encoding={form.encoding!r}"
+        read = f"read_csv({where!r}, dtype=str, {form_options})"
+    melt = f"melt({time!r}, {columns!r}, var_name='unique_id', value_name='y')"
+    write = f"to_csv({long_path!r}, index=False, sep={form.separator!r})"
+    return (
+        f"    # {quote_names(columns)} look like series of one kind; only the first is forecast."
+        f' For all: python -c "import pandas as pd; pd.{read}.{melt}.{write}", then `forecast add'
+        f" {long_path}`"
+    )
 
 
 def _words_of(column: Any) -> list[str]:

@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +32,10 @@ SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line for Excel, which names the separator."""
 GROUP_MARKS = ".,' \u00a0\u202f\u2019"
 """What may stand between thousands."""
+UNITS = frozenset("$€£¥₹%‰") | {"°C", "°F", "°"}
+"""What may stand before or behind every number of a column."""
+MAX_LINE = 10_000
+"""Characters of a line that a format is guessed from."""
 NUMBER = re.compile(rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?")
 BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
@@ -82,8 +86,9 @@ class FileFormat:
     separator: str = ","
     decimal: str = "."
     thousands: str = ""
+    units: tuple[str, ...] = ()
 
-    def changed_settings(self) -> dict[str, str]:
+    def changed_settings(self) -> dict[str, str | tuple[str, ...]]:
         """What differs from the default."""
         return {
             f.name: getattr(self, f.name)
@@ -167,8 +172,10 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
             " columns by semicolons."
         )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
-    for column in rows.columns.drop(texts, errors="ignore") if form.thousands else ():
-        rows[column] = _parse_grouped(rows[column], form)
+    if form.thousands or form.units:
+        for column in rows.columns.drop(texts, errors="ignore"):
+            if not pd.api.types.is_numeric_dtype(rows[column]):
+                rows[column] = _parse_written(rows[column], form)
     return rows.dropna(how="all")
 
 
@@ -211,9 +218,72 @@ def guess_format(path: Path, where: str) -> FileFormat:
 
 
 def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> FileFormat:
-    """The format of rows, its marks guessed from their numbers."""
-    cells = chain.from_iterable(csv.reader(lines, delimiter=separator))
-    return FileFormat(encoding, separator, *guess_number_marks(cells, separator))
+    """The format of rows, its marks and units guessed from their numbers."""
+    columns = _cells_by_column(lines, separator)
+    units = {_unit_of(cells) for cells in columns} - {""}
+    numbers = [_without_units(cells, units) for cells in columns]
+    grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
+    marks = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
+    return FileFormat(encoding, separator, *marks, tuple(sorted(units)))
+
+
+def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
+    """The cells of each column that hold something; of a line that was cut all but its last."""
+    rows = [
+        row[:-1] if len(line) == MAX_LINE else row
+        for line, row in zip(lines, csv.reader(lines, delimiter=separator), strict=False)
+    ]
+    columns = zip_longest(*rows, fillvalue="")
+    return [[cell.strip() for cell in cells if cell not in MISSING_TEXTS] for cells in columns]
+
+
+def _unit_of(cells: list[str]) -> str:
+    """The unit that every one of `cells` has beside a number; empty where there is none."""
+    found = {re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell) for cell in cells}
+    unit = found.pop() if len(found) == 1 else ""
+    if unit in UNITS and all(map(NUMBER.fullmatch, _without_units(cells, [unit]))):
+        return unit
+    return ""
+
+
+def _without_units(cells: Iterable[str], units: Iterable[str]) -> list[str]:
+    """`-$5` and `5 %` as numbers alone; a text with a unit elsewhere, or with two, stays."""
+    any_unit = "|".join(map(re.escape, units)) or "(?!)"
+    form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})")
+    return [
+        "".join(part or "" for part in match.groups()) if (match := form.fullmatch(cell)) else cell
+        for cell in cells
+    ]
+
+
+def _shows_thousands(cells: list[str], mark: str) -> bool:
+    """Whether `mark` parts thousands in a column of numbers: some end in a zero, `1.250`, and so
+    were not shortened, but `998` has no decimals.
+    """
+    grouped = [cell for cell in cells if mark in cell]
+    whole = re.compile(r"[+-]?(0|[1-9]\d{0,2})")
+    group = re.compile(rf"[+-]?[1-9]\d{{0,2}}{re.escape(mark)}\d{{3}}")
+    return (
+        0 < len(grouped) < len(cells)
+        and any(cell.endswith("0") for cell in grouped)
+        and all((group if mark in cell else whole).fullmatch(cell) for cell in cells)
+    )
+
+
+def find_doubtful_number(path: Path, form: FileFormat) -> str:
+    """A number of a CSV whose mark was read as decimal and parts thousands as other programs
+    write: `65.510` where semicolons, `65,510` where something else parts the columns. Else empty.
+    """
+    mark = "." if form.separator == ";" else ","
+    if form.thousands or form.decimal != mark or path.suffix.lower() in PARQUET_SUFFIXES:
+        return ""
+    lines = first_lines(path, path.name, form.encoding)
+    columns = _cells_by_column(lines[1:], form.separator)
+    numbers = [_without_units(cells, form.units) for cells in columns]
+    cells = list(chain.from_iterable(numbers))
+    if guess_number_marks(cells, form.separator, {mark})[1] != mark:
+        return ""
+    return next(cell for cell in cells if mark in cell and NUMBER.fullmatch(cell))
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
@@ -255,11 +325,13 @@ def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
             raise InputError(_describe_encoding(path, where, encoding, line))
     text = start.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = [line for line in text.splitlines() if line.strip()]
+    if size > len(start) and len(lines) > HEADER_LINES:
+        del lines[-1]  # it is cut, and so may be its last number
     n_columns = 1 + max(
         (line.count(mark) for line in lines[:HEADER_LINES] for mark in SEPARATORS), default=0
     )
     _require_few_columns(n_columns, where)
-    return [*lines[:HEADER_LINES], *(line[:10_000] for line in lines[HEADER_LINES:])]
+    return [*lines[:HEADER_LINES], *(line[:MAX_LINE] for line in lines[HEADER_LINES:])]
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -335,12 +407,15 @@ def guess_separator(lines: list[str]) -> str:
     return best_mark
 
 
-def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
+def guess_number_marks(
+    cells: Iterable[str], separator: str, grouping: Collection[str] = ()
+) -> tuple[str, str]:
     """(decimal mark, thousands mark; empty where none is used), guessed from `cells` of numbers.
 
     `1,234.5` shows both marks and `0,125` its decimal one. A lone mark before three digits, as in
     `1,234`, may be either: it parts thousands where the columns of the file are parted by it
-    (`separator`) or another mark is decimal; otherwise it is decimal.
+    (`separator`), another mark is decimal or a column shows it (`grouping`); otherwise it is
+    decimal.
     """
     decimal, thousands, either = "", "", set()
     for cell in cells:
@@ -354,7 +429,7 @@ def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
         else:
             thousands, decimal = group or thousands, sign or decimal
     for mark in either - {decimal, thousands}:
-        if decimal or mark == separator:
+        if decimal or mark == separator or mark in grouping:
             thousands = mark
         else:
             decimal = mark
@@ -364,20 +439,26 @@ def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
 
 def marks_hint(cell: object, separator: str) -> str:
     """The settings that make a number of a cell of text; empty where none do."""
-    decimal, thousands = guess_number_marks([str(cell)], separator)
-    settings = FileFormat(decimal=decimal, thousands=thousands).changed_settings()
+    unit = _unit_of([str(cell)])
+    units = (unit,) if unit else ()
+    decimal, thousands = guess_number_marks(_without_units([str(cell)], units), separator)
+    settings = FileFormat(decimal=decimal, thousands=thousands, units=units).changed_settings()
     if not settings:
         return ""
     lines = _setting_lines(settings)
     return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml."
 
 
-def _parse_grouped(values: pd.Series, form: FileFormat) -> pd.Series:
-    """Numbers of a column of text; a cell that is written otherwise stays text, and is told as such
-    later.
+def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
+    """Numbers of a column of text, with one of the units or none; a cell that is written otherwise
+    stays text, and is told as such later.
     """
-    mark, sign = re.escape(form.thousands), re.escape(form.decimal)
     text = values.str.strip()
+    units = [unit for unit in form.units if text.str.contains(unit, regex=False, na=False).any()]
+    if len(units) == 1:  # two are not added up
+        known = text.notna()
+        text = text.where(~known, pd.Series(_without_units(text[known], units), text.index[known]))
+    mark, sign = re.escape(form.thousands), re.escape(form.decimal)
     fits = text.str.fullmatch(
         rf"[+-]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({sign}\d*)?([eE][+-]?\d+)?", na=False
     )
@@ -404,7 +485,7 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
         )
 
 
-def _setting_lines(settings: dict[str, str]) -> str:
+def _setting_lines(settings: dict[str, str | tuple[str, ...]]) -> str:
     return ", ".join(
         f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in settings.items()
     )

@@ -220,10 +220,10 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
     label, text = cell
     position = frame.index.get_loc(label)
     row = describe_row(frame, position if isinstance(position, int) else 0)
-    return (
-        f", {row}: column {column!r} holds text {str(text)[:60]!r}, wanted a number. Correct the"
-        " cell, or leave it empty where nothing was measured."
-    )
+    advice = "No cell of the column is one: write numbers alone, without units."
+    if pd.to_numeric(frame[column], errors="coerce").notna().any():
+        advice = "Correct the cell, or leave it empty where nothing was measured."
+    return f", {row}: column {column!r} holds text {str(text)[:60]!r}, wanted a number. {advice}"
 
 
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:

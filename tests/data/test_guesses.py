@@ -4,6 +4,9 @@ read back right.
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import yaml
 
 from forecast.config.datasets import load_dataset
 from forecast.config.task import SessionCalendar, WeekdayCalendar
-from forecast.data import guesses, ingest, preparation, sources
+from forecast.data import guesses, ingest, own_files, preparation, sources
 from forecast.data.calendars import grid
 from forecast.data.schema import check_frame
 from forecast.system.errors import InputError
@@ -443,14 +446,157 @@ def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
     ]
 
 
-@pytest.mark.parametrize("written", ["{} kWh", "$ {}", "{} %"])
-def test_a_column_of_numbers_with_units_is_named_with_its_cell(
-    tmp_path: Path, written: str
-) -> None:
-    rows = "".join(f"2024-01-{day:02d},{written.format(day)}\n" for day in range(1, 29))
+def test_a_column_in_which_every_number_has_a_word_is_told_as_one(tmp_path):
+    rows = "".join(f"2024-01-{day:02d},{day} kWh\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
-    with pytest.raises(InputError, match=r"line 2.*column 'Power' holds text"):
+    with pytest.raises(InputError, match=r"'1 kWh', wanted a number. No cell of the column is one"):
         guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def write_rows(tmp_path: Path, header: str, cells: list[str], separator: str = ",") -> Path:
+    """The file `data/mine.csv` of daily `cells` below `header`."""
+    days = pd.date_range("2022-01-01", periods=len(cells)).strftime("%Y-%m-%d")
+    rows = [f"{day}{separator}{cell}" for day, cell in zip(days, cells, strict=True)]
+    path = tmp_path / "data" / "mine.csv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def read_as_guessed(tmp_path: Path, path: Path) -> tuple[str, pd.DataFrame]:
+    """The entry that is guessed for a file, and what is read by it."""
+    text = guesses.guess_entry(path, "data/mine.csv", "mine")
+    write_project(tmp_path, mine=yaml.safe_load(text)["mine"])
+    request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    return text, sources.read(request).frame
+
+
+@pytest.mark.parametrize(
+    ("written", "separator", "unit"),
+    [
+        (["$918.39", "-$1.50", "$ 0.25"], ",", "$"),
+        (["1.234,50 €", "-7,25 €", "€ 0,5"], ";", "€"),
+        (["6.3%", "-0.5 %", "12%"], ",", "%"),
+    ],
+)
+def test_a_column_with_one_unit_is_read_and_the_unit_is_told(tmp_path, written, separator, unit):
+    path = write_rows(tmp_path, f"day{separator}y", written * 100, separator)
+    text, frame = read_as_guessed(tmp_path, path)
+    wanted = {"$": [918.39, -1.5, 0.25], "€": [1234.5, -7.25, 0.5], "%": [6.3, -0.5, 12.0]}
+    assert frame["y"].tolist() == wanted[unit] * 100
+    assert f"numbers as written beside {unit}" in text
+
+
+def test_two_currencies_in_one_column_are_no_numbers(tmp_path):
+    path = write_rows(tmp_path, "day,y,z", ["$5,1", "€7,2"] * 50)
+    text = guesses.guess_entry(path, "data/mine.csv", "mine")
+    assert yaml.safe_load(text)["mine"]["target"]["column"] == "z"
+    assert "column 'y' holds text '$5'" in own_refusal(path, "y")
+
+
+def own_refusal(path: Path, target: str) -> str:
+    """What is said where `target` is asked for and cannot be read."""
+    with pytest.raises(InputError) as caught:
+        guesses.guess_entry(path, "data/mine.csv", "mine", target=target)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("separator", "cell", "settings"),
+    [
+        (";", "65.510", '`thousands: ".", decimal: ","`'),
+        ("\t", "65,510", '`thousands: ",", decimal: "."`'),
+    ],
+)
+def test_a_mark_that_may_part_thousands_is_told_with_the_settings(
+    tmp_path, separator, cell, settings
+):
+    cells = [cell, cell.replace("510", "423"), cell.replace("65", "7")] * 50
+    text, _ = read_as_guessed(tmp_path, write_rows(tmp_path, f"d{separator}y", cells, separator))
+    assert f"# {cell} is read with a decimal mark; if 65510 is meant: {settings}" in text
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells"),
+    [(";", ["65.51", "1.250"]), (",", ["1.250", "65.510"]), (";", ["0.250", "1.250"])],
+)
+def test_a_mark_that_is_surely_decimal_is_not_doubted(tmp_path, separator, cells):
+    path = write_rows(tmp_path, f"d{separator}y", cells * 50, separator)
+    assert "is meant" not in guesses.guess_entry(path, "data/mine.csv", "mine")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_thousands_are_proven_by_smaller_numbers_without_decimals(tmp_path, separator):
+    path = write_rows(tmp_path, f"d{separator}y", ["998", "1.250", "12.004"] * 50, separator)
+    text, frame = read_as_guessed(tmp_path, path)
+    assert frame["y"].tolist() == [998.0, 1250.0, 12004.0] * 50
+    assert "is meant" not in text
+
+
+@pytest.mark.parametrize("cells", [["1200", "1.250"], ["998", "1.254"], ["0.998", "1.250", "3"]])
+def test_thousands_are_not_proven_by_numbers_of_any_other_form(tmp_path, cells):
+    path = write_rows(tmp_path, "d;y", cells * 50, ";")
+    _, frame = read_as_guessed(tmp_path, path)
+    assert frame["y"].tolist() == list(map(float, cells)) * 50
+
+
+def test_a_number_that_is_cut_with_the_first_block_decides_nothing(tmp_path, monkeypatch):
+    path = write_rows(tmp_path, "d;y;z", ["1.234;1,5"] * 50, ";")
+    whole = path.read_text().index("1.234", 300)
+    monkeypatch.setattr(own_files, "BLOCK_BYTES", whole + 3)  # as 1.2
+    assert own_files.guess_format(path, "mine.csv").changed_settings() == {
+        "separator": ";",
+        "decimal": ",",
+        "thousands": ".",
+    }
+
+
+def make_wide(**columns: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"date": pd.date_range("2022-01-01", periods=600), **columns})
+
+
+SHOPS = {f"shop {letter}": 100 + 20 * WAVE + place for place, letter in enumerate("ABC")}
+
+
+@pytest.mark.parametrize(
+    ("sep", "decimal", "names"),
+    [(",", ".", "shop {}"), (";", ",", "shop {}"), ("\t", ".", "sales_{}")],
+)
+def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(
+    tmp_path, sep, decimal, names
+):
+    columns = {names.format(letter): SHOPS[f"shop {letter}"].round(3) for letter in "ABC"}
+    (tmp_path / "data").mkdir()
+    wide = tmp_path / "data" / "mine.csv"
+    make_wide(**columns).to_csv(wide, index=False, sep=sep, decimal=decimal)
+    text = guesses.guess_entry(wide, "data/mine.csv", "mine")
+    [command] = re.findall(r'python -c "(.*)", then `forecast add data/mine_long.csv`', text)
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    (tmp_path / "data" / "mine_long.csv").rename(wide)
+    _, frame = read_as_guessed(tmp_path, wide)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(frame.loc[frame["unique_id"] == name, "y"], values)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"y": 100 + WAVE, "a": 101 + WAVE, "b": 102 + WAVE},
+        {"load": 100 + WAVE, "a": 101 + WAVE, "b": 102 + WAVE},
+        {"a": 100 + WAVE, "b": 5000 + 60 * WAVE, "c": 3 + WAVE},
+        {"a": 100 + WAVE, "b": 101 + WAVE},
+        {"a": 100 + WAVE, "b": 101 + WAVE, "open": (WAVE > 0).astype(int)},
+    ],
+)
+def test_a_target_with_its_inputs_is_no_table_of_shops(tmp_path, columns):
+    make_wide(**columns).to_csv(tmp_path / "mine.csv", index=False)
+    assert "look like" not in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_a_target_that_was_named_is_believed(tmp_path):
+    make_wide(**SHOPS).to_csv(tmp_path / "mine.csv", index=False)
+    path = tmp_path / "mine.csv"
+    assert "look like" not in guesses.guess_entry(path, "mine.csv", "mine", target="shop B")
 
 
 def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:

@@ -75,6 +75,7 @@ class Settings(Source):
     separator: str = Field(",", min_length=1, max_length=1)
     decimal: Literal[".", ","] = "."
     thousands: str = Field("", max_length=1)
+    units: tuple[str, ...] = Field((), description="beside numbers, such as `$` and `%`: dropped")
     issued_path: Path | None = Field(
         None, description="forecasts of some columns: ds, issued_at and the columns"
     )
@@ -93,7 +94,9 @@ class Settings(Source):
     @property
     def file_format(self) -> own_files.FileFormat:
         """How both files are written."""
-        return own_files.FileFormat(self.encoding, self.separator, self.decimal, self.thousands)
+        return own_files.FileFormat(
+            self.encoding, self.separator, self.decimal, self.thousands, self.units
+        )
 
 
 def read(request: Request) -> RawFrame:
