@@ -43,6 +43,7 @@ from forecast.operations.records import (
 from forecast.operations.registry import repair_registry, selected_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
+from forecast.system.errors import plural
 from forecast.tracking import database_file, hold_store_lock, tracking_store
 
 
@@ -143,8 +144,8 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         }
     )
     if not due.reasons:
-        age = due.age_days or 0
-        reason = f"not due: champion {age:g} days old, {due.new_steps} new steps, no drift"
+        state = due.ageing or f"champion {due.age_days or 0:g} days old, no drift"
+        reason = f"not due: {state}, {plural(due.new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
         frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)

@@ -155,7 +155,10 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     rules = _read_rules(root, dataset)
     faults = _find_faults(root, dataset, entry, local, data)
     faults += find_clock_fault(card, decision, now)
-    faults += _find_stale(dataset, entry, card, data, rules, now)
+    if card is not None and rules is not None:
+        seen = max(card.as_of, *(earlier.data_end for earlier in decisions), "")
+        faults += _find_stale_champion(dataset, entry, card, data, seen, rules, now)
+    faults += _find_stale_data(dataset, entry, data, now)
     faults += _find_poor(dataset, live, rules)
     return DatasetStatus(
         dataset=dataset,
@@ -294,42 +297,54 @@ def find_clock_fault(
     ]
 
 
-def _find_stale(
+def _find_stale_champion(
     dataset: str,
     entry: DatasetEntry,
-    card: ChampionCard | None,
+    card: ChampionCard,
     data: NewestData,
-    rules: Retraining | None,
+    seen: str,
+    rules: Retraining,
     now: datetime,
 ) -> list[str]:
-    """What is older than the rhythm of the data allows: a sentence for the champion and one for the
-    newest observation.
+    """A sentence where `forecast retrain` would find the champion stale, by the rule of
+    `evidence.judge_due`: `max_age_days` older than the newest row, or than now where rows have no
+    dates, and rows behind those `seen` by the champion and every decision.
 
-    A champion may be as old as `max_age_days` of configs/retraining.yaml says, by the data that it
-    was made from, or by the clock where rows have no dates. An observation may be so old that a
-    forecast from it still reaches beyond now, and always `MIN_OBSERVATION_AGE`. Data that came with
-    a package never get newer, so nothing is stale there.
+    What a service has by now is not known here: its newest row is taken to be of now. Data that
+    came with a package never get newer.
     """
     is_dated = entry.calendar_kind != "index"
-    faults = []
-    if card is not None:
-        age = _age(card.as_of if is_dated else card.created_at, now)
-        allowed_days = rules.max_age_days if rules else timedelta.max.days
-        if age > timedelta(days=allowed_days):
-            subject = "data of the champion are" if is_dated else "the champion is"
-            faults.append(
-                f"stale: {subject} {age.days} days old, {allowed_days:g} allowed;"
-                f" `forecast retrain {dataset}`"
-            )
-    if data.known and is_dated:
-        reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
-        age = _age(data.known, now)
-        if age > reach:
-            faults.append(
-                f"stale: the last observation is {age.days} days old, {reach.days} allowed;"
-                f" `forecast fetch {dataset}`"
-            )
-    return [] if entry.source_kind == "packaged" else faults
+    newest = now
+    if entry.source_kind == "packaged" or (entry.source_files and data.last <= seen):
+        return []
+    if entry.source_files and is_dated:
+        newest = datetime.fromisoformat(data.last).replace(tzinfo=now.tzinfo)
+    age = _age(card.as_of if is_dated else card.created_at, newest)
+    if age < timedelta(days=rules.max_age_days):
+        return []
+    subject = "data of the champion are" if is_dated else "the champion is"
+    return [
+        f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed;"
+        f" `forecast retrain {dataset}`"
+    ]
+
+
+def _find_stale_data(
+    dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
+) -> list[str]:
+    """A sentence where the newest observation is so old that no forecast from it reaches beyond
+    now, and older than `MIN_OBSERVATION_AGE`. Data that came with a package never get newer.
+    """
+    if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
+        return []
+    reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
+    age = _age(data.known, now)
+    if age <= reach:
+        return []
+    advice = f"`forecast fetch {dataset}`"
+    if entry.source_files:
+        advice = f"add newer rows to {entry.source_files[0]}, then {advice}"
+    return [f"stale: the last observation is {age.days} days old, {reach.days} allowed; {advice}"]
 
 
 def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> list[str]:

@@ -204,19 +204,42 @@ def test_a_rollback_names_what_it_takes_back(moved):
     assert "wave: version 1 (ridge, test skill" in done.stdout
 
 
+def write_last_row(root, last):
+    """The snapshot's record with another time of its newest row."""
+    pointer = root / "data" / "pointers" / f"{NAME}.json"
+    record = (root / files.read_json(pointer)["snapshot"]).with_suffix(".json")
+    files.write_json(record, {**files.read_json(record), "last": last})
+
+
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
     later = datetime(2024, 8, 24, tzinfo=UTC)
+    write_last_row(moved, "2024-08-23T23:59:59")
     state = read_status(moved, NAME, now=later).state
     assert (
-        "stale: data of the champion are 36 days old, 30 allowed; `forecast retrain wave`" in state
+        "stale: data of the champion are 35 days old, 30 allowed; `forecast retrain wave`" in state
     )
-    assert "stale: the last observation is 36 days old, 7 allowed; `forecast fetch wave`" in state
+    assert (
+        "stale: the last observation is 36 days old, 7 allowed; add newer rows to data/wave.csv,"
+        " then `forecast fetch wave`" in state
+    )
     small_project.write_yaml(
         moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 60}}
     )
     assert "the champion is" not in read_status(moved, NAME, now=later).state
     make_packaged(moved)
     assert read_status(moved, NAME, now=later).state == "good"
+
+
+def test_status_asks_for_no_retraining_that_would_find_no_newer_row(moved):
+    later = datetime(2024, 8, 24, tzinfo=UTC)
+    assert "forecast retrain" not in read_status(moved, NAME, now=later).state
+    write_last_row(moved, "2024-08-23T23:59:59")
+    assert "forecast retrain" in read_status(moved, NAME, now=later).state
+    decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
+    decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T23:59:59").write(
+        decisions / "a.json"
+    )
+    assert "forecast retrain" not in read_status(moved, NAME, now=later).state
 
 
 @pytest.mark.parametrize(
