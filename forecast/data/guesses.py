@@ -457,8 +457,9 @@ def _entry_lines(
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
-    if n_shorter := int((rows_by_series < shortest).sum()):
-        horizon_note += f"; chosen for {shortest}, which {n_shorter} of {len(rows_by_series)} lack"
+    shorter = rows_by_series.index[rows_by_series < shortest]
+    if len(shorter):
+        horizon_note += f"; chosen for {shortest}, which {quote_names(shorter)} lack"
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
         if planned_steps < horizon:

@@ -868,6 +868,31 @@ def test_one_series_of_few_rows_shortens_nothing_for_the_others(tmp_path, n_rows
     assert (found["horizon"], found["lookback"]) == (7, 28)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "spans", "lack"),
+    [
+        ([400] * 10 + [45] * 2, (7, 28), "chosen for 400, which 's10', 's11' lack"),
+        ([400] * 9 + [45] * 3, (7, 28), "chosen for 400, which 's10', 's11', 's9' lack"),
+        ([400] * 7 + [45] * 5, (2, 8), ""),
+        ([400] * 5 + [60] * 20, (3, 12), ""),
+    ],
+    ids=["two new", "three new", "five new", "most are short"],
+)
+def test_a_few_new_series_shorten_nothing_and_many_short_ones_are_kept(
+    tmp_path, lengths, spans, lack
+):
+    days = pd.date_range(end="2024-06-30", periods=400)
+    tables = [
+        pd.DataFrame({"shop": f"s{number}", "ds": days[-length:], "y": WAVE[:length]})
+        for number, length in enumerate(lengths)
+    ]
+    pd.concat(tables).to_csv(tmp_path / "mine.csv", index=False)
+    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    found = yaml.safe_load(text)["mine"]
+    assert (found["horizon"], found["lookback"]) == spans
+    assert lack in text and ("chosen for" in text) == bool(lack)
+
+
 @pytest.mark.parametrize("weeks", [52, 53])
 def test_weeks_that_are_counted_from_every_new_year_are_read_to_the_last_row(tmp_path, weeks):
     starts = pd.date_range("2000-01-01", periods=8, freq="YS")
