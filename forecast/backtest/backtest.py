@@ -60,14 +60,20 @@ from forecast.system.code_closure import code_digest
 from forecast.system.errors import ModelError
 
 
+def share_shapes(data: PreparedData) -> PreparedData:
+    """`data` with the folder in which processes share the shapes of linear maps. Its name has a
+    digest of code, which takes a process a fifth of a second: so workers are told it.
+    """
+    key = result_key(code=code_digest([Problem.__module__]), lock=lock_digest(data.paths))
+    return replace(data, shapes=data.paths.shapes / key)
+
+
 @lru_cache(maxsize=2)
 def load_problem(data: PreparedData, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:
     """The prepared frame as a problem, once per process."""
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)
-    problem = Problem.of(panel, rows.borders, needed)
-    key = result_key(code=code_digest([Problem.__module__]), lock=lock_digest(data.paths))
-    return replace(problem, shapes=data.paths.shapes / key)
+    return replace(Problem.of(panel, rows.borders, needed), shapes=data.shapes)
 
 
 def load_tensorflow() -> None:

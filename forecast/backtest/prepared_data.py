@@ -9,6 +9,7 @@ checked or changed here; that is `forecast.data.preparation`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -36,7 +37,8 @@ class PreparedData:
     """Where one dataset's prepared data lie, and the folders for what is computed from them.
 
     `digest` is that of the frame, so a cached problem is never stale; `vintages` that of the
-    provider's forecasts, which one model alone reads.
+    provider's forecasts, which one model alone reads. `shapes`: where processes share
+    the shapes of linear maps; None where they do not.
     """
 
     paths: ProjectPaths
@@ -44,6 +46,7 @@ class PreparedData:
     frame: PreparedFile
     digest: str
     vintages: str = ""
+    shapes: Path | None = None
 
     def load(self) -> PreparedRows:
         """The rows as stage `prepare` wrote them."""

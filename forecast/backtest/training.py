@@ -21,7 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
-from forecast.backtest.backtest import fit_and_forecast, load_tensorflow
+from forecast.backtest.backtest import fit_and_forecast, load_tensorflow, share_shapes
 from forecast.backtest.candidates import (
     Candidate,
     add_references,
@@ -120,7 +120,7 @@ def train_experiment(
     # what corrects the forecasts is learnt from all series
     is_one_part = bool(experiment.task.hierarchy or experiment.task.asks_mean)
     run = TrainingRun(
-        data=experiment.data,
+        data=share_shapes(experiment.data),
         task=experiment.task,
         budget=Budget(tuning.final_steps, tuning.evaluate_every),
         seeds=tuning.seeds,

@@ -14,7 +14,12 @@ from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from forecast.backtest.backtest import ProgressLog, load_problem, load_tensorflow
+from forecast.backtest.backtest import (
+    ProgressLog,
+    load_problem,
+    load_tensorflow,
+    share_shapes,
+)
 from forecast.backtest.candidates import (
     Candidate,
     add_references,
@@ -76,7 +81,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
     only = add_references(models, experiment.models)
     grid, _ = plan_candidates(experiment.models, only, season_length=experiment.task.season_length)
     plan = TuningPlan(
-        data=data,
+        data=share_shapes(data),
         task=experiment.task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,

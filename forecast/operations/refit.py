@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, load_tensorflow
+from forecast.backtest.backtest import CandidateFitter, load_tensorflow, share_shapes
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import TrainingRun, train
@@ -70,7 +70,9 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     settings = load_dataset(dataset, paths.configs)
     budget = load_tuning(paths.configs)
     run = TrainingRun(
-        data=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset))),
+        data=share_shapes(
+            PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)))
+        ),
         task=settings.task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,

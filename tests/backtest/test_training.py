@@ -391,6 +391,13 @@ def test_what_it_cost_is_kept_apart_from_the_results(run, tmp_path):
     assert not [name for name in tree(tmp_path / "trained") if "cost" in name]
 
 
+def test_a_worker_is_told_where_shapes_are_shared_and_digests_no_code(prepared, monkeypatch):
+    data = backtest.share_shapes(prepared[0])
+    monkeypatch.delattr("forecast.system.code_closure.follow_imports")
+    shared = load_problem(data).shapes
+    assert shared == data.shapes and shared.parent == data.paths.shapes
+
+
 def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
     problem = load_problem(prepared[0])
     forecaster = backtest.fit(
