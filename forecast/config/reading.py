@@ -34,7 +34,10 @@ UNKNOWN_KEY = "unknown_key"
 class Config(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # its checks are made at first use: a command uses few of all these classes
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -41,7 +41,10 @@ Rounded = Annotated[float | None, BeforeValidator(files.six_digits)]
 class Record(BaseModel):
     """Base of everything that a stage writes for the next: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # its checks are made at first use: a command uses few of all these classes
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
+    )
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values, by field name."""

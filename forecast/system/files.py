@@ -23,8 +23,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import filelock
-
 from forecast.system import processes
 from forecast.system.errors import BusyError, DamagedError, ForecastError, InputError
 
@@ -306,6 +304,8 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
     """Hold the lock file `path`, with a note of this process's PID beside it; `BusyError` (exit 75)
     naming the holder's PID when it is still taken after `timeout` seconds.
     """
+    import filelock  # not at import: `status` does without it
+
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(target, timeout=timeout)

@@ -8,6 +8,7 @@ end what it started, also after a kill -9; `is_alive` tells whether a noted proc
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
@@ -27,6 +28,10 @@ from forecast.system.errors import ForecastError, InputError
 POLL_SECONDS = 0.5
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """What no process can refuse; Windows has one signal, and psutil ends a process by it."""
+COLLECT_AFTER = 100_000
+"""New containers, such as lists and dictionaries, after which the newest ones are looked through;
+Python's own 700 are met hundreds of times while pandas is imported.
+"""
 CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
 
 
@@ -96,6 +101,14 @@ def pause_garbage_collection() -> Iterator[None]:
     finally:
         if collected:
             gc.enable()
+
+
+def collect_garbage_rarely() -> None:
+    """For the rest of this process. What a command imports stays, and Python looks through it for
+    garbage again and again, last at the end: a third of what `predict` and `status` took.
+    """
+    gc.set_threshold(COLLECT_AFTER)
+    atexit.register(gc.freeze)
 
 
 def prepare_worker() -> None:

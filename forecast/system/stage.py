@@ -27,7 +27,13 @@ from forecast.system.errors import (
     explain_encoding,
     explain_machine_fault,
 )
-from forecast.system.processes import close_workers, end_with_parent, exit_now, stop_on_signals
+from forecast.system.processes import (
+    close_workers,
+    collect_garbage_rarely,
+    end_with_parent,
+    exit_now,
+    stop_on_signals,
+)
 
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
 JOBS_VARIABLE = "FORECAST_JOBS"
@@ -47,6 +53,7 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     options = vars(_parser(function, stage).parse_args(arguments))
     if options.get("jobs") == 0:
         options["jobs"] = default_jobs(os.environ)
+    collect_garbage_rarely()
     stop_on_signals()
     end_with_parent(grace=2.0)
     code, message = _run_and_explain(function, options, stage)

@@ -38,3 +38,18 @@ except KeyboardInterrupt:
             assert process.wait(20) == 7
         finally:
             process.kill()
+
+
+def test_what_a_command_imported_is_looked_through_for_garbage_rarely_and_not_at_the_end():
+    code = """
+import atexit, gc
+from forecast.cli import main
+collections = []
+gc.callbacks.append(lambda phase, info: collections.append(phase))
+atexit.register(lambda: print(len(collections), gc.get_freeze_count(), len(gc.get_objects())))
+main(["models", "--format", "json"])
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    n_collections, n_frozen, n_left = map(int, process.stdout.splitlines()[-1].split())
+    assert n_frozen > 10_000 > n_left
+    assert n_collections < 20
