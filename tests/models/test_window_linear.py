@@ -24,8 +24,8 @@ def fitted(problem: Problem, **options: object) -> Forecaster:
     return fit(problem, entry, skip=None, seed=0, budget=Budget(1, 1)).forecaster
 
 
-def anomalies(rows: int = 6000) -> Problem:
-    """A day of hours, and AR(1) departures from it with phi = 0.9."""
+def anomalies(rows: int = 6000, **entry_keys: object) -> Problem:
+    """A day of hours, and AR(1) departures from it with phi = 0.9; the entry has `entry_keys`."""
     hours = np.arange(rows)
     noise = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).normal(size=rows))
     y = 10 + 5 * np.sin(2 * np.pi * hours / 24) + noise
@@ -37,6 +37,7 @@ def anomalies(rows: int = 6000) -> Problem:
         lookback=24,
         season_length=24,
         splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
+        **entry_keys,
     )
     known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
     return Problem.of(known, splits.resolve_borders(known, entry.splits))
@@ -103,6 +104,21 @@ def test_climatology_lets_a_departure_from_the_usual_day_fade_as_it_does() -> No
     usual = lambda at: 10 + 5 * np.sin(2 * np.pi * at / 24)  # noqa: E731
     best = usual(rows[:, None] + steps) + 0.9**steps * (y[rows] - usual(rows))[:, None]
     assert np.abs(said - best).mean() < 0.25
+
+
+def test_without_calendar_features_the_climatology_is_the_mean() -> None:
+    problem = anomalies(2000, calendar_features=[])  # as `add` writes it of months and quarters
+    forecaster = fitted(problem, form="climatology")
+    start, stop = problem.blocks["y"].train
+    mean = problem.scaled("y")[start:stop, 0].mean()
+    np.testing.assert_allclose(forecaster.weights["0/climatology"], [mean], atol=1e-6)
+    one_row = {"y": problem.rows("y", "test")[:1]}
+    many_rows = {"y": problem.rows("y", "test")[:50]}
+    first, all_of_them = (
+        forecaster.predict(problem.panel, rows)["y"] for rows in (one_row, many_rows)
+    )
+    assert np.isfinite(all_of_them).all()
+    np.testing.assert_allclose(first[0], all_of_them[0], atol=1e-8)
 
 
 def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
