@@ -456,6 +456,10 @@ def _entry_lines(
     horizon, lookback = asked_horizon or min(horizon, most), min(lookback, 4 * most)
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
+    season_note = "steps of a season; 1 for none"
+    if 2 * season > shortest:  # errors are scaled by seasonal differences of the train rows
+        season_note += f": {season} would be more than half of the series"
+        season = 1
     horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
     shorter = rows_by_series.index[rows_by_series < shortest]
     if len(shorter):
@@ -473,7 +477,7 @@ def _entry_lines(
         ),
         EntryLine("horizon", horizon, horizon_note),
         EntryLine("lookback", lookback),
-        EntryLine("season_length", season, "steps of a season; 1 for none"),
+        EntryLine("season_length", season, season_note),
         EntryLine(
             "step_size", max(1, horizon // 4), "steps from one forecast of a block to the next"
         ),

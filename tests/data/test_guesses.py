@@ -97,6 +97,13 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
     }.get(season, [])
 
 
+@pytest.mark.parametrize(("rows", "season"), [(5000, 1), (2 * 8640, 8640)])
+def test_a_season_that_the_series_does_not_show_twice_is_none(tmp_path, rows, season):
+    times = pd.date_range("2024-01-01", periods=rows, freq="10s")
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": np.resize(WAVE, rows)}))
+    assert found["season_length"] == season
+
+
 def test_trading_days_are_told_from_all_weekdays(tmp_path):
     days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
     found = guessed(tmp_path, pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": WAVE}))
