@@ -137,14 +137,10 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
 
 def usual_length(lengths: pd.Series) -> int:
     """The length that spans and blocks are chosen for: nine in ten series have it, as have those of
-    at least a quarter of the median length where these are two in three, else of a tenth. Shorter
-    ones, such as two new shops among twelve, may be left out.
+    at least a tenth of the median length. Shorter ones may be left out.
     """
     decile = lengths.quantile(0.1, interpolation="lower")
-    usual = lengths[lengths >= lengths.median() / 4]
-    if len(usual) < 2 * len(lengths) / 3:
-        usual = lengths[lengths >= lengths.median() / 10]
-    return int(max(decile, usual.min()))
+    return int(max(decile, lengths[lengths >= lengths.median() / 10].min()))
 
 
 @cache

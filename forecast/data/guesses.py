@@ -450,7 +450,7 @@ def _entry_lines(
     """
     calendar = guess.fit.calendar
     rows_by_series = observed.groupby("unique_id").size()
-    shortest = usual_length(rows_by_series)
+    shortest = usual_length(_without_new_series(rows_by_series))
     season, horizon, lookback = guess_spans(calendar)
     most = max(shortest // 20, 1)
     horizon, lookback = asked_horizon or min(horizon, most), min(lookback, 4 * most)
@@ -514,6 +514,14 @@ def _entry_lines(
         ),
         EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
     ]
+
+
+def _without_new_series(lengths: pd.Series) -> pd.Series:
+    """`lengths` but those below a quarter of the median, where they are a third or fewer: two new
+    shops among twelve shorten no horizon; they are left out until they have grown.
+    """
+    is_new = lengths < lengths.median() / 4
+    return lengths[~is_new] if is_new.mean() <= 1 / 3 else lengths
 
 
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
