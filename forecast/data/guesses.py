@@ -109,7 +109,11 @@ MAX_SEASON_SHARE = 0.4
 half of it.
 """
 FITTED_SHARE = 0.75
-"""Of the rows of an entry that `add` writes: those of its train and validation blocks."""
+"""Of the rows of an entry that `add` writes: those of its train and validation blocks, unless
+intervals need more.
+"""
+MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
+"""How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
 MIN_SEASONS = 20
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
@@ -469,6 +473,11 @@ def _entry_lines(
         if planned_steps < horizon:
             horizon = planned_steps
             horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
+    step_size = max(1, horizon // 4)
+    calibration = _calibration_share(shortest, horizon)
+    # blocks end at rounded rows, so one step fewer is counted on
+    steps_between = int(calibration * shortest) - 1 - horizon
+    calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     lines = [
@@ -478,11 +487,12 @@ def _entry_lines(
         EntryLine("horizon", horizon, horizon_note),
         EntryLine("lookback", lookback),
         EntryLine("season_length", season, season_note),
-        EntryLine(
-            "step_size", max(1, horizon // 4), "steps from one forecast of a block to the next"
-        ),
+        EntryLine("step_size", step_size, "steps from one forecast of a block to the next"),
         EntryLine("target", column, "what is forecast"),
     ]
+    if calibration_step < step_size:
+        note = f"{MIN_CALIBRATION_CUTOFFS} cutoffs give an interval of 95 %"
+        lines.insert(-1, EntryLine("calibration_step_size", calibration_step, note))
     if roles.plans:
         plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
         lines.append(
@@ -509,7 +519,7 @@ def _entry_lines(
         ),
         EntryLine(
             "splits",
-            {"train": 0.6, "validation": 0.15, "calibration": 0.1},
+            {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration},
             "shares of the rows; the rest is the test",
         ),
         EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
@@ -522,6 +532,14 @@ def _without_new_series(lengths: pd.Series) -> pd.Series:
     """
     is_new = lengths < lengths.median() / 4
     return lengths[~is_new] if is_new.mean() <= 1 / 3 else lengths
+
+
+def _calibration_share(n_rows: int, horizon: int) -> float:
+    """Of the rows: a tenth, or what has the cutoffs of an interval of 95 %, if that is no more than
+    a quarter.
+    """
+    needed = np.ceil(100 * (horizon + MIN_CALIBRATION_CUTOFFS) / n_rows) / 100
+    return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:

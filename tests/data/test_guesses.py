@@ -18,9 +18,11 @@ import yaml
 
 from forecast.config.datasets import load_dataset
 from forecast.config.task import SessionCalendar, WeekdayCalendar
-from forecast.data import guesses, ingest, own_files, preparation, sources
+from forecast.data import guesses, ingest, own_files, preparation, sources, splits
 from forecast.data.calendars import grid
+from forecast.data.panel import from_frame
 from forecast.data.schema import check_frame
+from forecast.forecaster.intervals import conformal_rank
 from forecast.system.errors import InputError
 from tests.support.example_data import write_project
 
@@ -898,6 +900,29 @@ def test_a_few_new_series_shorten_nothing_and_many_short_ones_are_kept(
     found = yaml.safe_load(text)["mine"]
     assert (found["horizon"], found["lookback"]) == spans
     assert lack in text and ("chosen for" in text) == bool(lack)
+
+
+@pytest.mark.parametrize(
+    ("freq", "n_rows"),
+    [("MS", 120), ("MS", 240), ("MS", 480), ("QS", 96), ("W-FRI", 143), ("D", 200), ("h", 600)],
+)
+def test_the_calibration_block_supports_an_interval_of_95_percent(tmp_path, freq, n_rows):
+    times = pd.date_range("1980-01-04", periods=n_rows, freq=freq)
+    frame = pd.DataFrame({"unique_id": "mine", "ds": times.as_unit("ns"), "y": WAVE[:n_rows]})
+    write_project(tmp_path, mine=guessed(tmp_path, frame))
+    dataset = load_dataset("mine", tmp_path / "configs")
+    panel = from_frame(frame, "mine", dataset.task)
+    borders, left_out = splits.borders_of(frame, "mine", dataset)
+    blocks = splits.split_series(panel.series[0], borders)
+    cutoffs = splits.origins_of(dataset.task, blocks, "calibration")
+    assert not left_out and conformal_rank(len(cutoffs), 0.95) <= len(cutoffs)
+
+
+@pytest.mark.parametrize("n_rows", [40, 60])
+def test_a_series_too_short_for_intervals_keeps_its_train_block(tmp_path, n_rows):
+    times = pd.date_range("1980-01-01", periods=n_rows, freq="MS")
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:n_rows]}))
+    assert found["splits"] == {"train": 0.6, "validation": 0.15, "calibration": 0.1}
 
 
 @pytest.mark.parametrize("weeks", [52, 53])
