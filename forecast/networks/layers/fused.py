@@ -19,6 +19,7 @@ TensorFlow every operation takes several microseconds. `scan.run_cell` calls `ru
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,7 +30,11 @@ import tensorflow as tf
 from forecast.networks.cells import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
+from forecast.system import files
+from forecast.system.errors import ForecastError
 
+COMPILING_SECONDS = 600.0
+"""How long a process waits for another one that compiles; the lock of one that ended is free."""
 FUSED_CELLS = LSTM, GRU, SimpleRNN
 Tensors = Mapping[str, tf.Tensor]
 
@@ -115,8 +120,16 @@ def register_recurrences() -> bool:
     except (ImportError, StopIteration, OSError, AttributeError):
         return False
     functions = (recurrence.forward, recurrence.backward, recurrence.input_gradient)
-    # all are compiled before the first is registered, as only once is possible
-    callbacks = [door.compile_callback(function) for function in functions]
+    lock = Path(recurrence.__file__).parent / "__pycache__" / "compiling.lock"
+    with contextlib.ExitStack() as stack:
+        # workers that begin at once would each compile, for ten CPU seconds, what one of them can
+        # store for all; without a lock they do
+        with contextlib.suppress(ForecastError, OSError):
+            stack.enter_context(
+                files.hold_lock(lock, purpose="Compiling", timeout=COMPILING_SECONDS)
+            )
+        # all are compiled before the first is registered, as only once is possible
+        callbacks = [door.compile_callback(function) for function in functions]
     for operation, callback in zip((FORWARD, BACKWARD, DATA_GRADIENT), callbacks, strict=True):
         CALLBACKS.append(callback)
         door.register_operation(

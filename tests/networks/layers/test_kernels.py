@@ -102,6 +102,12 @@ def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_
 
 
 @pytest.mark.slow
+def test_of_processes_that_begin_at_once_one_compiles(tmp_path: Path) -> None:
+    output = "".join(results([begun(tmp_path, NUMBA_DEBUG_CACHE="1") for _ in range(2)]))
+    assert output.count("data saved to") == 3
+
+
+@pytest.mark.slow
 def test_a_cache_that_is_cut_or_cannot_be_written_costs_compiling_alone(tmp_path: Path) -> None:
     first = results([begun(tmp_path)])
     for path in tmp_path.rglob("*.nbc"):
