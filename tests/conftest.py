@@ -53,11 +53,15 @@ TESTS = Path(__file__).parent
 
 def compile_the_packages() -> None:
     """Once, before any worker: dozens of tests run a copy of the code, and a container often writes
-    no bytecode.
+    no bytecode. What is read of each file for the digests of the code lies beside it.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         for name in ("forecast", "pipelines"):
             compileall.compile_dir(TESTS.parent / name, quiet=1)
+        from forecast.system.code_closure import code_digest
+
+        stages = [f"pipelines.{path.stem}" for path in (TESTS.parent / "pipelines").glob("*.py")]
+        code_digest(stages, found_by_name=True)
 
 
 compile_the_packages()

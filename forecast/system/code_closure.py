@@ -5,7 +5,7 @@ Stages run again, and trained models are kept, by a digest of the code that they
 costs exactly what it can change.
 
 Comments, docstrings and layout change no digest; of modules found by file name only those that are
-named count.
+named count. What a file says is kept beside Python's bytecode, by its size and time of change.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeGuard
 
+from forecast.system import files
+from forecast.system.errors import ForecastError
 from forecast.system.processes import pause_garbage_collection
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,11 +49,12 @@ def code_digest(
 
 @dataclass(frozen=True)
 class _SourceFile:
-    """One file: what it imports anywhere, whether it finds modules by name, the digest of what it
-    computes.
+    """One file: in which state it was read, what it imports anywhere, whether it finds modules by
+    name, the digest of what it computes.
     """
 
-    imported: tuple[str, ...]
+    state: str
+    imported: list[str]
     finds_by_name: bool
     meaning: str
 
@@ -71,6 +75,8 @@ def follow_imports(
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
     sources: dict[str, tuple[Path, _SourceFile]] = {}
+    known = _read_known(root)
+    count_read = 0
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
@@ -80,7 +86,11 @@ def follow_imports(
         parent = name.rpartition(".")[0]
         is_package = file.name == "__init__.py"
         package = name if is_package else parent
-        source = _read_source(file, file.stat().st_mtime_ns, package)
+        state = _state_of(file)
+        source = known.get(name)
+        if source is None or source.state != state:
+            source = known[name] = _read_source(file, state, package)
+            count_read += 1
         sources[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
         targets = [target for target in source.imported if find_file(target) is not None]
@@ -88,7 +98,40 @@ def follow_imports(
             targets += [f"{name}.{member}" for member in _list_members(file.parent)]
         # `a.b.c` executes `a/__init__.py` and `a/b/__init__.py` first
         waiting += [*targets, parent]
+    if count_read:
+        _keep_known(root, known)
     return dict(sources.values())
+
+
+def _state_of(file: Path) -> str:
+    """As Python trusts its bytecode; with this module, which says what is read of a file."""
+    stamps = [path.stat() for path in (file, Path(__file__))]
+    return " ".join(f"{stamp.st_mtime_ns} {stamp.st_size}" for stamp in stamps)
+
+
+def _known_file(root: Path) -> Path:
+    # the tree of the same text is another one under another Python
+    return root / "forecast" / "__pycache__" / f"sources.{sys.implementation.cache_tag}.json"
+
+
+@cache
+def _read_known(root: Path) -> dict[str, _SourceFile]:
+    """By module, what this process or an earlier one read of each file."""
+    try:
+        content = files.read_json(_known_file(root))
+        return {name: _SourceFile(**fields) for name, fields in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _keep_known(root: Path, known: dict[str, _SourceFile]) -> None:
+    """For the processes to come: to parse the code takes half of a second in each."""
+    if not (root / "forecast").is_dir():
+        return  # a project with stages of its own, whose code lies elsewhere
+    content = {name: asdict(source) for name, source in known.items()}
+    # a folder that is not ours or a full disk: the next process parses again
+    with suppress(OSError, ForecastError):
+        files.write_json(_known_file(root), content)
 
 
 def _find_file(module: str, root: Path) -> Path | None:
@@ -144,11 +187,8 @@ def _list_members(folder: Path) -> list[str]:
     return sorted(plain + [path.parent.name for path in folder.glob("*/__init__.py")])
 
 
-@cache
-def _read_source(file: Path, _changed: int, package: str) -> _SourceFile:
-    """Parsed and walked once: every study and every fit of a stage asks for nearly the same
-    files.
-    """
+def _read_source(file: Path, state: str, package: str) -> _SourceFile:
+    """Parse and walk one file."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     for node in ast.walk(tree):
         if _is_documented(node):
@@ -164,7 +204,7 @@ def _read_source(file: Path, _changed: int, package: str) -> _SourceFile:
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     text = ast.dump(tree)
     finds = any(repr(name) in text for name in _FINDS_BY_NAME)
-    return _SourceFile(tuple(names), finds, hashlib.sha256(text.encode()).hexdigest())
+    return _SourceFile(state, names, finds, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _is_documented(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from forecast.system import code_closure
 from forecast.system.code_closure import code_digest
 from tests.support.module_files import module_files
 
@@ -84,3 +85,47 @@ def test_the_digest_of_one_member_ignores_the_others(project: Path) -> None:
 def test_an_unknown_module_is_named(project: Path) -> None:
     with pytest.raises(ValueError, match=r"forecast\.nothing"):
         module_files("forecast.nothing", project)
+
+
+def digest_of_another_process(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
+    """And how many files it had to read for it."""
+    read, read_source = [], code_closure._read_source
+    monkeypatch.setattr(
+        code_closure, "_read_source", lambda *about: read.append(about) or read_source(*about)
+    )
+    code_closure._read_known.cache_clear()
+    digest = code_digest(["forecast.a"], project)
+    monkeypatch.undo()
+    return digest, len(read)
+
+
+def test_what_a_file_says_is_read_once_for_all_processes_and_again_after_an_edit(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, read = digest_of_another_process(project, monkeypatch)
+    assert read == 5
+    assert digest_of_another_process(project, monkeypatch) == (first, 0)
+    (project / "forecast/pack/inner.py").write_text("x = 2\n")
+    second, read = digest_of_another_process(project, monkeypatch)
+    assert second != first and read == 1
+    (project / "forecast/pack/inner.py").write_text("x = 1\n")
+    assert digest_of_another_process(project, monkeypatch) == (first, 1)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "3", '{"forecast.a": {"state": ""}}'])
+def test_a_damaged_record_of_what_was_read_is_made_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    first, _ = digest_of_another_process(project, monkeypatch)
+    (record,) = (project / "forecast/__pycache__").glob("sources.*.json")
+    record.write_text(damage)
+    assert digest_of_another_process(project, monkeypatch) == (first, 5)
+    assert digest_of_another_process(project, monkeypatch) == (first, 0)
+
+
+def test_where_nothing_can_be_kept_the_code_is_read_as_ever(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "forecast/__pycache__").write_text("no folder")
+    first, _ = digest_of_another_process(project, monkeypatch)
+    assert digest_of_another_process(project, monkeypatch) == (first, 5)
