@@ -380,7 +380,11 @@ def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
     """
     kill_pool()
     try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        # the libraries that have threads are looked for here, not in every process
+        with (
+            limit_to_one_thread(),
+            ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool,
+        ):
             return pool.submit(_end_workers_after, partial(work, *arguments, **options)).result()
     except BrokenProcessPool:
         raise ForecastError(
