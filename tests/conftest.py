@@ -16,6 +16,8 @@ import curl_cffi  # noqa: F401
 import hypothesis
 import pytest
 
+from tests.support.mlflow_tables import copy_tables_from_the_first_database
+
 # started with & by a script: no child would hear a Ctrl-C
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -108,6 +110,10 @@ LONG = (
 """Files of half a minute and more, the longest first: begun last, one would leave the other workers
 idle.
 """
+
+
+def pytest_runtest_setup() -> None:
+    copy_tables_from_the_first_database()
 
 
 def pytest_collection_finish() -> None:
