@@ -26,6 +26,7 @@ from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
     Key,
+    mean_distance,
     select_models,
 )
 from forecast.comparison.paired_tests import change_by_step
@@ -151,7 +152,7 @@ def compare_candidates(
         weights=sizes,
         untrained=untrained,
         alpha=evaluation.alpha,
-        **_spacing(task),
+        **_spacing(task, mean_distance(test["cutoff"], task.calendar, task.step_size)),
     )
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
@@ -275,11 +276,11 @@ def _origin_losses(cube: ForecastCube) -> np.ndarray:
     return np.where(n_known > 0, np.nansum(error, axis=1) / usual, np.nan)
 
 
-def _spacing(task: Task) -> Spacing:
+def _spacing(task: Task, step_size: float) -> Spacing:
     """How the origins of a task lie."""
     return Spacing(
         horizon=task.horizon,
-        step_size=task.step_size,
+        step_size=step_size,
         cycles=cycles(task.calendar, task.calendar_features),
     )
 
@@ -298,22 +299,19 @@ def _changes_by_step(scored: list[ScoredCandidate], task: Task) -> pd.DataFrame:
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
-    naive_errors = {
-        cube.series: abs(cube.y_hat[0] - cube.y)
-        for record, cube in _test_cubes(scored)
-        if record.candidate == NAIVE
+    naive_cubes = {
+        cube.series: cube for record, cube in _test_cubes(scored) if record.candidate == NAIVE
     }
     parts = [pd.DataFrame(columns=CHANGE_COLUMNS)]
     for candidate in scored:
         pairs = []
-        shapes = set()
+        origins = set()
         for cube in candidate.blocks.get("test", ()):
-            if cube.series in naive_errors:
-                errors = abs(cube.ensemble - cube.y)
-                pairs.append((errors, naive_errors[cube.series]))
-                shapes |= {errors.shape, naive_errors[cube.series].shape}
-        if len(shapes) == 1:
-            change, low, high = change_by_step(pairs, **_spacing(task))
+            if naive := naive_cubes.get(cube.series):
+                pairs.append((abs(cube.ensemble - cube.y), abs(naive.y_hat[0] - naive.y)))
+                origins |= {cube.cutoffs.tobytes(), naive.cutoffs.tobytes()}
+        if len(origins) == 1:
+            change, low, high = change_by_step(pairs, **_spacing(task, task.step_size))
             steps = np.arange(1, len(change) + 1)
             columns = {"step": steps, "change": change, "low": low, "high": high}
             parts.append(pd.DataFrame({**candidate.record.labels, **columns}))

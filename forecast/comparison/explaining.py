@@ -33,6 +33,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.losses import mean_distance
 from forecast.comparison.paired_tests import diebold_mariano
 from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
@@ -286,6 +287,7 @@ def measure_importance(
     block = seasons * task.season_length
     errors = _errors_by_target(ensemble, panel, panel, thinned)
     loss = _mean_loss(errors, errors)
+    step_size = mean_distance(errors.index, task.calendar, task.step_size * every)
     rng = np.random.default_rng(0)
     table = []
     for part in Parts(ensemble, panel).names:
@@ -297,9 +299,7 @@ def measure_importance(
             permuted_errors = _errors_by_target(ensemble, panel, permuted, thinned)
             losses.append(_mean_loss(permuted_errors, errors))
         permuted_loss = np.mean(losses, axis=0)
-        test = diebold_mariano(
-            permuted_loss, loss, horizon=task.horizon, step_size=task.step_size * every
-        )
+        test = diebold_mariano(permuted_loss, loss, horizon=task.horizon, step_size=step_size)
         limits = np.array([test.ci_low, test.ci_high]) / loss.mean()
         table.append((part, test.relative_difference, *limits, test.n))
     return pd.DataFrame(table, columns=IMPORTANCE_COLUMNS)

@@ -47,13 +47,14 @@ NO_CYCLES: Mapping[str, float] = MappingProxyType({})
 
 
 class Spacing(TypedDict):
-    """How origins lie: `step_size` steps apart, each with a horizon, in time steps.
+    """How origins lie: `step_size` steps apart (on average, where series have origins of their
+    own), each with a horizon, in time steps.
 
     `cycles`: name to period of what comes round by the calendar, such as the year.
     """
 
     horizon: int
-    step_size: NotRequired[int]
+    step_size: NotRequired[float]
     cycles: NotRequired[Mapping[str, float]]
 
 
@@ -81,7 +82,7 @@ class StandardError:
 
 
 def dependence(
-    n: int, *, horizon: int, step_size: int = 1, cycles: Mapping[str, float] = NO_CYCLES
+    n: int, *, horizon: int, step_size: float = 1, cycles: Mapping[str, float] = NO_CYCLES
 ) -> Dependence:
     """What to allow for among n origins that lie as `Spacing` says.
 
@@ -103,7 +104,7 @@ def dependence(
 
 
 def removable_cycles(
-    n: int, cycles: Mapping[str, float], *, horizon: int, step_size: int
+    n: int, cycles: Mapping[str, float], *, horizon: int, step_size: float
 ) -> list[str]:
     """The cycles of which n origins cover whole periods, in at least 50 runs."""
     if n // math.ceil(horizon / step_size) < MANY_RUNS:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from forecast.data.calendars import Calendar, grid
 from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
@@ -76,6 +77,17 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
         if candidates:
             selected[ranking] = candidates[0][2]
     return selected
+
+
+def mean_distance(cutoffs: pd.Series | pd.Index, calendar: Calendar, step_size: int) -> float:
+    """Time steps from one of the `cutoffs` of all series to the next: `step_size`, or fewer where
+    blocks are those of each series, and its cutoffs lie between those of others.
+    """
+    moments = np.unique(cutoffs)
+    n_steps = len(grid(calendar, moments[0], moments[-1])) - 1
+    if not n_steps:
+        return step_size
+    return min(step_size, n_steps / (len(moments) - 1))
 
 
 def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:

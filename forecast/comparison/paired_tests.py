@@ -83,7 +83,7 @@ def diebold_mariano(
         return _result_without_test(
             a,
             b,
-            f"{n} origins; a test of horizon {horizon} at step size {step_size} needs {needed}",
+            f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}",
         )
     mean = float(difference.mean())
     if np.allclose(a, b, rtol=ROUNDING, atol=0.0):

@@ -5,9 +5,11 @@ import pytest
 from forecast.comparison.losses import (
     NO_ACTUALS,
     losses_by_origin,
+    mean_distance,
     select_models,
 )
 from forecast.comparison.sentences import describe_selection
+from forecast.config.task import RegularCalendar
 from forecast.system.errors import InputError
 
 
@@ -111,3 +113,14 @@ def test_without_networks_on_the_last_value_there_is_one_ranking():
 
 def test_a_tie_goes_to_the_name_that_sorts_first():
     assert select_models(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
+
+
+def test_cutoffs_between_those_of_other_series_lie_nearer_than_a_step_size():
+    hours = RegularCalendar(kind="regular", freq="1h")
+    first = pd.date_range("2024-01-01", periods=100, freq="6h")
+    assert mean_distance(first.repeat(3), hours, 6) == 6
+    both = first.append(first + pd.Timedelta("2h"))
+    assert mean_distance(both, hours, 6) == pytest.approx(3, abs=0.02)
+    years_apart = first.append(first + pd.Timedelta("9000h"))
+    assert mean_distance(years_apart, hours, 6) == 6
+    assert mean_distance(first[:1], hours, 6) == 6
