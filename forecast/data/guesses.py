@@ -114,7 +114,7 @@ intervals need more.
 """
 MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
-MIN_SEASONS = 20
+MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
 """From how many seasons, which deviation of their log means, and which slope of the log spread on

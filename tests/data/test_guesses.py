@@ -1043,6 +1043,21 @@ def test_what_varies_in_proportion_to_its_level_is_modelled_by_its_logarithm(
     assert target["minimum"] == 0 and target.get("transform") == transform
 
 
+@pytest.mark.parametrize(("years", "is_taken"), [(8, False), (10, True), (15, True)])
+@pytest.mark.parametrize(("freq", "season"), [("MS", 12), ("QS", 4)])
+def test_ten_years_of_months_or_quarters_show_that_the_season_grows_with_the_level(
+    tmp_path, years, is_taken, freq, season
+):
+    rng = np.random.default_rng(0)
+    times = pd.date_range("2000-01-01", periods=years * season, freq=freq)
+    part = 0.2 * np.sin(2 * np.pi * np.arange(len(times)) / season)
+    part += rng.normal(0, 0.01, len(times))
+    trend = 1 + 0.15 * np.arange(len(times)) / season
+    for values, transforms in ((trend * np.exp(part), is_taken), (trend + part, False)):
+        found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": (100 * values).round(2)}))
+        assert (found["target"].get("transform") == "log1p") == transforms
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_table_with_a_column_for_every_series_of_thousands_is_refused_at_once(tmp_path, suffix):
     days = pd.date_range("2024-01-01", periods=3).strftime("%Y-%m-%d")
