@@ -259,6 +259,9 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
         "next run": row.next_run,
         "state": row.state,
     }
+    if row.champion is None:  # whose lines would all be empty
+        told = ["data", "state"] if row.last_run == "none" else ["data", "last run", "state"]
+        values = {what: values[what] for what in told}
     return [
         {"dataset": row.dataset, "what": what, "value": value} for what, value in values.items()
     ]

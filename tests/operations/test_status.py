@@ -429,3 +429,10 @@ def test_the_command_loads_no_pandas_also_where_forecasts_are_kept_and_data_are_
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not loaded & {"numpy", "pandas", "pyarrow", "sqlalchemy", "mlflow"}
     assert "forecast.operations.status" in loaded
+
+
+def test_a_dataset_without_a_champion_is_two_lines(project):
+    row = replace(read_status(project, NAME, now=NOW), champion=None)
+    assert [line["what"] for line in _status_lines(row)] == ["data", "state"]
+    failed = replace(row, last_run="2024-07-21T05:30:00: exit 3")
+    assert [line["what"] for line in _status_lines(failed)] == ["data", "last run", "state"]

@@ -52,6 +52,13 @@ def row_of(table, model):
     return [words(cell) for cell in rows[0]]
 
 
+def test_the_page_of_a_run_without_networks_says_that_none_is_one(tmp_path):
+    df = pd.DataFrame({"ds": np.arange(200), "y": np.sin(np.arange(200) / 3)})
+    compared = forecast.compare(df, "naive", freq=1, horizon=2, lookback=8, n_jobs=1)
+    page = html.fromstring(compared.report(tmp_path / "report.html").read_text())
+    assert "models, none of them a neural network, on the same origins" in words(page)
+
+
 def test_rows_without_dates_are_called_by_their_number(tmp_path):
     y = np.sin(np.arange(300) / 3) + 0.1 * np.random.default_rng(0).standard_normal(300)
     df = pd.DataFrame({"ds": np.arange(300), "y": y}).drop(index=[50, 51])
