@@ -53,22 +53,26 @@ def cross_validation(
 
 def observations(results: Results) -> pd.DataFrame:
     """What was forecast and from what: `unique_id, ds, y` and the past exogenous columns, all
-    blocks.
+    blocks; one that is called `y` itself is `input y`.
 
     With several targets `unique_id` is series/column, one below the other.
     """
     task = load_task(results.paths.task(results.name))
     frame = files.read_frame(results.paths.frame(results.name))
-    past = [column.name for column in task.past_exogenous]
+    taken = {"unique_id", "ds", "y"}
+    past = {
+        column.name: f"input {column.name}" if column.name in taken else column.name
+        for column in task.past_exogenous
+    }
     parts = []
     for name in task.targets:
         suffix = f"/{name}" if len(task.targets) > 1 else ""
         parts.append(
-            frame[["ds", *past]].assign(
-                unique_id=frame["unique_id"].astype(str) + suffix, y=frame[name]
-            )
+            frame[["ds", *past]]
+            .rename(columns=past)
+            .assign(unique_id=frame["unique_id"].astype(str) + suffix, y=frame[name])
         )
-    return pd.concat(parts, ignore_index=True)[["unique_id", "ds", "y", *past]]
+    return pd.concat(parts, ignore_index=True)[["unique_id", "ds", "y", *past.values()]]
 
 
 def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:

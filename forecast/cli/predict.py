@@ -272,16 +272,15 @@ def parse_levels(text: str) -> tuple[float, ...] | None:
         return None
     if text == "none":
         return ()
+    from forecast.forecaster.ensemble import coverages_of
+
     try:
-        shares = tuple(float(part) / 100 for part in text.split(","))
-    except ValueError:
-        shares = (0.0,)
-    if not all(0 < share < 1 for share in shares):
+        return coverages_of([float(part) for part in text.split(",")])
+    except (ValueError, InputError):
         raise InputError(
-            f"--levels: found {text!r}, wanted percent separated by commas above 0 and below 100,"
-            " as 80,95."
-        )
-    return tuple(dict.fromkeys(shares))
+            f"--levels: found {text!r}, wanted percent from 1 to below 100, separated by commas, as"
+            " 80,95."
+        ) from None
 
 
 FileFormat = Literal["parquet", "csv"]

@@ -240,7 +240,14 @@ def add_future_steps(
             for step in range(1, horizon + 1):
                 shifted[future_frame_name(name, step)] = values[name].shift(-step)
         parts.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
-    return frame.join(pd.concat(parts))
+    ahead = pd.concat(parts)
+    taken = [name for name in ahead if name in frame]
+    if taken:
+        raise InputError(
+            f"Columns {quote_names(taken)} have the names of steps ahead of what is known in"
+            " advance. Rename them."
+        )
+    return frame.join(ahead)
 
 
 def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex) -> pd.DataFrame:

@@ -128,9 +128,10 @@ def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
     all_steps = np.unique(np.concatenate([s.ds for s in panel.series]))
     shared = _borders_by_share(splits, all_steps, len(all_steps))
     yield shared
-    if not panel.task.hierarchy:
+    if not panel.task.hierarchy and not splits.from_end:
         by_share = {s.unique_id: _borders_by_share(splits, s.ds, len(s)) for s in panel.series}
         yield replace(shared, by_series=by_share)
+    if not panel.task.hierarchy:
         from_end = {
             s.unique_id: _borders_by_share(splits, s.ds, len(all_steps)) for s in panel.series
         }

@@ -25,6 +25,7 @@ import numpy as np
 from forecast import models
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
+from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, invert_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
@@ -132,14 +133,16 @@ class Forecaster:
 
     def _rows_at(self, panel: Panel, cutoffs: np.ndarray) -> dict[str, np.ndarray]:
         """The rows of all series of a hierarchy at `cutoffs`; `InputError` where one lacks."""
-        missing = sorted({*self.scaling.centre} - {*panel.by_id})
+        names = sorted(self.scaling.centre)
+        series = [names[place] for place in summing_matrix(names)[1]]
+        missing = sorted({*series} - {*panel.by_id})  # no sum, which nobody gives
         if missing:
             raise InputError(
                 f"Series {quote_names(missing)} not found; forecasts of a hierarchy add up, so"
                 " every series is needed. Give the rows of all."
             )
         rows = {}
-        for uid in self.scaling.centre:
+        for uid in names:
             moments = panel.by_id[uid].ds
             rows[uid] = np.minimum(np.searchsorted(moments, cutoffs), len(moments) - 1)
             if (moments[rows[uid]] != cutoffs).any():

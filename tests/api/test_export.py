@@ -156,3 +156,22 @@ def test_columns_may_be_called_as_a_melted_table_calls_its_own(tmp_path: Path) -
         of_target = found[found["unique_id"] == f"a/{name}"]
         np.testing.assert_array_equal(of_target["y"], seen[name])
         np.testing.assert_array_equal(of_target["output"], seen["output"])
+
+
+def test_an_input_that_is_called_as_the_target_is_exported_beside_it(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=120)
+    seen = pd.DataFrame({"unique_id": "a", "ds": days, "temp": np.sin(np.arange(120.0))})
+    seen["y"] = np.arange(120.0)
+    entry = {
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "target": {"column": "temp"},
+        "past_exogenous": [{"column": "y"}],
+        "horizon": 1,
+        "lookback": 7,
+        "season_length": 7,
+    }
+    results = trained(tmp_path, seen, entry, {"naive": {"family": "naive"}}, BUDGET)
+    found = export.observations(results)
+    assert list(found.columns) == ["unique_id", "ds", "y", "input y"]
+    np.testing.assert_array_equal(found["y"], seen["temp"])
+    np.testing.assert_array_equal(found["input y"], seen["y"])

@@ -195,3 +195,18 @@ def test_a_closed_shop_without_a_plan_is_left_out_and_named(ridge: forecast.Mode
     whole = ridge.predict(open_shops, future_df=closed)
     expected = whole[whole["unique_id"] == "b"].reset_index(drop=True)
     pd.testing.assert_frame_equal(table.reset_index(drop=True), expected)
+
+
+def test_an_input_with_the_name_of_a_step_ahead_is_refused_by_name() -> None:
+    df = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=200), "y": np.arange(200.0)})
+    df["promo"] = df["promo+1"] = np.arange(200) % 3
+    with pytest.raises(InputError, match=r"Columns 'promo\+1' have the names of steps ahead"):
+        forecast.fit(
+            df,
+            "ridge",
+            freq="1D",
+            horizon=2,
+            past_exogenous="promo+1",
+            future_exogenous="promo",
+            n_jobs=1,
+        )

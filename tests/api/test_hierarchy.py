@@ -73,6 +73,14 @@ def require_sums(table: pd.DataFrame, column: str, keys: list[str]) -> None:
     np.testing.assert_allclose(wide["South"], wide["South/a"] + wide["South/b"])
 
 
+def test_what_a_hierarchy_lacks_is_named_by_the_series_and_no_sum(board: Board) -> None:
+    model = board.model("ridge")
+    df = shops()
+    one_left = df[df["region"] == "North"]
+    with pytest.raises(InputError, match="Series 'South/a', 'South/b' not found"):
+        model.predict(one_left)
+
+
 def test_forecasts_from_a_frame_add_up_after_saving_and_for_a_history_as_well(
     board: Board, tmp_path: Path
 ) -> None:

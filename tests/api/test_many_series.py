@@ -108,3 +108,10 @@ def test_a_series_that_has_been_empty_for_a_lookback_is_named_and_the_others_for
 def test_a_single_series_that_is_too_short_says_how_many_rows_a_block_needs(n_rows: int) -> None:
     with pytest.raises(InputError, match=r"its train block has .* need at least 9"):
         forecast.fit(daily("a", n_rows), "ridge", freq="1D", horizon=7, n_jobs=1)
+
+
+def test_series_of_different_years_get_as_many_windows_each() -> None:
+    df = pd.concat([daily("a", 300, last="2021-06-30"), daily("b", 300)])
+    model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
+    windows = model.cross_validation(n_windows=20)
+    assert windows.groupby("unique_id")["cutoff"].nunique().to_dict() == {"a": 20, "b": 20}

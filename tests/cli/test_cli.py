@@ -21,6 +21,7 @@ import yaml
 import forecast
 from forecast import cli, tracking
 from forecast.cli import check, common, doctor, run
+from forecast.cli.predict import parse_levels
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import ForecastError, HealthCheck, InputError
@@ -607,3 +608,10 @@ def test_doctor_says_that_nothing_keeps_the_machines_of_a_team_apart(project: Pa
         assert done.returncode == 5 and "secret" not in done.stdout + done.stderr
         assert "Found no FORECAST_DATABASE, wanted" in found["MLflow"]["found"]
         assert "set what is wanted" in found["MLflow"]["repair"]
+
+
+@pytest.mark.parametrize("text", ["0.8", "80,0.95", "100", "nan", "eighty"])
+def test_levels_are_percent_as_in_python_and_in_service(text: str) -> None:
+    with pytest.raises(InputError, match="wanted percent from 1 to below 100"):
+        parse_levels(text)
+    assert parse_levels("80,97.5") == (0.8, 0.975)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from forecast.models.families import narx
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.layers.assemble import assemble
 from forecast.networks.layers.blocks import (
@@ -16,6 +17,7 @@ from forecast.networks.layers.blocks import (
     last_rows,
 )
 from forecast.networks.layers.wiring import Wiring
+from forecast.system.errors import InputError
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
 LINES: dict[str, list[Taps]] = {
@@ -124,3 +126,10 @@ def test_the_last_rows_and_their_gradient_are_those_of_the_plain_slice_to_the_bi
     np.testing.assert_array_equal(ours, plain)
     found, wanted = (tape.gradient(y, x, output_gradients=factor) for y in (ours, plain))
     np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_dead_time_beyond_the_lookback_is_told_in_the_words_of_the_entry() -> None:
+    shapes = Shapes(channels=2, future_channels=0, horizon=7, outputs=1, lookback=14)
+    entry = narx.Spec(family="narx", input_delay=14)
+    with pytest.raises(InputError, match="input_delay=14 lies beyond the lookback of 14 steps"):
+        entry.build(shapes)
