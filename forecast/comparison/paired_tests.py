@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
+import scipy  # its part is loaded at the first test: `retrain` asks none where nothing is due
 from numpy.typing import ArrayLike
-from scipy import special
 
 from forecast.comparison.longrun import (
     Array,
@@ -101,7 +101,7 @@ def diebold_mariano(
             f"no variance: sign test on {n_non_overlapping} origins",
         )
     statistic = mean / error.value
-    p = float(2 * special.stdtr(error.dof, -abs(statistic)))
+    p = float(2 * scipy.special.stdtr(error.dof, -abs(statistic)))
     return _result(statistic, p, error, a, b)
 
 
@@ -116,8 +116,8 @@ def _result(
     """The test with what follows from the standard error: limits and what would be found."""
     mean = float(np.mean(a - b))
     reference = float(np.mean(b))
-    reach = float(special.stdtrit(error.dof, 0.975)) * error.value
-    found_in_four_of_five = reach + float(special.stdtrit(error.dof, 0.8)) * error.value
+    reach = float(scipy.special.stdtrit(error.dof, 0.975)) * error.value
+    found_in_four_of_five = reach + float(scipy.special.stdtrit(error.dof, 0.8)) * error.value
     return DieboldMariano(
         statistic,
         p,
@@ -239,6 +239,6 @@ def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
     error = standard_error(
         ((model_losses - (1 + change) * reference_losses) / reference).mean(axis=0), allowed
     )
-    room = float(special.stdtrit(error.dof, (1 + level) / 2)) * error.value
+    room = float(scipy.special.stdtrit(error.dof, (1 + level) / 2)) * error.value
     middle = float(change.mean())
     return np.array([middle, middle - room, middle + room])

@@ -375,11 +375,13 @@ def measure_shifts(
                 series, channel, column, panel.task.season_length, cutoff, recent_steps
             )
             if min(len(old), len(new)) >= MIN_VALUES:
-                from scipy.stats import ks_2samp  # a third of a second, often for nothing new
-
                 size = psi(old, new)
-                p = float(ks_2samp(old, new).pvalue)
-                drifted = size >= rules.psi and p < rules.ks_p
+                p = None
+                if size >= rules.psi:
+                    from scipy.stats import ks_2samp  # loading it takes a third of a second
+
+                    p = float(ks_2samp(old, new).pvalue)
+                drifted = p is not None and p < rules.ks_p
                 what = f"{series.unique_id}: {column.frame_name}"
                 shifts.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
     return shifts

@@ -21,8 +21,8 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from forecast.comparison.longrun import Spacing, dependence, standard_error
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
@@ -235,8 +235,8 @@ def normal_score(t: float, dof: float) -> float:
     """The standard normal quantile at the probability that a t ratio with `dof` has at `t`; tails
     stay finite.
     """
-    tail = max(float(special.stdtr(dof, -abs(t))), 1e-300)
-    return math.copysign(-float(special.ndtri(tail)), t)
+    tail = max(float(scipy.special.stdtr(dof, -abs(t))), 1e-300)
+    return math.copysign(-float(scipy.special.ndtri(tail)), t)
 
 
 def _describe_test(sequence: SequentialTest) -> str:

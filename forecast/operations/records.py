@@ -126,7 +126,7 @@ class Shift(Record):
     psi: Number = None
     """Population stability index."""
     ks_p: Number = None
-    """The p-value of the Kolmogorov-Smirnov test."""
+    """The p-value of the Kolmogorov-Smirnov test, which is asked where the index is high."""
     live_error: Number = None
     """The error over what the test block promised."""
     drifted: bool = False
