@@ -94,10 +94,21 @@ def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folde
     assert "\nrolling-forecast==" in (own / "requirements.lock").read_text()
 
 
+REPRO, TEMPORARY, NAMED = ("repro",), ("exp", "run", "--temp"), ("exp", "run", "--name", "first")
+
+
 @pytest.mark.parametrize(
-    "verb", [("repro",), ("exp", "run", "--temp"), ("exp", "run", "--name", "first")]
+    ("is_activated", "verb"),
+    [
+        (True, REPRO),
+        (False, TEMPORARY),
+        (True, NAMED),
+        # every verb and both environments stand above
+        pytest.param(False, REPRO, marks=pytest.mark.slow),
+        pytest.param(True, TEMPORARY, marks=pytest.mark.slow),
+        pytest.param(False, NAMED, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("is_activated", [True, False])
 def test_a_colleagues_clone_of_it_runs_in_an_activated_environment_and_with_its_own_venv(
     is_activated: bool, verb: tuple[str, ...], own: Path, tmp_path: Path
 ) -> None:
