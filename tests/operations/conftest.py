@@ -1,4 +1,4 @@
-"""Projects that the tests of one process share; what a test changes it changes in a copy."""
+"""Projects that all tests share; what a test changes it changes in a copy."""
 
 import shutil
 from pathlib import Path
@@ -7,23 +7,26 @@ import pytest
 
 from forecast.operations import registry
 from tests.operations import projects
+from tests.support.shared_projects import make_once
 
 
 @pytest.fixture(scope="session")
 def repro(tmp_path_factory) -> Path:
     """After `dvc repro`, without a champion; read only."""
-    return projects.write_repro(tmp_path_factory.mktemp("repro") / "project")
+    return make_once(tmp_path_factory, "repro", projects.write_repro)
 
 
 @pytest.fixture(scope="session")
 def running(repro, tmp_path_factory) -> Path:
     """Version 1 (ridge) is the previous champion, version 2 (arx) the champion; read only."""
-    root = tmp_path_factory.mktemp("running") / "project"
-    shutil.copytree(repro, root)
-    for candidate in ("ridge", "arx"):
-        version = projects.register(root, candidate)
-        registry.promote(root, projects.NAME, version, now=projects.NOW, reason="a test")
-    return root
+
+    def promote_two(root: Path) -> None:
+        shutil.copytree(repro, root)
+        for candidate in ("ridge", "arx"):
+            version = projects.register(root, candidate)
+            registry.promote(root, projects.NAME, version, now=projects.NOW, reason="a test")
+
+    return make_once(tmp_path_factory, "running", promote_two)
 
 
 @pytest.fixture
