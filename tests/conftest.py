@@ -25,6 +25,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # made one fit of 4 CPU seconds one of 60. NumPy, which reads this, is not imported yet.
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
+# What pytest makes of each `assert` is written, too, where a container writes no bytecode.
+sys.dont_write_bytecode = False
 # until all test modules are imported: what they bring stays, and would be looked through every time
 gc.disable()
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
@@ -114,6 +116,16 @@ idle.
 
 def pytest_runtest_setup() -> None:
     copy_tables_from_the_first_database()
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Three for two cores: a test that waits for a process, a server or a disk leaves its core to
+    another one. With two a fifth of the time of both cores was idle.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) * 3 // 2
 
 
 def pytest_collection_finish() -> None:
