@@ -77,7 +77,7 @@ def select_moments(
     ends_missing_run = missing & ~missing.groupby(observed_rows["unique_id"], sort=False).shift(
         -1, fill_value=False
     )
-    gap_ends = {gap.last for gap in calendars.find_gaps(observed_rows, project.settings.calendar)}
+    gap_ends = set(calendars.find_gaps(observed_rows, project.settings.calendar)["last"])
     extra_moments = _draw(
         sorted(gap_ends | set(observed_rows["ds"][ends_missing_run.any(axis=1)])),
         MOST_GAP_MOMENTS,

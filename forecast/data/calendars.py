@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ from forecast.config.task import (
     YearWeekCalendar,
     format_time,
 )
-from forecast.data.schema import describe_row
+from forecast.data.schema import describe_row, rows_by_series
 from forecast.system.errors import ForecastError, InputError, plural, quote_names, suggest
 
 Calendar = SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalendar
@@ -78,18 +77,6 @@ MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS = 0.03, 8, 0.6
 """
 
 
-@dataclass(frozen=True)
-class Gap:
-    """A run of calendar steps without a row, inside one series; `first` and `last` are missing
-    themselves.
-    """
-
-    unique_id: str
-    first: pd.Timestamp
-    last: pd.Timestamp
-    steps: int
-
-
 def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     """Every step from `start` to `end`, both included; UTC without a zone, sessions as dates at
     midnight.
@@ -113,16 +100,42 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         weeks = years.astype("datetime64[D]")[:, None] + 7 * np.arange(calendar.weeks)
         steps = pd.DatetimeIndex(weeks.ravel()).as_unit("ns")
         return steps[(steps >= start) & (steps <= end)]
-    if (step := fixed_step(calendar)) is None:
+    if fixed_step(calendar) is None:
         return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
-    if (end - start) / step > MAX_GRID_STEPS:
+    return pd.DatetimeIndex(
+        _fixed_grid(calendar, start.as_unit("ns").value, end.as_unit("ns").value)
+    )
+
+
+def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
+    """The steps of one length from `start` to `end`, in nanoseconds since 1970, as datetime64."""
+    step = fixed_step(calendar)
+    assert step is not None
+    n_steps = (end - start) // step.value + 1
+    if n_steps > MAX_GRID_STEPS:
         raise InputError(
-            f"From {start} to {end} are more than {MAX_GRID_STEPS:,} steps of {calendar.freq}; no"
-            " memory holds them. Correct the time that lies far from the others, or"
-            " `calendar.freq`."
+            f"From {pd.Timestamp(start)} to {pd.Timestamp(end)} are more than {MAX_GRID_STEPS:,}"
+            f" steps of {calendar.freq}; no memory holds them. Correct the time that lies far from"
+            " the others, or `calendar.freq`."
         )
-    first, last = (moment.as_unit("ns").to_datetime64() for moment in (start, end))
-    return pd.DatetimeIndex(np.arange(first, last + np.timedelta64(1, "ns"), step.to_timedelta64()))
+    # behind 292 years the products wrap around, and the sums wrap back
+    return (start + step.value * np.arange(n_steps)).view("datetime64[ns]")
+
+
+def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[np.ndarray]:
+    """The `grid` from each of `starts` to the same of `ends`, all of them datetime64[ns]."""
+    if isinstance(calendar, RegularCalendar) and fixed_step(calendar) is not None:
+        for start, end in zip(starts.astype(np.int64), ends.astype(np.int64), strict=True):
+            yield _fixed_grid(calendar, int(start), int(end))
+        return
+    grids_from: dict[np.datetime64, np.ndarray] = {}
+    for start, end in zip(starts, ends, strict=True):
+        # every second month counts from its own start
+        first = start if isinstance(calendar, RegularCalendar) else starts.min()
+        if first not in grids_from:
+            grids_from[first] = grid(calendar, first, ends.max()).to_numpy()
+        steps = grids_from[first]
+        yield steps[steps.searchsorted(start) : steps.searchsorted(end, side="right")]
 
 
 def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
@@ -130,9 +143,8 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
     included.
     """
     spans = frame.groupby("unique_id", sort=True)["ds"].agg(["min", "max"])
-    return pd.Series(
-        [len(grid(calendar, *span)) for span in spans.itertuples(index=False)], index=spans.index
-    )
+    every_grid = grids(calendar, spans["min"].to_numpy(), spans["max"].to_numpy())
+    return pd.Series([len(steps) for steps in every_grid], index=spans.index, dtype="int64")
 
 
 def usual_length(lengths: pd.Series) -> int:
@@ -232,21 +244,21 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         return False
     explained = total = 0.0
     n_values = n_times = 0
-    for _, series in frame.groupby("unique_id")[["ds", target]]:
-        days = series["ds"].dt.normalize()
-        by_day = series.groupby([days, series["ds"] - days])[target].mean().unstack().asfreq("D")
-        first_days = by_day.iloc[: int(WEEK_ROWS * len(by_day))]
+    times, values = frame["ds"].to_numpy("datetime64[ns]"), frame[target].to_numpy(float)
+    days = times.astype("datetime64[D]")
+    for rows in rows_by_series(frame).values():
+        day_numbers = (days[rows] - days[rows][0]).astype(np.int64)
+        times_of_day, column = np.unique(times[rows] - days[rows], return_inverse=True)
+        by_day = np.full((day_numbers[-1] + 1, len(times_of_day)), np.nan)
+        by_day[day_numbers, column] = values[rows]
+        first_days = by_day[: int(WEEK_ROWS * len(by_day))]
         if len(first_days) < 7 * MIN_WEEKS:
             continue
-        around = first_days.rolling(7, center=True, min_periods=days_a_week).mean()
-        departures = first_days - around
-        departures = (departures - departures.mean()) / (first_days.stack().std() or 1.0)
-        of_weekday = departures.groupby(departures.index.day_of_week).transform("mean")
-        known = np.isfinite(departures.to_numpy())
-        explained += float((of_weekday.to_numpy()[known] ** 2).sum())
-        total += float((departures.to_numpy()[known] ** 2).sum())
-        n_values += int(known.sum())
-        n_times += first_days.shape[1]
+        of_series = _explain_by_weekday(first_days, days_a_week)
+        explained += of_series.explained
+        total += of_series.total
+        n_values += of_series.n_values
+        n_times += len(times_of_day)
     if total == 0.0 or n_values <= 7 * n_times:
         return False
     # less what the means of as many weekdays of noise would tell
@@ -254,12 +266,63 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     return 1.0 - unexplained >= MIN_WEEK_SHARE
 
 
-def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:
-    """Missing steps inside each series, as runs; a weekend is no gap of an exchange."""
-    all_gaps: list[Gap] = []
-    for unique_id, times in frame.groupby("unique_id", sort=True)["ds"]:
-        all_gaps += _gaps_of_series(str(unique_id), pd.DatetimeIndex(times), calendar)
-    return all_gaps
+class WeekdayVariance(NamedTuple):
+    """Sums of squares over `n_values` departures from the week around them: of their means by
+    weekday and time of day, and of all.
+    """
+
+    explained: float
+    total: float
+    n_values: int
+
+
+def _explain_by_weekday(by_day: np.ndarray, days_a_week: int) -> WeekdayVariance:
+    """Of one series (days, times of day), NaN where nothing was observed."""
+
+    def sum_week_around(cells: np.ndarray) -> np.ndarray:
+        padded = np.pad(cells, ((3, 3), (0, 0)))
+        return np.lib.stride_tricks.sliding_window_view(padded, 7, axis=0).sum(axis=-1)
+
+    def sum_weekdays(cells: np.ndarray) -> np.ndarray:
+        padded = np.pad(cells, ((0, -len(cells) % 7), (0, 0)))
+        return padded.reshape(-1, 7, cells.shape[1]).sum(axis=0)
+
+    is_observed = np.isfinite(by_day)
+    n_around = sum_week_around(is_observed)
+    is_known = is_observed & (n_around >= days_a_week)
+    if is_known.sum() < 2:
+        return WeekdayVariance(0.0, 0.0, 0)
+    around = sum_week_around(np.where(is_observed, by_day, 0.0)) / np.maximum(n_around, 1)
+    departures = np.where(is_known, by_day - around, 0.0)
+    departures -= departures.sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
+    departures = np.where(is_known, departures, 0.0) / (by_day[is_observed].std(ddof=1) or 1.0)
+    squares = sum_weekdays(departures) ** 2 / np.maximum(sum_weekdays(is_known), 1)
+    return WeekdayVariance(float(squares.sum()), float((departures**2).sum()), int(is_known.sum()))
+
+
+def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
+    """The runs of steps without a row inside each series, one a row: `unique_id, first, last`, both
+    missing themselves, and how many `steps`. A weekend is no gap of an exchange.
+    """
+    series = rows_by_series(frame)
+    times = frame["ds"].to_numpy("datetime64[ns]")
+    starts = times[[rows.start for rows in series.values()]]
+    ends = times[[rows.stop - 1 for rows in series.values()]]
+    names: list[str] = []
+    firsts, lasts, counts = [times[:0]], [times[:0]], [np.empty(0, dtype=np.int64)]
+    for (name, rows), steps in zip(series.items(), grids(calendar, starts, ends), strict=True):
+        if not np.array_equal(steps, times[rows]):
+            absent = np.flatnonzero(~np.isin(steps, times[rows]))
+            first = absent[np.diff(absent, prepend=-2) > 1]
+            last = absent[np.diff(absent, append=len(steps) + 1) > 1]
+            names += [name] * len(first)
+            firsts.append(steps[first])
+            lasts.append(steps[last])
+            counts.append(last - first + 1)
+    all_gaps = {"unique_id": names, "first": np.concatenate(firsts)}
+    return pd.DataFrame(
+        {**all_gaps, "last": np.concatenate(lasts), "steps": np.concatenate(counts)}
+    )
 
 
 def check_calendar(
@@ -387,16 +450,6 @@ def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
     return np.asarray((days - times.astype("datetime64[Y]")).astype(np.int64) + day)
 
 
-def _gaps_of_series(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
-    """The runs of steps between the first and the last of `times` that have no row."""
-    steps = grid(calendar, times[0], times[-1])
-    absent = np.flatnonzero(~steps.isin(times))
-    if absent.size == 0:
-        return []
-    runs = np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1)
-    return [Gap(unique_id, steps[run[0]], steps[run[-1]], len(run)) for run in runs]
-
-
 def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     """Where the grid starts: for a fixed step the earliest time of the commonest phase, however odd
     the first row.
@@ -447,12 +500,13 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
 
 def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
     """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
-    stamps = [pd.Timestamp(moment) for moment in moments]
-    texts = [
-        format_time(calendar.kind, str(stamp), 10 if stamp == stamp.normalize() else 16)
-        for stamp in stamps[:MAX_TIMES_SHOWN]
-    ]
-    more = f" and {len(stamps) - MAX_TIMES_SHOWN} more" if len(stamps) > MAX_TIMES_SHOWN else ""
+    all_moments = list(moments)
+    texts = []
+    for stamp in map(pd.Timestamp, all_moments[:MAX_TIMES_SHOWN]):
+        width = 10 if stamp == stamp.normalize() else 16
+        texts.append(format_time(calendar.kind, str(stamp), width))
+    n_more = len(all_moments) - MAX_TIMES_SHOWN
+    more = f" and {n_more} more" if n_more > 0 else ""
     return ", ".join(texts) + more
 
 

@@ -257,7 +257,9 @@ def guess_entry(
     ]
     numbers = _number_columns(rows, others, target, where)
     chosen = _pick_target(rows, numbers, target, where)
-    rows[chosen] = rows[chosen].astype("str").astype(float)  # integers beyond 64 bits too
+    if not pd.api.types.is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
+        rows[chosen] = rows[chosen].astype("str")
+    rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     observed = trim_to_last_value(rows, [chosen])
     # a series that has ended has no plan, though its other cells go on
@@ -801,16 +803,16 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
     """Whether the spread within a season grows in proportion to its level, in the rows that are
     fitted and validated on.
     """
-    by_series = []
-    for _, values in observed.groupby("unique_id")[target]:
-        known = values.dropna().to_numpy(dtype=float)
-        n_seasons = int(FITTED_SHARE * len(known)) // season
-        seasons = known[: n_seasons * season].reshape(n_seasons, season)
-        both = np.stack([seasons.mean(axis=1), seasons.std(axis=1)])
-        logs = np.log(both[:, (both > 0).all(axis=0)])
-        if logs.size:
-            by_series.append(logs - logs.mean(axis=1, keepdims=True))
-    level, spread = np.concatenate(by_series, axis=1) if by_series else np.empty((2, 0))
+    known = observed.dropna(subset=[target])
+    rows = known.groupby("unique_id")[target]
+    n_fitted = (FITTED_SHARE * rows.transform("size")).astype(int) // season * season
+    fitted = known[rows.cumcount() < n_fitted]  # whole seasons of each series
+    seasons = fitted[target].to_numpy(float).reshape(-1, season)
+    moments = pd.DataFrame({"level": seasons.mean(axis=1), "spread": seasons.std(axis=1)})
+    is_positive = (moments > 0).all(axis=1)
+    logs = np.log(moments[is_positive])
+    series = fitted["unique_id"].to_numpy()[::season][is_positive]
+    level, spread = (logs - logs.groupby(series).transform("mean")).to_numpy().T
     if len(level) < MIN_SEASONS or level.std() < MIN_LEVEL_SPREAD:
         return False
     return float(level @ spread) >= MIN_SLOPE * float(level @ level)

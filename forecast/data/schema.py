@@ -119,6 +119,17 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
     return None if _has_rising_times(names, times) else _describe_order_fault(frame)
 
 
+def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
+    """Where the rows of each series stand in a frame in which they stand together."""
+    codes, names = pd.factorize(frame["unique_id"])
+    stops = np.flatnonzero(np.append(np.diff(codes) != 0, len(codes) > 0)) + 1
+    starts = [0, *stops[:-1].tolist()]
+    return {
+        str(names[codes[start]]): slice(start, stop)
+        for start, stop in zip(starts, stops.tolist(), strict=False)
+    }
+
+
 def _has_rising_times(names: pd.Series, times: pd.Series) -> bool:
     """Whether the times rise strictly within each series, wherever its rows stand."""
     codes, stamps = pd.factorize(names)[0], times.to_numpy()

@@ -21,7 +21,7 @@ import pandas as pd
 
 from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
 from forecast.config.task import Task, format_time
-from forecast.data.calendars import grid
+from forecast.data.calendars import grids
 from forecast.data.panel import Panel, Series
 from forecast.data.quality import Violation
 from forecast.system.errors import InputError, plural
@@ -212,8 +212,8 @@ def find_too_short(
     for series in panel.series:
         blocks = split_series(series, borders)
         for block in needed:
-            if len(origins(blocks, block, horizon=task.horizon, lookback=task.lookback)) == 0:
-                start, stop = blocks.range(block)
+            start, stop = blocks.range(block)
+            if stop - task.horizon < max(start, task.lookback):  # `origins` has none
                 rows = task.horizon + (task.lookback if block == "train" else 0)
                 faults.append(TooShort(series, block, stop - start, rows))
                 break
@@ -237,12 +237,12 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
 
     `InputError` naming the longest of them where all are, and where sums would lack one.
     """
-    rows = frame.groupby("unique_id", sort=True)["ds"]
+    spans = frame.groupby("unique_id", sort=True)["ds"].agg(["first", "last"])
     task = dataset.task
+    every_grid = grids(task.calendar, spans["first"].to_numpy(), spans["last"].to_numpy())
     every_series = []
-    for uid, times in rows:  # without values: times alone decide where blocks end
-        steps = grid(task.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("M8[ns]")
-        nothing = np.empty((len(steps), 0))
+    for uid, steps in zip(spans.index, every_grid, strict=True):
+        nothing = np.empty((len(steps), 0))  # times alone decide where blocks end
         every_series.append(Series(str(uid), steps, nothing, nothing))
     panel = Panel(name, task, tuple(every_series))
     splits = dataset.splits

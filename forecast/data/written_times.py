@@ -140,10 +140,10 @@ def _fits(text: pd.Series, form: str) -> bool:
 
 def _periods_to_days(text: pd.Series) -> pd.Series:
     """Quarters, months and ISO weeks as the date of their first day; other text as it is."""
+    if not text.str.contains("[QMW]").any():
+        return text
     year_first = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
     parts = year_first.str.extract(_PERIOD)
-    if parts["kind"].isna().all():
-        return text
     number = pd.to_numeric(parts["number"])
     month = (
         number.where(parts["kind"] == "M", 3 * number - 2)
@@ -193,14 +193,24 @@ def to_utc(
             " times out, or map another column to `ds`."
         )
         raise time_fault(values, 0, where, advice)
-    return _text_to_utc(values.astype("str"), table, time_zone, wall_clock, where)
+    text = values.astype("str")
+    codes = pd.Series(pd.factorize(text)[0], index=text.index)
+    distinct = text[~codes.duplicated()]  # series share their times
+    parsed, has_offset = _parse_distinct(distinct, time_zone, wall_clock, where)
+    times = pd.Series(parsed.to_numpy()[codes], index=text.index, name=text.name)
+    if has_offset:
+        return times
+    return _local_to_utc(times, table, time_zone, wall_clock, where)
 
 
-def _text_to_utc(
-    values: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
-) -> pd.Series:
-    """ISO 8601 text in UTC. Either no row has an offset, and `zone` reads them, or every row has
-    one: the same in all, or one that the clock of `zone` explains.
+def _parse_distinct(
+    values: pd.Series, zone: str | None, wall_clock: bool, where: str
+) -> tuple[pd.Series, bool]:
+    """ISO 8601 text as times, and whether it has offsets: then they are in UTC, or the local ones
+    of `wall_clock`; else they are as the clock shows them.
+
+    Either no row has an offset or every row has one: the same in all, or one that the clock of
+    `zone` explains.
     """
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
@@ -211,9 +221,9 @@ def _text_to_utc(
     )
     refuse_rows(values, has_offset != has_offset.iloc[0], where, mixed)
     if not has_offset.any():
-        return _local_to_utc(_parse_iso(values, where), table, zone, wall_clock, where)
+        return _parse_iso(values, where), False
     if wall_clock:
-        return _parse_iso(values.str.strip().str.replace(_OFFSET, "", regex=True), where)
+        return _parse_iso(values.str.strip().str.replace(_OFFSET, "", regex=True), where), True
     utc = _parse_iso(values, where, utc=True)
     different = offsets.replace("Z", "+").str.replace(":", "").str.ljust(5, "0")
     if zone is None:
@@ -229,7 +239,7 @@ def _text_to_utc(
             where,
             f", {then}. Correct `source.time_zone`, or write all times in UTC.",
         )
-    return utc
+    return utc, True
 
 
 def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:

@@ -18,6 +18,7 @@ from forecast.data.calendars import (
     default_features,
     find_gaps,
     grid,
+    grids,
     known_from,
     next_steps,
 )
@@ -175,15 +176,18 @@ def test_the_turn_of_the_year_is_no_jump():
 
 def test_missing_hours_are_named_as_runs():
     frame = hourly(rows=10).drop(index=[3, 4, 7])
-    found = [(g.unique_id, g.first.hour, g.last.hour, g.steps) for g in find_gaps(frame, HOURS)]
+    found = [
+        (g.unique_id, g.first.hour, g.last.hour, g.steps)
+        for g in find_gaps(frame, HOURS).itertuples()
+    ]
     assert found == [("a", 3, 4, 2), ("a", 7, 7, 1)]
 
 
 def test_a_weekend_is_no_gap_and_a_missing_session_is_one():
     sessions = grid(NEW_YORK, "2018-11-19", "2018-11-30")
     frame = pd.DataFrame({"unique_id": "s", "ds": sessions})
-    assert find_gaps(frame, NEW_YORK) == []
-    assert [str(g.first.date()) for g in find_gaps(frame.drop(index=2), NEW_YORK)] == ["2018-11-21"]
+    assert find_gaps(frame, NEW_YORK).empty
+    assert dates(find_gaps(frame.drop(index=2), NEW_YORK)["first"]) == ["2018-11-21"]
 
 
 def test_a_sunday_is_refused_for_an_exchange():
@@ -303,6 +307,35 @@ def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(
     with pytest.raises(InputError, match="such times in all") as fault:
         check_calendar(frame, own, where="mine")
     assert said in str(fault.value)
+
+
+def test_days_of_more_than_the_292_years_that_nanoseconds_count_have_a_grid():
+    days = grid(dataset(calendar={"kind": "regular", "freq": "1D"}).calendar, "1700", "2199-12-31")
+    assert days.equals(pd.date_range("1700-01-01", "2199-12-31").as_unit("ns"))
+
+
+@pytest.mark.parametrize(
+    "calendar",
+    [
+        {"kind": "regular", "freq": "7min"},
+        {"kind": "regular", "freq": "2MS"},
+        {"kind": "weekdays"},
+        {"kind": "year_weeks"},
+        {"kind": "sessions", "exchange": "XNYS"},
+    ],
+    ids=lambda entry: entry.get("freq", entry["kind"]),
+)
+def test_the_grids_of_many_series_are_those_of_each(calendar: dict):
+    own = dataset(calendar=calendar).calendar
+    starts = pd.to_datetime(["2020-01-01 00:00", "2020-02-01 05:00", "2020-01-17 00:00"]).as_unit(
+        "ns"
+    )
+    ends = pd.to_datetime(["2020-03-02 00:00", "2021-01-01 00:00", "2020-01-18 07:00"]).as_unit(
+        "ns"
+    )
+    spans = zip(starts, ends, strict=True)
+    each = [grid(own, start, end).to_numpy().tolist() for start, end in spans]
+    assert [g.tolist() for g in grids(own, starts.to_numpy(), ends.to_numpy())] == each
 
 
 def test_steps_that_no_memory_holds_are_refused():

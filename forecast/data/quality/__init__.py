@@ -10,16 +10,17 @@ series has, for quality.json and the report. Nothing is repaired.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import NotRequired, TypedDict
 
+import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset, Quality
-from forecast.data.calendars import find_gaps, grid
+from forecast.data.calendars import find_gaps, series_lengths
 from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
+from forecast.data.schema import rows_by_series
 from forecast.system.errors import ForecastError, InputError
 
 __all__ = [
@@ -134,28 +135,32 @@ class QualityFile(TypedDict):
 def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
     """Rows, gaps and columns of every series of a prepared frame."""
     all_gaps = find_gaps(frame, dataset.calendar)
-    runs = Counter(gap.unique_id for gap in all_gaps)
+    runs = all_gaps["unique_id"].value_counts()
+    lengths = series_lengths(frame, dataset.calendar)
+    columns = {
+        column.name: frame[column.name].to_numpy()
+        for column in dataset.frame_columns
+        if column.step <= 1
+    }
     series: dict[str, SeriesDescription] = {}
-    for unique_id, rows in frame.groupby("unique_id", sort=True):
-        steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
-        series[str(unique_id)] = {
-            "rows": len(rows),
+    for unique_id, rows in rows_by_series(frame).items():
+        steps = int(lengths[unique_id])
+        series[unique_id] = {
+            "rows": rows.stop - rows.start,
             "steps": steps,
-            "first": rows["ds"].iloc[0].isoformat(),
-            "last": rows["ds"].iloc[-1].isoformat(),
-            "gaps": runs[str(unique_id)],
+            "first": frame["ds"].iloc[rows.start].isoformat(),
+            "last": frame["ds"].iloc[rows.stop - 1].isoformat(),
+            "gaps": int(runs.get(unique_id, 0)),
             "columns": {
-                column.name: _describe_column(rows[column.name], steps)
-                for column in dataset.frame_columns
-                if column.step <= 1
+                name: _describe_column(values[rows], steps) for name, values in columns.items()
             },
         }
     return {"rows": len(frame), "series": series, "gaps": len(all_gaps)}
 
 
-def _describe_column(values: pd.Series, steps: int) -> ColumnDescription:
+def _describe_column(values: np.ndarray, steps: int) -> ColumnDescription:
     """Missing steps, least, greatest and mean value of one column of one series."""
-    known = values.dropna()
+    known = values[~np.isnan(values)]
     missing = steps - len(known)
     is_known = len(known) > 0
     return ColumnDescription(

@@ -8,7 +8,6 @@ entry's to say.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,9 +16,8 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar
-from forecast.data.calendars import Gap, format_times, known_from, next_steps
-from forecast.data.calendars import find_gaps as gaps_of
-from forecast.data.schema import KEY_COLUMNS
+from forecast.data.calendars import find_gaps, format_times, known_from, next_steps
+from forecast.data.schema import KEY_COLUMNS, rows_by_series
 
 BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
@@ -146,20 +144,13 @@ def _observed_values(
     """(series, column, times, values) without the empty cells; the rows of a series stand
     together.
     """
-    codes, series = pd.factorize(frame["unique_id"])
-    borders = np.append(np.flatnonzero(np.append(True, np.diff(codes) != 0)), len(codes))
     when = frame["ds"].to_numpy()
     for name in names:
         values = frame[name].to_numpy()
-        for start, stop in itertools.pairwise(borders):
-            known = ~np.isnan(values[start:stop])
+        for series, rows in rows_by_series(frame).items():
+            known = ~np.isnan(values[rows])
             if known.any():
-                yield (
-                    str(series[codes[start]]),
-                    name,
-                    when[start:stop][known],
-                    values[start:stop][known],
-                )
+                yield series, name, when[rows][known], values[rows][known]
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
@@ -223,69 +214,67 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
 
 def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Steps of the calendar without a row; those that other series have are named as such."""
-    all_gaps = gaps_of(frame, dataset.calendar)
-    known = (
-        set(frame.loc[frame["ds"].isin({gap.first for gap in all_gaps}), "ds"])
-        if all_gaps
-        else set()
-    )
-    for series, series_gaps in _group_by_series(all_gaps):
-        count = sum(gap.steps for gap in series_gaps)
+    all_gaps = find_gaps(frame, dataset.calendar)
+    is_elsewhere = all_gaps["first"].isin(frame["ds"])
+    for series, series_gaps in all_gaps.groupby("unique_id", sort=False):
+        count = int(series_gaps["steps"].sum())
         if count > limit:
             text = (
                 f"steps without a row: {count}"
-                f" ({format_times((gap.first for gap in series_gaps), dataset.calendar)})"
+                f" ({format_times(series_gaps['first'], dataset.calendar)})"
             )
-            in_other_series = [gap.first for gap in series_gaps if gap.first in known]
+            in_other_series = series_gaps["first"][is_elsewhere[series_gaps.index]]
             more = (
                 f"; other series have {format_times(in_other_series, dataset.calendar)}"
-                if in_other_series
+                if len(in_other_series)
                 else ""
             )
-            yield Violation("gaps", series, "", count, f"{text}{more}.")
+            yield Violation("gaps", str(series), "", count, f"{text}{more}.")
 
 
 def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
-    regular = isinstance(dataset.calendar, RegularCalendar)
-    all_gaps = gaps_of(frame, dataset.calendar) if regular else []
-    for series, series_gaps in _group_by_series(
-        [g for g in all_gaps if g.steps == 1 and _is_skipped_by_a_clock(g.first)]
-    ):
+    if not isinstance(dataset.calendar, RegularCalendar):
+        return
+    all_gaps = find_gaps(frame, dataset.calendar)
+    short_gaps = all_gaps[all_gaps["steps"] == 1]
+    skipped = short_gaps[_are_skipped_by_a_clock(short_gaps["first"])]
+    for series, series_gaps in skipped.groupby("unique_id", sort=False):
         if len(series_gaps) > limit:
-            when = format_times((gap.first for gap in series_gaps), dataset.calendar)
+            when = format_times(series_gaps["first"], dataset.calendar)
             text = (
                 f"hours are missing where clocks are put forward ({when}): these look like local"
                 " times; "
             )
             yield Violation(
-                "clock_change", series, "ds", len(series_gaps), f"{text}state `source.time_zone`."
+                "clock_change",
+                str(series),
+                "ds",
+                len(series_gaps),
+                f"{text}state `source.time_zone`.",
             )
-
-
-def _group_by_series(all_gaps: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
-    """Each series with its gaps, in the order of `all_gaps`."""
-    by_series: dict[str, list[Gap]] = {}
-    for gap in all_gaps:
-        by_series.setdefault(gap.unique_id, []).append(gap)
-    yield from by_series.items()
 
 
 def freshness(
     frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Timestamp
 ) -> Iterator[Violation]:
     """Steps that had ended by `as_of` and have no row at the end of a series."""
-    for series, last in frame.groupby("unique_id", sort=True)["ds"].max().items():
+    last_times = frame.groupby("unique_id", sort=True)["ds"].max()
+    is_stale = {}
+    for last in last_times.unique():
         due = next_steps(dataset.calendar, last, int(limit) + 1)
-        if (known_from(dataset.calendar, due) <= as_of).all():
-            newest, now = (format_times([moment], dataset.calendar) for moment in (last, as_of))
-            text = f"the last row is of {newest}, more than {limit:g} steps before {now}."
-            yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
+        is_stale[last] = (known_from(dataset.calendar, due) <= as_of).all()
+    for series, last in last_times[last_times.map(is_stale)].items():
+        newest, now = (format_times([moment], dataset.calendar) for moment in (last, as_of))
+        text = f"the last row is of {newest}, more than {limit:g} steps before {now}."
+        yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
 
 
-def _is_skipped_by_a_clock(moment: pd.Timestamp) -> bool:
-    """Whether some of the known clocks jump over this local time in spring."""
-    return any(
-        pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True))
-        for zone in CLOCK_CHANGE_ZONES
-    )
+def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
+    """Whether some of the known clocks jump over each of the local times in spring."""
+    times = pd.DatetimeIndex(moments)
+    first_of_two = np.ones(len(times), dtype=bool)
+    is_skipped = ~first_of_two
+    for zone in CLOCK_CHANGE_ZONES:
+        is_skipped |= times.tz_localize(zone, nonexistent="NaT", ambiguous=first_of_two).isna()
+    return is_skipped
