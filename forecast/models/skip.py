@@ -424,7 +424,8 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
 
 def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(B, A * C): every column of `a` (B, A) times every column of `b` (B, C)."""
-    return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+    columns = a.shape[1] * b.shape[1]  # -1 is refused where there is no row
+    return (a[:, :, None] * b[:, None, :]).reshape(len(a), columns)
 
 
 class Wave(NamedTuple):

@@ -25,6 +25,7 @@ from forecast.models.skip import (
     FeatureColumns,
     Skip,
     calendar_products,
+    calendar_terms,
     design_of,
     feature_names,
     fit_linear_map,
@@ -462,3 +463,11 @@ def test_every_calendar_feature_has_a_cycle_and_its_harmonics() -> None:
     times = pd.date_range("2024-01-01", periods=3, freq="h")
     for name in names:
         assert calendars.calendar_features(times, [name]).shape == (3, 2)
+
+
+def test_calendar_terms_of_a_series_that_has_not_begun_have_their_columns() -> None:
+    calendar = calendars.calendar_features(
+        pd.date_range("2024-01-01", periods=50, freq="D"), ["day_of_year", "day_of_week"]
+    )
+    some, none = (calendar_terms(rows, (2, 3)) for rows in (calendar, calendar[:0]))
+    assert [part.shape[1] for part in some] == [part.shape[1] for part in none] == [4, 6, 24]
