@@ -7,7 +7,8 @@ import pytest
 
 from forecast.models.families.har import Har
 from forecast.models.families.historical import AverageChange
-from forecast.system.errors import InputError
+from forecast.models.families.mstl import Mstl
+from forecast.system.errors import ModelError
 
 
 def test_the_mean_change_of_the_whole_history_is_continued_from_the_last_value():
@@ -56,6 +57,8 @@ def test_har_feeds_its_own_forecasts_back_into_the_means():
     assert weekly == pytest.approx(np.array([[27.0, (26 + 27 + 28 + 29 + 27) / 5]]))
 
 
-def test_har_asks_for_two_months():
-    with pytest.raises(InputError, match="har: 40 rows; it needs 44"):
+def test_too_few_rows_for_a_family_fail_its_row_and_not_the_run():
+    with pytest.raises(ModelError, match="har: 40 rows; it needs 44"):
         Har.fit(np.arange(40.0))
+    with pytest.raises(ModelError, match=r"mstl needs a season .* got season 24, 40 rows"):
+        Mstl.fit(np.arange(40.0), 24)

@@ -14,7 +14,7 @@ import numpy as np
 
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
-from forecast.system.errors import InputError
+from forecast.system.errors import ModelError
 
 SPANS = (1, 5, 22)
 """Rows of a day, a week and a month of trading days."""
@@ -29,11 +29,11 @@ class Har:
 
     @classmethod
     def fit(cls, y: Array) -> Har:
-        """Least squares over all rows that have a month before them; `InputError` below two
+        """Least squares over all rows that have a month before them; `ModelError` below two
         months.
         """
         if len(y) < 2 * SPANS[-1]:
-            raise InputError(f"har: {len(y)} rows; it needs {2 * SPANS[-1]}.")
+            raise ModelError(f"har: {len(y)} rows; it needs {2 * SPANS[-1]}.")
         means = _trailing_means(y)[SPANS[-1] - 1 : -1]
         design = np.column_stack([np.ones(len(means)), means])
         constant, *slopes = np.linalg.lstsq(design, y[SPANS[-1] :], rcond=None)[0]

@@ -18,7 +18,7 @@ import numpy as np
 from forecast.models.families.auto_ets import Ets
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
-from forecast.system.errors import InputError
+from forecast.system.errors import ModelError
 
 SEASONAL = 11  # width of the seasonal LOESS in seasons, statsforecast's choice for one season
 BLOCK = 6  # seasons that settle at a time: a little more than half that width
@@ -35,10 +35,10 @@ class Mstl:
     @classmethod
     def fit(cls, y: Array, season: int) -> Mstl:
         """On all of y (T,); error and trend of the ETS are chosen, it has no season left.
-        `InputError` below two seasons.
+        `ModelError` below two seasons.
         """
         if season < 2 or len(y) < 2 * season:
-            raise InputError(
+            raise ModelError(
                 f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)}"
                 " rows."
             )
