@@ -80,11 +80,8 @@ def diebold_mariano(
     horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
-        return _result_without_test(
-            a,
-            b,
-            f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}",
-        )
+        note = f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}"
+        return _result(math.nan, math.nan, StandardError(math.nan, math.nan), a, b, note)
     mean = float(difference.mean())
     if np.allclose(a, b, rtol=ROUNDING, atol=0.0):
         return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
@@ -113,9 +110,11 @@ def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
 def _result(
     statistic: float, p: float, error: StandardError, a: Array, b: Array, note: str = ""
 ) -> DieboldMariano:
-    """The test with what follows from the standard error: limits and what would be found."""
-    mean = float(np.mean(a - b))
-    reference = float(np.mean(b))
+    """The test with what follows from the standard error: limits and what would be found; all NaN
+    where that is.
+    """
+    mean = float(np.mean(a - b)) if len(a) else math.nan
+    reference = float(np.mean(b)) if len(b) else 0.0
     reach = float(scipy.special.stdtrit(error.dof, 0.975)) * error.value
     found_in_four_of_five = reach + float(scipy.special.stdtrit(error.dof, 0.8)) * error.value
     return DieboldMariano(
@@ -130,12 +129,6 @@ def _result(
         detectable=found_in_four_of_five / reference if reference > 0 else math.nan,
         note=note,
     )
-
-
-def _result_without_test(a: Array, b: Array, note: str) -> DieboldMariano:
-    nan = math.nan
-    mean = float(np.mean(a - b)) if len(a) else nan
-    return DieboldMariano(nan, nan, len(a), nan, mean, relative(a, b), nan, nan, nan, note)
 
 
 def relative(a: Array, b: Array) -> float:

@@ -228,11 +228,11 @@ def _radius(layer: Layer, visited: np.ndarray) -> tuple[float, str]:
 
 def _lyapunov(logs: np.ndarray) -> float | None:
     """The mean growth per row of ln |d| over the second half of the window, from `growth`'s (T + 1,
-    B, P); None for a window of one row, or where every disturbance has died out.
+    B, P); None where every disturbance has died out.
     """
     rows = len(logs) - 1
     middle = rows // 2
     alive = np.isfinite(logs[-1])
-    if rows == middle or not alive.any():
+    if not alive.any():
         return None
     return float(((logs[-1] - logs[middle])[alive] / (rows - middle)).mean())

@@ -36,7 +36,6 @@ class Spec(NetworkSpec):
     )
 
     def build(self, shapes: Shapes) -> Network:
-        # a head without a location, such as bins, has nothing to feed back
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         location = self.head.location_parameter
         feedback = self.feedback and location is not None
