@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -45,8 +44,8 @@ def errors_by_step(y: Array, y_hat: Array) -> tuple[list[float], list[float]]:
 
 
 def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = False) -> float:
-    """The denominator of MASE (mean absolute) or RMSSE (root mean squared) seasonal difference of
-    the training part.
+    """The denominator of MASE (mean absolute) or RMSSE (root mean squared; Hyndman & Koehler 2006):
+    the seasonal difference of the training part.
 
     `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant
     training part, like one without such a pair, has no scale (NaN), and an error divided by it
@@ -256,45 +255,10 @@ class Sample:
     mae: float
     rmse: float
 
-    @property
-    def mase(self) -> float:
-        """Mean absolute scaled error (Hyndman & Koehler 2006)."""
-        return self.mae / self.scale
-
-    @property
-    def rmsse(self) -> float:
-        """Root mean squared scaled error."""
-        return self.rmse / self.squared_scale
-
-    @property
-    def smape(self) -> float | None:
-        """See `smape`."""
-        return smape(self.y, self.y_hat)
-
-    @property
-    def qlike(self) -> float | None:
-        """See `qlike`."""
-        return qlike(self.y, self.y_hat)
-
-    @property
-    def skill(self) -> float:
-        """See `skill`."""
-        return skill(self.mae, self.naive)
-
     @cached_property
     def direction(self) -> tuple[float, float]:
         """The share of moves called right, and the base rate; see `directional_accuracy`."""
         return directional_accuracy(self.y, self.y_hat, self.last)
-
-    @property
-    def hit_rate(self) -> float:
-        """The share of moves called right."""
-        return self.direction[0]
-
-    @property
-    def base_rate(self) -> float:
-        """The share of moves that always calling the commoner sign gets right."""
-        return self.direction[1]
 
 
 @dataclass(frozen=True)
@@ -322,7 +286,7 @@ class Metric:
 METRICS = (
     Metric(
         "mae",
-        attrgetter("mae"),
+        lambda sample: sample.mae,
         "MAE",
         "Mean absolute error over all test origins and steps",
         in_units=True,
@@ -330,7 +294,7 @@ METRICS = (
     ),
     Metric(
         "rmse",
-        attrgetter("rmse"),
+        lambda sample: sample.rmse,
         "RMSE",
         "Root mean squared error, in units of the target",
         in_units=True,
@@ -338,7 +302,7 @@ METRICS = (
     ),
     Metric(
         "mase",
-        attrgetter("mase"),
+        lambda sample: sample.mae / sample.scale,
         "MASE",
         "Mean absolute error as a multiple of the seasonal naive forecast's error on the train"
         " block",
@@ -346,40 +310,40 @@ METRICS = (
     ),
     Metric(
         "rmsse",
-        attrgetter("rmsse"),
+        lambda sample: sample.rmse / sample.squared_scale,
         "RMSSE",
         "Root mean squared error, scaled like MASE",
     ),
     Metric(
         "smape",
-        attrgetter("smape"),
+        lambda sample: smape(sample.y, sample.y_hat),
         "sMAPE",
         "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
     ),
     Metric(
         "qlike",
-        attrgetter("qlike"),
+        lambda sample: qlike(sample.y, sample.y_hat),
         "QLIKE",
         "The loss of volatility forecasts (Patton 2011): y / forecast - ln(y / forecast) - 1; empty"
         " where a value is not above zero",
     ),
     Metric(
         "direction",
-        attrgetter("hit_rate"),
+        lambda sample: sample.direction[0],
         "Direction",
         "Share of moves whose sign was forecast right",
         own_column=False,
     ),
     Metric(
         "direction_base",
-        attrgetter("base_rate"),
+        lambda sample: sample.direction[1],
         "Base rate",
         "Share of the commoner sign",
         own_column=False,
     ),
     Metric(
         "skill",
-        attrgetter("skill"),
+        lambda sample: skill(sample.mae, sample.naive),
         "Skill",
         "1 - MAE / MAE of the naive forecast on the same origins",
         by_step=True,

@@ -80,7 +80,9 @@ def diebold_mariano(
     horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
-        note = f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}"
+        note = (
+            f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}"
+        )
         return _result(math.nan, math.nan, StandardError(math.nan, math.nan), a, b, note)
     mean = float(difference.mean())
     if np.allclose(a, b, rtol=ROUNDING, atol=0.0):
