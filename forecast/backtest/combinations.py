@@ -307,15 +307,15 @@ def _eligible_members(
         if record.ranking in as_shipped or record.model not in shipped
     }
     names = rule.weights if isinstance(rule.weights, dict) else rule.members
-    wanted = {
+    named_records = {
         name: record
         for name, record in ranked.items()
         if {"all", f"{record.kind}s", record.model, name} & {*names}
     }
     models = {record.model for record in ranked.values()}
-    failed = [name for name, record in wanted.items() if record.has_failed]
+    failed = [name for name, record in named_records.items() if record.has_failed]
     absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
-    untrained = [name for name, record in wanted.items() if record.is_untrained]
+    untrained = [name for name, record in named_records.items() if record.is_untrained]
     sentences = []
     for left_out, reason in (
         (failed, "failed"),

@@ -30,6 +30,7 @@ from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
+from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
     Bounds,
@@ -397,10 +398,7 @@ def _candidate_blocks(candidate: ScoredCandidate, task: Task) -> CandidateBlocks
 
 def target_of(series: str, task: Task) -> TaskColumn:
     """The target that `series` (named by `panel.series_name`) is."""
-    for column in task.target:
-        if series.rpartition("/")[2] == column.name:
-            return column
-    return task.target[0]
+    return task.target[target_number(series, task.targets)]
 
 
 def _join_filled(parts: list[pd.DataFrame]) -> pd.DataFrame:

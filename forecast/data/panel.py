@@ -65,6 +65,14 @@ def series_name(unique_id: object, target: str, targets: Sequence[object]) -> st
     return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
 
 
+def target_number(series: str, targets: Sequence[str]) -> int:
+    """Which of `targets` the series is that `series_name` named; a target may have a slash of its
+    own, as `wind m/s`.
+    """
+    names = [target for target in targets if series.endswith(f"/{target}")]
+    return targets.index(max(names, key=len, default=targets[0]))
+
+
 def add_series_names(forecasts: pd.DataFrame) -> pd.DataFrame:
     """A column `series`, the `series_name` of every row of a long frame with columns `unique_id`
     and `output`.

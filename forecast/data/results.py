@@ -30,7 +30,7 @@ from forecast.data.comparison_records import (
     TestFamily,
     Verdicts,
 )
-from forecast.data.panel import add_series_names
+from forecast.data.panel import add_series_names, target_number
 from forecast.data.quality import QualityFile
 from forecast.data.records import CandidateCost, RunRecord, read_run_records
 from forecast.system.errors import DamagedError, InputError
@@ -223,7 +223,8 @@ class Results:
 
     def unit_of(self, series: str) -> str:
         """The unit of one entry of `series`."""
-        return self.dataset.units.get(series.rpartition("/")[2], self.unit)
+        units = self.dataset.units
+        return [*units.values()][target_number(series, [*units])]
 
     @property
     def headline_metric(self) -> str:

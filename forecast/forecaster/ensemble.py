@@ -27,7 +27,7 @@ import pandas as pd
 
 from forecast.config.task import Task
 from forecast.data import calendars
-from forecast.data.panel import Panel, add_series_names, series_name
+from forecast.data.panel import Panel, add_series_names, series_name, target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
@@ -217,11 +217,11 @@ class Ensemble:
             for number in range(manifest["forecasters"])
         )
         arrays = files.read_arrays(folder / SCORES)
-        targets = forecasters[0].task.target
+        task = forecasters[0].task
         calibrated = {}
         for i, name in enumerate(manifest["series"]):
             saved = manifest["calibration"][name]
-            target = next((t for t in targets if name.endswith(f"/{t.name}")), targets[0])
+            target = task.target[target_number(name, task.targets)]
             calibrated[name] = SplitConformal(
                 scores=arrays[f"{i:04d}"],
                 typical=np.asarray(saved["typical_volatility"] or 0.0),

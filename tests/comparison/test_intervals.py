@@ -20,11 +20,13 @@ from forecast.comparison.intervals import (
     crps_by_series,
     group_refusals,
     interval_scores,
+    target_of,
 )
 from forecast.comparison.metrics import crps_quantiles
 from forecast.comparison.scores import ForecastCube
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import widths
+from tests.support import problems
 from tests.support.example_data import dataset
 from tests.support.records import run_record
 
@@ -274,3 +276,10 @@ def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
         interval_scores(blocks(many(count, n=20, seed=7), many(count, n=9, seed=8)), [0.8, 0.95])
         counts.append(len(made))
     assert counts[0] == counts[1] > 0
+
+
+def test_intervals_of_a_target_with_a_slash_have_its_own_transform_and_bounds():
+    log = {"column": "flow m/s", "transform": "log", "minimum": 0}
+    task = problems.task(target=[{"column": "sales"}, log])
+    assert target_of("north/flow m/s", task) is task.target[1]
+    assert target_of("north/sales", task) is task.target[0]

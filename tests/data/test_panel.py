@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast.data.calendars import calendar_features
-from forecast.data.panel import from_frame
+from forecast.data.panel import from_frame, series_name, target_number
 from forecast.system.errors import InputError
 from tests.support import example_data, problems
 
@@ -77,3 +77,11 @@ def test_a_missing_column_is_named_with_those_there_are():
 def test_an_empty_frame_is_refused():
     with pytest.raises(InputError, match="'shops' has no rows"):
         problems.panel_of(problems.frame().iloc[:0])
+
+
+@pytest.mark.parametrize("unique_id", ["a", "a/b", "south/m"])
+@pytest.mark.parametrize("targets", [["y"], ["y", "wind m/s", "m/s", "s"], ["s", "m/s"]])
+def test_a_series_is_of_the_target_that_named_it_though_names_have_slashes(unique_id, targets):
+    for number, target in enumerate(targets):
+        if (unique_id, target) != ("south/m", "s"):  # which "m/s" of "south" is called too
+            assert target_number(series_name(unique_id, target, targets), targets) == number
