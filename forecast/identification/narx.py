@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.identification.experiment import Array, Experiment, delay_inputs
 from forecast.identification.polynomial import PolynomialLayer, Term
@@ -226,21 +227,24 @@ class Narx:
         """The same with the states in v and y (T, O)."""
         inputs = np.concatenate([memory.u, u])
         drive = self.past_inputs(inputs, len(memory.u))
+        drive = np.hstack([drive, np.ones((len(u), 1))])
         if y is None:
             y = np.full((len(u), self.outputs), np.nan)
-        is_missing = np.isnan(y)
-        first = len(memory.y)
-        v = np.empty((len(u), self.outputs), np.result_type(drive, weights))
+        is_measured = ~np.isnan(y)
+        has_measured = is_measured.any(axis=1)
+        o = self.outputs
+        v = np.empty((len(u), o), np.result_type(drive, weights))
         fed = np.concatenate([memory.y.astype(v.dtype), v])
-        past_rows = first - np.array(self.y_delays)
+        past = sliding_window_view(fed.ravel(), memory.y.size)[::o]
+        places = np.concatenate([np.arange(o) - delay * o for delay in self.y_delays])
         low, high = self.limits
         evaluate = self.layer.of_row(weights)
         with np.errstate(over="ignore", invalid="ignore"):
-            for row in range(len(u)):
-                z = np.concatenate([fed[past_rows + row].ravel(), drive[row]])
-                v[row] = evaluate(z)
-                output = np.minimum(np.maximum(v[row], low), high)
-                fed[first + row] = np.where(is_missing[row], output, y[row])
+            for row, output in enumerate(fed[len(memory.y) :]):
+                v[row] = evaluate(np.concatenate([past[row][places], drive[row]]))
+                np.minimum(np.maximum(v[row], low), high, out=output)
+                if has_measured[row]:
+                    np.copyto(output, y[row], where=is_measured[row])
         return v, Memory(fed[len(u) :], inputs[len(inputs) - len(memory.u) :])
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:

@@ -63,10 +63,10 @@ class PolynomialLayer:
         return multiply_columns(z, self.terms) @ self.coefficients(weights)
 
     def of_row(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a single row: v (O,) from z (d,)."""
+        """The map of a single row: v (O,) from z (d,) with a one behind it."""
         numbers = column_numbers(self.terms, self.regressors)
         coefficients = self.coefficients(weights)
-        return lambda z: np.asarray(np.append(z, 1.0)[numbers].prod(axis=1) @ coefficients)
+        return lambda z: np.asarray(z[numbers].prod(axis=1).dot(coefficients))
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""

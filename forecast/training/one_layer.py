@@ -80,15 +80,16 @@ class OneLayer:
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
 
     def of_row(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a single row: v (O,) from z (d,)."""
+        """The map of a single row: v (O,) from z (d,) with a one behind it."""
         w1, b1, w2, b2, w3 = self.split(weights)
-        both = np.vstack([w1, w3])
-        bias = np.concatenate([b1, b2])
+        both = np.hstack([np.vstack([w1, w3]), np.concatenate([b1, b2])[:, None]])
         k = self.hidden
+        if not k:
+            return both.dot
 
         def evaluate(z: Array) -> Array:
-            sums = both @ z + bias
-            return np.asarray(w2 @ np.tanh(sums[:k]) + sums[k:])
+            sums = both.dot(z)
+            return np.asarray(w2.dot(np.tanh(sums[:k])) + sums[k:])
 
         return evaluate
 
