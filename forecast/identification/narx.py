@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -85,7 +86,7 @@ class Narx:
         """d, the columns of z."""
         return self.past_outputs + len(self.u_delays) * self.inputs
 
-    @property
+    @cached_property
     def layer(self) -> OneLayer | PolynomialLayer:
         """The map from z to v."""
         if self.terms:
@@ -125,7 +126,7 @@ class Narx:
     def _layer_path(self) -> str:
         return "paths/0/layer_0" if self.linear else "layer_0"
 
-    @property
+    @cached_property
     def limits(self) -> Array:
         """(2, O): what the output cannot pass, infinite without bounds."""
         unbounded = np.full(self.outputs, np.inf)

@@ -296,19 +296,26 @@ def solve_feedback(
     """
     p, rows, o = direct.shape
     deepest = max(delays)
-    # [t, i, k]: minus the coefficient of y_{t,i} k places further on
-    band = np.zeros((rows, o, deepest * o + o))
+    width = (deepest + 1) * o
+    # [t, i]: minus the coefficients of the outputs before y_{t,i}, in the order of time, then its own
+    band = np.zeros((rows, o, width))
     for index, delay in enumerate(delays):
         if last_rows is not None:
             reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
             earlier = last_rows[:, deepest - delay : deepest - delay + reach]
             direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, index, :, :reach])
-        for source in range(o):
-            columns = slice(delay * o - source, delay * o - source + o)  # one for each target
-            band[: max(rows - delay, 0), source, columns] = -gain[:, index, source, delay:].T
+        for target in range(o):
+            first = width - 1 - target - delay * o
+            band[:, target, first : first + o] = -gain[target, index].T
     right_sides = direct.reshape(p, rows * o).T
+    # as the transposed of an upper triangle, whose sums run faster than the lower one's
     solution, info = lapack.dtbtrs(
-        band.reshape(rows * o, -1).T, right_sides, uplo="L", diag="U", overwrite_b=True
+        band.reshape(rows * o, width).T,
+        right_sides,
+        uplo="U",
+        trans="T",
+        diag="U",
+        overwrite_b=True,
     )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
