@@ -14,13 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.identification.chaos import (
-    NO_SIMULATION,
-    describe_lost_simulation,
-    distribution_distance,
-)
+from forecast.identification.chaos import NO_SIMULATION, describe_lost_simulation
 from forecast.identification.data import dividetrain
-from forecast.identification.experiment import Experiment, describe_cautions, normalise_weights
+from forecast.identification.experiment import (
+    Experiment,
+    describe_cautions,
+    normalise_weights,
+    require_whole,
+)
 from forecast.identification.frols import formula
 from forecast.identification.member import Member
 from forecast.identification.model import Model, TrainingRecord
@@ -49,6 +50,7 @@ def identify(
     with a `watch`, Ctrl-C keeps the models found so far. `InputError` for too few rows,
     `ModelError` when no model follows any held-out block. The method: `identification.search`.
     """
+    require_whole(0, seed=seed)
     with note_interrupt(watch):
         result = search_members(
             normalise_weights(experiments),
@@ -110,7 +112,7 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
         )
     if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
         notes.append(describe_lost_simulation(model, experiments))
-        model = _put_first_by_distribution(model, experiments)
+        model = _keep_best_one_step(model, experiments)
     elif median > FAR_FROM_ONE_STEP * np.sqrt(one_step):
         notes.append(
             f"The free-run error is {median / np.sqrt(one_step):.2g} times the one-step error:"
@@ -131,15 +133,14 @@ def _describe_polynomial(model: Model) -> list[str]:
     return [f"A polynomial of them: {formula(shortest)}."]
 
 
-def _put_first_by_distribution(model: Model, experiments: Sequence[Experiment]) -> Model:
-    """Of nets with about the same one-step error alone, the one whose free run keeps the
-    distribution of the record first: what is left to judge a chaotic record by.
+def _keep_best_one_step(model: Model, experiments: Sequence[Experiment]) -> Model:
+    """The nets with about the least one-step error, all that is left to judge a chaotic record
+    by.
     """
     errors = []
     for member in model.members:
         rows = DividedRows.of(member.net, experiments, dividetrain())
         errors.append(mean_square_errors(member, rows, "prediction").get("train", np.inf))
     limit = SAME_ONE_STEP * min(errors)
-    near = [member for member, error in zip(model.members, errors, strict=True) if error <= limit]
-    near.sort(key=lambda member: distribution_distance(member, experiments))
-    return Model.average(*near)
+    pairs = zip(model.members, errors, strict=True)
+    return Model.average(*(member for member, error in pairs if error <= limit))

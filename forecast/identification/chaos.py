@@ -2,7 +2,7 @@
 
 In closed loop a chaotic series parts from its model after a few steps, however good the net. For
 `train` and `identify`: `describe_lost_simulation` says for how many steps the record can be
-simulated, `distribution_distance` whether the free run at least visits the same values as often.
+simulated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from forecast.system.errors import ModelError, plural
 NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulation
 MOST_STEPS = 50  # that are looked at
 MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
-QUANTILES = np.linspace(0.05, 0.95, 19)
 
 
 def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) -> str:
@@ -52,18 +51,3 @@ def count_simulated_steps(model: Model, experiment: Experiment) -> int:
         if not np.mean(error / model.scaling.y_scale) < NO_SIMULATION:
             return step - 1
     return steps
-
-
-def distribution_distance(model: Model, experiments: Sequence[Experiment]) -> float:
-    """How far the quantiles of the free run lie from those of y, mean over the outputs, in
-    deviations of y (the Wasserstein distance of order 1, between 5 and 95 %); infinite where it is
-    lost.
-    """
-    try:
-        runs = [model.simulate(e.u, e.y[: model.start]).y for e in experiments]
-    except ModelError:
-        return np.inf
-    y = np.concatenate([e.y for e in experiments])
-    of_runs = np.quantile(np.concatenate(runs), QUANTILES, axis=0)
-    of_record = np.nanquantile(y, QUANTILES, axis=0)
-    return float(np.mean(np.abs(of_runs - of_record) / model.scaling.y_scale))

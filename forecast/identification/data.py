@@ -127,6 +127,7 @@ def read_by_name(
     """
     import pandas as pd
 
+    outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
     try:
         frame = _read_matlab(path) if Path(path).suffix == ".mat" else pd.read_csv(path)
     except ValueError as error:
@@ -135,10 +136,8 @@ def read_by_name(
             f" ({error}). Write it again as one."
         ) from error
     names = [*outputs, *inputs, *([experiment] if experiment else [])]
-    if both := [name for name in inputs if name in outputs]:
-        raise InputError(
-            f"{both} is input and output at once: it would explain itself. Name it once."
-        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{twice} is named twice: it would explain itself. Name it once.")
     if missing := [name for name in names if name not in frame.columns]:
         raise InputError(
             f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the"
@@ -158,8 +157,8 @@ def read_by_name(
 
 def _read_matlab(path: Path | str) -> pd.DataFrame:
     """The numeric variables of a .mat file side by side, a column each, a matrix as columns of one
-    name; those of another length than the longest are left out. `ValueError` for a file that is
-    none.
+    name. Time is their longest side, down the rows or along the columns; variables without a side
+    of that length are left out. `ValueError` for a file that is none.
     """
     import pandas as pd
     from scipy.io import loadmat
@@ -173,10 +172,11 @@ def _read_matlab(path: Path | str) -> pd.DataFrame:
     for name, value in variables.items():
         if name.startswith("__") or value.ndim != 2 or value.dtype.kind not in "fiu":
             continue
-        tables[name] = value.T if len(value) == 1 else value
-    rows = max(map(len, tables.values()), default=0)
+        tables[name] = value
+    rows = max((max(table.shape) for table in tables.values()), default=0)
     parts = [pd.DataFrame()]
-    for name, table in tables.items():
+    for name, value in tables.items():
+        table = value if len(value) == rows else value.T
         if len(table) == rows:
             parts.append(pd.DataFrame(table, columns=[name] * table.shape[1], dtype=np.float64))
     return pd.concat(parts, axis=1)

@@ -39,6 +39,7 @@ from forecast.identification.experiment import (
     dead_times,
     error_columns,
     nested_deviances,
+    require_whole,
 )
 from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import limit_threads
@@ -144,6 +145,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     season that was found may be lost: give a larger `most` then. `InputError` for an experiment of
     fewer than 4 * `longest` rows.
     """
+    require_whole(1, longest=longest, most=most)
     _, outputs = count_columns(experiments)
     rows = min(map(len, experiments))
     if rows < 4 * longest:
@@ -202,6 +204,7 @@ def arx_order(
     All models up to `longest` past outputs and inputs are fitted to the same rows. `InputError` for
     too few of them, and for another criterion.
     """
+    require_whole(1, longest=longest)
     if criterion not in ("aic", "bic"):
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, outputs = count_columns(experiments)

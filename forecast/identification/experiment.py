@@ -58,10 +58,10 @@ class Experiment:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
-        if len(outputs) == 1 and outputs.shape[1] > 1:
+        if len(outputs) < outputs.shape[1]:
             raise InputError(
-                f"y has shape {outputs.shape}: one row of {outputs.shape[1]} columns. Time runs"
-                " down the rows; give the record transposed, y.T."
+                f"y has shape {outputs.shape}: fewer rows than columns. Time runs down the rows;"
+                " give the record transposed, y.T."
             )
         refuse_gaps(inputs)
         if not np.isfinite(outputs).any(axis=0).all():
@@ -162,6 +162,14 @@ def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
     return table
 
 
+def require_whole(least: int, **numbers: object) -> None:
+    """`InputError` for a number that is not whole, or below the least."""
+    for name, value in numbers.items():
+        is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not is_whole or value < least:
+            raise InputError(f"`{name}` is {value!r}; wanted a whole number from {least} up.")
+
+
 def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
     """(inputs, outputs), the same for all; `InputError` where they differ or there is none."""
     if other := [type(e).__name__ for e in experiments if not isinstance(e, Experiment)]:
@@ -180,11 +188,13 @@ def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
 
 def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
     """With weights that are 1 on average where they count: only their ratios are to act, not their
-    size.
+    size. `InputError` where none counts.
     """
     count_columns(experiments)
     weights = np.concatenate([e.error_weights.ravel() for e in experiments])
-    mean = float(weights.sum()) / (np.count_nonzero(weights) or 1) or 1.0
+    if not weights.any():
+        raise InputError("No value of y counts: every weight is 0. Give some a weight above 0.")
+    mean = float(weights.sum()) / np.count_nonzero(weights)
     if mean == 1.0:
         return list(experiments)
     return [e.with_arrays(weight=e.error_weights / mean) for e in experiments]

@@ -19,6 +19,7 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     count_columns,
+    require_whole,
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net, check_delays
@@ -43,10 +44,9 @@ def frols(
     those stay, and others come, that simulate the record (`term_search`), with coefficients trained
     on the free run, which noise on y does not bias. Where that diverges they stay as they are, and
     a note says so. All rows train.
-    `InputError` unless `degree` and `terms` are at least 1.
+    `InputError` unless `degree` and `terms` are whole, from 1 up.
     """
-    if degree < 1 or terms < 1:
-        raise InputError(f"`degree` is {degree}, `terms` {terms}; wanted whole numbers from 1 up.")
+    require_whole(1, degree=degree, terms=terms)
     inputs, _ = count_columns(experiments)
     y_delays = check_delays("feedback_delays", feedback_delays, least=1)
     u_delays = check_delays("input_delays", input_delays) if inputs else ()

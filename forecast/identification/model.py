@@ -104,7 +104,8 @@ class Model:
         scalings = {tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}
         if len(scalings) != 1:
             raise InputError(
-                "The models are scaled by different data. Train all of them on the same rows."
+                "There is no model, or they are scaled by different data. Give models that were"
+                " trained on the same rows."
             )
         nets: list[Net] = []
         weights: dict[str, Array] = {}

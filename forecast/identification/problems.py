@@ -297,7 +297,7 @@ def solve_feedback(
     p, rows, o = direct.shape
     deepest = max(delays)
     width = (deepest + 1) * o
-    # [t, i]: minus the coefficients of the outputs before y_{t,i}, in the order of time, then its own
+    # [t, i]: minus the coefficients of the outputs before y_{t,i}, in the order of time, then 0
     band = np.zeros((rows, o, width))
     for index, delay in enumerate(delays):
         if last_rows is not None:

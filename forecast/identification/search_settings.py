@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from forecast.identification.experiment import Experiment, count_columns, simulation_starts
+from forecast.identification.experiment import (
+    Experiment,
+    count_columns,
+    require_whole,
+    simulation_starts,
+)
 from forecast.system.errors import InputError
 
 Kind = Literal["delays", "states", "linear states", "polynomial", "arx"]
@@ -33,6 +38,15 @@ class Candidate:
     kind: Kind
     order: int
     hidden: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` for a kind that there is not, and for sizes that are none."""
+        if self.kind not in get_args(Kind):
+            raise InputError(
+                f"There is no candidate of kind {self.kind!r}; wanted one of {get_args(Kind)}."
+            )
+        require_whole(1, order=self.order)
+        require_whole(0, hidden=self.hidden)
 
 
 CANDIDATES = (
@@ -68,18 +82,24 @@ class SearchSettings:
     refit_iterations: tuple[int, int] = (25, 50)
     longest_dead_time: int = 100
 
+    def __post_init__(self) -> None:
+        """Raises `InputError` for numbers that no search could have."""
+        first, second = self.refit_iterations
+        require_whole(1, start=self.start, candidates=len(self.candidates))
+        require_whole(2, folds=self.folds)
+        require_whole(0, fold_iterations=self.fold_iterations)
+        require_whole(0, refit_iterations=first)
+        require_whole(0, refit_iterations=second)
+        require_whole(0, longest_dead_time=self.longest_dead_time)
+
 
 def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
     """With no more folds than leave blocks long enough to judge a free run by; whole experiments
     stay whole.
 
-    `InputError` for fewer than two folds, for experiments that differ in their columns, and for
-    one that is too short, with settings that would do.
+    `InputError` for experiments that differ in their columns, and for one that is too short, with
+    settings that would do.
     """
-    if settings.folds < 2:
-        raise InputError(
-            f"SearchSettings: folds is {settings.folds}; wanted 2 at least: one is held out."
-        )
     count_columns(experiments)
     shortest = min(map(len, experiments))
     if len(experiments) < settings.folds:

@@ -24,6 +24,7 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     describe_cautions,
+    require_whole,
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
@@ -111,14 +112,16 @@ def train(
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
 
-    `InputError` for an unknown trainer or use, for restarts or a seed that are none, and for rows
-    that do not suffice.
+    `InputError` for an unknown trainer or use, for a net, restarts or a seed that are none, and for
+    rows that do not suffice.
     """
-    if {type(restarts), type(seed)} - {int, np.int64} or restarts < 1 or seed < 0:
+    if not isinstance(net, Net):
         raise InputError(
-            f"`restarts` is {restarts!r}, `seed` {seed!r}; wanted whole numbers from 1 and from"
-            " 0 up."
+            f"`net` is of type {type(net).__name__}; wanted a net such as narxnet(), then the"
+            " experiments."
         )
+    require_whole(1, restarts=restarts)
+    require_whole(0, seed=seed)
     if for_use is None:
         for_use = "simulation" if net.feedback else "prediction"
     with note_interrupt(None if trainer == "adam" else watch):

@@ -641,6 +641,37 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
     assert percent == pytest.approx(100 * middle / np.ptp(y), rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ({"start": 0}, "`start` is 0; wanted a whole number from 1 up"),
+        ({"start": 2.5}, "`start` is 2.5; wanted a whole number from 1"),
+        ({"fold_iterations": -1}, "`fold_iterations` is -1; wanted a whole number from 0"),
+        ({"refit_iterations": (5, 2.5)}, "`refit_iterations` is 2.5; wanted a whole number from 0"),
+        ({"candidates": ()}, "`candidates` is 0; wanted a whole number from 1"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(number: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SearchSettings(**number)
+
+
+def test_a_candidate_that_there_is_not_and_a_seed_that_is_none_are_refused() -> None:
+    with pytest.raises(InputError, match=r"no candidate of kind 'wiener'; wanted one of .*'arx'"):
+        Candidate("wiener", 2)
+    with pytest.raises(InputError, match="`order` is 0; wanted a whole number from 1"):
+        Candidate("polynomial", 0)
+    for seed in (-1, 1.5):
+        with pytest.raises(InputError, match=f"`seed` is {seed}; wanted a whole number from 0"):
+            identify(simulated(100), seed=seed)
+
+
+def test_a_record_of_which_no_value_counts_is_refused_as_such() -> None:
+    u, y = tank(120, 0)
+    with pytest.raises(InputError, match="No value of y counts: every weight is 0"):
+        identify(Experiment(u, y, np.zeros(len(y))), settings=SMALL)
+
+
 def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> None:
     u, y = tank(120, 0)
     with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
@@ -676,5 +707,7 @@ def test_settings_that_work_are_named_for_a_record_of_thirty_rows() -> None:
 @pytest.mark.parametrize("folds", [1, 0, -1])
 def test_a_search_without_a_block_held_out_is_refused(folds: int) -> None:
     for records in ([simulated(300)], [simulated(100), simulated(100, seed=1)]):
-        with pytest.raises(InputError, match=f"folds is {folds}; wanted 2 at least"):
+        with pytest.raises(
+            InputError, match=f"`folds` is {folds}; wanted a whole number from 2 up"
+        ):
             identify(*records, settings=SearchSettings(folds=folds))

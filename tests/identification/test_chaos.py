@@ -4,17 +4,14 @@ run still tells.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from forecast.identification import Experiment, Model, narnet
-from forecast.identification.automatic import _put_first_by_distribution
+from forecast.identification.automatic import _keep_best_one_step
 from forecast.identification.chaos import (
     NO_SIMULATION,
     count_simulated_steps,
     describe_lost_simulation,
-    distribution_distance,
 )
 from forecast.identification.experiment import Standardization
 
@@ -54,22 +51,9 @@ def test_the_steps_for_which_a_record_can_be_simulated_are_counted() -> None:
     )
 
 
-def test_of_nets_alike_one_step_ahead_the_one_that_keeps_the_distribution_comes_first() -> None:
-    """One swings for ever as the record does, the other dies away."""
-    t = np.arange(400)
-    e = Experiment(None, np.sin(0.3 * t))
-    scaling = Standardization.fit([e])
-    models = []
-    for damping in (0.99, 1.0):
-        kernel = np.array([[2 * damping * np.cos(0.3)], [-(damping**2)]])
-        weights = {"readout/kernel": kernel, "readout/bias": np.zeros(1)}
-        net = narnet((1, 2), (), linear=False)
-        models.append(Model(net, weights, scaling, y_range=np.array([[-1.0], [1.0]])))
-    dying, lasting = models
-    assert distribution_distance(lasting, [e]) < 0.05 < distribution_distance(dying, [e])
-    noisy = e.with_arrays(y=e.y + 0.5 * np.random.default_rng(0).normal(size=e.y.shape))
-    ordered = _put_first_by_distribution(Model.average(dying, lasting), [noisy])
-    first = ordered.members[0].weights["readout/kernel"]
-    np.testing.assert_array_equal(first, lasting.weights["readout/kernel"])
-    wild = replace(dying, weights={**dying.weights, "readout/kernel": np.array([[2.0], [0.0]])})
-    assert distribution_distance(wild, [e]) == np.inf
+def test_of_a_record_that_no_free_run_follows_the_nets_best_one_step_ahead_stay() -> None:
+    e = walk(0)
+    best, alike, worse = (model_of(gain, e) for gain in (0.8, 0.75, 0.2))
+    kept = _keep_best_one_step(Model.average(worse, best, alike), [e]).members
+    found = [member.weights["readout/kernel"].item() for member in kept]
+    assert found == [0.8, 0.75]

@@ -133,6 +133,9 @@ def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
             choose(e, Experiment(np.hstack([e.u, e.u]), e.y))
         with pytest.raises(InputError, match="nothing to train on"):
             choose()
+        for longest in (0, 2.5):
+            with pytest.raises(InputError, match=f"`longest` is {longest}; wanted a whole number"):
+                choose(e, longest=longest)
     # any other word was 'aic'
     with pytest.raises(InputError, match="`criterion` is 'BIC'; wanted 'aic' or 'bic'"):
         arx_order(e, criterion="BIC")

@@ -177,6 +177,13 @@ def test_a_file_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
         read_record(path, ["level"])
 
 
+def test_a_single_name_is_a_name_not_letters(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text("flow,level\n1,2\n2,3\n3,5\n")
+    (record,) = read_record(path, "level", "flow")
+    np.testing.assert_array_equal(record.y[:, 0], [2, 3, 5])
+
+
 def test_a_file_with_semicolons_is_told_what_parts_the_columns(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("u;y\n1,5;2,5\n3,5;4,5\n")
@@ -189,8 +196,10 @@ def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> 
     path.write_text("run,u,y\na,1,2\n,2,3\nb,3,4\n")
     with pytest.raises(InputError, match="has rows without 'run'"):
         read_record(path, ["y"], ["u"], experiment="run")
-    with pytest.raises(InputError, match=r"\['y'\] is input and output at once"):
+    with pytest.raises(InputError, match=r"\['y'\] is named twice"):
         read_record(path, ["y"], ["u", "y"])
+    with pytest.raises(InputError, match=r"\['u'\] is named twice"):
+        read_record(path, ["y"], ["u", "u"])
     path.write_text("")
     with pytest.raises(InputError, match="is no CSV file with a row of names"):
         read_record(path, ["y"])
@@ -245,6 +254,10 @@ def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) 
     np.testing.assert_array_equal(record.y[:, 0], np.arange(6.0))
     with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['u', 'u', 'y'\]"):
         read_record(tmp_path / "run.mat", ["level"])
+    rows = {"u": u.T, "y": np.arange(6.0)[:, None]}
+    savemat(tmp_path / "rows.mat", rows)
+    (along,) = read_record(tmp_path / "rows.mat", ["y"], ["u"])
+    np.testing.assert_array_equal(along.u, u)
     whole = (tmp_path / "run.mat").read_bytes()
     for content in (b"nothing", *(whole[:length] for length in (0, 6, 60, 130, 180, 200))):
         (tmp_path / "bad.mat").write_bytes(content)

@@ -462,8 +462,10 @@ def test_a_vector_stays_a_vector_through_every_loop(name) -> None:
 
 
 def test_a_transposed_record_is_recognised() -> None:
-    with pytest.raises(InputError, match=r"y has shape \(1, 300\): one row of 300 columns.*y\.T"):
+    with pytest.raises(InputError, match=r"y has shape \(1, 300\): fewer rows than columns.*y\.T"):
         Experiment(np.zeros((1, 300)), np.zeros((1, 300)))
+    with pytest.raises(InputError, match=r"y has shape \(2, 300\): fewer rows than columns.*y\.T"):
+        Experiment(np.zeros((2, 300)), np.zeros((2, 300)))
 
 
 def test_the_names_of_matlab_are_the_same_loops_and_a_model_shows_itself_in_a_line() -> None:

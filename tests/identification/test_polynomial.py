@@ -99,8 +99,10 @@ def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> No
     model = frols(e)
     with pytest.raises(InputError, match="A set has no formula"):
         formula(Model.average(model, model))
-    with pytest.raises(InputError, match="`degree` is 0, `terms` 12; wanted whole numbers from 1"):
+    with pytest.raises(InputError, match="`degree` is 0; wanted a whole number from 1"):
         frols(e, degree=0)
+    with pytest.raises(InputError, match=r"`terms` is 3\.5; wanted a whole number from 1"):
+        frols(e, terms=3.5)
 
 
 def test_a_net_given_before_the_record_is_named() -> None:

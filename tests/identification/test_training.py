@@ -405,8 +405,13 @@ def test_training_that_cannot_be_is_refused(call, message) -> None:
 
 
 def test_no_restart_at_all_is_said() -> None:
-    with pytest.raises(InputError, match="`restarts` is 0, `seed` 0; wanted whole numbers from 1"):
+    with pytest.raises(InputError, match="`restarts` is 0; wanted a whole number from 1 up"):
         train(narxnet(), tank(50), restarts=0, announce=lambda text: None)
+
+
+def test_a_record_given_before_the_net_is_named() -> None:
+    with pytest.raises(InputError, match="`net` is of type Experiment; wanted a net such as"):
+        train(tank(50), narxnet())
 
 
 def test_a_training_set_is_not_changed() -> None:
@@ -634,7 +639,7 @@ def test_a_number_of_starts_or_a_seed_that_is_none_is_refused_by_its_name(
     option: dict[str, Any],
 ) -> None:
     ((name, given),) = option.items()
-    with pytest.raises(InputError, match=f"`{name}`( is)? {given!r}.*wanted whole numbers"):
+    with pytest.raises(InputError, match=f"`{name}` is {given!r}; wanted a whole number"):
         train(narxnet((1,), (1,), 2), tank(100), iterations=1, **option)
 
 
