@@ -131,5 +131,5 @@ def test_the_last_rows_and_their_gradient_are_those_of_the_plain_slice_to_the_bi
 def test_a_dead_time_beyond_the_lookback_is_told_in_the_words_of_the_entry() -> None:
     shapes = Shapes(channels=2, future_channels=0, horizon=7, outputs=1, lookback=14)
     entry = narx.Spec(family="narx", input_delay=14)
-    with pytest.raises(InputError, match="input_delay=14 lies beyond the lookback of 14 steps"):
+    with pytest.raises(InputError, match="input_delay=14, wanted less than lookback=14"):
         entry.build(shapes)
