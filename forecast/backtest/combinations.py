@@ -316,20 +316,20 @@ def _eligible_members(
     failed = [name for name, record in named_records.items() if record.has_failed]
     absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
     untrained = [name for name, record in named_records.items() if record.is_untrained]
-    sentences = []
-    for left_out, reason in (
+    left_out = []
+    for members, reason in (
         (failed, "failed"),
         (absent, "not in this run"),
         (untrained, "did not train"),
     ):
-        if left_out:
-            sentences.append(f"left out: {', '.join(left_out)} ({reason})")
+        if members:
+            left_out.append(f"{', '.join(members)} ({reason})")
     eligible = {
         name: record
         for name, record in ranked.items()
         if not record.has_failed and not record.is_untrained
     }
-    return eligible, "; ".join(sentences)
+    return eligible, f"left out: {'; '.join(left_out)}" if left_out else ""
 
 
 def _combine_forecasts(

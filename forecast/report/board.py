@@ -18,6 +18,7 @@ from markupsafe import Markup
 from forecast.comparison import metrics
 from forecast.comparison.levels import LEVEL_ERRORS
 from forecast.comparison.metrics import Metric
+from forecast.config.datasets import Dataset
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import (
     MEAN,
@@ -53,6 +54,14 @@ SCALED_CRPS = f"{CRPS}. Divided as MASE is, mean over the series"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
 
 
+def _forecasts_volatility(dataset: Dataset) -> bool:
+    """Whether every target is of trading sessions and modelled by its logarithm, but no price."""
+    task = dataset.task
+    return task.calendar.kind == "sessions" and all(
+        column.transform == "log" and not column.is_price for column in task.target
+    )
+
+
 def leaderboard(results: Results, ranking: str) -> Table:
     """The ranking's own rows with baselines and skip: per model the mean of its seeds' forecasts, ±
     their spread.
@@ -67,6 +76,8 @@ def leaderboard(results: Results, ranking: str) -> Table:
         for metric in metrics.METRICS
         if metric.own_column and metric is not ranked_by and board[metric.name].notna().any()
     ]
+    if not _forecasts_volatility(results.dataset):
+        others = [metric for metric in others if metric.name != "qlike"]
     columns = [
         ("Model", ""),
         (_title(results, ranked_by), f"{ranked_by.explanation}; {SEEDS}"),

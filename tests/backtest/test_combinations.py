@@ -355,7 +355,7 @@ def test_who_is_left_out_is_named_by_the_rules_that_name_it_alone(trained):
         write_combination(name, rule, trained)
         reasons[name] = files.read_json(trained / name / "record.json")["reason"]
     assert reasons == {
-        "of_all": "left out: ill.linear (failed); left out: down.linear (did not train)",
+        "of_all": "left out: ill.linear (failed); down.linear (did not train)",
         "of_line": "",
         "numbers": "",
     }

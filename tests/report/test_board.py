@@ -8,6 +8,7 @@ import pytest
 from lxml import html
 
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import SessionCalendar
 from forecast.data.records import MemberRecipe
 from forecast.data.results import Results
 from forecast.report import text
@@ -114,3 +115,24 @@ def test_of_many_series_their_spread_the_worst_and_a_search_are_shown_and_not_ev
 
 def test_a_few_series_have_no_search(page):
     assert not page.xpath("//input[@class='find']")
+
+
+@pytest.mark.parametrize(
+    ("calendar", "changes", "is_shown"),
+    [
+        (None, {}, False),
+        (SessionCalendar(kind="sessions", exchange="XNYS"), {"difference_inputs": True}, False),
+        (SessionCalendar(kind="sessions", exchange="XNYS"), {"difference_inputs": False}, True),
+    ],
+    ids=["temperature", "price", "volatility"],
+)
+def test_the_loss_of_volatility_is_shown_of_volatility_alone(project, calendar, changes, is_shown):
+    found = Results(ProjectPaths.of(project), HOURLY)
+    if calendar is not None:
+        (target,) = found.dataset.target
+        changed = target.model_copy(update={"transform": "log", **changes})
+        found.__dict__["dataset"] = found.dataset.model_copy(  # in place of the cached property
+            update={"calendar": calendar, "target": (changed,)}
+        )
+    titles = [title for title, _ in leaderboard(found, "shipped").columns]
+    assert ("QLIKE" in titles) == is_shown and any("RMSE" in title for title in titles)
