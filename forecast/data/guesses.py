@@ -262,8 +262,7 @@ def guess_entry(
     rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     observed = trim_to_last_value(rows, [chosen])
-    # a series that has ended has no plan, though its other cells go on
-    planned = rows[rows["ds"] > observed["ds"].max()]
+    planned = rows[rows["ds"] > observed["ds"].max()]  # a series that has ended has no plan
     roles = _guess_roles(observed, planned, numbers, chosen, others, where)
     if not roles.plans:
         observed = rows  # a target that ends in empty cells lacks them
@@ -278,20 +277,27 @@ def guess_entry(
     ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
     text += _comment_lines(observed, guess.fit.calendar, roles)
-    has_one_series = series is None and guess.fit is not COUNTED_ROWS
-    if has_one_series and not target and _may_be_series(observed, [chosen, *roles.past]):
-        text.append(_advise_long_form(where, file_format, guess.column, [chosen, *roles.past]))
-    number = own_files.find_doubtful_number(path, file_format)
-    if number:
-        whole = number.translate(str.maketrans("", "", ".,"))
-        text.append(
-            f"    # {number} is read with a decimal mark; if {whole} is meant: `thousands:"
-            f' "{file_format.decimal}", decimal: "{",."[file_format.decimal == ","]}"` in `source`'
-        )
+    if series is None and not target and guess.fit is not COUNTED_ROWS:
+        values = observed[[chosen, *roles.past]]
+        text += _advise_long_form(where, file_format, guess.column, values)
+    text += _describe_doubtful_number(path, file_format)
     for column in others:
         if column not in numbers and pd.to_numeric(rows[column], "coerce").notna().mean() > 0.5:
             text.append(f"    # not read{describe_text_cell(rows, column)}")
     return "\n".join(text) + "\n"
+
+
+def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
+    """A comment where a mark was read as decimal that may part thousands, with the settings."""
+    number = own_files.find_doubtful_number(path, form)
+    if not number:
+        return []
+    whole = number.translate(str.maketrans("", "", ".,"))
+    decimal = {".": ",", ",": "."}[form.decimal]
+    return [
+        f"    # {number} is read with a decimal mark; if {whole} is meant: `thousands:"
+        f' "{form.decimal}", decimal: "{decimal}"` in `source`'
+    ]
 
 
 def _comment_lines(observed: pd.DataFrame, calendar: Calendar, roles: GuessedRoles) -> list[str]:
@@ -495,6 +501,26 @@ def _entry_lines(
     if calibration_step < step_size:
         note = f"{MIN_CALIBRATION_CUTOFFS} cutoffs give an interval of 95 %"
         lines.insert(-1, EntryLine("calibration_step_size", calibration_step, note))
+    return [
+        *lines,
+        *_input_lines(observed, target, roles),
+        EntryLine(
+            "calendar_features",
+            _guess_calendar_features(observed, calendar, target),
+            "known in advance",
+        ),
+        EntryLine(
+            "splits",
+            {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration},
+            "shares of the rows; the rest is the test",
+        ),
+        EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
+    ]
+
+
+def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> list[EntryLine]:
+    """The keys of what is known ahead and of what never changes in a series."""
+    lines = []
     if roles.plans:
         plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
         lines.append(
@@ -512,20 +538,7 @@ def _entry_lines(
         lines.append(
             EntryLine("static", static, "never change in a series; every model reads them")
         )
-    return [
-        *lines,
-        EntryLine(
-            "calendar_features",
-            _guess_calendar_features(observed, calendar, target),
-            "known in advance",
-        ),
-        EntryLine(
-            "splits",
-            {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration},
-            "shares of the rows; the rest is the test",
-        ),
-        EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
-    ]
+    return lines
 
 
 def _without_new_series(lengths: pd.Series) -> pd.Series:
@@ -737,24 +750,30 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
     return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
 
 
-def _may_be_series(observed: pd.DataFrame, columns: list[Any]) -> bool:
+def _may_be_series(values: pd.DataFrame) -> bool:
     """Whether columns of numbers rather are series beside one another than a target and its inputs:
     several of like level and spread, and no name tells the target.
     """
-    is_told = [str(column).lower() in TARGET_COLUMN_NAMES for column in columns]
-    for place, column in enumerate(columns):
-        is_told[place] |= not {*TARGET_WORDS}.isdisjoint(_words_of(column))
-    if len(columns) < MIN_WIDE_SERIES or (any(is_told) and not all(is_told)):
+    is_told = [
+        str(column).lower() in TARGET_COLUMN_NAMES
+        or not {*TARGET_WORDS}.isdisjoint(_words_of(column))
+        for column in values
+    ]
+    if len(is_told) < MIN_WIDE_SERIES or (any(is_told) and not all(is_told)):
         return False
-    values = observed[columns]
     sizes = pd.DataFrame({"level": values.median().abs(), "spread": values.std()})
     return bool((sizes.min() > 0).all() and (sizes.max() <= MAX_SIZE_RATIO * sizes.min()).all())
 
 
 def _advise_long_form(
-    where: str, form: own_files.FileFormat, time: Any | None, columns: list[Any]
-) -> str:
-    """The comment that says how columns become series: one command, and what to add then."""
+    where: str, form: own_files.FileFormat, time: Any | None, values: pd.DataFrame
+) -> list[str]:
+    """The comment that says how columns that may be series become some: one command, and what to
+    add then.
+    """
+    if not _may_be_series(values):
+        return []
+    columns = list(values)
     path = Path(where)
     long_path = path.with_name(f"{path.name.partition('.')[0]}_long.csv").as_posix()
     read = f"read_parquet({where!r}).reset_index()"
@@ -763,11 +782,11 @@ def _advise_long_form(
         read = f"read_csv({where!r}, dtype=str, {form_options})"
     melt = f"melt({time!r}, {columns!r}, var_name='unique_id', value_name='y')"
     write = f"to_csv({long_path!r}, index=False, sep={form.separator!r})"
-    return (
+    return [
         f"    # {quote_names(columns)} look like series of one kind; only the first is forecast."
         f' For all: python -c "import pandas as pd; pd.{read}.{melt}.{write}", then `forecast add'
         f" {long_path}`"
-    )
+    ]
 
 
 def _words_of(column: Any) -> list[str]:
