@@ -343,7 +343,7 @@ def _find_stale_data(
         return []
     advice = f"`forecast fetch {dataset}`"
     if entry.source_files:
-        advice = f"add newer rows to {entry.source_files[0]}, then {advice}"
+        advice += f", once newer rows are in {entry.source_files[0]}"
     return [f"stale: the last observation is {age.days} days old, {reach.days} allowed; {advice}"]
 
 

@@ -219,8 +219,8 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
         "stale: data of the champion are 35 days old, 30 allowed; `forecast retrain wave`" in state
     )
     assert (
-        "stale: the last observation is 36 days old, 7 allowed; add newer rows to data/wave.csv,"
-        " then `forecast fetch wave`" in state
+        "stale: the last observation is 36 days old, 7 allowed; `forecast fetch wave`, once newer"
+        " rows are in data/wave.csv" in state
     )
     small_project.write_yaml(
         moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 60}}
