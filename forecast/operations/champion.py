@@ -95,9 +95,13 @@ def _load_previous(
 
 def load_version(root: Path, dataset: str, version: int) -> Champion:
     """One stored version, every file checked against its digest."""
+    return load_folder(version_folder(root, dataset, version), version)
+
+
+def load_folder(folder: Path, version: int) -> Champion:
+    """The version in `folder`: one of the store, or a downloaded one; every file is checked."""
     from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
-    folder = version_folder(root, dataset, version)
     card, model_sha256 = _read_card_and_digest(folder)
     ensemble = Ensemble.load(folder)
     _require_same(folder / MANIFEST, model_sha256)
@@ -117,12 +121,7 @@ def verify_version(root: Path, dataset: str, version: int) -> None:
 
 def read_card(root: Path, dataset: str, version: int) -> ChampionCard:
     """What is known about a stored version, without loading its model."""
-    return read_folder_card(version_folder(root, dataset, version))
-
-
-def read_folder_card(folder: Path) -> ChampionCard:
-    """The card of a version in `folder`: one of the store, or a downloaded one."""
-    return _read_card_and_digest(folder)[0]
+    return _read_card_and_digest(version_folder(root, dataset, version))[0]
 
 
 def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | None:
@@ -146,12 +145,10 @@ def find_scored_version(root: Path, dataset: str, version: int | None) -> int | 
     return version if card is not None else None
 
 
-def store_version(
-    root: Path, dataset: str, version: int, ensemble: Ensemble, card: ChampionCard
-) -> None:
-    """Write one version whole. No alias moves."""
+def store_version(root: Path, dataset: str, version: int, folder: Path) -> None:
+    """Take over one version, as `write_version` left it in `folder`, whole. No alias moves."""
     with files.atomic_directory(version_folder(root, dataset, version)) as temporary:
-        write_version(temporary, ensemble, card)
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
 
 
 def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:

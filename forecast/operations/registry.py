@@ -81,7 +81,7 @@ def register_candidate(
             store, dataset, model, card.registry_tags(), sample=sample
         )
         if version not in champion.stored_versions(root, dataset):
-            champion.store_version(root, dataset, version, ensemble, card)
+            champion.store_version(root, dataset, version, model)
         aliases = champion.read_aliases(root, dataset)
         if aliases.get("champion") != version:
             model_registry.move_aliases(store, dataset, [("challenger", version)], check_lock)
@@ -339,8 +339,8 @@ def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: 
     store = tracking_store(root, tracking_uri)
     with files.scratch_folder() as scratch:
         folder = model_registry.download_version(store, dataset, version, scratch)
-        card = champion.read_folder_card(folder)
-        champion.store_version(root, dataset, version, Ensemble.load(folder), card)
+        champion.load_folder(folder, version)  # a damaged one is refused
+        champion.store_version(root, dataset, version, folder)
 
 
 def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list[str]:

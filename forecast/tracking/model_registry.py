@@ -197,7 +197,7 @@ def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
 
     refused = "The model was saved, but its copy forecasts nothing finite; it was not registered."
     try:
-        answer = mlflow.pyfunc.load_model(str(saved)).predict(sample)
+        answer = mlflow.pyfunc.load_model(str(saved), suppress_warnings=True).predict(sample)
     except MlflowException as error:
         raise ModelError(f"{refused} It said: {error.message}") from None
     if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():

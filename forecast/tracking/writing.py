@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.config.task import Task
 from forecast.data.records import best_trial
 from forecast.system import files
+from forecast.system.stage import show_nothing
 from forecast.tracking import mlflow_client, runs
 from forecast.tracking.runs import CandidateRun, MetricPoint
 from forecast.tracking.tracking_store import TrackingStore
@@ -239,13 +241,18 @@ def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None
     answers (`example`); see `forecast.tracking.served`.
     """
     import mlflow.pyfunc
+    from mlflow.utils import environment
 
     contents = {
         "signature": signature_of(read_task(saved)),
         "artifacts": {"forecaster": str(saved)},
     }
     # Given, because MLflow would take seconds to infer them and get them wrong.
-    requirements = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
+    requirements = {"pip_requirements": _installed_requirements()}
+    # It would look through all packages for a mismatch between what is installed and
+    # `requirements`, which say what is installed: a fifth of `promote --scored`.
+    checks: Any = environment
+    checks.warn_dependency_requirement_mismatches = show_nothing
     with mlflow_client.silence_warnings():
         mlflow.pyfunc.save_model(
             str(folder),
@@ -254,6 +261,12 @@ def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None
             **contents,
             **requirements,
         )
+
+
+@cache
+def _installed_requirements() -> list[str]:
+    """What a served model needs, in the versions that are installed here."""
+    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
 
 
 def signature_of(task: Task) -> ModelSignature:
