@@ -14,6 +14,7 @@ from pathlib import Path
 # cannot fetch. Commands that fetch never import TensorFlow, but tests of both share a process.
 import curl_cffi  # noqa: F401
 import hypothesis
+import psutil
 import pytest
 
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
@@ -118,14 +119,19 @@ def pytest_runtest_setup() -> None:
     copy_tables_from_the_first_database()
 
 
+MEMORY_OF_A_PROCESS = 3 * 2**30
+
+
 def pytest_xdist_auto_num_workers() -> int | None:
     """Three for two cores: a test that waits for a process, a server or a disk leaves its core to
-    another one. With two a fifth of the time of both cores was idle.
+    another one. With two a fifth of the time of both cores was idle. One for each core where there
+    is less memory than a process and what it starts may take.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) * 3 // 2
+    cores = cores or 1
+    return max(cores, min(cores * 3 // 2, psutil.virtual_memory().total // MEMORY_OF_A_PROCESS))
 
 
 def pytest_collection_finish() -> None:
