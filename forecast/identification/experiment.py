@@ -266,9 +266,11 @@ class Standardization:
         return experiment.with_arrays(u=self.scale_u(experiment.u), y=self.scale_y(experiment.y))
 
 
-def saturation(experiments: Sequence[Experiment]) -> tuple[Array, Array]:
-    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `BOUND_MARGIN`
-    ranges beyond the data.
+def saturation(
+    experiments: Sequence[Experiment], margin: float = BOUND_MARGIN
+) -> tuple[Array, Array]:
+    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `margin` ranges
+    beyond the data.
 
     The second kind never acts on a net that follows the data; it keeps a diverging free run finite.
     """
@@ -278,8 +280,8 @@ def saturation(experiments: Sequence[Experiment]) -> tuple[Array, Array]:
     span = most - least
     low_end = least + AT_BOUND * span
     high_end = most - AT_BOUND * span
-    low = np.where(_is_bound(y <= low_end), low_end, least - BOUND_MARGIN * span)
-    high = np.where(_is_bound(y >= high_end), high_end, most + BOUND_MARGIN * span)
+    low = np.where(_is_bound(y <= low_end), low_end, least - margin * span)
+    high = np.where(_is_bound(y >= high_end), high_end, most + margin * span)
     return low, high
 
 
@@ -302,7 +304,7 @@ def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ..
        that alone lower the error most beside past y must lie beyond the dead time, and clearly
        (`CLEAR_GAIN`).
     """
-    last = min(deepest, min(map(len, experiments)) // 5)
+    last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, last)
     if last < MIN_DEAD_TIME or not len(y):

@@ -77,6 +77,11 @@ class Narx:
         return self.outputs - self.states
 
     @property
+    def is_linear(self) -> bool:
+        """Whether v is linear in z."""
+        return not self.hidden and not self.terms
+
+    @property
     def past_outputs(self) -> int:
         """Columns of z that hold past y; they come first."""
         return len(self.y_delays) * self.outputs

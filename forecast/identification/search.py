@@ -17,6 +17,7 @@ user's.
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
+   Linear models alone may run farther from the record than any net in training.
 
 For `automatic.identify` alone. A member that cannot be trained or run costs itself, not the work;
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
@@ -52,6 +53,7 @@ from forecast.identification.experiment import (
     unseen_inputs,
 )
 from forecast.identification.member import Member
+from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx, initial_weights
 from forecast.identification.polynomial import select_terms
 from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
@@ -64,6 +66,7 @@ from forecast.identification.search_settings import (
 )
 from forecast.identification.states import (
     add_hidden_units,
+    largest_pole,
     limit_poles,
     linear_weights,
     whiten_states,
@@ -159,6 +162,8 @@ def search_members(
     chosen, notes_of_bounds = _keep_plausible(members, scaled, settings.start)
     deviation = scaling.y_scale.mean()
     in_units = [replace(m, held_out_rmse=m.held_out_rmse * deviation) for m in chosen]
+    if all(member.net.is_linear for member in chosen):
+        in_units = [_widen_bounds(member, scaled) for member in in_units]
     return SearchResult(tuple(in_units), scaling, settings.start, (*notes, *notes_of_bounds))
 
 
@@ -497,6 +502,9 @@ def choose_members(members: list[Member]) -> list[Member]:
     chance: candidates count as good whose error there is at most by that ratio worse. So do those
     that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their median is
     more than any of them.
+
+    Of a system that integrates a record shows one stretch of y, beyond which tanh units and powers
+    are guesses: where a linear model that does so counts as good, linear models stay alone.
     """
     following = leave_out_lost(members)
     left = {member.candidate for member in following}
@@ -507,7 +515,24 @@ def choose_members(members: list[Member]) -> list[Member]:
     limit = max(1.0, np.median(ratios)) * times_best[best]
     is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
     is_good = (times_best <= limit) | is_tied
-    return [m for m in following if is_good[candidates.index(m.candidate)]]
+    good = [m for m in following if is_good[candidates.index(m.candidate)]]
+    linear = [m for m in good if m.net.is_linear]
+    return linear if any(map(_integrates, linear)) else good
+
+
+def _integrates(member: Member) -> bool:
+    """Whether a linear model with states forgets more slowly than its record lasts."""
+    rows = 0 if member.run is None else len(member.run)
+    has_states = member.net.states > 0
+    return has_states and rows * (1 - largest_pole(member.net, member.weights)) < 1
+
+
+def _widen_bounds(member: Member, experiments: list[Experiment]) -> Member:
+    """With bounds that were not seen in the record so far off that `Model` tells a lost run."""
+    seen = np.stack(saturation(experiments, LOST_RANGES))
+    limits = np.hstack([seen, member.net.limits[:, seen.shape[1] :]])
+    low, high = map(tuple, limits.tolist())
+    return replace(member, net=replace(member.net, low=low, high=high))
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:

@@ -60,14 +60,18 @@ def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
     return np.concatenate([bias, path.ravel()])
 
 
+def largest_pole(net: Narx, weights: Array) -> float:
+    """The largest modulus of the poles of a linear net with states."""
+    feedback = weights[net.outputs :].reshape(net.outputs, -1)[:, : net.outputs]
+    return float(np.abs(np.linalg.eigvals(feedback)).max())
+
+
 def limit_poles(net: Narx, weights: Array) -> Array:
     """Weights of the same linear net whose poles lie within the unit circle: all moved towards 0
     where one does not, for a fit one step ahead may be of an unstable model.
     """
     path = weights[net.outputs :].reshape(net.outputs, -1).copy()
-    feedback = path[:, : net.outputs]
-    radius = float(np.abs(np.linalg.eigvals(feedback)).max())
-    feedback *= min(1.0, MAX_POLE / radius)
+    path[:, : net.outputs] *= min(1.0, MAX_POLE / largest_pole(net, weights))
     return np.concatenate([weights[: net.outputs], path.ravel()])
 
 

@@ -55,6 +55,7 @@ POLYNOMIAL = Candidate("polynomial", 2)
 SMALL = SearchSettings(
     start=3, folds=2, candidates=(ON_DELAYS,), fold_iterations=8, refit_iterations=(5, 5)
 )
+WITH_LINEAR_STATES = replace(SMALL, candidates=(Candidate("linear states", 3),))
 WITH_STATES = replace(SMALL, candidates=(ON_STATES,))
 
 
@@ -528,9 +529,11 @@ def test_a_bilinear_system_is_found_as_its_formula() -> None:
     assert f"A polynomial of them: {found}." in model.notes
 
 
-@pytest.mark.parametrize("dead_time", [12, 55, 80])
-def test_a_dead_time_up_to_the_limit_is_found_named_and_agreed_upon(dead_time: int) -> None:
-    u = random_steps(520, -1.0, 1.0, hold=4, seed=7)
+@pytest.mark.parametrize(("dead_time", "rows"), [(12, 520), (55, 520), (90, 400)])
+def test_a_dead_time_up_to_the_limit_is_found_named_and_agreed_upon(
+    dead_time: int, rows: int
+) -> None:
+    u = random_steps(rows, -1.0, 1.0, hold=4, seed=7)
     late = np.concatenate([np.repeat(u[:1], dead_time), u])[: len(u)]
     y = lfilter([0.0, 0.4], [1.0, -0.6], late)
     y = y + 0.01 * np.random.default_rng(0).normal(size=len(y))
@@ -575,6 +578,19 @@ def test_of_a_long_record_that_rests_at_first_the_rows_in_which_it_moves_are_sea
     y[800:] *= 0.9
     (part,) = limit_rows([Experiment(u, y)], 3)
     assert len(part) == 200 and np.array_equal(part.y, y[600:800])
+
+
+def test_a_level_that_integrates_is_simulated_beyond_the_range_of_its_record() -> None:
+    """By two of its ranges: it had stood at a bound of one."""
+    u = random_steps(200, -1.0, 1.0, hold=5, seed=3)
+    position = np.cumsum(lfilter([0.0, 0.02], [1.0, -0.8], u))
+    noisy = position + 0.02 * position.std() * np.random.default_rng(0).normal(size=200)
+    model = identify(Experiment(u, noisy), settings=WITH_LINEAR_STATES)
+    rising = np.ones(80)
+    truth = np.cumsum(lfilter([0.0, 0.02], [1.0, -0.8], rising))
+    assert truth[-1] > position.max() + 2 * np.ptp(position)
+    run = model.simulate(rising, truth[: model.start]).y
+    assert np.abs(run - truth).max() < 0.1 * truth[-1]
 
 
 def test_a_linear_system_of_forty_rows_is_simulated_as_well_as_by_an_arx_model() -> None:
