@@ -122,6 +122,8 @@ them on a target is modelled by its logarithm (docs/research/logarithm-of-a-targ
 """
 MIN_WIDE_SERIES, MAX_SIZE_RATIO = 3, 10
 """How many columns, and how unlike in level and spread, may each be a series."""
+MIN_SEASONS_OF_A_PLACE = 10
+"""From so many on the median of the values at one place of the season says something."""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -489,6 +491,7 @@ def _entry_lines(
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     lines = [
+        *_grid_lines(observed, target, season),
         EntryLine(
             "calendar", yaml.safe_load(calendar_yaml(calendar)), _calendar_note(observed, guess)
         ),
@@ -555,6 +558,33 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     """
     needed = np.ceil(100 * (horizon + MIN_CALIBRATION_CUTOFFS) / n_rows) / 100
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
+
+
+def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[EntryLine]:
+    """Names the grid of counts that are mostly zero, where most series are such."""
+    if not is_intermittent(observed, target, season):
+        return []
+    share = (observed[target].dropna() == 0).mean()
+    note = (
+        f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
+        " for the mean see RMSSE, for a stock the quantiles"
+    )
+    return [EntryLine("grid", "intermittent", note)]
+
+
+def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:
+    """Whether in most series half of the values and more are zero and none is below, at every place
+    of the season, if there are enough seasons: nights without sun and closed days are at places of
+    their own. In the rows that are fitted and validated on.
+    """
+    by_series = observed.groupby("unique_id")[target]
+    number = by_series.cumcount()
+    fitted = observed[number < FITTED_SHARE * by_series.transform("size")]
+    if by_series.size().median() < MIN_SEASONS_OF_A_PLACE * season:
+        season = 1
+    medians = fitted.groupby(["unique_id", number[fitted.index] % season])[target].median()
+    is_zero = (medians.groupby("unique_id").max() == 0) & (by_series.min() == 0)
+    return bool(is_zero.mean() > 0.5)
 
 
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:

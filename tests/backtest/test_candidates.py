@@ -158,5 +158,5 @@ def test_a_family_of_a_folder_that_is_added_later_is_known(tmp_path, monkeypatch
     monkeypatch.setattr(models.families, "__path__", [*models.families.__path__, str(tmp_path)])
     assert (
         models.spec({"family": "repeats"}, where="after").summary
-        == "Repeats the last observed value."
+        == models.spec({"family": "naive"}, where="own").summary
     )

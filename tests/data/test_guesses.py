@@ -106,6 +106,36 @@ def test_a_season_that_the_series_does_not_show_twice_is_none(tmp_path, rows, se
     assert found["season_length"] == season
 
 
+def sold_at(rows: int, places: tuple[int, ...], share: float) -> np.ndarray:
+    """Counts of days, zero outside of `places` of a week and on all but `share` of the days."""
+    rng = np.random.default_rng(0)
+    is_sold = np.isin(np.arange(rows) % 7, places) & (rng.random(rows) < share)
+    return is_sold * rng.integers(1, 4, rows)
+
+
+@pytest.mark.parametrize(
+    ("places", "share", "grid"),
+    [(range(7), 0.2, "intermittent"), (range(7), 0.9, None), ((0, 1, 2), 0.9, None)],
+    ids=["spare parts", "sold nearly every day", "closed on most days"],
+)
+def test_counts_that_are_mostly_zero_on_every_weekday_get_their_grid(tmp_path, places, share, grid):
+    times = pd.date_range("2024-01-01", periods=600)
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": sold_at(600, tuple(places), share)}))
+    assert found.get("grid") == grid
+    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
+    assert grid is None or "lookback_median" in catalogue["grids"][grid]
+
+
+def test_one_slow_good_of_three_keeps_the_grid_of_all(tmp_path):
+    times = pd.date_range("2024-01-01", periods=600)
+    shares = {"slow": 0.2, "fast": 0.9, "faster": 1.0}
+    parts = [
+        pd.DataFrame({"unique_id": name, "ds": times, "y": sold_at(600, tuple(range(7)), share)})
+        for name, share in shares.items()
+    ]
+    assert "grid" not in guessed(tmp_path, pd.concat(parts))
+
+
 def test_trading_days_are_told_from_all_weekdays(tmp_path):
     days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
     found = guessed(tmp_path, pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": WAVE}))

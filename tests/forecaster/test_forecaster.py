@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast.forecaster import Forecaster
+from forecast.forecaster import Budget, Forecaster, fit
+from forecast.models import spec
 from forecast.models.base import BaselineSpec
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -102,6 +103,23 @@ def test_drift_draws_the_line_through_the_first_and_the_last_observed_value():
     values[-10:, 0] = [np.nan, 10, *[np.nan] * 7, 26]  # eight steps, two each
     latest = problems.latest(forecaster("drift", None), panel)["north"]
     np.testing.assert_allclose(latest[:, 0], [28, 30, 32])
+
+
+@pytest.mark.parametrize(("value", "repeated"), [("mean", 1.5), ("median", 0.0)])
+def test_naive_repeats_the_mean_or_the_median_of_the_lookback(value, repeated):
+    problem = problems.shops()
+    panel = problems.copied(problem.panel)
+    lookback = panel.task.lookback
+    sold = np.arange(lookback) % 4 == 3
+    panel.by_id["north"].values[-lookback:, 0] = np.where(sold, 1.5 * lookback / sold.sum(), 0.0)
+    model = fit(
+        problem,
+        spec({"family": "naive", "value": value}, where="test"),
+        skip=None,
+        seed=0,
+        budget=Budget(1, 1),
+    ).forecaster
+    np.testing.assert_allclose(problems.latest(model, panel)["north"][:, 0], repeated, atol=1e-9)
 
 
 def test_seasonal_naive_repeats_the_last_season():
