@@ -123,7 +123,8 @@ def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
 
 
 def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[np.ndarray]:
-    """The `grid` from each of `starts` to the same of `ends`, all of them datetime64[ns]."""
+    """The `grid` from each of `starts` to the same of `ends`, in datetime64[ns]."""
+    starts, ends = starts.astype("datetime64[ns]"), ends.astype("datetime64[ns]")
     if isinstance(calendar, RegularCalendar) and fixed_step(calendar) is not None:
         for start, end in zip(starts.astype(np.int64), ends.astype(np.int64), strict=True):
             yield _fixed_grid(calendar, int(start), int(end))

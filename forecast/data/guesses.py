@@ -859,7 +859,7 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
     seasons = fitted[target].to_numpy(float).reshape(-1, season)
     moments = pd.DataFrame({"level": seasons.mean(axis=1), "spread": seasons.std(axis=1)})
     is_positive = (moments > 0).all(axis=1)
-    logs = np.log(moments[is_positive])
+    logs = moments[is_positive].apply(np.log)
     series = fitted["unique_id"].to_numpy()[::season][is_positive]
     level, spread = (logs - logs.groupby(series).transform("mean")).to_numpy().T
     if len(level) < MIN_SEASONS or level.std() < MIN_LEVEL_SPREAD:

@@ -165,8 +165,7 @@ def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
 def require_whole(least: int, **numbers: object) -> None:
     """`InputError` for a number that is not whole, or below the least."""
     for name, value in numbers.items():
-        is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not is_whole or value < least:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise InputError(f"`{name}` is {value!r}; wanted a whole number from {least} up.")
 
 

@@ -237,7 +237,7 @@ class Narx:
         if y is None:
             y = np.full((len(u), self.outputs), np.nan)
         is_measured = ~np.isnan(y)
-        has_measured = is_measured.any(axis=1)
+        has_measured = np.any(is_measured, axis=1).tolist()
         o = self.outputs
         v = np.empty((len(u), o), np.result_type(drive, weights))
         fed = np.concatenate([memory.y.astype(v.dtype), v])

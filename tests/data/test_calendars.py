@@ -21,6 +21,7 @@ from forecast.data.calendars import (
     grids,
     known_from,
     next_steps,
+    series_lengths,
 )
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
@@ -357,3 +358,10 @@ def test_an_unknown_calendar_feature_is_refused_by_name_and_is_no_day_of_the_yea
     times = pd.date_range("2024-01-01", periods=3, freq="D")
     with pytest.raises(InputError, match=r"Unknown calendar feature 'day_of_yaer'.*day_of_year"):
         calendar_features(times, ["day_of_yaer"])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_the_steps_of_a_series_do_not_depend_on_the_unit_of_its_times(unit: str) -> None:
+    times = pd.date_range("2024-01-01", periods=50, freq="h").as_unit(unit)
+    frame = pd.DataFrame({"unique_id": "a", "ds": times})
+    assert series_lengths(frame, HOURS).tolist() == [50]
