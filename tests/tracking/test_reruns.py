@@ -53,7 +53,7 @@ def test_one_run_of_the_pipeline_publishes_each_candidate_once(project: Path) ->
 @pytest.mark.slow
 def test_a_forced_repro_makes_no_second_run(project: Path) -> None:
     succeeded(dvc(project, "repro", "--force", FORECAST_JOBS="1"))
-    succeeded(small_project.run_process(project, "sync"))
+    succeeded(small_project.command(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 
 
@@ -63,7 +63,7 @@ def test_outs_restored_from_the_run_cache_make_no_second_run(project: Path) -> N
     (project / "dvc.lock").unlink()
     said = succeeded(dvc(project, "repro", FORECAST_JOBS="1"))
     assert "Stage 'train@wave' is cached" in said
-    succeeded(small_project.run_process(project, "sync"))
+    succeeded(small_project.command(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 
 
