@@ -14,7 +14,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeVar
 
@@ -34,7 +34,7 @@ from forecast.data.panel import add_series_names, target_number
 from forecast.data.quality import QualityFile
 from forecast.data.records import CandidateCost, RunRecord, read_run_records
 from forecast.system.errors import DamagedError, InputError
-from forecast.system.files import read_json
+from forecast.system.files import read_frame, read_json
 
 BASELINE = "baseline"
 """The ranking of a candidate that stands in all of them."""
@@ -128,9 +128,8 @@ class Results:
         in raw units, and volatility in those of the model.
         """
         filters = [("block", "==", block)] if block else None
-
-        path = self.folder(candidate) / "forecasts.parquet"
-        return _read_part(path, "train", partial(pd.read_parquet, filters=filters))
+        frame: pd.DataFrame = read_frame(self.folder(candidate) / "forecasts.parquet", filters)
+        return frame
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""

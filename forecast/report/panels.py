@@ -86,13 +86,15 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
     """Those of the first `MOST_SERIES` series; empty where no shown model has any."""
     frames: dict[str, pd.DataFrame] = {}
     models = models_by_role(results)
+    shown_series = results.series[:MOST_SERIES]
     for role, model in models.items():
         candidate = results.candidate(model, "shipped")
-        frames[role] = results.forecasts_by_series(str(candidate))
+        forecasts_of_all = results.forecasts_by_series(str(candidate))
+        frames[role] = forecasts_of_all[forecasts_of_all["unique_id"].isin(shown_series)]
     if not frames:
         return []
     forecasts = []
-    for series in results.series[:MOST_SERIES]:
+    for series in shown_series:
         first = next(iter(frames.values()))
         actuals = first.loc[first["unique_id"] == series, ["ds", "y"]]
         actuals = actuals.drop_duplicates("ds").sort_values("ds")

@@ -213,8 +213,9 @@ def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
                 writer.write_table(source.read_row_group(number))
 
 
-def read_frame(path: Path | str) -> Any:
-    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it.
+def read_frame(path: Path | str, filters: Any = None) -> Any:
+    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it; of
+    `filters`, as pyarrow takes them, only the rows that fit.
 
     `InputError` for an absent or damaged file: what the stages read, they can make again.
     """
@@ -222,7 +223,9 @@ def read_frame(path: Path | str) -> Any:
     import pyarrow.parquet
 
     try:
-        frame = pyarrow.parquet.read_table(path).to_pandas(split_blocks=True, self_destruct=True)
+        table = pyarrow.parquet.read_table(path, filters=filters)
+        frame = table.to_pandas(split_blocks=True, self_destruct=True)
+        del table
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; an earlier stage makes it. Run `dvc repro`."
