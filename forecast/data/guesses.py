@@ -579,11 +579,13 @@ def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:
     """
     by_series = observed.groupby("unique_id")[target]
     number = by_series.cumcount()
-    fitted = observed[number < FITTED_SHARE * by_series.transform("size")]
+    is_fitted = number < FITTED_SHARE * by_series.transform("size")
+    fitted = observed[is_fitted & (by_series.cummax() > 0)]  # zeros before the first sale are none
     if by_series.size().median() < MIN_SEASONS_OF_A_PLACE * season:
         season = 1
     medians = fitted.groupby(["unique_id", number[fitted.index] % season])[target].median()
-    is_zero = (medians.groupby("unique_id").max() == 0) & (by_series.min() == 0)
+    largest = medians.groupby("unique_id").max()
+    is_zero = (largest == 0) & (by_series.min()[largest.index] == 0)
     return bool(is_zero.mean() > 0.5)
 
 

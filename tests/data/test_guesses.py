@@ -126,6 +126,13 @@ def test_counts_that_are_mostly_zero_on_every_weekday_get_their_grid(tmp_path, p
     assert grid is None or "lookback_median" in catalogue["grids"][grid]
 
 
+def test_zeros_before_the_first_sale_are_not_those_of_spare_parts(tmp_path):
+    sold = sold_at(600, tuple(range(7)), 0.9)
+    sold[:350] = 0
+    times = pd.date_range("2024-01-01", periods=600)
+    assert "grid" not in guessed(tmp_path, pd.DataFrame({"ds": times, "y": sold}))
+
+
 def test_one_slow_good_of_three_keeps_the_grid_of_all(tmp_path):
     times = pd.date_range("2024-01-01", periods=600)
     shares = {"slow": 0.2, "fast": 0.9, "faster": 1.0}
