@@ -98,10 +98,12 @@ def in_plain_coordinates(
     return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
 
 
-def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
+def margins(
+    experiments: list[Experiment], margin: float = BOUND_MARGIN
+) -> tuple[np.ndarray, np.ndarray]:
     y = np.concatenate([e.y for e in experiments])
     least, most = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
-    return least - BOUND_MARGIN * (most - least), most + BOUND_MARGIN * (most - least)
+    return least - margin * (most - least), most + margin * (most - least)
 
 
 def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]]:

@@ -162,7 +162,7 @@ def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
     return table
 
 
-def require_whole(least: int, **numbers: object) -> None:
+def require_whole(least: int, **numbers: Any) -> None:
     """`InputError` for a number that is not whole, or below the least."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
