@@ -236,10 +236,7 @@ def guess_entry(
     is_parquet = path.suffix.lower() in own_files.PARQUET_SUFFIXES
     file_format = own_files.FileFormat() if is_parquet else own_files.guess_format(path, where)
     table = own_files.read_table(path, where, file_format, texts=["unique_id"])
-    if table.empty:
-        raise InputError(
-            f"{where}: found no rows below the names of the columns. Check what wrote the file."
-        )
+    _require_rows(table, where)
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
@@ -287,6 +284,14 @@ def guess_entry(
         if column not in numbers and pd.to_numeric(rows[column], "coerce").notna().mean() > 0.5:
             text.append(f"    # not read{describe_text_cell(rows, column)}")
     return "\n".join(text) + "\n"
+
+
+def _require_rows(table: pd.DataFrame, where: str) -> None:
+    """`InputError` for a table of names alone."""
+    if table.empty:
+        raise InputError(
+            f"{where}: found no rows below the names of the columns. Check what wrote the file."
+        )
 
 
 def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
