@@ -5,8 +5,8 @@
 A cell is a system, a lookback, a number of series and months, an architecture, its skip and its
 steps. Cells that bench/results/when-recurrent.csv lacks are run in the order of `planned_cells`
 until the minutes are over; each is appended when it is done, so a kill costs one cell. Systems
-whose file is not in the folder of the panels are left out. Rows of 150 steps are of the first
-rounds. Fits, scores and tests are the product's.
+whose file is not in the folder of the panels are left out. Fits, scores and tests are the
+product's.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ of 95 % and not corrected; `holm` over all networks of the file says which diffe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +35,6 @@ SIMULATED = tuple(name for name in BASE if SYSTEMS[name].file is None)
 REAL = tuple(name for name in BASE if SYSTEMS[name].file is not None)
 SHOWN = ("ffnn", "mlp", "tdnn", "rnn", "lstm", "gru")
 """Of the table of answers and the two figures of base cells."""
-SHORT_STEPS = 150
-"""Of the first rounds, whose rows stay beside those of more steps."""
 NOT_RUN = "–"
 SETTING = ["system", "lookback", "series", "months"]
 STYLE = (
@@ -81,32 +80,26 @@ def results(root: Path) -> pd.DataFrame:
     return cells
 
 
-def longest(cells: pd.DataFrame) -> pd.DataFrame:
-    """Of each network the row of the most steps."""
-    ordered = cells.sort_values("steps", kind="stable")
-    return ordered.drop_duplicates([*SETTING, "architecture", "skip"], keep="last")
-
-
 def in_setting(cells: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     values = [setting.system, setting.lookback, setting.series, setting.months]
     return cells[(cells[SETTING] == values).all(axis=1)]
 
 
 def select(cells: pd.DataFrame, setting: Setting, architecture: str, skip: str) -> pd.Series | None:
-    """The row of one cell, of the most steps; None where it was not run."""
-    rows = longest(in_setting(cells, setting))
+    """The row of one cell; None where it was not run."""
+    rows = in_setting(cells, setting)
     rows = rows[(rows["architecture"] == architecture) & (rows["skip"] == skip)]
     return None if rows.empty else rows.iloc[0]
 
 
-def change(row: pd.Series | None) -> str:
-    """`−9.7 % [−12.2, −7.3]` of the ridge's error."""
+def change(row: pd.Series | None, reference: str = "ridge") -> str:
+    """`−9.7 % [−12.2, −7.3]` of the error of the ridge, or of the network's `skip`."""
     if row is None:
         return "missing"
     if row["skip"] and not row["did_train"]:
         return "did not train"
-    ends = ", ".join(text.signed_percent(row[name]) for name in ("ridge_low", "ridge_high"))
-    return f"{text.signed_percent(row['versus_ridge'])} [{ends}]"
+    ends = ", ".join(text.signed_percent(row[f"{reference}_{end}"]) for end in ("low", "high"))
+    return f"{text.signed_percent(row[f'versus_{reference}'])} [{ends}]"
 
 
 def gap_closed(cells: pd.DataFrame, setting: Setting, row: pd.Series) -> str:
@@ -129,8 +122,7 @@ def sentences(cells: pd.DataFrame) -> list[str]:
 
 
 def how_often(cells: pd.DataFrame) -> str:
-    known = longest(cells)
-    on_ridge = known[known["skip"] == "linear"]
+    on_ridge = cells[cells["skip"] == "linear"]
     trained = on_ridge[on_ridge["did_train"]]
     parts = []
     for kind, names in (("real series", REAL), ("simulated systems", SIMULATED)):
@@ -148,7 +140,7 @@ def how_often(cells: pd.DataFrame) -> str:
 
 
 def without_anything_to_find(cells: pd.DataFrame) -> str:
-    rows = longest(in_setting(cells, base_setting("linear")))
+    rows = in_setting(cells, base_setting("linear"))
     spans = []
     for skip, words in (("linear", "on the ridge"), ("last", "on the last value")):
         changes = rows.loc[rows["skip"] == skip, "versus_ridge"]
@@ -192,15 +184,14 @@ def on_curvature_and_delay(cells: pd.DataFrame) -> str:
 def on_real_series(cells: pd.DataFrame) -> str:
     parts = []
     for name in REAL:
-        rows = longest(in_setting(cells, base_setting(name)))
-        rows = rows[(rows["skip"] == "linear") & rows["did_train"]]
+        rows = in_setting(cells, base_setting(name))
+        rows = rows[(rows["skip"] == "linear") & rows["did_train"] & rows["versus_skip"].notna()]
         if len(rows):
-            lowest = rows.loc[rows["versus_ridge"].idxmin()]
-            seen = text.percent(lowest["ridge_detectable"])
-            parts.append(f"{name} {change(lowest)} by {lowest['architecture']} ({seen})")
+            lowest = rows.loc[rows["versus_skip"].idxmin()]
+            parts.append(f"{name} {change(lowest, 'skip')} by {lowest['architecture']}")
     return (
-        "The lowest of all networks on a real series, chosen after the fact, against the ridge (and"
-        f" the smallest difference that its test would find): {'; '.join(parts) or 'missing'}."
+        "The lowest of all networks on a real series, chosen after the fact, against its own linear"
+        f" part: {'; '.join(parts) or 'missing'}."
     )
 
 
@@ -225,30 +216,21 @@ def table(cells: pd.DataFrame) -> list[str]:
         f"| on | architecture | {' | '.join(BASE)} | parameters | step kept | CPU s |",
         f"|---|---|{'--:|' * (len(BASE) + 3)}",
     ]
-    references = [("", 0, name) for name in ("bound", "arx", "boosting", "naive")]
-    budgets = [("linear", STEPS), ("linear", SHORT_STEPS), ("last", STEPS), ("last", SHORT_STEPS)]
+    references = [("", name) for name in ("bound", "arx", "boosting", "naive")]
     in_base = pd.concat([in_setting(cells, base_setting(name)) for name in BASE])
-    run = set(in_base[["skip", "steps", "architecture"]].itertuples(index=False, name=None))
-    planned = [(*budget, name) for budget in budgets for name in ARCHITECTURES]
-    networks = [row for row in planned if row in run]
+    run = set(in_base[["skip", "architecture"]].itertuples(index=False, name=None))
+    planned = list(itertools.product(("linear", "last"), ARCHITECTURES))
     words = {"": "reference", "linear": "the ridge", "last": "the last value"}
-    for skip, steps, architecture in [*references, *networks]:
-        of_steps = cells[cells["steps"] == steps]
-        rows = [select(of_steps, base_setting(name), architecture, skip) for name in BASE]
+    for skip, architecture in [*references, *(row for row in planned if row in run)]:
+        rows = [select(cells, base_setting(name), architecture, skip) for name in BASE]
         shown = [
             shown_change(row, name, architecture) for row, name in zip(rows, BASE, strict=True)
         ]
         known = pd.DataFrame([row for row in rows if row is not None])
         lines.append(
-            f"| {words[skip]}{f', {steps} steps' if steps else ''} | {architecture} |"
-            f" {' | '.join(shown)} | {' | '.join(costs(known))} |"
+            f"| {words[skip]} | {architecture} | {' | '.join(shown)} | {' | '.join(costs(known))} |"
         )
-    not_run = [
-        f"{name} on {words[skip]}"
-        for skip in ("linear", "last")
-        for name in ARCHITECTURES
-        if not {(skip, STEPS, name), (skip, SHORT_STEPS, name)} & run
-    ]
+    not_run = [f"{name} on {words[skip]}" for skip, name in planned if (skip, name) not in run]
     return [*lines, "", f"Not run at all: {', '.join(not_run)}."] if not_run else lines
 
 
@@ -277,8 +259,7 @@ def part(root: Path) -> str:
     """What stands between the markers of the page."""
     cells = results(root)
     planned = set(planned_cells())
-    measured = len(longest(cells))
-    n_short = int((longest(cells)["steps"] == SHORT_STEPS).sum())
+    measured = len(cells)
     figures = [
         ("known", "Simulated systems: change of the error against the ridge, with 95 % intervals"),
         ("real", "Real systems: the same"),
@@ -306,9 +287,8 @@ def part(root: Path) -> str:
             ),
             "## Every architecture",
             "",
-            f"{measured} of {len(planned)} planned cells were run, {n_short} of them with"
-            f" {SHORT_STEPS} steps only. States of the code: {commits}; a change is against"
-            " references of the same state.",
+            f"{measured} of {len(planned)} planned cells were run. States of the code:"
+            f" {commits}; a change is against references of the same state.",
             "",
             *table(cells),
             "",
@@ -322,12 +302,11 @@ def part(root: Path) -> str:
 
 
 ANSWERS_LEGEND = (
-    "Change of the mean absolute error against the ridge, to which each network is added, after"
-    f" {STEPS} gradient steps, or {SHORT_STEPS} where no more were run; `arx` is a ridge of one"
-    " step that is fed with its own forecasts. **Bold**: it pays, which is to say that the 95 %"
+    "Change of the mean absolute error against the ridge, to which each network is added; `arx` is"
+    " a ridge of one step that is fed with its own forecasts. **Bold**: it pays, so the 95 %"
     " intervals of its change against the ridge, against its own linear part and against boosted"
-    " trees lie below zero; † after Holm's correction over all networks too. =: it did not train,"
-    f" so the best step is 0 in all seeds. {NOT_RUN}: not run."
+    " trees lie below zero; † after Holm's correction over all networks too. =: it did not train"
+    f" (best step 0 in all seeds). {NOT_RUN}: not run."
 )
 TABLE_LEGEND = (
     "`bound` is the best forecast there is. Steps and seconds are medians, the seconds of all"
@@ -343,8 +322,7 @@ def unknown(cells: pd.DataFrame) -> list[str]:
     return [
         *lines,
         f"- Other budgets: a network has {UNITS} units and {STEPS} gradient steps, and of its"
-        f" options learning rate and `l1` alone are chosen, of two values each; with {SHORT_STEPS}"
-        " steps `l1` is 0.",
+        " options learning rate and `l1` alone are chosen, of two values each.",
         "- Inputs other than the series and its calendar; thousands of series; other years.",
         "- Of a simulated system one draw of noise is scored; an interval is over its test block.",
         "- Systems driven by measured inputs, where architectures differ more:"
