@@ -528,9 +528,9 @@ def _integrates(member: Member) -> bool:
 
 
 def _widen_bounds(member: Member, experiments: list[Experiment]) -> Member:
-    """With bounds that were not seen in the record so far off that `Model` tells a lost run."""
-    seen = np.stack(saturation(experiments, LOST_RANGES))
-    limits = np.hstack([seen, member.net.limits[:, seen.shape[1] :]])
+    """With bounds that the record does not show so far off that `Model` tells a lost run."""
+    bounds = np.stack(saturation(experiments, LOST_RANGES))
+    limits = np.hstack([bounds, member.net.limits[:, bounds.shape[1] :]])
     low, high = map(tuple, limits.tolist())
     return replace(member, net=replace(member.net, low=low, high=high))
 

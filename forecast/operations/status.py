@@ -156,8 +156,8 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     faults = _find_faults(root, dataset, entry, local, data)
     faults += find_clock_fault(card, decision, now)
     if card is not None and rules is not None:
-        seen = max(card.as_of, *(earlier.data_end for earlier in decisions), "")
-        faults += _find_stale_champion(dataset, entry, card, data, seen, rules, now)
+        last_judged = max(card.as_of, *(earlier.data_end for earlier in decisions), "")
+        faults += _find_stale_champion(dataset, entry, card, data, last_judged, rules, now)
     faults += _find_stale_data(dataset, entry, data, now)
     faults += _find_poor(dataset, live, rules)
     return DatasetStatus(
@@ -302,20 +302,20 @@ def _find_stale_champion(
     entry: DatasetEntry,
     card: ChampionCard,
     data: NewestData,
-    seen: str,
+    last_judged: str,
     rules: Retraining,
     now: datetime,
 ) -> list[str]:
     """A sentence where `forecast retrain` would find the champion stale, by the rule of
     `evidence.judge_due`: `max_age_days` older than the newest row, or than now where rows have no
-    dates, and rows behind those `seen` by the champion and every decision.
+    dates, and rows behind `last_judged`, which the champion or a decision has seen.
 
     What a service has by now is not known here: its newest row is taken to be of now. Data that
     came with a package never get newer.
     """
     is_dated = entry.calendar_kind != "index"
     newest = now
-    if entry.source_kind == "packaged" or (entry.source_files and data.last <= seen):
+    if entry.source_kind == "packaged" or (entry.source_files and data.last <= last_judged):
         return []
     if entry.source_files and is_dated:
         newest = datetime.fromisoformat(data.last).replace(tzinfo=now.tzinfo)
