@@ -59,9 +59,9 @@ def observations(results: Results) -> pd.DataFrame:
     """
     task = load_task(results.paths.task(results.name))
     frame = files.read_frame(results.paths.frame(results.name))
-    taken = {"unique_id", "ds", "y"}
+    key_columns = {"unique_id", "ds", "y"}
     past = {
-        column.name: f"input {column.name}" if column.name in taken else column.name
+        column.name: f"input {column.name}" if column.name in key_columns else column.name
         for column in task.past_exogenous
     }
     parts = []

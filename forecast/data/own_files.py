@@ -239,8 +239,8 @@ def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
 
 def _unit_of(cells: list[str]) -> str:
     """The unit that every one of `cells` has beside a number; empty where there is none."""
-    found = {re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell) for cell in cells}
-    unit = found.pop() if len(found) == 1 else ""
+    rests = {re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell) for cell in cells}
+    unit = rests.pop() if len(rests) == 1 else ""
     if unit in UNITS and all(map(NUMBER.fullmatch, _without_units(cells, [unit]))):
         return unit
     return ""
