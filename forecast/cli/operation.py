@@ -260,8 +260,8 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
         "state": row.state,
     }
     if row.champion is None:  # whose lines would all be empty
-        shown = ["data", "state"] if row.last_run == "none" else ["data", "last run", "state"]
-        values = {what: values[what] for what in shown}
+        with_values = ["data", "state"] if row.last_run == "none" else ["data", "last run", "state"]
+        values = {what: values[what] for what in with_values}
     return [
         {"dataset": row.dataset, "what": what, "value": value} for what, value in values.items()
     ]

@@ -241,10 +241,10 @@ def add_future_steps(
                 shifted[future_frame_name(name, step)] = values[name].shift(-step)
         parts.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
     ahead = pd.concat(parts)
-    doubled_names = [name for name in ahead if name in frame]
-    if doubled_names:
+    clashing = [name for name in ahead if name in frame]
+    if clashing:
         raise InputError(
-            f"Columns {quote_names(doubled_names)} have the names of steps ahead of what is known in"
+            f"Columns {quote_names(clashing)} have the names of steps ahead of what is known in"
             " advance. Rename them."
         )
     return frame.join(ahead)
