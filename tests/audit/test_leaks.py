@@ -732,7 +732,7 @@ WITHOUT_TRAINING = {
     hard_days_of_the_test_block_left_out: "actuals",
     known_a_day_before_its_end: "features",
     refitted_on_what_comes_later: "forecast",
-    power_of_the_volatility_chosen_by_test_scores: "scores",
+    power_of_the_volatility_chosen_by_test_scores: "calibration",
     moved_by_their_own_mean_test_error: "forecast",
     joined_with_the_nearest_value: "features",
     scaler_of_all_rows_from_the_twentieth_call_on: "scaling",

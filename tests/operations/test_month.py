@@ -356,10 +356,9 @@ class Month:
         """Age and live skill, computed here from what was shown and what is kept."""
         code, shown_, _ = self.command("status", name, "--format", "json")
         row = json.loads(shown_)[0]
-        decisions = decision.read_decisions(self.root, name)
-        is_kept = bool(decisions) and decisions[-1].word == "kept"
-        is_old = is_kept and code == 5 and "days old" in row["state"]
-        self.check(code == 0 or is_old, f"status {name}: {row['state']}")
+        limit = RULES["defaults"]["max_age_days"]
+        is_due_next = code == 5 and f"are {limit} days old, {limit} allowed" in row["state"]
+        self.check(code == 0 or is_due_next, f"status {name}: {row['state']}")
         asked = self.asked[name]
         known = asked.floor("h") if name == "weather" else last_close(asked)
         age = (self.now - known) / HOUR

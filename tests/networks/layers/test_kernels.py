@@ -94,8 +94,8 @@ def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
     assert compiled == [
         "recurrence.backward",
-        "recurrence.input_gradient",
         "recurrence.forward",
+        "recurrence.input_gradient",
     ]
     assert len(first) == 1 and results([begun(tmp_path)]) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == stamps
