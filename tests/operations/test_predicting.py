@@ -432,8 +432,8 @@ def test_every_format_holds_the_same_numbers(told):
     ("words", "said"),
     [
         (("wavee",), "Did you mean 'wave'?"),
-        ((NAME, "--levels", "80;95"), "wanted percent separated by commas"),
-        ((NAME, "--levels", "0.8,120"), "above 0 and below 100"),
+        ((NAME, "--levels", "80;95"), "wanted percent from 1 to below 100, separated by commas"),
+        ((NAME, "--levels", "0.8,120"), "wanted percent from 1 to below 100"),
     ],
 )
 def test_wrong_words_are_one_sentence_and_exit_2(told, words, said):
