@@ -26,7 +26,7 @@ from forecast.data.records import RunRecord
 from forecast.system import files
 from tests.audit import cases
 from tests.support.records import run_record
-from tests.support.small_project import ROOT, command
+from tests.support.small_project import ROOT, run_process
 
 MIX = {"family": "combination", "members": ["seasonal_naive", "naive"]}
 Edit = Callable[[Path, Path], None]
@@ -77,7 +77,7 @@ def test_planted_results_of_a_run_at_full_budget_are_caught_by_the_command(tmp_p
     narrower_intervals(trained, compared)
     a_model_saved_by_another_run(trained, compared)
     words = ("audit", "wave", "--format", "json")
-    planted = command(root, *words, PYTHONPATH=str(root))
+    planted = run_process(root, *words, PYTHONPATH=str(root))
     assert planted.returncode == 5, planted.stdout + planted.stderr
     findings = json.loads(planted.stdout[planted.stdout.index("{") :])["findings"]
     named = {(finding["kind"], finding["where"].split("/")[0]) for finding in findings}
