@@ -134,6 +134,14 @@ def test_the_observations_are_the_frame_that_went_in(results: Results) -> None:
     pd.testing.assert_frame_equal(export.observations(results), sales(), check_dtype=False)
 
 
+DAYS = {
+    "calendar": {"kind": "regular", "freq": "1D"},
+    "horizon": 1,
+    "lookback": 7,
+    "season_length": 7,
+}
+
+
 def test_columns_may_be_called_as_a_melted_table_calls_its_own(tmp_path: Path) -> None:
     columns = {
         name: np.sin(np.arange(120.0) + i) for i, name in enumerate(("value", "temp", "output"))
@@ -141,14 +149,8 @@ def test_columns_may_be_called_as_a_melted_table_calls_its_own(tmp_path: Path) -
     seen = pd.DataFrame(
         {"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=120), **columns}
     )
-    entry = {
-        "calendar": {"kind": "regular", "freq": "1D"},
-        "target": [{"column": "value"}, {"column": "temp"}],
-        "past_exogenous": [{"column": "output"}],
-        "horizon": 1,
-        "lookback": 7,
-        "season_length": 7,
-    }
+    targets = [{"column": "value"}, {"column": "temp"}]
+    entry = {**DAYS, "target": targets, "past_exogenous": [{"column": "output"}]}
     results = trained(tmp_path, seen, entry, {"naive": {"family": "naive"}}, BUDGET)
     found = export.observations(results)
     assert list(found.columns) == ["unique_id", "ds", "y", "output"]
@@ -162,14 +164,7 @@ def test_an_input_that_is_called_as_the_target_is_exported_beside_it(tmp_path: P
     days = pd.date_range("2024-01-01", periods=120)
     seen = pd.DataFrame({"unique_id": "a", "ds": days, "temp": np.sin(np.arange(120.0))})
     seen["y"] = np.arange(120.0)
-    entry = {
-        "calendar": {"kind": "regular", "freq": "1D"},
-        "target": {"column": "temp"},
-        "past_exogenous": [{"column": "y"}],
-        "horizon": 1,
-        "lookback": 7,
-        "season_length": 7,
-    }
+    entry = {**DAYS, "target": {"column": "temp"}, "past_exogenous": [{"column": "y"}]}
     results = trained(tmp_path, seen, entry, {"naive": {"family": "naive"}}, BUDGET)
     found = export.observations(results)
     assert list(found.columns) == ["unique_id", "ds", "y", "input y"]
