@@ -145,9 +145,10 @@ def _observed_values(
     together.
     """
     when = frame["ds"].to_numpy()
+    every_series = rows_by_series(frame)
     for name in names:
         values = frame[name].to_numpy()
-        for series, rows in rows_by_series(frame).items():
+        for series, rows in every_series.items():
             known = ~np.isnan(values[rows])
             if known.any():
                 yield series, name, when[rows][known], values[rows][known]
