@@ -98,8 +98,22 @@ FORECAST_WORDS = {"forecast", "planned", "prognose", "vorhersage"}
 """Words of a name that tells of the target or an input what somebody else expects of it."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
-TEMPERATURE_WORDS = {"temp", "temperature", "celsius", "temperatur"}
-"""Words of a name whose values may fall below zero in another season."""
+TEMPERATURE_NAME = re.compile("temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)")
+"""What is in a name whose values may fall below zero in another season."""
+CLOCK_WORDS = {
+    *TIME_COLUMN_NAMES,
+    "hr",
+    "he",
+    "hhmm",
+    "period",
+    "minute",
+    "heure",
+    "hora",
+    "stunde",
+    "uhrzeit",
+}
+CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
+"""Words of a column that holds the hour of a date in another column, and how it may be written."""
 MIN_PRICE_DAYS = 100
 """With fewer the variance over ten days is as good as unknown."""
 MIN_STATIC_SERIES = 4
@@ -241,11 +255,8 @@ def guess_entry(
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         table = own_files.read_table(path, where, file_format, texts=[str(series)])
-    if time is not None and str(series).lower() in TIME_COLUMN_NAMES:
-        raise InputError(
-            f"{where}: {time!r} and {series!r} are parts of one time. Write one column:"
-            " 2024-01-31T13:00."
-        )
+    if time is not None:
+        _refuse_parted_time(table, time, series, where)
     rows = table.copy()  # a wide table lies in many pieces
     rows["unique_id"] = table[series].astype("str") if series else name
     guess = _guess_times(rows, time, time_format, target, where)
@@ -664,12 +675,17 @@ def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
         values = table[name].dropna()
         if values.dtype.kind == "M":
             return name, None
-        number = pd.api.types.is_numeric_dtype(values)
-        if values.empty or (number and not values.astype("str").str.fullmatch(r"[12]\d{7}").all()):
+        if values.empty:
             continue
-        form = guess_time_format(values)
-        if form is not None:  # a number is read by a format alone: 20240131
-            return name, "%Y%m%d" if number else None if form == ISO_8601 else form
+        if not pd.api.types.is_numeric_dtype(values):
+            form = guess_time_format(values)
+            if form is not None:
+                return name, None if form == ISO_8601 else form
+        elif values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all():
+            # a number is read by a format alone: 20240131, 2024013113, 202401311330
+            form = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
+            if pd.to_datetime(values.astype("str"), format=form, errors="coerce").notna().all():
+                return name, form
     whole = table.select_dtypes("integer")
     years = [
         c
@@ -717,15 +733,41 @@ def _find_count_column(
 
 
 def _refuse_odd_time(text: pd.Series, where: str) -> None:
-    """`InputError` about the first row that is no time where the first one is."""
-    form = guess_time_format(text[:1])
-    if form is not None:
-        refuse_rows(
-            text,
-            pd.to_datetime(text, format=form, errors="coerce", utc=True).isna(),
-            where,
-            ", wanted a time as in the first row. Correct or drop the row.",
-        )
+    """`InputError` about the first row that is no time where the first or the second one is."""
+    for place, example in (("first row", text[:1]), ("row below", text[1:2])):
+        form = guess_time_format(example)
+        if form is not None:
+            is_none = pd.to_datetime(text, format=form, errors="coerce", utc=True).isna()
+            advice = f", wanted a time as in the {place}. Correct or drop the row."
+            if text[is_none].str.contains(r"\b24[:.]?00").any():
+                advice += " What is 24:00 of a day, write as 00:00 of the next one."
+            refuse_rows(text, is_none, where, advice)
+
+
+def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
+    """`InputError` where the hours of the dates in `time` are in a column of their own: that which
+    tells apart rows of a day, or where none does and most days stand twice.
+    """
+    keys = [time] if series is None else [time, series]
+    others = [column for column in table.columns if column not in keys]
+    most_stand_twice = table.duplicated(keys).mean() > 0.5
+    for column in [*keys[1:], *(others if most_stand_twice else [])]:
+        if _is_clock(table[column]):
+            raise InputError(
+                f"{where}: {time!r} and {column!r} are parts of one time. Write one column:"
+                " 2024-01-31T13:00."
+            )
+
+
+def _is_clock(values: pd.Series) -> bool:
+    """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
+    name = str(values.name).lower()
+    if not CLOCK_WORDS.isdisjoint(_words_of(name)):
+        return True
+    if values.dtype.kind == "i":
+        is_quarter = values.between(0, 2400) & values.mod(100).isin([0, 15, 30, 45])
+        return bool(is_quarter.all() and values.max() >= 2300 and values.nunique() >= 24)
+    return bool(values.dropna().astype("str").str.strip().str.fullmatch(CLOCK_TEXT).all())
 
 
 def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
@@ -841,7 +883,7 @@ def _guess_scale(
     """
     values = observed[target].dropna()
     words = set(_words_of(target))
-    if values.empty or values.min() < 0 or words & TEMPERATURE_WORDS:
+    if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(str(target).lower()):
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target)

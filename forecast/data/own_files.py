@@ -36,7 +36,10 @@ UNITS = frozenset("$€£¥₹%‰") | {"°C", "°F", "°"}
 """What may stand before or behind every number of a column."""
 MAX_LINE = 10_000
 """Characters of a line that a format is guessed from."""
-NUMBER = re.compile(rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?")
+NUMBER = re.compile(
+    r"(?![+-]0\d\d)"  # +0101,1 of a weather service is a number and its quality
+    rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?"
+)
 BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
@@ -142,14 +145,10 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     stated_mark = stated_separator(lines)
     separator = stated_mark or form.separator
     before = int(stated_mark != "")
+    _require_names_first(lines[before:], where)
     _require_separator(lines[before:], separator, where)
     header = next(csv.reader(lines[before:], delimiter=separator), [])
     _require_distinct_names(header, where)
-    if {*header[1:]} == {""}:
-        raise InputError(
-            f"{where}: its first line holds {quote(header[0])} alone, wanted the names of the"
-            " columns. Remove what stands above them."
-        )
     missing_texts = None
     if not {*texts}.isdisjoint(header):
         missing_texts = {column: [""] if column in texts else MISSING_TEXTS for column in header}
@@ -467,6 +466,29 @@ def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
     )
     mixed = values.where(~fits, plain)
     return pd.to_numeric(mixed) if (fits | values.isna()).all() else mixed
+
+
+def _require_names_first(lines: list[str], where: str) -> None:
+    """`InputError` where titles stand above the names of the columns, as lines of fewer cells than
+    the last ones have; and where blanks part the columns, as no entry can say.
+    """
+    last = lines[-5:]
+    has_blanks = not any(mark in line for line in last for mark in SEPARATORS)
+    mark = guess_separator(last)
+    rows = [line.split() for line in lines] if has_blanks else [*csv.reader(lines, delimiter=mark)]
+    names = next((row for row in rows if len(row) == len(rows[-1]) > 1 and all(row)), [])
+    if not names or any(map(NUMBER.match, names)):
+        return
+    if has_blanks and {*map(len, rows[-5:])} == {len(names)}:
+        raise InputError(
+            f"{where}: its columns are separated by blanks, wanted {quote_names(SEPARATORS)}. Write"
+            f" the table with one of them, from {quote(' '.join(names))} on."
+        )
+    if len([cell for cell in rows[0] if cell]) < len(names):
+        raise InputError(
+            f"{where}: its first line holds {quote(lines[0].strip(mark))} alone, wanted the names"
+            f" of the columns. Remove what stands above {quote(mark.join(names))}."
+        )
 
 
 def _require_separator(lines: list[str], separator: str, where: str) -> None:

@@ -252,6 +252,36 @@ def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
         guessed(tmp_path, frame)
 
 
+HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
+
+
+@pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("name", "hours"),
+    [
+        ("Hora", HOURS.hour),
+        ("HE", HOURS.hour + 1),
+        ("Klukka", HOURS.strftime("%H:%M:%S")),
+        ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour]),
+        ("HEURE", HOURS.strftime("%H00")),
+        ("am/pm", HOURS.strftime("%I:%M %p")),
+    ],
+)
+def test_no_hour_of_a_day_is_taken_for_a_series_or_a_row_too_many(tmp_path, stations, name, hours):
+    one = pd.DataFrame({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours, "y": np.arange(960.0)})
+    frame = pd.concat([one.assign(Ort=station) for station in stations])
+    with pytest.raises(InputError, match=f"'Datum' and '{name}' are parts of one time"):
+        guessed(tmp_path, frame)
+
+
+def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path):
+    beside = pd.DataFrame({"time": HOURS, "hour": HOURS.hour, "y": np.arange(960.0)})
+    assert "unique_id" not in guessed(tmp_path, beside)["source"]["columns"]
+    days = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=40), "y": np.arange(40.0)})
+    shops = pd.concat([days.assign(shop=shop) for shop in range(1, 25)])
+    assert guessed(tmp_path, shops)["source"]["columns"]["unique_id"] == "shop"
+
+
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     one = pd.DataFrame(
@@ -374,6 +404,8 @@ def test_days_without_marks_are_read_back(tmp_path, numbers):
         ("%d/%m/%Y, %H:%M:%S", "h"),
         ("%d.%m.%Y, %H:%M", "h"),
         ("%Y-%m-%d %H:%M:%S UTC", "h"),
+        ("%Y%m%d%H", "h"),
+        ("%Y%m%d%H%M", "15min"),
     ],
 )
 def test_times_as_programs_write_them_are_read_back(tmp_path, form, step):
@@ -388,6 +420,23 @@ def test_a_title_above_the_names_is_refused_as_one(tmp_path, sep):
     title = f"Sales of 2024{sep}{sep}\n\n"
     (tmp_path / "mine.csv").write_text(title + sep.join(["Date", "a", "b"]) + "\n" + rows)
     with pytest.raises(InputError, match="'Sales of 2024' alone, wanted the names of the columns"):
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Station: Köln\nAs of: 1.2.2024\n\nDate;a;b", "'Station: Köln' alone.*above 'Date;a;b'"),
+        ("#DEBUG: type -> comma\nDate,a,b", "'#DEBUG: type -> comma' alone.*above 'Date,a,b'"),
+        ("Oxford\nLat 51, 63 metres of it\n Date   a   b", "separated by blanks.*'Date a b' on"),
+        ("Date a b", "separated by blanks, wanted"),
+    ],
+)
+def test_titles_and_blanks_are_told_as_what_they_are(tmp_path, title, said):
+    mark = ";" if ";" in title else "," if "Date," in title else "  "
+    rows = "".join(f"{day}{mark}1{mark}2\n" for day in DAILY)
+    (tmp_path / "mine.csv").write_text(f"{title}\n{rows}")
+    with pytest.raises(InputError, match=said):
         guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
@@ -1023,6 +1072,10 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
     [
         ("sales", 5 + WAVE, {"minimum": 0}),
         ("AirTemp", 15 + WAVE, {}),
+        ("Lufttemperatur [K]", 15 + WAVE, {}),
+        ("Taupunkt (°C)", 15 + WAVE, {}),
+        ("TAVG", 15 + WAVE, {}),
+        ("tax", 15 + WAVE, {"minimum": 0}),
         ("humidity", 50 + 40 * WAVE, {"minimum": 0, "maximum": 100}),
         ("load share", 0.5 + 0.4 * WAVE, {"minimum": 0, "maximum": 1}),
         ("temp", WAVE, {}),
@@ -1163,8 +1216,20 @@ DAILY = [f"2024-01-{day:02d}" for day in range(1, 29)]
             "ds,y\n" + "".join(f"{day},1\n" for day in DAILY) + "ds,y\n2024-01-29,1\n",
             r"line 30: `ds` holds 'ds', wanted a time as in the first row",
         ),
+        (
+            "ds,y\nday,mm\n" + "".join(f"{day},1\n" for day in DAILY),
+            r"line 2: `ds` holds 'day', wanted a time as in the row below",
+        ),
+        (
+            "ds,y\n" + "".join(f"{day} 12:00,1\n{day} 24:00,2\n" for day in DAILY),
+            r"line 3: `ds` holds '2024-01-01 24:00', .* write as 00:00 of the next one",
+        ),
+        (
+            "ds,TMP\n" + "".join(f'{day},"+0101,1"\n' for day in DAILY),
+            r"column 'TMP' holds text '\+0101,1', wanted a number",
+        ),
     ],
-    ids=["decimal commas", "header twice"],
+    ids=["decimal commas", "header twice", "units below", "24:00", "number and quality"],
 )
 def test_a_file_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path, text, sentence):
     (tmp_path / "mine.csv").write_text(text)
