@@ -158,21 +158,28 @@ def _number_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame.columns if name not in KEY_COLUMNS]
 
 
-def _has_prices(frame: pd.DataFrame, dataset: Dataset) -> bool:
-    """Whether the target `close` is declared as a price: only prices split and pay dividends."""
-    return "close" in frame.columns and any(
-        c.column == "close" and c.task.is_price for c in dataset.target
-    )
+def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
+    """The targets that are declared as prices: only these split."""
+    return [c.column for c in dataset.target if c.task.is_price and c.column in frame.columns]
+
+
+def _bar_columns(frame: pd.DataFrame) -> list[str]:
+    """The four columns of a bar, called `Open` or `open`; empty where one is missing: a column
+    `open` alone may say whether a shop was.
+    """
+    names = {str(name).lower(): str(name) for name in frame.columns}
+    return [names[name] for name in BAR_COLUMNS] if {*BAR_COLUMNS} <= {*names} else []
 
 
 def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Low ≤ Open, Close ≤ High."""
-    if set(BAR_COLUMNS) <= set(frame.columns):
-        body = frame[["open", "close"]]
+    if names := _bar_columns(frame):
+        opening, high, low, close = names
+        body = frame[[opening, close]]
         wrong = (
-            (frame["low"] > body.min(axis=1))
-            | (frame["high"] < body.max(axis=1))
-            | (frame["high"] < frame["low"])
+            (frame[low] > body.min(axis=1))
+            | (frame[high] < body.max(axis=1))
+            | (frame[high] < frame[low])
         )
         text = (
             "sessions that break low ≤ open, close ≤ high: {count} ({times}); correct or drop them."
@@ -181,8 +188,8 @@ def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[
 
 
 def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Above zero, in every bar column."""
-    for column in (name for name in BAR_COLUMNS if name in frame.columns):
+    """Above zero, in every column of a bar, else in the price."""
+    for column in _bar_columns(frame) or _prices(frame, dataset):
         text = "prices not above zero: {count} ({times}); a log is impossible there."
         yield from _violations_by_series(
             "positive_prices", dataset, frame[frame[column] <= 0], limit, text, column
@@ -193,10 +200,7 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
     """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not come back
     at once.
     """
-    if not _has_prices(frame, dataset) or "open" not in frame.columns:
-        return
-    for series, rows in frame.groupby("unique_id", sort=True):
-        close = rows["close"].to_numpy()
+    for series, column, times, close in _observed_values(frame, _prices(frame, dataset)):
         with np.errstate(divide="ignore", invalid="ignore"):
             change = np.where(
                 (close[1:] > 0) & (close[:-1] > 0), np.log(close[1:] / close[:-1]), 0.0
@@ -205,12 +209,12 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
         back = np.append(np.abs(change[1:] + change[:-1]) < MIN_SPLIT_RETURN / 2, False)
         is_split = (np.abs(change) > MIN_SPLIT_RETURN) & (distance < limit) & ~back
         if is_split.any():
-            when = format_times(rows["ds"].iloc[1:][is_split], dataset.calendar)
+            when = format_times(times[1:][is_split], dataset.calendar)
             text = (
                 f"jumps that look like splits not undone: {is_split.sum()} ({when}); adjust the"
                 " prices."
             )
-            yield Violation("unadjusted_split", str(series), "close", int(is_split.sum()), text)
+            yield Violation("unadjusted_split", series, column, int(is_split.sum()), text)
 
 
 def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

@@ -201,6 +201,27 @@ def test_a_split_that_was_not_undone_is_named(ratio: float):
     assert "jumps that look like splits not undone: 1" in said
 
 
+@pytest.mark.parametrize("kept", [["Open", "High", "Low", "Close"], ["Close"]])
+def test_the_bars_of_a_file_are_checked_by_its_own_names(kept: list[str]):
+    given = shares(target={**PRICE, "column": "Close"})
+    frame = bars().rename(columns=str.title).rename(columns={"Unique_Id": "unique_id", "Ds": "ds"})
+    frame = frame[["unique_id", "ds", *kept]]
+    frame.loc[30:, kept] /= 4
+    assert "unadjusted_split" in {f.rule for f in found(frame, given)}
+    frame.loc[7, kept[-2:]] = 0.0
+    assert "positive_prices" in {f.rule for f in found(frame, given)}
+    if "High" in frame:
+        frame.loc[5, "High"] = 1.0
+        assert "ohlc_order" in {f.rule for f in found(frame, given)}
+
+
+def test_a_shop_that_was_not_open_and_oil_below_zero_are_no_faulty_prices():
+    frame = weather(open=1.0).rename(columns={"temp": "close"})
+    frame.loc[[7, 8], ["open", "close"]] = 0.0, -5.0
+    given = settings(target={"column": "close"}, past_exogenous=[{"column": "open"}])
+    assert "positive_prices" not in {f.rule for f in found(frame, given)}
+
+
 def test_a_crash_is_no_split():
     frame = bars()
     frame.loc[30:, ["open", "high", "low", "close"]] *= 0.6
