@@ -362,6 +362,6 @@ def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
     cure = f"df.drop_duplicates([{names.id_col!r}, {names.time_col!r}])"
     raise InputError(
         f"{WHERE}: rows that repeat their {keys}: {is_repeated.sum()}, first"
-        f" {row['unique_id']!r} at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
-        " that identifies the series as `id_col`."
+        f" '{row['unique_id']}' at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
+        " that identifies the series as `id_col` (one that joins them, if several do)."
     )

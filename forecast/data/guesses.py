@@ -11,6 +11,7 @@ cannot be read is refused, never counted. Nothing is checked: `fetch` does that.
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable
@@ -136,6 +137,8 @@ them on a target is modelled by its logarithm (docs/research/logarithm-of-a-targ
 """
 MIN_WIDE_SERIES, MAX_SIZE_RATIO = 3, 10
 """How many columns, and how unlike in level and spread, may each be a series."""
+MANY_WIDE_SERIES = 10
+"""So many may be unlike in level, as prices are: only the spread in relation to it counts."""
 MIN_SEASONS_OF_A_PLACE = 10
 """From so many on the median of the values at one place of the season says something."""
 SPANS_BY_STEP = {
@@ -257,6 +260,8 @@ def guess_entry(
         table = own_files.read_table(path, where, file_format, texts=[str(series)])
     if time is not None:
         _refuse_parted_time(table, time, series, where)
+        if series is None:
+            _refuse_parted_names(table, time, where)
     rows = table.copy()  # a wide table lies in many pieces
     rows["unique_id"] = table[series].astype("str") if series else name
     guess = _guess_times(rows, time, time_format, target, where)
@@ -759,6 +764,21 @@ def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, wher
             )
 
 
+def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
+    """`InputError` where two columns together, and none alone, tell apart rows of one time."""
+    if table[time].duplicated().mean() <= 0.5:
+        return
+    may_name = (table.nunique() <= len(table) / 10) & (table.dtypes.astype("str") != "float64")
+    names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")
+    for one, other in itertools.combinations(names[:10], 2):
+        if not table.duplicated([one, other, time]).any():
+            example = f"{table[one].iloc[0]}/{table[other].iloc[0]}"
+            raise InputError(
+                f"{where}: {one!r} and {other!r} together name a series. Write one column with"
+                f" both, such as {example!r}."
+            )
+
+
 def _is_clock(values: pd.Series) -> bool:
     """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
     name = str(values.name).lower()
@@ -841,6 +861,8 @@ def _may_be_series(values: pd.DataFrame) -> bool:
     if len(is_told) < MIN_WIDE_SERIES or (any(is_told) and not all(is_told)):
         return False
     sizes = pd.DataFrame({"level": values.median().abs(), "spread": values.std()})
+    if len(sizes) >= MANY_WIDE_SERIES and (sizes > 0).all(axis=None):
+        sizes = sizes[["spread"]].div(sizes["level"], axis=0)
     return bool((sizes.min() > 0).all() and (sizes.max() <= MAX_SIZE_RATIO * sizes.min()).all())
 
 

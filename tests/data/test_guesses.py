@@ -282,6 +282,19 @@ def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path)
     assert guessed(tmp_path, shops)["source"]["columns"]["unique_id"] == "shop"
 
 
+@pytest.mark.parametrize("number", [False, True])
+def test_two_columns_that_name_a_series_together_are_told_and_no_row_too_many(tmp_path, number):
+    one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})
+    parts = [
+        one.assign(store=store if number else f"s{store}", item=item)
+        for store in (1, 2)
+        for item in "ab"
+    ]
+    said = "'item' and 'store' .* 'a/1'" if number else "'store' and 'item' .* 's1/a'"
+    with pytest.raises(InputError, match=said):
+        guessed(tmp_path, pd.concat(parts))
+
+
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     one = pd.DataFrame(
@@ -681,11 +694,19 @@ def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(
         {"a": 100 + WAVE, "b": 5000 + 60 * WAVE, "c": 3 + WAVE},
         {"a": 100 + WAVE, "b": 101 + WAVE},
         {"a": 100 + WAVE, "b": 101 + WAVE, "open": (WAVE > 0).astype(int)},
+        {f"sensor {n}": 100 + 30**n * WAVE for n in range(12)},
     ],
 )
 def test_a_target_with_its_inputs_is_no_table_of_shops(tmp_path, columns):
     make_wide(**columns).to_csv(tmp_path / "mine.csv", index=False)
     assert "look like" not in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_a_table_of_many_prices_of_any_level_is_one_of_series(tmp_path):
+    prices = {f"T{n}": (5 + 40 * n) * (1 + 0.1 * WAVE) for n in range(12)}
+    make_wide(**prices).to_csv(tmp_path / "mine.csv", index=False)
+    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    assert "'T9' look like series of one kind" in text
 
 
 def test_a_target_that_was_named_is_believed(tmp_path):
