@@ -10,6 +10,7 @@ is dropped or filled here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -232,10 +233,11 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     step = str(getattr(to_offset(freq) if isinstance(freq, timedelta) else freq, "freqstr", freq))
     try:
         return validate_config(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
-    except InputError:
+    except InputError as error:
+        renamed = "".join(re.findall(r" pandas calls it \S+ now\.", str(error)))
         raise InputError(
-            f"freq={freq!r}: unknown step. Wanted one such as '15min', '1h', '1D', 'B', 'W-SUN' or"
-            " 'MS', or 1 for counted rows."
+            f"freq={freq!r}: unknown step.{renamed} Wanted one such as '15min', '1h', '1D', 'B',"
+            " 'W-SUN' or 'MS', or 1 for counted rows."
         ) from None
 
 

@@ -187,6 +187,11 @@ def with_future(
             " Drop it."
         )
     try:
+        future_df = as_pandas(future_df)
+        present = [*future_df.columns, *future_df.index.names]
+        if names.id_col not in present and not task.hierarchy:
+            series = history["unique_id"].drop_duplicates().rename(names.id_col)
+            future_df = future_df.merge(series, how="cross")  # it holds for every series
         future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
@@ -275,10 +280,18 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
     example = f", such as {values.iloc[0]!r}"
     if text:
         example = f" with {str(text[1])[:40]!r} in row {text[0]}"
+    advice = f"`df[{column!r}] = df[{column!r}].astype(float)`."
+    if pd.api.types.is_bool_dtype(values):
+        advice = f"Convert it: {advice}"
+    elif values.dropna().astype("str").str.contains(r"\d").mean() < 0.5:
+        advice = (
+            "For a column of 0 and 1 for each of its words:"
+            f" `df = pandas.get_dummies(df, columns=[{column!r}], dtype=float)`."
+        )
+    else:
+        advice = f"Write them with a decimal point and no other marks, then {advice}"
     raise InputError(
-        f"{WHERE}: column {column!r} has type {values.dtype}{example}; wanted numbers. Write"
-        " them with a decimal point and no other marks, then"
-        f" `df[{column!r}] = df[{column!r}].astype(float)`."
+        f"{WHERE}: column {column!r} has type {values.dtype}{example}; wanted numbers. {advice}"
     )
 
 
@@ -360,8 +373,11 @@ def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
     row = frame.iloc[int(np.argmax(is_repeated))]
     keys = f"`{names.id_col}, {names.time_col}`"
     cure = f"df.drop_duplicates([{names.id_col!r}, {names.time_col!r}])"
+    clock = ""
+    if is_repeated.mean() < 0.01:
+        clock = " Of a clock that was turned back, pass times with their zone."
     raise InputError(
         f"{WHERE}: rows that repeat their {keys}: {is_repeated.sum()}, first"
         f" '{row['unique_id']}' at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
-        " that identifies the series as `id_col` (one that joins them, if several do)."
+        f" that identifies the series as `id_col` (one that joins them, if several do).{clock}"
     )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
+import re
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -143,9 +144,12 @@ class RegularCalendar(CalendarBase):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", FutureWarning)  # pandas 2 still reads former names
                 step = to_offset(value)
-        except (ValueError, FutureWarning):
+        except (ValueError, FutureWarning) as error:
+            new_name = re.search(r"(?:use '|did you mean )([\w-]+)", str(error), re.IGNORECASE)
+            renamed = f" pandas calls it {new_name[1]} now." if new_name else ""
             raise ValueError(
-                "unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS"
+                f"unknown step.{renamed} Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or"
+                " 1MS"
             ) from None
         if step.n < 1 or (
             value.strip().lower().endswith(("ns", "us", "ms")) and not value.strip().endswith("MS")

@@ -72,7 +72,17 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "flags": (
         lambda: frame(y=[True, False] * 60),
         {},
-        ("'y'", "type bool", "df['y'].astype(float)"),
+        ("'y'", "type bool", "wanted numbers. Convert it", "df['y'].astype(float)"),
+    ),
+    "words as an input": (
+        lambda: frame(sky=["clear", "rain"] * 60),
+        {"past_exogenous": "sky"},
+        ("'sky'", "'clear' in row 0", "pandas.get_dummies(df, columns=['sky'], dtype=float)"),
+    ),
+    "the repeated hour of a clock": (
+        lambda: frame(ds=[*DAYS[:60], DAYS[59], *DAYS[60:119]]),
+        {},
+        (": 1, ", "a clock that was turned back, pass times with their zone"),
     ),
     "a wrong calendar feature": (
         frame,
@@ -148,7 +158,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"freq": 1},
         ("no whole numbers", "freq=1 counts rows", "'1D'"),
     ),
-    "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "unknown step", "'1h'")),
+    "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "'1h'")),
+    "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
     "other dates": (
         lambda: frame(ds=DAYS.strftime("%m/%d/%Y")),
         {},

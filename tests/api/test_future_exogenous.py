@@ -112,6 +112,13 @@ def test_the_forecast_follows_the_plan(ridge: forecast.Model) -> None:
     assert ridge.predict(future_df=longer).equals(found)
 
 
+def test_a_plan_without_a_column_of_series_holds_for_each(ridge: forecast.Model) -> None:
+    common = plan().drop(columns="unique_id").drop_duplicates("ds")
+    found = ridge.predict(future_df=common)
+    each = pd.concat([common.assign(unique_id=name) for name in ("a", "b")])
+    assert found.equals(ridge.predict(future_df=each))
+
+
 def test_a_saved_model_and_a_cross_validation_know_it_too(
     ridge: forecast.Model, tmp_path: Path
 ) -> None:
