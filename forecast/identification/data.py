@@ -111,7 +111,8 @@ def read_record(
     experiment: str | None = None,
 ) -> list[Experiment]:
     """The experiments of a file: the columns of a CSV with a row per time, or the variables of a
-    MATLAB file (.mat, up to version 7), by name; NaN or empty where y is missing.
+    MATLAB file (.mat, up to version 7; also fields of a struct, or a cell for each time), by name;
+    NaN or empty where y is missing.
 
     A variable (T, columns) gives all its columns. `experiment`: a column whose values tell several
     experiments apart, in the order of the file; None: one alone.
@@ -133,7 +134,7 @@ def read_by_name(
     except ValueError as error:
         raise InputError(
             f"{path} is no CSV file with a row of names, nor a MATLAB file up to version 7"
-            f" ({error}). Write it again as one."
+            f" ({error}). Write it again as one; in MATLAB, save(file, '-v7')."
         ) from error
     names = [*outputs, *inputs, *([experiment] if experiment else [])]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -170,9 +171,8 @@ def _read_matlab(path: Path | str) -> pd.DataFrame:
     except Exception as error:  # noqa: BLE001  (a truncated file raises one of six kinds)
         raise ValueError(error) from None
     for name, value in variables.items():
-        if name.startswith("__") or value.ndim != 2 or value.dtype.kind not in "fiu":
-            continue
-        tables[name] = value
+        if not name.startswith("__"):
+            tables |= _matlab_tables(name, value)
     rows = max((max(table.shape) for table in tables.values()), default=0)
     parts = [pd.DataFrame()]
     for name, value in tables.items():
@@ -180,6 +180,18 @@ def _read_matlab(path: Path | str) -> pd.DataFrame:
         if len(table) == rows:
             parts.append(pd.DataFrame(table, columns=[name] * table.shape[1], dtype=np.float64))
     return pd.concat(parts, axis=1)
+
+
+def _matlab_tables(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """The tables of numbers of a variable: itself, a row for each cell of a cell array, or the
+    fields of a struct.
+    """
+    if value.dtype.names and value.size == 1:
+        fields = [_matlab_tables(field, value[field].flat[0]) for field in value.dtype.names]
+        return {name: table for tables in fields for name, table in tables.items()}
+    if value.dtype.kind == "O" and value.size and len({np.shape(cell) for cell in value.flat}) == 1:
+        value = np.array([np.ravel(cell) for cell in value.flat])
+    return {name: value} if value.ndim == 2 and value.dtype.kind in "fiu" else {}
 
 
 def detrend(experiment: Experiment) -> Experiment:

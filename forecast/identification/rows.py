@@ -55,6 +55,10 @@ class DividedRows:
 
         Raises `InputError` for too few rows, for labels that do not fit, and where no row trains.
         """
+        if not callable(divide):
+            raise InputError(
+                f"`divide` is {divide!r}; wanted such as divideblock(0.7, 0.15, 0.15)."
+            )
         experiments = normalise_weights(experiments)
         labels = []
         for number, experiment in enumerate(experiments):

@@ -244,6 +244,32 @@ def test_decimated_rows_are_means_without_those_that_fill_none() -> None:
         decimate(Experiment(None, np.arange(8.0)), 5)
 
 
+def test_cells_and_structs_of_matlab_are_read_as_preparets_takes_them(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    u, y = np.arange(12.0).reshape(6, 2), np.arange(6.0)[:, None]
+    cells = {"X": np.empty((1, 6), object), "T": np.empty((1, 6), object)}
+    for row in range(6):
+        cells["X"][0, row], cells["T"][0, row] = u[row][:, None], y[row][:, None]
+    savemat(tmp_path / "cells.mat", cells)
+    (record,) = read_record(tmp_path / "cells.mat", ["T"], ["X"])
+    np.testing.assert_array_equal(record.u, u)
+    np.testing.assert_array_equal(record.y, y)
+    savemat(tmp_path / "struct.mat", {"data": {"u": u, "y": y, "note": "first"}})
+    (record,) = read_record(tmp_path / "struct.mat", ["y"], ["u"])
+    np.testing.assert_array_equal(record.u, u)
+    uneven = np.empty((1, 2), object)
+    uneven[0, 0], uneven[0, 1] = np.arange(2.0), "text"
+    savemat(tmp_path / "uneven.mat", {"y": uneven})
+    with pytest.raises(InputError, match="has no column"):
+        read_record(tmp_path / "uneven.mat", ["y"])
+
+
+def test_a_division_by_its_name_in_matlab_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"`divide` is 'dividerand'; wanted such as divideblock"):
+        train(narxnet((1,), (1,), 2), tank(60), divide="dividerand", iterations=1)  # type: ignore[arg-type]
+
+
 def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) -> None:
     from scipy.io import savemat
 
