@@ -164,7 +164,7 @@ def _read_matlab(path: Path | str) -> pd.DataFrame:
     import pandas as pd
     from scipy.io import loadmat
 
-    tables = {}
+    tables: dict[str, np.ndarray] = {}
     content = BytesIO(Path(path).read_bytes())
     try:
         variables = loadmat(content)
