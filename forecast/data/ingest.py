@@ -38,8 +38,8 @@ class FetchResult:
     """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
     `snapshots.find_revisions`.
 
-    failed: series that the source could not give, with the reason. is_restored: a stored snapshot
-    of exactly this moment was taken, and no source was asked.
+    failed: series that the source could not give, or has no more, with the reason. is_restored: a
+    stored snapshot of exactly this moment was taken, and no source was asked.
     """
 
     pointer: snapshots.Pointer
@@ -145,10 +145,12 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     pointer = _store_vintages_and_revisions(request, answer, frame, known)
     pointer = _store_history(request, answer, frame, pointer, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
-    rows_before = 0 if stored is None else len(stored.frame)
-    return FetchResult(
-        pointer, rows_before, len(frame), answer.revised, answer.raw.failed, violations
-    )
+    rows_before, failed = 0, answer.raw.failed
+    if stored is not None:
+        rows_before = len(stored.frame)
+        gone = sorted({*stored.frame["unique_id"]} - {*frame["unique_id"]})
+        failed = dict.fromkeys(gone, "no row of it any more") | failed
+    return FetchResult(pointer, rows_before, len(frame), answer.revised, failed, violations)
 
 
 def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:

@@ -567,3 +567,14 @@ def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price
     assert early == 21 and kinds == {"provisional"}
     whole = [path for path in services.asked if "period1" in path]
     assert sum("period1=1633" in path for path in whole) == 1  # October is asked for once
+
+
+def test_a_series_that_a_file_has_no_more_is_named(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    settings = dataset(source={"kind": "file", "path": "data/mine.csv"}, target={"column": "y"})
+    hours = pd.date_range("2021-01-01", periods=500, freq="h")
+    frame = pd.concat([pd.DataFrame({"unique_id": name, "ds": hours, "y": 1.0}) for name in "ab"])
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    assert take(tmp_path, settings, AFTER).failed == {}
+    frame[:500].to_csv(tmp_path / "data" / "mine.csv", index=False)
+    assert take(tmp_path, settings, AFTER).failed == {"b": "no row of it any more"}
