@@ -70,6 +70,7 @@ OURS = {
 
 
 def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
+    from forecast.networks import cells
     from forecast.networks.layers import prepare_runtime
     from forecast.networks.layers.scan import Scan
 
@@ -83,10 +84,9 @@ def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
             return super().compute_output_shape(input_shape)[0]
 
     prepare_runtime(threads=1)
-    cell, options = OURS[task["cell"]]
-    return stepped(lambda: Outputs(cell, task["units"], options), task, compiled=False), (
-        "tensorflow",
-    )
+    name, options = OURS[task["cell"]]
+    cell = cells.get(name, task["units"], options)
+    return stepped(lambda: Outputs(cell), task, compiled=False), ("tensorflow",)
 
 
 def keras_step(task: Task) -> tuple[Call, tuple[str, ...]]:

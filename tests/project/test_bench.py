@@ -18,6 +18,7 @@ from bench import (
     beijing,
     beside,
     beside_tests,
+    contender,
     interval_margins,
     one_model,
     page,
@@ -602,6 +603,14 @@ def test_the_first_page_names_the_best_of_the_others_and_who_never_got_there() -
     lines = summary.lines({"race": rows, "beside": {"dublin/a": {"rows": table}}})
     assert "ours in 3.0 s; darts BlockRNN never (`make race`)" in lines[2]
     assert "Dublin 1.00 (best of 2 others: y 1.50, p < 0.001)" in lines[3]
+
+
+@pytest.mark.parametrize("cell", list(contender.OURS))
+@pytest.mark.parametrize("what", ["step", "forward"])
+def test_our_part_of_the_kernel_table_runs_for_every_cell(what: str, cell: str) -> None:
+    task = {"cell": cell, "units": 2, "steps": 3, "batch": 2}
+    call, libraries = contender.CONTENDERS["ours", what](task)
+    assert np.isfinite(np.asarray(call())).all() and libraries
 
 
 @pytest.mark.slow
