@@ -242,6 +242,8 @@ def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list
 
 def _without_series(frame: pd.DataFrame, left_out: list[Violation]) -> pd.DataFrame:
     """The rows of the series that are not left out."""
+    if not left_out:
+        return frame.reset_index(drop=True)  # shares the columns; a selection would copy them
     is_left_out = frame["unique_id"].isin([violation.series for violation in left_out])
     return frame[~is_left_out].reset_index(drop=True)
 
