@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from lxml import html
 
@@ -15,6 +17,12 @@ def page(root):
     return html.fromstring(rendered(root, HOURLY, DAILY))
 
 
+@pytest.fixture(scope="session")
+def hourly(tmp_path_factory):
+    """Read only: `project` is a copy."""
+    return write_project(tmp_path_factory.mktemp("hourly"), datasets=(HOURLY,))
+
+
 @pytest.fixture
-def project(tmp_path):
-    return write_project(tmp_path, datasets=(HOURLY,))
+def project(hourly, tmp_path):
+    return shutil.copytree(hourly, tmp_path, dirs_exist_ok=True)
