@@ -240,9 +240,11 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
 
 
 def _decides_change(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
-    """Whether each of a few values of the column goes with one sign of the change over `steps` that
-    follows, and not all with the same; or with sizes of that change that no other value goes with.
-    Not where the sign of the last change already decides it.
+    """Whether a column of a few values tells the change over the `steps` that follow.
+
+    It does by sign, where each value goes with one sign of the change, not all with the same, and
+    the sign of the last change does not; or by size, where the sizes of the change that go with one
+    value lie apart from those of every other.
     """
     if len(target) <= 2 * steps:
         return False

@@ -228,7 +228,7 @@ def check_origins(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
 ) -> Iterator[Finding]:
     """The targets of every origin a fit or a score uses lie inside its block, by the borders of the
-    configuration.
+    configuration. A target behind the last row is taken as that row.
     """
     borders = Borders.from_json(files.read_json(base.prepared / "borders.json"))
     problem = Problem.of(panel, borders)

@@ -125,7 +125,9 @@ def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:
 def reference_of_block(
     frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str
 ) -> Reference:
-    """Scales from the train rows and naive's errors on the origins of `block`."""
+    """By series the scales of its train rows, which are the same for every block; its last known
+    value at every time; and the errors of the naive forecast on the origins of `block`.
+    """
     scale, squared, last = {}, {}, {}
     targets = list(task.targets)
     known = frame.groupby("unique_id", sort=False)[targets].ffill()

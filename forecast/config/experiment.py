@@ -23,7 +23,9 @@ LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
 StateMode = Literal["reset", "carry"]
 TeacherForcing = Literal["none", "always", "scheduled"]
 RefitFrequency = Literal["never", "quarterly", "monthly"] | Annotated[int, Field(ge=1)]
-"""When a row is fitted again: never, at the first cutoff of a month, or at every k-th cutoff."""
+"""When a row is fitted again: never, at the first cutoff of a quarter or month, or at every k-th
+cutoff.
+"""
 
 
 class Training(Config):

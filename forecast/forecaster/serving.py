@@ -212,7 +212,9 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _require_table(history: Any, ensemble: Ensemble, most_columns: int) -> pd.DataFrame:
-    """The history; `InputError` where it is no table or has too many rows for one request."""
+    """The history; `InputError` where it is no table, has more columns than `most_columns`, or has
+    more rows than one request may have.
+    """
     if not isinstance(history, pd.DataFrame):
         raise InputError(
             f"{REQUEST}: found {type(history).__name__}, wanted a table with one row per series and"

@@ -28,7 +28,10 @@ class Choice:
     options: Sequence[PlainValue]
 
     def __post_init__(self) -> None:
-        """Raise `InputError` unless there is an option and each stands once."""
+        """Keep the options as a tuple; raise `InputError` unless there is one and each stands once.
+
+        They are told apart by `repr`: True and 1 are two options.
+        """
         object.__setattr__(self, "options", tuple(self.options))
         if not self.options or len({repr(option) for option in self.options}) < len(self.options):
             raise InputError(

@@ -31,7 +31,7 @@ from forecast.report.text import (
     Table,
     TableCell,
     chosen_class,
-    name_series,
+    drop_lone_series,
     number,
     whole,
     worse_class,
@@ -99,7 +99,7 @@ def calibration_table(results: Results) -> Table | None:
         rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == chosen)))
     if not rows:
         return None
-    return name_series(Table(columns, rows), results.series)
+    return drop_lone_series(Table(columns, rows), results.series)
 
 
 def _calibration_cells(scores: pd.Series) -> list[TableCell]:

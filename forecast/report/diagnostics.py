@@ -28,7 +28,7 @@ from forecast.report.text import (
     Table,
     TableCell,
     chosen_class,
-    name_series,
+    drop_lone_series,
     number,
     share,
     whole,
@@ -207,7 +207,7 @@ def residual_table(results: Results) -> Table | None:
     for diagnosis in diagnoses:
         cls = chosen_class(diagnosis.model == chosen)
         rows.append(Row(diagnosis.model, _residual_cells(diagnosis), cls=cls))
-    return name_series(Table(columns, rows), results.series)
+    return drop_lone_series(Table(columns, rows), results.series)
 
 
 def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:

@@ -1,8 +1,8 @@
 """reports/report.html of a finished run (`write`, `render`).
 
-It is one file that needs no network. The templates in `templates/` ask the other modules of the
-room for tables, panels and sentences, which they make from `Results`. Equal results and costs are
-equal bytes.
+It is one file that needs no network. The templates in `templates/` ask the other modules of
+`forecast.report` for tables, panels and sentences, which they make from `Results`. Equal results
+and costs are equal bytes.
 """
 
 from __future__ import annotations

@@ -78,7 +78,9 @@ class SeriesForecasts:
 
     @property
     def judge(self) -> str:
-        """The role whose errors pick the origins: the selected model, else the last one shown."""
+        """The role in `tests` whose errors pick the origins: the selected model, else the last one
+        shown.
+        """
         return "chosen" if "chosen" in self.tests else list(self.tests)[-1]
 
 

@@ -210,8 +210,10 @@ class Table:
     rows: list[Row]
 
 
-def name_series(table: Table, series: Sequence[str]) -> Table:
-    """The table, whose second column names the series; without that column where there is one."""
+def drop_lone_series(table: Table, series: Sequence[str]) -> Table:
+    """A table with its second column, the series of each row, where there are several series;
+    without that column where there is one.
+    """
     if len(series) > 1:
         return table
     rows = [replace(row, cells=row.cells[1:]) for row in table.rows]

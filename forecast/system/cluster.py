@@ -107,7 +107,7 @@ def run_on_cluster(
     with _connect(address) as client:
         submitted: dict[Future, WorkItem] = {}
         try:
-            with _shared_folder(client, items) as token:
+            with _folder_seen_by_workers(client, items) as token:
                 submit = partial(_submit, client, function, token)
                 yield from _as_completed(client, submit, items, submitted)
         except (OSError, CancelledError) as error:
@@ -212,8 +212,9 @@ def code_identity() -> dict[str, str]:
 
 
 @contextmanager
-def _shared_folder(client: Client, items: Sequence[WorkItem]) -> Iterator[Path]:
-    """An empty folder beside the files of the tasks, by which a worker tells that it sees them.
+def _folder_seen_by_workers(client: Client, items: Sequence[WorkItem]) -> Iterator[Path]:
+    """An empty folder beside the files of the first task (all lie on one disk), by which a worker
+    tells that it sees them.
 
     `InputError` for a worker that does not, or that computes otherwise.
     """
@@ -254,7 +255,7 @@ def _submit(
     numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
     """The futures of tasks (at least one, each with its place in the order), in that order; each
-    gives `_run_if_fit`'s answer. `token` as of `_shared_folder`.
+    gives `_run_if_fit`'s answer. `token` as of `_folder_seen_by_workers`.
     """
     items = [item for _, item in numbered_items]
     return client.map(

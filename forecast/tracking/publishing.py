@@ -128,7 +128,7 @@ class _Experiment:
                 self._set_aside(run)
 
     def keep_only(self, candidates: set[str]) -> None:
-        """Set aside the current runs of every other candidate."""
+        """Mark the current runs of every other candidate as earlier ones; nothing is deleted."""
         for candidate, candidate_runs in self.current.items():
             if candidate not in candidates:
                 for run in candidate_runs:

@@ -42,7 +42,7 @@ class Mstl:
                 f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)}"
                 " rows."
             )
-        _, tail, _ = last_rows(y, season)
+        _, tail, _ = split_last_blocks(y, season)
         ets = Ets.fit(np.concatenate([remove_season(y, season), tail]), 1, form="ZZN")
         return cls(season, ets.components, ets.parameters)
 
@@ -53,7 +53,7 @@ class Mstl:
         out = np.empty((len(origins), horizon))
         phase = np.arange(horizon) % self.season
         for row, origin in zip(out, origins, strict=True):
-            begin, adjusted, seasonal = last_rows(y[: origin + 1], self.season)
+            begin, adjusted, seasonal = split_last_blocks(y[: origin + 1], self.season)
             adjusted_model = Ets(self.components, 1, self.parameters[:4] + tuple(states[begin]))
             row[:] = adjusted_model.forecasts(adjusted, np.array([len(adjusted) - 1]), horizon)[0]
             row += seasonal[-self.season :][phase]
@@ -61,8 +61,8 @@ class Mstl:
 
 
 def remove_season(y: Array, season: int) -> Array:
-    """(begin,): y without its seasonal part, up to where `last_rows` begins; each value uses one
-    later block of y.
+    """(begin,): y without its seasonal part, up to where `split_last_blocks` begins; each value
+    uses one later block of y.
     """
     block = BLOCK * season
     parts = [np.empty(0)]
@@ -73,8 +73,10 @@ def remove_season(y: Array, season: int) -> Array:
     return np.concatenate(parts)
 
 
-def last_rows(y: Array, season: int) -> tuple[int, Array, Array]:
-    """Where the last rows begin, they without their seasonal part, and that part."""
+def split_last_blocks(y: Array, season: int) -> tuple[int, Array, Array]:
+    """Row number of the last whole block that leaves two blocks after it; the rows from there on
+    without their seasonal part; and that part.
+    """
     begin = _begin(len(y), season)
     low = max(begin - BLOCK * season, 0)
     seasonal = seasonal_part(y[low:], season)

@@ -3,9 +3,10 @@ which has its name.
 
 Files of several cells that are akin end with `CELLS = {name: class, ...}`. A `Cell` is the equation
 of one step, with its weights and states; Keras layers, NumPy inference, the exported file and the
-derivatives of Levenberg-Marquardt all run that one equation. No cell imports TensorFlow: each is
-written against `forecast.networks.cells.base.Namespace`. `get` makes a cell from its name and
-options, as an entry of configs/models.yaml has them.
+derivatives of Levenberg-Marquardt all run that one equation. A family names the cells that its
+entries may choose (`cell: Literal[...]` in forecast/models/families). No cell imports TensorFlow:
+each is written against `forecast.networks.cells.base.Namespace`. `get` makes a cell from its name
+and options, as an entry of configs/models.yaml has them.
 """
 
 from __future__ import annotations
