@@ -119,7 +119,8 @@ def compare_candidates(
     evaluation: Evaluation,
     tuning: Tuning,
 ) -> Comparison:
-    """Score, test and judge every candidate of `results`.
+    """Score every candidate of `results`, select on the validation block, test on the test block.
+    Nothing is written.
 
     `results`: those of stage `train`; `frame`, `borders`: those of stage `prepare`.
 
@@ -132,6 +133,7 @@ def compare_candidates(
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
     validation = block_losses(selectable, reference.scale, "validation")
     lowest = select_models(validation)
+    # where combinations were learnt, one of them is selected
     chosen = select_models(validation, _learnt_combinations(selectable))
     test = block_losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, task, evaluation.levels, chosen, reference.scale)

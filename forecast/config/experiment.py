@@ -113,8 +113,8 @@ class Combination(Config):
     refit: RefitFrequency = Field(
         "never",
         description=(
-            "stacked weights learnt again behind validation: never, monthly, or at every k-th"
-            " origin"
+            "stacked weights learnt again behind validation: never, quarterly, monthly, or at every"
+            " k-th origin"
         ),
     )
 

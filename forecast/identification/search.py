@@ -345,7 +345,7 @@ class _Search:
         if not members:
             return []
         candidates, errors = tabulate_errors(members)
-        best = np.argsort(compare_candidates(errors), kind="stable")[: self._count_survivors()]
+        best = np.argsort(median_error_ratios(errors), kind="stable")[: self._count_survivors()]
         return [member for member in members if candidates.index(member.candidate) in best]
 
     def fit_one_step(self, trained: list[Member]) -> list[Member]:
@@ -509,7 +509,7 @@ def choose_members(members: list[Member]) -> list[Member]:
     following = leave_out_lost(members)
     left = {member.candidate for member in following}
     candidates, errors = tabulate_errors([m for m in members if m.candidate in left])
-    times_best = compare_candidates(errors)
+    times_best = median_error_ratios(errors)
     best = np.argmin(times_best)
     ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
     limit = max(1.0, np.median(ratios)) * times_best[best]
@@ -563,7 +563,7 @@ def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     return candidates, errors
 
 
-def compare_candidates(errors: Array) -> Array:
+def median_error_ratios(errors: Array) -> Array:
     """(candidates,): the median over the folds of the error (candidates, folds) in times of the
     least of the fold.
 

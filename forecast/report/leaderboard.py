@@ -153,7 +153,9 @@ SCORES = {
     "CRPS": "crps",
     "scaled CRPS": "scaled_crps",
 }
-"""Heading → column of the leaderboard."""
+"""Heading → column of the leaderboard. CRPS is known of the selected models, the references and
+networks with a head of distributions alone; a terminal narrower than `WIDE` leaves it out.
+"""
 HEADS = ("", "model", *SCORES, "error vs naive", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""

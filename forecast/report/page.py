@@ -82,7 +82,7 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
 
 @dataclass(frozen=True)
 class DatasetContent:
-    """What the templates hand to the modules of the room for one dataset."""
+    """What the templates hand to the modules for one dataset."""
 
     results: Results
     costs: ledger.Costs

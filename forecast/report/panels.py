@@ -159,8 +159,8 @@ def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
 
 
 def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:
-    """(why, origin): typical, worst and best error of the judge, a mean over the horizon; furthest
-    behind naive. Each origin once.
+    """(why, origin): typical, worst and best error of `SeriesForecasts.judge`, a mean over the
+    horizon; furthest behind naive. Each origin once.
     """
     test = forecasts.tests[forecasts.judge]
     naive = forecasts.tests.get("naive")

@@ -204,7 +204,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` are (title, explanation); the first column names the row."""
+    """`columns` are (title, explanation); the first is `Row.model`, the others are `Row.cells`."""
 
     columns: list[tuple[str, str]]
     rows: list[Row]

@@ -32,7 +32,7 @@ import tensorflow as tf
 from forecast.networks.description import Network
 from forecast.networks.layers.assemble import (
     assemble,
-    first_states,
+    first_state_tensors,
     get_weights,
     set_seed,
     set_weights,
@@ -429,7 +429,7 @@ def _carried_pass(
     """As `_forward_pass`, with states that go from chunk to chunk of a column."""
 
     def initial_states() -> CarriedStates:
-        states = first_states(model, batch)
+        states = first_state_tensors(model, batch)
         return {path: tf.convert_to_tensor(state) for path, state in states.items()}
 
     def forecast(
@@ -438,7 +438,7 @@ def _carried_pass(
         """A series begins with the first states; a chunk that goes on gets those of the chunk
         before, through which no gradient flows.
         """
-        states = first_states(model, batch)
+        states = first_state_tensors(model, batch)
         for path, state in before.items():
             shape = [-1] + [1] * (state.shape.rank - 1)
             is_reset = tf.reshape(choices["begins_series"], shape)

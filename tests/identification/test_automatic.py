@@ -455,7 +455,7 @@ def test_candidates_are_ranked_by_the_middle_of_their_folds() -> None:
             members.append(Member(candidate, fold, net, np.zeros(3), error))
     candidates, table = search.tabulate_errors(members)
     assert candidates == [ON_DELAYS, ON_STATES, POLYNOMIAL]
-    assert search.compare_candidates(table).tolist() == pytest.approx([2.0, 1.0, np.inf])
+    assert search.median_error_ratios(table).tolist() == pytest.approx([2.0, 1.0, np.inf])
 
 
 def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3) -> list[Member]:

@@ -206,7 +206,7 @@ def test_dropout_falls_on_v_and_u_and_never_on_w():
     cut = Wiring.sharing_layers(net, model).stateful_model()
     x = {
         "past": tf.constant(series.ar2(6, 0)[None, :, None], tf.float32),
-        "states": layers.first_states(cut, 1),
+        "states": layers.first_state_tensors(cut, 1),
     }
     plain, noisy = cut(x, training=False)["states"], cut(x, training=True)["states"]
     for state in ("low/h", "low/c"):

@@ -320,7 +320,7 @@ class Spec(RegressorSpec):
         """Refuse an option that the regressor does not have, or that has no effect on it."""
         # the import of scikit-learn takes a second, which a saved model need not wait for
         if self.options and info.context != OF_SAVED_MODEL:
-            parameters = inspect.signature(self._class()).parameters
+            parameters = inspect.signature(self._load_regressor_class()).parameters
             names = [name for name in parameters if name != "kwargs"]
             for option in self.options:
                 if option not in names:
@@ -424,7 +424,7 @@ class Spec(RegressorSpec):
         """The unfitted regressor of scikit-learn for so many rows: defaults of the family, then of
         the entry's fields, then its `options`, which count most.
         """
-        regressor_class = self._class()
+        regressor_class = self._load_regressor_class()
         arguments = dict(DEFAULTS.get(self.regressor, {}))
         if self.regressor in TREE_REGRESSORS:
             leaf_rows = max(1, min(self.leaf_rows, rows // 50))
@@ -436,7 +436,8 @@ class Spec(RegressorSpec):
             arguments["random_state"] = 0
         return regressor_class(**{**arguments, **self.options})
 
-    def _class(self) -> Any:
+    def _load_regressor_class(self) -> Any:
+        """Scikit-learn's or LightGBM's class, imported only now; `ModelError` without OpenMP."""
         try:
             return getattr(importlib.import_module(REGRESSORS[self.regressor][0]), self.regressor)
         except OSError as error:

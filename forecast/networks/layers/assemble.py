@@ -30,7 +30,7 @@ def assemble(
     return model
 
 
-def first_states(stateful: keras.Model, batch: int) -> StateTensors:
+def first_state_tensors(stateful: keras.Model, batch: int) -> StateTensors:
     """The states (batch, size) before the first row, by "<block path>/<state>", as the model of
     `Wiring.stateful_model` takes them.
 

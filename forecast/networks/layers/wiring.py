@@ -106,7 +106,7 @@ class Wiring(BlockVisitor[Tensor]):
     def stateful_model(self) -> keras.Model:
         """The model with its states in and out, so that one pass can be cut into chunks: inputs
         `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand
-        `assemble.first_states`.
+        `assemble.first_state_tensors`.
         """
         inputs = self._inputs()
         inputs["states"] = self.before = self._state_inputs()

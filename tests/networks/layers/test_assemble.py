@@ -212,7 +212,9 @@ def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
     cut = Wiring.sharing_layers(net, model).stateful_model()
-    states = {key: tf.constant(value) for key, value in layers.first_states(cut, BATCH).items()}
+    states = {
+        key: tf.constant(value) for key, value in layers.first_state_tensors(cut, BATCH).items()
+    }
     parts = []
     for start, end in ((0, 1), (1, 4), (4, STEPS)):
         chunk = {"past": x["past"][:, start:end], "future": x["future"][:, start : end + HORIZON]}
@@ -225,7 +227,7 @@ def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
 def test_states_are_those_that_inference_streams() -> None:
     net = network("learnt")
     model = model_of(net)
-    ours = layers.first_states(Wiring.sharing_layers(net, model).stateful_model(), BATCH)
+    ours = layers.first_state_tensors(Wiring.sharing_layers(net, model).stateful_model(), BATCH)
     theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
     flat = {
         f"{path}/{name}": state for path, states in theirs.items() for name, state in states.items()
