@@ -207,15 +207,15 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         stop = options.first.best_step
         trained = train_by_gradient(network, series, None, spec, descent, stop=stop)
         dependence = options.first.forecaster.dependence
-        return FitResult(
-            replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence)
-        )
+        again = replace(bare, skip=skip, weights=trained.weights, head=head, steps=stop)
+        return FitResult(replace(again, dependence=dependence))
     if head is None and spec.is_recursive:
         validate = closed_loop_error(problem, network, skip, spec.point_loss)
     else:
         validate = window_error(problem, network, skip, spec.forecast_loss(head))
     if spec.is_trained_by_gradient:
         trained = train_by_gradient(network, series, validate, spec, descent)
+        bare = replace(bare, steps=trained.best_step)
     else:
         trained = train_by_levenberg_marquardt(
             network, series, validate, spec, seed=options.seed, announce=options.announce
@@ -229,7 +229,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         trained.validation_loss,
         trained.curve,
         note,
-        tuple(replace(forecaster, weights=weights) for _, weights in trained.best_by_fold),
+        tuple(replace(forecaster, weights=w, steps=step) for step, w in trained.best_by_fold),
         tuple(step for step, _ in trained.best_by_fold),
     )
 

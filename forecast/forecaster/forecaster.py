@@ -81,6 +81,8 @@ class Forecaster:
     corrected_series: tuple[str, ...] = ()
     smearing: np.ndarray | None = None
     reconciliation: np.ndarray | None = None
+    steps: int | None = None
+    """Gradient steps that its weights took; None of a model that takes none."""
 
     def __post_init__(self) -> None:
         """Raises `InputError` for corrections that were learnt from other series."""
@@ -297,6 +299,7 @@ class Forecaster:
             "skip": self.skip.to_json() if self.skip else None,
             "statistical": fits_to_json(self.statistical),
             "corrected_series": self.corrected_series,
+            "steps": self.steps,
         }
         if self.correction:
             content["correction"] = self.correction.to_json()
@@ -343,6 +346,7 @@ class Forecaster:
             head=_load_head(spec, folder),
             correction=correction,
             corrected_series=tuple(content.get("corrected_series", ())),
+            steps=content.get("steps"),
             **single_arrays,
         )
 

@@ -4,8 +4,9 @@ code, own memory.
     python -m forecast.operations.refit DATASET --record FILE --target FOLDER --on gate | all
 
 `gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the
-last row, the newest rows (as many as the validation block has) kept back to choose steps and
-penalties, then fitted on too; nothing of it can be scored.
+last row, a network as many gradient steps as the scored fit of its seed took. For what others
+choose, such as penalties, the newest rows (as many as the validation block has) are kept back, then
+fitted on too; nothing of it can be scored.
 
 For `challenger.run_refit` alone. `Recipe` in, the folder of a trained candidate out. Of `gate` a
 model that fails is a failed record, of `all` an error; there the forecasts for intervals are those
@@ -21,17 +22,22 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, load_tensorflow, share_shapes
+from forecast.backtest.backtest import (
+    CandidateFitter,
+    load_problem,
+    load_tensorflow,
+    share_shapes,
+)
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.prepared_data import PreparedData
+from forecast.backtest.prepared_data import DataInMemory, PreparedData
 from forecast.backtest.training import TrainingRun, train
 from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.data.panel import from_frame
 from forecast.data.records import FullRecipe, Recipe, RunRecord
 from forecast.data.splits import Borders
-from forecast.forecaster import Budget, Problem
+from forecast.forecaster import Budget, FitResult, Forecaster
+from forecast.forecaster.ensemble import list_served_models
 from forecast.forecaster.reconciliation import Corrections, learn_corrections
 from forecast.system import files, workers
 from forecast.system.errors import InputError
@@ -55,9 +61,7 @@ def main(
     if on == "gate":
         refit_at_gate(project, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
     elif on == "all":
-        trained = RunRecord.read(recipe_file)
-        calibrated = recipe_file.with_name("forecasts.parquet")
-        refit_on_all_data(project, dataset, trained, Path(target), calibrated=calibrated, jobs=jobs)
+        refit_on_all_data(project, dataset, recipe_file.parent, Path(target), jobs=jobs)
     else:
         raise InputError(f"--on {on!r}: wanted gate or all.")
 
@@ -70,9 +74,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     settings = load_dataset(dataset, paths.configs)
     budget = load_tuning(paths.configs)
     run = TrainingRun(
-        data=share_shapes(
-            PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)))
-        ),
+        data=_prepared_data(paths, dataset),
         task=settings.task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
@@ -93,36 +95,35 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     shutil.rmtree(folder)
 
 
-def refit_on_all_data(
-    root: Path, dataset: str, record: RunRecord, target: Path, *, calibrated: Path, jobs: int
-) -> None:
-    """Fit the recipe up to the last row, each seed, and fill `target`; the forecasts that intervals
-    are made of are copied from the scored version (`calibrated`).
+def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, jobs: int) -> None:
+    """Fit the recipe of the trained candidate `scored` up to the last row, each of its seeds, and
+    fill `target`; the forecasts that intervals are made of are copied.
     """
+    record = RunRecord.read(scored / "record.json")
+    calibrated = scored / "forecasts.parquet"
     paths = ProjectPaths.of(root)
-    settings = load_dataset(dataset, paths.configs)
     budget = load_tuning(paths.configs)
-    frame = files.read_frame(paths.frame(dataset))
-    borders = move_to_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
-    corrections = learn_corrections(pd.read_parquet(calibrated), settings.task)
-    problem = Problem.of(
-        from_frame(frame, dataset, settings.task), borders, ("train", "validation")
-    )
+    prepared = _prepared_data(paths, dataset)
+    rows = prepared.load()
+    borders = move_to_end(rows.frame, rows.borders)
+    corrections = learn_corrections(pd.read_parquet(calibrated), rows.task)
+    data = DataInMemory(**vars(prepared), rows=replace(rows, borders=borders))
     steps = Budget(budget.final_steps, budget.evaluate_every)
     with files.atomic_directory(target) as temporary:
         places = [
-            (recipe_candidate(recipe), temporary / "members" / recipe.candidate)
-            for recipe in record.members
+            (recipe_candidate(recipe), f"members/{recipe.candidate}") for recipe in record.members
         ]
         tasks = []
-        for candidate, folder in places or [(recipe_candidate(record), temporary)]:
+        for candidate, folder in places or [(recipe_candidate(record), ".")]:
             # only a network takes steps, and only what uses TensorFlow loads it
             uses_tensorflow = candidate.spec.uses_tensorflow
             prepare = load_tensorflow if uses_tensorflow else None
             own_steps = steps if uses_tensorflow else Budget(0, 1)
-            for seed in budget.seeds if candidate.spec.is_seeded else (0,):
-                written = folder / f"seed-{seed}"
-                arguments = (problem, candidate, seed, own_steps, written, corrections)
+            for saved in list_served_models(scored / folder):
+                seed = saved.name.partition("-")[2]
+                written = temporary / folder / f"seed-{seed}"
+                fitter = CandidateFitter(candidate, int(seed), own_steps)
+                arguments = (data, fitter, saved, written, corrections)
                 tasks.append(
                     WorkItem(
                         f"{candidate.name} seed {seed}",
@@ -139,18 +140,29 @@ def refit_on_all_data(
 
 
 def fit_seed(
-    problem: Problem,
-    candidate: Candidate,
-    seed: int,
-    budget: Budget,
+    data: PreparedData,
+    fitter: CandidateFitter,
+    saved: Path,
     folder: Path,
     corrections: Corrections,
 ) -> None:
-    """One seed, saved in `folder` with the `corrections` of the scored version; it runs in a
-    worker.
+    """One seed, whose scored fit is `saved`, into `folder` with the `corrections` of the scored
+    version; it runs in a worker.
     """
-    _, final = CandidateFitter(candidate, seed, budget).fit_both(problem)
+    problem = load_problem(data, ("train", "validation"))
+    scored = Forecaster.load(saved)
+    if scored.steps is None:
+        _, final = fitter.fit_both(problem)
+    else:
+        start = replace(scored, scaling=problem.scaling)
+        final = fitter.refit(problem, FitResult(start, best_step=scored.steps))
     replace(final.forecaster, **corrections).save(folder)
+
+
+def _prepared_data(paths: ProjectPaths, dataset: str) -> PreparedData:
+    """All rows, whose linear maps' shapes are shared with other processes."""
+    digest = files.sha256(paths.frame(dataset))
+    return share_shapes(PreparedData(paths, dataset, "frame.parquet", digest))
 
 
 def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:

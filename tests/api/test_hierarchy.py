@@ -13,7 +13,6 @@ import pytest
 import forecast
 from forecast.api.board import Board
 from forecast.data.panel import from_frame
-from forecast.data.records import RunRecord
 from forecast.data.results import Results
 from forecast.forecaster.ensemble import load_trained_ensemble
 from forecast.forecaster.forecaster import Forecaster
@@ -154,10 +153,8 @@ def test_what_is_served_after_the_newest_snapshot_adds_up_also_when_refitted(
     rows = {name: np.array([len(panel.by_id[name]) - 1]) for name in NAMES}
     before = {name: values[0, :, 0] for name, values in ensemble.predict(panel, rows).items()}
     np.testing.assert_allclose(before["total"], before["North"] + before["South"])
-    record = RunRecord.read(results.folder("ridge") / "record.json")
-    calibrated = results.folder("ridge") / "forecasts.parquet"
     target = tmp_path / "all"
-    refit.refit_on_all_data(results.paths.root, NAME, record, target, calibrated=calibrated, jobs=1)
+    refit.refit_on_all_data(results.paths.root, NAME, results.folder("ridge"), target, jobs=1)
     refitted = load_trained_ensemble(target)
     after = refitted.predict(panel, rows)
     np.testing.assert_allclose(after["total"], after["North"] + after["South"])

@@ -126,9 +126,7 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
         again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
     )
     assert load_trained_ensemble(project / "rival").weights == SHARES
-    record = RunRecord.read(folder(project, "mix") / "record.json")
-    calibrated = folder(project, "mix") / "forecasts.parquet"
-    refit.refit_on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
+    refit.refit_on_all_data(project, NAME, folder(project, "mix"), project / "all", jobs=1)
     panel = from_frame(projects.prepared(project), NAME, ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
     newest, before = (
