@@ -87,7 +87,12 @@ MOST_INPUT_DELAYS = 20
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
-TRIAL_ITERATIONS = 3  # that tell the time of all others
+TRIAL_ITERATIONS = 3  # of every candidate, that tell the time of all others
+TRIAL_SECONDS = 0.2  # shorter, and another process may just then have had the processor
+MOST_TRIALS = 20  # where they take no time
+BEGINNING_ITERATIONS = 5  # that the first weights of a model cost in a fold
+TERM_ITERATIONS = 80  # that the choice of a polynomial's terms costs, as a rule
+RUN_COST = 200  # of a row of a free run, in `iteration_cost` of a row
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
 Announce = Callable[[str], None]
@@ -148,6 +153,7 @@ def search_members(
             reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
             search.progress.left = search.refit_work([m.net for m in chosen], aligned, second)
+            search.progress.left += search.runs_work(2 * len(chosen))
             members = leave_out_lost(search.refit(chosen, aligned, second))
             # how long to train differs between systems: both ends of the descent are kept
             if sum(map(len, search.searched)) == sum(map(len, aligned)):
@@ -259,36 +265,63 @@ class _Search:
 
     def _plan(self, announce: Announce | None) -> Progress:
         """Of all folds and the last training; announced with the memory and time they will take, by
-        three iterations of the largest candidate that are thrown away.
+        the rate of some iterations of every candidate.
         """
         if announce is None:
             return Progress(None, 0.0, 0.0)
         settings = self.settings
-        nets = [self._net_of(candidate) for candidate in settings.candidates]
-        net = max(nets, key=iteration_cost)
-        problem = ClosedLoop(net, self.folds[0].train, settings.start)
-        # at zero weights there is no slope to follow, and the trial would end at once
-        weights = initial_weights(net, np.random.default_rng(0))
-        begin = time.perf_counter()
-        with suppress(ModelError):
-            options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True, by_gain=True)
-            lm.minimise(problem, weights, options=options)
-        rate = (time.perf_counter() - begin) / (TRIAL_ITERATIONS * iteration_cost(net))
+        sizes = {each: self._net_of(each) for each in settings.candidates}
+        nets = [net for net in sizes.values() if net.n_weights <= lm.MAX_WEIGHTS]
+        net = max(nets, key=iteration_cost, default=self.plain)
         first, second = settings.refit_iterations
-        # of what goes on half is chosen, as a rule, and trained on
         refit = self.refit_work(nets, self.searched, first)
+        # of what goes on half is chosen, as a rule, trained on, and kept twice
         refit += self.refit_work(nets, self.experiments, second) / 2
-        # a model's first weights cost about as much as these iterations
-        in_fold = (settings.fold_iterations + LINEAR_ITERATIONS) * sum(map(iteration_cost, nets))
+        refit += self.runs_work(len(nets))
         surviving_share = self._count_survivors() / len(settings.candidates)
+        in_fold = sum(self._fold_work(candidate) for candidate in sizes)
         work = settings.folds * (in_fold + surviving_share * refit)
-        seconds = rate * work
+        seconds = work * self._measure_rate(nets)
         megabytes = self._peak_bytes(net) / 2**20
         announce(
-            f"System identification with {len(nets)} candidates in {settings.folds} folds: about"
+            f"System identification with {len(sizes)} candidates in {settings.folds} folds: about"
             f" {megabytes:.0f} MB and {seconds:.1f} s."
         )
         return Progress(announce, work, seconds)
+
+    def _measure_rate(self, nets: Sequence[Narx]) -> float:
+        """Seconds that a unit of work takes by the clock: of iterations of every net, thrown away;
+        the middle of several rounds, for so long that what else the machine does shows.
+        """
+        options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True, by_gain=True)
+        rng = np.random.default_rng(0)
+        rates: list[float] = []
+        first_begin = time.perf_counter()
+        while len(rates) < MOST_TRIALS and time.perf_counter() - first_begin < TRIAL_SECONDS:
+            problems = [ClosedLoop(n, self.folds[0].train, self.settings.start) for n in nets]
+            work = 0
+            begin = time.perf_counter()
+            for problem in problems:
+                # at zero weights there is no slope to follow, and the trial would end at once
+                weights = initial_weights(problem.net, rng)
+                with suppress(ModelError):
+                    run = lm.minimise(problem, weights, options=options)
+                    work += (len(run.curve) - 1) * iteration_cost(problem.net)
+            rates.append((time.perf_counter() - begin) / max(work, 1))
+        return float(np.median(rates))
+
+    def _fold_work(self, candidate: Candidate) -> float:
+        """Of a candidate in a fold, with its first weights or its choice of terms."""
+        if candidate.kind == "polynomial":
+            return TERM_ITERATIONS * (30 + POLYNOMIAL_TERMS * self.plain.outputs)
+        iterations = self.settings.fold_iterations + BEGINNING_ITERATIONS
+        return iterations * iteration_cost(self._net_of(candidate))
+
+    def runs_work(self, members: int) -> float:
+        """Of the runs of so many models under inputs not measured, and of their report."""
+        rows = sum(map(len, self.experiments))
+        unseen_rows = UNSEEN_ROWS + 2 * min(len(self.experiments[0]), 2 * UNSEEN_ROWS)
+        return members * RUN_COST * (rows + unseen_rows) / sum(map(len, self.searched))
 
     def _peak_bytes(self, net: Narx) -> int:
         """Of the last training of a net: its problem, and its states, which are no residuals."""
@@ -339,7 +372,7 @@ class _Search:
         for fold in range(self.settings.folds):
             for member in self._begin(fold):
                 members.append(self._train_in_fold(member, iterations))
-                self.progress.add(iterations * iteration_cost(member.net))
+                self.progress.add(self._fold_work(member.candidate))
             self.progress.tell(f"Fold {fold + 1} of {self.settings.folds}")
         members = [member for member in members if np.isfinite(member.held_out_rmse)]
         if not members:

@@ -208,7 +208,16 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
         "Last training, 2 of 2 models",
     ]
     seconds = [float(text.split("about ")[1].split(" s")[0].split("and ")[-1]) for text in said]
-    assert seconds == sorted(seconds, reverse=True) and seconds[-1] == 0.0
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_trainer() -> None:
+    """The trial of the time took the largest candidate, and the trainer refused that."""
+    said: list[str] = []
+    candidates = (Candidate("states", 2, 700), ON_DELAYS)
+    settings = replace(SMALL, candidates=candidates)
+    identify(Experiment(*tank(120, 0)), settings=settings, announce=said.append)
+    assert said[0].startswith("System identification with 2 candidates in 2 folds: about ")
 
 
 def test_the_announced_megabytes_hold_within_a_factor_of_one_and_a_half() -> None:
