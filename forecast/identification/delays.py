@@ -38,6 +38,7 @@ from forecast.identification.experiment import (
     count_columns,
     dead_times,
     error_columns,
+    longest_stretch,
     nested_deviances,
     require_whole,
 )
@@ -143,7 +144,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     delays of that input begin there. Of more input delays the most correlated are taken: an input
     may act at once and again much later. Of more feedback delays the shortest are taken, so a
     season that was found may be lost: give a larger `most` then. `InputError` for an experiment of
-    fewer than 4 * `longest` rows.
+    fewer than 4 * `longest` rows, and for an output without two observed rows in a row.
     """
     require_whole(1, longest=longest, most=most)
     _, outputs = count_columns(experiments)
@@ -258,10 +259,18 @@ def _shared_band(correlation: Correlation, lags: int) -> float:
 
 
 def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Correlation:
-    """Cross-correlation after the filter that makes the input white."""
+    """Cross-correlation after the filter that makes the input white, as far as y has rows without a
+    gap for it.
+    """
     u_mean = float(np.mean(np.concatenate(u)))
     y_mean = float(np.nanmean(np.concatenate(y)))
-    taps = _autoregression([part - u_mean for part in u], min(longest, 10))
+    stretch = longest_stretch([part[:, None] for part in y])
+    if stretch < 2:
+        raise InputError(
+            "An output is never observed in two rows in a row, so it cannot pass the filter that"
+            " makes the input white. Fill the gaps of y."
+        )
+    taps = _autoregression([part - u_mean for part in u], min(longest, 10, stretch - 1))
     order = len(taps) - 1
     white = [np.convolve(part - u_mean, taps)[order : len(part)] for part in u]
     filtered = [np.convolve(part - y_mean, taps)[order : len(part)] for part in y]

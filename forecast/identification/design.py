@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import Array
+from forecast.identification.experiment import Array, as_columns
 from forecast.identification.model import Model
 from forecast.system.errors import InputError, ModelError
 
@@ -87,10 +87,17 @@ def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: 
     """(levels, O): where the free run settles with one input held at each level, the others at
     their means.
 
-    NaN where it does not settle within `rows` rows.
+    NaN where it does not settle within `rows` rows. `InputError` for more than one column of
+    levels.
     """
+    table = as_columns("levels", np.atleast_1d(levels))
+    if table.shape[1] != 1:
+        raise InputError(
+            f"`levels` has {table.shape[1]} columns; one input is held at each level in turn. Give"
+            " one row of numbers, and the input as `column`."
+        )
     curve = []
-    for level in np.atleast_1d(np.asarray(levels, np.float64)):
+    for level in table[:, 0]:
         u = np.tile(_input_levels(model, model.scaling.u_mean, column), (rows, 1))
         u[:, column] = level
         try:

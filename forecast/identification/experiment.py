@@ -342,6 +342,14 @@ def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
 
 
+def longest_stretch(parts: Sequence[Array]) -> int:
+    """The most rows without a gap in a row; no stretch reaches from one part (T, columns) into the
+    next.
+    """
+    missing = [np.append(np.isnan(part).any(axis=1), True) for part in parts]
+    return int(np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1)
+
+
 def arx_regressors(
     experiments: Sequence[Experiment], last: int, y_delays: int = DEAD_TIME_Y_DELAYS
 ) -> tuple[Array, Array]:

@@ -47,6 +47,7 @@ from forecast.identification.experiment import (
     dead_times,
     delay_inputs,
     enlarge_inputs,
+    longest_stretch,
     saturation,
     simulation_starts,
     split_fold,
@@ -182,9 +183,7 @@ def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list
             parts.append(part)
     if parts:
         return parts
-    # no stretch reaches from one experiment into the next
-    missing = [np.append(np.isnan(e.y).any(axis=1), True) for e in experiments]
-    longest = np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1
+    longest = longest_stretch([e.y for e in experiments])
     raise InputError(
         f"y is observed in at most {longest} rows in a row; a free run starts from {start}, with"
         f" {2 * start} more after it. Fill the gaps, or lower `start` of `SearchSettings`."

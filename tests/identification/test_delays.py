@@ -159,6 +159,22 @@ def test_delays_are_chosen_in_one_thread(choose, monkeypatch) -> None:
     assert set(threads) == {1}
 
 
+@pytest.mark.parametrize("every", [3, 5])
+def test_delays_are_chosen_where_y_has_gaps_at_even_distances(every: int) -> None:
+    """The filter that whitens the input reached over a gap everywhere: "No observed value"."""
+    whole = tank(600, dead_time=3, noise=0.01)
+    y = whole.y.copy()
+    y[::every] = np.nan
+    assert choose_delays(Experiment(whole.u, y)).dead_times == (3,)
+
+
+def test_delays_are_not_chosen_where_every_second_y_is_missing() -> None:
+    whole = tank(600)
+    whole.y[::2] = np.nan
+    with pytest.raises(InputError, match="never observed in two rows in a row"):
+        choose_delays(whole)
+
+
 def test_errors_and_inputs_of_different_length_are_refused() -> None:
     with pytest.raises(InputError, match="different numbers of rows"):
         cross_correlation(np.zeros(3) + 1, np.zeros(4) + 1)

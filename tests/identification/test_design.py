@@ -114,6 +114,14 @@ WRONG = {
         lambda: static_curve(linear(), [0.0], column=1),
         "Column 1 of .* the model has 1 inputs",
     ),
+    "levels of two inputs": (
+        lambda: static_curve(linear(), np.zeros((3, 2))),
+        "`levels` has 2 columns; one input is held at each",
+    ),
+    "levels in words": (
+        lambda: static_curve(linear(), ["low", "high"]),
+        "`levels` is no table of numbers",
+    ),
     "none counted from behind": (
         lambda: frequency_response(linear(), 0.0, column=-1),
         "Column -1 of inputs",
