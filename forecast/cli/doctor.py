@@ -19,7 +19,7 @@ from pathlib import Path
 import typer
 
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
-from forecast.cli.run import FOLDERS_OF_A_RUN, remove_run_leftovers
+from forecast.cli.run import FINISHED_WORK, FOLDERS_OF_A_RUN, remove_run_leftovers
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
@@ -51,14 +51,6 @@ STAGE_OUTPUTS = (
     "demo",
     "reports/*/",
     "reports/report.html",
-)
-FINISHED_WORK = (
-    ".forecast/memo",
-    ".forecast/studies",
-    ".forecast/shapes",
-    ".forecast/cost",
-    ".dvc/cache",
-    ".dvc/tmp",
 )
 FOLDERS_NOT_CLEANED = (".venv", ".git", ".dvc")
 MIN_FREE_BYTES = 3e9  # environment, DVC's cache and MLflow's artifacts of one run
@@ -316,7 +308,7 @@ def removable_paths(root: Path, *, with_work: bool) -> Iterator[Path]:
     """
     patterns = [*CACHES, *STAGE_OUTPUTS]
     if with_work:
-        patterns += FINISHED_WORK
+        patterns += [*FINISHED_WORK, ".dvc/cache", ".dvc/tmp"]
     for pattern in patterns:
         yield from sorted(root.glob(pattern))
     for folder in sorted(root.iterdir()):

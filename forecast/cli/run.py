@@ -51,15 +51,9 @@ if TYPE_CHECKING:
     from forecast.data.comparison_records import PairedTest
     from forecast.data.results import Results
 
-FOLDERS_OF_A_RUN = (
-    "data",
-    "reports",
-    "narrowed",
-    ".forecast/memo",
-    ".forecast/studies",
-    ".forecast/shapes",
-    ".forecast/cost",
-)
+FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/shapes", ".forecast/cost")
+"""What later runs take from earlier ones."""
+FOLDERS_OF_A_RUN = ("data", "reports", "narrowed", *FINISHED_WORK)
 """The folders that a run writes. Champions, issues and retrainings are written by other processes,
 at any time.
 """
