@@ -169,13 +169,23 @@ def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
 
 def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
     """The next `n` steps after `after`, which need not be observed yet; `InputError` where the
-    calendar of an exchange does not reach so far.
+    calendar of an exchange does not reach so far, and where nanoseconds do not.
     """
-    after = pd.Timestamp(after)
+    after = pd.Timestamp(after).as_unit("ns")
+    try:
+        return _next_steps(calendar, after, n)
+    except (OverflowError, pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
+        raise InputError(
+            f"{plural(n, 'step')} after {after.date()} lead beyond {pd.Timestamp.max.date()}, the"
+            " last day that a time can name. Shorten `horizon`."
+        ) from None
+
+
+def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeIndex:
+    """As `next_steps`; an error of pandas where nanoseconds do not reach so far."""
     if (step := fixed_step(calendar)) is not None:
-        return pd.DatetimeIndex(
-            after.as_unit("ns").to_datetime64() + step.to_timedelta64() * np.arange(1, n + 1)
-        )
+        back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
+        return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
     if isinstance(calendar, RegularCalendar):
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]

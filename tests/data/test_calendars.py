@@ -141,6 +141,13 @@ def test_the_next_month_starts_follow_any_day():
     assert dates(next_steps(months, "2024-01-01", 2)) == ["2024-02-01", "2024-03-01"]
 
 
+@pytest.mark.parametrize(("freq", "n"), [("1h", 600_000), ("1D", 80_000), ("1YS", 100)])
+def test_steps_beyond_the_last_day_of_nanoseconds_are_refused(freq: str, n: int):
+    calendar = RegularCalendar(kind="regular", freq=freq)
+    with pytest.raises(InputError, match=r"lead beyond 2262-04-11.*Shorten `horizon`"):
+        next_steps(calendar, "2199-01-01", n)
+
+
 @given(hours=st.integers(1, 200), n=st.integers(1, 50))
 def test_following_continues_the_grid(hours: int, n: int):
     start = pd.Timestamp("2024-01-01")
