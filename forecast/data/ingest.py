@@ -408,7 +408,9 @@ def summarize(
 
 
 def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
-    """How long ago the last row became known, in words."""
-    old = now - known_from(dataset.calendar, [last])[0]
-    days = old / DAY
-    return plural(days, "day") if days >= 2 else plural(old / pd.Timedelta(1, "h"), "hour")
+    """How long ago the last row became known, or how far the data are ahead of the clock."""
+    age = now - known_from(dataset.calendar, [last])[0]
+    length = abs(age)
+    days = length / DAY
+    words = plural(days, "day") if days >= 2 else plural(length / pd.Timedelta(1, "h"), "hour")
+    return f"{words} ahead" if age < pd.Timedelta(0) else words

@@ -13,7 +13,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
 from forecast.data.columns import adjust_prices
-from forecast.data.ingest import FetchResult, fetch_snapshot, summarize
+from forecast.data.ingest import FetchResult, age_in_words, fetch_snapshot, summarize
 from forecast.data.sources import Request
 from forecast.data.web import Deadline
 from forecast.system import files
@@ -313,6 +313,13 @@ def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services
         second.pointer.snapshot == first.pointer.snapshot
         and second.pointer.as_of > first.pointer.as_of
     )
+
+
+def test_data_ahead_of_the_clock_have_no_negative_age():
+    hours = dataset()
+    last = pd.Timestamp("2024-06-05")
+    assert age_in_words(hours, last, pd.Timestamp("2024-06-01")) == "4 days ahead"
+    assert age_in_words(hours, last, pd.Timestamp("2024-06-05T07:00")) == "6 hours"
 
 
 def test_a_damaged_record_is_told_and_stops_a_fetch_that_could_lose_what_it_says(
