@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from forecast.forecaster import Budget, fit
 from forecast.models.families.har import Har
 from forecast.models.families.historical import AverageChange
 from forecast.models.families.mstl import Mstl
+from forecast.models.families.seasonal_naive import Spec as SeasonalNaive
 from forecast.system.errors import ModelError
+from tests.support import problems
 
 
 def test_the_mean_change_of_the_whole_history_is_continued_from_the_last_value():
@@ -62,3 +65,11 @@ def test_too_few_rows_for_a_family_fail_its_row_and_not_the_run():
         Har.fit(np.arange(40.0))
     with pytest.raises(ModelError, match=r"mstl needs a season .* got season 24, 40 rows"):
         Mstl.fit(np.arange(40.0), 24)
+
+
+def test_a_window_without_a_whole_season_has_no_seasonal_forecast():
+    """The oldest value of the window stood for the one of a season ago."""
+    problem = problems.problem_of(problems.frame(), lookback=5, season_length=7)
+    fitted = fit(problem, SeasonalNaive(), skip=None, seed=0, budget=Budget(1, 1))
+    with pytest.raises(ModelError, match="season of 7 steps is longer than lookback=5"):
+        problems.latest(fitted.forecaster, problem.panel)

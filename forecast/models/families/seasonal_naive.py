@@ -10,6 +10,7 @@ import numpy as np
 from forecast.data.windows import Layout, Windows
 from forecast.models.base import BaselineSpec
 from forecast.models.skip import Skip
+from forecast.system.errors import ModelError
 
 
 class Spec(BaselineSpec):
@@ -26,7 +27,13 @@ class Spec(BaselineSpec):
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """(B, H, O) in scaled units; `ModelError` for windows without a whole season."""
+        n_rows = windows.past.shape[1]
+        if n_rows < season_length:
+            raise ModelError(
+                f"Its season of {season_length} steps is longer than lookback={n_rows}, so no value"
+                " is a season old. Lengthen `lookback`, or shorten `season_length`."
+            )
         return Skip("seasonal", horizon, channels.outputs, season_length).forecast(
             windows, channels
         )
