@@ -169,14 +169,11 @@ def describe_selection(chosen: Mapping[str, str], lowest: Mapping[str, str]) -> 
 
 def describe_difference(test: PairedTest) -> str:
     """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with its limits."""
-    relative = test.relative_difference
-    mean, low, high = test.mean_difference, test.ci_low, test.ci_high
-    if relative is None or mean is None or low is None or high is None or mean == 0:
-        return percent(relative)
-    return (
-        f"{percent(relative)}, 95 % interval {percent(low * relative / mean)} to"
-        f" {percent(high * relative / mean)}"
-    )
+    limits = test.relative_limits
+    if limits is None:
+        return percent(test.relative_difference)
+    low, high = map(percent, limits)
+    return f"{percent(test.relative_difference)}, 95 % interval {low} to {high}"
 
 
 def describe_warnings(

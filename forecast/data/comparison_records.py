@@ -59,6 +59,20 @@ class PairedTest(Record):
     """Why there is no p, or why the word is not what p alone says."""
 
     @property
+    def relative_limits(self) -> tuple[float, float] | None:
+        """The 95 % confidence limits of `relative_difference`; None where they are not known.
+
+        A loss is never below zero, so no difference is below -1: the interval is cut there, and
+        covers the difference as often as before.
+        """
+        if not self.mean_difference or not self.relative_difference:
+            return None
+        if self.ci_low is None or self.ci_high is None:
+            return None
+        base = self.mean_difference / self.relative_difference
+        return max(self.ci_low / base, -1.0), self.ci_high / base
+
+    @property
     def sentence(self) -> str:
         """`gru against naive: better (-3.1%, p 0.004 after Holm for 9 tests).`: what is known."""
         numbers = []

@@ -8,6 +8,7 @@ and `skip_panels` make the panels of two sections.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -243,4 +244,5 @@ def describe_test(test: PairedTest, label: str) -> Interval:
         f"{text.name(test.model)} against {text.name(test.against)}:"
         f" {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
     )
-    return Interval(label, value, *text.relative_interval(test), test.word, test.model, tip)
+    limits = test.relative_limits or (math.nan, math.nan)
+    return Interval(label, value, *limits, test.word, test.model, tip)

@@ -7,7 +7,7 @@ and costs are equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,15 +90,16 @@ class DatasetContent:
     forecasts: list[panels.SeriesForecasts]
 
 
-def group_by_ranking(sentences: list[str]) -> dict[str, list[str]]:
+def group_by_ranking(sentences: list[str], models: Collection[str]) -> dict[str, list[str]]:
     """The verdict's sentences under their ranking, whose name they begin with; others under
-    nothing.
+    nothing. A name of `models` at the begin of one stays as it is.
     """
     groups: dict[str, list[str]] = {}
     for sentence in sentences:
         lead, _, rest = sentence.partition(": ")
         if lead.lower() in RANKING_TITLES.values():
-            groups.setdefault(lead, []).append(rest)
+            is_name = rest.split(" ", 1)[0] in models
+            groups.setdefault(lead, []).append(rest if is_name else rest[:1].upper() + rest[1:])
         else:
             groups.setdefault("", []).append(sentence)
     return groups

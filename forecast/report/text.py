@@ -130,26 +130,14 @@ def name(model: str) -> str:
     return model.replace("_", " ")
 
 
-def relative_interval(test: PairedTest) -> tuple[float, float]:
-    """The interval of the mean difference as a share of the loss of what it is compared with; NaN
-    where unknown.
-    """
-    if not test.mean_difference or not test.relative_difference:
-        return math.nan, math.nan
-    if test.ci_low is None or test.ci_high is None:
-        return math.nan, math.nan
-    base = test.mean_difference / test.relative_difference
-    return test.ci_low / base, test.ci_high / base
-
-
 def interval(test: PairedTest) -> str:
     """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it
     has none.
     """
-    low, high = relative_interval(test)
-    if not math.isfinite(low) or not math.isfinite(high):
+    if test.relative_limits is None:
         return ""
-    return f", 95 % interval {signed_percent(low)} to {signed_percent(high)}"
+    low, high = map(signed_percent, test.relative_limits)
+    return f", 95 % interval {low} to {high}"
 
 
 def holm(test: PairedTest) -> str:

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 from lxml import html
 
+from forecast.comparison.sentences import describe_difference
 from forecast.data.comparison_records import PairedTest
 from forecast.report.answer import advise, describe_result, reverse
-from forecast.report.text import relative_interval
+from forecast.report.text import interval
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 
@@ -152,7 +153,24 @@ def test_a_test_told_from_the_other_side_has_the_same_losses():
     # losses 2.5 and 2.0: a fifth less, not a quarter
     assert (other.model, other.against, other.word) == ("lstm", "ridge", "better")
     assert other.relative_difference == pytest.approx(-0.2)
-    assert relative_interval(other) == pytest.approx((-0.9 / 2.5, -0.1 / 2.5))
+    assert other.relative_limits == pytest.approx((-0.9 / 2.5, -0.1 / 2.5))
+
+
+def test_no_limit_of_a_change_lies_below_all_of_the_error():
+    test = PairedTest(
+        ranking="shipped",
+        family="best",
+        model="gru",
+        against="naive",
+        word="undecided",
+        mean_difference=-0.4,
+        relative_difference=-0.4,
+        ci_low=-1.126,
+        ci_high=0.326,
+    )
+    assert test.relative_limits == pytest.approx((-1.0, 0.326))
+    assert describe_difference(test) == "-40.0 %, 95 % interval -100.0 % to +32.6 %"
+    assert interval(test) == ", 95 % interval −100.0 % to +32.6 %"
 
 
 def test_the_remark_on_the_shares_of_the_ridge_is_on_the_page(project):
