@@ -12,6 +12,7 @@ cannot be read is refused, never counted. Nothing is checked: `fetch` does that.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import textwrap
 from collections.abc import Iterable
@@ -860,25 +861,29 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
     if target:
         return next(c for c in numbers if str(c) == target)
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
-    for column in numbers:
-        if str(column).lower() in TARGET_COLUMN_NAMES:
-            return column
-    for word in TARGET_WORDS:
-        for column in numbers:
-            if word in _words_of(column):
-                return column
+    surest = min(numbers, key=_target_rank)
+    if _target_rank(surest) != NO_TARGET:
+        return surest
     return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
+
+
+NO_TARGET = math.inf
+"""The rank of a column whose name says nothing of a target."""
+
+
+def _target_rank(column: Any) -> float:
+    """How surely the name of a column tells the target, the surest lowest."""
+    if str(column).lower() in TARGET_COLUMN_NAMES:
+        return -1
+    words = _words_of(column)
+    return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
 
 
 def _may_be_series(values: pd.DataFrame) -> bool:
     """Whether columns of numbers rather are series beside one another than a target and its inputs:
     several of like level and spread, and no name tells the target.
     """
-    is_told = [
-        str(column).lower() in TARGET_COLUMN_NAMES
-        or not {*TARGET_WORDS}.isdisjoint(_words_of(column))
-        for column in values
-    ]
+    is_told = [_target_rank(column) != NO_TARGET for column in values]
     if len(is_told) < MIN_WIDE_SERIES or (any(is_told) and not all(is_told)):
         return False
     sizes = pd.DataFrame({"level": values.median().abs(), "spread": values.std()})
