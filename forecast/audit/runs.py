@@ -114,7 +114,7 @@ def compare_calibrations(
 
 
 def check_calibration_rows(
-    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
+    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
     """The actuals of every conformal fit stand in their series' calibration block, in raw or in
     modelled units.
@@ -135,7 +135,7 @@ def check_calibration_rows(
         if outside:
             rows_text = f"{outside} of {len(given_keys)} rows given to calibration call {number}"
             text = f"{rows_text} lie outside the calibration block"
-            yield Finding("calibration", detector, f"call {number}", text)
+            yield Finding("calibration", "rows of the calibration calls", f"call {number}", text)
             return
 
 
@@ -199,7 +199,7 @@ def compare_forecasts(
             yield Finding(kind, detector, name, text)
 
 
-def check_blocks(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
+def check_blocks(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """Every scored forecast lies in the block it is labelled with, by the borders of the
     configuration.
     """
@@ -214,19 +214,17 @@ def check_blocks(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str) ->
             outside_count = int((early | late).sum())
             example = f"{first_outside['ds']} in {first_outside['block']}"
             text = f"{outside_count} targets lie outside their block, such as {example}"
-            yield Finding("blocks", detector, path.parent.name, text)
+            yield Finding("blocks", "labels of the forecasts", path.parent.name, text)
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
         text = (
             f"the slice for tuning reaches to {slice_end}, the validation block to"
             f" {ends['validation']}"
         )
-        yield Finding("tuning", detector, "tuning.parquet", text)
+        yield Finding("tuning", "labels of the forecasts", "tuning.parquet", text)
 
 
-def check_origins(
-    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
-) -> Iterator[Finding]:
+def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """The targets of every origin a fit or a score uses lie inside its block, by the borders of the
     configuration. A target behind the last row is taken as that row.
     """
@@ -245,11 +243,13 @@ def check_origins(
                     f"{n_outside} of {len(rows)} origins of the {name} block have targets"
                     " outside of it"
                 )
-                yield Finding("blocks", detector, f"{series.unique_id}, {name}", text)
+                yield Finding(
+                    "blocks", "origins of every block", f"{series.unique_id}, {name}", text
+                )
 
 
 def check_requested_targets(
-    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
+    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
     """No fit, penalty or validation loss asked for a target after the validation block.
 
@@ -269,10 +269,10 @@ def check_requested_targets(
     for (stage, purpose), count in late_requests.items():
         kind = "tuning" if stage == "tune" else purpose
         text = f"{count} calls of the stage {stage} asked for targets after the validation block"
-        yield Finding(kind, detector, f"{purpose} of {stage}", text)
+        yield Finding(kind, "targets asked for", f"{purpose} of {stage}", text)
 
 
-def check_folds(base: Sandbox, task: Task, detector: str) -> Iterator[Finding]:
+def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
     """No fold of a cross-validation learns from a cutoff that shares a target with one that it is
     scored on, nor, for a skip, from a later one whose lookback holds such a target.
     """
@@ -284,7 +284,9 @@ def check_folds(base: Sandbox, task: Task, detector: str) -> Iterator[Finding]:
                 f"a fold of the stage {request.stage} learns from a cutoff {nearest} rows from one"
                 " that it is scored on, without the embargo of lookback and horizon"
             )
-            yield Finding("folds", detector, f"{request.purpose} of {request.stage}", text)
+            yield Finding(
+                "folds", "borders of the folds", f"{request.purpose} of {request.stage}", text
+            )
             return
 
 
