@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 # of the comparison's sentences and the page's
 from forecast.comparison.sentences import listing as listing
+from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
 from forecast.system.errors import plural
 
@@ -98,13 +99,6 @@ def signed_percent(share: Any) -> str:
     return f"{value:+.{decimals}f} %".replace("-", MINUS)
 
 
-def p_value(value: Any) -> str:
-    """`p = 0.012` or `p < 0.001`; empty where there is none."""
-    if is_missing(value):
-        return ""
-    return "p < 0.001" if float(value) < 0.001 else f"p = {float(value):.3f}"
-
-
 def duration(value: Any) -> str:
     """Seconds as a person compares them: `0.4 s`, `12 s`, from two minutes on `3 min 5 s` (no
     hours); an en dash where missing.
@@ -144,7 +138,7 @@ def holm(test: PairedTest) -> str:
     """`, Holm p = 0.012` of one test, or nothing when it has no p."""
     if test.p_holm is None:
         return ""
-    return f", Holm {p_value(test.p_holm)}{sight(test)}"
+    return f", Holm {p_text(test.p_holm)}{sight(test)}"
 
 
 def sight(test: PairedTest) -> str:

@@ -52,10 +52,6 @@ def test_cpu_time_reads_like_time():
     assert [text.duration(s) for s in (0.42, 12.2, 185)] == ["0.4 s", "12 s", "3 min 5 s"]
 
 
-def test_a_p_value_below_a_thousandth_is_not_spelled_out():
-    assert [text.p_value(p) for p in (0.0004, 0.012, None)] == ["p < 0.001", "p = 0.012", ""]
-
-
 def test_names_are_listed_as_in_a_sentence():
     assert [text.listing(n) for n in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "",
