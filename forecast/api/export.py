@@ -5,7 +5,7 @@ two per interval; `observations`: the data; `leaderboard`: one row per model. `c
 candidate that stands for a model in a ranking. Everything is read from finished `Results`; nothing
 is fitted or scored here.
 
-A model or ranking that is not there is an `InputError`; one that failed has no column.
+A model that is not there is an `InputError`; one that failed has no column.
 """
 
 from __future__ import annotations

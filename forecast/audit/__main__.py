@@ -142,7 +142,10 @@ def audit(
         )
         raise InputError(f"{reason} Audit the series one by one, or those that end together.")
 
-    def run_changed(place: Path, **change: Any) -> Sandbox:
+    def run_changed(place: Path, **options: Any) -> Sandbox:
+        """Stages of the run once more at `place`, in a process of their own, on data that the
+        `options` of `run_stages` change (`change`, `after`): what is then compared with `base`.
+        """
         return run_isolated(
             run_stages,
             project,
@@ -150,7 +153,7 @@ def audit(
             place,
             models=models,
             jobs=jobs,
-            **change,
+            **options,
         )
 
     findings = _audit_changed_runs(run_changed, base, ends, folder, log_progress)

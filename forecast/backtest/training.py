@@ -180,7 +180,7 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     missing = {job.folder: job for job in every_job if not job.is_done}
     cached = [job for job in every_job if missing.get(job.folder) is not job]
     parts = []
-    for job in _longest_first(list(missing.values()), n_workers):
+    for job in _order_for_workers(list(missing.values()), n_workers):
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
@@ -250,13 +250,12 @@ def _join_forecasters(folders: list[Path]) -> Forecaster:
     return replace(forecasters[0], statistical=statistical)
 
 
-def _longest_first(jobs: list[TrainingJob], n_workers: int) -> list[TrainingJob]:
-    """The jobs in the order in which workers take them.
+def _order_for_workers(jobs: list[TrainingJob], n_workers: int) -> list[TrainingJob]:
+    """The jobs in the order in which workers take them: a network for each worker, what is
+    refitted at many cutoffs, what is fitted once, the other networks.
 
-    What is refitted at many cutoffs takes longest of all, one automatic model longer than one
-    network.
-    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then
-    already in it.
+    The second take longest of all, an automatic model longer than a network. Each worker begins
+    with a network: loky judges its memory from there, and TensorFlow is then already in it.
     """
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
     networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)

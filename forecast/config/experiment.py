@@ -247,7 +247,8 @@ def load_models(folder: Path | str = "configs", grid: str = "") -> Models:
 
 class Tuning(Config):
     """Trials per network, gradient steps per trial, then gradient steps and seeds of the final
-    training.
+    training. A comparison refuses networks with fewer trials than `n_trials`
+    (`comparison.comparing.check_same_budget`).
     """
 
     n_trials: int = Field(ge=1, le=10_000)

@@ -97,7 +97,7 @@ class ProjectPaths:
     """
     quality = _NamedPath("data/prepared/{}/quality.json")
     tuned = _NamedPath("data/tuned/{}")
-    """Weights that a retraining leaves for its trainings to begin with."""
+    """A `StudyRecord` per candidate, made by stage `tune`."""
     trained = _NamedPath("data/trained/{}")
     compared = _NamedPath("data/compared/{}")
     identified = _NamedPath("data/identified/{}")

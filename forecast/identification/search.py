@@ -153,7 +153,9 @@ def search_members(
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
-            search.progress.left = search.refit_work([m.net for m in chosen], aligned, second)
+            search.progress.left = search.estimate_refit_work(
+                [m.net for m in chosen], aligned, second
+            )
             search.progress.left += search.runs_work(2 * len(chosen))
             members = leave_out_lost(search.refit(chosen, aligned, second))
             # how long to train differs between systems: both ends of the descent are kept
@@ -273,9 +275,9 @@ class _Search:
         nets = [net for net in sizes.values() if net.n_weights <= lm.MAX_WEIGHTS]
         net = max(nets, key=iteration_cost, default=self.plain)
         first, second = settings.refit_iterations
-        refit = self.refit_work(nets, self.searched, first)
+        refit = self.estimate_refit_work(nets, self.searched, first)
         # of what goes on half is chosen, as a rule, trained on, and kept twice
-        refit += self.refit_work(nets, self.experiments, second) / 2
+        refit += self.estimate_refit_work(nets, self.experiments, second) / 2
         refit += self.runs_work(len(nets))
         surviving_share = self._count_survivors() / len(settings.candidates)
         in_fold = sum(self._fold_work(candidate) for candidate in sizes)
@@ -330,10 +332,12 @@ class _Search:
         states = 8 * net.states * (net.n_weights * block + 15 * rows)
         return problem + states + 8 * rows * (2 * net.regressors + 15)
 
-    def refit_work(
+    def estimate_refit_work(
         self, nets: Sequence[Narx], experiments: Sequence[Experiment], iterations: int
     ) -> float:
-        """Of so many iterations of the nets over the experiments, in those over a fold."""
+        """The work of so many iterations of training `nets` on `experiments`, for the progress: in
+        units of `iteration_cost` on the rows of `searched`. Nothing is trained.
+        """
         rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
         costs = sum(map(iteration_cost, nets))
         return limit_iterations(experiments, iterations) * costs * rows_ratio
@@ -503,7 +507,7 @@ class _Search:
             trained.append(
                 replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
             )
-            self.progress.add(self.refit_work([member.net], experiments, iterations))
+            self.progress.add(self.estimate_refit_work([member.net], experiments, iterations))
             self.progress.tell(f"Last training, {len(trained)} of {len(members)} models")
         return trained
 

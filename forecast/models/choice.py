@@ -266,7 +266,7 @@ def _sure_shares(losses: Sequence[np.ndarray]) -> list[float]:
 
 
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
-    """Every second penalty, with and without products, over each of `lags`."""
+    """Every second penalty, with and without products (`harmonics`), over each of `lags`."""
     for penalty in PENALTIES[::2]:
         for shape in dict.fromkeys([largest, replace(largest, harmonics=())]):
             yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)

@@ -6,7 +6,8 @@ equation is written once, in the array functions of `Maths`, and serves the grad
 and the validation loss in NumPy. The validation loss chooses the step that is kept, ends the
 training early (`patience`) and ranks the trials of a study.
 
-A new loss of points is one row of `POINT_LOSSES`; a row has no parameter, so a quantile would be a
+A new loss of points is one row of `POINT_LOSSES`, which sees forecast - actual alone, in scaled
+units: the likelihood of a count is a head's loss. A row has no parameter, so a quantile would be a
 row per level. Levenberg-Marquardt minimises squares: an entry with `trainer: lm` that names another
 `loss` than the default is refused (`models.base.UNREAD_BY_LM`), and of its iterations the one with
 the lowest mean absolute error on validation is kept. Scores, selection and gate judge a point

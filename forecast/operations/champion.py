@@ -2,7 +2,7 @@
 
     .forecast/champions/<dataset>/
         aliases.json     {"champion": 3, "previous": 2, "challenger": 4}
-        history.jsonl    what became of the versions, a `HistoryEvent` per line
+        history.jsonl    what happened to the versions, a `HistoryEvent` per line
         <version>/       the ensemble, every file with its digest; in champion.json its card
 
 The MLflow registry is the record; this store is a copy that survives without it. A version's folder

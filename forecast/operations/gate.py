@@ -94,7 +94,8 @@ def decide(
     *,
     ageing: str = "",
 ) -> GateVerdict:
-    """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.
+    """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither;
+    `evidence`: None where the champion gave no forecasts to compare with; then any skill is enough.
 
     Promotes when the challenger is better (`sequential_test`), or equivalent to an ageing champion;
     in both cases only with a lower loss than naive on the fresh origins. Without a champion, skill

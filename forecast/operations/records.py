@@ -1,7 +1,7 @@
 """What operation writes down between two commands: typed records, each with one file format.
 
     ChampionCard    champion.json of a version: what is known about it
-    HistoryEvent    a line of history.jsonl: what became of a version
+    HistoryEvent    a line of history.jsonl: what happened to a version
     LiveScores      .forecast/issued/<dataset>.json: how its forecasts met their actuals
     Decision        .forecast/retrain/<dataset>/decisions/<key>.json: what a retraining decided
     JobRun          .forecast/schedule/<job>.json: the last run of a scheduled job

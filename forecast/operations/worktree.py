@@ -121,8 +121,7 @@ def write_configuration(
     Only what can be shipped is trained: the other ranking compares architectures.
 
     Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file:
-    kept while the person's configuration is, hashed by DVC. So are the weights to begin with, where
-    there are any.
+    kept while the person's configuration is, hashed by DVC.
     """
     # with it comes pandas, which `status` does without
     from forecast.config.reading import read_yaml

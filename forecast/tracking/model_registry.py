@@ -7,7 +7,7 @@ alias between each other's steps; those of a team are kept apart by `hold_store_
 version means, and which one serves, is decided by `forecast.operations.registry`.
 
 A logged copy that forecasts nothing finite becomes no version (`ModelError`); a version that does
-not exist is an `InputError`.
+not exist is a `ForecastError`.
 
 `register_version`, `read_registry` (a `RegisteredModel`), `move_aliases`, `download_version`.
 """

@@ -1,5 +1,5 @@
-"""Heads with any shape of distribution, in pieces between quantiles of the train residuals:
-quantiles, value bins.
+"""Heads with any shape of distribution, in pieces: between the quantiles that are forecast, or
+between fixed edges, which are quantiles of the train residuals (bins).
 
 `Quantiles` are trained by the pinball loss and have a location, the median; `Bins` by
 cross-entropy, and have none.

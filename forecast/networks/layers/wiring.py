@@ -2,8 +2,8 @@
 
 `Wiring` walks the blocks of a `Network` and makes one functional Keras model of its layers. Several
 models can share the layers, and so the weights, of one network: for windows, for chunks with the
-state handed on, for a decoder that is fed measured values, and without the read-out. `assemble`
-uses the first, `forecast.training.gradient` the others.
+state handed on, and for a decoder that is fed measured values. `assemble` uses the first,
+`forecast.training.gradient` the others.
 
 Two rules save work. A delay line and the dense layer behind it become one convolution
 (`blocks.DelayedDense`); and where only the last steps are read out, layers without a memory of
