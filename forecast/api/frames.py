@@ -51,6 +51,7 @@ CALLER_WORDS = {
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
     "is `known_ahead` and": "is of `future_exogenous` and",
     r"`calendar(\.freq)?`": "`freq`",
+    "Write dates alone, without hours": "Convert it: `df['ds'] = df['ds'].dt.normalize()`",
     r"Write all times in UTC, or state .*": (
         "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], utc=True)`."
     ),

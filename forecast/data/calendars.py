@@ -488,15 +488,11 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
         )
     if isinstance(calendar, Daily):
         name = getattr(calendar, "exchange", "the configured weekdays")
-        reason = (
-            " They have an hour of day: a session is named by its date."
-            if all(t != t.normalize() for t in wrong)
-            else " They lie on a weekend."
-            if all(t.day_of_week > 4 for t in wrong)
-            else ""
-        )
-        fault = f"this is no session of {name}{more}, wanted their dates at midnight.{reason}"
-        return f"{fault} Drop the row, or correct `calendar`.{hint}"
+        fault = f"this is no session of {name}{more}, wanted their dates at midnight."
+        if all(t != t.normalize() for t in wrong):
+            return f"{fault} A session is named by its date. Write dates alone, without hours."
+        reason = " They lie on a weekend." if all(t.day_of_week > 4 for t in wrong) else ""
+        return f"{fault}{reason} Drop the row, or correct `calendar`.{hint}"
     if (fixed_step(calendar) or pd.Timedelta.max) >= DAY and stamps.dt.hour.nunique() == 2:
         hint += (
             " Midnights of a clock that changes are no days of UTC: write dates alone, such as"

@@ -151,6 +151,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("row 9", "correct `freq`"),
     ),
+    "the hour of a close": (
+        lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120) + pd.Timedelta(16, "h")),
+        {"freq": {"kind": "weekdays"}},
+        ("named by its date", "Convert it: `df['ds'] = df['ds'].dt.normalize()`"),
+    ),
     "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
     "a number as freq": (frame, {"freq": 2}, ("freq=2", "unknown step", "'1h'")),
     "counted rows that are times": (

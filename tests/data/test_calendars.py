@@ -297,7 +297,7 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
         (
             pd.date_range("2024-01-01 09:00", periods=50, freq="B"),
             {"kind": "weekdays"},
-            "an hour of day",
+            "Write dates alone",
         ),
         (
             grid(dataset(calendar={"kind": "sessions", "exchange": "XLON"}).calendar, *YEAR_2024),
