@@ -102,18 +102,7 @@ SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
 TEMPERATURE_NAME = re.compile("temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)")
 """What is in a name whose values may fall below zero in another season."""
-CLOCK_WORDS = {
-    *TIME_COLUMN_NAMES,
-    "hr",
-    "he",
-    "hhmm",
-    "period",
-    "minute",
-    "heure",
-    "hora",
-    "stunde",
-    "uhrzeit",
-}
+CLOCK_WORDS = {"hour", "hr", "he", "hhmm", "period", "minute", "heure", "hora", "stunde", "uhrzeit"}
 CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
 """Words of a column that holds the hour of a date in another column, and how it may be written."""
 MIN_PRICE_DAYS = 100
@@ -803,13 +792,13 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
 
 def _is_clock(values: pd.Series) -> bool:
     """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
-    name = str(values.name).lower()
-    if not CLOCK_WORDS.isdisjoint(_words_of(name)):
-        return True
+    name, text = str(values.name), values.dropna().astype("str").str.strip()
+    if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(_words_of(name)):
+        return bool(text.str.contains(r"\d").all())
     if values.dtype.kind == "i":
         is_quarter = values.between(0, 2400) & values.mod(100).isin([0, 15, 30, 45])
         return bool(is_quarter.all() and values.max() >= 2300 and values.nunique() >= 24)
-    return bool(values.dropna().astype("str").str.strip().str.fullmatch(CLOCK_TEXT).all())
+    return bool(text.str.fullmatch(CLOCK_TEXT).all())
 
 
 def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:

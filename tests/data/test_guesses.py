@@ -280,6 +280,10 @@ def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path)
     days = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=40), "y": np.arange(40.0)})
     shops = pd.concat([days.assign(shop=shop) for shop in range(1, 25)])
     assert guessed(tmp_path, shops)["source"]["columns"]["unique_id"] == "shop"
+    for name in ("Delivery Month", "time_series_id", "Period"):
+        named = shops[shops["shop"] < 4].replace({"shop": {1: "one", 2: "two", 3: "three"}})
+        found = guessed(tmp_path, named.rename(columns={"shop": name}))
+        assert found["source"]["columns"]["unique_id"] == name
 
 
 @pytest.mark.parametrize("number", [False, True])
