@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -198,14 +199,20 @@ class Soak:
         ).stdout
 
 
-def killed_at(step: str, words: Sequence[str], root: Path, environment: Mapping[str, str]) -> bool:
+def killed_at(
+    step: str,
+    words: Sequence[str],
+    root: Path,
+    environment: Mapping[str, str],
+    run: Callable[..., subprocess.CompletedProcess[Any]] = subprocess.run,
+) -> bool:
     """A retraining (`python -m forecast ...`) that kills itself -9 where it says that `step`
     begins; False when it ended before. Whoever reads its words and then kills it comes too late on
     a busy machine.
     """
     own = [words[0], "-c", KILLED, step, *words[3:]]
     nowhere = subprocess.DEVNULL
-    done = subprocess.run(
+    done = run(
         own, cwd=root, env=environment, stdout=nowhere, stderr=nowhere, timeout=SECONDS, check=False
     )
     return done.returncode == -signal.SIGKILL

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance
@@ -17,7 +18,10 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.support import warm_interpreter
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
+from tests.support.shared_projects import make_once
+from tests.support.warm_interpreter import WarmInterpreter
 
 # started with & by a script: no child would hear a Ctrl-C
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -113,6 +117,27 @@ LONG = (
 """Files of half a minute and more, the longest first: begun last, one would leave the other workers
 idle.
 """
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small project with the real code after `dvc repro` by one worker; read only."""
+    # NumPy, which they import, reads the variables above
+    from tests.faults.processes import dvc
+    from tests.support import small_project
+
+    def run(root: Path) -> None:
+        done = dvc(small_project.write_real(root), "repro", FORECAST_JOBS="1")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return make_once(tmp_path_factory, "whole_run", run)
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmInterpreter]:
+    """Programs in processes of their own that need not import the libraries first."""
+    with warm_interpreter.started() as running:
+        yield running
 
 
 def pytest_runtest_setup() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import small_project
+from tests.support.warm_interpreter import WarmInterpreter
 
 Files = dict[str, dict[str, Any]]
 RETRAINING = {"tune.json", "train.json", "compare.json"}
@@ -40,13 +40,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def made(root: Path) -> Files:
+def made(root: Path, python: WarmInterpreter) -> Files:
     """What the stage writes, run by the code of `root` itself."""
     shutil.rmtree(root / "data" / "settings", ignore_errors=True)
     command = [sys.executable, "-m", "pipelines.settings"]
-    subprocess.run(
-        command, cwd=root, env={**small_project.environment(), "PYTHONPATH": str(root)}, check=True
-    )
+    env = {**small_project.environment(), "PYTHONPATH": str(root)}
+    done = python.run(command, cwd=root, env=env)
+    assert done.returncode == 0, done.stderr
     folder = root / "data" / "settings"
     return {
         path.relative_to(folder).as_posix(): json.loads(path.read_text())
@@ -55,12 +55,14 @@ def made(root: Path) -> Files:
 
 
 @pytest.fixture(scope="module")
-def before(project: Path) -> Files:
-    return made(project)
+def before(project: Path, warm_python: WarmInterpreter) -> Files:
+    return made(project, warm_python)
 
 
 @pytest.fixture
-def changed(project: Path, before: Files) -> Callable[[str, Callable[[str], str]], set[str]]:
+def changed(
+    project: Path, before: Files, warm_python: WarmInterpreter
+) -> Callable[[str, Callable[[str], str]], set[str]]:
     """The names of the files that an edit of a file of the project changes; the edit is undone."""
 
     def by(name: str, edit: Callable[[str], str]) -> set[str]:
@@ -70,7 +72,7 @@ def changed(project: Path, before: Files) -> Callable[[str, Callable[[str], str]
         assert edited != kept
         path.write_text(edited, encoding="utf-8")
         try:
-            after = made(project)
+            after = made(project, warm_python)
         finally:
             path.write_text(kept, encoding="utf-8")
         return {Path(file).name for file in before if before[file] != after.get(file)}

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ from tests.faults.processes import eventually, left_behind, processes_of
 from tests.operations import retraining
 from tests.operations.retraining import NAME
 from tests.support import small_project
+from tests.support.warm_interpreter import WarmInterpreter
 
+Retrain = Callable[..., subprocess.CompletedProcess[str]]
 READ_ONLY = ("check", "drift")
 TOKEN = "tOkEn-7f3c9a"
 HOOKS = {"command": ["sh", "told.sh"], "on": ["success", "failure", "promotion"]}
@@ -33,18 +36,25 @@ fit.
 """
 
 
-def retrain(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return small_project.run_process(root, "retrain", NAME, *words, **ONE_WORKER)
+@pytest.fixture(scope="module")
+def retrain(warm_python: WarmInterpreter) -> Retrain:
+    """`forecast retrain wave <words>` in a project."""
+
+    def run(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        command = small_project.arguments("retrain", NAME, *words)
+        return warm_python.run(
+            command, cwd=root, env=small_project.environment(**ONE_WORKER, **extra)
+        )
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def operated(retrain: Retrain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Champion naive, then ridge configured and 30 days more; read only: `project` is a copy."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
     small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": HOOKS}})
-    done = small_project.run_process(
-        root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}"
-    )
+    done = retrain(root, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}")
     assert done.returncode == 0, done.stderr
     assert ": ClientConnectorError" in done.stderr and TOKEN not in done.stdout + done.stderr
     assert "first" not in done.stderr and champion.load(root, NAME).card.candidate == "naive"
@@ -73,7 +83,12 @@ def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def outlived(operated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def outlived(
+    operated: Path,
+    retrain: Retrain,
+    warm_python: WarmInterpreter,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """Like `operated`, after retrainings that were killed at every step and one that was not; read
     only.
     """
@@ -81,8 +96,9 @@ def outlived(operated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(operated, root, symlinks=True)
     words, reached = small_project.arguments("retrain", NAME), []
     steps = [step for step in STEPS if step not in READ_ONLY]
+    env = small_project.environment(**ONE_WORKER)
     for step in steps:
-        if killed_at(step, words, root, small_project.environment(**ONE_WORKER)):
+        if killed_at(step, words, root, env, run=warm_python.run):
             reached.append(step)
         held = champion.load(root, NAME)
         assert not held.notice and held.card.candidate in ("naive", "ridge")
@@ -112,7 +128,7 @@ def pointer(root: Path) -> bytes:
 
 
 def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(
-    outlived: Path, tmp_path: Path
+    outlived: Path, retrain: Retrain, tmp_path: Path
 ) -> None:
     project = Path(shutil.copytree(outlived, tmp_path / "project", symlinks=True))
     again = retrain(project)
@@ -139,7 +155,9 @@ def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, timeout=300)
 
 
-def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(project: Path) -> None:
+def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(
+    project: Path, retrain: Retrain
+) -> None:
     (project / ".forecast" / "told.jsonl").write_text("")
     with files.hold_lock(
         project / ".forecast" / "locks" / f"retrain-{NAME}.lock", purpose="a test"
@@ -157,7 +175,9 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(project: Path
     assert not ProjectPaths.of(project).retraining("weave").exists()
 
 
-def test_without_its_data_file_the_champion_stays_and_says_so(project: Path) -> None:
+def test_without_its_data_file_the_champion_stays_and_says_so(
+    project: Path, retrain: Retrain
+) -> None:
     moved = project / "data" / "elsewhere.csv"
     shutil.move(project / "data" / "wave.csv", moved)
     done = retrain(project)
@@ -171,7 +191,7 @@ def test_without_its_data_file_the_champion_stays_and_says_so(project: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_retraining_outlives_the_scheduler_that_was_killed_and_a_second_one_exits_75(
-    tmp_path: Path,
+    retrain: Retrain, tmp_path: Path
 ) -> None:
     root = retraining.write_project(tmp_path / "project", models=("naive", "ridge"))
     jobs = {"a": {"run": f"retrain {NAME}", "at": ["05:30"]}}
@@ -201,7 +221,7 @@ def test_a_retraining_outlives_the_scheduler_that_was_killed_and_a_second_one_ex
 
 @pytest.mark.slow
 def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_next_one_is_made(
-    project: Path,
+    project: Path, retrain: Retrain
 ) -> None:
     dice, words = random.Random(11), small_project.arguments("retrain", NAME)
     before = champion.load(project, NAME).version
