@@ -126,8 +126,14 @@ def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def input_channels(z: np.ndarray, channels: Layout) -> np.ndarray:
     """(B, L, C) scaled values with NaN → (B, L, channels) float32 network inputs."""
-    values, observed, since = fill_gaps(z)
-    result = np.empty((*z.shape[:2], channels.channels), dtype=np.float32)
+    return _input_channels(*fill_gaps(z), channels)
+
+
+def _input_channels(
+    values: np.ndarray, observed: np.ndarray, since: np.ndarray, channels: Layout
+) -> np.ndarray:
+    """`input_channels` of what `fill_gaps` gives."""
+    result = np.empty((*values.shape[:2], channels.channels), dtype=np.float32)
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
         if channels.difference_inputs[i]:
@@ -203,13 +209,28 @@ def gather_windows(
     """The windows that end at `rows` (row t included) of the series `unique_id`: z (T, C), future
     (T + H, F).
     """
-    index = rows[:, None] + np.arange(1 - lookback, 1)[None, :]
-    ahead = rows[:, None] + np.arange(1 - lookback, horizon + 1)[None, :]
-    window = z[index]
+    first_rows = rows + 1 - lookback
+    window = _stretches(z, first_rows, lookback)
     window[:, 0, list(channels.differenced)] = np.nan
-    last = fill_gaps(window[:, :, : channels.outputs])[0][:, -1, :]
-    past, known_ahead = input_channels(window, channels), future[ahead].astype(np.float32)
+    values, observed, since = fill_gaps(window)
+    past = _input_channels(values, observed, since, channels)
+    last = values[:, -1, : channels.outputs].copy()
+    start = int(first_rows.min(initial=len(future)))
+    known_ahead = future[start : int(rows.max(initial=0)) + horizon + 1].astype(np.float32)
+    known_ahead = _stretches(known_ahead, first_rows - start, lookback + horizon)
     return Windows(window, past, known_ahead, last, rows, np.full(len(rows), unique_id))
+
+
+def _stretches(values: np.ndarray, first_rows: np.ndarray, length: int) -> np.ndarray:
+    """(n, length, C): of values (T, C) so many rows from each of `first_rows` on, copied row after
+    row of the result, which is quicker than an index of each.
+    """
+    columns = values.shape[1]
+    if not columns or not len(first_rows):
+        return np.empty((len(first_rows), length, columns), values.dtype)
+    flat = np.ravel(values)
+    windows = np.lib.stride_tricks.sliding_window_view(flat, length * columns)
+    return windows[first_rows * columns].reshape(len(first_rows), length, columns)
 
 
 def task_windows(

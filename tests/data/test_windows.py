@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecast.data.windows import (
+    Windows,
     clear_first_row,
     fill_gaps,
     gather_windows,
@@ -166,3 +167,22 @@ def test_filling_keeps_what_was_observed_and_counts_the_steps_since(z):
     for b, t, c in np.argwhere(~observed):
         back = t - int(since[b, t, c])
         assert values[b, t, c] == (z[b, back, c] if back >= 0 else 0.0)
+
+
+def test_windows_of_scattered_rows_are_those_of_each_row_alone():
+    settings = layout(problems.task())
+    rng = np.random.default_rng(5)
+    z = rng.standard_normal((40, 4))
+    z[rng.random(z.shape) < 0.2] = np.nan
+    future = np.asfortranarray(rng.standard_normal((43, 2)))
+
+    def windows(rows):
+        return gather_windows(z, future, np.array(rows), settings, lookback=10, horizon=3)
+
+    together = windows([30, 9, 39, 12])
+    alone = Windows.concatenate([windows([row]) for row in (30, 9, 39, 12)])
+    for name, part in vars(together).items():
+        assert np.array_equal(part, vars(alone)[name], equal_nan=part.dtype.kind == "f"), name
+    assert np.array_equal(together.z[2], z[30:40], equal_nan=True)
+    assert np.array_equal(together.future[1], future[0:13].astype(np.float32))
+    assert len(windows(np.arange(0))) == 0
