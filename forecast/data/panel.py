@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,27 +96,39 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
             f" {quote_names(frame.columns)}. Name the column in configs/datasets.yaml as it stands"
             " in the data, or map it under `source.columns`."
         )
-    series = [
-        _series(str(uid), rows, task, columns)
-        for uid, rows in frame.groupby("unique_id", sort=True)
-    ]
+    values = frame[columns].to_numpy(dtype=np.float64)
+    static = frame[task.static_names].to_numpy(dtype=np.float64)
+    times = frame["ds"].to_numpy().astype("datetime64[ns]")
+    # series of one span share their steps: of thousands they take as much memory as the values
+    steps_of: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
+    series = []
+    for uid, rows in frame.groupby("unique_id", sort=True).indices.items():
+        own_times = times[rows]
+        key = (own_times[0], own_times[-1], static[rows[0]].tobytes())
+        if key not in steps_of:
+            grid = calendars.grid(task.calendar, own_times[0], own_times[-1])
+            steps = grid.to_numpy().astype("datetime64[ns]")
+            steps_of[key] = steps, future_features(task, grid, static[rows[0]])
+        ds, future = steps_of[key]
+        # a column in one piece, as pandas has it: sums over rows round by it
+        on_grid = np.asfortranarray(_on_grid(ds, own_times, values[rows]))
+        series.append(Series(str(uid), ds, on_grid, future))
     if not series:
         raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
     return Panel(name=name, task=task, series=tuple(series))
 
 
-def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) -> Series:
-    """One series on its full calendar grid: a step without a row is NaN in every column."""
-    grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
-    ds = grid.to_numpy().astype("datetime64[ns]")
-    values = rows.set_index("ds")[columns].reindex(grid)
-    static = rows[task.static_names].iloc[0].to_numpy(dtype=np.float64)
-    return Series(
-        unique_id,
-        ds,
-        values.to_numpy(dtype=np.float64, copy=True),
-        future_features(task, grid, static),
-    )
+def _on_grid(grid: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`values` (n, C) at rising `times` (n,) as rows of the grid: a step without a row is NaN in
+    every column.
+    """
+    if np.array_equal(times, grid):
+        return values
+    result = np.full((len(grid), values.shape[1]), np.nan)
+    steps = np.searchsorted(grid, times)
+    is_step = grid[np.minimum(steps, len(grid) - 1)] == times
+    result[steps[is_step]] = values[is_step]
+    return result
 
 
 def future_features(task: Task, grid: pd.DatetimeIndex, static: np.ndarray) -> np.ndarray:
