@@ -270,14 +270,6 @@ class RegressorSpec(TrainableSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Its parameters, from the train rows."""
-        return self.fit_outputs(problem, None)
-
-    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
-        """Its parameters from more rows, with what the first fit chose."""
-        return self.fit_outputs(problem, chosen.weights)
-
-    def fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of every output; `chosen`: those of an earlier fit, whose settings stay."""
         raise NotImplementedError
 
     def forecast(

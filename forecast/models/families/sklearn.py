@@ -360,7 +360,17 @@ class Spec(RegressorSpec):
             del space["base"]
         return space
 
-    def fit_outputs(self, problem: Problem, chosen: Arrays | None) -> Parameters:
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
+        validation asks for.
+        """
+        return self._fit_outputs(problem, None)
+
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
+        return self._fit_outputs(problem, chosen.weights)
+
+    def _fit_outputs(self, problem: Problem, chosen: Arrays | None) -> Parameters:
         """Per output `o` the arrays `o/...`; `chosen`: those of an earlier fit, whose number of
         boosted trees stays. `ModelError` below two observed targets.
         """

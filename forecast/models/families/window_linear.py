@@ -30,7 +30,7 @@ from forecast.models.choice import (
     mean_weights,
     steadiest_setting,
 )
-from forecast.models.problem import Parameters, Problem
+from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import (
     PENALTIES,
     calendar_harmonics,
@@ -59,10 +59,20 @@ class Spec(RegressorSpec):
             return "a climatology needs a season"
         return ""
 
-    def fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and
         penalty of every map whose mean that is; of the climatology, `harmonics` and
-        `o/climatology`. The settings are chosen over the folds, or those of an earlier fit.
+        `o/climatology`.
+        """
+        return self._fit_outputs(problem, None)
+
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
+        return self._fit_outputs(problem, chosen.weights)
+
+    def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+        """The arrays of `fit`: of each target the settings, chosen over the folds or those of an
+        earlier fit (`chosen`), and the weighted mean of the maps that they give on the train rows.
         """
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
