@@ -13,6 +13,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import ResidualDiagnosis
 from forecast.data.records import Diagnostics
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
@@ -244,5 +245,5 @@ def _p_cell(value: float | None) -> TableCell:
     """A p-value without `p =`; one below `LEVEL` is marked."""
     if value is None:
         return EMPTY
-    p_text = text.p_value(value).removeprefix("p = ").removeprefix("p ")
-    return TableCell(p_text, value, "", worse_class(value < LEVEL))
+    shown = p_text(value).removeprefix("p = ").removeprefix("p ")
+    return TableCell(shown, value, "", worse_class(value < LEVEL))

@@ -24,5 +24,5 @@ def test_a_closed_loop_that_does_not_hold_is_named_aloud(page):
 def test_residual_diagnostics_are_shown_for_the_chosen_model_and_the_baselines(page):
     rows = table_rows(page, HOURLY, "residual-diagnostics")
     assert [row[0] for row in rows] == ["lstm", "ridge", "naive", "seasonal naive"]
-    assert rows[0] == ["lstm", "90", "0.0100 ± 0.040", "3", "0.400", "–", "−0.10 at lag 2"]
+    assert rows[0] == ["lstm", "90", "0.0100 ± 0.040", "3", "0.40", "–", "−0.10 at lag 2"]
     assert rows[2][2:] == ["0.100 ± 0.040", "3", "< 0.001", "0.003", "0.50 at lag 1"]
