@@ -170,7 +170,7 @@ def status(
 
 
 def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = FORMAT) -> None:
-    """List what happened to the model versions of a data set, such as promotions, oldest first."""
+    """List what happened to a data set's model versions, oldest first."""
     from forecast.operations import champion, status
 
     project = require_dataset(root, dataset)
