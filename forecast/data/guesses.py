@@ -70,6 +70,7 @@ TIME_COLUMN_NAMES = (
     "jahr",
 )
 """Names of columns that hold times, if in a form that is not known."""
+DATE_NAMES = ("date", "datum", "datetime", "timestamp")
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
 PROVIDER_NAMES = ("source", "provider", "quelle", "anbieter")
@@ -726,7 +727,11 @@ def _find_count_column(
         .diff()
     )
     counts = [
-        c for c in steps if (steps[c].isin([1]) | steps[c].isna()).all() and table[c].min() >= 0
+        c
+        for c in steps
+        if (steps[c].isin([1]) | steps[c].isna()).all()
+        and table[c].min() >= 0
+        and str(c).lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
     ]
     file_columns = table.columns.drop("unique_id")
     rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]

@@ -358,10 +358,20 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
         {"when": [f"the {n}th" for n in range(600)]},
         {"No": np.arange(600), "year": 2024, "month": 1 + np.arange(600) // 100, "day": 1},
         {"Date": "soon"},
+        {"Date": np.arange(45000, 45600)},
         {"fault": ["no", *["yes"] * 599], "ts": 1577836800 + 60 * np.arange(600)},
         {"fault": ["no", *["yes"] * 599], "clock": 1577836800 + 60 * np.arange(600)},
     ],
-    ids=["seconds since 1970", "seconds", "words", "in parts", "by name", "minutes", "unnamed"],
+    ids=[
+        "seconds since 1970",
+        "seconds",
+        "words",
+        "in parts",
+        "by name",
+        "days of a spreadsheet",
+        "minutes",
+        "unnamed",
+    ],
 )
 def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
     with pytest.raises(InputError, match=rf"'{list(times)[-1]}'.* may be some.*kind: index"):
