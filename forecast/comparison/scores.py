@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,13 @@ class Reference:
     last: Mapping[str, pd.Series]
     naive: Mapping[str, np.ndarray]
     naive_whole: Mapping[str, float]
+
+    def of_block(self, naive: pd.DataFrame, block: str) -> Reference:
+        """With naive's errors on the origins of `block`."""
+        cubes = series_forecasts(naive[naive["block"] == block], self.last)
+        errors = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes}
+        whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes}
+        return replace(self, naive=errors, naive_whole=whole)
 
     def naive_mase(self, scores: pd.DataFrame) -> list[float]:
         """Of the series, and the step where there is one, of every row of `scores`; NaN where the
@@ -142,11 +149,7 @@ def reference_of_block(
                 train, season_length=task.season_length, squared=True
             )
             last[name] = pd.Series(known[target].to_numpy()[places], index=times)
-    of_naive = series_forecasts(naive[naive["block"] == block], last)
-    errors = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in of_naive}
-    return Reference(
-        scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive}
-    )
+    return Reference(scale, squared, last, {}, {}).of_block(naive, block)
 
 
 def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
@@ -266,10 +269,8 @@ def score_candidates(
             " taken against it. Put `naive` into the grid of configs/models.yaml."
         )
     naive_forecasts = results.forecasts(NAIVE)
-    reference = {
-        b: reference_of_block(frame, naive_forecasts, task, borders, b)
-        for b in ("validation", "test")
-    }
+    on_test = reference_of_block(frame, naive_forecasts, task, borders, "test")
+    reference = {"test": on_test, "validation": on_test.of_block(naive_forecasts, "validation")}
     return [
         _score_candidate(record, results, reference) for record in results.records.values()
     ], reference
