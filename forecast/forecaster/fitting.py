@@ -266,7 +266,7 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
                 past=input_channels(z[None], problem.channels)[0].astype(np.float32),
                 future=series.future[: stop + horizon].astype(np.float32),
                 target=np.where(known, residual, 0.0).astype(np.float32),
-                weight=known.astype(np.float32),
+                weight=known,
             )
         )
     return result

@@ -200,7 +200,7 @@ def fit_head(
             f" {quote_names(changes)} has `transform: diff` or `logdiff`. Use `none` or `log` with"
             " `difference_inputs`, or another head."
         )
-    residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
+    residuals = [np.where(s.weight, s.target, np.nan).astype(np.float64) for s in series]
     leads = [np.zeros_like(residual) for residual in residuals]
     if head.uses_lead:
         leads = _skip_changes(problem, skip)
@@ -224,7 +224,7 @@ def _set_head_targets(
     return replace(
         series,
         target=np.nan_to_num(target).astype(np.float32),
-        weight=np.isfinite(target).astype(np.float32),
+        weight=np.isfinite(target),
         offset=None if offset is None else offset.astype(np.float32),
     )
 

@@ -34,7 +34,7 @@ class TrainingSeries:
 
     past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has
     to add to the skip for the forecasts made at row t, or what its head makes of that; weight (T,
-    H, O) float32, zero where a target is missing or lies outside the train block; offset (T, H, O)
+    H, O) bool, false where a target is missing or lies outside the train block; offset (T, H, O)
     float32, where the head has one.
     """
 

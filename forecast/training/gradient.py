@@ -352,7 +352,7 @@ class _BatchData:
     def empty(self) -> None:
         """No rows: traces are kept, and of many series the data are most of the memory."""
         for variable in self.variables.values():
-            variable.assign(tf.zeros((0, *variable.shape[1:])))
+            variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
     def inputs(self, choices: RandomChoices) -> BatchInputs:
         """Of one step the inputs of the network: the rows of its chunks."""
@@ -377,7 +377,8 @@ class _BatchData:
         """The mean loss of one step over the known targets of its chunks."""
         index = choices["starts"][:, None] + self.rows[None, :]
         target = tf.gather(self.variables["target"], index[:, -self.n_supervised :])
-        weight = tf.gather(self.variables["weight"], index[:, -self.n_supervised :])
+        is_known = tf.gather(self.variables["weight"], index[:, -self.n_supervised :])
+        weight = tf.cast(is_known, tf.float32)
         # a carried pass gives all steps, the others those with a loss
         if "begins_series" in choices:
             output = tf.split(output, [tf.shape(output)[1] - self.n_supervised, -1], 1)[1]
