@@ -185,8 +185,8 @@ class Windows:
         newest = self.past[:, -1, channels.future_channels]
         return newest.reshape(len(newest), newest.shape[1] // steps, steps)
 
-    def select(self, index: np.ndarray) -> Windows:
-        """The windows at `index`, numbers or a mask (B,)."""
+    def select(self, index: np.ndarray | slice) -> Windows:
+        """The windows at `index`: numbers, a mask (B,) or a slice."""
         return Windows(*(part[index] for part in vars(self).values()))
 
     @classmethod

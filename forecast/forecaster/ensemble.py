@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,17 @@ class Ensemble:
         """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the
         members' weighted one.
         """
-        forecasts = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
+        # each forecast is that of the forecaster alone up to rounding, so a backtest goes without
+        is_request = all(len(at) == 1 for at in rows.values())
+        forecasts = []
+        for forecaster in self._joined_seeds if is_request else self.forecasters:
+            n_joined = 1 + len(forecaster.twins)
+            repeated = {uid: np.repeat(at, n_joined) for uid, at in rows.items()}
+            values = forecaster.predict(panel, repeated)
+            forecasts += [
+                {uid: y_hat[number::n_joined] for uid, y_hat in values.items()}
+                for number in range(n_joined)
+            ]
         # the seeds of a member share its weight
         weights = [self.weights[name] / self.members.count(name) for name in self.members]
         result = {}
@@ -112,6 +123,18 @@ class Ensemble:
             else:
                 result[uid] = np.mean(y_hats, axis=0)
         return result
+
+    @cached_property
+    def _joined_seeds(self) -> list[Forecaster]:
+        """The forecasters, seeds of one network as one: they see the same windows and skip."""
+        joined: list[Forecaster] = []
+        for forecaster in self.forecasters:
+            pair = joined[-1].join_twin(forecaster) if joined else None
+            if pair is None:
+                joined.append(forecaster)
+            else:
+                joined[-1] = pair
+        return joined
 
     def with_horizon(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot

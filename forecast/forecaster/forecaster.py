@@ -15,7 +15,7 @@ measurements.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, invert_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
-from forecast.forecaster.loops import Feedback, Loop, add_network
+from forecast.forecaster.loops import Feedback, Loop, add_network, deal_rows, interleave
 from forecast.forecaster.reconciliation import reconcile, smear
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
@@ -83,6 +83,10 @@ class Forecaster:
     reconciliation: np.ndarray | None = None
     steps: int | None = None
     """Gradient steps that its weights took; None of a model that takes none."""
+    twins: tuple[Mapping[str, np.ndarray], ...] = ()
+    """Weights of models that differ in nothing else: of n in all each forecasts one of n rows, in
+    turn. Never saved.
+    """
 
     def __post_init__(self) -> None:
         """Raises `InputError` for corrections that were learnt from other series."""
@@ -179,6 +183,24 @@ class Forecaster:
                 means[:, step, output] = smear(forecasts[:, step, output], of_step, column)
         return means
 
+    def join_twin(self, other: Forecaster) -> Forecaster | None:
+        """Both as one, see `twins`; None where they differ in more than the weights of a network,
+        or where something is made of the network's output.
+        """
+        extras = ("head", "correction", "smearing", "reconciliation")
+        if self.network is None or any(getattr(self, name) is not None for name in extras):
+            return None
+        if self._content_but_weights() != other._content_but_weights():
+            return None
+        return replace(self, twins=(*self.twins, other.weights))
+
+    def _content_but_weights(self) -> tuple[Any, ...]:
+        """All that it forecasts with but the weights, to be compared."""
+        skip = self._require_skip()
+        arrays = {name: array.tobytes() for name, array in skip.to_arrays().items()}
+        single = [getattr(self, name) is None for name in ("head", *SINGLE_ARRAYS)]
+        return self.task, self.spec, self.scaling.to_json(), skip.to_json(), arrays, single
+
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
         unknown = [uid for uid in rows if uid not in panel.by_id]
@@ -247,7 +269,15 @@ class Forecaster:
     def start_loop(self, windows: Windows, horizon: int) -> Loop:
         """The closed loop behind `windows`, before its first of at most `horizon` steps."""
         skip = self._require_skip()
-        return Loop(self.network, self.weights, skip, windows, self.channels, horizon=horizon)
+        return Loop(
+            self.network,
+            self.weights,
+            skip,
+            windows,
+            self.channels,
+            horizon=horizon,
+            twins=self.twins,
+        )
 
     def _require_skip(self) -> Skip:
         """The skip; `InputError` where a saved model, written by hand, has none."""
@@ -264,8 +294,11 @@ class Forecaster:
         network = self.network
         if network is None:
             raise InputError(f"Model {self.spec.family!r} is not a network. Choose a network.")
-        future = windows.future if network.shapes.future_channels else None
-        return inference.forecast_last(network, self.weights, windows.past, future)
+        outputs = []
+        for weights, own in deal_rows((self.weights, *self.twins), windows):
+            future = own.future if network.shapes.future_channels else None
+            outputs.append(inference.forecast_last(network, weights, own.past, future))
+        return interleave(outputs)
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         """(B, O): the head's point forecast of one step of a closed loop, see

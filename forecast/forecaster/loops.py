@@ -11,7 +11,7 @@ carries (its `Carry`) as if they were measured.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,8 +47,11 @@ class Loop:
         channels: Layout,
         *,
         horizon: int,
+        twins: Sequence[Mapping[str, np.ndarray]] = (),
     ) -> None:
-        """Read `windows` up to their last rows; `weights` by name."""
+        """Read `windows` up to their last rows; `weights` by name. `twins`: as
+        `Forecaster.twins` has them.
+        """
         inputs = windows.z[:, :, channels.outputs :]
         carried = np.full((len(inputs), horizon, inputs.shape[2]), np.nan)
         if skip.carry is not None:
@@ -56,10 +59,12 @@ class Loop:
             if any(channels.step):
                 _hold_issued_values(carried, inputs[:, -1], channels.step[channels.outputs :])
         self._network = network
-        self._weights = weights
+        self._weights = (weights, *twins)
         self._skip = skip
         self._rolling = _RollingWindow(windows, channels, carried)
-        self._raw, self._state = _warm_up(network, weights, windows)
+        parts = [_warm_up(network, *part) for part in deal_rows(self._weights, windows)]
+        self._raw = interleave([raw for raw, _ in parts])
+        self._states = [state for _, state in parts]
         self._row: np.ndarray | None = None
         self._step = 1
         self._horizon = horizon
@@ -79,11 +84,17 @@ class Loop:
         O).
         """
         view = self._rolling.view(self._step)
-        if self._row is not None and self._network is not None and self._state is not None:
-            output, self._state = inference.step(
-                self._network, self._weights, self._state, self._row, view.future[:, -1:]
-            )
-            self._raw = output[:, 0].astype(np.float64)
+        if self._row is not None and self._network is not None:
+            outputs = []
+            for number, weights in enumerate(self._weights):
+                own = slice(number, None, len(self._weights))
+                state = self._states[number]
+                assert state is not None
+                output, self._states[number] = inference.step(
+                    self._network, weights, state, self._row[own], view.future[own, -1:]
+                )
+                outputs.append(output[:, 0].astype(np.float64))
+            self._raw = interleave(outputs)
         self._row = None
         return self._raw, self._skip.forecast(view, self._rolling.channels)[:, 0], view.last
 
@@ -93,17 +104,29 @@ class Loop:
         self._step += 1
 
     def select(self, index: np.ndarray) -> Loop:
-        """The loops number `index` (B',), each as often as it is named; this one stays as it
-        was.
+        """The loops number `index` (B',), each as often as it is named; this one, which has no
+        twins, stays as it was.
         """
         other = copy.copy(self)
         other._rolling = self._rolling.select(index)
         other._raw = self._raw[index]
         if self._row is not None:
             other._row = self._row[index]
-        if self._state is not None:
-            other._state = self._state.select(index)
+        other._states = [state and state.select(index) for state in self._states]
         return other
+
+
+def deal_rows(
+    weights: Sequence[Mapping[str, np.ndarray]], windows: Windows
+) -> Iterator[tuple[Mapping[str, np.ndarray], Windows]]:
+    """The weights, each with its windows: of n the first with number 0, n, 2 n, ..."""
+    for number, own in enumerate(weights):
+        yield own, windows if len(weights) == 1 else windows.select(np.s_[number :: len(weights)])
+
+
+def interleave(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """What was made of the windows of each of `deal_rows`, in the order of all windows."""
+    return np.stack(parts, axis=1).reshape(-1, *parts[0].shape[1:])
 
 
 def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.data.panel import Panel
+from forecast.forecaster import forecaster as forecaster_module
 from forecast.forecaster import serving
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.serving import Service
@@ -108,6 +109,34 @@ def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecas
     quick = Service(ensemble).answer(complete)
     monkeypatch.setattr(serving, "read_ordered_panel", lambda *about: None)
     pd.testing.assert_frame_equal(quick, Service(ensemble).answer(complete), check_exact=True)
+
+
+@pytest.mark.parametrize("family", ["narx", "ffnn", "gru"])
+@pytest.mark.parametrize("grouped_from", [2, 20])
+def test_seeds_of_one_network_are_asked_as_one_and_forecast_what_each_does_alone(
+    family, grouped_from, monkeypatch
+):
+    monkeypatch.setattr(forecaster_module, "MIN_SERIES_IN_GROUP", grouped_from)
+    first = forecaster(family, "linear")
+    seeds = [
+        replace(first, weights={name: (1 + k / 50) * w for name, w in first.weights.items()})
+        for k in range(3)
+    ]
+    other = forecaster("ridge", "linear")
+    panel = problems.shops().panel
+    last = {series.unique_id: np.array([len(series) - 1]) for series in panel.series}
+    alone = [each.predict(panel, last) for each in (*seeds, other)]
+    asked = []
+    predict = type(first).predict
+    monkeypatch.setattr(
+        type(first), "predict", lambda *args: asked.append(args[0]) or predict(*args)
+    )
+    together = Ensemble((*seeds, other)).predict(panel, last)
+    assert [1 + len(each.twins) for each in asked] == [3, 1]
+    for uid, y_hat in together.items():
+        wanted = [each[uid] for each in alone]
+        assert not np.allclose(wanted[0], wanted[1])
+        np.testing.assert_allclose(y_hat, np.mean(wanted, axis=0), rtol=1e-12)
 
 
 def test_whatever_has_a_fault_or_needs_mending_goes_through_every_check():

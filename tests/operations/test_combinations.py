@@ -108,7 +108,11 @@ def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name
 
 def test_a_members_seeds_share_its_weight() -> None:
     one, two, three = (
-        SimpleNamespace(predict=lambda panel, rows, v=v: {"a": np.array([v])})
+        SimpleNamespace(
+            predict=lambda panel, rows, v=v: {"a": np.array([v])},
+            twins=(),
+            join_twin=lambda other: None,
+        )
         for v in (1.0, 3.0, 9.0)
     )
     ensemble = Ensemble((one, two, three), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5})  # type: ignore[arg-type]
