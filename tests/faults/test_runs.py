@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,9 @@ from forecast.operations.repro import refuse_if_busy
 from forecast.system.errors import BusyError
 from tests.faults.processes import crowding, dvc, eventually, left_behind, processes_of, started
 from tests.support import small_project
+from tests.support.warm_interpreter import WarmInterpreter
+
+ForecastRun = Callable[[Path], subprocess.CompletedProcess[str]]
 
 STAGES = """
 stages:
@@ -90,10 +93,17 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forecast_run(warm_python: WarmInterpreter) -> ForecastRun:
+    """`forecast run` in a project, in a process of its own."""
+    command = small_project.arguments("run")
+    return lambda root: warm_python.run(command, cwd=root, env=small_project.environment())
+
+
+@pytest.fixture(scope="module")
+def finished(forecast_run: ForecastRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same project after all of its stages; read only."""
     root = write_project(tmp_path_factory.mktemp("finished") / "project")
-    small_project.run_process(root, "run")
+    forecast_run(root)
     assert (root / "reports/report.html").read_text() == "tide 1\nwave 1\n"
     return root
 
@@ -115,41 +125,49 @@ def workers_are_busy(root: Path) -> bool:
     return len(list(root.glob("worker-*"))) == 2
 
 
-def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(project: Path) -> None:
+def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     behave(project, "wave", "bug")
-    done = small_project.run_process(project, "run")
+    done = forecast_run(project)
     assert done.returncode == 1
     assert "Failed: train@wave: train: RuntimeError: a bug in the stage" in done.stderr
     assert "Not made because of that: report." in done.stderr
     assert (project / "data/trained/tide.txt").read_text() == "tide 1\n"
 
 
-def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(project: Path) -> None:
+def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     behave(project, "tide", "wrong")
-    done = small_project.run_process(project, "run")
+    done = forecast_run(project)
     assert done.returncode == 2
     assert "train: input: found 1, wanted 2. Change it." in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(project: Path) -> None:
+def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     behave(project, "wave", "killed")
-    done = small_project.run_process(project, "run")
+    done = forecast_run(project)
     assert done.returncode == 1
     assert "Failed: train@wave: ended without a message" in done.stderr
     behave(project, "wave", "")
     assert dvc(project, "repro").returncode == 0
-    again = small_project.run_process(project, "run")
+    again = forecast_run(project)
     assert "Removed data/trained/.tmp-wave.txt" in again.stdout
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
     assert left_behind(project) == []
 
 
-def test_an_earlier_result_of_a_stage_that_fails_is_put_back(project: Path) -> None:
+def test_an_earlier_result_of_a_stage_that_fails_is_put_back(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     assert dvc(project, "repro").returncode == 0
     (project / "input-wave").write_text("wave 2\n")
     behave(project, "wave", "bug")
-    assert small_project.run_process(project, "run").returncode == 1
+    assert forecast_run(project).returncode == 1
     assert (project / "data/trained/wave.txt").read_text() == "wave 1\n"
     assert "train@wave" in dvc(project, "status").stdout
     behave(project, "wave", "")
@@ -182,7 +200,9 @@ def test_a_terminated_run_ends_its_workers_as_well(project: Path) -> None:
     assert left_behind(project) == []
 
 
-def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -> None:
+def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     behave(project, "wave", "slow")
     behave(project, "tide", "slow")
     run = started(project, "run")
@@ -192,7 +212,7 @@ def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -
     assert eventually(lambda: not processes_of(project), 10)
     for name in ("wave", "tide"):
         behave(project, name, "")
-    assert "already running" not in small_project.run_process(project, "run").stderr
+    assert "already running" not in forecast_run(project).stderr
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
 
 
@@ -229,23 +249,25 @@ def test_a_lock_of_dvc_that_a_kill_left_half_written_is_removed(project: Path, h
 
 @pytest.mark.parametrize("last", ["", "size: ", "outs:\n", "- path: "])
 def test_a_record_of_finished_stages_that_a_kill_left_half_written_does_not_stop_the_next_run(
-    finished: Path, tmp_path: Path, last: str
+    finished: Path, forecast_run: ForecastRun, tmp_path: Path, last: str
 ) -> None:
     project = Path(shutil.copytree(finished, tmp_path / "project"))
     record = project / "dvc.lock"
     whole = record.read_text()
     # shares of its length would cut elsewhere in a folder with another name
     record.write_text(whole[: whole.index(last) + len(last)])
-    small_project.run_process(project, "run")
+    forecast_run(project)
     assert record.read_text() == whole
 
 
-def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
+def test_a_second_run_exits_75_and_names_the_first(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     behave(project, "wave", "slow")
     behave(project, "tide", "slow")
     run = started(project, "run")
     assert eventually(lambda: workers_are_busy(project))
-    second = small_project.run_process(project, "run")
+    second = forecast_run(project)
     assert second.returncode == 75
     assert f"PID {run.pid}" in second.stderr
     assert "Traceback" not in second.stderr
@@ -253,12 +275,14 @@ def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
     run.communicate(timeout=30)
 
 
-def test_a_run_beside_a_bare_dvc_repro_exits_75_and_names_it(project: Path) -> None:
+def test_a_run_beside_a_bare_dvc_repro_exits_75_and_names_it(
+    project: Path, forecast_run: ForecastRun
+) -> None:
     behave(project, "wave", "slow")
     behave(project, "tide", "slow")
     repro = started(project, "repro", program="dvc")
     assert eventually(lambda: workers_are_busy(project))
-    second = small_project.run_process(project, "run")
+    second = forecast_run(project)
     assert second.returncode == 75
     assert f"PID {repro.pid}" in second.stderr
     os.killpg(repro.pid, signal.SIGINT)
