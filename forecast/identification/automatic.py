@@ -63,7 +63,7 @@ def identify(
         Model(_net_of(member, result.start), member.net.unflatten(member.weights), result.scaling)
         for member in result.members
     ]
-    return _add_report(Model.average(*models), result, experiments)
+    return _add_report(Model.average(*models), result)
 
 
 def _net_of(member: Member, start: int) -> Net:
@@ -85,8 +85,9 @@ def _net_of(member: Member, start: int) -> Net:
     )
 
 
-def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experiment]) -> Model:
+def _add_report(model: Model, result: SearchResult) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
+    experiments = result.experiments
     rows = DividedRows.of(model.net, experiments, dividetrain())
     training = TrainingRecord("nets found", loop="parallel", for_use="simulation")
     model = measure_errors(replace(model, training=training), rows)

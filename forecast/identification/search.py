@@ -1,8 +1,8 @@
 """The search behind `identify`: a model of the record that simulates it, without any choice of the
 user's.
 
-1. Standardize; find outputs that sit on a bound, the dead time of every input, and how far back the
-   inputs act.
+1. Take out a line in y that no input explains; standardize; find outputs that sit on a bound, the
+   dead time of every input, and how far back the inputs act.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
@@ -39,6 +39,7 @@ import numpy as np
 
 from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.coordinates import InCoordinates, difference_coordinates
+from forecast.identification.data import measure_drift
 from forecast.identification.delays import arx_order
 from forecast.identification.experiment import (
     Array,
@@ -101,13 +102,14 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The models of the ensemble, the scaling of their data, the rows a run begins with, and what
-    was chosen, a sentence each.
+    """The models of the ensemble, the scaling of their data, the rows a run begins with, the
+    experiments without drift, and what was chosen, a sentence each.
     """
 
     members: tuple[Member, ...]
     scaling: Standardization
     start: int
+    experiments: Sequence[Experiment]
     notes: tuple[str, ...]
 
 
@@ -135,6 +137,7 @@ def search_members(
     held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
+    experiments, drift_notes = _take_out_drift(experiments)
     scaling = Standardization.fit(experiments)
     scaled = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
     with lm.limit_threads():
@@ -161,7 +164,7 @@ def search_members(
             # how long to train differs between systems: both ends of the descent are kept
             if sum(map(len, search.searched)) == sum(map(len, aligned)):
                 members = [*chosen, *members]
-    notes = [f"{reason}."]
+    notes = [f"{reason}.", *drift_notes]
     if any(input_dead_times):
         rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)
         notes.append(f"Dead time of the inputs: {rows} rows.")
@@ -173,7 +176,27 @@ def search_members(
     in_units = [replace(m, held_out_rmse=m.held_out_rmse * deviation) for m in chosen]
     if all(member.net.is_linear for member in chosen):
         in_units = [_widen_bounds(member, scaled) for member in in_units]
-    return SearchResult(tuple(in_units), scaling, settings.start, (*notes, *notes_of_bounds))
+    notes += notes_of_bounds
+    return SearchResult(tuple(in_units), scaling, settings.start, experiments, tuple(notes))
+
+
+def _take_out_drift(
+    experiments: Sequence[Experiment],
+) -> tuple[Sequence[Experiment], list[str]]:
+    """Without the line in y that no input explains, about its middle, and a note of it; several
+    experiments as they are.
+    """
+    rise = measure_drift(experiments[0]) if len(experiments) == 1 else np.zeros(1)
+    if not rise.any():
+        return experiments, []
+    (record,) = experiments
+    line = np.linspace(-0.5, 0.5, len(record))[:, None] * rise
+    listed = ", ".join(f"{value:.3g}" for value in rise)
+    note = (
+        f"Over the record y drifts by {listed} beside what the inputs explain. This line was taken"
+        " out; a free run has y's level in the middle of the record."
+    )
+    return [record.with_arrays(y=record.y - line)], [note]
 
 
 def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list[Experiment]:
