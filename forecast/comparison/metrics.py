@@ -5,10 +5,9 @@ Every function takes arrays of any equal shape and averages over all of it. A mi
 is left out; a missing forecast where the actual is known makes the score NaN: skipping it would
 flatter a model that failed. METRICS is the table of those that every candidate is given.
 
-Unequal shapes, crossed ends and levels outside of (0, 1) are `InputError`s. A new metric of every
-candidate is one row of METRICS; scores of intervals and distributions are no rows of it. Two tables
-name their columns themselves and do not follow: the terminal's (`HEADS` in report/leaderboard.py)
-and that of a printed Board (`SHOWN_COLUMNS` in api/board.py).
+A new metric of every candidate is one row of METRICS; scores of intervals and distributions are no
+rows of it. Two tables name their columns themselves and do not follow: the terminal's (`HEADS` in
+report/leaderboard.py) and that of a printed Board (`SHOWN_COLUMNS` in api/board.py).
 """
 
 from __future__ import annotations

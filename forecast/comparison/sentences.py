@@ -1,8 +1,9 @@
 """The verdicts in plain words, for a reader who never met a p-value.
 
 Each `describe_*` takes typed records of stage `compare` (tests, ties, alarms, refusals) and returns
-whole sentences, the most important first. They are written to verdicts.json and printed by the
-terminal, the report, MLflow and the Python door; nothing is tested or decided here.
+whole sentences, the most important first (`describe_difference` and `describe_p` parts of one).
+They are written to verdicts.json and printed by the terminal, the report, MLflow and the Python
+door; nothing is tested or decided here.
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ class LevenbergMarquardt(Config):
     iterations: int = Field(default=30, ge=1)
     restarts: int = Field(default=3, ge=1, description="random starts")
     patience: int = Field(
-        default=6, ge=1, description="rises of the validation error before a run stops"
+        default=6,
+        ge=1,
+        description="iterations without a new lowest validation error before a run stops",
     )
     bayesian: bool = Field(
         default=False, description="weight decay from the evidence, as MATLAB's trainbr"

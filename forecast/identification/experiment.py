@@ -394,8 +394,8 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
-    """Inputs (rows, I) of the record's range to test a free run on: a measured one backwards, a
-    tenth larger, and random steps between its extremes.
+    """Inputs (T, I) to test a free run on: up to 2 `rows` of a measured one backwards, those a
+    tenth larger, and `rows` of random steps between their extremes.
     """
     u = experiments[0].u[: 2 * rows]
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net

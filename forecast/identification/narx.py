@@ -31,8 +31,8 @@ from forecast.training.one_layer import OneLayer
 
 @dataclass(frozen=True)
 class Memory:
-    """The state before a row, oldest rows first: y (longest y delay, O) and u (longest u delay,
-    I).
+    """The state before a row, oldest rows first: y (longest y delay, O) and u (longest u delay
+    plus longest dead time, I).
     """
 
     y: Array
@@ -206,8 +206,8 @@ class Narx:
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past_u)
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
-        """v (T, O) under u (T, I): its first rows are `y_start`, from there on the net feeds
-        itself.
+        """v (T, O) under u (T, I): its first rows are `y_start` where that is known, all else is
+        what the net feeds itself.
         """
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start

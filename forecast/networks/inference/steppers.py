@@ -155,7 +155,7 @@ class LSTMStepper(StackedStepper):
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
     def __init__(self, rows: np.ndarray, states: Arrays) -> None:
-        """Weights as `rows` gives them, and the states before the first step."""
+        """Weights as `weight_rows` gives them, and the states before the first step."""
         u = len(states["h"])
         super().__init__(rows, states["h"], u)
         # as an array: NumPy converts a number anew at every step
@@ -210,7 +210,7 @@ class GRUStepper(StackedStepper):
         return rows
 
     def __init__(self, rows: np.ndarray, states: Arrays) -> None:
-        """Weights as `rows` gives them, and the states before the first step."""
+        """Weights as `weight_rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
         u = len(states["h"])
         z = self.z
@@ -245,7 +245,7 @@ class SimpleStepper(StackedStepper):
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
     def __init__(self, rows: np.ndarray, states: Arrays) -> None:
-        """Weights as `rows` gives them, and the states before the first step."""
+        """Weights as `weight_rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
         z = self.z
 
