@@ -786,11 +786,11 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
         return
     may_name = (table.nunique() <= len(table) / 10) & (table.dtypes.astype("str") != "float64")
     names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")
-    for one, other in itertools.combinations(names[:10], 2):
-        if not table.duplicated([one, other, time]).any():
-            example = f"{table[one].iloc[0]}/{table[other].iloc[0]}"
+    for outer, inner in itertools.combinations(names[:10], 2):
+        if not table.duplicated([outer, inner, time]).any():
+            example = f"{table[outer].iloc[0]}/{table[inner].iloc[0]}"
             raise InputError(
-                f"{where}: {one!r} and {other!r} together name a series. Write one column with"
+                f"{where}: {outer!r} and {inner!r} together name a series. Write one column with"
                 f" both, such as {example!r}."
             )
 

@@ -148,8 +148,8 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     rows_before, failed = 0, answer.raw.failed
     if stored is not None:
         rows_before = len(stored.frame)
-        gone = sorted({*stored.frame["unique_id"]} - {*frame["unique_id"]})
-        failed = dict.fromkeys(gone, "no row of it any more") | failed
+        lost_series = sorted({*stored.frame["unique_id"]} - {*frame["unique_id"]})
+        failed = dict.fromkeys(lost_series, "no row of it any more") | failed
     return FetchResult(pointer, rows_before, len(frame), answer.revised, failed, violations)
 
 
