@@ -21,27 +21,18 @@ from tests.support import small_project
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two projects with the same code and data."""
-    folder = tmp_path_factory.mktemp("resume")
-    first = small_project.write_real(folder / "untouched")
-    shutil.copytree(first, folder / "struck")
-    return first, folder / "struck"
-
-
-@pytest.fixture(scope="module")
-def untouched(twins: tuple[Path, Path]) -> Path:
+def untouched(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run from start to end with one worker."""
-    done = dvc(twins[0], "repro", FORECAST_JOBS="1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return twins[0]
+    root = tmp_path_factory.mktemp("resume") / "untouched"
+    return Path(shutil.copytree(whole_run, root, symlinks=True))
 
 
 @pytest.fixture(scope="module")
-def struck(twins: tuple[Path, Path]) -> Iterator[Path]:
+def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project for the run that the tests of this file strike one after the other."""
-    yield twins[1]
-    for process in processes_of(twins[1]):
+    root = small_project.write_real(tmp_path_factory.mktemp("resume") / "struck")
+    yield root
+    for process in processes_of(root):
         process.kill()
 
 

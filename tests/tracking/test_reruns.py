@@ -16,13 +16,14 @@ import pytest
 from tests.faults.processes import dvc
 from tests.support import small_project
 
-CANDIDATES = {"naive", "seasonal_naive", "ridge", "arx", "ffnn.linear", "ffnn.last"}
+CANDIDATES = {"naive", "seasonal_naive", "ridge", "arx", "elman.linear", "elman.last"}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project after one whole run, published."""
-    root = small_project.write_real(tmp_path_factory.mktemp("reruns") / "project", models=("ffnn",))
+    root = tmp_path_factory.mktemp("reruns") / "project"
+    shutil.copytree(whole_run, root, symlinks=True)
     succeeded(small_project.run_process(root, "run", "--jobs", "1"))
     return root
 
