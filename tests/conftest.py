@@ -17,6 +17,8 @@ import curl_cffi  # noqa: F401
 import hypothesis
 import psutil
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support import warm_interpreter
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
@@ -157,6 +159,25 @@ def pytest_xdist_auto_num_workers() -> int | None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     return max(cores, min(cores * 3 // 2, psutil.virtual_memory().total // MEMORY_OF_A_PROCESS))
+
+
+AUDITS = ("tests/audit/test_leaks", "tests/audit/test_training_leaks", "tests/audit/test_clean")
+"""Files whose audits start from a process that has loaded TensorFlow and everything else, in seven
+CPU seconds for every process of the tests that has one.
+"""
+
+
+class FilesScheduling(LoadFileScheduling):
+    """`--dist loadfile`, with the audits as one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "audits" if nodeid.startswith(AUDITS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesScheduling | None:
+    """Among many workers the audits would be what the others wait for."""
+    is_ours = config.getoption("dist") == "loadfile" and len(config.getoption("tx")) <= 4
+    return FilesScheduling(config, log) if is_ours else None
 
 
 def pytest_collection_finish() -> None:
