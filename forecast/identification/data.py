@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.experiment import (
+    MAX_ARX_ROWS,
     Array,
     Experiment,
     Standardization,
@@ -34,6 +35,7 @@ Divide = Callable[[int], Labels]
 
 DRIFT_ORDER = 5  # delays of u and y beside which a line is looked for
 DRIFT_GAIN = 4.0  # times what Schwarz's criterion asks: slow and bent systems come to 3
+MOST_DRIFT = 3.5  # deviations of y: a line that rises by as much moves like y
 
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
@@ -213,27 +215,24 @@ def detrend(experiment: Experiment) -> Experiment:
 def measure_drift(experiment: Experiment) -> Array:
     """(O,): by how much each output rises over the record beside what a linear model of the inputs
     explains, as a sensor drifts; 0 where a line lowers the error of that model not clearly, or
-    would rise by more than y.
+    would move y more than it moves, and in records of more rows than an ARX model is fitted to.
     """
     scaling = Standardization.fit([experiment])
     scaled = scaling.scale(experiment)
-    rows, inputs = scaled.u.shape
-    outputs = scaled.y.shape[1]
-    line = np.linspace(-0.5, 0.5, rows)[:, None]
+    rows, outputs = scaled.y.shape
     order = min(DRIFT_ORDER, max(rows // 20, 2))
-    with_line = scaled.with_arrays(u=np.hstack([scaled.u, line]))
-    x, y = arx_regressors([with_line], order, order)
-    lines = order * outputs + inputs + (inputs + 1) * np.arange(order + 1)
-    x = np.hstack([np.delete(x, lines, axis=1), x[:, lines[:1]]])
-    if not inputs or len(y) <= x.shape[1]:
+    line = np.linspace(-0.5, 0.5, rows)[:, None]
+    x, y = arx_regressors([scaled], order, order)
+    line_of_rows = arx_regressors([scaled.with_arrays(u=line)], 0, order)[0][:, -2:-1]
+    x = np.hstack([x, line_of_rows])
+    if not scaled.u.size or rows > MAX_ARX_ROWS or len(y) <= x.shape[1]:
         return np.zeros(outputs)
-    without, with_one = nested_deviances(x, y)[-2:]
+    without, with_line = nested_deviances(x, y)[-2:]
+    is_clear = without - with_line > DRIFT_GAIN * outputs * np.log(len(y))
     weights = np.linalg.lstsq(x, y, rcond=None)[0]
     feedback = weights[: order * outputs].reshape(order, outputs, outputs).sum(axis=0)
     rise = np.linalg.lstsq(np.eye(outputs) - feedback.T, weights[-1], rcond=None)[0]
-    is_clear = without - with_one > DRIFT_GAIN * outputs * np.log(len(y))
-    is_within = np.abs(rise) < np.nanmax(scaled.y, axis=0) - np.nanmin(scaled.y, axis=0)
-    return np.asarray(rise * scaling.y_scale * (is_clear & is_within))
+    return np.asarray(scaling.y_scale * np.where(is_clear & (np.abs(rise) < MOST_DRIFT), rise, 0.0))
 
 
 def _detrend_table(table: Array) -> Array:

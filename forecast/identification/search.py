@@ -91,7 +91,6 @@ POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
 TRIAL_ITERATIONS = 3  # of every candidate, that tell the time of all others
 TRIAL_SECONDS = 0.2  # shorter, and another process may just then have had the processor
-MOST_TRIALS = 20  # where they take no time
 BEGINNING_ITERATIONS = 5  # that the first weights of a model cost in a fold
 TERM_ITERATIONS = 80  # that the choice of a polynomial's terms costs, as a rule
 RUN_COST = 200  # of a row of a free run, in `iteration_cost` of a row
@@ -321,7 +320,7 @@ class _Search:
         rng = np.random.default_rng(0)
         rates: list[float] = []
         first_begin = time.perf_counter()
-        while len(rates) < MOST_TRIALS and time.perf_counter() - first_begin < TRIAL_SECONDS:
+        while time.perf_counter() - first_begin < TRIAL_SECONDS:
             problems = [ClosedLoop(n, self.folds[0].train, self.settings.start) for n in nets]
             work = 0
             begin = time.perf_counter()

@@ -41,6 +41,7 @@ from forecast.identification import (
 from forecast.identification import tank as simulated
 from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain, measure_drift
+from forecast.identification.experiment import MAX_ARX_ROWS
 from forecast.identification.loops import median_run
 from forecast.identification.member import Member
 from forecast.identification.narx import Narx
@@ -629,6 +630,14 @@ def test_what_an_input_moves_is_no_drift(name: str) -> None:
     for seed in range(5):
         record, _ = beside_arx.simulate_records(beside_arx.TEN[name], seed)
         assert not measure_drift(record).any()
+
+
+def test_a_line_is_not_read_from_the_first_rows_of_a_long_record() -> None:
+    """An ARX model is fitted to the first rows alone, and the rise is that of all rows."""
+    long = np.random.default_rng(0).normal(size=(MAX_ARX_ROWS + 1, 1))
+    assert not measure_drift(Experiment(long, long + 1e-4 * np.arange(len(long))[:, None])).any()
+    part = slice(MAX_ARX_ROWS)
+    assert measure_drift(Experiment(long[part], 1e-4 * np.arange(MAX_ARX_ROWS))).any()
 
 
 def test_a_linear_model_fitted_one_step_ahead_is_left_as_least_squares_gives_it() -> None:
