@@ -109,13 +109,14 @@ def test_trees_are_as_many_as_validation_asks_for_and_a_later_fit_has_as_many(la
     rng = np.random.default_rng(2)
     later = rng.normal(size=(400, 5))
     y, known = law(X) + 0.1 * rng.normal(size=600), law(later) + 0.1 * rng.normal(size=400)
-    arrays = regressors._grow_trees(boosted(), X, y, later, known)
+    arrays, lowest = regressors._grow_trees(boosted(), X, y, later, known)
     n_trees = len(arrays["roots"])
     errors = []
     for count in range(21):
         first = regressors._fit_trees(boosted(), X, y, count)
         errors.append(np.abs(known - regressors.predict(first, later)).mean())
     assert n_trees == np.argmin(errors) >= fewest
+    assert lowest == pytest.approx(min(errors))
     again = regressors._fit_trees(boosted(), X, y, n_trees)
     for name, values in arrays.items():
         np.testing.assert_array_equal(again[name], values)
@@ -181,6 +182,65 @@ def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
     assert error < 0.8 * mean_absolute_error(
         partial(last.forecast, channels=problem.channels), windows
     )
+
+
+def usual(count):
+    return 50 + np.cumsum(np.random.default_rng(9).normal(size=count))
+
+
+def chaotic(count):
+    """The logistic map: a value, and not its change, tells the next one."""
+    values = [0.3]
+    for _ in range(count - 1):
+        values.append(3.8 * values[-1] * (1 - values[-1]))
+    return 100 * np.array(values)
+
+
+def tank(count):
+    """A level that falls by about one, and is raised by 20 when it is below 20."""
+    draw, level, levels = np.random.default_rng(7), 100.0, []
+    for _ in range(count):
+        level -= draw.uniform(0.5, 1.5)
+        level += 20 * (level < 20)
+        levels.append(level)
+    return np.array(levels)
+
+
+def seen_as(law):
+    frame = problems.frame({"north": 1200}, gaps=False)
+    sales = {"column": "sales"}
+    frame = frame.assign(sales=law(len(frame)))
+    return problems.problem_of(frame, target=sales, past_exogenous=[])
+
+
+@pytest.mark.parametrize(("law", "form"), [(usual, 0), (tank, 1), (chaotic, 2)])
+def test_trees_take_the_form_that_validation_clearly_asks_for_and_keep_it(law, form, tmp_path):
+    problem, spec = seen_as(law), Spec(base="last")
+    first = fit(problem, spec, skip=None, seed=0, budget=BUDGET).forecaster
+    assert int(first.weights.get("0/form", 0)) == form
+    again = spec.refit_chosen(problem.joined, first, seed=0).arrays
+    assert int(again.get("0/form", 0)) == form
+    rows = {"north": problem.rows("north", "test")}
+    forecast = first.predict(problem.panel, rows)["north"]
+    first.save(tmp_path)
+    loaded = Forecaster.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(problem.panel, rows)["north"], forecast)
+    known = np.stack([problem.panel.by_id["north"].values[rows["north"] + k, 0] for k in (1, 2, 3)])
+    assert np.abs(forecast[:, :, 0] - known.T).mean() < 12
+
+
+def test_a_law_of_thresholds_is_forecast_by_all_of_them(monkeypatch):
+    problem = seen_as(chaotic)
+    windows = problem.examples("test", problems.HORIZON)
+
+    def error():
+        model = made(problem, base="last")
+        forecasts = [(y, model.spec.scaled_forecast(model, w)) for w, y in windows()]
+        return np.mean([np.abs(y - y_hat).mean() for y, y_hat in forecasts])
+
+    chosen = error()
+    monkeypatch.setattr(regressors, "TREE_FORMS", regressors.TREE_FORMS[:1])
+    assert chosen < 0.7 * error()
 
 
 def test_boosting_keeps_the_trees_that_validation_asks_for():

@@ -7,8 +7,10 @@ t + h, h itself, and the values one season, two and seven of them before t + h a
 lookback reaches. It is fitted to the change from the last value, or to what the ridge leaves
 (`base`), on at most `rows` pairs of origin and step. Boosting keeps as many trees as have the
 lowest error on validation; each split is the best of one random threshold per input (Geurts, Ernst
-& Wehenkel 2006): docs/research/seconds.md has why. Missing values are carried forward before, as
-for every model, so no regressor meets a NaN.
+& Wehenkel 2006): docs/research/seconds.md has why. On the last value (`base: last`) they may have
+another of `TREE_FORMS`: a law of thresholds needs exact ones, and after a closed day or a wild
+value the last one is no start (docs/research/quarter-hour.md). Missing values are carried forward
+before, as for every model, so no regressor meets a NaN.
 
 A pickle runs whatever code is in it when it is loaded, and loads only with the version of the
 library that wrote it. What each kind of regressor needs for a forecast is a few arrays, so those
@@ -71,6 +73,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "KNeighborsRegressor": {"n_neighbors": 50},
 }
 """Where a library's own defaults are too slow or too greedy for tens of thousands of rows."""
+FORM_GAIN = 0.1
+"""By which share of the error on validation another `TreeForm` has to be better to be taken."""
+EXACT_LEAF_ROWS = 20
+"""Pairs in a leaf, at least, where every threshold is tried: a tank is refilled at one level."""
+
+
+class TreeForm(NamedTuple):
+    """What boosted trees are fitted to, and how their splits are found."""
+
+    has_base: bool
+    """The change from the last value, or else the value itself."""
+    is_exact: bool
+    """Every threshold is tried, or else a random one per input."""
+
+
+TREE_FORMS = (TreeForm(True, False), TreeForm(True, True), TreeForm(False, True))
+"""The usual one first. Part of the format of saved models, which hold the number of another one."""
 
 
 class TreeNodes(NamedTuple):
@@ -378,22 +397,12 @@ class Spec(RegressorSpec):
 
         parameters: dict[str, np.ndarray] = {}
         for output in range(problem.panel.outputs):
-            x, y = self._training_table(problem, "train", output)
-            if len(y) < 2:
-                raise ModelError(
-                    f"{self.regressor} found {len(y)} observed train targets; at least 2 are"
-                    " needed."
-                )
-            validation = None
-            if self.regressor == BOOSTING and chosen is None:
-                validation = self._training_table(problem, "validation", output)
-            n_trees = 0 if chosen is None else len(chosen.get(f"{output}/roots", ()))
             try:
                 # candidates run side by side; spinning threads take ten times as long
                 with threadpool_limits(1):
-                    arrays = self._fit_arrays(x, y, validation, n_trees)
+                    arrays = self._fit_output(problem, output, chosen)
             except Exception as error:
-                if not self.options or isinstance(error, InputError):
+                if not self.options or isinstance(error, InputError | ModelError):
                     raise
                 # of several classes, by what the library makes of the values
                 cause = str(error).rstrip(".")
@@ -403,24 +412,36 @@ class Spec(RegressorSpec):
             parameters |= {f"{output}/{name}": value for name, value in arrays.items()}
         return Parameters(parameters)
 
-    def _fit_arrays(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        validation: tuple[np.ndarray, np.ndarray] | None,
-        n_trees: int,
+    def _fit_output(
+        self, problem: Problem, output: int, chosen: Arrays | None
     ) -> dict[str, np.ndarray]:
-        """The arrays of the regressor fitted to `y` (n,); of boosting as many trees as the inputs
-        and targets of `validation` ask for, or else `n_trees`.
+        """The arrays of the regressor of one output; of boosted trees in the form of `chosen`, or
+        in the first of `TREE_FORMS`, unless another has a clearly lower error on validation.
         """
-        model = self._regressor(len(y))
         if self.regressor != BOOSTING:
-            return REGRESSORS[self.regressor][1](model.fit(x, y))
-        if validation is not None:
-            return _grow_trees(model, x, y, *validation)
-        return _fit_trees(model, x, y, n_trees)
+            x, y = self._training_table(problem, "train", output)
+            return REGRESSORS[self.regressor][1](self._regressor(len(y)).fit(x, y))
+        if chosen is not None:
+            number = int(chosen.get(f"{output}/form", 0))
+            x, y = self._training_table(problem, "train", output, TREE_FORMS[number])
+            model = self._regressor(len(y), TREE_FORMS[number])
+            n_trees = len(chosen.get(f"{output}/roots", ()))
+            return _fit_trees(model, x, y, n_trees) | _name_form(number)
+        forms = TREE_FORMS
+        if self.base != "last" or problem.channels.change_channels:
+            forms = TREE_FORMS[:1]
+        best: dict[str, np.ndarray] = {}
+        lowest = np.inf
+        for number, form in enumerate(forms):
+            x, y = self._training_table(problem, "train", output, form)
+            validation = self._training_table(problem, "validation", output, form)
+            arrays, error = _grow_trees(self._regressor(len(y), form), x, y, *validation)
+            if not number or error < lowest:
+                best = arrays | _name_form(number)
+                lowest = error if number else (1 - FORM_GAIN) * error
+        return best
 
-    def _regressor(self, rows: int) -> Any:
+    def _regressor(self, rows: int, form: TreeForm = TREE_FORMS[0]) -> Any:
         """The unfitted regressor of scikit-learn for so many rows: defaults of the family, then of
         the entry's fields, then its `options`, which count most.
         """
@@ -429,6 +450,9 @@ class Spec(RegressorSpec):
         if self.regressor in TREE_REGRESSORS:
             leaf_rows = max(1, min(self.leaf_rows, rows // 50))
             if self.regressor == BOOSTING:
+                if form.is_exact:
+                    leaf_rows = min(leaf_rows, EXACT_LEAF_ROWS)
+                    arguments["extra_trees"] = False
                 arguments |= {"num_leaves": self.leaves, "min_child_samples": leaf_rows}
             else:
                 arguments |= {"max_leaf_nodes": self.leaves, "min_samples_leaf": leaf_rows}
@@ -447,10 +471,10 @@ class Spec(RegressorSpec):
             ) from None
 
     def _training_table(
-        self, problem: Problem, block: str, output: int
+        self, problem: Problem, block: str, output: int, form: TreeForm = TREE_FORMS[0]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved
-        ones left out.
+        ones left out. `ModelError` where train rows leave fewer than two.
         """
         horizon = problem.panel.task.horizon
         season = problem.panel.task.season_length
@@ -460,11 +484,18 @@ class Spec(RegressorSpec):
         pairs = self._draw_pairs(problem, block)
         cutoffs = {uid: each.cutoffs for uid, each in pairs.items()}
         for windows, target in problem.examples(block, horizon, cutoffs=cutoffs)():
-            residual = (target - skip.forecast(windows, problem.channels))[:, :, output]
+            base = skip.forecast(windows, problem.channels) if form.has_base else 0.0
+            residual = (target - base)[:, :, output]
             is_used = np.isfinite(residual) & pairs[windows.series[0]].steps_at(windows.rows)
-            xs.append(self.inputs(windows, problem.channels, horizon, season)[is_used])
+            x = self.inputs(windows, problem.channels, horizon, season, form)
+            xs.append(x[is_used])
             ys.append(residual[is_used])
-        return np.concatenate(xs), np.concatenate(ys)
+        y = np.concatenate(ys)
+        if block == "train" and len(y) < 2:
+            raise ModelError(
+                f"{self.regressor} found {len(y)} observed train targets; at least 2 are needed."
+            )
+        return np.concatenate(xs), y
 
     def _draw_pairs(self, problem: Problem, block: str) -> dict[str, Pairs]:
         """By series about `rows` pairs in all: boosting draws a few steps of many cutoffs, all
@@ -498,8 +529,9 @@ class Spec(RegressorSpec):
         """
         horizon = model.task.horizon
         channels = model.channels
-        x = self.inputs(windows, channels, horizon, model.task.season_length)
-        steps = x.reshape(-1, x.shape[2])
+        base = np.repeat(windows.last[:, None], horizon, axis=1)
+        if self.base_skip is not None and model.skip is not None:
+            base = model.skip.forecast(windows, channels)
         parts = []
         for output in range(channels.outputs):
             prefix = f"{output}/"
@@ -508,39 +540,49 @@ class Spec(RegressorSpec):
                 for name, array in model.weights.items()
                 if name.startswith(prefix)
             }
-            parts.append(predict(arrays, steps).reshape(len(windows), horizon))
-        base = np.repeat(windows.last[:, None], horizon, axis=1)
-        if self.base_skip is not None and model.skip is not None:
-            base = model.skip.forecast(windows, channels)
-        return base + np.stack(parts, axis=2)
+            form = TREE_FORMS[int(arrays.get("form", 0))]
+            x = self.inputs(windows, channels, horizon, model.task.season_length, form)
+            steps = predict(arrays, x.reshape(-1, x.shape[2])).reshape(len(windows), horizon)
+            parts.append(steps + form.has_base * base[:, :, output])
+        return np.stack(parts, axis=2)
 
-    def inputs(self, windows: Windows, channels: Layout, horizon: int, season: int) -> np.ndarray:
+    def inputs(
+        self,
+        windows: Windows,
+        channels: Layout,
+        horizon: int,
+        season: int,
+        form: TreeForm = TREE_FORMS[0],
+    ) -> np.ndarray:
         """(B, H, features) float64: what is the same for every step of a cutoff, then the calendar,
         the share of the horizon, the values of past seasons and the known-future inputs of each
         step.
         """
         past = windows.past.astype(np.float64)
         steps = np.arange(1, horizon + 1)
-        origin = np.hstack(list(self._cutoff_features(past, channels, season)))
+        newest = [past[:, -1:, channel] for channel in channels.target_channels]
+        for i, is_change in enumerate(channels.difference_inputs[: channels.outputs]):
+            if is_change or not form.has_base:
+                newest[i] = np.zeros_like(newest[i])
+        origin = np.hstack(list(self._cutoff_features(past, channels, season, newest)))
         ahead = [windows.future[:, -horizon:].astype(np.float64)]
         ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
-        ahead += _seasonal_values(past, channels, steps, season)
+        ahead += _seasonal_values(past, channels, steps, season, newest)
         future = windows.future_exogenous(channels).astype(np.float64)
         ahead += [future[:, column, :, None] for column in range(future.shape[1])]
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
     def _cutoff_features(
-        self, past: np.ndarray, channels: Layout, season: int
+        self, past: np.ndarray, channels: Layout, season: int, newest: Sequence[np.ndarray]
     ) -> Iterator[np.ndarray]:
         """(B, columns) each: what is the same for every step of the horizon."""
         recent = past[:, -self.lags :]
         day = past[:, -max(season, 2) :]
         for i, channel in enumerate(channels.target_channels):
-            newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
-            yield recent[:, :, channel] - newest
+            yield recent[:, :, channel] - newest[i]
             yield past[:, -1:, channel]
             for part in (day, past):
-                level = part[:, :, channel] - newest
+                level = part[:, :, channel] - newest[i]
                 yield np.stack([level.mean(axis=1), level.min(axis=1), level.max(axis=1)], axis=1)
         others = channels.past_channels
         yield np.hstack(
@@ -549,10 +591,14 @@ class Spec(RegressorSpec):
 
 
 def _seasonal_values(
-    past: np.ndarray, channels: Layout, steps: np.ndarray, season: int
+    past: np.ndarray,
+    channels: Layout,
+    steps: np.ndarray,
+    season: int,
+    newest: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
-    """(B, H, 1) each: a target's value a number of seasons before t + h, less the newest one, where
-    the window reaches so far back.
+    """(B, H, 1) each: a target's value a number of seasons before t + h, less its `newest` (B, 1),
+    where the window reaches so far back.
     """
     values: list[np.ndarray] = []
     if season == 1:
@@ -563,24 +609,28 @@ def _seasonal_values(
         if rows.min() < 0:
             continue
         for i, channel in enumerate(channels.target_channels):
-            newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
-            values.append((past[:, rows, channel] - newest)[:, :, None])
+            values.append((past[:, rows, channel] - newest[i])[:, :, None])
     return values
+
+
+def _name_form(number: int) -> dict[str, np.ndarray]:
+    """The array that says which of `TREE_FORMS` trees have: none for the first."""
+    return {"form": np.array(number)} if number else {}
 
 
 def _grow_trees(
     model: Any, x: np.ndarray, y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray
-) -> dict[str, np.ndarray]:
-    """As many boosted trees as have the lowest absolute error on validation, maybe none; all of
-    them without an observed target.
+) -> tuple[dict[str, np.ndarray], float]:
+    """As many boosted trees as have the lowest absolute error on validation, maybe none, and this
+    error; all of them, and infinity, without an observed target.
     """
     start = np.median(y)
     if not len(validation_y):
-        return _fit_trees(model, x, y, model.n_estimators)
+        return _fit_trees(model, x, y, model.n_estimators), np.inf
     left = validation_y - start
     fitted = model.fit(x, y - start, eval_X=validation_x, eval_y=left, eval_metric="l1")
     errors = [np.abs(left).mean(), *fitted.evals_result_["valid_0"]["l1"]]
-    return _first_trees(fitted, int(np.argmin(errors)), start)
+    return _first_trees(fitted, int(np.argmin(errors)), start), float(min(errors))
 
 
 def _fit_trees(model: Any, x: np.ndarray, y: np.ndarray, n_trees: int) -> dict[str, np.ndarray]:
