@@ -109,7 +109,8 @@ class Column(Config):
     """One series column: `difference_inputs` lets networks see its changes instead of its level.
 
     `minimum`, `maximum`: of a target alone; forecasts and intervals keep to them. `point`: of a
-    target with a transform, whether the forecast is its median or its mean.
+    target with a transform, whether the forecast is its median or its mean. How far back it is read
+    is one number for all columns, chosen on validation among `Task.candidate_lags`.
     """
 
     column: str

@@ -56,7 +56,12 @@ TimeZone = Annotated[str, AfterValidator(_require_known_zone)]
 
 
 class CalendarBase(Config):
-    """What all calendars have; `kind` tells them apart."""
+    """What all calendars have; `kind` tells them apart.
+
+    A new kind is asked for in `data.calendars` (`grid`, `known_from`, `default_features`),
+    `data.guesses`, `data.sources.file`, `data.quality.checks`, `report.figures`, `report.ledger`
+    and `audit`: search for `.kind ==`.
+    """
 
     kind: str
 

@@ -501,9 +501,10 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
     )
     if n_read < n_fitting:
         settings = _format_of(lines[1:], fitting).changed_settings()
+        advice = f"Add {_setting_lines(settings)}" if settings else "Remove `separator`"
         raise InputError(
-            f"{where}: its columns are separated by {fitting!r}, read with {separator!r}. Add"
-            f" {_setting_lines(settings)} under `source` in configs/datasets.yaml."
+            f"{where}: its columns are separated by {fitting!r}, read with {separator!r}. {advice}"
+            " under `source` in configs/datasets.yaml."
         )
 
 

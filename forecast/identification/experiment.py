@@ -2,9 +2,9 @@
 
 `Experiment` is what a user gives to every function of this package; it refuses gaps in u and tables
 that do not fit. `Standardization` scales u and y. Besides, for the search of `identify`:
-`saturation` finds bounds the output sits on, `dead_times` the delay from which on each input acts,
-`split_fold` hides a block from training, `unseen_inputs` makes inputs to try a free run on. Arrays
-have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
+`saturation` finds bounds the output sits on, `dead_times` the steps by which each input is held
+back, `split_fold` hides a block from training, `unseen_inputs` makes inputs to try a free run on.
+Arrays have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ class Narx:
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) under u (T, I): its first rows are `y_start` where that is known, all else is
-        what the net feeds itself.
+        the net's, not cut at `low` and `high`; what it feeds itself is.
         """
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start

@@ -61,14 +61,17 @@ def require_address_space(least_bytes: int) -> None:
 
 
 def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `git ...` answers in `folder`; code 127, as a shell's, where git is not installed."""
+    """What `git ...` answers in `folder`; code 127, as a shell's, where git is not installed
+    or there is no such folder.
+    """
     command = ["git", *words]
     try:
         return subprocess.run(
             command, cwd=folder, capture_output=True, encoding="utf-8", check=False
         )
     except FileNotFoundError:
-        return subprocess.CompletedProcess(command, 127, "", "git is not installed")
+        reason = "git is not installed" if folder.is_dir() else f"there is no folder {folder}"
+        return subprocess.CompletedProcess(command, 127, "", reason)
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:

@@ -27,3 +27,8 @@ def test_a_retraining_asks_for_a_repository_where_git_is_not_installed(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="not the root of a git repository"):
         require_committed(tmp_path, "weather")
+
+
+def test_a_folder_that_is_not_there_is_told_apart_from_a_missing_git(tmp_path: Path) -> None:
+    answer = run_git(tmp_path / "gone", "status")
+    assert answer.returncode == 127 and "there is no folder" in answer.stderr

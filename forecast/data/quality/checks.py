@@ -2,8 +2,8 @@
 
 Each takes a checked, adjusted long frame, the dataset's entry and the rule's limit, and yields a
 `Violation` for each series (and column) that breaks it, with a sentence that says where and what to
-do. They look at values as they are, and change none. Whether a finding warns or refuses is the
-entry's to say.
+do. They look at all rows as they are, before the blocks are cut, and change none. Whether a finding
+warns or refuses is the entry's to say.
 """
 
 from __future__ import annotations

@@ -311,6 +311,11 @@ def test_another_separator_is_named_with_the_settings_to_add_and_then_read(
     ]
 
 
+def test_a_separator_that_a_file_of_commas_does_not_have_is_to_be_removed(tmp_path):
+    message = refused(tmp_path, "ds,temp\n2024-01-01,1.5\n", source={**MINE, "separator": ";"})
+    assert "Remove `separator` under `source`" in message
+
+
 def test_decimal_commas_under_the_right_separator_are_named(tmp_path):
     message = refused(tmp_path, "ds;temp\n2024-01-01;1,5\n", source={**MINE, "separator": ";"})
     assert 'decimal: ","' in message
