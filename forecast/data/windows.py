@@ -229,7 +229,7 @@ def _stretches(
     if not columns or not len(first_rows):
         return np.empty((len(first_rows), length, columns), dtype)
     start = int(first_rows.min())
-    flat = values[start : int(first_rows.max()) + length].ravel().astype(dtype)
+    flat: np.ndarray = values[start : int(first_rows.max()) + length].ravel().astype(dtype)
     pieces = np.lib.stride_tricks.sliding_window_view(flat, length * columns)
     return pieces[(first_rows - start) * columns].reshape(len(first_rows), length, columns)
 

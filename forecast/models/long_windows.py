@@ -44,11 +44,11 @@ class Lags(NamedTuple):
 
     values: np.ndarray
     first: int
-    count: int
+    n_lags: int
 
     def at(self, rows: np.ndarray) -> np.ndarray:
-        """(n, count) at the cutoffs `rows` (n,)."""
-        return np.asarray(self.values[rows[:, None] - self.first - np.arange(self.count)])
+        """(n, n_lags) at the cutoffs `rows` (n,)."""
+        return np.asarray(self.values[rows[:, None] - self.first - np.arange(self.n_lags)])
 
 
 def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
@@ -144,7 +144,7 @@ class LongWindows:
         """The sums of all products of columns over the cutoffs `first` .. `stop` - 1."""
         n_others = len(self._others) + 1
         n_fixed = n_others + len(self._lags)
-        longest = max(lags.count for lags in self._lags)
+        longest = max(lags.n_lags for lags in self._lags)
         n_values = scipy.fft.next_fast_len(max(ROWS_PER_BATCH, 2 * longest), real=True)
         rows_per_batch = n_values - longest + 1
         fixed = np.zeros((n_fixed, n_fixed))
@@ -157,13 +157,13 @@ class LongWindows:
             fixed += at_cutoffs.T @ at_cutoffs
             conjugate = scipy.fft.rfft(at_cutoffs.T, n_values, axis=1).conj()
             for lags, spectrum in zip(self._lags, spectra, strict=True):
-                oldest = start - lags.first - lags.count + 1
+                oldest = start - lags.first - lags.n_lags + 1
                 values = lags.values[oldest : int(rows[-1]) - lags.first + 1]
                 spectrum += conjugate * scipy.fft.rfft(values, n_values)
         edges = []
         for lags, spectrum in zip(self._lags, spectra, strict=True):
-            edges.append(scipy.fft.irfft(spectrum, n_values, axis=1)[:, lags.count - 1 :: -1])
-        blocks = []
+            edges.append(scipy.fft.irfft(spectrum, n_values, axis=1)[:, lags.n_lags - 1 :: -1])
+        blocks: list[list[np.ndarray]] = []
         for i, left in enumerate(self._lags):
             row = []
             for j, right in enumerate(self._lags):
@@ -183,12 +183,12 @@ def _sum_lagged(
     """(left columns, right columns): the sums of their products over the cutoffs `first` .. `stop`
     - 1, of which the first row and column are given.
     """
-    sums = np.empty((left.count, right.count))
+    sums = np.empty((left.n_lags, right.n_lags))
     sums[0] = first_row
     sums[:, 0] = first_column
     entering = [lags.at(np.array([first - 1]))[0, :-1] for lags in (left, right)]
     leaving = [lags.at(np.array([stop - 1]))[0, :-1] for lags in (left, right)]
-    for k in range(left.count - 1):
+    for k in range(left.n_lags - 1):
         sums[k + 1, 1:] = sums[k, :-1] + entering[0][k] * entering[1] - leaving[0][k] * leaving[1]
     return sums
 

@@ -449,14 +449,13 @@ class Problem:
         if earlier:
             for uid, span in earlier[-1].cutoffs.items():
                 cutoffs[uid] = cutoffs[uid][len(span) :]
-        of_long = 0.0
+        of_long: Any = 0.0
         for uid, windows in (long or {}).items():
             self.record_targets(uid, cutoffs[uid], horizon, purpose)
             of_long = of_long + windows.sum_products(cutoffs[uid])
             cutoffs[uid] = cutoffs[uid][~windows.is_regular[cutoffs[uid]]]
         train = self.examples("train", horizon, purpose=purpose, cutoffs=cutoffs)
-        total = sum((summand(*batch) for batch in _join_short(train())), start=of_long)
-        total = np.asarray(total, float)
+        total = np.asarray(sum((summand(*batch) for batch in _join_short(train())), of_long), float)
         if earlier:
             total = earlier[-1].sums + total
         if total.nbytes <= MAX_KEPT_SUMS_BYTES:
