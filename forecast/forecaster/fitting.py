@@ -207,8 +207,8 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         stop = options.first.best_step
         trained = train_by_gradient(network, series, None, spec, descent, stop=stop)
         dependence = options.first.forecaster.dependence
-        again = replace(bare, skip=skip, weights=trained.weights, head=head, steps=stop)
-        return FitResult(replace(again, dependence=dependence))
+        refitted = replace(bare, skip=skip, weights=trained.weights, head=head, steps=stop)
+        return FitResult(replace(refitted, dependence=dependence))
     if head is None and spec.is_recursive:
         validate = closed_loop_error(problem, network, skip, spec.point_loss)
     else:

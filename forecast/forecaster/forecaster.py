@@ -295,9 +295,9 @@ class Forecaster:
         if network is None:
             raise InputError(f"Model {self.spec.family!r} is not a network. Choose a network.")
         outputs = []
-        for weights, own in deal_rows((self.weights, *self.twins), windows):
-            future = own.future if network.shapes.future_channels else None
-            outputs.append(inference.forecast_last(network, weights, own.past, future))
+        for weights, dealt in deal_rows((self.weights, *self.twins), windows):
+            future = dealt.future if network.shapes.future_channels else None
+            outputs.append(inference.forecast_last(network, weights, dealt.past, future))
         return interleave(outputs)
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -367,7 +367,9 @@ class Forecaster:
             arrays = files.read_arrays(folder / "correction.npz")
             correction = Skip.from_saved(content["correction"], arrays)
         present = [name for name in SINGLE_ARRAYS if (folder / f"{name}.npz").exists()]
-        single_arrays = {name: files.read_arrays(folder / f"{name}.npz")[name] for name in present}
+        single_arrays: dict[str, Any] = {
+            name: files.read_arrays(folder / f"{name}.npz")[name] for name in present
+        }
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),

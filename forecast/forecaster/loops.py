@@ -87,11 +87,11 @@ class Loop:
         if self._row is not None and self._network is not None:
             outputs = []
             for number, weights in enumerate(self._weights):
-                own = slice(number, None, len(self._weights))
+                dealt = slice(number, None, len(self._weights))
                 state = self._states[number]
                 assert state is not None
                 output, self._states[number] = inference.step(
-                    self._network, weights, state, self._row[own], view.future[own, -1:]
+                    self._network, weights, state, self._row[dealt], view.future[dealt, -1:]
                 )
                 outputs.append(output[:, 0].astype(np.float64))
             self._raw = interleave(outputs)
@@ -120,8 +120,8 @@ def deal_rows(
     weights: Sequence[Mapping[str, np.ndarray]], windows: Windows
 ) -> Iterator[tuple[Mapping[str, np.ndarray], Windows]]:
     """The weights, each with its windows: of n the first with number 0, n, 2 n, ..."""
-    for number, own in enumerate(weights):
-        yield own, windows if len(weights) == 1 else windows.select(np.s_[number :: len(weights)])
+    for number, each in enumerate(weights):
+        yield each, windows if len(weights) == 1 else windows.select(np.s_[number :: len(weights)])
 
 
 def interleave(parts: Sequence[np.ndarray]) -> np.ndarray:
