@@ -196,12 +196,16 @@ class Windows:
         return cls(*map(np.concatenate, arrays_by_field))
 
 
+def first_cutoff(task: Task) -> int:
+    """The first row of a series that has a whole window behind it."""
+    return task.lookback - 1
+
+
 def gather_windows(
     z: np.ndarray,
     future: np.ndarray,
     rows: np.ndarray,
     channels: Layout,
-    *,
     lookback: int,
     horizon: int,
     unique_id: str = "",

@@ -65,14 +65,19 @@ class LongWindows:
     """
 
     def __init__(
-        self, shape: Skip, channels: Layout, lookback: int, z: np.ndarray, future: np.ndarray
+        self,
+        shape: Skip,
+        channels: Layout,
+        first_cutoff: int,
+        z: np.ndarray,
+        future: np.ndarray,
     ) -> None:
-        """z (T, C): the scaled rows; future (T + H, F)."""
+        """first_cutoff: with a whole window behind it; z (T, C): scaled rows; future (T + H, F)."""
         self._channels = channels
         self._future = future
         self._newest = replace(shape, lags=max(shape.product_lags, 2))
         self._filled = fill_gaps(z[None])[0][0].astype(np.float32).astype(float)
-        self.is_regular = _regular_cutoffs(z, channels.outputs, lookback, shape.horizon)
+        self.is_regular = _regular_cutoffs(z, channels.outputs, first_cutoff, shape.horizon)
         """(T,): the cutoffs whose windows hold the filled rows of the series, since their first row
         is observed, and whose targets have no gap at an end.
         """
@@ -134,8 +139,8 @@ class LongWindows:
             self._future,
             rows,
             self._channels,
-            lookback=self._newest.lags,
-            horizon=self._newest.horizon,
+            self._newest.lags,
+            self._newest.horizon,
         )
         others = self._newest.inputs(windows, self._channels)[:, self._others]
         return np.hstack([others, np.ones((len(rows), 1))])
@@ -218,14 +223,13 @@ def _columns_of(
     return columns, subtracted
 
 
-def _regular_cutoffs(z: np.ndarray, outputs: int, lookback: int, horizon: int) -> np.ndarray:
-    """(T,): the cutoffs of rows z (T, C) whose windows begin with an observed row, and whose
-    targets have no gap at an end.
+def _regular_cutoffs(z: np.ndarray, outputs: int, first: int, horizon: int) -> np.ndarray:
+    """(T,): the cutoffs from `first` on of rows z (T, C) whose windows begin with an observed row,
+    and whose targets have no gap at an end.
     """
     is_observed = np.isfinite(z).all(axis=1)
     is_known = np.isfinite(z[:, :outputs]).all(axis=1)
     is_regular = np.zeros(len(z), dtype=bool)
-    first = lookback - 1
     stop = len(z) - horizon
     is_regular[first:stop] = is_observed[: stop - first]
     is_regular[first:stop] &= is_known[first:stop] & is_known[first + horizon :]

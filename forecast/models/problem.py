@@ -32,7 +32,14 @@ from forecast.data import splits
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
-from forecast.data.windows import Layout, Windows, layout, target_windows, task_windows
+from forecast.data.windows import (
+    Layout,
+    Windows,
+    first_cutoff,
+    layout,
+    target_windows,
+    task_windows,
+)
 from forecast.models.choice import FoldBatch, Folds, SumsByLearners, choose_linear_shape
 from forecast.models.long_windows import LongWindows, is_long
 from forecast.models.series_fit import SeriesFit
@@ -260,8 +267,9 @@ class Problem:
         for uid, rows in cutoffs.items():
             if uid not in shape.unused_series and is_long(shape, self.channels, len(rows)):
                 future = self.panel.by_id[uid].future
-                lookback = self.panel.task.lookback
-                windows = LongWindows(shape, self.channels, lookback, self.scaled(uid), future)
+                windows = LongWindows(
+                    shape, self.channels, first_cutoff(self.panel.task), self.scaled(uid), future
+                )
                 if windows.is_regular[rows].mean() > MIN_REGULAR_SHARE:
                     result[uid] = windows
         return result

@@ -153,6 +153,24 @@ def append(root: Path, module: str, code: str) -> None:
     path.write_text(path.read_text() + "\n\n" + textwrap.dedent(code))
 
 
+def change_series(root: Path, change: str) -> None:
+    """Of every series of a panel the fields that `change` gives, an expression of `series`."""
+    append(
+        root,
+        "forecast/data/panel.py",
+        f"""
+        from dataclasses import replace
+
+        _exact = from_frame
+
+        def from_frame(frame, name, task):
+            panel = _exact(frame, name, task)
+            changed = [replace(series, **{change}) for series in panel.series]
+            return replace(panel, series=tuple(changed))
+        """,
+    )
+
+
 def rewrite(root: Path, path: str, old: str, new: str) -> None:
     """A file of the copy with `new` for its one `old`: a plant that finds nothing to change fails
     here.

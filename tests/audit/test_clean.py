@@ -10,7 +10,16 @@ import pandas as pd
 import pytest
 
 from tests.audit import cases
-from tests.audit.cases import append, audited, derived, replace_data, take, wave, write
+from tests.audit.cases import (
+    append,
+    audited,
+    change_series,
+    derived,
+    replace_data,
+    take,
+    wave,
+    write,
+)
 
 Case = Callable[[Path], None]
 CASES: dict[str, Case] = {}
@@ -155,19 +164,7 @@ def a_plan_that_drives_the_target(root: Path) -> None:
 @case
 def gaps_filled_forwards(root: Path) -> None:
     write(root)
-    append(
-        root,
-        "forecast/data/panel.py",
-        """
-        from dataclasses import replace
-
-        _exact = _series
-
-        def _series(unique_id, rows, dataset, columns):
-            series = _exact(unique_id, rows, dataset, columns)
-            return replace(series, values=pd.DataFrame(series.values).ffill().to_numpy())
-    """,
-    )
+    change_series(root, "{'values': pd.DataFrame(series.values).ffill().to_numpy()}")
 
 
 @case

@@ -13,6 +13,7 @@ from tests.audit.cases import (
     FEWEST,
     append,
     audited,
+    change_series,
     derived,
     one_of_each_kind,
     replace_data,
@@ -95,37 +96,13 @@ def targets_across_the_border(root: Path) -> None:
 
 
 def gap_filled_backwards(root: Path) -> None:
-    append(
-        root,
-        "forecast/data/panel.py",
-        """
-        from dataclasses import replace
-
-        _exact = _series
-
-        def _series(unique_id, rows, dataset, columns):
-            series = _exact(unique_id, rows, dataset, columns)
-            return replace(series, values=pd.DataFrame(series.values).bfill().to_numpy())
-    """,
-    )
+    change_series(root, "{'values': pd.DataFrame(series.values).bfill().to_numpy()}")
 
 
 def known_future_made_of_actuals(root: Path) -> None:
-    append(
-        root,
-        "forecast/data/panel.py",
-        """
-        from dataclasses import replace
-
-        _exact = _series
-
-        def _series(unique_id, rows, dataset, columns):
-            series = _exact(unique_id, rows, dataset, columns)
-            future = series.future.copy()
-            future[: len(series), :1] = series.values[:, :1] / 100
-            return replace(series, future=future)
-    """,
-    )
+    actuals = "series.values[:, :1] / 100, series.future[len(series) :, :1]"
+    future = f"np.hstack([np.vstack([{actuals}]), series.future[:, 1:]])"
+    change_series(root, f"{{'future': {future}}}")
 
 
 def revised_history(root: Path) -> None:
@@ -584,21 +561,9 @@ def scaler_of_all_rows_from_the_twentieth_call_on(root: Path) -> None:
 
 
 def interpolated_inside_the_longest_gaps(root: Path) -> None:
-    append(
-        root,
-        "forecast/data/panel.py",
-        """
-        from dataclasses import replace
-
-        _exact = _series
-
-        def _series(unique_id, rows, dataset, columns):
-            series = _exact(unique_id, rows, dataset, columns)
-            before = pd.DataFrame(series.values).ffill(limit=2)
-            between = before.interpolate(limit_area="inside")
-            return replace(series, values=between.to_numpy())
-        """,
-    )
+    before = "pd.DataFrame(series.values).ffill(limit=2)"
+    between = f"{before}.interpolate(limit_area='inside').to_numpy()"
+    change_series(root, f"{{'values': {between}}}")
 
 
 def margins_from_errors_that_are_not_known_yet(root: Path) -> None:

@@ -38,7 +38,7 @@ def richest(problem):
 def long_of(problem, uid, shape):
     future = problem.panel.by_id[uid].future
     lookback = problem.panel.task.lookback
-    return LongWindows(shape, problem.channels, lookback, problem.scaled(uid), future)
+    return LongWindows(shape, problem.channels, lookback - 1, problem.scaled(uid), future)
 
 
 def direct_sums(problem, uid, cutoffs, shape):

@@ -427,7 +427,7 @@ class Spec(RegressorSpec):
             model = self._regressor(len(y), TREE_FORMS[number])
             n_trees = len(chosen.get(f"{output}/roots", ()))
             return _fit_trees(model, x, y, n_trees) | _name_form(number)
-        forms = TREE_FORMS
+        forms: Sequence[TreeForm] = TREE_FORMS
         if self.base != "last" or problem.channels.change_channels:
             forms = TREE_FORMS[:1]
         best: dict[str, np.ndarray] = {}
