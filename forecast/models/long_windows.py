@@ -96,9 +96,9 @@ class LongWindows:
                 position[Column(source, number, lag)] = len(position)
         self._n_lagged = len(position)
         self._others = []
-        wanted = set(columns)
+        names_of_columns = set(columns)
         for number, name in enumerate(feature_names(self._newest, channels, future.shape[1])):
-            if name in wanted and name not in position:
+            if name in names_of_columns and name not in position:
                 self._others.append(number)
                 position[name] = len(position)
         self._columns = [*(position[column] for column in columns), len(position)]

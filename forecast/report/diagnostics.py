@@ -245,5 +245,5 @@ def _p_cell(value: float | None) -> TableCell:
     """A p-value without `p =`; one below `LEVEL` is marked."""
     if value is None:
         return EMPTY
-    shown = p_text(value).removeprefix("p = ").removeprefix("p ")
-    return TableCell(shown, value, "", worse_class(value < LEVEL))
+    rounded_p = p_text(value).removeprefix("p = ").removeprefix("p ")
+    return TableCell(rounded_p, value, "", worse_class(value < LEVEL))
