@@ -190,6 +190,8 @@ class Forecaster:
         extras = ("head", "correction", "smearing", "reconciliation")
         if self.network is None or any(getattr(self, name) is not None for name in extras):
             return None
+        if other.spec != self.spec:
+            return None
         if self._content_but_weights() != other._content_but_weights():
             return None
         return replace(self, twins=(*self.twins, other.weights))

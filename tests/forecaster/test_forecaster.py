@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from forecast.forecaster import Budget, Forecaster, fit
+from forecast.forecaster.ensemble import Ensemble
 from forecast.models import spec
 from forecast.models.base import BaselineSpec
 from forecast.system import files
@@ -139,3 +140,17 @@ def test_baselines_need_no_skip_and_no_weights():
         and not model.weights
         and model.network is None
     )
+
+
+def test_a_request_of_seeds_and_other_members_is_the_mean_of_each_alone():
+    lstm = forecaster("lstm", "linear")
+    seed = replace(lstm, weights={name: -array for name, array in lstm.weights.items()})
+    linear = forecaster("window_linear", None)
+    panel = problems.shops().panel
+    newest = {series.unique_id: np.array([len(series) - 1]) for series in panel.series}
+    alone = [member.predict(panel, newest) for member in (lstm, seed, linear)]
+    together = Ensemble((lstm, seed, linear)).predict(panel, newest)
+    for uid in newest:
+        wanted = np.mean([each[uid] for each in alone], axis=0)
+        np.testing.assert_allclose(together[uid], wanted, rtol=1e-12)
+    assert not np.allclose(alone[0]["north"], alone[1]["north"])
