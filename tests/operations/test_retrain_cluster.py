@@ -56,6 +56,6 @@ def test_a_first_champion_and_the_next_come_from_two_workers_as_from_this_machin
         4,
     ], "two scored, each fitted again"
     assert served(there) == served(here) and len(served(there)) > 4
-    assert log.count("'identity'") == 2 * 5, (
+    assert log.count("'_describe_unfit'") == 2 * 5, (
         "both workers: for the studies, for two trainings, for two refits"
     )
