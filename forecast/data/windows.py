@@ -27,6 +27,9 @@ from forecast.data.calendars import next_steps
 from forecast.data.panel import Series
 from forecast.system.errors import InputError, plural
 
+MAX_BATCH = 512
+"""Windows that `task_windows` gathers at once; the last digits of sums depend on it."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -246,7 +249,7 @@ def task_windows(
     *,
     unique_id: str = "",
     horizon: int | None = None,
-    size: int = 512,
+    size: int = MAX_BATCH,
 ) -> Iterator[Windows]:
     """`gather_windows` as a model of `task` sees one series, in slices of `size`, so that no (n,
     lookback, channels) copy ever exists whole; `horizon` by default the task's.

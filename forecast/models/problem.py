@@ -33,6 +33,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import (
+    MAX_BATCH,
     Layout,
     Windows,
     first_cutoff,
@@ -527,7 +528,8 @@ class _HistoryFolds:
             elif sampled:
                 is_wanted[:] = True
             # what is wanted of the same batches, since results round by the size of a batch
-            for batch in np.split(np.arange(len(each.rows)), range(512, len(each.rows), 512)):
+            ends = range(MAX_BATCH, len(each.rows), MAX_BATCH)
+            for batch in np.split(np.arange(len(each.rows)), ends):
                 index = batch[is_wanted[batch]]
                 for windows in self.problem.windows(uid, each.rows[index], horizon=self.horizon):
                     target = self.problem.targets(
