@@ -256,16 +256,18 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
         uid = series.unique_id
         stop = problem.blocks[uid].train[1]
         z = problem.scaled(uid)[:stop]
-        residual = np.full((stop, horizon, outputs), np.nan)
+        target = np.zeros((stop, horizon, outputs), np.float32)
+        known = np.zeros(target.shape, dtype=bool)
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
             target_values = problem.targets(uid, windows.rows, horizon=horizon)
-            residual[windows.rows] = target_values - skip.forecast(windows, problem.channels)
-        known = np.isfinite(residual)
+            residual = target_values - skip.forecast(windows, problem.channels)
+            known[windows.rows] = np.isfinite(residual)
+            target[windows.rows] = np.where(known[windows.rows], residual, 0.0)
         result.append(
             TrainingSeries(
                 past=input_channels(z[None], problem.channels)[0].astype(np.float32),
                 future=series.future[: stop + horizon].astype(np.float32),
-                target=np.where(known, residual, 0.0).astype(np.float32),
+                target=target,
                 weight=known,
             )
         )

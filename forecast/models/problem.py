@@ -64,6 +64,10 @@ MAX_VALIDATION_CUTOFFS = 4096
 """Origins, over all series, that score a network while it trains or choose a linear map: of more a
 random sample.
 """
+MAX_VALIDATION_ROWS = 2**19
+"""Rows that the windows of those that score a network have together: of a day of minutes 4,096 take
+as long as 600 gradient steps, and they are looked at every 25 (docs/research/seconds.md).
+"""
 VALIDATION_FOLDS = 5
 """Folds of the validation block; each is forecast with what the others chose. Networks pick their
 best step by them, and combinations their members and weights (`backtest.combinations`).
@@ -588,7 +592,7 @@ def sample_validation_windows(
     problem: Problem, horizon: int, *, per_series: int | None = None
 ) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
     """The validation windows, with their targets (B, horizon, O), on which a network is scored
-    while it trains: at most `MAX_VALIDATION_CUTOFFS`, and `per_series` of each series.
+    while it trains: see `_validation_sample`.
 
     With them which of the n cutoffs count (1 + folds, n): every one, then for each fold those of
     the other folds, a horizon away from it; every one too where a fold leaves none.
@@ -615,8 +619,8 @@ def sample_validation_windows(
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
     """By series the validation rows that score a network while it trains: evenly spaced where only
-    `per_series` are wanted of each, then `MAX_VALIDATION_CUTOFFS` of all drawn at random, always
-    the same.
+    `per_series` are wanted of each, then at most `_most_validation_cutoffs` of all, drawn at
+    random, always the same.
     """
     sample = {}
     for series in problem.panel.series:
@@ -626,11 +630,16 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
             sample[series.unique_id] = rows[::spacing]
     ends = np.cumsum([len(rows) for rows in sample.values()])
     is_drawn = np.ones(ends[-1], dtype=bool)
-    if len(is_drawn) > MAX_VALIDATION_CUTOFFS:
-        order = np.random.default_rng(0).permutation(len(is_drawn))
-        is_drawn[order[MAX_VALIDATION_CUTOFFS:]] = False
+    order = np.random.default_rng(0).permutation(len(is_drawn))
+    is_drawn[order[_most_validation_cutoffs(problem) :]] = False
     masks = np.split(is_drawn, ends[:-1])
     return {uid: rows[mask] for (uid, rows), mask in zip(sample.items(), masks, strict=True)}
+
+
+def _most_validation_cutoffs(problem: Problem) -> int:
+    """By their number and by the rows of their windows."""
+    by_rows = max(MAX_VALIDATION_ROWS // problem.panel.task.lookback, 1)
+    return min(MAX_VALIDATION_CUTOFFS, by_rows)
 
 
 def _join_short(
@@ -683,9 +692,8 @@ def mean_losses_by_fold(
 def describe_validation_sample(problem: Problem) -> str:
     """How many validation cutoffs a training was scored on, for its record; empty: on all."""
     count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
-    if count <= MAX_VALIDATION_CUTOFFS:
-        return ""
-    return f"validation losses are of {MAX_VALIDATION_CUTOFFS} of the {count} origins"
+    most = _most_validation_cutoffs(problem)
+    return f"validation losses are of {most} of the {count} origins" if count > most else ""
 
 
 @dataclass(frozen=True)

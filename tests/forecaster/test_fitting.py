@@ -16,6 +16,7 @@ from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting
 from forecast.forecaster.fitting import build_training_series, closed_loop_error, window_error
 from forecast.models.problem import (
     VALIDATION_FOLDS,
+    describe_validation_sample,
     sample_validation_windows,
     validation_fold_starts,
 )
@@ -261,3 +262,14 @@ def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(mo
     np.testing.assert_array_equal(every[0][1][places], wanted)
     fitted = fit(shops, spec_of("elman"), skip="linear", seed=0, budget=Budget(1, 1))
     assert fitted.note == f"validation losses are of 7 of the {total} origins"
+
+
+def test_the_windows_that_score_a_training_are_fewer_where_the_lookback_is_long(monkeypatch):
+    shops = problems.shops()
+    lookback = shops.panel.task.lookback
+    monkeypatch.setattr("forecast.models.problem.MAX_VALIDATION_ROWS", 5 * lookback + 1)
+    batches, counted = sample_validation_windows(shops, H)
+    assert sum(len(windows) for windows, _ in batches) == counted.shape[1] == 5
+    assert describe_validation_sample(shops).startswith("validation losses are of 5 of the ")
+    monkeypatch.setattr("forecast.models.problem.MAX_VALIDATION_ROWS", lookback - 1)
+    assert sample_validation_windows(shops, H)[1].shape[1] == 1
