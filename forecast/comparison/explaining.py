@@ -41,7 +41,7 @@ from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.results import Results
 from forecast.data.scaling import Scaling
-from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
+from forecast.forecaster.ensemble import Ensemble, load_without_calibration
 from forecast.forecaster.intervals import Array
 
 LEVEL, SEASON, NEWEST = "level", "season", "newest rows"
@@ -260,7 +260,7 @@ def explain_selected(
     prepared `frame`; `selected`: its candidate. Of a hierarchy as it forecasts before the sums are
     reconciled, which mixes all series.
     """
-    ensemble = load_trained_ensemble(results.folder(selected)).without_reconciliation()
+    ensemble = load_without_calibration(results.folder(selected)).without_reconciliation()
     cutoffs = results.forecasts(selected, "test").groupby("unique_id")["cutoff"].unique()
     names = sorted(cutoffs.index)[:MOST_SERIES]
     panel = from_frame(frame[frame["unique_id"].isin(names)], results.name, task)

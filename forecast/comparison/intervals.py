@@ -151,8 +151,7 @@ def stack_series(
     pairs = blocks.pairs()
     for number, (calibration, cube) in enumerate(pairs):
         supported = []
-        for level in levels:
-            reason = _refusal(calibration, level)
+        for level, reason in _refusals(calibration, levels).items():
             if reason:
                 labels = {**blocks.record.labels, "series": cube.series}
                 refused.append(Refusal(**labels, level=level, reason=reason))
@@ -198,19 +197,24 @@ def _put_beside(cubes: Sequence[ForecastCube]) -> tuple[np.ndarray, np.ndarray, 
     )
 
 
-def _refusal(calibration: ForecastCube | None, level: float) -> str:
-    """Why the calibration block of one series supports no interval of `level`; empty when it
+def _refusals(calibration: ForecastCube | None, levels: Sequence[float]) -> dict[float, str]:
+    """By level why the calibration block of one series supports no interval of it; empty where it
     does.
     """
     fewest = 0
+    reasons = dict.fromkeys(levels, "")
     try:
         if calibration is not None:
             absolute_errors(calibration.y, calibration.ensemble)
             fewest = int(np.isfinite(calibration.y).sum(axis=0).min())
-        conformal_rank(fewest, level)
     except InputError as error:
-        return str(error)
-    return ""
+        return dict.fromkeys(levels, str(error))
+    for level in levels:
+        try:
+            conformal_rank(fewest, level)
+        except InputError as error:
+            reasons[level] = str(error)
+    return reasons
 
 
 def interval_scores(
@@ -368,13 +372,13 @@ def crps_by_series(
     half the absolute error, and the CRPS is twice their mean (Gneiting & Ranjan 2011).
     """
     even = pooled[pooled["level"].isin(EVEN_LEVELS)]
-    scores_of_series = dict(list(even.groupby("series")))
+    interval_losses = ((1 - even["level"]) * even["winkler"]).to_numpy()
+    rows_of_series = even.groupby("series").indices
     rows = []
     for cube in blocks.test:
-        scores = scores_of_series.get(cube.series, even.iloc[:0])
-        if len(scores) == len(EVEN_LEVELS):
-            losses = ((1 - scores["level"]) * scores["winkler"]).sum()
-            losses += mae(cube.y, cube.ensemble)
+        places = rows_of_series.get(cube.series, ())
+        if len(places) == len(EVEN_LEVELS):
+            losses = np.nansum(interval_losses[places]) + mae(cube.y, cube.ensemble)
             crps = losses / (2 * len(EVEN_LEVELS) + 1)
             rows.append((cube.series, crps, crps / scale[cube.series]))
     table = pd.DataFrame(rows, columns=["series", "crps", "scaled_crps"])

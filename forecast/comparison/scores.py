@@ -268,9 +268,9 @@ def score_candidates(
             f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is"
             " taken against it. Put `naive` into the grid of configs/models.yaml."
         )
-    naive_forecasts = results.forecasts(NAIVE)
-    on_test = reference_of_block(frame, naive_forecasts, task, borders, "test")
-    reference = {"test": on_test, "validation": on_test.of_block(naive_forecasts, "validation")}
+    on_test = reference_of_block(frame, results.forecasts(NAIVE, "test"), task, borders, "test")
+    on_validation = on_test.of_block(results.forecasts(NAIVE, "validation"), "validation")
+    reference = {"test": on_test, "validation": on_validation}
     return [
         _score_candidate(record, results, reference) for record in results.records.values()
     ], reference

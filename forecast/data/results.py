@@ -149,7 +149,7 @@ class Results:
     @cached_property
     def series(self) -> tuple[str, ...]:
         """What is forecast: every series, or series/column where a dataset has several targets."""
-        return tuple(dict.fromkeys(self.naive["unique_id"])) or tuple(self.quality["series"])
+        return tuple(self.naive["unique_id"].unique()) or tuple(self.quality["series"])
 
     # What stage `compare` wrote.
 

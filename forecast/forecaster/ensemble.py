@@ -275,6 +275,13 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
     forecasters, the record's weights and the calibration errors of their mean. `InputError` where
     training left no forecaster, `DamagedError` where a member's are missing.
     """
+    ensemble = load_without_calibration(folder)
+    forecasts = pd.read_parquet(folder / "forecasts.parquet")
+    return replace(ensemble, calibrated=calibration_scores(forecasts, ensemble.task))
+
+
+def load_without_calibration(folder: Path) -> Ensemble:
+    """The same, which gives no intervals: their errors of thousands of series take a minute."""
     record = RunRecord.read(folder / "record.json")
     weights = {member.candidate: member.weight for member in record.members}
     rule = record.params if len(record.weights) > 1 else {}
@@ -290,10 +297,8 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
         raise InputError(
             f"{folder}: has no saved forecaster; its training failed. Choose another candidate."
         )
-    forecasts = pd.read_parquet(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
-    calibrated = calibration_scores(forecasts, loaded[0].task)
-    return Ensemble(loaded, calibrated, tuple(names), weights, rule)
+    return Ensemble(loaded, {}, tuple(names), weights, rule)
 
 
 def list_served_models(folder: Path) -> list[Path]:

@@ -251,9 +251,10 @@ class SplitConformal:
         centre = transform.to_units(np.asarray(y_hat, dtype=float))
         factors = widths(volatility, self.typical, self.lookback)
         n_columns = centre.shape[-1]
-        quantiles = np.full(max(n_columns, self.ranked.shape[1]), np.nan)
-        for step, count in enumerate(self.counts):
-            quantiles[step] = self.ranked[conformal_rank(int(count), level) - 1, step]
+        counts, step_counts = np.unique(self.counts, return_inverse=True)
+        ranks = np.array([conformal_rank(int(count), level) for count in counts])[step_counts]
+        quantiles = np.full(max(n_columns, len(ranks)), np.nan)
+        quantiles[: len(ranks)] = self.ranked[ranks - 1, np.arange(len(ranks))]
         margins = _repeat_for_steps(factors, n_columns) * quantiles[:n_columns]
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
