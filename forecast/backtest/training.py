@@ -185,7 +185,9 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
     outcomes = []
-    with show_progress(len(cached) + len(parts), f"train {run.data.dataset}") as advance:
+    kinds = {part.title: part.candidate.spec.kind for part in parts}
+    total = len(cached) + len(parts)
+    with show_progress(total, f"train {run.data.dataset}", kinds) as advance:
         for job in cached:
             advance(job.title)
         for outcome in workers.run_items(items, jobs=n_workers):

@@ -15,9 +15,11 @@ import json
 import os
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, TextIO
 
 from forecast.system.errors import (
@@ -170,35 +172,81 @@ def show_nothing(_text: str) -> None:
 class Advance:
     """Called with the name of each finished piece."""
 
-    def __init__(self, show: Callable[[int, str], None]) -> None:
-        """`show` is called with the number of finished pieces and the name of the last one."""
+    def __init__(self, pace: Pace, show: Callable[[int, str, str], None]) -> None:
+        """`show` is called with the number of finished pieces, the name of the last one, and what
+        `pace` says of the time.
+        """
+        self._pace = pace
         self._show = show
         self.done = 0
 
     def __call__(self, name: str = "") -> None:
         """Count one more finished piece."""
         self.done += 1
-        self._show(self.done, name)
+        self._show(self.done, name, self._pace.finish(name))
+
+
+class Pace:
+    """How long pieces of each kind took, one after another, and how many of them are left."""
+
+    def __init__(self, total: int, kinds: Mapping[str, str], clock: Callable[[], float]) -> None:
+        """kinds: of pieces that are known by name; the others are of one kind."""
+        self._clock = clock
+        self._kinds = kinds
+        self._n_left = Counter(kinds.values())
+        self._n_left[""] += total - len(kinds)
+        self._n_done: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self.started = clock()
+        self.last = self.started
+        """When the newest piece was finished."""
+
+    def finish(self, name: str) -> str:
+        """After one more piece `, about 3 min 05 s left`, or how long all took; nothing while too
+        little is done to tell, or pieces are left of a kind of which none is finished.
+        """
+        kind = self._kinds.get(name, "")
+        now = self._clock()
+        self._n_left[kind] -= 1
+        self._n_done[kind] += 1
+        # of pieces side by side the sum of these is what they took together
+        self._seconds[kind] += now - self.last
+        self.last = now
+        n_left = +self._n_left
+        elapsed = now - self.started
+        if not n_left:
+            return f" in {format_duration(elapsed)}"
+        # so far it is imports, and the first task of every worker
+        if elapsed < START_SECONDS or 9 * self._n_done.total() < n_left.total():
+            return ""
+        if not n_left.keys() <= self._n_done.keys():
+            return ""
+        seconds = sum(n * self._seconds[kind] / self._n_done[kind] for kind, n in n_left.items())
+        return f", about {format_duration(seconds)} left"
 
 
 def show_progress(
     total: int,
     label: str,
+    kinds: Mapping[str, str] = MappingProxyType({}),
     *,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AbstractContextManager[Advance]:
     """`with show_progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard
     error by default.
+
+    kinds: of pieces by name, where some take longer than others.
     """
     out = stream or sys.stderr
+    pace = Pace(total, kinds, clock)
     if out.isatty():
-        return _terminal_progress(total, label, out)
-    return _plain_progress(total, label, out, clock)
+        return _terminal_progress(total, label, out, pace)
+    return _plain_progress(total, label, out, pace)
 
 
 @contextmanager
-def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]:
+def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
     """A bar on a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -207,55 +255,38 @@ def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]
         Progress,
         SpinnerColumn,
         TextColumn,
-        TimeRemainingColumn,
     )
 
-    left = TimeRemainingColumn(elapsed_when_finished=True)
-    name = TextColumn("{task.fields[name]}")
-    begin = (
+    columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[name]}{task.fields[left]}"),
     )
-    with Progress(*begin, left, name, console=Console(file=out)) as bar:
-        task = bar.add_task(label, total=total, name="")
+    with Progress(*columns, console=Console(file=out)) as bar:
+        task = bar.add_task(label, total=total, name="", left="")
 
-        def show(done: int, name: str) -> None:
-            bar.update(task, completed=done, name=name)
+        def show(done: int, name: str, left: str) -> None:
+            bar.update(task, completed=done, name=name, left=left)
 
-        yield Advance(show)
+        yield Advance(pace, show)
 
 
 @contextmanager
-def _plain_progress(
-    total: int, label: str, out: TextIO, clock: Callable[[], float]
-) -> Iterator[Advance]:
+def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
     """A line every few seconds where there is no terminal."""
-    started = clock()
-    last = started
+    last = pace.started
 
-    def show(done: int, name: str) -> None:
+    def show(done: int, name: str, left: str) -> None:
         nonlocal last
-        now = clock()
-        if done < total and now - last < PLAIN_SECONDS:
+        if done < total and pace.last - last < PLAIN_SECONDS:
             return
-        last = now
-        remaining = _describe_remaining(done, total, now - started)
+        last = pace.last
         finished = f" ({name})" if name else ""
-        print(f"{label}: {done} of {total} done{remaining}{finished}", file=out, flush=True)
+        print(f"{label}: {done} of {total} done{left}{finished}", file=out, flush=True)
 
-    yield Advance(show)
-
-
-def _describe_remaining(done: int, total: int, elapsed: float) -> str:
-    """`, about 3 min 05 s left`, or how long all took; nothing while too little is done to tell."""
-    if done >= total:
-        return f" in {format_duration(elapsed)}"
-    # so far it is imports, and the first task of every worker
-    if elapsed < START_SECONDS or 10 * done < total:
-        return ""
-    return f", about {format_duration(elapsed / done * (total - done))} left"
+    yield Advance(pace, show)
 
 
 def format_duration(seconds: float) -> str:

@@ -42,6 +42,20 @@ def test_before_a_tenth_is_done_and_ten_seconds_are_over_nothing_is_said_of_the_
     ]
 
 
+def test_the_time_left_is_that_of_the_kinds_that_are_left() -> None:
+    out = io.StringIO()
+    times = iter([0.0, 60.0, 62.0, 64.0, 94.0, 154.0])
+    kinds = {"gru 0": "network", "gru 1": "network", "boosting": "trees"}
+    with show_progress(5, "train", kinds, stream=out, clock=lambda: next(times)) as advance:
+        for name in ("gru 0", "naive", "drift", "boosting", "gru 1"):
+            advance(name)
+    assert out.getvalue().splitlines() == [
+        "train: 1 of 5 done (gru 0)",  # nobody knows how long trees take
+        "train: 4 of 5 done, about 1 min 00 s left (boosting)",
+        "train: 5 of 5 done in 2 min 34 s (gru 1)",
+    ]
+
+
 def test_plain_lines_do_not_flood_a_log() -> None:
     out = io.StringIO()
     ticks = count(0, 0.01)
