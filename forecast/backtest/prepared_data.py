@@ -51,7 +51,7 @@ class PreparedData:
     def load(self) -> PreparedRows:
         """The rows as stage `prepare` wrote them."""
         return PreparedRows(
-            frame=pd.read_parquet(self.paths.prepared(self.dataset) / self.frame),
+            frame=files.read_frame(self.paths.prepared(self.dataset) / self.frame),
             task=load_task(self.paths.task(self.dataset)),
             borders=Borders.from_json(files.read_json(self.paths.borders(self.dataset))),
         )

@@ -200,7 +200,8 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     series = problem.training.get(key) or build_training_series(problem, skip)
     if sum(each.target.nbytes for each in series) <= MAX_CACHED_BYTES:
         problem.training[key] = series
-    head, series = fit_head(problem, skip, spec, series)
+    # a list of its own, which training empties
+    head, series = fit_head(problem, skip, spec, [*series])
     descent = GradientOptions(options.seed, options.budget, problem.channels.change_channels, head)
     # the steps up to the best one, on more rows; how steps hang together stays
     if options.first is not None:

@@ -28,6 +28,7 @@ from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import correlation
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, ModelError, quote_names
+from forecast.system.processes import return_memory
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainedNetwork, Weights
@@ -110,16 +111,21 @@ def train_by_gradient(
     """`options.budget.steps` updates on chunks; with a carried state there is no warm-up, for the
     state is known.
 
-    Without `validate` the first `stop` of these updates, on the same schedule.
+    Without `validate` the first `stop` of these updates, on the same schedule. `series` is emptied:
+    its arrays are in the chunks then, and twice they would be most of the memory.
     """
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
 
+    pasts = [each.past for each in series]
+    start = set_principal_axes(network, initialise(network, options.seed), pasts)
     joined = chunks.join_series(
         series,
         supervised=spec.chunk if network.every_step else 1,
         warm_up=0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up),
     )
+    series.clear()
+    return_memory()
     settings = Settings(
         steps=options.budget.steps,
         evaluate_every=options.budget.evaluate_every,
@@ -128,8 +134,6 @@ def train_by_gradient(
         **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
-    pasts = [each.past for each in series]
-    start = set_principal_axes(network, initialise(network, options.seed), pasts)
     return gradient.fit(
         network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
     )

@@ -215,13 +215,15 @@ def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
 
 def read_frame(path: Path | str, filters: Any = None) -> Any:
     """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it; of
-    `filters`, as pyarrow takes them, only the rows that fit.
+    `filters`, as pyarrow takes them, only the rows that fit. What is freed goes back to the system.
 
     `InputError` for an absent or damaged file: what the stages read, they can make again.
     """
     import pyarrow
     import pyarrow.parquet
 
+    # Arrow's own pool keeps what is freed: of thousands of series half of a process's memory
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     try:
         table = pyarrow.parquet.read_table(path, filters=filters)
         frame = table.to_pandas(split_blocks=True, self_destruct=True)
@@ -235,7 +237,6 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
         raise InputError(
             f"{path}: cannot be read as Parquet ({cause}). Delete it, then run `dvc repro`."
         ) from None
-    pyarrow.default_memory_pool().release_unused()
     return frame
 
 

@@ -114,6 +114,14 @@ def collect_garbage_rarely() -> None:
     atexit.register(gc.freeze)
 
 
+def return_memory() -> None:
+    """Give what is freed back to the system: glibc keeps what thousands of small arrays leave."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # of other systems
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def prepare_worker() -> None:
     """First call inside a worker process: Ctrl-C is left to the parent, and the worker ends when
     the parent does.

@@ -150,6 +150,7 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
     shops, spec = problems.shops(), spec_of(projection=projection)
     network, falling = spec.network(shops.panel.task), itertools.count(1.0, -0.01)
     series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
+    start = set_principal_axes(network, initialise(network, 0), [one.past for one in series])
     trained = train_by_gradient(
         network,
         series,
@@ -157,8 +158,8 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
         spec,
         GradientOptions(seed=0, budget=Budget(4, 2), change_channels=()),
     )
-    start = set_principal_axes(network, initialise(network, 0), [one.past for one in series])
     assert trained.best_step == 4
+    assert not series  # what the chunks hold is not held twice
     assert (not np.array_equal(trained.weights[AXES], start[AXES])) == moves
     assert (not np.array_equal(trained.weights[MEAN], start[MEAN])) == moves
 
