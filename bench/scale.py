@@ -68,6 +68,24 @@ KINDS = {
         ONE,
         {"horizon": 7, "lookback": 28, "step_size": 7},
     ),
+    "minutes": Kind(
+        1,
+        525_600,
+        1_440,
+        "1min",
+        "naive,ridge,gru",
+        {"seeds": [0]},
+        {"horizon": 60, "lookback": 1_440, "step_size": 60},
+    ),
+    "shops": Kind(
+        50,
+        1_095,
+        7,
+        "1D",
+        "naive,seasonal_naive,historical_mean,ridge,nlinear,boosting,auto_ets,theta,ffnn,gru",
+        ONE,
+        {"horizon": 14, "lookback": 56, "step_size": 7},
+    ),
     "m4": Kind(
         0, 0, 24, "", "naive,ridge,gru", ONE, {"horizon": 48, "lookback": 96, "step_size": 24}
     ),

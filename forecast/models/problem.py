@@ -64,7 +64,7 @@ MAX_VALIDATION_CUTOFFS = 4096
 """Origins, over all series, that score a network while it trains or choose a linear map: of more a
 random sample.
 """
-MAX_VALIDATION_ROWS = 2**19
+MAX_VALIDATION_ROWS = 2**20
 """Rows that the windows of those that score a network have together: of a day of minutes 4,096 take
 as long as 600 gradient steps, and they are looked at every 25 (docs/research/seconds.md).
 """
