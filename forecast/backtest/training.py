@@ -61,6 +61,8 @@ KIND_BY_SERIES = "statistical"
 """The kind of model that is fitted to each series alone."""
 SERIES_PER_TASK = 500
 """Of such a model: neither hours of one task nor thousands of moments."""
+SHORT_KINDS = ("baseline", "linear")
+"""Kinds of models of which one fit takes less than a network's."""
 SAVED_FITS = ("seed", "chosen", "newest")
 """Folders that `fit_and_forecast` leaves of a seed: the final fit, and where they are others the
 first fit and the newest that serves.
@@ -253,18 +255,23 @@ def _join_forecasters(folders: list[Path]) -> Forecaster:
 
 
 def _order_for_workers(jobs: list[TrainingJob], n_workers: int) -> list[TrainingJob]:
-    """The jobs in the order in which workers take them: a network for each worker, what is
-    refitted at many cutoffs, what is fitted once, the other networks.
+    """The jobs in the order in which workers take them: a network for each worker, what takes
+    longer than a network (refits at many cutoffs, an automatic model), the other networks, rules
+    and linear maps that are fitted once, so that no worker is idle at the end.
 
-    The second take longest of all, an automatic model longer than a network. Each worker begins
-    with a network: loky judges its memory from there, and TensorFlow is then already in it.
+    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then
+    already in it.
     """
+
+    def is_short(job: TrainingJob) -> bool:
+        return job.candidate.spec.kind in SHORT_KINDS and not job.candidate.spec.has_refits
+
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
     networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
-    refitted = [job for job in rest if job.candidate.spec.has_refits]
-    single_fits = [job for job in rest if not job.candidate.spec.has_refits]
-    return [*networks[:n_workers], *refitted, *single_fits, *networks[n_workers:]]
+    short = [job for job in rest if is_short(job)]
+    long = [job for job in rest if not is_short(job)]
+    return [*networks[:n_workers], *long, *networks[n_workers:], *short]
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,11 @@ def prepare_worker() -> None:
     the parent does.
 
     A terminal sends SIGINT to the whole process group; a worker that answered it would print a
-    traceback of its own.
+    traceback of its own. At its end nothing is taken apart: a worker then holds no file or lock,
+    and TensorFlow's objects would take up to a second, for which the command waits.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    atexit.register(os._exit, 0)  # of all handlers the last, as it is the first to be registered
     end_with_parent()
 
 

@@ -237,8 +237,8 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
 ):
     planned = [NAIVE, RIDGE, network()]
     trained(run, planned, tmp_path / "trained")
-    # a worker begins with a network
-    assert computed == ["ffnn.linear", "naive", "ridge", "ffnn.linear"]
+    # what is short fills the end
+    assert computed == ["ffnn.linear", "ffnn.linear", "naive", "ridge"]
     first, told = tree(tmp_path / "trained"), []
     computed.clear()
     shown = lambda *_: contextlib.nullcontext(told.append)  # noqa: E731
@@ -252,16 +252,19 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
 @pytest.mark.parametrize(
     ("workers", "order"),
     [
-        (1, "a0 naive a1 b0 b1 c0 c1"),
-        (2, "a0 b0 naive a1 b1 c0 c1"),
-        (4, "a0 b0 c0 a1 naive b1 c1"),
+        (1, "a0 auto_theta monthly a1 b0 b1 c0 c1 naive"),
+        (2, "a0 b0 auto_theta monthly a1 b1 c0 c1 naive"),
+        (4, "a0 b0 c0 a1 auto_theta monthly b1 c1 naive"),
     ],
 )
 def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
     """Each worker begins with a network, and mostly goes on with another seed of one it has
-    traced.
+    traced; an automatic model and refits come early, the short ones last.
     """
-    planned = [NAIVE, *(replace(network(), model=name) for name in "abc")]
+    automatic = candidate("auto_theta")
+    monthly = replace(candidate("ridge", refit="monthly"), model="monthly")
+    networks = [replace(network(), model=name) for name in "abc"]
+    planned = [NAIVE, automatic, monthly, *networks]
     jobs = [job for candidate in planned for job in training._plan_jobs(run, candidate, None)]
     found = training._order_for_workers(jobs, workers)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
