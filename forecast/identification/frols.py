@@ -23,7 +23,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net, check_delays
-from forecast.identification.polynomial import Term, select_terms
+from forecast.identification.polynomial import Term, error_reductions, select_terms
 from forecast.identification.problems import OpenLoop
 from forecast.identification.rows import DividedRows
 from forecast.identification.term_search import refine_terms
@@ -40,10 +40,10 @@ def frols(
 ) -> Model:
     """A polynomial in the delayed y and u, of at most so many terms, as a formula in its notes.
 
-    The terms are chosen by their error-reduction ratio one step ahead, which the notes have; then
-    those stay, and others come, that simulate the record (`term_search`), with coefficients trained
-    on the free run, which noise on y does not bias. Where that diverges they stay as they are, and
-    a note says so. All rows train.
+    The terms are chosen by their error-reduction ratio one step ahead; then those stay, and others
+    come, that simulate the record (`term_search`), with coefficients trained on the free run, which
+    noise on y does not bias. Where that diverges they stay as they are, and a note says so. The
+    notes have the ratio of every term of the model, beside those above it. All rows train.
     `InputError` unless `degree` and `terms` are whole, from 1 up.
     """
     require_whole(1, degree=degree, terms=terms)
@@ -59,19 +59,21 @@ def frols(
     choice = select_terms(problem.z, problem.y, degree=degree, most=terms)
     narx = replace(narx, terms=choice.terms)
     weights = choice.weights
-    notes = [
-        f"{_product(term, narx.column_names())}: error-reduction ratio {100 * ratio:.3g} %"
-        for term, ratio in zip(choice.terms, choice.error_reductions, strict=True)
-    ]
+    lost = []
     try:
         polynomial = refine_terms(narx, weights, scaled, net.start, degree=degree, most=terms)
         narx, weights = polynomial.net, polynomial.weights
     except ModelError:
-        notes.append("Its free run diverges; the coefficients are those of the one-step fit.")
+        lost = ["Its free run diverges; the coefficients are those of the one-step fit."]
+    ratios = error_reductions(problem.z, problem.y, narx.terms)
+    notes = [
+        f"{_product(term, narx.column_names())}: error-reduction ratio {100 * ratio:.3g} %"
+        for term, ratio in zip(narx.terms, ratios, strict=True)
+    ]
     net = replace(net, terms=narx.terms)
     training = TrainingRecord("terms chosen", loop="parallel", for_use="simulation")
     model = add_report(Model(net, narx.unflatten(weights), scaling, training), rows)
-    return model.with_notes(formula(model), *notes)
+    return model.with_notes(formula(model), *notes, *lost)
 
 
 def formula(model: Model) -> str:

@@ -107,12 +107,9 @@ def column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp
 
 @dataclass(frozen=True)
 class TermChoice:
-    """The terms in the order they were chosen, the share of y's sum of squares that each explains
-    (its error-reduction ratio), and C (terms, O), flat, of the least-squares fit.
-    """
+    """The terms in the order they were chosen, and C (terms, O), flat, of the least-squares fit."""
 
     terms: tuple[Term, ...]
-    error_reductions: tuple[float, ...]
     weights: Array
 
 
@@ -155,7 +152,15 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     columns = chosen[:count]
     coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)
     terms = tuple(candidates[column] for column in columns)
-    return TermChoice(terms, tuple(ratios[:count]), coefficients.ravel())
+    return TermChoice(terms, coefficients.ravel())
+
+
+def error_reductions(z: Array, y: Array, terms: tuple[Term, ...]) -> Array:
+    """(terms,): the share of y's (rows, O) sum of squares that each explains beside those before
+    it.
+    """
+    directions, _ = np.linalg.qr(multiply_columns(z, terms))
+    return np.asarray(np.sum((directions.T @ y) ** 2, axis=1) / np.sum(y**2))
 
 
 def _list_products(columns: int, degree: int) -> tuple[Term, ...]:
