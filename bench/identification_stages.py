@@ -27,7 +27,6 @@ from forecast.identification.experiment import BOUND_MARGIN
 from forecast.identification.member import Member
 from forecast.identification.search_settings import CANDIDATES
 from forecast.system.errors import ModelError
-from forecast.training import levenberg_marquardt as lm
 
 Record = tuple[Experiment, Experiment, float]
 """To identify, to simulate, and the unit of the error."""
@@ -92,12 +91,6 @@ def at_random(_: search._Search, member: Member, train: object) -> np.ndarray:
     return member.weights
 
 
-def in_plain_coordinates(
-    self: search._Search, problem: lm.LeastSquares, member: Member, options: lm.Options
-) -> np.ndarray:
-    return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
-
-
 def margins(
     experiments: list[Experiment], margin: float = BOUND_MARGIN
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +117,6 @@ VARIANTS: dict[str, Variant] = {
     "three folds": with_settings(folds=3),
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1),
     "no one-step fit": with_replaced("_fit_open_loop", at_random, search._Search),
-    "delays in plain coordinates": with_replaced("_minimise", in_plain_coordinates, search._Search),
     "no saturation": with_replaced("saturation", margins),
     "no dead times": with_replaced("dead_times", lambda es, _: (0,) * es[0].u.shape[1]),
 }

@@ -38,7 +38,6 @@ from itertools import takewhile
 import numpy as np
 
 from forecast.identification.chaos import NO_SIMULATION
-from forecast.identification.coordinates import InCoordinates, difference_coordinates
 from forecast.identification.data import measure_drift
 from forecast.identification.delays import arx_order
 from forecast.identification.experiment import (
@@ -536,19 +535,12 @@ class _Search:
     def _minimise(
         self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options
     ) -> Array:
-        """The weights of a member after training, of a net on delays in its coordinates; as they
-        are after Ctrl-C. `ModelError` where it diverges.
+        """The weights of a member after training; as they are after Ctrl-C. `ModelError` where it
+        diverges.
         """
-        weights = member.weights
         if self.is_interrupted:
-            return weights
-        if member.candidate.kind != "delays":
-            return lm.minimise(problem, weights, options=options, watch=self.watch).weights
-        coordinates = difference_coordinates(member.net, self.experiments)
-        within = InCoordinates(problem, coordinates)
-        start = coordinates.from_plain(weights)
-        run = lm.minimise(within, start, options=options, watch=self.watch)
-        return coordinates.to_plain(run.weights)
+            return member.weights
+        return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
 
 
 def choose_members(members: list[Member]) -> list[Member]:
