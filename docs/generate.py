@@ -22,6 +22,7 @@ from bench import page as measured
 from bench import study_page
 from forecast.cli import app
 from forecast.comparison.metrics import METRICS
+from forecast.comparison.sentences import BARS
 from forecast.config.datasets import (
     Column,
     Dataset,
@@ -199,9 +200,10 @@ README_COLUMNS = (
     "data",
     "model",
     "MASE",
-    "change against the last value",
+    "bar",
+    "change against the bar",
     "95 % interval",
-    "corrected verdict against the last value",
+    "corrected verdict against the bar",
 )
 
 
@@ -218,7 +220,7 @@ def results(board: pd.DataFrame, verdicts: Mapping[str, Verdicts]) -> str:
         "\n".join(_wrapped(finding(name, rows_by_dataset[name], verdict), 120))
         for name, verdict in verdicts.items()
     ]
-    table = [_markdown_row(README_COLUMNS), "|---|---|--:|--:|--:|---|"]
+    table = [_markdown_row(README_COLUMNS), "|---|---|--:|---|--:|--:|---|"]
     for name, verdict in verdicts.items():
         scored = _scored_rows(rows_by_dataset[name])
         for model, role in _models_in_readme(scored, verdict):
@@ -253,14 +255,14 @@ def _readme_cells(
     dataset: str, role: str, row: Mapping[str, Any], verdict: Verdicts
 ) -> tuple[str, ...]:
     """One row of the table in the order of `README_COLUMNS`."""
-    change = text.signed_percent(-row["skill"]) if row["skill"] != "" else text.NOTHING
-    interval, word = text.NOTHING, text.NOTHING
+    change, interval, word = text.NOTHING, text.NOTHING, text.NOTHING
     for test in verdict.tests:
-        is_against_naive = test.family == "naive" and test.model == row["model"]
-        if is_against_naive and test.ranking in ("shipped", "baseline"):
-            word = test.word
+        is_against_bar = test.family == "bar" and test.model == row["model"]
+        if is_against_bar and test.ranking in ("shipped", "baseline"):
+            change, word = text.signed_percent(test.relative_difference), test.word
             interval = _relative_interval(test)
-    return dataset, f"`{row['model']}` ({role})", text.figure(row["mase"]), change, interval, word
+    model, error = f"`{row['model']}` ({role})", text.figure(row["mase"])
+    return dataset, model, error, f"`{verdict.bar}`", change, interval, word
 
 
 def _relative_interval(test: PairedTest) -> str:
@@ -277,7 +279,7 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 
 def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
-    """One sentence on the ranking as shipped: whether anything beats the last value, how many
+    """One sentence on the ranking as shipped: whether anything beats the bar, how many
     networks beat what they stand on, and how the selected model compares with `ridge`.
     """
     words = {
@@ -286,12 +288,14 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
         if test.ranking in ("shipped", "baseline")
     }
     scored = _scored_rows(rows)
-    against_naive = {word for (family, _), word in words.items() if family == "naive"}
-    if not against_naive & {"better", "worse"}:
-        best = min(scored.values(), key=lambda row: row["mase"])
+    if "better" not in {word for (family, _), word in words.items() if family == "bar"}:
+        others = [row for name, row in scored.items() if name != verdict.bar]
+        best = min(others, key=lambda row: row["mase"])
+        change = best["mase"] / scored[verdict.bar]["mase"] - 1
         return (
-            f"**{dataset}**: no model is told apart from repeating the last value. The lowest"
-            f" error, of `{best['model']}`, is {text.percent(best['skill'])} below it."
+            f"**{dataset}**: no model is shown to be better than {BARS[verdict.bar]}. The lowest"
+            f" error of the others, of `{best['model']}`, is {text.percent(abs(change))}"
+            f" {'below' if change < 0 else 'above'} it."
         )
     selected = scored[verdict.chosen["shipped"]]
     share = 1 - selected["mase"] / scored["ridge"]["mase"]

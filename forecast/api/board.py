@@ -54,7 +54,7 @@ MIN_CUTOFFS = 20
 """Of the test block, where the series are long enough."""
 SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
-SHOWN_COLUMNS = ("model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip")
+SHOWN_COLUMNS = ("model", "status", "mae", "mase", "skill", "chosen", "vs_bar", "vs_skip")
 """Of the leaderboard, where it is printed."""
 
 
@@ -102,7 +102,7 @@ class Board:
     def leaderboard(self) -> pd.DataFrame:
         """One row per model, lowest MASE first: its metrics on the test block (of a network: of its
         seeds' mean forecast), whether validation chose it, and the words of the Holm-corrected
-        tests against repeating the last value and against its own linear part alone.
+        tests against `bar` and against its own linear part alone.
 
         Of several series only the scale-free metrics have a column: an error in the units of one
         says nothing beside that of another.
@@ -112,7 +112,7 @@ class Board:
         metric_names = [name for name in all_names if rows[name].notna().any()]
         table = rows[["model", "status", *metric_names, "n_params", "n_origins"]]
         table = table.assign(chosen=rows["model"] == self.chosen)
-        families: tuple[TestFamily, ...] = ("naive", "skip")
+        families: tuple[TestFamily, ...] = ("bar", "skip")
         for family in families:
             tests = self._results.tests(RANKING, family)
             words = [tests[m].word if m in tests else "" for m in rows["model"]]
@@ -125,6 +125,13 @@ class Board:
         where none was.
         """
         return self._results.selected_model(RANKING)
+
+    @property
+    def bar(self) -> str:
+        """The simple forecast with the lowest error on validation, such as `naive` or
+        `historical_mean`: "better" means better than it and than those near it.
+        """
+        return self._results.verdicts.bar
 
     @property
     def verdicts(self) -> tuple[str, ...]:
@@ -218,8 +225,8 @@ def compare(
 ) -> Board:
     """Tune, fit and score several models on the same origins, by the stages of `dvc repro`.
 
-    Beside `models` stand the rows that they are tested against: the naive forecasts, the linear
-    ones, and of prices their average change. The newest 15 % of the time steps are the test block
+    Beside `models` stand the rows that they are tested against: the naive forecasts, the averages
+    of the past, and the linear ones. The newest 15 % of the time steps are the test block
     (or `splits`, as in datasets.yaml), with an origin every `step_size` rows (a quarter of the
     horizon by default). tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of
     tuning.yaml. The other options are those of `forecast.fit`.
@@ -273,9 +280,7 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
     references = {
         name: entry
         for name, entry in model_entries(REFERENCE_MODELS).items()
-        if not reason_unsuited(
-            spec(entry, where=name), settings.season_length, False, settings.task.has_price
-        )
+        if not reason_unsuited(spec(entry, where=name), settings.season_length, False)
     }
     for name, entry in entries.items():
         if entry["family"] == COMBINATION:

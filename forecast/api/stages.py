@@ -235,13 +235,11 @@ def run_stages(
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
         models = _models_to_run(entries)
-        _, unsuited = plan_candidates(
-            models, season_length=settings.season_length, has_price=settings.task.has_price
-        )
+        _, unsuited = plan_candidates(models, season_length=settings.season_length)
         for name, reason in unsuited.items():
             raise InputError(
                 f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
-                " `season_length`, or of prices `transform='log', difference_inputs=True`."
+                " `season_length`."
             )
         _require_model_packages(models, is_tuned=is_tuned)
         require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from forecast import models
-from forecast.config.experiment import HISTORICAL, NAIVE, Models
+from forecast.config.experiment import NAIVE, REFERENCES, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec
@@ -30,7 +30,7 @@ SKIP_OF: dict[Ranking, SkipKind] = {"shipped": "linear", "architecture": "last"}
 nothing else.
 """
 
-REFERENCE_MODELS = (NAIVE, "seasonal_naive", *HISTORICAL, "ridge", "arx")
+REFERENCE_MODELS = (*REFERENCES, "ridge", "arx")
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,14 @@ def plan_candidates(
     *,
     season_length: int,
     vintages: bool = False,
-    has_price: bool = True,
 ) -> CandidatePlan:
     """Sort the fitted entries of the grid (or of `only`) by whether they suit the data: candidates,
     of a network one for each ranking, of any other model one as a baseline; and the unsuited with
     the reason.
 
     vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
-    has_price: whether a target is one, so that its drift can be. `InputError` for an entry that is
-    wrong, and for a linear model that is fitted at other times than the networks on it.
+    `InputError` for an entry that is wrong, and for a linear model that is fitted at other times
+    than the networks on it.
     """
     plan = CandidatePlan([], {})
     for name, entry in config.fitted_entries(only).items():
@@ -100,7 +99,7 @@ def plan_candidates(
             training=config.training,
             refit=config.refit,
         )
-        reason = reason_unsuited(spec, season_length, vintages, has_price)
+        reason = reason_unsuited(spec, season_length, vintages)
         if reason:
             plan.unsuited[name] = reason
         elif spec.has_skip:
@@ -132,12 +131,10 @@ def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
         )
 
 
-def reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_price: bool) -> str:
+def reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
     """Why a model is left out of these data; empty when it suits them."""
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
-    if spec.suits_prices_only and not has_price:
-        return "no target is a price (modelled in changes of its logarithm)"
     return spec.unsuited_reason(season_length)
 
 

@@ -115,7 +115,6 @@ def train_experiment(
         only,
         season_length=experiment.task.season_length,
         vintages=experiment.has_vintages,
-        has_price=experiment.task.has_price,
     )
     for name, reason in unsuited.items():
         print(f"train {dataset}: {name} is left out: {reason}", flush=True)

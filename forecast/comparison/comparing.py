@@ -20,13 +20,13 @@ from forecast.comparison import metrics, scores, sentences
 from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import describe_copy, describe_leaks, diagnose_residuals
 from forecast.comparison.explaining import explain_selected
-from forecast.comparison.intervals import IntervalTables, interval_tables, is_chosen, target_of
+from forecast.comparison.intervals import interval_tables, is_chosen, target_of
 from forecast.comparison.levels import describe_levels, level_scores
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
-    Key,
     mean_distance,
+    select_bars,
     select_models,
 )
 from forecast.comparison.paired_tests import change_by_step
@@ -151,6 +151,7 @@ def compare_candidates(
         test,
         dataset=results.name,
         chosen=chosen,
+        bars=select_bars(validation),
         weights=sizes,
         untrained=untrained,
         alpha=evaluation.alpha,
@@ -171,8 +172,9 @@ def compare_candidates(
         tables["levels"] = level_scores(results, scored, reference.scale, task)
         level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _leak_alarms(scored, task)
+    pooled = intervals.intervals.query("step == 0")
     warnings = [
-        *_warnings(scored, chosen, intervals, leaks),
+        *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
         *sentences.describe_missing_members(results.records.values()),
     ]
     if borders.by_series:
@@ -199,23 +201,6 @@ def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
     """The models of `candidates` that are combinations whose weights validation settles."""
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
     return [record.model for record in combinations if Combination(**record.params).is_learnt]
-
-
-def _warnings(
-    scored: list[ScoredCandidate],
-    chosen: Mapping[str, str],
-    intervals: IntervalTables,
-    leaks: list[Alarm],
-) -> list[str]:
-    """What a reader must not miss (`sentences.describe_warnings`), from the scores on test."""
-    skill: dict[Key, float] = {}
-    for candidate in scored:
-        board = candidate.board
-        if board is not None:
-            key = (candidate.record.model, candidate.record.ranking)
-            skill[key] = float(board.loc[board["seed"] == MEAN, "skill"].iloc[0])
-    pooled = intervals.intervals.query("step == 0")
-    return sentences.describe_warnings(chosen, skill, pooled, leaks, intervals.refused)
 
 
 def leaderboard(

@@ -13,6 +13,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from forecast.config.experiment import REFERENCES
 from forecast.data.calendars import Calendar, grid
 from forecast.system.errors import InputError
 
@@ -21,6 +22,8 @@ KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
 NOTHING_TO_SCORE = "its train part has no scale (constant, or one season), or its origins no actual"
 """Of a series that no model has a loss for."""
+NEAR_BAR = 1.1
+"""A simple forecast is judged against up to this multiple of the lowest one's validation loss."""
 LOSS_COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
@@ -77,6 +80,19 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
         if candidates:
             selected[ranking] = candidates[0][2]
     return selected
+
+
+def select_bars(validation: pd.DataFrame) -> list[str]:
+    """Whom "better" has to beat: of REFERENCES the one with the lowest validation loss, and those
+    so near to it that validation may have mistaken them.
+
+    One that is far above is left out: its losses may be those of a random walk, from which no test
+    tells anybody.
+    """
+    means, _ = losses_by_origin(validation)
+    present = means.columns.intersection([(name, "baseline") for name in REFERENCES], sort=False)
+    loss_of = means[present].mean().sort_values(kind="stable")
+    return [name for name, _ in loss_of.index[loss_of <= NEAR_BAR * loss_of.min()]]
 
 
 def mean_distance(cutoffs: pd.Series | pd.Index, calendar: Calendar, step_size: int) -> float:

@@ -30,7 +30,15 @@ from forecast.data.results import RANKING_TITLES
 MOST_PAIRS = 3
 """Pairs named in one sentence."""
 COVERAGE_TOLERANCE = 0.03
-LAST_VALUE = "repeating the last value"
+BARS = {
+    NAIVE: "repeating the last value",
+    "seasonal_naive": "repeating the last season",
+    "seasonal_mean": "the seasonal mean",
+    "historical_mean": "the historical mean",
+    "historical_median": "the historical median",
+    "lookback_mean": "the mean of the lookback",
+}
+"""In words what a simple forecast does: what any other is to be better than."""
 OWN_BLOCKS = (
     "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
     " series."
@@ -50,19 +58,26 @@ def describe_tests(
     tied: Mapping[str, Sequence[str]],
     *,
     networks: Collection[str],
+    bar: str,
 ) -> list[str]:
     """The result of each ranking, most important first; `networks` names the models that are
     one.
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():
-        sentences += _describe_selected(ranking, best, tests)
+        sentences += _describe_selected(ranking, best, tests, bar)
         sentences += _describe_tied(ranking, best, tied.get(ranking, ()), tests)
         of_ranking = [test for test in tests if test.ranking == ranking]
-        against_naive = [t for t in of_ranking if t.family == "naive" and t.model in networks]
-        sentences += _describe_networks(dataset, ranking, against_naive)
+        against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
+        sentences += _describe_networks(dataset, ranking, against_bar)
         sentences += _describe_skips(ranking, [t for t in of_ranking if t.family == "skip"])
     return sentences
+
+
+def describe_bars(bars: Sequence[str]) -> list[str]:
+    """What "better" is measured against: `losses.select_bars`."""
+    names = listing([BARS[name] for name in bars])
+    return [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
 
 
 def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
@@ -179,24 +194,29 @@ def describe_difference(test: PairedTest) -> str:
 
 def describe_warnings(
     chosen: Mapping[str, str],
-    skill: Mapping[tuple[str, str], float],
+    tests: Sequence[PairedTest],
     intervals: pd.DataFrame,
     leaks: Sequence[Alarm],
     refused: Sequence[RefusedLevel],
 ) -> list[str]:
-    """What a reader must not miss: a selected model that loses to naive on test, leak alarms,
-    its intervals that cover too little or too much, levels refused with the origins they need.
+    """What a reader must not miss: a selected model that loses to a simple forecast on test, leak
+    alarms, its intervals that cover too little or too much, levels refused with the origins they
+    need.
 
-    `skill` by model and ranking, against naive on test; `intervals`: the rows of all steps pooled
-    (`intervals.INTERVAL_COLUMNS`).
+    `intervals`: the rows of all steps pooled (`intervals.INTERVAL_COLUMNS`).
     """
     sentences = []
     for ranking, model in chosen.items():
-        gain = skill.get((model, ranking), skill.get((model, "baseline"), 0.0))
-        if gain < 0:
+        lower = [
+            f"{BARS[test.against]} ({percent(test.relative_difference)})"
+            for test in tests
+            if test.model == model and test.ranking in (ranking, "baseline")
+            if test.family in ("bar", "reference") and (test.relative_difference or 0.0) > 0
+        ]
+        if lower:
             sentences.append(
-                f"{title_of(ranking)}: {model}, selected on validation, has a higher error than"
-                f" {LAST_VALUE} on the test block ({percent(-gain)})."
+                f"{title_of(ranking)}: {model}, selected on validation, has a higher error on the"
+                f" test block than {listing(lower)}."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for ranking, model in chosen.items():
@@ -247,23 +267,23 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
     return sentences
 
 
-def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
-    """The selected model against naive (where it is not naive itself), and behind it the lowest of
-    the others and the hardest skip.
+def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar: str) -> list[str]:
+    """The selected model against the bar (where it is not the bar itself), and behind it the lowest
+    of the others and the hardest skip.
     """
     title = title_of(ranking)
     lines = []
-    if best == NAIVE:
+    if best == bar:
         lines.append(
-            f"{title}: {LAST_VALUE} had the lowest validation error, so no gain over it is claimed."
+            f"{title}: {BARS[bar]} had the lowest validation error, so no gain over it is claimed."
         )
     for test in tests:
         is_shown = test.ranking in (ranking, "baseline")
-        if test.family == "naive" and test.model == best and is_shown:
-            outcome = _outcome(test, LAST_VALUE)
+        if test.family == "bar" and test.model == best and is_shown:
+            outcome = _outcome(test, BARS[bar])
             lines.append(f"{title}: {best}, selected on validation, is {outcome}.")
     if lines:
-        lines[0] += _describe_rivals(ranking, best, tests)
+        lines[0] += _describe_rivals(ranking, best, tests, bar)
     return lines
 
 
@@ -304,7 +324,7 @@ def _describe_sight(tests: Sequence[PairedTest]) -> str:
     return f"; with these origins a difference of {reach} is found in four of five samples"
 
 
-def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest]) -> str:
+def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: str) -> str:
     """The lowest other model on test, and the hardest model that networks stand on, against the
     selected one; empty without any.
     """
@@ -312,9 +332,11 @@ def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest]) -> st
     if not rivals:
         return ""
     rivals.sort(key=_mean_difference)
-    skips = {test.against for test in tests if test.family == "skip"} - {NAIVE}
+    skips = {test.against for test in tests if test.family == "skip"}
     lowest = rivals[0]
     parts = [f"{lowest.model}, the lowest of the others, is {_outcome(lowest, 'it')}"]
+    if lowest.model == bar:  # told already
+        parts = [f"{bar} is the lowest of the others"]
     hardest_skip = next((test for test in rivals if test.model in skips), None)
     if best not in skips and hardest_skip is not None and hardest_skip is not lowest:
         parts.append(f"{hardest_skip.model} is {_outcome(hardest_skip, 'it')}")
@@ -326,11 +348,12 @@ def _mean_difference(test: PairedTest) -> float:
 
 
 def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) -> list[str]:
-    """Which networks are better and which worse than naive, or that none can be told from it;
+    """Which networks are better and which worse than the bar, or that none can be told from it;
     nothing without networks. `tests`: theirs against it.
     """
     if not tests:
         return []
+    bar = BARS[tests[0].against]
     title = title_of(ranking)
     better = [test for test in tests if test.word == "better"]
     worse = [test for test in tests if test.word == "worse"]
@@ -343,18 +366,18 @@ def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) 
         if pvalues:
             smallest = f"smallest adjusted {p_text(min(pvalues))}"
         return [
-            f"{title}: no network on {dataset} is distinguishable from {LAST_VALUE} ({looked_at},"
+            f"{title}: no network on {dataset} is distinguishable from {bar} ({looked_at},"
             f" {smallest})."
         ]
-    lines = [f"{title}: no network on {dataset} beats {LAST_VALUE} ({looked_at})."]
+    lines = [f"{title}: no network on {dataset} beats {bar} ({looked_at})."]
     if better:
         count = _count_of(len(better), len(tests))
         lines = [
-            f"{title}: {count} on {dataset} beat {LAST_VALUE}: {_list_differences(better)} (Holm,"
+            f"{title}: {count} on {dataset} beat {bar}: {_list_differences(better)} (Holm,"
             f" {origins})."
         ]
     if worse:
-        lines.append(f"{title}: worse than {LAST_VALUE}: {_list_differences(worse)}.")
+        lines.append(f"{title}: worse than {bar}: {_list_differences(worse)}.")
     return lines
 
 

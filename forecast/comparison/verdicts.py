@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from typing import Literal, NamedTuple, Unpack
+from dataclasses import asdict, replace
+from itertools import chain
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
 from forecast.comparison.paired_tests import MARGIN, ORIGINS, equivalence, non_overlapping
-from forecast.config.experiment import HISTORICAL, NAIVE
+from forecast.config.experiment import NAIVE
 from forecast.data.comparison_records import (
     ArchitectureChoice,
     PairedTest,
@@ -39,6 +40,9 @@ REFERENCE: Key = (NAIVE, "baseline")
 NOTHING_COMPARED = "No model can be compared: no series has a scale and actuals."
 
 
+Pair = frozenset[Key]
+
+
 class Hypothesis(NamedTuple):
     """`candidate` and `against` have the same loss; shown in `ranking`."""
 
@@ -47,7 +51,7 @@ class Hypothesis(NamedTuple):
     against: Key
 
     @property
-    def pair(self) -> frozenset[Key]:
+    def pair(self) -> Pair:
         """The two without their order."""
         return frozenset((self.candidate, self.against))
 
@@ -57,6 +61,7 @@ def compare(
     *,
     dataset: str,
     chosen: Mapping[str, str],
+    bars: Sequence[str] = (NAIVE,),
     weights: Mapping[str, int] | None = None,
     untrained: Collection[Untrained] = (),
     alpha: float = ALPHA,
@@ -67,12 +72,18 @@ def compare(
     `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the
     baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
     origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
-    validation loss. `weights`: of the tuned LSTM and GRU, architecture alone. `untrained`: networks
-    that are their skip; they are no models of their own and are not tested.
+    validation loss; `bars`: the simple forecasts near the lowest of them there, that one first
+    (`losses.select_bars`). `weights`: of the tuned LSTM and GRU, architecture alone. `untrained`:
+    networks that are their skip; they are no models of their own and are not tested.
 
-    The claims, each pair of a selected candidate and a reference, are corrected together by Holm;
-    so their words do not depend on what else ran, and a claim that is shown twice has one p and one
-    word. The other pairs are corrected within their family: a pair of two families in each.
+    "Better" than the bar, the first of `bars`, means better than each of them in one test: its p is
+    the highest of theirs, which needs no correction for their number (intersection-union, Berger
+    1982).
+
+    The claims, each pair of a selected candidate and a bar, naive or a skip, are corrected together
+    by Holm; so their words do not depend on what else ran, and a claim that is shown twice has one
+    p and one word. The other pairs are corrected within their family: a pair of two families in
+    each.
 
     Raises:
         InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
@@ -95,17 +106,15 @@ def compare(
         for ranking in RANKINGS
         if ranking in chosen
     }
-    historical = [(name, "baseline") for name in HISTORICAL if (name, "baseline") in means]
-    references = list(dict.fromkeys((REFERENCE, *historical, *skips.values())))
-    hypotheses = _hypotheses(means, skips, selected, historical)
+    bar_keys = [(name, "baseline") for name in bars if (name, "baseline") in means] or [REFERENCE]
+    references = list(dict.fromkeys((*bar_keys, REFERENCE)))
+    bar = bar_keys[0][0]
+    hypotheses = _hypotheses(means, skips, selected, references)
+    winners = [winner for winner in selected.values() if winner is not None]
     claims = {
-        frozenset((winner, reference))
-        for winner in selected.values()
-        for reference in references
-        if winner is not None
+        frozenset((winner, key)) for winner in winners for key in (*references, *skips.values())
     }
-    tests = _test_hypotheses(hypotheses, claims, means, alpha, spacing)
-    tests = _require_historical(tests)
+    tests = _test_hypotheses(hypotheses, claims, bar_keys, means, alpha, spacing)
     tied = {
         ranking: _list_tied(tests, ranking, winner[0])
         for ranking, winner in selected.items()
@@ -114,7 +123,8 @@ def compare(
     choice = _choose_architecture(means, spacing, weights or {})
     networks = {model for model, _ in skips}  # a combination is none
     lines = [
-        *sentences.describe_tests(dataset, chosen, tests, tied, networks=networks),
+        *sentences.describe_tests(dataset, chosen, tests, tied, networks=networks, bar=bar),
+        *sentences.describe_bars([name for name, _ in bar_keys]),
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
         *sentences.describe_notes(tests),
@@ -124,6 +134,7 @@ def compare(
     return Verdicts(
         dataset=dataset,
         chosen=dict(chosen),
+        bar=bar,
         tests=tuple(tests),
         tied=tied,
         untrained=tuple(untrained),
@@ -150,33 +161,37 @@ def _hypotheses(
     means: pd.DataFrame,
     skips: Mapping[Key, Key],
     selected: Mapping[str, Key | None],
-    historical: Sequence[Key],
+    references: Sequence[Key],
 ) -> dict[TestFamily, list[Hypothesis]]:
-    """What each family tests: everybody against naive and against each of `historical`, networks
-    against their skip, everybody against the selected candidate of the ranking.
+    """What each family tests: everybody against the bar, the first of `references`, and against
+    each of the others, networks against their skip, everybody against the selected candidate of the
+    ranking.
     """
     candidates = candidate_keys(means)
-    naive = [Hypothesis(key[1], key, REFERENCE) for key in candidates if key != REFERENCE]
-    history = [
+    bar, *others = references
+    against_bar = [Hypothesis(key[1], key, bar) for key in candidates if key != bar]
+    against_others = [
         Hypothesis(key[1], key, reference)
-        for reference in historical
+        for reference in others
         for key in candidates
-        if key not in (REFERENCE, *historical)
+        if key != reference
     ]
-    networks = [key for key in candidates if key in skips and skips[key] in means]
-    skip = [Hypothesis(key[1], key, skips[key]) for key in networks]
+    # the last value is no model: who stands on it is judged by the bar, as any other row is
+    models = {*candidates} - {REFERENCE}
+    skip = [Hypothesis(key[1], key, skips[key]) for key in candidates if skips.get(key) in models]
     best: list[Hypothesis] = []
     for ranking, winner in selected.items():
         if winner is None:
             continue
         rivals = [key for key in keys_in_ranking(means, ranking) if key != winner]
         best += [Hypothesis(ranking, key, winner) for key in rivals]
-    return {"naive": naive, "history": history, "skip": skip, "best": best}
+    return {"bar": against_bar, "reference": against_others, "skip": skip, "best": best}
 
 
 def _test_hypotheses(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
-    claims: Collection[frozenset[Key]],
+    claims: Collection[Pair],
+    bars: Sequence[Key],
     means: pd.DataFrame,
     alpha: float,
     spacing: Spacing,
@@ -184,70 +199,74 @@ def _test_hypotheses(
     """Every test of every family, with its word. A pair in `claims` is corrected together with the
     other claims, any other within its family; `corrected_for` counts the pairs that were.
 
-    The p of a pair is that of the hypothesis that comes first, whichever way round.
+    The p of a pair is that of the hypothesis that comes first, whichever way round. Where somebody
+    is below one of `bars`, all of them are one pair, and its p is that against the hardest.
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     results: dict[Hypothesis, paired_tests.DieboldMariano] = {}
-    pvalues: dict[TestFamily | Literal["claims"], dict[frozenset[Key], float]] = {"claims": {}}
+    for hypothesis in chain.from_iterable(hypotheses.values()):
+        a, b = losses[hypothesis.candidate], losses[hypothesis.against]
+        results[hypothesis] = paired_tests.diebold_mariano(a, b, **spacing)
+    hardest = _find_hardest(bars, results)
+    pvalues: dict[str, dict[Pair, float]] = {}
+    places = {}
     for family, family_hypotheses in hypotheses.items():
-        pvalues[family] = {}
         for hypothesis in family_hypotheses:
-            a, b = losses[hypothesis.candidate], losses[hypothesis.against]
-            results[hypothesis] = paired_tests.diebold_mariano(a, b, **spacing)
-            group = pvalues["claims" if hypothesis.pair in claims else family]
-            group.setdefault(hypothesis.pair, results[hypothesis].p)
+            test, pair = results[hypothesis], hypothesis.pair
+            p = test.p
+            group = "claims" if pair in claims else family
+            lower = hypothesis.candidate if test.mean_difference < 0 else hypothesis.against
+            if lower in hardest and pair - {lower} <= set(bars):
+                pair, p = frozenset({lower}), hardest[lower][0]
+            places[family, hypothesis] = group, pair
+            pvalues.setdefault(group, {}).setdefault(pair, p)
     adjusted = {
         group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
         for group, by_pair in pvalues.items()
     }
     tests = []
-    for family, family_hypotheses in hypotheses.items():
-        for hypothesis in family_hypotheses:
-            ranking, candidate, against = hypothesis
-            test = results[hypothesis]
-            group = adjusted["claims" if hypothesis.pair in adjusted["claims"] else family]
-            p_holm = group[hypothesis.pair]
-            word = verdict(
-                test.mean_difference,
-                p_holm,
-                equivalent=_are_equivalent(losses[candidate], losses[against], spacing),
-                enough=non_overlapping(test.n, **spacing) >= ORIGINS,
-                alpha=alpha,
+    for (family, hypothesis), (group, pair) in places.items():
+        ranking, candidate, against = hypothesis
+        test = results[hypothesis]
+        p_holm = adjusted[group][pair]
+        word = verdict(
+            test.mean_difference,
+            p_holm,
+            equivalent=_are_equivalent(losses[candidate], losses[against], spacing),
+            enough=non_overlapping(test.n, **spacing) >= ORIGINS,
+            alpha=alpha,
+        )
+        if len(pair) == 1 and test.p < alpha <= p_holm:
+            p, bar = hardest[min(pair)]
+            if test.p < p:
+                test = replace(test, note=f"not shown to be better than {bar} too")
+        tests.append(
+            PairedTest(
+                ranking=ranking,
+                family=family,
+                model=candidate[0],
+                against=against[0],
+                word=word,
+                p_holm=p_holm,
+                corrected_for=len(adjusted[group]),
+                **asdict(test),
             )
-            tests.append(
-                PairedTest(
-                    ranking=ranking,
-                    family=family,
-                    model=candidate[0],
-                    against=against[0],
-                    word=word,
-                    p_holm=p_holm,
-                    corrected_for=len(group),
-                    **asdict(test),
-                )
-            )
+        )
     return tests
 
 
-def _require_historical(tests: Sequence[PairedTest]) -> list[PairedTest]:
-    """The tests, where "better" than naive is taken back, wherever the pair is shown, of candidates
-    that are not better than each historical row too: they may owe it to the average change alone.
+def _find_hardest(
+    bars: Sequence[Key], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
+) -> dict[Key, tuple[float, str]]:
+    """By candidate, unless it is a bar itself, the highest p of its tests against `bars` and whose
+    it is: 1 where it is not the better one.
     """
-    lacking: dict[tuple[str, str], str] = {}
-    for test in tests:
-        if test.family == "history" and test.word != "better":
-            lacking[test.ranking, test.model] = test.against
-    judged = []
-    for test in tests:
-        winner = test.model if test.against == NAIVE and test.word == "better" else ""
-        if test.model == NAIVE and test.word == "worse":
-            winner = test.against
-        bar = lacking.get((test.ranking, winner), lacking.get(("baseline", winner)))
-        if bar:
-            note = f"better than naive, but not than {bar}"
-            test = test.model_copy(update={"word": "not distinguishable", "note": note})
-        judged.append(test)
-    return judged
+    against_bars: dict[Key, list[tuple[float, str]]] = {}
+    for (_, candidate, against), test in results.items():
+        if against in bars and candidate not in bars:
+            p = test.p if test.mean_difference < 0 else 1.0
+            against_bars.setdefault(candidate, []).append((p, against[0]))
+    return {candidate: max(pairs) for candidate, pairs in against_bars.items()}
 
 
 def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:

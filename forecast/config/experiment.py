@@ -151,9 +151,16 @@ class Combination(Config):
 
 NAIVE = "naive"
 """The entry that every grid has, since every score is compared with it."""
-HISTORICAL = ("historical_mean", "historical_median")
-"""Entries that know nothing but a series' average change: on prices whoever beats the naive
-forecast has to beat them too.
+REFERENCES = (
+    NAIVE,
+    "seasonal_naive",
+    "seasonal_mean",
+    "historical_mean",
+    "historical_median",
+    "lookback_mean",
+)
+"""Entries that any series has for nothing: who is called better has to beat each of them. Prices
+have a drift, returns scatter about a mean, and there the last value is no bar.
 """
 
 

@@ -440,11 +440,6 @@ class Task(Config):
         return any(column.point == "mean" for column in self.target)
 
     @property
-    def has_price(self) -> bool:
-        """Whether a target is a price (`TaskColumn.is_price`)."""
-        return any(column.is_price for column in self.target)
-
-    @property
     def rows_per_origin(self) -> int:
         """The rows that a forecast sees and those that it forecasts."""
         return self.lookback + self.horizon

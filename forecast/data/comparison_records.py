@@ -16,9 +16,9 @@ from pydantic import Field
 
 from forecast.data.records import Number, Record
 
-TestFamily = Literal["naive", "history", "skip", "best"]
-"""What a candidate is tested against: naive, a series' average change, its own skip alone, or the
-selected candidate.
+TestFamily = Literal["bar", "reference", "skip", "best"]
+"""What a candidate is tested against: the strongest simple forecast on validation, the others near
+it and naive, its own skip alone, or the selected candidate.
 """
 TestWord = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
 
@@ -154,6 +154,10 @@ class Verdicts(Record):
     dataset: str = ""
     chosen: dict[str, str] = Field(default_factory=dict)
     """Ranking to the model that validation selected."""
+    bar: str = "naive"
+    """The simple forecast with the lowest validation loss: who is called better is better than it,
+    and than those near it.
+    """
     tests: tuple[PairedTest, ...] = ()
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Ranking to the selected model and whoever no test tells from it."""

@@ -108,8 +108,6 @@ CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
 """Words of a column that holds the hour of a date in another column, and how it may be written."""
 MIN_PRICE_DAYS = 100
 """With fewer the variance over ten days is as good as unknown."""
-MAX_LINK_OF_SCATTER = 0.2
-"""Correlation with the value before: from 0.5 on the last value is nearer than the mean."""
 MIN_STATIC_SERIES = 4
 """From so many series on a model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
@@ -513,7 +511,7 @@ def _entry_lines(
         EntryLine("lookback", lookback),
         EntryLine("season_length", season, season_note),
         EntryLine("step_size", step_size, "steps from one forecast of a block to the next"),
-        EntryLine("target", column, "what is forecast" + _target_note(observed, target, season)),
+        EntryLine("target", column, "what is forecast"),
     ]
     if calibration_step < step_size:
         note = f"{MIN_CALIBRATION_CUTOFFS} cutoffs give an interval of 95 %"
@@ -556,23 +554,6 @@ def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> li
             EntryLine("static", static, "never change in a series; every model reads them")
         )
     return lines
-
-
-@np.errstate(all="ignore")  # of a series that is constant
-def _target_note(observed: pd.DataFrame, target: Any, season: int) -> str:
-    """Warns of a target, such as a return, of which a value tells nothing of the next one, nor of
-    that in a season, in most series: then anything has less error than repeating the last value.
-    """
-    by_series = observed.groupby("unique_id")[target]
-    if by_series.size().median() < MIN_PRICE_DAYS:
-        return ""
-    links = [by_series.apply(pd.Series.autocorr, lag).median() for lag in (1, season)]
-    if not max(links) < MAX_LINK_OF_SCATTER:
-        return ""
-    return (
-        "; it scatters about its mean, as returns do: any model beats its last value, so judge by"
-        " `lookback_mean` (a row to add to its grid)"
-    )
 
 
 def _without_new_series(lengths: pd.Series) -> pd.Series:

@@ -302,13 +302,14 @@ class Results:
             if network.ranking == ranking
         }
 
-    def changes_from_naive(self, ranking: str) -> dict[str, float | None]:
-        """By model the change of its error from naive's, as its test has it; of a network that did
-        not train that of the model whose forecasts it repeats. None where naive made no error.
+    def changes_from_bar(self, ranking: str) -> dict[str, float | None]:
+        """By model the change of its error from the bar's, as its test has it; of a network that
+        did not train that of the model whose forecasts it repeats. None where the bar made no
+        error.
         """
-        changes = {
-            model: test.relative_difference for model, test in self.tests(ranking, "naive").items()
-        }
+        changes: dict[str, float | None] = {self.verdicts.bar: 0.0}
+        for model, test in self.tests(ranking, "bar").items():
+            changes[model] = test.relative_difference
         for network, repeated in self.untrained(ranking).items():
             if repeated in changes:
                 changes[network] = changes[repeated]

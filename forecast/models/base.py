@@ -104,9 +104,6 @@ class ModelSpec(Config):
     needs_vintages: ClassVar[bool] = False
     """True: it is left out where no forecasts of the data's own service are kept."""
 
-    suits_prices_only: ClassVar[bool] = False
-    """True: it is left out where no target is a price (`TaskColumn.is_price`)."""
-
     family: str
     """The name of its file, which the class need not repeat."""
 

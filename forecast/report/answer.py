@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from forecast.comparison.explaining import NEITHER, describe_importance
+from forecast.comparison.sentences import BARS
+from forecast.config.experiment import REFERENCES
 from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
@@ -24,8 +26,8 @@ REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"
 
 
 def describe_result(results: Results) -> str:
-    """Which model was selected, how it compares with repeating the last value, and whether a
-    network is worth its cost, as one sentence.
+    """Which model was selected, how it compares with the bar, and whether a network is worth its
+    cost, as one sentence.
     """
     model = results.selected_model("shipped")
     score = results.score(model or "", "shipped")
@@ -34,12 +36,12 @@ def describe_result(results: Results) -> str:
     metric = headline(results)
     unit = f" {results.unit}" if metric.in_units and results.unit else ""
     error = f"{metric.title} {text.figure(score[metric.name])}{unit}"
-    test = results.tests("shipped", "naive").get(model)
-    against_naive = ""
+    test = results.tests("shipped", "bar").get(model)
+    against_bar = ""
     if test is not None:
-        against_naive = f", {_describe_outcome(test)} repeating the last value"
+        against_bar = f", {_describe_outcome(test)} {BARS[test.against]}"
     networks = _describe_networks(results)
-    return f"{text.name(model)} is selected: {error} on test{against_naive}; {networks}."
+    return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}."
 
 
 def _describe_outcome(test: PairedTest) -> str:
@@ -149,7 +151,8 @@ def advise(results: Results) -> list[str]:
         ]
     advice = []
     model = results.selected_model("shipped") or ""
-    test = results.tests("shipped", "naive").get(model)
+    test = results.tests("shipped", "bar").get(model)
+    bar = BARS[verdicts.bar]
     if test is not None and test.word == "better" and not results.pointer:  # a frame in Python
         advice.append(
             f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
@@ -163,12 +166,12 @@ def advise(results: Results) -> list[str]:
     elif test is not None and test.word == "undecided":
         advice.append(
             f"Collect more data: {test.n} test origins are too few to distinguish"
-            f" {text.name(model)} from repeating the last value."
+            f" {text.name(model)} from {bar}."
         )
     else:
         advice.append(
-            "Put nothing into service yet: no model is shown to be better than repeating the last"
-            " value. Give the models inputs that are known ahead, or a longer history."
+            "Put nothing into service yet: what validation selects is not shown to be better than"
+            f" {bar}. Give the models inputs that are known ahead, or a longer history."
         )
     if verdicts.refused_levels:
         levels = sorted({refused.level for refused in verdicts.refused_levels})
@@ -182,12 +185,12 @@ def error_panel(results: Results) -> ChartPanel | None:
     without any.
     """
     model = results.selected_model("shipped") or ""
-    references = ["naive", "seasonal_naive", LINEAR, results.best_network("shipped")]
+    references = [*REFERENCES, LINEAR, results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")
     rows: list[Interval] = []
     for reference in dict.fromkeys(references):
-        test = results.tests("shipped", "naive").get(model)
-        if reference != "naive":
+        test = results.tests("shipped", "bar").get(model)
+        if reference != results.verdicts.bar:
             test = reverse(against_selected[reference]) if reference in against_selected else None
         if test is not None and test.relative_difference is not None:
             rows.append(describe_test(test, f"than {text.name(test.against)}"))

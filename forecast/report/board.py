@@ -34,8 +34,11 @@ from forecast.report.figures import headline
 from forecast.report.leaderboard import scores_of_distributions
 from forecast.report.text import EMPTY, MOST_SERIES, Row, Table, TableCell, number, share
 
-AGAINST_NAIVE = (
-    "Change of error against the naive forecast, on the same origins; verdict of the corrected test"
+AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins"
+AGAINST_BAR = (
+    "Change of error against the simple forecast with the lowest error on validation, on the same"
+    " origins; verdict of the corrected test, which says better only of what is better than the"
+    " simple forecasts near it too"
 )
 AGAINST_SKIP = (
     "Change of error against the model's own skip connection; a network adds something only where"
@@ -81,7 +84,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
     columns = [
         ("Model", ""),
         (_title(results, ranked_by), f"{ranked_by.explanation}; {SEEDS}"),
-        ("Error vs naive", AGAINST_NAIVE),
+        (f"Error vs {text.name(results.verdicts.bar)}", AGAINST_BAR),
         ("Error vs own skip", AGAINST_SKIP),
         *[(_title(results, metric), metric.explanation) for metric in others],
         ("Direction", DIRECTION),
@@ -170,7 +173,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         error_text = text.plus_minus(error, spread)
     cells = [
         TableCell(error_text, error),
-        _naive_cell(results, ranking, mean),
+        _bar_cell(results, ranking, model),
         _skip_cell(results, ranking, mean),
         *_scores(mean, others),
     ]
@@ -188,8 +191,8 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
         marks.append("selected on validation")
     if model in results.tied(ranking):
         marks.append("tied")
-    against_naive = results.tests(ranking, "naive").get(model)
-    is_better = against_naive is not None and against_naive.word == "better"
+    against_bar = results.tests(ranking, "bar").get(model)
+    is_better = against_bar is not None and against_bar.word == "better"
     if model in results.alarms(results.verdicts.copies, ranking) and not is_better:
         marks.append("copy")
     if model in results.alarms(results.verdicts.leaks, ranking):
@@ -216,16 +219,15 @@ def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
     ]
 
 
-def _naive_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
-    """The change of the error against naive, with the word of its test where there is one; without
-    a word that of the model whose forecasts a network repeats.
+def _bar_cell(results: Results, ranking: str, model: str) -> TableCell:
+    """The change of the error against the bar, with the word of its test where there is one;
+    without a word that of the model whose forecasts a network repeats.
     """
-    model = str(row["model"])
-    test = results.tests(ranking, "naive").get(model)
+    test = results.tests(ranking, "bar").get(model)
     if test is not None:
         return _test_cell(test, test.word)
-    change = results.changes_from_naive(ranking).get(model)
-    return _change(row["skill"] if change is None else -change)
+    change = results.changes_from_bar(ranking).get(model)
+    return _change(None if change is None else -change)
 
 
 def _change(skill: Any) -> TableCell:

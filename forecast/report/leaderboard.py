@@ -156,13 +156,16 @@ SCORES = {
 """Heading → column of the leaderboard. CRPS is known of the selected models, the references and
 networks with a head of distributions alone; a terminal narrower than `WIDE` leaves it out.
 """
-HEADS = ("", "model", *SCORES, "error vs naive", "vs own skip")
+HEADS = ("", "model", *SCORES, "error vs bar", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
 # nothing was trained: they stand in every ranking, shown once
 ONLY_BASELINES = {"baseline": "baselines"}
 CHOSEN = "*"
-SCORED = "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
+SCORED = (
+    "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
+    " The bar of the words is the simple forecast with the lowest error on validation."
+)
 LEGEND = f"{CHOSEN} selected on validation. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
@@ -179,12 +182,13 @@ def print_leaderboards(
     console = console or Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     for dataset in datasets:
         results = Results(paths, dataset)
+        verdicts = results.verdicts
         rows = [row for row in _with_distributions(results) if row["seed"] == MEAN]
         present = {row["ranking"] for row in rows}
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
-            _print(console, f"{dataset}, {title}", leaderboard_lines(rows, ranking, results))
-        verdicts = results.verdicts
+            table_lines = leaderboard_lines(rows, ranking, results)
+            _print(console, f"{dataset}, {title}", table_lines, verdicts.bar)
         sentences = [
             *verdicts.sentences[:1],
             *describe_selection(verdicts.chosen, verdicts.lowest),
@@ -206,17 +210,17 @@ def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> li
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     shown_rows.sort(key=_order_by_mase)
     # as the sentence has it: the skill of series of unequal length is another mean
-    changes = results.changes_from_naive(ranking)
-    against_naive = {model: text.signed_percent(change) for model, change in changes.items()}
-    for model, test in results.tests(ranking, "naive").items():
-        against_naive[model] += f" {test.word}"
+    changes = results.changes_from_bar(ranking)
+    against_bar = {model: text.signed_percent(change) for model, change in changes.items()}
+    for model, test in results.tests(ranking, "bar").items():
+        against_bar[model] += f" {test.word}"
     skip_tests = results.tests(ranking, "skip")
     against_skip: dict[str, str] = {model: test.word for model, test in skip_tests.items()}
     for model, repeated in results.untrained(ranking).items():
         against_skip[model] = f"= {repeated} (did not train)"
     chosen = results.verdicts.chosen
     best = chosen.get(ranking, next(iter(chosen.values()), None))
-    return [_line(row, against_naive, against_skip, best) for row in shown_rows]
+    return [_line(row, against_bar, against_skip, best) for row in shown_rows]
 
 
 def _order_by_mase(row: Row) -> tuple[bool, float, str]:
@@ -226,7 +230,7 @@ def _order_by_mase(row: Row) -> tuple[bool, float, str]:
 
 def _line(
     row: Row,
-    against_naive: Mapping[str, str],
+    against_bar: Mapping[str, str],
     against_skip: Mapping[str, str],
     chosen: str | None,
 ) -> tuple[str, ...]:
@@ -236,30 +240,32 @@ def _line(
     if row["status"] != "ok":
         scores = ["failed" if head == "MASE" else text.NOTHING for head in SCORES]
         return mark, model, *scores, "", "see the report"
-    change = text.signed_percent(row["skill"] and -float(row["skill"]))
     scores = [text.figure(row.get(key) or None) for key in SCORES.values()]
-    return mark, model, *scores, against_naive.get(model, change), against_skip.get(model, "")
+    return mark, model, *scores, against_bar.get(model, text.NOTHING), against_skip.get(model, "")
 
 
-def _print(console: Console, title: str, table_lines: list[tuple[str, ...]]) -> None:
-    """One table; without a column of numbers that is empty, such as MAE with several series."""
+def _print(console: Console, title: str, table_lines: list[tuple[str, ...]], bar: str) -> None:
+    """One table; without a column that is empty, such as MAE with several series."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     filled: set[str] = set()
     for line in table_lines:
-        filled.update(head for head, cell in zip(HEADS, line, strict=True) if cell != text.NOTHING)
+        filled.update(
+            head for head, cell in zip(HEADS, line, strict=True) if cell not in ("", text.NOTHING)
+        )
     places = []
     for place, head in enumerate(HEADS):
         has_room = console.width >= WIDE or head in ("MAE", "MASE") or head not in SCORES
-        if has_room and (head not in SCORES or head in filled):
+        if has_room and head in filled:
             places.append(place)
     frame = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(title=title, title_justify="left", box=frame)
     for place in places:
         is_number = HEADS[place] in SCORES
-        table.add_column(HEADS[place], justify="right" if is_number else "left", no_wrap=True)
+        head = HEADS[place].replace("bar", bar)
+        table.add_column(head, justify="right" if is_number else "left", no_wrap=True)
     for line in table_lines:
         style = "bold" if line[0] else ""
         table.add_row(*[Text(line[place]) for place in places], style=style)

@@ -201,7 +201,7 @@ VIEWS = {
         (
             "tags.ranking tags.chosen metrics.test/mae metrics.test/skill metrics.test/mase"
             " metrics.validation/mase metrics.test_std/mae metrics.n_params metrics.cpu_seconds"
-            " tags.against_naive tags.against_skip tags.against_best"
+            " tags.against_bar tags.against_skip tags.against_best"
         ),
     ),
     "trials": (

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.comparison.losses import select_bars
 from forecast.comparison.sentences import (
     describe_missing_members,
     describe_notes,
@@ -17,7 +18,7 @@ from forecast.comparison.sentences import (
 from forecast.comparison.verdicts import compare, verdict
 from forecast.data.comparison_records import Alarm, PairedTest, RefusedLevel, Untrained
 from forecast.system.errors import InputError
-from tests.support.records import run_record
+from tests.support.records import paired_test, run_record
 
 SKIP_OF = {"shipped": "ridge", "architecture": "naive", "baseline": None}
 
@@ -48,10 +49,11 @@ def table(gaps: dict[tuple[str, str], float], *, n: int = 300, noise: float = 0.
     return pd.concat(frames, ignore_index=True)
 
 
-def verdicts(gaps, chosen, weights=None, **options):
+def verdicts(gaps, chosen, weights=None, bars=("naive",), **options):
     about = {
         "dataset": "weather",
         "chosen": chosen,
+        "bars": bars,
         "horizon": 1,
         "weights": weights,
     }
@@ -72,13 +74,12 @@ def test_the_three_families_hold_the_tests_they_should():
     tests = verdicts(BETTER, CHOSEN).tests
     pairs = {(t.family, t.ranking, t.model, t.against) for t in tests}
     assert pairs == {
-        ("naive", "baseline", "ridge", "naive"),
-        ("naive", "shipped", "lstm", "naive"),
-        ("naive", "shipped", "gru", "naive"),
-        ("naive", "architecture", "lstm", "naive"),
+        ("bar", "baseline", "ridge", "naive"),
+        ("bar", "shipped", "lstm", "naive"),
+        ("bar", "shipped", "gru", "naive"),
+        ("bar", "architecture", "lstm", "naive"),
         ("skip", "shipped", "lstm", "ridge"),
         ("skip", "shipped", "gru", "ridge"),
-        ("skip", "architecture", "lstm", "naive"),
         ("best", "shipped", "naive", "lstm"),
         ("best", "shipped", "ridge", "lstm"),
         ("best", "shipped", "gru", "lstm"),
@@ -89,11 +90,11 @@ def test_the_three_families_hold_the_tests_they_should():
 
 def test_the_words_follow_the_losses():
     words = {(t.family, t.ranking, t.model): t.word for t in verdicts(BETTER, CHOSEN).tests}
-    assert words["naive", "shipped", "lstm"] == "better"
-    assert words["naive", "architecture", "lstm"] == "worse"
+    assert words["bar", "shipped", "lstm"] == "better"
+    assert words["bar", "architecture", "lstm"] == "worse"
     assert words["skip", "shipped", "lstm"] == "better"
     assert words["skip", "shipped", "gru"] in ("not distinguishable", "equivalent")
-    assert words["skip", "architecture", "lstm"] == "worse"
+    assert ("skip", "architecture", "lstm") not in words  # the last value is no model
     assert words["best", "shipped", "naive"] == "worse"
 
 
@@ -163,38 +164,82 @@ def test_a_claim_has_one_p_and_one_word_wherever_it_is_shown():
         )
 
 
-def test_a_price_is_better_than_naive_only_where_it_beats_the_historical_change_too():
-    gaps = {
-        ("naive", "baseline"): 0.0,
-        ("historical_mean", "baseline"): -0.5,
-        ("historical_median", "baseline"): -0.5,
-        ("ridge", "baseline"): 0.0,
-        ("lstm", "shipped"): -0.5,
-        ("gru", "shipped"): -0.9,
-    }
-    result = verdicts(gaps, {"shipped": "lstm"})
-    words = {t.model: (t.word, t.note) for t in result.tests if t.family == "naive"}
-    assert words["lstm"][0] == "not distinguishable" and words["gru"] == ("better", "")
-    assert words["lstm"][1].startswith("better than naive, but not than historical_me")
+CONSTANTS = ("historical_mean", "historical_median", "lookback_mean")
+RETURNS = {
+    ("naive", "baseline"): 0.9,
+    **{(name, "baseline"): 0.0 for name in CONSTANTS},
+    ("ridge", "baseline"): 0.0,
+    ("lstm", "shipped"): 0.02,
+    ("gru", "shipped"): -0.4,
+}
+"""Of a series that scatters about its mean every model is far below the last value."""
+
+
+def test_where_the_last_value_is_no_bar_better_means_better_than_the_mean():
+    result = verdicts(RETURNS, {"shipped": "lstm"}, bars=CONSTANTS)
+    against_bar = {t.model: t for t in result.tests if t.family == "bar"}
+    assert {t.against for t in against_bar.values()} == {"historical_mean"} == {result.bar}
+    words = {model: test.word for model, test in against_bar.items()}
+    assert {words["ridge"], words["lstm"]} <= {"equivalent", "not distinguishable"}
+    assert words["gru"] == "better" and words["naive"] == "worse"
+    text = "\n".join(result.sentences)
+    assert "better than repeating the last value" not in text
     assert (
-        "not distinguishable from repeating the last value: better than naive, but not"
-        in (result.sentences[0])
+        "Better means better than the historical mean, the historical median and the mean of the"
+        " lookback, the lowest of the simple forecasts on validation." in result.sentences
     )
 
 
-@pytest.mark.parametrize("winner", ["lstm", "ridge"])
-def test_a_gain_that_is_taken_back_is_so_beside_the_selected_model_too(winner):
-    gaps = {
-        ("naive", "baseline"): 0.0,
-        ("historical_mean", "baseline"): -0.5,
-        ("ridge", "baseline"): -0.5,
-        ("lstm", "shipped"): -0.5,
-    }
-    result = verdicts(gaps, {"shipped": winner})
-    pairs = [t for t in result.tests if {t.model, t.against} == {"naive", winner}]
-    assert {t.family for t in pairs} == {"naive", "best"} | ({"skip"} & {winner})
-    assert {t.word for t in pairs} == {"not distinguishable"}
-    assert "naive" in result.tied["shipped"]
+def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_better():
+    gaps = RETURNS | {("historical_median", "baseline"): -0.4}
+    result = verdicts(gaps, {"shipped": "lstm"}, bars=CONSTANTS)
+    (gru,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
+    assert gru.p < 0.001 and gru.p_holm > 0.05 and gru.word == "not distinguishable"
+    assert gru.note == "not shown to be better than historical_median too"
+    chosen = verdicts(gaps, {"shipped": "gru"}, bars=CONSTANTS)
+    assert (
+        "is not distinguishable from the historical mean: not shown to be better than"
+        " historical_median too" in chosen.sentences[0]
+    )
+
+
+def test_more_constants_that_say_the_same_cost_no_power():
+    tests = {}
+    for bars in (CONSTANTS[:1], CONSTANTS):
+        result = verdicts(RETURNS, {"shipped": "gru"}, bars=bars, noise=3.0)
+        tests[bars] = next(t for t in result.tests if (t.family, t.model) == ("bar", "gru"))
+        assert tests[bars].corrected_for == 3  # the bars are one claim, beside naive and the ridge
+    one, all_of_them = tests.values()
+    assert one.p == all_of_them.p < 0.05 and one.p_holm <= all_of_them.p_holm
+
+
+@pytest.mark.parametrize("winner", ["lstm", "gru", "ridge"])
+@pytest.mark.parametrize("noise", [0.3, 1.5, 3.0, 6.0])
+def test_who_is_better_is_tied_with_no_simple_forecast_near_the_bar(winner, noise):
+    for gap in (0.0, -0.1, -0.3):
+        gaps = RETURNS | {("historical_median", "baseline"): gap, (winner, "shipped"): -0.4}
+        if winner == "ridge":
+            gaps = RETURNS | {("ridge", "baseline"): -0.4, ("historical_median", "baseline"): gap}
+        result = verdicts(gaps, {"shipped": winner}, bars=CONSTANTS, noise=noise)
+        shown = [t for t in result.tests if {t.model, t.against} == {winner, "historical_mean"}]
+        assert {t.family for t in shown} == {"bar", "best"}
+        assert len({t.p_holm for t in shown}) == 1
+        (word,) = {t.word for t in shown if t.family == "bar"}
+        assert (word == "better") == (
+            not {*CONSTANTS} & {*result.tied["shipped"]}
+            and all(
+                t.mean_difference > 0
+                for t in result.tests
+                if t.family == "best" and t.model in CONSTANTS
+            )
+        )
+
+
+def test_the_bar_is_the_simple_forecast_with_the_lowest_validation_loss_and_those_near_it():
+    returns = {("gru", "shipped"): -1.0, ("ridge", "baseline"): -1.0, ("naive", "baseline"): 1.0}
+    returns |= {("historical_mean", "baseline"): 0.0, ("historical_median", "baseline"): 0.1}
+    assert select_bars(table(returns)) == ["historical_mean", "historical_median"]
+    assert select_bars(table({("naive", "baseline"): 0.0, ("gru", "shipped"): -1.0})) == ["naive"]
 
 
 def test_a_network_that_did_not_train_is_one_sentence_and_no_model():
@@ -227,7 +272,7 @@ def test_a_large_difference_over_three_years_of_weeks_is_seen():
     ]
     losses = pd.concat(frames).assign(ranking="baseline", skip=None, unique_id="a")
     result = compare(losses, dataset="weeks", chosen={"shipped": "naive"}, horizon=12)
-    (test,) = [t for t in result.tests if t.family == "naive"]
+    (test,) = [t for t in result.tests if t.family == "bar"]
     assert test.word == "worse" and test.p_holm < 0.01 and result.tied["shipped"] == ("naive",)
 
 
@@ -235,7 +280,7 @@ def test_the_word_of_the_chosen_row_against_the_references_ignores_the_rest_of_t
     filler = {(f"filler_{i}", "shipped"): 0.01 * i for i in range(20)}
     few, many = (verdicts(gaps, CHOSEN, noise=1.5) for gaps in (BETTER, BETTER | filler))
     for family, model in (
-        ("naive", "lstm"),
+        ("bar", "lstm"),
         ("skip", "lstm"),
         ("best", "ridge"),
     ):
@@ -389,32 +434,38 @@ def test_what_a_reader_must_not_miss_is_said():
         unique_id="a",
         reason="MAE 40.0 % below repeating the last value",
     )
-    skill = {("lstm", "shipped"): -0.021, ("ridge", "baseline"): 0.4}
+    tests = [
+        paired_test("lstm", "bar", "worse", relative_difference=0.021),
+        paired_test(
+            "lstm", "reference", "worse", against="lookback_mean", relative_difference=0.01
+        ),
+        paired_test("ridge", "bar", "better", ranking="baseline", relative_difference=-0.4),
+    ]
     assert describe_warnings(
         {"shipped": "lstm", "architecture": "ridge"},
-        skill,
+        tests,
         pd.DataFrame(intervals),
         [leak],
         refused,
     ) == [
         (
-            "As shipped: lstm, selected on validation, has a higher error than repeating the last"
-            " value on the test block (+2.1 %)."
+            "As shipped: lstm, selected on validation, has a higher error on the test block than"
+            " repeating the last value (+2.1 %) and the mean of the lookback (+1.0 %)."
         ),
         "Leak alarm: gru on a: MAE 40.0 % below repeating the last value.",
         "The 80 % intervals of lstm cover 68.3 % (standard error 4.4 points) over 3 series.",
         "Refused: the 95 % interval of 2 series, such as a: 10 calibration origins ... at least 19",
     ]
-    assert describe_warnings({"shipped": "ridge"}, skill, pd.DataFrame(), [], []) == []
+    assert describe_warnings({"shipped": "ridge"}, tests, pd.DataFrame(), [], []) == []
     # a series without actuals hides no other, and has no coverage of its own
     empty = {**intervals[0], "series": "d", "coverage": np.nan, "inside": False}
-    about = ({"shipped": "lstm"}, {})
+    about = ({"shipped": "lstm"}, [])
     (warning,) = describe_warnings(*about, pd.DataFrame([*intervals, empty]), [], [])
     assert warning.endswith("over 3 series.")
     assert not describe_warnings(*about, pd.DataFrame([empty]), [], [])
     # a store that is off by chance among others that are not is no alarm
     intervals[0]["coverage"], intervals[1]["coverage"] = 0.95, 0.9
-    assert not describe_warnings({"shipped": "lstm"}, {}, pd.DataFrame(intervals), [], [])
+    assert not describe_warnings({"shipped": "lstm"}, [], pd.DataFrame(intervals), [], [])
 
 
 def test_intervals_of_one_ranking_are_not_hidden_by_those_of_the_other():
@@ -436,11 +487,11 @@ def test_intervals_of_one_ranking_are_not_hidden_by_those_of_the_other():
     )
     intervals = pd.DataFrame(rows)
     for chosen in ({"shipped": "lstm"}, {"shipped": "lstm", "architecture": "lstm"}):
-        assert describe_warnings(chosen, {}, intervals, [], []) == [covers_half]
-    assert describe_warnings({"architecture": "lstm"}, {}, intervals, [], []) == []
+        assert describe_warnings(chosen, [], intervals, [], []) == [covers_half]
+    assert describe_warnings({"architecture": "lstm"}, [], intervals, [], []) == []
     of_a_baseline = intervals[intervals["ranking"] == "shipped"].assign(ranking="baseline")
     both = {"shipped": "lstm", "architecture": "lstm"}
-    assert describe_warnings(both, {}, of_a_baseline, [], []) == [
+    assert describe_warnings(both, [], of_a_baseline, [], []) == [
         covers_half.replace(" (as shipped)", "")
     ]
 

@@ -940,18 +940,6 @@ def test_an_index_of_any_exchange_is_modelled_by_its_returns(tmp_path, exchange,
     assert found["target"]["transform"] == "log" and found["target"]["difference_inputs"]
 
 
-def test_returns_are_told_to_be_judged_by_their_mean(tmp_path):
-    noise = np.random.default_rng(0).normal(size=600)
-    days = pd.bdate_range("2020-01-01", periods=600)
-    for values, is_told in (
-        (noise, True),
-        (noise + 3 * np.sin(np.arange(600) * 0.4 * np.pi), False),
-    ):
-        guessed(tmp_path, pd.DataFrame({"ds": days, "ret": values}))
-        text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-        assert ("judge by `lookback_mean`" in text) == is_told
-
-
 def test_the_hours_of_an_exchange_are_told_how_to_be_counted(tmp_path):
     days = pd.bdate_range("2024-01-01", periods=40)
     times = [day + pd.Timedelta(minutes=570 + 15 * step) for day in days for step in range(26)]

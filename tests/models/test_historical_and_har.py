@@ -7,7 +7,8 @@ import pytest
 
 from forecast.forecaster import Budget, fit
 from forecast.models.families.har import Har
-from forecast.models.families.historical import AverageChange
+from forecast.models.families.historical import HistoricalAverage
+from forecast.models.families.historical import Spec as HistoricalSpec
 from forecast.models.families.mstl import Mstl
 from forecast.models.families.seasonal_naive import Spec as SeasonalNaive
 from forecast.system.errors import ModelError
@@ -16,19 +17,21 @@ from tests.support import problems
 
 def test_the_mean_change_of_the_whole_history_is_continued_from_the_last_value():
     y = np.array([1.0, 2.0, 2.0, 5.0, 9.0])
-    forecast = AverageChange("mean").forecasts(y, np.array([2, 4]), horizon=2)
+    forecast = HistoricalAverage("mean", 0).forecasts(y, np.array([2, 4]), horizon=2)
     assert forecast == pytest.approx(np.array([[2.5, 3.0], [11.0, 13.0]]))
 
 
 def test_one_crash_moves_the_mean_change_and_not_the_median_one():
     y = np.cumsum([0.0, 1.0, 1.0, 1.0, -50.0, 1.0, 1.0])
     last = np.array([len(y) - 1])
-    assert AverageChange("median").forecasts(y, last, horizon=1)[0, 0] == y[-1] + 1.0
-    assert AverageChange("mean").forecasts(y, last, horizon=1)[0, 0] < y[-1] - 5.0
+    assert HistoricalAverage("median", 0).forecasts(y, last, horizon=1)[0, 0] == y[-1] + 1.0
+    assert HistoricalAverage("mean", 0).forecasts(y, last, horizon=1)[0, 0] < y[-1] - 5.0
 
 
 def test_no_change_is_known_at_the_first_row():
-    forecast = AverageChange("mean").forecasts(np.array([3.0, 4.0]), np.array([0]), horizon=2)
+    forecast = HistoricalAverage("mean", 0).forecasts(
+        np.array([3.0, 4.0]), np.array([0]), horizon=2
+    )
     assert forecast.tolist() == [[3.0, 3.0]]
 
 
@@ -37,7 +40,7 @@ def test_nothing_after_the_origin_enters_a_historical_change():
     later = np.concatenate([y[:30], y[30:] * -7])
     origins = np.array([10, 29])
     for average in ("mean", "median"):
-        model = AverageChange(average)
+        model = HistoricalAverage(average, 0)
         assert np.array_equal(model.forecasts(y, origins, 5), model.forecasts(later, origins, 5))
 
 
@@ -73,3 +76,25 @@ def test_a_window_without_a_whole_season_has_no_seasonal_forecast():
     fitted = fit(problem, SeasonalNaive(), skip=None, seed=0, budget=Budget(1, 1))
     with pytest.raises(ModelError, match="season of 7 steps is longer than lookback=5"):
         problems.latest(fitted.forecaster, problem.panel)
+
+
+def test_of_values_the_history_is_averaged_and_with_a_season_by_its_step():
+    y = np.array([1.0, 10.0, 3.0, 20.0, 5.0])
+    level = HistoricalAverage("mean", 1).forecasts(y, np.array([1, 4]), horizon=2)
+    assert level.tolist() == [[5.5, 5.5], [7.8, 7.8]]
+    by_step = HistoricalAverage("mean", 2).forecasts(y, np.array([2, 4]), horizon=3)
+    assert by_step.tolist() == [[10.0, 2.0, 10.0], [15.0, 3.0, 15.0]]
+    assert HistoricalAverage("median", 1).forecasts(y, np.array([4]), horizon=1)[0, 0] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("transform", "difference_inputs", "season"),
+    [("log", True, 0), ("logdiff", False, 1), ("none", False, 1), ("log", False, 1)],
+)
+def test_the_level_of_a_price_drifts_and_anything_else_returns_to_its_average(
+    transform, difference_inputs, season
+):
+    price = {"column": "price", "transform": transform, "difference_inputs": difference_inputs}
+    problem = problems.problem_of(problems.frame(), target=[price])
+    fits = HistoricalSpec(family="historical").fit(problem, seed=0).series
+    assert {fit.model.season for of_series in fits.values() for fit in of_series} == {season}

@@ -202,7 +202,7 @@ def test_it_is_a_row_of_a_comparison_with_tests_intervals_and_a_remark(weights, 
         frame, ["naive", entry], freq="1D", horizon=2, lookback=14, tuning="quick", n_jobs=1
     )
     table = board.leaderboard.set_index("model")
-    assert table.loc["chronos", "status"] == "ok" and table.loc["chronos", "vs_naive"]
+    assert table.loc["chronos", "status"] == "ok" and table.loc["chronos", "vs_bar"]
     assert "chronos-lo-80" in board.forecasts("chronos", levels=[80])
     board.report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()

@@ -39,7 +39,7 @@ BOARD = pd.DataFrame(
         ]
     ]
 )
-WORDS = [("naive", "gru", "better"), ("skip", "lstm", "equivalent"), ("naive", "lstm", "better")]
+WORDS = [("bar", "gru", "better"), ("skip", "lstm", "equivalent"), ("bar", "lstm", "better")]
 INTERVAL = {
     "mean_difference": -0.5,
     "relative_difference": -0.5,
@@ -49,7 +49,11 @@ INTERVAL = {
 TESTS = [paired_test(model, family, word) for family, model, word in WORDS]
 VERDICT = Verdicts(
     chosen={"shipped": "lstm"},
-    tests=(TESTS[0].model_copy(update=INTERVAL), *TESTS[1:]),
+    tests=(
+        TESTS[0].model_copy(update=INTERVAL),
+        TESTS[1],
+        TESTS[2].model_copy(update={"relative_difference": -0.45}),
+    ),
 )
 
 
@@ -78,16 +82,28 @@ def test_the_table_of_families_names_each_once_with_its_models_and_equation() ->
 def test_the_readme_shows_of_each_dataset_the_selected_row_and_the_best_network() -> None:
     sentence, table = generate.results(BOARD, {"d": VERDICT}).split("\n\n")
     assert table.splitlines() == [
-        "| data | model | MASE | change against the last value | 95 % interval |"
-        " corrected verdict against the last value |",
-        "|---|---|--:|--:|--:|---|",
-        "| d | `gru` (best network) | 0.5000 | −50.0 % | −60.0 % to −40.0 % | better |",
-        "| d | `lstm` (selected) | 0.5500 | −45.0 % | – | better |",
+        "| data | model | MASE | bar | change against the bar | 95 % interval |"
+        " corrected verdict against the bar |",
+        "|---|---|--:|---|--:|--:|---|",
+        "| d | `gru` (best network) | 0.5000 | `naive` | −50.0 % | −60.0 % to −40.0 % | better |",
+        "| d | `lstm` (selected) | 0.5500 | `naive` | −45.0 % | – | better |",
     ]
     assert (
         " ".join(sentence.split())
         == "**d**: no test finds any of 1 networks better than its linear model alone."
         " `lstm` (selected) has 8.3 % less error than `ridge`."
+    )
+
+
+def test_the_readme_says_where_nothing_is_better_than_the_bar_and_how_far_the_lowest_is() -> None:
+    tests = tuple(paired_test(t.model, t.family, "not distinguishable") for t in TESTS)
+    verdict = VERDICT.model_copy(update={"tests": tests, "bar": "auto_ets"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(generate.BARS, "auto_ets", "the historical mean")
+        (sentence, _) = generate.results(BOARD, {"d": verdict}).split("\n\n")
+    assert " ".join(sentence.split()) == (
+        "**d**: no model is shown to be better than the historical mean. The lowest error of the"
+        " others, of `gru`, is 37.5 % below it."
     )
 
 

@@ -120,13 +120,13 @@ def test_the_opening_chart_holds_the_selected_model_against_the_ridge(project):
         ("worse", "Put nothing into service yet"),
     ],
 )
-def test_the_next_step_follows_the_word_against_naive(project, word, next_step):
-    change_words(project, "naive", word)
+def test_the_next_step_follows_the_word_against_the_bar(project, word, next_step):
+    change_words(project, "bar", word)
     assert advise(results(project, HOURLY))[0].startswith(next_step)
 
 
 def test_the_next_step_of_a_frame_in_python_is_a_call_in_python(project):
-    change_words(project, "naive", "better")
+    change_words(project, "bar", "better")
     (project / "data" / "pointers" / f"{HOURLY}.json").unlink()
     (advice,) = advise(results(project, HOURLY))
     assert "`forecast.fit`" in advice and "promote" not in advice

@@ -198,7 +198,7 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
     assert line.split()[-2:] == ["not", "distinguishable"]
 
 
-def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
+def test_the_change_against_the_bar_has_the_sign_and_digits_of_the_page(root):
     results = Results(ProjectPaths.of(root), "hourly")
     rows = [
         row
@@ -206,7 +206,7 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
         if row["seed"] == "mean"
     ]
     shown = {
-        line[1]: line[HEADS.index("error vs naive")].split(" %")[0]
+        line[1]: line[HEADS.index("error vs bar")].split(" %")[0]
         for line in leaderboard_lines(rows, "shipped", results)
     }
     page = {
@@ -216,24 +216,24 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
     assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
 
 
-def test_the_change_against_naive_is_the_figure_of_the_sentence_where_series_end_apart(root):
+def test_the_change_against_the_bar_is_the_figure_of_the_sentence_where_series_end_apart(root):
     """The skill averages series, the test origins: equal only where series are equally long."""
     results = Results(ProjectPaths.of(root), "hourly")
     rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
     lines = leaderboard_lines(rows, "shipped", results)
-    change = next(line[HEADS.index("error vs naive")] for line in lines if line[1] == "lstm")
+    change = next(line[HEADS.index("error vs bar")] for line in lines if line[1] == "lstm")
     assert change == "−44.0 % better"
     assert (
         "lstm" in results.verdicts.sentences[0] and "error -44.0 %" in results.verdicts.sentences[0]
     )
 
 
-def test_a_network_that_repeats_the_ridge_has_its_change_against_naive_too(root):
+def test_a_network_that_repeats_the_ridge_has_its_change_against_the_bar_too(root):
     """Without a word: no test is made of it. The skill, another mean, is not shown beside it."""
     results = Results(ProjectPaths.of(root), "hourly")
     tests = [test for test in results.verdicts.tests if test.model != "lstm"]
-    ridge = next(test for test in tests if (test.model, test.family) == ("ridge", "naive"))
+    ridge = next(test for test in tests if (test.model, test.family) == ("ridge", "bar"))
     repeats = Untrained(model="lstm", ranking="shipped", same_as="ridge")
     vars(results)["verdicts"] = results.verdicts.model_copy(
         update={"tests": tuple(tests), "untrained": (repeats,)}
@@ -243,7 +243,7 @@ def test_a_network_that_repeats_the_ridge_has_its_change_against_naive_too(root)
     lines = leaderboard_lines(rows, "shipped", results)
     line = next(line for line in lines if line[1] == "lstm")
     change = text.signed_percent(ridge.relative_difference)
-    assert line[HEADS.index("error vs naive") :] == (change, "= ridge (did not train)")
+    assert line[HEADS.index("error vs bar") :] == (change, "= ridge (did not train)")
     page = next(row for row in leaderboard(results, "shipped").rows if row.model == "lstm")
     assert str(page.cells[1].content) == change
 

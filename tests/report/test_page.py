@@ -207,7 +207,7 @@ def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_co
     ]
     words_of = {(model, ranking): word for model, ranking, word in rows}
     for test in verdicts["tests"]:
-        if test["family"] == "naive":
+        if test["family"] == "bar":
             test["word"] = words_of.get((test["model"], test["ranking"]), test["word"])
     files.write_json(path, verdicts)
     page = html.fromstring(rendered(project, HOURLY))

@@ -545,14 +545,14 @@ def verdicts(name: str) -> dict[str, Any]:
             for m, d in (("lstm", -0.3), ("gru", -0.25))
         ],
         *[
-            _test("shipped", "naive", m, "naive", d, "better")
+            _test("shipped", "bar", m, "naive", d, "better")
             for m, d in (("ridge", -0.4), ("lstm", -0.44), ("gru", -0.4), ("narx", -0.36))
         ],
         *[
-            _test("architecture", "naive", m, "naive", d, "better")
+            _test("architecture", "bar", m, "naive", d, "better")
             for m, d in (("lstm", -0.3), ("gru", -0.25))
         ],
-        _test("baseline", "naive", "drift", "naive", 0.02, "worse"),
+        _test("baseline", "bar", "drift", "naive", 0.02, "worse"),
         _test("shipped", "best", "gru", "lstm", 0.01, "undecided"),
         _test("shipped", "best", "ridge", "lstm", 0.06, "worse"),
     ]

@@ -308,7 +308,7 @@ def write_comparison(
         _test(candidate, family)
         for candidate in candidates
         if "." in candidate
-        for family in ("naive", "skip")
+        for family in ("bar", "skip")
     ]
     sentences = [
         f"On {dataset} the network chosen on validation is better than the naive forecast."
@@ -372,7 +372,7 @@ def _test(candidate: str, family: str) -> dict[str, Any]:
         "ranking": RANKINGS[skip],
         "family": family,
         "model": model,
-        "against": "naive" if family == "naive" else "ridge",
+        "against": "naive" if family == "bar" else "ridge",
         "statistic": -4.0,
         "p": 0.001,
         "p_holm": 0.002,

@@ -156,16 +156,14 @@ def test_a_new_verdict_is_shown_on_the_run_that_is_there(published):
         test["word"] = "worse"
     files.write_json(
         path,
-        verdicts | {"tests": [test for test in verdicts["tests"] if test["family"] == "naive"]},
+        verdicts | {"tests": [test for test in verdicts["tests"] if test["family"] == "bar"]},
     )
     board = published / "data" / "compared" / "weather" / "leaderboard.csv"
     files.write_text(board, board.read_text().replace(",True", ",False"))
     assert sync(published, now=NOW).published == []
     tags = next(run.data.tags for run in runs_of(published) if run.info.run_name == "lstm")
     assert (
-        tags["against_naive"] == "worse"
-        and "against_skip" not in tags
-        and tags["chosen"] == "false"
+        tags["against_bar"] == "worse" and "against_skip" not in tags and tags["chosen"] == "false"
     )
     assert ": worse (" in tags["mlflow.note.content"]
 

@@ -1,51 +1,79 @@
-"""Family `historical`: the average change of a series over its whole history, continued; mean or
-median.
+"""Family `historical`: the average of a series over its whole history; mean or median.
 
-Nothing is estimated at the fit: each cutoff has the average of the changes before it. On a price
-this is the drift of the market, and knows nothing of the recent past: what beats the naive forecast
-without beating it may owe its gain to the drift alone. It is left out where no target is a price.
+Nothing is estimated at the fit: each cutoff has the average of the rows before it. Of a price it is
+that of the changes, continued: the drift of the market. Of anything else it is that of the values,
+of all or of those at the same step of a season. It knows nothing of the recent past: what beats the
+naive forecast without beating it may owe its gain to a constant alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.config.transforms import TRANSFORMS
+from forecast.models.problem import Problem
+from forecast.models.series_fit import Array, RowNumbers, SeriesFit, SeriesModel
 from forecast.models.statistical import StatisticalSpec
 
 
 @dataclass(frozen=True)
-class AverageChange:
-    """`average`: "mean" or "median" of the one-step changes of all rows up to the origin."""
+class HistoricalAverage:
+    """`average`: "mean" or "median" of all rows up to the origin that are a whole number of seasons
+    before the forecast; of their one-step changes where `season` is 0.
+    """
 
     average: str
+    season: int
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
-        """(n_origins, horizon): the last value, and the average change once for every step."""
-        changes = pd.Series(np.diff(y, prepend=np.nan)).expanding()
-        average = changes.mean() if self.average == "mean" else changes.median()
-        slope = average.fillna(0.0).to_numpy()[origins]
-        return np.asarray(y[origins, None] + slope[:, None] * np.arange(1, horizon + 1))
+        """(n_origins, horizon): the average, or the last value with it once for every step."""
+        steps = np.arange(1, horizon + 1)
+        season = max(self.season, 1)
+        values = pd.Series(y if self.season else np.diff(y, prepend=np.nan))
+        by_step = values.groupby(np.arange(len(y)) % season).expanding()
+        average = by_step.agg(self.average).droplevel(0).sort_index().fillna(0.0).to_numpy()
+        if not self.season:
+            return np.asarray(y[origins, None] + average[origins, None] * steps)
+        same_step = origins[:, None] + steps - season * -(-steps // season)
+        return np.asarray(average[np.maximum(same_step, 0)])
 
 
 class Spec(StatisticalSpec):
     """An entry of this family."""
 
-    series_model = AverageChange
-    suits_prices_only = True
-    summary = "Continues the average change of the whole history: a market's drift."
-    equation = "y[t+h] = y[t] + h mean(y[1] - y[0], ..., y[t] - y[t-1]), or their median"
+    series_model = HistoricalAverage
+    summary = "The average of the whole history; of a price of its changes, continued."
+    equation = "y[t+h] = mean(y[t], y[t-1], ...), of a price y[t] + h mean(changes); or median"
     source = "Goyal & Welch 2008 (the historical average as a bar)"
 
     average: Literal["mean", "median"] = Field(
-        "mean", description="of the changes; crashes hardly move the median"
+        "mean", description="of the rows; crashes hardly move the median"
     )
+    seasonal: bool = Field(False, description="of the rows at the same step of the season alone")
 
-    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> AverageChange:
+    def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season; empty when it fits."""
+        if self.seasonal and season_length == 1:
+            return "without a season it is the average of all rows"
+        return ""
+
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> HistoricalAverage:
         """Nothing is estimated: each cutoff has the average of the rows before it."""
-        return AverageChange(self.average)
+        return HistoricalAverage(self.average, season if self.seasonal else 1)
+
+    def _fit_targets(
+        self, problem: Problem, uid: str, before: Sequence[SeriesFit]
+    ) -> list[SeriesFit]:
+        """Of a price that is modelled by its level the average is that of the changes."""
+        fits = super()._fit_targets(problem, uid, before)
+        for place, column in enumerate(problem.panel.task.target):
+            if column.is_price and not TRANSFORMS[column.transform].takes_changes:
+                model = HistoricalAverage(self.average, 0)
+                fits[place] = replace(fits[place], model=model)
+        return fits
