@@ -119,13 +119,6 @@ def train_by_gradient(
 
     pasts = [each.past for each in series]
     start = set_principal_axes(network, initialise(network, options.seed), pasts)
-    joined = chunks.join_series(
-        series,
-        supervised=spec.chunk if network.every_step else 1,
-        warm_up=0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up),
-    )
-    series.clear()
-    return_memory()
     settings = Settings(
         steps=options.budget.steps,
         evaluate_every=options.budget.evaluate_every,
@@ -134,8 +127,18 @@ def train_by_gradient(
         **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
+    supervised = spec.chunk if network.every_step else 1
+    warm_up = 0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up)
+
+    def join() -> chunks.Chunks:
+        joined = chunks.join_series(series, supervised=supervised, warm_up=warm_up)
+        series.clear()
+        return_memory()
+        return joined
+
+    # held by no name here: see `gradient.fit`
     return gradient.fit(
-        network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
+        network, join(), validate, settings, seed=options.seed, initial=start, stop=stop
     )
 
 

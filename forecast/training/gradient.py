@@ -103,6 +103,7 @@ def fit(
     with _reuse_trace(network, chunks, settings, choices) as updates:
         weights = initialise(network, seed) if initial is None else initial
         states = updates.begin(seed, weights, chunks, settings)
+        del chunks  # the updates have copies; where nobody else holds them, memory for one is enough
         if validate is None:
             return _take_steps(updates, choices, states, stop)
         return _descend(updates, choices, states, validate, settings)
@@ -200,6 +201,7 @@ def _reuse_trace(
         # or the graphs of earlier trials stay referenced
         keras.backend.clear_session(free_memory=False)
         updates = Updates(network, chunks, settings, choices)
+    del chunks
     try:
         yield updates
     finally:

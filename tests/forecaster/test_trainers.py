@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from forecast.forecaster.trainers import GradientOptions, set_principal_axes, tr
 from forecast.models.skip import Skip
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
+from forecast.training.chunks import join_series
 from tests.contract.families import scored_rows
 from tests.support import problems
 
@@ -159,9 +161,29 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
         GradientOptions(seed=0, budget=Budget(4, 2), change_channels=()),
     )
     assert trained.best_step == 4
-    assert not series  # what the chunks hold is not held twice
     assert (not np.array_equal(trained.weights[AXES], start[AXES])) == moves
     assert (not np.array_equal(trained.weights[MEAN], start[MEAN])) == moves
+
+
+def test_a_training_holds_its_targets_once(monkeypatch):
+    """As the variables of its updates: of thousands of series they are most of the memory."""
+    held = []
+
+    def join(*given, **options):
+        joined = join_series(*given, **options)
+        held.append(weakref.ref(joined.target))
+        return joined
+
+    def validate(_):
+        assert held[0]() is None
+        return 0.0
+
+    monkeypatch.setattr("forecast.training.chunks.join_series", join)
+    shops, spec = problems.shops(), spec_of()
+    series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
+    options = GradientOptions(seed=0, budget=Budget(2, 1), change_channels=())
+    train_by_gradient(spec.network(shops.panel.task), series, validate, spec, options)
+    assert len(held) == 1 and not series
 
 
 def test_the_axes_know_nothing_after_the_train_block():
