@@ -1,8 +1,10 @@
-"""A whole run of thousands of simulated series: how long it takes and how much memory all its
-processes need.
+"""A whole run of thousands of simulated series, or of one very long one: how long it takes and how
+much memory all its processes need.
 
     taskset -c 0,1 python -m bench.scale hours FOLDER     2,000 series of 600 hours, five models
     taskset -c 0,1 python -m bench.scale days FOLDER      10,000 series of 1,000 days, three models
+    taskset -c 0,1 python -m bench.scale minutes FOLDER   a year of minutes in one series, 525,600
+    taskset -c 0,1 python -m bench.scale shops FOLDER     50 series of three years, ten models
     taskset -c 0,1 python -m bench.scale m4 FOLDER --data ../shared/data/benchmarks
 
 The folder becomes a project of its own, with the data as CSV; what is there already is used again.

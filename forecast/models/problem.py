@@ -65,8 +65,8 @@ MAX_VALIDATION_CUTOFFS = 4096
 random sample.
 """
 MAX_VALIDATION_ROWS = 2**20
-"""Rows that the windows of those that score a network have together: of a day of minutes 4,096 take
-as long as 600 gradient steps, and they are looked at every 25 (docs/research/seconds.md).
+"""Rows that the windows of those that score a network have together: 4,096 of a day of minutes are
+the work of 600 gradient steps, and are looked at every 25 (docs/research/seconds.md).
 """
 VALIDATION_FOLDS = 5
 """Folds of the validation block; each is forecast with what the others chose. Networks pick their

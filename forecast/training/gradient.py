@@ -103,7 +103,7 @@ def fit(
     with _reuse_trace(network, chunks, settings, choices) as updates:
         weights = initialise(network, seed) if initial is None else initial
         states = updates.begin(seed, weights, chunks, settings)
-        del chunks  # the updates have copies; where nobody else holds them, memory for one is enough
+        del chunks  # the updates have their values, and nobody else need hold them
         if validate is None:
             return _take_steps(updates, choices, states, stop)
         return _descend(updates, choices, states, validate, settings)
