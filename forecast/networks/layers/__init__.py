@@ -91,5 +91,6 @@ silence_libraries()  # TensorFlow reads the environment while it is imported, so
 with hide_keras_extras(), pause_garbage_collection():
     import forecast.networks.layers.assemble  # noqa: F401
 
-# nor need TensorFlow's objects be looked through for garbage at every full collection after it
-gc.freeze()
+    # nor need TensorFlow's objects be looked through at every full collection after it; inside, as
+    # the pause would end with such a collection, a tenth of the import
+    gc.freeze()
