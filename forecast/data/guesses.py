@@ -15,8 +15,7 @@ import itertools
 import math
 import re
 import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +131,8 @@ MANY_WIDE_SERIES = 10
 """So many may be unlike in level, as prices are: only the spread in relation to it counts."""
 MIN_SEASONS_OF_A_PLACE = 10
 """From so many on the median of the values at one place of the season says something."""
+ROOM_FOR_GAPS = 0.05
+"""Of the steps: so many more than the file lacks today may lack a value later, with a warning."""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -243,12 +244,12 @@ def guess_entry(
     """
     is_parquet = path.suffix.lower() in own_files.PARQUET_SUFFIXES
     file_format = own_files.FileFormat() if is_parquet else own_files.guess_format(path, where)
-    table = own_files.read_table(path, where, file_format, texts=["unique_id"])
-    _require_rows(table, where)
+    table, file_format = _read_rows(path, where, file_format)
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        table = own_files.read_table(path, where, file_format, texts=[str(series)])
+        named = own_files.read_table(path, where, file_format, texts=[str(series)])
+        table[series] = named[series]
     if time is not None:
         _refuse_parted_time(table, time, series, where)
         if series is None:
@@ -262,6 +263,11 @@ def guess_entry(
         if column not in (guess.column, series) and str(column).lower() not in TIME_COLUMN_NAMES
     ]
     numbers = _number_columns(rows, others, target, where)
+    columns = rows[numbers].select_dtypes("number")
+    placeholders = sorted({n for c in columns for n in own_files.find_placeholders(rows[c])})
+    rows[numbers] = rows[numbers].mask(rows[numbers].isin(placeholders))
+    missing = (*file_format.missing, *map("{:.12g}".format, placeholders))
+    file_format = replace(file_format, missing=missing)
     chosen = _pick_target(rows, numbers, target, where)
     if not pd.api.types.is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
         rows[chosen] = rows[chosen].astype("str")
@@ -277,7 +283,7 @@ def guess_entry(
         EntryLine(
             "source",
             _source_entry(where, file_format, guess, series),
-            _source_note(rows, guess, series, file_format.units),
+            _source_note(rows, guess, series, file_format),
         ),
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
@@ -293,12 +299,26 @@ def guess_entry(
     return "\n".join(text) + "\n"
 
 
-def _require_rows(table: pd.DataFrame, where: str) -> None:
-    """`InputError` for a table of names alone."""
+def _read_rows(
+    path: Path, where: str, form: own_files.FileFormat
+) -> tuple[pd.DataFrame, own_files.FileFormat]:
+    """The rows, and the format with the texts that stand for no value in columns of numbers.
+
+    `InputError` for a table of names alone.
+    """
+    table = own_files.read_table(path, where, form, texts=["unique_id"])
     if table.empty:
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
         )
+    missing: list[str] = []
+    for column in table.columns.drop("unique_id", errors="ignore"):
+        if marks := own_files.find_missing_marks(table[column]):
+            numbers = own_files.parse_written(table[column].mask(table[column].isin(marks)), form)
+            if pd.api.types.is_numeric_dtype(numbers) and numbers.notna().any():
+                table[column] = numbers
+                missing += marks
+    return table, replace(form, missing=tuple(dict.fromkeys(missing)))
 
 
 def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
@@ -438,7 +458,7 @@ def _source_entry(
 
 
 def _source_note(
-    rows: pd.DataFrame, guess: GuessedTimes, series: Any | None, units: Iterable[str]
+    rows: pd.DataFrame, guess: GuessedTimes, series: Any | None, form: own_files.FileFormat
 ) -> str:
     """What times and series were read from; of series that are the same thing told several times,
     how to keep one.
@@ -456,8 +476,10 @@ def _source_note(
         if str(series).lower() in PROVIDER_NAMES:
             first = rows["unique_id"].iloc[0]
             note += f"; to keep one of them alone: `keep: {{{series}: {first}}}`"
-    for unit in units:
+    for unit in form.units:
         note += f"; numbers as written beside {unit}"
+    if form.missing:
+        note += f"; {quote_names(form.missing)} read as no value (write 0 where one means zero)"
     return note
 
 
@@ -648,19 +670,16 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
 def _column_entries(
     observed: pd.DataFrame, calendar: Calendar, names: list[Any]
 ) -> list[dict[str, Any]]:
-    """The columns `names`, with `max_missing` where one lacks steps: the share of the series that
-    lacks most, rounded up.
+    """The columns `names` with their `max_missing`: what the series lacks that lacks most, and
+    `ROOM_FOR_GAPS`.
     """
     lengths = series_lengths(observed[["unique_id", "ds"]], calendar)
     counts = observed.groupby("unique_id")[names].count()
     shares = 1 - counts.div(lengths, axis=0).min()
-    entries = []
-    for name, share in zip(names, shares, strict=True):
-        entry: dict[str, Any] = {"column": str(name)}
-        if share > 0:
-            entry["max_missing"] = float(np.ceil(100 * share) / 100)
-        entries.append(entry)
-    return entries
+    return [
+        {"column": str(name), "max_missing": float(round(share + ROOM_FOR_GAPS, 2))}
+        for name, share in shares.clip(0, 0.94).items()
+    ]
 
 
 def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:

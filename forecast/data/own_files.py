@@ -67,6 +67,12 @@ MISSING_TEXTS = [
     "null",
 ]
 """What pandas reads as missing."""
+MISSING_MARK = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
+"""How else a cell says that it has no value: signs alone, as `.` and `--`, or these words."""
+PLACEHOLDER = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
+"""Numbers that programs write for no value; 999 may as well be one."""
+MIN_OTHER_VALUES = 20
+"""Among fewer different numbers one may be a code or a class like any other."""
 MAX_HEADER_BYTES = 1_000_000  # its docstring is below the next line, which sets it for the process
 csv.field_size_limit(MAX_HEADER_BYTES)  # of a header that is read with each of the separators
 """Bytes of a header. Ten thousand columns of fifty letters have half as many."""
@@ -90,6 +96,7 @@ class FileFormat:
     decimal: str = "."
     thousands: str = ""
     units: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def changed_settings(self) -> dict[str, str | tuple[str, ...]]:
         """What differs from the default."""
@@ -117,7 +124,7 @@ def read_table(
     try:
         if path.suffix.lower() in PARQUET_SUFFIXES:
             kind = "Parquet"
-            return _read_parquet(path, where)
+            return _blank_numbers(_read_parquet(path, where), form.missing, texts)
         return _read_csv(path, where, form, texts)
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
@@ -150,8 +157,9 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     header = next(csv.reader(lines[before:], delimiter=separator), [])
     _require_distinct_names(header, where)
     missing_texts = None
-    if not {*texts}.isdisjoint(header):
-        missing_texts = {column: [""] if column in texts else MISSING_TEXTS for column in header}
+    if form.missing or not {*texts}.isdisjoint(header):
+        marks = [*MISSING_TEXTS, *form.missing]
+        missing_texts = {column: [""] if column in texts else marks for column in header}
     rows = pd.read_csv(
         path,
         low_memory=False,
@@ -174,8 +182,39 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     if form.thousands or form.units:
         for column in rows.columns.drop(texts, errors="ignore"):
             if not pd.api.types.is_numeric_dtype(rows[column]):
-                rows[column] = _parse_written(rows[column], form)
-    return rows.dropna(how="all")
+                rows[column] = parse_written(rows[column], form)
+    return _blank_numbers(rows, form.missing, texts).dropna(how="all")
+
+
+def _blank_numbers(
+    rows: pd.DataFrame, missing: Iterable[str], texts: Collection[str]
+) -> pd.DataFrame:
+    """`rows` with empty cells for the numbers among `missing`, however these are written."""
+    marks = pd.to_numeric(pd.Series([*missing], dtype="str"), errors="coerce").dropna()
+    if not marks.empty:
+        for column in rows.select_dtypes("number").columns.drop(texts, errors="ignore"):
+            rows[column] = rows[column].mask(rows[column].isin(marks))
+    return rows
+
+
+def find_missing_marks(values: pd.Series) -> list[str]:
+    """The texts of a column that stand for no value, if its others are numbers."""
+    cells = pd.Series(values.dropna().unique(), dtype="str")
+    return cells[cells.str.strip().str.fullmatch(MISSING_MARK)].tolist()
+
+
+def find_placeholders(values: pd.Series) -> list[float]:
+    """Numbers that stand for no value: repeated, written as programs do, and below zero where no
+    other is, or far below all others.
+    """
+    counts = values.value_counts()
+    numbers = counts.index.to_series()
+    is_written_so = numbers.astype("str").str.fullmatch(PLACEHOLDER)
+    others = numbers[~is_written_so]
+    low = others.min()
+    is_far = (numbers < low - (others.max() - low)) | (low >= 0)
+    is_told = is_written_so & is_far & (counts > 1) & (len(others) > MIN_OTHER_VALUES)
+    return numbers[is_told].tolist()
 
 
 def _require_few_columns(n_columns: int, where: str) -> None:
@@ -448,7 +487,7 @@ def marks_hint(cell: object, separator: str) -> str:
     return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml."
 
 
-def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
+def parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
     """Numbers of a column of text, with one of the units or none; a cell that is written otherwise
     stays text, and is told as such later.
     """

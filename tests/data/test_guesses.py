@@ -27,6 +27,7 @@ from forecast.system.errors import InputError
 from tests.support.example_data import write_project
 
 WAVE = np.sin(np.arange(600)).round(3)
+ROOM = {"max_missing": guesses.ROOM_FOR_GAPS}
 
 
 def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
 def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season):
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
     assert found["calendar"] == calendar and found["season_length"] == season
-    assert "max_missing" not in found["target"]
+    assert found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
     assert found["step_size"] == max(1, found["horizon"] // 4)
     assert found["calendar_features"] == {
         24: ["hour_of_day"],
@@ -212,7 +213,10 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
 ):
     times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
     found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
-    assert found["source"]["time_zone"] == wanted and "max_missing" not in found["target"]
+    assert (
+        found["source"]["time_zone"] == wanted
+        and found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
+    )
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
@@ -226,7 +230,7 @@ def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     }
 
 
-@pytest.mark.parametrize("mark", ["-", "n.v.", "21,5 °C"])
+@pytest.mark.parametrize("mark", ["o", "n.v.", "21,5 °C"])
 def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted(tmp_path, mark):
     times = pd.date_range("2024-01-01", periods=200, freq="h").strftime("%Y-%m-%d %H:%M")
     frame = pd.DataFrame(
@@ -306,9 +310,9 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     ).drop(index=[5, 6])
     found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
     assert found["source"]["columns"] == {"unique_id": "place"}
-    assert found["target"] == {"column": "y", "max_missing": 0.01}
+    assert found["target"] == {"column": "y", "max_missing": 0.05}
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    assert "# past_exogenous: [{column: wind, max_missing: 0.02}]" in text
+    assert "# past_exogenous: [{column: wind, max_missing: 0.07}]" in text
 
 
 @pytest.mark.parametrize(
@@ -337,7 +341,7 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
     if series and column:
         column = {"t": np.tile(np.arange(200), 3)}
     found = guessed(tmp_path, pd.DataFrame({**column, **series, "y": WAVE}))
-    assert found["calendar"] == {"kind": "index"} and found["target"] == {"column": "y"}
+    assert found["calendar"] == {"kind": "index"} and found["target"] == {"column": "y", **ROOM}
     mapped = ({"ds": "t"} if column else {}) | ({"unique_id": "place"} if series else {})
     assert found["source"].get("columns", {}) == mapped
     write_project(tmp_path, mine=found)
@@ -390,7 +394,7 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     guessed(tmp_path, pd.DataFrame({"ds": times, "a": readings, "b": WAVE, "place": "Rome"}))
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    assert "target: {column: b}" in text and "'place'" not in text
+    assert "target: {column: b, max" in text and "'place'" not in text
     assert "# not read, line 9 (series 'mine', 2024-01-01 07:00): column 'a' holds" in text
 
 
@@ -405,7 +409,7 @@ def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
 def test_a_target_that_ends_in_empty_cells_gets_an_entry_that_is_taken(tmp_path):
     shops = pd.concat([shop(plan=4).assign(Shop=name, Town=name) for name in ("Cork", "Sligo")])
     entry = guessed(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
-    assert entry["target"]["max_missing"] == 0.01
+    assert entry["target"]["max_missing"] == 0.06
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
     request = sources.Request("mine", settings, tmp_path)
@@ -474,7 +478,7 @@ def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name, column):
     both = pd.concat(
         [pd.DataFrame({column: c, "ds": times, "y": WAVE[:300]}) for c in (name, "DE")]
     )
-    assert guessed(tmp_path, both)["target"] == {"column": "y"}
+    assert guessed(tmp_path, both)["target"] == {"column": "y", **ROOM}
 
 
 def test_years_are_times(tmp_path):
@@ -823,11 +827,14 @@ def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
 
 def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_columns(tmp_path):
     found = guessed(tmp_path, shop())
-    assert found["target"]["column"] == "Sales" and "max_missing" not in found["target"]
+    assert (
+        found["target"]["column"] == "Sales"
+        and found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
+    )
     assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "have values after the last Sales: a plan" in text
-    assert "# past_exogenous: [{column: Footfall}]" in text
+    assert "# past_exogenous: [{column: Footfall, max_missing: 0.05}]" in text
     assert found["horizon"] == 7
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
 
@@ -912,6 +919,7 @@ def test_prices_of_an_exchange_are_modelled_by_their_returns(tmp_path):
         "column": "close",
         "transform": "log",
         "difference_inputs": True,
+        **ROOM,
     }
 
 
@@ -959,7 +967,7 @@ def test_sales_of_working_days_are_no_price(tmp_path):
     noise = np.random.default_rng(1).standard_normal(600)
     for level in (np.sin(days.day_of_year / 58), np.zeros(600)):
         frame = pd.DataFrame({"Date": days, "sold": 50 + 9 * level + 5 * noise})
-        assert guessed(tmp_path, frame)["target"] == {"column": "sold", "minimum": 0}
+        assert guessed(tmp_path, frame)["target"] == {"column": "sold", "minimum": 0, **ROOM}
 
 
 SHOP_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat"]
@@ -971,7 +979,10 @@ def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
     frame = pd.DataFrame({"Date": times, "sold": 5 + np.sin(np.arange(len(times)))})
     found = guessed(tmp_path, frame)
     assert found["calendar"] == {"kind": "weekdays", "days": days}
-    assert found["season_length"] == len(days) and "max_missing" not in found["target"]
+    assert (
+        found["season_length"] == len(days)
+        and found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
+    )
 
 
 def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
@@ -1133,7 +1144,7 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
 def test_what_was_never_negative_gets_bounds(tmp_path, name, values, bounds):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     found = guessed(tmp_path, pd.DataFrame({"ds": times, name: values}))
-    assert found["target"] == {"column": name, **bounds}
+    assert found["target"] == {"column": name, **bounds, **ROOM}
 
 
 def proportional(rng, weekday, trend, noise):
@@ -1307,3 +1318,56 @@ def test_a_number_that_no_float_squares_leaves_the_guess_without_a_warning(tmp_p
     rows = [f"{day},{n % 5 + 0.5}\n" for n, day in enumerate(DAILY)]
     (tmp_path / "mine.csv").write_text(f"ds,y\n2023-12-31,{number}\n" + "".join(rows))
     assert "target: {column: y" in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize(
+    ("mark", "separator"), [(".", ","), ("M", ","), ("-999", ","), ("--", ";"), ("n/a", ";")]
+)
+def test_what_stands_for_no_value_is_proposed_told_and_read_as_none(tmp_path, mark, separator):
+    numbers = np.random.default_rng(0).gamma(2, 400, 200).round(1).astype("str").tolist()
+    cells = [mark if n in (70, 150) else value for n, value in enumerate(numbers)]
+    decimal = {",": ".", ";": ","}[separator]
+    written = [cell if cell == mark else cell.replace(".", decimal) for cell in cells]
+    path = write_rows(tmp_path, f"date{separator}flow", written, separator)
+    text, frame = read_as_guessed(tmp_path, path)
+    entry = yaml.safe_load(text)["mine"]
+    assert frame["flow"].isna().to_numpy().nonzero()[0].tolist() == [70, 150]
+    assert entry["target"]["max_missing"] > 2 / 200 and entry["target"]["minimum"] == 0
+    if mark != "n/a":  # known without being named
+        assert entry["source"]["missing"] == [mark] and f"'{mark}' read as no value" in text
+
+
+def test_a_mark_of_one_column_blanks_no_name_of_another(tmp_path):
+    days = np.repeat(pd.date_range("2022-01-01", periods=100).strftime("%Y-%m-%d"), 2)
+    frame = pd.DataFrame(
+        {"day": days, "kind": ["M", "F"] * 100, "y": [*["M", "1.5"] * 2, *[2] * 196]}
+    )
+    (tmp_path / "data").mkdir()
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    text, read = read_as_guessed(tmp_path, tmp_path / "data" / "mine.csv")
+    assert "missing: [M]" in text and read["y"].isna().sum() == 2
+    assert set(read["unique_id"]) == {"M", "F"}
+
+
+@pytest.mark.parametrize(
+    "values", [-999.0 + np.arange(200), np.where(np.arange(200) % 9, WAVE[:200] * 2000, -999)]
+)
+def test_a_number_as_programs_write_it_is_a_value_where_others_are_near(tmp_path, values):
+    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=200), "y": values})
+    assert "missing" not in guessed(tmp_path, frame)["source"]
+
+
+def test_one_missing_day_is_taken_with_a_warning_after_a_file_without_gaps(tmp_path):
+    path = write_rows(tmp_path, "day,y", [str(value) for value in WAVE[:100]])
+    write_project(
+        tmp_path, mine=yaml.safe_load(guesses.guess_entry(path, "data/mine.csv", "mine"))["mine"]
+    )
+    request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    now = pd.Timestamp("2022-05-01")
+    assert ingest.fetch_snapshot(request, now=now).rows == 100
+    path.write_text(path.read_text() + "2022-04-12,0.5\n")  # the 11th is missing
+    fetched = ingest.fetch_snapshot(request, now=now)
+    assert fetched.rows == 101
+    assert any(
+        "steps without a row: 1 (2022-04-11)" in found.sentence for found in fetched.findings
+    )

@@ -12,11 +12,12 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
@@ -40,7 +41,7 @@ from forecast.data.written_times import (
     to_utc,
 )
 from forecast.system import files
-from forecast.system.errors import InputError, quote_names, require_column
+from forecast.system.errors import InputError, quote, quote_names, require_column
 
 
 def _text_encoding(name: str) -> str:
@@ -76,6 +77,9 @@ class Settings(Source):
     decimal: Literal[".", ","] = "."
     thousands: str = Field("", max_length=1)
     units: tuple[str, ...] = Field((), description="beside numbers, such as `$` and `%`: dropped")
+    missing: tuple[Annotated[str, BeforeValidator(str)], ...] = Field(
+        (), description="cells that stand for no value, such as `.`, `M` and `-999`"
+    )
     issued_path: Path | None = Field(
         None, description="forecasts of some columns: ds, issued_at and the columns"
     )
@@ -95,7 +99,12 @@ class Settings(Source):
     def file_format(self) -> own_files.FileFormat:
         """How both files are written."""
         return own_files.FileFormat(
-            self.encoding, self.separator, self.decimal, self.thousands, self.units
+            self.encoding,
+            self.separator,
+            self.decimal,
+            self.thousands,
+            self.units,
+            self.missing,
         )
 
 
@@ -160,6 +169,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         file_format = own_files.FileFormat()
     else:
         file_format = own_files.guess_format(path, where)
+    file_format = replace(file_format, missing=settings.missing)
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     table = own_files.read_table(path, where, file_format).rename(columns=names)
     required = ["ds", *dataset.known_ahead]
@@ -251,7 +261,10 @@ def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, 
     for name in columns:
         cell = first_text_cell(table[name])
         if cell is not None:
-            hint = own_files.marks_hint(cell[1], source.separator)
+            hint = own_files.marks_hint(cell[1], source.separator) or (
+                f" Where such a cell stands for no value, add `missing: [{quote(cell[1])}]`"
+                " under `source` in configs/datasets.yaml."
+            )
             raise InputError(where + describe_text_cell(table, str(name)) + hint)
 
 

@@ -538,3 +538,19 @@ def test_the_format_that_all_times_fit_is_named_and_then_read(tmp_path, written,
     assert f'All rows fit `time_format: "{form}"`' in refused(tmp_path, text)
     frame = read(tmp_path, text, source={**MINE, "time_format": form})
     assert frame["ds"].tolist() == [pd.to_datetime(ds, format=form) for ds in written]
+
+
+def test_a_mark_of_no_value_is_named_with_the_line_to_add_and_then_read(tmp_path):
+    text = "ds,temp\n2024-01-01,offline\n2024-01-02,-999\n2024-01-03,5\n"
+    assert "add `missing: ['offline']` under `source`" in refused(tmp_path, text)
+    frame = read(tmp_path, text, source={**MINE, "missing": ["offline", -999]})
+    assert frame["temp"].isna().tolist() == [True, True, False]
+
+
+def test_a_number_that_stands_for_no_value_is_blanked_in_parquet(tmp_path):
+    (tmp_path / "data").mkdir()
+    times = pd.date_range("2024-01-01", periods=2, freq="h")
+    pd.DataFrame({"ds": times, "temp": [-999, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
+    source = {"kind": "file", "path": "data/mine.parquet", "missing": [-999]}
+    request = sources.Request("mine", dataset(source=source), tmp_path)
+    assert sources.read(request).frame["temp"].isna().tolist() == [True, False]
