@@ -10,7 +10,6 @@ is dropped or filled here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -231,14 +230,8 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
     # or an offset or a time difference of pandas
     step = str(getattr(to_offset(freq) if isinstance(freq, timedelta) else freq, "freqstr", freq))
-    try:
-        return validate_config(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
-    except InputError as error:
-        renamed = "".join(re.findall(r" pandas calls it \S+ now\.", str(error)))
-        raise InputError(
-            f"freq={freq!r}: unknown step.{renamed} Wanted one such as '15min', '1h', '1D', 'B',"
-            " 'W-SUN' or 'MS', or 1 for counted rows."
-        ) from None
+    content = {"kind": "regular", "freq": step}
+    return validate_config(RegularCalendar, content, where=f"freq={freq!r}")
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:

@@ -47,6 +47,10 @@ CALLER_WORDS = {
     r"data/raw/df\.parquet": WHERE,
     r"configs/models\.yaml: models\.([\w-]+)": r"model '\1'",
     r", or set `quality\.\w+: warn`": "",
+    r", or add `missing: .*\.": ".",
+    r"local times; state .*\.": (
+        "local times; convert them: `df['ds'] = df['ds'].dt.tz_localize(zone)`."
+    ),
     r" in configs/datasets\.yaml": "",
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
     "is `known_ahead` and": "is of `future_exogenous` and",
@@ -81,7 +85,7 @@ def caller_words(time_col: str, calendar: Calendar) -> Iterator[None]:
     try:
         yield
     except (InputError, ModelError) as error:
-        raise type(error)(_in_caller_words(str(error), time_col, calendar)) from None
+        raise type(error)(in_caller_words(str(error), time_col, calendar)) from None
 
 
 def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
@@ -149,11 +153,11 @@ def long_frame(
         checked = check_frame(ordered, columns, where=WHERE)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
-        raise InputError(_in_caller_words(str(error), names.time_col, calendar, zone)) from None
+        raise InputError(in_caller_words(str(error), names.time_col, calendar, zone)) from None
     return checked
 
 
-def _in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:
+def in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:
     """A message of the stages with advice and column names that a caller can use.
 
     zone: of the caller's times. Times of counted rows become their numbers.

@@ -115,7 +115,7 @@ def _put_under_git(folder: Path) -> bool:
     # 1: a repository around it keeps it; 0: it is ignored there; 128: there is none
     if run_git(folder, "check-ignore", "-q", ".").returncode == 1:
         return True
-    return run_git(folder, "init", "-q").returncode == 0
+    return run_git(folder, "-c", "init.defaultBranch=main", "init", "-q").returncode == 0
 
 
 def describe_outdated(folder: Path) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast.api.frame_dataset import FrameDataset
-from forecast.api.frames import NAME, WHERE, caller_words, require_whole
+from forecast.api.frames import NAME, WHERE, caller_words, in_caller_words, require_whole
 from forecast.api.installation import installation_folder, require_installed
 from forecast.backtest.candidates import plan_candidates
 from forecast.backtest.experiment import Experiment
@@ -175,7 +175,7 @@ def tuning_budget(tuning: str | Entry | None, seeds: int | Sequence[int] | None 
     if isinstance(tuning, Mapping):
         changes = dict(tuning)
     elif tuning is not None:
-        require_known(str(tuning), BUDGET_FOLDERS, f"tuning={tuning!r}: unknown budget")
+        require_known(str(tuning), BUDGET_FOLDERS, "tuning: unknown budget")
         folder = BUDGET_FOLDERS[str(tuning)]
     if seeds is not None:
         changes["seeds"] = [seeds] if isinstance(seeds, int) else seeds
@@ -249,7 +249,8 @@ def run_stages(
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
         for sentence in quality.format_violations(warned):
-            warnings.warn(f"{WHERE}: {sentence.removeprefix('warn ')}", stacklevel=5)
+            words = in_caller_words(sentence, dataset.names.time_col, settings.calendar)
+            warnings.warn(f"{WHERE}: {words.removeprefix('warn ')}", stacklevel=5)
         experiment = Experiment(
             data=_hold_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,

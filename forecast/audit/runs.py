@@ -221,7 +221,7 @@ def check_blocks(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Findi
             f"the slice for tuning reaches to {slice_end}, the validation block to"
             f" {ends['validation']}"
         )
-        yield Finding("tuning", "labels of the forecasts", "tuning.parquet", text)
+        yield Finding("tuning", "end of the slice", "tuning.parquet", text)
 
 
 def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:

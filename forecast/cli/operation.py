@@ -180,7 +180,10 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
     if not rows and output_format is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
-    print_rows([asdict(row) for row in rows], output_format)
+    shown = [asdict(row) for row in rows]
+    if output_format is Format.table:
+        shown = [{**row, "test_skill": _percent(row["test_skill"])} for row in shown]
+    print_rows(shown, output_format)
 
 
 def _take_over_promotions(project: Path, dataset: str) -> str:

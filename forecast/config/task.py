@@ -154,7 +154,7 @@ class RegularCalendar(CalendarBase):
             renamed = f" pandas calls it {new_name[1]} now." if new_name else ""
             raise ValueError(
                 f"unknown step.{renamed} Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or"
-                " 1MS"
+                " 1MS; rows without dates are `{kind: index}`"
             ) from None
         if step.n < 1 or (
             value.strip().lower().endswith(("ns", "us", "ms")) and not value.strip().endswith("MS")

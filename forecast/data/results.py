@@ -365,10 +365,11 @@ def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> pd.DataFrame:
         return parse_table(dataset_path if dataset_path.exists() else paths.leaderboard)
     except FileNotFoundError:
         message = (
-            f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run`"
-            " first."
+            f"{paths.leaderboard}: no such file: no whole run compared the models yet. Run"
+            " `forecast run`. A dataset that was run alone: --dataset; a run with --model:"
+            " `--root narrowed/<its folder>`."
         )
-        raise InputError(f"{message} One that was run alone: --dataset.") from None
+        raise InputError(message) from None
 
 
 def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, CandidateCost]:

@@ -212,8 +212,8 @@ def find_too_short(
     for series in panel.series:
         blocks = split_series(series, borders)
         for block in needed:
-            start, stop = blocks.range(block)
-            if stop - task.horizon < max(start, task.lookback):  # `origins` has none
+            if not origins_of(task, blocks, block).size:
+                start, stop = blocks.range(block)
                 rows = task.horizon + (task.lookback if block == "train" else 0)
                 faults.append(TooShort(series, block, stop - start, rows))
                 break

@@ -445,8 +445,8 @@ def selected_candidate(
     verdicts = results.paths.compared(dataset) / "verdicts.json"
     if not results.is_compared:
         raise InputError(
-            f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset"
-            f" {dataset}`."
+            f"{verdicts}: missing; no whole run compared the models yet, and one with --model is"
+            f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`."
         )
     model = results.selected_model("shipped")
     if model is None:

@@ -156,14 +156,18 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"freq": {"kind": "weekdays"}},
         ("named by its date", "Convert it: `df['ds'] = df['ds'].dt.normalize()`"),
     ),
-    "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
-    "a number as freq": (frame, {"freq": 2}, ("freq=2", "unknown step", "'1h'")),
+    "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "such as 1h")),
+    "a number as freq": (
+        frame,
+        {"freq": 2},
+        ("freq=2", "unknown step", "such as 1h", "without dates"),
+    ),
     "counted rows that are times": (
         frame,
         {"freq": 1},
         ("no whole numbers", "freq=1 counts rows", "'1D'"),
     ),
-    "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "'1h'")),
+    "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
     "other dates": (
         lambda: frame(ds=DAYS.strftime("%m/%d/%Y")),
@@ -175,7 +179,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no season": (frame, {"season_length": 0}, ("season_length=0", "at least 1")),
     "jobs of text": (frame, {"n_jobs": "2"}, ("n_jobs='2'", "whole number")),
     "no seed": (frame, {"seeds": []}, ("tuning: key 'seeds'",)),
-    "a number as tuning": (frame, {"tuning": 3}, ("tuning=3", "Known: 'full', 'quick'")),
+    "a number as tuning": (
+        frame,
+        {"tuning": 3},
+        ("tuning: unknown budget '3'", "Known: 'full', 'quick'"),
+    ),
     "a list of splits": (frame, {"splits": [0.5]}, ("key 'splits'", "dictionary")),
     "a model named as a path": (
         frame,
@@ -492,6 +500,16 @@ def test_a_value_far_from_all_others_is_warned_of():
     days = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=900, freq="D"), "y": y})
     with pytest.warns(UserWarning, match=r"(?s)spikes.*y"):
         fitted(days)
+
+
+def test_local_hours_without_a_zone_are_warned_of_with_the_line_that_converts_them():
+    local = pd.date_range("2024-03-20", "2024-04-10", freq="h", tz="Europe/Berlin").tz_localize(
+        None
+    )
+    hours = pd.DataFrame({"when": local, "y": np.sin(np.arange(len(local)))})
+    with pytest.warns(UserWarning, match=r"df\['when'\] = df\['when'\]\.dt\.tz_localize") as warned:
+        forecast.fit(hours, "naive", freq="1h", horizon=2, time_col="when")
+    assert "source" not in str(warned[0].message)
 
 
 def test_a_ridge_that_sees_one_row_goes_on_by_the_mean_change() -> None:

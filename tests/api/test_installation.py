@@ -143,6 +143,15 @@ def test_a_new_project_is_a_repository_where_git_is_installed_and_one_dvc_reads_
     assert ("no_scm" not in config) == has_git
 
 
+def test_the_branch_of_a_new_project_is_main_whatever_git_is_told_to_call_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    (tmp_path / "gitconfig").write_text("[init]\n  defaultBranch = trunk\n")
+    installation.create_project(tmp_path / "next")
+    assert (tmp_path / "next/.git/HEAD").read_text() == "ref: refs/heads/main\n"
+
+
 def test_a_new_project_lies_in_a_repository_that_keeps_it_and_gets_one_where_it_is_ignored(
     tmp_path: Path,
 ) -> None:

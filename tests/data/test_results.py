@@ -98,7 +98,7 @@ def test_costs_are_read_apart_from_the_results(paths, own):
 def test_without_a_leaderboard_the_next_move_is_named(own):
     with pytest.raises(
         InputError,
-        match=r"leaderboard\.csv: no such file: nothing was compared yet. Run `forecast run`",
+        match=r"leaderboard\.csv: no such file: no whole run .* Run `forecast run`.*--model",
     ):
         read_leaderboard(own)
 

@@ -6,7 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from forecast.cli import app
 from forecast.data.panel import from_frame
 from forecast.operations import champion, registry
 from forecast.system import files
@@ -31,7 +33,9 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
 
 def test_without_a_comparison_there_is_nothing_to_register(project):
     shutil.rmtree(project / "data" / "compared")
-    with pytest.raises(InputError, match="nothing was compared yet"):
+    with pytest.raises(
+        InputError, match=r"no whole run compared.* --model.*Run `forecast run --dataset"
+    ):
         registry.selected_candidate(project, NAME, now=NOW, revision="")
 
 
@@ -53,6 +57,16 @@ def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previou
     assert tried_aliases(running) == ({"champion": 2, "previous": 1},) * 2
     assert champion.load(running, NAME).card.candidate == "arx"
     assert [e.version for e in champion.read_events(running, NAME)] == [1, 2]
+
+
+def test_the_history_says_the_skill_in_percent_as_the_status_does(running):
+    def printed(*words: str) -> str:
+        return CliRunner().invoke(app, [*words, NAME, "--root", str(running)]).output
+
+    skill = champion.find_card(running, NAME, 2).metrics["skill"]
+    assert f"{100 * skill:+.1f} %" in printed("history")
+    assert f"{100 * skill:+.1f} %" in printed("status")
+    assert f'"test_skill": {skill:.4f}'.rstrip("0") in printed("history", "--format", "json")
 
 
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
