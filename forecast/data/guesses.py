@@ -311,13 +311,16 @@ def _read_rows(
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
         )
+    marks = {column: own_files.find_missing_marks(table[column]) for column in table}
+    every = tuple(itertools.chain.from_iterable(marks.values()))
+    if not every:
+        return table, form
     missing: list[str] = []
-    for column in table.columns.drop("unique_id", errors="ignore"):
-        if marks := own_files.find_missing_marks(table[column]):
-            numbers = own_files.parse_written(table[column].mask(table[column].isin(marks)), form)
-            if pd.api.types.is_numeric_dtype(numbers) and numbers.notna().any():
-                table[column] = numbers
-                missing += marks
+    marked = own_files.read_table(path, where, replace(form, missing=every), texts=["unique_id"])
+    for column, values in marked.items():
+        if marks[column] and pd.api.types.is_numeric_dtype(values) and values.notna().any():
+            table[column] = values
+            missing += marks[column]
     return table, replace(form, missing=tuple(dict.fromkeys(missing)))
 
 

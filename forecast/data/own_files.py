@@ -182,7 +182,7 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     if form.thousands or form.units:
         for column in rows.columns.drop(texts, errors="ignore"):
             if not pd.api.types.is_numeric_dtype(rows[column]):
-                rows[column] = parse_written(rows[column], form)
+                rows[column] = _parse_written(rows[column], form)
     return _blank_numbers(rows, form.missing, texts).dropna(how="all")
 
 
@@ -487,7 +487,7 @@ def marks_hint(cell: object, separator: str) -> str:
     return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml."
 
 
-def parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
+def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
     """Numbers of a column of text, with one of the units or none; a cell that is written otherwise
     stays text, and is told as such later.
     """

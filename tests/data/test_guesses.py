@@ -1321,13 +1321,19 @@ def test_a_number_that_no_float_squares_leaves_the_guess_without_a_warning(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("mark", "separator"), [(".", ","), ("M", ","), ("-999", ","), ("--", ";"), ("n/a", ";")]
+    ("mark", "separator"),
+    [(".", ","), ("M", ","), ("-999", ","), ("--", ";"), ("n/a", ";"), ("-", "thousands;")],
 )
 def test_what_stands_for_no_value_is_proposed_told_and_read_as_none(tmp_path, mark, separator):
     numbers = np.random.default_rng(0).gamma(2, 400, 200).round(1).astype("str").tolist()
     cells = [mark if n in (70, 150) else value for n, value in enumerate(numbers)]
-    decimal = {",": ".", ";": ","}[separator]
-    written = [cell if cell == mark else cell.replace(".", decimal) for cell in cells]
+    written = cells
+    if separator != ",":
+        shown = [cell if cell == mark else f"{float(cell):_.1f}" for cell in cells]
+        group = "." if separator == "thousands;" else ""
+        written = [cell if cell == mark else cell.replace(".", ",") for cell in shown]
+        written = [cell.replace("_", group) for cell in written]
+        separator = ";"
     path = write_rows(tmp_path, f"date{separator}flow", written, separator)
     text, frame = read_as_guessed(tmp_path, path)
     entry = yaml.safe_load(text)["mine"]
