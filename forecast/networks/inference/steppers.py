@@ -271,9 +271,18 @@ class AnyStepper:
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
         """One step for each of `rows (T, I, B)`, none of them faster than by itself; `out` as
-        `Stepper.run_steps` has it.
+        `Stepper.run_steps` has it. Where the state is made of data alone, steps without an output
+        take only that: of Jordan's network a fifteenth.
         """
-        for number, row in enumerate(rows, len(out) - len(rows)):
+        first = 0
+        if context := self.cell.data_context():
+            targets, alpha, share = context
+            first = max(len(rows) - len(out), 0)
+            (mu,) = self.running.values()
+            for y in share * rows[:first, list(targets)].swapaxes(1, 2):
+                mu = alpha * mu + y
+            self.running = dict.fromkeys(self.running, mu)
+        for number, row in enumerate(rows[first:], len(out) - len(rows) + first):
             output = self(row)
             if number >= 0:
                 out[number] = output

@@ -9,6 +9,7 @@ import pytest
 
 from forecast.networks import cells
 from forecast.networks.cells import numpy_namespace as xp
+from forecast.networks.cells.context import Jordan
 from forecast.networks.description import (
     Bidirectional,
     Dense,
@@ -336,3 +337,25 @@ def test_both_directions_of_one_window_are_those_of_that_window_among_two(cell):
         forecast_last(network, w, past, future)[:1],
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_context_of_data_takes_one_full_step_for_one_forecast(monkeypatch, average, batch):
+    """The state is bit for bit that of full steps, and the forecast is the last of all."""
+    jordan = recurrent("j", "jordan", targets=(2, 0), alpha=0.8, average=average)
+    network = Network((jordan,), SHAPES, future_units=3)
+    w, (past, future) = weights_of(network, "float32"), inputs_of(batch=batch)
+    every = forward(network, w, past, future)
+    number_of_steps, advance = [], Jordan.advance
+    monkeypatch.setattr(
+        Jordan, "advance", lambda *args: number_of_steps.append(1) or advance(*args)
+    )
+    last = forecast_last(network, w, past, future)
+    np.testing.assert_allclose(last, every[:, -1], rtol=1e-6)  # read out by another product
+    assert len(number_of_steps) == 1
+    final = absorb(network, w, past, future).blocks["j"]["mu"]
+    rows = initial(network, w, batch)
+    for t in range(past.shape[1]):
+        _, rows = step(network, w, rows, past[:, t], future[:, t + 1 : t + 1 + SHAPES.horizon])
+    np.testing.assert_array_equal(final, rows.blocks["j"]["mu"])
