@@ -84,7 +84,7 @@ KINDS = {
         1_095,
         7,
         "1D",
-        "naive,seasonal_naive,historical_mean,ridge,nlinear,boosting,auto_ets,theta,ffnn,gru",
+        "naive,seasonal_naive,ridge,arx,nlinear,boosting,auto_ets,theta,ffnn,gru",
         ONE,
         {"horizon": 14, "lookback": 56, "step_size": 7},
     ),
