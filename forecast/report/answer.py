@@ -185,7 +185,7 @@ def error_panel(results: Results) -> ChartPanel | None:
     without any.
     """
     model = results.selected_model("shipped") or ""
-    references = [*REFERENCES, LINEAR, results.best_network("shipped")]
+    references = [results.verdicts.bar, *REFERENCES, LINEAR, results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")
     rows: list[Interval] = []
     for reference in dict.fromkeys(references):

@@ -69,10 +69,16 @@ def shown_datasets() -> list[str]:
 
 def test_the_sentences_before_the_table_give_the_shares_of_the_leaderboard() -> None:
     words = " ".join(README.split())
-    nobody = r"\*\*(\w+)\*\*: no model is told apart [^`]*`(\w+)`, is ([\d.]+) % below"
+    nobody = (
+        r"\*\*(\w+)\*\*: no model is shown to be better than [^`]*`(\w+)`, is ([\d.]+) %"
+        r" (below|above) it"
+    )
     lowest = list(re.finditer(nobody, words))
+    verdicts = read_verdicts(ProjectPaths.of(ROOT))
     for match in lowest:
-        assert percent(row_of(match[1], match[2])["skill"]) == float(match[3])
+        bar = row_of(match[1], verdicts[match[1]].bar)["mase"]
+        share = float(match[3]) * (1 if match[4] == "above" else -1)
+        assert percent(row_of(match[1], match[2])["mase"] / bar - 1) == share
     selects = (
         r"\*\*(\w+)\*\*: [^.]* of \d+ networks better [^.]*\. `(\w+)` \(selected\) has"
         r" ([\d.]+) % (less|more) error than `ridge`(?:, which the corrected test finds | \()"
@@ -83,7 +89,7 @@ def test_the_sentences_before_the_table_give_the_shares_of_the_leaderboard() -> 
         row, ridge = row_of(match[1], match[2]), row_of(match[1], "ridge")
         share = float(match[3]) * (1 if match[4] == "less" else -1)
         assert percent(1 - row["mase"] / ridge["mase"]) == share
-        tests = read_verdicts(ProjectPaths.of(ROOT))[match[1]].tests
+        tests = verdicts[match[1]].tests
         assert match[5] in {
             test.word
             for test in tests
