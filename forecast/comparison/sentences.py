@@ -280,7 +280,8 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar
     for test in tests:
         is_shown = test.ranking in (ranking, "baseline")
         if test.family == "bar" and test.model == best and is_shown:
-            outcome = _outcome(test, BARS[bar])
+            # the note names the one of them that it is not better than
+            outcome = _outcome(test, "the simple forecasts" if test.note else BARS[bar])
             lines.append(f"{title}: {best}, selected on validation, is {outcome}.")
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)

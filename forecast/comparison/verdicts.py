@@ -80,10 +80,10 @@ def compare(
     the highest of theirs, which needs no correction for their number (intersection-union, Berger
     1982).
 
-    The claims, each pair of a selected candidate and a bar, naive or a skip, are corrected together
-    by Holm; so their words do not depend on what else ran, and a claim that is shown twice has one
-    p and one word. The other pairs are corrected within their family: a pair of two families in
-    each.
+    The claims, each pair of a selected candidate and the bar or a skip, are corrected together by
+    Holm, and so are its pairs with the other simple forecasts; so their words do not depend on what
+    else ran, and a claim that is shown twice has one p and one word. The other pairs are corrected
+    within their family: a pair of two families in each.
 
     Raises:
         InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
@@ -111,10 +111,10 @@ def compare(
     bar = bar_keys[0][0]
     hypotheses = _hypotheses(means, skips, selected, references)
     winners = [winner for winner in selected.values() if winner is not None]
-    claims = {
-        frozenset((winner, key)) for winner in winners for key in (*references, *skips.values())
-    }
-    tests = _test_hypotheses(hypotheses, claims, bar_keys, means, alpha, spacing)
+    groups = {frozenset((winner, key)): "references" for winner in winners for key in references}
+    for winner in winners:
+        groups |= {frozenset((winner, key)): "claims" for key in (bar_keys[0], *skips.values())}
+    tests = _test_hypotheses(hypotheses, groups, bar_keys, means, alpha, spacing)
     tied = {
         ranking: _list_tied(tests, ranking, winner[0])
         for ranking, winner in selected.items()
@@ -190,17 +190,17 @@ def _hypotheses(
 
 def _test_hypotheses(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
-    claims: Collection[Pair],
+    groups: Mapping[Pair, str],
     bars: Sequence[Key],
     means: pd.DataFrame,
     alpha: float,
     spacing: Spacing,
 ) -> list[PairedTest]:
-    """Every test of every family, with its word. A pair in `claims` is corrected together with the
-    other claims, any other within its family; `corrected_for` counts the pairs that were.
+    """Every test of every family, with its word. A pair in `groups` is corrected together with the
+    others of its group, any other within its family; `corrected_for` counts the pairs that were.
 
-    The p of a pair is that of the hypothesis that comes first, whichever way round. Where somebody
-    is below one of `bars`, all of them are one pair, and its p is that against the hardest.
+    The p of a pair is that of the hypothesis that comes first, whichever way round. Who is below
+    the bar has the p against the hardest of `bars`; who is better so is better than each of them.
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     results: dict[Hypothesis, paired_tests.DieboldMariano] = {}
@@ -213,22 +213,26 @@ def _test_hypotheses(
     for family, family_hypotheses in hypotheses.items():
         for hypothesis in family_hypotheses:
             test, pair = results[hypothesis], hypothesis.pair
-            p = test.p
-            group = "claims" if pair in claims else family
+            group, p = groups.get(pair, family), test.p
             lower = hypothesis.candidate if test.mean_difference < 0 else hypothesis.against
-            if lower in hardest and pair - {lower} <= set(bars):
+            if family == "bar" and lower in hardest and hardest[lower][0] > p:
                 pair, p = frozenset({lower}), hardest[lower][0]
-            places[family, hypothesis] = group, pair
+            places[family, hypothesis] = group, pair, lower
             pvalues.setdefault(group, {}).setdefault(pair, p)
     adjusted = {
         group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
         for group, by_pair in pvalues.items()
     }
     tests = []
-    for (family, hypothesis), (group, pair) in places.items():
+    below_all: dict[Key, float] = {}
+    for (family, hypothesis), (group, pair, lower) in places.items():
         ranking, candidate, against = hypothesis
         test = results[hypothesis]
         p_holm = adjusted[group][pair]
+        if family == "bar" and lower in hardest:
+            below_all[lower] = p_holm
+        elif lower in below_all and hypothesis.pair <= {lower, *bars}:
+            p_holm = min(p_holm, below_all[lower])
         word = verdict(
             test.mean_difference,
             p_holm,
@@ -237,9 +241,8 @@ def _test_hypotheses(
             alpha=alpha,
         )
         if len(pair) == 1 and test.p < alpha <= p_holm:
-            p, bar = hardest[min(pair)]
-            if test.p < p:
-                test = replace(test, note=f"not shown to be better than {bar} too")
+            note = f"better than {against[0]}, but not than {hardest[candidate][1]}"
+            test = replace(test, note=note)
         tests.append(
             PairedTest(
                 ranking=ranking,

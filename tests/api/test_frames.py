@@ -262,11 +262,6 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"model": "seasonal_naive", "season_length": 1},
         ("'seasonal_naive'", "season"),
     ),
-    "a drift without a price": (
-        frame,
-        {"model": "historical_mean"},
-        ("no target is a price", "difference_inputs=True"),
-    ),
     "a combination": (frame, {"model": "stacked"}, ("'stacked'", "`forecast.compare`")),
     "unknown tuning": (frame, {"tuning": "quik"}, ("'quik'", "Did you mean 'quick'?")),
     "a lazy frame": (LazyFrame, {}, ("LazyFrame", "`df.collect()`")),

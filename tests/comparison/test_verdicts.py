@@ -195,12 +195,14 @@ def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_bette
     result = verdicts(gaps, {"shipped": "lstm"}, bars=CONSTANTS)
     (gru,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
     assert gru.p < 0.001 and gru.p_holm > 0.05 and gru.word == "not distinguishable"
-    assert gru.note == "not shown to be better than historical_median too"
+    assert gru.note == "better than historical_mean, but not than historical_median"
     chosen = verdicts(gaps, {"shipped": "gru"}, bars=CONSTANTS)
     assert (
-        "is not distinguishable from the historical mean: not shown to be better than"
-        " historical_median too" in chosen.sentences[0]
+        "gru, selected on validation, is not distinguishable from the simple forecasts: better than"
+        " historical_mean, but not than historical_median (error" in chosen.sentences[0]
     )
+    # the rows that it is better than are not tied with it, however the claim ended
+    assert {*CONSTANTS, "naive"} & {*chosen.tied["shipped"]} == {"historical_median"}
 
 
 def test_more_constants_that_say_the_same_cost_no_power():
@@ -208,7 +210,7 @@ def test_more_constants_that_say_the_same_cost_no_power():
     for bars in (CONSTANTS[:1], CONSTANTS):
         result = verdicts(RETURNS, {"shipped": "gru"}, bars=bars, noise=3.0)
         tests[bars] = next(t for t in result.tests if (t.family, t.model) == ("bar", "gru"))
-        assert tests[bars].corrected_for == 3  # the bars are one claim, beside naive and the ridge
+        assert tests[bars].corrected_for <= 3  # the bars are one claim, beside the ridge
     one, all_of_them = tests.values()
     assert one.p == all_of_them.p < 0.05 and one.p_holm <= all_of_them.p_holm
 
@@ -221,18 +223,13 @@ def test_who_is_better_is_tied_with_no_simple_forecast_near_the_bar(winner, nois
         if winner == "ridge":
             gaps = RETURNS | {("ridge", "baseline"): -0.4, ("historical_median", "baseline"): gap}
         result = verdicts(gaps, {"shipped": winner}, bars=CONSTANTS, noise=noise)
-        shown = [t for t in result.tests if {t.model, t.against} == {winner, "historical_mean"}]
-        assert {t.family for t in shown} == {"bar", "best"}
-        assert len({t.p_holm for t in shown}) == 1
-        (word,) = {t.word for t in shown if t.family == "bar"}
-        assert (word == "better") == (
-            not {*CONSTANTS} & {*result.tied["shipped"]}
-            and all(
-                t.mean_difference > 0
-                for t in result.tests
-                if t.family == "best" and t.model in CONSTANTS
-            )
-        )
+        (claim,) = [t for t in result.tests if (t.family, t.model) == ("bar", winner)]
+        of_bars = [t for t in result.tests if t.family == "best" and t.model in CONSTANTS]
+        assert (claim.word == "better") == all(test.word == "worse" for test in of_bars)
+        assert not (claim.word == "better" and {*CONSTANTS} & {*result.tied["shipped"]})
+        for test in of_bars:
+            if test.model == "historical_mean" and not claim.note:
+                assert (test.p_holm < 0.05) == (claim.p_holm < 0.05)
 
 
 def test_the_bar_is_the_simple_forecast_with_the_lowest_validation_loss_and_those_near_it():

@@ -137,16 +137,14 @@ def end_all(root: Path) -> None:
         process.kill()
 
 
-DRIFTS = {"historical_mean", "historical_median"}
-"""Rows for prices alone."""
-SEASONAL = {"seasonal_naive", "ets_seasonal", "arima_fourier", "climatology_ar"}
+SEASONAL = {"seasonal_naive", "seasonal_mean", "ets_seasonal", "arima_fourier", "climatology_ar"}
 """Rows that need a season."""
 
 
 def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
     grid = names_of(load_models(ROOT / "configs"))
     found = models_by_dataset(untouched)
-    assert found["weather"] == grid - {"auto_arima", "har"} - DRIFTS  # they know no season
+    assert found["weather"] == grid - {"auto_arima", "har"}  # they know no season
     assert found["stocks"] == grid - SEASONAL
     assert {*found, *OTHERS} == {*load_datasets(ROOT / "configs").run}
 
@@ -154,7 +152,7 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
 @pytest.mark.slow
 def test_every_model_of_the_grid_stands_on_the_board_of_the_other_datasets(others: Path) -> None:
     found = models_by_dataset(others)
-    assert found["volatility"] == names_of(load_models(ROOT / "configs")) - SEASONAL - DRIFTS
+    assert found["volatility"] == names_of(load_models(ROOT / "configs")) - SEASONAL
     assert found["stations"] == names_of(load_models(ROOT / "configs", "architectures"))
 
 
