@@ -37,6 +37,7 @@ with contextlib.suppress(ImportError):
     CLOCK_ERRORS = (ValueError, InvalidTimeError)
 
 _OFFSET = re.compile(r"(Z|[+-]\d{2}(?::?\d{2})?)$")
+_NO_MARK = re.compile(r"[^/,:-]")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
 _PERIOD = r"^(?P<year>\d{4})[-/ ]?(?P<kind>[QMW])(?P<number>\d{1,2})(?:-?(?P<day>[1-7]))?$"
 """A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020-W05, 2020-W05-1)."""
@@ -94,8 +95,10 @@ def guess_time_format(values: pd.Series) -> str | None:
     text = values.astype("str").str.strip()
     if _fits(_periods_to_days(text), ISO_8601):
         return ISO_8601
+    # no directive reads one of these marks, so those of the first row leave few forms to try
+    marks = _NO_MARK.sub("", str(next(iter(text), "")))
     formats = [day + hour for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS)]
-    fitting = [form for form in formats if _fits(text, form)]
+    fitting = [form for form in formats if _NO_MARK.sub("", form) == marks and _fits(text, form)]
     if len(fitting) < 2:
         return next(iter(fitting), None)
     return min(fitting, key=lambda form: _measure_disorder(text, form))

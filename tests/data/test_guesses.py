@@ -22,6 +22,7 @@ from forecast.data import guesses, ingest, own_files, preparation, sources, spli
 from forecast.data.calendars import grid
 from forecast.data.panel import from_frame
 from forecast.data.schema import check_frame
+from forecast.data.written_times import DATE_FORMATS, TIME_FORMATS, guess_time_format
 from forecast.forecaster.intervals import conformal_rank
 from forecast.system.errors import InputError
 from tests.support.example_data import write_project
@@ -422,6 +423,13 @@ def test_days_without_marks_are_read_back(tmp_path, numbers):
     written = days.strftime("%Y%m%d").astype(int if numbers else str)
     frame = pd.DataFrame({"day": written, "y": WAVE})
     assert taken(tmp_path, frame)["ds"].tolist() == days.tolist()
+
+
+def test_a_form_is_tried_wherever_it_wrote_the_times():
+    """Forms are left out by the marks of a row, so none may write another mark than its own."""
+    days = pd.date_range("2024-01-28 09:00", periods=40)
+    for form in (*DATE_FORMATS, *(f"%d.%m.%Y{hour}" for hour in TIME_FORMATS)):
+        assert guess_time_format(pd.Series(days.strftime(form))) is not None, form
 
 
 @pytest.mark.parametrize(
