@@ -14,7 +14,6 @@ from pathlib import Path
 # TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance
 # cannot fetch. Commands that fetch never import TensorFlow, but tests of both share a process.
 import curl_cffi  # noqa: F401
-import hypothesis
 import psutil
 import pytest
 from xdist.remote import Producer
@@ -36,8 +35,18 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.dont_write_bytecode = False
 # until all test modules are imported: what they bring stays, and would be looked through every time
 gc.disable()
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("patient")
+
+
+def be_patient_with_examples() -> None:
+    # a plugin of trio, which selenium brings, would import all of it for every process
+    os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"
+    import hypothesis
+
+    hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+    hypothesis.settings.load_profile("patient")
+
+
+be_patient_with_examples()
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 2**30  # several times what all tests leave
