@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def rescore(
         validation_errors[row] = _absolute_errors(tables[name], "validation")
         test_errors[row] = _absolute_errors(tables[name], "test")
     if NAIVE in tables:
-        findings += _check_naive(tables[NAIVE], panel, detector)
+        findings += _check_naive(tables[NAIVE], hide_wild(panel, ends["train"]), detector)
     board = base.table("leaderboard.csv")
     # what the published table divides the errors of each series by
     scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
@@ -85,6 +86,22 @@ def rescore(
     ]
     findings += _check_choice(base, scale, validation_errors, detector)
     return findings
+
+
+def hide_wild(panel: Panel, train_end: pd.Timestamp) -> Panel:
+    """The panel as models see it: without a value that alone lies 30 spans (95th less 5th
+    percentile) of the train rows beyond them, where these are 20 and their middle half differs.
+    """
+    seen = []
+    for series in panel.series:
+        table = pd.DataFrame(series.values)
+        train = table[: count_rows_until(series.ds, train_end)]
+        low, first, third, high = train.quantile([0.05, 0.25, 0.75, 0.95]).to_numpy()
+        reach = (30 * (high - low)) / ((train.count() >= 20) & (third > first))
+        is_far = (table < low - reach) | (table > high + reach)
+        is_alone = is_far & ~is_far.shift(fill_value=False)
+        seen.append(replace(series, values=table.mask(is_alone).to_numpy()))
+    return replace(panel, series=tuple(seen))
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
@@ -333,7 +350,9 @@ def _mean(errors: np.ndarray) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def check_intervals(base: Sandbox, panel: Panel, detector: str) -> Iterator[Finding]:
+def check_intervals(
+    base: Sandbox, panel: Panel, ends: BlockEnds, detector: str
+) -> Iterator[Finding]:
     """The intervals of every candidate from its forecasts and the rows before them, and those drawn
     of the chosen.
 
@@ -344,13 +363,14 @@ def check_intervals(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
     if published.empty:
         return
     pooled = _pooled_scores(published)
+    seen = hide_wild(panel, ends["train"])
     for name, record in base.records().items():
         keys = [key for key in pooled if key[:2] == (record.model, record.ranking)]
         if not keys:
             continue
         table = base.forecasts(name)
         for key in keys:
-            new_scores = _score_intervals(table, panel, key[2], key[3])
+            new_scores = _score_intervals(table, seen, key[2], key[3])
             yield from _compare_interval_scores(pooled[key], new_scores, key, detector)
     yield from _check_drawn_intervals(base, panel, published, detector)
 

@@ -71,7 +71,7 @@ def audit_stored_results(
         *run_isolated(_audit_saved_models, base, project, panel),
         *rescored.rescore(base, panel, ends, seeds, STORED_DETECTOR),
         *rescored.check_best_kept(base, STORED_DETECTOR),
-        *rescored.check_intervals(base, panel, STORED_DETECTOR),
+        *rescored.check_intervals(base, panel, ends, STORED_DETECTOR),
     ]
 
 

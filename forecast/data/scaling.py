@@ -3,6 +3,8 @@
 `z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and
 standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
 *changes*, so that a forecast error of one step is of order one however far the level has wandered.
+A wild value, such as a reading without its decimal point, is to models as good as missing
+(`Scaling.hide_wild`); what is scored keeps it.
 
 `Scaling` is made once per problem and saved with every model; a constant column has scale one. A
 value that a transform cannot take is an `InputError` (`check_transforms`), a series that was not
@@ -22,7 +24,14 @@ from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel, Series
 from forecast.data.splits import Blocks
+from forecast.system import files
 from forecast.system.errors import InputError
+
+WILD_SPANS = 30
+"""How many spans beyond the middle nine tenths of the train rows a value is wild that stands alone.
+Real ones of the panels lie within 22 of them: docs/research/quarter-hour.md.
+"""
+MIN_ROWS_FOR_LIMITS = 20
 
 
 def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
@@ -84,6 +93,7 @@ class SeriesStatistics(TypedDict):
 
     centre: list[float]
     scale: list[float]
+    limits: list[list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -92,27 +102,40 @@ class Scaling:
 
     centre: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]
+    limits: dict[str, np.ndarray]
+    """By series (2, C): the raw values beyond which one is wild; NaN where none is."""
 
     @classmethod
     def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
         """That of the train rows of every series; `blocks` by series."""
-        centre, scale = {}, {}
+        scaling = cls({}, {}, {})
         for series in panel.series:
-            start, stop = blocks[series.unique_id].train
+            uid = series.unique_id
+            train = slice(*blocks[uid].train)
+            limits = [_find_limits(values) for values in series.values[train].T]
+            scaling.limits[uid] = np.transpose(limits)
+            seen = scaling.hide_wild(series)[train]
             statistics = [
-                _centre_and_scale(
-                    transform_column(series.values[start:stop, i], column, series.unique_id), column
-                )
+                _centre_and_scale(transform_column(seen[:, i], column, uid), column)
                 for i, column in enumerate(panel.task.columns)
             ]
-            centre[series.unique_id], scale[series.unique_id] = np.array(statistics).T
-        return cls(centre, scale)
+            scaling.centre[uid], scaling.scale[uid] = np.array(statistics).T
+        return scaling
+
+    def hide_wild(self, series: Series) -> np.ndarray:
+        """(T, C) raw values, NaN for one that is wild. Where the row before lies beyond the limits
+        too, the level has moved, and the value is seen.
+        """
+        low, high = self._statistics_of(series, self.limits)
+        is_wild = (series.values < low) | (series.values > high)
+        is_wild[1:] &= ~is_wild[:-1]
+        return np.where(is_wild, np.nan, series.values)
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed."""
+        seen = self.hide_wild(series)
         columns = [
-            transform_column(series.values[:, i], c, series.unique_id)
-            for i, c in enumerate(task.columns)
+            transform_column(seen[:, i], c, series.unique_id) for i, c in enumerate(task.columns)
         ]
         return (
             np.stack(columns, axis=1) - self._statistics_of(series, self.centre)
@@ -127,9 +150,13 @@ class Scaling:
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
     def to_json(self) -> dict[str, SeriesStatistics]:
-        """Centre and scale as lists, by series."""
+        """Centre, scale and limits as lists, by series."""
         return {
-            uid: SeriesStatistics(centre=self.centre[uid].tolist(), scale=self.scale[uid].tolist())
+            uid: SeriesStatistics(
+                centre=self.centre[uid].tolist(),
+                scale=self.scale[uid].tolist(),
+                limits=files.json_number(self.limits[uid]),
+            )
             for uid in sorted(self.centre)
         }
 
@@ -139,6 +166,7 @@ class Scaling:
         return cls(
             {uid: np.array(entry["centre"]) for uid, entry in content.items()},
             {uid: np.array(entry["scale"]) for uid, entry in content.items()},
+            {uid: np.array(entry["limits"], dtype=float) for uid, entry in content.items()},
         )
 
     def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
@@ -149,6 +177,18 @@ class Scaling:
                 f" {sorted(statistics)}. Retrain with that series, or ask for a known one."
             )
         return statistics[series.unique_id]
+
+
+def _find_limits(values: np.ndarray) -> tuple[float, float]:
+    """What values beyond are wild, of those of the train rows; NaN where they are few, or half of
+    them are one value, as of rain or of rare sales.
+    """
+    observed = values[np.isfinite(values)]
+    if len(observed) < MIN_ROWS_FOR_LIMITS:
+        return np.nan, np.nan
+    low, first_quarter, third_quarter, high = np.quantile(observed, (0.05, 0.25, 0.75, 0.95))
+    reach = WILD_SPANS * (high - low) if third_quarter > first_quarter else np.nan
+    return low - reach, high + reach
 
 
 def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:

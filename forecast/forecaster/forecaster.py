@@ -43,7 +43,7 @@ from forecast.networks.inference.streaming import require_finite
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 5
+SCHEMA = 6
 """Of a saved model's files; `files.read_saved` refuses every other."""
 SINGLE_ARRAYS = ("dependence", "smearing", "reconciliation")
 """Fields that are saved as a file of one array each, where they are set."""
@@ -315,7 +315,8 @@ class Forecaster:
         data: unscaled, and the transform of each target undone from its last observed value.
         """
         raw = np.empty_like(scaled, dtype=np.float64)
-        observed = fill_gaps(series.values[None, :, : self.channels.outputs])[0][0]
+        seen = self.scaling.hide_wild(series)[None, :, : self.channels.outputs]
+        observed = fill_gaps(seen)[0][0]
         for output, column in enumerate(self.task.target):
             units = self.scaling.unscale(scaled[:, :, output], series.unique_id, output)
             raw[:, :, output] = invert_transform(units, column, observed[rows, output])

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from forecast import models
+from forecast.audit import rescored
 from forecast.config.datasets import Column
 from forecast.config.task import TransformName
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.scaling import Scaling, check_transforms, invert_transform, transform_column
+from forecast.forecaster import Budget, fit
 from forecast.system.errors import InputError
 from tests.support import problems
 
@@ -180,3 +183,53 @@ def test_data_outside_of_their_bounds_are_refused_with_their_row():
 def test_the_log_odds_of_what_is_no_share_are_refused(wrong):
     with pytest.raises(InputError, match="needs values above 0 and below 1"):
         transform_column(np.array([0.5, wrong]), column("logit"))
+
+
+def with_sales(rows, value):
+    """The frame of the shops whose `north` sold `value` times as much at `rows` from the end."""
+    long = problems.frame(gaps=False)
+    at = np.flatnonzero(long["unique_id"] == "north")[rows]
+    long.loc[at, "sales"] *= value
+    return long
+
+
+def test_a_wild_value_is_as_good_as_missing_to_models():
+    rows = [-1, -40, 30]  # the newest, one that is tested, one that is fitted
+    wild, empty = (problems.problem_of(with_sales(rows, value)) for value in (100, np.nan))
+    assert np.isfinite(wild.panel.by_id["north"].values[:, 0]).all()  # what is scored
+    for uid in ("north", "south"):
+        np.testing.assert_array_equal(wild.scaled(uid), empty.scaled(uid))
+
+
+def test_a_level_that_has_moved_is_seen_from_its_second_row_on():
+    moved = problems.problem_of(with_sales(slice(-20, None), 100))
+    hidden = np.isnan(moved.scaled("north")[-20:, 0])
+    assert hidden[0] and not hidden[1:].any()
+
+
+def test_what_is_mostly_one_value_has_no_wild_ones():
+    long = problems.frame(gaps=False)
+    long.loc[np.arange(len(long)) % 5 > 0, "sales"] = 0.0
+    long.loc[np.flatnonzero(long["unique_id"] == "north")[-1], "sales"] = 1e6
+    assert np.isfinite(problems.problem_of(long).scaled("north")[:, 0]).all()
+
+
+def test_a_row_with_a_wild_value_at_its_cutoff_is_forecast_as_without_it():
+    wild, empty = (problems.problem_of(with_sales([-1], value)) for value in (100, np.nan))
+    newest = {uid: np.array([len(series) - 1]) for uid, series in wild.panel.by_id.items()}
+    forecasts = []
+    for problem in (wild, empty):
+        spec = models.spec({"family": "ridge"}, where="ridge")
+        model = fit(problem, spec, skip="linear", seed=0, budget=Budget(1, 1)).forecaster
+        forecasts.append(model.predict(problem.panel, newest)["north"])
+    np.testing.assert_array_equal(*forecasts)
+
+
+def test_the_audit_hides_the_same_values():
+    problem = problems.problem_of(with_sales([-1, -40, -39, 30], 100))
+    train_end = problem.borders.train_end
+    audited = rescored.hide_wild(problem.panel, train_end)
+    for series in audited.series:
+        seen = problem.scaling.hide_wild(problem.panel.by_id[series.unique_id])
+        np.testing.assert_array_equal(series.values, seen)
+        assert np.isnan(seen[:, 0]).sum() == (3 if series.unique_id == "north" else 0)

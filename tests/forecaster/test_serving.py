@@ -185,7 +185,7 @@ def test_a_forecast_that_is_no_finite_number_is_refused_with_the_largest_value_i
         fitted, skip=replace(fitted.skip, coefficients=fitted.skip.coefficients * 1e300)
     )
     table = history()
-    table.loc[table.groupby("unique_id").tail(1).index, "sales"] = 1e90
+    table.loc[table.groupby("unique_id").tail(2).index, "sales"] = 1e90
     with pytest.raises(InputError, match=r"no finite number; its largest value is 1e\+90"):
         Service(Ensemble((steep,))).answer(table)
 

@@ -45,7 +45,9 @@ def seen(tmp_path_factory) -> Seen:
         tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12
     )
     task = validate_config(Dataset, DATASET, where="test").task
-    scaling = Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)})
+    scaling = Scaling(
+        {"dublin": np.zeros(1)}, {"dublin": np.ones(1)}, {"dublin": np.full((2, 1), np.nan)}
+    )
     forecaster = Forecaster(
         "weather", task, models.spec({"family": "naive"}, where="test"), scaling
     )
@@ -85,7 +87,9 @@ def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
     )
     task, scaling = (
         validate_config(Dataset, DATASET, where="test").task,
-        Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)}),
+        Scaling(
+            {"dublin": np.zeros(1)}, {"dublin": np.ones(1)}, {"dublin": np.full((2, 1), np.nan)}
+        ),
     )
     Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(
         folder / "seed-0"
