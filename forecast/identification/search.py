@@ -6,7 +6,7 @@ user's.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
-   held out. The worst third of the candidates is left out, by the median over the folds: one block
+   held out. The worse half of the candidates is left out, by the median over the folds: one block
    alone is too short to tell.
 3. What is left is trained on all rows that are searched, from what each fold made of it. Models
    that then follow them much worse than the best are left out: they never found the system, however
@@ -56,6 +56,7 @@ from forecast.identification.experiment import (
 from forecast.identification.member import Member
 from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx, initial_weights
+from forecast.identification.one_signal import OneSignal, add_bent_signal
 from forecast.identification.polynomial import select_terms
 from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
 from forecast.identification.search_settings import (
@@ -88,8 +89,6 @@ MOST_INPUT_DELAYS = 20
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
-TRIAL_ITERATIONS = 3  # of every candidate, that tell the time of all others
-TRIAL_SECONDS = 0.2  # shorter, and another process may just then have had the processor
 BEGINNING_ITERATIONS = 5  # that the first weights of a model cost in a fold
 TERM_ITERATIONS = 80  # that the choice of a polynomial's terms costs, as a rule
 RUN_COST = 200  # of a row of a free run, in `iteration_cost` of a row
@@ -130,8 +129,8 @@ def search_members(
     """The models that follow the experiments best in free run; u and y in raw units, y (T, O) with
     NaN where missing.
 
-    `announce` receives the predicted memory and time before the work starts, and after every fold
-    the time that is left. `InputError` for too few rows, `ModelError` when no model follows any
+    `announce` receives the predicted memory before the work starts, and after every fold the time
+    that is left. `InputError` for too few rows, `ModelError` when no model follows any
     held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
@@ -218,13 +217,12 @@ class Progress:
     from what was done so far. Work is counted in iterations times what one costs.
     """
 
-    def __init__(self, announce: Announce | None, work: float, seconds: float) -> None:
-        """`work` is planned, which will take so many seconds."""
+    def __init__(self, announce: Announce | None, work: float) -> None:
+        """So much `work` is planned."""
         self.announce = announce
         self.left = work
         self.done = 0.0
-        self.seconds_left = seconds
-        self.rate = seconds / max(work, 1.0)
+        self.rate = self.seconds_left = np.inf
         self.begin = time.perf_counter()
 
     def add(self, work: float) -> None:
@@ -286,11 +284,9 @@ class _Search:
         return self.watch is not None and self.watch.interrupted
 
     def _plan(self, announce: Announce | None) -> Progress:
-        """Of all folds and the last training; announced with the memory and time they will take, by
-        the rate of some iterations of every candidate.
-        """
+        """Of all folds and the last training; the memory they will take is announced."""
         if announce is None:
-            return Progress(None, 0.0, 0.0)
+            return Progress(None, 0.0)
         settings = self.settings
         sizes = {each: self._net_of(each) for each in settings.candidates}
         nets = [net for net in sizes.values() if net.n_weights <= lm.MAX_WEIGHTS]
@@ -303,34 +299,12 @@ class _Search:
         surviving_share = self._count_survivors() / len(settings.candidates)
         in_fold = sum(self._fold_work(candidate) for candidate in sizes)
         work = settings.folds * (in_fold + surviving_share * refit)
-        seconds = work * self._measure_rate(nets)
         megabytes = self._peak_bytes(net) / 2**20
         announce(
             f"System identification with {len(sizes)} candidates in {settings.folds} folds: about"
-            f" {megabytes:.0f} MB and {seconds:.1f} s."
+            f" {megabytes:.0f} MB; how long it takes is told after the first."
         )
-        return Progress(announce, work, seconds)
-
-    def _measure_rate(self, nets: Sequence[Narx]) -> float:
-        """Seconds that a unit of work takes by the clock: of iterations of every net, thrown away;
-        the middle of several rounds, for so long that what else the machine does shows.
-        """
-        options = lm.Options(max_iterations=TRIAL_ITERATIONS, bayesian=True, by_gain=True)
-        rng = np.random.default_rng(0)
-        rates: list[float] = []
-        first_begin = time.perf_counter()
-        while time.perf_counter() - first_begin < TRIAL_SECONDS:
-            problems = [ClosedLoop(n, self.folds[0].train, self.settings.start) for n in nets]
-            work = 0
-            begin = time.perf_counter()
-            for problem in problems:
-                # at zero weights there is no slope to follow, and the trial would end at once
-                weights = initial_weights(problem.net, rng)
-                with suppress(ModelError):
-                    run = lm.minimise(problem, weights, options=options)
-                    work += (len(run.curve) - 1) * iteration_cost(problem.net)
-            rates.append((time.perf_counter() - begin) / max(work, 1))
-        return float(np.median(rates))
+        return Progress(announce, work)
 
     def _fold_work(self, candidate: Candidate) -> float:
         """Of a candidate in a fold, with its first weights or its choice of terms."""
@@ -375,7 +349,7 @@ class _Search:
         if candidate.kind == "arx":
             u_delays, y_delays = self._arx_delays(min(candidate.order, self.settings.start))
             return replace(self.plain, y_delays=y_delays, u_delays=u_delays)
-        if "states" in candidate.kind:
+        if candidate.kind not in ("delays", "polynomial"):
             return with_states(self.plain, candidate.order, candidate.hidden)
         delays = self.input_delays
         if candidate.kind == "polynomial":
@@ -388,7 +362,7 @@ class _Search:
         )
 
     def train_folds(self) -> list[Member]:
-        """The better two thirds of the candidates, two at least, trained in every fold; without
+        """The better half of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
         iterations = self.settings.fold_iterations
@@ -423,7 +397,7 @@ class _Search:
         return members
 
     def _count_survivors(self) -> int:
-        return max(2 * len(self.settings.candidates) // 3, 2)
+        return max(len(self.settings.candidates) // 2, 2)
 
     def _begin(self, fold: int) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from: terms chosen one
@@ -451,7 +425,9 @@ class _Search:
                 else:
                     if candidate.order not in linear:
                         linear[candidate.order] = self._train_linear(candidate.order, train)
-                    weights = add_hidden_units(net, linear[candidate.order], rng)
+                    is_one_signal = candidate.kind == "one signal"
+                    bend = add_bent_signal if is_one_signal else add_hidden_units
+                    weights = bend(net, linear[candidate.order], rng)
             except (ModelError, np.linalg.LinAlgError):
                 continue
             if net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
@@ -540,7 +516,11 @@ class _Search:
         """
         if self.is_interrupted:
             return member.weights
-        return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
+        if member.candidate.kind != "one signal":
+            return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
+        shared = OneSignal(problem, member.net)
+        start = shared.shrink(member.weights)
+        return shared.expand(lm.minimise(shared, start, options=options, watch=self.watch).weights)
 
 
 def choose_members(members: list[Member]) -> list[Member]:

@@ -21,7 +21,7 @@ from forecast.identification.experiment import (
 )
 from forecast.system.errors import InputError
 
-Kind = Literal["delays", "states", "linear states", "polynomial", "arx"]
+Kind = Literal["delays", "states", "linear states", "one signal", "polynomial", "arx"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Candidate:
     """A model that the search trains in every fold.
 
     `kind`: "delays", a net on delays of y and u; "states", a net on y, u and states of its own
-    (`identification.states`); "linear states", the same without tanh units; "polynomial"
+    (`identification.states`); "linear states", the same without tanh units; "one signal", the same
+    whose tanh units all see one signal (`identification.one_signal`); "polynomial"
     (`identification.polynomial`); "arx", a linear model of delays that stays as it is fitted one
     step ahead. `order`: the delays of y, of "arx" at most, of y and of u; or the order of the
     linear model that the states begin as; `hidden`: tanh units.
@@ -57,6 +58,7 @@ CANDIDATES = (
     Candidate("polynomial", 3),
     Candidate("delays", 3, 6),
     Candidate("arx", 5),
+    Candidate("one signal", 4, 6),
 )
 
 SEARCH_ROWS = 8_000  # of longer records this many are searched; all train what was chosen
@@ -69,7 +71,7 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
-    `start`. `fold_iterations`: in every fold, after which two thirds of the candidates go on.
+    `start`. `fold_iterations`: in every fold, after which half of the candidates go on.
     `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
     both are the same rows, the models after each of them make up the ensemble.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
