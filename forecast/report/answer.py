@@ -13,7 +13,6 @@ from operator import attrgetter
 
 from forecast.comparison.explaining import NEITHER, describe_importance
 from forecast.comparison.sentences import BARS
-from forecast.config.experiment import REFERENCES
 from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
@@ -181,16 +180,17 @@ def advise(results: Results) -> list[str]:
 
 
 def error_panel(results: Results) -> ChartPanel | None:
-    """Change of the selected model's error against each reference row, with its 95 % interval; None
-    without any.
+    """Change of the selected model's error against the bar and the other reference rows, with its
+    95 % interval; None without any.
     """
     model = results.selected_model("shipped") or ""
-    references = [results.verdicts.bar, *REFERENCES, LINEAR, results.best_network("shipped")]
+    bar = results.verdicts.bar
+    references = [bar, "naive", "seasonal_naive", LINEAR, results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")
     rows: list[Interval] = []
     for reference in dict.fromkeys(references):
         test = results.tests("shipped", "bar").get(model)
-        if reference != results.verdicts.bar:
+        if reference != bar:
             test = reverse(against_selected[reference]) if reference in against_selected else None
         if test is not None and test.relative_difference is not None:
             rows.append(describe_test(test, f"than {text.name(test.against)}"))
