@@ -53,3 +53,19 @@ main(["models", "--format", "json"])
     n_collections, n_frozen, n_left = map(int, process.stdout.splitlines()[-1].split())
     assert n_frozen > 10_000 > n_left
     assert n_collections < 20
+
+
+def test_a_worker_ends_without_taking_its_objects_apart():
+    """TensorFlow's took up to a second, for which each command with workers waited."""
+    code = """
+from forecast.system.processes import prepare_worker
+class Large:
+    def __del__(self):
+        print("taken apart", flush=True)
+held = Large()
+held.itself = held
+prepare_worker()
+print("done", flush=True)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "done\n", "")
