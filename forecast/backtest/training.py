@@ -186,7 +186,7 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
     outcomes = []
-    kinds = {part.title: part.candidate.spec.kind for part in parts}
+    kinds = {part.title: part.pace_kind for part in parts}
     total = len(cached) + len(parts)
     with show_progress(total, f"train {run.data.dataset}", kinds) as advance:
         for job in cached:
@@ -294,6 +294,12 @@ class TrainingJob:
         if self.series is not None:
             title += f" from series {self.series.start}"
         return title
+
+    @property
+    def pace_kind(self) -> str:
+        """What takes about as long: of statistical and other libraries' models the same family."""
+        spec = self.candidate.spec
+        return spec.kind if spec.kind in ("baseline", "linear", "network") else spec.family
 
     @property
     def is_done(self) -> bool:
