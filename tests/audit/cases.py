@@ -39,6 +39,7 @@ DATASET: dict[str, Any] = {
     "licence": {"name": "none", "attribution": "made for a test"},
 }
 REFERENCES = ("naive", "seasonal_naive", "ridge", "arx")
+STACKED = {"family": "combination", "members": "all", "weights": "stacked"}
 FEWEST = ("naive", "ridge")
 """What every score and every network on the fitted skip needs: enough to catch a leak, not to show
 its absence.
@@ -110,8 +111,10 @@ def take(root: Path, frame: pd.DataFrame, *, as_of: str | None = None) -> None:
     snapshots.move_pointer(root, "wave", pointer)
 
 
-def join(root: Path) -> None:
-    """A second dataset in the project; the first takes its column x from there, as of the day."""
+def join(root: Path, observed: pd.DataFrame | None = None) -> None:
+    """A second dataset in the project; the first, whose own rows are `observed`, takes its column x
+    from there, as of the day.
+    """
     from forecast.config.datasets import load_dataset
     from forecast.data import snapshots
     from forecast.data.preparation import take_snapshot
@@ -137,7 +140,7 @@ def join(root: Path) -> None:
     snapshots.move_pointer(root, "other", pointer)
     replace = root / "data" / "snapshots" / "wave"
     shutil.rmtree(replace)
-    take(root, wave()[["ds", "y"]])
+    take(root, wave()[["ds", "y"]] if observed is None else observed)
 
 
 def replace_data(root: Path, frame: pd.DataFrame) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.audit import cases
 from tests.audit.cases import (
+    FEWEST,
     append,
     audited,
     change_series,
@@ -233,14 +234,29 @@ def networks_whose_linear_part_is_fitted_again(root: Path) -> None:
     path.write_text("refit: monthly\n" + path.read_text())
 
 
-IN_EVERY_RUN = (
-    "two_series_of_unlike_length",
-    "missing_days",
-    "a_column_joined_from_another_dataset",
-    "networks",
-)
-"""What differs most from one another (`networks` is `as_it_is` and two rows more); `make test-slow`
-has the others.
+@case
+def what_differs_most_at_once(root: Path) -> None:
+    """Two series of unlike length and with missing days, a column joined from another dataset,
+    networks, and weights learnt on validation once and every month.
+    """
+    one, two = wave(0).drop(index=[50, 51, 180, 240, 241, 242]), wave(1).iloc[40:]
+    frame = pd.concat([one.assign(unique_id="a"), two.assign(unique_id="b")], ignore_index=True)
+    again = {**cases.STACKED, "refit": "monthly"}
+    write(
+        root,
+        frame=frame,
+        references=FEWEST,
+        models=("mlp", "gru"),
+        combinations={"stacked": cases.STACKED, "again": again},
+        rankings=("shipped",),
+        target={"column": "y", "max_missing": 0.1},
+    )
+    cases.join(root, frame[["unique_id", "ds", "y"]])
+
+
+IN_EVERY_RUN = ("what_differs_most_at_once",)
+"""Whatever looked like a leak in one of its parts would be found in it; `make test-slow` has each
+part by itself, and the others.
 """
 
 

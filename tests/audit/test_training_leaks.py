@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.audit import cases
-from tests.audit.cases import FEWEST, append, audited, one_of_each_kind, write
+from tests.audit.cases import FEWEST, STACKED, append, audited, one_of_each_kind, write
 
 
 def tuning_on_test(root: Path) -> None:
@@ -274,7 +274,6 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(
         assert found["findings"][0]["kind"] == kind, found
 
 
-STACKED = {"family": "combination", "members": "all", "weights": "stacked"}
 STACKED_AGAIN = {**STACKED, "refit": "monthly"}
 
 
@@ -282,6 +281,7 @@ def write_combinations(root: Path, **combinations: dict[str, Any]) -> Path:
     return write(root, references=(*FEWEST, "seasonal_naive"), combinations=combinations)
 
 
+@pytest.mark.slow  # test_clean.py has both in the pipeline of every run
 def test_weights_learnt_on_validation_are_clean_once_and_every_month(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED, again=STACKED_AGAIN)
     assert audited(root)["clean"]
