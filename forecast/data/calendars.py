@@ -75,6 +75,8 @@ MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS = 0.03, 8, 0.6
 """From which share on the weekday is an input, in how many weeks, of which rows
 (docs/research/calendar-inputs.md).
 """
+FEW_WEEKS = (0.3, 2, 0.75)
+"""The same of parts of a day where no series has so many weeks."""
 
 
 def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
@@ -242,7 +244,8 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
 
 def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     """Whether the weekday tells `MIN_WEEK_SHARE` of how the values of `target` differ from those of
-    the same time of day in the week around them, in the first `WEEK_ROWS` of each series.
+    the same time of day in the week around them, in the first `WEEK_ROWS` of each series; of parts
+    of a day in few weeks by `FEW_WEEKS`.
 
     By time of day, as a week of commuters has the same sum every day. False of steps longer than a
     day and of less than `MIN_WEEKS`.
@@ -257,13 +260,17 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     n_values = n_times = 0
     times, values = frame["ds"].to_numpy("datetime64[ns]"), frame[target].to_numpy(float)
     days = times.astype("datetime64[D]")
+    share, min_weeks, seen = MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS
+    n_days = series_lengths(frame, calendar).max() * step / DAY
+    if step < DAY and seen * n_days < 7 * min_weeks:
+        share, min_weeks, seen = FEW_WEEKS
     for rows in rows_by_series(frame).values():
         day_numbers = (days[rows] - days[rows][0]).astype(np.int64)
         times_of_day, column = np.unique(times[rows] - days[rows], return_inverse=True)
         by_day = np.full((day_numbers[-1] + 1, len(times_of_day)), np.nan)
         by_day[day_numbers, column] = values[rows]
-        first_days = by_day[: int(WEEK_ROWS * len(by_day))]
-        if len(first_days) < 7 * MIN_WEEKS:
+        first_days = by_day[: int(seen * len(by_day))]
+        if len(first_days) < 7 * min_weeks:
             continue
         of_series = _explain_by_weekday(first_days, days_a_week)
         explained += of_series.explained
@@ -274,7 +281,7 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         return False
     # less what the means of as many weekdays of noise would tell
     unexplained = (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
-    return 1.0 - unexplained >= MIN_WEEK_SHARE
+    return 1.0 - unexplained >= share
 
 
 class WeekdayVariance(NamedTuple):

@@ -1014,6 +1014,15 @@ def test_hours_get_the_day_of_the_week_where_it_tells_something_of_later_days(tm
     assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
 
 
+@pytest.mark.parametrize("weekend", [0.0, 20.0])
+def test_four_weeks_of_quarter_hours_get_the_day_of_the_week_where_it_tells_much(tmp_path, weekend):
+    rng = np.random.default_rng(0)
+    times = pd.date_range("2023-03-06", periods=4 * 7 * 96, freq="15min")
+    values = 20 + weekend * (times.day_of_week >= 5) + rng.normal(0, 2, len(times))
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
+
+
 @pytest.mark.parametrize(("weeks", "lookback"), [(120, 24), (143, 52), (600, 52)])
 def test_weeks_see_the_same_week_of_last_year_where_the_rows_are_enough(tmp_path, weeks, lookback):
     times = pd.date_range("2010-02-05", periods=weeks, freq="W-FRI")
