@@ -182,7 +182,8 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
         return
     shown = [asdict(row) for row in rows]
     if output_format is Format.table:
-        shown = [{**row, "test_skill": _percent(row["test_skill"])} for row in shown]
+        for values in shown:
+            values["test_skill"] = _percent(values["test_skill"])
     print_rows(shown, output_format)
 
 

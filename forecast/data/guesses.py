@@ -679,10 +679,8 @@ def _column_entries(
     lengths = series_lengths(observed[["unique_id", "ds"]], calendar)
     counts = observed.groupby("unique_id")[names].count()
     shares = 1 - counts.div(lengths, axis=0).min()
-    return [
-        {"column": str(name), "max_missing": float(round(share + ROOM_FOR_GAPS, 2))}
-        for name, share in shares.clip(0, 0.94).items()
-    ]
+    allowed = (shares.clip(0, 0.94) + ROOM_FOR_GAPS).round(2).to_dict()
+    return [{"column": str(name), "max_missing": share} for name, share in allowed.items()]
 
 
 def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:

@@ -190,10 +190,11 @@ def _blank_numbers(
     rows: pd.DataFrame, missing: Iterable[str], texts: Collection[str]
 ) -> pd.DataFrame:
     """`rows` with empty cells for the numbers among `missing`, however these are written."""
-    marks = pd.to_numeric(pd.Series([*missing], dtype="str"), errors="coerce").dropna()
-    if not marks.empty:
-        for column in rows.select_dtypes("number").columns.drop(texts, errors="ignore"):
-            rows[column] = rows[column].mask(rows[column].isin(marks))
+    if not missing:
+        return rows
+    marks = pd.to_numeric(pd.Series(missing, dtype="str"), errors="coerce").dropna().tolist()
+    columns = rows.select_dtypes("number").columns.drop(texts, errors="ignore")
+    rows[columns] = rows[columns].mask(rows[columns].isin(marks))
     return rows
 
 

@@ -128,14 +128,14 @@ def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
     all_steps = np.unique(np.concatenate([s.ds for s in panel.series]))
     shared = _borders_by_share(splits, all_steps, len(all_steps))
     yield shared
-    if not panel.task.hierarchy and not splits.from_end:
-        by_share = {s.unique_id: _borders_by_share(splits, s.ds, len(s)) for s in panel.series}
-        yield replace(shared, by_series=by_share)
-    if not panel.task.hierarchy:
-        from_end = {
-            s.unique_id: _borders_by_share(splits, s.ds, len(all_steps)) for s in panel.series
-        }
-        yield replace(shared, by_series=from_end)
+    if panel.task.hierarchy:
+        return
+    for is_of_all in (True,) if splits.from_end else (False, True):
+        by_series = {}
+        for series in panel.series:
+            n_steps = len(all_steps if is_of_all else series)
+            by_series[series.unique_id] = _borders_by_share(splits, series.ds, n_steps)
+        yield replace(shared, by_series=by_series)
 
 
 def _borders_by_date(splits: Splits) -> Borders:

@@ -293,8 +293,7 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
         if card is not None:
             model = card.candidate
             cutoff = format_time(kind, card.training_cutoff, 10)
-            if "skill" in card.metrics:
-                skill = round(card.metrics["skill"], 4)
+            skill = card.metrics.get("skill")
         row = HistoryRow(
             event.at, event.event, event.version, event.replaced, model, cutoff, skill, event.reason
         )

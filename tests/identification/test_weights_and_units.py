@@ -37,3 +37,13 @@ def test_only_the_ratios_of_weights_are_left_of_them_over_all_experiments() -> N
 def test_dates_and_complex_numbers_are_no_series(values) -> None:
     with pytest.raises(InputError, match="`u` is no table of numbers"):
         Experiment(values, [0.0, 1.0])
+
+
+def test_a_cell_array_of_a_mat_file_is_refused_with_the_line_that_turns_it() -> None:
+    cells = np.empty((1, 3), dtype=object)  # as scipy.io.loadmat gives {[1;2] [3;4] [5;6]}
+    for time in range(3):
+        cells[0, time] = np.array([[2 * time + 1.0], [2 * time + 2.0]])
+    with pytest.raises(InputError, match=r"MATLAB `numpy\.hstack\(cells\.ravel\(\)\)\.T`"):
+        Experiment(cells, np.arange(3.0))
+    turned = Experiment(np.hstack(cells.ravel()).T, np.arange(3.0))
+    assert turned.u.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]

@@ -17,7 +17,6 @@ import pandas as pd
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar
 from forecast.data.calendars import find_gaps, format_times, known_from, next_steps
-from forecast.data.own_files import find_placeholders
 from forecast.data.schema import KEY_COLUMNS, rows_by_series
 
 BAR_COLUMNS = ("open", "high", "low", "close")
@@ -72,7 +71,7 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
                 is_suspicious
                 and len(np.unique(others)) > 20
                 and np.abs(others - end).min() > 3 * np.ptp(others)
-            ) or end in find_placeholders(pd.Series(values)):
+            ):
                 text = (
                     f"values of {end:g}, far from all others: {count}. If it stands for no value,"
                     f" empty the cells, or add `missing: [{end:g}]` under a `source` of files."

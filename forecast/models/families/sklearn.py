@@ -38,7 +38,7 @@ from forecast.models import search
 from forecast.models.base import OF_SAVED_MODEL, RegressorSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import SkipKind
-from forecast.system.errors import InputError, ModelError, quote_names, suggest
+from forecast.system.errors import InputError, ModelError, quote_names, require_known, suggest
 
 Arrays = Mapping[str, np.ndarray]
 ROWS_AT_ONCE = 2048
@@ -217,13 +217,9 @@ REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
 """Name → the module that has it, and what takes its arrays."""
 
 
-def require_known(name: str) -> str:
+def require_regressor(name: str) -> str:
     """`name`; ValueError with the nearest one where there is no such regressor."""
-    if name not in REGRESSORS:
-        raise ValueError(
-            f"unknown regressor {name!r}.{suggest(name, REGRESSORS)}"
-            f" Known: {quote_names(REGRESSORS)}"
-        )
+    require_known(name, REGRESSORS, "unknown regressor", ValueError)
     return name
 
 
@@ -319,7 +315,7 @@ class Spec(RegressorSpec):
     )
     source = "Pedregosa et al. 2011; boosting: Friedman 2001, Ke et al. 2017"
 
-    regressor: Annotated[str, AfterValidator(require_known)] = BOOSTING
+    regressor: Annotated[str, AfterValidator(require_regressor)] = BOOSTING
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
         description="arguments of the regressor, by their names in its class",
