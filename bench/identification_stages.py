@@ -107,7 +107,7 @@ VARIANTS: dict[str, Variant] = {
     "whole": with_settings(),
     "without linear states": without("linear states"),
     "without states": without("states"),
-    "without delays": without("delays"),
+    "without one signal": without("one signal"),
     "without polynomial": without("polynomial"),
     "no last training": with_replaced("refit", no_refit, search._Search),
     "all that were trained last": with_replaced("NO_SYSTEM", 1e9),

@@ -6,7 +6,7 @@ user's.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
-   held out. The worse half of the candidates is left out, by the median over the folds: one block
+   held out. The worst third of the candidates is left out, by the median over the folds: one block
    alone is too short to tell.
 3. What is left is trained on all rows that are searched, from what each fold made of it. Models
    that then follow them much worse than the best are left out: they never found the system, however
@@ -362,7 +362,7 @@ class _Search:
         )
 
     def train_folds(self) -> list[Member]:
-        """The better half of the candidates, two at least, trained in every fold; without
+        """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
         iterations = self.settings.fold_iterations
@@ -397,7 +397,7 @@ class _Search:
         return members
 
     def _count_survivors(self) -> int:
-        return max(len(self.settings.candidates) // 2, 2)
+        return max(2 * len(self.settings.candidates) // 3, 2)
 
     def _begin(self, fold: int) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from: terms chosen one

@@ -56,7 +56,6 @@ CANDIDATES = (
     Candidate("states", 3, 6),
     Candidate("states", 2, 8),
     Candidate("polynomial", 3),
-    Candidate("delays", 3, 6),
     Candidate("arx", 5),
     Candidate("one signal", 4, 6),
 )
@@ -71,7 +70,7 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
-    `start`. `fold_iterations`: in every fold, after which half of the candidates go on.
+    `start`. `fold_iterations`: in every fold, after which two thirds of the candidates go on.
     `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
     both are the same rows, the models after each of them make up the ensemble.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
