@@ -62,6 +62,8 @@ def prepare_runtime(threads: int = 1) -> None:
     # warns each trial.
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
+    # A GPU would round the factors of float32 products to 10 bits: other numbers than NumPy's.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     threading = tf.config.threading
     wanted_threads = (threads, threads)
     current_threads = (

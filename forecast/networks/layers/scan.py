@@ -1,8 +1,9 @@
 """Any cell of `forecast.networks.cells` as a Keras layer: its step, repeated over time.
 
 `Scan` is the layer, `run_cell` the choice of the fastest way to repeat the step: machine code for
-the plain LSTM, GRU and simple net (`fused`), one convolution for a context that is made of data
-alone, and the loop `scan`, with a gradient of its own, for every other cell.
+the plain LSTM, GRU and simple net (`fused`), on a GPU `cudnn` for the first two, one convolution
+for a context that is made of data alone, and the loop `scan`, with a gradient of its own, for every
+other cell.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
+from forecast.networks.layers.cudnn import GATE_ORDER, has_gpu, run_cudnn
 from forecast.networks.layers.fused import (
     FUSED_CELLS,
     Tensors,
@@ -116,8 +118,8 @@ def run_cell(
     """The cell over x `(B, T, C)` from the states `first`: outputs `(B, T, units)`, the states of
     every step (none unless `all_states`), and the last states.
 
-    The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for
-    a context that is made of data, and `scan` for all others.
+    The fastest way for the cell: numba for the plain LSTM, GRU and simple net, cuDNN where there is
+    a GPU, one convolution for a context that is made of data, and `scan` for all others.
     """
     if has_native_recurrence(cell, x.dtype):
         sequences = run_fused(cell, w, x, first, all_states)
@@ -133,6 +135,9 @@ def run_cell(
     elif all_states:
         outputs, last = scan(StateRevealingCell(cell), w, x, first)
         outputs, *sequences = tf.split(outputs, [cell.units, *cell.states().values()], -1)
+    elif has_cudnn_kernel(cell):
+        outputs, last = run_cudnn(cell, w, x, first)
+        sequences = []
     else:
         outputs, last = scan(cell, w, x, first)
         sequences = []
@@ -144,14 +149,24 @@ def has_native_recurrence(cell: Cell, dtype: tf.DType) -> bool:
     """Whether machine code runs the cell: it is the plain LSTM, GRU or simple net without another
     option, in float32, the machine has no GPU, and native kernels can be loaded.
     """
-    plain = type(cell) in FUSED_CELLS and cell == type(cell)(cell.units, cell.h_init)
     with REGISTERING:
         return (
-            plain
+            type(cell) in FUSED_CELLS
+            and has_no_option(cell)
             and dtype == tf.float32
             and not tf.config.list_logical_devices("GPU")
             and register_recurrences()
         )
+
+
+def has_cudnn_kernel(cell: Cell) -> bool:
+    """Whether cuDNN runs the cell: the plain LSTM or GRU without another option, on a GPU."""
+    return type(cell) in GATE_ORDER and has_no_option(cell) and has_gpu()
+
+
+def has_no_option(cell: Cell) -> bool:
+    """Whether nothing but its size and its first state was chosen."""
+    return cell == type(cell)(cell.units, cell.h_init)
 
 
 def data_contexts(

@@ -1,0 +1,106 @@
+"""The plain LSTM and GRU by cuDNN: a stand-in with the equations and the layout of NVIDIA's manual
+(cudnnRNNMode_t, cudnnGetRNNWeightParams) takes the place of the kernel, which only a GPU has.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from forecast.networks import cells
+from forecast.networks.layers import cudnn, scan
+from forecast.networks.layers.scan import Scan
+
+UNITS, STEPS, BATCH, CHANNELS = 3, 6, 2, 4
+CALLED: list[str] = []
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def stand_in(
+    *, input, input_h, input_c, params, sequence_lengths, rnn_mode
+) -> tuple[np.ndarray, ...]:  # the names of TensorFlow's operation
+    """W and R of every gate (units x inputs, row by row), then b_W and b_R of every gate. LSTM:
+    input, forget, new memory, output; GRU: reset, update, new memory.
+    """
+    CALLED.append(rnn_mode)
+    x, flat = np.asarray(input), np.asarray(params)
+    assert list(sequence_lengths) == [x.shape[0]] * x.shape[1]
+    n = 4 if rnn_mode == "lstm" else 3
+    sizes = [(UNITS, x.shape[2])] * n + [(UNITS, UNITS)] * n + [(UNITS,)] * 2 * n
+    edges = np.cumsum([np.prod(size) for size in sizes])
+    assert edges[-1] == len(flat)
+    parts = [
+        part.reshape(size) for part, size in zip(np.split(flat, edges[:-1]), sizes, strict=True)
+    ]
+    w, r, b = parts[:n], parts[n : 2 * n], parts[2 * n :]
+    h = np.asarray(input_h)[0]
+    c = np.asarray(input_c)[0] if rnn_mode == "lstm" else h
+    outputs = []
+    for row in x:
+        from_x = [row @ w[k].T + b[k] for k in range(n)]
+        from_h = [h @ r[k].T + b[n + k] for k in range(n)]
+        if rnn_mode == "lstm":
+            i, f, g, o = (a + d for a, d in zip(from_x, from_h, strict=True))
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            reset, update = (sigmoid(from_x[k] + from_h[k]) for k in (0, 1))
+            h = (1 - update) * np.tanh(from_x[2] + reset * from_h[2]) + update * h
+        outputs.append(h)
+    stacked = tf.constant(np.stack(outputs).astype("float32"))
+    last = (tf.constant(state[None].astype("float32")) for state in (h, c))
+    return stacked, *last, None, None
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    CALLED.clear()
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
+    monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", stand_in)
+
+
+def results(name: str, options: dict, backwards: bool) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    layer = Scan(cells.get(name, UNITS, options), go_backwards=backwards)
+    layer.build((None, None, CHANNELS))
+    layer.set_weights([rng.normal(0, 0.3, weight.shape) for weight in layer.get_weights()])
+    states = [rng.normal(size=(BATCH, size)) for size in layer.cell.states().values()]
+    x = rng.normal(size=(BATCH, STEPS, CHANNELS))
+    first = [tf.constant(state, tf.float32) for state in states]
+    return [np.asarray(made) for made in layer(tf.constant(x, tf.float32), initial_state=first)]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_the_weights_lie_as_cudnn_reads_them(
+    name: str, backwards: bool, request: pytest.FixtureRequest
+) -> None:
+    wanted = results(name, {}, backwards)
+    request.getfixturevalue("gpu")
+    made = results(name, {}, backwards)
+    assert [name] == CALLED
+    for ours, theirs in zip(made, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("gru", {"reset_after": False}), ("simple_rnn", {}), ("lstm_variant", {"peepholes": "none"})],
+)
+@pytest.mark.usefixtures("gpu")
+def test_another_equation_stays_in_the_loop(name: str, options: dict) -> None:
+    results(name, options, False)
+    assert not CALLED
+
+
+def test_without_a_gpu_or_with_one_of_another_maker_there_is_no_such_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: False)
+    assert not cudnn.has_gpu() and not scan.has_cudnn_kernel(cells.get("lstm", 2))
