@@ -242,7 +242,7 @@ def race(root: Path) -> str:
 
 
 def measured(root: Path) -> str:
-    """The five lines of the documentation's first page."""
+    """The six lines of the documentation's first page."""
     files = sorted((root / "bench" / "results").glob("*.json"))
     return "\n".join(summary.lines({path.stem: read_json(path)["rows"] for path in files}))
 

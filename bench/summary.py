@@ -1,4 +1,4 @@
-"""What the benchmarks found, in five lines for the documentation's first page: `docs/README.md`."""
+"""What the benchmarks found, in six lines for the documentation's first page: `docs/README.md`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ def lines(rows: Mapping[str, Rows]) -> list[str]:
     bench/results.
     """
     makers = (
-        ("bench", steps),
-        ("bench", passes),
-        ("race", race),
-        ("beside", beside),
-        ("tables", tables),
+        ("make bench", "speed", steps),
+        ("make bench", "speed", passes),
+        ("make race", "race", race),
+        ("make beside", "beside", beside),
+        ("make tables", "tables", tables),
+        ("python -m bench.gpu", "gpu", gpu),
     )
-    files = {steps: "speed", passes: "speed", race: "race", beside: "beside", tables: "tables"}
     return [
-        f"- {make(rows.get(files[make], {})) or 'not run'} (`make {command}`)"
-        for command, make in makers
+        f"- {make(rows.get(file, {})) or 'not run'} (`{command}`)" for command, file, make in makers
     ]
 
 
@@ -133,3 +132,36 @@ def tables(rows: Rows) -> str:
         if found
         else ""
     )
+
+
+def gpu(rows: Rows) -> str:
+    """From which size a training step is faster on the GPU: than on one core, than on as many as
+    that machine has.
+    """
+    times: dict[str, dict[str, float]] = {}
+    for key, row in rows.items():
+        way, _, size = key.partition("/")
+        if "ms" in row:
+            times.setdefault(size, {})[way] = row["ms"]
+    ratios = {
+        way: {size: ms[way] / ms["gpu"] for size, ms in times.items() if way in ms and "gpu" in ms}
+        for way in ("core", "loop", "keras")
+    }
+    if not ratios["core"]:
+        return ""
+    spans = {way: f"{min(r.values()):.2f} to {max(r.values()):.2f}" for way, r in ratios.items()}
+    any_row = next(iter(rows.values()))
+    cores = any_row["cores"]
+    one, every = (_pays_from(ratios["core"], count) for count in (1, cores))
+    return (
+        f"A training step of LSTM or GRU by cuDNN on {any_row['GPU']}: faster than one core from"
+        f" {one:,} units × windows a step on, than {cores} cores from {every:,}; the general"
+        f" loop takes {spans['loop']} times as long, Keras's own layer {spans['keras']} times"
+    )
+
+
+def _pays_from(ratios: Mapping[str, float], cores: int) -> int:
+    """The least units times batch from which no measured size is slower than so many cores."""
+    sizes = {size: int(size.split("/")[1]) * int(size.split("/")[2]) for size in ratios}
+    slower = max((sizes[size] for size in ratios if ratios[size] < cores), default=0)
+    return min(size for size in sizes.values() if size > slower)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,7 @@ from bench import (
     beside,
     beside_tests,
     contender,
+    gpu,
     interval_margins,
     one_model,
     page,
@@ -603,6 +605,35 @@ def test_the_first_page_names_the_best_of_the_others_and_who_never_got_there() -
     lines = summary.lines({"race": rows, "beside": {"dublin/a": {"rows": table}}})
     assert "ours in 3.0 s; darts BlockRNN never (`make race`)" in lines[2]
     assert "Dublin 1.00 (best of 2 others: y 1.50, p < 0.001)" in lines[3]
+
+
+def test_without_a_gpu_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "in_processes", lambda *_: iter([""]))
+    monkeypatch.setattr("sys.argv", ["bench"])
+    assert gpu.main() == InputError.exit_code == 2
+    assert "No GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [gpu.own_steps, gpu.keras_steps])
+@pytest.mark.parametrize("cell", gpu.CELLS)
+def test_the_steps_of_the_gpu_table_run_on_a_processor(steps: Callable, cell: str) -> None:
+    assert np.isfinite(steps(gpu.Task("core", cell, 2, 3, 4))(2))
+
+
+def test_a_gpu_pays_from_where_no_measured_size_is_slower() -> None:
+    # 2 units x 4 windows: slower at one lookback; 4 x 4: faster than one core; 8 x 4: than both
+    cores = {"2/4/1": 9.0, "2/4/2": 0.5, "4/4/1": 1.5, "8/4/1": 3.0}
+    rows = {f"core/LSTM/{size}": {"ms": ms} for size, ms in cores.items()}
+    rows |= {f"gpu/LSTM/{size}": {"ms": 1.0} for size in (*cores, "9/9/9")}
+    rows |= {"loop/LSTM/4/4/1": {"ms": 7.0}, "keras/LSTM/4/4/1": {"not run": "out of memory"}}
+    rows |= {"keras/LSTM/8/4/1": {"ms": 0.9}}
+    known = {key: {**row, "GPU": "one", "cores": 2} for key, row in rows.items()}
+    said = summary.lines({"gpu": known})[-1]
+    assert "on one: faster than one core from 16 units × windows a step on" in said
+    assert "than 2 cores from 32; the general loop takes 7.00 to 7.00 times" in said
+    assert said.endswith("Keras's own layer 0.90 to 0.90 times (`python -m bench.gpu`)")
 
 
 @pytest.mark.parametrize("cell", list(contender.OURS))
