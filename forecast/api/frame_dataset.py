@@ -230,8 +230,9 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
     # or an offset or a time difference of pandas
     step = str(getattr(to_offset(freq) if isinstance(freq, timedelta) else freq, "freqstr", freq))
-    content = {"kind": "regular", "freq": step}
-    return validate_config(RegularCalendar, content, where=f"freq={freq!r}")
+    return validate_config(
+        RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
+    )
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:

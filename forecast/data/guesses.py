@@ -318,7 +318,7 @@ def _read_rows(
     missing: list[str] = []
     marked = own_files.read_table(path, where, replace(form, missing=every), texts=["unique_id"])
     for column, values in marked.items():
-        if marks[column] and pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        if pd.api.types.is_numeric_dtype(values) and values.notna().any():
             table[column] = values
             missing += marks[column]
     return table, replace(form, missing=tuple(dict.fromkeys(missing)))

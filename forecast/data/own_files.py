@@ -213,7 +213,7 @@ def find_placeholders(values: pd.Series) -> list[float]:
     is_written_so = numbers.astype("str").str.fullmatch(PLACEHOLDER)
     others = numbers[~is_written_so]
     low = others.min()
-    is_far = (numbers < low - (others.max() - low)) | (low >= 0)
+    is_far = (numbers < 2 * low - others.max()) | (low >= 0)
     is_told = is_written_so & is_far & (counts > 1) & (len(others) > MIN_OTHER_VALUES)
     return numbers[is_told].tolist()
 

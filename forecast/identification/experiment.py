@@ -109,8 +109,8 @@ def as_columns(name: str, values: npt.ArrayLike) -> Array:
         table = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"`{name}` is no table of numbers ({error}). Give one row of numbers per time; of a cell"
-            " array from MATLAB `numpy.hstack(cells.ravel()).T`."
+            f"`{name}` is no table of numbers ({error}). Give one row of numbers per time; of a"
+            " cell array from MATLAB `numpy.hstack(cells.ravel()).T`."
         ) from error
     if table.ndim == 1:
         table = table[:, None]
