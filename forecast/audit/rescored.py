@@ -92,7 +92,7 @@ def hide_wild(panel: Panel, train_end: pd.Timestamp) -> Panel:
     """The panel as models see it: without a value that alone lies 30 spans (95th less 5th
     percentile) of the train rows beyond them, where these are 20 and their middle half differs.
     """
-    seen = []
+    masked_series = []
     for series in panel.series:
         table = pd.DataFrame(series.values)
         train = table[: count_rows_until(series.ds, train_end)]
@@ -100,8 +100,8 @@ def hide_wild(panel: Panel, train_end: pd.Timestamp) -> Panel:
         reach = (30 * (high - low)) / ((train.count() >= 20) & (third > first))
         is_far = (table < low - reach) | (table > high + reach)
         is_alone = is_far & ~is_far.shift(fill_value=False)
-        seen.append(replace(series, values=table.mask(is_alone).to_numpy()))
-    return replace(panel, series=tuple(seen))
+        masked_series.append(replace(series, values=table.mask(is_alone).to_numpy()))
+    return replace(panel, series=tuple(masked_series))
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
@@ -363,14 +363,14 @@ def check_intervals(
     if published.empty:
         return
     pooled = _pooled_scores(published)
-    seen = hide_wild(panel, ends["train"])
+    masked_panel = hide_wild(panel, ends["train"])
     for name, record in base.records().items():
         keys = [key for key in pooled if key[:2] == (record.model, record.ranking)]
         if not keys:
             continue
         table = base.forecasts(name)
         for key in keys:
-            new_scores = _score_intervals(table, seen, key[2], key[3])
+            new_scores = _score_intervals(table, masked_panel, key[2], key[3])
             yield from _compare_interval_scores(pooled[key], new_scores, key, detector)
     yield from _check_drawn_intervals(base, panel, published, detector)
 

@@ -180,11 +180,11 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
     if not rows and output_format is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
-    shown = [asdict(row) for row in rows]
+    table_rows = [asdict(row) for row in rows]
     if output_format is Format.table:
-        for values in shown:
+        for values in table_rows:
             values["test_skill"] = _percent(values["test_skill"])
-    print_rows(shown, output_format)
+    print_rows(table_rows, output_format)
 
 
 def _take_over_promotions(project: Path, dataset: str) -> str:

@@ -260,16 +260,16 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     n_values = n_times = 0
     times, values = frame["ds"].to_numpy("datetime64[ns]"), frame[target].to_numpy(float)
     days = times.astype("datetime64[D]")
-    share, min_weeks, seen = MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS
+    share, min_weeks, row_share = MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS
     n_days = series_lengths(frame, calendar).max() * step / DAY
-    if step < DAY and seen * n_days < 7 * min_weeks:
-        share, min_weeks, seen = FEW_WEEKS
+    if step < DAY and row_share * n_days < 7 * min_weeks:
+        share, min_weeks, row_share = FEW_WEEKS
     for rows in rows_by_series(frame).values():
         day_numbers = (days[rows] - days[rows][0]).astype(np.int64)
         times_of_day, column = np.unique(times[rows] - days[rows], return_inverse=True)
         by_day = np.full((day_numbers[-1] + 1, len(times_of_day)), np.nan)
         by_day[day_numbers, column] = values[rows]
-        first_days = by_day[: int(seen * len(by_day))]
+        first_days = by_day[: int(row_share * len(by_day))]
         if len(first_days) < 7 * min_weeks:
             continue
         of_series = _explain_by_weekday(first_days, days_a_week)

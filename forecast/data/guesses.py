@@ -248,8 +248,8 @@ def guess_entry(
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        named = own_files.read_table(path, where, file_format, texts=[str(series)])
-        table[series] = named[series]
+        with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
+        table[series] = with_names[series]
     if time is not None:
         _refuse_parted_time(table, time, series, where)
         if series is None:

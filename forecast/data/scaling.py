@@ -114,9 +114,9 @@ class Scaling:
             train = slice(*blocks[uid].train)
             limits = [_find_limits(values) for values in series.values[train].T]
             scaling.limits[uid] = np.transpose(limits)
-            seen = scaling.hide_wild(series)[train]
+            visible_values = scaling.hide_wild(series)[train]
             statistics = [
-                _centre_and_scale(transform_column(seen[:, i], column, uid), column)
+                _centre_and_scale(transform_column(visible_values[:, i], column, uid), column)
                 for i, column in enumerate(panel.task.columns)
             ]
             scaling.centre[uid], scaling.scale[uid] = np.array(statistics).T
@@ -133,9 +133,10 @@ class Scaling:
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed."""
-        seen = self.hide_wild(series)
+        visible_values = self.hide_wild(series)
         columns = [
-            transform_column(seen[:, i], c, series.unique_id) for i, c in enumerate(task.columns)
+            transform_column(visible_values[:, i], c, series.unique_id)
+            for i, c in enumerate(task.columns)
         ]
         return (
             np.stack(columns, axis=1) - self._statistics_of(series, self.centre)

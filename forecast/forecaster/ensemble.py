@@ -365,8 +365,8 @@ def forecast_latest(
     parts = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
-        seen = ensemble.forecasters[0].scaling.hide_wild(series)
-        (before,) = volatility(seen, [len(series) - 1], ensemble.task)
+        visible_values = ensemble.forecasters[0].scaling.hide_wild(series)
+        (before,) = volatility(visible_values, [len(series) - 1], ensemble.task)
         ds = calendars.next_steps(ensemble.task.calendar, cutoff, horizon).to_numpy()
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]

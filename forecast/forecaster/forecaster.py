@@ -315,8 +315,8 @@ class Forecaster:
         data: unscaled, and the transform of each target undone from its last observed value.
         """
         raw = np.empty_like(scaled, dtype=np.float64)
-        seen = self.scaling.hide_wild(series)[None, :, : self.channels.outputs]
-        observed = fill_gaps(seen)[0][0]
+        visible_values = self.scaling.hide_wild(series)[None, :, : self.channels.outputs]
+        observed = fill_gaps(visible_values)[0][0]
         for output, column in enumerate(self.task.target):
             units = self.scaling.unscale(scaled[:, :, output], series.unique_id, output)
             raw[:, :, output] = invert_transform(units, column, observed[rows, output])

@@ -121,8 +121,8 @@ def _score_observations(
     parts = []
     for unique_id, forecasts in ensemble.predict(panel, rows).items():
         series = panel.by_id[unique_id]
-        seen = ensemble.forecasters[0].scaling.hide_wild(series)
-        before = volatility(seen, rows[unique_id], panel.task)
+        visible_values = ensemble.forecasters[0].scaling.hide_wild(series)
+        before = volatility(visible_values, rows[unique_id], panel.task)
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
             calibration = ensemble.calibration(label)
