@@ -281,7 +281,8 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar
         is_shown = test.ranking in (ranking, "baseline")
         if test.family == "bar" and test.model == best and is_shown:
             # the note names the one of them that it is not better than
-            outcome = _outcome(test, "the simple forecasts" if test.note else BARS[bar])
+            is_partly_better = test.note.startswith("better than ")
+            outcome = _outcome(test, "the simple forecasts" if is_partly_better else BARS[bar])
             lines.append(f"{title}: {best}, selected on validation, is {outcome}.")
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)

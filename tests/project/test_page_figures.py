@@ -17,7 +17,7 @@ from forecast.api.board import TEST_SHARE
 from forecast.api.frame_dataset import block_shares
 from forecast.backtest.diagnostics import dynamics
 from forecast.comparison import error_diagnostics as alarms
-from forecast.comparison import longrun, metrics, paired_tests, sentences, verdicts
+from forecast.comparison import longrun, losses, metrics, paired_tests, sentences, verdicts
 from forecast.comparison.intervals import EVEN_LEVELS
 from forecast.config.datasets import Quality
 from forecast.config.experiment import LevenbergMarquardt
@@ -134,6 +134,7 @@ def settings() -> dict[str, list[str]]:
             f"in at least {longrun.MANY_RUNS} runs",
             f"Fewer than {paired_tests.MINIMUM} origins",
             f"p below {percent(verdicts.ALPHA)}",
+            f"those within {percent(losses.NEAR_BAR - 1)} of it",
             f"costs {equivalent} more loss than the other",
             f"at least {paired_tests.ORIGINS} origins",
             f"under {percent(alarms.MOVES)} of the actual variance",

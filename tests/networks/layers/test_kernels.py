@@ -164,6 +164,13 @@ def test_no_windows_have_empty_outputs_and_gradients_of_zero(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_a_cell_of_many_units_is_left_to_the_products_of_tensorflow(cell: str) -> None:
+    sizes = scan.MAX_NATIVE_UNITS, scan.MAX_NATIVE_UNITS + 1
+    are_native = [scan.has_native_recurrence(cells.get(cell, n), tf.float32) for n in sizes]
+    assert are_native == [True, False]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_no_python_runs_in_a_step(cell: str) -> None:
     layer, x = Scan(cells.get(cell, 3)), tf.ones((2, 5, 4))
     layer(x)
