@@ -203,29 +203,19 @@ def _test_hypotheses(
     the bar has the p against the hardest of `bars`; who is better so is better than each of them.
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
-    results: dict[Hypothesis, paired_tests.DieboldMariano] = {}
-    for hypothesis in chain.from_iterable(hypotheses.values()):
-        a, b = losses[hypothesis.candidate], losses[hypothesis.against]
-        results[hypothesis] = paired_tests.diebold_mariano(a, b, **spacing)
-    hardest = _find_hardest(bars, results)
-    pvalues: dict[str, dict[Pair, float]] = {}
-    places = {}
-    for family, family_hypotheses in hypotheses.items():
-        for hypothesis in family_hypotheses:
-            test, pair = results[hypothesis], hypothesis.pair
-            group, p = groups.get(pair, family), test.p
-            lower = hypothesis.candidate if test.mean_difference < 0 else hypothesis.against
-            if family == "bar" and lower in hardest and hardest[lower][0] > p:
-                pair, p = frozenset({lower}), hardest[lower][0]
-            places[family, hypothesis] = group, pair, lower
-            pvalues.setdefault(group, {}).setdefault(pair, p)
-    adjusted = {
-        group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
-        for group, by_pair in pvalues.items()
+    results = {
+        each: paired_tests.diebold_mariano(losses[each.candidate], losses[each.against], **spacing)
+        for each in chain.from_iterable(hypotheses.values())
     }
+    hardest = _find_hardest(bars, results)
+    places = _place_pairs(hypotheses, groups, results, hardest)
+    pvalues: dict[str, dict[Pair, float]] = {}
+    for place in places.values():
+        pvalues.setdefault(place.group, {}).setdefault(place.pair, place.p)
+    adjusted = {group: _adjust_pvalues(by_pair) for group, by_pair in pvalues.items()}
     tests = []
     below_all: dict[Key, float] = {}
-    for (family, hypothesis), (group, pair, lower) in places.items():
+    for (family, hypothesis), (group, pair, lower, _) in places.items():
         ranking, candidate, against = hypothesis
         test = results[hypothesis]
         p_holm = adjusted[group][pair]
@@ -256,6 +246,43 @@ def _test_hypotheses(
             )
         )
     return tests
+
+
+class Place(NamedTuple):
+    """Where a hypothesis is corrected: in which group, as which pair, with which p; `lower` is the
+    candidate with the lower mean loss.
+    """
+
+    group: str
+    pair: Pair
+    lower: Key
+    p: float
+
+
+def _place_pairs(
+    hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
+    groups: Mapping[Pair, str],
+    results: Mapping[Hypothesis, paired_tests.DieboldMariano],
+    hardest: Mapping[Key, tuple[float, str]],
+) -> dict[tuple[TestFamily, Hypothesis], Place]:
+    """By family and hypothesis; who is below the bar stands for all bars, with the hardest one's
+    p.
+    """
+    places = {}
+    for family, family_hypotheses in hypotheses.items():
+        for hypothesis in family_hypotheses:
+            test, pair = results[hypothesis], hypothesis.pair
+            group, p = groups.get(pair, family), test.p
+            lower = hypothesis.candidate if test.mean_difference < 0 else hypothesis.against
+            if family == "bar" and lower in hardest and hardest[lower][0] > p:
+                pair, p = frozenset({lower}), hardest[lower][0]
+            places[family, hypothesis] = Place(group, pair, lower, p)
+    return places
+
+
+def _adjust_pvalues(pvalues: Mapping[Pair, float]) -> dict[Pair, float]:
+    """The p of every pair, corrected for their number."""
+    return dict(zip(pvalues, holm(list(pvalues.values())), strict=True))
 
 
 def _find_hardest(

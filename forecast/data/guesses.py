@@ -263,11 +263,7 @@ def guess_entry(
         if column not in (guess.column, series) and str(column).lower() not in TIME_COLUMN_NAMES
     ]
     numbers = _number_columns(rows, others, target, where)
-    columns = rows[numbers].select_dtypes("number")
-    placeholders = sorted({n for c in columns for n in own_files.find_placeholders(rows[c])})
-    rows[numbers] = rows[numbers].mask(rows[numbers].isin(placeholders))
-    missing = (*file_format.missing, *map("{:.12g}".format, placeholders))
-    file_format = replace(file_format, missing=missing)
+    rows[numbers], file_format = _blank_placeholders(rows[numbers], file_format)
     chosen = _pick_target(rows, numbers, target, where)
     if not pd.api.types.is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
         rows[chosen] = rows[chosen].astype("str")
@@ -322,6 +318,16 @@ def _read_rows(
             table[column] = values
             missing += marks[column]
     return table, replace(form, missing=tuple(dict.fromkeys(missing)))
+
+
+def _blank_placeholders(
+    numbers: pd.DataFrame, form: own_files.FileFormat
+) -> tuple[pd.DataFrame, own_files.FileFormat]:
+    """The columns without the numbers that stand for no value, and the format that names them."""
+    columns = numbers.select_dtypes("number")
+    placeholders = sorted({n for c in columns for n in own_files.find_placeholders(numbers[c])})
+    missing = (*form.missing, *map("{:.12g}".format, placeholders))
+    return numbers.mask(numbers.isin(placeholders)), replace(form, missing=missing)
 
 
 def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
