@@ -36,6 +36,7 @@ from forecast.data.windows import (
     MAX_BATCH,
     Layout,
     Windows,
+    count_windows_within,
     first_cutoff,
     layout,
     target_windows,
@@ -638,7 +639,7 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
 
 def _most_validation_cutoffs(problem: Problem) -> int:
     """By their number and by the rows of their windows."""
-    by_rows = max(MAX_VALIDATION_ROWS // problem.panel.task.lookback, 1)
+    by_rows = count_windows_within(MAX_VALIDATION_ROWS, problem.panel.task)
     return min(MAX_VALIDATION_CUTOFFS, by_rows)
 
 

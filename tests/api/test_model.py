@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import forecast
-from forecast.backtest.candidates import plan_candidates
+from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.system.errors import DataError, InputError
 
@@ -282,10 +282,7 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
     once, often = "never", 5
     assert planned[0] == {family: often}
     assert planned[1] == {
-        "naive": once,
-        "seasonal_naive": once,
-        "ridge": once,
-        "arx": once,
+        **dict.fromkeys(REFERENCE_MODELS, once),
         family: often,
         row: often,
     }

@@ -27,6 +27,10 @@ BUDGET = {
 MODELS = {
     "naive": {"family": "naive"},
     "seasonal_naive": {"family": "seasonal_naive"},
+    "seasonal_mean": {"family": "historical", "seasonal": True, "refit": "never"},
+    "historical_mean": {"family": "historical", "refit": "never"},
+    "historical_median": {"family": "historical", "average": "median", "refit": "never"},
+    "lookback_mean": {"family": "naive", "value": "mean"},
     "ridge": {"family": "ridge"},
     "arx": {"family": "arx"},
     "rectify": {"family": "rectify"},

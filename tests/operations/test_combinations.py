@@ -53,9 +53,7 @@ def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
     ].unique().tolist() == ["shipped"]
     assert {"mix", "even"} <= set(pd.read_parquet(compared / "intervals.parquet")["model"])
     tests = files.read_json(compared / "verdicts.json")["tests"]
-    assert {"naive", "best"} <= {
-        test["family"] for test in tests if test["model"] in ("mix", "even")
-    }
+    assert {"bar", "best"} <= {test["family"] for test in tests if test["model"] in ("mix", "even")}
 
 
 def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> None:
