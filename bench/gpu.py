@@ -27,7 +27,6 @@ import numpy as np
 from bench.results_file import RESULTS, ResultsFile, Row, command, options_of
 from bench.turns import ONE_THREAD
 from forecast.networks.description import Network, Recurrent, Shapes
-from forecast.networks.layers import prepare_runtime
 from forecast.networks.losses import POINT_LOSSES
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
@@ -108,7 +107,7 @@ def measured(task: Task) -> Row:
     """The median of three readings, or why there is none."""
     import tensorflow as tf
 
-    from forecast.networks.layers import scan
+    from forecast.networks.layers import prepare_runtime, scan
 
     if task.way == "core":
         tf.config.set_visible_devices([], "GPU")
