@@ -31,7 +31,6 @@ from forecast.networks.losses import POINT_LOSSES
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries, join_series
-from forecast.training.descent import Settings
 
 CELLS = ("LSTM", "GRU")
 UNITS, BATCHES, LOOKBACKS = (16, 64, 256, 1024), (32, 256, 2048), (24, 168, 672)
@@ -134,6 +133,7 @@ def own_steps(task: Task) -> Callable[[int], float]:
     """The training of `forecast.training.gradient`: so many updates, and their mean loss."""
     import tensorflow as tf
 
+    from forecast.training.descent import Settings
     from forecast.training.gradient import Updates, draw_chunks
 
     shapes = Shapes(CHANNELS, 0, horizon=1, outputs=1, lookback=task.lookback)
