@@ -90,10 +90,9 @@ def select_bars(validation: pd.DataFrame) -> list[str]:
     tells anybody.
     """
     means, _ = losses_by_origin(validation)
-    present = [
-        key for name in REFERENCES for key in candidate_keys(means) if key == (name, "baseline")
-    ]
-    loss_of = means[present].mean().sort_values(kind="stable")
+    references: list[Key] = [(name, "baseline") for name in REFERENCES]
+    loss_of = means[[key for key in references if key in means]].mean()
+    loss_of = loss_of.sort_values(kind="stable")
     return [name for name, _ in loss_of.index[loss_of <= NEAR_BAR * loss_of.min()]]
 
 
