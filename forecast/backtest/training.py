@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from forecast.backtest.backtest import fit_and_forecast, load_tensorflow, share_shapes
 from forecast.backtest.candidates import (
@@ -53,7 +54,7 @@ from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
 from forecast.models.series_fit import SeriesFit
 from forecast.system import files, workers
-from forecast.system.stage import show_progress
+from forecast.system.stage import Piece, show_progress
 from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
@@ -186,22 +187,32 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
     outcomes = []
-    kinds = {part.title: part.pace_kind for part in parts}
+    pieces = {part.title: _weigh_piece(run, part) for part in parts}
     total = len(cached) + len(parts)
-    with show_progress(total, f"train {run.data.dataset}", kinds) as advance:
+    with show_progress(total, f"train {run.data.dataset}", pieces) as advance:
         for job in cached:
-            advance(job.title)
+            advance(job.title, 0)
         for outcome in workers.run_items(items, jobs=n_workers):
             outcomes.append(outcome)
             if not outcome.error:
                 cost = {**outcome.value, "kind": outcome.kind}
                 files.write_json(_cost_path(run, by_title[outcome.name]), cost)
-            advance(outcome.name)
+            advance(outcome.name, outcome.seconds)
     for job in missing.values():
         job_parts = job.split(run.n_series)
         if len(job_parts) > 1 and all(part.is_done for part in job_parts):
             _join_parts(job.folder, [part.folder for part in job_parts])
     workers.raise_failures(outcomes, what=f"train {run.data.dataset}")
+
+
+def _weigh_piece(run: TrainingRun, job: TrainingJob) -> Piece:
+    """What takes about as long as `job`: the same family, and of networks all for the seconds that
+    their tuning took.
+    """
+    spec = job.candidate.spec
+    if not spec.uses_tensorflow:
+        return Piece(spec.family)
+    return Piece(spec.kind, _tuning_cost(run, job.candidate.name).get("cpu_seconds", 1.0))
 
 
 def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
@@ -294,12 +305,6 @@ class TrainingJob:
         if self.series is not None:
             title += f" from series {self.series.start}"
         return title
-
-    @property
-    def pace_kind(self) -> str:
-        """What takes about as long: of statistical and other libraries' models the same family."""
-        spec = self.candidate.spec
-        return spec.kind if spec.kind in ("baseline", "linear", "network") else spec.family
 
     @property
     def is_done(self) -> bool:
@@ -459,6 +464,11 @@ def _cost_path(run: TrainingRun, job: TrainingJob) -> Path:
     return run.data.paths.cost("memo") / f"{job.folder.name}.json"
 
 
+def _tuning_cost(run: TrainingRun, candidate: str) -> dict[str, Any]:
+    """What stage `tune` noted of the seconds of a candidate; empty without."""
+    return files.read_note(run.data.paths.cost(run.data.dataset) / f"{candidate}.tuning.json")
+
+
 def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> None:
     """Write .forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two
     runs take equally long.
@@ -469,8 +479,7 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
         costs += [files.read_json(path) for path in paths if path.exists()]
     if not costs:
         return
-    folder = run.data.paths.cost(run.data.dataset)
-    tuning = files.read_note(folder / f"{candidate}.tuning.json")
+    tuning = _tuning_cost(run, candidate)
     kinds = {cost["kind"] for cost in (*costs, tuning) if "kind" in cost}
     total = CandidateCost(
         cpu_seconds=sum(cost["cpu_seconds"] for cost in costs),
@@ -478,4 +487,4 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
         tuning_cpu_seconds=tuning.get("cpu_seconds", 0.0),
         kinds=tuple(sorted(kinds)),
     )
-    total.write(folder / f"{candidate}.json")
+    total.write(run.data.paths.cost(run.data.dataset) / f"{candidate}.json")

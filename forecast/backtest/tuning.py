@@ -39,7 +39,7 @@ from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, fit
 from forecast.models.search import Params
 from forecast.system import files, postgres, workers
-from forecast.system.stage import show_progress
+from forecast.system.stage import Piece, show_progress
 from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
@@ -109,17 +109,23 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
         # two names for one configuration are studied once
         if not path.exists():
             missing.setdefault(path, candidate)
+    # A grid begins with what is quick: from both its ends in turn, what is done tells most of the
+    # time that is left, and the slowest is not the last.
+    models = list(dict.fromkeys(candidate.model for candidate in tunable))
+    place = {name: min(2 * i, 2 * (len(models) - i) - 1) for i, name in enumerate(models)}
+    mixed = sorted(missing.values(), key=lambda candidate: place[candidate.model])
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
-    ordered = workers.interleave_groups(list(missing.values()), attrgetter("model"), jobs)
+    ordered = workers.interleave_groups(mixed, attrgetter("model"), jobs)
     # Networks first: loky judges a worker's memory from its first task, and replaces one that loads
     # TensorFlow later, with its traces; the new one spends 4 CPU seconds on imports.
     ordered.sort(key=lambda candidate: not candidate.spec.uses_tensorflow)
     outcomes = []
     items = [_work_item(plan, candidate) for candidate in ordered]
-    with show_progress(len(tunable), f"tune {plan.data.dataset}") as advance:
+    pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
+    with show_progress(len(tunable), f"tune {plan.data.dataset}", pieces) as advance:
         for candidate in tunable:
             if missing.get(cached_files[candidate.name]) is not candidate:
-                advance(candidate.name)
+                advance(candidate.name, 0)
         for outcome in workers.run_items(items, jobs=jobs):
             outcomes.append(outcome)
             if not outcome.error:
@@ -129,7 +135,7 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
                     cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
                     files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
                 record.write(cached_files[outcome.name])
-            advance(outcome.name)
+            advance(outcome.name, outcome.seconds)
     workers.raise_failures(outcomes, what=f"tune {plan.data.dataset}")
     with files.atomic_directory(target) as temporary:
         for candidate in tunable:

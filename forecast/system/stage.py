@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import math
 import os
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TextIO
@@ -169,6 +171,15 @@ def show_nothing(_text: str) -> None:
     """Takes the name of a finished piece, or a line of a log, where nobody looks at it."""
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A piece of work, beside the others whose time is to be told."""
+
+    kind: str = ""
+    weight: float = 1.0
+    """How long it takes beside others of its kind."""
+
+
 class Advance:
     """Called with the name of each finished piece."""
 
@@ -180,55 +191,72 @@ class Advance:
         self._show = show
         self.done = 0
 
-    def __call__(self, name: str = "") -> None:
-        """Count one more finished piece."""
+    def __call__(self, name: str = "", seconds: float | None = None) -> None:
+        """Count one more finished piece; `seconds` as in `Pace.finish`."""
         self.done += 1
-        self._show(self.done, name, self._pace.finish(name))
+        self._show(self.done, name, self._pace.finish(name, seconds))
 
 
 class Pace:
-    """How long pieces of each kind took, one after another, and how many of them are left."""
+    """How long pieces of each kind took for their weight, and how many of them are left."""
 
-    def __init__(self, total: int, kinds: Mapping[str, str], clock: Callable[[], float]) -> None:
-        """kinds: of pieces that are known by name; the others are of one kind."""
+    def __init__(self, total: int, pieces: Mapping[str, Piece], clock: Callable[[], float]) -> None:
+        """pieces: those that are known by name; the others are alike."""
         self._clock = clock
-        self._kinds = kinds
-        self._n_left = Counter(kinds.values())
-        self._n_left[""] += total - len(kinds)
+        self._pieces = pieces
+        self._n_left = Counter(pieces.values())
+        self._n_left[Piece()] += total - len(pieces)
         self._n_done: Counter[str] = Counter()
+        self._weight: dict[str, float] = defaultdict(float)
         self._seconds: dict[str, float] = defaultdict(float)
         self.started = clock()
+        self._first_began = math.inf
         self.last = self.started
         """When the newest piece was finished."""
 
-    def finish(self, name: str) -> str:
+    def finish(self, name: str, seconds: float | None) -> str:
         """After one more piece `, about 3 min 05 s left`, or how long all took; nothing while too
-        little is done to tell, or pieces are left of a kind of which none is finished.
+        little is done to tell. seconds: of its work; None: all since the one before, 0: it was
+        there already.
         """
-        kind = self._kinds.get(name, "")
+        piece = self._pieces.get(name, Piece())
         now = self._clock()
-        self._n_left[kind] -= 1
-        self._n_done[kind] += 1
-        # of pieces side by side the sum of these is what they took together
-        self._seconds[kind] += now - self.last
+        took = now - self.last if seconds is None else seconds
         self.last = now
-        n_left = +self._n_left
+        self._n_left[piece] -= 1
+        if took:
+            self._n_done[piece.kind] += 1
+            self._weight[piece.kind] += piece.weight
+            self._seconds[piece.kind] += took
+            self._first_began = min(self._first_began, now - took)
+        n_left = (+self._n_left).total()
         elapsed = now - self.started
         if not n_left:
             return f" in {format_duration(elapsed)}"
         # so far it is imports, and the first task of every worker
-        if elapsed < START_SECONDS or 9 * self._n_done.total() < n_left.total():
+        if elapsed < START_SECONDS or not took or 9 * self._n_done.total() < n_left:
             return ""
-        if not n_left.keys() <= self._n_done.keys():
-            return ""
-        seconds = sum(n * self._seconds[kind] / self._n_done[kind] for kind, n in n_left.items())
-        return f", about {format_duration(seconds)} left"
+        at_once = sum(self._seconds.values()) / (now - self._first_began)
+        return f", about {format_duration(self._work_left() / at_once)} left"
+
+    def _work_left(self) -> float:
+        """The seconds of the pieces that are left, one after another. Of a kind of which none is
+        finished each takes as long as the shortest kind so far: what takes long comes early.
+        """
+        shortest = min(self._seconds[kind] / n for kind, n in self._n_done.items())
+        work = 0.0
+        for piece, n in (+self._n_left).items():
+            each = shortest
+            if piece.kind in self._seconds:
+                each = piece.weight * self._seconds[piece.kind] / self._weight[piece.kind]
+            work += n * each
+        return work
 
 
 def show_progress(
     total: int,
     label: str,
-    kinds: Mapping[str, str] = MappingProxyType({}),
+    pieces: Mapping[str, Piece] = MappingProxyType({}),
     *,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -236,10 +264,10 @@ def show_progress(
     """`with show_progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard
     error by default.
 
-    kinds: of pieces by name, where some take longer than others.
+    pieces: by name, where some take longer than others.
     """
     out = stream or sys.stderr
-    pace = Pace(total, kinds, clock)
+    pace = Pace(total, pieces, clock)
     if out.isatty():
         return _terminal_progress(total, label, out, pace)
     return _plain_progress(total, label, out, pace)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,8 @@ class WorkOutcome:
     exit_code: int = 0
     kind: str = ""
     """`machine_kind` where it ran."""
+    seconds: float = 0.0
+    """Of work, without what prepared the process."""
 
 
 def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
@@ -195,8 +198,11 @@ def _run_item(item: WorkItem) -> WorkOutcome:
     try:
         if item.prepare is not None:
             item.prepare()
+        began = time.perf_counter()
         with limit_to_one_thread():
-            return WorkOutcome(item.name, item.function(*item.arguments), kind=machine_kind())
+            value = item.function(*item.arguments)
+        seconds = time.perf_counter() - began
+        return WorkOutcome(item.name, value, kind=machine_kind(), seconds=seconds)
     except ForecastError as error:
         return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code)
     except Exception:  # noqa: BLE001

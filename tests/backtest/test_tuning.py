@@ -107,7 +107,7 @@ def no_engine(monkeypatch):
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    shown = lambda total, label: contextlib.nullcontext(done.append)  # noqa: E731
+    shown = lambda *_: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
     monkeypatch.setattr(tuning, "show_progress", shown)
     target = plan.data.paths.root / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1)
@@ -123,7 +123,7 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    shown = lambda total, label: contextlib.nullcontext(done.append)  # noqa: E731
+    shown = lambda *_: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
     monkeypatch.setattr(tuning, "show_progress", shown)
     target = plan.data.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
