@@ -21,6 +21,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from forecast.api.frames import (
+    MAX_MISSING_SHARE,
     NAME,
     WHERE,
     Names,
@@ -45,8 +46,6 @@ from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import guess_spans
 from forecast.system.errors import InputError
 
-MAX_MISSING_SHARE = 0.2
-"""Of the time steps of most series: so many may lack a value of a column."""
 MAX_CALIBRATION_CUTOFFS = 1000
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from forecast.config.task import (
 from forecast.data.calendars import check_calendar, row_numbers
 from forecast.data.columns import append_plan, encode_static
 from forecast.data.hierarchy import name_by_groups
+from forecast.data.quality import Violation, format_violations
 from forecast.data.schema import KEY_COLUMNS, LATEST_TIME, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
@@ -42,6 +44,8 @@ WHERE = NAME
 """Where a fault is, in messages."""
 ONLY_SERIES = "series"
 """The name of the one series of a frame that names none."""
+MAX_MISSING_SHARE = 0.2
+"""Of the time steps of most series: so many may lack a value of a column."""
 CALLER_WORDS = {
     r"^Dataset 'df'": WHERE,
     r"data/raw/df\.parquet": WHERE,
@@ -155,6 +159,15 @@ def long_frame(
     except InputError as error:
         raise InputError(in_caller_words(str(error), names.time_col, calendar, zone)) from None
     return checked
+
+
+def warn_of(
+    violations: list[Violation], time_col: str, calendar: Calendar, *, stacklevel: int
+) -> None:
+    """One warning for each rule that the data break, in words of the caller."""
+    for sentence in format_violations(violations):
+        words = in_caller_words(sentence, time_col, calendar).removeprefix("warn ")
+        warnings.warn(f"{WHERE}: {words}", stacklevel=stacklevel + 1)
 
 
 def in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:

@@ -19,12 +19,20 @@ import numpy as np
 import pandas as pd
 
 from forecast.api import frames
-from forecast.api.frames import NAME, ONLY_SERIES, WHERE, Names, require_whole
+from forecast.api.frames import (
+    MAX_MISSING_SHARE,
+    NAME,
+    ONLY_SERIES,
+    WHERE,
+    Names,
+    require_whole,
+)
 from forecast.api.installation import require_installed
 from forecast.data.calendars import row_numbers
 from forecast.data.columns import spread_over_horizon
 from forecast.data.hierarchy import add_sums
 from forecast.data.panel import Panel, add_series_names, from_frame
+from forecast.data.quality.checks import clock_change
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
@@ -243,7 +251,9 @@ class Model:
             require_rows(panel.task, series, np.array([len(series) - 1]))
         if df is not None:
             require_known_series(panel.by_id, ensemble, where=WHERE)
-            require_observed(panel, where=WHERE)
+            filled = require_observed(panel, where=WHERE, most_filled=MAX_MISSING_SHARE)
+            if filled:
+                warnings.warn(filled, stacklevel=3)
         return panel
 
     def _ready_panel(self, history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
@@ -281,6 +291,8 @@ class Model:
             frame = spread_over_horizon(frame, plans, observed, reach, task.calendar, task.holidays)
         if df is not None:
             check_transforms(frame, task)
+            changes = list(clock_change(frame, task, 0))
+            frames.warn_of(changes, self.names.time_col, task.calendar, stacklevel=5)
         return from_frame(add_sums(frame, task), NAME, task)
 
     def _with_caller_names(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:

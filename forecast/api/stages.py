@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast.api.frame_dataset import FrameDataset
-from forecast.api.frames import NAME, WHERE, caller_words, in_caller_words, require_whole
+from forecast.api.frames import NAME, WHERE, caller_words, require_whole, warn_of
 from forecast.api.installation import installation_folder, require_installed
 from forecast.backtest.candidates import plan_candidates
 from forecast.backtest.experiment import Experiment
@@ -248,9 +248,7 @@ def run_stages(
         if left_out := quality.describe_left_out(prepared.findings):
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
-        for sentence in quality.format_violations(warned):
-            words = in_caller_words(sentence, dataset.names.time_col, settings.calendar)
-            warnings.warn(f"{WHERE}: {words.removeprefix('warn ')}", stacklevel=5)
+        warn_of(warned, dataset.names.time_col, settings.calendar, stacklevel=5)
         experiment = Experiment(
             data=_hold_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,

@@ -322,21 +322,39 @@ def describe_missing_inputs(panel: Panel) -> str:
     )
 
 
-def require_observed(panel: Panel, *, where: str = REQUEST) -> None:
+def require_observed(panel: Panel, *, where: str = REQUEST, most_filled: float = 0.0) -> str:
     """`InputError` where a column misses steps that a forecast reads: a column without
-    `max_missing` must be complete in the last lookback, and no column may be empty there.
+    `max_missing` more than the share `most_filled` of the last lookback, any column all of them.
+
+    A sentence on the steps of columns without `max_missing` that the value before them stands for,
+    as the model was fitted without a gap; empty where there are none.
     """
     task = panel.task
+    filled = []
     for series in panel.series:
         is_observed = np.isfinite(series.values[-task.lookback :])
         for column, observed in zip(task.columns, is_observed.T, strict=True):
             if isinstance(column, FutureStep) and not column.may_be_missing:
                 continue  # known ahead: past rows may lack it, `require_rows` asks for the horizon
             missing = int((~observed).sum())
-            if missing and (not column.may_be_missing or missing == len(observed)):
+            allowed = len(observed) - 1 if column.may_be_missing else most_filled * len(observed)
+            what = (
+                f"series {series.unique_id!r}: column {column.frame_name!r} misses {missing} of the"
+                f" last {len(observed)} steps"
+            )
+            if missing > allowed:
                 wanted_values = "some value" if column.may_be_missing else "none"
+                if most_filled and not column.may_be_missing:
+                    wanted_values = f"at most {most_filled:.0%}"
                 raise InputError(
-                    f"{where}, series {series.unique_id!r}: column {column.frame_name!r} misses"
-                    f" {missing} of the last {len(observed)} steps (a row left out counts), wanted"
-                    f" {wanted_values}. Complete the history."
+                    f"{where}, {what} (a row left out counts), wanted {wanted_values}. Complete the"
+                    " history."
                 )
+            if missing and not column.may_be_missing:
+                filled.append(what)
+    if not filled:
+        return ""
+    return (
+        f"{where}, {filled[0]}{' (and others do)' if filled[1:] else ''}, and the data of the fit"
+        " had none missing. The value before a gap stands for it."
+    )

@@ -158,7 +158,7 @@ class Model:
         """The net in the form of the networks of the catalogue; `InputError` for a set of nets."""
         return self.net.network(self.inputs, self.outputs)
 
-    def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> State:
+    def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None) -> State:
         """The state after the given rows, delays filled from them (MATLAB's preparets): at least
         `start` rows.
         """
@@ -167,7 +167,7 @@ class Model:
         return self._run(inputs, outputs, is_vector=np.ndim(y) == 1).state
 
     def predict(
-        self, u: npt.ArrayLike | None, y: npt.ArrayLike | None, state: State | None = None
+        self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, state: State | None = None
     ) -> LoopRun:
         """One step ahead: y at every row of y (T, O), forecast from the measured rows before it.
 
@@ -183,7 +183,11 @@ class Model:
         return run
 
     def simulate(
-        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
+        self,
+        u: npt.ArrayLike | None,
+        start: npt.ArrayLike | State | None = None,
+        *,
+        rows: int | None = None,
     ) -> LoopRun:
         """Free run under u (T, I), or over `rows` rows of a net without inputs.
 
@@ -201,12 +205,14 @@ class Model:
     parallel = simulate
 
     def _begin_free_run(
-        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, rows: int | None
+        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State | None, rows: int | None
     ) -> tuple[Array, State, Array]:
         """The measured rows as they were given, the state after them, and the inputs (T, I) that
         are left to run under; `InputError` for too few or too many measured rows.
         """
         self.refuse_open()
+        if start is None:
+            raise self._missing_rows()
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             shape = (0,) if start.is_vector else (0, self.outputs)
@@ -223,7 +229,10 @@ class Model:
         return first_rows, state, inputs[len(measured) :]
 
     def removedelay(
-        self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None
+        self,
+        u: npt.ArrayLike | None,
+        y: npt.ArrayLike | None = None,
+        u_next: npt.ArrayLike | None = None,
     ) -> Array:
         """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one
         of an unseen row.
@@ -246,7 +255,9 @@ class Model:
         run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen])).y[1:]
         return run[:, 0] if np.ndim(y) == 1 else run
 
-    def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
+    def ahead(
+        self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
+    ) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
         the inputs given; (T - steps, steps) for a y (T,). `InputError` unless 1 <= steps < T.
         """
@@ -270,7 +281,11 @@ class Model:
         return whole[..., 0] if np.ndim(y) == 1 else whole
 
     def spread(
-        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
+        self,
+        u: npt.ArrayLike | None,
+        start: npt.ArrayLike | State | None = None,
+        *,
+        rows: int | None = None,
     ) -> Array:
         """The standard deviation of the free runs of its nets, row by row, in the shape of
         `simulate`; 0 for a single net and in the measured rows.
@@ -423,9 +438,11 @@ class Model:
         """u (T, I) and y (T, O), checked; y of a net without feedback may be None; `InputError` for
         unequal rows.
         """
-        if y is None and not self.net.feedback:
+        if y is None:
+            if self.net.feedback:
+                raise self._missing_rows()
             y = np.full((len(self._inputs(u, None)), self.outputs), np.nan)
-        outputs = self._table("y", np.nan if y is None else y, self.outputs)
+        outputs = self._table("y", y, self.outputs)
         inputs = np.zeros((len(outputs), 0))
         if u is not None or self.inputs:
             inputs = self._inputs(u, None)
@@ -435,6 +452,14 @@ class Model:
                 " time."
             )
         return inputs, outputs
+
+    def _missing_rows(self) -> InputError:
+        """What is raised where no measured rows were given."""
+        return InputError(
+            f"{self.net.kind} goes on from measured rows of y; found none. Give every row, as in"
+            f" `model.predict(u, y)`, or those that begin a free run, at least {self.start}:"
+            " `model.simulate(u, y[: model.start])`."
+        )
 
     def _inputs(self, u: npt.ArrayLike | None, rows: int | None) -> Array:
         """u (T, I), checked; of a net without inputs `rows` empty rows; `InputError` where these

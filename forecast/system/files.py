@@ -223,6 +223,7 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
     import pyarrow.parquet
 
     # Arrow's own pool keeps what is freed: of thousands of series half of a process's memory
+    usual_pool = pyarrow.default_memory_pool()
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     try:
         table = pyarrow.parquet.read_table(path, filters=filters)
@@ -237,6 +238,8 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
         raise InputError(
             f"{path}: cannot be read as Parquet ({cause}). Delete it, then run `dvc repro`."
         ) from None
+    finally:
+        pyarrow.set_memory_pool(usual_pool)  # what others of this process chose
     return frame
 
 

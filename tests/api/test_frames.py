@@ -338,8 +338,25 @@ def test_the_later_frame_must_have_the_columns_of_the_fit() -> None:
         model.predict(frame().drop(columns="wind"))
     with pytest.raises(InputError, match="series 'b' not known; wanted 'a'"):
         model.predict(frame(unique_id="b"))
-    with pytest.raises(InputError, match="column 'y' misses 1 of the last 7 steps"):
-        model.predict(frame().drop(index=117))
+    with pytest.raises(InputError, match=r"'y' misses 2 of the last 7 steps .* at most 20%"):
+        model.predict(frame().drop(index=[116, 117]))
+
+
+def test_a_gap_in_a_later_frame_is_told_and_the_value_before_it_stands_for_it() -> None:
+    model = fitted()
+    with_value = frame()
+    with_value.loc[117, "y"] = with_value.loc[116, "y"]
+    with pytest.warns(UserWarning, match="'y' misses 1 of the last 7 steps, and the data of the"):
+        forecasts = model.predict(frame().drop(index=117))
+    pd.testing.assert_frame_equal(forecasts, model.predict(with_value))
+
+
+def test_local_times_are_told_of_a_later_frame_as_of_that_of_the_fit() -> None:
+    hours = pd.date_range("2024-03-01", periods=960, freq="h")
+    waves = pd.DataFrame({"ds": hours, "y": np.sin(np.arange(960.0))})
+    model = fitted(waves, freq="1h")
+    with pytest.warns(UserWarning, match="where clocks are put forward"):
+        model.predict(waves[waves["ds"] != "2024-03-31 02:00"])
 
 
 def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:

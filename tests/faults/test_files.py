@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError
+from forecast.system.errors import BusyError, ForecastError, InputError
 from tests.support import small_project
 
 LIMIT = 2_000_000
@@ -341,3 +342,14 @@ def test_every_written_file_and_folder_has_the_mode_that_the_umask_says(
     for name in ("a.json", "a.npz", "a.parquet", "folder/inside"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask, name
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_reading_a_frame_leaves_arrow_s_memory_pool_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "frame.parquet"
+    files.write_frame(path, pd.DataFrame({"y": np.arange(3.0)}))
+    before = pyarrow.default_memory_pool().backend_name
+    assert before != "system"
+    files.read_frame(path)
+    with pytest.raises(InputError):
+        files.read_frame(tmp_path / "absent.parquet")
+    assert pyarrow.default_memory_pool().backend_name == before

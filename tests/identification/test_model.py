@@ -7,7 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -351,7 +351,7 @@ BAD = {
     "half a step": (lambda m: m.ahead(U, Y, steps=1.5), "`steps` is 1.5, the rows are 17"),
     "no y for a net that feeds it back": (
         lambda m: m.predict(U, None),
-        r"`y` has shape \(\)",
+        r"goes on from measured rows of y; found none",
     ),
     "too many steps": (lambda m: m.ahead(U, Y, steps=17), "`steps` is 17, the rows are 17"),
 }
@@ -490,3 +490,22 @@ def test_an_exported_model_goes_on_row_by_row_as_it_does_over_the_whole_record(t
         rows.append(row)
     np.testing.assert_allclose(rows[20:], trained.simulate(e.u, e.y[:20]).y[20:], rtol=1e-9)
     np.testing.assert_allclose(rows[3:20], trained.predict(e.u, e.y).y[3:20], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Model.parallel,
+        Model.spread,
+        Model.predict,
+        Model.prepare,
+        Model.removedelay,
+        partial(Model.ahead, steps=3),
+    ],
+)
+def test_missing_measured_rows_are_asked_for_with_the_call_to_type(ask: Any) -> None:
+    u, _ = data(NETS[NARX])
+    with pytest.raises(
+        InputError, match=r"found none.*`model\.simulate\(u, y\[: model\.start\]\)`"
+    ):
+        ask(model(NARX), u)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset
-from forecast.config.task import RegularCalendar
+from forecast.config.task import RegularCalendar, Task
 from forecast.data.calendars import find_gaps, format_times, known_from, next_steps
 from forecast.data.schema import KEY_COLUMNS, rows_by_series
 
@@ -237,7 +237,7 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
             yield Violation("gaps", str(series), "", count, f"{text}{more}.")
 
 
-def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> Iterator[Violation]:
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
     if not isinstance(dataset.calendar, RegularCalendar):
         return
