@@ -23,7 +23,7 @@ from __future__ import annotations
 import ast
 import base64
 import inspect
-import re
+import pprint
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ from forecast.networks.description import (
     walk_blocks,
 )
 from forecast.networks.inference.batch import check_weights, segments
-from forecast.networks.inference.export_template import TEMPLATE
+from forecast.networks.inference.export_template import DECODE, TEMPLATE
 from forecast.networks.inference.streaming import initial
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width
@@ -55,6 +55,7 @@ from forecast.system.errors import InputError
 WIDTH = 100  # columns of the file
 NOT_EXPORTED = {"check", "states", "own_weights"}  # what a cell needs before it has weights
 LINEAR = "linear part"  # its key among the blocks
+FRAME = "ahead.reshape(len(x), -1)"  # code for the H future rows side by side
 
 
 @dataclass(frozen=True)
@@ -137,16 +138,18 @@ def _source(
     """
     dtype = check_weights(network, weights)
     shapes = network.shapes
-    state = initial(network, weights, batch=1)  # refuses what cannot be streamed
+    first = initial(network, weights, batch=1)  # refuses what cannot be streamed
+    states: dict[str, dict[str, tuple[int, ...]]] = {}
+    for path, arrays in first.blocks.items():
+        states[path] = {name: array.shape[1:] for name, array in arrays.items()}
     cells: dict[str, Cell] = {}
     for path, block in walk_blocks(network.blocks):
         if isinstance(block, CellBlock):
             cells[path] = block.cell_object
-    first = _first_states(state.blocks, weights)
     code = [cell_sources(type(cell) for cell in cells.values())]
     if linear is not None:
         lags = len(linear.kernel) // shapes.channels
-        first[LINEAR] = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"
+        states[LINEAR] = {"line": (lags - 1, shapes.channels)}
         code[0] += linear.code
     if network.is_segmented:
         code.append(unparse_plain(parse_definition(segments)))
@@ -158,8 +161,9 @@ def _source(
         "NAMESPACE": unparse_plain(parse_definition(Namespace)),
         "ACTIVATE": unparse_plain(parse_definition(activate)),
         "CELLS": "\n\n\n".join(code),
-        "USED": _dictionary_code({path: repr(cell) for path, cell in cells.items()}),
-        "INITIAL": _dictionary_code(first, indent=4),
+        "USED": pprint.pformat(cells, width=WIDTH, sort_dicts=False),
+        "STATES": pprint.pformat(states, width=WIDTH, sort_dicts=False),
+        "DECODE": DECODE if network.decoder else "",
         "STEP": textwrap.indent(StepWriter(network).write_step(linear), "    "),
         "DTYPE": repr(dtype.name),
         "TARGETS": repr(list(shapes.target_channels)),
@@ -174,34 +178,11 @@ def _source(
     return text
 
 
-def _first_states(
-    blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mapping[str, np.ndarray]
-) -> dict[str, str]:
-    """Code for the first state of every block that has one: zeros, or the weight that holds it."""
-    codes = {}
-    for path, states in blocks.items():
-        parts = []
-        for name, value in states.items():
-            code = f"np.zeros((batch, {', '.join(map(str, value.shape[1:]))}), DTYPE)"
-            for holder in (f"{path}/encoder", path):
-                if f"{holder}/initial_{name}" in weights:
-                    code = f"np.repeat(W[{holder!r}]['initial_{name}'][None], batch, axis=0)"
-            parts.append(f"{name!r}: {code}")
-        codes[path] = "{" + ", ".join(parts) + "}"
-    return codes
-
-
-def _dictionary_code(items: Mapping[str, str], indent: int = 0) -> str:
-    """Code for a dictionary with one line for each key and the code of its value."""
-    inner = "".join(f"{' ' * (indent + 4)}{key!r}: {value},\n" for key, value in items.items())
-    return "{\n" + inner + " " * indent + "}" if items else "{}"
-
-
 class StepWriter(BlockVisitor[str]):
-    """Writes the body of `step` between the scaled row `x` and the scaled forecast `out`, block by
-    block.
+    """Writes the body of `step` from the scaled row `x` to the scaled forecast `out`, a line for
+    each block.
 
-    The value that flows between blocks is the name of the variable that holds it, always `x`.
+    The value that flows between blocks is the name of the variable that holds it.
     """
 
     refusal = "which cannot be exported"
@@ -211,146 +192,93 @@ class StepWriter(BlockVisitor[str]):
         self.network = network
         self.lines: list[str] = []
 
-    def write(self, *lines: str) -> None:
-        """Add lines of code."""
-        self.lines += lines
+    def assign(self, code: str) -> str:
+        """Write a line that gives a new variable the value of `code`; returns its name."""
+        name = f"x{len(self.lines) + 1}"
+        self.lines.append(f"{name} = {code}")
+        return name
 
     def write_step(self, linear: LinearSkip | None) -> str:
-        """The whole body of `step`: the linear map, the projection of the known future, the blocks,
-        the read-out, and their sum as `out`.
+        """The whole body of `step`: the projection of the known future, the blocks, the read-out,
+        the linear map, and their sum as `out`.
         """
         network = self.network
-        if linear is not None:
-            self.write_linear(linear)
+        x = "x"
         if future_width(network):
-            self.write(
-                "frame = ahead.reshape(len(x), -1)",
-                f"x = np.concatenate([x, np.tanh({_affine_code('frame', 'future')})], axis=1)",
-            )
-        x = self.visit_series(network.blocks, "", "x")
+            projected = _affine_code(FRAME, "future")
+            x = self.assign(f"np.concatenate([x, np.tanh({projected})], axis=1)")
+        x = self.visit_series(network.blocks, "", x)
         if network.is_segmented:
-            self.write(f"{x} = {x}[:, -{network.parts}:]")
+            x = self.assign(f"{x}[:, -{network.parts}:]")
         if not network.decoder:
-            self.write(f"{x} = {_affine_code(x, 'readout')}")
-        self.write(f"out = {x}.reshape(len({x}), HORIZON, OUTPUTS, PARAMETERS)")
+            x = self.assign(_affine_code(x, "readout"))
         if linear is not None:
-            self.write("out = out + linear.reshape(out.shape)")
+            x = self.assign(f"{x}.reshape(len(x), -1) + {self.write_linear(linear)}")
+        self.lines.append(f"out = {x}.reshape(len(x), HORIZON, OUTPUTS, PARAMETERS)")
         return "\n".join(self.lines)
 
-    def write_linear(self, linear: LinearSkip) -> None:
-        """Write the map beside the network, of the newest rows and the known future."""
-        w = f"W[{LINEAR!r}]"
-        self.write_line(LINEAR, "x")
-        self.write(f"linear = line.reshape(len(x), -1) @ {w}['kernel'] + {w}['bias']")
+    def write_linear(self, linear: LinearSkip) -> str:
+        """The map beside the network, of the newest rows and the known future."""
+        # in float64, as its coefficients are
+        line = self.assign(_line_code(LINEAR, "x.astype(float)"))
+        terms = [_affine_code(f"{line}.reshape(len(x), -1)", LINEAR)]
         if linear.future is not None:
-            self.write(f"linear = linear + ahead.reshape(len(x), -1) @ {w}['future']")
+            terms.append(f"{FRAME} @ W[{LINEAR!r}]['future']")
         if linear.products is not None:
-            self.write(f"linear = linear + products_of(line, ahead) @ {w}['products']")
-
-    def write_line(self, path: str, now: str) -> None:
-        """Write the newest rows that a block remembers, as `line`, and what it remembers after
-        them.
-        """
-        self.write(
-            "# oldest row first",
-            f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)",
-            f"after[{path!r}] = {{'line': line[:, 1:]}}",
-        )
+            terms.append(f"products_of({line}, ahead) @ W[{LINEAR!r}]['products']")
+        return self.assign(" + ".join(terms))
 
     def visit_dense(self, block: Dense, path: str, x: str) -> str:
         """One affine map and its activation."""
-        code = _affine_code(x, path)
-        if block.activation != "linear":
-            code = f"activate(xp, {block.activation!r}, {code})"
-        self.write(f"{x} = {code}")
-        return x
+        return self.assign(f"activate(xp, {block.activation!r}, {_affine_code(x, path)})")
 
     def visit_taps(self, block: Taps, path: str, x: str) -> str:
         """The delayed rows side by side."""
-        self.write_line(path, x if block.channels is None else f"{x}[:, {list(block.channels)}]")
-        rows = f"[line[:, -1 - delay] for delay in {list(block.delays)}]"
-        self.write(f"{x} = np.concatenate({rows}, axis=1)")
-        return x
+        if block.channels is not None:
+            x = f"{x}[:, {list(block.channels)}]"
+        line = self.assign(_line_code(path, x))
+        rows = f"[{line}[:, -1 - delay] for delay in {list(block.delays)}]"
+        return self.assign(f"np.concatenate({rows}, axis=1)")
 
     def visit_segments(self, block: Segments, path: str, x: str) -> str:
         """The segments of the newest rows."""
-        self.write_line(path, x)
-        self.write(f"{x} = segments(line, {block.length}, CHANNELS, {list(block.relative)})")
-        return x
+        arguments = f"{block.length}, CHANNELS, {list(block.relative)}"
+        return self.assign(f"segments({_line_code(path, x)}, {arguments})")
 
     def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
         """A step of the cell, or, behind segments, a loop over all of them that begins anew at
         every row.
         """
-        cell = f"CELLS[{path!r}]"
-        w = f"W[{path!r}]"
         if not self.network.is_segmented:
-            self.write(f"{x}, after[{path!r}] = {cell}.step({w}, {x}, state[{path!r}])")
+            return self.assign(f"step_cell({path!r}, {x}, state, after)")
+        x = self.assign(f"step_over_segments({path!r}, {x}, state, after)")
+        if not block.parts:
             return x
-        self.write(
-            f"running, outputs = state[{path!r}], []  # over segments: it begins anew at every row",
-            f"after[{path!r}] = running",
-            f"for row in {x}.swapaxes(0, 1):",
-            f"    row, running = {cell}.step({w}, row, running)",
-            "    outputs.append(row)",
-            f"{x} = np.stack(outputs, axis=1)",
-        )
-        if block.parts:
-            self.write(f"{x}, _ = {cell}.step({w}, {w}['embedding'], {{'h': {x}[:, -1:]}})")
-        return x
+        w = f"W[{path!r}]"
+        last = f"{{'h': {x}[:, -1:]}}"
+        return self.assign(f"CELLS[{path!r}].step({w}, {w}['embedding'], {last})[0]")
 
-    def visit_parallel(self, block: Parallel, path: str, x: str) -> str:
-        """The branches one after the other on the same input, and what joins them."""
-        name = re.sub(r"\W", "_", path)
-        shared = f"shared_{name}"
-        parts = f"parts_{name}"
-        self.write(f"{shared}, {parts} = {x}, []")
-        for prefix, branch in block.prefixed_branches(path):
-            self.write(f"{x} = {shared}")
-            self.visit_series(branch, prefix, x)
-            self.write(f"{parts}.append({x})")
+    def join_branches(self, block: Parallel, path: str, outputs: list[str]) -> str:
+        """The branches' outputs, concatenated or added."""
+        parts = ", ".join(outputs)
         if block.merge == "concat":
-            self.write(f"{x} = np.concatenate({parts}, axis=1)")
-        else:
-            self.write(f"{x} = np.add.reduce({parts})")
-        return x
+            return self.assign(f"np.concatenate([{parts}], axis=1)")
+        return self.assign(f"np.add.reduce([{parts}])")
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: str) -> str:
         """A step of the encoder and the H steps of the decoder after it."""
-        cell = f"CELLS[{path!r}]"
-        state = f"state[{path!r}]"
-        encoder = f"W[{f'{path}/encoder'!r}]"
-        decoder = f"W[{f'{path}/decoder'!r}]"
-        inputs = ["encoded"]
-        if block.feedback:
-            inputs.insert(0, "fed_back")
-        if self.network.shapes.future_channels:
-            inputs.append("ahead[:, k]")
-        forecast = _affine_code("d", "readout")
-        self.write(
-            f"encoded, after[{path!r}] = {cell}.step({encoder}, {x}, {state})",
-            f"running, forecasts = after[{path!r}], []",
-        )
-        if block.feedback:
-            self.write(f"fed_back = np.zeros((len({x}), OUTPUTS), DTYPE)")
-        self.write(
-            "for k in range(HORIZON):",
-            f"    d = np.concatenate([{', '.join(inputs)}], axis=1)",
-            f"    d, running = {cell}.step({decoder}, d, running)",
-            f"    forecasts.append({forecast})",
-        )
-        if block.feedback:
-            self.write(
-                f"    parameters = forecasts[-1].reshape(len({x}), OUTPUTS, PARAMETERS)",
-                f"    fed_back = parameters[:, :, {block.parameter}]",
-            )
-        self.write(f"{x} = np.stack(forecasts, axis=1)")
-        return x
+        fed_back = block.parameter if block.feedback else None
+        return self.assign(f"decode({path!r}, {x}, ahead, state, after, {fed_back})")
 
 
 def _affine_code(x: str, path: str) -> str:
     """Code for `x W + b` with the weights at `path`."""
-    return f"{x} @ W[{path!r}]['kernel'] + W[{path!r}]['bias']"
+    return f"affine({x}, {path!r})"
+
+
+def _line_code(path: str, now: str) -> str:
+    """Code for the newest rows that a block remembers, oldest first, the present one included."""
+    return f"newest_rows({path!r}, {now}, state, after)"
 
 
 def cell_sources(cells: Iterable[type[Cell]]) -> str:

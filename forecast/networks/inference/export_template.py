@@ -61,10 +61,49 @@ class Cell:
 
 CELLS = <USED>
 
+# what the blocks remember from row to row: shapes without the batch
+STATES = <STATES>
+
 
 def initial(batch):
-    """The state before the first row."""
-    return <INITIAL>
+    """The state before the first row: zeros, or the weights that hold it."""
+    state = {path: {} for path in STATES}
+    for path, shapes in STATES.items():
+        for name, shape in shapes.items():
+            state[path][name] = np.zeros((batch, *shape), DTYPE)
+            for holder in (path, path + "/encoder"):
+                if "initial_" + name in W.get(holder, {}):
+                    vector = W[holder]["initial_" + name]
+                    state[path][name] = np.repeat(vector[None], batch, axis=0)
+    return state
+
+
+def affine(x, path):
+    """x W + b with the weights at `path`."""
+    return x @ W[path]["kernel"] + W[path]["bias"]
+
+
+def newest_rows(path, x, state, after):
+    """The rows that a block remembers and `x` behind them, (B, rows, columns), oldest first."""
+    line = np.concatenate([state[path]["line"], x[:, None]], axis=1)
+    after[path] = {"line": line[:, 1:]}
+    return line
+
+
+def step_cell(path, x, state, after):
+    """A step of the cell at `path`."""
+    x, after[path] = CELLS[path].step(W[path], x, state[path])
+    return x
+
+
+def step_over_segments(path, x, state, after):
+    """The cell over all segments of x (B, segments, columns); it begins anew at every row."""
+    running = after[path] = state[path]
+    outputs = []
+    for segment in x.swapaxes(0, 1):
+        output, running = CELLS[path].step(W[path], segment, running)
+        outputs.append(output)
+    return np.stack(outputs, axis=1)<DECODE>
 
 
 def step(state, row, ahead=None):
@@ -146,3 +185,24 @@ def _by_block(weights):
 
 W = _by_block(<WEIGHTS>)
 '''
+
+DECODE = '''
+
+
+def decode(path, x, ahead, state, after, fed_back):
+    """A step of the encoder and, from its state, H steps of the decoder. `fed_back`: which of a
+    step's parameters the next one sees; None: it sees no forecast.
+    """
+    cell = CELLS[path]
+    encoded, after[path] = cell.step(W[path + "/encoder"], x, state[path])
+    running, forecasts = after[path], []
+    before = np.zeros((len(x), OUTPUTS), DTYPE)
+    for k in range(HORIZON):
+        inputs = [encoded] if fed_back is None else [before, encoded]
+        if FUTURE_CHANNELS:
+            inputs.append(ahead[:, k])
+        d, running = cell.step(W[path + "/decoder"], np.concatenate(inputs, axis=1), running)
+        forecasts.append(affine(d, "readout"))
+        if fed_back is not None:
+            before = forecasts[-1].reshape(len(x), OUTPUTS, PARAMETERS)[:, :, fed_back]
+    return np.stack(forecasts, axis=1)'''
