@@ -25,12 +25,24 @@ from forecast.networks.description import (
 from forecast.system.errors import InputError
 
 Value = TypeVar("Value")
+METHODS: dict[type[Block], str] = {
+    Dense: "visit_dense",
+    Dropout: "visit_dropout",
+    Taps: "visit_taps",
+    Segments: "visit_segments",
+    Recurrent: "visit_recurrent",
+    Bidirectional: "visit_bidirectional",
+    EncoderDecoder: "visit_encoder_decoder",
+    Parallel: "visit_parallel",
+}
+"""By kind of block the method of a visitor that makes its output: `visit_<kind>(block, path, x)`.
+"""
 
 
 class BlockVisitor(Generic[Value]):
     """Carries a value, the input of the first block, through to the output of the last.
 
-    A subclass says by `visit_<kind>` what each kind of block makes of its input, and by
+    A subclass says by the methods of `METHODS` what each kind of block makes of its input, and by
     `join_branches` how those of parallel branches become one; a kind that it has no method for
     comes to `visit_other`, which refuses it. A block's path is its name, inside parallel blocks
     "name/branch/name", as in `description.walk_blocks`; its weights are named by it.
@@ -46,24 +58,9 @@ class BlockVisitor(Generic[Value]):
 
     def visit_block(self, block: Block, path: str, x: Value) -> Value:
         """The output of one block, by the method for its kind."""
-        match block:
-            case Dense():
-                return self.visit_dense(block, path, x)
-            case Dropout():
-                return self.visit_dropout(block, path, x)
-            case Taps():
-                return self.visit_taps(block, path, x)
-            case Segments():
-                return self.visit_segments(block, path, x)
-            case Recurrent():
-                return self.visit_recurrent(block, path, x)
-            case Bidirectional():
-                return self.visit_bidirectional(block, path, x)
-            case EncoderDecoder():
-                return self.visit_encoder_decoder(block, path, x)
-            case Parallel():
-                return self.visit_parallel(block, path, x)
-        return self.visit_other(block, path, x)
+        visit = getattr(self, METHODS.get(type(block), ""), self.visit_other)
+        output: Value = visit(block, path, x)
+        return output
 
     def visit_parallel(self, block: Parallel, path: str, x: Value) -> Value:
         """The outputs of all branches on the same input, joined."""
@@ -79,30 +76,6 @@ class BlockVisitor(Generic[Value]):
         """What becomes of a block without a method of its own; InputError unless overridden."""
         raise InputError(f"Block {path!r} is a {type(block).__name__}, {self.refusal}.")
 
-    def visit_dense(self, block: Dense, path: str, x: Value) -> Value:
-        """The output of a dense block."""
-        return self.visit_other(block, path, x)
-
     def visit_dropout(self, block: Dropout, path: str, x: Value) -> Value:
         """The output of a dropout block: outside training its input."""
         return x
-
-    def visit_taps(self, block: Taps, path: str, x: Value) -> Value:
-        """The output of a tapped delay line."""
-        return self.visit_other(block, path, x)
-
-    def visit_segments(self, block: Segments, path: str, x: Value) -> Value:
-        """The segments that the block cuts its window into."""
-        return self.visit_other(block, path, x)
-
-    def visit_recurrent(self, block: Recurrent, path: str, x: Value) -> Value:
-        """The output of a recurrent layer."""
-        return self.visit_other(block, path, x)
-
-    def visit_bidirectional(self, block: Bidirectional, path: str, x: Value) -> Value:
-        """The output of a recurrent layer that reads the window from both ends."""
-        return self.visit_other(block, path, x)
-
-    def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: Value) -> Value:
-        """The forecasts of an encoder-decoder, the network's last block."""
-        return self.visit_other(block, path, x)

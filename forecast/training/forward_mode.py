@@ -17,7 +17,6 @@ import numpy as np
 from forecast.networks.cells.base import Array as AnyArray
 from forecast.networks.cells.base import Cell, Namespace, activate
 from forecast.networks.description import (
-    Block,
     Dense,
     Network,
     Parallel,
@@ -27,7 +26,6 @@ from forecast.networks.description import (
 )
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width
-from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import Array
 
 STEP = 1e-30
@@ -80,6 +78,11 @@ class ForwardMode(BlockVisitor[Signal]):
     first_column_of: Mapping[str, int]
     memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
+    refusal = (
+        "for which Levenberg-Marquardt has no derivatives; it trains networks of dense, tap,"
+        " parallel and recurrent blocks. Train this one with Adam"
+    )
+
     def advance(self, past: Array, frames: Array | None) -> Signal:
         """The next rows of the series: past (R, C), frames (R, H * F) of what is known ahead; gives
         the network's output (R, H * O * K) and its derivatives by all weights.
@@ -99,14 +102,6 @@ class ForwardMode(BlockVisitor[Signal]):
     def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
         """The branches' outputs with their derivatives, concatenated or added."""
         return _merge_signals(outputs, block.merge)
-
-    def visit_other(self, block: Block, path: str, x: Signal) -> Signal:
-        """Refuses a block whose derivatives are not written here."""
-        raise InputError(
-            f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__};"
-            " it trains networks of dense, tap, parallel and recurrent blocks. Train this one with"
-            " Adam."
-        )
 
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
         """`activation(x W + b)` with the weights at `path`: the tangent of x goes through W, each

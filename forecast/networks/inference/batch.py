@@ -27,7 +27,6 @@ from forecast.networks.description import (
     Block,
     CellBlock,
     Dense,
-    Dropout,
     EncoderDecoder,
     Network,
     Parallel,
@@ -204,10 +203,6 @@ class Pass(BlockVisitor[np.ndarray]):
         w = weights_at(self.weights, path)
         z = w["kernel"].T @ x[-self.wanted_steps[path] :] + w["bias"][:, None]
         return activate(self.xp, block.activation, z)
-
-    def visit_dropout(self, block: Dropout, path: str, x: np.ndarray) -> np.ndarray:
-        """The wanted steps as they are."""
-        return x[-self.wanted_steps[path] :]
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
         """The window's newest rows cut into segments, oldest first, which are the steps of all
