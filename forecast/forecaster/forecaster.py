@@ -45,6 +45,8 @@ from forecast.system.errors import InputError, quote_names
 
 SCHEMA = 6
 """Of a saved model's files; `files.read_saved` refuses every other."""
+SKIPS = ("skip", "correction")
+"""Fields that are saved in spec.json and a file of arrays each, where they are set."""
 SINGLE_ARRAYS = ("dependence", "smearing", "reconciliation")
 """Fields that are saved as a file of one array each, where they are set."""
 MIN_SERIES_IN_GROUP = 20
@@ -234,9 +236,17 @@ class Forecaster:
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` windows at a time; `InputError` for a row
-        without a whole lookback before it.
+        without a whole lookback before it, or with inputs that are not known over its horizon.
         """
         require_rows(self.task, series, rows)
+        last = int(rows.max(initial=0))
+        known = len(series.future)
+        if series.future.shape[1] and last + self.task.horizon >= known:
+            raise InputError(
+                f"Series {series.unique_id!r}: {self.task.horizon} steps from row {last} need"
+                f" known-future inputs up to row {last + self.task.horizon}; they are known up to"
+                f" row {known - 1}. Start earlier, or ask for fewer."
+            )
         z = self.scaling.scale_series(series, self.task)
         return task_windows(
             self.task, z, series.future, rows, unique_id=series.unique_id, size=size
@@ -332,25 +342,26 @@ class Forecaster:
             "dataset_name": self.dataset_name,
             "task": self.task.model_dump(mode="json"),
             "spec": self.spec.model_dump(mode="json"),
-            "skip": self.skip.to_json() if self.skip else None,
+            "skip": None,
             "statistical": fits_to_json(self.statistical),
             "corrected_series": self.corrected_series,
             "steps": self.steps,
         }
-        if self.correction:
-            content["correction"] = self.correction.to_json()
-            files.write_arrays(folder / "correction.npz", self.correction.to_arrays())
+        arrays = {"weights": self.weights}
+        for name in SKIPS:
+            part: Skip | None = getattr(self, name)
+            if part:
+                content[name] = part.to_json()
+                arrays[name] = part.to_arrays()
+        if self.head:
+            arrays["head"] = self.head.constants
+        for name in SINGLE_ARRAYS:
+            if getattr(self, name) is not None:
+                arrays[name] = {name: getattr(self, name)}
         files.write_json(folder / "spec.json", content)
         files.write_json(folder / "scaling.json", self.scaling.to_json())
-        files.write_arrays(folder / "weights.npz", dict(self.weights))
-        if self.skip:
-            files.write_arrays(folder / "skip.npz", self.skip.to_arrays())
-        if self.head:
-            files.write_arrays(folder / "head.npz", dict(self.head.constants))
-        for name in SINGLE_ARRAYS:
-            array = getattr(self, name)
-            if array is not None:
-                files.write_arrays(folder / f"{name}.npz", {name: array})
+        for name, of_file in arrays.items():
+            files.write_arrays(folder / f"{name}.npz", dict(of_file))
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
@@ -362,30 +373,25 @@ class Forecaster:
         statistical = {}
         if isinstance(spec, StatisticalSpec):
             statistical = fits_from_json(spec.series_model, content["statistical"])
-        skip = None
-        if content["skip"]:
-            skip = Skip.from_saved(content["skip"], files.read_arrays(folder / "skip.npz"))
-        correction = None
-        if "correction" in content:
-            arrays = files.read_arrays(folder / "correction.npz")
-            correction = Skip.from_saved(content["correction"], arrays)
-        present = [name for name in SINGLE_ARRAYS if (folder / f"{name}.npz").exists()]
-        single_arrays: dict[str, Any] = {
-            name: files.read_arrays(folder / f"{name}.npz")[name] for name in present
-        }
+        parts: dict[str, Any] = {}
+        for name in SKIPS:
+            if content.get(name):
+                arrays = files.read_arrays(folder / f"{name}.npz")
+                parts[name] = Skip.from_saved(content[name], arrays)
+        for name in SINGLE_ARRAYS:
+            if (folder / f"{name}.npz").exists():
+                parts[name] = files.read_arrays(folder / f"{name}.npz")[name]
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
             spec=spec,
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
-            skip=skip,
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=statistical,
             head=_load_head(spec, folder),
-            correction=correction,
             corrected_series=tuple(content.get("corrected_series", ())),
             steps=content.get("steps"),
-            **single_arrays,
+            **parts,
         )
 
 
@@ -445,47 +451,14 @@ def parallel(
         )
     if horizon < 1:
         raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
-    forecaster.require_series(panel, rows)
-    forecasts = {}
-    for uid, cutoff_rows in rows.items():
-        series = panel.by_id[uid]
-        cutoff_rows = np.asarray(cutoff_rows)
-        require_rows(forecaster.task, series, cutoff_rows)
-        scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled += [
-                forecaster.run_closed_loop(part, horizon)
-                for part in _windows(forecaster, series, cutoff_rows, horizon)
-            ]
-        require_finite(run := np.concatenate(scaled))
-        forecasts[uid] = forecaster.to_raw_units(run, series, cutoff_rows)
+    task = forecaster.task.model_copy(update={"horizon": horizon})
+    with np.errstate(over="ignore", invalid="ignore"):
+        forecasts = replace(forecaster, task=task).predict(panel, rows)
+    for run in forecasts.values():
+        require_finite(run)
     return forecasts
 
 
 def is_recursive(forecaster: Forecaster) -> bool:
     """Whether the model is a one-step map alone, whose loop can be closed over any horizon."""
     return forecaster.spec.is_recursive and forecaster.correction is None
-
-
-def _windows(
-    forecaster: Forecaster, series: Series, cutoff_rows: np.ndarray, horizon: int
-) -> Iterator[Windows]:
-    """The windows that end at `cutoff_rows`, with what is known ahead up to the end of the longest
-    run; `InputError` where it is not known as far.
-    """
-    if not len(cutoff_rows):
-        return iter(())
-    rows_needed = int(cutoff_rows.max()) + horizon + 1
-    future = series.future
-    if future.shape[1] == 0:  # without such inputs there is no end
-        future = np.zeros((rows_needed, 0))
-    if rows_needed > len(future):
-        raise InputError(
-            f"Series {series.unique_id!r}: {horizon} steps from row {int(cutoff_rows.max())} need"
-            f" known-future inputs up to row {rows_needed - 1}; they are known up to row"
-            f" {len(future) - 1}. Start earlier, or ask for fewer."
-        )
-    z = forecaster.scaling.scale_series(series, forecaster.task)
-    return task_windows(
-        forecaster.task, z, future, cutoff_rows, unique_id=series.unique_id, horizon=horizon
-    )
