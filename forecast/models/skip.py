@@ -48,6 +48,9 @@ A second one of the year is fitted to one or two years' weather.
 """
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
+BENDS = (-0.7, 0.0, 0.7)
+"""Where the slope of a plan may change, in standard deviations from its mean: about its quartiles.
+"""
 
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
@@ -244,7 +247,7 @@ class Skip:
         earlier = past[:, len(past[0]) - self.plan_lags : -1, channels.plan_channels]
         plan = np.hstack([newest, earlier.reshape(len(past), -1)])
         is_bent = np.isin([name.channel for name in _plan_names(self, channels)], self.bent)
-        return [plan, np.maximum(plan[:, is_bent], 0.0)]
+        return [plan, *(np.maximum(plan[:, is_bent] - bend, 0.0) for bend in BENDS)]
 
     def with_lags(self, lags: int) -> Skip:
         """The same over other lags."""
@@ -443,7 +446,7 @@ class FeatureName(NamedTuple):
     `lead`, a row of a column that speaks of later rows; `calendar`, one.
     channel, lag: of the past; lag 0 is the cutoff.
     waves: of the calendar at forecast step `step`, which multiply it.
-    is_bent: only what lies above its mean.
+    above: only what lies above it, in scaled units.
     """
 
     quantity: Literal["change", "level", "input", "lead", "calendar"]
@@ -451,7 +454,7 @@ class FeatureName(NamedTuple):
     lag: int = 0
     waves: tuple[Wave, ...] = ()
     step: int = 1
-    is_bent: bool = False
+    above: float | None = None
 
 
 def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
@@ -467,7 +470,9 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
             wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
             names.append(FeatureName("calendar", waves=(wave,), step=step))
     plan = _plan_names(shape, channels)
-    names += [*plan, *(name._replace(is_bent=True) for name in plan if name.channel in shape.bent)]
+    names += plan
+    for bend in BENDS:
+        names += [name._replace(above=bend) for name in plan if name.channel in shape.bent]
     if shape.harmonics:
         names += _product_names(shape, channels, others)
     return names

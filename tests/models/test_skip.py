@@ -341,12 +341,12 @@ def test_every_column_of_a_plan_is_what_its_name_says():
     x = largest.inputs(windows, settings)
     names = feature_names(largest, settings, 0)
     assert len(names) == x.shape[1] == len(set(names))
-    plan = [name for name in names if name.quantity == "lead" and not name.is_bent]
+    plan = [name for name in names if name.quantity == "lead" and name.above is None]
     assert len(plan) == 2 * HORIZON + 2 * 3
     for name, column in zip(names, x.T, strict=True):
         if name.quantity == "lead":
             value = NAMED["lead"](windows, name, {})
-            value = np.maximum(value, 0) if name.is_bent else value
+            value = value if name.above is None else np.maximum(value.astype(float) - name.above, 0)
             np.testing.assert_array_equal(column, value)
     columns = FeatureColumns(largest, settings, 0)
     for smaller in (replace(largest, plan_lags=0), replace(largest, leads=0, bent=())):
@@ -384,6 +384,12 @@ def test_a_ridge_takes_the_promotion_of_the_newest_row_out_of_its_level():
 def test_a_ridge_follows_a_load_that_rises_with_cold_and_with_heat():
     warmth = np.random.default_rng(0).normal(0, 1, 600)
     assert validation_error(planned(warmth, 5 + np.abs(warmth))) < 0.1
+
+
+def test_a_ridge_follows_a_load_that_mild_weather_leaves_alone():
+    warmth = np.random.default_rng(0).normal(0, 1, 600)
+    load = np.maximum(-0.6 - warmth, 0) + 2 * np.maximum(warmth - 0.8, 0)
+    assert validation_error(planned(warmth, 5 + load)) < 0.1
 
 
 @pytest.mark.parametrize("harmonics", [(), (2,)])
