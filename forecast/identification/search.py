@@ -89,9 +89,7 @@ MOST_INPUT_DELAYS = 20
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
-BEGINNING_ITERATIONS = 5  # that the first weights of a model cost in a fold
-TERM_ITERATIONS = 80  # that the choice of a polynomial's terms costs, as a rule
-RUN_COST = 200  # of a row of a free run, in `iteration_cost` of a row
+BEGINNING_ITERATIONS = 5  # that the first weights of a model cost in a fold, as a rule
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
 Announce = Callable[[str], None]
@@ -153,10 +151,7 @@ def search_members(
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
-            search.progress.left = search.estimate_refit_work(
-                [m.net for m in chosen], aligned, second
-            )
-            search.progress.left += search.runs_work(2 * len(chosen))
+            search.progress.left = len(chosen) * search.refit_work(aligned, second)
             members = leave_out_lost(search.refit(chosen, aligned, second))
             # how long to train differs between systems: both ends of the descent are kept
             if sum(map(len, search.searched)) == sum(map(len, aligned)):
@@ -214,7 +209,7 @@ def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list
 
 class Progress:
     """Tells what is left of the work in seconds by the clock, on the machine as it is just now:
-    from what was done so far. Work is counted in iterations times what one costs.
+    from what was done so far. Work is counted in iterations of a model over the rows searched.
     """
 
     def __init__(self, announce: Announce | None, work: float) -> None:
@@ -222,22 +217,17 @@ class Progress:
         self.announce = announce
         self.left = work
         self.done = 0.0
-        self.rate = self.seconds_left = np.inf
+        self.seconds_left = np.inf
         self.begin = time.perf_counter()
 
-    def add(self, work: float) -> None:
-        """So much more was done; less may be left than was planned."""
+    def add(self, work: float, stage: str) -> None:
+        """So much was done in a stage, after which is told what is left: never more than before."""
         self.done += work
         self.left = max(self.left - work, 0.0)
-
-    def tell(self, stage: str) -> None:
-        """What is left after the stage, never more than was told before."""
-        if self.announce is None or not self.done:
-            return
-        # never slower than before: time that is told falls with the work that is left
-        self.rate = min(self.rate, (time.perf_counter() - self.begin) / self.done)
-        self.seconds_left = min(self.seconds_left, self.rate * self.left)
-        self.announce(f"{stage}: about {self.seconds_left:.1f} s more.")
+        if self.announce is not None and self.done:
+            seconds = (time.perf_counter() - self.begin) / self.done * self.left
+            self.seconds_left = min(self.seconds_left, seconds)
+            self.announce(f"{stage}: about {self.seconds_left:.1f} s more.")
 
 
 class _Search:
@@ -285,39 +275,32 @@ class _Search:
 
     def _plan(self, announce: Announce | None) -> Progress:
         """Of all folds and the last training; the memory they will take is announced."""
-        if announce is None:
-            return Progress(None, 0.0)
         settings = self.settings
-        sizes = {each: self._net_of(each) for each in settings.candidates}
-        nets = [net for net in sizes.values() if net.n_weights <= lm.MAX_WEIGHTS]
-        net = max(nets, key=iteration_cost, default=self.plain)
         first, second = settings.refit_iterations
-        refit = self.estimate_refit_work(nets, self.searched, first)
-        # of what goes on half is chosen, as a rule, trained on, and kept twice
-        refit += self.estimate_refit_work(nets, self.experiments, second) / 2
-        refit += self.runs_work(len(nets))
-        surviving_share = self._count_survivors() / len(settings.candidates)
-        in_fold = sum(self._fold_work(candidate) for candidate in sizes)
-        work = settings.folds * (in_fold + surviving_share * refit)
-        megabytes = self._peak_bytes(net) / 2**20
-        announce(
-            f"System identification with {len(sizes)} candidates in {settings.folds} folds: about"
-            f" {megabytes:.0f} MB; how long it takes is told after the first."
+        # of what goes on half is chosen, as a rule
+        refit = (
+            self.refit_work(self.searched, first) + self.refit_work(self.experiments, second) / 2
         )
+        work = settings.folds * (self._fold_work() + self._count_survivors() * refit)
+        if announce is not None:
+            nets = [self._net_of(candidate) for candidate in settings.candidates]
+            sizes = [self._peak_bytes(net) for net in nets if net.n_weights <= lm.MAX_WEIGHTS]
+            announce(
+                f"System identification with {len(nets)} candidates in {settings.folds} folds:"
+                f" about {max(sizes, default=0) / 2**20:.0f} MB; how long it takes is told after"
+                " the first."
+            )
         return Progress(announce, work)
 
-    def _fold_work(self, candidate: Candidate) -> float:
-        """Of a candidate in a fold, with its first weights or its choice of terms."""
-        if candidate.kind == "polynomial":
-            return TERM_ITERATIONS * (30 + POLYNOMIAL_TERMS * self.plain.outputs)
+    def _fold_work(self) -> int:
+        """Of the candidates in a fold, with their first weights."""
         iterations = self.settings.fold_iterations + BEGINNING_ITERATIONS
-        return iterations * iteration_cost(self._net_of(candidate))
+        return iterations * len(self.settings.candidates)
 
-    def runs_work(self, members: int) -> float:
-        """Of the runs of so many models under inputs not measured, and of their report."""
-        rows = sum(map(len, self.experiments))
-        unseen_rows = UNSEEN_ROWS + 2 * min(len(self.experiments[0]), 2 * UNSEEN_ROWS)
-        return members * RUN_COST * (rows + unseen_rows) / sum(map(len, self.searched))
+    def refit_work(self, experiments: Sequence[Experiment], iterations: int) -> float:
+        """Of so many iterations of training a model on the experiments."""
+        rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
+        return limit_iterations(experiments, iterations) * rows_ratio
 
     def _peak_bytes(self, net: Narx) -> int:
         """Of the last training of a net: its problem, and its states, which are no residuals."""
@@ -326,16 +309,6 @@ class _Search:
         problem = lm.memory_bytes(ClosedLoop(net, self.experiments, self.settings.start))
         states = 8 * net.states * (net.n_weights * block + 15 * rows)
         return problem + states + 8 * rows * (2 * net.regressors + 15)
-
-    def estimate_refit_work(
-        self, nets: Sequence[Narx], experiments: Sequence[Experiment], iterations: int
-    ) -> float:
-        """The work of so many iterations of training `nets` on `experiments`, for the progress: in
-        units of `iteration_cost` on the rows of `searched`. Nothing is trained.
-        """
-        rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
-        costs = sum(map(iteration_cost, nets))
-        return limit_iterations(experiments, iterations) * costs * rows_ratio
 
     def _arx_delays(self, longest: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The delays of u and y of the ARX model with the least Schwarz criterion."""
@@ -368,10 +341,8 @@ class _Search:
         iterations = self.settings.fold_iterations
         members = []
         for fold in range(self.settings.folds):
-            for member in self._begin(fold):
-                members.append(self._train_in_fold(member, iterations))
-                self.progress.add(self._fold_work(member.candidate))
-            self.progress.tell(f"Fold {fold + 1} of {self.settings.folds}")
+            members += [self._train_in_fold(member, iterations) for member in self._begin(fold)]
+            self.progress.add(self._fold_work(), f"Fold {fold + 1} of {self.settings.folds}")
         members = [member for member in members if np.isfinite(member.held_out_rmse)]
         if not members:
             return []
@@ -487,9 +458,10 @@ class _Search:
         self, members: list[Member], experiments: list[Experiment], iterations: int
     ) -> list[Member]:
         """Trained on all rows of the experiments; as they were where a training diverges."""
+        work = self.refit_work(experiments, iterations)
         iterations = limit_iterations(experiments, iterations)
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
-        trained = []
+        trained: list[Member] = []
         for member in members:
             problem = ClosedLoop(member.net, experiments, self.settings.start, guess=member.run)
             weights = member.weights
@@ -504,8 +476,7 @@ class _Search:
             trained.append(
                 replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
             )
-            self.progress.add(self.estimate_refit_work([member.net], experiments, iterations))
-            self.progress.tell(f"Last training, {len(trained)} of {len(members)} models")
+            self.progress.add(work, f"Last training, {len(trained)} of {len(members)} models")
         return trained
 
     def _minimise(
@@ -576,11 +547,6 @@ def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
     return min(iterations, max(REFIT_ROW_ITERATIONS // sum(map(len, experiments)), 3))
 
 
-def iteration_cost(net: Narx) -> int:
-    """What an iteration of training costs, up to a factor: part of it is the same for every net."""
-    return 30 + net.n_weights
-
-
 def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     """The candidates, and (candidates, folds) their errors on the blocks held out, infinite where
     one has no member.
@@ -607,24 +573,16 @@ def _keep_plausible(
 ) -> tuple[list[Member], list[str]]:
     """The members that stay within their bounds under inputs not measured: up to twice as large as
     the record's, half as large again, or of its range, by the hardest of these that more than half
-    of them pass; and what to say of it. A member that cannot be run costs itself alone, all of them
-    a `ModelError`.
+    of them pass; and what to say of it.
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
     trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
-    passed: list[tuple[int, Member]] = []
-    notes: list[str] = []
+    passed = []
+    notes = []
     for member in members:
-        try:
-            outcomes = (member.stays_within(experiments, inputs, start) for inputs in trials)
-            number = sum(takewhile(bool, outcomes))
-        except (ArithmeticError, IndexError, ModelError, ValueError) as error:
-            notes.append(f"Left out, since it could not be run: {member.candidate.kind} ({error}).")
-            continue
-        passed.append((number, member))
-    if not passed:
-        raise ModelError(f"No model could be run under inputs not measured. {notes[0]}")
+        outcomes = (member.stays_within(experiments, inputs, start) for inputs in trials)
+        passed.append((sum(takewhile(bool, outcomes)), member))
     middle = sorted(number for number, _ in passed)[(len(passed) - 1) // 2]
     chosen = [member for number, member in passed if number >= middle]
     if middle < len(trials) and u.size:

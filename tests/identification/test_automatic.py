@@ -133,16 +133,6 @@ def test_a_mass_with_dry_friction_is_followed_where_arx_is_not_and_the_way_is_sa
     assert error < 0.3 * linear and "1 states of its own -> 8 tanh" in " ".join(model.notes)
 
 
-def test_a_net_that_cannot_be_run_costs_itself_and_not_the_work() -> None:
-    u = np.random.default_rng(0).normal(size=(400, 1))
-    experiments = [Experiment(u, 0.5 * u)]
-    good = search.search_members(experiments, seed=0, settings=SMALL).members[0]
-    broken = replace(good, weights=good.weights[:-1])
-    members, notes = search._keep_plausible([good, broken], experiments, 3)
-    assert members == [good]
-    assert notes[0].startswith("Left out, since it could not be run: delays (")
-
-
 def test_gaps_in_y_are_passed_over() -> None:
     assert free_run_error(SMALL, gaps=True) < 0.05
 
