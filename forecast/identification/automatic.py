@@ -114,7 +114,8 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         )
     if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
         notes.append(describe_lost_simulation(model, experiments))
-        model = _keep_best_one_step(model, experiments)
+        if not model.inputs:
+            model = _keep_best_one_step(model, experiments)
     elif median > FAR_FROM_ONE_STEP * np.sqrt(one_step):
         notes.append(
             f"The free-run error is {median / np.sqrt(one_step):.2g} times the one-step error:"

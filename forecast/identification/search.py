@@ -6,7 +6,7 @@ user's.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
-   held out. The worst third of the candidates is left out, by the median over the folds: one block
+   held out. The worst third of the candidates is left out, by the mean over the folds: one block
    alone is too short to tell.
 3. What is left is trained on all rows that are searched, from what each fold made of it. Models
    that then follow them much worse than the best are left out: they never found the system, however
@@ -82,6 +82,7 @@ TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best 
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
+LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
@@ -347,7 +348,7 @@ class _Search:
         if not members:
             return []
         candidates, errors = tabulate_errors(members)
-        best = np.argsort(median_error_ratios(errors), kind="stable")[: self._count_survivors()]
+        best = np.argsort(mean_errors(errors), kind="stable")[: self._count_survivors()]
         return [member for member in members if candidates.index(member.candidate) in best]
 
     def fit_one_step(self, trained: list[Member]) -> list[Member]:
@@ -510,12 +511,12 @@ def choose_members(members: list[Member]) -> list[Member]:
     following = leave_out_lost(members)
     left = {member.candidate for member in following}
     candidates, errors = tabulate_errors([m for m in members if m.candidate in left])
-    times_best = median_error_ratios(errors)
-    best = np.argmin(times_best)
+    means = mean_errors(errors)
+    best = np.argmin(means)
     ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
-    limit = max(1.0, np.median(ratios)) * times_best[best]
+    limit = max(1.0, np.median(ratios)) * means[best]
     is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
-    is_good = (times_best <= limit) | is_tied
+    is_good = (means <= limit) | is_tied
     good = [m for m in following if is_good[candidates.index(m.candidate)]]
     linear = [m for m in good if m.net.is_linear]
     return linear if any(map(_integrates, linear)) else good
@@ -559,13 +560,12 @@ def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     return candidates, errors
 
 
-def median_error_ratios(errors: Array) -> Array:
-    """(candidates,): the median over the folds of the error (candidates, folds) in times of the
-    least of the fold.
+def mean_errors(errors: Array) -> Array:
+    """(candidates,): the geometric mean over the folds of the errors (candidates, folds).
 
-    The median, for one fold of several may end in a poor minimum that the others did not.
+    The geometric one, so that each block counts alike, however hard it is to follow.
     """
-    return np.asarray(np.median(errors / np.maximum(errors.min(axis=0), ROUNDING), axis=1))
+    return np.asarray(np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1)))
 
 
 def _keep_plausible(
