@@ -300,19 +300,13 @@ def level_table(results: Results, ranking: str) -> Table | None:
     if not results.dataset.hierarchy:
         return None
     scores = in_ranking(results.levels, ranking)
-    columns = [("Model", ""), ("Level", ""), ("Series", "How many series or sums")]
-    columns += [
-        ("MASE", "Reconciled so that all forecasts add up, as they are served"),
-        ("MASE, base", "Each series and sum forecast by itself"),
-        ("MASE, bottom-up", "The forecasts of the series added up"),
-    ]
     rows = []
     for _, row in scores.iterrows():
         errors = [number(row[name]) for name in LEVEL_ERRORS]
         cells = [TableCell(row["level"], row["level"]), text.whole(row["n_series"]), *errors]
         cls = text.chosen_class(row["model"] == results.selected_model(ranking))
         rows.append(Row(row["model"], cells, cls=cls))
-    return Table(columns, rows)
+    return Table(text.columns("levels"), rows)
 
 
 @dataclass(frozen=True)
@@ -350,34 +344,13 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     series_rows = []
     for series, mae, mase, skill in of_model.itertuples():
         series_rows.append(Row(str(series), [number(mae), number(mase), _change(skill)]))
-    worst_columns = [
-        ("Series", ""),
-        ("MAE", "In the unit of the series"),
-        ("MASE", ""),
-        ("Error vs naive", AGAINST_NAIVE),
-    ]
     return ManySeries(
         model,
         count=len(of_model),
         spread=Table([("Model", ""), *quantiles, better], rows),
-        worst=Table(worst_columns, series_rows[: text.WORST]),
+        worst=Table(text.columns("worst_series"), series_rows[: text.WORST]),
         known=[(row.model, *(str(cell.content) for cell in row.cells)) for row in series_rows],
     )
-
-
-DISTRIBUTIONS = [
-    ("Model", ""),
-    ("Ranking", "Which skip connection it was trained with"),
-    ("Head", "What the network forecasts besides one number"),
-    ("Series", ""),
-    (
-        "CRPS",
-        "Of the whole distribution, in the unit of the series; of a single number it is the MAE",
-    ),
-    ("Log score", "Mean negative log density; lower is better; only of densities"),
-    ("Brier", "Mean squared error of the probability of a rise"),
-    ("Base rate", "Brier score of always saying how often it rose"),
-]
 
 
 def distribution_table(results: Results) -> Table | None:
@@ -398,7 +371,7 @@ def distribution_table(results: Results) -> Table | None:
         of_ranking = rows[rows["ranking"] == ranking]
         for _, part in of_ranking.groupby(["model", "head", "series"], sort=True):
             table_rows.append(_distribution_row(part, levels))
-    return Table([*DISTRIBUTIONS, *covers], table_rows)
+    return Table([*text.columns("distributions"), *covers], table_rows)
 
 
 def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:

@@ -67,23 +67,6 @@ def calibration_table(results: Results) -> Table | None:
     unit = ""
     if len(units) == 1 and all(units):  # of all the series shown
         unit = f" [{units.pop()}]"
-    columns = [
-        ("Model", ""),
-        ("Series", ""),
-        ("Level", "What share of the actual values the interval should cover"),
-        ("Coverage", "What share it did cover, all steps pooled"),
-        ("Allowed", "The level, 3 points up or down"),
-        (f"Width{unit}", "Mean width; at equal coverage narrower is better"),
-        (
-            f"Interval score{unit}",
-            "Mean of width plus 2 / (1 - level) times the distance of the values outside; lower is"
-            " better",
-        ),
-        (
-            "Calibration origins",
-            "Origins of the calibration block that set the width; at their fewest step",
-        ),
-    ]
     chosen = results.selected_model(RANKING)
     parts = []
     for order, model in enumerate(models_with_intervals(results)):
@@ -99,7 +82,7 @@ def calibration_table(results: Results) -> Table | None:
         rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == chosen)))
     if not rows:
         return None
-    return drop_lone_series(Table(columns, rows), results.series)
+    return drop_lone_series(Table(text.columns("calibration", unit=unit), rows), results.series)
 
 
 def _calibration_cells(scores: pd.Series) -> list[TableCell]:

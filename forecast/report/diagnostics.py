@@ -45,38 +45,6 @@ LOOPS = {
     "unstable": "leaves the range of the train data and amplifies",
 }
 SEEN = 0.01
-COLUMNS = [
-    ("Model", ""),
-    ("Ranking", "Which skip connection it was trained with"),
-    (
-        "Looks back",
-        "Rows back to where the forecast's gradient stays below 1 % of its greatest value",
-    ),
-    (
-        "Memory",
-        "Rows until 1 % of a disturbance of the state is left; of the layer that keeps it longest",
-    ),
-    (
-        "Spectral radius",
-        (
-            "Of W in simple cells, of the state's Jacobian in the others; above 1 disturbances may"
-            " grow"
-        ),
-    ),
-    (
-        "Lyapunov exponent",
-        "Growth of a disturbance per row, as a power of e; above 0 gradients explode",
-    ),
-    (
-        "Saturated",
-        (
-            "Share of squashed values where the slope is below 5 % of its maximum; near 1 it hardly"
-            " learns"
-        ),
-    ),
-    ("Closed loop", "Recursive models on their own forecasts, 96 steps on"),
-    ("Loop's reach", "Farthest from the last value, in scaled units"),
-]
 
 
 @dataclass(frozen=True)
@@ -104,11 +72,11 @@ def examined_networks(results: Results) -> list[ExaminedNetwork]:
 def network_table(results: Results) -> Table | None:
     """One row per examined network; None without any."""
     rows = [_network_row(network) for network in examined_networks(results)]
-    return Table(COLUMNS, rows) if rows else None
+    return Table(text.columns("networks"), rows) if rows else None
 
 
 def _network_row(network: ExaminedNetwork) -> Row:
-    """Its numbers in the order of `COLUMNS`."""
+    """Its numbers in the order of the columns `networks`."""
     numbers = network.diagnostics.numbers
     verdict = network.diagnostics.loop_verdict
     loop = EMPTY
@@ -187,28 +155,12 @@ def residual_table(results: Results) -> Table | None:
     diagnoses = _diagnoses_of(results, diagnosed_models(results))
     if not diagnoses:
         return None
-    columns = [
-        ("Model", ""),
-        ("Series", ""),
-        ("Residuals", "One-step errors of the test block, first seed"),
-        ("Mean", "In the units the target was modelled in, ± two standard errors: is it biased?"),
-        ("Lags", "How many autocorrelations were looked at together"),
-        (
-            "Ljung-Box p",
-            "Small: the errors are not independent of each other; assumes a constant variance",
-        ),
-        (
-            "p, any variance",
-            "The same question without assuming a constant variance; on prices, read this one",
-        ),
-        ("Largest autocorrelation", "Of those lags, and the lag it is at"),
-    ]
     chosen = results.selected_model(RANKING)
     rows = []
     for diagnosis in diagnoses:
         cls = chosen_class(diagnosis.model == chosen)
         rows.append(Row(diagnosis.model, _residual_cells(diagnosis), cls=cls))
-    return drop_lone_series(Table(columns, rows), results.series)
+    return drop_lone_series(Table(text.columns("residuals"), rows), results.series)
 
 
 def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:

@@ -23,35 +23,6 @@ from forecast.data.splits import BLOCKS
 from forecast.report import text
 from forecast.report.text import Row, Table, TableCell, whole
 
-COLUMNS = [
-    ("Model", ""),
-    ("Ranking", "Which skip connection it was trained with"),
-    ("Trials", "Tuning trials, scored on validation only"),
-    ("Steps, tuning", "Gradient steps of all trials together"),
-    (
-        "Steps, training",
-        "Gradient steps of all seeds: those given, and those taken where a seed stopped early",
-    ),
-    (
-        "Targets",
-        (
-            "Observed values learnt from, tuning and training: steps x chunks x origins of a chunk"
-            " x horizon"
-        ),
-    ),
-    ("Parameters", "Number of trained weights"),
-    ("CPU, tuning", "CPU seconds of the tuning study"),
-    ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
-    ("Seeds", "Seeds that gave a usable model"),
-    ("Rows seen", "Rows of train and validation that it was fitted on"),
-    (
-        "Fitted again",
-        (
-            "How often in the backtest, on all rows known then; by default of a network its linear"
-            " part"
-        ),
-    ),
-]
 ORDER = ("baseline", *RANKINGS)
 Costs = Mapping[str, CandidateCost]
 """By candidate; empty when they were not kept."""
@@ -64,11 +35,11 @@ def cost_table(results: Results, costs: Costs) -> Table:
         for name, record in sorted(results.records.items()):
             if record.ranking == ranking:
                 rows.append(_row(costs.get(name, UNKNOWN_COST), record))
-    return Table(COLUMNS, rows)
+    return Table(text.columns("costs"), rows)
 
 
 def _row(cost: CandidateCost, record: RunRecord) -> Row:
-    """The row of one candidate: its name, then a cell for each later one of `COLUMNS`.
+    """The row of one candidate: its name, then a cell for each later column of `costs`.
 
     CPU seconds are those of `cost`, which may be unknown; steps and targets those of `record`. A
     zero is shown as nothing.
@@ -213,18 +184,6 @@ def quality_table(results: Results) -> Table:
     """Per series and column: rows, range in time, missing steps, gaps, range of values; of many
     series those with the most missing steps.
     """
-    columns = [
-        ("Series", ""),
-        ("Column", "With its unit; the first one is forecast"),
-        ("Rows", "Rows that exist; none is invented"),
-        ("First", ""),
-        ("Last", ""),
-        ("Missing", "Calendar steps without a value"),
-        ("Gaps", "Runs of calendar steps without a row"),
-        ("Least", ""),
-        ("Mean", ""),
-        ("Greatest", ""),
-    ]
     shown_series = list(results.quality["series"].items())
     if len(shown_series) > text.WORST:
         shown_series = nlargest(text.WORST, shown_series, key=_missing_steps)
@@ -234,7 +193,7 @@ def quality_table(results: Results) -> Table:
             if column.column in series["columns"]:
                 cells = _quality_cells(results, series, column.column, column.unit)
                 rows.append(Row(unique_id, cells))
-    return Table(columns, rows)
+    return Table(text.columns("data"), rows)
 
 
 def _missing_steps(series: tuple[str, SeriesDescription]) -> int:
@@ -272,17 +231,6 @@ def _short_time(results: Results, moment: str, places: int = 16) -> str:
 
 def findings_table(results: Results) -> Table | None:
     """What the data checks found first, in their words; None when they found nothing."""
-    columns = [
-        (
-            "Check",
-            f"The rule that was broken; the first {MAX_FINDINGS} findings, all stand in"
-            " quality.json",
-        ),
-        ("Found", ""),
-        ("Series", ""),
-        ("Column", "Empty: all columns"),
-        ("Action", "What the configuration wants done about it when the data are fetched"),
-    ]
     rows = []
     for finding in results.quality.get("findings", [])[:MAX_FINDINGS]:
         sentence = str(finding["sentence"])
@@ -291,7 +239,7 @@ def findings_table(results: Results) -> Table | None:
             label = str(finding.get(key) or text.NOTHING)
             cells.append(TableCell(label, label))
         rows.append(Row(str(finding["rule"]), cells))
-    return Table(columns, rows) if rows else None
+    return Table(text.columns("findings", most=MAX_FINDINGS), rows) if rows else None
 
 
 def describe_calendar(dataset: Dataset) -> str:

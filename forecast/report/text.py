@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from markupsafe import Markup, escape
 
 # of the comparison's sentences and the page's
@@ -190,6 +191,21 @@ class Table:
 
     columns: list[tuple[str, str]]
     rows: list[Row]
+
+
+def columns(table: str, **words: str | int) -> list[tuple[str, str]]:
+    """The columns of `table` in templates/columns.yaml, with `words` for what stands in braces."""
+    texts = _column_texts()[table].items()
+    return [(title.format(**words), tip.format(**words)) for title, tip in texts]
+
+
+@cache
+def _column_texts() -> Mapping[str, Mapping[str, str]]:
+    """Table → heading → what it means."""
+    content: Mapping[str, Mapping[str, str]] = yaml.safe_load(
+        (TEMPLATES / "columns.yaml").read_text(encoding="utf-8")
+    )
+    return content
 
 
 def drop_lone_series(table: Table, series: Sequence[str]) -> Table:
