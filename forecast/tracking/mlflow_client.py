@@ -21,7 +21,7 @@ from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import database_file
-from forecast.tracking.tracking_store import TrackingStore, path_of
+from forecast.tracking.tracking_store import SQLITE, TrackingStore, path_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,16 +63,18 @@ def connect(store: TrackingStore, *, publishes: bool = False) -> Iterator[Mlflow
     purpose = f"Publishing to {show_address(store.uri)}"
     with files.hold_lock(store.lock, purpose=purpose, timeout=TIMEOUT):
         database_file.require_sound(store)
-        commits = database_file.write_ahead(store) if publishes else nullcontext()
-        with silence_warnings(), _explain_errors(store), commits:
-            client = _migrated_client(store.uri)
-            for folder in database_file.claim_artifacts(store):
-                logging.getLogger(__name__).warning(
-                    "%s: its artifacts were those of %s; from now on they are those of this folder",
-                    show_address(store.uri),
-                    folder,
-                )
-            yield client
+        with silence_warnings(), _explain_errors(store):
+            _make_database(store)
+            with database_file.write_ahead(store) if publishes else nullcontext():
+                client = _migrated_client(store.uri)
+                for folder in database_file.claim_artifacts(store):
+                    logging.getLogger(__name__).warning(
+                        "%s: its artifacts were those of %s; from now on they are those of this"
+                        " folder",
+                        show_address(store.uri),
+                        folder,
+                    )
+                yield client
 
 
 def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> Experiment:
@@ -127,6 +129,18 @@ def _ignore_existing() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _make_database(store: TrackingStore) -> None:
+    """Make a database file that is not there yet, or empty: aside, then moved into place, so that a
+    process that is stopped meanwhile leaves no half of it. The caller holds the store's lock.
+    """
+    database = store.database
+    if database is not None and not (database.exists() and database.stat().st_size):
+        for left in database.parent.glob(f"{files.TEMPORARY}{database.name}-*"):
+            files.remove(left)
+        with files.atomic_path(database) as temporary:
+            _migrated_client(f"{SQLITE}{temporary}")
 
 
 def _migrated_client(uri: str) -> MlflowClient:

@@ -317,6 +317,23 @@ def test_two_processes_on_a_new_database_both_succeed(root):
     assert_one_current_run_each(root)
 
 
+def test_a_first_run_that_is_stopped_leaves_no_half_of_a_database_to_the_next(root, monkeypatch):
+    (root / "mlflow.db").unlink()
+    (root / ".tmp-mlflow.db-0a1b2c3d-journal").write_text("left by a kill")
+
+    def stop_half_way(uri: str) -> None:
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as half, half:
+            half.execute("create table experiments (name)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(mlflow_client, "_migrated_client", stop_half_way)
+        sync(root, now=NOW)
+    assert not (root / "mlflow.db").exists() and not list(root.glob(".tmp-*"))
+    assert len(sync(root, now=NOW).published) == 3
+    assert_one_current_run_each(root)
+
+
 def test_a_store_held_by_another_process_is_reported_busy(root, monkeypatch):
     monkeypatch.setattr(mlflow_client, "TIMEOUT", 0.05)
     with (
