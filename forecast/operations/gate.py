@@ -38,6 +38,7 @@ lowest frequencies are the least misled by errors that persist.
 NO_CHAMPION_LOSS = (
     "the champion's forecasts are not finite there, or its recipe could not be fitted again"
 )
+SAME_RECIPE = "the challenger is the recipe that serves: both forecast the same at every origin"
 Losses = NDArray[np.float64]
 """One mean scaled absolute error per origin, in the order of time."""
 
@@ -171,6 +172,8 @@ def _compare(
     if (sequence.is_better or may_replace) and not skill > 0:
         reason = f"no better than repeating the last value ({percent(skill)} skill)"
         return GateVerdict("kept", reason, numbers)
+    if is_identical:
+        return GateVerdict("kept", SAME_RECIPE, numbers)
     reason = f"not shown to be better: {_describe_test(sequence)}"
     if ageing:
         reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"

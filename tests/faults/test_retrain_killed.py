@@ -143,7 +143,7 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     done = retrain(project)
     retraining.git(project, "checkout", "configs")
     assert done.returncode == 4, done.stderr
-    assert "the champion stays" in done.stderr and "identical losses" in done.stderr
+    assert "the champion stays" in done.stderr and "the recipe that serves" in done.stderr
     assert "Not used, because it is not committed: configs/evaluation.yaml" in done.stderr
     assert champion.load(project, NAME).card.candidate == "ridge"
 

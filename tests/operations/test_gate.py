@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,15 @@ def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None
 @pytest.mark.parametrize("ageing", ["", "drifting (live error)"])
 def test_a_worse_challenger_stays_out(ageing: str) -> None:
     assert decide(*case(1.1), STEPS, RULES, ageing=ageing).word == "kept"
+
+
+def test_a_recipe_that_is_compared_with_itself_is_called_the_one_that_serves() -> None:
+    fresh, evidence = case(1.0)
+    same = replace(fresh, champion=fresh.challenger)
+    evidence = replace(evidence, champion=evidence.challenger)
+    verdict = decide(same, evidence, STEPS, RULES)
+    assert verdict.word == "kept" and "is the recipe that serves" in verdict.reason
+    assert decide(same, evidence, STEPS, RULES, ageing="stale").word == "equivalent"
 
 
 @pytest.mark.parametrize(("challenger", "ageing"), [(0.9, ""), (1.0, "stale")])
