@@ -145,6 +145,12 @@ def find_scored_version(root: Path, dataset: str, version: int | None) -> int | 
     return version if card is not None else None
 
 
+def find_skill(root: Path, dataset: str, version: int | None) -> float | None:
+    """The skill of a scored version on its test block; None where it is not stored here."""
+    card = find_card(root, dataset, version)
+    return card.metrics.get("skill") if card else None
+
+
 def store_version(root: Path, dataset: str, version: int, folder: Path) -> None:
     """Take over one version, as `write_version` left it in `folder`, whole. No alias moves."""
     with files.atomic_directory(version_folder(root, dataset, version)) as temporary:
@@ -276,6 +282,8 @@ class HistoryRow:
     replaced: int | None
     model: str
     training_cutoff: str
+    scored_version: int | None
+    """Whose skill that is: of a refit on all data the version whose recipe it has."""
     test_skill: float | None
     reason: str
 
@@ -286,16 +294,18 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
     """
     rows = []
     for event in read_events(root, dataset):
-        model = ""
-        cutoff = ""
-        skill = None
         card = find_card(root, dataset, event.version)
-        if card is not None:
-            model = card.candidate
-            cutoff = format_time(kind, card.training_cutoff, 10)
-            skill = card.metrics.get("skill")
+        scored_version = find_scored_version(root, dataset, event.version)
         row = HistoryRow(
-            event.at, event.event, event.version, event.replaced, model, cutoff, skill, event.reason
+            at=event.at,
+            event=event.event,
+            version=event.version,
+            replaced=event.replaced,
+            model=card.candidate if card else "",
+            training_cutoff=format_time(kind, card.training_cutoff, 10) if card else "",
+            scored_version=scored_version,
+            test_skill=find_skill(root, dataset, scored_version),
+            reason=event.reason,
         )
         rows.append(row)
     return rows

@@ -151,7 +151,6 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         training_cutoff = format_time(kind, card.training_cutoff, 19)
         age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
     scored_version = champion.find_scored_version(root, dataset, local.version)
-    scored = champion.find_card(root, dataset, scored_version)
     rules = _read_rules(root, dataset)
     faults = _find_faults(root, dataset, entry, local, data)
     faults += find_clock_fault(card, decision, now)
@@ -170,7 +169,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         last_observation=format_time(kind, data.last),
         last_observation_age_h=observation_age,
         scored_version=scored_version,
-        skill=scored.metrics.get("skill") if scored else None,
+        skill=champion.find_skill(root, dataset, scored_version),
         live_error=live.error,
         live_skill=live.skill,
         live_coverage=live.coverage,

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from forecast.cli import app
 from forecast.data.panel import from_frame
 from forecast.operations import champion, registry
+from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.tracking import model_registry, tracking_store
@@ -184,6 +185,19 @@ def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     champion.write_aliases(moved, NAME, {"champion": 2})
     assert registry.repair_registry(moved, NAME) == ["wave: version 2 registered again"]
     assert registry.registry_aliases(moved, NAME) == {"champion": 2}
+
+
+def test_the_history_of_a_recipe_fitted_again_on_all_data_has_the_skill_it_was_scored_with(moved):
+    refit = files.read_json(champion.version_folder(moved, NAME, 2) / champion.CARD_FILE)["card"]
+    card = ChampionCard.model_validate({**refit, "metrics": {}, "refit_of": 2})
+    with files.scratch_folder() as scratch:
+        champion.write_version(scratch / "3", champion.load(moved, NAME).ensemble, card)
+        champion.store_version(moved, NAME, 3, scratch / "3")
+    event = HistoryEvent(at="2026-01-01T00:00:00", event="promoted", version=3)
+    champion.record_event(moved, NAME, event)
+    row = champion.history_rows(moved, NAME, "regular")[-1]
+    skill = champion.find_card(moved, NAME, 2).metrics["skill"]
+    assert (row.version, row.scored_version, row.test_skill) == (3, 2, skill)
 
 
 def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
