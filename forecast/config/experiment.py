@@ -301,9 +301,7 @@ class Evaluation(Config):
     def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         """Refuses levels that repeat or do not rise."""
         if list(levels) != sorted(set(levels)):
-            raise ValueError(
-                f"found {list(levels)}; wanted each level once, rising, such as [0.8, 0.95]"
-            )
+            raise ValueError("wanted each level once, rising, such as [0.8, 0.95]")
         return levels
 
 

@@ -209,8 +209,11 @@ def _describe_fault(error: Any, content: Any) -> str:
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ").removesuffix(".")
     input_value = error["input"]
-    value = "" if isinstance(input_value, dict) else f" (found {hide_addresses(repr(input_value))})"
-    return f"key {key!r}: {message}{value}" if key else message
+    parts = input_value if isinstance(input_value, list | tuple) else (input_value,)
+    is_named = any(isinstance(part, str) and repr(part) in message for part in parts)
+    if not key or is_named or isinstance(input_value, dict):
+        return f"key {key!r}: {message}" if key else message
+    return f"key {key!r}: {message} (found {hide_addresses(repr(input_value))})"
 
 
 def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:

@@ -10,7 +10,15 @@ import pytest
 
 from forecast import models
 from forecast.backtest.candidates import plan_candidates, result_key
-from forecast.config.experiment import Models, Training, Tuning, load_evaluation, load_tuning
+from forecast.config.experiment import (
+    Evaluation,
+    Models,
+    Training,
+    Tuning,
+    load_evaluation,
+    load_tuning,
+)
+from forecast.config.operation import Schedule
 from forecast.config.reading import read_yaml, validate_config
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -30,6 +38,20 @@ def specs_of(entries, **shared):
 def test_a_file_of_settings_that_a_new_project_lacks_is_told_where_an_example_stands(tmp_path):
     with pytest.raises(InputError, match=r"no such file.* example of configs/examples"):
         read_yaml(tmp_path / "experiments.yaml")
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "found"),
+    [
+        (Schedule, {"jobs": {"a": {"run": "retrian weather", "at": "05:30"}}}, "'retrian'"),
+        (Schedule, {"jobs": {"a": {"run": "status", "at": ["05:30", "25:30"]}}}, "'25:30'"),
+        (Evaluation, {"alpha": 0.05, "levels": [0.7, 0.6]}, "0.7"),
+    ],
+)
+def test_a_fault_names_what_was_found_once(model, content, found):
+    with pytest.raises(InputError, match="key '") as fault:
+        validate_config(model, content, where="a.yaml")
+    assert str(fault.value).count(found) == 1
 
 
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():
