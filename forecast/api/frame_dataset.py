@@ -99,7 +99,7 @@ class FrameDataset:
         splits = block_shares(self.frame, task.calendar, task.horizon, n_steps)
         calibration_steps = round(splits["calibration"] * self.n_steps)
         step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
-        splits_of_steps = {**splits, "from_end": True}
+        splits_of_steps = {**splits, "aligned_at_end": True}
         entry = {**self.entry, "splits": splits_of_steps, "calibration_step_size": step_size}
         return replace(self, entry=entry)
 

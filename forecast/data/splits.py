@@ -130,7 +130,7 @@ def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
     yield shared
     if panel.task.hierarchy:
         return
-    for is_of_all in (True,) if splits.from_end else (False, True):
+    for is_of_all in (True,) if splits.aligned_at_end else (False, True):
         by_series = {}
         for series in panel.series:
             n_steps = len(all_steps if is_of_all else series)
