@@ -7,7 +7,6 @@ exit code by `system.errors.EXIT_CODES`. Docstrings of commands are their help.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -20,10 +19,8 @@ from typer._click.exceptions import ClickException
 import forecast
 from forecast.cli import check, data, doctor, identify, operation, predict, run
 from forecast.system.errors import (
-    ForecastError,
     InputError,
-    explain_encoding,
-    explain_machine_fault,
+    explain,
     require_short,
     shorten_message,
 )
@@ -112,9 +109,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         require_short(words)
         require_address_space(COMMAND_ADDRESS_SPACE)
         code = app(args=words, prog_name="forecast", standalone_mode=False)
-    except ForecastError as error:
-        print(shorten_message(str(error)), file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
     except ModuleNotFoundError as missing:
         package = str(missing.name).partition(".")[0]
         if package in ("forecast", "pipelines"):
@@ -131,14 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit("Aborted.")
-    except UnicodeEncodeError as error:
-        print(explain_encoding(error), file=sys.stderr)
-        sys.exit(InputError.exit_code)
-    except (MemoryError, ImportError, OSError) as error:
-        message = explain_machine_fault(error)
+    except Exception as error:
+        message, exit_code = explain(error)
         if not message:
             raise
         print(shorten_message(message), file=sys.stderr, flush=True)
-        is_name_too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
-        sys.exit(InputError.exit_code if is_name_too_long else 1)
+        sys.exit(exit_code)
     sys.exit(code or 0)

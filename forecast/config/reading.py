@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 from pydantic_core import PydanticCustomError
 
 from forecast.system.addresses import hide_addresses
-from forecast.system.errors import InputError, quote_names, suggest
+from forecast.system.errors import InputError, one_line, quote_names, suggest
 
 PlainValue: TypeAlias = (
     "bool | int | float | str | Sequence[PlainValue] | Mapping[str, PlainValue] | None"
@@ -132,7 +132,7 @@ def read_yaml(path: Path | str) -> Any:
             f"{target}: cannot be read ({error}). Check the file and its permissions."
         ) from error
     except yaml.YAMLError as error:
-        raise InputError(f"{target}: not valid YAML. {' '.join(str(error).split())}") from error
+        raise InputError(f"{target}: not valid YAML. {one_line(error)}") from error
 
 
 MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 1_000_000, 100_000, 50
@@ -209,8 +209,8 @@ def _describe_fault(error: Any, content: Any) -> str:
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ").removesuffix(".")
     input_value = error["input"]
-    parts = input_value if isinstance(input_value, list | tuple) else (input_value,)
-    is_named = any(isinstance(part, str) and repr(part) in message for part in parts)
+    values = input_value if isinstance(input_value, list | tuple) else (input_value,)
+    is_named = any(isinstance(value, str) and repr(value) in message for value in values)
     if not key or is_named or isinstance(input_value, dict):
         return f"key {key!r}: {message}" if key else message
     return f"key {key!r}: {message} (found {hide_addresses(repr(input_value))})"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
+from datetime import date
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -31,7 +32,14 @@ from forecast.config.task import (
     format_time,
 )
 from forecast.data.schema import describe_row, rows_by_series
-from forecast.system.errors import ForecastError, InputError, plural, quote_names, suggest
+from forecast.system.errors import (
+    ForecastError,
+    InputError,
+    list_first,
+    plural,
+    quote_names,
+    suggest,
+)
 
 Calendar = SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
@@ -87,26 +95,26 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     `InputError` for more than `MAX_GRID_STEPS`.
     """
     start, end = pd.Timestamp(start), pd.Timestamp(end)
+    closures: tuple[date, ...] = ()
     if isinstance(calendar, SessionCalendar):
-        sessions = _exchange_calendar(calendar.exchange, start.year, end.year).sessions.as_unit(
-            "ns"
-        )
-        in_range = sessions[(sessions >= start) & (sessions <= end)]
-        return in_range.difference(pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns"))
-    if isinstance(calendar, WeekdayCalendar):
-        days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
-        open_days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in calendar.days])]
-        return open_days.difference(pd.DatetimeIndex(list(calendar.closures)).as_unit("ns"))
-    if isinstance(calendar, YearWeekCalendar):
+        steps = _exchange_calendar(calendar.exchange, start.year, end.year).sessions
+        closures = calendar.extra_closures
+    elif isinstance(calendar, WeekdayCalendar):
+        days = pd.date_range(start.ceil("D"), end, freq="D")
+        steps = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in calendar.days])]
+        closures = calendar.closures
+    elif isinstance(calendar, YearWeekCalendar):
         years = np.arange(start.year - 1970, end.year - 1969).astype("datetime64[Y]")
         weeks = years.astype("datetime64[D]")[:, None] + 7 * np.arange(calendar.weeks)
-        steps = pd.DatetimeIndex(weeks.ravel()).as_unit("ns")
-        return steps[(steps >= start) & (steps <= end)]
-    if fixed_step(calendar) is None:
-        return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
-    return pd.DatetimeIndex(
-        _fixed_grid(calendar, start.as_unit("ns").value, end.as_unit("ns").value)
-    )
+        steps = pd.DatetimeIndex(weeks.ravel())
+    elif fixed_step(calendar) is None:
+        steps = pd.date_range(start, end, freq=calendar.freq)
+    else:
+        first, last = (moment.as_unit("ns").value for moment in (start, end))
+        return pd.DatetimeIndex(_fixed_grid(calendar, first, last))
+    steps = steps.as_unit("ns")
+    in_range = steps[(steps >= start) & (steps <= end)]
+    return in_range.difference(pd.DatetimeIndex(list(closures)).as_unit("ns"))
 
 
 def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
@@ -432,8 +440,9 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         return times
     if isinstance(calendar, RegularCalendar):
         return (times + to_offset(calendar.freq)).as_unit("ns")
+    ends_of_days = (times + DAY).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
-        return (times + DAY).as_unit("ns")
+        return ends_of_days
     if isinstance(calendar, YearWeekCalendar):
         steps = grid(calendar, times.min(), pd.Timestamp(times.max().year + 1, 1, 1))
         return steps[steps.searchsorted(times, side="right")]
@@ -442,10 +451,8 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     ).closes.dt.tz_localize(None)
     # A time that is no session (an unchecked answer of a service) counts as known at the end of its
     # day.
-    known = closes.reindex(times).to_numpy()
-    return pd.DatetimeIndex(np.where(np.isnat(known), (times + DAY).to_numpy(), known)).as_unit(
-        "ns"
-    )
+    known = pd.DatetimeIndex(closes.reindex(times)).as_unit("ns")
+    return known.where(known.notna(), ends_of_days)
 
 
 def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
@@ -514,14 +521,13 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
 
 def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
     """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
-    all_moments = list(moments)
-    texts = []
-    for stamp in map(pd.Timestamp, all_moments[:MAX_TIMES_SHOWN]):
+
+    def show(moment: Any) -> str:
+        stamp = pd.Timestamp(moment)
         width = 10 if stamp == stamp.normalize() else 16
-        texts.append(format_time(calendar.kind, str(stamp), width))
-    n_more = len(all_moments) - MAX_TIMES_SHOWN
-    more = f" and {n_more} more" if n_more > 0 else ""
-    return ", ".join(texts) + more
+        return format_time(calendar.kind, str(stamp), width)
+
+    return list_first(list(moments), MAX_TIMES_SHOWN, show)
 
 
 def row_numbers(moments: Any) -> np.ndarray:

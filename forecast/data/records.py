@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,7 +28,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from forecast.system import files
-from forecast.system.errors import DamagedError
+from forecast.system.errors import DamagedError, one_line
 
 RunStatus = Literal["ok", "failed"]
 Ranking = Literal["shipped", "architecture", "baseline"]
@@ -67,7 +68,7 @@ class Record(BaseModel):
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise cls._damage_error(path, " ".join(str(error).split())) from None
+            raise cls._damage_error(path, one_line(error)) from None
         return cls.parse(content, path)
 
     @classmethod
@@ -253,13 +254,8 @@ class Trial(Record):
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """The trial with the lowest value, the earliest of equals; None when every trial failed."""
-    best: Trial | None = None
-    for trial in trials:
-        if trial.value is None:
-            continue
-        if best is None or best.value is None or trial.value < best.value:
-            best = trial
-    return best
+    finished = [trial for trial in trials if trial.value is not None]
+    return min(finished, key=attrgetter("value"), default=None)
 
 
 class StudyRecord(Record):
@@ -386,8 +382,8 @@ class RunRecord(FullRecipe):
 
 def read_run_records(trained: Path) -> dict[str, RunRecord]:
     """Every record in data/trained/<dataset> by candidate, in the order of the names."""
-    paths = {path.parent.name: path for path in trained.glob("*/record.json")}
-    return {name: RunRecord.read(paths[name]) for name in sorted(paths)}
+    paths = sorted(trained.glob("*/record.json"))
+    return {path.parent.name: RunRecord.read(path) for path in paths}
 
 
 def _require_time(text: str) -> str:
@@ -463,7 +459,7 @@ def read_snapshot_record(path: Path) -> SnapshotRecord:
     except (OSError, ValueError) as error:  # a ValidationError is a ValueError
         fault = describe_first(error) if isinstance(error, ValidationError) else str(error)
         raise DamagedError(
-            f"{path}: cannot be read ({' '.join(fault.split())}). Restore it from git, or delete"
+            f"{path}: cannot be read ({one_line(fault)}). Restore it from git, or delete"
             f" it: then `forecast fetch {path.parent.name}` does not know which rows were"
             " provisional, and the provider's forecasts begin again."
         ) from None

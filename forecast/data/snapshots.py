@@ -33,7 +33,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.records import SnapshotRecord, read_snapshot_record
 from forecast.data.schema import KEY_COLUMNS
 from forecast.system import files
-from forecast.system.errors import DamagedError, InputError
+from forecast.system.errors import DamagedError, InputError, one_line
 
 RELATIVE_TOLERANCE = (
     1e-5  # services send prices as 32-bit floats; what differs less is the same number
@@ -128,7 +128,7 @@ def read_pointer(root: Path, dataset: str) -> Pointer:
         raise TypeError("something else than texts")
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: not a pointer (found {' '.join(str(error).split())}; wanted as_of, sha256,"
+            f"{path}: not a pointer (found {one_line(error)}; wanted as_of, sha256,"
             f" snapshot). Restore it from git or run `forecast fetch {dataset}`."
         ) from None
 
@@ -152,7 +152,7 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        fault = f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})."
+        fault = f"{path}: cannot be read as Parquet ({one_line(error)})."
         raise DamagedError(
             f"{fault} Restore it from git, or delete it and run `forecast fetch {dataset}`."
         ) from error

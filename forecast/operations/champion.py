@@ -27,7 +27,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
-from forecast.system.errors import DamagedError, ForecastError, InputError
+from forecast.system.errors import DamagedError, ForecastError, InputError, one_line
 
 if TYPE_CHECKING:
     # with it comes pandas, which `status` does without
@@ -183,7 +183,7 @@ def read_aliases(root: Path, dataset: str) -> dict[str, int]:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}). "
+            f"{path}: cannot be read ({one_line(error)}). "
             "`forecast doctor --repair` takes it from the registry."
         ) from None
 

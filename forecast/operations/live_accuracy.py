@@ -33,7 +33,7 @@ from forecast.operations.records import (
     LiveScores,
 )
 from forecast.system import files
-from forecast.system.errors import DamagedError
+from forecast.system.errors import DamagedError, one_line
 
 KEPT_ISSUES = 2000
 """Issues kept per dataset, newest first: years of daily ones."""
@@ -92,7 +92,7 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
     except FileNotFoundError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
-        cause = " ".join(str(error).split())
+        cause = one_line(error)
         raise DamagedError(
             f"{path}: cannot be read ({cause}). `forecast doctor --repair` moves it away: storing"
             " starts anew."

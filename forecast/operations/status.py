@@ -36,7 +36,7 @@ from forecast.operations.records import (
 )
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files, processes
-from forecast.system.errors import DamagedError, ForecastError, InputError
+from forecast.system.errors import DamagedError, ForecastError, InputError, one_line
 
 MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
@@ -273,7 +273,7 @@ def find_damaged_issues(root: Path, dataset: str) -> str:
     try:
         pyarrow.parquet.read_table(path)
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
-        cause = " ".join(str(error).split())
+        cause = one_line(error)
         return (
             f"{path}: cannot be read ({cause}); no forecast is kept or scored any more."
             " `forecast doctor --repair` moves it away"

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class ForecastError(Exception):
@@ -158,6 +160,11 @@ def quote(value: object, most: int = MOST_SHOWN) -> str:
     return repr(text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2) :]}")
 
 
+def one_line(words: object) -> str:
+    """What an error or a library says, without breaks of lines."""
+    return " ".join(str(words).split())
+
+
 def shorten_message(message: str) -> str:
     """The message with long values in quotes, and words longer than any name, cut to their two
     ends.
@@ -181,8 +188,14 @@ def quote_names(names: Iterable[object]) -> str:
     more.
     """
     known = sorted(map(str, names))
-    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
-    return ", ".join(map(quote, known[:MOST_NAMES])) + more
+    return list_first(known, MOST_NAMES, quote)
+
+
+def list_first(items: Sequence[T], most: int, show: Callable[[T], str]) -> str:
+    """`a, b and 3 more`: the first of the items as `show` writes them, and how many are left."""
+    left = len(items) - most
+    more = f" and {left} more" if left > 0 else ""
+    return ", ".join(map(show, items[:most])) + more
 
 
 def plural(number: float, noun: str) -> str:
@@ -207,27 +220,31 @@ def explain_out_of_memory(error: BaseException) -> str:
     if not is_memory and not is_loader:
         return ""
     text = lines[-1] if is_loader else str(error)  # TensorFlow puts a whole traceback into it
-    request = " ".join(text.split()) or "the array that was being made is the largest"
+    request = one_line(text) or "the array that was being made is the largest"
     return (
         f"Out of memory: {request}. Take fewer series or rows, a shorter `lookback`, or fewer"
         " processes at once (`--jobs 1`); then run the same command again."
     )
 
 
-def explain_machine_fault(error: MemoryError | ImportError | OSError) -> str:
-    """The message for too little memory, and for a file or disk that cannot be used; empty for an
-    import that fails for another reason.
+def explain(error: BaseException) -> tuple[str, int]:
+    """The message and exit code of what a user can mend: an expected failure, too little memory, a
+    file or disk that cannot be used, a text that the locale lacks. An empty message for a bug.
     """
+    if isinstance(error, ForecastError):
+        return str(error), error.exit_code
+    if isinstance(error, UnicodeEncodeError):
+        return _explain_encoding(error), InputError.exit_code
     memory = explain_out_of_memory(error)
-    if memory or isinstance(error, ImportError):
-        return memory
-    return (
-        f"{error}. Check the file, its permissions and the free space (`forecast clean`), then the"
-        " same command again."
-    )
+    if memory or not isinstance(error, OSError):
+        return memory, ForecastError.exit_code
+    advice = "Check the file, its permissions and the free space (`forecast clean`), then the same"
+    is_name_too_long = error.errno == errno.ENAMETOOLONG
+    code = InputError.exit_code if is_name_too_long else ForecastError.exit_code
+    return f"{error}. {advice} command again.", code
 
 
-def explain_encoding(error: UnicodeEncodeError) -> str:
+def _explain_encoding(error: UnicodeEncodeError) -> str:
     """The message for a path or text that the locale of this process cannot write."""
     characters = error.object[error.start : error.end]
     return (

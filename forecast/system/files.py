@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from forecast.system import processes
-from forecast.system.errors import BusyError, DamagedError, ForecastError, InputError
+from forecast.system.errors import BusyError, DamagedError, ForecastError, InputError, one_line
 
 if TYPE_CHECKING:
     import numpy as np  # not at import: `status` does without it
@@ -184,7 +184,7 @@ def read_saved(path: Path, schema: int) -> dict[str, Any]:
         content: dict[str, Any] = read_json(path)
         found_schema = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
-        raise DamagedError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise DamagedError(f"{path}: cannot be read ({one_line(error)}).") from None
     if found_schema != schema:
         raise InputError(
             f"{path}: saved with schema {found_schema!r}, this version reads {schema}."
@@ -234,7 +234,7 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
             f"{path}: no such file; an earlier stage makes it. Run `dvc repro`."
         ) from None
     except pyarrow.ArrowInvalid as error:
-        cause = " ".join(str(error).split())
+        cause = one_line(error)
         raise InputError(
             f"{path}: cannot be read as Parquet ({cause}). Delete it, then run `dvc repro`."
         ) from None

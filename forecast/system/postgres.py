@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from forecast.system.addresses import hide_parts, show_address
-from forecast.system.errors import BusyError, ForecastError, InputError
+from forecast.system.errors import BusyError, ForecastError, InputError, one_line
 
 if TYPE_CHECKING:
     import psycopg
@@ -99,7 +99,7 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
         # of an address that it cannot read psycopg shows the part that it stumbles over
         reason = "the address cannot be read"
         if isinstance(error, psycopg.OperationalError):
-            reason = hide_parts(" ".join(str(error).split()), uri)
+            reason = hide_parts(one_line(error), uri)
         raise ForecastError(
             f"PostgreSQL at {show_address(uri)} does not answer: {reason}. Check the address, the"
             " server and the user's rights."
@@ -153,6 +153,6 @@ def _ask(session: psycopg.Connection, purpose: str, question: str, *values: obje
     except OperationalError as error:
         raise BusyError(
             f"{purpose}: its connection to PostgreSQL is gone, and its lock with it"
-            f" ({' '.join(str(error).split())}). Nothing more was changed; run the same command"
+            f" ({one_line(error)}). Nothing more was changed; run the same command"
             " again."
         ) from None

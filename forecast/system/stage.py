@@ -26,10 +26,7 @@ from typing import Any, NoReturn, TextIO
 
 from forecast.system.errors import (
     INTERRUPTED,
-    ForecastError,
-    InputError,
-    explain_encoding,
-    explain_machine_fault,
+    explain,
 )
 from forecast.system.processes import (
     close_workers,
@@ -106,8 +103,6 @@ def _run_and_explain(
     """
     try:
         function(**options)
-    except ForecastError as error:
-        return _print_error(f"{stage}: {error}", error.exit_code)
     except KeyboardInterrupt:
         return _print_error(
             f"{stage}: interrupted; nothing half-written is left. Run the same command again.",
@@ -116,25 +111,16 @@ def _run_and_explain(
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
         return _print_error(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
-    except UnicodeEncodeError as error:
-        return _print_error(f"{stage}: {explain_encoding(error)}", InputError.exit_code)
-    except (MemoryError, ImportError, OSError) as error:
-        message = explain_machine_fault(error)
-        if message:
-            return _print_error(f"{stage}: {message}", 1)
-        return _print_traceback(stage, error)
     except Exception as error:  # noqa: BLE001
+        message, code = explain(error)
+        if message:
+            return _print_error(f"{stage}: {message}", code)
         # the boundary: a bug is shown whole, recorded, and exits 1
-        return _print_traceback(stage, error)
+        import traceback
+
+        traceback.print_exception(error)
+        return code, f"{stage}: {type(error).__name__}: {error}"
     return 0, ""
-
-
-def _print_traceback(stage: str, error: Exception) -> tuple[int, str]:
-    """Show a bug whole; the exit code and the message for the log."""
-    import traceback
-
-    traceback.print_exception(error)
-    return 1, f"{stage}: {type(error).__name__}: {error}"
 
 
 def _print_error(message: str, code: int) -> tuple[int, str]:

@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from forecast.system import files
-from forecast.system.errors import DamagedError, ForecastError
+from forecast.system.errors import DamagedError, ForecastError, one_line
 from forecast.tracking.tracking_store import TrackingStore, path_of
 
 PATH_COLUMNS = (
@@ -85,7 +85,7 @@ def find_damage(store: TrackingStore) -> str:
     if database.is_dir():
         return "damaged (it is a folder)"
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
+        with _open_to_read(database) as reader:
             (answer,) = reader.execute("pragma quick_check(1)").fetchone()
             names = reader.execute("select name from sqlite_master where type = 'table'")
             tables = {name for (name,) in names}
@@ -94,11 +94,16 @@ def find_damage(store: TrackingStore) -> str:
     except sqlite3.DatabaseError as error:
         return f"damaged ({error})"
     if answer != "ok":
-        return f"damaged ({' '.join(answer.split())})"
+        return f"damaged ({one_line(answer)})"
     missing = sorted(set(TABLES) - tables)
     if missing and tables:
         return f"damaged (no table {', '.join(missing)})"
     return ""
+
+
+def _open_to_read(database: Path) -> closing[sqlite3.Connection]:
+    """A connection that makes no file and waits a few seconds for a writer."""
+    return closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5))
 
 
 def require_sound(store: TrackingStore) -> None:
@@ -172,7 +177,7 @@ def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]
     `ForecastError` for one that cannot be read.
     """
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
+        with _open_to_read(database) as reader:
             tables = reader.execute("select 1 from sqlite_master where name = 'experiments'")
             if not tables.fetchone():
                 return {}

@@ -21,7 +21,7 @@ from forecast.data.calendars import find_gaps, series_lengths
 from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
 from forecast.data.schema import rows_by_series
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError, list_first
 
 __all__ = [
     "Violation",
@@ -80,8 +80,7 @@ def format_violations(violations: list[Violation]) -> list[str]:
         groups.setdefault(key, []).append(violation.series)
     lines = []
     for (action, rule, column, text), series in groups.items():
-        more = f" and {len(series) - SHOWN_SERIES} more" if len(series) > SHOWN_SERIES else ""
-        names = ", ".join(map(repr, series[:SHOWN_SERIES])) + more
+        names = list_first(series, SHOWN_SERIES, repr)
         place = [f"series {names}"] if any(series) else []
         place += [f"column {column!r}"] if column else []
         where = f"{', '.join(place)}: " if place else ""

@@ -27,7 +27,7 @@ from forecast.data.windows import Windows, fill_gaps
 from forecast.models.base import ModelSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.system import files
-from forecast.system.errors import InputError, quote
+from forecast.system.errors import InputError, one_line, quote
 
 DIGEST = "weights_sha256"
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json")
@@ -126,7 +126,7 @@ class PretrainedSpec(ModelSpec):
         except (OSError, ValueError) as error:
             remedy = "Give a folder, or `download: true` to fetch them from the hub"
             if self.download:
-                remedy = f"The hub says: {' '.join(str(error).split())[:200]}. Give a folder"
+                remedy = f"The hub says: {one_line(error)[:200]}. Give a folder"
             raise InputError(
                 f"family {self.family}: weights {quote(self.weights)} are not on this machine."
                 f" {remedy}."
@@ -143,7 +143,7 @@ def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
     try:
         return spec.load_model(folder)
     except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = one_line(error)[:200]
         raise InputError(
             f"{folder}: not weights of family {spec.family} ({cause}). Correct `weights`."
         ) from None
