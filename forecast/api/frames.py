@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from forecast.config.task import (
     Calendar,
@@ -34,7 +35,13 @@ from forecast.data.calendars import check_calendar, row_numbers
 from forecast.data.columns import append_plan, encode_static
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.quality import Violation, format_violations
-from forecast.data.schema import KEY_COLUMNS, LATEST_TIME, check_frame, first_text_cell
+from forecast.data.schema import (
+    KEY_COLUMNS,
+    LATEST_TIME,
+    check_frame,
+    first_text_cell,
+    has_number_type,
+)
 from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
 
@@ -288,7 +295,7 @@ def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoRet
 def _require_numbers(frame: pd.DataFrame, column: str) -> None:
     """`InputError` for a column that is empty or holds no numbers, with what to type."""
     values = frame[column]
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if has_number_type(values):
         if values.isna().all():
             raise InputError(
                 f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it."
@@ -299,7 +306,7 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
     if text:
         example = f" with {str(text[1])[:40]!r} in row {text[0]}"
     advice = f"`df[{column!r}] = df[{column!r}].astype(float)`."
-    if pd.api.types.is_bool_dtype(values):
+    if is_bool_dtype(values):
         advice = f"Convert it: {advice}"
     elif values.dropna().astype("str").str.contains(r"\d").mean() < 0.5:
         advice = (
@@ -322,7 +329,7 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
         values = values.array.__arrow_array__().to_pandas()
     if values.dtype == object:
         values = _with_one_zone(values, names, wall_clock=wall_clock)
-    if pd.api.types.is_numeric_dtype(values) or values.dtype.kind == "m":
+    if is_numeric_dtype(values) or values.dtype.kind == "m":
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
             " times. Convert it by `pandas.to_datetime` with its `unit` or `format`, or pass"
@@ -337,7 +344,7 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     than 1.
     """
     counts = frame["ds"]
-    if not pd.api.types.is_integer_dtype(counts.dtype):
+    if not is_integer_dtype(counts.dtype):
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds no whole numbers; wanted them, since freq=1"
             " counts rows. Pass the step of its times as `freq`, such as '1D'."

@@ -36,7 +36,13 @@ from forecast.config.task import (
 )
 from forecast.data import snapshots
 from forecast.data.calendars import DAY, fixed_step, grid, known_from, next_steps
-from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, MAX_MAGNITUDE, check_frame
+from forecast.data.schema import (
+    KEY_COLUMNS,
+    MAPPING_HINT,
+    MAX_MAGNITUDE,
+    check_frame,
+    has_number_type,
+)
 from forecast.system.errors import InputError, quote_names, require_column, require_known
 
 ACTION_COLUMNS = ("split", "dividend")
@@ -194,7 +200,7 @@ def guess_static(values: pd.Series) -> StaticColumn:
     the mean and standard deviation of what it holds.
     """
     name = str(values.name)
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+    if not has_number_type(values):
         levels = values.dropna().astype("str").unique()
         return StaticColumn(column=name, levels=tuple(sorted(levels)))
     # a larger number, or none, is told where the frame is checked
@@ -371,18 +377,15 @@ def with_joined_datasets(names: Iterable[str], configs: Path) -> list[str]:
     name.
     """
     order: dict[str, None] = {}
-    waiting = [(name, frozenset[str]()) for name in reversed(list(names))]
-    while waiting:
-        name, above = waiting.pop()
-        others = [
-            o
-            for o in joined_datasets(load_dataset(name, configs))
-            if o not in order and o not in above | {name}
-        ]
-        if others:
-            waiting += [(name, above), *((other, above | {name}) for other in others)]
-        else:
-            order[name] = None
+
+    def add_behind_joined(name: str, above: tuple[str, ...]) -> None:
+        for other in joined_datasets(load_dataset(name, configs)):
+            if other not in (*order, *above, name):
+                add_behind_joined(other, (*above, name))
+        order[name] = None
+
+    for name in names:
+        add_behind_joined(name, ())
     return list(order)
 
 

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from pandas.api.types import is_numeric_dtype
+from pandas.api.typing import SeriesGroupBy
 
 from forecast.config.task import CalendarFeature, RegularCalendar
 from forecast.data import own_files
@@ -242,9 +244,7 @@ def guess_entry(
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
-    is_parquet = path.suffix.lower() in own_files.PARQUET_SUFFIXES
-    file_format = own_files.FileFormat() if is_parquet else own_files.guess_format(path, where)
-    table, file_format = _read_rows(path, where, file_format)
+    table, file_format = _read_rows(path, where, own_files.guess_format(path, where))
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
@@ -265,7 +265,7 @@ def guess_entry(
     numbers = _number_columns(rows, others, target, where)
     rows[numbers], file_format = _blank_placeholders(rows[numbers], file_format)
     chosen = _pick_target(rows, numbers, target, where)
-    if not pd.api.types.is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
+    if not is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
         rows[chosen] = rows[chosen].astype("str")
     rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
@@ -314,7 +314,7 @@ def _read_rows(
     missing: list[str] = []
     marked = own_files.read_table(path, where, replace(form, missing=every), texts=["unique_id"])
     for column, values in marked.items():
-        if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        if is_numeric_dtype(values) and values.notna().any():
             table[column] = values
             missing += marks[column]
     return table, replace(form, missing=tuple(dict.fromkeys(missing)))
@@ -622,14 +622,19 @@ def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:
     """
     by_series = observed.groupby("unique_id")[target]
     number = by_series.cumcount()
-    is_fitted = number < FITTED_SHARE * by_series.transform("size")
-    fitted = observed[is_fitted & (by_series.cummax() > 0)]  # zeros before the first sale are none
+    has_sold = by_series.cummax() > 0  # zeros before the first sale are none
+    fitted = observed[_is_fitted(by_series) & has_sold]
     if by_series.size().median() < MIN_SEASONS_OF_A_PLACE * season:
         season = 1
     medians = fitted.groupby(["unique_id", number[fitted.index] % season])[target].median()
     largest = medians.groupby("unique_id").max()
     is_zero = (largest == 0) & (by_series.min()[largest.index] == 0)
     return bool(is_zero.mean() > 0.5)
+
+
+def _is_fitted(by_series: SeriesGroupBy) -> pd.Series:
+    """Which rows of a column, grouped by series, the entry's models are fitted and validated on."""
+    return by_series.cumcount() < FITTED_SHARE * by_series.transform("size")
 
 
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
@@ -701,7 +706,7 @@ def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
             return name, None
         if values.empty:
             continue
-        if not pd.api.types.is_numeric_dtype(values):
+        if not is_numeric_dtype(values):
             form = guess_time_format(values)
             if form is not None:
                 return name, None if form == ISO_8601 else form
@@ -854,13 +859,14 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
             f"{where}: no number in {quote_names(rows.columns)} beside times and series. Add a"
             " column with what is to be forecast."
         )
-    if target and target not in map(str, numbers):
+    by_name = {str(column): column for column in numbers}
+    if target and target not in by_name:
         raise InputError(
             f"{where}: no column of numbers called {target!r}; found {quote_names(numbers)}. Name"
             " one of them with --target."
         )
     if target:
-        return next(c for c in numbers if str(c) == target)
+        return by_name[target]
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) != NO_TARGET:
@@ -905,7 +911,7 @@ def _advise_long_form(
     path = Path(where)
     long_path = path.with_name(f"{path.name.partition('.')[0]}_long.csv").as_posix()
     read = f"read_parquet({where!r}).reset_index()"
-    if path.suffix.lower() not in own_files.PARQUET_SUFFIXES:
+    if not own_files.is_parquet(path):
         form_options = f"sep={form.separator!r}, encoding={form.encoding!r}"
         read = f"read_csv({where!r}, dtype=str, {form_options})"
     melt = f"melt({time!r}, {columns!r}, var_name='unique_id', value_name='y')"
@@ -973,7 +979,7 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -
     if not lasts_day or series_lengths(observed, calendar).median() < MIN_PRICE_DAYS:
         return False
     by_series = observed.groupby("unique_id")[target]
-    fitted = observed[by_series.cumcount() < FITTED_SHARE * by_series.transform("size")]
+    fitted = observed[_is_fitted(by_series)]
     logs = np.log(fitted[target]).groupby(fitted["unique_id"])
     variances = {days: logs.diff(days).groupby(fitted["unique_id"]).var() for days in (1, 10)}
     return bool(0.5 <= (variances[10] / (10 * variances[1])).median() <= 2)

@@ -23,8 +23,9 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-from forecast.system.errors import InputError, quote, quote_names
+from forecast.system.errors import InputError, one_line, quote, quote_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
@@ -101,10 +102,15 @@ class FileFormat:
     def changed_settings(self) -> dict[str, str | tuple[str, ...]]:
         """What differs from the default."""
         return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
+            field.name: setting
+            for field in fields(self)
+            if (setting := getattr(self, field.name)) != field.default
         }
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its name; every other one is read as CSV."""
+    return path.suffix.lower() in PARQUET_SUFFIXES
 
 
 def read_table(
@@ -122,14 +128,14 @@ def read_table(
         )
     kind = f"CSV with a header line, {quote(form.separator)} between columns and text"
     try:
-        if path.suffix.lower() in PARQUET_SUFFIXES:
+        if is_parquet(path):
             kind = "Parquet"
             return _blank_numbers(_read_parquet(path, where), form.missing, texts)
         return _read_csv(path, where, form, texts)
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None
-        reason = " ".join(str(error).split())[:400]
+        reason = one_line(error)[:400]
         raise InputError(
             f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole."
         ) from error
@@ -181,7 +187,7 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     if form.thousands or form.units:
         for column in rows.columns.drop(texts, errors="ignore"):
-            if not pd.api.types.is_numeric_dtype(rows[column]):
+            if not is_numeric_dtype(rows[column]):
                 rows[column] = _parse_written(rows[column], form)
     return _blank_numbers(rows, form.missing, texts).dropna(how="all")
 
@@ -247,8 +253,10 @@ def _require_distinct_names(header: Iterable[str], where: str) -> None:
 
 def guess_format(path: Path, where: str) -> FileFormat:
     """The format of a CSV, from its bytes, its first line and the numbers of its first million
-    bytes.
+    bytes; of Parquet the usual one, which says nothing.
     """
+    if is_parquet(path):
+        return FileFormat()
     encoding = guess_encoding(path) or "utf-8"
     lines = first_lines(path, where, encoding)
     stated_mark = stated_separator(lines)
@@ -314,7 +322,7 @@ def find_doubtful_number(path: Path, form: FileFormat) -> str:
     write: `65.510` where semicolons, `65,510` where something else parts the columns. Else empty.
     """
     mark = "." if form.separator == ";" else ","
-    if form.thousands or form.decimal != mark or path.suffix.lower() in PARQUET_SUFFIXES:
+    if form.thousands or form.decimal != mark or is_parquet(path):
         return ""
     lines = first_lines(path, path.name, form.encoding)
     columns = _cells_by_column(lines[1:], form.separator)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_string_dtype
 
 from forecast.system.errors import (
     ForecastError,
@@ -156,9 +157,14 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
     )
 
 
+def has_number_type(values: pd.Series) -> bool:
+    """Whether a column is of numbers, which switches are not."""
+    return is_numeric_dtype(values) and not is_bool_dtype(values)
+
+
 def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
     """(row label, value) of the first cell that is neither a number nor missing; None without."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if has_number_type(values):
         return None
     wrong = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
     if not wrong.any():
@@ -167,14 +173,19 @@ def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
     return label, values.loc[label]
 
 
+def name_row(index: pd.Index, position: int) -> str:
+    """`line 7` of a file of the user's, else `row 7`."""
+    unit = "line" if index.name == "line" else "row"
+    return f"{unit} {index[position]}"
+
+
 def describe_row(frame: pd.DataFrame, position: int) -> str:
     """`row 7 (series 'a', 2020-01-03 00:00)` for the row at `position`."""
     row = frame.iloc[position]
-    unit = frame.index.name if frame.index.name == "line" else "row"
     time = row.get("ds", "")  # a file of rows without dates need not have the column
     time = time.isoformat(sep=" ", timespec="minutes") if isinstance(time, pd.Timestamp) else time
     return (
-        f"{unit} {frame.index[position]} (series"
+        f"{name_row(frame.index, position)} (series"
         f" {quote(row['unique_id'])}{f', {time}' if time != '' else ''})"
     )
 
@@ -200,7 +211,7 @@ def _is_text(values: pd.Series) -> bool:
     """Whether the column is text as pandas keeps it: a type of its own, or objects before 3."""
     if isinstance(values.dtype, pd.StringDtype):
         return True
-    return bool(values.dtype == TEXT_DTYPE and pd.api.types.is_string_dtype(values))
+    return bool(values.dtype == TEXT_DTYPE and is_string_dtype(values))
 
 
 def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -211,11 +222,7 @@ def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         name: np.float64
         for name in columns
         if frame[name].dtype != np.float64
-        and pd.api.types.is_numeric_dtype(frame[name])
-        and not pd.api.types.is_bool_dtype(frame[name])
-    }
-    casts |= {
-        name: np.float64 for name in columns if name not in casts and frame[name].isna().all()
+        and (has_number_type(frame[name]) or frame[name].isna().all())
     }
     times = frame["ds"].dtype
     if isinstance(times, np.dtype) and times.kind == "M" and times != np.dtype("datetime64[ns]"):

@@ -20,12 +20,14 @@ import re
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from forecast.data.schema import (
     EARLIEST_TIME,
     LATEST_TIME,
     OUTSIDE_SENTENCE,
     first_time_outside,
+    name_row,
 )
 from forecast.system.errors import InputError, quote
 
@@ -190,7 +192,7 @@ def to_utc(
         return naive.astype("datetime64[ns]")
     if values.dtype.kind == "M":
         return _local_to_utc(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
-    if pd.api.types.is_numeric_dtype(values):
+    if is_numeric_dtype(values):
         advice = (
             ", a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00. Write the"
             " times out, or map another column to `ds`."
@@ -325,8 +327,8 @@ def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputE
     """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it; `values` have the name of
     their column.
     """
-    unit = values.index.name if values.index.name == "line" else "row"
     holds = (
         "is empty" if pd.isna(values.iloc[position]) else f"holds {quote(values.iloc[position])}"
     )
-    return InputError(f"{where}, {unit} {values.index[position]}: `{values.name}` {holds}{end}")
+    row = name_row(values.index, position)
+    return InputError(f"{where}, {row}: `{values.name}` {holds}{end}")

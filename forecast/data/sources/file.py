@@ -165,11 +165,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     settings = dataset.source
     if not isinstance(settings, Settings):
         settings = Settings.model_validate({"kind": "file", "path": path})
-    if path.suffix.lower() in own_files.PARQUET_SUFFIXES:
-        file_format = own_files.FileFormat()
-    else:
-        file_format = own_files.guess_format(path, where)
-    file_format = replace(file_format, missing=settings.missing)
+    file_format = replace(own_files.guess_format(path, where), missing=settings.missing)
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     table = own_files.read_table(path, where, file_format).rename(columns=names)
     required = ["ds", *dataset.known_ahead]
