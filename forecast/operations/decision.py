@@ -30,7 +30,7 @@ from forecast.operations.records import (
     HistoryEvent,
     read_decisions,
 )
-from forecast.operations.registry import ChampionChangedError, Refit
+from forecast.operations.registry import ChampionChangedError, Promotion, Refit
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
@@ -85,13 +85,10 @@ def finish_pending(
     )
     log_step("promote")
     decision = decision.model_copy(update={"version": version})
-    judged_against = decision.champion
-    if decision.served_version is not None:
-        judged_against = decision.served_version
+    rival = decision.champion if decision.served_version is None else decision.served_version
+    promotion = Promotion(version, decision.reason, is_judged=True, judged_against=rival)
     try:
-        registry.promote_judged(
-            root, dataset, version, judged_against, now, decision.reason, tracking_uri
-        )
+        registry.move_champion(root, dataset, promotion, now, tracking_uri)
     except ChampionChangedError as error:
         decision = decision.model_copy(update={"word": "kept", "reason": str(error)})
     if refit is not None and decision.promotes:
@@ -120,10 +117,9 @@ def _promote_refit(
         root, decision.dataset, folder, card, decision.version, tracking_uri=tracking_uri
     )
     reason = f"version {decision.version} fitted again on all data, unscored"
+    promotion = Promotion(version, reason, is_judged=True, judged_against=decision.version)
     try:
-        registry.promote_judged(
-            root, decision.dataset, version, decision.version, now, reason, tracking_uri
-        )
+        registry.move_champion(root, decision.dataset, promotion, now, tracking_uri)
     except ChampionChangedError as error:
         note = f"the refit on all data does not serve: {error}"
         return decision.model_copy(update={"note": note})

@@ -6,7 +6,7 @@ together.
     register_refit        makes its recipe, fitted again on all data, a version without a score
     promote               makes a version `champion`, the old one `previous`
     promote_selected      all four for the last run's choice
-    promote_judged        the same of a gate's challenger, unless the champion has changed meanwhile
+    move_champion         the same of a `Promotion`: of a gate's unless the champion has changed
     rollback              makes `previous` the champion again; `InputError` where there is none
     registry_aliases      {"champion": 3, "previous": 2}
     champion.load         the champion's ensemble and card, without MLflow
@@ -168,7 +168,7 @@ def promote_selected(
 
 
 @dataclass(frozen=True)
-class _Promotion:
+class Promotion:
     """One change of a dataset's champion."""
 
     version: int
@@ -195,14 +195,17 @@ def promote(
     aliases are written again, a damaged local copy is made again and old local versions go.
     `InputError` for an unknown version.
     """
-    _move_champion(root, dataset, _Promotion(version, reason), now, tracking_uri)
+    move_champion(root, dataset, Promotion(version, reason), now, tracking_uri)
 
 
-def _move_champion(
-    root: Path, dataset: str, promotion: _Promotion, now: pd.Timestamp, tracking_uri: str
+def move_champion(
+    root: Path, dataset: str, promotion: Promotion, now: pd.Timestamp, tracking_uri: str
 ) -> None:
     """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
-    copy, then the line in the history; `InputError` for a version that is not registered.
+    copy, then the line in the history.
+
+    `InputError` for a version that is not registered, `ChampionChangedError` where a gate judged
+    against another champion than there is by now.
     """
     store = tracking_store(root, tracking_uri)
     version = promotion.version
@@ -238,24 +241,7 @@ def _move_champion(
         champion.prune_versions(root, dataset)
 
 
-def promote_judged(
-    root: Path,
-    dataset: str,
-    version: int,
-    against: int | None,
-    now: pd.Timestamp,
-    reason: str,
-    tracking_uri: str,
-) -> None:
-    """`promote` for a version that was judged against the champion `against`.
-
-    `ChampionChangedError` when there is another one by now.
-    """
-    promotion = _Promotion(version, reason, is_judged=True, judged_against=against)
-    _move_champion(root, dataset, promotion, now, tracking_uri)
-
-
-def _require_same_champion(promotion: _Promotion, registered: RegisteredModel) -> None:
+def _require_same_champion(promotion: Promotion, registered: RegisteredModel) -> None:
     """`ChampionChangedError` when the champion is another one than the promotion was judged
     against.
 
@@ -294,8 +280,8 @@ def rollback(
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
             f" `forecast promote {dataset} --version N` takes another."
         )
-    promotion = _Promotion(previous, reason, event="rolled back")
-    _move_champion(root, dataset, promotion, now, tracking_uri)
+    promotion = Promotion(previous, reason, event="rolled back")
+    move_champion(root, dataset, promotion, now, tracking_uri)
     return previous
 
 
