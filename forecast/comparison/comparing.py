@@ -10,7 +10,7 @@ provider's own forecasts is scored and never selected; networks with unequal bud
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,7 +171,7 @@ def compare_candidates(
     if task.hierarchy:
         tables["levels"] = level_scores(results, scored, reference.scale, task)
         level_sentences = describe_levels(tables["levels"], chosen)
-    leaks = _leak_alarms(scored, task)
+    leaks = _find_leaks(scored, task)
     pooled = intervals.intervals.query("step == 0")
     warnings = [
         *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
@@ -182,7 +182,7 @@ def compare_candidates(
     complete = verdicts.model_copy(
         update={
             "lowest": lowest,
-            "copies": tuple(_copy_alarms(scored, task)),
+            "copies": tuple(_find_copies(scored, task)),
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
@@ -329,31 +329,32 @@ def _diagnose_residuals(scored: list[ScoredCandidate], task: Task) -> list[Resid
     return diagnoses
 
 
-def _copy_alarms(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
-    """Forecasts that are copies of the last value, judged on the seed mean."""
+def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
+    """Forecasts that are copies of the last value."""
+    return _raise_alarms(_test_cubes(scored), task, describe_copy)
+
+
+def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
+    """What is too good to be true on declared prices."""
+    if not isinstance(task.calendar, SessionCalendar):
+        return []
+    cubes = _test_cubes(scored)
+    prices = (pair for pair in cubes if target_of(pair[1].series, task).is_price)
+    return _raise_alarms(prices, task, describe_leaks)
+
+
+def _raise_alarms(
+    cubes: Iterable[tuple[RunRecord, ForecastCube]], task: Task, describe: Callable[..., str]
+) -> list[Alarm]:
+    """An alarm where `describe` has something to say of a candidate's series, judged on the seed
+    mean.
+    """
     alarms = []
-    for record, cube in _test_cubes(scored):
-        reason = describe_copy(
+    for record, cube in cubes:
+        reason = describe(
             cube.y, cube.ensemble, cube.last, horizon=task.horizon, step_size=task.step_size
         )
         if reason:
-            alarms.append(Alarm(**record.labels, unique_id=cube.series, reason=reason))
-    return alarms
-
-
-def _leak_alarms(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
-    """What is too good to be true on declared prices, judged on the seed mean."""
-    if not isinstance(task.calendar, SessionCalendar):
-        return []
-    alarms = []
-    for record, cube in _test_cubes(scored):
-        if not target_of(cube.series, task).is_price:
-            continue
-        reasons = describe_leaks(
-            cube.y, cube.ensemble, cube.last, horizon=task.horizon, step_size=task.step_size
-        )
-        if reasons:
-            reason = "; ".join(reasons)
             alarms.append(Alarm(**record.labels, unique_id=cube.series, reason=reason))
     return alarms
 

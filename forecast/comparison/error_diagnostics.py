@@ -89,8 +89,8 @@ def _centre(changes: Array, keep: NDArray[np.bool_]) -> Array:
 
 def describe_leaks(
     y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
-) -> list[str]:
-    """Why this is too good to be true, if it is.
+) -> str:
+    """Why this is too good to be true; empty where it is not.
 
     Arguments as in `describe_copy`; for daily closing prices only.
 
@@ -121,7 +121,7 @@ def describe_leaks(
             f"direction right in {100 * hit:.1f} % against a base rate of {100 * base:.1f} % (p ="
             f" {p:.1g})"
         )
-    return reasons
+    return "; ".join(reasons)
 
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:

@@ -22,6 +22,7 @@ from forecast.data.comparison_records import (
     ArchitectureChoice,
     PairedTest,
     RefusedLevel,
+    TestWord,
     Untrained,
 )
 from forecast.data.records import RunRecord
@@ -302,7 +303,7 @@ def _describe_tied(
         if (test.family, test.ranking, test.against) == ("best", ranking, best)
     }
     sentences = []
-    better = [test for test in against_best.values() if test.word == "better"]
+    better = with_word("better", against_best.values())
     if better:
         sentences.append(f"{title}: better than {best}: {_list_differences(better)}.")
     untold = [against_best[name] for name in tied if name in against_best]
@@ -357,8 +358,8 @@ def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) 
         return []
     bar = BARS[tests[0].against]
     title = title_of(ranking)
-    better = [test for test in tests if test.word == "better"]
-    worse = [test for test in tests if test.word == "worse"]
+    better = with_word("better", tests)
+    worse = with_word("worse", tests)
     origins = f"{max(test.n for test in tests)} origins"
     plural = "" if len(tests) == 1 else "s"
     looked_at = f"{len(tests)} network{plural}, {origins}"
@@ -388,7 +389,7 @@ def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
     theirs against it.
     """
     title = title_of(ranking)
-    better = [test for test in tests if test.word == "better"]
+    better = with_word("better", tests)
     lines = []
     if better:
         skips = listing(sorted({test.against for test in better}))
@@ -441,6 +442,11 @@ def _count_of(some: int, total: int) -> str:
     if some < total:
         return f"{some} of {total} networks"
     return "the one network" if total == 1 else f"all {total} networks"
+
+
+def with_word(word: TestWord, tests: Iterable[PairedTest]) -> list[PairedTest]:
+    """The tests with this verdict."""
+    return [test for test in tests if test.word == word]
 
 
 def listing(names: Sequence[str]) -> str:

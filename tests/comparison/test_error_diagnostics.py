@@ -107,7 +107,7 @@ def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
     y, last = windows(level, H)
     peeking = 0.8 * last[:, None] + 0.2 * y
     found = describe_leaks(y, peeking, last, horizon=H)
-    assert len(found) == 2 and "MAE 20.0 % below" in found[0] and "right in 100.0 %" in found[1]
+    assert "MAE 20.0 % below" in found and "; direction right in 100.0 %" in found
 
 
 def test_direction_alone_is_enough():
@@ -117,7 +117,7 @@ def test_direction_alone_is_enough():
         RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None])
     )
     found = describe_leaks(y, last[:, None] + 0.01 * sign, last, horizon=1)
-    assert len(found) == 1 and "direction right" in found[0]
+    assert found.startswith("direction right")
 
 
 def test_a_constant_series_is_flagged_without_a_warning():
