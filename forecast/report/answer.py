@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from forecast.comparison.explaining import NEITHER, describe_importance
-from forecast.comparison.sentences import BARS
+from forecast.comparison.sentences import BARS, with_word
 from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
 from forecast.report import text
@@ -64,7 +64,7 @@ def _describe_networks(results: Results) -> str:
     tests = list(results.tests("shipped", "skip").values())
     if not tests:
         return "no network was compared"
-    better = [test for test in tests if test.word == "better"]
+    better = with_word("better", tests)
     if not better:
         return "no network is shown to add anything to its skip alone"
     best = min(better, key=lambda test: test.relative_difference or 0.0)
@@ -129,7 +129,7 @@ def _contribution_table(results: Results) -> Table:
     steps = sorted({1, (horizon + 1) // 2, horizon})
     wide = table.pivot_table(index="part", columns="step", values="contribution", sort=False)[steps]
     wide.loc["forecast"] = wide.sum()
-    unit = f" [{results.unit}]" if results.unit else ""
+    unit = text.in_brackets(results.unit)
     columns = [("Part", ""), *((f"step {step}{unit}", "") for step in steps)]
     return Table(
         columns, [Row(str(part), list(map(number, row))) for part, *row in wide.itertuples()]
@@ -152,12 +152,13 @@ def advise(results: Results) -> list[str]:
     model = results.selected_model("shipped") or ""
     test = results.tests("shipped", "bar").get(model)
     bar = BARS[verdicts.bar]
-    if test is not None and test.word == "better" and not results.pointer:  # a frame in Python
+    word = test.word if test is not None else ""
+    if word == "better" and not results.pointer:  # a frame in Python
         advice.append(
             f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
             " `model.predict()`; `model.save` keeps it."
         )
-    elif test is not None and test.word == "better":
+    elif word == "better":
         advice.append(
             f"Put it into service with `forecast promote {results.name}`, then"
             f" `forecast predict {results.name}`."

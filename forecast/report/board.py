@@ -91,8 +91,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
         ("Validation MASE", "MASE on the validation block, what the choice looked at"),
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
-    rows = [_row(results, ranking, part, others) for _, part in groups]
-    rows.sort(key=lambda row: _sort_place(row.cells[0]))
+    rows = _sort_rows([_row(results, ranking, part, others) for _, part in groups])
     for column in _distribution_columns(results, ranking):
         columns.append((column.title, column.explanation))
         for row in rows:
@@ -113,7 +112,7 @@ def _distribution_columns(results: Results, ranking: str) -> list[DistributionCo
     """What the leaderboard holds besides its metrics: interval scores by level and CRPS, as far as
     a row of the ranking or a baseline has them.
     """
-    unit = f" [{results.unit}]" if results.unit else ""
+    unit = text.in_brackets(results.unit)
     columns = []
     for name, scores in scores_of_distributions(results).items():
         if name == "crps":
@@ -144,16 +143,19 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     return rows
 
 
-def _sort_place(cell: TableCell) -> tuple[bool, Any]:
-    """Lowest first, cells without a value last."""
-    return cell.value is None, cell.value or 0.0
+def _sort_rows(rows: list[Row], cell: int = 0) -> list[Row]:
+    """By the value of one of their cells, the lowest first, those without one last."""
+
+    def value_or_last(row: Row) -> tuple[bool, Any]:
+        value = row.cells[cell].value
+        return value is None, value or 0.0
+
+    return sorted(rows, key=value_or_last)
 
 
 def _title(results: Results, metric: Metric) -> str:
     """`MAE [°C]`; without a unit where there is none."""
-    if metric.in_units and results.unit:
-        return f"{metric.title} [{results.unit}]"
-    return metric.title
+    return metric.title + text.in_brackets(results.unit if metric.in_units else "")
 
 
 def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric]) -> Row:
@@ -271,8 +273,7 @@ def series_table(results: Results, ranking: str) -> Table:
     names = list(results.series[:MOST_SERIES])
     columns = [("Model", "")]
     for series in names:
-        unit = results.unit_of(series)
-        title = f"{series}: MAE [{unit}]" if unit else f"{series}: MAE"
+        title = f"{series}: MAE{text.in_brackets(results.unit_of(series))}"
         columns += [(title, "Mean absolute error"), ("Error vs naive", AGAINST_NAIVE)]
     served = _select_served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
     rows = []
@@ -282,8 +283,7 @@ def series_table(results: Results, ranking: str) -> Table:
         for mae, skill in scores.itertuples(index=False):
             cells += [number(mae), _change(skill)]
         rows.append(Row(str(model), cells))
-    rows.sort(key=lambda row: _sort_place(row.cells[0]))
-    return Table(columns, rows)
+    return Table(columns, _sort_rows(rows))
 
 
 def _select_served(table: pd.DataFrame) -> pd.DataFrame:
@@ -337,7 +337,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         cells = [number(part["mase"].quantile(s)) for s in shares]
         cells.append(share(float((part["skill"] > 0).mean())))
         rows.append(Row(str(name), cells))
-    rows.sort(key=lambda row: _sort_place(row.cells[1]))
+    rows = _sort_rows(rows, cell=1)
     model = results.selected_model(ranking) or rows[0].model
     of_model = served.loc[[model]].droplevel(0)
     of_model = of_model.sort_values("mase", ascending=False, kind="stable")

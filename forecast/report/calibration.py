@@ -64,9 +64,7 @@ def calibration_table(results: Results) -> Table | None:
     """
     shown_series = results.series[:MOST_SERIES]
     units = {results.unit_of(series) for series in shown_series}
-    unit = ""
-    if len(units) == 1 and all(units):  # of all the series shown
-        unit = f" [{units.pop()}]"
+    unit = text.in_brackets(units.pop()) if len(units) == 1 else ""
     chosen = results.selected_model(RANKING)
     parts = []
     for order, model in enumerate(models_with_intervals(results)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from forecast.data.results import (
     MEAN,
     RANKING_TITLES,
     RANKINGS,
-    SPREAD,
     WHOLE_HORIZON,
     Results,
     Row,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RANKING_ORDER = (BASELINE, *RANKINGS)
-SEED_ORDER = (MEAN, SPREAD)
 
 
 def combine_leaderboards(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
@@ -130,20 +129,11 @@ def _with_distributions(results: Results) -> list[Row]:
     return rows
 
 
-def _sort_key(row: Row) -> tuple[int, str, str, int, str]:
-    """Sorts by ranking, model, skip and seed; the seeds' summaries last."""
-    ranking = row["ranking"]
-    ranking_place = len(RANKING_ORDER)
-    if ranking in RANKING_ORDER:
-        ranking_place = RANKING_ORDER.index(ranking)
+def _sort_key(row: Row) -> tuple[int, str, str, float, str]:
+    """Sorts by ranking, model, skip and seed; the seeds' summaries last, their mean first."""
     seed = row["seed"]
-    if seed.isdigit():
-        seed_place = int(seed)
-    elif seed in SEED_ORDER:
-        seed_place = 1_000_000 + SEED_ORDER.index(seed)
-    else:
-        seed_place = 1_000_009
-    return ranking_place, row["model"], row["skip"], seed_place, seed
+    number = float(seed) if seed.isdigit() else math.inf
+    return RANKING_ORDER.index(row["ranking"]), row["model"], row["skip"], number, seed
 
 
 SCORES = {

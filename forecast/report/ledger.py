@@ -206,7 +206,7 @@ def _quality_cells(
 ) -> list[TableCell]:
     """`series`: an entry of quality.json."""
     quality = series["columns"][column]
-    title = f"{column} [{unit}]" if unit else column
+    title = column + text.in_brackets(unit)
     missing = "0"
     if quality["missing"]:
         missing_share = text.percent(quality["missing_share"], decimals=2)

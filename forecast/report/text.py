@@ -125,6 +125,11 @@ def name(model: str) -> str:
     return model.replace("_", " ")
 
 
+def in_brackets(unit: str) -> str:
+    """A unit as it stands behind a heading; nothing of none."""
+    return f" [{unit}]" if unit else ""
+
+
 def interval(test: PairedTest) -> str:
     """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it
     has none.

@@ -73,8 +73,8 @@ def headline(results: Results) -> dict[str, dict[str, float | str]]:
             metric = results.headline_metric
             figures[ranking] = {
                 "model": model,
-                metric: float(round_cell(str(score[metric]))),
-                "skill": float(round_cell(str(score["skill"]))),
+                metric: _round_numbers(score[metric]),
+                "skill": _round_numbers(score["skill"]),
             }
     return figures
 
