@@ -25,7 +25,7 @@ from forecast.audit import Finding, count_rows_until
 from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination
-from forecast.config.task import Task
+from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import Panel, Series, add_series_names, series_name
 from forecast.data.records import StudyRecord
 
@@ -126,6 +126,11 @@ def _series_by_name(panel: Panel) -> dict[str, tuple[Series, int]]:
     return by_name
 
 
+def _rows_of(table: pd.DataFrame, series: Series, target: TaskColumn) -> pd.DataFrame:
+    """The forecasts of one target of one series."""
+    return table[(table["unique_id"] == series.unique_id) & (table["output"] == target.name)]
+
+
 def _check_forecasts(
     table: pd.DataFrame, panel: Panel, ends: BlockEnds, seeds: list[int], name: str, detector: str
 ) -> Iterator[Finding]:
@@ -176,9 +181,7 @@ def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[F
         column = panel.task.target[output]
         if "diff" in column.transform:
             continue
-        series_rows = table[
-            (table["unique_id"] == series.unique_id) & (table["output"] == column.name)
-        ]
+        series_rows = _rows_of(table, series, column)
         last = (
             pd.Series(series.values[:, output], series.ds)
             .ffill()
@@ -387,7 +390,7 @@ def _score_intervals(
     """
     series, output = _series_by_name(panel)[name]
     column = panel.task.target[output]
-    target_rows = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
+    target_rows = _rows_of(table, series, column)
     mean = target_rows.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
     transform, invert = TRANSFORM_FORMULAS[column.transform]
     calibration = mean.loc["calibration"].unstack("step")

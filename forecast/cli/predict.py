@@ -196,11 +196,8 @@ def describe_origin(forecast: Forecast, moment: pd.Timestamp) -> ForecastOrigin:
 
 def _json_content(forecast: Forecast) -> dict[str, Any]:
     """What `--format json` prints: the origin, the notices, and a row per step without NaN."""
-    rows = _with_written_times(forecast.table, SHOWN_TIME).to_dict("records")
-    for row in rows:
-        for name, value in row.items():
-            if value != value:
-                row[name] = None
+    table = _with_written_times(forecast.table, SHOWN_TIME).astype(object)
+    rows = table.where(table.notna(), None).to_dict("records")
     origin = asdict(describe_origin(forecast, now()))
     return {**origin, "notices": list(forecast.notices), "forecast": rows}
 

@@ -255,11 +255,8 @@ class Results:
 
     def score(self, model: str, ranking: str) -> dict[str, Any] | None:
         """The leaderboard's row of `model` in `ranking`; None when there is none or it failed."""
-        board = self.board(ranking)
-        rows = board[
-            (board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")
-        ]
-        known = rows.dropna(subset=[self.headline_metric])
+        means = _means_of_fitted(self.board(ranking))
+        known = means[means["model"] == model].dropna(subset=[self.headline_metric])
         scores: list[dict[str, Any]] = known.to_dict("records")  # type: ignore[assignment]
         return scores[0] if scores else None
 
@@ -274,8 +271,11 @@ class Results:
         board = self.leaderboard
         networks = {record.model for record in self.records.values() if record.is_network}
         board = board[(board["ranking"] == ranking) & board["model"].isin(networks)]
-        rows = board[(board["seed"] == MEAN) & (board["status"] == "ok")]
-        rows = rows.dropna(subset=["validation_mase"]).sort_values(["validation_mase", "model"])
+        rows = (
+            _means_of_fitted(board)
+            .dropna(subset=["validation_mase"])
+            .sort_values(["validation_mase", "model"])
+        )
         return None if rows.empty else str(rows["model"].iloc[0])
 
     def combinations(self, ranking: str) -> dict[str, RunRecord]:
@@ -349,6 +349,11 @@ def describe_members(record: RunRecord) -> str:
     # without the last date, which rows without dates have not
     times = len(record.weights)
     return ", ".join(parts) + (f", learnt {times} times" if times > 1 else "")
+
+
+def _means_of_fitted(board: pd.DataFrame) -> pd.DataFrame:
+    """Of the candidates that could be fitted the rows of the seeds' mean."""
+    return board[(board["seed"] == MEAN) & (board["status"] == "ok")]
 
 
 def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:

@@ -42,8 +42,8 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
         data = _describe_values(frame[column.name], n_steps)
         if column.name != target:
             data += _describe_link(frame, column, target)
-        name = column.entry.column
-        roles.append(ColumnRole(name, _role(column, dataset), _reason(column, dataset), data))
+        role, reason = _role_and_reason(column, dataset)
+        roles.append(ColumnRole(column.entry.column, role, reason, data))
     reason = "follows from the time alone"
     calendar = [ColumnRole(n, "calendar_features", reason, "") for n in dataset.calendar_features]
     return [*roles, *_static_roles(frame, dataset), *calendar]
@@ -66,34 +66,24 @@ def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
     return roles
 
 
-def _role(column: FrameColumn, dataset: Dataset) -> str:
-    """The key of the entry under which the column stands."""
-    if column.entry in dataset.target:
-        return "target"
-    if isinstance(column.entry, Column):
-        return "past_exogenous"
-    if column.entry in dataset.future_exogenous:
-        return "future_exogenous"
-    return "holidays"
-
-
-def _reason(column: FrameColumn, dataset: Dataset) -> str:
-    """What the role means for a forecast."""
-    entry, role = column.entry, _role(column, dataset)
-    if role == "target":
+def _role_and_reason(column: FrameColumn, dataset: Dataset) -> tuple[str, str]:
+    """The key of the entry under which the column stands, and what that means for a forecast."""
+    entry = column.entry
+    if entry in dataset.target:
         transformed = "" if entry.transform == "none" else f", as {entry.transform}"
-        return f"what is forecast{transformed}"
+        return "target", f"what is forecast{transformed}"
     if isinstance(entry, Column):
+        reason = "known up to the last observation, no further"
         if entry.joined is not None:
             source = entry.joined.dataset or "this dataset"
-            return f"joined from {entry.joined.series!r} of {source}: the last value known then"
-        return "known up to the last observation, no further"
-    if role == "holidays":
-        country = dataset.holidays.country if dataset.holidays else ""
-        return f"computed from the date: holidays of {country}"
+            reason = f"joined from {entry.joined.series!r} of {source}: the last value known then"
+        return "past_exogenous", reason
+    if dataset.holidays and entry not in dataset.future_exogenous:
+        return "holidays", f"computed from the date: holidays of {dataset.holidays.country}"
+    reason = "known ahead: every forecast needs it for the whole horizon"
     if entry.issued:
-        return "the provider's forecasts, as issued by the last observation"
-    return "known ahead: every forecast needs it for the whole horizon"
+        reason = "the provider's forecasts, as issued by the last observation"
+    return "future_exogenous", reason
 
 
 def _describe_values(values: pd.Series, n_steps: int) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -109,13 +110,13 @@ def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
     steps, or where fewer series are too short then, on each series' own rows.
     """
-    options: list[tuple[int, int, Borders]] = []
+    options: list[tuple[int, Borders]] = []
     for borders in _possible_borders(panel, splits):
         n_short = len(find_too_short(panel, borders))
         if not n_short:
             return borders
-        options.append((n_short, len(options), borders))
-    return min(options)[2]
+        options.append((n_short, borders))
+    return min(options, key=itemgetter(0))[1]
 
 
 def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:

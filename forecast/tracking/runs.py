@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import PairedTest, ResidualDiagnosis
@@ -37,6 +37,7 @@ FORMAT = 3
 
 TextRow = dict[str, str]
 """A row of a table of stage `compare`, every value as text."""
+Labelled = TypeVar("Labelled", PairedTest, ResidualDiagnosis)
 
 
 TABLES = ("leaderboard", "by_step", "distributions")
@@ -142,8 +143,8 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
             record,
             results.folder(name),
             {table: _rows_of(label, rows) for table, rows in tables.items()},
-            [test for test in tests if (test.model, test.ranking) == label],
-            [residual for residual in residuals if (residual.model, residual.ranking) == label],
+            _records_of(label, tests),
+            _records_of(label, residuals),
             costs.get(name, UNKNOWN_COST),
         )
         records.append(candidate_run)
@@ -152,6 +153,10 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
 
 def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
     return [row for row in rows if (row["model"], row["ranking"]) == label]
+
+
+def _records_of(label: tuple[str, str], records: Sequence[Labelled]) -> list[Labelled]:
+    return [record for record in records if (record.model, record.ranking) == label]
 
 
 def _pooled_rows(intervals: pd.DataFrame) -> list[TextRow]:

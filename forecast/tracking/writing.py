@@ -111,10 +111,13 @@ class Writer:
                 PARENT: parent,
                 "model": record.content.model,
                 CANDIDATE: record.candidate,
+                "kind": TRIAL,
+                "ranking": record.content.ranking,
+                "best_trial": str(trial is best).lower(),
+                CURRENT: "true",
             }
-            tags |= {"kind": TRIAL, "ranking": record.content.ranking}
-            tags |= {"best_trial": str(trial is best).lower(), CURRENT: "true"}
-            tags |= {"reason": trial.reason[: runs.MAX_TEXT]} if trial.reason else {}
+            if trial.reason:
+                tags["reason"] = trial.reason[: runs.MAX_TEXT]
             name = f"trial {trial.number}{' (best)' if trial is best else ''}: {record.name}"
             start = self.start - number
             with self._run(name, start, tags) as run_id:

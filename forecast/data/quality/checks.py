@@ -99,17 +99,12 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Empty cells as a share of a series' rows."""
-    shares = frame[_number_columns(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
+    is_empty = frame[_number_columns(frame)].isna().groupby(frame["unique_id"], sort=True)
+    counts, shares = is_empty.sum(), is_empty.mean()
     for row, column in np.argwhere(shares.to_numpy() > limit):
-        series, name, share = (
-            str(shares.index[row]),
-            str(shares.columns[column]),
-            shares.iloc[row, column],
-        )
-        count = round(share * (frame["unique_id"] == series).sum())
-        yield Violation(
-            "missing_share", series, name, count, f"{share:.1%} of the rows have no value."
-        )
+        series, name = str(shares.index[row]), str(shares.columns[column])
+        text = f"{shares.iloc[row, column]:.1%} of the rows have no value."
+        yield Violation("missing_share", series, name, int(counts.iloc[row, column]), text)
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

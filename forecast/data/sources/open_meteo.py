@@ -142,12 +142,14 @@ class _Client:
         self.deadline = request.deadline or Deadline(source.deadline_s)
         self.told = request.as_of
 
+    def _first_day(self, name: str) -> pd.Timestamp:
+        """The first day that is asked for of one place."""
+        return self.request.first_time(name, self.source.start).normalize()
+
     def history(self, name: str) -> pd.DataFrame:
         """The observed hours of one place."""
-        first, last = (
-            self.request.first_time(name, self.source.start).normalize(),
-            self.as_of.normalize(),
-        )
+        first = self._first_day(name)
+        last = self.as_of.normalize()
         url = f"{self.source.base_url}/v1/archive"
         frame = pd.concat(
             self._ask_by_year(name, url, first, last, self.source.variables), ignore_index=True
@@ -161,10 +163,7 @@ class _Client:
         has them.
         """
         today = self.as_of.normalize()
-        earliest = max(
-            self.request.first_time(name, self.source.start).normalize(),
-            today - pd.Timedelta(PAST_DAYS, "D"),
-        )
+        earliest = max(self._first_day(name), today - pd.Timedelta(PAST_DAYS, "D"))
         first = earliest if pd.isna(after) else max(after.normalize(), earliest)
         window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
         url = f"{self.source.recent_url}/v1/forecast"
@@ -210,18 +209,15 @@ class _Client:
         for lead in leads:
             for ours, theirs in variables.items():
                 archived_variables[f"{ours}@{lead}"] = f"{theirs}_previous_day{lead}"
-        first = self.request.first_time(name, self.source.start).normalize()
+        first = self._first_day(name)
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
         for answer in self._ask_by_year(
             name, f"{self.source.previous_runs_url}/v1/forecast", first, last, archived_variables
         ):
             for lead in leads:
-                values = answer[[f"{ours}@{lead}" for ours in variables]].set_axis(
-                    list(variables), axis=1
-                )
-                issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(
-                    how="all", subset=list(variables)
-                )
+                names = {f"{ours}@{lead}": ours for ours in variables}
+                issue = answer[["unique_id", "ds", *names]].rename(columns=names)
+                issue = issue.dropna(how="all", subset=list(variables))
                 issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
                 yield issue[issue["issued_at"] <= self.as_of]
 
@@ -258,11 +254,7 @@ class _Client:
             **REQUESTED_UNITS,
             **window,
         }
-        key = (
-            self.request.environment.get(self.source.api_key_env)
-            if self.source.api_key_env
-            else None
-        )
+        key = self.request.environment.get(self.source.api_key_env or "")
         if key:
             params["apikey"] = key
         deadline = self.deadline
