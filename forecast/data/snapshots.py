@@ -250,14 +250,14 @@ def find_revisions(
     ].reset_index()
     if changed.empty:
         return NO_REVISIONS
-    has_vanished, has_appeared = changed["in_after"].isna(), changed["in_before"].isna()
-    kind = np.select([has_vanished, has_appeared], ["vanished", "appeared"], "changed")
-    if provisional_from is not None:
-        kind = np.where(changed["ds"] >= provisional_from, "provisional", kind)
     answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
-    kind = np.where(
-        (changed["ds"] > answered) & changed["unique_id"].isin(since.keys()), "unanswered", kind
-    )
+    cases = {  # the first that is true
+        "unanswered": (changed["ds"] > answered) & changed["unique_id"].isin(since.keys()),
+        "provisional": changed["ds"] >= (provisional_from or pd.Timestamp.max),
+        "vanished": changed["in_after"].isna(),
+        "appeared": changed["in_before"].isna(),
+    }
+    kind = np.select(list(cases.values()), list(cases), "changed")
     return changed.assign(kind=kind)[list(REVISION_COLUMNS)].sort_values(
         ["unique_id", "ds", "column"], ignore_index=True
     )

@@ -215,31 +215,25 @@ def send(
     read_seconds: the longest silence within the answer. Raises `TimeoutError`, `OversizeError` and
     `aiohttp.ClientError`.
     """
-    return asyncio.run(_send(method, url, (seconds, read_seconds), content, headers))
-
-
-async def _send(
-    method: str,
-    url: str,
-    limits: tuple[float, float | None],
-    content: str | None,
-    headers: Mapping[str, str] | None,
-) -> Answer:
     # a tenth of a second, which reading the settings of a service need not wait for
     import aiohttp
 
-    total, read = limits
-    timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_S, sock_read=read)
-    body = bytearray()
-    async with (
-        aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-        session.request(
-            method, url, data=content, headers=headers, allow_redirects=False
-        ) as response,
-    ):
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise OversizeError
-        names = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, names, bytes(body))
+    async def exchange() -> Answer:
+        timeout = aiohttp.ClientTimeout(
+            total=seconds, sock_connect=CONNECT_S, sock_read=read_seconds
+        )
+        body = bytearray()
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            session.request(
+                method, url, data=content, headers=headers, allow_redirects=False
+            ) as response,
+        ):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise OversizeError
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, names, bytes(body))
+
+    return asyncio.run(exchange())
