@@ -5,8 +5,9 @@ read from behind it, so that one look confirms or corrects it; `add_entry` puts 
 configs/datasets.yaml without touching the rest. Rules: the first column of times is the time; text
 (or whole numbers) that tell apart rows of one time name the series; the target goes by its name,
 else it is the first number that is no switch; a column with values behind the last observation of
-the target is a plan, known ahead; the other numbers are offered in a comment. What may be times and
-cannot be read is refused, never counted. Nothing is checked: `fetch` does that.
+the target is a plan, known ahead; what leads the target is an input, and the other numbers are
+offered in a comment. What may be times and cannot be read is refused, never counted. Nothing is
+checked: `fetch` does that.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pandas.api.types import is_numeric_dtype
 from pandas.api.typing import SeriesGroupBy
 
 from forecast.config.task import CalendarFeature, RegularCalendar
+from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
     DAY,
@@ -41,6 +43,7 @@ from forecast.data.calendars import (
     usual_length,
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
+from forecast.data.leading import Spans, find_leading
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.written_times import (
     ISO_8601,
@@ -284,7 +287,7 @@ def guess_entry(
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
-    text += _comment_lines(observed, guess.fit.calendar, roles)
+    text += _describe_constants(roles.constant)
     if series is None and not target and guess.fit is not COUNTED_ROWS:
         values = observed[[chosen, *roles.past]]
         text += _advise_long_form(where, file_format, guess.column, values)
@@ -343,21 +346,12 @@ def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[st
     ]
 
 
-def _comment_lines(observed: pd.DataFrame, calendar: Calendar, roles: GuessedRoles) -> list[str]:
-    """Comments below the entry that offer what is no input unasked."""
-    text = []
-    past = _column_entries(observed, calendar, roles.past)
-    if past:
-        text.append(
-            f"    # past_exogenous: {_flow_yaml(past)}"
-            " # the other numbers, known up to the forecast"
-        )
-    if roles.constant:
-        text.append(
-            f"    # constant in every series: {', '.join(map(str, roles.constant))}"
-            " (inputs: `static`, groups: `hierarchy`)"
-        )
-    return text
+def _describe_constants(columns: list[Any]) -> list[str]:
+    """A comment below the entry that names what might be static or a group; none without any."""
+    if not columns:
+        return []
+    names = ", ".join(map(str, columns))
+    return [f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"]
 
 
 @dataclass(frozen=True)
@@ -533,6 +527,7 @@ def _entry_lines(
     calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
+    past_lines = _past_lines(observed, calendar, column, roles.past, (horizon, lookback, season))
     lines = [
         *_grid_lines(observed, target, season),
         EntryLine(
@@ -561,7 +556,30 @@ def _entry_lines(
             "shares of the rows; the rest is the test",
         ),
         EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
+        *past_lines,
     ]
+
+
+def _past_lines(
+    observed: pd.DataFrame,
+    calendar: Calendar,
+    target: dict[str, Any],
+    names: list[Any],
+    spans: tuple[int, int, int],
+) -> list[EntryLine]:
+    """The key of the numbers that lead the target, and a comment that offers all of them."""
+    to_units = TRANSFORMS[target.get("transform", "none")].to_units
+    leading = find_leading(observed, target["column"], names, Spans(*spans), to_units)
+    entries = _column_entries(observed, calendar, names)
+    lines = []
+    if leading:
+        taken = [each for name, each in zip(names, entries, strict=True) if name in leading]
+        note = f"lead {target['column']}: what they were tells what it will be"
+        lines.append(EntryLine("past_exogenous", taken, note))
+    if len(leading) < len(names):
+        note = "instead: all" if leading else "the other numbers, known up to the forecast"
+        lines.append(EntryLine("# past_exogenous", entries, note))
+    return lines
 
 
 def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> list[EntryLine]:
