@@ -48,7 +48,7 @@ from forecast.forecaster.distributions import (
     STORED_LEVELS,
     quantile_column,
 )
-from forecast.forecaster.intervals import volatility
+from forecast.forecaster.intervals import visible_volatility
 from forecast.forecaster.reconciliation import (
     Corrections,
     learn_corrections,
@@ -271,7 +271,7 @@ def _forecast_table(
         cutoffs.append(series.ds[cutoff_rows])
         times.append(series.ds[target_rows].ravel())
         actuals.append(series.values[target_rows, :outputs].ravel())
-        before = volatility(problem.scaling.hide_wild(series), cutoff_rows, task)
+        before = visible_volatility(problem.scaling, series, cutoff_rows, task)
         volatilities.append(np.repeat(before, len(steps), axis=0).ravel())
     sizes = [y_hat.size for y_hat in forecasts.values()]
     n_cutoffs = sum(map(len, cutoffs))

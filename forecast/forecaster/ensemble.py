@@ -34,7 +34,7 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     Array,
     SplitConformal,
-    volatility,
+    visible_volatility,
 )
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, quote_names
@@ -365,8 +365,8 @@ def forecast_latest(
     parts = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
-        visible_values = ensemble.forecasters[0].scaling.hide_wild(series)
-        (before,) = volatility(visible_values, [len(series) - 1], ensemble.task)
+        scaling = ensemble.forecasters[0].scaling
+        (before,) = visible_volatility(scaling, series, [len(series) - 1], ensemble.task)
         ds = calendars.next_steps(ensemble.task.calendar, cutoff, horizon).to_numpy()
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]

@@ -25,6 +25,7 @@ import numpy as np
 from forecast import models
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
+from forecast.config.transforms import TRANSFORMS
 from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, invert_transform
@@ -325,11 +326,13 @@ class Forecaster:
         data: unscaled, and the transform of each target undone from its last observed value.
         """
         raw = np.empty_like(scaled, dtype=np.float64)
-        visible_values = self.scaling.hide_wild(series)[None, :, : self.channels.outputs]
-        observed = fill_gaps(visible_values)[0][0]
+        last = np.full((len(rows), raw.shape[2]), np.nan)
+        if any(TRANSFORMS[column.transform].takes_changes for column in self.task.target):
+            visible_values = self.scaling.hide_wild(series)[None, :, : self.channels.outputs]
+            last = fill_gaps(visible_values)[0][0][rows]
         for output, column in enumerate(self.task.target):
             units = self.scaling.unscale(scaled[:, :, output], series.unique_id, output)
-            raw[:, :, output] = invert_transform(units, column, observed[rows, output])
+            raw[:, :, output] = invert_transform(units, column, last[:, output])
         return raw
 
     def save(self, folder: Path) -> None:

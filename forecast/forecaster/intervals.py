@@ -26,6 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
+from forecast.data.panel import Series
+from forecast.data.scaling import Scaling
 from forecast.models.problem import record_calibration
 from forecast.system.errors import InputError
 
@@ -86,6 +88,11 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
         changes = np.where(lookback_rows >= 0, change[np.maximum(lookback_rows, 0)], np.nan)
         volatilities.append(root_mean(changes.T**2))
     return np.stack(volatilities, axis=1)
+
+
+def visible_volatility(scaling: Scaling, series: Series, rows: ArrayLike, task: Task) -> Array:
+    """The `volatility` of what models see of a series: without its wild values."""
+    return volatility(scaling.hide_wild(series), rows, task)
 
 
 def root_mean(squares: Array) -> Array:

@@ -30,7 +30,7 @@ import pandas as pd
 
 from forecast.data.panel import Panel, series_name
 from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.intervals import Array, volatility
+from forecast.forecaster.intervals import Array, visible_volatility
 from forecast.system.errors import InputError
 
 ALL_SERIES = ""
@@ -121,8 +121,8 @@ def _score_observations(
     parts = []
     for unique_id, forecasts in ensemble.predict(panel, rows).items():
         series = panel.by_id[unique_id]
-        visible_values = ensemble.forecasters[0].scaling.hide_wild(series)
-        before = volatility(visible_values, rows[unique_id], panel.task)
+        scaling = ensemble.forecasters[0].scaling
+        before = visible_volatility(scaling, series, rows[unique_id], panel.task)
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
             calibration = ensemble.calibration(label)
