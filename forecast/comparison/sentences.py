@@ -281,9 +281,7 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar
     for test in tests:
         is_shown = test.ranking in (ranking, "baseline")
         if test.family == "bar" and test.model == best and is_shown:
-            # the note names the one of them that it is not better than
-            is_partly_better = test.note.startswith("better than ")
-            outcome = _outcome(test, "the simple forecasts" if is_partly_better else BARS[bar])
+            outcome = _outcome(test, "the simple forecasts" if test.not_better_than else BARS[bar])
             lines.append(f"{title}: {best}, selected on validation, is {outcome}.")
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)
@@ -319,11 +317,12 @@ def _describe_tied(
 
 def _describe_sight(tests: Sequence[PairedTest]) -> str:
     """What difference these tests would have found in four of five samples; empty without any."""
-    sizes = sorted(test.detectable for test in tests if test.detectable is not None)
+    sizes = sorted((t.detectable, t.model) for t in tests if t.detectable is not None)
     if not sizes:
         return ""
-    smallest, largest = percent(sizes[0])[1:], percent(sizes[-1])[1:]
-    reach = smallest if smallest == largest else f"{smallest} to {largest}"
+    reach = percent(sizes[0][0])[1:]
+    if len(sizes) > 1:
+        reach = f"{reach} ({sizes[0][1]}) to {percent(sizes[-1][0])[1:]} ({sizes[-1][1]})"
     return f"; with these origins a difference of {reach} is found in four of five samples"
 
 
@@ -457,10 +456,13 @@ def listing(names: Sequence[str]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`-12.3 %` with its sign; a dash when it does not exist."""
+    """`-12.3 %` with its sign; a dash when it does not exist.
+
+    Of five digits, as `reports` keeps them: else -0.386503 is -38.7 % here and -38.6 % there.
+    """
     if share is None or not math.isfinite(share):
         return "-"
-    return f"{100 * share:+z.1f} %"
+    return f"{100 * float(f'{share:.5g}'):+z.1f} %"
 
 
 def p_text(p: float | None) -> str:

@@ -230,9 +230,9 @@ def _test_hypotheses(
             enough=non_overlapping(test.n, **spacing) >= ORIGINS,
             alpha=alpha,
         )
-        if len(pair) == 1 and test.p < alpha <= p_holm:
-            note = f"better than {against[0]}, but not than {hardest[candidate][1]}"
-            test = replace(test, note=note)
+        rival = hardest[candidate][1] if len(pair) == 1 and test.p < alpha <= p_holm else ""
+        if rival:
+            test = replace(test, note=f"better than {against[0]}, but not than {rival}")
         tests.append(
             PairedTest(
                 ranking=ranking,
@@ -242,6 +242,7 @@ def _test_hypotheses(
                 word=word,
                 p_holm=p_holm,
                 corrected_for=len(adjusted[group]),
+                not_better_than=rival,
                 **asdict(test),
             )
         )

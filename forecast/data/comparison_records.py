@@ -57,6 +57,8 @@ class PairedTest(Record):
     """Origins."""
     note: str = ""
     """Why there is no p, or why the word is not what p alone says."""
+    not_better_than: str = ""
+    """The simple forecast that keeps a model from "better" though it is better than `against`."""
 
     @property
     def relative_limits(self) -> tuple[float, float] | None:

@@ -89,11 +89,11 @@ def level(share: float) -> str:
 
 def signed_percent(share: Any) -> str:
     """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as
-    zero.
+    zero. Of five digits, as in `sentences.percent`.
     """
     if is_missing(share):
         return NOTHING
-    value = 100 * float(share)
+    value = 100 * float(f"{float(share):.5g}")
     decimals = 1 if abs(value) >= 1 else 2
     if round(value, decimals) == 0:
         return "0.00 %"

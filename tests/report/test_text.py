@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from forecast.comparison import sentences
 from forecast.report import text
+from forecast.report.leaderboard import round_cell
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,14 @@ def test_small_percentages_keep_a_digit_that_tells_them_from_zero():
         "0.00 %",
         "0.00 %",
     ]
+
+
+@pytest.mark.parametrize("share", [-0.386503, 0.0124501, 0.99995001])
+def test_a_share_reads_alike_from_a_run_and_from_its_committed_report(share):
+    kept = float(round_cell(str(share)))
+    assert text.signed_percent(share) == text.signed_percent(kept)
+    assert sentences.percent(share) == sentences.percent(kept)
+    assert text.signed_percent(share).replace("−", "-") == sentences.percent(share)
 
 
 def test_a_spread_has_the_decimals_of_its_mean():
