@@ -9,7 +9,7 @@ no free run follows the record, the notes say for how many steps one does (`chao
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,12 +26,11 @@ from forecast.identification.frols import formula
 from forecast.identification.member import Member
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.rows import DividedRows, mean_square_errors, measure_errors
+from forecast.identification.rows import DividedRows, measure_errors
 from forecast.identification.search import SearchResult, search_members
 from forecast.identification.search_settings import SearchSettings
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
-SAME_ONE_STEP = 1.21  # times the least mean squared one-step error: no other by it
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 
 
@@ -114,8 +113,6 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         )
     if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
         notes.append(describe_lost_simulation(model, experiments))
-        if not model.inputs:
-            model = _keep_best_one_step(model, experiments)
     elif median > FAR_FROM_ONE_STEP * np.sqrt(one_step):
         notes.append(
             f"The free-run error is {median / np.sqrt(one_step):.2g} times the one-step error:"
@@ -134,16 +131,3 @@ def _describe_polynomial(model: Model) -> list[str]:
         return []
     shortest = min(polynomials, key=lambda member: member.weights["coefficients"].size)
     return [f"A polynomial of them: {formula(shortest)}."]
-
-
-def _keep_best_one_step(model: Model, experiments: Sequence[Experiment]) -> Model:
-    """The nets with about the least one-step error, all that is left to judge a chaotic record
-    by.
-    """
-    errors = []
-    for member in model.members:
-        rows = DividedRows.of(member.net, experiments, dividetrain())
-        errors.append(mean_square_errors(member, rows, "prediction").get("train", np.inf))
-    limit = SAME_ONE_STEP * min(errors)
-    pairs = zip(model.members, errors, strict=True)
-    return Model.average(*(member for member, error in pairs if error <= limit))

@@ -37,13 +37,12 @@ class Member:
         record does not reach either.
         """
         net = self.net
-        measured = net.measured_outputs
         y = np.nan_to_num(np.concatenate([e.y for e in experiments]))
         never_reached = (net.bounded(y) == y).all(axis=0)
         first_rows = experiments[0].y[:start]
         for u in inputs:
             run = net.free_run(self.weights, u, first_rows[: len(u)])
-            is_outside = (net.bounded(run) != run)[:, :measured]
-            if not np.isfinite(run).all() or is_outside[:, never_reached].any():
+            is_outside = (net.bounded(run) != run)[:, : len(never_reached)]
+            if is_outside[:, never_reached].any():
                 return False
         return True

@@ -11,7 +11,6 @@ the units of the data. NumPy alone, for models small enough for Levenberg-Marqua
 `problems` trains.
 
 `Narx` is the model without weights, which are one flat vector; `Memory` stands between two rows.
-Delays that are too short, or none of y, are refused.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.identification.experiment import Array, Experiment, delay_inputs
 from forecast.identification.polynomial import PolynomialLayer, Term
-from forecast.system.errors import InputError
 from forecast.training.one_layer import OneLayer
 
 
@@ -62,15 +60,6 @@ class Narx:
     states: int = 0
     terms: tuple[Term, ...] = ()
 
-    def __post_init__(self) -> None:
-        """Raises `InputError` for delays that are too short, or none of y."""
-        delays = (*self.y_delays, *(delay + 1 for delay in self.u_delays))
-        if not self.y_delays or min(delays) < 1:
-            raise InputError(
-                "NARX delays must be whole steps, from 1 for y and from 0 for u; got y"
-                f" {self.y_delays}, u {self.u_delays}. For a net without feedback use the TDNN."
-            )
-
     @property
     def measured_outputs(self) -> int:
         """Columns of y."""
@@ -101,15 +90,14 @@ class Narx:
     def column_names(self) -> list[str]:
         """Of each column of z, as in y[t-1], u2[t-3]."""
         names = []
-        for delay in self.y_delays:
-            for output in range(self.outputs):
-                number = output + 1 if self.outputs > 1 else ""
-                names.append(f"y{number}[t-{delay}]")
-        for delay in self.u_delays:
-            for column in range(self.inputs):
-                number = column + 1 if self.inputs > 1 else ""
-                steps = delay + (self.dead_times[column] if self.dead_times else 0)
-                names.append(f"u{number}[t-{steps}]" if steps else f"u{number}[t]")
+        for letter, delays, held_back in (
+            ("y", self.y_delays, (0,) * self.outputs),
+            ("u", self.u_delays, self.dead_times or (0,) * self.inputs),
+        ):
+            for delay in delays:
+                for number, rows in enumerate(held_back, 1):
+                    name = f"{letter}{number}" if len(held_back) > 1 else letter
+                    names.append(f"{name}[t-{delay + rows}]".replace("-0", ""))
         return names
 
     @property
@@ -184,15 +172,9 @@ class Narx:
         return np.concatenate(columns, axis=1)
 
     def open_loop_regressors(self, experiment: Experiment, start: int) -> Array:
-        """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is missing.
-
-        Raises `InputError` where the rows before `start` cannot fill the y delays.
+        """(T - start, d): z_t of the open loop from row `start`, before which the y delays must
+        fit; NaN where a needed y is missing.
         """
-        if start < max(self.y_delays):
-            raise InputError(
-                f"The rows before row {start} cannot fill y delays up to {max(self.y_delays)}."
-                " Start later, or take shorter delays."
-            )
         rows = np.arange(start, len(experiment))
         past_y = [experiment.y[rows - delay] for delay in self.y_delays]
         return np.concatenate([*past_y, self.past_inputs(experiment.u, start)], axis=1)

@@ -123,33 +123,30 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     candidates = _list_products(z.shape[1], degree)
     products = multiply_columns(z, candidates)
     parts = products.copy()  # of each product what is orthogonal to those chosen
+    left = y.copy()  # of y what they do not explain
     sizes = np.sum(products**2, axis=0)
-    total = max(float(np.sum(y**2)), 1e-300)
+    least = ROUNDING * max(float(np.sum(y**2)), 1e-300)
     chosen: list[int] = []
-    ratios: list[float] = []
-    criteria = [y.size * np.log(total)]
-    for _ in range(min(most, len(candidates), len(y) // 4)):
+    criteria = []
+    for count in range(1, 1 + min(most, len(candidates), len(y) // 4)):
         squares = np.sum(parts**2, axis=0)
-        is_left = squares > NO_PART * sizes
-        explained = np.sum((parts.T @ y) ** 2, axis=1)
-        ratio = np.where(is_left, explained / np.maximum(squares, 1e-300), 0.0) / total
-        best = int(np.argmax(ratio))
-        error = max(1 - sum(ratios) - ratio[best], ROUNDING)
-        if ratio[best] < ROUNDING:
+        explained = np.sum((parts.T @ left) ** 2, axis=1) / np.maximum(squares, 1e-300)
+        explained[squares <= NO_PART * sizes] = 0.0
+        best = int(np.argmax(explained))
+        if explained[best] < least:
             break
         chosen.append(best)
-        ratios.append(float(ratio[best]))
-        penalty = np.log(len(y)) * y.shape[1] * len(chosen)
-        criteria.append(y.size * np.log(error * total) + penalty)
-        part = parts[:, best].copy()
-        parts -= np.outer(part, (part @ parts) / (part @ part))
+        part = parts[:, best] / np.sqrt(squares[best])
+        left -= np.outer(part, part @ left)
+        parts -= np.outer(part, part @ parts)
+        error = max(float(np.sum(left**2)), least)
+        criteria.append(y.size * np.log(error) + np.log(len(y)) * y.shape[1] * count)
     if not chosen:
         raise ModelError(
             f"No term explains the {len(y)} rows whose y and delays are all observed; wanted 4 at"
             " least, and a y that moves in them. Fill the gaps of y, or take fewer delays."
         )
-    count = max(int(np.argmin(criteria)), 1)
-    columns = chosen[:count]
+    columns = chosen[: int(np.argmin(criteria)) + 1]
     coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)
     terms = tuple(candidates[column] for column in columns)
     return TermChoice(terms, coefficients.ravel())

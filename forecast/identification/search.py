@@ -80,6 +80,7 @@ from forecast.training import levenberg_marquardt as lm
 
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
+SAME_ONE_STEP = 1.1  # times the least one-step error: no other by it
 NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
@@ -179,10 +180,9 @@ def _take_out_drift(
     """Without the line in y that no input explains, about its middle, and a note of it; several
     experiments as they are.
     """
-    rise = measure_drift(experiments[0]) if len(experiments) == 1 else np.zeros(1)
-    if not rise.any():
+    record, *others = experiments
+    if others or not (rise := measure_drift(record)).any():
         return experiments, []
-    (record,) = experiments
     line = np.linspace(-0.5, 0.5, len(record))[:, None] * rise
     listed = ", ".join(f"{value:.3g}" for value in rise)
     note = (
@@ -263,6 +263,7 @@ class _Search:
         self.input_delays = 0
         if self.plain.inputs:
             self.input_delays = max(len(self._arx_delays(MOST_INPUT_DELAYS)[0]), 4)
+        self.nets = {candidate: self._net_of(candidate) for candidate in settings.candidates}
         self.folds = [
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
@@ -284,10 +285,10 @@ class _Search:
         )
         work = settings.folds * (self._fold_work() + self._count_survivors() * refit)
         if announce is not None:
-            nets = [self._net_of(candidate) for candidate in settings.candidates]
-            sizes = [self._peak_bytes(net) for net in nets if net.n_weights <= lm.MAX_WEIGHTS]
+            nets = [net for net in self.nets.values() if net.n_weights <= lm.MAX_WEIGHTS]
+            sizes = map(self._peak_bytes, nets)
             announce(
-                f"System identification with {len(nets)} candidates in {settings.folds} folds:"
+                f"System identification with {len(self.nets)} candidates in {settings.folds} folds:"
                 f" about {max(sizes, default=0) / 2**20:.0f} MB; how long it takes is told after"
                 " the first."
             )
@@ -354,7 +355,8 @@ class _Search:
     def fit_one_step(self, trained: list[Member]) -> list[Member]:
         """The candidates that begin as a one-step fit, as they begin, of every fold: for a series
         without inputs that no free run follows, whose dynamics training on the free run takes away.
-        None for another record.
+        Of them those with about the least one-step error, all that is left to judge by. None for
+        another record.
         """
         error = np.median([member.held_out_rmse for member in trained])
         if self.plain.inputs or error < NO_SIMULATION:
@@ -365,8 +367,11 @@ class _Search:
                 if member.candidate.kind in ("delays", "polynomial"):
                     judge = StackedExperiments(member.net, fold.held_out, self.settings.start)
                     rmse = float(np.sqrt(judge.mean_square(member.weights)))
-                    members.append(replace(member, held_out_rmse=rmse))
-        return members
+                    one_step = OpenLoop(member.net, self.searched, self.settings.start)
+                    one_step_rmse = (one_step.loss(member.weights) / one_step.n_residuals) ** 0.5
+                    members.append(replace(member, held_out_rmse=rmse, train_rmse=one_step_rmse))
+        least = min((member.train_rmse for member in members), default=0.0)
+        return [member for member in members if member.train_rmse <= SAME_ONE_STEP * least]
 
     def _count_survivors(self) -> int:
         return max(2 * len(self.settings.candidates) // 3, 2)
@@ -380,8 +385,7 @@ class _Search:
         members = []
         train = self.folds[fold].train
         n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
-        for number, candidate in enumerate(self.settings.candidates):
-            net = self._net_of(candidate)
+        for number, (candidate, net) in enumerate(self.nets.items()):
             rng = np.random.default_rng([self.seed, fold, number])
             try:
                 if candidate.kind == "polynomial":

@@ -7,7 +7,6 @@ import pytest
 
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
-from forecast.system.errors import InputError
 from tests.identification.systems import net_of, weights_of
 
 
@@ -23,11 +22,6 @@ def test_an_output_beyond_its_bound_where_the_truth_sits_on_it_is_no_error() -> 
     net = net_of(1, 1, 0.5)
     error = net.residual(np.array([[0.9], [0.9], [-0.9]]), np.array([[0.5], [0.2], [-0.5]]))
     np.testing.assert_allclose(error[:, 0], [0.0, 0.7, 0.0])
-
-
-def test_delays_that_are_not_in_the_past_are_refused() -> None:
-    with pytest.raises(InputError, match="from 1 for y and from 0 for u"):
-        Narx(1, 1, (0, 1), (0,), 2)
 
 
 @pytest.mark.parametrize("bound", [None, 0.4])
@@ -56,8 +50,3 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
     assert run[:, 0].tolist() == [0.0, 0.5, 1.0, 2.0]
     assert after.y.tolist() == [[3.0]]
     assert net.loop(double, after, np.zeros((2, 0)))[0][:, 0].tolist() == [6.0, 2.0]
-
-
-def test_a_start_before_the_longest_delay_is_refused() -> None:
-    with pytest.raises(InputError, match="The rows before row 3 cannot fill y delays up to 4"):
-        net_of(1, 1, None).open_loop_regressors(Experiment(np.zeros(10), np.ones(10)), 3)
