@@ -23,6 +23,7 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     arx_regressors,
+    count_columns,
     nested_deviances,
 )
 from forecast.system.errors import InputError
@@ -209,6 +210,7 @@ def detrend(experiment: Experiment) -> Experiment:
     """Without the straight line through each column, which a sensor's drift leaves; missing y stays
     missing.
     """
+    count_columns([experiment])
     return experiment.with_arrays(u=_detrend_table(experiment.u), y=_detrend_table(experiment.y))
 
 
@@ -253,6 +255,7 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
     A mean over a missing y is missing; rows at the end that fill no mean are left out. `InputError`
     unless `every` is whole, from 1 to half of the rows.
     """
+    count_columns([experiment])
     if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
         raise InputError(
             f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there"

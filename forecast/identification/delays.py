@@ -34,6 +34,7 @@ from scipy.special import ndtri
 from forecast.identification.experiment import (
     Array,
     Experiment,
+    Standardization,
     arx_regressors,
     count_columns,
     dead_times,
@@ -61,6 +62,7 @@ def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
     """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is
     left out.
     """
+    require_whole(0, longest=longest)
     parts = _centred_parts(series)
     return _correlate(parts, parts, range(longest + 1))
 
@@ -69,6 +71,7 @@ def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20)
     """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at
     positive lags; `InputError` for unequal rows.
     """
+    require_whole(0, longest=longest)
     u_parts = _centred_parts(u)
     error_parts = _centred_parts(error)
     if list(map(len, u_parts)) != list(map(len, error_parts)):
@@ -115,11 +118,8 @@ def _correlate(first: list[Array], second: list[Array], lags: range) -> Correlat
 
 def _lagged_product(first: Array, second: Array, lag: int) -> float:
     """The sum of first[t - lag] * second[t]."""
-    if abs(lag) >= len(second):
-        return 0.0
-    if lag >= 0:
-        return float(np.nansum(first[: len(first) - lag] * second[lag:]))
-    return float(np.nansum(first[-lag:] * second[:lag]))
+    rows = np.arange(max(lag, 0), len(second) + min(lag, 0))
+    return float(np.nansum(first[rows - lag] * second[rows]))
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     """
     require_whole(1, longest=longest, most=most)
     _, outputs = count_columns(experiments)
+    Standardization.fit(experiments)  # refuses a constant y
     rows = min(map(len, experiments))
     if rows < 4 * longest:
         raise InputError(
@@ -209,6 +210,7 @@ def arx_order(
     if criterion not in ("aic", "bic"):
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, outputs = count_columns(experiments)
+    Standardization.fit(experiments)  # refuses a constant y
     x, y = arx_regressors(experiments, longest, longest)
     if len(y) <= x.shape[1]:
         raise InputError(

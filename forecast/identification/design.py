@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import Array, as_columns
+from forecast.identification.experiment import Array, as_columns, require_whole
 from forecast.identification.model import Model
 from forecast.system.errors import InputError, ModelError
 
@@ -28,6 +28,7 @@ def multisine(
 
     Schroeder's phases (1970) keep the crest factor low. `InputError` where none lies in it.
     """
+    require_whole(1, rows=rows)
     lines = np.arange(1, rows // 2 + 1)
     lines = lines[(lines >= band[0] * rows) & (lines <= band[1] * rows)]
     if not len(lines):
@@ -57,10 +58,9 @@ def random_steps(
 
 def _count_levels(rows: int, hold: int) -> int:
     """How many levels are drawn, each held for `hold` rows: as many as fill the rows, and one to
-    spare where they fill them exactly. `InputError` unless `hold` is whole, from 1 up.
+    spare where they fill them exactly. `InputError` unless both are whole, from 1 up.
     """
-    if not isinstance(hold, int | np.integer) or hold < 1:
-        raise InputError(f"`hold` is {hold}; wanted whole rows from 1 up.")
+    require_whole(1, rows=rows, hold=hold)
     return rows // int(hold) + 1
 
 
@@ -68,6 +68,7 @@ def chirp(
     rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)
 ) -> Array:
     """(rows,) a sine whose frequency per row rises evenly through the band."""
+    require_whole(1, rows=rows)
     t = np.arange(rows)
     wave = np.sin(2 * np.pi * (band[0] * t + (band[1] - band[0]) * t**2 / (2 * rows)))
     return low + (wave + 1) / 2 * (high - low)
@@ -75,11 +76,13 @@ def chirp(
 
 def crest_factor(signal: npt.ArrayLike) -> float:
     """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a sine.
-    `InputError` for a constant.
+    `InputError` for a constant, and for gaps.
     """
-    values = np.asarray(signal, np.float64)
-    if np.ptp(values) == 0:
-        raise InputError("The signal is constant: it excites nothing and has no crest factor.")
+    values = as_columns("signal", signal)
+    if np.isnan(values).any() or len(np.unique(values)) < 2:
+        raise InputError(
+            "The signal has gaps, or is constant and excites nothing. Give one without."
+        )
     return float(np.abs(values - values.mean()).max() / values.std())
 
 

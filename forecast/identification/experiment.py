@@ -58,6 +58,8 @@ class Experiment:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
+        if not len(outputs):
+            raise InputError("y has no rows. Give a record with one row per time.")
         if len(outputs) < outputs.shape[1]:
             raise InputError(
                 f"y has shape {outputs.shape}: fewer rows than columns. Time runs down the rows;"

@@ -109,8 +109,7 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
     """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation
     and test rows.
     """
-    measured = _first_column("y", y)
-    predicted = _first_column("forecast", forecast)
+    measured, predicted = _first_columns(y=y, forecast=forecast)
     figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
     rows = np.arange(len(measured))
     above.plot(rows, measured, color=INK, lw=1.2, label="measured")
@@ -130,15 +129,13 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     """Forecast against measured, the fitted line and its correlation R; `InputError` for fewer than
     two rows with both.
     """
-    measured = _first_column("y", y)
-    predicted = _first_column("forecast", forecast)
+    measured, predicted = _first_columns(y=y, forecast=forecast)
     both = np.isfinite(measured) & np.isfinite(predicted)
-    if both.sum() < 2:
-        raise InputError(
-            "Fewer than two rows have both a measured value and a forecast; there is no line to"
-            " fit."
-        )
     measured, predicted = measured[both], predicted[both]
+    if len(set(measured)) < 2:
+        raise InputError(
+            "Fewer than two different measured values have a forecast; there is no line to fit."
+        )
     slope, offset = np.polyfit(measured, predicted, 1)
     figure, (axes,) = _figure(1, size=(4.6, 4.6))
     ends = np.array([measured.min(), measured.max()])
@@ -211,8 +208,7 @@ def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     Rows before the first and after the last with both are cut; gaps between are filled by the mean.
     `InputError` for fewer than 8 rows.
     """
-    measured = _first_column("y", y)
-    predicted = _first_column("forecast", forecast)
+    measured, predicted = _first_columns(y=y, forecast=forecast)
     both = np.flatnonzero(np.isfinite(measured) & np.isfinite(predicted))
     if len(both) < 8:
         raise InputError(
@@ -235,8 +231,8 @@ def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
     the input.
     """
     figure, (axes,) = _figure(1)
-    level = _first_column("levels", levels)
-    axes.plot(level, _first_column("settled", settled), "o-", ms=3, color=COLOURS["train"])
+    level, level_after = _first_columns(levels=levels, settled=settled)
+    axes.plot(level, level_after, "o-", ms=3, color=COLOURS["train"])
     axes.set(xlabel="input, held", ylabel="output, settled")
     return figure
 
@@ -246,7 +242,7 @@ def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -
     degrees.
     """
     frequency = np.asarray(frequencies)[1:]
-    values = np.asarray(response)[1:, 0]
+    values = np.asarray(response).reshape(len(frequency) + 1, -1)[1:, 0]
     figure, (above, below) = _figure(2, sharex=True)
     above.semilogx(frequency, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
     above.set(ylabel="dB")
@@ -269,6 +265,15 @@ def _curve(training: TrainingRecord) -> npt.NDArray[np.float64]:
 def _first_column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(T,)."""
     return error_columns(name, values)[:, 0]
+
+
+def _first_columns(**series: npt.ArrayLike) -> list[npt.NDArray[np.float64]]:
+    """(T,) of each, by its name; `InputError` for unequal rows."""
+    columns = [_first_column(name, values) for name, values in series.items()]
+    rows = [len(column) for column in columns]
+    if len(set(rows)) > 1:
+        raise InputError(f"Rows of {' and '.join(series)}: {rows}; wanted equal numbers of rows.")
+    return columns
 
 
 def _plot_correlation(correlation: Correlation, title: str) -> Figure:

@@ -85,6 +85,12 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Raises `InputError` for numbers that no search could have."""
+        kinds = {type(candidate) for candidate in self.candidates}
+        if kinds - {Candidate} or np.shape(self.refit_iterations) != (2,):
+            raise InputError(
+                f"`candidates` is {self.candidates!r}, `refit_iterations` is"
+                f" {self.refit_iterations!r}; wanted a tuple of `Candidate`s, and two numbers."
+            )
         first, second = self.refit_iterations
         require_whole(1, start=self.start, candidates=len(self.candidates))
         require_whole(2, folds=self.folds)
@@ -101,6 +107,8 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
     `InputError` for experiments that differ in their columns, and for one that is too short, with
     settings that would do.
     """
+    if not isinstance(settings, SearchSettings):
+        raise InputError(f"`settings` is {settings!r}; wanted `SearchSettings(...)`.")
     count_columns(experiments)
     shortest = min(map(len, experiments))
     if len(experiments) < settings.folds:

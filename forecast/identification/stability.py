@@ -18,7 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.identification.experiment import Array, Experiment, unseen_inputs
+from forecast.identification.experiment import (
+    Array,
+    Experiment,
+    count_columns,
+    unseen_inputs,
+)
 from forecast.identification.model import Model
 from forecast.identification.nets import check_first_rows
 
@@ -54,6 +59,7 @@ def stability(model: Model, experiment: Experiment) -> Stability:
     `InputError` where y is missing there, or for a net without feedback.
     """
     model.refuse_open()
+    count_columns([experiment])
     start = model.start
     check_first_rows(model.net, "the experiment", experiment.y, start + 1)
     first_y, u = experiment.y[:start], experiment.u

@@ -712,6 +712,8 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
         ({"fold_iterations": -1}, "`fold_iterations` is -1; wanted a whole number from 0"),
         ({"refit_iterations": (5, 2.5)}, "`refit_iterations` is 2.5; wanted a whole number from 0"),
         ({"candidates": ()}, "`candidates` is 0; wanted a whole number from 1"),
+        ({"candidates": ("arx",)}, r"`candidates` is \('arx',\).* wanted a tuple of `Candidate`s"),
+        ({"refit_iterations": 25}, "`refit_iterations` is 25; wanted .* two numbers"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(number: dict, message: str) -> None:
@@ -743,6 +745,8 @@ def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> Non
         identify(Experiment(u, np.ones(len(u))), settings=SMALL)
     with pytest.raises(InputError, match=r"Got ndarray .* Give `Experiment\(u, y\)`"):
         identify(u, y)
+    with pytest.raises(InputError, match=r"`settings` is \{'folds': 2\}; wanted `SearchSettings"):
+        identify(Experiment(u, y), settings={"folds": 2})
     wide = np.hstack([u, np.full_like(u, 3.0)])
     notes = identify(Experiment(wide, y), settings=SMALL).notes
     assert "Input 1 is constant in the rows that train: nothing is learnt of it." in notes

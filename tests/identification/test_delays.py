@@ -136,6 +136,12 @@ def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
         for longest in (0, 2.5):
             with pytest.raises(InputError, match=f"`longest` is {longest}; wanted a whole number"):
                 choose(e, longest=longest)
+        with pytest.raises(InputError, match="Output 0 is constant"):
+            choose(Experiment(e.u, np.ones(100)))
+    for correlate in (lambda k: autocorrelation(e.y, k), lambda k: cross_correlation(e.u, e.y, k)):
+        for longest in (-3, 2.5):
+            with pytest.raises(InputError, match=f"`longest` is {longest}; wanted a whole number"):
+                correlate(longest)
     # any other word was 'aic'
     with pytest.raises(InputError, match="`criterion` is 'BIC'; wanted 'aic' or 'bic'"):
         arx_order(e, criterion="BIC")

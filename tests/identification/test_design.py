@@ -27,6 +27,7 @@ from forecast.identification import (
     prbs,
     random_steps,
     read_record,
+    stability,
     static_curve,
     tank,
     timedelaynet,
@@ -132,9 +133,13 @@ WRONG = {
     ),
     "levels held for no row": (
         lambda: random_steps(10, hold=0),
-        "`hold` is 0; wanted whole rows from 1 up",
+        "`hold` is 0; wanted a whole number from 1 up",
     ),
     "half a row": (lambda: prbs(10, hold=2.5), "`hold` is 2.5"),
+    "no row": (lambda: chirp(0), "`rows` is 0; wanted a whole number from 1 up"),
+    "a thousand as MATLAB writes it": (lambda: multisine(1e3), "`rows` is 1000.0"),
+    "a signal with a gap": (lambda: crest_factor([1.0, np.nan, 2.0]), "has gaps"),
+    "a signal of nothing": (lambda: crest_factor([]), "constant"),
 }
 
 
@@ -222,6 +227,16 @@ def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
         and np.nanmax(np.abs(flat.y)) < 1e-12
         and np.abs(flat.u).max() < 1e-12
     )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [detrend, lambda y: decimate(y, 2), lambda y: stability(linear(), y)],
+    ids=["detrend", "decimate", "stability"],
+)
+def test_an_array_in_the_place_of_an_experiment_is_refused(call) -> None:
+    with pytest.raises(InputError, match=r"Got ndarray .* Give `Experiment\(u, y\)`"):
+        call(np.zeros(20))
 
 
 def test_the_error_spectrum_stands_beside_that_of_the_output() -> None:

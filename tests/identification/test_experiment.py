@@ -14,6 +14,7 @@ from forecast.identification.experiment import (
     delay_inputs,
     saturation,
 )
+from forecast.system.errors import InputError
 from tests.identification.systems import tank
 
 
@@ -21,6 +22,11 @@ def test_a_part_of_an_experiment_keeps_its_weights_and_may_have_no_observed_row(
     whole = Experiment(np.arange(4.0), [np.nan, np.nan, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0])
     assert whole.part(slice(2)).error_weights.tolist() == [[0.0], [0.0]]
     assert whole.part(np.array([False, True, True, False])).error_weights.tolist() == [[0.0], [3.0]]
+
+
+def test_a_record_without_rows_is_refused_as_such() -> None:
+    with pytest.raises(InputError, match="y has no rows"):
+        Experiment([], [])
 
 
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:

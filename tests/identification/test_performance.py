@@ -18,12 +18,15 @@ from forecast.identification import (
     narnet,
     narxnet,
     perform,
+    plotbode,
     ploterrcorr,
     ploterrhist,
     plotinerrcorr,
     plotperform,
     plotregression,
     plotresponse,
+    plotspectrum,
+    plotstatic,
     plottrainstate,
     stability,
     tank,
@@ -99,6 +102,18 @@ def test_labels_of_other_rows_and_a_line_through_nothing_are_refused() -> None:
         plotresponse(E.y, E.y, LABELS[1:])
     with pytest.raises(InputError, match="no line to fit"):
         plotregression([np.nan, 1.0], [1.0, 1.0])
+    with pytest.raises(InputError, match="no line to fit"):
+        plotregression([2.0, 2.0], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("plot", [plotresponse, plotregression, plotspectrum, plotstatic])
+def test_two_series_of_unequal_rows_are_not_drawn(plot) -> None:
+    with pytest.raises(InputError, match=r": \[120, 50\]; wanted equal numbers of rows"):
+        plot(E.y, E.y[:50])
+
+
+def test_a_response_given_as_a_vector_is_drawn() -> None:
+    assert len(plotbode(np.arange(5.0), np.ones(5)).axes) == 2
 
 
 def test_figures_are_written_as_files(found, tmp_path) -> None:
