@@ -510,7 +510,7 @@ def choose_members(members: list[Member]) -> list[Member]:
     more than any of them.
 
     Of a system that integrates a record shows one stretch of y, beyond which tanh units and powers
-    are guesses: where a linear model that does so counts as good, linear models stay alone.
+    are guesses: where most linear models that count as good do so, linear models stay alone.
     """
     following = leave_out_lost(members)
     left = {member.candidate for member in following}
@@ -523,14 +523,14 @@ def choose_members(members: list[Member]) -> list[Member]:
     is_good = (means <= limit) | is_tied
     good = [m for m in following if is_good[candidates.index(m.candidate)]]
     linear = [m for m in good if m.net.is_linear]
-    return linear if any(map(_integrates, linear)) else good
+    integrates = [_integrates(m) for m in linear if m.net.states]
+    return linear if sum(integrates) > len(integrates) / 2 else good
 
 
 def _integrates(member: Member) -> bool:
     """Whether a linear model with states forgets more slowly than its record lasts."""
     rows = 0 if member.run is None else len(member.run)
-    has_states = member.net.states > 0
-    return has_states and rows * (1 - largest_pole(member.net, member.weights)) < 1
+    return rows * (1 - largest_pole(member.net, member.weights)) < 1
 
 
 def _widen_bounds(member: Member, experiments: list[Experiment]) -> Member:

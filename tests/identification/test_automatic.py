@@ -110,6 +110,16 @@ def test_a_record_with_inputs_that_no_free_run_follows_keeps_all_its_nets() -> N
     assert len(model.members) == int(nets)
 
 
+def test_of_a_series_that_no_free_run_follows_the_nets_best_one_step_ahead_stay() -> None:
+    y = np.empty(300)
+    y[0] = 0.3
+    for t in range(1, 300):
+        y[t] = 3.9 * y[t - 1] * (1 - y[t - 1])
+    settings = replace(SMALL, candidates=(ON_DELAYS, POLYNOMIAL))
+    model = identify(Experiment(None, y), settings=settings)
+    assert {member.net.kind for member in model.members} == {"polynomial"}
+
+
 def test_a_chaotic_series_whose_derivatives_overflow_costs_no_candidate() -> None:
     """It ended in "Eigenvalues did not converge": the run is finite, its derivatives are not."""
     y = np.empty(300)
@@ -515,6 +525,24 @@ def test_candidates_that_each_hold_on_a_block_of_their_own_are_not_told_apart() 
     first, second = make_members({ON_STATES: (0.1, 0.1), ON_DELAYS: (0.1, 0.1)}, folds=1)
     members = [first, replace(second, fold=1)]
     assert search.choose_members(members) == members
+
+
+@pytest.mark.parametrize(("poles", "alone"), [((0.95, 1.01), False), ((0.999, 1.01), True)])
+def test_linear_models_stay_alone_where_most_of_them_integrate(
+    poles: tuple[float, float], alone: bool
+) -> None:
+    """Of sixty noisy rows one pole of two was at 1.012, and the run 16 deviations off."""
+    net = with_states(Narx(1, 1, (1,), (), 0), order=2, hidden=0)
+    others = make_members({ON_STATES: (0.1, 0.1)}, folds=2)
+    others = [replace(member, net=replace(member.net, hidden=1)) for member in others]
+    linear = []
+    for fold, pole in enumerate(poles):
+        weights = np.zeros(net.n_weights)
+        weights[net.outputs] = pole
+        candidate = Candidate("linear states", 2)
+        run = np.zeros((60, 1))
+        linear.append(Member(candidate, fold, net, weights, 0.1, 0.1, run))
+    assert search.choose_members([*linear, *others]) == (linear if alone else [*linear, *others])
 
 
 def test_levels_that_a_net_at_its_bounds_meets_without_any_error_are_identified() -> None:

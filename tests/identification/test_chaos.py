@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.identification import Experiment, Model, narnet
-from forecast.identification.automatic import _keep_best_one_step
 from forecast.identification.chaos import (
     NO_SIMULATION,
     count_simulated_steps,
@@ -49,11 +48,3 @@ def test_the_steps_for_which_a_record_can_be_simulated_are_counted() -> None:
     assert f"simulated for {steps} steps from" in describe_lost_simulation(
         model_of(0.97, slow), [slow]
     )
-
-
-def test_of_a_record_that_no_free_run_follows_the_nets_best_one_step_ahead_stay() -> None:
-    e = walk(0)
-    best, alike, worse = (model_of(gain, e) for gain in (0.8, 0.75, 0.2))
-    kept = _keep_best_one_step(Model.average(worse, best, alike), [e]).members
-    found = [member.weights["readout/kernel"].item() for member in kept]
-    assert found == [0.8, 0.75]
