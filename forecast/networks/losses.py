@@ -18,28 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from forecast.networks.heads.base import Array, Maths, numpy_maths
-
-
-class ForecastLoss(Protocol):
-    """B examples, H horizon, O outputs, K raw parameters per value; all in scaled units."""
-
-    def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
-        """(..., H, O) that the gradient lowers, from the network's output `raw` (..., H, O, K);
-        `offset` (..., H, O) is what a head adds to the first parameter, None where it adds nothing.
-        """
-
-    def validation_losses(
-        self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(B, H, O) validation losses and which of them are known, from raw (B, H, O, K),
-        residual = y - skip (B, H, O; NaN where y is missing) and lead = skip - last value.
-        """
-
+from forecast.networks.heads.base import Array, FittedHead, Maths, numpy_maths
 
 ErrorLoss = Callable[[Maths, Array], Array]
 """(array functions, forecast - actual) -> the loss of every error, of the same shape.
@@ -81,19 +64,24 @@ class PointLoss:
     of_validation_error: ErrorLoss = field(repr=False)
 
     def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
-        """(..., H, O): see `ForecastLoss`; a point has no offset."""
+        """(..., H, O) that the gradient lowers; arguments as of `FittedHead.loss`, but a point has
+        no offset.
+        """
         return self.of_error(xp, xp.squeeze(raw) - target)
 
     def validation_losses(
         self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B, H, O): see `ForecastLoss`."""
+        """(B, H, O): as `FittedHead.validation_losses`."""
         return self.of_validation(raw[..., 0] - residual), np.isfinite(residual)
 
     def of_validation(self, error: np.ndarray) -> np.ndarray:
         """The validation loss of every error, of the same shape."""
         return np.asarray(self.of_validation_error(numpy_maths, error))
 
+
+ForecastLoss = PointLoss | FittedHead
+"""What trains a network, stops it and tunes it, all in scaled units."""
 
 POINT_LOSSES = {
     loss.name: loss

@@ -185,7 +185,10 @@ class FittedHead:
         return self.head.offset(lead, self.constants)
 
     def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
-        """(..., H, O) from raw (..., H, O, K); offset (..., H, O) or None."""
+        """(..., H, O) that the gradient lowers, from the network's output `raw` (..., H, O, K);
+        `offset` (..., H, O) is what the head adds to the first parameter, None where it adds
+        nothing.
+        """
         shifted = raw if offset is None else raw + offset[..., None]
         return self.head.loss(xp, shifted, target, self.constants)
 

@@ -75,10 +75,7 @@ class Piecewise:
         x0, f0, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         between = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
         below, above = self._tails(x)
-        result = np.where(
-            x < self.knots[..., 0], below, np.where(x > self.knots[..., -1], 1.0 - above, between)
-        )
-        return np.where(np.isnan(x), np.nan, result)
+        return self._choose_piece(x, below, between, 1.0 - above)
 
     def logpdf(self, x: np.ndarray) -> np.ndarray:
         """ln of the density at x."""
@@ -88,9 +85,14 @@ class Piecewise:
             between = np.log(mass / width)
             left = np.log(below / self.low)
             right = np.log(above / self.high)
-        result = np.where(
-            x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, between)
-        )
+        return self._choose_piece(x, left, between, right)
+
+    def _choose_piece(
+        self, x: np.ndarray, below: np.ndarray, between: np.ndarray, above: np.ndarray
+    ) -> np.ndarray:
+        """Of what holds below the knots, between them and above: what does at x; NaN stays NaN."""
+        inside = np.where(x > self.knots[..., -1], above, between)
+        result = np.where(x < self.knots[..., 0], below, inside)
         return np.where(np.isnan(x), np.nan, result)
 
     def _tails(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

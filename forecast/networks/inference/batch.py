@@ -82,12 +82,8 @@ def final_states(
     """
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
-    parts = []
-    for part in _slices(network, past.shape[0] or 1, past.shape[1], 1):
-        run = Pass(network, weights, len(past[part]))
-        run.forecasts(past[part], None if future is None else future[part], 1)
-        parts.append(run.final)
-    return concatenate_states(parts)
+    passes = _run_slices(network, weights, past, future, 1)
+    return concatenate_states([run.final for _, run, _ in passes])
 
 
 def concatenate_states(parts: Sequence[Mapping[str, Arrays]]) -> dict[str, dict[str, np.ndarray]]:
@@ -109,20 +105,24 @@ def _run_pass(
     shapes = network.shapes
     keep = min(keep, past.shape[1])
     out = np.empty((len(past), keep, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
-    for part in _slices(network, len(past), past.shape[1], keep):
-        run = Pass(network, weights, len(past[part]))
-        values = run.forecasts(past[part], None if future is None else future[part], keep)
+    for part, _, values in _run_slices(network, weights, past, future, keep):
         out[part] = values.transpose(2, 0, 1).reshape(out[part].shape)
     return out
 
 
-def _slices(network: Network, batch: int, steps: int, keep: int) -> Iterator[slice]:
-    """The windows of a `batch` in slices that keep a pass in memory: each of its arrays holds at
-    most `needed` steps of the widest columns for every window.
+def _run_slices(
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, keep: int
+) -> Iterator[tuple[slice, Pass, np.ndarray]]:
+    """The windows in slices that keep a pass in memory, at least one: each of its arrays holds at
+    most `needed` steps of the widest columns for every window. With each its pass and the forecasts
+    `(keep, H * O * K, B)`.
     """
-    needed = min(input_steps(network.blocks, keep), steps)
-    windows = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
-    return (slice(start, start + windows) for start in range(0, batch, windows))
+    needed = min(input_steps(network.blocks, keep), past.shape[1])
+    size = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
+    for start in range(0, max(len(past), 1), size):
+        part = slice(start, start + size)
+        run = Pass(network, weights, len(past[part]))
+        yield part, run, run.forecasts(past[part], None if future is None else future[part], keep)
 
 
 def input_steps(blocks: Sequence[Block], keep: int) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -30,24 +29,6 @@ PRODUCT_ROWS = 32
 # steps held at once, of one window eight times as many: their inputs and outputs are copied
 # together
 STEPS_PER_COPY = 8
-
-
-class Stepper(Protocol):
-    """A cell with its weights and its running states.
-
-    The arrays it returns are overwritten by the next step.
-    """
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """One time step: x `(I, B)`, output `(units, B)`."""
-
-    def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows (T, I, B)`, from the states as they are; the last outputs end
-        `out (keep, units, B)`, whose first `keep - T` entries, if any, stay as they were.
-        """
-
-    def states(self) -> Arrays:
-        """The states after the newest step, each `(size, B)`."""
 
 
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
@@ -121,8 +102,9 @@ class StackedStepper:
         return h
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows (T, I, B)`, so many at a time as are stacked; the last outputs
-        go into `out (keep, units, B)`.
+        """One step for each of `rows (T, I, B)`, from the states as they are and so many at a time
+        as are stacked; the last outputs end `out (keep, units, B)`, whose first `keep - T` entries,
+        if any, stay as they were.
         """
         advance = self.advance
         for start in range(0, len(rows), self.steps):
@@ -270,9 +252,8 @@ class AnyStepper:
         return output.T
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows (T, I, B)`, none of them faster than by itself; `out` as
-        `Stepper.run_steps` has it. Where the state is made of data alone, steps without an output
-        take only that: of Jordan's network a fifteenth.
+        """As `StackedStepper.run_steps`, no step faster than by itself. Where the state is made of
+        data alone, steps without an output take only that: of Jordan's network a fifteenth.
         """
         first = 0
         if context := self.cell.data_context():
@@ -290,6 +271,12 @@ class AnyStepper:
     def states(self) -> Arrays:
         """The states after the newest step, each `(size, B)`."""
         return {name: state.T for name, state in self.running.items()}
+
+
+Stepper = StackedStepper | AnyStepper
+"""A cell with its weights and its running states. The arrays it returns are overwritten by the next
+step.
+"""
 
 
 def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

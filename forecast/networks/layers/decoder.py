@@ -19,13 +19,13 @@ from typing import Any, Required, TypedDict
 import keras
 import tensorflow as tf
 
-from forecast.networks.cells import Cell, Namespace
+from forecast.networks.cells import Cell, Namespace, Weight
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.description import EncoderDecoder
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import Tensors
-from forecast.networks.layers.scan import run_cell, scan
+from forecast.networks.layers.scan import add_weights, run_cell, scan
 
 READOUT = ("readout.kernel", "readout.bias")
 
@@ -64,15 +64,11 @@ class Decoder(keras.Layer):
         width = (
             outputs * self.block.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
         )
-        self.w = {
-            name: self.add_weight(
-                name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
-            )
-            for name, weight in self.cell.own_weights(width).items()
-        }
         size = outputs * parameters
+        weights = self.cell.own_weights(width)
         for name, shape in zip(READOUT, ((self.cell.units, size), (size,)), strict=True):
-            self.w[name] = self.add_weight(name=name, shape=shape, initializer="zeros")
+            weights[name] = Weight(shape, "zeros")
+        self.w = add_weights(self, weights)
 
     def call(self, inputs: DecoderInputs) -> tf.Tensor:
         """The layer's output, see the class."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
-from forecast.networks.cells import Cell, Namespace
+from forecast.networks.cells import Cell, Namespace, Weight
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
 from forecast.networks.layers.cudnn import GATE_ORDER, has_gpu, run_cudnn
 from forecast.networks.layers.fused import (
@@ -86,16 +86,11 @@ class Scan(keras.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights, zero until `assemble` gives them values."""
-        self.w = {
-            name: self.add_weight(
-                name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
-            )
-            for name, weight in self.cell.weights(int(input_shape[-1] or 0)).items()
-        }
+        width = int(input_shape[-1] or 0)
+        weights = self.cell.weights(width)
         if self.parts:
-            self.w["embedding"] = self.add_weight(
-                name="embedding", shape=(self.parts, input_shape[-1])
-            )
+            weights["embedding"] = Weight((self.parts, width), "zeros")
+        self.w = add_weights(self, weights)
 
     def call(
         self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None
@@ -114,6 +109,16 @@ class Scan(keras.Layer):
             parts, _ = self.cell.step(tensor_namespace, w, w["embedding"], states)
             return parts, *last
         return outputs, *sequences, *last
+
+
+def add_weights(layer: keras.Layer, weights: Mapping[str, Weight]) -> dict[str, keras.Variable]:
+    """New weights of a layer by name, zero until `assemble` gives them values."""
+    return {
+        name: layer.add_weight(
+            name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
+        )
+        for name, weight in weights.items()
+    }
 
 
 def run_cell(

@@ -204,8 +204,7 @@ class Wiring(BlockVisitor[Tensor]):
             lines=list(lines.values()),
         )
         names = [f"{line}/line" for line in lines]
-        earlier = None if self.before is None else [self.before[name] for name in names]
-        output, *rows = layer(x, earlier=earlier, last=self.needed.get(path))
+        output, *rows = layer(x, earlier=self._states(names), last=self.needed.get(path))
         self.after |= dict(zip(names, rows, strict=True))
         return output
 
@@ -223,7 +222,7 @@ class Wiring(BlockVisitor[Tensor]):
     def visit_taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
         """A delay line that no dense layer follows, and the rows that the next chunk needs."""
         layer = self._layer(path, layers.DelayLine, line=block)
-        earlier = () if self.before is None else (self.before[f"{path}/line"],)
+        earlier = self._states([f"{path}/line"]) or ()
         taps, self.after[f"{path}/line"] = layer(x, *earlier)
         return taps
 
@@ -242,10 +241,13 @@ class Wiring(BlockVisitor[Tensor]):
         the last of it.
         """
         names = [f"{path}/{name}" for name in block.cell_object.states()]
-        initial = None if self.before is None else [self.before[name] for name in names]
-        results: Sequence[Tensor] = layer(x, initial_state=initial)
+        results: Sequence[Tensor] = layer(x, initial_state=self._states(names))
         self.after |= dict(zip(names, results[-len(names) :], strict=True))
         return results
+
+    def _states(self, names: Sequence[str]) -> list[Tensor] | None:
+        """These states before the first row; None where every pass begins from the first states."""
+        return None if self.before is None else [self.before[name] for name in names]
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
         """The last outputs of both directions side by side."""
