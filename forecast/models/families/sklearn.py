@@ -161,19 +161,18 @@ def _join_trees(trees: Sequence[TreeNodes]) -> dict[str, np.ndarray]:
     start from. Leaves point at themselves, so that a row may go on down after it has arrived.
     """
     roots = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1]
-    parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("feature", "threshold", "left", "right", "value")
+    first = np.repeat(roots, [len(tree.feature) for tree in trees])
+    nodes = TreeNodes(*(np.concatenate(parts) for parts in zip(*trees, strict=True)))
+    numbers = np.arange(len(first))
+    return {
+        "feature": np.where(nodes.is_leaf, 0, nodes.feature).astype(np.int32),
+        "threshold": np.where(nodes.is_leaf, np.inf, nodes.threshold),
+        "left": np.where(nodes.is_leaf, numbers, first + nodes.left).astype(np.int32),
+        "right": np.where(nodes.is_leaf, numbers, first + nodes.right).astype(np.int32),
+        "value": np.where(nodes.is_leaf, nodes.value, 0.0),
+        "roots": roots.astype(np.int32),
+        "start": np.array(0.0),
     }
-    for root, tree in zip(roots, trees, strict=True):
-        numbers = root + np.arange(len(tree.feature))
-        parts["feature"].append(np.where(tree.is_leaf, 0, tree.feature).astype(np.int32))
-        parts["threshold"].append(np.where(tree.is_leaf, np.inf, tree.threshold))
-        for name, below in (("left", tree.left), ("right", tree.right)):
-            targets = np.where(tree.is_leaf, numbers, root + below.astype(np.int64))
-            parts[name].append(targets.astype(np.int32))
-        parts["value"].append(np.where(tree.is_leaf, tree.value, 0.0))
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
-    return {**joined, "roots": roots.astype(np.int32), "start": np.array(0.0)}
 
 
 def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
