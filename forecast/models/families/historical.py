@@ -35,9 +35,10 @@ class HistoricalAverage:
         """(n_origins, horizon): the average, or the last value with it once for every step."""
         steps = np.arange(1, horizon + 1)
         season = max(self.season, 1)
-        values = pd.Series(y if self.season else np.diff(y, prepend=np.nan))
-        by_step = values.groupby(np.arange(len(y)) % season).expanding()
-        average = by_step.agg(self.average).droplevel(0).sort_index().fillna(0.0).to_numpy()
+        values = np.full(-(-len(y) // season) * season, np.nan)  # whole seasons, one a row
+        values[: len(y)] = y if self.season else np.diff(y, prepend=np.nan)
+        averages = pd.DataFrame(values.reshape(-1, season)).expanding().agg(self.average)
+        average = averages.fillna(0.0).to_numpy().ravel()
         if not self.season:
             return np.asarray(y[origins, None] + average[origins, None] * steps)
         same_step = origins[:, None] + steps - season * -(-steps // season)
