@@ -13,8 +13,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -70,12 +71,13 @@ def follow_imports(
     statement. `TYPE_CHECKING` imports do not run.
     """
     # remembered for this call alone: files may come and go between two
-    find_file = cache(partial(_find_file, root=root))
+    find_file = cache(partial(_find_file, root=root, list_names=cache(_list_names)))
     missing = [name for name in modules if find_file(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
     sources: dict[str, tuple[Path, _SourceFile]] = {}
     known = _read_known(root)
+    reader_state = _state_of(Path(__file__))
     count_read = 0
     waiting = list(modules)
     while waiting:
@@ -86,7 +88,7 @@ def follow_imports(
         parent = name.rpartition(".")[0]
         is_package = file.name == "__init__.py"
         package = name if is_package else parent
-        state = _state_of(file)
+        state = f"{_state_of(file)} {reader_state}"
         source = known.get(name)
         if source is None or source.state != state:
             source = known[name] = _read_source(file, state, package)
@@ -104,9 +106,9 @@ def follow_imports(
 
 
 def _state_of(file: Path) -> str:
-    """As Python trusts its bytecode; with this module, which says what is read of a file."""
-    stamps = [path.stat() for path in (file, Path(__file__))]
-    return " ".join(f"{stamp.st_mtime_ns} {stamp.st_size}" for stamp in stamps)
+    """As Python trusts its bytecode; of this module too, which says what is read of a file."""
+    stamp = file.stat()
+    return f"{stamp.st_mtime_ns} {stamp.st_size}"
 
 
 def _known_file(root: Path) -> Path:
@@ -134,18 +136,29 @@ def _keep_known(root: Path, known: dict[str, _SourceFile]) -> None:
         files.write_json(_known_file(root), content)
 
 
-def _find_file(module: str, root: Path) -> Path | None:
+def _find_file(module: str, root: Path, list_names: Callable[[str], frozenset[str]]) -> Path | None:
     """The file of a module of this project; None for one of another package and for a name that is
-    no module, such as a function's.
+    no module, such as a function's. Most are; a folder that is listed once answers for all.
     """
     package, *names = module.split(".")
     if package not in PACKAGES:
         return None
-    path = _find_package(package, root).joinpath(*names)
-    for file in (path / "__init__.py", path.with_suffix(".py")):
-        if file.exists():
-            return file
+    path = os.path.join(_find_package(package, root), *names)  # noqa: PTH118  a Path takes longer
+    folder, name = os.path.split(path)
+    names_beside = list_names(folder)
+    if name in names_beside and "__init__.py" in list_names(path):
+        return Path(path, "__init__.py")
+    if f"{name}.py" in names_beside:
+        return Path(f"{path}.py")
     return _find_added(module, root)
+
+
+def _list_names(folder: str) -> frozenset[str]:
+    """What is in a folder; nothing where there is none."""
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208  strings are wanted
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
 
 
 def _find_added(module: str, root: Path) -> Path | None:
