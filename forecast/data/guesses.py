@@ -573,9 +573,9 @@ def _past_lines(
     entries = _column_entries(observed, calendar, names)
     lines = []
     if leading:
-        taken = [each for name, each in zip(names, entries, strict=True) if name in leading]
+        inputs = [entry for name, entry in zip(names, entries, strict=True) if name in leading]
         note = f"lead {target['column']}: what they were tells what it will be"
-        lines.append(EntryLine("past_exogenous", taken, note))
+        lines.append(EntryLine("past_exogenous", inputs, note))
     if len(leading) < len(names):
         note = "instead: all" if leading else "the other numbers, known up to the forecast"
         lines.append(EntryLine("# past_exogenous", entries, note))

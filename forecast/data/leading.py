@@ -39,37 +39,46 @@ class Spans(NamedTuple):
 
 
 class Cutoffs(NamedTuple):
-    """What maps read and forecast, of the cutoffs of a block of all series."""
+    """What maps read and forecast, of n cutoffs of a block of all series."""
 
-    own: np.ndarray
-    """(n, features): of the target itself."""
-    others: np.ndarray
-    """(n, columns, lags)."""
+    target_features: np.ndarray
+    """(n, features): the target's own lags and seasons, and the time."""
+    number_lags: np.ndarray
+    """(n, columns, lags): of every number that may lead."""
     change: np.ndarray
     """(n, steps): of the target, from its newest value."""
+
+    def choose(self, is_chosen: np.ndarray) -> Cutoffs:
+        """Those of the cutoffs where `is_chosen` (n,) holds."""
+        return Cutoffs(*(array[is_chosen] for array in self))
 
 
 def find_leading(
     observed: pd.DataFrame, target: Any, columns: list[Any], spans: Spans, to_units: Formula
 ) -> list[Any]:
     """Those of the numeric `columns` that lead `target`; `to_units`: its scale."""
-    if not columns:
-        return []
     every = -(-len(observed) // MAX_CUTOFFS)
-    blocks = [
-        block
-        for _, rows in observed.groupby("unique_id")
-        if (block := _read_series(rows, target, columns, spans, to_units, every)) is not None
-    ]
-    if not blocks:
+    train_blocks, validation_blocks = [], []
+    if columns:
+        for _, rows in observed.groupby("unique_id"):
+            blocks = _read_series(rows, target, columns, spans, to_units, every)
+            if blocks is not None:
+                train_blocks.append(blocks[0])
+                validation_blocks.append(blocks[1])
+    if not train_blocks:
         return []
-    train, validation = (
-        Cutoffs(*map(np.concatenate, zip(*part, strict=True))) for part in zip(*blocks, strict=True)
-    )
-    limit = (1 - MIN_GAIN) * _error(train, validation, None)
-    return [
-        name for number, name in enumerate(columns) if _error(train, validation, number) <= limit
-    ]
+    train, validation = _join_blocks(train_blocks), _join_blocks(validation_blocks)
+    limit = (1 - MIN_GAIN) * _validation_error(train, validation, None)
+    leading = []
+    for number, name in enumerate(columns):
+        if _validation_error(train, validation, number) <= limit:
+            leading.append(name)
+    return leading
+
+
+def _join_blocks(blocks: list[Cutoffs]) -> Cutoffs:
+    """The cutoffs of several series as one."""
+    return Cutoffs(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
 
 
 def _read_series(
@@ -79,47 +88,64 @@ def _read_series(
     rows from their mean; None of one that is too short.
     """
     horizon, lookback, season = spans
-    filled = rows[[target, *columns]].astype(float).ffill()
-    filled[target] = to_units(filled[target].to_numpy())
     n_train, n_fitted = int(TRAIN_SHARE * len(rows)), int(FITTED_SHARE * len(rows))
     cutoffs = np.arange(max(lookback, season) - 1, n_fitted - horizon, every)
     is_train = cutoffs < n_train - horizon
     if n_fitted - n_train < MIN_HORIZONS * horizon or is_train.sum() < 2:
         return None
+    filled = rows[[target, *columns]].astype(float).ffill()
+    filled[target] = to_units(filled[target].to_numpy())
     train_rows = filled[:n_train]
     values = ((filled - train_rows.mean()) / train_rows.std().replace(0, 1)).to_numpy()
-    past = values[cutoffs[:, None] - np.arange(min(lookback, LAGS))]
-    newest = past[:, :1, 0]
+    times = pd.DatetimeIndex(rows["ds"])[cutoffs]
+    lags = values[cutoffs[:, None] - np.arange(min(lookback, LAGS))]
     steps = np.unique(np.linspace(1, horizon, min(horizon, STEPS)).round().astype(int))
-    goal = cutoffs[:, None] + steps
-    seasons = [-(-steps // season) * season]
-    if 7 * season <= lookback:
-        seasons.append(np.maximum(seasons[0], 7 * season))
-    before = [values[np.maximum(goal - each, 0), 0] - newest for each in seasons]
-    clock = pd.DatetimeIndex(rows["ds"])[cutoffs]
-    week = np.asarray(clock.day_of_week + clock.hour / 24) / 7
-    turns = [np.outer(week, (1, 2, 3)), np.outer(cutoffs / season, (1, 2))]
-    angles = 2 * np.pi * np.hstack(turns)
-    own = np.hstack([newest, past[:, 1:, 0] - newest, *before, np.sin(angles), np.cos(angles)])
-    others = np.nan_to_num(past[:, :, 1:].swapaxes(1, 2))
-    change = values[goal, 0] - newest
-    known = np.isfinite(own).all(axis=1) & np.isfinite(change).all(axis=1)
-    train, validation = (
-        Cutoffs(own[chosen], others[chosen], change[chosen])
-        for chosen in (known & is_train, known & (cutoffs >= n_train))
+    whole = Cutoffs(
+        _describe_target(values[:, 0], lags[:, :, 0], cutoffs, times, steps, spans),
+        np.nan_to_num(lags[:, :, 1:].swapaxes(1, 2)),
+        values[cutoffs[:, None] + steps, 0] - lags[:, :1, 0],
     )
-    return train, validation
+    is_known = np.isfinite(whole.target_features).all(axis=1)
+    is_known &= np.isfinite(whole.change).all(axis=1)
+    return whole.choose(is_known & is_train), whole.choose(is_known & (cutoffs >= n_train))
 
 
-def _error(train: Cutoffs, validation: Cutoffs, number: int | None) -> float:
-    """Mean absolute error on `validation` of the ridge that reads this one of the columns too."""
-    x, asked = (
-        each.own if number is None else np.hstack([each.own, each.others[:, number]])
-        for each in (train, validation)
-    )
+def _describe_target(
+    values: np.ndarray,
+    lags: np.ndarray,
+    cutoffs: np.ndarray,
+    times: pd.DatetimeIndex,
+    steps: np.ndarray,
+    spans: Spans,
+) -> np.ndarray:
+    """(n, features): the newest value, and as changes from it the other `lags` (n, lags) and the
+    same step of the last season, and of the last seven where the lookback holds them; the time of
+    the week and of the season as waves.
+    """
+    newest = lags[:, :1]
+    season_ago = -(-steps // spans.season) * spans.season
+    delays = [season_ago]
+    if 7 * spans.season <= spans.lookback:
+        delays.append(np.maximum(season_ago, 7 * spans.season))
+    targets = cutoffs[:, None] + steps
+    seasonal = [values[np.maximum(targets - delay, 0)] - newest for delay in delays]
+    week = np.asarray(times.day_of_week + times.hour / 24) / 7
+    turns = np.hstack([np.outer(week, (1, 2, 3)), np.outer(cutoffs / spans.season, (1, 2))])
+    waves = [np.sin(2 * np.pi * turns), np.cos(2 * np.pi * turns)]
+    return np.hstack([newest, lags[:, 1:] - newest, *seasonal, *waves])
+
+
+def _validation_error(train: Cutoffs, validation: Cutoffs, number: int | None) -> float:
+    """Mean absolute error on `validation` of the ridge that reads this one of the numbers too."""
+    x, x_validation = train.target_features, validation.target_features
+    if number is not None:
+        x = np.hstack([x, train.number_lags[:, number]])
+        x_validation = np.hstack([x_validation, validation.number_lags[:, number]])
     mean, mean_change = x.mean(axis=0), train.change.mean(axis=0)
     centred = x - mean
-    gram = centred.T @ centred
-    gram.flat[:: len(gram) + 1] += PENALTY * np.trace(gram) / len(gram) + np.finfo(float).tiny
-    slopes = np.linalg.solve(gram, centred.T @ (train.change - mean_change))
-    return float(np.abs(validation.change - mean_change - (asked - mean) @ slopes).mean())
+    products = centred.T @ centred
+    penalty = PENALTY * np.trace(products) / len(products) + np.finfo(float).tiny
+    products += penalty * np.eye(len(products))
+    slopes = np.linalg.solve(products, centred.T @ (train.change - mean_change))
+    forecast = mean_change + (x_validation - mean) @ slopes
+    return float(np.abs(validation.change - forecast).mean())

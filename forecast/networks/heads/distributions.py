@@ -91,8 +91,8 @@ class Piecewise:
         self, x: np.ndarray, below: np.ndarray, between: np.ndarray, above: np.ndarray
     ) -> np.ndarray:
         """Of what holds below the knots, between them and above: what does at x; NaN stays NaN."""
-        inside = np.where(x > self.knots[..., -1], above, between)
-        result = np.where(x < self.knots[..., 0], below, inside)
+        not_below = np.where(x > self.knots[..., -1], above, between)
+        result = np.where(x < self.knots[..., 0], below, not_below)
         return np.where(np.isnan(x), np.nan, result)
 
     def _tails(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
