@@ -164,7 +164,7 @@ class Model:
         """
         inputs, outputs = self._columns(u, y)
         check_first_rows(self.net, "the series", outputs, self.start)
-        return self._run(inputs, outputs, is_vector=np.ndim(y) == 1).state
+        return self._run(inputs, outputs, is_vector=_is_vector(y)).state
 
     def predict(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, state: State | None = None
@@ -178,7 +178,7 @@ class Model:
         if state is not None:
             return self._run(inputs, outputs, state)
         check_first_rows(self.net, "the series", outputs, self.start + 1)
-        run = self._run(inputs, outputs, is_vector=y is not None and np.ndim(y) == 1)
+        run = self._run(inputs, outputs, is_vector=_is_vector(y))
         run.y[: self.start] = np.nan
         return run
 
@@ -253,7 +253,7 @@ class Model:
         last_row = self._table("u_next", np.reshape(last_input, (1, -1)), self.inputs)
         unseen = np.full((1, self.outputs), np.nan)
         run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen])).y[1:]
-        return run[:, 0] if np.ndim(y) == 1 else run
+        return run[:, 0] if _is_vector(y) else run
 
     def ahead(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
@@ -278,7 +278,7 @@ class Model:
         self._require_on_record(forecasts)
         not_run = np.full((self.start, steps, self.outputs), np.nan)
         whole = np.concatenate([not_run, forecasts])
-        return whole[..., 0] if np.ndim(y) == 1 else whole
+        return whole[..., 0] if _is_vector(y) else whole
 
     def spread(
         self,
@@ -491,6 +491,10 @@ class Model:
                 f"{name} has {plural(table.shape[1], 'column')}; this net was trained on {width}."
             )
         return table
+
+
+def _is_vector(y: npt.ArrayLike | None) -> bool:
+    return y is not None and np.ndim(y) == 1
 
 
 def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:
