@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
@@ -106,10 +106,10 @@ def load_retraining(name: str, folder: Path | str) -> Retraining:
     path = Path(folder) / "retraining.yaml"
     if not path.exists():
         return Retraining.model_validate({})
-    content: dict[str, Any] = read_yaml(path) or {}
-    validate_config(_RetrainingFile, content, where=str(path))
-    entry = {**(content.get("defaults") or {}), **((content.get("datasets") or {}).get(name) or {})}
-    return validate_config(Retraining, entry, where=f"{path}: {name}")
+    rules = validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path))
+    entry = rules.datasets.get(name, rules.defaults)
+    own = {key: getattr(entry, key) for key in entry.model_fields_set}
+    return rules.defaults.model_copy(update=own)
 
 
 def check_retraining(names: Iterable[str], folder: Path | str) -> None:

@@ -112,10 +112,14 @@ class Piecewise:
         `right`.
         """
         right = np.clip(right, 1, self.knots.shape[-1] - 1)[..., None]
-        x0 = np.take_along_axis(self.knots, right - 1, axis=-1)[..., 0]
-        x1 = np.take_along_axis(self.knots, right, axis=-1)[..., 0]
-        f0 = np.take_along_axis(self.cumulative, right - 1, axis=-1)[..., 0]
-        f1 = np.take_along_axis(self.cumulative, right, axis=-1)[..., 0]
+
+        def ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """The values of both ends of the piece."""
+            left = np.take_along_axis(values, right - 1, axis=-1)
+            return left[..., 0], np.take_along_axis(values, right, axis=-1)[..., 0]
+
+        x0, x1 = ends(self.knots)
+        f0, f1 = ends(self.cumulative)
         return x0, f0, x1 - x0, f1 - f0
 
 
