@@ -114,9 +114,7 @@ def _take_steps(
 ) -> TrainedNetwork:
     """The weights after the first `stop` updates; `ModelError` where one is not finite."""
     if stop:
-        updates.take_steps(
-            {name: tf.constant(values[:stop]) for name, values in choices.items()}, states
-        )
+        updates.take_steps(_slice_steps(choices, 0, stop), states)
     weights = get_weights(updates.model)
     if not all(np.isfinite(w).all() for w in weights.values()):
         raise ModelError(
@@ -145,8 +143,7 @@ def _descend(
     n_waited = 0
     for start, stop in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): before training
         if stop:
-            block = {name: tf.constant(values[start:stop]) for name, values in choices.items()}
-            mean, states = updates.take_steps(block, states)
+            mean, states = updates.take_steps(_slice_steps(choices, start, stop), states)
             train_loss = float(mean)
         weights = get_weights(updates.model)
         losses = [float(loss) for loss in np.atleast_1d(validate(weights))]
@@ -173,6 +170,11 @@ def _descend(
         )
     best_by_fold = tuple((fold_best or best)[1:] for fold_best in best_by_loss[1:])
     return TrainedNetwork(best.weights, best.step, best.loss, curve, note, best_by_fold)
+
+
+def _slice_steps(choices: RandomChoices, start: int, stop: int) -> RandomChoices:
+    """The random choices of these steps."""
+    return {name: tf.constant(values[start:stop]) for name, values in choices.items()}
 
 
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
@@ -358,35 +360,34 @@ class _BatchData:
 
     def inputs(self, choices: RandomChoices) -> BatchInputs:
         """Of one step the inputs of the network: the rows of its chunks."""
-        starts = choices["starts"]
-        index = starts[:, None] + self.rows[None, :]
         first_row = self.first_row_mask
         if "begins_series" in choices:  # a chunk that goes on knows the row before its first
             first_row = tf.where(
                 choices["begins_series"][:, None, None], first_row, tf.ones_like(first_row)
             )
-        inputs = {"past": tf.gather(self.variables["past"], index) * first_row}
+        inputs = {"past": self._gather("past", choices, self.rows) * first_row}
         if self.variables["future"].shape[-1]:
-            inputs["future"] = tf.gather(
-                self.variables["future"], starts[:, None] + self.ahead[None, :]
-            )
+            inputs["future"] = self._gather("future", choices, self.ahead)
         if self.has_teacher:
             # zero where no target is known
-            inputs["teacher"] = tf.gather(self.variables["target"], index)
+            inputs["teacher"] = self._gather("target", choices, self.rows)
         return inputs
+
+    def _gather(self, name: str, choices: RandomChoices, rows: tf.Tensor) -> tf.Tensor:
+        """Of one step the `rows` of each of its chunks, counted from their first."""
+        return tf.gather(self.variables[name], choices["starts"][:, None] + rows[None, :])
 
     def loss(self, choices: RandomChoices, output: tf.Tensor) -> tf.Tensor:
         """The mean loss of one step over the known targets of its chunks."""
-        index = choices["starts"][:, None] + self.rows[None, :]
-        target = tf.gather(self.variables["target"], index[:, -self.n_supervised :])
-        is_known = tf.gather(self.variables["weight"], index[:, -self.n_supervised :])
-        weight = tf.cast(is_known, tf.float32)
+        rows = self.rows[-self.n_supervised :]
+        target = self._gather("target", choices, rows)
+        weight = tf.cast(self._gather("weight", choices, rows), tf.float32)
         # a carried pass gives all steps, the others those with a loss
         if "begins_series" in choices:
             output = tf.split(output, [tf.shape(output)[1] - self.n_supervised, -1], 1)[1]
         offset = None
         if "offset" in self.variables:
-            offset = tf.gather(self.variables["offset"], index[:, -self.n_supervised :])
+            offset = self._gather("offset", choices, rows)
         losses = self.forecast_loss.loss(TENSOR_MATHS, output, target, offset)
         return tf.reduce_sum(weight * losses) / tf.maximum(tf.reduce_sum(weight), 1.0)
 
