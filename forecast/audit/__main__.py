@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +40,9 @@ from forecast.audit.sandbox import (
     SMALL_BUDGET,
     Project,
     Sandbox,
+    import_libraries,
     import_stages,
+    run_beside,
     run_isolated,
     run_stages,
 )
@@ -129,35 +130,28 @@ def audit(
     small_frame = cut_around_borders(project.frame, project.settings, whole_ends)
     ends = block_ends(small_frame, project.settings)
     # All runs come first, each forked from a process that has not used the audited code and so
-    # remembers nothing.
-    log_progress("the pipeline on the data as they are")
+    # remembers nothing; with several jobs there are two at a time.
+    log_progress(
+        "the pipeline on the data as they are and with the rows after the validation block changed"
+    )
     opened = import_stages(project, folder, models)
-    # one job, so that all it opens is noted
-    base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
-    base.opened_files += opened
-    if "by_series" in files.read_json(base.prepared / "borders.json"):
-        reason = (
-            "Blocks are shares of each series' own rows here, and an audit changes all rows after"
-            " one moment."
-        )
-        raise InputError(f"{reason} Audit the series one by one, or those that end together.")
-
-    def run_changed(place: Path, **options: Any) -> Sandbox:
-        """Stages of the run once more at `place`, in a process of their own, on data that the
-        `options` of `run_stages` change (`change`, `after`): what is then compared with `base`.
-        """
-        return run_isolated(
-            run_stages,
-            project,
-            small_frame,
-            place,
-            models=models,
-            jobs=jobs,
-            **options,
-        )
-
-    findings = _audit_changed_runs(run_changed, base, ends, folder, log_progress)
-    findings += _audit_other_fits(project, base, ends, folder, models, log_progress)
+    changed = partial(run_stages, project, small_frame, change=shake, models=models)
+    later = partial(changed, folder / "later", after=ends["validation"], jobs=max(jobs - 1, 1))
+    with run_beside(jobs, later) as receive_later:
+        # one job, so that all it opens is noted
+        base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
+        base.opened_files += opened
+        if "by_series" in files.read_json(base.prepared / "borders.json"):
+            reason = (
+                "Blocks are shares of each series' own rows here, and an audit changes all rows"
+                " after one moment."
+            )
+            raise InputError(f"{reason} Audit the series one by one, or those that end together.")
+        import_libraries(base)
+        later_run = receive_later()
+    findings = _compare_later(base, later_run, ends["validation"])
+    findings += _audit_fits_and_test(changed, base, ends, folder, jobs, log_progress)
+    findings += _audit_other_fits(project, base, ends, folder, models, jobs, log_progress)
     whole_panel = run_isolated(
         origins.prepare, project, project.frame, folder / "whole", None
     ).panel
@@ -166,25 +160,20 @@ def audit(
     if not any(trained.glob("*/seed-*")):
         trained = base.trained
     log_progress(f"forecasts at {len(moments)} moments, everything after each changed")
-    findings += origins.audit_changed_moments(
-        project, whole_panel, moments, trained, folder / "origins"
-    )
-    findings += origins.audit_cut_moments(
-        project, whole_panel, moments[-2:], trained, folder / "origins"
-    )
-    findings += _audit_first_run(base, ends)
-    findings += _audit_data(project, whole_panel, whole_ends)
-    outdated_file = data.find_outdated_file(
-        project, Sandbox(ProjectPaths.of(folder / "whole"), dataset)
-    )
+    whole = Sandbox(ProjectPaths.of(folder / "whole"), dataset)
+    audit_results = partial(_audit_results, project, base, ends, whole, whole_panel, whole_ends)
+    with run_beside(jobs, audit_results, log_progress) as receive_results:
+        findings += origins.audit_changed_moments(
+            project, whole_panel, moments, trained, folder / "origins"
+        )
+        findings += origins.audit_cut_moments(
+            project, whole_panel, moments[-2:], trained, folder / "origins"
+        )
+        in_results, outdated_file, reason = receive_results()
+    findings += in_results
     notes = _describe_unaudited(base)
-    if not outdated_file and not any(finding.kind == "history" for finding in findings):
-        log_progress("the stored results of the project")
-        reason = stored.reason_not_to_audit(project)
-        if reason:
-            notes.append(reason)
-        else:
-            findings += stored.audit_stored_results(project, whole_panel, whole_ends)
+    if reason:
+        notes.append(reason)
     notes += data.describe_strong_plans(whole_panel)
     checked = {
         "candidates": len(base.records()),
@@ -202,32 +191,54 @@ def _audit_other_fits(
     ends: dict[str, pd.Timestamp],
     folder: Path,
     models: tuple[str, ...],
+    jobs: int,
     log_progress: LogProgress,
 ) -> list[Finding]:
     """What was chosen when other fits are the better ones on test, and the fits once more without
     later rows.
     """
-    log_progress("members, weights, choices and intervals with the order of test errors reversed")
-    reversed_run = run_isolated(
-        stored.run_with_reversed_test_errors, project, base, folder / "turned", models=models
-    )
-    findings = list(
-        runs.compare_choices(
-            base, reversed_run, ends["calibration"], "test errors in the reversed order"
-        )
-    )
-    findings += runs.compare_calibrations(
-        base, reversed_run, ends["calibration"], "test errors in the reversed order"
-    )
     log_progress(
-        "fits without the rows after the validation block, one of them with all of its steps"
+        "members, weights, choices and intervals with the order of test errors reversed, and fits"
+        " without the rows after the validation block, one of them with all of its steps"
     )
     small_budget = Budget(SMALL_BUDGET["final_steps"], SMALL_BUDGET["evaluate_every"])
-    findings += run_isolated(
-        stored.refit_without_later_rows, base, ends["validation"], small_budget, folder / "withheld"
-    )
-    findings += stored.audit_at_full_budget(project, base, ends["validation"], folder / "full")
-    return findings
+    end = ends["validation"]
+    refit = partial(stored.refit_without_later_rows, base, end, small_budget, folder / "withheld")
+    with run_beside(jobs, refit) as receive_refits:
+        reversed_run = run_isolated(
+            stored.run_with_reversed_test_errors, project, base, folder / "turned", models=models
+        )
+        at_full_budget = stored.audit_at_full_budget(project, base, end, folder / "full")
+        detector = "test errors in the reversed order"
+        return [
+            *runs.compare_choices(base, reversed_run, ends["calibration"], detector),
+            *runs.compare_calibrations(base, reversed_run, ends["calibration"], detector),
+            *receive_refits(),
+            *at_full_budget,
+        ]
+
+
+def _audit_results(
+    project: Project,
+    base: Sandbox,
+    ends: dict[str, pd.Timestamp],
+    whole: Sandbox,
+    whole_panel: Panel,
+    whole_ends: dict[str, pd.Timestamp],
+    log_progress: LogProgress,
+) -> tuple[list[Finding], str, str]:
+    """What the first run, the data and the finished results show by themselves; the file that is
+    out of date (`data.find_outdated_file`), and why the finished results were not looked at.
+    """
+    findings = _audit_first_run(base, ends) + _audit_data(project, whole_panel, whole_ends)
+    outdated_file = data.find_outdated_file(project, whole)
+    if outdated_file or any(finding.kind == "history" for finding in findings):
+        return findings, outdated_file, ""
+    reason = stored.reason_not_to_audit(project)
+    if not reason:
+        log_progress("the stored results of the project")
+        findings += stored.audit_stored_results(project, whole_panel, whole_ends)
+    return findings, "", reason
 
 
 def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
@@ -266,47 +277,54 @@ def _audit_data(
     ]
 
 
-def _audit_changed_runs(
-    run_changed: Callable[..., Sandbox],
+def _compare_later(base: Sandbox, later: Sandbox, moment: pd.Timestamp) -> list[Finding]:
+    """The first run and the one whose rows after `moment`, the end of validation, are changed."""
+    detector = "change after the validation block"
+    return [
+        *runs.compare_fits(base, later, runs.list_fit_folders(base), moment, detector),
+        *runs.compare_choices(base, later, moment, detector),
+        *runs.compare_forecasts(base, later, moment, detector),
+    ]
+
+
+def _audit_fits_and_test(
+    changed: Callable[..., Sandbox],
     base: Sandbox,
     ends: dict[str, pd.Timestamp],
     folder: Path,
+    jobs: int,
     log_progress: LogProgress,
 ) -> list[Finding]:
-    """The pipeline on three changed copies of the data, made by `run_changed`, each compared with
-    the first run.
+    """The studies of the first run taken over by two runs on changed copies of the data, made by
+    `changed`, each compared with the first run.
     """
-    log_progress("the pipeline with the rows after the train block moved by a ten-millionth")
-    moment = ends["train"]
-    fits = ("fetch", "prepare", "train")
-    other = run_changed(
-        folder / "nudged", after=moment, change=nudge, stages=fits, tuned=base.tuned
+    log_progress(
+        "the pipeline with the rows after the train block moved by a ten-millionth, and with the"
+        " later part of the test block changed"
     )
+    fits = ("fetch", "prepare", "train")
+    # a cluster has workers enough for both
+    each_jobs = jobs if cluster.cluster_address() else max(jobs // 2, 1)
+    run = partial(changed, tuned=base.tuned, jobs=each_jobs)
+    train_end = ends["train"]
+    moment = _moment_in_test_block(base, ends)
+    nudged = partial(run, folder / "nudged", after=train_end, change=nudge, stages=fits)
+    with run_beside(jobs, nudged) as receive_nudged:
+        test_run = run_isolated(run, folder / "test", after=moment, stages=(*fits, "compare"))
+        nudged_run = receive_nudged()
     fit_folders = runs.list_fit_folders(base)
     refitted_folders = {
         folder.replace("/chosen-", "/seed-") for folder in fit_folders if "/chosen-" in folder
     }
     # of what was fitted again the fit before
     first_fit_folders = [folder for folder in fit_folders if folder not in refitted_folders]
-    findings = list(
-        runs.compare_fits(base, other, first_fit_folders, moment, "nudge after the train block")
-    )
-    log_progress("the pipeline with the rows after the validation block changed")
-    moment = ends["validation"]
-    detector = "change after the validation block"
-    other = run_changed(folder / "later", after=moment, change=shake)
-    findings += runs.compare_fits(base, other, runs.list_fit_folders(base), moment, detector)
-    findings += runs.compare_choices(base, other, moment, detector)
-    findings += runs.compare_forecasts(base, other, moment, detector)
-    log_progress("the pipeline with the later part of the test block changed")
-    moment = _moment_in_test_block(base, ends)
+    nudge_detector = "nudge after the train block"
     detector = "change inside the test block"
-    other = run_changed(
-        folder / "test", after=moment, change=shake, stages=(*fits, "compare"), tuned=base.tuned
-    )
-    findings += runs.compare_calibrations(base, other, moment, detector)
-    findings += runs.compare_forecasts(base, other, moment, detector)
-    return findings
+    return [
+        *runs.compare_fits(base, nudged_run, first_fit_folders, train_end, nudge_detector),
+        *runs.compare_calibrations(base, test_run, moment, detector),
+        *runs.compare_forecasts(base, test_run, moment, detector),
+    ]
 
 
 def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import io
 import multiprocessing
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -144,7 +146,8 @@ class Sandbox:
     `target_requests` for which rows a fit, a penalty or a validation loss asked for targets,
     `fold_requests` how far the folds of each cross-validation keep from what they are scored on;
     processes beside this one tell nothing. `opened_files`: what the run read or wrote outside of
-    its folder. `stage`: the one that is running.
+    its folder. `libraries`: the modules beside the project's that the run has imported. `stage`:
+    the one that is running.
     """
 
     paths: ProjectPaths
@@ -153,6 +156,7 @@ class Sandbox:
     target_requests: list[TargetRequest] = field(default_factory=list)
     fold_requests: list[FoldRequest] = field(default_factory=list)
     opened_files: list[str] = field(default_factory=list)
+    libraries: list[str] = field(default_factory=list)
     stage: str = ""
 
     def __post_init__(self) -> None:
@@ -258,6 +262,7 @@ def continue_stages(
     Raises:
         InputError: a stage failed, so that nothing can be said about leaks.
     """
+    known_modules = {*sys.modules}
     if jobs == 1:
         # one job is this forked process alone, which notes what it does
         os.environ.pop(cluster.VARIABLE, None)
@@ -278,7 +283,19 @@ def continue_stages(
                     " stage run first."
                 ) from error
     sandbox.opened_files += dict.fromkeys(opened)
+    sandbox.libraries += [
+        name
+        for name in sys.modules
+        if name not in known_modules and name.partition(".")[0] not in ("forecast", "pipelines")
+    ]
     return sandbox
+
+
+def import_libraries(run: Sandbox) -> None:
+    """What `run` has imported, seconds of some models: the processes forked from now on find it."""
+    for name in run.libraries:
+        with suppress(ImportError):  # a name that stands for no file
+            importlib.import_module(name)
 
 
 def _write_project(
@@ -378,20 +395,71 @@ def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
     first, and two runs that agree for that reason would look clean. Workers here end before:
     forked, their pool lacks its thread. `ForecastError` where the process dies.
     """
+    with _forked(partial(work, *arguments, **options), is_quiet=False) as receive_result:
+        return receive_result()
+
+
+@contextmanager
+def run_beside(
+    jobs: int, work: Callable[P, T], *arguments: P.args, **options: P.kwargs
+) -> Iterator[Callable[[], T]]:
+    """`run_isolated`, of which the caller asks for the result later and does something else
+    meanwhile; its progress is not shown. With one job the work begins when it is asked for.
+    """
+    if jobs == 1:
+        yield partial(run_isolated, work, *arguments, **options)
+        return
+    with _forked(partial(work, *arguments, **options), is_quiet=True) as receive_result:
+        yield receive_result
+
+
+@contextmanager
+def _forked(work: Callable[[], T], *, is_quiet: bool) -> Iterator[Callable[[], T]]:
+    """A process that does `work`, until the context is left; what it yields waits for the result.
+
+    No thread stands between: of a process with threads no other one could be forked safely.
+    """
     kill_pool()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_outcome, args=(sender, work, is_quiet))
+    # the libraries that have threads are looked for here, not in every process
+    with limit_to_one_thread():
+        process.start()
+    sender.close()
     try:
-        # the libraries that have threads are looked for here, not in every process
-        with (
-            limit_to_one_thread(),
-            ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool,
-        ):
-            return pool.submit(_end_workers_after, partial(work, *arguments, **options)).result()
-    except BrokenProcessPool:
+        yield partial(_receive_result, receiver, process)
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _send_outcome(sender: Connection, work: Callable[[], Any], is_quiet: bool) -> None:
+    """The result of `work`, or its error with where that arose."""
+    if is_quiet:
+        sys.stderr = io.StringIO()
+    try:
+        sender.send((_end_workers_after(work), None))
+    except Exception as error:  # noqa: BLE001  raised again where the result is asked for
+        error.add_note(traceback.format_exc())
+        sender.send((None, error))
+
+
+def _receive_result(receiver: Connection, process: BaseProcess) -> Any:
+    """What `_send_outcome` has sent, once the process has ended."""
+    try:
+        result, error = receiver.recv()
+        process.join()
+    except EOFError:
         raise ForecastError(
             "A process of the audit died at its work: killed, as where memory is short, or ended by"
             " a library, whose words then stand above. Nothing can be said about leaks; run the"
             " same command again."
         ) from None
+    if error is not None:
+        raise error
+    return result
 
 
 def _end_workers_after(work: Callable[[], T]) -> T:

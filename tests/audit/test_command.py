@@ -65,7 +65,7 @@ def test_a_run_whose_process_dies_is_one_sentence_and_exit_code_one(
 
 
 def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
-    command = [sys.executable, "-m", "forecast.audit", "wave", "--jobs", "1"]
+    command = [sys.executable, "-m", "forecast.audit", "wave", "--jobs", "2"]  # two at a time
     options = {
         "cwd": project,
         "env": small_project.environment(PYTHONPATH=str(project)),

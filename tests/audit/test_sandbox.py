@@ -8,13 +8,21 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from forecast.audit.sandbox import Project, record_file_access, run_isolated, run_stages
-from forecast.system import cluster, workers
+from forecast.audit.sandbox import (
+    Project,
+    record_file_access,
+    run_beside,
+    run_isolated,
+    run_stages,
+)
+from forecast.system import cluster, files, workers
 from forecast.system.errors import ForecastError, InputError
 from forecast.system.workers import WorkItem
+from tests.faults.processes import eventually
 from tests.support import small_project
 from tests.support.small_project import ROOT
 
@@ -144,3 +152,31 @@ def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path)
         (tmp_path / "cache.json").write_text("")
     kept.read_text()
     assert opened == ["data/snapshot.csv", "data", "cache.json"]
+
+
+def write_process_and_wait(path: Path, seconds: float) -> str:
+    files.write_text(path, str(os.getpid()))
+    time.sleep(seconds)
+    return path.name
+
+
+def test_a_run_beside_another_goes_on_meanwhile_and_gives_its_result_when_asked(
+    tmp_path: Path,
+) -> None:
+    with run_beside(2, write_process_and_wait, tmp_path / "two", 0.0) as receive_result:
+        assert eventually((tmp_path / "two").exists)
+        assert receive_result() == "two"
+    with run_beside(1, write_process_and_wait, tmp_path / "one", 0.0) as receive_result:
+        assert not (tmp_path / "one").exists()  # with one job nothing stands beside
+        assert receive_result() == "one"
+
+
+def test_a_run_beside_one_that_fails_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "process"
+    with (
+        pytest.raises(InputError, match="the other one"),
+        run_beside(2, write_process_and_wait, path, 300.0),
+    ):
+        assert eventually(path.exists)
+        raise InputError("the other one")
+    assert not psutil.pid_exists(int(path.read_text()))
