@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 # TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance
@@ -16,13 +15,9 @@ from pathlib import Path
 import curl_cffi  # noqa: F401
 import psutil
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
-from tests.support import warm_interpreter
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
 from tests.support.shared_projects import make_once
-from tests.support.warm_interpreter import WarmInterpreter
 
 # started with & by a script: no child would hear a Ctrl-C
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -144,13 +139,6 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_once(tmp_path_factory, "whole_run", run)
 
 
-@pytest.fixture(scope="session")
-def warm_python() -> Iterator[WarmInterpreter]:
-    """Programs in processes of their own that need not import the libraries first."""
-    with warm_interpreter.started() as running:
-        yield running
-
-
 def pytest_runtest_setup() -> None:
     copy_tables_from_the_first_database()
 
@@ -168,25 +156,6 @@ def pytest_xdist_auto_num_workers() -> int | None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     return max(cores, min(cores * 3 // 2, psutil.virtual_memory().total // MEMORY_OF_A_PROCESS))
-
-
-AUDITS = ("tests/audit/test_leaks", "tests/audit/test_training_leaks", "tests/audit/test_clean")
-"""Files whose audits start from a process that has loaded TensorFlow and everything else, in seven
-CPU seconds for every process of the tests that has one.
-"""
-
-
-class FilesScheduling(LoadFileScheduling):
-    """`--dist loadfile`, with the audits as one file."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "audits" if nodeid.startswith(AUDITS) else super()._split_scope(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesScheduling | None:
-    """Among many workers the audits would be what the others wait for."""
-    is_ours = config.getoption("dist") == "loadfile" and len(config.getoption("tx")) <= 4
-    return FilesScheduling(config, log) if is_ours else None
 
 
 def pytest_collection_finish() -> None:

@@ -5,6 +5,7 @@ copy.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import textwrap
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.audit import processes
+from tests.support import warm_interpreter
 from tests.support.small_project import RANKINGS, ROOT, copy_code, write_yaml
 
 DAYS = 320
@@ -231,10 +232,11 @@ def change_dataset(root: Path, **settings: Any) -> None:
 
 def audited(root: Path) -> dict[str, Any]:
     """The audit's own answer, from a process that runs the copy's code."""
-    code, said, warned = processes.audit(root, "wave", "--json")
-    assert code in (0, 5) and "{" in said, warned[-3000:]
-    found: dict[str, Any] = json.loads(said[said.index("{") :])
-    assert (code == 0) == found["clean"]
+    command = [warm_interpreter.warm_python(), "-m", "forecast.audit", "wave", "--json"]
+    done = warm_interpreter.run(command, cwd=root, env=os.environ)
+    assert done.returncode in (0, 5) and "{" in done.stdout, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (done.returncode == 0) == found["clean"]
     return found
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import small_project
-from tests.support.warm_interpreter import WarmInterpreter
+from tests.support import small_project, warm_interpreter
 
 Files = dict[str, dict[str, Any]]
 RETRAINING = {"tune.json", "train.json", "compare.json"}
@@ -40,12 +39,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def made(root: Path, python: WarmInterpreter) -> Files:
+def made(root: Path) -> Files:
     """What the stage writes, run by the code of `root` itself."""
     shutil.rmtree(root / "data" / "settings", ignore_errors=True)
     command = [sys.executable, "-m", "pipelines.settings"]
     env = {**small_project.environment(), "PYTHONPATH": str(root)}
-    done = python.run(command, cwd=root, env=env)
+    done = warm_interpreter.run(command, cwd=root, env=env)
     assert done.returncode == 0, done.stderr
     folder = root / "data" / "settings"
     return {
@@ -55,14 +54,12 @@ def made(root: Path, python: WarmInterpreter) -> Files:
 
 
 @pytest.fixture(scope="module")
-def before(project: Path, warm_python: WarmInterpreter) -> Files:
-    return made(project, warm_python)
+def before(project: Path) -> Files:
+    return made(project)
 
 
 @pytest.fixture
-def changed(
-    project: Path, before: Files, warm_python: WarmInterpreter
-) -> Callable[[str, Callable[[str], str]], set[str]]:
+def changed(project: Path, before: Files) -> Callable[[str, Callable[[str], str]], set[str]]:
     """The names of the files that an edit of a file of the project changes; the edit is undone."""
 
     def by(name: str, edit: Callable[[str], str]) -> set[str]:
@@ -72,7 +69,7 @@ def changed(
         assert edited != kept
         path.write_text(edited, encoding="utf-8")
         try:
-            after = made(project, warm_python)
+            after = made(project)
         finally:
             path.write_text(kept, encoding="utf-8")
         return {Path(file).name for file in before if before[file] != after.get(file)}

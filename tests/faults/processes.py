@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 
 def started(
@@ -36,8 +36,7 @@ def started(
 
 def dvc(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dvc", *words]
-    env = small_project.environment(**extra)
-    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    return warm_interpreter.run(command, cwd=root, env=small_project.environment(**extra))
 
 
 def processes_of(root: Path, *, running: str = "") -> list[psutil.Process]:

@@ -30,7 +30,7 @@ def untouched(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project for the run that the tests of this file strike one after the other."""
-    root = small_project.write_real(tmp_path_factory.mktemp("resume") / "struck")
+    root = small_project.write_real(tmp_path_factory.mktemp("resume") / "struck", warm=False)
     yield root
     for process in processes_of(root):
         process.kill()

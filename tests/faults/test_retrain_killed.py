@@ -23,8 +23,7 @@ from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
 from tests.operations import retraining
 from tests.operations.retraining import NAME
-from tests.support import small_project
-from tests.support.warm_interpreter import WarmInterpreter
+from tests.support import small_project, warm_interpreter
 
 Retrain = Callable[..., subprocess.CompletedProcess[str]]
 READ_ONLY = ("check", "drift")
@@ -37,12 +36,12 @@ fit.
 
 
 @pytest.fixture(scope="module")
-def retrain(warm_python: WarmInterpreter) -> Retrain:
+def retrain() -> Retrain:
     """`forecast retrain wave <words>` in a project."""
 
     def run(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
         command = small_project.arguments("retrain", NAME, *words)
-        return warm_python.run(
+        return warm_interpreter.run(
             command, cwd=root, env=small_project.environment(**ONE_WORKER, **extra)
         )
 
@@ -86,7 +85,6 @@ def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None
 def outlived(
     operated: Path,
     retrain: Retrain,
-    warm_python: WarmInterpreter,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Like `operated`, after retrainings that were killed at every step and one that was not; read
@@ -98,7 +96,7 @@ def outlived(
     steps = [step for step in STEPS if step not in READ_ONLY]
     env = small_project.environment(**ONE_WORKER)
     for step in steps:
-        if killed_at(step, words, root, env, run=warm_python.run):
+        if killed_at(step, words, root, env, run=warm_interpreter.run):
             reached.append(step)
         held = champion.load(root, NAME)
         assert not held.notice and held.card.candidate in ("naive", "ridge")

@@ -19,8 +19,7 @@ import pytest
 from forecast.operations.repro import refuse_if_busy
 from forecast.system.errors import BusyError
 from tests.faults.processes import crowding, dvc, eventually, left_behind, processes_of, started
-from tests.support import small_project
-from tests.support.warm_interpreter import WarmInterpreter
+from tests.support import small_project, warm_interpreter
 
 ForecastRun = Callable[[Path], subprocess.CompletedProcess[str]]
 
@@ -93,10 +92,10 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def forecast_run(warm_python: WarmInterpreter) -> ForecastRun:
+def forecast_run() -> ForecastRun:
     """`forecast run` in a project, in a process of its own."""
     command = small_project.arguments("run")
-    return lambda root: warm_python.run(command, cwd=root, env=small_project.environment())
+    return lambda root: warm_interpreter.run(command, cwd=root, env=small_project.environment())
 
 
 @pytest.fixture(scope="module")

@@ -342,7 +342,7 @@ def test_a_retraining_killed_at_every_late_step_over_http_is_finished_by_the_nex
     """After each kill in one clone the other one holds the server's aliases and can forecast."""
     mine = retraining.write_project(tmp_path / "a" / "project")
     told = {**addresses(new_server), "FORECAST_JOBS": "1"}
-    done = small_project.run_process(mine, "retrain", NAME, **told)
+    done = small_project.run_warm(mine, "retrain", NAME, **told)
     assert done.returncode == 0, done.stderr
     other = tmp_path / "b" / "project"
     shutil.copytree(mine, other, symlinks=True)
@@ -361,7 +361,7 @@ def test_a_retraining_killed_at_every_late_step_over_http_is_finished_by_the_nex
         assert champion.load(other, NAME).version == held["champion"]
         assert not champion.load(mine, NAME).notice
     assert killed == list(late)
-    done = small_project.run_process(mine, "retrain", NAME, **told)
+    done = small_project.run_warm(mine, "retrain", NAME, **told)
     assert done.returncode == 0, done.stderr  # no lock is left behind
     held = registry.registry_aliases(mine, NAME, tracking_uri=new_server)
     assert champion.read_aliases(mine, NAME) == held

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from forecast.backtest.stage_settings import stage_settings
 from forecast.config.paths import ProjectPaths
 from tests.faults import processes
 from tests.operations.retraining import commit, git
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, dict] = {
@@ -87,9 +87,9 @@ def test_what_importing_leaves_behind_is_no_change(tmp_path: Path) -> None:
 
     def dvc(*words: str) -> str:
         command = [sys.executable, "-m", "dvc", *words]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
+        done = warm_interpreter.run(command, cwd=tmp_path, env=os.environ)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     dvc("init", "--no-scm", "--force", "--quiet")
     (tmp_path / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
@@ -171,7 +171,7 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     own = small_project.write_real(tmp_path / "own", models=("elman",), rankings=("shipped",))
     for name in (".gitignore", ".dvc/.gitignore"):
         shutil.copy(ROOT / name, own / name)
-    ran = small_project.run_process(own, "run", "--jobs", "1")
+    ran = small_project.run_warm(own, "run", "--jobs", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     git(own, "init", "-q")
     commit(own)
@@ -180,7 +180,7 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     assert in_git <= set(git(own, "ls-files").splitlines())
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(own), str(clone))
-    again = small_project.run_process(clone, "run", "--jobs", "2")
+    again = small_project.run_warm(clone, "run", "--jobs", "2")
     assert again.returncode == 0, again.stdout + again.stderr
     assert (clone / "data" / "trained" / "wave").is_dir() and git(
         clone, "status", "--porcelain"

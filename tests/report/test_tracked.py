@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.report import tracked
 from tests.report.reading import DAILY, HOURLY
+from tests.support import warm_interpreter
 from tests.support.artifacts import write_project
 from tests.support.small_project import ROOT
 
@@ -42,8 +44,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dvc(root: Path, *words: str) -> str:
-    command = [sys.executable, "-W", "ignore", "-m", "dvc", *words]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "dvc", *words]
+    done = warm_interpreter.run(command, cwd=root, env=os.environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -21,6 +21,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.support import warm_interpreter
+
 ROOT = Path(__file__).resolve().parents[2]
 DAYS = 200
 DATASET = {
@@ -98,16 +100,20 @@ INTERPRETER = 'python: env PATH="$DVC_ROOT/.venv/bin:$PATH" python3'
 
 
 def write_real(
-    root: Path, *, models: tuple[str, ...] = ("elman",), rankings: tuple[str, ...] = RANKINGS
+    root: Path,
+    *,
+    models: tuple[str, ...] = ("elman",),
+    rankings: tuple[str, ...] = RANKINGS,
+    warm: bool = True,
 ) -> Path:
     """A small project with the real code and stages: the references, `models`, a budget of a few
-    gradient steps.
+    gradient steps; `warm` as in `use_this_interpreter`.
     """
     write(root)
     copy_code(root)
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
-    use_this_interpreter(root)
+    use_this_interpreter(root, warm=warm)
     grid = ("naive", "seasonal_naive", "ridge", "arx", *models)
     entries = {name: {"family": name} for name in grid}
     content = {
@@ -138,11 +144,14 @@ def copy_code(root: Path) -> None:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".tmp-*"))
 
 
-def use_this_interpreter(root: Path) -> None:
-    """The project's own dvc.yaml, its stages run by the interpreter of the tests."""
+def use_this_interpreter(root: Path, *, warm: bool = True) -> None:
+    """The project's own dvc.yaml, its stages run by the interpreter of the tests; by one that has
+    the libraries, or else by one that starts as for a user.
+    """
     pipeline = (ROOT / "dvc.yaml").read_text()
     assert INTERPRETER in pipeline
-    (root / "dvc.yaml").write_text(pipeline.replace(INTERPRETER, f"python: {sys.executable}"))
+    python = warm_interpreter.warm_python() if warm else sys.executable
+    (root / "dvc.yaml").write_text(pipeline.replace(INTERPRETER, f"python: {python}"))
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -194,3 +203,10 @@ def run_process(root: Path, *words: str, **extra: str) -> subprocess.CompletedPr
         text=True,
         check=False,
     )
+
+
+def run_warm(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """`run_process` without the seconds of a start, where neither they nor the interpreter's own
+    settings are what is tested.
+    """
+    return warm_interpreter.run(arguments(*words), cwd=root, env=environment(**extra))

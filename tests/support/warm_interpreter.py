@@ -1,81 +1,116 @@
 """Programs in processes of their own that begin with the libraries loaded: an interpreter that
-starts and imports them takes two to three CPU seconds. The project's code is read anew by each.
+starts and imports them takes one to three CPU seconds, and six with TensorFlow. The project's code
+is read anew by each.
+
+One process has the libraries and forks for all tests of a session (`warm_server`). `warm_python` is
+a file that stands where an interpreter stands, as in the dvc.yaml of a project; it stays until the
+program that it asked for has ended, and ends as that did. Whoever kills it, kills that.
 """
 
 from __future__ import annotations
 
-import json
+import functools
+import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+from filelock import FileLock
+
+from tests.support import warm_client
+
 LIBRARIES = (
+    "curl_cffi",  # before TensorFlow, as in tests/conftest.py
     "pandas",
     "pyarrow.parquet",
+    "pyarrow.dataset",
     "pydantic",
     "typer",
     "yaml",
     "scipy.stats",
     "filelock",
     "psutil",
-    "dvc",
+    "joblib",
+    "optuna",
+    "arch.bootstrap",
     "mlflow",
+    "tensorflow",
+    "keras",
+    "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
+    "dvc.repo.reproduce",
 )
-SERVER = r"""
-import importlib, json, os, runpy, sys
-
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-for line in sys.stdin:
-    asked = json.loads(line)
-    process = os.fork()
-    if not process:
-        for number, name in enumerate((os.devnull, asked["stdout"], asked["stderr"])):
-            os.dup2(os.open(name, os.O_RDWR), number)
-        os.chdir(asked["cwd"])  # from where the code is imported: the first place is ""
-        os.environ.clear()
-        os.environ.update(asked["environment"])
-        option, program, *arguments = asked["words"]
-        sys.argv = [option, *arguments]
-        if option == "-c":
-            exec(program, {"__name__": "__main__"})
-        else:
-            runpy.run_module(program, run_name="__main__", alter_sys=True)
-        sys.exit()
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-"""
+BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+"""As `forecast.networks.layers.silence_libraries` sets them."""
 
 
-class WarmInterpreter:
-    """`run` has what tests need of `subprocess.run`: one `python -m` or `python -c` at a time."""
-
-    def __init__(self, server: subprocess.Popen[str]) -> None:
-        self._server = server
-
-    def run(
-        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], **_: Any
-    ) -> subprocess.CompletedProcess[str]:
-        assert self._server.stdin is not None and self._server.stdout is not None
-        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as error:
-            asked = {"words": command[1:], "cwd": str(cwd), "environment": dict(env)}
-            asked |= {"stdout": out.name, "stderr": error.name}
-            print(json.dumps(asked), file=self._server.stdin, flush=True)
-            code = int(self._server.stdout.readline())
-            texts = [Path(file.name).read_text(encoding="utf-8") for file in (out, error)]
-        return subprocess.CompletedProcess(command, code, *texts)
+@functools.cache
+def warm_python() -> str:
+    """The path of the file; that of this interpreter where the system has no `pidfd_open`."""
+    if not hasattr(os, "pidfd_open"):
+        return sys.executable
+    return str(_folder_of_the_session() / "python3")
 
 
-@contextmanager
-def started() -> Iterator[WarmInterpreter]:
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER, *LIBRARIES],
-        cwd=tempfile.gettempdir(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        yield WarmInterpreter(server)
+def _folder_of_the_session() -> Path:
+    """What the first process of the session that needs it makes: the server, its door and the
+    file that asks there.
+    """
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    began = psutil.Process(session).create_time()
+    # the path of a socket has a hundred characters
+    folder = Path("/tmp") / f"warm-python-{session}-{began:.0f}"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "python3").exists():
+            _start_server(folder, session)
+            words = [sys.executable, "-IS", warm_client.__file__, str(folder / "door")]
+            file = folder / "python3"
+            file.write_text(
+                "#!/bin/sh\n"
+                'export WARM_PYTHON="$0"\n'
+                f'exec {shlex.join([*words, sys.executable])} "$@"\n'
+            )
+            file.chmod(0o755)
+    return folder
+
+
+def _start_server(folder: Path, session: int) -> None:
+    server = Path(warm_client.__file__).with_name("warm_server.py")
+    own = ("PYTHON", "PYTEST_", "FORECAST_", "MLFLOW_")
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(own)}
+    subprocess.run(
+        [sys.executable, server, folder, str(session), *LIBRARIES],
+        cwd=folder,
+        env={**environment, **BEFORE_TENSORFLOW},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        check=True,  # it leaves a process behind as soon as it can be asked
+    )
+
+
+def run(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], **_: Any
+) -> subprocess.CompletedProcess[str]:
+    """What tests need of `subprocess.run`, for one `python -m` or `python -c`."""
+    python = warm_python()
+    if python == sys.executable:
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    door = str(Path(python).with_name("door"))
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as error,
+        Path(os.devnull).open("rb") as nothing,
+    ):
+        streams = (nothing.fileno(), out.fileno(), error.fileno())
+        code = warm_client.run(door, python, command[1:], str(cwd), env, streams)
+        texts = []
+        for file in (out, error):
+            file.seek(0)
+            texts.append(file.read().decode())
+    return subprocess.CompletedProcess(command, code, *texts)

@@ -24,7 +24,7 @@ def project(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project after one whole run, published."""
     root = tmp_path_factory.mktemp("reruns") / "project"
     shutil.copytree(whole_run, root, symlinks=True)
-    succeeded(small_project.run_process(root, "run", "--jobs", "1"))
+    succeeded(small_project.run_warm(root, "run", "--jobs", "1"))
     return root
 
 
@@ -71,5 +71,5 @@ def test_outs_restored_from_the_run_cache_make_no_second_run(project: Path) -> N
 def test_a_deleted_database_is_filled_again_by_sync(project: Path) -> None:
     for path in project.glob("mlflow.db*"):
         path.unlink()
-    assert "0 already there" in succeeded(small_project.run_process(project, "sync"))
+    assert "0 already there" in succeeded(small_project.run_warm(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)

@@ -1,0 +1,70 @@
+"""A program that the tests start warm is one that an interpreter has started, to whoever starts
+it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.processes import eventually
+from tests.support import small_project, warm_interpreter
+
+TOLD = """
+import os, pathlib, sys, time
+print(sys.argv[1:], os.getcwd(), os.environ["A"], "forecast" in sys.modules)
+print("a word", file=sys.stderr)
+if "wait" in sys.argv:
+    pathlib.Path("pid").write_text(str(os.getpid()))
+    time.sleep(300)
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> list[str]:
+    """A module of the folder `tmp_path`, as it is started there."""
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "__init__.py").touch()
+    (tmp_path / "pipelines" / "told.py").write_text(TOLD)
+    return [warm_interpreter.warm_python(), "-m", "pipelines.told"]
+
+
+def test_it_has_its_words_folder_and_environment_and_ends_with_its_own_code(
+    program: list[str], tmp_path: Path
+) -> None:
+    env = small_project.environment(A="of one's own")
+    done = subprocess.run(
+        [*program, "x"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    expected = (3, f"['x'] {tmp_path} of one's own False\n", "a word\n")
+    assert (done.returncode, done.stdout, done.stderr) == expected
+    again = warm_interpreter.run([*program, "x"], cwd=tmp_path, env=env)
+    assert (again.returncode, again.stdout, again.stderr) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_ends_the_one_who_asked_ends_the_program(
+    program: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    env = small_project.environment(A="a")
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*program, "wait"], cwd=tmp_path, env=env, **streams) as asker:
+        pid = tmp_path / "pid"
+        assert eventually(lambda: pid.exists() and pid.read_text())
+        asker.send_signal(number)
+        assert asker.wait(60) == -number
+    assert eventually(lambda: not psutil.pid_exists(int(pid.read_text())), 10)
+
+
+def test_what_is_no_program_of_ours_has_an_interpreter_that_was_started(tmp_path: Path) -> None:
+    code = "import sys; print('pandas' in sys.modules, sys.executable)"
+    command = [warm_interpreter.warm_python(), "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"False {sys.executable}\n", os.environ
