@@ -136,8 +136,8 @@ def audit(
     )
     opened = import_stages(project, folder, models)
     changed = partial(run_stages, project, small_frame, change=shake, models=models)
-    later = partial(changed, folder / "later", after=ends["validation"], jobs=max(jobs - 1, 1))
-    with run_beside(jobs, later) as receive_later:
+    run_later = partial(changed, folder / "later", after=ends["validation"], jobs=max(jobs - 1, 1))
+    with run_beside(jobs, run_later) as receive_later:
         # one job, so that all it opens is noted
         base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
         base.opened_files += opened
@@ -277,13 +277,13 @@ def _audit_data(
     ]
 
 
-def _compare_later(base: Sandbox, later: Sandbox, moment: pd.Timestamp) -> list[Finding]:
+def _compare_later(base: Sandbox, later_run: Sandbox, moment: pd.Timestamp) -> list[Finding]:
     """The first run and the one whose rows after `moment`, the end of validation, are changed."""
     detector = "change after the validation block"
     return [
-        *runs.compare_fits(base, later, runs.list_fit_folders(base), moment, detector),
-        *runs.compare_choices(base, later, moment, detector),
-        *runs.compare_forecasts(base, later, moment, detector),
+        *runs.compare_fits(base, later_run, runs.list_fit_folders(base), moment, detector),
+        *runs.compare_choices(base, later_run, moment, detector),
+        *runs.compare_forecasts(base, later_run, moment, detector),
     ]
 
 

@@ -108,8 +108,8 @@ def load_retraining(name: str, folder: Path | str) -> Retraining:
         return Retraining.model_validate({})
     rules = validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path))
     entry = rules.datasets.get(name, rules.defaults)
-    own = {key: getattr(entry, key) for key in entry.model_fields_set}
-    return rules.defaults.model_copy(update=own)
+    given = {key: getattr(entry, key) for key in entry.model_fields_set}
+    return rules.defaults.model_copy(update=given)
 
 
 def check_retraining(names: Iterable[str], folder: Path | str) -> None:
