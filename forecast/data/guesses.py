@@ -527,7 +527,9 @@ def _entry_lines(
     calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
-    past_lines = _past_lines(observed, calendar, column, roles.past, (horizon, lookback, season))
+    spans = (horizon, lookback, season)
+    transform = column.get("transform", "none")
+    past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
     lines = [
         *_grid_lines(observed, target, season),
         EntryLine(
@@ -563,18 +565,19 @@ def _entry_lines(
 def _past_lines(
     observed: pd.DataFrame,
     calendar: Calendar,
-    target: dict[str, Any],
+    target: Any,
+    transform: str,
     names: list[Any],
     spans: tuple[int, int, int],
 ) -> list[EntryLine]:
     """The key of the numbers that lead the target, and a comment that offers all of them."""
-    to_units = TRANSFORMS[target.get("transform", "none")].to_units
-    leading = find_leading(observed, target["column"], names, Spans(*spans), to_units)
+    to_units = TRANSFORMS[transform].to_units
+    leading = find_leading(observed, target, names, Spans(*spans), to_units)
     entries = _column_entries(observed, calendar, names)
     lines = []
     if leading:
         inputs = [entry for name, entry in zip(names, entries, strict=True) if name in leading]
-        note = f"lead {target['column']}: what they were tells what it will be"
+        note = f"lead {target}: what they were tells what it will be"
         lines.append(EntryLine("past_exogenous", inputs, note))
     if len(leading) < len(names):
         note = "instead: all" if leading else "the other numbers, known up to the forecast"
