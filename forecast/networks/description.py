@@ -223,9 +223,8 @@ class Bidirectional(CellBlock):
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
         cell_weights = self.cell_object.weights(width)
-        forward = {f"forward/{name}": weight for name, weight in cell_weights.items()}
-        backward = {f"backward/{name}": weight for name, weight in cell_weights.items()}
-        return forward | backward, 2 * self.units
+        both = add_path("forward", cell_weights) | add_path("backward", cell_weights)
+        return both, 2 * self.units
 
 
 @dataclass(frozen=True)
@@ -271,10 +270,13 @@ class EncoderDecoder(CellBlock):
         decoder = self.cell_object.own_weights(
             fed_back + self.units + network.shapes.future_channels
         )
-        encoder = {
-            f"encoder/{name}": weight for name, weight in self.cell_object.weights(width).items()
-        }
-        return encoder | {f"decoder/{name}": weight for name, weight in decoder.items()}, self.units
+        encoder = self.cell_object.weights(width)
+        return add_path("encoder", encoder) | add_path("decoder", decoder), self.units
+
+
+def add_path(path: str, weights: WeightSpecs) -> WeightSpecs:
+    """Weights by their own names as "<path>/<name>"."""
+    return {f"{path}/{name}": weight for name, weight in weights.items()}
 
 
 @dataclass(frozen=True)

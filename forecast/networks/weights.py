@@ -31,6 +31,7 @@ from forecast.networks.description import (
     States,
     Taps,
     WeightSpecs,
+    add_path,
     walk_blocks,
     weights_at,
 )
@@ -67,7 +68,7 @@ class WidthVisitor(BlockVisitor[int]):
         """
         self.input_widths[path] = x
         weights, width = block.weights(x, self.network)
-        self.weights |= {f"{path}/{name}": weight for name, weight in weights.items()}
+        self.weights |= add_path(path, weights)
         self.widest = max(self.widest, width)
         return width
 
