@@ -97,10 +97,11 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     median = float(np.median(held_out))
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
+    y_range = np.ptp(np.asarray(model.y_range), axis=0).mean()
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
         f" {min(held_out):.4g} to {max(held_out):.4g}, {median:.4g} in the middle:"
-        f" {100 * median / np.ptp(rows.y_range(), axis=0).mean():.2g} % of the range of y.",
+        f" {100 * median / y_range:.2g} % of the range of y.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,

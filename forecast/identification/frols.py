@@ -84,10 +84,9 @@ def formula(model: Model) -> str:
         raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
     narx = model.net.narx(model.inputs, model.outputs)
     scaling = model.scaling
-    past_y = len(narx.y_delays)
-    past_u = len(narx.u_delays)
-    means = np.concatenate([np.tile(scaling.y_mean, past_y), np.tile(scaling.u_mean, past_u)])
-    scales = np.concatenate([np.tile(scaling.y_scale, past_y), np.tile(scaling.u_scale, past_u)])
+    past_y = np.tile([scaling.y_mean, scaling.y_scale], len(narx.y_delays))
+    past_u = np.tile([scaling.u_mean, scaling.u_scale], len(narx.u_delays))
+    means, scales = np.hstack([past_y, past_u])
     coefficients = np.asarray(model.weights["coefficients"])
     names = narx.column_names()
     lines = []

@@ -98,14 +98,13 @@ class OpenLoop(_Problem):
         block.
         """
         rows = block_rows(self.n_weights, self.net.outputs)
+        weighted = self.residuals(weights).reshape(self.y.shape)
+        weight = self.weight * (weighted != 0)
         for first in range(0, len(self.z), rows):
             part = slice(first, first + rows)
-            z = self.z[part]
-            residual = self.net.residual(self.net.layer.value(weights, z), self.y[part])
-            weight = self.weight[part] * (residual != 0)
-            jacobian = self.net.layer.jacobian(weights, z)
-            jacobian *= weight
-            yield (residual * weight).ravel(), jacobian.reshape(self.n_weights, -1)
+            jacobian = self.net.layer.jacobian(weights, self.z[part])
+            jacobian *= weight[part]
+            yield weighted[part].ravel(), jacobian.reshape(self.n_weights, -1)
 
 
 class ClosedLoop(_Problem):
@@ -126,11 +125,10 @@ class ClosedLoop(_Problem):
         net, train = self.net, self.train
         measured = net.measured_outputs
         run = train.free_run(weights)
-        residual = net.residual(run, train.y)
+        weighted = self.residuals(weights).reshape(-1, measured)
+        weight = train.weight[:, :measured] * (weighted != 0)
         z, is_free = train.regressors(run)
         _, slopes = net.layer.linearised(weights, z, net.past_outputs)
-        weight = (train.weight * (residual != 0))[:, :measured]
-        weighted = residual[:, :measured] * weight
         train.follow(run)
         last_rows: Array | None = None
         for part in train.blocks_of_rows(net.n_weights):

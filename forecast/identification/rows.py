@@ -100,16 +100,6 @@ class DividedRows:
         pairs = zip(self.experiments, self.labels, strict=True)
         return [experiment.part(row_labels == label) for experiment, row_labels in pairs]
 
-    def y_range(self) -> Array:
-        """(2, O): the least and the largest y of the rows that train."""
-        y = np.concatenate([part.y for part in self.parts(TRAIN)])
-        return np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
-
-    def u_range(self) -> Array:
-        """(2, I): the least and the largest u of the rows that train."""
-        u = np.concatenate([part.u for part in self.parts(TRAIN)])
-        return np.stack([u.min(axis=0), u.max(axis=0)])
-
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
         """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as
         the target.
@@ -219,7 +209,10 @@ def measure_errors(model: Model, rows: DividedRows) -> Model:
     """The model with the ranges of the rows that train, and its errors on train, validation and
     test rows one step ahead and, with feedback, in free run.
     """
-    model = replace(model, y_range=rows.y_range(), u_range=rows.u_range())
+    parts = rows.parts(TRAIN)
+    tables = [np.concatenate([e.u for e in parts]), np.concatenate([e.y for e in parts])]
+    u_range, y_range = (np.stack([np.nanmin(t, axis=0), np.nanmax(t, axis=0)]) for t in tables)
+    model = replace(model, y_range=y_range, u_range=u_range)
     free_run = mean_square_errors(model, rows, "simulation") if model.net.feedback else {}
     one_step = mean_square_errors(model, rows, "prediction")
     training = replace(model.training, performance=one_step, free_run=free_run)

@@ -91,13 +91,12 @@ class SearchSettings:
                 f"`candidates` is {self.candidates!r}, `refit_iterations` is"
                 f" {self.refit_iterations!r}; wanted a tuple of `Candidate`s, and two numbers."
             )
-        first, second = self.refit_iterations
         require_whole(1, start=self.start, candidates=len(self.candidates))
         require_whole(2, folds=self.folds)
-        require_whole(0, fold_iterations=self.fold_iterations)
-        require_whole(0, refit_iterations=first)
-        require_whole(0, refit_iterations=second)
-        require_whole(0, longest_dead_time=self.longest_dead_time)
+        longest = self.longest_dead_time
+        require_whole(0, fold_iterations=self.fold_iterations, longest_dead_time=longest)
+        for iterations in self.refit_iterations:
+            require_whole(0, refit_iterations=iterations)
 
 
 def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
