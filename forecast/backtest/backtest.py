@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -58,6 +57,7 @@ from forecast.forecaster.reconciliation import (
 from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import ModelError
+from forecast.system.processes import return_memory
 
 
 def share_shapes(data: PreparedData) -> PreparedData:
@@ -73,7 +73,10 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = ("train", *SCORED
     """The prepared frame as a problem, once per process."""
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)
-    return replace(Problem.of(panel, rows.borders, needed), shapes=data.shapes)
+    problem = replace(Problem.of(panel, rows.borders, needed), shapes=data.shapes)
+    del rows
+    return_memory()
+    return problem
 
 
 def load_tensorflow() -> None:
@@ -137,6 +140,8 @@ def fit_and_forecast(
             if distributions is not None:
                 files.write_frame(temporary / DISTRIBUTIONS, distributions)
             _seed_fit(seed, fits, problem).write(temporary / "fit.json")
+            del forecasts, distributions
+    return_memory()
     return {
         "cpu_seconds": time.process_time() - cpu_start,
         "wall_seconds": time.perf_counter() - wall_start,
@@ -235,29 +240,27 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
 
     `ModelError` where a forecast is not finite.
     """
-    tables = []
+    parts = []
     for block in SCORED:
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
-        forecasts = timeline.predict(problem.panel, rows)
-        for uid, y_hat in forecasts.items():
+        for uid, y_hat in timeline.predict(problem.panel, rows).items():
             lost = int((~np.isfinite(y_hat)).any(axis=(1, 2)).sum())
             if lost:
                 raise ModelError(
                     f"{lost} of {len(y_hat)} forecasts of series {uid!r} in the {block} block are"
                     " not finite: the model diverged."
                 )
-        tables.append(_forecast_table(problem, block, rows, forecasts, seed))
-    return pd.concat(tables, ignore_index=True)
+            parts.append((block, uid, rows[uid], y_hat))
+    return _forecast_table(problem, parts, seed)
 
 
 def _forecast_table(
-    problem: Problem,
-    block: str,
-    rows: Mapping[str, np.ndarray],
-    forecasts: Mapping[str, np.ndarray],
-    seed: int,
+    problem: Problem, parts: list[tuple[str, str, np.ndarray, np.ndarray]], seed: int
 ) -> pd.DataFrame:
-    """The rows of `forecast_blocks` in one block: by series, cutoff, step and output."""
+    """The rows of `forecast_blocks` by block, series, cutoff, step and output. parts: block,
+    series, rows of the cutoffs and forecasts; of thousands of series no table of one block beside
+    it.
+    """
     task = problem.panel.task
     steps = np.arange(1, task.horizon + 1)
     outputs = len(task.targets)
@@ -265,7 +268,7 @@ def _forecast_table(
     times = []
     actuals = []
     volatilities = []
-    for uid, cutoff_rows in rows.items():
+    for _, uid, cutoff_rows, _ in parts:
         series = problem.panel.by_id[uid]
         target_rows = cutoff_rows[:, None] + steps
         cutoffs.append(series.ds[cutoff_rows])
@@ -273,20 +276,21 @@ def _forecast_table(
         actuals.append(series.values[target_rows, :outputs].ravel())
         before = visible_volatility(problem.scaling, series, cutoff_rows, task)
         volatilities.append(np.repeat(before, len(steps), axis=0).ravel())
-    sizes = [y_hat.size for y_hat in forecasts.values()]
+    blocks, names, _, forecasts = zip(*parts, strict=True)
+    sizes = [y_hat.size for y_hat in forecasts]
     n_cutoffs = sum(map(len, cutoffs))
     output_numbers = np.tile(np.arange(outputs), n_cutoffs * len(steps))
     return pd.DataFrame(
         {
-            "unique_id": pd.array(list(rows), dtype="str").repeat(sizes),
+            "unique_id": pd.array(names, dtype="str").repeat(sizes),
             "cutoff": np.repeat(np.concatenate(cutoffs), len(steps) * outputs),
             "step": np.tile(np.repeat(steps, outputs), n_cutoffs).astype(np.int32),
             "ds": np.repeat(np.concatenate(times), outputs),
-            "block": block,
+            "block": pd.array(blocks, dtype="str").repeat(sizes),
             "seed": np.int32(seed),
             "output": pd.array(task.targets, dtype="str").take(output_numbers),
             "y": np.concatenate(actuals),
-            "y_hat": np.concatenate([y_hat.ravel() for y_hat in forecasts.values()]),
+            "y_hat": np.concatenate([y_hat.ravel() for y_hat in forecasts]),
             "volatility": np.concatenate(volatilities),
         }
     )

@@ -42,7 +42,7 @@ from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import INTERRUPTED, InputError, require_known
 from forecast.system.files import hold_lock, remove_leftovers
-from forecast.system.processes import require_unix, run_git, stop_on_signals
+from forecast.system.processes import require_unix, return_memory, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def _check_and_clean(root: Path, dataset: str) -> None:
         print(advice)
     print("Checking configs and data", flush=True)
     raise_faults(list(check_project(root, dataset)))
+    return_memory()  # for the stages: of thousands of series the data were half a gigabyte
     for path in remove_run_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
     files.clear_scratch()

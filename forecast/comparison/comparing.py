@@ -55,6 +55,7 @@ from forecast.data.results import MEAN, PARQUET_TABLES, Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
+from forecast.system.processes import return_memory
 
 SERVICE = "service"
 """The family of a provider's own forecasts: scored, and never selected."""
@@ -90,6 +91,7 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
         load_evaluation(paths.configs),
         load_tuning(paths.configs),
     )
+    return_memory()
     selected = results.candidate(comparison.verdicts.chosen.get("shipped", ""), "shipped")
     if selected is not None:
         comparison.tables.update(explain_selected(results, selected, frame, task))
@@ -137,6 +139,7 @@ def compare_candidates(
     chosen = select_models(validation, _learnt_combinations(selectable))
     test = block_losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, task, evaluation.levels, chosen, reference.scale)
+    return_memory()
     sizes = {
         s.record.model: s.record.n_params
         for s in selectable

@@ -26,8 +26,10 @@ from forecast.config.task import Task
 from forecast.data.panel import add_series_names, series_name
 from forecast.data.records import RunRecord
 from forecast.data.results import MEAN, SPREAD, Results
+from forecast.data.schema import rows_by_series
 from forecast.data.splits import BLOCKS, Borders
 from forecast.system.errors import InputError
+from forecast.system.processes import return_memory
 
 
 @dataclass(frozen=True)
@@ -138,17 +140,17 @@ def reference_of_block(
     scale, squared, last = {}, {}, {}
     targets = list(task.targets)
     known = frame.groupby("unique_id", sort=False)[targets].ffill()
-    for uid, places in frame.groupby("unique_id", sort=True).indices.items():
-        times = pd.Index(frame["ds"].to_numpy()[places])
-        is_train = times <= borders.of_series(str(uid)).train_end
+    for uid, rows in sorted(rows_by_series(frame).items()):
+        times = pd.Index(frame["ds"].to_numpy()[rows])
+        is_train = times <= borders.of_series(uid).train_end
         for target in targets:
             name = series_name(uid, target, targets)
-            train = frame[target].to_numpy()[places][is_train]
+            train = frame[target].to_numpy()[rows][is_train]
             scale[name] = metrics.insample_scale(train, season_length=task.season_length)
             squared[name] = metrics.insample_scale(
                 train, season_length=task.season_length, squared=True
             )
-            last[name] = pd.Series(known[target].to_numpy()[places], index=times)
+            last[name] = pd.Series(known[target].to_numpy()[rows], index=times)
     return Reference(scale, squared, last, {}, {}).of_block(naive, block)
 
 
@@ -291,6 +293,7 @@ def _score_candidate(
     by_series = series_scores(blocks["test"], reference["test"])
     by_step = step_scores(blocks["test"], reference["test"])
     on_validation = series_scores(blocks["validation"], reference["validation"])
+    return_memory()
     return ScoredCandidate(
         record=record,
         blocks=blocks,

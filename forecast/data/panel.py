@@ -18,6 +18,7 @@ import pandas as pd
 
 from forecast.config.task import Task
 from forecast.data import calendars
+from forecast.data.schema import rows_by_series
 from forecast.system.errors import InputError, quote_names
 
 
@@ -96,23 +97,27 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
             f" {quote_names(frame.columns)}. Name the column in configs/datasets.yaml as it stands"
             " in the data, or map it under `source.columns`."
         )
+    slices = rows_by_series(frame)
+    if sum(rows.stop - rows.start for rows in slices.values()) < len(frame):  # out of order
+        frame = frame.sort_values("unique_id", kind="stable")
+        slices = rows_by_series(frame)
     values = frame[columns].to_numpy(dtype=np.float64)
     static = frame[task.static_names].to_numpy(dtype=np.float64)
     times = frame["ds"].to_numpy().astype("datetime64[ns]")
     # series of one span share their steps: of thousands they take as much memory as the values
     steps_of: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
     series = []
-    for uid, rows in frame.groupby("unique_id", sort=True).indices.items():
+    for uid, rows in sorted(slices.items()):
         own_times = times[rows]
-        key = (own_times[0], own_times[-1], static[rows[0]].tobytes())
+        key = (own_times[0], own_times[-1], static[rows.start].tobytes())
         if key not in steps_of:
             grid = calendars.grid(task.calendar, own_times[0], own_times[-1])
             steps = grid.to_numpy().astype("datetime64[ns]")
-            steps_of[key] = steps, future_features(task, grid, static[rows[0]])
+            steps_of[key] = steps, future_features(task, grid, static[rows.start])
         ds, future = steps_of[key]
         # a column in one piece, as pandas has it: sums over rows round by it
         on_grid = np.asfortranarray(_on_grid(ds, own_times, values[rows]))
-        series.append(Series(str(uid), ds, on_grid, future))
+        series.append(Series(uid, ds, on_grid, future))
     if not series:
         raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
     return Panel(name=name, task=task, series=tuple(series))

@@ -138,9 +138,11 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
     spans = []
     first = 0
     for s in series:
-        starts.append(first + np.arange(len(s.past) - length + 1))
+        starts.append(first + np.arange(len(s.past) - length + 1, dtype=np.int32))
         spans.append((first, len(s.past)))
         first += len(s.past) + horizon
+    # before anything is joined, which of thousands of series is most of the memory
+    starts_with_loss = _starts_with_loss(np.concatenate(starts), series, length, warm_up, horizon)
     target = _stack_series([s.target for s in series], horizon)
     weight = _stack_series([s.weight for s in series], horizon)
     target[~(weight > 0)] = 0  # zero times the loss of NaN or 1e30 would not be zero
@@ -149,7 +151,7 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
         future=np.concatenate([s.future for s in series]),
         target=target,
         weight=weight,
-        starts=_starts_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
+        starts=starts_with_loss,
         length=length,
         warm_up=warm_up,
         spans=tuple(spans),
@@ -175,9 +177,8 @@ def _starts_with_loss(
     counts = _stack_series(
         [s.weight.reshape(len(s.weight), -1).sum(axis=1) for s in series], horizon
     )
-    total = np.concatenate([[0.0], np.cumsum(counts)])
-    supervised = total[starts + length] - total[starts + warm_up]
-    supervised_starts = starts[supervised > 0]
+    total = np.concatenate([[0], np.cumsum(counts)])
+    supervised_starts = starts[total[starts + length] > total[starts + warm_up]]
     if len(supervised_starts) == 0:
         raise InputError(
             "No chunk of the train block has an observed target; check the data and `train_end`."

@@ -48,6 +48,19 @@ def test_series_keep_their_own_lengths_and_are_found_by_name():
     assert {uid: len(series) for uid, series in shops.by_id.items()} == problems.ROWS
 
 
+def test_series_of_one_column_are_no_copies_of_the_frame_whose_rows_may_be_in_any_order():
+    """Of ten thousand series copies are most of what a process keeps."""
+    frame = example_data.hourly(rows=6, series=("a", "b"))
+    task = example_data.dataset().task
+    panel = from_frame(frame, "example", task)
+    column = frame["temp"].to_numpy()
+    assert all(np.shares_memory(series.values, column) for series in panel.series)
+    mixed = from_frame(frame.sort_values("ds", kind="stable"), "example", task)
+    for series, other in zip(panel.series, mixed.series, strict=True):
+        assert series.unique_id == other.unique_id
+        np.testing.assert_array_equal(series.values, other.values)
+
+
 def test_calendar_features_reach_one_horizon_beyond_the_last_row():
     shops = problems.panel_of(problems.frame())
     for series in shops.series:
