@@ -24,7 +24,11 @@ from forecast.system.errors import (
     require_short,
     shorten_message,
 )
-from forecast.system.processes import collect_garbage_rarely, require_address_space
+from forecast.system.processes import (
+    collect_garbage_rarely,
+    require_address_space,
+    use_system_memory,
+)
 
 COMMAND_ADDRESS_SPACE = 600_000_000
 """Bytes with which NumPy and pandas load; below them they end the process as they like."""
@@ -99,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     An expected failure is one message on standard error and its exit code.
     """
     _make_output_safe()
+    use_system_memory()
     collect_garbage_rarely()
     # for plugins it would read the entry points of every installed package, a tenth of `status`
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -34,6 +34,7 @@ from forecast.system.processes import (
     end_with_parent,
     exit_now,
     stop_on_signals,
+    use_system_memory,
 )
 
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
@@ -54,6 +55,7 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     options = vars(_parser(function, stage).parse_args(arguments))
     if options.get("jobs") == 0:
         options["jobs"] = default_jobs(os.environ)
+    use_system_memory()
     collect_garbage_rarely()
     stop_on_signals()
     end_with_parent(grace=2.0)

@@ -347,9 +347,12 @@ def test_every_written_file_and_folder_has_the_mode_that_the_umask_says(
 def test_reading_a_frame_leaves_arrow_s_memory_pool_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "frame.parquet"
     files.write_frame(path, pd.DataFrame({"y": np.arange(3.0)}))
-    before = pyarrow.default_memory_pool().backend_name
-    assert before != "system"
-    files.read_frame(path)
-    with pytest.raises(InputError):
-        files.read_frame(tmp_path / "absent.parquet")
-    assert pyarrow.default_memory_pool().backend_name == before
+    usual_pool = pyarrow.default_memory_pool()
+    try:
+        pyarrow.set_memory_pool(pyarrow.mimalloc_memory_pool())
+        files.read_frame(path)
+        with pytest.raises(InputError):
+            files.read_frame(tmp_path / "absent.parquet")
+        assert pyarrow.default_memory_pool().backend_name == "mimalloc"
+    finally:
+        pyarrow.set_memory_pool(usual_pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,3 +70,15 @@ print("done", flush=True)
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (process.returncode, process.stdout, process.stderr) == (0, "done\n", "")
+
+
+def test_what_arrow_frees_goes_back_to_the_system_in_a_command() -> None:
+    code = (
+        "from forecast.system.processes import use_system_memory; use_system_memory();"
+        "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert said.stdout.strip() == "system"
