@@ -4,7 +4,8 @@ It runs the stages prepare, tune, train and compare on a frame (`forecast.api.st
 repro` does on files, and returns a `Board`: leaderboard, verdicts of the tests, forecasts, fitted
 models, a picture and the report. The naive forecasts and the linear models stand beside the
 caller's, since every test is against them. What is selected is decided on the validation block; the
-test block decides nothing. Results lie in a temporary folder as long as the board lives.
+test block decides nothing. Results lie in a temporary folder as long as the board lives. The page
+has its leaderboard from `report.board`, the terminal from `report.leaderboard`.
 """
 
 from __future__ import annotations

@@ -217,9 +217,11 @@ def _static_entries(df: Any, options: TaskOptions) -> list[Entry]:
 
 
 def _calendar(freq: str | int | Entry) -> Calendar:
-    """`InputError` for a step that pandas does not know, with today's name of one it knew.
+    """The calendar that `freq` means: counted rows for 1, the entry of a calendar for a mapping,
+    else the fixed step that a text, or an offset or time difference of pandas, names.
 
-    The number 1 is the calendar of counted rows.
+    `InputError` for a step that pandas does not know; of a name that it has retired the message has
+    today's.
     """
     if freq == 1:
         freq = {"kind": "index"}
@@ -227,16 +229,17 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         if freq.get("kind") == "sessions":
             require_installed("exchange_calendars", f"freq={dict(freq)}")
         return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
-    # or an offset or a time difference of pandas
-    step = str(getattr(to_offset(freq) if isinstance(freq, timedelta) else freq, "freqstr", freq))
+    offset = to_offset(freq) if isinstance(freq, timedelta) else freq
+    step = str(getattr(offset, "freqstr", freq))
     return validate_config(
         RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
     )
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:
-    """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer
-    than four of them were observed.
+    """The season length, in steps, that is taken where the caller gave none: the first that is
+    usual for the calendar's step, if it is at most 1440 steps (the minutes of a day) and `n_steps`
+    hold four seasons. Otherwise, and for sessions and weekdays, 1: no season.
     """
     if calendar.kind in ("sessions", "weekdays"):
         return 1

@@ -125,7 +125,9 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
 
 
 def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows:
-    """A window of zeros, then for each of its `n_past + n_future` numbers one where it is 1."""
+    """1 + n_past + n_future windows, whose inputs are flattened to `n_past + n_future` numbers: row
+    0 all zeros, row i the i-th unit vector. Of the future inputs those of the horizon are set.
+    """
     task = forecaster.task
     channels = forecaster.channels
     basis = np.vstack([np.zeros(n_past + n_future), np.eye(n_past + n_future)])
@@ -136,7 +138,14 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
     values = past[:, :, list(channels.value)]
     last = past[:, -1, list(channels.target_channels)]
     series = np.full(n_windows, _series_of(forecaster))
-    return Windows(values, past, future, last, np.arange(n_windows), series)
+    return Windows(
+        z=values,
+        past=past,
+        future=future,
+        last=last,
+        rows=np.arange(n_windows),
+        series=series,
+    )
 
 
 def _series_of(forecaster: Forecaster) -> str:

@@ -259,11 +259,14 @@ def _compare_inputs(
     moment: pd.Timestamp,
     source_values: set[tuple[str, pd.Timestamp, str]],
 ) -> Iterator[Finding]:
-    """Rows, values and known-ahead inputs of one series up to `moment`, as they are and with later
-    rows changed: a finding for other rows (and then nothing else), for each column that differs (a
-    `gap` where the source has no value there), and for the inputs known ahead.
+    """A finding for each part of one series up to `moment` that depends on later rows: its times
+    (and then nothing else is compared), each column, and the inputs known ahead.
 
-    `source_values`: (series, time, column) of every value that the source has.
+    `base_series` is made of the rows as they are, `other_series` of the same rows with all later
+    ones changed; None: it is gone. Of a column only the last row that differs is named. The kind is
+    `gap`, not `features`, where the project's data have that column and no value there: what leaks
+    is what the gap was filled with. `source_values`: (series, time, column) of every value that
+    they have.
     """
     detector = f"change after {moment:%Y-%m-%d %H:%M}"
     rows = count_rows_until(base_series.ds, moment)
@@ -282,13 +285,13 @@ def _compare_inputs(
         if differ.any():
             row = int(np.flatnonzero(differ)[-1])
             time = pd.Timestamp(base_series.ds[row])
-            missing = (
+            is_filled_gap = (
                 column.column in project.frame
                 and (base_series.unique_id, time, column.column) not in source_values
             )
             kind = "features"
             subject = f"{column.column} at {time}"
-            if missing:
+            if is_filled_gap:
                 kind = "gap"
                 subject += ", missing in the source,"
             text = f"{subject} uses rows after it: {detector}"

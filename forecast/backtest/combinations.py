@@ -20,7 +20,9 @@ behind validation, at each of its cutoffs on every error known there.
 
 Of `RunRecord`: `members` are those that serve, with the newest weights before the test block;
 `weights` holds all, a `DatedWeights` for each time they were learnt. A member of weight 0 is left
-out of both. Why a weight moved is recorded nowhere: it follows from the errors up to then.
+out of both. Why a weight moved is recorded nowhere: it follows from the errors up to then. The page
+and MLflow show the weights before the test block alone, so a member that is dropped later is shown
+nowhere but in record.json; one that `select_best` left out leaves no trace there either.
 """
 
 from __future__ import annotations

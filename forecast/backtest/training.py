@@ -368,8 +368,9 @@ def _write_candidate(
     jobs: list[TrainingJob],
     folder: Path,
 ) -> RunRecord:
-    """Fill `folder` with the forecasts and forecasters of one candidate, copied from the cache by
-    seed; returns its record. A seed that failed has neither.
+    """The record of one candidate, after `folder` is filled with its forecasts and saved
+    forecasters. Both are copied from the cache, where each seed has the folder of its job; a seed
+    that failed is in the record alone.
     """
     folder.mkdir(parents=True)
     fits = [SeedFit.read(job.folder / "fit.json") for job in jobs]
@@ -392,8 +393,8 @@ def _run_record(
     jobs: list[TrainingJob],
     fits: list[SeedFit],
 ) -> RunRecord:
-    """The record of one candidate from the fits of its `jobs`, which are none where every tuning
-    trial failed.
+    """The record of one candidate from the fits of its `jobs`, an empty list where every
+    tuning trial failed.
     """
     failed = [fit for fit in fits if fit.status != "ok"]
     reason = "; ".join(f"seed {fit.seed}: {fit.reason}" for fit in failed)

@@ -1,9 +1,9 @@
 """What the commands share: options, the clock, and rows as a table for people or JSON for
 programs (`print_rows`).
 
-`require_project` refuses a folder that is no project, `parse_as_of` a moment that is none or in the
-future, `use_cluster` an address that is none; text that a spreadsheet would run is defused
-(`escape_formulas`).
+`require_project` refuses a folder without a project, `parse_as_of` a text that is not a moment or
+names a future one, `use_cluster` a text that is not an address; text that a spreadsheet would run
+is defused (`escape_formulas`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CLUSTER = typer.Option(
 def use_cluster(address: str) -> None:
     """Let every stage of this command work on that cluster; empty: as FORECAST_CLUSTER says.
 
-    Raises `InputError` for an address that is none.
+    Raises `InputError` for a text that is not an address.
     """
     from forecast.system import cluster
 

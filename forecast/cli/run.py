@@ -144,7 +144,7 @@ def _run_whole(
     targets = [f"compare@{only}"] if only else []
     repro.run_dvc(project, targets, environment)
     report = paths.report
-    # DVC restores what a stage made before, but not the page, which is none of its outs
+    # DVC restores what a stage made before, but not the page, which is not one of its outs
     if only or not report.exists():
         report = page.write(paths, datasets, paths.reports / only)
     return FinishedRun(paths, datasets, report)

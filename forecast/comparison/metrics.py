@@ -6,8 +6,8 @@ is left out; a missing forecast where the actual is known makes the score NaN: s
 flatter a model that failed. METRICS is the table of those that every candidate is given.
 
 A new metric of every candidate is one row of METRICS; scores of intervals and distributions are no
-rows of it. Two tables name their columns themselves and do not follow: the terminal's (`HEADS` in
-report/leaderboard.py) and that of a printed Board (`SHOWN_COLUMNS` in api/board.py).
+rows of it. Two tables name their columns themselves and do not follow: the terminal's (`SCORES`
+in report/leaderboard.py) and that of a printed Board (`SHOWN_COLUMNS` in api/board.py).
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def directional_accuracy(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tup
 
 
 def direction_hits(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
-    """1 (hit), 0.5 (no call) or 0 of the forecast and of the commoner sign; (n, H), NaN where y did
-    not move.
+    """Two (n, H) arrays of 1 for a hit, 0 for a miss, NaN where y did not move: whether the
+    forecast has the sign of the change from `last` (0.5 where it forecasts none), and whether a
+    rule has it that always calls the commoner sign of the step.
     """
     actual, forecast, start = np.broadcast_arrays(
         *(np.asarray(a, dtype=float) for a in (y, y_hat, last))

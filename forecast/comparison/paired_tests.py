@@ -112,13 +112,15 @@ def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
 def _result(
     statistic: float, p: float, error: StandardError, a: Array, b: Array, note: str = ""
 ) -> DieboldMariano:
-    """The test with what follows from the standard error: limits and what would be found; all NaN
-    where that is.
+    """The record of a test, with what follows from `error`: the 95 % limits of the mean difference,
+    and the relative difference that would be found in four of five cases.
+
+    These three are NaN where the standard error is; mean and relative difference stay numbers.
     """
     mean = float(np.mean(a - b)) if len(a) else math.nan
     reference = float(np.mean(b)) if len(b) else 0.0
-    reach = float(scipy.special.stdtrit(error.dof, 0.975)) * error.value
-    found_in_four_of_five = reach + float(scipy.special.stdtrit(error.dof, 0.8)) * error.value
+    half_width = float(scipy.special.stdtrit(error.dof, 0.975)) * error.value
+    detectable = half_width + float(scipy.special.stdtrit(error.dof, 0.8)) * error.value
     return DieboldMariano(
         statistic,
         p,
@@ -126,9 +128,9 @@ def _result(
         error.dof,
         mean,
         relative(a, b),
-        ci_low=mean - reach,
-        ci_high=mean + reach,
-        detectable=found_in_four_of_five / reference if reference > 0 else math.nan,
+        ci_low=mean - half_width,
+        ci_high=mean + half_width,
+        detectable=detectable / reference if reference > 0 else math.nan,
         note=note,
     )
 

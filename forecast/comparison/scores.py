@@ -54,8 +54,8 @@ class Reference:
         return replace(self, naive=errors, naive_whole=whole)
 
     def naive_mase(self, scores: pd.DataFrame) -> list[float]:
-        """Of the series, and the step where there is one, of every row of `scores`; NaN where the
-        row has none.
+        """Naive's MASE for every row of `scores`: on the row's series, at its `step` where there is
+        such a column, else over the whole block; NaN where the row has no MASE.
         """
         if "step" in scores:
             rows = zip(scores["series"], scores["step"], strict=True)

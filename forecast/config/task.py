@@ -59,8 +59,9 @@ class CalendarBase(Config):
     """What all calendars have; `kind` tells them apart.
 
     A new kind is asked for in `data.calendars` (`grid`, `known_from`, `default_features`),
-    `data.guesses`, `data.sources.file`, `data.quality.checks`, `report.figures`, `report.ledger`
-    and `audit`: search for `.kind ==`.
+    `data.guesses`, `data.columns`, `data.sources.file`, `data.quality.checks`, `api.frames`,
+    `config.operation`, `report` and `audit`: search for `calendar.kind`, and for the names of these
+    classes, which most places ask for by `isinstance`.
     """
 
     kind: str

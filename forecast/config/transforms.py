@@ -1,9 +1,9 @@
 """The transforms by which a column is modelled, each with its inverse: one row of `TRANSFORMS`.
 
-A model sees `to_units(value)`, of `diff` and `logdiff` its change from the row before. Errors of
-intervals are taken in these units too, before changes are. A new transform is one row here and its
-name in `config.task.TransformName`; `audit.rescored` has its own formulas, since it shares none
-with what it checks.
+A model sees `to_units(value)`, of `diff` and `logdiff` its change from the row before. Intervals
+take their errors as differences of `to_units`, of `diff` and `logdiff` too. A new transform is one
+row here and its name in `config.task.TransformName`; `audit.rescored` has its own formulas, since
+it shares none with what it checks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Transform:
     """A scale of values, there and back.
 
     to_units, to_raw: raw values to that scale, and its exact inverse. log_slope: ln of the
-    derivative of `to_units` at raw values. above, below: raw values lie strictly between them.
+    derivative of `to_units` at raw values, which a density in units needs to be one of raw values.
+    above, below: raw values lie strictly between them.
     takes_changes: modelled is the change on that scale from one row to the next; such a transform
     is not asked for its `log_slope`.
     """
@@ -63,7 +64,7 @@ class Transform:
 
     @property
     def is_identity(self) -> bool:
-        """Whether these units are the raw ones."""
+        """Whether these units are the raw ones; so are those of `diff`."""
         return self.to_units is np.asarray
 
     @property

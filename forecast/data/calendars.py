@@ -2,11 +2,11 @@
 
 A `Calendar` of the task says which times are its steps: sessions of an exchange, weekdays, weeks
 from New Year, a fixed step in UTC, or rows without dates. `grid` and `next_steps` list them,
-`find_gaps` the steps without a row, `check_calendar` refuses a time that is none, `fit_calendar`
-guesses the calendar of given times. `known_from` says from which moment a step's value may be
-known: what keeps every lookup from seeing ahead. `calendar_features` are the sine and cosine of
-day, week and year. A fixed step counts from the series' own times, so that no clock time is
-imposed.
+`find_gaps` the steps without a row, `check_calendar` refuses a time that is not a step, and
+`fit_calendar` guesses the calendar of given times. `known_from` says from which moment a step's
+value may be known: what keeps every lookup from seeing ahead. `calendar_features` are the sine and
+cosine of day, week and year. A fixed step counts from the series' own times, so that no clock time
+is imposed.
 """
 
 from __future__ import annotations
@@ -219,8 +219,8 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
 
 
 def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:
-    """Name and length, in steps of `calendar`, of every cycle that calendar features describe; a
-    cycle of less than three steps is none.
+    """Name and length, in steps of `calendar`, of every cycle that calendar features describe, but
+    for cycles of less than three steps.
     """
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
@@ -366,8 +366,8 @@ def check_calendar(
 
 
 class CalendarFit(NamedTuple):
-    """How well a calendar fits given times: how many are none of its steps, and how many of its
-    steps have no row.
+    """How well a calendar fits given times: how many of them are not steps of it, and how many of
+    its steps have no row.
     """
 
     calendar: Calendar

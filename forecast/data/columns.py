@@ -331,8 +331,8 @@ def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[st
 
 
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation: what is planned or looked up behind
-    it is none.
+    """`frame` up to each series' last row with an observation. What is planned or looked up for
+    later rows is not an observation.
     """
     if not dataset.known_ahead:
         return frame

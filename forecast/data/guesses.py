@@ -643,7 +643,7 @@ def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:
     """
     by_series = observed.groupby("unique_id")[target]
     number = by_series.cumcount()
-    has_sold = by_series.cummax() > 0  # zeros before the first sale are none
+    has_sold = by_series.cummax() > 0  # zeros before the first sale are not observations of sales
     fitted = observed[_is_fitted(by_series) & has_sold]
     if by_series.size().median() < MIN_SEASONS_OF_A_PLACE * season:
         season = 1

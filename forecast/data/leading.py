@@ -1,10 +1,11 @@
-"""Which numbers of a file lead its target: what they were tells what it will be (`forecast add`).
+"""Which numeric columns of a file lead its target: their past helps to forecast it (`forecast
+add`).
 
-`find_leading` asks it of a linear map of the target's own lags, its seasons and the time of the
-week, fitted on the train rows of an entry that `add` writes: a number leads where the map that also
-reads its lags has a mean absolute error on the validation rows that is lower by a tenth. Most
-numbers tell nothing that the target does not tell itself, and harm where they leave the range that
-they were fitted in (docs/research/quarter-hour.md).
+`find_leading` fits a linear map of the target's own lags, its seasons and the time of the week on
+the train rows of an entry that `add` writes. A column leads where the map that also reads its lags
+has a mean absolute error on the validation rows that is lower by a tenth. Most columns tell nothing
+that the target does not tell itself, and harm where they leave the range that they were fitted in
+(docs/research/quarter-hour.md).
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import pandas as pd
 from forecast.config.transforms import Formula
 
 MIN_GAIN = 0.1
-"""By which share of the error the map with a number has to be better."""
+"""The share of its error by which a map has to be better with the column than without it."""
 LAGS, STEPS = 25, 8
-"""The newest rows that a map reads, and how many steps of the horizon it forecasts, at most."""
+"""At most so many of the newest rows are read, and so many steps of the horizon forecast."""
 TRAIN_SHARE, FITTED_SHARE = 0.6, 0.75
-"""Of the rows of a series: where its validation rows begin and end."""
+"""The shares of the rows of a series at which its validation rows begin and end."""
 MIN_HORIZONS, MAX_CUTOFFS = 20, 5_000
-"""Of a series whose validation rows hold fewer horizons nothing is known to lead; of more than so
-many cutoffs of a file an even share is looked at.
+"""A series whose validation rows hold fewer than `MIN_HORIZONS` is not looked at. Of a file of more
+than `MAX_CUTOFFS` rows only every second one, or third, ... is a cutoff.
 """
 PENALTY = 1e-3
-"""Of the mean square of an input."""
+"""The ridge's penalty as a share of the mean square of an input."""
 
 
 class Spans(NamedTuple):
-    """Of an entry, in steps."""
+    """Lengths of an entry, in steps."""
 
     horizon: int
     lookback: int
@@ -39,14 +40,14 @@ class Spans(NamedTuple):
 
 
 class Cutoffs(NamedTuple):
-    """What maps read and forecast, of n cutoffs of a block of all series."""
+    """What maps read and forecast at the n cutoffs of a block, of all series."""
 
     target_features: np.ndarray
     """(n, features): the target's own lags and seasons, and the time."""
-    number_lags: np.ndarray
-    """(n, columns, lags): of every number that may lead."""
+    column_lags: np.ndarray
+    """(n, columns, lags): the newest values of every column that may lead."""
     change: np.ndarray
-    """(n, steps): of the target, from its newest value."""
+    """(n, steps): the change of the target from its newest value."""
 
     def choose(self, is_chosen: np.ndarray) -> Cutoffs:
         """Those of the cutoffs where `is_chosen` (n,) holds."""
@@ -56,12 +57,12 @@ class Cutoffs(NamedTuple):
 def find_leading(
     observed: pd.DataFrame, target: Any, columns: list[Any], spans: Spans, to_units: Formula
 ) -> list[Any]:
-    """Those of the numeric `columns` that lead `target`; `to_units`: its scale."""
-    every = -(-len(observed) // MAX_CUTOFFS)
+    """The numeric `columns` that lead `target`, whose transform is `to_units`."""
+    spacing = -(-len(observed) // MAX_CUTOFFS)
     train_blocks, validation_blocks = [], []
     if columns:
         for _, rows in observed.groupby("unique_id"):
-            blocks = _read_series(rows, target, columns, spans, to_units, every)
+            blocks = _read_series(rows, target, columns, spans, to_units, spacing)
             if blocks is not None:
                 train_blocks.append(blocks[0])
                 validation_blocks.append(blocks[1])
@@ -69,11 +70,11 @@ def find_leading(
         return []
     train, validation = _join_blocks(train_blocks), _join_blocks(validation_blocks)
     limit = (1 - MIN_GAIN) * _validation_error(train, validation, None)
-    leading = []
-    for number, name in enumerate(columns):
-        if _validation_error(train, validation, number) <= limit:
-            leading.append(name)
-    return leading
+    return [
+        name
+        for index, name in enumerate(columns)
+        if _validation_error(train, validation, index) <= limit
+    ]
 
 
 def _join_blocks(blocks: list[Cutoffs]) -> Cutoffs:
@@ -82,14 +83,19 @@ def _join_blocks(blocks: list[Cutoffs]) -> Cutoffs:
 
 
 def _read_series(
-    rows: pd.DataFrame, target: Any, columns: list[Any], spans: Spans, to_units: Formula, every: int
+    rows: pd.DataFrame,
+    target: Any,
+    columns: list[Any],
+    spans: Spans,
+    to_units: Formula,
+    spacing: int,
 ) -> tuple[Cutoffs, Cutoffs] | None:
-    """The train and the validation cutoffs of a series, every number in deviations of its train
-    rows from their mean; None of one that is too short.
+    """The train and the validation cutoffs of a series, one in every `spacing` rows; None for a
+    series that is too short. Every column is centred and divided as its train rows say.
     """
     horizon, lookback, season = spans
     n_train, n_fitted = int(TRAIN_SHARE * len(rows)), int(FITTED_SHARE * len(rows))
-    cutoffs = np.arange(max(lookback, season) - 1, n_fitted - horizon, every)
+    cutoffs = np.arange(max(lookback, season) - 1, n_fitted - horizon, spacing)
     is_train = cutoffs < n_train - horizon
     if n_fitted - n_train < MIN_HORIZONS * horizon or is_train.sum() < 2:
         return None
@@ -135,12 +141,14 @@ def _describe_target(
     return np.hstack([newest, lags[:, 1:] - newest, *seasonal, *waves])
 
 
-def _validation_error(train: Cutoffs, validation: Cutoffs, number: int | None) -> float:
-    """Mean absolute error on `validation` of the ridge that reads this one of the numbers too."""
+def _validation_error(train: Cutoffs, validation: Cutoffs, index: int | None) -> float:
+    """Mean absolute error on `validation` of the ridge that also reads the lags of column `index`;
+    None: of no column.
+    """
     x, x_validation = train.target_features, validation.target_features
-    if number is not None:
-        x = np.hstack([x, train.number_lags[:, number]])
-        x_validation = np.hstack([x_validation, validation.number_lags[:, number]])
+    if index is not None:
+        x = np.hstack([x, train.column_lags[:, index]])
+        x_validation = np.hstack([x_validation, validation.column_lags[:, index]])
     mean, mean_change = x.mean(axis=0), train.change.mean(axis=0)
     centred = x - mean
     products = centred.T @ centred

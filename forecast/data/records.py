@@ -73,10 +73,10 @@ class Record(BaseModel):
 
     @classmethod
     def parse(cls, content: Any, source: Path) -> Self:
-        """The record that the JSON values `content` of the file `source` are.
+        """The record with the JSON values `content`, which were read from the file `source`.
 
         Raises:
-            DamagedError: they are none.
+            DamagedError: `content` is not such a record; the message names the file.
         """
         try:
             return cls.model_validate(content)
@@ -85,7 +85,7 @@ class Record(BaseModel):
 
     @classmethod
     def _damage_error(cls, path: Path, reason: str) -> DamagedError:
-        """The error for a file that is no such record."""
+        """The error for a file that does not hold such a record."""
         return DamagedError(
             f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
             " `dvc repro` to make it again."

@@ -123,8 +123,9 @@ class Scaling:
         return scaling
 
     def hide_wild(self, series: Series) -> np.ndarray:
-        """(T, C) raw values, NaN for one that is wild. Where the row before lies beyond the limits
-        too, the level has moved, and the value is seen.
+        """(T, C) raw values, with NaN for a value beyond the limits of its column, if the value of
+        the row before lies within them. Of a run of such values only the first is hidden: the
+        others show that the level has moved.
         """
         low, high = self._statistics_of(series, self.limits)
         is_wild = (series.values < low) | (series.values > high)

@@ -193,8 +193,8 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
 def _require_columns(
     frame_columns: list[str], required: list[str], where: str, error: type[ForecastError]
 ) -> None:
-    """Raises `error` for a column that stands, or is asked for, twice, and for one that is not
-    there.
+    """Raises `error` for a column that the frame has twice or `required` names twice, and for a
+    missing one of `required` or `KEY_COLUMNS`.
     """
     counts = [*Counter(frame_columns).items(), *Counter(required).items()]
     twice = sorted({name for name, count in counts if count > 1})

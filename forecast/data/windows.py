@@ -293,9 +293,11 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
 
 
 def describe_hole_of_plan(task: Task, series: Series) -> str:
-    """A sentence on the first step behind the last row at which an input over the horizon has no
-    value, though a forecast needs one; empty where there is none. At earlier rows that is a gap
-    like any other.
+    """A sentence about the first hole in the plan; an empty text where it has none.
+
+    The plan is what the last row knows of the inputs over the horizon: their values at the steps
+    after it, in the order of `task.future_steps`. A hole is a step without a value that a forecast
+    needs. At earlier rows a missing value is a gap like any other.
     """
     values = series.values[-1, len(task.observed_names) :]
     for value, column in zip(values, task.future_steps, strict=True):

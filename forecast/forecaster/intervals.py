@@ -6,12 +6,12 @@ series was restless, by the newest errors that are known.
     conformal.bounds_in_turn(y_hat, volatility, 0.8)                  # of the test block
     conformal.newest.bounds(y_hat, volatility, 0.8)                   # at any later cutoff
 
-Everybody who shows or scores an interval asks these two, whose ends are numbers of their own. The
-score of an origin is the absolute error of its point forecast, so intervals are
-symmetric around it, divided by a width that the lookback before it gives (locally weighted:
-Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): margins set in a calm season are
-wider after a restless week. A level that too few calibration errors support is refused with the
-number needed (`conformal_rank`).
+Whatever shows or scores an interval asks `bounds_in_turn` or `bounds`, which give its low and high
+end (`Bounds`). The score of an origin is the absolute error of its point forecast, so intervals are
+symmetric around it on the scale of the transform, divided by a width that the lookback before it
+gives (locally weighted: Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): margins
+set in a calm season are wider after a restless week. A level that too few calibration errors
+support is refused with the number needed (`conformal_rank`).
 """
 
 from __future__ import annotations

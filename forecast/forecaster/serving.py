@@ -238,7 +238,7 @@ def _require_table(history: Any, ensemble: Ensemble, most_columns: int) -> pd.Da
 def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     """The history with `ds` as times in UTC without zone, read from ISO 8601 text, as JSON has no
     times; as it is where there is no such column or it holds times. `InputError` names the first
-    row that is none.
+    row whose text is not a time.
     """
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history

@@ -171,7 +171,7 @@ def read_by_name(
 def _read_matlab(path: Path | str) -> pd.DataFrame:
     """The numeric variables of a .mat file side by side, a column each, a matrix as columns of one
     name. Time is their longest side, down the rows or along the columns; variables without a side
-    of that length are left out. `ValueError` for a file that is none.
+    of that length are left out. `ValueError` for another kind of file.
     """
     import pandas as pd
     from scipy.io import loadmat
@@ -270,8 +270,8 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:
-    """Inflow u and level y of a tank that empties with the root of its level: y[t] = f(y[t-1],
-    u[t-dead_time]).
+    """Inflow u and level y of a tank that empties with the square root of its level: y[t] =
+    f(y[t-1], u[t-dead_time]). `noise` is the standard deviation of what is added to the level.
     """
     rng = np.random.default_rng(seed)
     u = np.repeat(rng.uniform(0.0, 1.0, rows // 8 + 1), 8)[:rows]

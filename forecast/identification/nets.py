@@ -83,9 +83,7 @@ class Net:
         return start
 
     def network(self, inputs: int, outputs: int) -> Network:
-        """The net for u (T, inputs) and y (T, outputs); `InputError` when it has inputs and there
-        are none.
-        """
+        """The net for u (T, inputs) and y (T, outputs); `InputError` as of `check_inputs`."""
         self.check_inputs(inputs)
         shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
         return Network(self._blocks(inputs, outputs), shapes)

@@ -3,6 +3,11 @@
 `SearchSettings` has every number of the search and its `Candidate`s; `limit_folds` and `limit_rows`
 fit both to each other before the search begins, and refuse experiments that are too short or differ
 in their columns. Nothing here looks at what is found.
+
+A new kind of candidate is a name in `Kind`, a sentence in `Candidate` and rows of `CANDIDATES`. In
+`search._Search` its kind is asked for in `_net_of`, `fit_one_step`, `_begin`, `_train_in_fold`,
+`refit` and `_minimise`: search for `.kind`. What it adds to the model's equation is `narx.Narx`,
+what a user sees of it `automatic`, `nets.Net`, `export` and docs/identification.md.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ class Candidate:
     hidden: int = 0
 
     def __post_init__(self) -> None:
-        """Raises `InputError` for a kind that there is not, and for sizes that are none."""
+        """Raises `InputError` for a kind that does not exist, and for sizes that are not counts."""
         if self.kind not in get_args(Kind):
             raise InputError(
                 f"There is no candidate of kind {self.kind!r}; wanted one of {get_args(Kind)}."

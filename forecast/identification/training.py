@@ -112,8 +112,8 @@ def train(
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
 
-    `InputError` for an unknown trainer or use, for a net, restarts or a seed that are none, and for
-    rows that do not suffice.
+    `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
+    seed that are not whole numbers, and for rows that do not suffice.
     """
     if not isinstance(net, Net):
         raise InputError(

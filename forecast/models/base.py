@@ -155,7 +155,7 @@ class ModelSpec(Config):
         return int(sum(w.size for w in model.weights.values()))
 
     def network(self, task: Task) -> Network | None:
-        """The network that it builds for a task; None: it is none."""
+        """The network that it builds for a task; None for a model that is not a network."""
         return None
 
     def targets_per_step(self, task: Task) -> int:

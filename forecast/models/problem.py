@@ -222,7 +222,7 @@ class Problem:
         return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id})
 
     def scaled(self, unique_id: str) -> np.ndarray:
-        """(T, C) scaled values of one series, NaN where not observed."""
+        """(T, C) scaled values of one series, NaN where not observed; computed once."""
         if unique_id not in self._scaled:
             self._scaled[unique_id] = self.scaling.scale_series(
                 self.panel.by_id[unique_id], self.panel.task

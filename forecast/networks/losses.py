@@ -7,11 +7,14 @@ and the validation loss in NumPy. The validation loss chooses the step that is k
 training early (`patience`) and ranks the trials of a study.
 
 A new loss of points is one row of `POINT_LOSSES`, which sees forecast - actual alone, in scaled
-units: the likelihood of a count is a head's loss. A row has no parameter, so a quantile would be a
-row per level. Levenberg-Marquardt minimises squares: an entry with `trainer: lm` that names another
-`loss` than the default is refused (`models.base.UNREAD_BY_LM`), and of its iterations the one with
-the lowest mean absolute error on validation is kept. Scores, selection and gate judge a point
-forecast by absolute errors in any case.
+units: the likelihood of a count is a head's loss. A row has no parameter: a quantile of one fixed
+level is one row. Where the user names the level, it is a field of a head (`networks.heads`), or a
+field beside `loss` in `models.base.NetworkSpec`, which `point_loss` hands on and
+`_nothing_is_ignored` refuses beside other losses. Levenberg-Marquardt minimises squares: an entry
+with `trainer: lm` that names another `loss` than the default is refused
+(`models.base.UNREAD_BY_LM`), and of its iterations the one with the lowest mean absolute error on
+validation is kept. Scores, selection and gate judge a point forecast by absolute errors in any
+case.
 """
 
 from __future__ import annotations

@@ -497,7 +497,8 @@ def judge_due(
     where there are new steps, of a champion that is stale or drifting; and with `rules.new_steps`
     of them (none given: a horizon) of any.
 
-    Age is that of the data, which reach to `as_of`, or by the clock where rows have no dates.
+    Age is that of the data, which reach to `as_of`, or by the clock where rows have no dates;
+    `status` has this rule of age once more (`_find_stale_champion`), without pandas: change both.
     """
     if card is None:
         return DueDecision(("there is no champion",), "", new_steps)

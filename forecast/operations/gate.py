@@ -144,7 +144,12 @@ def _compare(
     rules: GateRules,
     numbers: GateNumbers,
 ) -> GateVerdict:
-    """The verdict on a challenger and a `champion` with finite losses."""
+    """The verdict on a challenger and a `champion` with finite losses.
+
+    A rule about the newest weeks would look at `fresh`, which holds the newest 28 days by default
+    (`Retraining.gate_steps`): "better" already asks for a lower mean loss there (`difference`),
+    "equivalent" does not.
+    """
     sequence = sequential_test(evidence, steps, alpha=pair_alpha(rules.alpha, evidence.pair_number))
     same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **steps)
     # Two models with the same loss at every origin are one function: no number of origins is needed

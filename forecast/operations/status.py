@@ -45,7 +45,7 @@ NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
 CLOCK_TOLERANCE = timedelta(hours=1)
 """By so much the clocks of two machines may differ."""
 MIN_SCORED_FORECASTS = 8
-"""From so many on the mean live error is judged as it stands."""
+"""From so many scored forecasts on the mean live error is judged as it stands."""
 
 
 @dataclass(frozen=True)
@@ -305,12 +305,13 @@ def _find_stale_champion(
     rules: Retraining,
     now: datetime,
 ) -> list[str]:
-    """A sentence where `forecast retrain` would find the champion stale, by the rule of
-    `evidence.judge_due`: `max_age_days` older than the newest row, or than now where rows have no
-    dates, and rows behind `last_judged`, which the champion or a decision has seen.
+    """A sentence where `forecast retrain` would find the champion stale: at least `max_age_days`
+    older than the newest row (than now where rows have no dates), with rows after `last_judged`,
+    the last one that the champion or a decision has seen. `evidence.judge_due` has the same rule,
+    but loads pandas: change both.
 
-    What a service has by now is not known here: its newest row is taken to be of now. Data that
-    came with a package never get newer.
+    The newest row of a service is taken to be of now, since nothing is fetched here. Data that came
+    with a package never get newer.
     """
     is_dated = entry.calendar_kind != "index"
     newest = now
@@ -347,10 +348,10 @@ def _find_stale_data(
 
 
 def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> list[str]:
-    """A sentence where the live error is `live_error` of configs/retraining.yaml or more.
+    """A sentence where the mean live error is `live_error` of configs/retraining.yaml or more.
 
-    Of fewer than `MIN_SCORED_FORECASTS` forecasts only what the ones to come could not make up for,
-    even without any error: their sum over `MIN_SCORED_FORECASTS`.
+    mean = error * min(scored, 8) / 8 with `MIN_SCORED_FORECASTS` = 8: of fewer scored forecasts the
+    missing ones count as error 0, the least that they could bring.
     """
     if rules is None or live.error is None:
         return []

@@ -2,6 +2,7 @@
 series (`series_table`, or `many_series` where there are more than four), and the scores of heads
 that forecast a distribution (`distribution_table`).
 
+The terminal's leaderboard is in `report.leaderboard`, that of `forecast.compare` in `api.board`.
 Everything is read from `Results`, nothing is computed but shares and quantiles over series. Errors
 of several series are never pooled in their units. A change of error is signed: below zero is
 better, and a network's change against its own skip counts only with the word "better".
@@ -66,11 +67,11 @@ def _forecasts_volatility(dataset: Dataset) -> bool:
 
 
 def leaderboard(results: Results, ranking: str) -> Table:
-    """The ranking's own rows with baselines and skip: per model the mean of its seeds' forecasts, ±
-    their spread.
+    """The leaderboard of one ranking with the baselines and the skips: a row for each model, scored
+    by the mean forecast of its seeds ± their spread, the lowest error first.
 
-    Of one series, whose unit scores of distributions have, these stand in the last columns of the
-    models' rows.
+    The last columns are the scores of distributions: interval scores and CRPS in the unit of a
+    single series, or one Scaled CRPS for several. A failed row ends before them.
     """
     board = results.board(ranking)
     ranked_by = headline(results)
@@ -109,8 +110,8 @@ class DistributionColumn(NamedTuple):
 
 
 def _distribution_columns(results: Results, ranking: str) -> list[DistributionColumn]:
-    """What the leaderboard holds besides its metrics: interval scores by level and CRPS, as far as
-    a row of the ranking or a baseline has them.
+    """The columns of the leaderboard behind its metrics: CRPS, Scaled CRPS and an interval score
+    (`winkler_80`, ...) for each level, without those that no row of the ranking or baseline has.
     """
     unit = text.in_brackets(results.unit)
     columns = []
@@ -348,7 +349,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         model,
         count=len(of_model),
         spread=Table([("Model", ""), *quantiles, better], rows),
-        worst=Table(text.columns("worst_series"), series_rows[: text.WORST]),
+        worst=Table(text.columns("worst_series"), series_rows[: text.MOST_LISTED]),
         known=[(row.model, *(str(cell.content) for cell in row.cells)) for row in series_rows],
     )
 

@@ -1,5 +1,6 @@
 """The leaderboards outside of the page: of all datasets as reports/leaderboard.csv (`as_csv`), and
-of each in the terminal at the end of a run (`print_leaderboards`).
+of each in the terminal at the end of a run (`print_leaderboards`). The page's own leaderboard is in
+`report.board`, that of `forecast.compare` in `api.board`.
 
 Rows are the text that stage `compare` wrote, so no digit is invented on the way; the CSV rounds
 measured values to five significant digits, so that another kind of processor leaves it as it is.

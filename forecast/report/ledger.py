@@ -185,8 +185,8 @@ def quality_table(results: Results) -> Table:
     series those with the most missing steps.
     """
     shown_series = list(results.quality["series"].items())
-    if len(shown_series) > text.WORST:
-        shown_series = nlargest(text.WORST, shown_series, key=_missing_steps)
+    if len(shown_series) > text.MOST_LISTED:
+        shown_series = nlargest(text.MOST_LISTED, shown_series, key=_missing_steps)
     rows = []
     for unique_id, series in shown_series:
         for column in results.dataset.columns:

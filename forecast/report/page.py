@@ -136,8 +136,10 @@ def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
             if alarm.ranking == ranking:
                 by_model.setdefault(alarm.model, []).append(alarm)
         for model, of_model in by_model.items():
-            reasons = [f"{alarm.unique_id}: {alarm.reason}" for alarm in of_model[: text.WORST]]
-            hidden = len(of_model) - text.WORST
+            reasons = [
+                f"{alarm.unique_id}: {alarm.reason}" for alarm in of_model[: text.MOST_LISTED]
+            ]
+            hidden = len(of_model) - text.MOST_LISTED
             if hidden > 0:
                 reasons.append(f"and {text.count(hidden)} more series")
             lines.append(f"{text.name(model)} ({title}): {'; '.join(reasons)}")

@@ -26,7 +26,7 @@ from forecast.data.comparison_records import PairedTest
 from forecast.system.errors import plural
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
-WORST = 10  # series listed where there are more than `MOST_SERIES`
+MOST_LISTED = 10  # series listed where there are more than `MOST_SERIES`
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
 MINUS = "−"
@@ -62,8 +62,10 @@ def plus_minus(mean: float, spread: float) -> str:
     return f"{mean_text} ± {spread:,.{decimals}f}"
 
 
-def abridge(names: Sequence[str], most: int = WORST) -> str:
-    """All of a few names; of many the first ones and how many more there are."""
+def abridge(names: Sequence[str], most: int = MOST_LISTED) -> str:
+    """The names in words, by default up to ten: of more the first `most` and how many more there
+    are. One too many is listed as well, since "1 more" is no shorter than its name.
+    """
     more = len(names) - most
     if more <= 1:
         return listing(names)

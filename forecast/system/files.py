@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import numpy as np  # not at import: `status` does without it
 
 TEMPORARY = ".tmp-"
-ASIDE = "-????????.old"
-"""How the name of an earlier folder ends while a new one takes its place, as a pattern."""
+ASIDE_PATTERN = "-????????.old"
+"""How the name of an earlier folder ends while a new one takes its place, as a glob pattern."""
 T = TypeVar("T")
 
 
@@ -54,7 +54,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     `remove_leftovers` puts it back.
     """
     with _replace_whole(path) as (temporary, target):
-        for aside in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name)}{ASIDE}"):
+        for aside in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name)}{ASIDE_PATTERN}"):
             _put_back(aside)
         temporary.mkdir()
         yield temporary
@@ -71,10 +71,11 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
 
 def _put_back(aside: Path) -> bool:
-    """Rename the earlier folder back where nothing has taken its place, else remove it; whether it
-    was removed and is gone.
+    """Rename the earlier folder back where nothing has taken its place (False), else remove it;
+    True where it was removed and is gone.
     """
-    target = aside.with_name(aside.name.removeprefix(TEMPORARY)[: -len(ASIDE)])
+    # the random number between "-" and ".old" has no "-"
+    target = aside.with_name(aside.name.removeprefix(TEMPORARY).rpartition("-")[0])
     if not target.exists():
         aside.replace(target)
         return False
@@ -344,7 +345,7 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     removed = []
     for path in reversed(leftovers):  # first what lies in a folder, which may move
-        clear = _put_back if path.match(f"*{ASIDE}") else remove
+        clear = _put_back if path.match(f"*{ASIDE_PATTERN}") else remove
         if clear(path):
             removed.append(path)
     return removed

@@ -2,8 +2,8 @@
 command.
 
 `stop_on_signals` makes Ctrl-C and SIGTERM unwind a command; `prepare_worker` and `end_with_parent`
-end what it started, also after a kill -9; `is_alive` tells whether a noted process still works;
-`run_git` asks git, where there is one.
+end what it started, also after a kill -9; `is_alive` tells whether a noted process still works.
+Also what a process asks of its system: git (`run_git`), memory, and when garbage is collected.
 """
 
 from __future__ import annotations

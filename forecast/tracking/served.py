@@ -82,7 +82,7 @@ class OverdueError(BaseException):
 
 
 def bound_requests(most_columns: int) -> None:
-    """Put the bounds around the scoring server of this process; nothing where it is none."""
+    """Put the bounds around the scoring server of this process; nothing in another process."""
     server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")
     if server is None or server._SERVER_MODEL_PATH not in os.environ:
         return
@@ -149,8 +149,8 @@ def decode_table(
     decode: Callable[[Any], Any], most_columns: int, request: Any
 ) -> Mapping[str, Any]:
     """The decoded JSON; `MlflowException` for a table that pandas would make wide: of more columns
-    than `most_columns`, or of records that name different ones; and for a parameter that is none of
-    `PARAMETERS`, which MLflow would drop without a word.
+    than `most_columns`, or of records that name different ones; and for a parameter that is not one
+    of `PARAMETERS`, which MLflow would drop without a word.
     """
     from forecast.system.errors import quote_names
 

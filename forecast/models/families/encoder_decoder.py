@@ -47,7 +47,9 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name."""
+        """What tuning may vary, by field name: without `dropout`, which `choices` would bring in
+        and for which the two nets have no place.
+        """
         return {
             "learning_rate": search.LogUniform(5e-4, 5e-2),
             "units": search.Choice((16, 24, 48)),

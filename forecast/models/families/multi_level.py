@@ -1,6 +1,7 @@
 """Family `multi_level`: stacked recurrent `levels` in which the delayed output of a higher one
 enters the lower ones. `Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that
-name in `forecast.networks.cells`.
+name in `forecast.networks.cells`, each with `levels` of its own (`RecurrentSpec.options` hands on
+what the cell has under the same name).
 """
 
 from __future__ import annotations

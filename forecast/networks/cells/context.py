@@ -32,18 +32,19 @@ class Jordan(ActivatedCell):
         h_t  = f(x_t V + mu_t W + b)
         y_t  = g(h_t U + d)                             the read-out, outside the cell
 
-    Here a step's input row already holds the newest observed y among its columns (`targets`, in
-    output order), and the output forecasts the next one. So the row of time s brings y_s into the
-    context and h is the hidden state of time s + 1:
+    Here the row of time s holds y_s among its columns (`targets`, in output order) and forecasts
+    y_{s+1}. So it is step t = s + 1 of the equations, with x_t = u_s, the row's other columns:
 
-        mu = alpha mu + y_s
-        h  = f(u_s V + mu W + b)       u_s: the row's other columns; y_s reaches h through mu alone
+        equations                           here
+        mu_t = alpha mu_{t-1} + y_{t-1}     mu = alpha mu + y_s     (or (1 - alpha) y_s)
+        h_t  = f(x_t V + mu_t W + b)        h  = f(u_s V + mu W + b)
+        y_t  = g(h_t U + d)                 the forecast of y_{s+1}
 
-    The feedback weight is fixed at 1 and not learnt; y is in the scaled units of the input.
-    Series-parallel and parallel use differ in what the caller writes in the target columns: the
-    measured y, or the network's own one-step output. State mu `(B, m)`. Weights for m targets:
-    kernel V (I - m, u), absent when the row holds targets alone; recurrent_kernel W (m, u); bias
-    (u,).
+    y_s reaches h through mu alone. The feedback weight is fixed at 1 and not learnt; y is in the
+    scaled units of the input. Series-parallel and parallel use differ in what the caller writes in
+    the target columns: the measured y, or the network's own one-step output. State mu `(B, m)`.
+    Weights for m targets: kernel V (I - m, u), absent when the row holds targets alone;
+    recurrent_kernel W (m, u); bias (u,).
     """
 
     targets: tuple[int, ...] = (0,)

@@ -105,7 +105,7 @@ class Quantiles(Head):
         return Piecewise(knots, np.broadcast_to(levels, knots.shape), low, high)
 
     def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
-        """(..., Q) beside the skip."""
+        """(..., Q): the quantiles, rising, as differences from the skip."""
         median = self.median
         gaps = constants["gaps"]
         middle = raw[..., median : median + 1]
