@@ -100,7 +100,7 @@ def test_of_many_series_their_spread_the_worst_and_a_search_are_shown_and_not_ev
 ):
     names = Results(ProjectPaths.of(root), DAILY).series
     monkeypatch.setattr(text, "MOST_SERIES", 1)
-    monkeypatch.setattr(text, "WORST", 1)
+    monkeypatch.setattr(text, "MOST_LISTED", 1)
     page = html.fromstring(rendered(root, DAILY))
     found = many_series(Results(ProjectPaths.of(root), DAILY), "shipped")
     spread = [row[0] for row in table_rows(page, DAILY, "spread")]
