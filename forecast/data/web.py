@@ -6,7 +6,7 @@ are our own: they keep to what is left of the deadline, to `Retry-After`, and to
 is known in advance.
 
 `get` is for sources: `TransientError` is tried again, `DataError` is final, and no message holds a
-query. `send` is one request without retries, for hooks and doctor.
+query, where a key may stand. `send` is one request without retries, for hooks and doctor.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
 
 def show_address(address: str) -> str:
-    """`http://host:5000` of `http://user:token@host:5000/path`; a path of this machine as it is."""
+    """`http://host:5000` of `http://user:token@host:5000/path`; a path of this machine as it is,
+    unless it has a `:`, `@` or `?`: that may be an address without its scheme.
+    """
     scheme, separator, rest = address.partition("://")
     if not separator:
         return HIDDEN if re.search("[:@?]", address) else address
