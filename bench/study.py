@@ -34,7 +34,7 @@ from forecast.models.problem import Problem
 DATA = ROOT.parent / "shared" / "data"
 FILE = RESULTS / "when-recurrent.csv"
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
-STEPS, SEEDS, UNITS = 600, 3, 24
+STEPS, SEEDS, UNITS = 600, 5, 24
 CHOICES = tuple(itertools.product((3e-3, 1e-2), (0.0, 0.4)))
 """Learning rate and `l1`: all that is chosen of a network."""
 ARCHITECTURES = (
