@@ -317,11 +317,13 @@ def scored_against_the_value_before(root: Path) -> None:
         """
         _exact_table = _forecast_table
 
-        def _forecast_table(problem, block, rows, found, seed):
+        def _forecast_table(problem, parts, seed):
             steps = np.arange(problem.panel.task.horizon)
-            before = {uid: own[:, None] + steps for uid, own in rows.items()}
-            y = [problem.panel.by_id[uid].values[own, :1].ravel() for uid, own in before.items()]
-            table = _exact_table(problem, block, rows, found, seed)
+            y = [
+                problem.panel.by_id[uid].values[cutoff_rows[:, None] + steps, :1].ravel()
+                for _, uid, cutoff_rows, _ in parts
+            ]
+            table = _exact_table(problem, parts, seed)
             return table.assign(y=np.concatenate(y))
     """,
     )

@@ -105,6 +105,8 @@ def _run_pass(
     shapes = network.shapes
     keep = min(keep, past.shape[1])
     out = np.empty((len(past), keep, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
+    if not len(past):
+        return out
     for part, _, values in _run_slices(network, weights, past, future, keep):
         out[part] = values.transpose(2, 0, 1).reshape(out[part].shape)
     return out
