@@ -210,7 +210,7 @@ def send(
     content: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """One request whose answer has arrived whole after `seconds`; redirects are not followed.
+    """The answer to one request, whole within `seconds`; redirects are not followed.
 
     read_seconds: the longest silence within the answer. Raises `TimeoutError`, `OversizeError` and
     `aiohttp.ClientError`.

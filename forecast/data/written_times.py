@@ -42,7 +42,7 @@ _OFFSET = re.compile(r"(Z|[+-]\d{2}(?::?\d{2})?)$")
 _NO_MARK = re.compile(r"[^/,:-]")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
 _PERIOD = r"^(?P<year>\d{4})[-/ ]?(?P<kind>[QMW])(?P<number>\d{1,2})(?:-?(?P<day>[1-7]))?$"
-"""A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020-W05, 2020-W05-1)."""
+"""A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020W05, 2020-W05, 2020-W05-1)."""
 DATE_FORMATS = (
     "%Y-%m-%d",
     "%Y/%m/%d",

@@ -123,7 +123,8 @@ def rise_probability(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """The probability (n, H, O) that the value lies above the last observed one, per series, of the
-    forecasts made at `rows`; by formula, or from `N_PATHS` paths drawn with `seed`.
+    forecasts made at `rows`; by formula in scaled units, or from `N_PATHS` paths in raw ones drawn
+    with `seed`. `InputError` as of `sample_paths`.
     """
     head = _check_request(forecaster, panel, rows)
     horizon = forecaster.task.horizon

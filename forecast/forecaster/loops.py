@@ -49,8 +49,10 @@ class Loop:
         horizon: int,
         twins: Sequence[Mapping[str, np.ndarray]] = (),
     ) -> None:
-        """Read `windows` up to their last rows; `weights` by name. `twins`: as
-        `Forecaster.twins` has them.
+        """Read `windows` up to their last rows; `weights` by name.
+
+        twins: more weights of the same network, such as those of other seeds. Window n then goes
+        through the weights number n modulo their count, `weights` being number 0.
         """
         inputs = windows.z[:, :, channels.outputs :]
         carried = np.full((len(inputs), horizon, inputs.shape[2]), np.nan)
@@ -104,8 +106,8 @@ class Loop:
         self._step += 1
 
     def select(self, index: np.ndarray) -> Loop:
-        """The loops number `index` (B',), each as often as it is named; this one, which has no
-        twins, stays as it was.
+        """The loops number `index` (B',), each as often as it is named; this one stays as it was.
+        Only for a loop without twins.
         """
         other = copy.copy(self)
         other._rolling = self._rolling.select(index)
@@ -132,6 +134,8 @@ def interleave(parts: Sequence[np.ndarray]) -> np.ndarray:
 def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:
     """Fill future inputs in `path` (B, H, inputs), in place, from `newest` (B, inputs): at row k of
     the horizon the input h steps ahead is what the cutoff knew of step k + h, where it knew it.
+
+    `steps` has h of each column; those of one input stand side by side, h rising by 1.
     """
     ahead = np.array(steps, dtype=int)
     for step in range(1, path.shape[1] + 1):

@@ -6,7 +6,7 @@ nothing is chosen. A free run begins with measured rows (those before the block,
 `WARM_UP` of a whole record) and sees y no more after them.
 
 `compete` gives a `RowResult` per row, the lowest validation error first; one that cannot be fitted
-or is lost stands last with its reason.
+or is lost in either fit stands last with its reason.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def split(
     experiments: Mapping[str, Experiment], part: float | tuple[str | int, ...]
 ) -> tuple[dict[str, Experiment], list[Block]]:
     """What is fitted, and the free runs after it: the share of each record at its end, or whole
-    records by name. `InputError` for an unknown name and for a record that is too short.
+    records by name. `InputError` for an unknown name, and where a share leaves too few rows to fit.
     """
     if isinstance(part, tuple):
         names = list(map(str, part))

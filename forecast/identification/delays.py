@@ -68,8 +68,8 @@ def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
 
 
 def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20) -> Correlation:
-    """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at
-    positive lags; `InputError` for unequal rows.
+    """The correlation of u[t - lag] with error[t] at lags from -longest to longest. What stands out
+    at a positive lag is error that earlier rows of u could explain. `InputError` for unequal rows.
     """
     require_whole(0, longest=longest)
     u_parts = _centred_parts(u)

@@ -108,8 +108,9 @@ def _first_lost_step(model: Model, run: Array) -> int | None:
 
 
 def _lyapunov_exponent(run: Array, neighbour: Array) -> float | None:
-    """The slope of ln distance until it is as large as a tenth of y; None once the runs have
-    met. Of runs that are so far apart at once the slope from the disturbance.
+    """The growth per row of ln distance between two scaled runs (T, O), fitted until they are .1
+    apart; None for runs that met or are too short to tell. Where they are .1 apart within two rows,
+    it is the mean growth from the first disturbance to there.
     """
     with np.errstate(invalid="ignore"):
         distance = np.abs(run - neighbour).max(axis=1)

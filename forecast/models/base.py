@@ -463,7 +463,9 @@ def dense_layers(units: int, layers: int) -> tuple[Block, ...]:
 
 
 def add_dropout(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
-    """`blocks` with dropout before each of them and before the read-out: on V and U, never on W."""
+    """`blocks` with dropout between them and before the read-out: not on the network's inputs, and
+    not within a recurrence.
+    """
     if rate == 0:
         return blocks
     result: list[Block] = []

@@ -111,10 +111,10 @@ class Carry:
         )
 
     def forecast_inputs(self, past: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, horizon, inputs) scaled inputs after windows of them, past (B, L, inputs) with NaN;
-        as many steps as asked.
+        """(B, horizon, inputs): the scaled inputs forecast after the windows `past` (B, L, inputs),
+        which may have NaN.
 
-        Beyond the horizon that it was fitted for, what was a season before is repeated.
+        At steps beyond those that it was fitted for, the row of a season before is repeated.
         """
         past_filled = rows = fill_gaps(past)[0]
         season = min(self.season_length, past_filled.shape[1])

@@ -53,8 +53,8 @@ class Champion:
 def load(root: Path, dataset: str) -> Champion:
     """The champion; when its files are damaged, the previous one with a notice.
 
-    `InputError` when the dataset has none, or when every copy is of another schema; `DamagedError`
-    when none is intact.
+    `InputError` when the dataset has none. Where the previous one cannot be loaded either, the
+    error of the champion's own files: `DamagedError`, or `InputError` for another schema.
     """
     aliases = read_aliases(root, dataset)
     if "champion" not in aliases:

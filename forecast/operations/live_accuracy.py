@@ -157,7 +157,10 @@ def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: 
 
 
 def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
-    """Mean over series of MAE / expected MAE at the same steps; None where nothing was expected."""
+    """Mean over series of MAE / expected MAE at the same steps, of the forecasts that were issued;
+    None where nothing was expected. Shown; what makes a retraining due is
+    `evidence.measure_live_error`.
+    """
     if card is None:
         return None
     ratios = []

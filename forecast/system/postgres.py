@@ -137,8 +137,8 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
 
 
 def _ask(session: psycopg.Connection, purpose: str, question: str, *values: object) -> object:
-    """The first row of the server's answer; `BusyError` for a lock that another process holds, and
-    when the session is gone, and with it the lock.
+    """The first row of the server's answer; `BusyError` for a lock that another process holds,
+    whose key is the one of `values`, and when the session is gone, and with it the lock.
     """
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable

@@ -103,6 +103,10 @@ def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_befor
         ),
         ({"family": "bidirectional", "trainer": "lm"}, "train this family by gradient"),
         ({"family": "encoder_decoder", "trainer": "lm"}, "train this family by gradient"),
+        (
+            {"family": "encoder_decoder", "dropout": 0.2},
+            "dropout has no effect on an encoder-decoder",
+        ),
         ({"family": "bidirectional", "training": {"state": "carry"}}, "use state: reset here"),
         (
             {"family": "gru", "training": {"teacher_forcing": "always"}},

@@ -197,7 +197,8 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
 
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
     """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None
-    without one. `InputError` for a column that is missing and for two forecasts of one issue.
+    without such a file. `InputError` for a column that is missing, and for two rows of the same
+    series, time and issue.
     """
     if source.issued_path is None:
         return None
@@ -212,7 +213,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
     _refuse_text(table, request.dataset.vintage_columns, source, where)
     form = source.time_format
-    # in which an hour of autumn stands twice, in order
+    # where clocks go back an hour stands twice, in order within a series and an issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
     table["ds"] = _to_utc(table.assign(unique_id=issue), form, source, request.dataset, where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forecast.models import search
 from forecast.models.base import NetworkSpec
@@ -35,6 +35,13 @@ class Spec(NetworkSpec):
         12, ge=1, description="supervised steps per chunk; each starts a decoder of its own"
     )
 
+    @model_validator(mode="after")
+    def _has_no_dropout(self) -> Spec:
+        """Refuse a rate that neither of the two nets would read."""
+        if self.dropout:
+            raise ValueError("dropout has no effect on an encoder-decoder; leave it out")
+        return self
+
     def build(self, shapes: Shapes) -> Network:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         location = self.head.location_parameter
@@ -47,9 +54,7 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name: without `dropout`, which `choices` would bring in
-        and for which the two nets have no place.
-        """
+        """What tuning may vary, by field name. `choices` would add `dropout`, which is refused."""
         return {
             "learning_rate": search.LogUniform(5e-4, 5e-2),
             "units": search.Choice((16, 24, 48)),

@@ -280,7 +280,7 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 
 
 def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
-    """(n, trees): the value of the leaf in which each row ends."""
+    """(n, trees): the value of the leaf in which each row ends. A leaf has itself below it."""
     at = np.repeat(arrays["roots"][None], len(x), axis=0)
     rows = np.arange(len(x))[:, None]
     while True:
