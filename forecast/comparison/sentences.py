@@ -26,7 +26,7 @@ from forecast.data.comparison_records import (
     Untrained,
 )
 from forecast.data.records import RunRecord
-from forecast.data.results import RANKING_TITLES
+from forecast.data.results import RANKING_TITLES, as_reported
 
 MOST_PAIRS = 3
 """Pairs named in one sentence."""
@@ -456,13 +456,10 @@ def listing(names: Sequence[str]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`-12.3 %` with its sign; a dash when it does not exist.
-
-    Of five digits, as `reports` keeps them: else -0.386503 is -38.7 % here and -38.6 % there.
-    """
+    """`-12.3 %` with its sign; a dash when it does not exist."""
     if share is None or not math.isfinite(share):
         return "-"
-    return f"{100 * float(f'{share:.5g}'):+z.1f} %"
+    return f"{100 * as_reported(share):+z.1f} %"
 
 
 def p_text(p: float | None) -> str:

@@ -44,6 +44,10 @@ MEAN, SPREAD = "mean", "std"
 """What stands in the column `seed` of a table beside the seeds: the mean of their forecasts, and
 the standard deviation of their scores.
 """
+DIGITS = 5
+"""Significant digits of a measured value in the committed reports; the files of stage `compare`
+keep them all.
+"""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
 PARQUET_TABLES = ("bands", "by_series", "crps", "intervals", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
@@ -52,6 +56,13 @@ TEXT_COLUMNS = {"seed": str, "model": str, "skip": str, "dataset": str, "series"
 Content = TypeVar("Content")
 Row = dict[str, str]
 WHOLE_HORIZON = 0  # the step that stands for the horizon
+
+
+def as_reported(value: float) -> float:
+    """A measured value with the digits of the committed reports. What is rounded further begins
+    with it, so that it reads alike from a run and from its reports.
+    """
+    return float(f"{value:.{DIGITS}g}")
 
 
 def parse_table(source: Path | TextIO) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from forecast.comparison.sentences import describe_selection
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import (
     BASELINE,
+    DIGITS,
     MEAN,
     RANKING_TITLES,
     RANKINGS,
@@ -67,11 +68,6 @@ def as_csv(rows: list[Row]) -> str:
 
 
 OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")
-
-DIGITS = 5
-"""Significant digits of a measured value in reports/leaderboard.csv; the files of stage `compare`
-keep them all.
-"""
 
 
 def round_cell(cell: str) -> str:

@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from forecast.comparison.sentences import listing as listing
 from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
+from forecast.data.results import as_reported
 from forecast.system.errors import plural
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
@@ -91,11 +92,11 @@ def level(share: float) -> str:
 
 def signed_percent(share: Any) -> str:
     """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as
-    zero. Of five digits, as in `sentences.percent`.
+    zero.
     """
     if is_missing(share):
         return NOTHING
-    value = 100 * float(f"{float(share):.5g}")
+    value = 100 * as_reported(float(share))
     decimals = 1 if abs(value) >= 1 else 2
     if round(value, decimals) == 0:
         return "0.00 %"

@@ -15,8 +15,7 @@ import pandas as pd
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Verdicts
-from forecast.data.results import MEAN, SPREAD, Results
-from forecast.report.leaderboard import round_cell
+from forecast.data.results import DIGITS, MEAN, SPREAD, Results, as_reported
 from forecast.system.files import write_json, write_text
 
 LABELS = ["dataset", "ranking", "model"]
@@ -60,7 +59,7 @@ def _round_numbers(value: Any) -> Any:
         return {key: _round_numbers(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_round_numbers(part) for part in value]
-    return float(round_cell(str(value))) if isinstance(value, float) else value
+    return as_reported(value) if isinstance(value, float) else value
 
 
 def headline(results: Results) -> dict[str, dict[str, float | str]]:
@@ -115,5 +114,5 @@ def _write_table(paths: ProjectPaths, name: str, parts: Sequence[pd.DataFrame]) 
     within = [column for column in ("seed", "series") if column in table]
     line_names = table[["label", *within]].itertuples(index=False)
     table["line"] = [" ".join(map(str, parts)) for parts in line_names]
-    text = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    text = table.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
     write_text(paths.reports / "plots" / f"{name}.csv", text)
