@@ -43,7 +43,7 @@ from forecast.data.calendars import (
     usual_length,
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
-from forecast.data.leading import Spans, find_leading
+from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.written_times import (
     ISO_8601,
@@ -117,10 +117,6 @@ MIN_STATIC_SERIES = 4
 MAX_SEASON_SHARE = 0.4
 """Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
 half of it.
-"""
-FITTED_SHARE = 0.75
-"""Of the rows of an entry that `add` writes: those of its train and validation blocks, unless
-intervals need more.
 """
 MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
@@ -527,7 +523,7 @@ def _entry_lines(
     calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
-    spans = (horizon, lookback, season)
+    spans = Spans(horizon, lookback, season)
     transform = column.get("transform", "none")
     past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
     lines = [
@@ -568,11 +564,11 @@ def _past_lines(
     target: Any,
     transform: str,
     names: list[Any],
-    spans: tuple[int, int, int],
+    spans: Spans,
 ) -> list[EntryLine]:
     """The key of the numbers that lead the target, and a comment that offers all of them."""
     to_units = TRANSFORMS[transform].to_units
-    leading = find_leading(observed, target, names, Spans(*spans), to_units)
+    leading = find_leading(observed, target, names, spans, to_units)
     entries = _column_entries(observed, calendar, names)
     lines = []
     if leading:

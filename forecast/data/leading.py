@@ -21,8 +21,12 @@ MIN_GAIN = 0.1
 """The share of its error by which a map has to be better with the column than without it."""
 LAGS, STEPS = 25, 8
 """At most so many of the newest rows are read, and so many steps of the horizon forecast."""
-TRAIN_SHARE, FITTED_SHARE = 0.6, 0.75
-"""The shares of the rows of a series at which its validation rows begin and end."""
+TRAIN_SHARE = 0.6
+"""Of the rows of a series: where its validation rows begin."""
+FITTED_SHARE = 0.75
+"""Of the rows of an entry that `add` writes: those of its train and validation blocks, unless
+intervals need more.
+"""
 MIN_HORIZONS, MAX_CUTOFFS = 20, 5_000
 """A series whose validation rows hold fewer than `MIN_HORIZONS` is not looked at. Of a file of more
 than `MAX_CUTOFFS` rows only every second one, or third, ... is a cutoff.
