@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -250,16 +251,23 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
                     f"{lost} of {len(y_hat)} forecasts of series {uid!r} in the {block} block are"
                     " not finite: the model diverged."
                 )
-            parts.append((block, uid, rows[uid], y_hat))
+            parts.append(BlockForecasts(block, uid, rows[uid], y_hat))
     return _forecast_table(problem, parts, seed)
 
 
-def _forecast_table(
-    problem: Problem, parts: list[tuple[str, str, np.ndarray, np.ndarray]], seed: int
-) -> pd.DataFrame:
-    """The rows of `forecast_blocks` by block, series, cutoff, step and output. parts: block,
-    series, rows of the cutoffs and forecasts; of thousands of series no table of one block beside
-    it.
+class BlockForecasts(NamedTuple):
+    """The forecasts of one series in one block."""
+
+    block: str
+    unique_id: str
+    cutoff_rows: np.ndarray
+    y_hat: np.ndarray
+    """(n, H, O): at each of the n cutoffs."""
+
+
+def _forecast_table(problem: Problem, parts: list[BlockForecasts], seed: int) -> pd.DataFrame:
+    """The rows of `forecast_blocks` by block, series, cutoff, step and output: one table from the
+    start, since those of single blocks beside it take as much memory again.
     """
     task = problem.panel.task
     steps = np.arange(1, task.horizon + 1)
@@ -268,8 +276,8 @@ def _forecast_table(
     times = []
     actuals = []
     volatilities = []
-    for _, uid, cutoff_rows, _ in parts:
-        series = problem.panel.by_id[uid]
+    for _, unique_id, cutoff_rows, _ in parts:
+        series = problem.panel.by_id[unique_id]
         target_rows = cutoff_rows[:, None] + steps
         cutoffs.append(series.ds[cutoff_rows])
         times.append(series.ds[target_rows].ravel())
