@@ -1,4 +1,4 @@
-"""`identify` beside an ARX model on eight simulated plants with several outputs or little damping.
+"""`identify` beside an ARX model on ten simulated plants with several outputs or little damping.
 
     nice -n 15 .venv/bin/python -m bench.vector_systems [--seeds 0 1] [--only furnace]
 
@@ -51,6 +51,8 @@ PLANTS: dict[str, Plant] = {
     "bent furnace": Plant(3, 6, 4, 0.95, bend=0.5, disturbance=0.3),
     "two of six outputs noise": Plant(2, 6, 3, 0.9, disturbance=0.2, noisy=2),
     "drifting column": Plant(2, 4, 3, 0.97, disturbance=0.4, colour=0.995),
+    "restless column": Plant(2, 4, 3, 0.97, disturbance=1.0, colour=0.98),
+    "held column": Plant(2, 4, 3, 0.97, disturbance=0.7, colour=0.99, hold=60),
     "bent column": Plant(2, 3, 3, 0.9, bend=1.0, disturbance=0.1, colour=0.0),
     "arm": Plant(1, 1, 4, 0.985, angle=0.25, disturbance=0.01, colour=0.0, hold=1),
     "bent arm": Plant(1, 1, 4, 0.97, angle=0.25, bend=0.3, disturbance=0.03, colour=0.5, hold=2),

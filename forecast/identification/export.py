@@ -2,13 +2,16 @@
 
 `export` alone is called from outside. The file has `predict` and `simulate` over whole records and
 `step`, a row at a time, with `initial` for its first state: of a NARX model or a set of them
-written out in full, of any other net as `networks.inference.export` writes it, the loops after it.
+written out in full (and `prepare` for the state after measured rows), of any other net as
+`networks.inference.export` writes it, the loops after it.
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
+from forecast.identification.first_states import FITTED_ROWS, fit_first_states
 from forecast.identification.model import Model
 from forecast.identification.polynomial import PolynomialLayer
 from forecast.networks.inference.export import Units
@@ -63,9 +66,11 @@ def _narx_text(model: Model, description: str) -> str:
     ]
     start = f"START = {model.start}  # rows that only fill the delays\n{_limit_text(model)}"
     start += f"\nREACH = {reach}  # rows before the present one whose u acts"
-    lines = [f'"""{description}"""', "", "import numpy as np", "", *scaling, start]
-    lines += ["NETS = [", *nets, "]"]
-    return "\n".join(lines) + PREDICT + SIMULATE + NARX_LOOP
+    start += f"\nFITTED_ROWS = {FITTED_ROWS}  # that the first states of a net are fitted to"
+    lines = [f'"""{description}"""', "", "from __future__ import annotations", ""]
+    lines += ["import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
+    fit = f"\n\n{inspect.getsource(fit_first_states)}"
+    return "\n".join(lines) + PREDICT + SIMULATE + NARX_LOOP + fit
 
 
 def _export_network(model: Model, path: Path, description: str) -> None:
@@ -97,7 +102,7 @@ def predict(u, y):
     """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START
     rows are NaN.
     """
-    run = _loop(u, y, len(y))
+    run = _loop(u, y, START, len(y))
     run[:START] = np.nan
     return run
 '''
@@ -109,7 +114,7 @@ def simulate(u, y_start, rows=None):
     """
     if len(y_start) < START:
         raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
-    run = _loop(u, y_start, rows if u is None else len(u))
+    run = _loop(u, y_start, len(y_start), rows if u is None else len(u))
     run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
     lost = ~(np.abs(run - MIDDLE) <= FARTHEST).all(axis=1)
     if lost[len(y_start) :].any():
@@ -127,30 +132,61 @@ def initial(u=()):
     return past_y, np.tile(first, (REACH + 1, 1))
 
 
+def prepare(u, y):
+    """The state after the measured rows u (T, I) and y (T, O); what a net has beyond y begins as
+    the first of them bear out.
+    """
+    y = np.asarray(y, float).reshape(len(y), len(Y_MEAN))
+    u = np.zeros((len(y), 0)) if u is None else np.asarray(u, float).reshape(len(y), len(U_MEAN))
+    past_y, past_u = initial(u[0])
+    for number, net in enumerate(NETS):
+        if net["outputs"] > len(Y_MEAN):
+
+            def errors_of(states):
+                past = np.concatenate([np.zeros(len(Y_MEAN)), states])[None]
+                inputs, errors = past_u, []
+                for u_row, y_row in zip(u[:FITTED_ROWS], y[:FITTED_ROWS]):
+                    inputs, measured = _scale(inputs, u_row, y_row)
+                    run, past = _step(net, past, inputs, measured)
+                    errors.append(np.nan_to_num(run - measured))
+                return np.concatenate(errors[1:])
+
+            states = fit_first_states(errors_of, net["outputs"] - len(Y_MEAN))
+            past_y[number][-1, len(Y_MEAN) :] = states
+    state = past_y, past_u
+    for u_row, y_row in zip(u, y):
+        _, state = step(state, u_row, y_row)
+    return state
+
+
 def step(state, u=(), y=None):
     """One row: y (O,) forecast under u (I,), and the state after it. `y`: what was measured then;
     where it is NaN or None the forecast of each net is fed back, which is the closed loop.
     """
     past_y, past_u = state
-    now = (np.reshape(np.asarray(u, float), -1) - U_MEAN) / U_SCALE
-    past_u = np.vstack([past_u[1:], now])
-    measured = np.full(len(Y_MEAN), np.nan) if y is None else np.reshape(np.asarray(y, float), -1)
-    measured = (measured - Y_MEAN) / Y_SCALE
-    runs, after = [], []
-    for net, past in zip(NETS, past_y):
-        z = [past[-delay] for delay in net["y_delays"]]
-        for delay in net["u_delays"]:
-            z.append([past_u[-1 - delay - held, i] for i, held in enumerate(net["dead_times"])])
-        run = _value(net, np.concatenate(z))
-        if net["low"] is not None:
-            run = np.clip(run, net["low"], net["high"])
-        fed = run.copy()  # what it has beyond y is its own state
-        fed[: len(measured)] = np.where(np.isnan(measured), run[: len(measured)], measured)
-        runs.append(run[: len(measured)])
-        after.append(np.vstack([past[1:], fed]))
+    past_u, measured = _scale(past_u, u, y)
+    runs, after = zip(*(_step(net, past, past_u, measured) for net, past in zip(NETS, past_y)))
     runs = np.sort(runs, axis=0)
     median = (runs[(len(NETS) - 1) // 2] + runs[len(NETS) // 2]) / 2
-    return median * Y_SCALE + Y_MEAN, (after, past_u)
+    return median * Y_SCALE + Y_MEAN, (list(after), past_u)
+
+
+def _scale(past_u, u, y):
+    now = (np.reshape(np.asarray(u, float), -1) - U_MEAN) / U_SCALE
+    measured = np.full(len(Y_MEAN), np.nan) if y is None else np.reshape(np.asarray(y, float), -1)
+    return np.vstack([past_u[1:], now]), (measured - Y_MEAN) / Y_SCALE
+
+
+def _step(net, past, past_u, measured):
+    z = [past[-delay] for delay in net["y_delays"]]
+    for delay in net["u_delays"]:
+        z.append([past_u[-1 - delay - held, i] for i, held in enumerate(net["dead_times"])])
+    run = _value(net, np.concatenate(z))
+    if net["low"] is not None:
+        run = np.clip(run, net["low"], net["high"])
+    fed = run.copy()  # what it has beyond y is its own state
+    fed[: len(measured)] = np.where(np.isnan(measured), run[: len(measured)], measured)
+    return run[: len(measured)], np.vstack([past[1:], fed])
 
 
 def _value(net, z):
@@ -159,20 +195,21 @@ def _value(net, z):
     return net["w2"] @ np.tanh(net["w1"] @ z + net["b1"]) + net["w3"] @ z + net["b2"]
 
 
-def _loop(u, y, rows):
-    """The median of the nets; where y ends or is missing, each net's own forecast stands in for
-    it.
+def _loop(u, y, n_measured, rows):
+    """The first `n_measured` rows of y, then the median of the nets; where y ends or is missing,
+    each net's own forecast stands in for it.
     """
     y = np.asarray(y, float).reshape(len(y), len(Y_MEAN))
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
-    state, run = initial(u[0]), np.empty((rows, len(Y_MEAN)))
-    for t in range(rows):
+    state, run = prepare(u[:n_measured], y[:n_measured]), np.empty((rows, len(Y_MEAN)))
+    run[:n_measured] = y[:n_measured]
+    for t in range(n_measured, rows):
         run[t], state = step(state, u[t], y[t] if t < len(y) else None)
     return run
 '''
 NETWORK_LOOP = '''
 
-def _loop(u, y, rows):
+def _loop(u, y, n_measured, rows):
     """Row after row; where y ends or is missing, the forecast stands in for it."""
     y = np.asarray(y, float).reshape(len(y), OUTPUTS)
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, INPUTS)

@@ -1,13 +1,14 @@
 """The loops of a net, open and closed: those of any network, and of a set of nets.
 
-For `Model`, which asks the numerics of a net for five things; `narx.Narx` has them too:
+For `Model`, which asks the numerics of a net for six things; `narx.Narx` has them too:
 
 - `begin(weights, u)`: what the net remembers before the first row;
+- `absorb(weights, u, y)`: what it remembers after measured rows;
 - `loop(weights, memory, u, y)`: the outputs row after row, and the memory after the last one. With
   y given the loop is open (measured y is fed back, the net's own where it is NaN); None: closed;
 - `ahead(weights, memory, u, y, steps)`: the closed loop over the next steps from every row;
 - `bounded(run)`: a run kept inside the range the net knows, where it knows one;
-- `flatten(weights)`: the weights by name in the form that the other four want.
+- `flatten(weights)`: the weights by name in the form that the others want.
 
 All values are scaled. A `State` is what a user carries from one loop to the next: the memory, and
 whether y was given as a vector, so that it stays one.
@@ -79,6 +80,10 @@ class NetworkLoop:
         loop = streaming.begin_loop(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
+    def absorb(self, weights: Named, u: Array, y: Array) -> NetworkMemory:
+        """The state after the measured rows u (T, I) and y (T, O)."""
+        return self.loop(weights, self.begin(weights, u), u, y)[1]
+
     def loop(
         self, weights: Named, memory: NetworkMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, NetworkMemory]:
@@ -122,6 +127,11 @@ class SetLoop:
         """The state of every net before the first row."""
         pairs = zip(self.loops, weights, strict=True)
         return SetMemory(tuple(loop.begin(flat, u) for loop, flat in pairs))
+
+    def absorb(self, weights: list[Any], u: Array, y: Array) -> SetMemory:
+        """The state of every net after the measured rows."""
+        pairs = zip(self.loops, weights, strict=True)
+        return SetMemory(tuple(loop.absorb(flat, u, y) for loop, flat in pairs))
 
     def loop(
         self, weights: list[Any], memory: SetMemory, u: Array, y: Array | None = None

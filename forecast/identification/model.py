@@ -160,11 +160,13 @@ class Model:
 
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None) -> State:
         """The state after the given rows, delays filled from them (MATLAB's preparets): at least
-        `start` rows.
+        `start` rows. The more there are, the better known are states that nobody measures.
         """
         inputs, outputs = self._columns(u, y)
         check_first_rows(self.net, "the series", outputs, self.start)
-        return self._run(inputs, outputs, is_vector=_is_vector(y)).state
+        loop, weights = self.loop_and_weights()
+        memory = loop.absorb(weights, self.scaling.scale_u(inputs), self.scaling.scale_y(outputs))
+        return State(memory, _is_vector(y))
 
     def predict(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, state: State | None = None
@@ -178,9 +180,12 @@ class Model:
         if state is not None:
             return self._run(inputs, outputs, state)
         check_first_rows(self.net, "the series", outputs, self.start + 1)
-        run = self._run(inputs, outputs, is_vector=_is_vector(y))
-        run.y[: self.start] = np.nan
-        return run
+        first_y = outputs[: self.start]
+        state = self.prepare(inputs[: self.start], first_y[:, 0] if _is_vector(y) else first_y)
+        run = self._run(inputs[self.start :], outputs[self.start :], state)
+        return replace(
+            run, y=np.concatenate([np.full_like(run.y[:1], np.nan).repeat(self.start, 0), run.y])
+        )
 
     def simulate(
         self,
@@ -382,28 +387,21 @@ class Model:
                 f"{self.net.kind} feeds no forecast back: there is no loop to close. Use `predict`."
             )
 
-    def _run(
-        self, u: Array, y: Array | None, state: State | None = None, is_vector: bool = False
-    ) -> LoopRun:
-        """From the state, or from one whose delays hold zeros; y None: closed loop. `InputError`
-        for the state of another net.
-        """
+    def _run(self, u: Array, y: Array | None, state: State) -> LoopRun:
+        """From the state; y None: closed loop. `InputError` for the state of another net."""
         loop, weights = self.loop_and_weights()
         inputs = self.scaling.scale_u(u)
         measured = None if y is None else self.scaling.scale_y(y)
-        before = loop.begin(weights, inputs)
-        if state is not None:
-            if _shapes(state.memory) != _shapes(before):
-                raise InputError(
-                    f"The state is that of another net than this {self.net.kind}. Take one of this"
-                    " model."
-                )
-            before, is_vector = state.memory, state.is_vector
-        run, after = loop.loop(weights, before, inputs, measured)
+        if _shapes(state.memory) != _shapes(loop.begin(weights, inputs)):
+            raise InputError(
+                f"The state is that of another net than this {self.net.kind}. Take one of this"
+                " model."
+            )
+        run, after = loop.loop(weights, state.memory, inputs, measured)
         run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:
             self._require_on_record(run[None])
-        return LoopRun(self._as_given(run, is_vector), State(after, is_vector))
+        return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector))
 
     @property
     def middle_and_limit(self) -> Array:

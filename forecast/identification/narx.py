@@ -16,13 +16,14 @@ the units of the data. NumPy alone, for models small enough for Levenberg-Marqua
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.identification.experiment import Array, Experiment, delay_inputs
+from forecast.identification.first_states import FITTED_ROWS, fit_first_states
 from forecast.identification.polynomial import PolynomialLayer, Term
 from forecast.training.one_layer import OneLayer
 
@@ -186,6 +187,25 @@ class Narx:
         rows = max(self.u_delays, default=0) + max(self.dead_times, default=0)
         past_u = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past_u)
+
+    def absorb(self, weights: Array, u: Array, y: Array) -> Memory:
+        """After the measured rows u (T, I) and y (T, measured outputs): a state of its own begins
+        as its first rows bear out (`first_states`).
+        """
+        memory = self.begin(weights, u)
+        if self.states:
+            first_rows = slice(min(len(y), FITTED_ROWS))
+            unmeasured = np.zeros(self.measured_outputs)
+
+            def with_states(states: Array) -> Memory:
+                return replace(memory, y=np.concatenate([unmeasured, states])[None])
+
+            def errors_of(states: Array) -> Array:
+                run, _ = self.loop(weights, with_states(states), u[first_rows], y[first_rows])
+                return np.nan_to_num(self.bounded(run) - y[first_rows])[1:].ravel()
+
+            memory = with_states(fit_first_states(errors_of, self.states))
+        return self.loop(weights, memory, u, y)[1]
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) under u (T, I): its first rows are `y_start` where that is known, all else is

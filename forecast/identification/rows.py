@@ -191,7 +191,7 @@ def run_loop(
     nothing in the `start` rows that fill the delays.
     """
     weight = np.where(np.arange(len(e))[:, None] < start, 0.0, e.error_weights)
-    _, state = loop.loop(weights, loop.begin(weights, e.u), e.u[:start], e.y[:start])
+    state = loop.absorb(weights, e.u[:start], e.y[:start])
     u, y = e.u[start:], e.y[start:]
     with np.errstate(over="ignore", invalid="ignore"):
         if for_use == "simulation":

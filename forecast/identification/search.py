@@ -9,8 +9,10 @@ user's.
    held out. The worst third of the candidates is left out, by the mean over the folds: one block
    alone is too short to tell.
 3. What is left is trained on all rows that are searched, from what each fold made of it. Models
-   that then follow them much worse than the best are left out: they never found the system, however
-   well a crude model may do on the blocks after few iterations. The others are chosen by their
+   that then follow them much worse than the best will follow further rows are left out: they never
+   found the system, however well a crude model may do on the blocks after few iterations. What the
+   best will do is told by Akaike's criterion: nets follow a slow disturbance of several outputs,
+   too, which is no system. The others are chosen by their
    error on the blocks, as far as the blocks can tell: see `choose_members`. They are trained on
    with the rest of a long record, and left out where they are lost after that. Where there is no
    rest, they are kept as they were before, too (snapshots of a descent; Huang et al. 2017).
@@ -81,7 +83,7 @@ from forecast.training import levenberg_marquardt as lm
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 SAME_ONE_STEP = 1.1  # times the least one-step error: no other by it
-NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
+NO_SYSTEM = 2.0  # times the error expected of the best: it never found the system
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
@@ -478,9 +480,9 @@ class _Search:
             with np.errstate(over="ignore", invalid="ignore"):
                 error = (problem.loss(weights) / problem.n_residuals) ** 0.5
             run = problem.train.free_run(weights)
-            trained.append(
-                replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
-            )
+            member = replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
+            errors = problem.train.weighted_errors(run)[:, : member.net.measured_outputs]
+            trained.append(replace(member, expected_rmse=member.estimate_further_rmse(errors)))
             self.progress.add(work, f"Last training, {len(trained)} of {len(members)} models")
         return trained
 
@@ -542,8 +544,10 @@ def _widen_bounds(member: Member, experiments: list[Experiment]) -> Member:
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:
-    """Those that do not follow the record much worse than the best: they found the system."""
-    least = min(member.train_rmse for member in members)
+    """Those that do not follow the record much worse than the best is expected to follow further
+    rows: they found the system, or nothing is to be found.
+    """
+    least = min(member.expected_rmse for member in members)
     return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from forecast.identification import states
 from forecast.identification.experiment import Experiment
-from forecast.identification.narx import Narx
+from forecast.identification.narx import Memory, Narx
 from forecast.identification.problems import ClosedLoop, StackedExperiments
 from forecast.training import levenberg_marquardt as lm
 
@@ -85,6 +85,28 @@ def test_it_begins_as_the_linear_model_of_the_record(outputs: int) -> None:
     assert together == pytest.approx(np.eye(net.states), abs=0.02)
     across = (seen - seen.mean(axis=0))[:, :outputs].T @ seen[:, outputs:]
     assert np.abs(across).max() < 0.02 * len(seen)
+
+
+def test_a_free_run_begins_with_the_state_that_the_first_rows_show() -> None:
+    """An arm that swings for a hundred rows, met in the middle of a swing and measured for ten."""
+    net = states.with_states(Narx(1, 1, (1,), (0,), 1), 2, 0)
+    transition, entry = np.array([[0.96, 0.24], [-0.24, 0.96]]), np.array([[0.1, 0.0], [0.2, 0.0]])
+    weights = np.concatenate([np.zeros(2), np.hstack([transition, entry]).ravel()])
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(200, 1))
+    truth = np.zeros((200, 2))
+    truth[0] = [0.3, -1.5]
+    for t in range(1, 200):
+        truth[t] = transition @ truth[t - 1] + entry[:, 0] * u[t]
+    y = truth[:, :1] + 0.001 * rng.normal(size=(200, 1))
+
+    def error(memory: Memory) -> float:
+        run, _ = net.loop(weights, memory, u[10:])
+        return float(np.abs(run - truth[10:, :1])[:50].mean())
+
+    _, without = net.loop(weights, net.begin(weights, u), u[:10], y[:10])
+    assert error(without) > 0.3
+    assert error(net.absorb(weights, u[:10], y[:10])) < 0.02
 
 
 def test_other_states_leave_the_outputs_as_they_were() -> None:
