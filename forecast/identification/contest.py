@@ -1,12 +1,17 @@
-"""Rows of models on one input-output record, ranked by the error of their free run.
+"""The contest of models on one input-output record, ranked by the error of their free run.
 
-A row is a way to a `Model`. Every row is fitted twice: on the training rows, for its error on the
-validation rows, by which it is ranked; then on both, for its error on the test rows, by which
-nothing is chosen. A free run begins with measured rows (those before the block, or the first
-`WARM_UP` of a whole record) and sees y no more after them.
+Two words have two senses. A contestant is a row of the contest's table, a way to a `Model` by its
+name in `FIT_BY_ROW`; the rows of an `Experiment` are its times. `record` is an entry of
+configs/experiments.yaml (`ExperimentEntry`); what was recorded comes as `Experiment`s by name.
 
-`compete` gives a `RowResult` per row, the lowest validation error first; one that cannot be fitted
-or is lost in either fit stands last with its reason.
+Every contestant is fitted twice: on the training rows, for its error on the validation rows, by
+which it is ranked; then on both, for its error on the test rows, by which nothing is chosen. A free
+run begins with measured rows (those before the block, or the first `WARM_UP` of a whole record) and
+sees y no more after them.
+
+`compete`, for `forecast identify`, gives a `RowResult` per contestant, the lowest validation error
+first; one that cannot be fitted or is lost in either fit stands last with its reason. The next
+contestant is a function in `FIT_BY_ROW`.
 """
 
 from __future__ import annotations
@@ -41,9 +46,10 @@ Block = tuple[Experiment, Experiment]
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's result. Errors: RMSE of the free run over the deviation of y in the fitted rows, mean
-    over outputs; infinite where the loop is lost or the fit failed, and `note` says why. `rmse`: on
-    test, per output in its units; `run`: the first free run there; `seconds` of CPU time.
+    """A contestant's result. Errors: RMSE of the free run over the deviation of y in the fitted
+    rows, mean over outputs; infinite where the loop is lost or the fit failed, and `note` says why.
+    `rmse`: on test, per output in its units; `run`: the first free run there; `seconds` of CPU
+    time.
     """
 
     row: str
@@ -57,8 +63,8 @@ class RowResult:
 
 
 def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> list[RowResult]:
-    """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps
-    those that are done.
+    """The contestants, the lowest validation error first and those without a model last; Ctrl-C
+    keeps those that are done.
     """
     fitted, test = split(experiments, record.test)
     train, validation = split(fitted, record.validation)
@@ -101,7 +107,9 @@ def split(
 def _fit_row(
     row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
 ) -> RowResult:
-    """The row fitted and judged in both stages, validation and test; why it failed as its note."""
+    """The contestant fitted and judged in both stages, validation and test; the note says why
+    it failed.
+    """
     begin = time.process_time()
     errors = [np.inf, np.inf]
     try:
