@@ -15,6 +15,27 @@ depends on others.
                                 known ahead
     a forecast                  rows up to its cutoff
 
+Which module catches which kind of leak (the keys of `KINDS`); a `Finding` names its detector:
+
+    module    detectors                                       kinds of leak
+    runs      rows after a moment changed: fits, choices,     scaling, skip, tuning, training,
+              calibrations and forecasts of two runs          weights, choice, calibration, scores,
+                                                              forecast, beside
+    runs      one run: labels, origins, folds, calibration    blocks, folds, tuning, calibration,
+              rows, and the targets that a fit asked for      skip, training
+    origins   rows after one moment changed or cut            scaling, features, gap, known future,
+                                                              forecast, beside
+    rescored  scores, choices and intervals once more         origins, scores, choice, tuning,
+                                                              training
+    data      the data themselves                             history, target, column, actuals,
+                                                              repeated
+    stored    the finished results once more; fits made       stored, scaling, training, and those
+              once more without later rows                    of two runs
+
+The leak planted for each kind is in tests/audit (`test_leaks`, `test_training_leaks`, `test_data`
+...). The next detector is a function of that module which yields findings, called by
+`audit.__main__.audit`, with a plant of its kind.
+
 What no change of later rows can show is looked for in the data themselves: a column that tells the
 target in advance, a history that was revised, blocks out of order, a stretch of test in the
 training rows. And what the project holds as its finished results is made again from its models, as

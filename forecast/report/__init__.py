@@ -6,6 +6,24 @@ terminal.
     charts, text           how a chart, a number looks
     leaderboard, tracked   the tables outside of the page: CSV, terminal, DVC
 
+Which function draws what, from the top of the page (`Results` in, a `Table` of `text` or a
+`ChartPanel` of `figures` out; `templates/page.html.j2` and `dataset.html.j2` say where it stands):
+
+    answer in words, why, advice            answer.describe_result, why, advise
+    newest forecast, errors with intervals  panels.newest_panel, answer.error_panel
+    leaderboard, by level, by series        board.leaderboard, level_table, series_table,
+                                            many_series
+    forecasts at some cutoffs               panels.forecast_panels
+    error by step, and by calendar period   figures.step_panels, panels.calendar_panels
+    networks against their skips            figures.skip_panels
+    coverage: table, by level, by month     calibration.calibration_table, coverage_panels,
+                                            monthly_panels
+    distributions                           board.distribution_table
+    residuals, networks inside              diagnostics.residual_table, network_table
+    costs, time line, quality, findings     ledger.cost_table, timeline, quality_table,
+                                            findings_table
+
+The next table or chart is a function of one of these modules and its line in `dataset.html.j2`.
 What is shown is read from `forecast.data.results.Results` and the costs beside it; nothing is
 tested or judged here.
 """
