@@ -9,7 +9,10 @@ windows that do not fit the network are refused before the first step (`check_we
 Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes
 through all blocks before the next one starts. Each block is given only as many trailing steps as
 the later blocks look back: for the last forecast of a network of taps that is its memory and not
-the whole window.
+the whole window. Three names count trailing steps, and no others: `steps` of the output that was
+asked for, `needed` of the window for it (`input_steps`), and `wanted_steps` of each block's output
+in between, by block path. The next kind of block is a `visit_` method of `Pass`, and one of
+`streaming`.
 """
 
 from __future__ import annotations
@@ -97,49 +100,49 @@ def concatenate_states(parts: Sequence[Mapping[str, Arrays]]) -> dict[str, dict[
 
 
 def _run_pass(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, keep: int
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> np.ndarray:
-    """The forecasts `(B, keep, H, O, K)` at the last `keep` steps, slice after slice of windows."""
+    """The forecasts `(B, steps, H, O, K)` at the last `steps`, slice after slice of windows."""
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
     shapes = network.shapes
-    keep = min(keep, past.shape[1])
-    out = np.empty((len(past), keep, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
+    steps = min(steps, past.shape[1])
+    out = np.empty((len(past), steps, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
     if not len(past):
         return out
-    for part, _, values in _run_slices(network, weights, past, future, keep):
+    for part, _, values in _run_slices(network, weights, past, future, steps):
         out[part] = values.transpose(2, 0, 1).reshape(out[part].shape)
     return out
 
 
 def _run_slices(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, keep: int
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> Iterator[tuple[slice, Pass, np.ndarray]]:
     """The windows in slices that keep a pass in memory, at least one: each of its arrays holds at
     most `needed` steps of the widest columns for every window. With each its pass and the forecasts
-    `(keep, H * O * K, B)`.
+    `(steps, H * O * K, B)`.
     """
-    needed = min(input_steps(network.blocks, keep), past.shape[1])
+    needed = min(input_steps(network.blocks, steps), past.shape[1])
     size = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
     for start in range(0, max(len(past), 1), size):
         part = slice(start, start + size)
         run = Pass(network, weights, len(past[part]))
-        yield part, run, run.forecasts(past[part], None if future is None else future[part], keep)
+        yield part, run, run.forecasts(past[part], None if future is None else future[part], steps)
 
 
-def input_steps(blocks: Sequence[Block], keep: int) -> int:
-    """How many trailing steps of their input blocks in series need to give `keep` trailing steps of
-    output.
+def input_steps(blocks: Sequence[Block], steps: int) -> int:
+    """How many trailing steps of their input blocks in series need to give `steps` trailing steps
+    of output.
     """
-    return min(keep + sum(block.reach for block in blocks), ALL_ROWS)
+    return min(steps + sum(block.reach for block in blocks), ALL_ROWS)
 
 
-def future_frames(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
-    """What is known ahead at the last `keep` steps: future `(B, T + H, F)` gives `(keep, H, F, B)`,
+def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
+    """What is known ahead at the last `steps`: future `(B, T + H, F)` gives `(steps, H, F, B)`,
     a view; `frames[t]` holds the future rows t + 1 ... t + H.
     """
     windows = np.lib.stride_tricks.sliding_window_view(future, horizon, axis=1)[:, 1:]
-    return windows[:, -keep:].transpose(1, 3, 2, 0)
+    return windows[:, -steps:].transpose(1, 3, 2, 0)
 
 
 def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
