@@ -6,6 +6,10 @@ selection that validation made; it selects nothing. A pair of candidates is a `H
 (`paired_tests`) a `PairedTest` with its p after Holm's correction and the word of `verdict`.
 Incomplete candidates are left out and named, untrained networks are not tested; without naive, to
 which every verdict refers, it is an `InputError`.
+
+`family` is a family of hypotheses here (`TestFamily`, by what a candidate is tested against), and
+never the kind of a model (`forecast.models.families`). The next kind of claim is a `TestFamily`
+with its hypotheses in `_hypotheses`, and its sentence in `sentences`.
 """
 
 from __future__ import annotations

@@ -391,7 +391,8 @@ def measure_live_error(
     champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
-    block promised.
+    block promised: forecasts made again here, unlike `live_accuracy`, which scores those issued and
+    is only shown.
 
     The mean over series and steps of MAE / expected MAE; a mean that is no number counts as too
     high. None with fewer than 8 origins that it has not seen, and where nothing was expected.

@@ -9,6 +9,11 @@ accuracy.
 `store_issue` keeps one, `update_live_scores` scores all. A damaged file is an error that says how
 to go on; it is never replaced without being asked.
 
+The live error here is of the forecasts that were issued, as far as their actuals are known, over
+the test error at the same steps (1: as expected); `status` shows it. Whether a retraining is due is
+decided by another number, `evidence.measure_live_error`: the champion's forecasts made again at the
+newest cutoffs that it has not seen, issued or not.
+
 An issue is the champion's forecast over its trained horizon with every level its calibration
 supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
 repeating it would have forecast.

@@ -52,7 +52,8 @@ MIN_SCORED_FORECASTS = 8
 class DatasetStatus:
     """One dataset. Times are ISO 8601 in UTC. `skill` is of the test block, where `scored_version`
     was scored: the champion, or the version whose recipe it is on all data. `live_error` is
-    relative to the error there (1: as expected).
+    relative to the error there (1: as expected), of the issued forecasts alone (`live_accuracy`);
+    what makes a retraining due is `evidence.measure_live_error`.
     """
 
     dataset: str

@@ -1,6 +1,11 @@
 """Family `temporal_skip`: a simple recurrent layer that also sees its state `skip` steps back.
+
 `Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that name in
-`forecast.networks.cells`.
+`forecast.networks.cells` (`context`, which has the equation's shapes).
+
+`skip` here is k, a number of steps through time inside the layer. It is not the skip of
+docs/glossary.md (`forecast.models.skip`: the closed-form forecast that a network is added to),
+which this network stands on like every other.
 """
 
 from __future__ import annotations
