@@ -3,6 +3,11 @@ continued.
 
 Nothing is fitted. Where the lookback begins with a gap, its first observed value is the first; with
 a single observed value it is `naive`.
+
+`Spec` (a `BaselineSpec`) is what an entry of configs/models.yaml with this family is read as.
+`forecast` takes `Windows`, past rows (B, T, C) in scaled units, and gives (B, H, O) in the same; it
+reads no row after the cutoff. The horizon may be longer than the one of the task, since nothing is
+fitted to it.
 """
 
 from __future__ import annotations

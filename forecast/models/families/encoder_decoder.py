@@ -3,6 +3,11 @@ started from its state, writes the horizon step by step.
 
 With `feedback` the decoder is fed its own previous output beside the known future inputs; a head
 without a location, such as bins, has nothing to feed back, and then it is not.
+
+`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
+`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
+O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
+is a field of `Spec` that `build` reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,12 @@
 """Family `multi_level`: stacked recurrent `levels` in which the delayed output of a higher one
-enters the lower ones. `Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that
-name in `forecast.networks.cells`, each with `levels` of its own (`RecurrentSpec.options` hands on
-what the cell has under the same name).
+enters the lower ones.
+
+`Spec` (a `RecurrentSpec`) is what an entry of configs/models.yaml with this family is read as; its
+fields are the options, and those that the cell's class has as well are handed to it. `build` of the
+base class gives the `Network`: `layers` recurrent layers of `units`, past (B, T, C) to forecasts
+(B, H, O, K), relative to the skip. The equation's step, states and weights are those of
+`MultiLevel` in `forecast.networks.cells.context`: a change of the equation is made there, a new
+option in both.
 """
 
 from __future__ import annotations

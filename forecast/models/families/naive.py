@@ -4,6 +4,10 @@ median of the lookback.
 Nothing is fitted. Every leaderboard has the last value, since skill and the first tests are against
 it. Of counts that are mostly zero the median is zero, which has the lowest absolute error of all
 constants.
+
+`Spec` (a `BaselineSpec`) is what an entry of configs/models.yaml with this family is read as.
+`forecast` takes `Windows`, past rows (B, T, C) in scaled units, and gives (B, H, O) in the same; it
+reads no row after the cutoff. Another constant is a value of its option that `forecast` reads.
 """
 
 from __future__ import annotations

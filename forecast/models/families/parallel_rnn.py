@@ -2,6 +2,11 @@
 
 Their states are concatenated or summed before the read-out (`merge`); each branch is one layer of
 `units`.
+
+`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
+`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
+O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another kind of
+branch is one more cell's name in `branches`; another merge is a rule of the block `Parallel`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,12 @@ many columns.
 
 `projection: learnt` trains the combinations with the rest; `pca` takes the principal axes of the
 train inputs and leaves them. Known future inputs pass beside the projection.
+
+`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
+`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
+O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. `pca` with
+Levenberg-Marquardt is refused, which would train the axes too. Another projection is a value of
+`projection` that `build` reads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
 """Family `seasonal_naive`: the last observed value of the same place in the season.
 
 Nothing is fitted. It is left out where the dataset has no season, as it is `naive` there.
+
+`Spec` (a `BaselineSpec`) is what an entry of configs/models.yaml with this family is read as.
+`forecast` takes `Windows`, past rows (B, T, C) in scaled units, and gives (B, H, O) in the same; it
+reads no row after the cutoff. Windows shorter than a season are a `ModelError`. The rule itself is
+the seasonal skip (`forecast.models.skip`).
 """
 
 from __future__ import annotations

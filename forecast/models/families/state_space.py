@@ -1,8 +1,14 @@
 """Family `state_space`: a neural state-space model, whose next state is a perceptron of input and
 state.
 
-`hidden` are the layers of that perceptron. `Spec` holds the options; `RecurrentSpec` builds
-`layers` of the cell of that name in `forecast.networks.cells`.
+`hidden` are the layers of that perceptron.
+
+`Spec` (a `RecurrentSpec`) is what an entry of configs/models.yaml with this family is read as; its
+fields are the options, and those that the cell's class has as well are handed to it. `build` of the
+base class gives the `Network`: `layers` recurrent layers of `units`, past (B, T, C) to forecasts
+(B, H, O, K), relative to the skip. The equation's step, states and weights are those of
+`StateSpace` in `forecast.networks.cells.simple`: a change of the equation is made there, a new
+option in both.
 """
 
 from __future__ import annotations

@@ -2,6 +2,11 @@
 (statsforecast's Theta).
 
 Fit and forecast are those of `families.auto_theta.Theta`.
+
+`Spec` (a `StatisticalSpec`) is what an entry of configs/models.yaml with this family is read as.
+`fit_model` is given one series' values (T,) up to the end of the fit, without a gap, and its season
+in steps, and returns a `Theta`, fitted anew at every refit; forecasts read rows up to their cutoff
+only. Another form of the method is an option of `families.auto_theta`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""Family `timesfm`: Google's TimesFM 1 and 2 with given weights, by the library transformers."""
+"""Family `timesfm`: Google's TimesFM 1 and 2 with given weights, by the library transformers.
+
+`Spec` (a `PretrainedSpec`, see `families.chronos` for weights, their digest and the licence) is
+what an entry of configs/models.yaml with this family is read as. `load_model` reads a folder of
+weights that is on this machine; `forecast_contexts` maps contexts (B, L), one row per target and
+window, to means (B, H) in the same unit, and refuses more steps than the weights forecast
+(`InputError`). Nothing is fitted, no other column is read, and torch is imported on use. Another
+pretrained model is a file like this one.
+"""
 
 from __future__ import annotations
 
