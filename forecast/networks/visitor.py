@@ -4,6 +4,12 @@ What goes through a network in the order of its blocks is a `BlockVisitor`: the 
 (`layers.wiring`), windows and single rows in NumPy (`inference.batch`, `inference.streaming`), the
 written-out file (`inference.export`), derivatives (`training.forward_mode`), and the widths that
 shapes of weights follow from (`networks.weights`).
+
+A subclass gives a `visit_` method per kind of block, from the value before the block to the one
+after it (`Value`: a tensor, an array, a width ...), and `visit_series` calls them in order with
+each block's path, the prefix of its weights' names. A block that a subclass has no method for is
+refused in its words (`refusal`). The next kind of block is a class in `networks.description` with a
+`visit_` method here, and one in every subclass that shall know it.
 """
 
 from __future__ import annotations

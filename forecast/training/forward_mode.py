@@ -4,6 +4,11 @@ output's derivatives by the weights, together a `Signal`.
 `ForwardMode` is the `BlockVisitor` that does so for dense, tap, parallel and recurrent blocks; it
 refuses every other. `network_problem` feeds it the rows of a series, and has the method and its
 sources.
+
+Rows come as past (R, C) and frames (R, H * F) of what is known ahead; a `Signal` is a block's
+output (R, W) and its derivatives (R, W, q) by the first q weights. Blocks of rows are passed in the
+order of time, since `memory` goes on from one to the next. Derivatives by another kind of block are
+a `visit_` method of `ForwardMode`.
 """
 
 from __future__ import annotations

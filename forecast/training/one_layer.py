@@ -3,6 +3,10 @@
 `OneLayer` knows the sizes, not the numbers: its weights are one flat vector, as Levenberg-Marquardt
 wants them. `network_problem` trains such networks of the catalogue with it,
 `forecast.identification` its NARX nets.
+
+It has no state: inputs z (R, d), weights (n_weights,), outputs (R, O), Jacobian (n_weights, R, O), in
+the order W1, b1, W2, b2, W3, which every caller relies on. Another activation would go into its
+formulas here alone.
 """
 
 from __future__ import annotations

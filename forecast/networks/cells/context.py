@@ -3,6 +3,11 @@ layers above.
 
 Each class is a `Cell`: its docstring has the equation, the states and the weights with their
 shapes. An option without meaning is an `InputError` when the cell is made.
+
+`advance` maps (B, units) states to output and new states, is written once for NumPy and TensorFlow
+(`xp`), and changes no array that it is given. The next cell is a class here with its name in
+`CELLS`, and a file in `forecast.models.families`. `skip` of `TemporalSkip` is a number of steps,
+and not the skip that a network is added to.
 """
 
 from __future__ import annotations

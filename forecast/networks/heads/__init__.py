@@ -2,6 +2,11 @@
 TensorFlow.
 
 A head is a class with a `kind` in a file here, found when this package is imported.
+
+`HEADS` maps each `kind` to its class; `AnyHead` is the type of `head:` in an entry of
+configs/models.yaml, a kind or a mapping of `kind` and options, and an unknown kind is refused with
+the nearest right one. `base` says what a head provides, with shapes. The next head is a subclass of
+`Head` in a file of this folder; its name in YAML is the default of `kind`.
 """
 
 from __future__ import annotations

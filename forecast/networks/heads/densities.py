@@ -3,6 +3,12 @@ Student t for heavier tails (`StudentT`).
 
 Heads with a density and a location, for `head: gaussian` and `head: student_t`; their scale begins
 as the train residuals' and never reaches zero.
+
+A head is a frozen pydantic class whose fields are the options of `head:` in configs/models.yaml.
+`fit` learns constants of (H, O) from the train residuals alone; `loss` is one value per forecast,
+(..., H, O), of raw outputs (..., H, O, K); `distribution` adds the skip's forecast. `loss` is
+written once for NumPy and TensorFlow (`xp`), so only functions that both have are called. Another
+density is a subclass of `Head` here: its `kind` is found, nothing is registered.
 """
 
 from __future__ import annotations

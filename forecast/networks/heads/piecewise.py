@@ -3,6 +3,12 @@ between fixed edges, which are quantiles of the train residuals (bins).
 
 `Quantiles` are trained by the pinball loss and have a location, the median; `Bins` by
 cross-entropy, and have none.
+
+A head is a frozen pydantic class whose fields are the options of `head:` in configs/models.yaml.
+`fit` learns constants of (H, O) from the train residuals alone; `loss` is one value per forecast,
+(..., H, O), of raw outputs (..., H, O, K); `distribution` adds the skip's forecast. `loss` is
+written once for NumPy and TensorFlow (`xp`), so only functions that both have are called. Another
+shape is a subclass of `Head` here: its `kind` is found, nothing is registered.
 """
 
 from __future__ import annotations

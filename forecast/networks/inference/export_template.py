@@ -1,6 +1,10 @@
 """The text of an exported network, a Python file that needs NumPy alone;
 `forecast.networks.inference.export` fills in what stands in angle brackets, the `step` of the
 network and the equations of its cells among it.
+
+`TEMPLATE` is the whole file, `DECODE` the part of it for a network with a decoder. The written file
+must give the same forecasts as `inference.batch` and may import nothing but NumPy: what a new kind
+of block needs there is a function of the template, and its call a `visit_` method of `export`.
 """
 
 TEMPLATE = '''\

@@ -3,6 +3,11 @@ threads, determinism, quiet logs.
 
 `assemble` makes the model of a network, `wiring` its graph, `blocks`, `scan` and `decoder` hold the
 layers, and `fused` the recurrences in machine code.
+
+Call `prepare_runtime` before TensorFlow's first use in a process: it sets threads and determinism,
+which equal results to the byte depend on. `hide_keras_extras` keeps Keras from importing libraries
+that are not needed. The next kind of layer is a class in `blocks` with its `visit_` method in
+`wiring`.
 """
 
 from __future__ import annotations
