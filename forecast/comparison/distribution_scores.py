@@ -4,6 +4,9 @@ tables alone.
 Of each series in its own unit over the whole horizon, the mean over the seeds. For `comparing`, of
 candidates that left distributions.parquet; others have no row. An interval whose ends are no kept
 quantiles is NaN.
+
+`distribution_scores` returns a long table (`COLUMNS`), one row per candidate, series, metric and
+level. Another score is one more metric of `_score_candidate`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,11 @@
 Forecasts that copy the last value (`describe_copy`), results too good to be true on daily closes
 (`describe_leaks`), and autocorrelation and bias of one-step residuals (`diagnose_residuals`). They
 warn; no ranking depends on them.
+
+Each function is given arrays, actuals and forecasts (n, H) in the target's unit with the last known
+value (n,), and returns a sentence, empty where there is nothing to say, or numbers. Values that are
+not finite are left out, and too few of them judge nothing. The next alarm is a function here,
+called by `comparing`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,10 @@
 """Errors by level of a hierarchy: as every series was forecast by itself, with the forecasts of the
 series added up, and reconciled, which is what serves.
+
+For `comparing`, where a task has a hierarchy. `level_scores` gives a row per candidate and level,
+MASE on the test block (`LEVEL_ERRORS`, no unit), `describe_levels` its sentences. Of a combination
+only the reconciled forecasts are known: the other columns are NaN. Nothing is selected by it.
+Another error by level is a column of `LEVEL_ERRORS` with its formula in `_errors_by_series`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ For `comparing` and `verdicts`. `losses_by_origin` makes of long losses one row 
 column per candidate: who lacks an origin, or has a loss that is not finite, is left out whole, with
 the reason. `select_models` takes a combination with learnt weights, or else the lowest on
 validation. Nothing is tested here (`paired_tests`).
+
+A candidate is a `Key`, (model, ranking); a loss is the mean over the horizon at one cutoff, lower
+is better, and its columns are `LOSS_COLUMNS`. Selection is given validation losses alone, so that
+no test loss can decide it. Another rule of selection would be made in `select_models`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 
 Each can be repeated, and none touches the person's checkout or the champion. In which order they
 run, and whether at all, is decided in `forecast.operations.retrain`.
+
+A `RetrainingJob` is one call: dataset, moment (UTC) and environment. What a step makes is files of
+the work tree, which the next one reads. The next step is a function here of the job and its
+`WorkTree`, with its place in `retrain`.
 """
 
 from __future__ import annotations

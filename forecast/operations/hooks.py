@@ -2,6 +2,11 @@
 (`notify`).
 
 It imports no pandas, so that a retraining which is refused at once can tell of it at once.
+
+`notify` is called at the end of a retraining with its `Decision` or `RetrainingFailure`. A hook
+that fails is a returned sentence and never an error, so that it cannot undo a decision; addresses
+may hold secrets, so only their host is ever printed. Another way to tell is one more field of
+`Hooks` (`forecast.config.operation`) and one more call in `notify`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@
 NumPy and pandas, neither TensorFlow nor MLflow. Nothing is fetched or trained. Each forecast is
 stored for scoring (`forecast.operations.live_accuracy`); a fault of that is a notice and never
 costs the forecast. A damaged champion is replaced by the previous one, with a notice.
+
+`forecast_champion` returns a table in the target's unit, a row per series and step, with the
+notices for the user; the forecast is made from rows up to the newest observation only. What the
+commands `forecast predict` and `watch` print of it is decided in `forecast.cli.predict`.
 """
 
 from __future__ import annotations
