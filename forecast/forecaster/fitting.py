@@ -43,7 +43,7 @@ from forecast.networks.losses import ForecastLoss, PointLoss
 from forecast.system.errors import InputError, quote_names
 
 if TYPE_CHECKING:
-    from forecast.training.chunks import TrainingSeries
+    from forecast.training.chunks import JoinedSeries
 
 MAX_CACHED_BYTES = 2**22
 """Bytes of targets up to which they are kept for the next seed or trial."""
@@ -198,10 +198,9 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     skip = problem.skip(options.skip, network.shapes.horizon)
     key = (options.skip, skip.horizon)
     series = problem.training.get(key) or build_training_series(problem, skip)
-    if sum(each.target.nbytes for each in series) <= MAX_CACHED_BYTES:
+    if series.target.nbytes <= MAX_CACHED_BYTES:
         problem.training[key] = series
-    # a list of its own, which training empties
-    head, series = fit_head(problem, skip, spec, [*series])
+    head, series = fit_head(problem, skip, spec, series)
     descent = GradientOptions(options.seed, options.budget, problem.channels.change_channels, head)
     # the steps up to the best one, on more rows; how steps hang together stays
     if options.first is not None:
@@ -219,7 +218,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         bare = replace(bare, steps=trained.best_step)
     else:
         trained = train_by_levenberg_marquardt(
-            network, series, validate, spec, seed=options.seed, announce=options.announce
+            network, series.split(), validate, spec, seed=options.seed, announce=options.announce
         )
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=estimate_dependence(problem, forecaster))
@@ -243,36 +242,35 @@ FIT_PROCEDURES: dict[str, Callable[[Problem, Forecaster, FitOptions], FitResult]
 """By `ModelSpec.fitted_as`."""
 
 
-def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
+def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
     """What a network is trained on, per series: its scaled inputs up to the train end and, at every
     train cutoff, what it has to add to the skip; weight 0 where a target is missing or beyond the
     train block.
     """
-    from forecast.training.chunks import TrainingSeries
+    from forecast.training.chunks import JoinedSeries, TrainingSeries
 
     horizon = skip.horizon
-    outputs = problem.panel.outputs
-    result = []
-    for series in problem.panel.series:
+    all_series = problem.panel.series
+    stops = [problem.blocks[series.unique_id].train[1] for series in all_series]
+    target = np.empty((0, horizon, problem.panel.outputs), np.float32)
+    columns = TrainingSeries(
+        past=np.empty((0, problem.channels.channels), np.float32),
+        future=all_series[0].future[:0].astype(np.float32),
+        target=target,
+        weight=target.astype(bool),
+    )
+    joined = JoinedSeries.allocate(stops, columns)
+    for series, stop, rows in zip(all_series, stops, joined.split(), strict=True):
         uid = series.unique_id
-        stop = problem.blocks[uid].train[1]
-        z = problem.scaled(uid)[:stop]
-        target = np.zeros((stop, horizon, outputs), np.float32)
-        known = np.zeros(target.shape, dtype=bool)
+        rows.past[:] = input_channels(problem.scaled(uid)[None, :stop], problem.channels)[0]
+        rows.future[:] = series.future[: stop + horizon]
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
             target_values = problem.targets(uid, windows.rows, horizon=horizon)
             residual = target_values - skip.forecast(windows, problem.channels)
-            known[windows.rows] = np.isfinite(residual)
-            target[windows.rows] = np.where(known[windows.rows], residual, 0.0)
-        result.append(
-            TrainingSeries(
-                past=input_channels(z[None], problem.channels)[0].astype(np.float32),
-                future=series.future[: stop + horizon].astype(np.float32),
-                target=target,
-                weight=known,
-            )
-        )
-    return result
+            known = np.isfinite(residual)
+            rows.weight[windows.rows] = known
+            rows.target[windows.rows] = np.where(known, residual, 0.0)
+    return joined
 
 
 def window_error(

@@ -34,7 +34,7 @@ from forecast.training import network_problem
 from forecast.training.chunks import TrainedNetwork, Weights
 
 if TYPE_CHECKING:
-    from forecast.training.chunks import TrainingSeries
+    from forecast.training.chunks import JoinedSeries, TrainingSeries
 
 
 def set_principal_axes(
@@ -101,7 +101,7 @@ class GradientOptions:
 
 def train_by_gradient(
     network: Network,
-    series: list[TrainingSeries],
+    series: JoinedSeries,
     validate: ValidationLosses | None,
     spec: NetworkSpec,
     options: GradientOptions,
@@ -111,13 +111,12 @@ def train_by_gradient(
     """`options.budget.steps` updates on chunks; with a carried state there is no warm-up, for the
     state is known.
 
-    Without `validate` the first `stop` of these updates, on the same schedule. `series` is emptied:
-    its arrays are in the chunks then, and twice they would be most of the memory.
+    Without `validate` the first `stop` of these updates, on the same schedule.
     """
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
 
-    pasts = [each.past for each in series]
+    pasts = [each.past for each in series.split()]
     start = set_principal_axes(network, initialise(network, options.seed), pasts)
     settings = Settings(
         steps=options.budget.steps,
@@ -130,16 +129,12 @@ def train_by_gradient(
     supervised = spec.chunk if network.every_step else 1
     warm_up = 0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up)
 
-    def join() -> chunks.Chunks:
-        joined = chunks.join_series(series, supervised=supervised, warm_up=warm_up)
-        series.clear()
-        return_memory()
-        return joined
-
-    # held by no name here: see `gradient.fit`
-    return gradient.fit(
-        network, join(), validate, settings, seed=options.seed, initial=start, stop=stop
+    joined = chunks.join_series(series, supervised=supervised, warm_up=warm_up)
+    trained = gradient.fit(
+        network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
     )
+    return_memory()
+    return trained
 
 
 def train_by_levenberg_marquardt(
@@ -189,13 +184,15 @@ def train_by_levenberg_marquardt(
 
 
 def fit_head(
-    problem: Problem, skip: Skip, spec: NetworkSpec, series: list[TrainingSeries]
-) -> tuple[FittedHead | None, list[TrainingSeries]]:
+    problem: Problem, skip: Skip, spec: NetworkSpec, series: JoinedSeries
+) -> tuple[FittedHead | None, JoinedSeries]:
     """The head with its constants, learnt on the train rows, and the series with its targets in
     place of the skip's residuals; None and the series as they are for a point forecast.
     `InputError` for a head that compares with the last value of a target that is modelled as
     changes.
     """
+    from forecast.training.chunks import JoinedSeries
+
     head = spec.distribution_head
     if head is None:
         return None, series
@@ -207,7 +204,8 @@ def fit_head(
             f" {quote_names(changes)} has `transform: diff` or `logdiff`. Use `none` or `log` with"
             " `difference_inputs`, or another head."
         )
-    residuals = [np.where(s.weight, s.target, np.nan).astype(np.float64) for s in series]
+    parts = series.split()
+    residuals = [np.where(s.weight, s.target, np.nan).astype(np.float64) for s in parts]
     leads = [np.zeros_like(residual) for residual in residuals]
     if head.uses_lead:
         leads = _skip_changes(problem, skip)
@@ -217,9 +215,10 @@ def fit_head(
         np.concatenate([r[k] for r, k in zip(residuals, known, strict=True)]),
         np.concatenate([lead[k] for lead, k in zip(leads, known, strict=True)]),
     )
-    return fitted, [
-        _set_head_targets(fitted, *parts) for parts in zip(series, residuals, leads, strict=True)
+    compared = [
+        _set_head_targets(fitted, *each) for each in zip(parts, residuals, leads, strict=True)
     ]
+    return fitted, JoinedSeries.of(compared)
 
 
 def _set_head_targets(

@@ -1,9 +1,10 @@
 """What a training is given and what it returns: chunks of the series, every step supervised, and
 weights.
 
-The forecaster makes a `TrainingSeries` of each series, `join_series` puts them end to end as
-`Chunks`, of which a gradient step takes a batch, and a training returns a `TrainedNetwork`.
-Levenberg-Marquardt takes the series as they are. No TensorFlow is needed here.
+A `TrainingSeries` is what a network learns of one series. The forecaster writes them end to end as
+`JoinedSeries`, `join_series` finds `Chunks` in them, of which a gradient step takes a batch, and a
+training returns a `TrainedNetwork`. Levenberg-Marquardt takes the series one by one.
+No TensorFlow is needed here.
 
 `training.state` of an entry says how the batches of one training follow each other:
 
@@ -18,10 +19,12 @@ is not counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from forecast.networks.inference.steppers import allocate_aligned
 from forecast.system.errors import InputError
 
 Weights = dict[str, np.ndarray]
@@ -45,25 +48,77 @@ class TrainingSeries:
     offset: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class Chunks:
-    """All series end to end, and where chunks of `length` rows may begin in them.
-
-    `starts`: every row from which a chunk lies inside one series and has a target that counts. The
-    first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as
-    `past`, so H spare rows stand between the series. `spans`: (first row, rows) of each series.
-    `target`, `weight`, `offset`: as in `TrainingSeries`.
+@dataclass(frozen=True, kw_only=True)
+class JoinedSeries:
+    """All series end to end, H spare rows of zeros behind each, so that `future` has the same row
+    numbers as the rest. `past`, `future`, `target`, `weight`, `offset`: as in `TrainingSeries`;
+    `spans`: (first row, rows) of each series.
     """
 
     past: np.ndarray
     future: np.ndarray
     target: np.ndarray
     weight: np.ndarray
+    spans: tuple[tuple[int, int], ...]
+    offset: np.ndarray | None = None
+
+    @classmethod
+    def allocate(cls, lengths: Sequence[int], like: TrainingSeries) -> JoinedSeries:
+        """Zeros for series of `lengths` rows, in the columns and dtypes of `like`.
+
+        Each array begins on a line of the cache, as TensorFlow needs it to take the memory and not
+        a copy, which of thousands of series would be most of a process.
+        """
+        edges = np.cumsum([0, *(rows + like.target.shape[1] for rows in lengths)]).tolist()
+        arrays = {}
+        for name, array in vars(like).items():
+            if array is not None:
+                arrays[name] = allocate_aligned((edges[-1], *array.shape[1:]), array.dtype)
+                arrays[name].fill(0)
+        return cls(**arrays, spans=tuple(zip(edges, lengths, strict=False)))
+
+    @classmethod
+    def of(cls, series: Sequence[TrainingSeries]) -> JoinedSeries:
+        """Copies of the series; a target that does not count is 0, for zero times the loss of NaN
+        or 1e30 would not be.
+        """
+        joined = cls.allocate([len(each.past) for each in series], series[0])
+        for copy, each in zip(joined.split(), series, strict=True):
+            for name, array in vars(copy).items():
+                if array is not None:
+                    array[:] = getattr(each, name)
+        joined.target[~(joined.weight > 0)] = 0
+        return joined
+
+    def split(self) -> list[TrainingSeries]:
+        """The series one by one, as views of the joined rows."""
+        horizon = self.target.shape[1]
+        result = []
+        for first, rows in self.spans:
+            span = slice(first, first + rows)
+            result.append(
+                TrainingSeries(
+                    past=self.past[span],
+                    future=self.future[first : span.stop + horizon],
+                    target=self.target[span],
+                    weight=self.weight[span],
+                    offset=None if self.offset is None else self.offset[span],
+                )
+            )
+        return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunks(JoinedSeries):
+    """The joined series, and where chunks of `length` rows may begin in them.
+
+    `starts`: every row from which a chunk lies inside one series and has a target that counts. The
+    first `warm_up` rows of a chunk carry no loss.
+    """
+
     starts: np.ndarray
     length: int
     warm_up: int
-    spans: tuple[tuple[int, int], ...]
-    offset: np.ndarray | None = None
 
     def random_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
         """(steps, batch_size) int32: the starts of every step's batch, for `state: reset`. All of
@@ -118,14 +173,16 @@ class TrainedNetwork:
     best_by_fold: tuple[tuple[int, Weights], ...] = field(default=(), repr=False)
 
 
-def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
-    """Put the series end to end.
+def join_series(
+    series: JoinedSeries | Sequence[TrainingSeries], *, supervised: int, warm_up: int
+) -> Chunks:
+    """The series end to end, and where chunks begin; without a copy of those that are joined.
 
     Chunks shorter than asked are made when the shortest series demands it; `InputError` where it
     has fewer than 2 rows.
     """
-    horizon = series[0].target.shape[1]
-    shortest = min(len(s.past) for s in series)
+    joined = series if isinstance(series, JoinedSeries) else JoinedSeries.of(series)
+    shortest = min(rows for _, rows in joined.spans)
     if shortest < 2:
         raise InputError(
             f"A series has {shortest} train rows; training needs at least 2. Move `train_end`"
@@ -133,52 +190,20 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
         )
     warm_up = min(warm_up, shortest - 1)
     length = min(warm_up + supervised, shortest)
-    offsets = [s.offset for s in series if s.offset is not None]
-    starts = []
-    spans = []
-    first = 0
-    for s in series:
-        starts.append(first + np.arange(len(s.past) - length + 1, dtype=np.int32))
-        spans.append((first, len(s.past)))
-        first += len(s.past) + horizon
-    # before anything is joined, which of thousands of series is most of the memory
-    starts_with_loss = _starts_with_loss(np.concatenate(starts), series, length, warm_up, horizon)
-    target = _stack_series([s.target for s in series], horizon)
-    weight = _stack_series([s.weight for s in series], horizon)
-    target[~(weight > 0)] = 0  # zero times the loss of NaN or 1e30 would not be zero
-    return Chunks(
-        past=_stack_series([s.past for s in series], horizon),
-        future=np.concatenate([s.future for s in series]),
-        target=target,
-        weight=weight,
-        starts=starts_with_loss,
-        length=length,
-        warm_up=warm_up,
-        spans=tuple(spans),
-        offset=_stack_series(offsets, horizon) if offsets else None,
-    )
+    starts = _starts_with_loss(joined, length, warm_up)
+    return Chunks(**vars(joined), starts=starts, length=length, warm_up=warm_up)
 
 
-def _stack_series(parts: list[np.ndarray], spare: int) -> np.ndarray:
-    """The parts (T, ...) end to end, `spare` rows of zeros behind each."""
-    gap = np.zeros((spare, *parts[0].shape[1:]), parts[0].dtype)
-    pieces: list[np.ndarray] = []
-    for part in parts:
-        pieces += [part, gap]
-    return np.concatenate(pieces)
-
-
-def _starts_with_loss(
-    starts: np.ndarray, series: list[TrainingSeries], length: int, warm_up: int, horizon: int
-) -> np.ndarray:
-    """Those of `starts` whose chunk, behind its warm-up, has at least one target that counts;
-    `InputError` where none has.
+def _starts_with_loss(joined: JoinedSeries, length: int, warm_up: int) -> np.ndarray:
+    """Every row from which a chunk lies inside one series and has, behind its warm-up, at least one
+    target that counts; `InputError` where there is none.
     """
-    counts = _stack_series(
-        [s.weight.reshape(len(s.weight), -1).sum(axis=1) for s in series], horizon
+    starts = np.concatenate(
+        [first + np.arange(rows - length + 1, dtype=np.int32) for first, rows in joined.spans]
     )
-    total = np.concatenate([[0], np.cumsum(counts)])
-    supervised_starts = starts[total[starts + length] > total[starts + warm_up]]
+    before = np.zeros(len(joined.weight) + 1, np.int32)  # of each row how many before it count
+    np.cumsum(joined.weight.any(axis=(1, 2)), out=before[1:])
+    supervised_starts = starts[before[starts + length] > before[starts + warm_up]]
     if len(supervised_starts) == 0:
         raise InputError(
             "No chunk of the train block has an observed target; check the data and `train_end`."

@@ -30,6 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 from forecast.networks.description import Network
+from forecast.networks.inference.steppers import CACHE_LINE
 from forecast.networks.layers.assemble import (
     assemble,
     first_state_tensors,
@@ -103,7 +104,6 @@ def fit(
     with _reuse_trace(network, chunks, settings, choices) as updates:
         weights = initialise(network, seed) if initial is None else initial
         states = updates.begin(seed, weights, chunks, settings)
-        del chunks  # the updates have their values, and nobody else need hold them
         if validate is None:
             return _take_steps(updates, choices, states, stop)
         return _descend(updates, choices, states, validate, settings)
@@ -203,7 +203,6 @@ def _reuse_trace(
         # or the graphs of earlier trials stay referenced
         keras.backend.clear_session(free_memory=False)
         updates = Updates(network, chunks, settings, choices)
-    del chunks
     try:
         yield updates
     finally:
@@ -349,9 +348,14 @@ class _BatchData:
         self.has_teacher = settings.teacher_forcing != "none"
 
     def fill(self, chunks: Chunks) -> None:
-        """Take these chunks instead, of any number of rows."""
+        """Take these chunks instead, of any number of rows: where an array begins on a line of the
+        cache its memory, else a copy, since TensorFlow aborts on any other memory.
+        """
         for name, variable in self.variables.items():
-            variable.assign(getattr(chunks, name))
+            array = getattr(chunks, name)
+            if array.ctypes.data % CACHE_LINE == 0:
+                array = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+            variable.assign(array)
 
     def empty(self) -> None:
         """No rows: traces are kept, and of many series the data are most of the memory."""
@@ -375,7 +379,9 @@ class _BatchData:
 
     def _gather(self, name: str, choices: RandomChoices, rows: tf.Tensor) -> tf.Tensor:
         """Of one step the `rows` of each of its chunks, counted from their first."""
-        return tf.gather(self.variables[name], choices["starts"][:, None] + rows[None, :])
+        # a variable that is gathered from copies memory that is not its own; one that is read, not
+        array = self.variables[name].read_value()
+        return tf.gather(array, choices["starts"][:, None] + rows[None, :])
 
     def loss(self, choices: RandomChoices, output: tf.Tensor) -> tf.Tensor:
         """The mean loss of one step over the known targets of its chunks."""

@@ -15,7 +15,7 @@ from forecast.forecaster.fitting import build_training_series
 from forecast.forecaster.trainers import estimate_dependence, fit_head
 from forecast.models.base import NetworkSpec
 from forecast.networks.heads import HEADS
-from forecast.training.chunks import TrainingSeries
+from forecast.training.chunks import JoinedSeries
 from tests.contract.families import NETWORKS, random_weights
 from tests.support import problems
 
@@ -44,7 +44,7 @@ def spec_of(family: str, head: str) -> NetworkSpec:
 
 
 @cache
-def targets_beside(skip: str, horizon: int) -> list[TrainingSeries]:
+def targets_beside(skip: str, horizon: int) -> JoinedSeries:
     shops = problems.shops()
     return build_training_series(shops, shops.skip(skip, horizon))
 

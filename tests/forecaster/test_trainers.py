@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import weakref
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from forecast.forecaster.trainers import GradientOptions, set_principal_axes, tr
 from forecast.models.skip import Skip
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
-from forecast.training.chunks import join_series
+from forecast.training import gradient
 from tests.contract.families import scored_rows
 from tests.support import problems
 
@@ -123,7 +122,8 @@ def net(**options):
 
 
 def train_rows(problem):
-    return [one.past for one in build_training_series(problem, Skip("none", problems.HORIZON, 2))]
+    series = build_training_series(problem, Skip("none", problems.HORIZON, 2))
+    return [one.past for one in series.split()]
 
 
 def test_the_projection_is_that_of_scikit_learn_up_to_the_sign_of_each_axis():
@@ -152,7 +152,9 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
     shops, spec = problems.shops(), spec_of(projection=projection)
     network, falling = spec.network(shops.panel.task), itertools.count(1.0, -0.01)
     series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
-    start = set_principal_axes(network, initialise(network, 0), [one.past for one in series])
+    start = set_principal_axes(
+        network, initialise(network, 0), [one.past for one in series.split()]
+    )
     trained = train_by_gradient(
         network,
         series,
@@ -165,25 +167,25 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
     assert (not np.array_equal(trained.weights[MEAN], start[MEAN])) == moves
 
 
-def test_a_training_holds_its_targets_once(monkeypatch):
-    """As the variables of its updates: of thousands of series they are most of the memory."""
-    held = []
-
-    def join(*given, **options):
-        joined = join_series(*given, **options)
-        held.append(weakref.ref(joined.target))
-        return joined
-
-    def validate(_):
-        assert held[0]() is None
-        return 0.0
-
-    monkeypatch.setattr("forecast.training.chunks.join_series", join)
+def test_a_training_reads_the_targets_where_they_lie(monkeypatch):
+    """No copy of them: of thousands of series they are most of the memory."""
+    filled = []
+    fill = gradient._BatchData.fill
+    monkeypatch.setattr(
+        gradient._BatchData, "fill", lambda data, chunks: (filled.append(data), fill(data, chunks))
+    )
     shops, spec = problems.shops(), spec_of()
     series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
+    seen = []
+
+    def validate(_):
+        series.target[0] = len(seen)
+        seen.append(float(filled[0].variables["target"][0, 0, 0]))
+        return 0.0
+
     options = GradientOptions(seed=0, budget=Budget(2, 1), change_channels=())
     train_by_gradient(spec.network(shops.panel.task), series, validate, spec, options)
-    assert len(held) == 1 and not series
+    assert seen == [0, 1, 2]
 
 
 def test_the_axes_know_nothing_after_the_train_block():

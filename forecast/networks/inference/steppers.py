@@ -29,6 +29,7 @@ PRODUCT_ROWS = 32
 # steps held at once, of one window eight times as many: their inputs and outputs are copied
 # together
 STEPS_PER_COPY = 8
+CACHE_LINE = 64  # bytes
 
 
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
@@ -284,8 +285,8 @@ def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     longer off it.
     """
     size = math.prod(shape)
-    room = np.empty(size + 64 // dtype.itemsize, dtype)
-    first = -room.ctypes.data % 64 // dtype.itemsize
+    room = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
+    first = -room.ctypes.data % CACHE_LINE // dtype.itemsize
     return room[first : first + size].reshape(shape)
 
 
