@@ -96,7 +96,7 @@ def main() -> None:
     print(f"| panel | n | {' | '.join(heads)} |\n{'|---' * (len(heads) + 2)}|")
     for name in names:
         problem, _ = problem_of((PANELS | CONFIRMING)[name], folder)
-        row = combine([fit_row(problem, each) for each in ROWS])
+        row = combine(problem, [fit_row(problem, each) for each in ROWS])
         n_origins = max(len(each) for each in row.calibration.targets.values())
         found = [cell for level in LEVELS for cell in cells(problem, row, level)]
         print(f"| {name} | {n_origins} | {' | '.join(found)} |", flush=True)

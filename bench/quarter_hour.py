@@ -30,7 +30,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from forecast import models
-from forecast.backtest.combinations import solve_on_simplex
+from forecast.backtest.combinations import MemberErrors, stack
 from forecast.comparison.metrics import crps_quantiles
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
@@ -241,11 +241,9 @@ def scaled_forecasts(problem: Problem, forecaster: Forecaster, block: str) -> Sc
     return Scaled(targets, forecasts)
 
 
-def combine(rows: list[Row]) -> Row:
+def combine(problem: Problem, rows: list[Row]) -> Row:
     """Their mean with weights learnt on validation, as `stacked` has them."""
-    errors = np.column_stack([row.validation.errors for row in rows])
-    known = np.isfinite(errors).all(axis=1)
-    weights = solve_on_simplex(errors[known].T @ errors[known] / known.sum(), 0.2)
+    weights = stack(validation_errors(problem, rows))
     blocks = []
     for block in range(3):
         parts = [row[block] for row in rows]
@@ -257,6 +255,20 @@ def combine(rows: list[Row]) -> Row:
         }
         blocks.append(Scaled(parts[0].targets, forecasts))
     return Row(*blocks)
+
+
+def validation_errors(problem: Problem, rows: list[Row]) -> MemberErrors:
+    """The errors on validation that weights are learnt from; every row is a member."""
+    horizon = problem.panel.task.horizon
+    cutoffs, errors = [], []
+    for uid, target in rows[0].validation.targets.items():
+        missed = np.stack([target - row.validation.forecasts[uid] for row in rows], axis=2)
+        errors.append((missed / (np.nanmean(np.abs(missed)) or 1.0)).reshape(-1, len(rows)))
+        cutoffs.append(np.repeat(problem.rows(uid, "validation"), horizon))
+    joined, at = np.concatenate(errors), np.concatenate(cutoffs)
+    known = np.isfinite(joined).all(axis=1)
+    names = tuple(map(str, range(len(rows))))
+    return MemberErrors(names, {}, {}, at[known], at[known] + horizon, joined[known])
 
 
 def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
@@ -318,7 +330,7 @@ def print_row(name: str, problem: Problem, frame: pd.DataFrame, long_season: int
     began = time.process_time()
     bar = contender_error(problem, frame, long_season)
     rows = {row: fit_row(problem, row) for row in ROWS}
-    rows["stacked"] = combine(list(rows.values()))
+    rows["stacked"] = combine(problem, list(rows.values()))
     cells = []
     for fitted in rows.values():
         error = float(np.nanmean(np.abs(fitted.test.errors)))
