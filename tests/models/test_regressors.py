@@ -239,6 +239,7 @@ def test_a_law_of_thresholds_is_forecast_by_all_of_them(monkeypatch):
         return np.mean([np.abs(y - y_hat).mean() for y, y_hat in forecasts])
 
     chosen = error()
+    assert len(made(problem, base="last").weights["0/roots"]) > regressors.N_TREES
     monkeypatch.setattr(regressors, "TREE_FORMS", regressors.TREE_FORMS[:1])
     assert chosen < 0.7 * error()
 

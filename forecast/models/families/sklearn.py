@@ -59,8 +59,6 @@ tuple those saved before would read wrong ones.
 DEFAULTS: dict[str, dict[str, Any]] = {
     BOOSTING: {
         "objective": "regression_l1",
-        "n_estimators": 100,
-        "learning_rate": 0.1,
         "extra_trees": True,
         "max_bin": 63,
         "boost_from_average": False,
@@ -68,11 +66,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "n_jobs": 1,
         "verbose": -1,
     },
-    "RandomForestRegressor": {"n_estimators": 100, "max_features": 0.3},
-    "ExtraTreesRegressor": {"n_estimators": 100, "max_features": 0.3},
+    "RandomForestRegressor": {"max_features": 0.3},
+    "ExtraTreesRegressor": {"max_features": 0.3},
     "KNeighborsRegressor": {"n_neighbors": 50},
 }
 """Where a library's own defaults are too slow or too greedy for tens of thousands of rows."""
+N_TREES, N_EXACT_TREES = 100, 400
+"""Boosted trees, at most: while forms are compared, and of one with every threshold once it is
+taken (docs/research/quarter-hour.md).
+"""
 FORM_GAIN = 0.1
 """By which share of the error on validation another `TreeForm` has to be better to be taken."""
 EXACT_LEAF_ROWS = 20
@@ -422,21 +424,30 @@ class Spec(RegressorSpec):
             model = self._regressor(len(y), TREE_FORMS[number])
             n_trees = len(chosen.get(f"{output}/roots", ()))
             return _fit_trees(model, x, y, n_trees) | _name_form(number)
-        forms: Sequence[TreeForm] = TREE_FORMS
+        usual, error = self._grow_form(problem, output, 0, N_TREES)
         if self.base != "last" or problem.channels.change_channels:
-            forms = TREE_FORMS[:1]
-        best: dict[str, np.ndarray] = {}
-        lowest = np.inf
-        for number, form in enumerate(forms):
-            x, y = self._training_table(problem, "train", output, form)
-            validation = self._training_table(problem, "validation", output, form)
-            arrays, error = _grow_trees(self._regressor(len(y), form), x, y, *validation)
-            if not number or error < lowest:
-                best = arrays | _name_form(number)
-                lowest = error if number else (1 - FORM_GAIN) * error
-        return best
+            return usual
+        others = range(1, len(TREE_FORMS))
+        errors = [self._grow_form(problem, output, each, N_TREES)[1] for each in others]
+        if min(errors, default=error) < (1 - FORM_GAIN) * error:
+            number = others[int(np.argmin(errors))]
+            return self._grow_form(problem, output, number, N_EXACT_TREES)[0]
+        return usual
 
-    def _regressor(self, rows: int, form: TreeForm = TREE_FORMS[0]) -> Any:
+    def _grow_form(
+        self, problem: Problem, output: int, number: int, n_trees: int
+    ) -> tuple[dict[str, np.ndarray], float]:
+        """The arrays of at most `n_trees` boosted trees of a form, and their error on
+        validation.
+        """
+        form = TREE_FORMS[number]
+        x, y = self._training_table(problem, "train", output, form)
+        validation = self._training_table(problem, "validation", output, form)
+        model = self._regressor(len(y), form, n_trees)
+        arrays, error = _grow_trees(model, x, y, *validation)
+        return arrays | _name_form(number), error
+
+    def _regressor(self, rows: int, form: TreeForm = TREE_FORMS[0], n_trees: int = N_TREES) -> Any:
         """The unfitted regressor of scikit-learn for so many rows: defaults of the family, then of
         the entry's fields, then its `options`, which count most.
         """
@@ -449,6 +460,7 @@ class Spec(RegressorSpec):
                     leaf_rows = min(leaf_rows, EXACT_LEAF_ROWS)
                     arguments["extra_trees"] = False
                 arguments |= {"num_leaves": self.leaves, "min_child_samples": leaf_rows}
+                arguments["n_estimators"] = n_trees
             else:
                 arguments |= {"max_leaf_nodes": self.leaves, "min_samples_leaf": leaf_rows}
         if "random_state" in inspect.signature(regressor_class).parameters:
