@@ -112,6 +112,10 @@ CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
 """Words of a column that holds the hour of a date in another column, and how it may be written."""
 MIN_PRICE_DAYS = 100
 """With fewer the variance over ten days is as good as unknown."""
+MIN_LATER_RATIO = 0.35
+"""Of the variance over twenty days to twenty times that of one, at least: prices have .47 and more,
+stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
+"""
 MIN_STATIC_SERIES = 4
 """From so many series on a model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
@@ -990,7 +994,8 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
 
 def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -> bool:
     """Whether the logarithms of positive days walk at random in the middle series: over ten days
-    they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988).
+    they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988). Over
+    twenty days a stock that is refilled is back where it was, and varies no more.
     """
     lasts_day = isinstance(calendar, Daily) or fixed_step(calendar) == DAY
     if not lasts_day or series_lengths(observed, calendar).median() < MIN_PRICE_DAYS:
@@ -998,8 +1003,11 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -
     by_series = observed.groupby("unique_id")[target]
     fitted = observed[_is_fitted(by_series)]
     logs = np.log(fitted[target]).groupby(fitted["unique_id"])
-    variances = {days: logs.diff(days).groupby(fitted["unique_id"]).var() for days in (1, 10)}
-    return bool(0.5 <= (variances[10] / (10 * variances[1])).median() <= 2)
+    day, *longer = (
+        logs.diff(days).groupby(fitted["unique_id"]).var() / days for days in (1, 10, 20)
+    )
+    ten_days, twenty_days = ((variance / day).median() for variance in longer)
+    return bool(0.5 <= ten_days <= 2 and twenty_days >= MIN_LATER_RATIO)
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:

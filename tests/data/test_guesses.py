@@ -978,6 +978,18 @@ def test_sales_of_working_days_are_no_price(tmp_path):
         assert guessed(tmp_path, frame)["target"] == {"column": "sold", "minimum": 0, **ROOM}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stock_that_is_refilled_is_no_price_though_it_moves_like_one_for_ten_days(tmp_path, seed):
+    draw = np.random.default_rng(seed)
+    days = pd.date_range("2020-01-06", periods=1400)
+    levels, level = [], 400
+    for sold in draw.poisson(12, 1400):
+        level = level - sold if level > 60 else 400
+        levels.append(level)
+    frame = pd.DataFrame({"Date": days, "level": levels})
+    assert guessed(tmp_path, frame)["target"] == {"column": "level", "minimum": 0, **ROOM}
+
+
 SHOP_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat"]
 
 
