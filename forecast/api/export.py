@@ -6,6 +6,8 @@ candidate that stands for a model in a ranking. Everything is read from finished
 is fitted or scored here.
 
 A model that is not there is an `InputError`; one that failed has no column.
+
+Another frame is a function here, of `Results` to a frame, named by the command `forecast export`.
 """
 
 from __future__ import annotations

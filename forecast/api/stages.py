@@ -6,6 +6,8 @@ gives `FrameResults`, which answers like the results of a project; files are wri
 workers that fit, into the folder that the caller names. `model_entries` and `tuning_budget` turn
 what a caller writes for models and budget into checked settings. A model that does not suit the
 data, or that needs a package which is not installed, is refused before anything runs.
+
+What `fit` and `compare` compute is decided in the stages; here is only what a file would hold.
 """
 
 from __future__ import annotations

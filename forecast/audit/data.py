@@ -5,6 +5,9 @@ past column that tells the target in advance (`check_columns`), a future input t
 (`check_future_inputs`), targets that are not the source's (`check_actuals`), rows of the test block
 that stand among the training rows (`find_repeated_stretches`, `find_copied_stretches`). The limits
 were set on honest series; a system without noise can look like a leak, which its finding says.
+
+Another such leak is a `check_*` or `find_*` here that yields `Finding`s, called by
+`audit.__main__`, with its limit and honest series that stay below it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ and the settings of stages; models that do not suit the data are named with the 
 are not planned here. `result_key` and the digests beside it make the names under which results are
 cached: equal key, equal result, so nothing is computed twice. An edit of one family's file changes
 that family's keys alone; later data change no tuning key.
+
+Whatever else changes a result must enter `result_key`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 Both load the same `PreparedRows`: frame, task and the ends of the blocks. Tuning is given
 `tuning.parquet`, which ends with the validation block, so it cannot see later rows. Nothing is
 checked or changed here; that is `forecast.data.preparation`.
+
+Another thing that `prepare` hands on is a field of `PreparedRows`, loaded by both.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ programs (`print_rows`).
 `require_project` refuses a folder without a project, `parse_as_of` a text that is not a moment or
 names a future one, `use_cluster` a text that is not an address; text that a spreadsheet would run
 is defused (`escape_formulas`).
+
+An option that two commands share is defined here once.
 """
 
 from __future__ import annotations

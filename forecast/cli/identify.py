@@ -4,6 +4,9 @@ in MLflow.
 The contest is `identification.contest`'s; here it is printed, saved (result.json, models, the
 chosen one as a NumPy file) and published. Ctrl-C keeps the rows that are done; without any model it
 is a `ModelError`.
+
+It imports at its call and computes nothing itself: another contestant is added in
+`identification.contest`, another column in what is printed here.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Each `describe_*` takes typed records of stage `compare` (tests, ties, alarms, r
 whole sentences, the most important first (`describe_difference` and `describe_p` parts of one).
 They are written to verdicts.json and printed by the terminal, the report, MLflow and the Python
 door; nothing is tested or decided here.
+
+Another sentence is a `describe_*` function of typed records, called where the stage puts its
+sentences together.
 """
 
 from __future__ import annotations

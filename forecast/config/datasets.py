@@ -5,6 +5,9 @@ over the horizon, `Holidays`), spans, splits, data checks and licence; what it a
 its `task`. `FrameColumn` names the columns of the prepared frame in the channel order. A key or a
 combination of keys that makes no sense is refused here, with what was found and wanted, before any
 data are read; whether the data have the columns is found out in `data`.
+
+The next key of an entry is a field here with its bounds, and what combinations it refuses; a key
+that models need is handed on by `task`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ configs/models.yaml is `Models` (the grid, and every entry as a plain mapping th
 checks), with `Training` and `LevenbergMarquardt` for the options of the trainers and `Combination`
 for rows made of other rows; configs/tuning.yaml is `Tuning`, configs/evaluation.yaml `Evaluation`.
 The families themselves are a room above, so an entry's own options are not known here.
+
+Another option of every entry, trainer or budget is a field of its class here, with its bounds; an
+option of one family is a field of that family's `Spec`.
 """
 
 from __future__ import annotations

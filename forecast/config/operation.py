@@ -5,6 +5,9 @@ commands start when; and experiments.yaml: the input-output records of `forecast
 the `Schedule` of `ScheduledJob`s, `load_experiment` an `ExperimentEntry`. The first two files may
 be absent. A wrong key or value is an `InputError`; what the rules do is said in
 `forecast.operations`.
+
+Another rule of retraining is a field of `Retraining` with its default, asked in
+`forecast.operations`; a rule has no effect here.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@
 fault is one `InputError` with file, key, what was found and what was wanted, and for an unknown key
 the nearest known one. Refused beyond YAML's own rules: a key that stands twice, a date without
 quotes, a switch for a number, a file that is larger or nested deeper than any configuration.
+
+Every configuration class derives from `Config`; the next file is one more of them, and reads YAML
+through `load_config` alone.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a
 `RemoteSource` that is asked over the network) and a function `read`. This room is below `data`: the
 file is imported by its name, the `kind` of an entry, when that entry is read.
+
+The next source is such a file; nothing is registered. What all sources may be asked is a property
+of `Source`.
 """
 
 from __future__ import annotations

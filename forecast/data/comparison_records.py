@@ -6,6 +6,9 @@
 Written by `forecast.comparison`, read through `forecast.data.results.Results`. Numbers that are not
 finite are None, since JSON has neither NaN nor infinity. In every record `ranking` is "shipped",
 "architecture" or "baseline" (a baseline stands in both others).
+
+The next field is one more field of its record, filled in `forecast.comparison`; what the report
+shows of it is read from the record.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ at the top (the names of hierarchicalforecast's `aggregate`). The structure is t
 the names alone. `name_by_groups` gives them, where rows enter; `add_sums` adds the sums to a frame,
 in stage `prepare` and before a forecast. `summing_matrix` is S of y = S b (Hyndman &
 Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 11.3).
+
+Rows are ordered by series and time as everywhere; S is (all series, bottom series). What reconciles
+forecasts by it is `forecast.forecaster.reconciliation`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ The frame keeps real rows only; on the grid a step without an observation is NaN
 explicit without a row being invented. Columns stand in the order of `Task.columns`, targets first.
 Whatever fits, forecasts or audits begins with `from_frame`. Beside the values a series has the
 calendar features of its steps and of the horizon behind them.
+
+`Series` has values (T, columns) in the target's unit and the features of its steps; equal frames
+give equal panels. Another array that every model shall see is a field of `Series`, filled in
+`from_frame`.
 """
 
 from __future__ import annotations

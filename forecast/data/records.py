@@ -7,6 +7,9 @@
 
 A record is written by `write` and read by `read`, nowhere else. Numbers that are not finite are
 None, since JSON has neither NaN nor infinity.
+
+The next field is one more field of its record, with what an absent one means; the next record is a
+dataclass here with `read` and `write`, never a dictionary beside it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ For `forecast check NAME`, from the prepared frame and the entry of configs/data
 `ColumnRole` per column. What is shown of an input beside its values is how its changes go with
 those of the first target, over all series: a description, no test, and no reason to leave one out
 (`docs/data.md`, which inputs help).
+
+Another fact about a column is a field of `ColumnRole`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ sentence.
 a cell may be NaN (missing), a row is never invented. `check_frame` is the door: sources, fetches,
 preparation, requests and the frames of Python come through it. What is a number, a time or a name
 is refused or taken, never guessed; the calendar is `data.calendars`'.
+
+A source or caller that needs another form converts to the long frame before this door; a further
+rule about every frame is a step of `check_frame`, with its sentence.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ steps or Levenberg-Marquardt.
 
 A fit never looks behind the validation block of its problem. What cannot be fitted is a
 `ModelError`, of which the backtest makes a failed record.
+
+Another procedure is a row of `FIT_PROCEDURES`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ origins.
 `train_by_gradient` and `train_by_levenberg_marquardt` give a `TrainedNetwork`; before them
 `set_principal_axes` and `fit_head`, after them `estimate_dependence`. `Budget` is what every
 network is given.
+
+Another trainer is a function here that returns a `TrainedNetwork`, chosen by its name in
+`forecaster.fitting`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ LogUniform(1e-4, 1e-2)}`. Families return one from `ModelSpec.space`; `forecast.
 draws from it. A user's own value outside of the space widens it (`widen_space`).
 
 A name that is no dimension, and a value of another kind, are `InputError`s.
+
+Another kind of range is a class beside `LogUniform`, and its draw in `backtest.studies`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ later forecast must know besides: the units that it was fitted in and the time o
 Nothing is fitted here, and no library is loaded: a saved model forecasts from these numbers.
 
 For `models.statistical` and the families that derive from it.
+
+Another number that a forecast needs of the fit is a field of the family's `SeriesModel`.
 """
 
 from __future__ import annotations

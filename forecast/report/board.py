@@ -6,6 +6,9 @@ The terminal's leaderboard is in `report.leaderboard`, that of `forecast.compare
 Everything is read from `Results`, nothing is computed but shares and quantiles over series. Errors
 of several series are never pooled in their units. A change of error is signed: below zero is
 better, and a network's change against its own skip counts only with the word "better".
+
+Another column of the leaderboard is a cell of `_row`, with its heading among the page's column
+texts.
 """
 
 from __future__ import annotations

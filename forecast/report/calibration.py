@@ -6,6 +6,8 @@ the intervals and actual values. `dvc plots show` draws the reliability of every
 
 `calibration_table`, `coverage_panels`, `monthly_panels` and the sentences of `refusals`; nothing
 where there are no intervals.
+
+Another measure is a cell of `_calibration_cells`, once stage `compare` writes it.
 """
 
 from __future__ import annotations

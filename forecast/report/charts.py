@@ -9,6 +9,8 @@ Here coordinates are computed: `Scale` maps data to pixels, `Frame` has a pair o
 are written by `templates/lines.svg.j2` and `intervals.svg.j2`. Colours and dashes are the page's
 CSS, by class. Sizes are in SVG units, drawn near 1 unit = 1 CSS pixel, so text keeps its size on a
 phone. A coordinate has one decimal at most, so that equal data are equal bytes.
+
+Another kind of chart is a function of `Axes` and its marks that returns `Markup`, with a template.
 """
 
 from __future__ import annotations

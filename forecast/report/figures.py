@@ -4,6 +4,9 @@ every chart of the page shares.
 A `ChartPanel` is a chart with its title and note. `role_of` says which part a model plays in all
 charts of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels`
 and `skip_panels` make the panels of two sections.
+
+Errors are in the unit that `error_title` names, x is the step of the horizon. Another chart by step
+is a function here that returns `ChartPanel`s, with its place in `dataset.html.j2`.
 """
 
 from __future__ import annotations

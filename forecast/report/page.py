@@ -3,6 +3,9 @@
 It is one file that needs no network. The templates in `templates/` ask the other modules of
 `forecast.report` for tables, panels and sentences, which they make from `Results`. Equal results
 and costs are equal bytes.
+
+Another section is a part of `dataset.html.j2` and a function that returns its table or panels;
+`forecast.report` lists who draws what.
 """
 
 from __future__ import annotations

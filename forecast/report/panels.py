@@ -6,6 +6,9 @@ test forecasts of the few models that are shown, for one series. Of data whose t
 their values on no forecast is drawn, only errors; rows without dates have no calendar.
 
 `newest_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
+
+Another chart of forecasts is a function of `SeriesForecasts` that returns `ChartPanel`s, with its
+place in `dataset.html.j2`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 (`render`).
 
 A missing value (None, an empty text, a number that is not finite) is an en dash and never "nan".
+
+No other module formats a number for people. Another way to show one is a function here, of a value
+to its text or `TableCell`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ expected failure is one message and its exit code; a bug keeps its traceback and
 SIGTERM end every worker and exit 130. `show_progress` shows what was done last, how many are done,
 how long is left: a bar on a terminal, plain lines elsewhere. Its times are shown
 and forgotten; nothing of them reaches a result.
+
+The next stage is a file in pipelines/ that ends like the others, with its entry in dvc.yaml.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ them equal to Keras's.
 
 `Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
 losses in TensorFlow.
+
+The next update rule is a subclass of `UpdateRule`; the next point loss is not made here but in
+`networks.losses`.
 """
 
 from __future__ import annotations

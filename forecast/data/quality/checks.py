@@ -4,6 +4,8 @@ Each takes a checked, adjusted long frame, the dataset's entry and the rule's li
 `Violation` for each series (and column) that breaks it, with a sentence that says where and what to
 do. They look at all rows as they are, before the blocks are cut, and change none. Whether a finding
 warns or refuses is the entry's to say.
+
+The next check is a field of `config.datasets.Quality` and a function here of the same name.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ Units are asked for and checked in the answer: °C, mm, m/s, hPa, %, W/m². An h
 once it has ended before `as_of`; the archive's last days are provisional and read again at the next
 fetch. Hours that it does not have yet may come from the forecast service's past days; they are
 provisional until it has them.
+
+`read` takes a `Request` and returns a `RawFrame`, hourly rows in UTC, cut at `as_of`; `Settings`
+checks the entry. Another variable is a name of the service with its unit.
 """
 
 from __future__ import annotations

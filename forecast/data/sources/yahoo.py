@@ -6,6 +6,9 @@ are multiplied back in (the answer carries them), so a later split never rewrite
 session of ours: its hosts only, redirects checked, size bounded, never past the deadline.
 
 `read` names tickers that fail and goes on; more than `max_failed`, or all, are a `DataError`.
+
+`read` takes a `Request` and returns a `RawFrame`, one row per session in the quote's currency, cut
+at `as_of`; `Settings` checks the entry.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ The skip speaks first: a logistic regression of the class on its lead (skip - la
 closed loop on the train rows (Newton's method), gives the log-odds that an untrained network
 forecasts; the network adds to them. The head gives no distribution of values. Its point forecast is
 the mean of a two-point one: up by the mean rise of the train rows, or down by their mean fall.
+
+It is a `Head` like those of `densities`: another way to forecast a class is a class here with its
+`kind`.
 """
 
 from __future__ import annotations

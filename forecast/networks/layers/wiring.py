@@ -8,6 +8,8 @@ state handed on, and for a decoder that is fed measured values. `assemble` uses 
 Two rules save work. A delay line and the dense layer behind it become one convolution
 (`blocks.DelayedDense`); and where only the last steps are read out, layers without a memory of
 their own compute no more steps than these need (`needed_steps`).
+
+The next block is a `visit_` method of `Wiring` that returns a layer's output.
 """
 
 from __future__ import annotations
