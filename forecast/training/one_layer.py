@@ -4,8 +4,8 @@
 wants them. `network_problem` trains such networks of the catalogue with it,
 `forecast.identification` its NARX nets.
 
-It has no state: inputs z (R, d), weights (n_weights,), outputs (R, O), Jacobian (n_weights, R, O), in
-the order W1, b1, W2, b2, W3, which every caller relies on. Another activation would go into its
+It has no state: inputs z (R, d), weights (n_weights,), outputs (R, O), Jacobian (n_weights, R, O),
+in the order W1, b1, W2, b2, W3, which every caller relies on. Another activation would go into its
 formulas here alone.
 """
 
