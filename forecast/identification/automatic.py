@@ -79,7 +79,7 @@ def _net_of(member: Member, start: int) -> Net:
         low=narx.low,
         high=narx.high,
         dead_times=narx.dead_times,
-        first=start,
+        first=max(start, *narx.y_delays),
         states=narx.states,
         terms=narx.terms,
     )

@@ -25,7 +25,8 @@ BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make 
 BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
 MIN_DEAD_TIME = 3  # steps
 CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
-DEAD_TIME_Y_DELAYS = 3  # of the ARX model that looks for dead times
+COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
+DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
 MAX_ARX_ROWS = 10_000  # enough to choose delays
@@ -297,7 +298,7 @@ def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ...]:
     """(I,) steps to hold each input back, up to `deepest`: at most its dead time less one, for a
-    net sees the delays from there on; 0 where two tests do not both find one, or y has too many
+    net sees the delays from there on; 0 where three tests do not all find one, or y has too many
     gaps for any row of them.
 
     1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
@@ -305,6 +306,8 @@ def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ..
     2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays
        that alone lower the error most beside past y must lie beyond the dead time, and clearly
        (`CLEAR_GAIN`).
+    3. Under a smooth input a swinging system passes both, so a few delays from the dead time on
+       must explain y clearly better than as many from 0 on.
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
@@ -316,7 +319,8 @@ def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ..
         # columns of x, nearest delay first
         delays = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
         dead_time = min(_superfluous_delays(x, y, delays), _best_pair(x, y, delays))
-        lags.append(dead_time - 1 if dead_time >= MIN_DEAD_TIME else 0)
+        is_found = dead_time >= MIN_DEAD_TIME and _fits_better(x, y, delays, dead_time - 1)
+        lags.append(dead_time - 1 if is_found else 0)
     return tuple(lags)
 
 
@@ -343,6 +347,18 @@ def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     gains = np.array([np.ptp(nested_deviances(pair, left)) for pair in pairs])
     best = int(np.argmax(gains))
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
+
+
+def _fits_better(x: Array, y: Array, delays: npt.NDArray[np.int64], held_back: int) -> bool:
+    """Whether delays from there on explain y better beside all else than as many of the nearest
+    do, by more than they would cost in Schwarz's criterion.
+    """
+    others = np.delete(np.arange(x.shape[1]), delays)
+    nearest, later = (
+        float(nested_deviances(x[:, [*others, *delays[first : first + COMPARED_DELAYS]]], y)[-1])
+        for first in (0, held_back)
+    )
+    return later < nearest - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
 
 
 def longest_stretch(parts: Sequence[Array]) -> int:

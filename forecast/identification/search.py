@@ -90,6 +90,7 @@ OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
 MOST_INPUT_DELAYS = 20
+MOST_STATES = 12  # of all outputs together, as far as a candidate asks for more
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
@@ -321,13 +322,17 @@ class _Search:
             return arx_order(*self.searched, longest=longest)
         return tuple(range(longest if self.plain.inputs else 0)), tuple(range(1, longest + 1))
 
+    def _start_of(self, net: Narx) -> int:
+        """Rows that only fill the delays: those of the settings, of ARX more where it asks for."""
+        return max(self.settings.start, *net.y_delays)
+
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
         if candidate.kind == "arx":
-            u_delays, y_delays = self._arx_delays(min(candidate.order, self.settings.start))
+            u_delays, y_delays = self._arx_delays(candidate.order)
             return replace(self.plain, y_delays=y_delays, u_delays=u_delays)
         if candidate.kind not in ("delays", "polynomial"):
-            return with_states(self.plain, candidate.order, candidate.hidden)
+            return with_states(self.plain, self._order_of(candidate), candidate.hidden)
         delays = self.input_delays
         if candidate.kind == "polynomial":
             delays = min(delays, POLYNOMIAL_INPUTS)
@@ -337,6 +342,10 @@ class _Search:
             u_delays=tuple(range(delays)),
             hidden=candidate.hidden,
         )
+
+    def _order_of(self, candidate: Candidate) -> int:
+        """The order of its linear model, lower where several outputs would make many states."""
+        return min(candidate.order, 1 + MOST_STATES // self.plain.outputs)
 
     def train_folds(self) -> list[Member]:
         """The better two thirds of the candidates, two at least, trained in every fold; without
@@ -367,9 +376,10 @@ class _Search:
         for number, fold in enumerate(self.folds):
             for member in self._begin(number):
                 if member.candidate.kind in ("delays", "polynomial"):
-                    judge = StackedExperiments(member.net, fold.held_out, self.settings.start)
+                    start = self._start_of(member.net)
+                    judge = StackedExperiments(member.net, fold.held_out, start)
                     rmse = float(np.sqrt(judge.mean_square(member.weights)))
-                    one_step = OpenLoop(member.net, self.searched, self.settings.start)
+                    one_step = OpenLoop(member.net, self.searched, start)
                     one_step_rmse = (one_step.loss(member.weights) / one_step.n_residuals) ** 0.5
                     members.append(replace(member, held_out_rmse=rmse, train_rmse=one_step_rmse))
         least = min((member.train_rmse for member in members), default=0.0)
@@ -401,11 +411,12 @@ class _Search:
                     weights = initial_weights(net, rng)
                     weights = self._fit_open_loop(Member(candidate, fold, net, weights), train)
                 else:
-                    if candidate.order not in linear:
-                        linear[candidate.order] = self._train_linear(candidate.order, train)
+                    order = self._order_of(candidate)
+                    if order not in linear:
+                        linear[order] = self._train_linear(order, train)
                     is_one_signal = candidate.kind == "one signal"
                     bend = add_bent_signal if is_one_signal else add_hidden_units
-                    weights = bend(net, linear[candidate.order], rng)
+                    weights = bend(net, linear[order], rng)
             except (ModelError, np.linalg.LinAlgError):
                 continue
             if net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
@@ -416,7 +427,7 @@ class _Search:
         """Weights fitted to the one-step error on measured y, where training in free run begins.
         `ModelError` where it diverges.
         """
-        problem = OpenLoop(member.net, train, self.settings.start)
+        problem = OpenLoop(member.net, train, self._start_of(member.net))
         return self._minimise(
             problem, member, lm.Options(max_iterations=OPEN_ITERATIONS, by_gain=True)
         )
@@ -438,7 +449,7 @@ class _Search:
     def _train_in_fold(self, member: Member, iterations: int) -> Member:
         """Trained on with Bayesian regularisation, and judged on the block held out."""
         fold = self.folds[member.fold]
-        start = self.settings.start
+        start = self._start_of(member.net)
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         try:
             if member.net.terms:
@@ -470,7 +481,8 @@ class _Search:
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         trained: list[Member] = []
         for member in members:
-            problem = ClosedLoop(member.net, experiments, self.settings.start, guess=member.run)
+            start = self._start_of(member.net)
+            problem = ClosedLoop(member.net, experiments, start, guess=member.run)
             weights = member.weights
             with suppress(ModelError, np.linalg.LinAlgError):
                 if member.candidate.kind == "arx":

@@ -38,7 +38,7 @@ class Candidate:
     whose tanh units all see one signal (`identification.one_signal`); "polynomial"
     (`identification.polynomial`); "arx", a linear model of delays that stays as it is fitted one
     step ahead. `order`: the delays of y, of "arx" at most, of y and of u; or the order of the
-    linear model that the states begin as; `hidden`: tanh units.
+    linear model that the states begin as, at most; `hidden`: tanh units.
     """
 
     kind: Kind
@@ -56,12 +56,12 @@ class Candidate:
 
 
 CANDIDATES = (
-    Candidate("linear states", 3),
+    Candidate("linear states", 6),
     Candidate("states", 2, 4),
     Candidate("states", 3, 6),
     Candidate("states", 2, 8),
     Candidate("polynomial", 3),
-    Candidate("arx", 5),
+    Candidate("arx", 8),
     Candidate("one signal", 4, 6),
 )
 
