@@ -354,11 +354,11 @@ def _fits_better(x: Array, y: Array, delays: npt.NDArray[np.int64], held_back: i
     do, by more than they would cost in Schwarz's criterion.
     """
     others = np.delete(np.arange(x.shape[1]), delays)
-    nearest, later = (
-        float(nested_deviances(x[:, [*others, *delays[first : first + COMPARED_DELAYS]]], y)[-1])
-        for first in (0, held_back)
-    )
-    return later < nearest - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
+    deviances = []
+    for first in (0, held_back):
+        columns = [*others, *delays[first : first + COMPARED_DELAYS]]
+        deviances.append(float(nested_deviances(x[:, columns], y)[-1]))
+    return deviances[1] < deviances[0] - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
 
 
 def longest_stretch(parts: Sequence[Array]) -> int:
