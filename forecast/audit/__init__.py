@@ -41,7 +41,7 @@ target in advance, a history that was revised, blocks out of order, a stretch of
 training rows. And what the project holds as its finished results is made again from its models, as
 far as that costs no training.
 
-Changed copies of a frame: what an audited pipeline is fed, for the runs of the audit.
+The functions below make what an audited pipeline is fed: copies of a frame, changed after a moment.
 
 A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows after a moment and no
 other; `restore_plans` puts back what was known ahead by then. With them what the audit works out

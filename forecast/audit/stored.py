@@ -5,8 +5,8 @@ The audit's own runs show what the code does; a file edited or mixed up after it
 here (`audit_stored_results`). And fits made once more: from rows that end with the validation block
 (`refit_without_later_rows`), with the test errors of all fits in the reversed order
 (`run_with_reversed_test_errors`), and of the smallest network with all its steps
-(`audit_at_full_budget`). Nothing is trained here that the project trained at a full budget, but
-that one network.
+(`audit_at_full_budget`). That one network alone is trained with as many steps as the project took;
+the other fits take few.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def run_with_reversed_test_errors(
     project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()
 ) -> Sandbox:
     """`base` once more from its finished fits on, whose order by test error is reversed
-    (`changes.reverse_order_of_test_errors`).
+    (`audit.reverse_order_of_test_errors`).
     """
     shutil.copytree(base.paths.root, folder)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)

@@ -48,7 +48,8 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
 
     `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant
     training part, like one without such a pair, has no scale (NaN), and an error divided by it
-    would be infinite rather than large.
+    would be infinite rather than large. Asked by `scores.reference_of_block` for the tables, by
+    `operations.evidence` for the gate.
     """
     values = np.asarray(insample, dtype=float)
     change = values[season_length:] - values[:-season_length]

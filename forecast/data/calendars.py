@@ -476,8 +476,8 @@ def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
 
 
 def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
-    """Where the grid starts: for a fixed step the earliest time of the commonest phase, however odd
-    the first row.
+    """Where the grid is to start: for a fixed step the earliest time of the commonest phase,
+    however odd the first row; what lies before it is off the calendar.
     """
     if (step := fixed_step(calendar)) is None:
         return times.min()

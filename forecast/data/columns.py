@@ -340,7 +340,9 @@ def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 
 
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
-    """The columns of a raw frame that the dataset reads as observations: no plan among them."""
+    """The columns of a raw frame that the dataset reads as observations, of a computed column those
+    it is made of; no plan and no static column among them.
+    """
     names: list[str] = []
     others = [*dataset.known_ahead, *dataset.static_names]
     for column in dataset.source_columns:

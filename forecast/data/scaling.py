@@ -172,7 +172,9 @@ class Scaling:
         )
 
     def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
-        """(C,) centre or scale of a series; `InputError` for one that was not trained on."""
+        """(C,) centre or scale, or (2, C) limits, of a series; `InputError` for one that was not
+        trained on.
+        """
         if series.unique_id not in statistics:
             raise InputError(
                 f"Series {series.unique_id!r} was not in the training data; known:"

@@ -1,8 +1,10 @@
 """Time is cut before anything is fitted: train | validation | calibration | test, by date.
 
-History may cross a block's start backwards, targets never cross its end forwards: an origin belongs
-to a block when all its `horizon` targets lie inside it. So the last `horizon` rows before a border
-carry no origin of the block they end (the embargo), and no two blocks share a target.
+An origin (elsewhere: cutoff) is the last row that a forecast knows; that of a block's first target
+lies in the row before the block. History may cross a block's start backwards, targets never cross
+its end forwards: an origin belongs to a block when all its `horizon` targets lie inside it. So the
+last `horizon` rows before a border carry no origin of the block they end (the embargo), and no two
+blocks share a target.
 
 `Borders` are the ends of the blocks, by date or by share (`resolve_borders`), `Blocks` the row
 ranges of one series (`split_series`), `origins_of` the cutoffs of a block. Series too short for a

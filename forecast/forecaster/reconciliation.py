@@ -78,8 +78,9 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
 def _group_by_step(
     forecasts: pd.DataFrame, rows: pd.DataFrame, task: Task
 ) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
-    """The `rows` of each series, step and target: where `smearing` holds their errors, the target,
-    and the rows. Series are numbered among those of all `forecasts`: a block may lack some.
+    """The `rows` of each series, step and target, with their place (series, step, target) in the
+    arrays of `smearing`, and the target. Series are numbered among those of all `forecasts`, for a
+    block may lack some.
     """
     series = forecasts["unique_id"].rank(method="dense").astype(int) - 1
     for key, group in rows.groupby([series[rows.index], "step", "output"]):

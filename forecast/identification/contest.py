@@ -78,8 +78,10 @@ def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> l
 def split(
     experiments: Mapping[str, Experiment], part: float | tuple[str | int, ...]
 ) -> tuple[dict[str, Experiment], list[Block]]:
-    """What is fitted, and the free runs after it: the share of each record at its end, or whole
-    records by name. `InputError` for an unknown name, and where a share leaves too few rows to fit.
+    """What is fitted, and the free runs after it: the share of each record at its end, after all
+    its earlier rows, or whole records by name, after their first `WARM_UP` rows.
+
+    `InputError` for an unknown name, and where a share leaves too few rows to fit.
     """
     if isinstance(part, tuple):
         names = list(map(str, part))

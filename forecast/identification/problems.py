@@ -278,6 +278,9 @@ class StackedExperiments:
     def gain(self, slopes: Array, is_free: Array, part: slice) -> Array:
         """dv_t/dv_{t-d} (O, delays, O, rows of the part): 0 across the start of an experiment, and
         from an output on its bound.
+
+        slopes (O, delays * O, rows): of the layer by past outputs; is_free (O, rows): not on a
+        bound.
         """
         o, n = self.net.outputs, len(self.net.y_delays)
         gain = slopes[..., part].reshape(o, n, o, -1) * self.fed_back[..., part]

@@ -7,7 +7,8 @@ at an origin is a function of the rows up to that origin only, and no parameter 
 the fit.
 
     fit       every series alone, on its train rows, gaps filled forward; in the target's own units
-              where all values are above zero, else scaled
+              where all values are above zero, else scaled, so that a zero is none any more: a
+              family for counts would need a switch in `_fit_targets`
     refit     the same on more rows; `fit_model` is then given the earlier fit, whose form may stay
     predict   from the first row of the fit on: a history that begins later is refused
 

@@ -79,7 +79,7 @@ def run_dvc(
 
 
 def _remove_half_written_record(path: Path) -> None:
-    """Remove a dvc.lock that a kill left empty or half written.
+    """Remove a dvc.lock that a kill left empty or half written; record.json is written whole.
 
     DVC writes it in place and refuses to begin while it is not whole: its last line is then cut off
     or a stage lacks a part. What finished stages made lies in its cache of runs, so the next run

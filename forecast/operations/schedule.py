@@ -253,8 +253,8 @@ def missed_run(
     ran.
 
     However many times passed, it is one: they coalesce. The last nine days are looked through, in
-    which every job has a time. A start that lies in the future was written by a clock that has been
-    set back since: then nothing was missed.
+    which every job has a time, for `days` are days of the week. A start that lies in the future was
+    written by a clock that has been set back since: then nothing was missed.
     """
     if last_started is None or last_started > now:
         return None

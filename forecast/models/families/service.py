@@ -35,7 +35,8 @@ class Spec(ModelSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then,
-        `<id>/forecast` (n, H, O). `ModelError` where none are kept.
+        `<id>/forecast` (n, H, O); rows of vintages lie by cutoff, then step. `ModelError` where
+        none are kept.
         """
         if problem.vintages is None or problem.vintages.empty:
             raise ModelError(

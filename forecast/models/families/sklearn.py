@@ -562,8 +562,10 @@ class Spec(RegressorSpec):
         form: TreeForm = TREE_FORMS[0],
     ) -> np.ndarray:
         """(B, H, features) float64: what is the same for every step of a cutoff, then the calendar,
-        the share of the horizon, the values of past seasons and the known-future inputs of each
-        step.
+        the share of the horizon, the values of past seasons (none without a season, as many as the
+        lookback has) and the known-future inputs of each step.
+
+        Levels are measured from the newest value; where the form has no base, from 0.
         """
         past = windows.past.astype(np.float64)
         steps = np.arange(1, horizon + 1)

@@ -46,6 +46,8 @@ def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
 def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
     """The stepper that is made for the cell; None for cells and options that have none and run
     their own `step`.
+
+    It knows the equation of the class: no subclass of these may have another one.
     """
     if type(cell) is LSTM:
         return LSTMStepper
