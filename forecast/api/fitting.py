@@ -3,10 +3,6 @@
 `fit` checks the frame and the options (`forecast.api.frame_dataset`), runs prepare, tune (where
 `tuning` asks for it) and train (`forecast.api.stages`), and returns a `Model`. A combination has no
 fit of its own and is refused. What is scored against other models is `forecast.compare`.
-
-`data` is any frame with series, time and columns; errors of the caller are `InputError`s before
-anything is fitted. Equal data, options and seeds give equal models. Another option that both `fit`
-and `compare` take is a field of `TaskOptions`.
 """
 
 from __future__ import annotations

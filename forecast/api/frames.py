@@ -6,8 +6,6 @@ and time, times in UTC without a zone. `with_future` adds what is known ahead.
 Every fault is one `InputError` with the column, what was found, what was wanted and what to type;
 messages of the stages are put into the caller's words. Nothing is guessed but the units of times,
 nothing is filled, and no row is dropped.
-
-Another frame library is one more conversion at the begin of `long_frame`.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ For the audit: `select_moments` names a dozen moments, `audit_changed_moments` c
 after each and `audit_cut_moments` leaves them out. What the stages make of the rows before, the
 scaling of the train block, and the forecasts of every saved forecaster up to that moment have to be
 equal bit for bit; a forecast made a lookback later has to differ, or nothing was shown.
-
-Another property that must not change is compared in the same loop over moments, as a `Finding` of
-its kind.
 """
 
 from __future__ import annotations

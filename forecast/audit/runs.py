@@ -4,9 +4,6 @@
 choices, calibrations and forecasts that belong to the time before have to be equal bit for bit.
 `check_*` look at one run: its blocks, origins and folds, the targets that fits asked for, and the
 rows that intervals were calibrated on, by borders worked out from the configuration.
-
-Another comparison is a `compare_*` or `check_*` here that yields `Finding`s, called by
-`audit.__main__`; it may share no code with what it checks.
 """
 
 from __future__ import annotations

@@ -3,10 +3,6 @@
 A stage reads an `Experiment` from a project's files (`read_tuning_experiment`,
 `read_training_experiment`); `forecast.fit` and `compare` make one in memory. It holds no candidate
 and no result: those are planned by `forecast.backtest.candidates` from its `models`.
-
-`data` of an `Experiment` is `PreparedRows` still on disk or in memory; equal experiments give equal
-results, wherever they came from. Another setting that a fit depends on is a field of it, and of the
-keys in `candidates`.
 """
 
 from __future__ import annotations

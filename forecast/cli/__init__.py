@@ -3,9 +3,6 @@
 A command imports what it needs when it is called, so `--help` is quick. It reads arguments, calls
 the rooms below and prints: results on standard output, notices and faults on standard error, the
 exit code by `system.errors.EXIT_CODES`. Docstrings of commands are their help.
-
-The next command is a function in one of these modules, added to `app`; it imports at its call and
-computes nothing itself.
 """
 
 from __future__ import annotations

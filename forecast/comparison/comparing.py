@@ -5,9 +5,6 @@ that is written.
 data/compared/<dataset>/; the Python door calls `compare_candidates` for the same. A row of a
 provider's own forecasts is scored and never selected; networks with unequal budgets are refused
 (`check_same_budget`).
-
-A file is written whole or not at all, and equal forecasts give equal bytes. Another table is made
-in `compare_candidates`, is a field of `Comparison` and is read through `data.results.Results`.
 """
 
 from __future__ import annotations

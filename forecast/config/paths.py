@@ -7,9 +7,6 @@ that begin with `.forecast`; every other lies below `root`.
 
 What a project has once is read (`paths.locks`); what it has of each dataset, record or lock is
 called with its name (`paths.trained("sales")`).
-
-The next file of a project is one more property or method here; nobody joins names of files
-elsewhere.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ the pointer last, so that a fault before leaves everything as it was. A fault of
 `DataError`, one of the user's file or entry an `InputError`. A stored snapshot of exactly the
 moment asked for is restored without a question. `summarize` writes nothing.
 Main types: `FetchResult`; `StoredHistory` and `ComparedAnswer` on the way to it.
-
-What differs from source to source is not here: another source is a file in `data.sources`.
 """
 
 from __future__ import annotations

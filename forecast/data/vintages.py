@@ -6,8 +6,6 @@ their own (`forecasts_by_cutoff`, whole horizons alone), or as an input that hol
 expected (`add_issued`), without looking ahead. A fetch stores them beside the snapshots
 (`write_vintages`); what is stored once is never replaced (`merge_vintages`), and an issue later
 than its target was known is refused. A dataset without any has an empty table and NaN inputs.
-
-Another use of them reads an issue by its time of issue, and never by its target's.
 """
 
 from __future__ import annotations

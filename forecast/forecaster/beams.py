@@ -4,9 +4,6 @@ al. 2014, 3.2).
 `most_probable_paths` gives `BestPaths` of a forecaster at given rows. A prefix is the values of the
 first steps of a path; at every step each prefix in the beam is extended by every bin, and only the
 `width` most probable ones go on.
-
-Paths are (B, H) in the head's values, probabilities natural logarithms. Equal probabilities go on
-in the order of bins, so results do not depend on the machine.
 """
 
 from __future__ import annotations

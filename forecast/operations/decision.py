@@ -11,8 +11,6 @@ MLflow. What is decided, and why, is worked out in
 
 A refit that fails leaves the scored version in service; a promotion that another machine has
 overtaken becomes "kept"; what MLflow or a hook did not take costs no decision.
-
-The next step of a decision stands between the two halves, and must be harmless when it is repeated.
 """
 
 from __future__ import annotations

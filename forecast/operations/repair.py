@@ -4,8 +4,6 @@ paths in it, notes of locks, champions and issued forecasts.
 `find_faults` only reads; `repair_faults` changes what can be made again, in an order in which each
 step can rely on those before. A damaged file is moved aside and never deleted. What cannot be
 brought back (runs of MLflow, versions that the registry alone had) is named.
-
-The next fault is a step of `find_faults`, and of `repair_faults` where it can be mended.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ an observation that is stale, a file that was changed since its snapshot, a cloc
 the last decision. Nothing is
 repaired here (`forecast.operations.repair` does) and the registry is not asked. Drift and the last
 run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
-
-Another fault is a sentence in `state`; what it is judged by is a key of configs/retraining.yaml.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ The sentence and the advice are put together from the words of the corrected tes
 judged here. The chart of errors holds the selected model against each reference row: the naive
 forecasts, the ridge, the best network. `why` has what stands below: what the newest forecast is
 made of, and which of it matters.
-
-Another advice is a sentence of `advise`, with the test or number that it rests on.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ Of each network that stage `train` looked into (`ExaminedNetwork`): memory, satu
 as one table; MLflow has the curves. Of the shown models: one-step residuals with Ljung-Box's test,
 their bias and their largest autocorrelation; MLflow has all of them. All is read from the records,
 nothing is run again.
-
-Another column is a cell of `_network_row` or `_residual_cells` with its heading among the page's
-column texts.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@
 
 All is read from `Results` and from the costs that training kept beside them, which are no results
 and may be absent.
-
-Seconds are of CPU or wall time as the column says, and stand in no result. Another section is a
-function here that returns a `Table`, with its place in `dataset.html.j2`.
 """
 
 from __future__ import annotations

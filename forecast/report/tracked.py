@@ -3,9 +3,6 @@ tables; and reports/verdicts.json, every test of the comparison as it is kept in
 
 Stage `report` writes them from what stages `train` and `compare` kept. `read_verdicts` is for those
 who check a published figure without a run of their own.
-
-Numbers are rounded, so that equal results are equal bytes on another machine too. Another table is
-a frame made here and written in `write`.
 """
 
 from __future__ import annotations

@@ -6,9 +6,6 @@ a library says about it is printed without the other parts. A file is no secret:
 shown whole.
 
 `show_address` shows one, `hide_addresses` and `hide_parts` clean a text.
-
-Every message that may hold an address goes through one of them; another secret part is cut out
-here.
 """
 
 from __future__ import annotations

@@ -6,9 +6,6 @@ costs exactly what it can change.
 
 Comments, docstrings and layout change no digest; of modules found by file name only those that are
 named count. What a file says is kept beside Python's bytecode, by its size and time of change.
-
-Whatever is found by file name is given to it by the caller; another such folder is named where the
-stages' settings are made (`forecast.backtest.stage_settings`).
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ wanted and the next move. `EXIT_CODES` says what each exit code of a command mea
 `ForecastError` is every expected failure: `InputError` (the user's configuration, file or
 argument), `DataError` (a service), `DamagedError` (a file of ours), `BusyError` (a lock),
 `ModelError` (a fit). The rest helps to word messages.
-
-The next fault is one of these classes with its sentence; another exit code is a class of its own in
-`EXIT_CODES`.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ A kill or a full disk at any moment leaves the old file or the new one, never ha
 `atomic_path` and `atomic_directory` do it for any content; `write_text`, `write_json`,
 `write_frame` and `write_arrays`, each with its reader, for what is kept. Also digests of files and
 contents, lock files (`hold_lock`), and scratch folders that go with their process.
-
-Nothing in the project opens a file for writing elsewhere. Another format is a pair of a writer, by
-`atomic_path`, and a reader here.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ command.
 `stop_on_signals` makes Ctrl-C and SIGTERM unwind a command; `prepare_worker` and `end_with_parent`
 end what it started, also after a kill -9; `is_alive` tells whether a noted process still works.
 Also what a process asks of its system: git (`run_git`), memory, and when garbage is collected.
-
-Whatever starts a process that outlives one call uses `prepare_worker` or `end_with_parent` in it.
-Times are seconds, memory bytes.
 """
 
 from __future__ import annotations

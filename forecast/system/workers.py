@@ -5,9 +5,6 @@ A task that fails is an outcome (`WorkOutcome`) with its error and stops no othe
 `raise_failures` then makes one error of all.
 
 With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.cluster`).
-
-A `WorkItem` has a key and a function with its arguments, which must survive pickling; outcomes come
-in the order in which tasks end, so callers sort by key.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ MLflow is imported by what opens it alone.
 `connect` is the one way to a client: it holds the store's lock, and turns errors of MLflow and its
 database into a `ForecastError` of one sentence without secrets (`DamagedError` for the file,
 `BusyError` for a lock).
-
-Whatever else the project asks of MLflow goes through `connect`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ A logged copy that forecasts nothing finite becomes no version (`ModelError`); a
 not exist is a `ForecastError`.
 
 `register_version`, `read_registry` (a `RegisteredModel`), `move_aliases`, `download_version`.
-
-Another call of the registry is a function here that holds the lock like these.
 """
 
 from __future__ import annotations

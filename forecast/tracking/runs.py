@@ -9,8 +9,6 @@ MLflow.
 Names are those of the record and the leaderboard, one word for one thing. MLflow draws a chart per
 metric, in sections by what stands before the `/`, sorted by name: test errors come first, learning
 curves after them.
-
-Another metric, parameter or tag is one more item of those functions.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ row of an identification as one run of its own (`log_content`).
 
 What is written is worked out in `forecast.tracking.runs`, and whether it is needed in
 `forecast.tracking.publishing`. A few calls each, no global MLflow state.
-
-Another thing to write is a method of `Writer`, given typed values; nothing is computed from results
-here.
 """
 
 from __future__ import annotations

@@ -4,8 +4,4 @@ loop is stable.
 `dynamics` looks at one recurrent layer, `examine` at a whole network and its closed loop, for the
 report and MLflow. NumPy alone, in float64, on a handful of windows; nothing here changes a
 forecast.
-
-Numbers are in scaled units, as the network sees them. Another property of a layer is a field of
-`dynamics.Dynamics`, one of a network a step of `examine`; both are stored in the record that the
-report reads.
 """

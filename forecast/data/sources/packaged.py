@@ -4,9 +4,6 @@ project.
 `us_indices`: S&P 500 and NASDAQ Composite, daily, 1999-2018, in index points, with the WTI spot
 price (USD per barrel, settled before the exchange closes) of the same session. `dublin_weather`:
 hourly, 2024-2026, `new_york_stations`: hourly readings of 2013, see NOTICE.
-
-`Settings` checks the entry; `read` takes a `Request` and returns a `RawFrame` cut at `as_of`, equal
-for every machine. Another embedded set is a value of the entry that `read` knows.
 """
 
 from __future__ import annotations

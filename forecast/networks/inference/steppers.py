@@ -8,9 +8,6 @@ its own `step`.
 
 `stepper` picks the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
 `batch` and `streaming` use them.
-
-A state is changed in place from step to step, and never the input. The next fast cell is a
-`Stepper` here, chosen in `stepper`; its forecasts must be those of the cell's `step`.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@
 the plain LSTM, GRU and simple net (`fused`), on a GPU `cudnn` for the first two, one convolution
 for a context that is made of data alone, and the loop `scan`, with a gradient of its own, for every
 other cell.
-
-Arrays are (B, T, columns). Another fast way is a case of `run_cell` that gives what the loop gives;
-a new cell needs none.
 """
 
 from __future__ import annotations
