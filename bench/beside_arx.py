@@ -112,18 +112,23 @@ def simulate_records(system: System, seed: int) -> tuple[Experiment, Experiment]
     return Experiment(u, y + noise), Experiment(*test)
 
 
-def free_run_error(fit: Callable[[], Model], test: Experiment) -> tuple[float, str]:
-    """Of the model over the test, in deviations of y, and the model; infinite where there is
-    none.
+def free_run_errors(fit: Callable[[], Model], test: Experiment, n_measured: int = 0) -> np.ndarray:
+    """(O,): of the model over the test, in deviations of each output, after `n_measured` rows or as
+    many as it needs; infinite where there is none.
     """
     try:
         model = fit()
-        run = model.simulate(test.u, test.y[: model.start]).y
-    except ForecastError as error:
-        return np.inf, str(error)
+        run = model.simulate(test.u, test.y[: max(n_measured, model.start)]).y
+    except ForecastError:
+        return np.full(test.y.shape[1], np.inf)
     first = max(FIRST_ROW, model.start)
-    squares = np.mean((run - test.y)[first:] ** 2, axis=0) / test.y.var(axis=0)
-    return float(np.sqrt(squares.mean())), model.net.describe()
+    rmse = np.sqrt(np.mean((run - test.y)[first:] ** 2, axis=0))
+    return np.asarray(rmse / test.y.std(axis=0))
+
+
+def free_run_error(fit: Callable[[], Model], test: Experiment) -> float:
+    """The root mean square of these errors over the outputs."""
+    return float(np.sqrt(np.mean(free_run_errors(fit, test) ** 2)))
 
 
 def main() -> None:
@@ -139,9 +144,9 @@ def main() -> None:
         for seed in arguments.seeds:
             record, test = simulate_records(system, seed)
             begin = time.process_time()
-            found, _ = free_run_error(lambda e=record, s=seed: identify(e, seed=s), test)
+            found = free_run_error(lambda e=record, s=seed: identify(e, seed=s), test)
             seconds += time.process_time() - begin
-            linear, _ = free_run_error(lambda e=record: FIT_BY_ROW["arx"]([e], 0), test)
+            linear = free_run_error(lambda e=record: FIT_BY_ROW["arx"]([e], 0), test)
             errors.append((found, linear))
         found, linear = np.median(errors, axis=0)
         listed = "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors)

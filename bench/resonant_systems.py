@@ -14,8 +14,8 @@ import argparse
 import numpy as np
 from scipy.signal import lfilter
 
-from bench.beside_arx import FIRST_ROW
-from forecast.identification import Experiment, Model, identify, multisine
+from bench.beside_arx import FIRST_ROW, free_run_errors
+from forecast.identification import Experiment, identify, multisine
 from forecast.identification.contest import FIT_BY_ROW
 
 ARMS: dict[str, tuple[int, float, float]] = {
@@ -41,12 +41,6 @@ def simulate_halves(name: str, seed: int) -> tuple[Experiment, Experiment]:
     return Experiment(u[:512], y[:512]), Experiment(u[512:], y[512:])
 
 
-def free_run_error(model: Model, test: Experiment) -> float:
-    """Of the model over the test after ten measured rows, in deviations of y."""
-    run = model.simulate(test.u, test.y[:FIRST_ROW]).y
-    return float(np.std((run - test.y)[FIRST_ROW:]) / test.y.std())
-
-
 def main() -> None:
     """A line for each arm: the errors of `identify` and of ARX by seed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -55,8 +49,11 @@ def main() -> None:
         errors = []
         for seed in parser.parse_args().seeds:
             record, test = simulate_halves(name, seed)
-            by_search = free_run_error(identify(record, seed=seed), test)
-            errors.append((by_search, free_run_error(FIT_BY_ROW["arx"]([record], 0), test)))
+            fits = (
+                lambda e=record, s=seed: identify(e, seed=s),
+                lambda e=record: FIT_BY_ROW["arx"]([e], 0),
+            )
+            errors.append([free_run_errors(fit, test, FIRST_ROW)[0] for fit in fits])
         print(f"{name:<18}", "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors), flush=True)
 
 

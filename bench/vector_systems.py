@@ -18,10 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from bench.beside_arx import FIRST_ROW
+from bench.beside_arx import free_run_errors
 from forecast.identification import Experiment, Model, identify
 from forecast.identification.contest import FIT_BY_ROW
-from forecast.system.errors import ForecastError
 
 ROWS = 600  # of each half
 
@@ -105,16 +104,9 @@ def draw_transition(plant: Plant, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(basis @ matrix @ basis.T)
 
 
-def free_run_error(fit: Callable[[], Model], test: Experiment) -> float:
-    """Of the model over the test, in deviations of each output; infinite where there is none."""
-    try:
-        model = fit()
-        run = model.simulate(test.u, test.y[: model.start]).y
-    except ForecastError:
-        return np.inf
-    first = max(FIRST_ROW, model.start)
-    rmse = np.sqrt(np.mean((run - test.y)[first:] ** 2, axis=0))
-    return float(np.mean(rmse / test.y.std(axis=0)))
+def mean_error(fit: Callable[[], Model], test: Experiment) -> float:
+    """Of the free run over the test, mean over the outputs."""
+    return float(np.mean(free_run_errors(fit, test)))
 
 
 def main() -> None:
@@ -130,11 +122,10 @@ def main() -> None:
         for seed in arguments.seeds:
             record, test = simulate_halves(plant, seed)
             begin = time.process_time()
-            by_search = free_run_error(lambda e=record, s=seed: identify(e, seed=s), test)
+            by_search = mean_error(lambda e=record, s=seed: identify(e, seed=s), test)
             seconds += time.process_time() - begin
-            errors.append(
-                (by_search, free_run_error(lambda e=record: FIT_BY_ROW["arx"]([e], 0), test))
-            )
+            by_arx = mean_error(lambda e=record: FIT_BY_ROW["arx"]([e], 0), test)
+            errors.append((by_search, by_arx))
         ratio = np.exp(np.mean([np.log(a / b) for a, b in errors]))
         listed = "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors)
         print(

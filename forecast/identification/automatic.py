@@ -79,7 +79,7 @@ def _net_of(member: Member, start: int) -> Net:
         low=narx.low,
         high=narx.high,
         dead_times=narx.dead_times,
-        first=max(start, *narx.y_delays),
+        first=narx.rows_to_start(start),
         states=narx.states,
         terms=narx.terms,
     )

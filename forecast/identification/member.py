@@ -58,7 +58,7 @@ class Member:
         net = self.net
         y = np.nan_to_num(np.concatenate([e.y for e in experiments]))
         never_reached = (net.bounded(y) == y).all(axis=0)
-        first_rows = experiments[0].y[: max(start, *net.y_delays)]
+        first_rows = experiments[0].y[: net.rows_to_start(start)]
         for u in inputs:
             run = net.free_run(self.weights, u, first_rows[: len(u)])
             is_outside = (net.bounded(run) != run)[:, : len(never_reached)]

@@ -12,10 +12,10 @@ user's.
    that then follow them much worse than the best will follow further rows are left out: they never
    found the system, however well a crude model may do on the blocks after few iterations. What the
    best will do is told by Akaike's criterion: nets follow a slow disturbance of several outputs,
-   too, which is no system. The others are chosen by their
-   error on the blocks, as far as the blocks can tell: see `choose_members`. They are trained on
-   with the rest of a long record, and left out where they are lost after that. Where there is no
-   rest, they are kept as they were before, too (snapshots of a descent; Huang et al. 2017).
+   too, which is no system. The others are chosen by their error on the blocks, as far as the blocks
+   can tell: see `choose_members`. They are trained on with the rest of a long record, and left out
+   where they are lost after that. Where there is no rest, they are kept as they were before, too
+   (snapshots of a descent; Huang et al. 2017).
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
@@ -90,7 +90,7 @@ OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
 MOST_INPUT_DELAYS = 20
-MOST_STATES = 12  # of all outputs together, as far as a candidate asks for more
+MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
@@ -322,10 +322,6 @@ class _Search:
             return arx_order(*self.searched, longest=longest)
         return tuple(range(longest if self.plain.inputs else 0)), tuple(range(1, longest + 1))
 
-    def _start_of(self, net: Narx) -> int:
-        """Rows that only fill the delays: those of the settings, of ARX more where it asks for."""
-        return max(self.settings.start, *net.y_delays)
-
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
         if candidate.kind == "arx":
@@ -345,7 +341,7 @@ class _Search:
 
     def _order_of(self, candidate: Candidate) -> int:
         """The order of its linear model, lower where several outputs would make many states."""
-        return min(candidate.order, 1 + MOST_STATES // self.plain.outputs)
+        return min(candidate.order, max(3, 1 + MOST_STATES // self.plain.outputs))
 
     def train_folds(self) -> list[Member]:
         """The better two thirds of the candidates, two at least, trained in every fold; without
@@ -376,10 +372,9 @@ class _Search:
         for number, fold in enumerate(self.folds):
             for member in self._begin(number):
                 if member.candidate.kind in ("delays", "polynomial"):
-                    start = self._start_of(member.net)
-                    judge = StackedExperiments(member.net, fold.held_out, start)
+                    judge = StackedExperiments(member.net, fold.held_out, self.settings.start)
                     rmse = float(np.sqrt(judge.mean_square(member.weights)))
-                    one_step = OpenLoop(member.net, self.searched, start)
+                    one_step = OpenLoop(member.net, self.searched, self.settings.start)
                     one_step_rmse = (one_step.loss(member.weights) / one_step.n_residuals) ** 0.5
                     members.append(replace(member, held_out_rmse=rmse, train_rmse=one_step_rmse))
         least = min((member.train_rmse for member in members), default=0.0)
@@ -427,7 +422,7 @@ class _Search:
         """Weights fitted to the one-step error on measured y, where training in free run begins.
         `ModelError` where it diverges.
         """
-        problem = OpenLoop(member.net, train, self._start_of(member.net))
+        problem = OpenLoop(member.net, train, member.net.rows_to_start(self.settings.start))
         return self._minimise(
             problem, member, lm.Options(max_iterations=OPEN_ITERATIONS, by_gain=True)
         )
@@ -449,7 +444,7 @@ class _Search:
     def _train_in_fold(self, member: Member, iterations: int) -> Member:
         """Trained on with Bayesian regularisation, and judged on the block held out."""
         fold = self.folds[member.fold]
-        start = self._start_of(member.net)
+        start = member.net.rows_to_start(self.settings.start)
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         try:
             if member.net.terms:
@@ -481,7 +476,7 @@ class _Search:
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
         trained: list[Member] = []
         for member in members:
-            start = self._start_of(member.net)
+            start = member.net.rows_to_start(self.settings.start)
             problem = ClosedLoop(member.net, experiments, start, guess=member.run)
             weights = member.weights
             with suppress(ModelError, np.linalg.LinAlgError):

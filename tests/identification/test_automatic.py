@@ -15,7 +15,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import scipy
 from scipy.signal import lfilter
 
 from bench import beside_arx
@@ -42,7 +41,7 @@ from forecast.identification import (
 from forecast.identification import tank as simulated
 from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain, measure_drift
-from forecast.identification.experiment import MAX_ARX_ROWS
+from forecast.identification.experiment import MAX_ARX_ROWS, normalise_weights
 from forecast.identification.loops import median_run
 from forecast.identification.member import Member
 from forecast.identification.narx import Narx
@@ -526,6 +525,16 @@ def test_a_model_that_never_found_the_system_is_left_out_however_good_on_the_blo
     assert search.choose_members([*members, lost]) == members[3:]
 
 
+@pytest.mark.parametrize(("outputs", "states"), [(1, 5), (2, 10), (6, 12), (13, 26)])
+def test_linear_models_of_many_outputs_have_fewer_states_for_each_and_never_none(
+    outputs: int, states: int
+) -> None:
+    rng = np.random.default_rng(0)
+    record = Experiment(rng.normal(size=(200, 1)), rng.normal(size=(200, outputs)))
+    searching = search._Search(normalise_weights([record]), SearchSettings(), 0, None, None)
+    assert {c.kind: net.states for c, net in searching.nets.items()}["linear states"] == states
+
+
 def test_nets_that_follow_a_slow_disturbance_do_not_make_a_linear_model_a_lost_one() -> None:
     """On a furnace ARX was left out, and `identify` at twice its error in the next rows."""
     nets = make_members({ON_STATES: (1.15, 0.3)})
@@ -540,7 +549,7 @@ def test_the_error_expected_in_further_rows_counts_independent_errors(
 ) -> None:
     """exp(weights / values) times that of the rows that train, by Akaike's criterion."""
     noise = np.random.default_rng(0).normal(size=(1000, 2))
-    errors = scipy.signal.lfilter([1.0], [1.0, -correlation], noise, axis=0)
+    errors = lfilter([1.0], [1.0, -correlation], noise, axis=0)
     member = Member(ON_STATES, 0, Narx(1, 2, (1,), (0,), 8), np.zeros(0), train_rmse=0.5)
     expected = 0.5 * np.exp(member.net.n_weights / n_values)
     assert member.estimate_further_rmse(errors) == pytest.approx(expected, rel=0.1)
@@ -673,7 +682,7 @@ def test_a_linear_system_of_forty_rows_is_simulated_as_well_as_by_an_arx_model()
     for seed in (0, 1, 2):
         record, test = beside_arx.simulate_records(beside_arx.TEN["linear, 40 rows"], seed)
         fits = (partial(identify, record), partial(FIT_BY_ROW["arx"], [record], 0))
-        errors.append([beside_arx.free_run_error(fit, test)[0] for fit in fits])
+        errors.append([beside_arx.free_run_error(fit, test) for fit in fits])
     found, linear = np.median(errors, axis=0)
     assert found <= 1.1 * linear
 
@@ -684,7 +693,7 @@ def test_a_line_in_y_that_no_input_explains_is_not_simulated() -> None:
     for seed in range(3):
         record, test = beside_arx.simulate_records(beside_arx.TEN["drifting"], seed)
         fits = (partial(identify, record), partial(FIT_BY_ROW["arx"], [record], 0))
-        errors.append([beside_arx.free_run_error(fit, test)[0] for fit in fits])
+        errors.append([beside_arx.free_run_error(fit, test) for fit in fits])
     found, linear = np.median(errors, axis=0)
     assert found < 0.8 * linear
     assert "Over the record y drifts by 0.291" in " ".join(identify(record, settings=SMALL).notes)
