@@ -56,8 +56,20 @@ def address(tmp_path_factory):
 @pytest.fixture
 def page(driver, address):
     size(driver, DESKTOP)
-    driver.get(address)
+    open_whole(driver, address)
     return driver
+
+
+def open_whole(driver, address):
+    """Open `address` and wait until it is read to its end: the browser's own wait now and then ends
+    before the page's script has run.
+    """
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    driver.get(address)
+    WebDriverWait(driver, 60).until(
+        lambda chrome: chrome.execute_script("return document.readyState") == "complete"
+    )
 
 
 def size(driver, width):
@@ -93,7 +105,7 @@ IN_DETAILS = "details .scroll"
 def test_the_console_stays_empty_and_nothing_is_requested(page, address):
     assert page.get_log("browser") == []
     page.get_log("performance")  # the browser's own start page is not ours
-    page.get(address)
+    open_whole(page, address)
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     asked = {
         m["params"]["request"]["url"]
@@ -255,7 +267,7 @@ def test_without_scripts_everything_is_shown_and_no_dead_button_is(driver, page,
     shown = visible(page, everything)
     assert visible(page, ".explained") == 0  # a touch of the column's head explains it
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    driver.get(address)
+    open_whole(driver, address)
     try:
         assert visible(driver, ".bar") == 0
         assert visible(driver, everything) == shown
@@ -286,7 +298,7 @@ def test_the_search_of_the_site_from_the_disk_gets_copies_as_from_a_worker(drive
     )
     page = "<!doctype html><body><script src='iframe-worker.js'></script></body>"
     (tmp_path / "index.html").write_text(page)
-    driver.get((tmp_path / "index.html").as_uri())
+    open_whole(driver, (tmp_path / "index.html").as_uri())
     script = """
         const done = arguments[0], sent = { words: "own csv" };
         const worker = new Worker("worker.js");
