@@ -94,7 +94,8 @@ MOST_STATES = 12  # of all outputs together, where a linear model is of an order
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
-BEGINNING_ITERATIONS = 5  # that the first weights of a model cost in a fold, as a rule
+BEGINNING_ITERATIONS = 18  # that the first weights of a model cost in a fold, as a rule
+JUDGING_ITERATIONS = 15  # that judging and reporting a model cost in the end, as a rule
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
 Announce = Callable[[str], None]
@@ -156,7 +157,8 @@ def search_members(
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             chosen = choose_members(trained)
-            search.progress.left = len(chosen) * search.refit_work(aligned, second)
+            work = search.refit_work(aligned, second) + 2 * JUDGING_ITERATIONS
+            search.progress.left = len(chosen) * work
             members = leave_out_lost(search.refit(chosen, aligned, second))
             # how long to train differs between systems: both ends of the descent are kept
             if sum(map(len, search.searched)) == sum(map(len, aligned)):
@@ -282,9 +284,11 @@ class _Search:
         """Of all folds and the last training; the memory they will take is announced."""
         settings = self.settings
         first, second = settings.refit_iterations
-        # of what goes on half is chosen, as a rule
+        # of what goes on half is chosen, as a rule, and judged as it is after each training
         refit = (
-            self.refit_work(self.searched, first) + self.refit_work(self.experiments, second) / 2
+            self.refit_work(self.searched, first)
+            + self.refit_work(self.experiments, second) / 2
+            + JUDGING_ITERATIONS
         )
         work = settings.folds * (self._fold_work() + self._count_survivors() * refit)
         if announce is not None:
