@@ -22,20 +22,8 @@ import numpy as np
 import pandas as pd
 
 from forecast import models as families
-from forecast.audit import (
-    Audit,
-    Finding,
-    block_ends,
-    cut_around_borders,
-    data,
-    nudge,
-    order_findings,
-    origins,
-    rescored,
-    runs,
-    shake,
-    stored,
-)
+from forecast.audit import Audit, Finding, data, order_findings, origins, rescored, runs, stored
+from forecast.audit.changes import block_ends, cut_around_borders, nudge, shake
 from forecast.audit.sandbox import (
     SMALL_BUDGET,
     Project,

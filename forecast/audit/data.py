@@ -19,7 +19,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Finding, count_rows_until
+from forecast.audit import Finding
+from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.columns import trim_to_observed

@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit import (
-    Finding,
+from forecast.audit import Finding, data
+from forecast.audit.changes import (
     block_ends,
     count_rows_until,
-    data,
     mirror,
     restore_plans,
     shake,
@@ -153,6 +152,9 @@ def audit_cut_moments(
     def prepare_cut(
         number: int, moment: pd.Timestamp, borders: splits.Borders | None
     ) -> PreparedPanel | None:
+        """The panel from the rows up to `moment`, with plans as they were known then; None where
+        they are too few, or hold too many gaps, for a pipeline.
+        """
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
         frame = restore_plans(frame, project.frame, project.settings, moment)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Finding, count_rows_until
+from forecast.audit import Finding
+from forecast.audit.changes import count_rows_until
 from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Finding, count_rows_until
+from forecast.audit import Finding
+from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Sandbox
 from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS

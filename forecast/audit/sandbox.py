@@ -33,7 +33,7 @@ import pandas as pd
 import yaml
 
 from forecast import models
-from forecast.audit import NUDGE_SHARE, block_ends, nudge, restore_plans, times_known
+from forecast.audit.changes import NUDGE_SHARE, block_ends, nudge, restore_plans, times_known
 from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models

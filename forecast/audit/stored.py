@@ -20,7 +20,8 @@ import pandas as pd
 import yaml
 
 from forecast import models
-from forecast.audit import Finding, rescored, reverse_order_of_test_errors, runs
+from forecast.audit import Finding, rescored, runs
+from forecast.audit.changes import reverse_order_of_test_errors
 from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
 from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit import block_ends, mirror, shake, shrink, thin_out, times_known
+from forecast.audit.changes import block_ends, mirror, shake, shrink, thin_out, times_known
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
 from forecast.data.calendars import Calendar, grid, known_from
 from tests.support.example_data import dataset

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit import block_ends
+from forecast.audit.changes import block_ends
 from forecast.audit.data import (
     check_columns,
     check_future_inputs,

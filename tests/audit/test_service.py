@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit import nudge, shake
+from forecast.audit.changes import nudge, shake
 from forecast.audit.sandbox import Project, run_stages
 from forecast.config.datasets import load_dataset
 from forecast.data.ingest import fetch_snapshot

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from forecast.audit import block_ends, rescored, runs
+from forecast.audit import rescored, runs
+from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
 from forecast.config.transforms import TRANSFORMS

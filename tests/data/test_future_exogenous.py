@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit import restore_plans, shake, thin_out
+from forecast.audit.changes import restore_plans, shake, thin_out
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.data import panel, preparation, quality, snapshots, sources, splits, vintages
