@@ -78,6 +78,9 @@ class Parts:
         return replace(self.panel, series=tuple(reduced))
 
     def _series_with(self, present: frozenset[str], series: Series, row: int) -> Series:
+        """The series with another lookback up to `row`: targets rebuilt from their level and the
+        `present` parts, an absent input at its usual value, a calendar of zeros without the season.
+        """
         task = self.panel.task
         lookback = slice(row + 1 - task.lookback, row + 1)
         values, future = series.values.copy(), series.future.copy()

@@ -54,6 +54,9 @@ class Source(Config):
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
+        """The `Settings` of the module that `kind` names, where a mapping is read as a `Source`;
+        `ValueError` for a kind without a module.
+        """
         if cls is not Source or not isinstance(value, dict):
             return handler(value)
         kind, known = str(value.get("kind")), source_kinds()

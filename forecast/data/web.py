@@ -219,6 +219,7 @@ def send(
     import aiohttp
 
     async def exchange() -> Answer:
+        """The request and its answer, read piece by piece, so that one too large ends at once."""
         timeout = aiohttp.ClientTimeout(
             total=seconds, sock_connect=CONNECT_S, sock_read=read_seconds
         )

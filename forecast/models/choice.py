@@ -300,6 +300,7 @@ def _cases_of(
     """
 
     def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
+        """Features and changes of the windows, those of unused series unknown."""
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
         is_used = ~np.isin(windows.series, [*unused])
         change[~is_used] = np.nan

@@ -293,6 +293,7 @@ class Problem:
         """
 
         def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
+            """Part after part of a series, and series after series."""
             for series in self.panel.series:
                 uid = series.unique_id
                 rows = self.rows(uid, block) if cutoffs is None else cutoffs[uid]
@@ -485,6 +486,7 @@ class Problem:
         steps = np.arange(1, task.horizon + 1)
 
         def terms(windows: Windows, _target: np.ndarray) -> np.ndarray:
+            """What the windows, and the inputs of the steps after them, add to the sums."""
             followed_by = [
                 self.scaled(str(uid))[row + steps, outputs:]
                 for uid, row in zip(windows.series, windows.rows, strict=True)

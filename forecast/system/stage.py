@@ -286,6 +286,7 @@ def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Itera
         task = bar.add_task(label, total=total, name="", left="")
 
         def show(done: int, name: str, left: str) -> None:
+            """Move the bar."""
             bar.update(task, completed=done, name=name, left=left)
 
         yield Advance(pace, show)
@@ -297,6 +298,7 @@ def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator
     last = pace.started
 
     def show(done: int, name: str, left: str) -> None:
+        """Print a line at the end; before it, no sooner than `PLAIN_SECONDS` after the last."""
         nonlocal last
         if done < total and pace.last - last < PLAIN_SECONDS:
             return

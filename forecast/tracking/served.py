@@ -201,6 +201,7 @@ def end_overdue_work(work: Callable[[], Any], seconds: float) -> Any:
     finished = threading.Event()
 
     def interrupt() -> None:
+        """Raise in the thread that works, once the time is over, until it has ended."""
         wait = seconds
         # again and again: what is raised inside a destructor is printed and lost
         while not finished.wait(wait):

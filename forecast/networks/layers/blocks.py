@@ -111,7 +111,10 @@ def _convolution(spacing: int) -> Callable[..., Any]:
     """What `traced_function` traces of `convolve`: the result, and the function of its gradient."""
 
     def convolution(x: tf.Tensor, filters: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+        """z (B, T - (K - 1) spacing, units), and what gives the gradients by that of z."""
+
         def gradient(dz: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            """Of the loss by x and by the filters, each in its shape."""
             reach = tf.shape(x)[1] - tf.shape(dz)[1]
             dx = tf.nn.conv2d(
                 tf.pad(dz, [[0, 0], [reach, reach], [0, 0]])[:, None],
