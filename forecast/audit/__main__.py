@@ -136,8 +136,8 @@ def audit(
             )
             raise InputError(f"{reason} Audit the series one by one, or those that end together.")
         import_libraries(base)
-        later_run = receive_later()
-    findings = _compare_later(base, later_run, ends["validation"])
+        changed_run = receive_later()
+    findings = _compare_changed_after_validation(base, changed_run, ends["validation"])
     findings += _audit_fits_and_test(changed, base, ends, folder, jobs, log_progress)
     findings += _audit_other_fits(project, base, ends, folder, models, jobs, log_progress)
     whole_panel = run_isolated(
@@ -265,13 +265,17 @@ def _audit_data(
     ]
 
 
-def _compare_later(base: Sandbox, later_run: Sandbox, moment: pd.Timestamp) -> list[Finding]:
-    """The first run and the one whose rows after `moment`, the end of validation, are changed."""
+def _compare_changed_after_validation(
+    base: Sandbox, changed_run: Sandbox, moment: pd.Timestamp
+) -> list[Finding]:
+    """What differs between the untouched run `base` and `changed_run`, whose rows after `moment`,
+    the end of validation, are changed: fits, choices and forecasts up to then must not.
+    """
     detector = "change after the validation block"
     return [
-        *runs.compare_fits(base, later_run, runs.list_fit_folders(base), moment, detector),
-        *runs.compare_choices(base, later_run, moment, detector),
-        *runs.compare_forecasts(base, later_run, moment, detector),
+        *runs.compare_fits(base, changed_run, runs.list_fit_folders(base), moment, detector),
+        *runs.compare_choices(base, changed_run, moment, detector),
+        *runs.compare_forecasts(base, changed_run, moment, detector),
     ]
 
 

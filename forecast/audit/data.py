@@ -52,9 +52,9 @@ REPEAT_LENGTH = 12
 FEWEST_DISTINCT = 8
 MATCH_LENGTH = 24
 COPY_LIMIT = 0.02
-"""A stretch is a copy when what its best match leaves unexplained is under this share of what it
-leaves at best between stretches of the train block itself. The best of unrelated stretches differ
-by a factor of two or three.
+"""A test stretch is a copy when its best match among the train rows leaves less than this share of
+what the best match between the two halves of the train block leaves. Where nothing is copied, these
+two differ by a factor of two or three.
 """
 PERIODIC_LIMIT = 1e-9
 MOST_PAIRS = 100_000_000

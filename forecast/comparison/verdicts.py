@@ -180,7 +180,7 @@ def _hypotheses(
         for key in candidates
         if key != reference
     ]
-    # the last value is no model: who stands on it is judged by the bar, as any other row is
+    # a network whose skip is the last value has no model to beat: the bar judges it, as all others
     models = {*candidates} - {REFERENCE}
     skip = [Hypothesis(key[1], key, skips[key]) for key in candidates if skips.get(key) in models]
     best: list[Hypothesis] = []

@@ -309,7 +309,7 @@ class Results:
         }
 
     def untrained(self, ranking: str) -> dict[str, str]:
-        """By network that did not train the model whose forecasts it repeats."""
+        """Of each network that did not train: the model whose forecasts it repeats."""
         return {
             network.model: network.same_as
             for network in self.verdicts.untrained

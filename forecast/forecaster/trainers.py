@@ -211,7 +211,7 @@ def fit_head(
     residuals = [np.where(s.weight, s.target, np.nan).astype(np.float64) for s in parts]
     leads = [np.zeros_like(residual) for residual in residuals]
     if head.uses_lead:
-        leads = _skip_changes(problem, skip)
+        leads = _skip_leads(problem, skip)
     known = [np.isfinite(r).any(axis=(1, 2)) for r in residuals]
     fitted = FittedHead.fit(
         head,
@@ -238,18 +238,18 @@ def _set_head_targets(
     )
 
 
-def _skip_changes(problem: Problem, skip: Skip) -> list[np.ndarray]:
-    """Per series how far the skip's forecast lies from the last value, skip - last (T, H, O), at
-    every train cutoff; 0 elsewhere.
+def _skip_leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
+    """Per series the lead of its skip: how far the skip's forecast lies from the last value,
+    skip - last (T, H, O), at every train cutoff; 0 elsewhere.
     """
-    result = []
+    leads = []
     for series in problem.panel.series:
         uid = series.unique_id
         lead = np.zeros((problem.blocks[uid].train[1], skip.horizon, problem.panel.outputs))
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=skip.horizon):
             lead[windows.rows] = skip.forecast(windows, problem.channels) - windows.last[:, None]
-        result.append(lead)
-    return result
+        leads.append(lead)
+    return leads
 
 
 def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:

@@ -1,8 +1,9 @@
-"""The loops of a net, open and closed: those of any network, and of a set of nets.
+"""The loops of a net, open and closed: those of any network (`NetworkLoop`), and of a set of nets
+(`SetLoop`). A net of one layer has its own, in `narx.Narx`.
 
-For `Model`, which asks the numerics of a net for six things; `narx.Narx` has them too:
+`Model` asks the numerics of a net for six things, which all three have:
 
-- `begin(weights, u)`: what the net remembers before the first row;
+- `begin(weights, u)`: what the net remembers before the first row of u, which only `Narx` looks at;
 - `absorb(weights, u, y)`: what it remembers after measured rows;
 - `loop(weights, memory, u, y)`: the outputs row after row, and the memory after the last one. With
   y given the loop is open (measured y is fed back, the net's own where it is NaN); None: closed;

@@ -143,8 +143,8 @@ class Narx:
         return np.hstack([y, np.full((len(y), self.states), np.nan)])
 
     def add_first_row(self, experiment: Experiment, start: int) -> Experiment:
-        """For a net with states the experiment after the row that `begin` stands for; for another
-        as it is.
+        """For a net with states the experiment behind one more row: y and states zero, u as in its
+        first row, as `begin` remembers it. For another net as it is.
         """
         if not self.states:
             return experiment

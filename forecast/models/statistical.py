@@ -85,9 +85,9 @@ class StatisticalSpec(TrainableSpec):
     ) -> list[SeriesFit]:
         """The fits of all targets of one series; `before`: those on fewer rows, or none.
 
-        In a target's own units where all of them are above zero, so that a season or an error may
-        multiply; scaled elsewhere, which the optimisers inside find easier (`ets_seasonal` on
-        temperatures: 1.40 °C, else 1.46).
+        In the units of modelling (after a target's transform, not standardised) where all values
+        are above zero, so that a season or an error may multiply; scaled elsewhere, which the
+        optimisers inside find easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
         """
         season = problem.panel.task.season_length
         start, stop = problem.blocks[uid].train

@@ -424,8 +424,8 @@ def _error_ratios(
     panel: Panel,
     rows: Mapping[str, NDArray[np.int64]],
 ) -> list[float]:
-    """Per series and target the mean over steps of MAE over expected MAE, at the origins `rows`;
-    none for a target of which nothing, or another horizon, was expected.
+    """Per series and target MAE / expected MAE at the origins `rows`, a mean of the ratios of all
+    steps; none for a target of which nothing, or another horizon, was expected.
     """
     names = panel.task.targets
     ratios = []

@@ -1,6 +1,6 @@
 """The page's account of a comparison: what every candidate was given and cost (`cost_table`,
-`budget_sentence`), how time was cut (`timeline`), what the data were (`quality_table`,
-`findings_table`), and the choice between LSTM and GRU.
+`budget_sentence`), how time was cut (`timeline`), and what the data were (`quality_table`,
+`findings_table`).
 
 All is read from `Results` and from the costs that training kept beside them, which are no results
 and may be absent.
@@ -170,7 +170,9 @@ def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
 
 
 def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
-    """(block, first, last) scored target; the train block ends where the first of them begins."""
+    """(block, first, last): of each scored block its first and last target; of the train block the
+    first row, and the first target of the first scored block.
+    """
     series = results.quality["series"].values()
     start = pd.Timestamp(min(s["first"] for s in series))
     end = pd.Timestamp(max(s["last"] for s in series))

@@ -107,8 +107,8 @@ def run_on_cluster(
     with _connect(address) as client:
         submitted: dict[Future, WorkItem] = {}
         try:
-            with _folder_seen_by_workers(client, items) as token:
-                submit = partial(_submit, client, function, token)
+            with _folder_seen_by_workers(client, items) as shared_folder:
+                submit = partial(_submit, client, function, shared_folder)
                 yield from _as_completed(client, submit, items, submitted)
         except (OSError, CancelledError) as error:
             if isinstance(error, ConnectionError) or client.status != "running":
@@ -222,18 +222,20 @@ def _folder_seen_by_workers(client: Client, items: Sequence[WorkItem]) -> Iterat
     disk = next(folder for folder in path.parents if folder.is_dir())
     with tempfile.TemporaryDirectory(
         prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True
-    ) as token:
+    ) as shared_folder:
         client.wait_for_workers(1, timeout=START_SECONDS)
-        answers = client.run(_describe_unfit, code_identity(), Path(token), on_error="return")
+        answers = client.run(
+            _describe_unfit, code_identity(), Path(shared_folder), on_error="return"
+        )
         for worker, refused in answers.items():
             if isinstance(refused, Exception):
                 refused = f"cannot say which code it has ({refused}). {OTHER_VERSION_ADVICE}"
             if refused:
                 raise InputError(f"Worker {worker} {refused}")
-        yield Path(token)
+        yield Path(shared_folder)
 
 
-def _describe_unfit(identity: dict[str, str], token: Path) -> str:
+def _describe_unfit(identity: dict[str, str], shared_folder: Path) -> str:
     """Why this worker may not run a task, and the next move; empty where it may."""
     own_identity = code_identity()
     differences = [
@@ -243,27 +245,30 @@ def _describe_unfit(identity: dict[str, str], token: Path) -> str:
     ]
     if differences:
         return f"{' and '.join(differences)}. {OTHER_VERSION_ADVICE}"
-    if not token.is_dir():
-        return f"does not see {token.parent}. Put the project into a folder that all workers share."
+    if not shared_folder.is_dir():
+        return (
+            f"does not see {shared_folder.parent}. Put the project into a folder that all workers"
+            " share."
+        )
     return ""
 
 
 def _submit(
     client: Client,
     function: Callable[[WorkItem], Any],
-    token: Path,
+    shared_folder: Path,
     numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
     """The futures of tasks (at least one, each with its place in the order), in that order; each
-    gives `_run_if_fit`'s answer. `token` as of `_folder_seen_by_workers`.
+    gives `_run_if_suited`'s answer. `shared_folder` is that of `_folder_seen_by_workers`.
     """
     items = [item for _, item in numbered_items]
     return client.map(
-        _run_if_fit,
+        _run_if_suited,
         items,
         function=function,
         identity=code_identity(),
-        token=token,
+        shared_folder=shared_folder,
         folder=Path.cwd(),
         pure=False,
         retries=2,
@@ -272,18 +277,18 @@ def _submit(
     )
 
 
-def _run_if_fit(
+def _run_if_suited(
     item: WorkItem,
     *,
     function: Callable[[WorkItem], Any],
     identity: dict[str, str],
-    token: Path,
+    shared_folder: Path,
     folder: Path,
 ) -> tuple[str, Any]:
     """(why not, what the function returned): this worker may have come after the others were asked
     what they are. Relative paths are those of `folder`.
     """
-    refused = _describe_unfit(identity, token)
+    refused = _describe_unfit(identity, shared_folder)
     if refused:
         return refused, None
     with chdir(folder):  # a worker runs one task at a time

@@ -1,5 +1,5 @@
-"""Family `multi_level`: stacked recurrent `levels` in which the delayed output of a higher one
-enters the lower ones.
+"""Family `multi_level`: recurrent `levels` inside one cell, in which the delayed output of a higher
+one enters the lower ones. `layers` are such cells in series.
 
 `Spec` (a `RecurrentSpec`) is what an entry of configs/models.yaml with this family is read as; its
 fields are the options, and those that the cell's class has as well are handed to it. `build` of the

@@ -60,7 +60,8 @@ class Spec(RegressorSpec):
         return ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and
+        """Per output `o/map` (inputs + 1, H), the inputs those of `_inputs` (rows beyond the lags
+        are 0) and the last a constant; and `o/mean_of` (settings, 3), the weight, lags and
         penalty of every map whose mean that is; of the climatology, `harmonics` and
         `o/climatology`.
         """
