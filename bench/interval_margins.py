@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.quarter_hour import CONFIRMING, PANELS, ROWS, Row, combine, fit_row, problem_of
 from forecast.forecaster import Problem
-from forecast.forecaster.intervals import Bounds, SplitConformal, volatility
+from forecast.forecaster.intervals import Bounds, SplitConformal, visible_volatility
 from forecast.system.errors import InputError
 
 LEVELS = (0.8, 0.95)
@@ -49,9 +49,9 @@ def score_series(problem: Problem, row: Row, level: float) -> Iterator[tuple[Sco
     """
     task = problem.panel.task
     for uid, forecast in row.test.forecasts.items():
-        values, target = problem.panel.by_id[uid].values, row.test.targets[uid]
+        series, target = problem.panel.by_id[uid], row.test.targets[uid]
         before, now = (
-            volatility(values, problem.rows(uid, block), task)[:, 0]
+            visible_volatility(problem.scaling, series, problem.rows(uid, block), task)[:, 0]
             for block in ("calibration", "test")
         )
         calibrated = SplitConformal.calibrate(

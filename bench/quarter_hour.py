@@ -40,7 +40,7 @@ from forecast.data.columns import add_known_ahead, trim_to_observed
 from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
-from forecast.forecaster.intervals import SplitConformal, volatility
+from forecast.forecaster.intervals import SplitConformal, visible_volatility
 from forecast.system.errors import InputError
 
 TREES, SEASONS = 400, 4
@@ -281,8 +281,10 @@ def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
     for uid, forecast in row.test.forecasts.items():
         series, target = problem.panel.by_id[uid], row.test.targets[uid]
         known = row.calibration
-        before = volatility(series.values, problem.rows(uid, "calibration"), task)[:, 0]
-        now = volatility(series.values, problem.rows(uid, "test"), task)[:, 0]
+        before, now = (
+            visible_volatility(problem.scaling, series, problem.rows(uid, block), task)[:, 0]
+            for block in ("calibration", "test")
+        )
         intervals = SplitConformal.calibrate(
             known.targets[uid], known.forecasts[uid], before, lookback=task.lookback
         ).followed_by(target, forecast, now, delay=math.ceil(task.horizon / task.step_size))

@@ -30,6 +30,7 @@ from bench import (
     race_page,
     racer,
     recipes,
+    simulated_kinds,
     speed,
     summary,
     tables,
@@ -669,6 +670,58 @@ def test_a_simulated_shop_is_the_same_for_a_seed_and_its_plan_goes_on_behind_its
     assert not rows["y"].equals(planned_systems.simulate("shops", 2)["y"])
     behind = rows[rows["y"].isna()]
     assert behind["discount"].notna().all() and behind.groupby("unique_id").size().eq(60).all()
+
+
+def test_a_simulated_kind_is_the_same_for_a_seed_and_another_for_the_next():
+    rows = simulated_kinds.simulate("four_years_of_weeks", 1)
+    pd.testing.assert_frame_equal(rows, simulated_kinds.simulate("four_years_of_weeks", 1))
+    assert not rows["y"].equals(simulated_kinds.simulate("four_years_of_weeks", 2)["y"])
+    first, second, third = (part.to_numpy() for _, part in rows.groupby("unique_id")["y"])
+    assert not np.array_equal(first, second) and not np.array_equal(second, third)
+
+
+@pytest.mark.parametrize("name", simulated_kinds.KINDS)
+def test_a_simulated_kind_has_finite_numbers_at_rising_times(name):
+    rows = simulated_kinds.simulate(name, 1)
+    assert np.isfinite(rows.drop(columns=["ds", "unique_id"]).to_numpy()).all()
+    assert rows.groupby("unique_id")["ds"].is_monotonic_increasing.all()
+    assert rows["unique_id"].nunique() == simulated_kinds.KINDS[name].n_series
+
+
+def test_a_controller_keeps_its_state_between_both_levels():
+    values = [5.0, 1.0, 5.0, 9.0, 11.0, 9.0, 1.0]
+    states, is_on = [], False
+    for value in values:
+        is_on = simulated_kinds.switch(is_on, value, low=2.0, high=10.0)
+        states.append(is_on)
+    assert states == [False, True, True, True, False, False, True]
+
+
+def test_of_counts_that_are_mostly_zero_the_lowest_row_of_validation_is_served(monkeypatch):
+    def fitted(problem, name):
+        error = {"lookback_median": 1.0, "naive": 2.0}.get(name, 3.0)
+        blocks = (
+            quarter_hour.Scaled({"a": np.array([[e]])}, {"a": np.zeros((1, 1))})
+            for e in (error, 9.0, 9.0)
+        )
+        return quarter_hour.Row(*blocks)
+
+    monkeypatch.setattr(simulated_kinds, "fit_row", fitted)
+    drawn = simulated_kinds.Drawn(None, "intermittent", pd.DataFrame(), 1)
+    assert simulated_kinds.served_row(drawn).validation.errors.tolist() == [1.0]
+
+
+def test_kinds_are_counted_by_the_bar_and_by_what_their_intervals_cover():
+    def outcome(ratio, covered):
+        inside = np.arange(100) < covered
+        scored = interval_margins.Scored(inside, np.ones(100), np.ones(100))
+        return simulated_kinds.Outcome(1.0, ratio, 40, {0.8: scored})
+
+    outcomes = {"a": outcome(0.9, 81), "b": outcome(1.02, 74), "c": outcome(1.04, 80)}
+    assert [*simulated_kinds.summary(outcomes)] == [
+        "at or below the contender: 1 of 3; more than 3 % above: c +4.0 %; median +2.0 %",
+        "80 %: mean miss 2.33 points; more than 5: 1 of 3 (b -6.0)",
+    ]
 
 
 def test_the_contender_sees_the_plan_and_the_holidays_of_the_step_that_it_forecasts():

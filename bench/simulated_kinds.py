@@ -1,0 +1,675 @@
+"""Simulated kinds of series without plans: the bar of `bench.quarter_hour` and the intervals there.
+
+    python -m bench.simulated_kinds SEED [NAME ...]
+
+For each kind below, drawn with SEED (and each system of `bench.planned_systems`, whose inputs are
+known ahead), from the entry that `forecast add` writes: the mean absolute error on the test block
+of the contender of `bench.quarter_hour`, in percent of it that of the served row, which is the mean
+with weights of the rows there (of counts that are mostly zero, as the grid `intermittent` has it,
+the lowest on validation of these and the simple rows); and of its 80 and 95 % intervals, pooled
+over series, steps and cutoffs of the test block, coverage in percent, mean width and interval score
+in scaled units, and how many origins calibrated them. A level that too few errors support stays
+empty. The last lines count kinds by the bar and by the coverage. What a kind is made of is drawn
+anew with each seed.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.signal import lfilter
+
+from bench import planned_systems
+from bench.interval_margins import LEVELS, Scored, join, score_series
+from bench.planned_systems import Draw, counts, growth, temperature, week_shape, year_wave
+from bench.quarter_hour import (
+    ROWS,
+    Row,
+    combine,
+    contender_error,
+    fit_row,
+    problem_from,
+    written_entry,
+)
+from forecast.forecaster import Problem
+from forecast.system.errors import InputError
+
+FIRST = pd.Timestamp("2021-03-01")
+DAY, WEEK_OF_HOURS, YEAR = 24, 168, 365
+SIMPLE_ROWS = ("naive", "seasonal_naive", "lookback_mean", "lookback_median")
+MISS = 5.0
+"""By more points than this from its level a coverage is called off."""
+
+
+class Kind(NamedTuple):
+    """What makes a series (rows `ds`, `y` and numbers of the file) of a draw; how many series, and
+    the longer season of the contender in steps (1: none).
+    """
+
+    series: Callable[[Draw], pd.DataFrame]
+    long_season: int
+    n_series: int = 1
+
+
+def times(count: int, freq: str) -> pd.DatetimeIndex:
+    return pd.date_range(FIRST, periods=count, freq=freq)
+
+
+def rows(ds: pd.DatetimeIndex, y: np.ndarray, **numbers: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"ds": ds, "y": y, **numbers})
+
+
+def autoregression(draw: Draw, count: int, lasts: float, size: float) -> np.ndarray:
+    """(T,) an AR(1) of coefficient `lasts` and deviation `size`."""
+    pushes = draw.normal(0, size * np.sqrt(1 - lasts**2), count)
+    pushes[0] = draw.normal(0, size)
+    return np.asarray(lfilter([1.0], [1.0, -lasts], pushes))
+
+
+def clock(ds: pd.DatetimeIndex) -> np.ndarray:
+    """(T,) the hour of the day, with its minutes."""
+    return np.asarray(ds.hour + ds.minute / 60)
+
+
+def day_wave(ds: pd.DatetimeIndex, highest: float) -> np.ndarray:
+    """(T,) -1 to 1: one wave of the day, highest at that hour."""
+    return np.cos(2 * np.pi * (clock(ds) - highest) / 24)
+
+
+def year_of_weeks(count: int, shift: float = 0.0) -> np.ndarray:
+    """(T,) -1 to 1: one wave of 52 weeks."""
+    return np.sin(2 * np.pi * (np.arange(count) - shift) / 52)
+
+
+def bell(hours: np.ndarray, highest: float, width: float) -> np.ndarray:
+    return np.exp(-(((hours - highest) / width) ** 2))
+
+
+def switch(is_on: bool, value: float, low: float, high: float) -> bool:
+    """Of a controller with hysteresis: on below `low`, off above `high`, else as it was."""
+    return value < low or (is_on and value <= high)
+
+
+def poisson(draw: Draw, mean: np.ndarray) -> np.ndarray:
+    return draw.poisson(mean).astype(float)
+
+
+def make_wild(draw: Draw, y: np.ndarray, share: float) -> np.ndarray:
+    """(T,) a few values a hundred times too large."""
+    return np.where(draw.random(len(y)) < share, 100 * y, y)
+
+
+# -- levels with a threshold -----------------------------------------------------------------------
+
+
+def tank(draw: Draw) -> pd.DataFrame:
+    """A tank by the hour: emptied by use with a day, refilled over hours between two levels."""
+    ds = times(4000, "h")
+    low, high, inflow = draw.uniform(15, 25), draw.uniform(85, 100), draw.uniform(6, 12)
+    use = draw.uniform(0.8, 1.6) * (1 + 0.5 * day_wave(ds, draw.integers(24)))
+    use = use * np.exp(draw.normal(0, 0.15, len(ds)))
+    y, level, fills = np.empty(len(ds)), 60.0, False
+    for t in range(len(ds)):
+        fills = switch(fills, level, low, high)
+        level += inflow * fills - use[t]
+        y[t] = level
+    return rows(ds, np.maximum(y + draw.normal(0, 0.3, len(ds)), 0))
+
+
+def silo(draw: Draw) -> pd.DataFrame:
+    """A silo by the hour: emptied on workdays from 6 to 22, filled at once by a truck that comes in
+    the daytime once a level is passed.
+    """
+    ds = times(4000, "h")
+    low, full = draw.uniform(20, 35), draw.uniform(90, 110)
+    works = (ds.hour >= 6) & (ds.hour < 22) & (ds.day_of_week < 5)
+    use = draw.uniform(0.8, 1.5) * works * np.exp(draw.normal(0, 0.2, len(ds)))
+    y, level = np.empty(len(ds)), full
+    for t in range(len(ds)):
+        level -= use[t]
+        if level < low and 7 <= ds.hour[t] < 17:
+            level = full + draw.normal(0, 1.5)
+        y[t] = level
+    return rows(ds, np.maximum(y + draw.normal(0, 0.2, len(ds)), 0))
+
+
+def refilled(draw: Draw) -> pd.DataFrame:
+    """A silo by the hour that is full again the hour after a level is passed."""
+    ds = times(4000, "h")
+    low, full = draw.uniform(15, 30), draw.uniform(80, 110)
+    use = draw.uniform(0.7, 1.3) * (1 + 0.6 * day_wave(ds, 14))
+    use = np.maximum(use + draw.normal(0, 0.35, len(ds)), 0)
+    y, level = np.empty(len(ds)), full
+    for t in range(len(ds)):
+        level -= use[t]
+        if level < low:
+            level = full
+        y[t] = level
+    return rows(ds, y)
+
+
+def stock(draw: Draw) -> pd.DataFrame:
+    """A stock by the day: a fixed lot is ordered below a level and comes days later."""
+    ds = times(1400, "D")
+    sales = draw.poisson(np.exp(np.log(20) + week_shape(draw, ds)))
+    wait, lot, low = (int(draw.integers(*ends)) for ends in ((1, 4), (350, 600), (80, 140)))
+    y, level, arrives = np.empty(len(ds)), lot, -1
+    for t in range(len(ds)):
+        level = max(level + lot * (t == arrives) - sales[t], 0)
+        if level < low and arrives <= t:
+            arrives = t + wait
+        y[t] = level
+    return rows(ds, y)
+
+
+def stock_up_to(draw: Draw) -> pd.DataFrame:
+    """A stock by the day: ordered up to a level, delivered the next day that is no Sunday."""
+    ds = times(1400, "D")
+    is_open = ds.day_of_week < 6
+    sales = draw.poisson(12 * np.exp(0.3 * (ds.day_of_week == 5))) * is_open
+    full, low = int(draw.integers(180, 320)), int(draw.integers(40, 80))
+    y, level, ordered = np.empty(len(ds)), full, 0
+    for t in range(len(ds)):
+        if is_open[t]:
+            level, ordered = level + ordered, 0
+        level = max(level - sales[t], 0)
+        if level < low and not ordered:
+            ordered = full - level
+        y[t] = level
+    return rows(ds, y)
+
+
+def pump(draw: Draw) -> pd.DataFrame:
+    """A pit by ten minutes: it fills, and is pumped empty between two levels."""
+    ds = times(4000, "10min")
+    inflow = draw.uniform(1, 2) * (1 + 0.5 * day_wave(ds, 14))
+    inflow = inflow * np.exp(draw.normal(0, 0.1, len(ds)))
+    y, level, rests = np.empty(len(ds)), 50.0, True
+    for t in range(len(ds)):
+        rests = switch(rests, level, 20, 80)
+        level += inflow[t] - 4 * (not rests)
+        y[t] = level
+    return rows(ds, y)
+
+
+def thermostat(draw: Draw) -> pd.DataFrame:
+    """A room by 15 minutes that is heated to one temperature by day and a lower one by night."""
+    ds = times(96 * 40, "15min")
+    outside = np.repeat(temperature(draw, times(len(ds) // 4, "h")), 4)
+    heat = draw.uniform(0.5, 0.9)
+    y, inside, heats = np.empty(len(ds)), 20.0, False
+    for t in range(len(ds)):
+        goal = 21 if 6 <= ds.hour[t] < 22 else 17
+        heats = switch(heats, inside, goal - 0.5, goal + 0.5)
+        inside += heat * heats - 0.015 * (inside - outside[t]) + draw.normal(0, 0.05)
+        y[t] = inside
+    return rows(ds, y)
+
+
+def boiler(draw: Draw) -> pd.DataFrame:
+    """A boiler over 60 days of hours, beside the temperature outside."""
+    ds = times(60 * 24, "h")
+    outside = temperature(draw, ds)
+    y, inside, heats = np.empty(len(ds)), 60.0, False
+    for t in range(len(ds)):
+        heats = switch(heats, inside, 55, 75)
+        inside += 9 * heats - 0.072 * (inside - outside[t]) + draw.normal(0, 0.5)
+        y[t] = inside
+    return rows(ds, y, outside=outside)
+
+
+# -- minutes ---------------------------------------------------------------------------------------
+
+
+def traffic(draw: Draw) -> pd.DataFrame:
+    """Vehicles by 5 minutes, four weeks: two peaks on workdays, one on free days."""
+    ds = times(288 * 28, "5min")
+    hours = clock(ds)
+    peaks = draw.uniform(0.8, 1.2) * bell(hours, 8, 1.5)
+    peaks += draw.uniform(0.8, 1.3) * bell(hours, 17.5, 2)
+    shape = np.where(ds.day_of_week < 5, peaks, 0.6 * bell(hours, 14, 4))
+    shape += 0.15 * ((hours > 6) & (hours < 22))
+    mean = 20 + draw.uniform(150, 300) * shape
+    return rows(ds, poisson(draw, mean * np.exp(autoregression(draw, len(ds), 0.98, 0.08))))
+
+
+def calls(draw: Draw) -> pd.DataFrame:
+    """Calls by 5 minutes, four weeks, of an office that is closed at night and at weekends."""
+    ds = times(288 * 28, "5min")
+    hours = clock(ds)
+    is_open = (ds.day_of_week < 5) & (hours > 7) & (hours < 19)
+    mean = np.where(is_open, draw.uniform(20, 60) * bell(hours, 11, 4), 0.3)
+    return rows(ds, poisson(draw, mean * np.exp(autoregression(draw, len(ds), 0.97, 0.1))))
+
+
+def office(draw: Draw) -> pd.DataFrame:
+    """Power of an office by 15 minutes, five weeks."""
+    ds = times(96 * 35, "15min")
+    is_used = (ds.day_of_week < 5) & (clock(ds) > 6.5) & (clock(ds) < 18.5)
+    y = 30 + draw.uniform(40, 80) * np.convolve(is_used, np.full(4, 0.25), "same")
+    y += 8 * day_wave(ds, 15) + autoregression(draw, len(ds), 0.9, 4)
+    return rows(ds, np.maximum(y, 0))
+
+
+def lasting_noise(draw: Draw) -> pd.DataFrame:
+    """A day by 5 minutes under noise that lasts for days; no week."""
+    ds = times(288 * 28, "5min")
+    noise = autoregression(draw, len(ds), 0.9985, 10) + autoregression(draw, len(ds), 0.5, 1)
+    return rows(ds, 50 + 15 * day_wave(ds, 13) + noise)
+
+
+def page_views(draw: Draw) -> pd.DataFrame:
+    """Page views by 5 minutes, three weeks."""
+    ds = times(288 * 21, "5min")
+    log_mean = 4 + 0.9 * day_wave(ds, 16) + autoregression(draw, len(ds), 0.995, 0.3)
+    return rows(ds, poisson(draw, np.exp(log_mean)))
+
+
+def machine(draw: Draw) -> pd.DataFrame:
+    """The temperature of a machine by 5 minutes, two weeks, without a day."""
+    ds = times(288 * 14, "5min")
+    slow, fast = autoregression(draw, len(ds), 0.999, 6), autoregression(draw, len(ds), 0.95, 1.5)
+    return rows(ds, 80 + slow + fast)
+
+
+def charging_car(draw: Draw) -> pd.DataFrame:
+    """The power of a car's charger by 15 minutes: mostly zero, one of two powers in evenings."""
+    n_days = 60
+    y = np.zeros(96 * n_days)
+    for day in range(n_days):
+        if draw.random() < 0.6:
+            first = day * 96 + int(np.clip(draw.normal(74, 5), 60, 90))
+            y[first : first + int(draw.integers(6, 20))] = draw.choice([3.7, 11.0])
+    return rows(times(len(y), "15min"), y)
+
+
+# -- hours -----------------------------------------------------------------------------------------
+
+
+def seven_weeks(draw: Draw) -> pd.DataFrame:
+    """Counts by the hour over seven weeks, with a strong week."""
+    ds = times(24 * 49, "h")
+    log_mean = 3.5 + week_shape(draw, ds, 0.4) + 1.1 * day_wave(ds, 14)
+    log_mean += autoregression(draw, len(ds), 0.8, 0.12)
+    return rows(ds, poisson(draw, np.exp(log_mean)))
+
+
+def solar(draw: Draw) -> pd.DataFrame:
+    """Solar power by the hour, ten months from February on."""
+    ds = pd.date_range("2021-02-10", periods=24 * 290, freq="h")
+    season = 1 + 0.35 * np.sin(2 * np.pi * (ds.day_of_year - 80) / 365)
+    height = np.maximum(day_wave(ds, 12) * season - 0.15, 0)
+    clear = 1 / (1 + np.exp(-autoregression(draw, len(ds), 0.93, 2)))
+    return rows(ds, height * draw.uniform(3, 6) * (0.25 + 0.75 * clear))
+
+
+def load(draw: Draw) -> pd.DataFrame:
+    """A load by the hour over 200 days: two peaks on workdays, none on free days."""
+    ds = times(24 * 200, "h")
+    hours = clock(ds)
+    y = 50 + 20 * (ds.day_of_week < 5) * (bell(hours, 9, 3) + bell(hours, 19, 3))
+    y = y + 8 * day_wave(ds, 14) + autoregression(draw, len(ds), 0.97, 4)
+    return rows(ds, y + draw.normal(0, 1, len(ds)))
+
+
+def creek(draw: Draw) -> pd.DataFrame:
+    """A creek by the hour, beside the rain that reaches it five hours later."""
+    ds = times(24 * 150, "h")
+    rain = (draw.random(len(ds)) < 0.05) * draw.exponential(3, len(ds))
+    rain = np.convolve(rain, np.full(4, 0.5))[: len(ds)]
+    flow = lfilter([0, 0, 0, 0, 0, 0.4], [1, -0.97], rain)
+    return rows(ds, flow + 0.5 + np.abs(draw.normal(0, 0.05, len(ds))), rain=rain)
+
+
+def price(draw: Draw) -> pd.DataFrame:
+    """A price of power by the hour, with peaks."""
+    ds = times(24 * 250, "h")
+    y = 40 + 10 * day_wave(ds, 14) + 6 * (ds.day_of_week < 5)
+    y = y + autoregression(draw, len(ds), 0.98, 8)
+    return rows(ds, y + (draw.random(len(ds)) < 0.01) * draw.exponential(40, len(ds)))
+
+
+def sensor(draw: Draw) -> pd.DataFrame:
+    """A sensor by the hour, 12 hours behind the valve beside it."""
+    valve = np.repeat(draw.uniform(0, 100, 100), 30)
+    late = np.concatenate([np.full(12, valve[0]), valve[:-12]])
+    y, value = np.empty(len(valve)), 30.0
+    for t in range(len(valve)):
+        value += 0.15 * (0.6 * late[t] - value)
+        y[t] = value
+    return rows(times(len(y), "h"), y + draw.normal(0, 0.5, len(y)), valve=valve)
+
+
+def mackey_glass(draw: Draw) -> pd.DataFrame:
+    """The chaotic equation of Mackey and Glass (1977) with a delay of 17, and little noise."""
+    inner, n_rows = 6, 2000
+    x = 1.2 + draw.normal(0, 0.05, n_rows * inner + 200)
+    delay = 17 * inner
+    for t in range(delay, len(x) - 1):
+        late = x[t - delay]
+        x[t + 1] = x[t] + (0.2 * late / (1 + late**10) - 0.1 * x[t]) / inner
+    y = x[200::inner]
+    return rows(times(n_rows, "h"), y + draw.normal(0, 0.02, n_rows))
+
+
+def wild_hours(draw: Draw) -> pd.DataFrame:
+    """The load, with a few values a hundred times too large."""
+    frame = load(draw)
+    return frame.assign(y=make_wild(draw, frame["y"].to_numpy(), 0.002))
+
+
+# -- days ------------------------------------------------------------------------------------------
+
+
+def shop(draw: Draw) -> pd.DataFrame:
+    """Sales by the day that grow, with a week and a year."""
+    ds = times(1100, "D")
+    log_mean = 4.5 + week_shape(draw, ds) + year_wave(draw, ds, 0.2) + growth(draw, ds)
+    return rows(ds, counts(draw, log_mean))
+
+
+def half_year(draw: Draw) -> pd.DataFrame:
+    """Counts by the day over half a year."""
+    ds = times(180, "D")
+    return rows(ds, poisson(draw, np.exp(4 + week_shape(draw, ds) + growth(draw, ds))))
+
+
+def views_by_day(draw: Draw) -> pd.DataFrame:
+    """Page views by the day, with single days of 4.5 times as many."""
+    ds = times(1300, "D")
+    log_views = 7 + week_shape(draw, ds, 0.1) + autoregression(draw, len(ds), 0.95, 0.4)
+    return rows(ds, np.exp(log_views + 1.5 * (draw.random(len(ds)) < 0.01)))
+
+
+def gas(draw: Draw) -> pd.DataFrame:
+    """Gas by the day that rises below 16 °C, beside the temperature."""
+    ds = times(1500, "D")
+    warmth = temperature(draw, ds)
+    y = 10 + draw.uniform(2, 4) * np.maximum(16 - warmth, 0) + 3 * (ds.day_of_week < 5)
+    return rows(ds, y + draw.normal(0, 2, len(ds)), temperature=warmth)
+
+
+def five_levels(draw: Draw) -> pd.DataFrame:
+    """Whole levels of 1 to 5 by the day, as of a rating."""
+    level = autoregression(draw, 1200, 0.97, 1.2)
+    return rows(times(1200, "D"), np.clip(np.round(level + 3), 1, 5))
+
+
+def goods(draw: Draw) -> pd.DataFrame:
+    """A good by the day that four days in five sell none of."""
+    y = (draw.random(900) < 0.2) * (1.0 + draw.poisson(1.5, 900))
+    return rows(times(900, "D"), y)
+
+
+def availability(draw: Draw) -> pd.DataFrame:
+    """Availability in percent by the day: mostly 100."""
+    lost = 4 * np.maximum(autoregression(draw, 1000, 0.9, 2) - 1.5, 0)
+    outage = (draw.random(1000) < 0.03) * draw.exponential(15, 1000)
+    return rows(times(1000, "D"), np.clip(100 - lost - outage, 0, 100))
+
+
+def logistic_map(draw: Draw) -> pd.DataFrame:
+    """The logistic map with noise (May 1976)."""
+    rate, x, y = draw.uniform(3.7, 3.9), 0.4, np.empty(2000)
+    for t in range(len(y)):
+        x = np.clip(rate * x * (1 - x) + draw.normal(0, 0.01), 0.01, 0.99)
+        y[t] = x
+    return rows(times(len(y), "D"), y)
+
+
+def walk(draw: Draw) -> pd.DataFrame:
+    """A price by the day: a random walk of its logarithm."""
+    return rows(times(1500, "D"), 100 * np.exp(np.cumsum(draw.normal(0, 0.01, 1500))))
+
+
+def regimes(draw: Draw) -> pd.DataFrame:
+    """Noise by the day whose level and size change every few months."""
+    number = np.cumsum(draw.random(1200) < 1 / 150)
+    level, size = draw.normal(100, 25, number[-1] + 1), draw.uniform(2, 12, number[-1] + 1)
+    return rows(times(1200, "D"), level[number] + size[number] * draw.normal(0, 1, 1200))
+
+
+def changing_size(draw: Draw) -> pd.DataFrame:
+    """An autoregression by the day under pushes whose size itself lasts."""
+    size = np.exp(autoregression(draw, 1500, 0.98, 0.7))
+    return rows(times(1500, "D"), 50 + lfilter([1], [1, -0.8], size * draw.normal(0, 1, 1500)))
+
+
+def sunspots(draw: Draw) -> pd.DataFrame:
+    """A count by the day with a cycle of eleven years, cut at zero; one cycle is seen."""
+    cycle = np.sin(2 * np.pi * np.arange(4000) / 3900 + draw.uniform(0, 6))
+    return rows(
+        times(4000, "D"), np.maximum(60 + 55 * cycle + autoregression(draw, 4000, 0.95, 20), 0)
+    )
+
+
+def wild_days(draw: Draw) -> pd.DataFrame:
+    """A week by the day, with a few values a hundred times too large."""
+    ds = times(1100, "D")
+    y = np.exp(4 + week_shape(draw, ds) + autoregression(draw, len(ds), 0.8, 0.1))
+    return rows(ds, make_wild(draw, y, 0.004))
+
+
+# -- weeks, months, quarters -----------------------------------------------------------------------
+
+
+def wild_weeks(draw: Draw) -> pd.DataFrame:
+    """A year by the week, with a few values a hundred times too large."""
+    y = np.exp(5 + 0.4 * year_of_weeks(250) + autoregression(draw, 250, 0.6, 0.15))
+    return rows(times(250, "7D"), make_wild(draw, y, 0.012))
+
+
+def flu(draw: Draw) -> pd.DataFrame:
+    """Cases by the week, few but for a season of the year."""
+    log_mean = 2 + 1.5 * year_of_weeks(420, draw.integers(52))
+    return rows(
+        times(420, "7D"), poisson(draw, np.exp(log_mean + autoregression(draw, 420, 0.9, 0.5)))
+    )
+
+
+def four_years_of_weeks(draw: Draw) -> pd.DataFrame:
+    """A series by the week that grows a little, with a year."""
+    log_level = 6 + 0.2 * year_of_weeks(208) + 0.001 * np.arange(208)
+    return rows(times(208, "7D"), np.exp(log_level + autoregression(draw, 208, 0.7, 0.1)))
+
+
+def passengers(draw: Draw) -> pd.DataFrame:
+    """Passengers by the month: growth and a year in proportion to it."""
+    t = np.arange(180)
+    log_level = 5 + 0.008 * t + 0.2 * np.sin(2 * np.pi * (t + draw.integers(12)) / 12)
+    log_level += 0.1 * np.cos(4 * np.pi * t / 12) + autoregression(draw, 180, 0.9, 0.05)
+    return rows(times(180, "MS"), np.exp(log_level))
+
+
+def adoption(draw: Draw) -> pd.DataFrame:
+    """The sales of a product by the month: growth that slows (a logistic curve)."""
+    middle, width = draw.uniform(60, 100), draw.uniform(10, 18)
+    curve = 1000 / (1 + np.exp(-(np.arange(150) - middle) / width))
+    return rows(times(150, "MS"), curve * np.exp(autoregression(draw, 150, 0.7, 0.03)) + 1)
+
+
+def quarters(draw: Draw) -> pd.DataFrame:
+    """A series by the quarter that grows, over 25 years."""
+    t = np.arange(100)
+    log_level = 5 + 0.01 * t + np.array([0.1, -0.1, 0.2, -0.2])[t % 4]
+    return rows(times(100, "QS"), np.exp(log_level + autoregression(draw, 100, 0.8, 0.06)))
+
+
+KINDS = {
+    "tank": Kind(tank, WEEK_OF_HOURS),
+    "silo": Kind(silo, WEEK_OF_HOURS),
+    "refilled": Kind(refilled, WEEK_OF_HOURS),
+    "stock": Kind(stock, YEAR),
+    "stock_up_to": Kind(stock_up_to, YEAR),
+    "pump": Kind(pump, 7 * 144),
+    "thermostat": Kind(thermostat, 7 * 96),
+    "boiler": Kind(boiler, WEEK_OF_HOURS),
+    "traffic": Kind(traffic, 7 * 288),
+    "calls": Kind(calls, 7 * 288),
+    "office": Kind(office, 7 * 96),
+    "lasting_noise": Kind(lasting_noise, 7 * 288),
+    "page_views": Kind(page_views, 7 * 288),
+    "machine": Kind(machine, 7 * 288),
+    "charging_car": Kind(charging_car, 7 * 96),
+    "seven_weeks": Kind(seven_weeks, WEEK_OF_HOURS),
+    "solar": Kind(solar, WEEK_OF_HOURS),
+    "load": Kind(load, WEEK_OF_HOURS),
+    "creek": Kind(creek, WEEK_OF_HOURS),
+    "price": Kind(price, WEEK_OF_HOURS),
+    "sensor": Kind(sensor, WEEK_OF_HOURS),
+    "mackey_glass": Kind(mackey_glass, WEEK_OF_HOURS),
+    "wild_hours": Kind(wild_hours, WEEK_OF_HOURS),
+    "shop": Kind(shop, YEAR),
+    "half_year": Kind(half_year, 1),
+    "views_by_day": Kind(views_by_day, YEAR),
+    "gas": Kind(gas, YEAR),
+    "five_levels": Kind(five_levels, YEAR),
+    "goods": Kind(goods, YEAR, n_series=12),
+    "availability": Kind(availability, YEAR),
+    "logistic_map": Kind(logistic_map, YEAR),
+    "walk": Kind(walk, YEAR),
+    "regimes": Kind(regimes, YEAR),
+    "changing_size": Kind(changing_size, YEAR),
+    "sunspots": Kind(sunspots, 27),
+    "wild_days": Kind(wild_days, YEAR),
+    "wild_weeks": Kind(wild_weeks, 1),
+    "flu": Kind(flu, 1),
+    "four_years_of_weeks": Kind(four_years_of_weeks, 1, n_series=3),
+    "passengers": Kind(passengers, 1),
+    "adoption": Kind(adoption, 1),
+    "quarters": Kind(quarters, 1, n_series=3),
+}
+PLANNED = {f"planned_{name}": name for name in planned_systems.SYSTEMS}
+"""The systems of `bench.planned_systems` by their names here, some of which are kinds too."""
+
+
+def simulate(name: str, seed: int) -> pd.DataFrame:
+    """Rows of all series of a kind."""
+    kind, parts = KINDS[name], []
+    for number in range(kind.n_series):
+        draw = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
+        parts.append(kind.series(draw).assign(unique_id=f"series {number}"))
+    return pd.concat(parts, ignore_index=True)
+
+
+class Drawn(NamedTuple):
+    """A kind or system that was drawn: the problem of the entry that `add` writes, the grid of the
+    entry, the rows that its contender reads, and the longer season of that.
+    """
+
+    problem: Problem
+    grid: str
+    frame: pd.DataFrame
+    long_season: int
+
+
+def draw_kind(name: str, seed: int) -> Drawn:
+    if name in PLANNED:
+        planned = planned_systems.simulate(PLANNED[name], seed)
+        problem = planned_systems.problem_of(PLANNED[name], planned)
+        observed = planned.loc[planned["y"].notna(), ["unique_id", "ds", "y"]]
+        return Drawn(problem, "", observed, planned_systems.SYSTEMS[PLANNED[name]].long_season)
+    frame = simulate(name, seed)
+    entry = yaml.safe_load(written_entry(frame))["panel"]
+    problem = problem_from(frame, entry)
+    return Drawn(problem, entry.get("grid", ""), frame, KINDS[name].long_season)
+
+
+def served_row(drawn: Drawn) -> Row:
+    """The mean with weights, or the lowest row on validation of an intermittent target."""
+    if drawn.grid != "intermittent":
+        return combine(drawn.problem, [fit_row(drawn.problem, row) for row in ROWS])
+    fitted = [fit_row(drawn.problem, row) for row in (*SIMPLE_ROWS, *ROWS)]
+    return min(fitted, key=lambda row: np.nanmean(np.abs(row.validation.errors)))
+
+
+class Outcome(NamedTuple):
+    """Of a kind: the contender's error, that of the served row over it, and of each level that the
+    calibration errors support what its intervals do.
+    """
+
+    contender: float
+    ratio: float
+    n_origins: int
+    intervals: dict[float, Scored]
+
+
+def outcome_of(name: str, seed: int) -> Outcome:
+    drawn = draw_kind(name, seed)
+    served = served_row(drawn)
+    contender = contender_error(drawn.problem, drawn.frame, drawn.long_season)
+    error = float(np.nanmean(np.abs(served.test.errors)))
+    n_origins = max(len(targets) for targets in served.calibration.targets.values())
+    return Outcome(
+        contender, error / contender, n_origins, dict(scored_levels(drawn.problem, served))
+    )
+
+
+def scored_levels(problem: Problem, served: Row) -> Iterator[tuple[float, Scored]]:
+    """Of each level that is supported, the intervals of the newest errors, as they are served."""
+    for level in LEVELS:
+        try:
+            yield level, join(newest for _, newest in score_series(problem, served, level))
+        except InputError:
+            continue
+
+
+def line_of(name: str, outcome: Outcome) -> str:
+    """A row of the table."""
+    cells = [name, f"{outcome.contender:.4f}", f"{100 * (outcome.ratio - 1):+.1f} %"]
+    cells.append(str(outcome.n_origins))
+    for level in LEVELS:
+        scored = outcome.intervals.get(level)
+        if scored is None:
+            cells += [""] * 3
+        else:
+            cells += [f"{100 * scored.inside.mean():.1f}", f"{scored.width.mean():.3f}"]
+            cells.append(f"{scored.score.mean():.3f}")
+    return f"| {' | '.join(cells)} |"
+
+
+def summary(outcomes: dict[str, Outcome]) -> Iterator[str]:
+    """The lines below the table: kinds by the bar, and by the coverage of each level."""
+    changes = {name: 100 * (each.ratio - 1) for name, each in outcomes.items()}
+    above = {name: change for name, change in changes.items() if change > 0}
+    far = ", ".join(f"{name} {change:+.1f} %" for name, change in above.items() if change > 3)
+    yield (
+        f"at or below the contender: {len(changes) - len(above)} of {len(changes)}; more than 3 %"
+        f" above: {far or 'none'}; median {np.median(list(changes.values())):+.1f} %"
+    )
+    for level in LEVELS:
+        misses = {
+            name: 100 * (each.intervals[level].inside.mean() - level)
+            for name, each in outcomes.items()
+            if level in each.intervals
+        }
+        if misses:
+            off = {name: miss for name, miss in misses.items() if abs(miss) > MISS}
+            named = ", ".join(f"{name} {miss:+.1f}" for name, miss in off.items())
+            yield (
+                f"{100 * level:.0f} %: mean miss {np.mean(np.abs(list(misses.values()))):.2f}"
+                f" points; more than {MISS:g}: {len(off)} of {len(misses)} ({named or 'none'})"
+            )
+
+
+def main() -> None:
+    seed, names = int(sys.argv[1]), sys.argv[2:] or [*KINDS, *PLANNED]
+    heads = [f"{100 * level:.0f} %" for level in LEVELS]
+    columns = ["kind", "contender", "served", "n", heads[0], "width", "score"]
+    columns += [heads[1], "width", "score"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    outcomes = {}
+    for name in names:
+        outcomes[name] = outcome_of(name, seed)
+        print(line_of(name, outcomes[name]), flush=True)
+    print("", *summary(outcomes), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
