@@ -90,17 +90,24 @@ TARGET_WORDS = (
     "visitors",
     "calls",
     "power",
-    "temp",
-    "temperature",
     "umsatz",
     "absatz",
     "verbrauch",
     "preis",
+    "temp",
+    "temperature",
     "temperatur",
 )
 """Words of a name that is rather the target than another number, such as `temp_c` or `daily sales`,
 and not cloud cover beside it; in this order.
 """
+WEATHER_NAME = re.compile(
+    "temp|hum|feucht|wind|gust|rain|regen|precip|niederschlag|snow|schnee|cloud|wolke|dew|sun|sonne"
+    "|press|druck|radiation|strahlung|visib|sicht"
+)
+"""What is in a name of a number beside which a temperature may be the target."""
+MOST_CODES = 31
+"""So many values or fewer may be codes, such as of a month or a day."""
 FORECAST_WORDS = {"forecast", "planned", "prognose", "vorhersage"}
 """Words of a name that tells of the target or an input what somebody else expects of it."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
@@ -873,7 +880,8 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
 
 def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str) -> Any:
     """The column that `target` names; else by name, else the first number that is neither a
-    forecast nor a switch; `InputError` where there is none.
+    forecast nor a switch; `InputError` where there is none. A temperature behind a number that is
+    no weather, as of arrivals, is rather its input.
     """
     if not numbers:
         raise InputError(
@@ -890,9 +898,17 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
         return by_name[target]
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
     surest = min(numbers, key=_target_rank)
-    if _target_rank(surest) != NO_TARGET:
-        return surest
-    return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
+    if _target_rank(surest) == NO_TARGET:
+        return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
+    is_temperature = TEMPERATURE_NAME.search(str(surest).lower())
+    before = numbers[: numbers.index(surest)] if is_temperature else []
+    return next((c for c in before if _may_lead(rows[c])), surest)
+
+
+def _may_lead(values: pd.Series) -> bool:
+    """Whether numbers are neither weather nor codes nor a counter."""
+    is_weather = WEATHER_NAME.search(str(values.name).lower())
+    return not is_weather and values.nunique() > MOST_CODES and not values.is_monotonic_increasing
 
 
 NO_TARGET = math.inf

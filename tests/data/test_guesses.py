@@ -880,6 +880,13 @@ def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(
     ("columns", "target"),
     [
         (["cloudcover", "temp"], "temp"),
+        (["Luftdruck", "Feuchte", "Temperatur"], "Temperatur"),
+        (["Ankünfte", "Temperatur"], "Ankünfte"),
+        (["arrivals", "rain", "temp"], "arrivals"),
+        (["arrivals", "temp", "sales"], "sales"),
+        (["temp", "arrivals"], "temp"),
+        (["rotor", "wind power"], "wind power"),
+        (["temperatur", "Umsatz"], "Umsatz"),
         (["HUFL", "HULL", "LUFL", "OT"], "OT"),
         (["open", "daily sales"], "daily sales"),
         (["AirTemp", "wind"], "AirTemp"),
@@ -897,6 +904,13 @@ def test_the_target_goes_by_its_name_and_a_switch_is_none(tmp_path, columns, tar
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     found = guessed(tmp_path, pd.DataFrame({"date": times, **values}))
     assert found["target"]["column"] == target
+
+
+@pytest.mark.parametrize("before", [np.arange(600), np.arange(600) // 24 % 12 + 1])
+def test_a_counter_or_the_month_before_a_temperature_is_no_target(tmp_path, before):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    frame = pd.DataFrame({"date": times, "instant": before, "temp": WAVE, "other": WAVE})
+    assert guessed(tmp_path, frame)["target"]["column"] == "temp"
 
 
 def test_of_three_sources_of_one_thing_one_can_be_kept(tmp_path):
