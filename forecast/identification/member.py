@@ -12,7 +12,6 @@ import numpy as np
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import Candidate
-from forecast.identification.states import MAX_POLE
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,7 @@ class Member:
     """A net or polynomial, its weights, and its errors in scaled units of y (mean over outputs).
 
     `held_out_rmse`: of the free run on the block that its fold held out; `train_rmse`: of the free
-    run on all rows, once it was trained on them; `expected_rmse`: what that says of further rows
-    (`estimate_further_rmse`). `run`: the free run that it was judged by.
+    run on all rows, once it was trained on them; `run`: the free run that it was judged by.
     """
 
     candidate: Candidate
@@ -30,24 +28,7 @@ class Member:
     weights: Array
     held_out_rmse: float = np.inf
     train_rmse: float = np.inf
-    expected_rmse: float = np.inf
     run: Array | None = None
-
-    def estimate_further_rmse(self, errors: Array) -> float:
-        """Akaike's estimate from `train_rmse`, the more above it the more weights there are for
-        each independent value of the errors (rows, O) of the free run (Akaike 1974).
-
-        Errors of one pole, as slow disturbances leave them, hold fewer independent values than
-        rows: (1 - r) / (1 + r) for each, r their correlation from row to row. Infinite where the
-        run is lost.
-        """
-        if not np.isfinite(errors).all():
-            return np.inf
-        squares = np.maximum(np.sum(errors**2, axis=0), np.finfo(float).tiny)
-        correlation = np.clip(np.sum(errors[1:] * errors[:-1], axis=0) / squares, 0.0, MAX_POLE)
-        n_values = len(errors) * np.sum((1.0 - correlation) / (1.0 + correlation))
-        with np.errstate(over="ignore"):  # far more weights than values: infinite
-            return float(self.train_rmse * np.exp(self.net.n_weights / n_values))
 
     def stays_within(
         self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int

@@ -7,15 +7,14 @@ user's.
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
    held out. The worst third of the candidates is left out, by the mean over the folds: one block
-   alone is too short to tell.
+   alone is too short to tell. Candidates most of whose models run off under the record's own inputs
+   backwards are left out before that, and once more before the choice of step 3.
 3. What is left is trained on all rows that are searched, from what each fold made of it. Models
-   that then follow them much worse than the best will follow further rows are left out: they never
-   found the system, however well a crude model may do on the blocks after few iterations. What the
-   best will do is told by Akaike's criterion: nets follow a slow disturbance of several outputs,
-   too, which is no system. The others are chosen by their error on the blocks, as far as the blocks
-   can tell: see `choose_members`. They are trained on with the rest of a long record, and left out
-   where they are lost after that. Where there is no rest, they are kept as they were before, too
-   (snapshots of a descent; Huang et al. 2017).
+   that then follow them much worse than the best are left out: they never found the system, however
+   well a crude model may do on the blocks after few iterations. The others are chosen by their
+   error on the blocks, as far as the blocks can tell: see `choose_members`. They are trained on
+   with the rest of a long record, and left out where they are lost after that. Where there is no
+   rest, they are kept as they were before, too (snapshots of a descent; Huang et al. 2017).
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
@@ -83,7 +82,7 @@ from forecast.training import levenberg_marquardt as lm
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 SAME_ONE_STEP = 1.1  # times the least one-step error: no other by it
-NO_SYSTEM = 2.0  # times the error expected of the best: it never found the system
+NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
@@ -156,7 +155,8 @@ def search_members(
         members = search.fit_one_step(trained)
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
-            chosen = choose_members(trained)
+            staying = leave_out_straying(trained, search.searched, settings.start)
+            chosen = choose_members(staying)
             work = search.refit_work(aligned, second) + 2 * JUDGING_ITERATIONS
             search.progress.left = len(chosen) * work
             members = leave_out_lost(search.refit(chosen, aligned, second))
@@ -359,6 +359,7 @@ class _Search:
         members = [member for member in members if np.isfinite(member.held_out_rmse)]
         if not members:
             return []
+        members = leave_out_straying(members, self.searched, self.settings.start)
         candidates, errors = tabulate_errors(members)
         best = np.argsort(mean_errors(errors), kind="stable")[: self._count_survivors()]
         return [member for member in members if candidates.index(member.candidate) in best]
@@ -491,9 +492,8 @@ class _Search:
             with np.errstate(over="ignore", invalid="ignore"):
                 error = (problem.loss(weights) / problem.n_residuals) ** 0.5
             run = problem.train.free_run(weights)
-            member = replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
-            errors = problem.train.weighted_errors(run)[:, : member.net.measured_outputs]
-            trained.append(replace(member, expected_rmse=member.estimate_further_rmse(errors)))
+            rmse = max(error, ROUNDING)
+            trained.append(replace(member, weights=weights, train_rmse=rmse, run=run))
             self.progress.add(work, f"Last training, {len(trained)} of {len(members)} models")
         return trained
 
@@ -555,11 +555,30 @@ def _widen_bounds(member: Member, experiments: list[Experiment]) -> Member:
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:
-    """Those that do not follow the record much worse than the best is expected to follow further
-    rows: they found the system, or nothing is to be found.
+    """Those that do not follow the record much worse than the best one: they found the system, or
+    nothing is to be found.
     """
-    least = min(member.expected_rmse for member in members)
+    least = min(member.train_rmse for member in members)
     return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
+
+
+def leave_out_straying(
+    members: list[Member], experiments: Sequence[Experiment], start: int
+) -> list[Member]:
+    """Those of the candidates most of whose models stay within their bounds under the record's own
+    inputs backwards; all of them where there is no such candidate, for then the system may leave
+    them.
+
+    Blocks do not tell a model that takes a slow disturbance for its own motion: the rows on both
+    sides of a block carry it through. On other rows it runs off.
+    """
+    backwards = experiments[0].u[: 2 * UNSEEN_ROWS][::-1]
+    stays: dict[Candidate, list[bool]] = {}
+    for member in members:
+        stays_within = member.stays_within(experiments, [backwards], start)
+        stays.setdefault(member.candidate, []).append(stays_within)
+    staying = [member for member in members if np.mean(stays[member.candidate]) > 0.5]
+    return staying or members
 
 
 def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
