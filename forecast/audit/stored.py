@@ -1,6 +1,8 @@
 """The finished results that a project holds: are they those of its models, data and settings, to
 the last digit?
 
+What needs no model, such as the scores in its tables, is `rescored` for these results too.
+
 The audit's own runs show what the code does; a file edited or mixed up after its run shows only
 here (`audit_stored_results`). And fits made once more: from rows that end with the validation block
 (`refit_without_later_rows`), with the test errors of all fits in the reversed order

@@ -178,7 +178,9 @@ def stack_series(
 
 
 def _calibrate(cubes: list[ForecastCube], blocks: CandidateBlocks) -> SplitConformal:
-    """Of series side by side, of one target."""
+    """The intervals' calibration from the forecasts of the calibration block: `cubes` are those of
+    series side by side, of one target.
+    """
     target = target_of(cubes[0].series, blocks.task)
     return SplitConformal.calibrate(
         *_put_beside(cubes),

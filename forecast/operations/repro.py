@@ -143,7 +143,9 @@ def _pids_in(lock: Path) -> list[int]:
 
 
 def run_watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:
-    """Runs `command`; Ctrl-C ends it in 5 seconds."""
+    """The exit status of `command`. Ctrl-C ends it in about 5 seconds (`stop_process_tree`), and
+    the lock that it leaves is removed (`refuse_if_busy`).
+    """
     sys.stdout.flush()
     env = dict(environment)
     process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process)

@@ -404,7 +404,7 @@ def _forward_pass(
     """The pass over the chunks of a step, for the way `settings` asks for, and what gives the
     states before the first step: none unless they are carried. A free run is `model` itself, read
     out at its last `read` steps, since a second graph of the same layers costs a tenth of a second;
-    the other ways share its layers.
+    the other ways share its layers. `taught` is that free run, too, where there is no teacher.
     """
     graph = Wiring.sharing_layers(network, model)
     if settings.state == "carry":

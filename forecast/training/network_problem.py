@@ -179,7 +179,9 @@ class OneLayerProblem(NetworkProblem):
         *,
         warm_up: int = 0,
     ) -> None:
-        """Gather the residuals of `network` over all `series`."""
+        """Gather the residuals of `network` over all `series`; its shape must be one for which
+        `find_hidden_layer` gives a path, if an empty one.
+        """
         super().__init__(network, series, validate, warm_up=warm_up)
         taps = network.blocks[: _count_tap_blocks(network.blocks)]
         tapped = []

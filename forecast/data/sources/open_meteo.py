@@ -247,7 +247,9 @@ class _Client:
         variables: dict[str, str],
         clock: pd.Timestamp = pd.Timestamp.min,
     ) -> pd.DataFrame:
-        """`clock`: what must not be later than the service's own, where it says it."""
+        """The hours of one place as a frame (unique_id, ds, `variables`), tried again after faults
+        that may pass. `told` keeps the service's own clock; `clock` must not be later than that.
+        """
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
         params = {
             "latitude": f"{place.latitude:g}",

@@ -584,7 +584,9 @@ class Spec(RegressorSpec):
     def _cutoff_features(
         self, past: np.ndarray, channels: Layout, season: int, newest: Sequence[np.ndarray]
     ) -> Iterator[np.ndarray]:
-        """(B, columns) each: what is the same for every step of the horizon."""
+        """(B, columns) each: what is the same for every step of the horizon. Levels are those of
+        the last season (`day`) and of the whole lookback.
+        """
         recent = past[:, -self.lags :]
         day = past[:, -max(season, 2) :]
         for i, channel in enumerate(channels.target_channels):
