@@ -11,7 +11,6 @@ level that too few errors of the calibration block support stays empty.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,9 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.quarter_hour import CONFIRMING, PANELS, ROWS, Row, combine, fit_row, problem_of
+from bench.quarter_hour import (
+    CONFIRMING,
+    PANELS,
+    ROWS,
+    Row,
+    calibrate_series,
+    combine,
+    fit_row,
+    problem_of,
+)
 from forecast.forecaster import Problem
-from forecast.forecaster.intervals import Bounds, SplitConformal, visible_volatility
+from forecast.forecaster.intervals import Bounds
 from forecast.system.errors import InputError
 
 LEVELS = (0.8, 0.95)
@@ -47,22 +55,9 @@ def score_series(problem: Problem, row: Row, level: float) -> Iterator[tuple[Sco
     """Of every series: with the margins of the calibration block, with those of the newest errors.
     `InputError` where one supports no interval of `level`.
     """
-    task = problem.panel.task
     for uid, forecast in row.test.forecasts.items():
-        series, target = problem.panel.by_id[uid], row.test.targets[uid]
-        before, now = (
-            visible_volatility(problem.scaling, series, problem.rows(uid, block), task)[:, 0]
-            for block in ("calibration", "test")
-        )
-        calibrated = SplitConformal.calibrate(
-            row.calibration.targets[uid],
-            row.calibration.forecasts[uid],
-            before,
-            lookback=task.lookback,
-        )
-        newest = calibrated.followed_by(
-            target, forecast, now, delay=math.ceil(task.horizon / task.step_size)
-        )
+        target = row.test.targets[uid]
+        calibrated, newest, now = calibrate_series(problem, row, uid)
         yield (
             score_intervals(calibrated.bounds(forecast, now, level), target, level),
             score_intervals(newest.bounds_in_turn(forecast, now, level), target, level),

@@ -271,23 +271,39 @@ def validation_errors(problem: Problem, rows: list[Row]) -> MemberErrors:
     return MemberErrors(names, {}, {}, at[known], at[known] + horizon, joined[known])
 
 
+def calibrate_series(
+    problem: Problem, row: Row, uid: str
+) -> tuple[SplitConformal, SplitConformal, np.ndarray]:
+    """The margins of the calibration block of a series, those of the newest errors known at each
+    test cutoff, and its volatility (n,) at these.
+    """
+    task, series = problem.panel.task, problem.panel.by_id[uid]
+    before, now = (
+        visible_volatility(problem.scaling, series, problem.rows(uid, block), task)[:, 0]
+        for block in ("calibration", "test")
+    )
+    calibrated = SplitConformal.calibrate(
+        row.calibration.targets[uid],
+        row.calibration.forecasts[uid],
+        before,
+        lookback=task.lookback,
+    )
+    delay = math.ceil(task.horizon / task.step_size)
+    newest = calibrated.followed_by(
+        row.test.targets[uid], row.test.forecasts[uid], now, delay=delay
+    )
+    return calibrated, newest, now
+
+
 def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
     """Share of test targets inside of the 80 and 95 % intervals, pooled, in percent, and the CRPS
     of nine deciles in scaled units; NaN where calibration supports no such interval.
     """
-    task = problem.panel.task
     inside: dict[float, list[np.ndarray]] = {0.8: [], 0.95: []}
     scores = []
     for uid, forecast in row.test.forecasts.items():
-        series, target = problem.panel.by_id[uid], row.test.targets[uid]
-        known = row.calibration
-        before, now = (
-            visible_volatility(problem.scaling, series, problem.rows(uid, block), task)[:, 0]
-            for block in ("calibration", "test")
-        )
-        intervals = SplitConformal.calibrate(
-            known.targets[uid], known.forecasts[uid], before, lookback=task.lookback
-        ).followed_by(target, forecast, now, delay=math.ceil(task.horizon / task.step_size))
+        target = row.test.targets[uid]
+        _, intervals, now = calibrate_series(problem, row, uid)
         quantiles = [forecast]
         with contextlib.suppress(InputError):
             for level in (0.2, 0.4, 0.6, 0.8, 0.95):

@@ -902,10 +902,10 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
         return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
     is_temperature = TEMPERATURE_NAME.search(str(surest).lower())
     before = numbers[: numbers.index(surest)] if is_temperature else []
-    return next((c for c in before if _may_lead(rows[c])), surest)
+    return next((c for c in before if _may_be_target(rows[c])), surest)
 
 
-def _may_lead(values: pd.Series) -> bool:
+def _may_be_target(values: pd.Series) -> bool:
     """Whether numbers are neither weather nor codes nor a counter."""
     is_weather = WEATHER_NAME.search(str(values.name).lower())
     return not is_weather and values.nunique() > MOST_CODES and not values.is_monotonic_increasing

@@ -143,8 +143,9 @@ class Narx:
         return np.hstack([y, np.full((len(y), self.states), np.nan)])
 
     def add_first_row(self, experiment: Experiment, start: int) -> Experiment:
-        """For a net with states the experiment behind one more row: y and states zero, u as in its
-        first row, as `begin` remembers it. For another net as it is.
+        """For a net with states the experiment behind one more row, as `begin` remembers it: y is
+        zero there, u as in the first row; the states stay NaN, as in all rows. For another net as
+        it is.
         """
         if not self.states:
             return experiment

@@ -572,7 +572,7 @@ def leave_out_straying(
     Blocks do not tell a model that takes a slow disturbance for its own motion: the rows on both
     sides of a block carry it through. On other rows it runs off.
     """
-    backwards = experiments[0].u[: 2 * UNSEEN_ROWS][::-1]
+    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
     stays: dict[Candidate, list[bool]] = {}
     for member in members:
         stays_within = member.stays_within(experiments, [backwards], start)
