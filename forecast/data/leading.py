@@ -27,7 +27,7 @@ FITTED_SHARE = 0.75
 """Of the rows of an entry that `add` writes: those of its train and validation blocks, unless
 intervals need more.
 """
-MIN_HORIZONS, MAX_CUTOFFS = 20, 5_000
+MIN_HORIZONS, MAX_CUTOFFS = 12, 5_000
 """A series whose validation rows hold fewer than `MIN_HORIZONS` is not looked at. Of a file of more
 than `MAX_CUTOFFS` rows only every second one, or third, ... is a cutoff.
 """

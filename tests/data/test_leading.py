@@ -33,7 +33,7 @@ def test_a_number_that_leads_the_target_is_an_input_and_the_others_are_offered(t
     assert "# past_exogenous: [{column: rain" in text and "column: other" in text
 
 
-@pytest.mark.parametrize("frame", [creek(rains=False), creek(hours=600)])
+@pytest.mark.parametrize("frame", [creek(rains=False), creek(hours=400)])
 def test_a_number_that_does_not_lead_or_is_not_known_to_is_no_input(tmp_path, frame):
     entry, text = written(tmp_path, frame, horizon=6)
     assert "past_exogenous" not in entry
