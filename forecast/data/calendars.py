@@ -79,11 +79,20 @@ DEFAULT_FEATURES: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
 """Features that are taken unasked; the weeks of people only where the data show them: of weather
 they are noise.
 """
-MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS = 0.03, 8, 0.6
-"""From which share on the weekday is an input, in how many weeks, of which rows
-(docs/research/calendar-inputs.md).
-"""
-FEW_WEEKS = (0.3, 2, 0.75)
+
+
+class WeekLimits(NamedTuple):
+    """From which share of the variance on the weekday is an input, in how many weeks at least, of
+    which share of the rows, the first ones (docs/research/calendar-inputs.md).
+    """
+
+    share: float
+    weeks: int
+    row_share: float
+
+
+WEEK_LIMITS = WeekLimits(0.03, 8, 0.6)
+FEW_WEEKS = WeekLimits(0.3, 2, 0.75)
 """The same of parts of a day where no series has so many weeks."""
 
 
@@ -251,12 +260,10 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
 
 
 def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
-    """Whether the weekday tells `MIN_WEEK_SHARE` of how the values of `target` differ from those of
-    the same time of day in the week around them, in the first `WEEK_ROWS` of each series; of parts
-    of a day in few weeks by `FEW_WEEKS`.
+    """Whether the weekday tells of the values of `target`, or of the ranks of their changes from
+    row to row: what is drawn from a store on workdays shows no week in its level.
 
-    By time of day, as a week of commuters has the same sum every day. False of steps longer than a
-    day and of less than `MIN_WEEKS`.
+    False of steps longer than a day, and of fewer weeks than `WEEK_LIMITS` and `FEW_WEEKS` ask.
     """
     step = fixed_step(calendar) if calendar.kind == "regular" else None
     days_a_week = 7
@@ -264,21 +271,38 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         step, days_a_week = DAY, len(calendar.days)
     if step is None or step > DAY:
         return False
+    n_days = series_lengths(frame, calendar).max() * step / DAY
+    limits = WEEK_LIMITS
+    if step < DAY and limits.row_share * n_days < 7 * limits.weeks:
+        limits = FEW_WEEKS
+    # ranks: one delivery is larger than all that is drawn in a week
+    changes = frame.groupby("unique_id", sort=False)[target].diff()
+    ranks = changes.groupby(frame["unique_id"]).rank(pct=True)
+    return any(
+        _tells_weekday(frame, values.to_numpy(float), limits, days_a_week)
+        for values in (frame[target], ranks)
+    )
+
+
+def _tells_weekday(
+    frame: pd.DataFrame, values: np.ndarray, limits: WeekLimits, days_a_week: int
+) -> bool:
+    """Whether the weekday tells the share `limits` of how `values` (n,), one per row, differ from
+    those of the same time of day in the week around them.
+
+    By time of day, as a week of commuters has the same sum every day.
+    """
     explained = total = 0.0
     n_values = n_times = 0
-    times, values = frame["ds"].to_numpy("datetime64[ns]"), frame[target].to_numpy(float)
+    times = frame["ds"].to_numpy("datetime64[ns]")
     days = times.astype("datetime64[D]")
-    share, min_weeks, row_share = MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS
-    n_days = series_lengths(frame, calendar).max() * step / DAY
-    if step < DAY and row_share * n_days < 7 * min_weeks:
-        share, min_weeks, row_share = FEW_WEEKS
     for rows in rows_by_series(frame).values():
         day_numbers = (days[rows] - days[rows][0]).astype(np.int64)
         times_of_day, column = np.unique(times[rows] - days[rows], return_inverse=True)
         by_day = np.full((day_numbers[-1] + 1, len(times_of_day)), np.nan)
         by_day[day_numbers, column] = values[rows]
-        first_days = by_day[: int(row_share * len(by_day))]
-        if len(first_days) < 7 * min_weeks:
+        first_days = by_day[: int(limits.row_share * len(by_day))]
+        if len(first_days) < 7 * limits.weeks:
             continue
         of_series = _explain_by_weekday(first_days, days_a_week)
         explained += of_series.explained
@@ -289,7 +313,7 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         return False
     # less what the means of as many weekdays of noise would tell
     unexplained = (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
-    return 1.0 - unexplained >= share
+    return 1.0 - unexplained >= limits.share
 
 
 class WeekdayVariance(NamedTuple):

@@ -1150,6 +1150,18 @@ def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):
     assert found["calendar_features"] == ["hour_of_day", "day_of_week"]
 
 
+@pytest.mark.parametrize("weekend_use", [0.0, 1.0])
+def test_a_store_that_is_emptied_on_workdays_and_filled_again_gets_the_day_of_the_week(
+    tmp_path, weekend_use
+):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
+    rng = np.random.default_rng(0)
+    use = np.where(times.day_of_week < 5, 1.0, weekend_use) * rng.uniform(0.8, 1.2, len(times))
+    level = 500 - np.cumsum(use) % 433
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "level": level}))
+    assert ("day_of_week" in found["calendar_features"]) == (weekend_use == 0.0)
+
+
 def test_the_rows_of_the_test_block_do_not_show_a_week(tmp_path):
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
     rng = np.random.default_rng(0)
