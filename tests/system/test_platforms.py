@@ -20,6 +20,8 @@ import os, signal, sys
 # loaded before they are hidden: modules of Python's own that need them on this system
 import asyncio, multiprocessing.util, multiprocessing.popen_spawn_posix, subprocess, tempfile
 import joblib.externals.loky.backend.resource_tracker
+# has locks of Windows as well; without either, a file that anybody left behind is a lock for ever
+import filelock
 
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None
@@ -79,8 +81,6 @@ def test_a_model_is_fitted_compared_saved_and_asked_without_what_windows_lacks(
 
 @pytest.mark.slow
 def test_a_network_is_tuned_without_what_windows_lacks(tmp_path: Path) -> None:
-    # without fcntl a lock is a file that is there, as a lock of this system leaves one behind
-    (ROOT / "forecast/networks/native/__pycache__/compiling.lock").unlink(missing_ok=True)
     code = """
         import forecast
 
