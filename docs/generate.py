@@ -335,7 +335,7 @@ def _about_skips(words: list[str]) -> str:
 def _families() -> dict[str, str]:
     models = load_models(ROOT / "configs")
     return {
-        name: entry["family"] for name, entry in models.fitted_entries(tuple(models.models)).items()
+        name: entry["family"] for name, entry in models.entries_to_fit(tuple(models.models)).items()
     }
 
 

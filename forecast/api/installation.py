@@ -153,7 +153,9 @@ def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content at HEAD of the files that match; empty outside of a clone."""
+    """Relative name → content at HEAD of the files that match; empty outside of a clone, and where
+    one of the patterns matches nothing.
+    """
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}
     # without `:(glob)` git's `*` crosses folders

@@ -45,7 +45,7 @@ from forecast.forecaster.ensemble import (
 )
 from forecast.forecaster.serving import (
     describe_missing_inputs,
-    forecastable,
+    keep_forecastable,
     read_ordered_panel,
     require_known_series,
     require_observed,
@@ -244,7 +244,7 @@ class Model:
         if panel is None:
             with frames.caller_words(self.names.time_col, ensemble.task.calendar):
                 panel = self._checked_panel(history, future_df, ensemble)
-        panel, left_out = forecastable(panel, ensemble)
+        panel, left_out = keep_forecastable(panel, ensemble)
         if left_out and df is not None:
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=3)
         for series in panel.series:

@@ -320,7 +320,7 @@ def _hold_in_memory(
 
 def _require_model_packages(models: Models, *, is_tuned: bool) -> None:
     """`InputError` with what to type where a model needs a package that only an extra brings."""
-    for name, entry in models.fitted_entries().items():
+    for name, entry in models.entries_to_fit().items():
         family = catalogue()[str(entry["family"])]
         packages = list(EXTRA_PACKAGES.get(family.kind, ()))
         if family.uses_tensorflow:

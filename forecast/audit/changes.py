@@ -1,9 +1,10 @@
 """What an audited pipeline is fed: copies of a frame, changed after a moment.
 
 A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows after a moment and no
-other; `restore_plans` puts back what was known ahead by then; `reverse_order_of_test_errors`
-changes finished forecasts instead. With them what the audit works out apart from the code that it
-examines: the ends of the blocks (`block_ends`), and when a step may be known (`times_known`).
+other; the audit makes those that `audit.origins.ROW_CHANGES` names. `restore_plans` puts back what
+was known ahead by then; `reverse_order_of_test_errors` changes finished forecasts instead. With
+them what the audit works out apart from the code that it examines: the ends of the blocks
+(`block_ends`), and when a step may be known (`times_known`).
 """
 
 from __future__ import annotations

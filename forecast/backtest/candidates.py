@@ -94,7 +94,7 @@ def plan_candidates(
     than the networks on it.
     """
     plan = CandidatePlan([], {})
-    for name, entry in config.fitted_entries(only).items():
+    for name, entry in config.entries_to_fit(only).items():
         spec = models.spec(
             entry,
             where=f"configs/models.yaml: models.{name}",

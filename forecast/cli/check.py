@@ -199,8 +199,8 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
     from forecast.models import spec
 
     path = folder / "models.yaml"
-    if NAIVE not in models.fitted_entries():
-        names = ", ".join(models.fitted_entries())
+    if NAIVE not in models.entries_to_fit():
+        names = ", ".join(models.entries_to_fit())
         raise InputError(
             f"{path}: grids.{models.grid}: found {names}; wanted `{NAIVE}` as well, which every"
             f" score is compared with. Add it to the list, and `{NAIVE}: {{family: naive}}` to"
@@ -214,7 +214,7 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
                 " Rename it."
             )
     specs: dict[str, ModelSpec | Combination] = {}
-    for name, entry in models.fitted_entries(all_names).items():
+    for name, entry in models.entries_to_fit(all_names).items():
         where = f"{path}: {name}"
         specs[name] = spec(entry, where=where, training=models.training, refit=models.refit)
     return {**specs, **models.combinations(all_names)}
@@ -269,7 +269,7 @@ def model_rows(root: Path) -> list[ModelRow]:
     folder = ProjectPaths.of(root).configs
     models = load_models(folder)
     specs = load_specs(models, folder)
-    grid = [*models.fitted_entries(), *models.combinations()]
+    grid = [*models.entries_to_fit(), *models.combinations()]
     others = [name for name in specs if name not in grid]
     rows = []
     for name in [*grid, *others]:

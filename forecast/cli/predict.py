@@ -160,7 +160,7 @@ def _watch_sentences(verdict: WatchedChampion, rate: float) -> str:
 
 
 @dataclass(frozen=True)
-class ForecastOrigin:
+class Provenance:
     """Which model made a forecast, how old and how good it is, and after which row it begins."""
 
     dataset: str
@@ -174,15 +174,15 @@ class ForecastOrigin:
     """Metrics on the test block."""
 
 
-def describe_origin(forecast: Forecast, moment: pd.Timestamp) -> ForecastOrigin:
-    """The origin of a forecast, its age as of `moment`."""
+def describe_provenance(forecast: Forecast, moment: pd.Timestamp) -> Provenance:
+    """The provenance of a forecast, its age as of `moment`."""
     import pandas as pd
 
     from forecast.config.task import format_time
 
     card = forecast.champion.card
     age = moment - pd.Timestamp(card.created_at)
-    return ForecastOrigin(
+    return Provenance(
         dataset=card.dataset,
         model=card.candidate,
         version=forecast.champion.version,
@@ -195,15 +195,15 @@ def describe_origin(forecast: Forecast, moment: pd.Timestamp) -> ForecastOrigin:
 
 
 def _json_content(forecast: Forecast) -> dict[str, Any]:
-    """What `--format json` prints: the origin, the notices, and a row per step without NaN."""
+    """What `--format json` prints: the provenance, the notices, and a row per step without NaN."""
     table = _with_written_times(forecast.table, SHOWN_TIME).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
-    origin = asdict(describe_origin(forecast, now()))
-    return {**origin, "notices": list(forecast.notices), "forecast": rows}
+    provenance = asdict(describe_provenance(forecast, now()))
+    return {**provenance, "notices": list(forecast.notices), "forecast": rows}
 
 
 def _print_table(forecast: Forecast, settings: Dataset) -> None:
-    """Print the forecast for people: title, a row per step, and a sentence about its origin."""
+    """Print the forecast for people: title, a row per step, and a sentence about its provenance."""
     table = _with_written_times(forecast.table)
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     targets = forecast.panel.task.targets
@@ -214,7 +214,7 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
     _print_numbers(table, numbers)
-    print(_origin_sentence(describe_origin(forecast, now())))
+    print(_provenance_sentence(describe_provenance(forecast, now())))
 
 
 def _six_digits(value: float) -> str:
@@ -222,22 +222,22 @@ def _six_digits(value: float) -> str:
     return "" if value != value else f"{value:.6g}"
 
 
-def _origin_sentence(origin: ForecastOrigin) -> str:
+def _provenance_sentence(provenance: Provenance) -> str:
     """`Version 2 (gru.linear), made 3 days ago, fitted on data up to 2025-02-28; on test MAE 1.28,
     skill +40.7 % ...`
     """
     scores = []
-    if "mae" in origin.test:
-        scores.append(f"MAE {origin.test['mae']:.4g}")
-    elif "mase" in origin.test:
-        scores.append(f"MASE {origin.test['mase']:.3g}")
-    if "skill" in origin.test:
-        skill = 100 * origin.test["skill"]
+    if "mae" in provenance.test:
+        scores.append(f"MAE {provenance.test['mae']:.4g}")
+    elif "mase" in provenance.test:
+        scores.append(f"MASE {provenance.test['mase']:.3g}")
+    if "skill" in provenance.test:
+        skill = 100 * provenance.test["skill"]
         scores.append(f"skill {skill:+.1f} % against repeating the last value")
     sentence = (
-        f"Version {origin.version} ({origin.model}), made"
-        f" {plural(max(origin.age_days, 0), 'day')} ago, fitted on data up to"
-        f" {origin.training_cutoff.partition('T')[0]}"
+        f"Version {provenance.version} ({provenance.model}), made"
+        f" {plural(max(provenance.age_days, 0), 'day')} ago, fitted on data up to"
+        f" {provenance.training_cutoff.partition('T')[0]}"
     )
     if scores:
         sentence += f"; on test {', '.join(scores)}"

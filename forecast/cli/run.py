@@ -158,7 +158,7 @@ def select_datasets(root: Path, dataset: str, models: tuple[str, ...]) -> tuple[
     from forecast.config.experiment import load_models
 
     folder = ProjectPaths.of(root).configs
-    load_models(folder).fitted_entries(models)
+    load_models(folder).entries_to_fit(models)
     datasets = load_datasets(folder).run
     if not dataset:
         return datasets

@@ -48,6 +48,8 @@ class DieboldMariano:
     smallest true difference, as a share of the mean loss of b, that a test at 5 % finds in four of
     five samples like this one. `statistic` is a t ratio with `dof` degrees of freedom;
     `relative_difference` the mean difference as a share of the mean loss of b.
+
+    Each field has its namesake in `data.comparison_records.PairedTest`, which is written.
     """
 
     statistic: float

@@ -261,8 +261,8 @@ class ScoredCandidate:
 def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
-    """All candidates scored on test, and on validation for the choice; by block what errors are
-    measured against; `InputError` without forecasts of naive.
+    """All candidates scored on test, and on validation for the choice; by block the `Reference`
+    that errors are measured against; `InputError` without forecasts of naive.
     """
     naive = results.records.get(NAIVE)
     if naive is None or naive.has_failed:

@@ -163,7 +163,9 @@ REFERENCES = (
     "lookback_mean",
 )
 """Entries that any series has for nothing: who is called better has to beat each of them. Prices
-have a drift, returns scatter about a mean, and there the last value is no bar.
+have a drift, returns scatter about a mean, and there the last value is no bar. Beside them stand
+`backtest.candidates.REFERENCE_MODELS`, which a board of one's own models is judged against,
+`comparison.intervals.SHOWN_REFERENCES` and the words of `comparison.sentences.BARS`.
 """
 
 
@@ -196,8 +198,8 @@ class Models(Config):
                 require_known(name, self.models, names_model, ValueError)
         return self
 
-    def fitted_entries(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-        """The entries of the grid to fit, in its order, or of `only`; no combinations.
+    def entries_to_fit(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+        """The entries of the grid, in its order, or of `only`; no combinations.
 
         `InputError` if unknown.
         """

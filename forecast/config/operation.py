@@ -200,8 +200,8 @@ Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 
 class ExperimentEntry(Config):
-    """One entry. `file`: a CSV with a row per time, relative to the project; `record`: its column
-    whose values tell several records apart; `sampling_time` in seconds.
+    """One entry. `file`: a CSV or MATLAB file with a row per time, relative to the project;
+    `record`: its column whose values tell several records apart; `sampling_time` in seconds.
 
     `test`: the share of every record's rows at its end, or the names of whole records;
     `validation`: the share of the other rows, at the end of each.

@@ -45,7 +45,9 @@ class Source(Config):
 
     kind: str
     is_remote: ClassVar[bool] = False
-    """Whether it is asked over the network: its faults are then the service's, not the user's."""
+    """Whether it is asked over the network: its faults are then the service's, not the user's;
+    its rows are as of the moment of asking, and go on from those stored before.
+    """
     origin: ClassVar[str] = "the source"
     """What its rows come from, in messages."""
     is_for_personal_use: ClassVar[bool] = False

@@ -29,7 +29,9 @@ TestWord = Literal["better", "worse", "not distinguishable", "equivalent", "unde
 class PairedTest(Record):
     """A Diebold-Mariano test of one candidate against another on the origins of the test block.
 
-    Differences are those of the mean loss: below zero `model` is better than `against`.
+    Differences are those of the mean loss: below zero `model` is better than `against`. It has the
+    fields of `comparison.paired_tests.DieboldMariano`; `report.answer.reverse` tells a test from
+    the other side, so it turns round each field that has a side.
     """
 
     ranking: str

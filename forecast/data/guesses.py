@@ -806,8 +806,9 @@ def _refuse_odd_time(text: pd.Series, where: str) -> None:
 
 
 def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
-    """`InputError` where the hours of the dates in `time` are in a column of their own: that which
-    tells apart rows of a day, or where none does and most days stand twice.
+    """`InputError` where the dates in `time` have their hours in a column of their own: `series`,
+    which was taken for the name of a series since it tells the rows of a day apart, or, where most
+    days stand twice, any other.
     """
     keys = [time] if series is None else [time, series]
     others = [column for column in table.columns if column not in keys]

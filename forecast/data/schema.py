@@ -218,8 +218,8 @@ def _is_text(values: pd.Series) -> bool:
 
 
 def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays to be
-    told.
+    """Numbers to float (whole ones above 2**53 lose digits), times to ns, names of series to text;
+    what cannot be cast stays to be told.
     """
     casts: dict[str, Any] = {
         name: np.float64

@@ -173,8 +173,9 @@ def to_utc(
     """Column `ds` of `table` as datetime64[ns] in UTC without a zone.
 
     `form`: how text is written where that is not ISO 8601. Times without an offset are read in
-    `time_zone` (None: UTC). `wall_clock` keeps the local date instead, which is what names a
-    session. Raises `InputError` for unreadable, mixed, ambiguous or non-existent times.
+    `time_zone` (None: UTC). `wall_clock` keeps what the local clock shows instead of UTC: the local
+    date names a session. Raises `InputError` for unreadable, mixed, ambiguous or non-existent
+    times.
     """
     values = table["ds"]
     if not len(values):

@@ -132,8 +132,8 @@ class SplitConformal:
     """
 
     scores: Array
-    """(n, S * H): the errors of the calibration block in the order of time, each over the width at
-    its cutoff; NaN where the actual is missing."""
+    """(n, S * H): the absolute errors of the calibration block in the order of time, each over the
+    width at its cutoff; NaN where the actual is missing."""
     typical: Array
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
     test_scores: Array

@@ -268,9 +268,10 @@ def require_known_series(
         )
 
 
-def forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
+def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
     """The series of `panel` that can be forecast, and a sentence that names the others with the
-    reason; empty without any. The panel as it is where no series is left.
+    reason; empty without any. The panel as it is where none can be forecast, so that forecasting
+    it names the reason.
     """
     newest = max(series.ds[-1] for series in panel.series)
     left_out: dict[str, list[str]] = {}

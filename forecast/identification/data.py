@@ -135,8 +135,9 @@ def read_record(
 def read_by_name(
     path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
 ) -> dict[str, Experiment]:
-    """The same by the names of the experiments, "" where there is one alone; `InputError` for a
-    file or column that cannot be read, and for an input that is an output.
+    """The experiments of a CSV or MATLAB file by their names, "" where there is one alone;
+    `experiment` is the column whose values name them. `InputError` for a file or column that cannot
+    be read, and for an input that is an output.
     """
     import pandas as pd
 
@@ -196,7 +197,8 @@ def _read_matlab(path: Path | str) -> pd.DataFrame:
 
 def _matlab_tables(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
     """The tables of numbers of a variable: itself, a row for each cell of a cell array, or the
-    fields of a struct.
+    fields of a struct by their own names, of two alike the last. Text and whatever has other than
+    two axes is left out.
     """
     if value.dtype.names and value.size == 1:
         fields = [_matlab_tables(field, value[field].flat[0]) for field in value.dtype.names]

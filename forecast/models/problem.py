@@ -622,8 +622,9 @@ def sample_validation_windows(
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
     """By series the validation rows that score a network while it trains: evenly spaced where only
-    `per_series` are wanted of each, then at most `_most_validation_cutoffs` of all, drawn at
-    random, always the same.
+    `per_series` are wanted of each (None: all), then at most `_most_validation_cutoffs` of all,
+    drawn at random, always the same. Series without validation rows are left out; one of which
+    none is drawn has an empty array.
     """
     sample = {}
     for series in problem.panel.series:

@@ -197,7 +197,9 @@ class Dropout(Block):
 
 @dataclass(frozen=True)
 class Parallel(Block):
-    """Branches on the same input, side by side, merged by concatenation or sum."""
+    """Branches on the same input, side by side, merged by concatenation or sum; one without blocks
+    passes its input on.
+    """
 
     branches: tuple[tuple[Block, ...], ...]
     merge: Literal["concat", "sum"] = "concat"

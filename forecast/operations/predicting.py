@@ -30,7 +30,7 @@ from forecast.forecaster.ensemble import (
     forecast_latest,
     split_supported_levels,
 )
-from forecast.forecaster.serving import describe_missing_inputs, forecastable
+from forecast.forecaster.serving import describe_missing_inputs, keep_forecastable
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
@@ -81,7 +81,7 @@ def forecast_champion(
             " nothing. Forecast without it."
         )
     frame = prepare_newest(root, dataset, ensemble, plan=plan)
-    panel, left_out = forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
+    panel, left_out = keep_forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
     notices: tuple[str, ...] = ()
     if levels is None:
         shown_levels, notices = split_supported_levels(ensemble, usual_levels)

@@ -98,8 +98,8 @@ def register_refit(
     *,
     tracking_uri: str,
 ) -> int:
-    """Make the recipe of `scored_version`, fitted again on all data in `folder`, a version; returns
-    its number.
+    """Make the recipe of `scored_version`, fitted again on all data in `folder`, a version, which
+    serves only when it is promoted; returns its number. Its `borders.json` are those of this fit.
 
     Nothing is left to score it on, so its card has no metrics: what its errors are expected to be,
     and the intervals, are out-of-sample ones of the scored version.

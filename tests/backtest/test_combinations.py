@@ -222,7 +222,7 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
     }
     mix = {"family": "combination", "members": ["nave"]}
     models = Models.model_validate({**content, "models": {**content["models"], "mix": mix}})
-    assert list(models.fitted_entries()) == ["naive"]
+    assert list(models.entries_to_fit()) == ["naive"]
     with pytest.raises(InputError, match=r"models.mix: unknown member 'nave'.*naive"):
         models.combinations()
 

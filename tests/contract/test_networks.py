@@ -87,7 +87,7 @@ def configured():
     options.
     """
     configs = load_models(ROOT / "configs")
-    entries = configs.fitted_entries(
+    entries = configs.entries_to_fit(
         tuple(configs.models)
     )  # what is fitted: a combination is no network
     specs = {name: models.spec(dict(entry), where=name) for name, entry in entries.items()}

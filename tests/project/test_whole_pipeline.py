@@ -166,7 +166,7 @@ def models_by_dataset(root: Path) -> dict[str, set[str]]:
 
 def names_of(models: Models) -> set[str]:
     """The rows of a grid, but for forecasts of a service: no data of the project keep any."""
-    return {*models.fitted_entries(), *models.combinations()} - {"service"}
+    return {*models.entries_to_fit(), *models.combinations()} - {"service"}
 
 
 @pytest.mark.slow

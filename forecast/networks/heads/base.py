@@ -245,7 +245,8 @@ class Maths:
     """The array functions that losses are written with: NumPy's form, in float64, for validation
     losses; `training.descent.TensorMaths` overrides all of it in TensorFlow.
 
-    All functions keep the dtype of their arguments; an axis is always the last.
+    All functions keep the dtype of their arguments; an axis is always the last. It has what the
+    losses of today's heads ask for; one that asks for more adds it here and there.
     """
 
     log = staticmethod(np.log)
