@@ -26,7 +26,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from pandas.api.typing import SeriesGroupBy
 
-from forecast.config.task import CalendarFeature, RegularCalendar
+from forecast.config.task import RegularCalendar
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
@@ -272,6 +272,7 @@ def guess_entry(
         for column in table.columns
         if column not in (guess.column, series) and str(column).lower() not in TIME_COLUMN_NAMES
     ]
+    rows = _read_flags(rows, others)
     numbers = _number_columns(rows, others, target, where)
     rows[numbers], file_format = _blank_placeholders(rows[numbers], file_format)
     chosen = _pick_target(rows, numbers, target, where)
@@ -328,6 +329,17 @@ def _read_rows(
             table[column] = values
             missing += marks[column]
     return table, replace(form, missing=tuple(dict.fromkeys(missing)))
+
+
+def _read_flags(rows: pd.DataFrame, columns: list[Any]) -> pd.DataFrame:
+    """The rows with 1 and 0 in those of the columns that say yes and no, both: one text alone may
+    be a name, as `NO` of Norway.
+    """
+    flags = rows[columns].apply(own_files.parse_flags)
+    has_both = [column for column in columns if flags[column].nunique() == 2]
+    changed = rows.copy(deep=False)
+    changed[has_both] = flags[has_both]
+    return changed
 
 
 def _blank_placeholders(
@@ -554,11 +566,7 @@ def _entry_lines(
     return [
         *lines,
         *_input_lines(observed, target, roles),
-        EntryLine(
-            "calendar_features",
-            _guess_calendar_features(observed, calendar, target),
-            "known in advance",
-        ),
+        *_calendar_lines(observed, calendar, target),
         EntryLine(
             "splits",
             {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration},
@@ -678,14 +686,19 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
     return note
 
 
-def _guess_calendar_features(
-    observed: pd.DataFrame, calendar: Calendar, target: Any
-) -> list[CalendarFeature]:
-    """Those that are taken unasked, and the day of the week where the target shows it."""
-    features = default_features(calendar, int(series_lengths(observed, calendar).max()))
-    if shows_week(observed, target, calendar):
-        features.append("day_of_week")
-    return features
+def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> list[EntryLine]:
+    """The key of the features that are taken unasked, and of the day of the week where the target
+    shows it; then a comment that offers public holidays, which move what has a week.
+    """
+    features: list[str] = [
+        *default_features(calendar, int(series_lengths(observed, calendar).max()))
+    ]
+    if not shows_week(observed, target, calendar):
+        return [EntryLine("calendar_features", features, "known in advance")]
+    return [
+        EntryLine("calendar_features", [*features, "day_of_week"], "known in advance"),
+        EntryLine("# holidays", "US", "public holidays as inputs, by the code of your country"),
+    ]
 
 
 def guess_spans(calendar: Calendar) -> tuple[int, int, int]:

@@ -25,6 +25,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from forecast.data.schema import has_number_type
 from forecast.system.errors import InputError, one_line, quote, quote_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -72,6 +73,8 @@ MISSING_MARK = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|va
 """How else a cell says that it has no value: signs alone, as `.` and `--`, or these words."""
 PLACEHOLDER = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
 """Numbers that programs write for no value; 999 may as well be one."""
+FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
+"""How a cell says whether, in any case of letters, and what models read."""
 MIN_OTHER_VALUES = 20
 """Among fewer different numbers one may be a code or a class like any other."""
 MAX_HEADER_BYTES = 1_000_000  # its docstring is below the next line, which sets it for the process
@@ -202,6 +205,16 @@ def _blank_numbers(
     columns = rows.select_dtypes("number").columns.drop(texts, errors="ignore")
     rows[columns] = rows[columns].mask(rows[columns].isin(marks))
     return rows
+
+
+def parse_flags(values: pd.Series) -> pd.Series:
+    """A column whose cells say yes or no as 1 and 0; every other one as it is."""
+    if has_number_type(values):
+        return values
+    flags = {cell: FLAGS.get(str(cell).strip().lower()) for cell in values.dropna().unique()}
+    if not flags or None in flags.values():
+        return values
+    return values.map(flags).astype(float)
 
 
 def find_missing_marks(values: pd.Series) -> list[str]:

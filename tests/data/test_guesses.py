@@ -22,6 +22,7 @@ from forecast.data import guesses, ingest, own_files, preparation, sources, spli
 from forecast.data.calendars import grid
 from forecast.data.panel import from_frame
 from forecast.data.schema import check_frame
+from forecast.data.sources import file
 from forecast.data.written_times import DATE_FORMATS, TIME_FORMATS, guess_time_format
 from forecast.forecaster.intervals import conformal_rank
 from forecast.system.errors import InputError
@@ -400,11 +401,32 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
 
 
 def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
-    frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "no", 1: "yes"}))
+    frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "none", 1: "big"}))
     frame["Footfall"] = np.nan
     said = r"line 402 .*has text in 'Promo' behind the last number.*1 for yes"
     with pytest.raises(InputError, match=said):
         guessed(tmp_path, frame)
+
+
+@pytest.mark.parametrize("words", [("No", "Yes"), ("FALSE", "TRUE"), ("n", "y")])
+def test_a_plan_of_yes_and_no_is_read_as_ones_and_zeros(tmp_path, words):
+    flags = shop()
+    said = flags.assign(Promo=flags["Promo"].map(dict(enumerate(words))))
+    said.loc[3, "Promo"] = None
+    entry = guessed(tmp_path, said)
+    assert entry["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
+    write_project(tmp_path, mine=entry)
+    request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    read = file.read(request).frame["Promo"].to_numpy()
+    assert np.isnan(read[3])
+    np.testing.assert_array_equal(np.delete(read, 3), np.delete(flags["Promo"].to_numpy(), 3))
+
+
+def test_a_column_that_only_says_no_may_be_a_country(tmp_path):
+    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=600), "y": WAVE, "land": "NO"})
+    guessed(tmp_path, frame)
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "land" not in text
 
 
 def test_a_target_that_ends_in_empty_cells_gets_an_entry_that_is_taken(tmp_path):

@@ -162,6 +162,16 @@ def test_school_holidays_are_read_from_a_file_of_their_own(tmp_path: Path) -> No
     # of 100, no school costs 30 and Christmas 50
     found = problems.latest(forecaster, known)["shop"][:, 0]
     np.testing.assert_allclose(found, [70, 20, 50], atol=10)
+    american = entry(
+        future_exogenous=settings.future_exogenous,
+        source={"kind": "file", "path": "sales.csv", "time_format": "%m/%d/%Y"},
+    )
+    assert read_plan(file, american, ["shop"]).equals(plan)  # also where the file writes otherwise
+    file.write_text(file.read_text().replace("2024-12-", "12/").replace(",", "/2024,"))
+    file.write_text(
+        file.read_text().replace("ds/2024", "ds").replace(",1", ",yes").replace(",0", ",no")
+    )
+    assert read_plan(file, american, ["shop"]).equals(plan)
     file.write_text("ds,school\n2024-12-24,1\n")
     short = append_plan(raw, read_plan(file, settings, ["shop"]), ["sales"])
     with pytest.raises(InputError, match="'school' has no value at 2024-12-25"):

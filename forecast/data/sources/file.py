@@ -124,7 +124,8 @@ def read(request: Request) -> RawFrame:
         read = name_by_groups(read, groups, id_column, where=where)
     read = encode_static(read, static, id_column, where=where)
     table = _select_columns(read, request.dataset, source, where)
-    _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
+    inputs = table.columns.drop(["unique_id", "ds"], errors="ignore")
+    table = _read_flags(table, inputs, source, where)
     if request.dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
         table = sort_oldest_first(table, None)
@@ -181,14 +182,12 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(series)}."
         )
-    _refuse_text(table, dataset.known_ahead, settings, where)
+    table = _read_flags(table, dataset.known_ahead, settings, where)
     if dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
     else:
-        form = settings.time_format
-        if form is None and table["ds"].dtype.kind != "M":
-            shown_format = guess_time_format(table["ds"].dropna())
-            form = None if shown_format == ISO_8601 else shown_format
+        shown_format = guess_time_format(table["ds"].dropna())
+        form = None if shown_format == ISO_8601 else settings.time_format or shown_format
         table["ds"] = _to_utc(table, form, settings, dataset, where)
     return check_frame(
         table.sort_values(["unique_id", "ds"], kind="stable"), dataset.known_ahead, where=where
@@ -211,7 +210,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
-    _refuse_text(table, request.dataset.vintage_columns, source, where)
+    table = _read_flags(table, request.dataset.vintage_columns, source, where)
     form = source.time_format
     # where clocks go back an hour stands twice, in order within a series and an issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
@@ -251,10 +250,13 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
     return table
 
 
-def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str) -> None:
-    """`InputError` for the first cell of text among numbers, with its line and the setting that
-    would read it.
+def _read_flags(
+    table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str
+) -> pd.DataFrame:
+    """The table with 1 and 0 for yes and no in the number `columns`; `InputError` for the first
+    cell of any other text there, with its line and the setting that would read it.
     """
+    table = table.assign(**{str(name): own_files.parse_flags(table[name]) for name in columns})
     for name in columns:
         cell = first_text_cell(table[name])
         if cell is not None:
@@ -263,6 +265,7 @@ def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, 
                 " under `source` in configs/datasets.yaml."
             )
             raise InputError(where + describe_text_cell(table, str(name)) + hint)
+    return table
 
 
 def _counts_to_times(table: pd.DataFrame, where: str) -> pd.Series:
