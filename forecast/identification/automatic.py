@@ -32,6 +32,7 @@ from forecast.identification.search_settings import SearchSettings
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
+EXACT_SHARE = 1e-3  # of the range of y: a free run this near lacks nothing
 
 
 def identify(
@@ -92,7 +93,8 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     training = TrainingRecord("nets found", loop="parallel", for_use="simulation")
     model = measure_errors(replace(model, training=training), rows)
     training = model.training
-    one_step = training.performance.get("train", np.nan)
+    one_step = np.sqrt(training.performance.get("train", np.nan))
+    on_record = np.sqrt(training.free_run.get("train", np.nan))
     held_out = [member.held_out_rmse for member in result.members]
     median = float(np.median(held_out))
     counts = Counter(member.net.describe() for member in model.members)
@@ -114,9 +116,9 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         )
     if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
         notes.append(describe_lost_simulation(model, experiments))
-    elif median > FAR_FROM_ONE_STEP * np.sqrt(one_step):
+    elif on_record > max(FAR_FROM_ONE_STEP * one_step, EXACT_SHARE * y_range):
         notes.append(
-            f"The free-run error is {median / np.sqrt(one_step):.2g} times the one-step error:"
+            f"The free-run error is {on_record / one_step:.2g} times the one-step error:"
             " unless the noise of y is correlated over time, part of the system is not in it, such"
             " as an input, or what only a longer record shows. Compare ARX and single nets by"
             " their free run (`forecast identify`)."
@@ -131,4 +133,4 @@ def _describe_polynomial(model: Model) -> list[str]:
     if not polynomials:
         return []
     shortest = min(polynomials, key=lambda member: member.weights["coefficients"].size)
-    return [f"A polynomial of them: {formula(shortest)}."]
+    return [f"A polynomial of them, to four digits: {formula(shortest, digits=4)}."]

@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import toeplitz
 from scipy.special import ndtri
 
@@ -59,8 +60,8 @@ class Correlation:
 
 
 def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
-    """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is
-    left out.
+    """Of a series (T,), or of several, none of whose lags reaches from one into the next; a lag is
+    judged by the pairs that are observed, and 0 without any.
     """
     require_whole(0, longest=longest)
     parts = _centred_parts(series)
@@ -107,19 +108,25 @@ def _centred_parts(series: Any) -> list[Array]:
 
 def _correlate(first: list[Array], second: list[Array], lags: range) -> Correlation:
     """Of first[t - lag] with second[t]; no lag reaches from one part into the next."""
-    pairs = list(zip(first, second, strict=True))
-    sums = np.array([sum(_lagged_product(a, b, lag) for a, b in pairs) for lag in lags])
-    squares = [np.nansum(np.concatenate(parts) ** 2) for parts in (first, second)]
+    values = []
+    for lag in lags:
+        pairs = zip(first, second, strict=True)
+        products = np.concatenate([_lagged_products(a, b, lag) for a, b in pairs])
+        is_known = np.isfinite(products)
+        # shrunk as without gaps: the sum over all pairs there could be, over all rows
+        share = len(products) / sum(map(len, second))
+        values.append(share * products[is_known].mean() if is_known.any() else 0.0)
+    squares = [np.nanmean(np.concatenate(parts) ** 2) for parts in (first, second)]
     scale = np.sqrt(squares[0] * squares[1])
-    values = sums / scale if scale > 0 else np.zeros(len(sums))
     count = sum(int(np.isfinite(part).sum()) for part in second)
-    return Correlation(np.array(lags), values, NORMAL_QUANTILE / np.sqrt(count))
+    correlations = np.array(values) / scale if scale > 0 else np.zeros(len(values))
+    return Correlation(np.array(lags), correlations, NORMAL_QUANTILE / np.sqrt(count))
 
 
-def _lagged_product(first: Array, second: Array, lag: int) -> float:
-    """The sum of first[t - lag] * second[t]."""
+def _lagged_products(first: Array, second: Array, lag: int) -> Array:
+    """first[t - lag] * second[t], NaN where either is missing."""
     rows = np.arange(max(lag, 0), len(second) + min(lag, 0))
-    return float(np.nansum(first[rows - lag] * second[rows]))
+    return first[rows - lag] * second[rows]
 
 
 @dataclass(frozen=True)
@@ -272,11 +279,21 @@ def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Co
             "An output is never observed in two rows in a row, so it cannot pass the filter that"
             " makes the input white. Fill the gaps of y."
         )
-    taps = _autoregression([part - u_mean for part in u], min(longest, 10, stretch - 1))
+    orders = range(1, min(longest, 10, stretch - 1) + 1)
+    # a longer filter leaves few rows of an output with many gaps
+    n_whole = [_count_whole(y, order) for order in orders]
+    most = max(order for order, n in zip(orders, n_whole, strict=True) if 2 * n >= n_whole[0])
+    taps = _autoregression([part - u_mean for part in u], most)
     order = len(taps) - 1
     white = [np.convolve(part - u_mean, taps)[order : len(part)] for part in u]
     filtered = [np.convolve(part - y_mean, taps)[order : len(part)] for part in y]
     return cross_correlation(white, filtered, longest)
+
+
+def _count_whole(parts: list[Array], order: int) -> int:
+    """The rows that are observed, and `order` rows before them."""
+    long = [np.isfinite(part) for part in parts if len(part) > order]
+    return sum(int(sliding_window_view(part, order + 1).all(axis=1).sum()) for part in long)
 
 
 def _autoregression(parts: list[Array], longest: int) -> Array:

@@ -102,14 +102,14 @@ class Experiment:
 
 
 def as_columns(name: str, values: npt.ArrayLike) -> Array:
-    """(T,) or (T, columns) as (T, columns) float64; `InputError` for other ranks, for text and for
-    infinite values.
+    """(T,) or (T, columns) as (T, columns) float64, what is masked as NaN; `InputError` for other
+    ranks, for text and for infinite values.
     """
     try:
         # NumPy would make nanoseconds of dates, and drop imaginary parts
         if np.asarray(values).dtype.kind in "mMc":
             raise TypeError("dates, times or complex numbers")
-        table = np.asarray(values, dtype=np.float64)
+        table = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"`{name}` is no table of numbers ({error}). Give one row of numbers per time; of a"
@@ -176,7 +176,10 @@ def require_whole(least: int, **numbers: Any) -> None:
 def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
     """(inputs, outputs), the same for all; `InputError` where they differ or there is none."""
     if other := [type(e).__name__ for e in experiments if not isinstance(e, Experiment)]:
-        raise InputError(f"Got {other[0]} where an experiment was wanted. Give `Experiment(u, y)`.")
+        raise InputError(
+            f"Got {other[0]} where an experiment was wanted. Give `Experiment(u, y)`; several are"
+            " several arguments, of a list `*experiments`."
+        )
     sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
     if not sizes:
         raise InputError(

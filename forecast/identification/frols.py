@@ -76,9 +76,9 @@ def frols(
     return model.with_notes(formula(model), *notes, *lost)
 
 
-def formula(model: Model) -> str:
+def formula(model: Model, *, digits: int = 12) -> str:
     """y[t] of a polynomial in the units of the data, a line for each output; `InputError` for
-    another model.
+    another model. Where y varies little about a high level, few `digits` make another model.
     """
     if not isinstance(model.net, Net) or not model.net.terms:
         raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
@@ -97,7 +97,7 @@ def formula(model: Model) -> str:
         ordered = sorted(sorted(parts), key=len)
         factors = [f" {_product(term, names)}" if term else "" for term in ordered]
         text = " ".join(
-            f"{parts[term]:+.4g}{factor}" for term, factor in zip(ordered, factors, strict=True)
+            f"{parts[term]:+.{digits}g}{factor}" for term, factor in zip(ordered, factors, strict=True)
         )
         name = "y" if model.outputs == 1 else f"y{output + 1}"
         lines.append(f"{name}[t] = {text}")

@@ -223,11 +223,11 @@ class Model:
             shape = (0,) if start.is_vector else (0, self.outputs)
             return np.zeros(shape), start, inputs
         measured = self._table("y", start, self.outputs)
-        if not self.start <= len(measured) <= len(inputs):
+        if not self.start <= len(measured) < len(inputs):
             raise InputError(
                 f"A free run of {self.net.kind} got rows of u: {len(inputs)}, measured rows of y:"
-                f" {len(measured)}; wanted at least {self.start} of y to start from, no more than"
-                " of u."
+                f" {len(measured)}; wanted at least {self.start} of y to start from, fewer than of"
+                f" u: y[:{self.start}]. One-step forecasts of all rows are `predict(u, y)`."
             )
         state = self.prepare(inputs[: len(measured)], start)
         first_rows = measured[:, 0] if state.is_vector else measured

@@ -130,13 +130,13 @@ class DividedRows:
         parts = []
         for e in self.scale(scaling, VALIDATION):
             rows = np.flatnonzero(e.error_weights.any(axis=1))
-            starts = simulation_starts(e, start)
+            starts = simulation_starts(e, start) if self.net.feedback else np.arange(len(e))
             if not len(rows) or not len(starts):
                 continue
             before = starts[starts <= rows[0] - start]
             first = before[-1] if len(before) else starts[0]
             part = e.part(slice(int(first), int(rows[-1]) + 1))
-            if len(part) > start:
+            if part.error_weights[start:].any():
                 parts.append(part)
         return parts
 
@@ -154,10 +154,15 @@ def validation_error(
 ) -> Callable[[Mapping[str, Array]], float]:
     """A function of the weights by name: the mean squared error on the validation rows, scaled, in
     the loop that the net is for; infinite where the loop is lost. `InputError` where `for_use` is
-    more steps than a stretch of them has.
+    more steps than a stretch of them has, and where none of them can be run.
     """
     loop = net.loop(*rows.sizes)
     parts = rows.validation_parts(scaling)
+    if not parts:
+        raise InputError(
+            f"No validation row counts after {net.start} rows in which y is measured. Take fewer"
+            " delays, fill the gaps of y, or train on all rows: `divide=dividetrain()`."
+        )
     shortest = min(map(len, parts), default=0) - net.start
     if isinstance(for_use, int) and parts and for_use >= shortest:
         raise InputError(

@@ -71,7 +71,7 @@ def limit_poles(net: Narx, weights: Array) -> Array:
     where one does not, for a fit one step ahead may be of an unstable model.
     """
     path = weights[net.outputs :].reshape(net.outputs, -1).copy()
-    path[:, : net.outputs] *= min(1.0, MAX_POLE / largest_pole(net, weights))
+    path[:, : net.outputs] *= MAX_POLE / max(MAX_POLE, largest_pole(net, weights))
     return np.concatenate([weights[: net.outputs], path.ravel()])
 
 

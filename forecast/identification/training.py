@@ -260,6 +260,10 @@ def train_parallel(
     measured rows, until it holds over the whole experiments; `Model.notes` says so. `ModelError`
     when it never does; `InputError` for a net that is no NARX net of one hidden layer at most.
     """
+    if not isinstance(model, Model):
+        raise InputError(
+            f"Got {type(model).__name__} where a trained model was wanted. Give `train(net, ...)`."
+        )
     net = model.net
     narx = net.narx(model.inputs, model.outputs)
     rows = DividedRows.of(net, experiments, divide or divideblock())

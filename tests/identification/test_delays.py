@@ -102,7 +102,26 @@ def test_correlations_in_numbers() -> None:
     cross = cross_correlation(np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0]), 3)
     assert int(cross.lags[np.argmax(cross.values)]) == 2
     gapped = autocorrelation([np.array([1.0, np.nan, -1.0]), np.array([1.0, -1.0])], 1)
-    np.testing.assert_allclose(gapped.values, [1.0, -0.25])
+    # one pair of three is observed, of five rows: -1 times 3 / 5
+    np.testing.assert_allclose(gapped.values, [1.0, -0.6])
+
+
+@pytest.mark.parametrize("every", [4, 7])
+def test_gaps_do_not_lower_correlations(every: int) -> None:
+    values = tank(4000).y[:, 0]
+    gapped = values.copy()
+    gapped[::every] = np.nan
+    np.testing.assert_allclose(
+        autocorrelation(gapped, 6).values, autocorrelation(values, 6).values, atol=0.02
+    )
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_a_dead_time_is_found_though_much_of_y_is_missing(share: float) -> None:
+    e = delayed_arx(1200, 3, 0)
+    y = e.y.copy()
+    y[np.random.default_rng(0).random(len(y)) < share] = np.nan
+    assert choose_delays(Experiment(e.u, y)).dead_times == (3,)
 
 
 def test_partial_autocorrelation_ends_with_the_order_of_the_law() -> None:

@@ -492,6 +492,12 @@ def test_an_exported_model_goes_on_row_by_row_as_it_does_over_the_whole_record(t
     np.testing.assert_allclose(rows[3:20], trained.predict(e.u, e.y).y[3:20], rtol=1e-9)
 
 
+def test_a_free_run_over_rows_that_are_all_measured_is_refused() -> None:
+    u, y = data(NETS[NARX])
+    with pytest.raises(InputError, match=r"fewer than of u: y\[:\d+\].*`predict\(u, y\)`"):
+        model(NARX).simulate(u, y)
+
+
 @pytest.mark.parametrize(
     "ask",
     [

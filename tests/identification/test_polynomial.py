@@ -4,6 +4,8 @@ with a known law.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -104,6 +106,19 @@ def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> No
         frols(e, degree=0)
     with pytest.raises(InputError, match=r"`terms` is 3\.5; wanted a whole number from 1"):
         frols(e, terms=3.5)
+
+
+def test_the_text_of_a_formula_simulates_as_its_model_does_at_a_high_level() -> None:
+    e = system(300, 0)
+    high = Experiment(e.u, 1000 + e.y)
+    model = frols(high)
+    law = re.sub(r"([-+][\d.e+-]+) (?=[uy]\[)", r"\1 * ", formula(model).partition(" = ")[2])
+    law = law.replace("] y[", "] * y[").replace("] u[", "] * u[")
+    u, y = high.u[:, 0], high.y[:, 0].copy()
+    start = model.start
+    for t in range(start, len(y)):
+        y[t] = eval(law, {"t": t, "u": u, "y": y})
+    np.testing.assert_allclose(y, model.simulate(u, high.y[:start, 0]).y, atol=1e-4)
 
 
 def test_a_net_given_before_the_record_is_named() -> None:

@@ -190,6 +190,28 @@ def test_missing_y_is_passed_over() -> None:
     assert model.training.performance["train"] < 1e-6
 
 
+@pytest.mark.parametrize("every", [2, 7])
+def test_a_net_without_feedback_needs_no_y_in_its_delays(every: int) -> None:
+    e = tank(1400)
+    y = np.full_like(e.y, np.nan)
+    y[::every] = e.y[::every]
+    model = train(timedelaynet(range(20), 3), Experiment(e.u, y), iterations=20)
+    assert model.training.performance["validation"] < 0.1 * np.nanvar(y)
+
+
+def test_validation_rows_that_no_run_reaches_are_refused() -> None:
+    e = tank(100)
+    y = e.y.copy()
+    y[::4] = np.nan
+    with pytest.raises(InputError, match="No validation row counts after 5 rows in which y is"):
+        train(narxnet((1,), (1, 5), (3, 3)), Experiment(e.u, y))
+
+
+def test_a_net_that_nobody_trained_is_not_trained_further() -> None:
+    with pytest.raises(InputError, match=r"Got Net where a trained model was wanted"):
+        train_parallel(narxnet((1,), (1,), 3), tank(100))
+
+
 def test_values_of_the_test_rows_change_no_weight() -> None:
     experiment = tank(200)
     changed = Experiment(experiment.u.copy(), experiment.y.copy())
