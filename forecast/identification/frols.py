@@ -97,7 +97,8 @@ def formula(model: Model, *, digits: int = 12) -> str:
         ordered = sorted(sorted(parts), key=len)
         factors = [f" {_product(term, names)}" if term else "" for term in ordered]
         text = " ".join(
-            f"{parts[term]:+.{digits}g}{factor}" for term, factor in zip(ordered, factors, strict=True)
+            f"{parts[term]:+.{digits}g}{factor}"
+            for term, factor in zip(ordered, factors, strict=True)
         )
         name = "y" if model.outputs == 1 else f"y{output + 1}"
         lines.append(f"{name}[t] = {text}")
