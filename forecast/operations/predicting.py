@@ -21,6 +21,7 @@ import pandas as pd
 
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import format_time
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
@@ -163,8 +164,19 @@ def _store_issue(
 
     Stored are the whole trained horizon and the configured `levels`; `printed_forecast` (table,
     its levels) is stored as it is where it has both. Returns a sentence for what went wrong, none
-    when all was written: a full disk must not cost the forecast.
+    when all was written: a full disk must not cost the forecast. Nothing is stored of rows that the
+    model was fitted on: it would be scored on what it has seen.
     """
+    newest = pd.Timestamp(max(series.ds[-1] for series in panel.series))
+    fitted_to = pd.Timestamp(current.card.training_cutoff)
+    if newest < fitted_to:
+        kind = panel.task.calendar.kind
+        return (
+            f"The data end at {format_time(kind, newest.isoformat(), 16)}, before"
+            f" {format_time(kind, fitted_to.isoformat(), 16)}, up to which version"
+            f" {current.version} was fitted: rows are lost, and the forecast is not kept for"
+            f" scoring. Restore them, then `forecast fetch {current.card.dataset}`."
+        )
     ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:
         configured_levels = split_supported_levels(ensemble, levels)[0]

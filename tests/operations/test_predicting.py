@@ -160,6 +160,17 @@ def test_a_row_appended_to_the_file_is_said_and_the_forecast_follows_the_snapsho
     assert any("changed since its snapshot" in notice for notice in found.notices)
 
 
+def test_a_forecast_from_rows_that_the_model_was_fitted_on_is_not_kept_for_scoring(moved):
+    fitted_to = champion.load(moved, NAME).card.training_cutoff[:10]
+    path = moved / "data" / "wave.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(row for row in rows if row[:10] < fitted_to)]) + "\n")
+    fetch(moved)
+    (said,) = [each for each in forecast(moved).notices if "rows are lost" in each]
+    assert f"before {fitted_to}" in said and f"`forecast fetch {NAME}`" in said
+    assert live_accuracy.read_issues(moved, NAME).empty
+
+
 def test_a_plan_for_a_champion_that_reads_none_is_refused(moved):
     with pytest.raises(InputError, match="reads no column known ahead"):
         forecast(moved, plan=moved / "plan.csv")
