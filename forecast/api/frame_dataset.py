@@ -30,6 +30,7 @@ from forecast.api.frames import (
     caller_words,
     long_frame,
     require_whole,
+    zone_of_times,
 )
 from forecast.api.installation import require_installed
 from forecast.config.datasets import Dataset
@@ -157,6 +158,10 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     inputs = validate_config(Inputs, content, where="forecast")
     columns = [*observed_columns, *future_columns]
     frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
+    zone = zone_of_times(df, names)
+    if inputs.holidays and inputs.holidays.time_zone is None:
+        local = inputs.holidays.model_copy(update={"time_zone": zone})
+        inputs = inputs.model_copy(update={"holidays": local})
     if future_columns or inputs.holidays:
         with caller_words(names.time_col, calendar):
             frame = spread_over_horizon(
@@ -175,7 +180,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     season = options.season_length or _usual_season(calendar, n_steps)
     entry: Entry = {
         "title": ", ".join(names.target_col),
-        "source": {"kind": "file", "path": f"data/{NAME}.parquet"},
+        "source": {"kind": "file", "path": f"data/{NAME}.parquet", "time_zone": zone},
         "calendar": calendar.model_dump(mode="json"),
         "target": [_with_missing_allowed(column, frame, calendar) for column in target],
         "past_exogenous": [_with_missing_allowed(column, frame, calendar) for column in past],

@@ -168,6 +168,17 @@ def long_frame(
     return checked
 
 
+def zone_of_times(df: Any, names: Names) -> str | None:
+    """The zone whose clock the times of a checked frame show; None: UTC, an offset alone, or none
+    at all.
+    """
+    frame = as_pandas(df)
+    times = frame.set_axis([str(name) for name in frame.columns], axis=1)[names.time_col]
+    zone = getattr(times.dtype, "tz", None)
+    key = getattr(zone, "key", None) or getattr(zone, "zone", None)
+    return None if key == "UTC" else key
+
+
 def warn_of(
     violations: list[Violation], time_col: str, calendar: Calendar, *, stacklevel: int
 ) -> None:

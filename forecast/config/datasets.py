@@ -27,10 +27,12 @@ from forecast.config.task import (
     FutureInput,
     Holidays,
     Point,
+    SessionCalendar,
     StaticColumn,
     Task,
     TaskColumn,
     TransformName,
+    WeekdayCalendar,
     future_frame_name,
     static_input_names,
 )
@@ -486,6 +488,7 @@ class Dataset(Config):
             future_exogenous=tuple(column.task(self.horizon) for column in self.future_columns),
             holidays=self._local_holidays(),
             calendar_features=self.calendar_features,
+            time_zone=self._local_zone(),
             static=self.static,
             hierarchy=self.hierarchy,
             calendar=self.calendar,
@@ -496,12 +499,16 @@ class Dataset(Config):
             calibration_step_size=self.calibration_step_size or self.step_size,
         )
 
+    def _local_zone(self) -> str | None:
+        """The zone of the source's times; None where these are UTC, or dates of its clock."""
+        is_dated = isinstance(self.calendar, SessionCalendar | WeekdayCalendar)
+        return None if is_dated else getattr(self.source, "time_zone", None)
+
     def _local_holidays(self) -> Holidays | None:
         """The holidays, by the clock of the source's times where they name none of their own."""
-        zone = getattr(self.source, "time_zone", None)
         if self.holidays is None or self.holidays.time_zone is not None:
             return self.holidays
-        return self.holidays.model_copy(update={"time_zone": zone})
+        return self.holidays.model_copy(update={"time_zone": self._local_zone()})
 
     def with_columns_of(self, task: Task) -> Dataset:
         """This entry with the columns and the calendar of a fitted model's task: the model still

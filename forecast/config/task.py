@@ -374,6 +374,8 @@ class Task(Config):
     holidays: Holidays | None = None
     """What the inputs over the horizon are computed from that no row of the data holds."""
     calendar_features: tuple[CalendarFeature, ...]
+    time_zone: TimeZone | None = None
+    """Whose clock the calendar features go by; None: that which the times are written in."""
     static: tuple[StaticColumn, ...] = ()
     hierarchy: tuple[str, ...] = ()
     """The groups, largest first, by which the series are named and whose sums are forecast too."""

@@ -217,9 +217,17 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
     raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
 
 
-def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
-    """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone."""
-    times = pd.DatetimeIndex(ds).to_numpy()
+def calendar_features(
+    ds: Any, names: Iterable[CalendarFeature], time_zone: str | None = None
+) -> np.ndarray:
+    """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone.
+
+    With a `time_zone` `ds` is UTC: people get up by the zone's clock, in summer as in winter.
+    """
+    index = pd.DatetimeIndex(ds)
+    if time_zone is not None:
+        index = index.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
+    times = index.to_numpy()
     columns: list[np.ndarray] = []
     for name in names:
         angle = 2 * np.pi * _cycle_position(times, name) / _CYCLES[name][2]

@@ -149,7 +149,7 @@ def future_features(task: Task, grid: pd.DatetimeIndex, static: np.ndarray) -> n
     if task.calendar_features:
         horizon_steps = calendars.next_steps(task.calendar, grid[-1], task.horizon)
         steps = np.concatenate([grid, horizon_steps])
-        calendar = calendars.calendar_features(steps, task.calendar_features)
+        calendar = calendars.calendar_features(steps, task.calendar_features, task.time_zone)
     if not len(static):
         return calendar
     products = [calendar * value for value in static]

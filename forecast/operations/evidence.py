@@ -215,6 +215,7 @@ TASK_FIELDS = (
     "future_exogenous",
     "holidays",
     "calendar_features",
+    "time_zone",
     "static",
     "hierarchy",
     "horizon",

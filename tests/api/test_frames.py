@@ -448,6 +448,18 @@ def test_times_may_be_text_zoned_periods_or_dates(ds: Any) -> None:
     pd.testing.assert_frame_equal(fitted(frame(ds=ds)).predict(), fitted().predict())
 
 
+def test_a_day_that_follows_the_local_clock_is_forecast_so_after_the_clock_changed() -> None:
+    hours = pd.date_range("2024-02-01", "2024-04-20", freq="h", tz="Europe/Berlin")
+    course = np.cos(2 * np.pi * (hours.hour - 8) / 24)
+    noisy = course + np.random.default_rng(0).normal(0, 0.1, len(hours))
+    rows = pd.DataFrame({"ds": hours, "y": noisy})
+    model = forecast.fit(rows, "ridge", freq="1h", horizon=24, lookback=3)
+    answer = model.predict()
+    local = answer["ds"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    wanted = np.cos(2 * np.pi * (local.dt.hour - 8) / 24)
+    assert np.abs(answer["ridge"] - wanted).max() < 0.1
+
+
 def test_sessions_are_named_by_the_local_date_of_times_with_a_zone() -> None:
     days = pd.bdate_range("2024-01-01", periods=120, tz="America/New_York")
     wanted = fitted(frame(ds=days.tz_localize(None)), freq={"kind": "weekdays"}).predict()

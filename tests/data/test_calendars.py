@@ -50,6 +50,15 @@ def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
     assert cycles(RegularCalendar(kind="regular", freq="1YS"), ["day_of_year"]) == {}
 
 
+def test_hour_and_weekday_are_those_of_the_local_clock_in_winter_and_summer():
+    names = ["hour_of_day", "day_of_week"]
+    utc = pd.DatetimeIndex(["2024-01-14 23:00", "2024-07-14 22:00"])
+    midnight = pd.DatetimeIndex(["2024-01-15", "2024-07-15"])
+    np.testing.assert_array_equal(
+        calendar_features(utc, names, "Europe/Berlin"), calendar_features(midnight, names)
+    )
+
+
 @pytest.mark.parametrize(
     ("freq", "steps", "features"),
     [
