@@ -212,9 +212,9 @@ def _print_champion(project: Path, dataset: str, version: int) -> None:
 
 
 def _describe_version(project: Path, dataset: str, version: int) -> str:
-    """`version 3 (gru, test skill +40.1 %)`, or of a refit, which has no score of its own,
-    `version 4 (version 3 (gru, test skill +40.1 %) fitted again on all data)`; the number alone of
-    a version that is not stored here.
+    """`version 3 (gru, test skill +40.1 % over the last value)`, of a refit, which has no score of
+    its own, `version 4 (version 3 (gru, ...) fitted again on all data)`; the number alone of a
+    version that is not stored here.
     """
     from forecast.operations import champion
 
@@ -226,7 +226,7 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
         return f"version {version} ({scored} fitted again on all data)"
     skill = ""
     if "skill" in card.metrics:
-        skill = f", test skill {_percent(card.metrics['skill'])}"
+        skill = f", test skill {_percent(card.metrics['skill'])} over the last value"
     return f"version {version} ({card.candidate}{skill})"
 
 

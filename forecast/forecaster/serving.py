@@ -305,6 +305,18 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     return ""
 
 
+def describe_unequal_ends(panel: Panel) -> str:
+    """A sentence on the series that lack the newest rows; empty where all end together."""
+    newest = max(series.ds[-1] for series in panel.series)
+    shorter = [series.unique_id for series in panel.series if series.ds[-1] < newest]
+    if not shorter:
+        return ""
+    return (
+        f"Without the newest rows of the others: series {quote_names(shorter)}. The forecast of"
+        " each begins behind its own last row."
+    )
+
+
 def describe_missing_inputs(panel: Panel) -> str:
     """A sentence on the inputs without a value in a row that the forecast follows, as when no new
     issue came in; empty where there are none.

@@ -31,7 +31,11 @@ from forecast.forecaster.ensemble import (
     forecast_latest,
     split_supported_levels,
 )
-from forecast.forecaster.serving import describe_missing_inputs, keep_forecastable
+from forecast.forecaster.serving import (
+    describe_missing_inputs,
+    describe_unequal_ends,
+    keep_forecastable,
+)
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
@@ -112,6 +116,7 @@ def forecast_champion(
         changed,
         left_out,
         *notices,
+        describe_unequal_ends(panel),
         describe_missing_inputs(panel),
         kept_or_not,
     ]

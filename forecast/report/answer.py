@@ -20,6 +20,7 @@ from forecast.report.charts import Interval, interval_chart
 from forecast.report.figures import LINEAR, ChartPanel, change, describe_test, headline
 from forecast.report.panels import is_private
 from forecast.report.text import Row, Table, number
+from forecast.system.errors import plural
 
 REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"}
 
@@ -45,7 +46,7 @@ def describe_result(results: Results) -> str:
 
 def _describe_outcome(test: PairedTest) -> str:
     """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not
-    distinguishable.
+    distinguishable, or undecided of too few origins.
     """
     size = text.percent(abs(test.relative_difference or 0.0))
     if test.word == "better":
@@ -54,7 +55,10 @@ def _describe_outcome(test: PairedTest) -> str:
         return f"{size} above"
     if test.word == "equivalent":
         return "equivalent to"
-    return f"not distinguishable ({text.signed_percent(test.relative_difference)}) from"
+    signed = text.signed_percent(test.relative_difference)
+    if test.word == "undecided":
+        return f"undecided ({signed}, {plural(test.n, 'origin')}) against"
+    return f"not distinguishable ({signed}) from"
 
 
 def _describe_networks(results: Results) -> str:

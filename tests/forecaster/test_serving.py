@@ -15,7 +15,7 @@ from forecast.data.panel import Panel
 from forecast.forecaster import forecaster as forecaster_module
 from forecast.forecaster import serving
 from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.serving import Service
+from forecast.forecaster.serving import Service, describe_unequal_ends
 from forecast.system.errors import InputError
 from tests.contract.families import FAMILIES, forecaster
 from tests.support import problems
@@ -233,3 +233,14 @@ def test_a_request_of_too_many_columns_or_levels_is_refused_before_anything_is_c
         service("ridge").answer(wide)
     with pytest.raises(InputError, match="found 10,000 levels, wanted at most 100"):
         service("ridge").answer(history(), levels=np.linspace(1, 99, 10_000))
+
+
+def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_earlier() -> None:
+    rows = problems.frame()
+    assert describe_unequal_ends(problems.panel_of(rows)) == ""
+    is_last = ~rows["unique_id"].duplicated(keep="last")
+    shorter = rows[~((rows["unique_id"] == "south") & is_last)]
+    assert describe_unequal_ends(problems.panel_of(shorter)) == (
+        "Without the newest rows of the others: series 'south'. The forecast of each begins behind"
+        " its own last row."
+    )

@@ -1,5 +1,7 @@
 """The first screen of the page: the answer in one sentence, its charts and what to do next."""
 
+import re
+
 import pandas as pd
 import pytest
 from lxml import html
@@ -50,6 +52,13 @@ def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):
     assert describe_result(results(project, HOURLY)).endswith(
         "; no network is shown to add anything to its skip alone."
     )
+
+
+def test_too_few_origins_are_said_so_as_in_the_verdict(project):
+    change_words(project, "bar", "undecided")
+    said = describe_result(results(project, HOURLY))
+    assert re.search(r"undecided \(−44\.0 %, \d+ origins\) against repeating the last value;", said)
+    assert "not distinguishable" not in said
 
 
 def test_a_ridge_is_not_called_a_network(project):
