@@ -106,7 +106,7 @@ def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
     for name in names:
         settings = datasets.datasets[name]
         try:
-            frame = _read_data(name, settings, root)
+            frame = read_data(name, settings, root)
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
@@ -137,7 +137,7 @@ def _list_names(content: Any) -> str:
     return f"right: {', '.join(names)}"
 
 
-def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
+def read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     """The prepared frame, whose series are long enough for their blocks and fit their transforms;
     the grid that the entry names is read too.
     """

@@ -33,7 +33,7 @@ from forecast.cli.common import (
     require_project,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import UNHEALTHY, DataError, InputError, plural
+from forecast.system.errors import UNHEALTHY, DataError, ForecastError, InputError, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +104,7 @@ def add(
     """
     import yaml
 
+    from forecast.cli.check import read_data
     from forecast.config.datasets import Datasets
     from forecast.config.reading import read_yaml, validate_config
     from forecast.data import guesses
@@ -136,6 +137,12 @@ def add(
     _fetch_one(entry, project, None, settings)
     # last: whatever ends this command before, the same command does it again
     files.write_text(config, new_text)
+    if horizon is not None:  # a guessed one leaves every block long enough
+        try:
+            read_data(entry, settings, project)
+        except ForecastError as fault:
+            said = f"Written to configs/datasets.yaml, but with --horizon {horizon}: {fault}"
+            raise type(fault)(said) from None
     print(
         f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.\n"
         f"Else correct it there, then `forecast fetch {entry}`."
@@ -219,7 +226,6 @@ def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> No
     """
     from forecast.data import preparation
     from forecast.operations import live_accuracy
-    from forecast.system.errors import ForecastError
 
     try:
         if live_accuracy.read_issues(root, dataset).empty:
