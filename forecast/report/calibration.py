@@ -1,10 +1,11 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, the ridge and the naive forecasts as a table, by horizon step and by month.
-Everything is read from what stage `compare` wrote: only the coverage by month is counted here, from
-the intervals and actual values. `dvc plots show` draws the reliability of every model.
+Of the selected model, the ridge and the naive forecasts as a table, by horizon step, hour, weekday
+and month. Everything is read from what stage `compare` wrote: only the coverage by the calendar is
+counted here, from the intervals and actual values. `dvc plots show` draws the reliability of every
+model.
 
-`calibration_table`, `coverage_panels`, `monthly_panels` and the sentences of `refusals`; nothing
+`calibration_table`, `coverage_panels`, `calendar_panels` and the sentences of `refusals`; nothing
 where there are no intervals.
 
 Another measure is a cell of `_calibration_cells`, once stage `compare` writes it.
@@ -26,7 +27,7 @@ from forecast.report.figures import (
     step_axes,
     title_of_series,
 )
-from forecast.report.panels import Bands, SeriesForecasts, months_of, name_period
+from forecast.report.panels import Bands, SeriesForecasts, group_times, name_period
 from forecast.report.text import (
     MOST_SERIES,
     Row,
@@ -130,9 +131,9 @@ def coverage_panels(results: Results) -> list[ChartPanel]:
     return panels
 
 
-def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
-    """Coverage by the month of the cutoff of the selected model's intervals, per series, all steps
-    together; none within one month and of rows without dates.
+def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
+    """Coverage of the selected model's intervals by the hour, weekday and month that was forecast,
+    per series, all steps together; none of rows without dates.
     """
     panels = []
     for drawing in forecasts:
@@ -143,19 +144,18 @@ def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[C
         rows = in_ranking(results.bands, RANKING)
         rows = rows[(rows["model"] == model) & (rows["series"] == drawing.series)]
         origins = test.cutoffs.get_indexer(pd.DatetimeIndex(rows["cutoff"]))
-        rows = rows.assign(y=test.y[origins, rows["step"].to_numpy(int) - 1]).dropna(subset=["y"])
-        months = months_of(pd.DatetimeIndex(rows["cutoff"]))
-        names = [name_period(month, "month") for month in months.unique().sort_values()]
-        if len(names) < 2:
-            continue
+        steps = rows["step"].to_numpy(int) - 1
+        rows = rows.assign(y=test.y[origins, steps], ds=test.ds[origins, steps])
+        rows = rows.dropna(subset=["y"])
         is_covered = rows["y"].between(rows["lower"], rows["upper"])
-        coverage = is_covered.groupby([rows["level"], months]).mean().reset_index()
-        coverage.columns = pd.Index(["level", "month", "coverage"])
-        coverage["x"] = coverage.groupby("level").cumcount()
-        title = title_of_series(results, f"{text.name(model)}, by month", drawing.series)
-        label = f"Coverage by month, {title}"
-        axes = Axes(label, "", "", name_ticks(names), moments=names)
-        panels.append(ChartPanel(title, _coverage_chart(coverage, axes, model), "", model))
+        for title, keys in group_times(pd.DatetimeIndex(rows["ds"])).items():
+            coverage = is_covered.groupby([rows["level"], keys]).mean().reset_index()
+            coverage.columns = pd.Index(["level", "group", "coverage"])
+            coverage["x"] = coverage.groupby("level").cumcount()
+            names = [name_period(key, title) for key in keys.unique().sort_values()]
+            heading = title_of_series(results, f"{text.name(model)}, by {title}", drawing.series)
+            axes = Axes(f"Coverage, {heading}", "", "", name_ticks(names), moments=names)
+            panels.append(ChartPanel(heading, _coverage_chart(coverage, axes, model), "", model))
     return panels
 
 

@@ -295,17 +295,23 @@ def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
         return panels
     for drawing in forecasts:
         times = pd.DatetimeIndex(next(iter(drawing.tests.values())).ds.ravel())
-        groups: dict[str, pd.Index] = {"month": months_of(times)}
-        step = times.unique().sort_values().to_series().diff().median()
-        if step <= pd.Timedelta(days=1):
-            groups = {"hour of the day, UTC": times.hour, "weekday": times.day_of_week} | groups
-        for title, keys in groups.items():
-            if keys.nunique() > 1:
-                panels += _calendar_panel(results, drawing, title, keys)
+        for title, keys in group_times(times).items():
+            panels += _calendar_panel(results, drawing, title, keys)
     return panels
 
 
-def months_of(times: pd.DatetimeIndex) -> pd.PeriodIndex:
+def group_times(times: pd.DatetimeIndex) -> dict[str, pd.Index]:
+    """By title the group of each time: its month and, of steps up to a day, its hour and weekday;
+    only where there is more than one.
+    """
+    groups: dict[str, pd.Index] = {"month": _months_of(times)}
+    step = times.unique().sort_values().to_series().diff().median()
+    if step <= pd.Timedelta(days=1):
+        groups = {"hour of the day, UTC": times.hour, "weekday": times.day_of_week} | groups
+    return {title: keys for title, keys in groups.items() if keys.nunique() > 1}
+
+
+def _months_of(times: pd.DatetimeIndex) -> pd.PeriodIndex:
     """The month of each time, or the quarter where they span more than `MOST_MONTHS`."""
     months = times.to_period("M")
     return months if months.nunique() <= MOST_MONTHS else times.to_period("Q")

@@ -87,14 +87,19 @@ def test_how_intervals_are_made_is_said(page):
     assert "from how much the series changed in the lookback, as in a served forecast" in said
 
 
-def test_coverage_by_month_is_counted_from_the_intervals_and_the_actual_values(root):
+def test_coverage_by_the_calendar_is_counted_from_the_intervals_and_the_actual_values(root):
     found = results(root, HOURLY)
     forecasts = panels.read_forecasts(found)
-    (panel,) = calibration.monthly_panels(found, forecasts)
+    by_title = {
+        panel.title.rpartition("by ")[2]: panel
+        for panel in calibration.calendar_panels(found, forecasts)
+    }
+    assert list(by_title) == ["hour of the day, UTC", "weekday", "month"]
+    panel = by_title["month"]
     bands = found.bands[(found.bands["model"] == "lstm") & (found.bands["ranking"] == "shipped")]
     actuals = found.forecasts_by_series("lstm.linear").drop_duplicates(["cutoff", "step"])
     rows = bands[bands["level"] == 0.8].merge(actuals, on=["cutoff", "step"])
-    february = rows[rows["cutoff"].dt.month == 2]
+    february = rows[rows["ds"].dt.month == 2]
     share = february["y"].between(february["lower"], february["upper"]).mean()
     chart = html.fromstring(panel.svg)
     assert chart.get("data-xl") == "Jan 2025|Feb 2025"
