@@ -141,8 +141,8 @@ def add(
         try:
             read_data(entry, settings, project)
         except ForecastError as fault:
-            said = f"Written to configs/datasets.yaml, but with --horizon {horizon}: {fault}"
-            raise type(fault)(said) from None
+            message = f"Written to configs/datasets.yaml, but with --horizon {horizon}: {fault}"
+            raise type(fault)(message) from None
     print(
         f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.\n"
         f"Else correct it there, then `forecast fetch {entry}`."
