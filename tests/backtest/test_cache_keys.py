@@ -139,6 +139,7 @@ CHANGES = {
     "past_exogenous": {"past_exogenous": problems.SHOPS["past_exogenous"][:1]},
     "future_exogenous": {"future_exogenous": [{"column": "plan", "known_ahead": True}]},
     "calendar_features": {"calendar_features": ["hour_of_day", "day_of_week"]},
+    "time_zone": {"source": {"kind": "file", "path": "a.csv", "time_zone": "Europe/Berlin"}},
     "calendar": {"calendar": {"kind": "regular", "freq": "30min"}},
     "horizon": {"horizon": 4},
     "lookback": {"lookback": 11},
