@@ -216,12 +216,28 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
         for column in np.flatnonzero(np.ptp(u, axis=0) == 0)
     ]
+    y = np.concatenate([e.y for e in experiments])
+    cautions += [
+        f"Output {output} is a straight line of input {column} in every row: if that is the output"
+        " measured again, the model only copies it."
+        for output in range(y.shape[1])
+        for column in range(u.shape[1])
+        if _is_straight_line(u[:, column], y[:, output])
+    ]
     if values < n_weights:
         cautions.append(
             f"{values} values of y train {n_weights} weights: take fewer units or delays, or a"
             " longer record."
         )
     return cautions
+
+
+def _is_straight_line(u: Array, y: Array) -> bool:
+    """Whether the observed values of an output (T,) follow from an input (T,) but for rounding."""
+    known_u, known_y = u[np.isfinite(y)], y[np.isfinite(y)]
+    if len(known_y) < 3 or np.ptp(known_u) == 0 or np.ptp(known_y) == 0:
+        return False
+    return bool(abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - 1e-9)
 
 
 @dataclass(frozen=True)

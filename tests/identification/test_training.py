@@ -207,6 +207,15 @@ def test_validation_rows_that_no_run_reaches_are_refused() -> None:
         train(narxnet((1,), (1, 5), (3, 3)), Experiment(e.u, y))
 
 
+@pytest.mark.parametrize("copies", [True, False])
+def test_an_output_measured_again_among_the_inputs_is_said(copies: bool) -> None:
+    e = tank(200)
+    other = 3 + 2 * e.y if copies else np.random.default_rng(0).normal(size=e.y.shape)
+    model = train(narxnet((0,), (1,), ()), Experiment(np.hstack([e.u, other]), e.y))
+    said = [note for note in model.notes if note.startswith("Output 0 is a straight line of input")]
+    assert len(said) == copies
+
+
 def test_a_net_that_nobody_trained_is_not_trained_further() -> None:
     with pytest.raises(InputError, match=r"Got Net where a trained model was wanted"):
         train_parallel(narxnet((1,), (1,), 3), tank(100))
