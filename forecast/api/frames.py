@@ -133,8 +133,7 @@ def long_frame(
 
     Raises `InputError` at the first fault, in words of the caller.
     """
-    frame = as_pandas(df)
-    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    frame = _with_text_names(df)
     if hierarchy:
         frame = name_by_groups(frame, hierarchy, names.id_col, where=WHERE)
     frame = encode_static(frame, static, names.id_col, where=WHERE)
@@ -168,13 +167,17 @@ def long_frame(
     return checked
 
 
+def _with_text_names(df: Any) -> pd.DataFrame:
+    """Any frame in pandas, its columns named by their text."""
+    frame = as_pandas(df)
+    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
 def zone_of_times(df: Any, names: Names) -> str | None:
     """The zone whose clock the times of a checked frame show; None: UTC, an offset alone, or none
     at all.
     """
-    frame = as_pandas(df)
-    times = frame.set_axis([str(name) for name in frame.columns], axis=1)[names.time_col]
-    zone = getattr(times.dtype, "tz", None)
+    zone = getattr(_with_text_names(df)[names.time_col].dtype, "tz", None)
     key = getattr(zone, "key", None) or getattr(zone, "zone", None)
     return None if key == "UTC" else key
 

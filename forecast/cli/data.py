@@ -104,7 +104,6 @@ def add(
     """
     import yaml
 
-    from forecast.cli.check import read_data
     from forecast.config.datasets import Datasets
     from forecast.config.reading import read_yaml, validate_config
     from forecast.data import guesses
@@ -138,14 +137,26 @@ def add(
     # last: whatever ends this command before, the same command does it again
     files.write_text(config, new_text)
     if horizon is not None:  # a guessed one leaves every block long enough
-        try:
-            read_data(entry, settings, project)
-        except ForecastError as fault:
-            message = f"Written to configs/datasets.yaml, but with --horizon {horizon}: {fault}"
-            raise type(fault)(message) from None
+        _require_blocks(entry, settings, project)
+    _print_next_steps(entry, project)
+
+
+def _require_blocks(name: str, settings: Dataset, project: Path) -> None:
+    """The error of `forecast check` for an entry whose asked horizon leaves a block too short."""
+    from forecast.cli.check import read_data
+
+    try:
+        read_data(name, settings, project)
+    except ForecastError as fault:
+        beginning = f"Written to configs/datasets.yaml, but with --horizon {settings.horizon}"
+        raise type(fault)(f"{beginning}: {fault}") from None
+
+
+def _print_next_steps(name: str, project: Path) -> None:
+    """Say where a new entry stands, and what to do with it."""
     print(
-        f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.\n"
-        f"Else correct it there, then `forecast fetch {entry}`."
+        f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {name}`.\n"
+        f"Else correct it there, then `forecast fetch {name}`."
     )
     if (project / ".git").exists():
         print(

@@ -234,7 +234,8 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
 
 def _is_straight_line(u: Array, y: Array) -> bool:
     """Whether the observed values of an output (T,) follow from an input (T,) but for rounding."""
-    known_u, known_y = u[np.isfinite(y)], y[np.isfinite(y)]
+    is_known = np.isfinite(y)
+    known_u, known_y = u[is_known], y[is_known]
     if len(known_y) < 3 or np.ptp(known_u) == 0 or np.ptp(known_y) == 0:
         return False
     return bool(abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - 1e-9)

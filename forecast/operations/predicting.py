@@ -173,12 +173,12 @@ def _store_issue(
     model was fitted on: it would be scored on what it has seen.
     """
     newest = pd.Timestamp(max(series.ds[-1] for series in panel.series))
-    fitted_to = pd.Timestamp(current.card.training_cutoff)
-    if newest < fitted_to:
+    fitted_to = current.card.training_cutoff
+    if newest < pd.Timestamp(fitted_to):
         kind = panel.task.calendar.kind
         return (
             f"The data end at {format_time(kind, newest.isoformat(), 16)}, before"
-            f" {format_time(kind, fitted_to.isoformat(), 16)}, up to which version"
+            f" {format_time(kind, fitted_to, 16)}, up to which version"
             f" {current.version} was fitted: rows are lost, and the forecast is not kept for"
             f" scoring. Restore them, then `forecast fetch {current.card.dataset}`."
         )

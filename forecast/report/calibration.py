@@ -145,8 +145,7 @@ def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
         rows = rows[(rows["model"] == model) & (rows["series"] == drawing.series)]
         origins = test.cutoffs.get_indexer(pd.DatetimeIndex(rows["cutoff"]))
         steps = rows["step"].to_numpy(int) - 1
-        rows = rows.assign(y=test.y[origins, steps], ds=test.ds[origins, steps])
-        rows = rows.dropna(subset=["y"])
+        rows = rows.assign(y=test.y[origins, steps], ds=test.ds[origins, steps]).dropna(subset="y")
         is_covered = rows["y"].between(rows["lower"], rows["upper"])
         for title, keys in group_times(pd.DatetimeIndex(rows["ds"])).items():
             coverage = is_covered.groupby([rows["level"], keys]).mean().reset_index()

@@ -88,12 +88,12 @@ def test_the_error_is_told_by_hour_weekday_and_month_of_the_time_that_was_foreca
 
 def test_a_long_test_block_is_told_by_quarters():
     days = pd.date_range("2020-01-01", "2022-12-31")
-    quarters = panels._months_of(days)
+    quarters = panels.group_times(days)["month"]
     assert [panels.name_period(key, "month") for key in quarters.unique()[:2]] == [
         "2020 Q1",
         "2020 Q2",
     ]
-    months = panels._months_of(days[:80])
+    months = panels.group_times(days[:80])["month"]
     assert [panels.name_period(key, "month") for key in months.unique()] == [
         "Jan 2020",
         "Feb 2020",

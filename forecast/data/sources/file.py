@@ -124,15 +124,14 @@ def read(request: Request) -> RawFrame:
         read = name_by_groups(read, groups, id_column, where=where)
     read = encode_static(read, static, id_column, where=where)
     table = _select_columns(read, request.dataset, source, where)
-    inputs = table.columns.drop(["unique_id", "ds"], errors="ignore")
-    table = _read_flags(table, inputs, source, where)
+    numbers = table.columns.drop(["unique_id", "ds"], errors="ignore")
+    table = _read_flags(table, numbers, source, where)
     if request.dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
         table = sort_oldest_first(table, None)
     else:
         table = sort_oldest_first(table, source.time_format)
         table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
-    numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
     table, as_of = keep_known(request, table)
     issues = _read_issues(request, source, as_of)
