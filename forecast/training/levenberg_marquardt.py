@@ -41,6 +41,7 @@ Array = npt.NDArray[np.float64]
 MAX_WEIGHTS = 2_000
 LEAST_MU_FACTOR = 1 / 3  # of `by_gain`, as in Nielsen (1999)
 BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
+TRIAL_SECONDS = 0.5  # of the iterations that tell how long a training takes
 
 
 class LeastSquares(Protocol):
@@ -173,14 +174,14 @@ def memory_bytes(problem: LeastSquares) -> int:
 
 
 def estimate_seconds(problem: LeastSquares, weights: Array, options: Options) -> float:
-    """CPU seconds if every iteration is used, from the middle of nine iterations of a copy, which
-    are thrown away.
+    """CPU seconds if every iteration is used, from the middle of iterations of a copy, which are
+    thrown away: nine, or those of half a second.
 
     `ModelError` where the net diverges.
     """
     tried = _Run(copy.deepcopy(problem), weights, options)
     marks = [time.process_time()]
-    for _ in range(9):
+    while len(marks) < 10 and marks[-1] - marks[0] < TRIAL_SECONDS:
         tried.iterate()
         marks.append(time.process_time())
     return float(np.median(np.diff(marks))) * options.max_iterations
@@ -220,11 +221,12 @@ def minimise(
     reasons: set[str] = set()
     # so small a matrix gains nothing from threads that wait
     with limit_threads(), note_interrupt(watch):
+        ends = time.perf_counter() + options.seconds
         if announce is not None and starts:
             announce(_describe_cost(problem, starts, options))
-        ends = time.perf_counter() + options.seconds
         for n_left, start in zip(range(len(starts), 0, -1), starts, strict=True):
-            if runs and watch is not None and watch.interrupted:
+            is_interrupted = watch is not None and watch.interrupted
+            if runs and (is_interrupted or time.perf_counter() > ends):
                 break
             share = replace(options, seconds=(ends - time.perf_counter()) / n_left)
             try:
@@ -244,7 +246,8 @@ def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Opti
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
     need = f"about {memory_bytes(problem) / 2**20:.0f} MB"
     with suppress(ModelError):  # a start that diverges tells no time
-        need += f" and at most {estimate_seconds(problem, starts[0], whole):.1f} s"
+        seconds = min(estimate_seconds(problem, starts[0], whole), options.seconds)
+        need += f" and at most {seconds:.1f} s"
     return f"Levenberg-Marquardt, {size}: {need}."
 
 

@@ -198,6 +198,26 @@ def test_the_time_announced_is_that_of_all_restarts() -> None:
     assert len(said) == 1 and "60 residuals, 3 restarts: about" in said[0]
 
 
+def test_no_more_time_is_announced_than_the_training_may_take() -> None:
+    said: list[str] = []
+    options = lm.Options(max_iterations=10**9, seconds=0.2)
+    lm.minimise(least_squares(), np.zeros(4), options=options, announce=said.append)
+    assert said[0].endswith("at most 0.2 s.")
+
+
+def test_no_restart_begins_once_the_time_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[float] = []
+    start_run = lm._Run.__init__
+
+    def count_run(run: lm._Run, problem: Linear, weights: np.ndarray, options: lm.Options) -> None:
+        begun.append(options.seconds)
+        start_run(run, problem, weights, options)
+
+    monkeypatch.setattr(lm._Run, "__init__", count_run)
+    lm.minimise(least_squares(), *[np.zeros(4)] * 50, options=lm.Options(seconds=0.0))
+    assert len(begun) == 1
+
+
 def test_a_net_too_large_is_refused_with_limit_and_estimate() -> None:
     problem = least_squares()
     problem.n_weights, problem.n_residuals = 5_000, 100_000
