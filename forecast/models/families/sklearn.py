@@ -75,22 +75,26 @@ N_TREES, N_EXACT_TREES = 100, 400
 """Boosted trees, at most: while forms are compared, and of one with every threshold once it is
 taken (docs/research/quarter-hour.md).
 """
-FORM_GAIN = 0.1
-"""By which share of the error on validation another `TreeForm` has to be better to be taken."""
 EXACT_LEAF_ROWS = 20
 """Pairs in a leaf, at least, where every threshold is tried: a tank is refilled at one level."""
 
 
 class TreeForm(NamedTuple):
-    """What boosted trees are fitted to, and how their splits are found."""
+    """What boosted trees are fitted to, how their splits are found, and what gain it takes."""
 
     has_base: bool
     """The change from the last value, or else the value itself."""
     is_exact: bool
     """Every threshold is tried, or else a random one per input."""
+    least_gain: float
+    """By which share its error on validation has to be lower than that of the usual form."""
 
 
-TREE_FORMS = (TreeForm(True, False), TreeForm(True, True), TreeForm(False, True))
+TREE_FORMS = (
+    TreeForm(has_base=True, is_exact=False, least_gain=0.0),
+    TreeForm(has_base=True, is_exact=True, least_gain=0.05),
+    TreeForm(has_base=False, is_exact=True, least_gain=0.1),
+)
 """The usual one first. Part of the format of saved models, which hold the number of another one."""
 
 
@@ -427,12 +431,12 @@ class Spec(RegressorSpec):
         usual, error = self._grow_form(problem, output, 0, N_TREES)
         if self.base != "last" or problem.channels.change_channels:
             return usual
-        others = range(1, len(TREE_FORMS))
-        errors = [self._grow_form(problem, output, each, N_TREES)[1] for each in others]
-        if min(errors, default=error) < (1 - FORM_GAIN) * error:
-            number = others[int(np.argmin(errors))]
-            return self._grow_form(problem, output, number, N_EXACT_TREES)[0]
-        return usual
+        best, lowest = 0, error
+        for number, form in enumerate(TREE_FORMS[1:], start=1):
+            error_of_form = self._grow_form(problem, output, number, N_TREES)[1]
+            if error_of_form < min(lowest, (1 - form.least_gain) * error):
+                best, lowest = number, error_of_form
+        return self._grow_form(problem, output, best, N_EXACT_TREES)[0] if best else usual
 
     def _grow_form(
         self, problem: Problem, output: int, number: int, n_trees: int
