@@ -9,8 +9,8 @@ Stock & Watson 2018):
        season that comes back is no dependence
     3. pre-whitened by an AR(1) (Andrews & Monahan 1992; without the small-sample bias of its slope,
        Kendall 1954), but only for what is more than the overlap itself explains
-    4. the mean square of the products with the first cosines, divided by (1 - slope)^2; each cosine
-       is one degree of freedom
+    4. the mean square of the products with the first cosines, times what the AR(1) makes of it in a
+       mean of so many runs; each cosine is one degree of freedom
 
 docs/research/paired-tests.md has the size and the power of this and of other designs.
 
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_SLOPE = 0.97
-"""Andrews & Monahan (1992): nearer to 1 the factor 1 / (1 - slope)^2 would explode by chance."""
+"""Andrews & Monahan (1992): nearer to 1 the `_inflation` would explode by chance."""
 FEWEST_RUNS = 12
 """Runs are shorter than the overlap where fewer than these would be left."""
 FEWEST_COSINES = 4
@@ -133,12 +133,20 @@ def standard_error(values: Array, allowed: Dependence) -> StandardError:
         slope = min(max(excess, 0.0), MAX_SLOPE)
     whitened = residuals[1:] - slope * residuals[:-1]
     cosines = _orthonormal_cosines(len(whitened), allowed.cosines, allowed.cycles)
-    variance = float(np.mean((cosines.T @ whitened) ** 2)) / (1 - slope) ** 2
+    variance = float(np.mean((cosines.T @ whitened) ** 2)) * _inflation(slope, len(means))
     # the oldest origins fill no run of their own
     n_means = len(values) / allowed.run
     rounding = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
     error = 0.0 if variance <= rounding else math.sqrt(variance / n_means)
     return StandardError(error, float(cosines.shape[1]))
+
+
+def _inflation(slope: float, n: int) -> float:
+    """n times the variance of the mean of n values of a stationary AR(1), over the variance of its
+    innovations: 1 / (1 - slope)^2 of many values, and less of as few as the dependence lasts.
+    """
+    lags = np.arange(1, n)
+    return float(1 + 2 * np.sum((1 - lags / n) * slope**lags)) / (1 - slope**2)
 
 
 def _means_of_runs(values: Array, run: int) -> Array:

@@ -9,6 +9,7 @@ from scipy import signal
 
 from forecast.comparison.longrun import (
     Dependence,
+    _inflation,
     _means_of_runs,
     _orthonormal_cosines,
     _orthonormal_waves,
@@ -35,6 +36,22 @@ def test_dependence_widens_the_standard_error_by_the_known_factor(run):
     allowed = Dependence(run, cosines=300, overlap_correlation=0.0)
     wanted = 1 / (1 - 0.6) / np.sqrt(30_000)
     assert standard_error(values, allowed).value == pytest.approx(wanted, rel=0.15)
+
+
+def test_few_values_of_a_lasting_series_have_the_variance_of_their_mean():
+    # of an AR(1) of .9 about 0: the mean of ten has a variance of .6 / (1 - .81), not of 100 / 10
+    values = signal.lfilter([1], [1, -0.9], RNG.normal(size=(20_000, 310)), axis=1)[:, 300:]
+    assert _inflation(0.9, 10) == pytest.approx(10 * values.mean(axis=1).var(), rel=0.05)
+    assert _inflation(0.0, 10) == 1.0
+    assert _inflation(0.9, 100_000) == pytest.approx(1 / (1 - 0.9) ** 2, rel=1e-3)
+
+
+def test_a_difference_of_one_sign_that_drifts_slowly_over_twenty_weeks_is_found():
+    weekly_means = [0.56, 0.62, 0.61, 0.64, 0.64, 0.59, 0.59, 0.57, 0.56, 0.60]
+    weekly_means += [0.52, 0.45, 0.47, 0.51, 0.47, 0.45, 0.43, 0.41, 0.39, 0.43]
+    differences = np.repeat(weekly_means, 7)
+    error = standard_error(differences, dependence(140, horizon=7))
+    assert differences.mean() > 3 * error.value
 
 
 @pytest.mark.parametrize(("n", "horizon", "step_size"), [(1460, 24, 6), (755, 5, 1), (365, 14, 1)])
