@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
 """Of a result's rows, what `--format json` prints."""
 
+MEASURE = "free-run RMSE / deviation of y"
+"""Of the errors that are printed, over the outputs their mean."""
+
 
 def identify(
     experiment: str = typer.Argument(help="An entry of configs/experiments.yaml."),
@@ -76,8 +79,9 @@ def _print_result(result: dict[str, Any], entries: Sequence[RowResult]) -> None:
     rows = []
     for row in result["rows"]:
         cells = {"row": row["row"]}
-        for key in ("validation", "test", "seconds"):
-            cells[key] = "lost" if row[key] is None else f"{row[key]:.4g}"
+        for key in ("validation", "test"):
+            cells[f"{key}, {MEASURE}"] = "lost" if row[key] is None else f"{row[key]:.4g}"
+        cells["CPU seconds"] = f"{row['seconds']:.4g}"
         rows.append(cells)
     print_rows(rows, Format.table)
     for entry in entries:

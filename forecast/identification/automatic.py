@@ -95,15 +95,19 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     training = model.training
     one_step = np.sqrt(training.performance.get("train", np.nan))
     on_record = np.sqrt(training.free_run.get("train", np.nan))
-    held_out = [member.held_out_rmse for member in result.members]
+    deviation = float(np.mean(result.scaling.y_scale / model.error_unit))
+    held_out = [member.held_out_rmse * deviation for member in result.members]
     median = float(np.median(held_out))
+    low, middle, high = (
+        model.describe_rmse(rmse**2) for rmse in (min(held_out), median, max(held_out))
+    )
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
-    y_range = np.ptp(np.asarray(model.y_range), axis=0).mean()
+    y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
+    of_range = f": {100 * median / y_range:.2g} % of the range of y"
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
-        f" {min(held_out):.4g} to {max(held_out):.4g}, {median:.4g} in the middle:"
-        f" {100 * median / y_range:.2g} % of the range of y.",
+        f" {low} to {high}, {middle} in the middle{model.of_what or of_range}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
@@ -114,7 +118,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             "No other net follows the record as well, so nothing bears this one out: compare"
             " another `seed`."
         )
-    if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
+    if not median < NO_SIMULATION * deviation:
         notes.append(describe_lost_simulation(model, experiments))
     elif on_record > max(FAR_FROM_ONE_STEP * one_step, EXACT_SHARE * y_range):
         notes.append(

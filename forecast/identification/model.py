@@ -58,10 +58,11 @@ class TrainingRecord:
     validation, mu).
 
     `performance`: the mean squared one-step error of train, validation and test rows in the units
-    of y; `free_run`: the same of the free run, infinite where it leaves the record, empty without
-    feedback; `for_use`: the loop by whose error on the validation rows the weights were chosen;
-    `notes`: what its user should know; `effective`: the weights that the data determine by Bayesian
-    regularisation (trainbr's effective number of parameters), else all.
+    of y, of several outputs in `Model.error_unit`; `free_run`: the same of the free run, infinite
+    where it leaves the record, empty without feedback; `for_use`: the loop by whose error on the
+    validation rows the weights were chosen; `notes`: what its user should know; `effective`: the
+    weights that the data determine by Bayesian regularisation (trainbr's effective number of
+    parameters), else all.
     """
 
     reason: str = ""
@@ -93,7 +94,7 @@ class Model:
     def __repr__(self) -> str:
         """The net and its free-run error, without the weights."""
         error = self.training.free_run.get("validation", self.training.free_run.get("train"))
-        rmse = "" if error is None else f"; free-run RMSE {np.sqrt(error):.4g}"
+        rmse = "" if error is None else f"; free-run RMSE {self.describe_rmse(error)}{self.of_what}"
         return f"<Model {self.net.describe().splitlines()[0]}{rmse}>"
 
     @classmethod
@@ -147,6 +148,23 @@ class Model:
     def outputs(self) -> int:
         """O, the columns of y."""
         return len(self.scaling.y_mean)
+
+    @property
+    def error_unit(self) -> Array:
+        """(O,): what errors are counted in, the unit of y; of several outputs, whose units may
+        differ, the deviation of each.
+        """
+        return np.ones(1) if self.outputs == 1 else self.scaling.y_scale
+
+    @property
+    def of_what(self) -> str:
+        """Behind errors from `describe_rmse`: what they are a share of, where they are one."""
+        return "" if self.outputs == 1 else ", of each output's standard deviation"
+
+    def describe_rmse(self, mean_square: float) -> str:
+        """The root of a mean square in `error_unit`, of several outputs in % of it."""
+        rmse = np.sqrt(mean_square)
+        return f"{rmse:.4g}" if self.outputs == 1 else f"{100 * rmse:.3g} %"
 
     @property
     def start(self) -> int:
@@ -318,8 +336,13 @@ class Model:
         is_beyond = (excess > BEYOND_RANGE).any(axis=1)
         if not is_beyond.any():
             return ()
-        spread = float(self._member_spread(u, state)[is_beyond].mean())
-        nets = f"the nets differ by {spread:.3g} there (standard deviation)"
+        spread = self._member_spread(u, state)[is_beyond].mean(axis=0)
+        listed = f"{spread[0]:.3g}"
+        if len(spread) > 1:
+            listed = ", ".join(
+                f"{each:.3g} (output {number})" for number, each in enumerate(spread)
+            )
+        nets = f"the nets differ by {listed} there (standard deviation)"
         if isinstance(self.net, Net):
             nets = "a single net does not tell how sure it is there"
         return (

@@ -225,8 +225,9 @@ def measure_errors(model: Model, rows: DividedRows) -> Model:
 
 
 def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict[str, float]:
-    """Weighted mean squared error of train, validation and test rows in the loop, in the units of
-    y; infinite where the loop is lost. A free run begins where y is first measured over the delays.
+    """Weighted mean squared error of train, validation and test rows in the loop, in
+    `Model.error_unit`; infinite where the loop is lost. A free run begins where y is first measured
+    over the delays.
     """
     loop, loop_weights = model.loop_and_weights()
     squares = dict.fromkeys(BLOCK_NAMES, 0.0)
@@ -247,11 +248,12 @@ def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict
             run = np.full_like(e.y, np.inf)
         for label in BLOCK_NAMES:
             weight = np.where(counted_weight > 0, label_weights[label][number][first:], 0.0)
-            squares[label] += float(np.sum(_counted_errors(run, e.y, weight) ** 2 * weight))
+            errors = _counted_errors(run, e.y, weight) / model.error_unit
+            squares[label] += float(np.sum(errors**2 * weight))
             total_weights[label] += float(weight.sum())
-    errors = {}
+    mean_squares = {}
     for label, name in BLOCK_NAMES.items():
         if total_weights[label]:
             error = squares[label] / total_weights[label]
-            errors[name] = error if np.isfinite(error) else np.inf
-    return errors
+            mean_squares[name] = error if np.isfinite(error) else np.inf
+    return mean_squares

@@ -171,12 +171,10 @@ def search_members(
         notes.append("The search was interrupted: these are the best models so far.")
     members = [replace(m, net=replace(m.net, dead_times=input_dead_times)) for m in members]
     chosen, notes_of_bounds = _keep_plausible(members, scaled, settings.start)
-    deviation = scaling.y_scale.mean()
-    in_units = [replace(m, held_out_rmse=m.held_out_rmse * deviation) for m in chosen]
     if all(member.net.is_linear for member in chosen):
-        in_units = [_widen_bounds(member, scaled) for member in in_units]
+        chosen = [_widen_bounds(member, scaled) for member in chosen]
     notes += notes_of_bounds
-    return SearchResult(tuple(in_units), scaling, settings.start, experiments, tuple(notes))
+    return SearchResult(tuple(chosen), scaling, settings.start, experiments, tuple(notes))
 
 
 def _take_out_drift(

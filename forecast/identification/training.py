@@ -384,10 +384,11 @@ def add_report(model: Model, rows: DividedRows) -> Model:
     part = "validation" if "validation" in free_run else "train"
     if part in free_run:
         rmse = ", ".join(
-            f"{np.sqrt(by_part.get(part, np.nan)):.4g} {loop}" for loop, by_part in errors.items()
+            f"{model.describe_rmse(by_part.get(part, np.nan))} {loop}"
+            for loop, by_part in errors.items()
         )
-        notes.append(f"RMSE on the {part} rows: {rmse}.")
-        deviation = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
+        notes.append(f"RMSE on the {part} rows: {rmse}{model.of_what}.")
+        deviation = np.mean(model.scaling.y_scale / model.error_unit)
         if not np.sqrt(free_run[part]) < NO_SIMULATION * deviation:
             notes.append(describe_lost_simulation(model, rows.experiments))
     return replace(model, training=replace(model.training, notes=tuple(notes)))

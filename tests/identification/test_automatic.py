@@ -636,6 +636,23 @@ def test_the_spread_of_the_nets_is_said_where_u_leaves_the_range_of_training() -
     assert f"the nets differ by {spread[3:][beyond].mean():.3g} there" in note
 
 
+def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units() -> None:
+    u, y = tank(200, 0)
+    v, x = tank(200, 1)
+    both, inputs = np.hstack([y / 2**10, x]), np.hstack([u, v])
+    settings = replace(SMALL, candidates=(ON_DELAYS, ON_STATES), fold_iterations=4)
+    large = identify(Experiment(inputs, both), settings=settings)
+    small = identify(Experiment(inputs, both * [2**10, 1]), settings=settings)
+    pattern = r"blocks [\d.]+ % to [\d.]+ %, ([\d.]+) % in the middle, of each output's standard"
+    (found,) = re.findall(pattern, large.notes[0])
+    assert small.notes == large.notes
+    assert f"free-run RMSE {found} %, of each output's standard deviation" in repr(large)
+    (note,) = large.simulate(1.5 * inputs, both[:3]).notes
+    beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
+    first, second = large.spread(1.5 * inputs, both[:3])[3:][beyond].mean(axis=0)
+    assert f"the nets differ by {first:.3g} (output 0), {second:.3g} (output 1) there" in note
+
+
 def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:
     """y is linear in u; one of three nets grows without bound where u is beyond the record's."""
     u = np.random.default_rng(0).uniform(-1, 1, size=(200, 1))

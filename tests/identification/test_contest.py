@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.cli import identify as command
 from forecast.config.operation import ExperimentEntry, load_experiment
 from forecast.config.reading import validate_config
 from forecast.identification import (
@@ -187,6 +188,15 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     assert said.stdout.strip().endswith(
         str([(*one, round(row["test"], 9)) for one, row in zip(chosen, found, strict=True)])
     ), said.stdout + said.stderr
+
+
+def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"row": "arx", "validation": 0.25, "test": None, "seconds": 1.5}
+    command._print_result({"rows": [row], "sentence": ""}, [])
+    said = " ".join(capsys.readouterr().out.split())
+    measure = "free-run RMSE / deviation of y"
+    assert f"validation, {measure} test, {measure} CPU seconds" in said
+    assert "arx 0.25 lost 1.5" in said
 
 
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:

@@ -96,6 +96,20 @@ def test_two_outputs_are_learnt_together() -> None:
     assert model.simulate(both.u, y[:2]).y == pytest.approx(y, abs=0.05)
 
 
+def test_errors_over_outputs_are_told_as_a_share_of_their_deviations_whatever_their_units() -> None:
+    first, second = tank(150, noise=0.05), tank(150, seed=1, noise=0.05)
+    u, y = np.hstack([first.u, second.u]), np.hstack([first.y, second.y])
+    net = narxnet((1,), (1,), 3)
+    plain, large = (train(net, Experiment(u, y * [1, size]), iterations=5) for size in (1, 2**13))
+    assert large.notes == plain.notes and repr(large) == repr(plain)
+    run = large.simulate(u, y[:1] * [1, 2**13]).y / [1, 2**13]
+    rows = divideblock()(150) == VALIDATION
+    error = np.sqrt(np.mean(((run - y) / plain.scaling.y_scale)[rows] ** 2))
+    told = f"{100 * error:.3g} % in free run, of each output's standard deviation."
+    assert large.notes[-1].endswith(told)
+    assert f"free-run RMSE {100 * error:.3g} %, of each output's" in repr(large)
+
+
 def test_several_experiments_are_sequences_of_their_own() -> None:
     """Their levels differ: a delay that reached from one into another would see a jump that no law
     explains.
