@@ -326,16 +326,23 @@ class Model:
         return np.asarray(runs.std(axis=0) * self.scaling.y_scale)
 
     def _describe_reach(self, u: Array, state: State) -> tuple[str, ...]:
-        """A note where u (T, I) leaves the range it was trained on: how far, and how much the nets
-        differ there.
+        """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
+        differ there; and of inputs that never moved in training and have another level here.
         """
         if self.u_range is None or not len(u):
             return ()
         low, high = self.u_range
         excess = np.maximum(low - u, u - high) / np.where(high > low, high - low, np.inf)
         is_beyond = (excess > BEYOND_RANGE).any(axis=1)
+        farthest = u[np.abs(u - low).argmax(axis=0), np.arange(self.inputs)]
+        is_moved = (low == high) & ~np.isclose(farthest, low, atol=0.0)
+        notes = tuple(
+            f"Input {column} was always {low[column]:g} in training and reaches"
+            f" {farthest[column]:g} here: nothing was learnt of it."
+            for column in np.flatnonzero(is_moved)
+        )
         if not is_beyond.any():
-            return ()
+            return notes
         spread = self._member_spread(u, state)[is_beyond].mean(axis=0)
         listed = f"{spread[0]:.3g}"
         if len(spread) > 1:
@@ -346,6 +353,7 @@ class Model:
         if isinstance(self.net, Net):
             nets = "a single net does not tell how sure it is there"
         return (
+            *notes,
             f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
             f" {100 * excess.max():.0f} % of it: {nets}.",
         )
