@@ -111,6 +111,11 @@ class Net:
         """The same net in the form that has exact derivatives of its free run; `InputError` unless
         `is_narx`.
         """
+        if not self.feedback:
+            raise InputError(
+                f"A {self.kind} feeds no forecast back: there is no loop to train it in. `train`"
+                " alone trains it."
+            )
         if not self.is_narx:
             raise InputError(
                 "Closed-loop training is for narx and nar nets with one hidden layer; this is a"

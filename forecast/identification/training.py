@@ -257,8 +257,9 @@ def train_parallel(
     Levenberg-Marquardt (`trainer` "adam" is taken as "lm").
 
     A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from
-    measured rows, until it holds over the whole experiments; `Model.notes` says so. `ModelError`
-    when it never does; `InputError` for a net that is no NARX net of one hidden layer at most.
+    measured rows, until it holds over the whole experiments; `Model.notes` says so, and where
+    nothing improved the weights given. `ModelError` when it never holds; `InputError` for a net
+    that is no NARX net of one hidden layer at most.
     """
     if not isinstance(model, Model):
         raise InputError(
@@ -279,13 +280,15 @@ def train_parallel(
         validation_parts = rows.validation_parts(model.scaling)
     problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
     with note_interrupt(watch):
-        weights = narx.flatten(model.weights)
+        given = weights = narx.flatten(model.weights)
         notes: tuple[str, ...] = ()
         if is_lost(problem, weights):
             begin = perf_counter()
             weights, notes = _lengthen_free_runs(problem, train_rows, weights, options, watch)
             options = replace(options, seconds=options.seconds - (perf_counter() - begin))
         run = lm.minimise(problem, weights, options=options, announce=announce, watch=watch)
+        if np.array_equal(run.weights, given):
+            notes += ("No free-run training improved it: the weights are those given.",)
         training = TrainingRecord(
             run.reason,
             run.curve,

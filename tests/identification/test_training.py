@@ -347,11 +347,29 @@ def test_a_record_without_a_row_behind_filled_delays_is_refused_one_step_ahead()
 
 def test_closed_loop_training_is_refused_for_nets_it_has_no_derivatives_of() -> None:
     experiment = tank(60)
-    for net in (timedelaynet((0, 1), 3), narxnet((1,), (1,), (3, 3))):
-        with pytest.raises(
-            InputError, match="Closed-loop training is for narx and nar nets with one hidden layer"
-        ):
-            train_parallel(train(net, experiment, iterations=1), experiment)
+    deep, filter_net = (
+        train(net, experiment, iterations=1)
+        for net in (narxnet((1,), (1,), (3, 3)), timedelaynet((0, 1), 3))
+    )
+    with pytest.raises(
+        InputError, match="Closed-loop training is for narx and nar nets with one hidden layer"
+    ):
+        train_parallel(deep, experiment)
+    with pytest.raises(InputError, match="A timedelaynet feeds no forecast back: there is no loop"):
+        train_parallel(filter_net, experiment)
+
+
+def test_closed_loop_training_that_improves_nothing_says_so() -> None:
+    experiment = tank(120, noise=0.03)
+    opened = train(narxnet((1,), (1,), 3), experiment, iterations=3)
+    closed = train_parallel(opened, experiment)
+    note = "No free-run training improved it: the weights are those given."
+    assert note in closed.notes
+    assert all(
+        np.array_equal(closed.weights[name], opened.weights[name]) for name in opened.weights
+    )
+    improved = train_parallel(opened, experiment, divide=dividetrain(), iterations=3)
+    assert note not in improved.notes
 
 
 def test_divisions_by_hand() -> None:
