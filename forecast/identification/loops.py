@@ -18,7 +18,7 @@ whether y was given as a vector, so that it stays one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class State:
     outputs are (T,) too.
     """
 
-    memory: LoopMemory
+    memory: LoopMemory = field(repr=False)
     is_vector: bool = False
 
 

@@ -41,7 +41,7 @@ BEYOND_RANGE = 0.01  # of the range of an input: farther outside, a run is marke
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoopRun:
     """The output of a loop, `y` (T, O) or (T,), the state after its last row, and what to know of
     this run.
@@ -50,6 +50,10 @@ class LoopRun:
     y: Array
     state: State
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Its shape and its notes, without the numbers."""
+        return f"<LoopRun {', '.join([f'y {self.y.shape}', *self.notes])}>"
 
 
 @dataclass(frozen=True)

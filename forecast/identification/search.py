@@ -146,7 +146,9 @@ def search_members(
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         first, second = settings.refit_iterations
-        trained = search.refit(search.train_folds(), search.searched, first)
+        trained = search.refit(
+            search.train_folds(), search.searched, first, "Training on all blocks"
+        )
         if not trained:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
@@ -159,7 +161,7 @@ def search_members(
             chosen = choose_members(staying)
             work = search.refit_work(aligned, second) + 2 * JUDGING_ITERATIONS
             search.progress.left = len(chosen) * work
-            members = leave_out_lost(search.refit(chosen, aligned, second))
+            members = leave_out_lost(search.refit(chosen, aligned, second, "Last training"))
             # how long to train differs between systems: both ends of the descent are kept
             if sum(map(len, search.searched)) == sum(map(len, aligned)):
                 members = [*chosen, *members]
@@ -471,9 +473,11 @@ class _Search:
         return replace(member, held_out_rmse=float(np.sqrt(mean_square)), run=run)
 
     def refit(
-        self, members: list[Member], experiments: list[Experiment], iterations: int
+        self, members: list[Member], experiments: list[Experiment], iterations: int, stage: str
     ) -> list[Member]:
-        """Trained on all rows of the experiments; as they were where a training diverges."""
+        """Trained on all rows of the experiments, announced as this stage; as they were where a
+        training diverges.
+        """
         work = self.refit_work(experiments, iterations)
         iterations = limit_iterations(experiments, iterations)
         options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
@@ -492,7 +496,7 @@ class _Search:
             run = problem.train.free_run(weights)
             rmse = max(error, ROUNDING)
             trained.append(replace(member, weights=weights, train_rmse=rmse, run=run))
-            self.progress.add(work, f"Last training, {len(trained)} of {len(members)} models")
+            self.progress.add(work, f"{stage}, {len(trained)} of {len(members)} models")
         return trained
 
     def _minimise(

@@ -227,11 +227,12 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
     said: list[str] = []
     identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
     assert said[0].startswith("System identification with 1 candidates in 2 folds: about ")
-    assert [text.split(":")[0] for text in said[1:5]] == [
+    assert [text.split(":")[0] for text in said[1:6]] == [
         "Fold 1 of 2",
         "Fold 2 of 2",
-        "Last training, 1 of 2 models",
-        "Last training, 2 of 2 models",
+        "Training on all blocks, 1 of 2 models",
+        "Training on all blocks, 2 of 2 models",
+        "Last training, 1 of 1 models",
     ]
     seconds = [float(text.split("about ")[1].split(" s")[0]) for text in said[1:]]
     assert seconds == sorted(seconds, reverse=True)

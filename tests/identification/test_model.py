@@ -475,6 +475,10 @@ def test_the_names_of_matlab_are_the_same_loops_and_a_model_shows_itself_in_a_li
     assert repr(trained).startswith("<Model narxnet: u[t-1], y[t-1] -> 2 tanh")
     assert repr(trained).count("\n") == 0 and len(repr(trained)) < 120
     assert "median of 2 nets" in repr(Model.average(trained, trained))
+    run = trained.predict(e.u, e.y)
+    assert repr(run) == "<LoopRun y (60, 1)>" and repr(run.state) == "State(is_vector=False)"
+    beyond = trained.simulate(2 * e.u, e.y[:1])
+    assert beyond.notes[0] in repr(beyond)
 
 
 def test_an_input_that_never_moved_in_training_and_has_another_level_is_noted() -> None:
