@@ -192,7 +192,8 @@ def _take_out_drift(
     listed = ", ".join(f"{value:.3g}" for value in rise)
     note = (
         f"Over the record y drifts by {listed} beside what the inputs explain. This line was taken"
-        " out; a free run has y's level in the middle of the record."
+        " out, and the errors told here are those without it; a free run has y's level in the"
+        " middle of the record, so its error on a record that drifts is larger."
     )
     return [record.with_arrays(y=record.y - line)], [note]
 
