@@ -127,7 +127,9 @@ def read_record(
     NaN or empty where y is missing.
 
     A variable (T, columns) gives all its columns. `experiment`: a column whose values tell several
-    experiments apart, in the order of the file; None: one alone.
+    experiments apart, in the order of the file; None: one alone, or one for each cell of a table
+    per cell, as in iddata. A field is named alone, or with its struct (`train.u`) where several
+    have it; a variable of that name goes before any field, as nothing else could name it.
     """
     return list(read_by_name(path, outputs, inputs, experiment).values())
 
@@ -136,76 +138,122 @@ def read_by_name(
     path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
 ) -> dict[str, Experiment]:
     """The experiments of a CSV or MATLAB file by their names, "" where there is one alone;
-    `experiment` is the column whose values name them. `InputError` for a file or column that cannot
-    be read, and for an input that is an output.
+    `experiment` is the column whose values name them, cells are named 0, 1, ... `InputError` for a
+    file or column that cannot be read, and for an input that is an output.
     """
     import pandas as pd
 
     outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
+    names = [*outputs, *inputs, *([experiment] if experiment else [])]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{twice} is named twice: it would explain itself. Name it once.")
     try:
-        frame = _read_matlab(path) if Path(path).suffix == ".mat" else pd.read_csv(path)
+        is_matlab = Path(path).suffix == ".mat"
+        frames = _read_matlab(path, names) if is_matlab else [pd.read_csv(path)]
     except ValueError as error:
         raise InputError(
             f"{path} is no CSV file with a row of names, nor a MATLAB file up to version 7"
             f" ({error}). Write it again as one; in MATLAB, save(file, '-v7')."
         ) from error
-    names = [*outputs, *inputs, *([experiment] if experiment else [])]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{twice} is named twice: it would explain itself. Name it once.")
-    if missing := [name for name in names if name not in frame.columns]:
+    for frame in frames:
+        _require_columns(path, names, list(frame.columns))
+    if experiment and (len(frames) > 1 or frames[0][experiment].isna().any()):
         raise InputError(
-            f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the"
-            " file; in a CSV commas separate them, and numbers have decimal points."
+            f"{path} has rows without {experiment!r}, or cells that are experiments of their own;"
+            " wanted it in every row of one table. Fill or cut them, or leave it out."
         )
-    if experiment and frame[experiment].isna().any():
-        raise InputError(
-            f"{path} has rows without {experiment!r}; wanted one in every row. Fill or cut them."
-        )
-    parts = frame.groupby(experiment, sort=False) if experiment else [("", frame)]
+    parts = [(str(number), frame) for number, frame in enumerate(frames)]
+    if experiment:
+        parts = [(str(name), part) for name, part in frames[0].groupby(experiment, sort=False)]
+    elif len(frames) == 1:
+        parts = [("", frames[0])]
     experiments = {}
     for name, part in parts:
         u = part[list(inputs)] if inputs else None
-        experiments[str(name)] = Experiment(u, part[list(outputs)])
+        experiments[name] = Experiment(u, part[list(outputs)])
     return experiments
 
 
-def _read_matlab(path: Path | str) -> pd.DataFrame:
-    """The numeric variables of a .mat file side by side, a column each, a matrix as columns of one
-    name. Time is their longest side, down the rows or along the columns; variables without a side
-    of that length are left out. `ValueError` for another kind of file.
+def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:
+    """`InputError` that lists the names of no column."""
+    if missing := [name for name in names if name not in columns]:
+        raise InputError(
+            f"{path} has no column {missing}; it has {columns}. Name columns of the file; in a CSV"
+            " commas separate them, and numbers have decimal points."
+        )
+
+
+def _read_matlab(path: Path | str, names: Sequence[str]) -> list[pd.DataFrame]:
+    """The named variables of a .mat file side by side, a matrix as columns of one name; a frame for
+    each cell of them where these are experiments. Time is their longest side, down the rows or
+    along the columns. `ValueError` for another kind of file, `InputError` for a name that is not
+    there or more than once, and for variables of unequal rows or cells.
     """
     import pandas as pd
     from scipy.io import loadmat
 
-    tables: dict[str, np.ndarray] = {}
     content = BytesIO(Path(path).read_bytes())
     try:
         variables = loadmat(content)
     except Exception as error:  # noqa: BLE001  (a truncated file raises one of six kinds)
         raise ValueError(error) from None
+    tables: dict[str, list[np.ndarray]] = {}
     for name, value in variables.items():
         if not name.startswith("__"):
             tables |= _matlab_tables(name, value)
-    rows = max((max(table.shape) for table in tables.values()), default=0)
-    parts = [pd.DataFrame()]
-    for name, value in tables.items():
-        table = value if len(value) == rows else value.T
-        if len(table) == rows:
+    chosen = [tables[_full_name(path, name, list(tables))] for name in names]
+    _require_equal(
+        path, "experiments, a cell each", dict(zip(names, map(len, chosen), strict=True))
+    )
+    frames = []
+    for arrays in zip(*chosen, strict=True):
+        sides = [max(array.shape) for array in arrays]
+        _require_equal(path, "rows, one per time", dict(zip(names, sides, strict=True)))
+        parts = []
+        for name, array in zip(names, arrays, strict=True):
+            table = array if len(array) == sides[0] else array.T
             parts.append(pd.DataFrame(table, columns=[name] * table.shape[1], dtype=np.float64))
-    return pd.concat(parts, axis=1)
+        frames.append(pd.concat(parts, axis=1))
+    return frames
 
 
-def _matlab_tables(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
-    """The tables of numbers of a variable: itself, a row for each cell of a cell array, or the
-    fields of a struct by their own names, of two alike the last. Text and whatever has other than
-    two axes is left out.
+def _matlab_tables(name: str, value: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """The tables of numbers of a variable by name: itself, or the fields of a struct, as
+    `name.field`. A cell array is a table for each cell, or one alone with a row for each cell where
+    all have one size, no longer than there are cells. Text and whatever has other than two axes is
+    left out.
     """
     if value.dtype.names and value.size == 1:
-        fields = [_matlab_tables(field, value[field].flat[0]) for field in value.dtype.names]
-        return {name: table for tables in fields for name, table in tables.items()}
-    if value.dtype.kind == "O" and value.size and len({np.shape(cell) for cell in value.flat}) == 1:
-        value = np.array([np.ravel(cell) for cell in value.flat])
-    return {name: value} if value.ndim == 2 and value.dtype.kind in "fiu" else {}
+        tables: dict[str, list[np.ndarray]] = {}
+        for field in value.dtype.names:
+            tables |= _matlab_tables(f"{name}.{field}", value[field].flat[0])
+        return tables
+    arrays = [value]
+    if value.dtype.kind == "O":
+        arrays = list(value.flat)
+        shapes = {np.shape(cell) for cell in arrays}
+        if len(shapes) == 1 and max(*shapes.pop(), 1) <= len(arrays):
+            arrays = [np.array([np.ravel(cell) for cell in arrays])]
+    is_table = [array.ndim == 2 and array.dtype.kind in "fiu" for array in arrays]
+    return {name: arrays} if arrays and all(is_table) else {}
+
+
+def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
+    """The table of that name, or the only field; `InputError` where there is none or several."""
+    fields = [table for table in tables if table.endswith(f".{name}")]
+    if name in tables:
+        return name
+    if len(fields) > 1:
+        raise InputError(f"{path} has {name!r} more than once. Name one of {fields}.")
+    _require_columns(path, [] if fields else [name], tables)
+    return fields[0]
+
+
+def _require_equal(path: Path | str, what: str, counts: dict[str, int]) -> None:
+    """`InputError` that says how many each variable has, unless all have as many."""
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"{path}: {listed}; wanted equal numbers of {what}. Cut or name others.")
 
 
 def detrend(experiment: Experiment) -> Experiment:

@@ -288,6 +288,42 @@ def test_cells_and_structs_of_matlab_are_read_as_preparets_takes_them(tmp_path: 
         read_record(tmp_path / "uneven.mat", ["y"])
 
 
+def test_a_field_that_several_structs_have_is_named_with_its_struct(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    path, y = tmp_path / "two.mat", np.arange(9.0)[:, None]
+    parts = {"train": {"u": -y[:5], "y": y[:5]}, "test": {"u": -y[5:], "y": y[5:]}}
+    savemat(path, parts)
+    with pytest.raises(InputError, match=r"'y' more than once.* \['train.y', 'test.y'\]"):
+        read_record(path, ["y"], ["u"])
+    (record,) = read_record(path, ["train.y"], ["train.u"])
+    np.testing.assert_array_equal(record.y, y[:5])
+    savemat(path, {"u": -y, "y": y, "opt": {"y": y[::-1]}})
+    (record,) = read_record(path, ["y"], ["u"])
+    np.testing.assert_array_equal(record.y, y)
+
+
+def test_variables_of_unequal_rows_are_refused_with_the_rows_of_each(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    path = tmp_path / "cut.mat"
+    savemat(path, {"u": np.arange(9.0), "y": np.arange(10.0)})
+    with pytest.raises(InputError, match="y 10, u 9; wanted equal numbers of rows"):
+        read_record(path, ["y"], ["u"])
+
+
+def test_a_cell_of_matlab_that_holds_a_record_is_an_experiment(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    path, cells = tmp_path / "iddata.mat", {"u": np.empty((1, 2), object)}
+    cells["u"][0, 0], cells["u"][0, 1] = np.ones((5, 1)), np.zeros((4, 1))
+    savemat(path, cells | {"y": cells["u"], "whole": np.ones((9, 1))})
+    first, second = read_record(path, ["y"], ["u"])
+    assert first.u.tolist() == [[1.0]] * 5 and second.y.tolist() == [[0.0]] * 4
+    with pytest.raises(InputError, match="y 2, whole 1; wanted equal numbers of experiments"):
+        read_record(path, ["y"], ["whole"])
+
+
 def test_a_division_by_its_name_in_matlab_is_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match=r"`divide` is 'dividerand'; wanted such as divideblock"):
         train(narxnet((1,), (1,), 2), tank(60), divide="dividerand", iterations=1)  # type: ignore[arg-type]
@@ -301,7 +337,7 @@ def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) 
     (record,) = read_record(tmp_path / "run.mat", ["y"], ["u"])
     np.testing.assert_array_equal(record.u, u)
     np.testing.assert_array_equal(record.y[:, 0], np.arange(6.0))
-    with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['u', 'u', 'y'\]"):
+    with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['u', 'y', 'Ts'\]"):
         read_record(tmp_path / "run.mat", ["level"])
     rows = {"u": u.T, "y": np.arange(6.0)[:, None]}
     savemat(tmp_path / "rows.mat", rows)
