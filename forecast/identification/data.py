@@ -302,8 +302,8 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
     """The means of every so many rows, of u and y alike, which is low-pass filter and slower
     sampling in one.
 
-    A mean over a missing y is missing; rows at the end that fill no mean are left out. `InputError`
-    unless `every` is whole, from 1 to half of the rows.
+    A mean is that of the observed y, and missing where none is; rows at the end that fill no mean
+    are left out. `InputError` unless `every` is whole, from 1 to half of the rows.
     """
     count_columns([experiment])
     if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
@@ -315,7 +315,9 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
     means = {}
     for name, table in vars(experiment).items():
         if table is not None:
-            means[name] = table[: rows * every].reshape(rows, every, -1).mean(axis=1)
+            groups = table[: rows * every].reshape(rows, every, table.shape[1])
+            with np.errstate(invalid="ignore"):  # 0 / 0 is missing
+                means[name] = np.nansum(groups, axis=1) / np.isfinite(groups).sum(axis=1)
     return experiment.with_arrays(**means)
 
 

@@ -261,10 +261,17 @@ def test_decimated_rows_are_means_without_those_that_fill_none() -> None:
     y[4] = np.nan
     found = decimate(Experiment(2 * np.arange(8.0), y, weight=np.arange(8.0)), 3)
     np.testing.assert_array_equal(found.u, [[2.0], [8.0]])
-    np.testing.assert_array_equal(found.y, [[1.0], [np.nan]])
+    np.testing.assert_array_equal(found.y, [[1.0], [4.0]])
     np.testing.assert_array_equal(found.weight, [[1.0], [4.0]])
     with pytest.raises(InputError, match="`every` is 5; wanted whole rows from 1 to half of the 8"):
         decimate(Experiment(None, np.arange(8.0)), 5)
+
+
+def test_a_decimated_output_that_is_seldom_measured_keeps_what_was_measured() -> None:
+    y = np.full(9, np.nan)
+    y[[0, 6]] = 3.0, 5.0
+    found = decimate(Experiment(None, y), 3)
+    np.testing.assert_array_equal(found.y, [[3.0], [np.nan], [5.0]])
 
 
 def test_cells_and_structs_of_matlab_are_read_as_preparets_takes_them(tmp_path: Path) -> None:
