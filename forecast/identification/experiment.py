@@ -198,6 +198,8 @@ def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
     """
     count_columns(experiments)
     weights = np.concatenate([e.error_weights.ravel() for e in experiments])
+    if not any(np.isfinite(e.y).any() for e in experiments):
+        raise InputError("No value of y is observed. Choose rows in which y is measured.")
     if not weights.any():
         raise InputError("No value of y counts: every weight is 0. Give some a weight above 0.")
     mean = float(weights.sum()) / np.count_nonzero(weights)

@@ -48,7 +48,6 @@ from forecast.identification.experiment import (
     dead_times,
     delay_inputs,
     enlarge_inputs,
-    longest_stretch,
     saturation,
     simulation_starts,
     split_fold,
@@ -139,7 +138,8 @@ def search_members(
     settings = limit_folds(settings or SearchSettings(), experiments)
     experiments, drift_notes = _take_out_drift(experiments)
     scaling = Standardization.fit(experiments)
-    scaled = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
+    scaled, start = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
+    settings = replace(settings, start=start)
     with lm.limit_threads():
         searched = limit_rows(scaled, settings.start)
         input_dead_times = dead_times(searched, settings.longest_dead_time)
@@ -198,19 +198,23 @@ def _take_out_drift(
     return [record.with_arrays(y=record.y - line)], [note]
 
 
-def _begin_where_measured(experiments: Sequence[Experiment], start: int) -> list[Experiment]:
-    """Each from the first row where a free run can begin; `InputError` where none can."""
-    parts = []
-    for e in experiments:
-        part = e.part(slice(next(iter(simulation_starts(e, start)), len(e)), None))
-        if np.isfinite(part.y).any(axis=1).sum() > 3 * start:
-            parts.append(part)
-    if parts:
-        return parts
-    longest = longest_stretch([e.y for e in experiments])
+def _begin_where_measured(
+    experiments: Sequence[Experiment], start: int
+) -> tuple[list[Experiment], int]:
+    """Each from the first row where a free run can begin, and the measured rows it begins with:
+    `start`, or 1 where y is never observed in as many in a row; `InputError` for too few of them.
+    """
+    for rows in (start, 1):
+        parts = []
+        for e in experiments:
+            part = e.part(slice(next(iter(simulation_starts(e, rows)), len(e)), None))
+            if np.isfinite(part.y).any(axis=1).sum() > 3 * rows:
+                parts.append(part)
+        if parts:
+            return parts, rows
     raise InputError(
-        f"y is observed in at most {longest} rows in a row; a free run starts from {start}, with"
-        f" {2 * start} more after it. Fill the gaps, or lower `start` of `SearchSettings`."
+        "No record has y observed in more than 3 rows after the first; wanted more. Give a longer"
+        " record."
     )
 
 

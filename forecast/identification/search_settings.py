@@ -74,11 +74,11 @@ class SearchSettings:
     """How large the search of `identify` is.
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
-    that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
-    `start`. `fold_iterations`: in every fold, after which two thirds of the candidates go on.
-    `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
-    both are the same rows, the models after each of them make up the ensemble.
-    `longest_dead_time`: rows up to which the dead time of an input is looked for.
+    that errors compare; 1 where y is never observed in as many in a row. `folds`: at most; fewer
+    where a block would be shorter than eight times `start`. `fold_iterations`: in every fold, after
+    which two thirds of the candidates go on. `refit_iterations`: on all rows that are searched,
+    then of what was chosen on all; where both are the same rows, the models after each of them make
+    up the ensemble. `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
     start: int = 5

@@ -24,6 +24,7 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     describe_cautions,
+    longest_stretch,
     require_whole,
 )
 from forecast.identification.model import Model, TrainingRecord
@@ -113,7 +114,8 @@ def train(
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
 
     `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
-    seed that are not whole numbers, and for rows that do not suffice.
+    seed that are not whole numbers, and for rows that do not suffice, as where y is never observed
+    at all delays of a net with feedback.
     """
     if not isinstance(net, Net):
         raise InputError(
@@ -131,6 +133,8 @@ def train(
         if options.bayesian:
             labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
             rows = replace(rows, labels=labels)
+        if not rows.has(TRAIN):
+            raise _missing_feedback(net, rows)
         if not isinstance(for_use, str):
             for_use = int(for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
@@ -146,6 +150,18 @@ def train(
             for_use = "prediction"
         training = replace(training, for_use=for_use)
         return add_report(Model(net, weights, scaling, training), rows)
+
+
+def _missing_feedback(net: Net, rows: DividedRows) -> InputError:
+    """What is raised where no row that trains has y observed at all its delays."""
+    longest = longest_stretch([e.y for e in rows.parts(TRAIN)])
+    shorter = f"feedback delays up to {longest - 1}, " if longest > 1 else ""
+    return InputError(
+        f"{net.kind} learns from rows with y observed in them and at the delays"
+        f" {net.feedback_delays} before; found none among those that train, and y observed in at"
+        f" most {longest} rows in a row. Take {shorter}a net without feedback (`timedelaynet`), or"
+        " `identify` with `SearchSettings(start=1)`."
+    )
 
 
 @dataclass(frozen=True)

@@ -161,14 +161,15 @@ def test_gaps_in_y_are_passed_over() -> None:
     assert free_run_error(SMALL, gaps=True) < 0.05
 
 
-def test_a_record_in_which_no_free_run_can_start_is_refused() -> None:
-    u, y = tank(120, 0)
-    y[::3] = np.nan
-    with pytest.raises(
-        InputError,
-        match=r"at most 2 rows in a row; a free run starts from 3, with 6 more after it. Fill",
-    ):
-        identify(Experiment(u, y), settings=SMALL)
+def test_a_free_run_starts_from_one_row_where_y_is_never_observed_in_more_in_a_row() -> None:
+    u, y = tank(400, 0)
+    seldom = np.where(np.arange(400)[:, None] % 4 == 0, y, np.nan)
+    model = identify(Experiment(u, seldom), settings=WITH_STATES)
+    assert WITH_STATES.start == 3 and model.start == 1
+    assert np.sqrt(np.mean((model.simulate(u, y[:1]).y - y) ** 2)) < 0.2 * y.std()
+    seldom[9:] = np.nan
+    with pytest.raises(InputError, match="No record has y observed in more than 3 rows"):
+        identify(Experiment(u, seldom), settings=SMALL)
 
 
 @pytest.mark.parametrize("later", [0.02, 0.2, 0.4])
@@ -830,6 +831,9 @@ def test_a_record_of_which_no_value_counts_is_refused_as_such() -> None:
     u, y = tank(120, 0)
     with pytest.raises(InputError, match="No value of y counts: every weight is 0"):
         identify(Experiment(u, y, np.zeros(len(y))), settings=SMALL)
+    y[10:] = np.nan
+    with pytest.raises(InputError, match="No value of y is observed"):
+        identify(Experiment(u, y).part(slice(10, None)), settings=SMALL)
 
 
 def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> None:
