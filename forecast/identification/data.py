@@ -145,6 +145,8 @@ def read_by_name(
 
     outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
     names = [*outputs, *inputs, *([experiment] if experiment else [])]
+    if not outputs:
+        raise InputError("No output is named. Name the columns that are to be explained.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{twice} is named twice: it would explain itself. Name it once.")
     try:
@@ -157,6 +159,7 @@ def read_by_name(
         ) from error
     for frame in frames:
         _require_columns(path, names, list(frame.columns))
+        _require_numbers(path, frame[[*outputs, *inputs]], list(inputs))
     if experiment and (len(frames) > 1 or frames[0][experiment].isna().any()):
         raise InputError(
             f"{path} has rows without {experiment!r}, or cells that are experiments of their own;"
@@ -180,6 +183,21 @@ def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[s
         raise InputError(
             f"{path} has no column {missing}; it has {columns}. Name columns of the file; in a CSV"
             " commas separate them, and numbers have decimal points."
+        )
+
+
+def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -> None:
+    """`InputError` that names the first cell that is no finite number; y may be missing."""
+    import pandas as pd
+
+    numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    is_passed = np.isfinite(numbers) | (frame.isna() & ~frame.columns.isin(inputs)).to_numpy()
+    for row, column in np.argwhere(~is_passed)[:1]:
+        cell = str(frame.iat[row, column])
+        raise InputError(
+            f"{path}: column {frame.columns[column]!r} has {cell!r} in row {row},"
+            " counted from 0 after the names; wanted a number, or nothing where y is missing."
+            " Correct it, or cut the row."
         )
 
 

@@ -59,8 +59,11 @@ class Experiment:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
-        if not len(outputs):
-            raise InputError("y has no rows. Give a record with one row per time.")
+        if not outputs.size:
+            raise InputError(
+                f"y has no rows or no columns, its shape is {outputs.shape}. Give a record with a"
+                " row for every time and an output."
+            )
         if len(outputs) < outputs.shape[1]:
             raise InputError(
                 f"y has shape {outputs.shape}: fewer rows than columns. Time runs down the rows;"
@@ -95,10 +98,13 @@ class Experiment:
 
     def part(self, rows: Any) -> Experiment:
         """The chosen rows (a slice, numbers or a mask); a column of y may have no observed value
-        among them.
+        among them. `InputError` where none is chosen.
         """
         weight = None if self.weight is None else self.weight[rows]
-        return self.with_arrays(u=self.u[rows], y=self.y[rows], weight=weight)
+        y = self.y[rows]
+        if not len(y):
+            raise InputError(f"{rows} chooses none of the rows 0 to {len(self) - 1}. Choose some.")
+        return self.with_arrays(u=self.u[rows], y=y, weight=weight)
 
 
 def as_columns(name: str, values: npt.ArrayLike) -> Array:
@@ -109,7 +115,8 @@ def as_columns(name: str, values: npt.ArrayLike) -> Array:
         # NumPy would make nanoseconds of dates, and drop imaginary parts
         if np.asarray(values).dtype.kind in "mMc":
             raise TypeError("dates, times or complex numbers")
-        table = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+        # and a np.matrix would stay one
+        table = np.asarray(np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"`{name}` is no table of numbers ({error}). Give one row of numbers per time; of a"

@@ -17,6 +17,7 @@ from forecast.identification.polynomial import PolynomialLayer
 from forecast.networks.inference.export import Units
 from forecast.networks.inference.export import export as export_network
 from forecast.system import files
+from forecast.system.errors import InputError
 
 
 def export(model: Model, path: Path | str, *, description: str = "") -> None:
@@ -26,8 +27,11 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     In the units of the data it has `predict(u, y)`, the open loop, for nets with feedback
     `simulate(u, y_start)`, the closed loop, and `step(state, u, y)` for one row. A net that is no
     NARX net has the functions of every exported network instead of the last one
-    (`networks.inference.export`: its `step` takes the row of y and u as one).
+    (`networks.inference.export`: its `step` takes the row of y and u as one). `InputError` for
+    another ending.
     """
+    if Path(path).suffix != ".py":
+        raise InputError(f"{path} does not end in .py: the model is written as Python. Name it so.")
     description = description or model.net.describe()
     if all(member.net.is_narx for member in model.members):
         files.write_text(Path(path), _narx_text(model, description))
@@ -114,6 +118,8 @@ def simulate(u, y_start, rows=None):
     """
     if len(y_start) < START:
         raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
+    if u is not None and np.isnan(np.asarray(u, float)).any():
+        raise ValueError("u is missing in some rows; only y may be. Fill them.")
     run = _loop(u, y_start, len(y_start), rows if u is None else len(u))
     run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
     lost = ~(np.abs(run - MIDDLE) <= FARTHEST).all(axis=1)

@@ -106,6 +106,11 @@ class Model:
         """One model of the nets of several on the same data, whose output is the median of theirs;
         `InputError` for other data.
         """
+        if other := [type(m).__name__ for m in models if not isinstance(m, Model)]:
+            raise InputError(
+                f"Got {other[0]} where a model was wanted. Several are several arguments, of a list"
+                " `*models`."
+            )
         scalings = {tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}
         if len(scalings) != 1:
             raise InputError(
@@ -388,8 +393,12 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path | str) -> Model:
-        """What `save` wrote; `DamagedError` where a part of it is missing or damaged."""
+        """What `save` wrote; `InputError` for a folder that there is not, `DamagedError` where a
+        part of it is missing or damaged.
+        """
         folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {folder}. Give the one that `Model.save` wrote.")
         content: Any = _from_json(files.read_saved(folder / "model.json", SCHEMA))
         try:
             arrays = files.read_arrays(folder / "weights.npz")

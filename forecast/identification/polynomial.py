@@ -144,7 +144,7 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     if not chosen:
         raise ModelError(
             f"No term explains the {len(y)} rows whose y and delays are all observed; wanted 4 at"
-            " least, and a y that moves in them. Fill the gaps of y, or take fewer delays."
+            " least, and a y that moves in them. Take fewer delays, or `identify`."
         )
     columns = chosen[: int(np.argmin(criteria)) + 1]
     coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)

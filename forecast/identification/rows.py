@@ -96,9 +96,9 @@ class DividedRows:
         return any(weight.any() for weight in self.weights(label))
 
     def parts(self, label: int) -> list[Experiment]:
-        """The rows of this label, one experiment each."""
+        """The rows of this label, one experiment for each that has some."""
         pairs = zip(self.experiments, self.labels, strict=True)
-        return [experiment.part(row_labels == label) for experiment, row_labels in pairs]
+        return [e.part(labels == label) for e, labels in pairs if (labels == label).any()]
 
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
         """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as
@@ -238,9 +238,9 @@ def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict
         first = 0
         if for_use == "simulation":
             first = next(iter(simulation_starts(experiment, model.start)), len(experiment))
-        e = experiment.part(slice(first, None))
-        if len(e) <= model.start + steps:
+        if len(experiment) - first <= model.start + steps:
             continue
+        e = experiment.part(slice(first, None))
         scaled = model.scaling.scale(e)
         run, counted_weight = run_loop(loop, loop_weights, scaled, model.start, for_use)
         run = model.scaling.unscale_y(run)

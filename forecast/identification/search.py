@@ -205,11 +205,10 @@ def _begin_where_measured(
     `start`, or 1 where y is never observed in as many in a row; `InputError` for too few of them.
     """
     for rows in (start, 1):
-        parts = []
-        for e in experiments:
-            part = e.part(slice(next(iter(simulation_starts(e, rows)), len(e)), None))
-            if np.isfinite(part.y).any(axis=1).sum() > 3 * rows:
-                parts.append(part)
+        firsts = [simulation_starts(e, rows)[:1] for e in experiments]
+        pairs = zip(experiments, firsts, strict=True)
+        begun = [e.part(slice(int(first[0]), None)) for e, first in pairs if len(first)]
+        parts = [part for part in begun if np.isfinite(part.y).any(axis=1).sum() > 3 * rows]
         if parts:
             return parts, rows
     raise InputError(

@@ -160,7 +160,7 @@ def _missing_feedback(net: Net, rows: DividedRows) -> InputError:
         f"{net.kind} learns from rows with y observed in them and at the delays"
         f" {net.feedback_delays} before; found none among those that train, and y observed in at"
         f" most {longest} rows in a row. Take {shorter}a net without feedback (`timedelaynet`), or"
-        " `identify` with `SearchSettings(start=1)`."
+        " `identify`."
     )
 
 

@@ -218,6 +218,20 @@ def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> 
         read_record(path, ["y"])
 
 
+def test_a_cell_that_is_no_number_is_named_by_file_column_and_row(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    for content, cell in (
+        ("u,y\n1,2\n2,\n3,bad\n", "runs.csv: column 'y' has 'bad' in row 2"),
+        ("u,y\n1,2\n,3\n", "column 'u' has 'nan' in row 1"),
+        ("u,y\ninf,2\n2,3\n", "column 'u' has 'inf' in row 0"),
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=cell):
+            read_record(path, ["y"], ["u"])
+    with pytest.raises(InputError, match="No output is named"):
+        read_record(path, [], ["u"])
+
+
 def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
     y = 3 + 0.5 * np.arange(20.0)
     y[7] = np.nan

@@ -31,6 +31,20 @@ def test_a_record_without_rows_is_refused_as_such() -> None:
         Experiment([], [])
 
 
+def test_a_record_without_outputs_and_a_part_without_rows_are_refused() -> None:
+    with pytest.raises(InputError, match=r"no columns, its shape is \(4, 0\)"):
+        Experiment(np.arange(4.0), np.zeros((4, 0)))
+    with pytest.raises(InputError, match=r"slice\(3, 1, None\) chooses none of the rows 0 to 3"):
+        Experiment(None, np.arange(4.0)).part(slice(3, 1))
+
+
+def test_a_matrix_of_numpy_is_a_table_like_any_other() -> None:
+    with pytest.warns(PendingDeprecationWarning, match="matrix subclass"):
+        matrix = np.matrix("1; 2; 3")
+    table = Experiment(matrix, np.arange(3.0)).u
+    assert type(table) is np.ndarray and table.tolist() == [[1.0], [2.0], [3.0]]
+
+
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:
     u, y = (
         np.column_stack([np.arange(5.0), np.full(5, 7.0)]),

@@ -249,6 +249,32 @@ def test_a_set_is_joined_by_the_nets_it_is_made_of() -> None:
     assert len(Model.average(Model.average(m, m), m).members) == 3
 
 
+def test_a_list_of_models_is_refused_with_the_call_to_type() -> None:
+    with pytest.raises(InputError, match=r"Got list .* several arguments, of a list `\*models`"):
+        Model.average([model(NARX), model(NARX)])  # type: ignore[arg-type]
+
+
+def test_a_folder_that_there_is_not_is_no_damaged_model(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"There is no folder .*absent"):
+        Model.load(tmp_path / "absent")
+
+
+def test_a_model_is_exported_to_python_alone(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"net\.c does not end in \.py"):
+        export(model(NARX), tmp_path / "net.c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_loop_names_a_missing_input_as_such(tmp_path) -> None:
+    u, y = data(NETS[NARX])
+    export(model(NARX), tmp_path / "exported.py")
+    names: dict[str, Any] = {}
+    exec((tmp_path / "exported.py").read_text(), names)
+    u[12] = np.nan
+    with pytest.raises(ValueError, match="u is missing in some rows"):
+        names["simulate"](u, y[:10])
+
+
 def test_an_exported_loop_that_is_lost_says_so_as_the_model_does(tmp_path) -> None:
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[2.0]]), "readout/bias": np.zeros(1)}
