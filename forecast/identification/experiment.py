@@ -49,8 +49,8 @@ class Experiment:
     def __init__(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
     ) -> None:
-        """Raises `InputError` for tables that do not fit, for gaps in u, and for a column of y
-        without values.
+        """Raises `InputError` for tables that do not fit, of pandas for unlike indices, for gaps in
+        u, and for a column of y without values.
         """
         outputs = as_columns("y", y)
         inputs = np.zeros((len(outputs), 0)) if u is None else as_columns("u", u)
@@ -59,6 +59,7 @@ class Experiment:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
+        require_same_index(u, y, weight)
         if not outputs.size:
             raise InputError(
                 f"y has no rows or no columns, its shape is {outputs.shape}. Give a record with a"
@@ -105,6 +106,17 @@ class Experiment:
         if not len(y):
             raise InputError(f"{rows} chooses none of the rows 0 to {len(self) - 1}. Choose some.")
         return self.with_arrays(u=self.u[rows], y=y, weight=weight)
+
+
+def require_same_index(*tables: Any) -> None:
+    """`InputError` where tables of pandas differ in the index: rows are matched by position."""
+    indices = [table.index for table in tables if hasattr(table, "iloc")]
+    if not all(index.equals(indices[0]) for index in indices):
+        raise InputError(
+            "The index of u is not that of y or `weight`, and their rows are matched by position."
+            " Give them the same rows in the same order, as by `u.loc[y.index]`; or arrays,"
+            " `u.to_numpy()`, if the order is right."
+        )
 
 
 def as_columns(name: str, values: npt.ArrayLike) -> Array:

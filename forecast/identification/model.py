@@ -28,6 +28,7 @@ from forecast.identification.experiment import (
     Standardization,
     as_columns,
     refuse_gaps,
+    require_same_index,
 )
 from forecast.identification.loops import LoopMemory, SetLoop, State
 from forecast.identification.nets import Net, NetSet, check_first_rows
@@ -493,6 +494,7 @@ class Model:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
+        require_same_index(u, y)
         return inputs, outputs
 
     def _missing_rows(self) -> InputError:

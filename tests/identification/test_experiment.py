@@ -45,6 +45,23 @@ def test_a_matrix_of_numpy_is_a_table_like_any_other() -> None:
     assert type(table) is np.ndarray and table.tolist() == [[1.0], [2.0], [3.0]]
 
 
+def test_tables_of_pandas_with_unlike_indices_are_refused() -> None:
+    import pandas as pd
+
+    u = pd.Series(np.arange(4.0))
+    assert Experiment(u, pd.DataFrame({"level": u}), u.to_numpy()).y.tolist() == [
+        [0],
+        [1],
+        [2],
+        [3],
+    ]
+    for y in (u[::-1], u.set_axis([1, 2, 3, 4])):
+        with pytest.raises(InputError, match="The index of u is not that of y"):
+            Experiment(u, y)
+        with pytest.raises(InputError, match="The index of u is not that of y"):
+            Experiment(u, u, weight=y)
+
+
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:
     u, y = (
         np.column_stack([np.arange(5.0), np.full(5, 7.0)]),

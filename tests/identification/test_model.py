@@ -249,6 +249,15 @@ def test_a_set_is_joined_by_the_nets_it_is_made_of() -> None:
     assert len(Model.average(Model.average(m, m), m).members) == 3
 
 
+def test_a_record_of_pandas_with_unlike_indices_is_not_forecast() -> None:
+    import pandas as pd
+
+    u, y = (pd.DataFrame(table) for table in data(NETS[NARX]))
+    model(NARX).predict(u, y)
+    with pytest.raises(InputError, match="The index of u is not that of y"):
+        model(NARX).predict(u[::-1], y)
+
+
 def test_a_list_of_models_is_refused_with_the_call_to_type() -> None:
     with pytest.raises(InputError, match=r"Got list .* several arguments, of a list `\*models`"):
         Model.average([model(NARX), model(NARX)])  # type: ignore[arg-type]
