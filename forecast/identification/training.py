@@ -114,8 +114,7 @@ def train(
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
 
     `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
-    seed that are not whole numbers, and for rows that do not suffice, as where y is never observed
-    at all delays of a net with feedback.
+    seed that are not whole numbers, and for rows that do not suffice or never have y at all delays.
     """
     if not isinstance(net, Net):
         raise InputError(
