@@ -323,10 +323,10 @@ def _check_choice(
 
 
 def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:
-    """The mean over the cutoffs of what the series with a scale have there on average."""
+    """The mean over all origins of the series with a scale."""
     by_origin = errors["mean"].groupby(level=["series", "cutoff"]).mean()
     scaled = by_origin / scale.reindex(by_origin.index.get_level_values("series")).to_numpy()
-    return float(scaled.groupby(level="cutoff").mean().mean())
+    return float(scaled.mean())
 
 
 def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:

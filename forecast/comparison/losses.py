@@ -45,7 +45,9 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]
     """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
 
     `losses` long (LOSS_COLUMNS). The series of a cutoff are averaged: origins of the same date are
-    one cluster, not independent evidence. A model with a loss that is not finite, or without some
+    one cluster, not independent evidence. Where cutoffs have unequal numbers of series, as after
+    one has ended, such an average is weighted by its number, so that the mean over the cutoffs is
+    that over all origins. A model with a loss that is not finite, or without some
     of the origins the others have, is left out whole. A series no model has a loss for
     (`NOTHING_TO_SCORE`) is left out of all, listed as (series, "series"); so are origins whose
     horizon has no actual at all, counted under `NO_ACTUALS`.
@@ -59,10 +61,10 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]
         return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_loss
     wide = losses.set_index(["unique_id", "cutoff", *KEY])["loss"].unstack(KEY).sort_index()
     left_out = _incomplete(wide, losses)
-    return wide.drop(columns=list(left_out)).groupby(level="cutoff").mean().sort_index(), {
-        **left_out,
-        **without_loss,
-    }
+    by_cutoff = wide.drop(columns=list(left_out)).groupby(level="cutoff")
+    counts = by_cutoff.size()
+    means = by_cutoff.mean().mul(counts / counts.mean(), axis=0)
+    return means.sort_index(), {**left_out, **without_loss}
 
 
 def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dict[str, str]:

@@ -34,6 +34,15 @@ def test_series_are_averaged_before_dates_are_counted():
     assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == {}
 
 
+def test_a_cutoff_of_few_series_counts_less_so_that_the_mean_is_that_of_all_origins():
+    # series b has ended before the second cutoff
+    table = pd.concat([losses([2, 4], uid="a"), losses([10], uid="b")])
+    means, left_out = losses_by_origin(table)
+    assert left_out == {}
+    assert means["m", "shipped"].mean() == pytest.approx((2 + 4 + 10) / 3)
+    assert means["m", "shipped"].tolist() == pytest.approx([6 * 2 / 1.5, 4 * 1 / 1.5])
+
+
 def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_reason():
     table = pd.concat([losses([1, 2, 3]), losses([1, np.nan, 3], "broken"), losses([1, 2], "late")])
     means, left_out = losses_by_origin(table)
