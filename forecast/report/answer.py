@@ -142,8 +142,9 @@ def _contribution_table(results: Results) -> Table:
 
 def advise(results: Results) -> list[str]:
     """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
-    else to serve the selected model where it is better than naive, to collect data where origins
-    are too few, or to serve nothing; then what to do about refused levels.
+    else to serve the selected model where it is better than the bar or a simple forecast itself, to
+    collect data where origins are too few, or to serve nothing; then what to do about refused
+    levels.
     """
     verdicts = results.verdicts
     if verdicts.leaks:
@@ -157,15 +158,13 @@ def advise(results: Results) -> list[str]:
     test = results.tests("shipped", "bar").get(model)
     bar = BARS[verdicts.bar]
     word = test.word if test is not None else ""
-    if word == "better" and not results.pointer:  # a frame in Python
+    if word == "better":
+        advice.append(_describe_serving(results, model))
+    elif model in BARS and word != "worse":
         advice.append(
-            f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
-            " `model.predict()`; `model.save` keeps it."
-        )
-    elif word == "better":
-        advice.append(
-            f"Put it into service with `forecast promote {results.name}`, then"
-            f" `forecast predict {results.name}`."
+            f"Validation selects a simple forecast, {BARS[model]}: no model had a lower error"
+            f" there. {_describe_serving(results, model)} To beat it, give the models inputs that"
+            " are known ahead, or a longer history."
         )
     elif test is not None and test.word == "undecided":
         advice.append(
@@ -182,6 +181,19 @@ def advise(results: Results) -> list[str]:
         listed = text.listing([text.level(level) for level in levels])
         advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")
     return advice
+
+
+def _describe_serving(results: Results, model: str) -> str:
+    """How the selected model is used: by commands, or of a frame in Python by calls."""
+    if not results.pointer:
+        return (
+            f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
+            " `model.predict()`; `model.save` keeps it."
+        )
+    return (
+        f"Put it into service with `forecast promote {results.name}`, then"
+        f" `forecast predict {results.name}`."
+    )
 
 
 def error_panel(results: Results) -> ChartPanel | None:

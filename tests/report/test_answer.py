@@ -134,6 +134,14 @@ def test_the_next_step_follows_the_word_against_the_bar(project, word, next_step
     assert advise(results(project, HOURLY))[0].startswith(next_step)
 
 
+@pytest.mark.parametrize("bar", ["seasonal_naive", "naive"])
+def test_a_simple_forecast_that_validation_selects_is_what_to_serve(project, bar):
+    change_verdicts(project, chosen={"shipped": "seasonal_naive"}, bar=bar)
+    (advice,) = advise(results(project, HOURLY))
+    assert advice.startswith("Validation selects a simple forecast, repeating the last season: ")
+    assert "Put it into service with `forecast promote hourly`" in advice
+
+
 def test_the_next_step_of_a_frame_in_python_is_a_call_in_python(project):
     change_words(project, "bar", "better")
     (project / "data" / "pointers" / f"{HOURLY}.json").unlink()
