@@ -131,6 +131,7 @@ half of it.
 """
 MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
+MIN_CUTOFFS_OF_80_PERCENT = 4
 MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
@@ -533,23 +534,22 @@ def _entry_lines(
     horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
     shorter = rows_by_series.index[rows_by_series < shortest]
     if len(shorter):
-        horizon_note += f"; chosen for {shortest}, which {quote_names(shorter)} lack"
+        horizon_note = (
+            f"steps ahead; series have {rows_by_series.min()} to {rows_by_series.max()} rows;"
+            f" chosen for those of {shortest} and more; shorter ones: {quote_names(shorter)}"
+        )
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
         if planned_steps < horizon:
             horizon = planned_steps
             horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
-    step_size = max(1, horizon // 4)
-    calibration = _calibration_share(shortest, horizon)
-    # blocks end at rounded rows, so one step fewer is counted on
-    steps_between = int(calibration * shortest) - 1 - horizon
-    calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     spans = Spans(horizon, lookback, season)
     transform = column.get("transform", "none")
     past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
-    lines = [
+    steps, blocks = _block_lines(shortest, horizon)
+    return [
         *_grid_lines(observed, target, season),
         EntryLine(
             "calendar", yaml.safe_load(calendar_yaml(calendar)), _calendar_note(observed, guess)
@@ -557,21 +557,11 @@ def _entry_lines(
         EntryLine("horizon", horizon, horizon_note),
         EntryLine("lookback", lookback),
         EntryLine("season_length", season, season_note),
-        EntryLine("step_size", step_size, "steps from one forecast of a block to the next"),
+        *steps,
         EntryLine("target", column, "what is forecast"),
-    ]
-    if calibration_step < step_size:
-        note = f"{MIN_CALIBRATION_CUTOFFS} cutoffs give an interval of 95 %"
-        lines.insert(-1, EntryLine("calibration_step_size", calibration_step, note))
-    return [
-        *lines,
         *_input_lines(observed, target, roles),
         *_calendar_lines(observed, calendar, target),
-        EntryLine(
-            "splits",
-            {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration},
-            "shares of the rows; the rest is the test",
-        ),
+        blocks,
         EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
     ]
@@ -629,6 +619,34 @@ def _without_new_series(lengths: pd.Series) -> pd.Series:
     """
     is_new = lengths < lengths.median() / 4
     return lengths[~is_new] if is_new.mean() <= 1 / 3 else lengths
+
+
+def _block_lines(n_rows: int, horizon: int) -> tuple[list[EntryLine], EntryLine]:
+    """The keys of the steps from one cutoff to the next, and that of the blocks of a series of
+    `n_rows`: it says where an interval has too few cutoffs.
+    """
+    step_size = max(1, horizon // 4)
+    calibration = _calibration_share(n_rows, horizon)
+    shares = {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration}
+    # blocks end at rounded rows, so one step fewer is counted on
+    steps_between = int(calibration * n_rows) - 1 - horizon
+    calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
+    lines = [EntryLine("step_size", step_size, "steps from one forecast of a block to the next")]
+    if calibration_step < step_size:
+        note = f"an interval of 95 % takes {MIN_CALIBRATION_CUTOFFS} cutoffs"
+        lines.append(EntryLine("calibration_step_size", calibration_step, note))
+    _, start, stop = np.round(np.cumsum(list(shares.values())) * n_rows).astype(int)
+    n_cutoffs = max(0, (stop - start - horizon) // min(step_size, calibration_step) + 1)
+    note = "shares of the rows; the rest is the test"
+    if n_cutoffs < MIN_CALIBRATION_CUTOFFS:
+        levels, needed = "95 %", f"{MIN_CALIBRATION_CUTOFFS}"
+        if n_cutoffs < MIN_CUTOFFS_OF_80_PERCENT:
+            levels, needed = "80 % or 95 %", f"{MIN_CUTOFFS_OF_80_PERCENT} or {needed}"
+        note += (
+            f"; too few rows for an interval of {levels}: {needed} cutoffs calibrate it,"
+            f" {n_rows} rows have {n_cutoffs}"
+        )
+    return lines, EntryLine("splits", shares, note)
 
 
 def _calibration_share(n_rows: int, horizon: int) -> float:

@@ -1091,8 +1091,12 @@ def test_one_series_of_few_rows_shortens_nothing_for_the_others(tmp_path, n_rows
 @pytest.mark.parametrize(
     ("lengths", "spans", "lack"),
     [
-        ([400] * 10 + [45] * 2, (7, 28), "chosen for 400, which 's10', 's11' lack"),
-        ([400] * 9 + [45] * 3, (7, 28), "chosen for 400, which 's10', 's11', 's9' lack"),
+        (
+            [400] * 10 + [45] * 2,
+            (7, 28),
+            "chosen for those of 400 and more; shorter ones: 's10', 's11'\n",
+        ),
+        ([400] * 9 + [45] * 3, (7, 28), "of 400 and more; shorter ones: 's10', 's11', 's9'\n"),
         ([400] * 7 + [45] * 5, (2, 8), ""),
         ([400] * 5 + [60] * 20, (3, 12), ""),
     ],
@@ -1127,6 +1131,21 @@ def test_the_calibration_block_supports_an_interval_of_95_percent(tmp_path, freq
     blocks = splits.split_series(panel.series[0], borders)
     cutoffs = splits.origins_of(dataset.task, blocks, "calibration")
     assert not left_out and conformal_rank(len(cutoffs), 0.95) <= len(cutoffs)
+
+
+@pytest.mark.parametrize("n_rows", [33, 40, 60, 70])
+def test_the_note_on_splits_tells_the_cutoffs_that_too_few_rows_have(tmp_path, n_rows):
+    times = pd.date_range("1980-01-01", periods=n_rows, freq="MS").as_unit("ns")
+    frame = pd.DataFrame({"unique_id": "mine", "ds": times, "y": WAVE[:n_rows]})
+    write_project(tmp_path, mine=guessed(tmp_path, frame))
+    dataset = load_dataset("mine", tmp_path / "configs")
+    series = from_frame(frame, "mine", dataset.task).series[0]
+    blocks = splits.split_series(series, splits.borders_of(frame, "mine", dataset)[0])
+    n_cutoffs = len(splits.origins_of(dataset.task, blocks, "calibration"))
+    text = guesses.guess_entry(tmp_path / "data/mine.csv", "data/mine.csv", "mine")
+    levels = "80 % or 95 %: 4 or 19" if n_cutoffs < 4 else "95 %: 19"
+    note = f"too few rows for an interval of {levels} cutoffs calibrate it, {n_rows} rows have"
+    assert f"{note} {n_cutoffs}\n" in text
 
 
 @pytest.mark.parametrize("n_rows", [40, 60])
