@@ -29,7 +29,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Series
 from forecast.data.scaling import Scaling
 from forecast.models.problem import record_calibration
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, plural
 
 Array = NDArray[np.float64]
 Limits = tuple[float, float]
@@ -57,9 +57,9 @@ def conformal_rank(n: int, level: float) -> int:
     rank = math.ceil(round((n + 1) * level, 9))  # 20 * 0.95 is a hair above 19 in binary
     if rank > n:
         raise InputError(
-            f"{n} calibration origins cannot support a {100 * level:g} % interval; at least"
-            f" {min_calibration_size(level)} are needed. Lengthen the calibration block, shorten"
-            " its `calibration_step_size` or ask for a lower level."
+            f"{plural(n, 'calibration origin')} found; an interval of {100 * level:g} % takes at"
+            f" least {min_calibration_size(level)}. Lengthen the calibration block, shorten its"
+            " `calibration_step_size` or ask for a lower level."
         )
     return rank
 

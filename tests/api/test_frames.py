@@ -364,7 +364,7 @@ def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:
     with pytest.raises(InputError, match=r"found 0\.8, wanted percent from 1 to below 100"):
         model.predict(levels=[0.8])
     assert model.predict(levels=80).equals(model.predict(levels=[80]))
-    with pytest.raises(InputError, match=r"cannot support a 99.9 % interval"):
+    with pytest.raises(InputError, match=r"an interval of 99.9 % takes at least"):
         model.predict(levels=[99.9])
     with pytest.raises(
         InputError, match=r"Horizon 4: intervals are calibrated for 2 steps\. .* or for no levels"

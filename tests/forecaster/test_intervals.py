@@ -36,7 +36,7 @@ def test_the_rank_is_that_of_the_conformal_formula():
 def test_a_level_the_set_is_too_small_for_is_refused_with_the_number_needed(level, needed):
     assert intervals.min_calibration_size(level) == needed
     intervals.conformal_rank(needed, level)
-    with pytest.raises(InputError, match=f"at least {needed} are needed"):
+    with pytest.raises(InputError, match=f"takes at least {needed}\\."):
         intervals.conformal_rank(needed - 1, level)
 
 
@@ -120,6 +120,19 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
         calibration = SplitConformal.calibrate(y, y_hat)
         covered.append(share_inside(fresh, *calibration.bounds(fresh_hat, UNKNOWN[:50], 0.8)))
     assert 0.79 < np.mean(covered) < 0.8 + 1 / 30 + 0.01
+
+
+@pytest.mark.parametrize(
+    ("n", "level", "words"),
+    [
+        (0, 0.5, "0 calibration origins found; an interval of 50 % takes at least 1."),
+        (1, 0.8, "1 calibration origin found; an interval of 80 % takes at least 4."),
+        (18, 0.95, "18 calibration origins found; an interval of 95 % takes at least 19."),
+    ],
+)
+def test_the_refusal_of_a_level_is_right_for_every_number(n, level, words):
+    with pytest.raises(InputError, match=words):
+        intervals.conformal_rank(n, level)
 
 
 def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():

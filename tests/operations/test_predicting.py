@@ -308,10 +308,10 @@ def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(mov
 def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(
     moved,
 ):
-    with pytest.raises(InputError, match=r"cannot support a 99 % interval; at least 99 are needed"):
+    with pytest.raises(InputError, match=r"interval of 99 % takes at least 99"):
         forecast(moved, levels=(0.99,))
     found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
-    assert found.levels == (0.8,) and "99 are needed" in found.notices[0]
+    assert found.levels == (0.8,) and "takes at least 99" in found.notices[0]
 
 
 def test_the_interval_of_a_modelled_ratio_is_a_ratio():

@@ -118,7 +118,7 @@ WRONG = {
     ),
     "huge horizon": (lambda f: f, {"horizon": 10**6}, "at most 20 steps"),
     "negative horizon": (lambda f: f, {"horizon": -1}, "wanted at least 1 step"),
-    "a level too high": (lambda f: f, {"levels": [99.0]}, "at least 99 are needed"),
+    "a level too high": (lambda f: f, {"levels": [99.0]}, "takes at least 99"),
     "a level of no sense": (lambda f: f, {"levels": [250.0]}, "percent from 1 to below 100"),
     "a level as a share": (lambda f: f, {"levels": [0.95]}, "percent from 1 to below 100"),
     "horizon of the wrong type": (lambda f: f, {"horizon": "two"}, "horizon"),
