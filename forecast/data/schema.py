@@ -23,6 +23,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_string_dtype
 from forecast.system.errors import (
     ForecastError,
     InputError,
+    plural,
     quote,
     quote_names,
     require_column,
@@ -146,11 +147,21 @@ def _has_rising_times(names: pd.Series, times: pd.Series) -> bool:
 
 
 def _describe_order_fault(frame: pd.DataFrame) -> str:
-    """The end of the sentence about times that do not rise: twice the same, or earlier."""
-    twice = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
-    if twice.any():
-        advice = "stands twice in its series, wanted once. Drop one of the two rows."
-        return f", {describe_row(frame, int(np.argmax(twice)))}: this time {advice}"
+    """The end of the sentence about times that do not rise: how many are repeated, by equal rows
+    or by others, or which is earlier.
+    """
+    repeats = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
+    if repeats.any():
+        differs = repeats & ~frame.duplicated().to_numpy()
+        first = int(np.argmax(differs if differs.any() else repeats))
+        advice = "each with the values of an earlier one: `drop_duplicates` of pandas drops them."
+        if differs.any():
+            advice = f"{differs.sum()} with other values than an earlier one; keep the right ones."
+        row = describe_row(frame, first)
+        return (
+            f", {row}: this time stands twice in its series, wanted once. Found"
+            f" {plural(repeats.sum(), 'such row')}, {advice}"
+        )
     earlier = (frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)).to_numpy()
     row = describe_row(frame, int(np.argmax(earlier)))
     return (

@@ -63,6 +63,22 @@ def test_a_time_that_stands_twice_is_named_with_its_row():
     assert "row 3 (series 'a', 2024-01-01 02:00): this time stands twice" in refused(frame)
 
 
+def test_repeated_rows_are_counted_and_dropped_by_a_call_where_all_are_equal():
+    frame = hourly(rows=5)
+    message = refused(frame.iloc[[0, 1, 1, 2, 2, 3]].reset_index(drop=True))
+    assert "row 2 (series 'a', 2024-01-01 01:00): this time stands twice" in message
+    assert "Found 2 such rows, each with the values of an earlier one: `drop_dup" in message
+
+
+def test_of_repeated_rows_the_first_with_other_values_is_named():
+    frame = hourly(rows=5).iloc[[0, 1, 1, 2, 2, 3]].reset_index(drop=True)
+    frame.loc[4, "temp"] += 1
+    message = refused(frame)
+    assert "row 4 (series 'a', 2024-01-01 02:00): this time stands twice" in message
+    assert "Found 2 such rows, 1 with other values than an earlier one;" in message
+    assert "drop_duplicates" not in message
+
+
 def test_a_time_that_goes_back_is_named_with_its_row():
     frame = hourly(rows=5).iloc[[0, 1, 3, 2, 4]].reset_index(drop=True)
     assert (
