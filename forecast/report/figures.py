@@ -17,6 +17,7 @@ from operator import attrgetter
 
 import numpy as np
 from markupsafe import Markup
+from pandas.tseries.frequencies import to_offset
 
 from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
@@ -39,13 +40,20 @@ LINEAR = "ridge"
 """The linear reference of every chart, whatever skip a network has."""
 AGAINST_NAIVE = "change of the error against naive"
 TIME_UNITS = {
+    "s": "seconds",
+    "min": "minutes",
     "h": "hours",
     "D": "days",
+    "B": "working days",
+    "BM": "months",
+    "BQ": "quarters",
+    "BY": "years",
     "W": "weeks",
-    "MS": "months",
-    "ME": "months",
-    "min": "minutes",
+    "M": "months",
+    "Q": "quarters",
+    "Y": "years",
 }
+"""By pandas' name of a step, without its anchor and the mark of start or end."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,8 @@ def headline(results: Results) -> Metric:
 
 
 def step_unit(dataset: Dataset) -> str:
-    """What one step of the horizon is called: hours, sessions, days, steps of 15min, rows where
-    there are no dates.
+    """What one step of the horizon is called: hours, sessions, days, steps of 15 minutes, rows
+    where there are no dates.
     """
     if dataset.calendar.counts_rows:
         return "rows"
@@ -85,8 +93,11 @@ def step_unit(dataset: Dataset) -> str:
         return "weeks"
     if not isinstance(dataset.calendar, RegularCalendar):
         return "days"
-    freq = dataset.calendar.freq
-    return TIME_UNITS.get(freq.removeprefix("1"), f"steps of {freq}")
+    step = to_offset(dataset.calendar.freq)
+    unit = TIME_UNITS.get(step.rule_code.split("-")[0].rstrip("SE"))
+    if unit is None:
+        return f"steps of {dataset.calendar.freq}"
+    return unit if step.n == 1 else f"steps of {step.n} {unit}"
 
 
 def error_title(results: Results) -> str:

@@ -14,6 +14,7 @@ from lxml import html
 
 import forecast
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import RegularCalendar
 from forecast.data.records import CandidateCost
 from forecast.report.figures import role_of, step_panels, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
@@ -477,6 +478,26 @@ def test_steps_are_called_by_their_unit(root):
         "hours",
         "sessions",
     ]
+
+
+@pytest.mark.parametrize(
+    ("freq", "words"),
+    [
+        ("1h", "hours"),
+        ("W-MON", "weeks"),
+        ("2W-MON", "steps of 2 weeks"),
+        ("15min", "steps of 15 minutes"),
+        ("1MS", "months"),
+        ("QS-OCT", "quarters"),
+        ("YE-DEC", "years"),
+        ("BMS", "months"),
+        ("SMS-15", "steps of SMS-15"),
+    ],
+)
+def test_a_step_of_a_regular_calendar_is_called_by_the_calendar(root, freq, words):
+    dataset = results(root, HOURLY).dataset
+    calendar = RegularCalendar(kind="regular", freq=freq)
+    assert step_unit(dataset.model_copy(update={"calendar": calendar})) == words
 
 
 def test_a_series_of_more_than_292_years_has_a_timeline(root):
