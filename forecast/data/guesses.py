@@ -26,7 +26,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from pandas.api.typing import SeriesGroupBy
 
-from forecast.config.task import RegularCalendar
+from forecast.config.task import WEEKDAYS, RegularCalendar
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
@@ -132,6 +132,8 @@ half of it.
 MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
 MIN_CUTOFFS_OF_80_PERCENT = 4
+MIN_CLOSED_WEEKS = 8
+"""From so many zeros of a weekday on it counts as closed."""
 MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
@@ -552,7 +554,9 @@ def _entry_lines(
     return [
         *_grid_lines(observed, target, season),
         EntryLine(
-            "calendar", yaml.safe_load(calendar_yaml(calendar)), _calendar_note(observed, guess)
+            "calendar",
+            yaml.safe_load(calendar_yaml(calendar)),
+            _calendar_note(observed, guess, target),
         ),
         EntryLine("horizon", horizon, horizon_note),
         EntryLine("lookback", lookback),
@@ -691,8 +695,8 @@ def _is_fitted(by_series: SeriesGroupBy) -> pd.Series:
     return by_series.cumcount() < FITTED_SHARE * by_series.transform("size")
 
 
-def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
-    """How many rows the calendar was read from, and what does not fit it."""
+def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes, target: Any) -> str:
+    """How many rows the calendar was read from, what does not fit it, and which days are closed."""
     note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
     if guess.fit.count_misfits():
         note += (
@@ -701,7 +705,28 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
         )
     if guess.fit.without_row > len(observed):
         note += "; to count rows alone: `{kind: index}`, and no `ds` in `columns`"
+    if fixed_step(guess.fit.calendar) == DAY:
+        note += _describe_closed_days(observed, target)
     return note
+
+
+def _describe_closed_days(observed: pd.DataFrame, target: Any) -> str:
+    """Which weekdays of a daily target are zero in all weeks, and how they are left out; empty
+    where none is, or where another is zero in most weeks: then it is chance.
+    """
+    known = observed.dropna(subset=[target])
+    weekdays = known["ds"].dt.day_of_week
+    zero_share = (known[target] == 0).groupby(weekdays).mean()
+    n_weeks = known["ds"].groupby(weekdays).nunique()
+    is_closed = (zero_share == 1) & (n_weeks >= MIN_CLOSED_WEEKS)
+    if not is_closed.any() or (zero_share[~is_closed] > 0.5).any():
+        return ""
+    closed = [WEEKDAYS[number] for number in is_closed.index[is_closed]]
+    other_days = [day for day in WEEKDAYS if day not in closed]
+    return (
+        f"; every {', '.join(closed)} is zero: to forecast the other days alone, drop these rows"
+        f" and add the file again (`{{kind: weekdays, days: [{', '.join(other_days)}]}}`)"
+    )
 
 
 def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> list[EntryLine]:

@@ -1041,6 +1041,28 @@ def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
     )
 
 
+@pytest.mark.parametrize(
+    ("n_weeks", "sold_on_a_sunday", "is_told"), [(20, 0, True), (7, 0, False), (20, 1, False)]
+)
+def test_a_weekday_that_is_always_zero_is_told_beside_the_calendar(
+    tmp_path, n_weeks, sold_on_a_sunday, is_told
+):
+    times = pd.date_range("2024-01-01", periods=7 * n_weeks)
+    sold = np.where(times.day_of_week == 6, 0, 5 + np.arange(len(times)) % 3)
+    sold[6] = sold_on_a_sunday
+    pd.DataFrame({"Date": times, "sold": sold}).to_csv(tmp_path / "mine.csv", index=False)
+    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    assert ("; every sun is zero: " in text) == is_told
+    assert ("`{kind: weekdays, days: [mon, tue, wed, thu, fri, sat]}`" in text) == is_told
+
+
+def test_zeros_of_rare_sales_are_no_closed_days(tmp_path):
+    times = pd.date_range("2024-01-01", periods=140)
+    sold = np.where(np.arange(140) % 21 == 3, 2, 0)
+    pd.DataFrame({"Date": times, "sold": sold}).to_csv(tmp_path / "mine.csv", index=False)
+    assert "drop these" not in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
 def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
     days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
     # open on one holiday of that exchange: its calendar lacks one step, all weekdays have 21 more
