@@ -36,7 +36,14 @@ from forecast.data.schema import (
 from forecast.data.windows import describe_hole_of_plan
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, coverages_of, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
-from forecast.system.errors import InputError, plural, quote, quote_names
+from forecast.system.errors import (
+    MOST_NAMES,
+    InputError,
+    list_first,
+    plural,
+    quote,
+    quote_names,
+)
 from forecast.system.workers import limit_to_one_thread
 
 REQUEST = "request"
@@ -306,14 +313,22 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
 
 
 def describe_unequal_ends(panel: Panel) -> str:
-    """A sentence on the series that lack the newest rows; empty where all end together."""
+    """A sentence on the series that lack the newest rows, each with its last one; empty where all
+    end together.
+    """
     newest = max(series.ds[-1] for series in panel.series)
-    shorter = [series.unique_id for series in panel.series if series.ds[-1] < newest]
+    shorter = [series for series in panel.series if series.ds[-1] < newest]
     if not shorter:
         return ""
+
+    def name_end(series: Series) -> str:
+        end = calendars.format_times([pd.Timestamp(series.ds[-1])], panel.task.calendar)
+        return f"{quote(series.unique_id)} (to {end})"
+
     return (
-        f"Without the newest rows of the others: series {quote_names(shorter)}. The forecast of"
-        " each begins behind its own last row."
+        "Without the newest rows of the others: series"
+        f" {list_first(shorter, MOST_NAMES, name_end)}. The forecast of each begins behind its own"
+        " last row."
     )
 
 
