@@ -121,6 +121,8 @@ class ProjectPaths:
     locks = _ProjectPath(f"{STATE_FOLDER}/locks")
     all_champions = _ProjectPath(f"{STATE_FOLDER}/champions")
     champions = _NamedPath(f"{STATE_FOLDER}/champions/{{}}")
+    taking = _NamedPath(f"{STATE_FOLDER}/taken/{{}}.json")
+    """{"at", "snapshot"}: when `forecast fetch` or a retraining last took which snapshot here."""
     retraining = _NamedPath(f"{STATE_FOLDER}/retrain/{{}}")
     """Everything one dataset's retraining keeps."""
     schedule = _ProjectPath(f"{STATE_FOLDER}/schedule")

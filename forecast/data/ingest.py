@@ -89,7 +89,11 @@ def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
                 return restored
         elif request.dataset.source.is_remote:
             request = replace(request, as_of=now.floor("s"))
-        return _take_new(request, now)
+        result = _take_new(request, now)
+        if as_of is None:
+            taking = {"at": now.isoformat(), "snapshot": result.pointer.snapshot}
+            files.write_json(paths.taking(name), taking)
+        return result
 
 
 def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult | None:

@@ -257,20 +257,25 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def newest_data_root(root: Path, dataset: str) -> Path:
-    """The folder whose pointer names the later snapshot; the checkout's where both are equal or
-    only it has one.
+    """The folder in which the dataset was taken last; the checkout's where both are equal or only
+    it has a snapshot.
+
+    Not the one with the later data: a corrected file may end before the faulty one.
     """
     tree = ProjectPaths.of(root).retraining(dataset) / "tree"
-    return tree if _read_as_of(tree, dataset) > _read_as_of(root, dataset) else root
+    return tree if _read_taking(tree, dataset) > _read_taking(root, dataset) else root
 
 
-def _read_as_of(project: Path, dataset: str) -> datetime:
-    """When the data that `project` points to were known; the beginning of time where it holds
-    none.
+def _read_taking(project: Path, dataset: str) -> datetime:
+    """When the snapshot that `project` points to was taken there, or, where the pointer came from
+    git or `--as-of`, when its data were known; the beginning of time where it holds none.
     """
+    paths = ProjectPaths.of(project)
     try:
-        pointer = files.read_json(ProjectPaths.of(project).pointer(dataset))
-        known = datetime.fromisoformat(pointer["as_of"])
-        return known if (project / pointer["snapshot"]).exists() else datetime.min
+        pointer = files.read_json(paths.pointer(dataset))
+        taking = files.read_note(paths.taking(dataset))
+        is_taken_here = taking.get("snapshot") == pointer["snapshot"]
+        moment = datetime.fromisoformat(taking["at"] if is_taken_here else pointer["as_of"])
+        return moment if (project / pointer["snapshot"]).exists() else datetime.min
     except (OSError, ValueError, KeyError, TypeError):
         return datetime.min

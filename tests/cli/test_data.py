@@ -246,7 +246,7 @@ def test_a_horizon_that_leaves_blocks_too_short_is_said_at_once(project: Path):
     assert "forecast run --dataset short" in said
 
 
-@pytest.mark.parametrize("moment", range(5))
+@pytest.mark.parametrize("moment", range(6))
 def test_add_killed_before_any_of_its_writes_goes_on(
     project: Path, moment: int, monkeypatch: pytest.MonkeyPatch
 ):
@@ -269,10 +269,10 @@ def test_add_killed_before_any_of_its_writes_goes_on(
         CliRunner().invoke(cli.app, ["add", "data/own.csv", "--root", str(project)])
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    wanted = signal.SIGKILL if moment < 4 else 0
-    assert status == wanted  # before: snapshot, its record, the pointer, the entry
+    wanted = signal.SIGKILL if moment < 5 else 0
+    assert status == wanted  # before: snapshot, record, pointer, when it was taken, entry
     whole = "own" in load_datasets(project / "configs").datasets
-    assert whole == (moment == 4) and (whole or configs.read_text() == before)
+    assert whole == (moment == 5) and (whole or configs.read_text() == before)
     if not whole:
         run("add", "data/own.csv", root=project)
     assert load_datasets(project / "configs").run == ("mine", "own")

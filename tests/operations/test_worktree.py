@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from forecast.config.datasets import Dataset
+from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
-from forecast.data import preparation, snapshots, vintages
+from forecast.data import ingest, preparation, snapshots, vintages
+from forecast.data.sources import Request
 from forecast.operations import challenger, worktree
 from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import InputError
@@ -189,6 +190,21 @@ def test_the_newest_data_may_lie_in_the_tree(committed: Path) -> None:
     pointer = tree / "data" / "pointers" / f"{NAME}.json"
     pointer.write_text(pointer.read_text().replace('"as_of": "2024-07-19', '"as_of": "2024-07-20'))
     assert newest_data_root(committed, NAME) == tree
+
+
+def test_the_snapshot_taken_last_is_used_also_where_an_earlier_one_ends_later(
+    tmp_path: Path,
+) -> None:
+    root = small_project.write(tmp_path / "project", stages="stages: {}\n")
+    tree = ProjectPaths.of(root).retraining(NAME) / "tree"
+    shutil.copytree(root, tree, ignore=shutil.ignore_patterns(".forecast"))
+    settings = load_dataset(NAME, root / "configs")
+    rows = (root / "data" / "wave.csv").read_text()
+    (tree / "data" / "wave.csv").write_text(f"{rows}2024-07-19,1.0\n")
+    for hour, place in enumerate((tree, root, tree), start=1):
+        now = pd.Timestamp("2024-07-21") + pd.Timedelta(hour, "h")
+        ingest.fetch_snapshot(Request(NAME, settings, place), now=now)
+        assert newest_data_root(root, NAME) == place
 
 
 def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts_as_well(
