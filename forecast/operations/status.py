@@ -156,8 +156,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     faults = _find_faults(root, dataset, entry, local, data)
     faults += find_clock_fault(card, decision, now)
     if card is not None and rules is not None:
-        last_judged = max(card.as_of, *(earlier.data_end for earlier in decisions), "")
-        faults += _find_stale_champion(dataset, entry, card, data, last_judged, rules, now)
+        faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
     faults += _find_stale_data(dataset, entry, data, now)
     faults += _find_poor(dataset, live, rules)
     return DatasetStatus(
@@ -302,21 +301,21 @@ def _find_stale_champion(
     entry: DatasetEntry,
     card: ChampionCard,
     data: NewestData,
-    last_judged: str,
+    decisions: Sequence[Decision],
     rules: Retraining,
     now: datetime,
 ) -> list[str]:
-    """A sentence where `forecast retrain` would find the champion stale: at least `max_age_days`
-    older than the newest row (than now where rows have no dates), with rows after `last_judged`,
-    the last one that the champion or a decision has seen. `evidence.judge_due` has the same rule,
-    but loads pandas: change both.
+    """A sentence where the champion is stale: at least `max_age_days` older than the newest row
+    (than now where rows have no dates), with rows after its data. `evidence.judge_due` has the same
+    rule, but loads pandas: change both. A retraining asks no gate twice about the same rows, so
+    the sentence has what was decided about them.
 
     The newest row of a service is taken to be of now, since nothing is fetched here. Data that came
     with a package never get newer.
     """
     is_dated = entry.calendar_kind != "index"
     newest = now
-    if entry.source_kind == "packaged" or (entry.source_files and data.last <= last_judged):
+    if entry.source_kind == "packaged" or (entry.source_files and data.last <= card.as_of):
         return []
     if entry.source_files and is_dated:
         newest = datetime.fromisoformat(data.last).replace(tzinfo=now.tzinfo)
@@ -324,10 +323,11 @@ def _find_stale_champion(
     if age < timedelta(days=rules.max_age_days):
         return []
     subject = "data of the champion are" if is_dated else "the champion is"
-    return [
-        f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed;"
-        f" `forecast retrain {dataset}`"
-    ]
+    advice = f"`forecast retrain {dataset}`"
+    if decisions and data.last <= (newest_decision := decisions[-1]).data_end:
+        outcome = f"{newest_decision.word} ({newest_decision.reason})"
+        advice = f"decided on {newest_decision.at[:10]}: {outcome}; with newer rows {advice}"
+    return [f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"]
 
 
 def _find_stale_data(

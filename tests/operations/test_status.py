@@ -230,16 +230,19 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
     assert read_status(moved, NAME, now=later).state == "good"
 
 
-def test_status_asks_for_no_retraining_that_would_find_no_newer_row(moved):
+def test_a_champion_is_stale_where_newer_rows_are_also_after_a_refused_challenger(moved):
     later = datetime(2024, 8, 24, tzinfo=UTC)
     assert "forecast retrain" not in read_status(moved, NAME, now=later).state
     write_last_row(moved, "2024-08-23T23:59:59")
     assert "forecast retrain" in read_status(moved, NAME, now=later).state
     decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
-    decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T23:59:59").write(
+    decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T23:59:59", reason="worse").write(
         decisions / "a.json"
     )
-    assert "forecast retrain" not in read_status(moved, NAME, now=later).state
+    assert (
+        "stale: data of the champion are 35 days old, 30 allowed; decided on 2024-08-24: kept"
+        " (worse); with newer rows `forecast retrain wave`"
+    ) in read_status(moved, NAME, now=later).state
 
 
 @pytest.mark.parametrize(
