@@ -2,10 +2,10 @@
 loaded.
 
 `read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
-damaged file of it, damaged issued forecasts, a champion that is stale or whose forecasts are poor,
-an observation that is stale, a file that was changed since its snapshot, a clock that stands before
-the last decision. Nothing is
-repaired here (`forecast.operations.repair` does) and the registry is not asked. Drift and the last
+damaged file of it, damaged issued forecasts or data, a champion that is stale, whose forecasts are
+poor or one of whose series is gone, an observation that is stale, a file that is gone or was
+changed since its snapshot, a clock that stands before the last decision. Nothing is repaired here
+(`forecast.operations.repair` does) and the registry is not asked. Drift and the last
 run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
 """
 
@@ -36,7 +36,14 @@ from forecast.operations.records import (
 )
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files, processes
-from forecast.system.errors import DamagedError, ForecastError, InputError, one_line
+from forecast.system.errors import (
+    DamagedError,
+    ForecastError,
+    InputError,
+    one_line,
+    quote_names,
+    suggest,
+)
 
 MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
@@ -44,6 +51,8 @@ NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
 """Of a champion none of whose forecasts was kept."""
 CLOCK_TOLERANCE = timedelta(hours=1)
 """By so much the clocks of two machines may differ."""
+TOTAL = "total"
+"""`forecast.data.hierarchy` has it once more, but loads pandas."""
 MIN_SCORED_FORECASTS = 8
 """From so many scored forecasts on the mean live error is judged as it stands."""
 
@@ -120,6 +129,7 @@ class NewestData:
     """Mean time between two rows of a series."""
     file_digests: Sequence[str] = ()
     """Of the files that the snapshot was read from, as they were then."""
+    series: Sequence[str] = ()
     unplanned: Sequence[str] = ()
     """Holes of its plans in the horizon, for which a forecast is refused."""
     damaged: Path | None = None
@@ -156,6 +166,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     faults = _find_faults(root, dataset, entry, local, data)
     faults += find_clock_fault(card, decision, now)
     if card is not None and rules is not None:
+        faults += _find_lost_series(dataset, card, data)
         faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
     faults += _find_stale_data(dataset, entry, data, now)
     faults += _find_poor(dataset, live, rules)
@@ -231,7 +242,13 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
             if finding["rule"] == "plan"
         }
         return NewestData(
-            str(pointer["as_of"]), record["last"], known, step, digests, sorted(holes)
+            str(pointer["as_of"]),
+            record["last"],
+            known,
+            step,
+            digests,
+            record["series"],
+            sorted(holes),
         )
     except FileNotFoundError:
         return NewestData()
@@ -328,6 +345,35 @@ def _find_stale_champion(
         outcome = f"{newest_decision.word} ({newest_decision.reason})"
         advice = f"decided on {newest_decision.at[:10]}: {outcome}; with newer rows {advice}"
     return [f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"]
+
+
+def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> list[str]:
+    """A sentence where the snapshot has no row of a series that the champion forecasts, with the
+    new name that is nearest. The champion's names may have a target behind them, or be sums.
+    """
+    if not data.series:
+        return []
+    present = set(data.series)
+    with_sums = {TOTAL}.union(*map(_list_prefixes, present))
+    champion_names = {name: _list_prefixes(name) for name in card.expected}
+    lost = [
+        name
+        for name, prefixes in champion_names.items()
+        if name not in with_sums and not prefixes & present
+    ]
+    if not lost:
+        return []
+    new_names = present.difference(*champion_names.values())
+    return [
+        f"lost: no row any more of series {quote_names(lost)}.{suggest(lost[0], new_names)} Restore"
+        f" them and `forecast fetch {dataset}`, or `forecast retrain {dataset}` without them"
+    ]
+
+
+def _list_prefixes(name: str) -> set[str]:
+    """`a/b/c` itself, `a/b` and `a`."""
+    parts = name.split("/")
+    return {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
 
 
 def _find_stale_data(

@@ -26,6 +26,7 @@ from forecast.operations import champion, registry, repair, status
 from forecast.operations.records import Heartbeat, JobRun, LiveAccuracy, LiveScores, Shift
 from forecast.operations.status import read_status
 from forecast.system import files
+from forecast.system.errors import quote_names
 from tests.config.test_limits import bomb
 from tests.operations.projects import NAME, prepared
 from tests.operations.test_decision import decided
@@ -50,9 +51,7 @@ def test_rows_without_dates_are_named_by_their_number(moved):
     small_project.write_yaml(
         moved / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}}
     )
-    pointer = moved / "data" / "pointers" / f"{NAME}.json"
-    record = (moved / files.read_json(pointer)["snapshot"]).with_suffix(".json")
-    files.write_json(record, {**files.read_json(record), "last": "1970-01-01T10:00:00"})
+    change_record(moved, last="1970-01-01T10:00:00")
     found = read_status(moved, NAME, now=NOW)
     assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == (
         "row 600",
@@ -204,16 +203,38 @@ def test_a_rollback_names_what_it_takes_back(moved):
     assert "wave: version 1 (ridge, test skill" in done.stdout
 
 
-def write_last_row(root, last):
-    """The snapshot's record with another time of its newest row."""
+def change_record(root, **changes):
+    """The snapshot's record with other values of its keys."""
     pointer = root / "data" / "pointers" / f"{NAME}.json"
     record = (root / files.read_json(pointer)["snapshot"]).with_suffix(".json")
-    files.write_json(record, {**files.read_json(record), "last": last})
+    files.write_json(record, {**files.read_json(record), **changes})
+
+
+def test_a_series_of_the_champion_that_the_data_lost_is_named_with_the_nearest_new_name(moved):
+    change_record(moved, series=["waves", "tide"])
+    state = read_status(moved, NAME, now=NOW).state
+    assert state.startswith("lost: no row any more of series 'wave'. Did you mean 'waves'? Restore")
+
+
+@pytest.mark.parametrize(
+    ("series", "champion_names", "lost"),
+    [
+        (["a", "b"], ["a/x m/s", "a/y", "b/x m/s", "b/y"], []),
+        (["a"], ["a/x m/s", "a/y", "b/x m/s", "b/y"], ["b/x m/s", "b/y"]),
+        (["North/1", "North/2"], ["total", "North", "North/1", "North/2"], []),
+        (["North/1"], ["total", "North", "North/1", "North/2", "South"], ["North/2", "South"]),
+    ],
+)
+def test_targets_and_sums_are_no_lost_series(running, series, champion_names, lost):
+    card = champion.read_card(running, NAME, 2)
+    card = card.model_copy(update={"expected": {name: [1.0] for name in champion_names}})
+    said = status._find_lost_series(NAME, card, status.NewestData(series=series))
+    assert [quote_names(lost) in sentence for sentence in said] == [True] * bool(lost)
 
 
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
     later = datetime(2024, 8, 24, tzinfo=UTC)
-    write_last_row(moved, "2024-08-23T23:59:59")
+    change_record(moved, last="2024-08-23T23:59:59")
     state = read_status(moved, NAME, now=later).state
     assert (
         "stale: data of the champion are 35 days old, 30 allowed; `forecast retrain wave`" in state
@@ -233,7 +254,7 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
 def test_a_champion_is_stale_where_newer_rows_are_also_after_a_refused_challenger(moved):
     later = datetime(2024, 8, 24, tzinfo=UTC)
     assert "forecast retrain" not in read_status(moved, NAME, now=later).state
-    write_last_row(moved, "2024-08-23T23:59:59")
+    change_record(moved, last="2024-08-23T23:59:59")
     assert "forecast retrain" in read_status(moved, NAME, now=later).state
     decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
     decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T23:59:59", reason="worse").write(
