@@ -11,6 +11,7 @@ run are what retraining wrote into its newest decision; the next run is what the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -212,6 +213,11 @@ def _find_faults(
             f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
             f" it and `forecast fetch {dataset}`"
         )
+    faults += [
+        f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
+        for path in entry.source_files
+        if not (root / path).exists()
+    ]
     changed = files.find_changed(root, entry.source_files, data.file_digests)
     if changed is not None:
         faults.append(
@@ -230,8 +236,12 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
     path = ProjectPaths.of(project).pointer(dataset)
     try:
         pointer = files.read_json(path)
-        path = (project / pointer["snapshot"]).with_suffix(".json")
+        snapshot = project / pointer["snapshot"]
+        path = snapshot.with_suffix(".json")
         record = read_snapshot_record(path)
+        # an absent one is read from its source again
+        if snapshot.exists() and not _is_whole_parquet(snapshot):
+            return NewestData(damaged=snapshot)
         span = datetime.fromisoformat(record["last"]) - datetime.fromisoformat(record["first"])
         known = record.get("known", record["last"])
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
@@ -254,6 +264,16 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
         return NewestData()
     except (DamagedError, LookupError, OSError, TypeError, ValueError, ZeroDivisionError):
         return NewestData(damaged=path)
+
+
+def _is_whole_parquet(path: Path) -> bool:
+    """Whether the file begins and ends as Parquet does: not cut off, nor something else. A digest
+    of its content would take longer than all of `status`.
+    """
+    with path.open("rb") as file:
+        begin = file.read(4)
+        file.seek(-min(4, len(begin)), os.SEEK_END)
+        return begin == file.read(4) == b"PAR1"
 
 
 def read_champion(root: Path, dataset: str) -> LocalChampion:

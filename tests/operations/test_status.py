@@ -300,6 +300,21 @@ def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
     assert read_status(moved, NAME, now=NOW).is_good
 
 
+@pytest.mark.parametrize("content", [b"", b"PA", b"junk\n", b"PAR1, and the rest was cut off"])
+def test_a_damaged_snapshot_is_named(moved, content):
+    pointer = moved / "data" / "pointers" / "wave.json"
+    snapshot = moved / json.loads(pointer.read_text())["snapshot"]
+    snapshot.write_bytes(content)
+    state = read_status(moved, NAME, now=NOW).state
+    assert state.startswith(f"{snapshot.name} is damaged, so no data are found: restore it")
+
+
+def test_a_source_file_that_is_gone_is_named(moved):
+    (moved / "data" / "wave.csv").unlink()
+    state = read_status(moved, NAME, now=NOW).state
+    assert state == "gone: data/wave.csv; restore it, or correct `source` in configs/datasets.yaml"
+
+
 DAMAGED = (
     "7",
     "[]",
