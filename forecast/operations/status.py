@@ -163,8 +163,8 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         training_cutoff = format_time(kind, card.training_cutoff, 19)
         age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
     scored_version = champion.find_scored_version(root, dataset, local.version)
-    rules = _read_rules(root, dataset)
-    faults = _find_faults(root, dataset, entry, local, data)
+    rules, wrong_rules = _read_rules(root, dataset)
+    faults = _find_faults(root, dataset, entry, local, data) + wrong_rules
     faults += find_clock_fault(card, decision, now)
     if card is not None and rules is not None:
         faults += _find_lost_series(dataset, card, data)
@@ -432,12 +432,12 @@ def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> li
     ]
 
 
-def _read_rules(root: Path, dataset: str) -> Retraining | None:
-    """configs/retraining.yaml for the dataset; None for a wrong file, which `check` names."""
+def _read_rules(root: Path, dataset: str) -> tuple[Retraining | None, list[str]]:
+    """configs/retraining.yaml for the dataset; of a wrong file None, and what is wrong with it."""
     try:
-        return load_retraining(dataset, ProjectPaths.of(root).configs)
-    except ForecastError:
-        return None
+        return load_retraining(dataset, ProjectPaths.of(root).configs), []
+    except ForecastError as error:
+        return None, [str(error)]
 
 
 def _describe_drift(decision: Decision | None) -> str:

@@ -300,6 +300,15 @@ def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
     assert read_status(moved, NAME, now=NOW).is_good
 
 
+def test_rules_of_retraining_that_check_refuses_are_refused(moved):
+    small_project.write_yaml(
+        moved / "configs" / "retraining.yaml", {"defaults": {"max_age_day": 30}}
+    )
+    row = read_status(moved, NAME, now=NOW)
+    assert row.state.startswith(f"{moved / 'configs' / 'retraining.yaml'}: unknown key")
+    assert "Did you mean 'max_age_days'?" in row.state and row.champion == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"PA", b"junk\n", b"PAR1, and the rest was cut off"])
 def test_a_damaged_snapshot_is_named(moved, content):
     pointer = moved / "data" / "pointers" / "wave.json"
