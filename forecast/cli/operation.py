@@ -46,6 +46,7 @@ from forecast.system.errors import (
     GateRefusedError,
     InputError,
     plural,
+    require_known,
 )
 from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import format_duration
@@ -442,23 +443,30 @@ def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
 
 def load_jobs(folder: Path) -> Schedule:
     """configs/schedule.yaml of `folder`; `InputError` for a fault in it, and for words of a job
-    that its command does not take.
+    that its command does not take, or that name no dataset.
     """
     from forecast.cli import app
     from forecast.config.operation import load_schedule
+    from forecast.operations.status import read_datasets_yaml
 
     schedule = load_schedule(folder)
+    known = read_datasets_yaml(folder.parent).get("datasets")
     commands = typer.main.get_group(app).commands
     for name, job in schedule.jobs.items():
         command, *words = job.run
         try:
             # --help would print the help here and end this command: it is not taken
-            commands[command].make_context(command, words, help_option_names=[])
+            context = commands[command].make_context(command, words, help_option_names=[])
         except ClickException as error:
             raise InputError(
                 f"{folder / 'schedule.yaml'}: {name}: `run: {' '.join(job.run)}`: wrong words"
                 f" ({error.format_message()}). `forecast {command} --help` says what it takes."
             ) from None
+        datasets = context.params.get("datasets") or [context.params.get("dataset")]
+        if isinstance(known, dict):  # what else it is, its readers tell
+            for dataset in filter(None, datasets):
+                where = f"{folder / 'schedule.yaml'}: {name}: unknown dataset"
+                require_known(dataset, known, where)
     return schedule
 
 

@@ -136,6 +136,18 @@ def test_words_that_a_command_does_not_take_are_refused_before_its_time(
     assert said in str(fault.value)
 
 
+@pytest.mark.parametrize("words", ["retrain wavve", "fetch wave wavve", "status wavve"])
+def test_a_job_of_an_unknown_dataset_is_refused_with_the_nearest_name(
+    tmp_path: Path, words: str
+) -> None:
+    root = small_project.write(tmp_path / "project")
+    small_project.write_yaml(
+        root / "configs" / "schedule.yaml", {"jobs": {"a": {"run": words, "at": "05:30"}}}
+    )
+    with pytest.raises(InputError, match=r"a: unknown dataset 'wavve'\. Did you mean 'wave'"):
+        load_jobs(root / "configs")
+
+
 def test_the_projects_own_schedule_is_right() -> None:
     assert set(load_jobs(CONFIGS).jobs) == {
         "weather",
