@@ -197,10 +197,10 @@ VIEWS = {
     LEADERBOARD: (
         "Leaderboard",
         "!= 'trial'",
-        "metrics.test/mae",
+        "metrics.test/mase",  # of several series there is no mean `test/mae`
         (
-            "tags.ranking tags.chosen metrics.test/mae metrics.test/skill metrics.test/mase"
-            " metrics.validation/mase metrics.test_std/mae metrics.n_params metrics.cpu_seconds"
+            "tags.ranking tags.chosen metrics.test/mase metrics.test/skill metrics.test/mae"
+            " metrics.validation/mase metrics.test_std/mase metrics.n_params metrics.cpu_seconds"
             " tags.against_bar tags.against_skip tags.against_best"
         ),
     ),
@@ -221,7 +221,7 @@ VIEWS = {
             "tags.ranking tags.loop metrics.diagnostics/spectral_radius"
             " metrics.diagnostics/lyapunov metrics.diagnostics/memory metrics.diagnostics/saturated"
             " metrics.diagnostics/loop_reach metrics.diagnostics/loop_exponent"
-            " metrics.residuals/ljung_box_p_robust metrics.test/mae"
+            " metrics.residuals/ljung_box_p_robust metrics.test/mase"
         ),
     ),
 }

@@ -2,6 +2,7 @@
 draw.
 """
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -233,6 +234,16 @@ def test_a_server_keeps_the_artifacts_itself(tmp_path):
 def test_an_address_mlflow_cannot_write_to_is_refused(tmp_path, uri):
     with pytest.raises(InputError, match="wanted sqlite:///<file>"):
         tracking_store(tmp_path, uri)
+
+
+def test_the_saved_leaderboard_is_sorted_by_an_error_that_runs_of_several_series_have_too():
+    tags = publishing.experiment_tags([], 0)
+    states = [
+        json.loads(json.loads(tags[f"mlflow.sharedViewState.{view}"])["state"])
+        for view in ("leaderboard", "diagnostics")
+    ]
+    assert states[0]["orderByKey"] == "metrics.`test/mase`"
+    assert all("metrics.`test/mase`" in state["selectedColumns"] for state in states)
 
 
 def test_saved_views_fit_into_a_tag():
