@@ -119,7 +119,7 @@ def rollback(
 
     project = require_dataset(root, dataset)
     version = registry.rollback(
-        project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri()
+        project, dataset, now=now(), reason=reason, tracking_uri=tracking_uri()
     )
     taken_back = champion.read_events(project, dataset)[-1].replaced
     if output_format is Format.json:
@@ -400,7 +400,7 @@ schedule = typer.Typer(
 @schedule.command("run")
 def run(root: Path = ROOT) -> None:
     """Start each job at its time until SIGTERM or Ctrl-C; both end running jobs cleanly."""
-    from forecast.operations.schedule import Scheduler, next_runs
+    from forecast.operations.schedule import Scheduler
 
     require_unix("`forecast schedule run`")
     project = require_project(root).resolve()
@@ -412,8 +412,6 @@ def run(root: Path = ROOT) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    for name, moment in next_runs(jobs, datetime.now(UTC)).items():
-        _log(f"{name}: next at {moment:%Y-%m-%d %H:%M:%S} UTC")
     scheduler.run()
     _log("ended")
 
@@ -429,11 +427,14 @@ def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
         job = jobs.jobs[name]
         last = last_run(project, name)
+        shown_moment = moment.isoformat()
+        if output_format is Format.table:
+            shown_moment = f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}"
         rows.append(
             {
                 "job": name,
                 "command": " ".join(job.run),
-                "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}",
+                "next": shown_moment,
                 "last_started": last.started if last else None,
                 "last_code": last.code if last else None,
             }

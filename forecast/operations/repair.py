@@ -16,7 +16,7 @@ from forecast.operations import champion
 from forecast.operations.live_accuracy import hold_issues
 from forecast.operations.status import find_damaged_issues, read_champion, run_datasets
 from forecast.system import files, processes
-from forecast.system.errors import ForecastError, HealthCheck
+from forecast.system.errors import ForecastError, HealthCheck, plural
 from forecast.tracking import TrackingStore, database_file, mlflow_client, tracking_store
 
 REPAIR = "`forecast doctor --repair`"
@@ -28,7 +28,7 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
     """
     stale = find_stale_notes(root)
     if stale:
-        yield HealthCheck("locks", f"{len(stale)} name processes that are gone", REPAIR)
+        yield HealthCheck("locks", f"{plural(len(stale), 'note')} whose process is gone", REPAIR)
     else:
         yield HealthCheck("locks", "none is stale")
     yield _check_paths(root, tracking_uri)

@@ -79,6 +79,8 @@ class Scheduler:
             ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
         ):
             files.remove_leftovers(ProjectPaths.of(self.root).schedule)
+            for name, moment in next_runs(self.schedule, self.clock()).items():
+                self.log_event(f"{name}: next at {moment:%Y-%m-%d %H:%M:%S} UTC")
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
             for name, job in self.schedule.jobs.items():

@@ -17,6 +17,7 @@ import pytest
 
 from forecast.cli.operation import load_jobs
 from forecast.config.operation import Schedule, ScheduledJob
+from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validate_config
 from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.operations.schedule import (
@@ -29,6 +30,7 @@ from forecast.operations.schedule import (
     next_run,
 )
 from forecast.operations.status import read_status
+from forecast.system import files
 from forecast.system.errors import BusyError, InputError
 from tests.faults.processes import crowding, eventually
 from tests.support import small_project
@@ -212,6 +214,25 @@ def test_a_scheduler_begins_without_what_a_killed_one_left(tmp_path: Path) -> No
     scheduler_that_ends.ending.set()
     scheduler_that_ends.run()
     assert not list(folder.glob(".tmp-*"))
+
+
+def test_a_second_scheduler_announces_nothing_and_exits_75(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    jobs = {"a": {"run": "status", "at": "05:30"}}
+    small_project.write_yaml(root / "configs" / "schedule.yaml", {"jobs": jobs})
+    with files.hold_lock(ProjectPaths.of(root).lock("schedule"), purpose="the first"):
+        done = small_project.run_process(root, "schedule", "run")
+    assert done.returncode == 75 and "next at" not in done.stderr
+
+
+def test_the_next_run_is_a_time_for_programs(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    jobs = {"a": {"run": "status", "at": "05:30", "time_zone": "Asia/Tokyo"}}
+    small_project.write_yaml(root / "configs" / "schedule.yaml", {"jobs": jobs})
+    done = small_project.command(root, "schedule", "next", "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert row["next"].endswith("T20:30:00+00:00")
+    assert "05:30 JST" in small_project.command(root, "schedule", "next").stdout
 
 
 def test_a_command_that_takes_too_long_is_ended_and_may_unwind(tmp_path: Path) -> None:

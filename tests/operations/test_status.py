@@ -201,6 +201,7 @@ def test_a_rollback_names_what_it_takes_back(moved):
     assert done.returncode == 0, done.stderr
     assert "wave: taken back: version 2 (arx, test skill" in done.stdout
     assert "wave: version 1 (ridge, test skill" in done.stdout
+    assert champion.read_events(moved, NAME)[-1].reason == ""
 
 
 def change_record(root, **changes):
@@ -410,7 +411,7 @@ def test_notes_of_dead_processes_are_taken_away_and_those_of_living_ones_stay(mo
     folder = moved / ".forecast" / "locks"
     (folder / "dead.pid").write_text(f"{gone.pid}\n")
     (folder / "alive.pid").write_text(f"{os.getpid()}\n")
-    assert said_of(moved)["locks"][0] == "1 name processes that are gone"
+    assert said_of(moved)["locks"][0] == "1 note whose process is gone"
     assert "dead.pid" in next(repair.repair_faults(moved, ""))
     assert not (folder / "dead.pid").exists() and (folder / "alive.pid").exists()
 
