@@ -213,11 +213,12 @@ def _find_faults(
             f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
             f" it and `forecast fetch {dataset}`"
         )
-    faults += [
-        f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
-        for path in entry.source_files
-        if not (root / path).exists()
-    ]
+    if ProjectPaths.of(root).taking(dataset).exists():  # a colleague's clone has snapshots alone
+        faults += [
+            f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
+            for path in entry.source_files
+            if not (root / path).exists()
+        ]
     changed = files.find_changed(root, entry.source_files, data.file_digests)
     if changed is not None:
         faults.append(

@@ -319,8 +319,12 @@ def test_a_damaged_snapshot_is_named(moved, content):
     assert state.startswith(f"{snapshot.name} is damaged, so no data are found: restore it")
 
 
-def test_a_source_file_that_is_gone_is_named(moved):
+def test_a_source_file_that_is_gone_is_named_where_it_was_taken_but_in_no_colleagues_clone(moved):
     (moved / "data" / "wave.csv").unlink()
+    assert read_status(moved, NAME, now=NOW).is_good
+    taking = moved / ".forecast" / "taken" / "wave.json"
+    taking.parent.mkdir(parents=True)
+    taking.write_text("{}")
     state = read_status(moved, NAME, now=NOW).state
     assert state == "gone: data/wave.csv; restore it, or correct `source` in configs/datasets.yaml"
 
