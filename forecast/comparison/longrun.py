@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NotRequired, TypedDict
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_SLOPE = 0.97
-"""Andrews & Monahan (1992): nearer to 1 the `_inflation` would explode by chance."""
+"""Andrews & Monahan (1992): nearer to 1 the inflation would explode by chance."""
 FEWEST_RUNS = 12
 """Runs are shorter than the overlap where fewer than these would be left."""
 FEWEST_COSINES = 4
@@ -117,9 +117,26 @@ def removable_cycles(
     ]
 
 
-def standard_error(values: Array, allowed: Dependence) -> StandardError:
+def many_runs_inflation(slope: float, n: int) -> float:
+    """The limit of `exact_inflation` for many values: too much of few, for a test at every look."""
+    return 1 / (1 - slope) ** 2
+
+
+def exact_inflation(slope: float, n: int) -> float:
+    """n times the variance of the mean of n values of a stationary AR(1), over the variance of its
+    innovations: 1 / (1 - slope)^2 of many values, and less of as few as the dependence lasts.
+    """
+    lags = np.arange(1, n)
+    return float(1 + 2 * np.sum((1 - lags / n) * slope**lags)) / (1 - slope**2)
+
+
+def standard_error(
+    values: Array,
+    allowed: Dependence,
+    inflation: Callable[[float, int], float] = exact_inflation,
+) -> StandardError:
     """Standard error of the mean of `values` (n,), equally spaced in time, n at least 4; NaN where
-    one of them is.
+    one of them is. `inflation`: what an AR(1) of a slope makes of the variance of n runs.
     """
     means = _means_of_runs(values, allowed.run)
     cycles = _orthonormal_waves(len(means), allowed.cycles)
@@ -133,20 +150,12 @@ def standard_error(values: Array, allowed: Dependence) -> StandardError:
         slope = min(max(excess, 0.0), MAX_SLOPE)
     whitened = residuals[1:] - slope * residuals[:-1]
     cosines = _orthonormal_cosines(len(whitened), allowed.cosines, allowed.cycles)
-    variance = float(np.mean((cosines.T @ whitened) ** 2)) * _inflation(slope, len(means))
+    variance = float(np.mean((cosines.T @ whitened) ** 2)) * inflation(slope, len(means))
     # the oldest origins fill no run of their own
     n_means = len(values) / allowed.run
     rounding = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
     error = 0.0 if variance <= rounding else math.sqrt(variance / n_means)
     return StandardError(error, float(cosines.shape[1]))
-
-
-def _inflation(slope: float, n: int) -> float:
-    """n times the variance of the mean of n values of a stationary AR(1), over the variance of its
-    innovations: 1 / (1 - slope)^2 of many values, and less of as few as the dependence lasts.
-    """
-    lags = np.arange(1, n)
-    return float(1 + 2 * np.sum((1 - lags / n) * slope**lags)) / (1 - slope**2)
 
 
 def _means_of_runs(values: Array, run: int) -> Array:

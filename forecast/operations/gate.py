@@ -26,7 +26,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from forecast.comparison.longrun import Spacing, dependence, standard_error
+from forecast.comparison.longrun import Spacing, dependence, many_runs_inflation, standard_error
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
 from forecast.comparison.sentences import percent
 from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome, SequentialTest
@@ -220,7 +220,7 @@ def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> 
         return start.model_copy(update={"note": "identical losses"})
     allowed = dependence(n, **steps)
     cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
-    error = standard_error(difference, replace(allowed, cosines=cosines))
+    error = standard_error(difference, replace(allowed, cosines=cosines), many_runs_inflation)
     # ahead by one amount everywhere: only a sign, and no variance to judge it by
     if error.value == 0.0:
         return start.model_copy(update={"note": "no variance"})

@@ -9,11 +9,11 @@ from scipy import signal
 
 from forecast.comparison.longrun import (
     Dependence,
-    _inflation,
     _means_of_runs,
     _orthonormal_cosines,
     _orthonormal_waves,
     dependence,
+    exact_inflation,
     standard_error,
 )
 
@@ -41,9 +41,9 @@ def test_dependence_widens_the_standard_error_by_the_known_factor(run):
 def test_few_values_of_a_lasting_series_have_the_variance_of_their_mean():
     # of an AR(1) of .9 about 0: the mean of ten has a variance of .6 / (1 - .81), not of 100 / 10
     values = signal.lfilter([1], [1, -0.9], RNG.normal(size=(20_000, 310)), axis=1)[:, 300:]
-    assert _inflation(0.9, 10) == pytest.approx(10 * values.mean(axis=1).var(), rel=0.05)
-    assert _inflation(0.0, 10) == 1.0
-    assert _inflation(0.9, 100_000) == pytest.approx(1 / (1 - 0.9) ** 2, rel=1e-3)
+    assert exact_inflation(0.9, 10) == pytest.approx(10 * values.mean(axis=1).var(), rel=0.05)
+    assert exact_inflation(0.0, 10) == 1.0
+    assert exact_inflation(0.9, 100_000) == pytest.approx(1 / (1 - 0.9) ** 2, rel=1e-3)
 
 
 def test_a_difference_of_one_sign_that_drifts_slowly_over_twenty_weeks_is_found():
