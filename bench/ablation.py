@@ -39,6 +39,7 @@ from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.sources import packaged
 from forecast.forecaster import Budget, Problem, intervals
+from forecast.forecaster.ensemble import block_errors
 from forecast.models import choice, skip
 from forecast.models import problem as problems
 from forecast.models.families import window_linear
@@ -193,21 +194,17 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
     scale = scale_of(problem)
     scores = []
     for uid, series_rows in table.groupby("unique_id"):
-        columns = series_rows[["y", "y_hat", "volatility"]].to_numpy()
-        known, asked = (
-            columns[series_rows["block"] == block].reshape(-1, task.horizon, 3)
+        (calibration_y, *known), (y, y_hat, difficulty) = (
+            block_errors(series_rows[series_rows["block"] == block], task)
             for block in ("calibration", "test")
         )
-        made = intervals.SplitConformal.calibrate(
-            known[..., 0], known[..., 1], known[:, 0, 2], lookback=task.lookback
-        )
-        y = asked[..., 0]
+        made = intervals.SplitConformal.calibrate(calibration_y, *known, lookback=task.lookback)
         delay = math.ceil(task.horizon / task.step_size)
-        made = made.followed_by(y, asked[..., 1], asked[:, 0, 2], delay=delay)
+        made = made.followed_by(y, y_hat, difficulty, delay=delay)
         for level in LEVELS:
-            if (len(known) + 1) * level > len(known):
+            if (len(calibration_y) + 1) * level > len(calibration_y):
                 continue
-            low, high = made.bounds_in_turn(asked[..., 1], asked[:, 0, 2], level)
+            low, high = made.bounds_in_turn(y_hat, difficulty, level)
             outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
             score = (high - low) + 2 / (1 - level) * outside
             scores.append(float(np.nanmean(score)) / scale[str(uid)])

@@ -24,7 +24,13 @@ from forecast.comparison import metrics
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
-from forecast.forecaster.intervals import SplitConformal, root_mean, volatility, widths
+from forecast.forecaster.intervals import (
+    Difficulty,
+    SplitConformal,
+    root_mean,
+    volatility,
+    widths,
+)
 
 WANTED = (
     "weather/beijing_12stations_2013_2017.parquet",
@@ -197,7 +203,7 @@ def scores(piece: Piece) -> dict[str, list[float]]:
         weighted = errors["calibration"] / held
         calibration = SplitConformal.calibrate(weighted, np.zeros_like(weighted))
         centre = np.zeros_like(errors["test"])
-        unknown = np.full(len(centre), np.nan)
+        unknown = Difficulty(np.full(len(centre), np.nan))
         found[name] = []
         for level in LEVELS:
             bounds = calibration.bounds(centre, unknown, level)

@@ -36,11 +36,12 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data import panel, splits
+from forecast.data.calendars import season_positions
 from forecast.data.columns import add_known_ahead, trim_to_observed
 from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
-from forecast.forecaster.intervals import SplitConformal, visible_volatility
+from forecast.forecaster.intervals import Difficulty, SplitConformal, visible_volatility
 from forecast.system.errors import InputError
 
 TREES, SEASONS = 400, 4
@@ -273,14 +274,13 @@ def validation_errors(problem: Problem, rows: list[Row]) -> MemberErrors:
 
 def calibrate_series(
     problem: Problem, row: Row, uid: str
-) -> tuple[SplitConformal, SplitConformal, np.ndarray]:
+) -> tuple[SplitConformal, SplitConformal, Difficulty]:
     """The margins of the calibration block of a series, those of the newest errors known at each
-    test cutoff, and its volatility (n,) at these.
+    test cutoff, and the difficulty of these.
     """
-    task, series = problem.panel.task, problem.panel.by_id[uid]
+    task = problem.panel.task
     before, now = (
-        visible_volatility(problem.scaling, series, problem.rows(uid, block), task)[:, 0]
-        for block in ("calibration", "test")
+        difficulty_of(problem, uid, problem.rows(uid, block)) for block in ("calibration", "test")
     )
     calibrated = SplitConformal.calibrate(
         row.calibration.targets[uid],
@@ -293,6 +293,14 @@ def calibrate_series(
         row.test.targets[uid], row.test.forecasts[uid], now, delay=delay
     )
     return calibrated, newest, now
+
+
+def difficulty_of(problem: Problem, uid: str, rows: np.ndarray) -> Difficulty:
+    """Of the forecasts of a series at its `rows`."""
+    task, series = problem.panel.task, problem.panel.by_id[uid]
+    ds = series.ds[rows[:, None] + np.arange(1, task.horizon + 1)]
+    before = visible_volatility(problem.scaling, series, rows, task)[:, 0]
+    return Difficulty(before, season_positions(task.calendar, ds, task.season_length))
 
 
 def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:

@@ -347,8 +347,8 @@ def windows(
         ends = [f"{name}-{end}-{format_percent(chance)}" for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
-            _, y_hat, before = block_errors(rows_of_series)
-            bounds = ensemble.calibration(str(series)).bounds_in_turn(y_hat, before, chance)
+            _, y_hat, difficulty = block_errors(rows_of_series, ensemble.task)
+            bounds = ensemble.calibration(str(series)).bounds_in_turn(y_hat, difficulty, chance)
             mean.loc[rows_of_series.index, ends] = np.stack(bounds, axis=-1).reshape(-1, 2)
         columns += ends
     return mean.rename(columns={"y_hat": name}), columns

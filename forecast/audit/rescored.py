@@ -27,6 +27,7 @@ from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination
 from forecast.config.task import Task, TaskColumn
+from forecast.data.calendars import season_positions
 from forecast.data.panel import Panel, Series, add_series_names, series_name
 from forecast.data.records import StudyRecord
 
@@ -385,9 +386,9 @@ def _score_intervals(
     """Coverage and interval score on test of the split conformal intervals of a candidate, whose
     forecasts `table` are, for the series `name`.
 
-    The margin of a step is the order statistic of its newest scaled absolute errors, as many as the
-    calibration block has. Those of an origin count from the cutoff that knows all its targets, and
-    are taken in when a fortieth of that number has come together.
+    The margin of a step is the order statistic of its newest absolute errors over their widths, as
+    many as the calibration block has. Those of an origin count from the cutoff that knows all its
+    targets, and are taken in when a fortieth of that number has come together.
     """
     series, output = _series_by_name(panel)[name]
     column = panel.task.target[output]
@@ -399,9 +400,17 @@ def _score_intervals(
     origins = [series.ds.searchsorted(block.index) for block in (calibration, test)]
     widths = _widths(transform(series.values[:, output]), panel.task, origins)
     errors = []
-    for block, width in zip((calibration, test), widths, strict=True):
+    positions = []
+    for block, rows, width in zip((calibration, test), origins, widths, strict=True):
         residuals = transform(block["y"].to_numpy()) - transform(block["y_hat"].to_numpy())
         errors.append(np.abs(residuals) / width)
+        ds = series.ds[rows[:, None] + np.arange(1, panel.task.horizon + 1)]
+        positions.append(season_positions(panel.task.calendar, ds, panel.task.season_length))
+    factor_of = _position_factors(errors[0], positions[0])
+    for number, at in enumerate(positions):
+        factors = np.vectorize(lambda position: factor_of.get(position, 1.0))(at)
+        errors[number] = errors[number] / factors
+        widths[number] = widths[number] * factors
     n_known = np.searchsorted(origins[1] + panel.task.horizon, origins[1], side="right")
     n_known -= n_known % max(1, len(errors[0]) // 40)
     margin = np.empty_like(errors[1])
@@ -437,6 +446,18 @@ def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarra
         ratios = np.where(np.isfinite(ratios), ratios, 1.0)
         widths.append(((share * ratios + 1 - share) ** 0.375)[:, None])
     return widths
+
+
+def _position_factors(errors: np.ndarray, positions: np.ndarray) -> dict[int, float]:
+    """Of each position in the season: the root of the mean error there, over that of its step, with
+    sixty errors of the usual size beside.
+    """
+    long = pd.DataFrame({"position": positions.ravel(), "error": errors.ravel()})
+    long["step"] = np.tile(np.arange(errors.shape[1]), len(errors))
+    usual = long.groupby("step")["error"].transform("mean")
+    long["ratio"] = long["error"] / usual.where(usual > 0, 1.0)
+    ratios = long.groupby("position")["ratio"]
+    return dict(np.sqrt((ratios.sum() + 60) / (ratios.count() + 60)))
 
 
 def _interval_scores(

@@ -29,11 +29,13 @@ from forecast.comparison.metrics import coverage_by_step, mae
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
+from forecast.data.calendars import season_positions
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
     Bounds,
+    Difficulty,
     SplitConformal,
     absolute_errors,
     conformal_rank,
@@ -112,6 +114,7 @@ class SeriesStack:
     calibration: SplitConformal
     cubes: list[ForecastCube]
     """The cutoffs to cover, by series."""
+    task: Task
 
     @property
     def n_calibration(self) -> np.ndarray:
@@ -125,9 +128,9 @@ class SeriesStack:
 
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
-        _, y_hat, volatility = _put_beside(self.cubes)
+        _, y_hat, difficulty = _put_beside(self.cubes, self.task)
         by_level = [
-            self.calibration.bounds_in_turn(y_hat, volatility, level) for level in self.levels
+            self.calibration.bounds_in_turn(y_hat, difficulty, level) for level in self.levels
         ]
         low = self._split_by_series(np.stack([bounds.low for bounds in by_level]))
         high = self._split_by_series(np.stack([bounds.high for bounds in by_level]))
@@ -172,8 +175,9 @@ def stack_series(
             if calibration is not None:  # one without has no supported level
                 before.append(calibration)
         delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
-        conformal = _calibrate(before, blocks).followed_by(*_put_beside(cubes), delay=delay)
-        stacks.append(SeriesStack(numbers, supported_levels, conformal, cubes))
+        conformal = _calibrate(before, blocks)
+        conformal = conformal.followed_by(*_put_beside(cubes, blocks.task), delay=delay)
+        stacks.append(SeriesStack(numbers, supported_levels, conformal, cubes, blocks.task))
     return stacks, refused
 
 
@@ -183,20 +187,24 @@ def _calibrate(cubes: list[ForecastCube], blocks: CandidateBlocks) -> SplitConfo
     """
     target = target_of(cubes[0].series, blocks.task)
     return SplitConformal.calibrate(
-        *_put_beside(cubes),
+        *_put_beside(cubes, blocks.task),
         lookback=blocks.task.lookback,
         transform=target.transform,
         limits=target.limits,
     )
 
 
-def _put_beside(cubes: Sequence[ForecastCube]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Actuals and forecasts (n, S * H) and volatility (n, S) of S series."""
-    return (
-        np.hstack([cube.y for cube in cubes]),
-        np.hstack([cube.ensemble for cube in cubes]),
+def _put_beside(
+    cubes: Sequence[ForecastCube], task: Task
+) -> tuple[np.ndarray, np.ndarray, Difficulty]:
+    """Actuals and forecasts (n, S * H) and difficulty of S series."""
+    ds = np.hstack([cube.ds for cube in cubes])
+    difficulty = Difficulty(
         np.stack([cube.volatility for cube in cubes], axis=1),
+        season_positions(task.calendar, ds, task.season_length),
     )
+    y = np.hstack([cube.y for cube in cubes])
+    return y, np.hstack([cube.ensemble for cube in cubes]), difficulty
 
 
 def _refusals(calibration: ForecastCube | None, levels: Sequence[float]) -> dict[float, str]:

@@ -69,7 +69,7 @@ class Reference:
 @dataclass(frozen=True)
 class ForecastCube:
     """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which
-    seeds, cutoffs (n,), and the series' volatility (n,) before each.
+    seeds, cutoffs (n,), the series' volatility (n,) before each, and the times (n, H) of y.
     """
 
     series: str
@@ -79,6 +79,7 @@ class ForecastCube:
     seeds: tuple[int, ...]
     cutoffs: np.ndarray
     volatility: np.ndarray
+    ds: np.ndarray
 
     @property
     def ensemble(self) -> np.ndarray:
@@ -92,8 +93,8 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
     codes, names = pd.factorize(rows["series"], sort=True)
     keys = [rows[name].to_numpy() for name in ("step", "cutoff", "seed")]
     order = np.lexsort([*keys, codes])
-    values = (rows[name].to_numpy() for name in ("y", "y_hat", "volatility"))
-    steps, cutoffs, seeds, y, y_hat, volatility = (a[order] for a in (*keys, *values))
+    values = (rows[name].to_numpy() for name in ("y", "y_hat", "volatility", "ds"))
+    steps, cutoffs, seeds, y, y_hat, volatility, ds = (a[order] for a in (*keys, *values))
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
     result = []
     for name, (start, stop) in zip(names.astype(str), itertools.pairwise(edges), strict=True):
@@ -111,6 +112,7 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
                 seeds=tuple(known.tolist()),
                 cutoffs=origins,
                 volatility=before,
+                ds=ds[series_rows].reshape(shape)[0].copy(),
             )
         )
     return result

@@ -217,6 +217,22 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
     raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
 
 
+def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) -> np.ndarray:
+    """Which step of its season each of `times` (of any shape, datetime64) is, from 0: an hour of
+    the day, a day of the week, a month of the year. Steps of one length are counted from 1970;
+    sessions and weekdays by the day of the week, all others by the share of the year that is over.
+    """
+    days = times.astype("datetime64[D]")
+    if (step := fixed_step(calendar)) is not None:
+        numbers = times.astype("datetime64[ns]").astype(np.int64) // step.value
+    elif season_length <= len(WEEKDAYS) and not isinstance(calendar, RegularCalendar):
+        numbers = (days.astype(np.int64) + 3) % 7  # 1970 began on a Thursday
+    else:
+        days_of_year = (days - times.astype("datetime64[Y]")).astype(np.int64)
+        numbers = np.rint(days_of_year / 365 * season_length).astype(np.int64)
+    return np.asarray(numbers % season_length)
+
+
 def calendar_features(
     ds: Any, names: Iterable[CalendarFeature], time_zone: str | None = None
 ) -> np.ndarray:

@@ -33,6 +33,7 @@ from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     Array,
+    Difficulty,
     SplitConformal,
     visible_volatility,
 )
@@ -197,6 +198,7 @@ class Ensemble:
             conformal = self.calibrated[name]
             arrays[f"{i:04d}"] = conformal.scores
             arrays[f"{i:04d}-test"] = conformal.test_scores
+            arrays[f"{i:04d}-season"] = conformal.season_factors
             calibration[name] = {
                 "typical_volatility": files.json_number(conformal.typical),
                 "lookback": conformal.lookback,
@@ -252,6 +254,7 @@ class Ensemble:
                 transform=saved["transform"],
                 limits=target.limits,
                 test_scores=arrays[f"{i:04d}-test"],
+                season_factors=arrays[f"{i:04d}-season"],
                 delay=saved["delay"],
             )
         members = tuple(manifest.get("members", ()))
@@ -329,25 +332,28 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     calibrated = {}
     for (name, output), rows in blocks.get("calibration", {}).items():
         conformal = SplitConformal.calibrate(
-            *block_errors(rows),
+            *block_errors(rows, task),
             lookback=task.lookback,
             transform=targets[str(output)].transform,
             limits=targets[str(output)].limits,
         )
         if (test := blocks.get("test", {}).get((name, output))) is not None:
-            conformal = conformal.followed_by(*block_errors(test), delay=delay)
+            conformal = conformal.followed_by(*block_errors(test, task), delay=delay)
         calibrated[str(name)] = conformal
     return calibrated
 
 
-def block_errors(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
-    """Actuals and mean forecasts (n, H) and volatility (n,) of one series in one block, in the
-    order of the cutoffs.
+def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:
+    """Actuals and mean forecasts (n, H) and difficulty of one series in one block, in the order of
+    the cutoffs.
     """
-    mean = rows.groupby(["cutoff", "step"])[["y", "y_hat"]].mean().unstack("step")
-    # the same for every seed and step
-    before = rows.drop_duplicates("cutoff").set_index("cutoff")["volatility"]
-    return mean["y"].to_numpy(), mean["y_hat"].to_numpy(), before.reindex(mean.index).to_numpy()
+    origins = rows.groupby(["cutoff", "step"])
+    mean = origins[["y", "y_hat"]].mean().unstack("step")
+    # the same for every seed
+    ds = origins["ds"].first().unstack("step").to_numpy()
+    positions = calendars.season_positions(task.calendar, ds, task.season_length)
+    before = origins["volatility"].first().unstack("step").iloc[:, 0].to_numpy()
+    return mean["y"].to_numpy(), mean["y_hat"].to_numpy(), Difficulty(before, positions)
 
 
 def forecast_latest(
@@ -367,7 +373,9 @@ def forecast_latest(
         cutoff = pd.Timestamp(series.ds[-1])
         scaling = ensemble.forecasters[0].scaling
         (before,) = visible_volatility(scaling, series, [len(series) - 1], ensemble.task)
-        ds = calendars.next_steps(ensemble.task.calendar, cutoff, horizon).to_numpy()
+        calendar = ensemble.task.calendar
+        ds = calendars.next_steps(calendar, cutoff, horizon).to_numpy()
+        positions = calendars.season_positions(calendar, ds, ensemble.task.season_length)
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)
@@ -379,9 +387,10 @@ def forecast_latest(
                 "ds": ds,
                 "y_hat": y_hat,
             }
+            difficulty = Difficulty(before[[output]], positions[None])
             for level in levels:
                 newest = ensemble.calibration(label).newest
-                ends = newest.bounds(y_hat[None], before[[output]], level)
+                ends = newest.bounds(y_hat[None], difficulty, level)
                 part[f"lo_{format_percent(level)}"] = ends.low[0]
                 part[f"hi_{format_percent(level)}"] = ends.high[0]
             parts.append(part)

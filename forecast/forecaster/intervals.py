@@ -1,23 +1,24 @@
 """Prediction intervals around any forecaster: split conformal per horizon step, as wide as the
 series was restless, by the newest errors that are known.
 
-    conformal = SplitConformal.calibrate(y, y_hat, volatility)        # of the calibration block
-    conformal = conformal.followed_by(y, y_hat, volatility)           # of the test block
-    conformal.bounds_in_turn(y_hat, volatility, 0.8)                  # of the test block
-    conformal.newest.bounds(y_hat, volatility, 0.8)                   # at any later cutoff
+    conformal = SplitConformal.calibrate(y, y_hat, difficulty)        # of the calibration block
+    conformal = conformal.followed_by(y, y_hat, difficulty)           # of the test block
+    conformal.bounds_in_turn(y_hat, difficulty, 0.8)                  # of the test block
+    conformal.newest.bounds(y_hat, difficulty, 0.8)                   # at any later cutoff
 
 Whatever shows or scores an interval asks `bounds_in_turn` or `bounds`, which give its low and high
 end (`Bounds`). The score of an origin is the absolute error of its point forecast, so intervals are
-symmetric around it on the scale of the transform, divided by a width that the lookback before it
-gives (locally weighted: Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): margins
-set in a calm season are wider after a restless week. A level that too few calibration errors
-support is refused with the number needed (`conformal_rank`).
+symmetric around it on the scale of the transform, divided by its `Difficulty` (locally weighted:
+Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): a width that the lookback before
+it gives, so that margins set in a calm season are wider after a restless week, and how large the
+calibration errors of its hour or weekday were. A level that too few calibration errors support is
+refused with the number needed (`conformal_rank`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ PRIOR_ROWS = 5
 """Of the volatility in a width, and how many rows of the calibration block's one are put to those
 of a lookback: both decided on short histories (docs/research/interval-widths.md).
 """
+PRIOR_ERRORS = 60
+"""Of the usual size, beside those of a season's position (docs/research/interval-widths.md)."""
 RENEWALS = 40
 """How many times margins are learnt anew until all their errors are new."""
 
@@ -115,6 +118,35 @@ def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
     return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
 
 
+class Difficulty(NamedTuple):
+    """What is known of forecasts before their errors: of one series, or of S side by side."""
+
+    volatility: Array
+    """(n,) or (n, S): before each cutoff, in model units; NaN where it is not known."""
+    positions: NDArray[np.int64] | None = None
+    """(n, S * H): of every target in its season (`calendars.season_positions`)."""
+
+    def at(self, origins: NDArray[np.bool_]) -> Difficulty:
+        """That of the origins of a mask (n,)."""
+        positions = None if self.positions is None else self.positions[origins]
+        return Difficulty(self.volatility[origins], positions)
+
+
+def season_factors(scores: Array, positions: NDArray[np.int64], n_series: int) -> Array:
+    """(m, S): the root of how large the scores (n, S * H) at each position of a season are, over
+    those of their step; `PRIOR_ERRORS` of the usual size are put to them, for a short block.
+    """
+    is_known = np.isfinite(scores)
+    usual = np.where(is_known, scores, 0.0).sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
+    series = np.arange(scores.shape[1]) * n_series // scores.shape[1]
+    of_known = positions[is_known], np.broadcast_to(series, scores.shape)[is_known]
+    sums = np.full((positions.max() + 1, n_series), float(PRIOR_ERRORS))
+    counts = sums.copy()
+    np.add.at(sums, of_known, (scores / np.where(usual > 0, usual, 1.0))[is_known])
+    np.add.at(counts, of_known, 1.0)
+    return np.asarray(np.sqrt(sums / counts))
+
+
 class Bounds(NamedTuple):
     """Both ends of intervals, in the target's unit; each is a number of its own."""
 
@@ -133,12 +165,14 @@ class SplitConformal:
 
     scores: Array
     """(n, S * H): the absolute errors of the calibration block in the order of time, each over the
-    width at its cutoff; NaN where the actual is missing."""
+    width at its cutoff and the factor of its position; NaN where the actual is missing."""
     typical: Array
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
     test_scores: Array
     """(m, S * H): the scores of the test block, after it; none before `followed_by`."""
     lookback: int = 1
+    season_factors: Array = field(default_factory=lambda: np.ones((0, 1)))
+    """(m, S): of the errors at the positions of a season that the calibration block has."""
     transform: str = "none"
     """Of the target; it gives the units of the errors (`TRANSFORMS`)."""
     limits: Limits = UNBOUNDED
@@ -151,48 +185,70 @@ class SplitConformal:
         cls,
         y: ArrayLike,
         y_hat: ArrayLike,
-        volatility: ArrayLike | None = None,
+        difficulty: Difficulty | None = None,
         *,
         lookback: int = 1,
         transform: str = "none",
         limits: Limits = UNBOUNDED,
     ) -> SplitConformal:
-        """From actuals and forecasts (n, H) of the calibration block and the volatility (n,) before
-        its cutoffs; all widths are 1 without it.
+        """From actuals and forecasts (n, H) of the calibration block and their difficulty; all
+        widths are 1 without it.
 
-        A missing actual is left out of its step. Several series stand side by side as (n, S * H)
-        with volatility (n, S).
+        A missing actual is left out of its step. Several series stand side by side as (n, S * H).
         """
         to_units = TRANSFORMS[transform].to_units
         actual = to_units(np.asarray(y, dtype=float))
         forecast = to_units(np.asarray(y_hat, dtype=float))
-        before = np.full(len(actual), np.nan)
-        if volatility is not None:
-            before = np.asarray(volatility, dtype=float)
-        horizon = actual.shape[-1] // before[0].size
+        if difficulty is None:
+            difficulty = Difficulty(np.full(len(actual), np.nan))
+        before = np.asarray(difficulty.volatility, dtype=float)
+        n_series = before[0].size
+        horizon = actual.shape[-1] // n_series
         for first in range(0, actual.shape[-1], horizon):
             of_series = slice(first, first + horizon)
             record_calibration(actual[..., of_series], forecast[..., of_series])
         none = actual[:0]
-        conformal = cls(none, root_mean(before**2), none, lookback, transform, limits)
-        return replace(conformal, scores=conformal.scale_errors(y, y_hat, before))
+        conformal = cls(
+            none, root_mean(before**2), none, lookback, transform=transform, limits=limits
+        )
+        if difficulty.positions is not None:
+            scores = conformal.scale_errors(y, y_hat, Difficulty(before))
+            factors = season_factors(scores, difficulty.positions, n_series)
+            conformal = replace(conformal, season_factors=factors)
+        return replace(conformal, scores=conformal.scale_errors(y, y_hat, difficulty))
 
     def followed_by(
-        self, y: ArrayLike, y_hat: ArrayLike, volatility: Array, *, delay: int = 1
+        self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty, *, delay: int = 1
     ) -> SplitConformal:
         """With the errors of the test block, shaped as `calibrate` takes them; its origins are in
         the order of time. delay: ceil(horizon / rows between two origins).
         """
-        return replace(self, test_scores=self.scale_errors(y, y_hat, volatility), delay=delay)
+        return replace(self, test_scores=self.scale_errors(y, y_hat, difficulty), delay=delay)
 
-    def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, volatility: Array) -> Array:
-        """(n, S * H): absolute errors in model units, each over the width at its cutoff."""
+    def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
+        """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
+        factor of its position.
+        """
         to_units = TRANSFORMS[self.transform].to_units
         errors = absolute_errors(
             to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
         )
-        factors = widths(volatility, self.typical, self.lookback)
-        return errors / _repeat_for_steps(factors, errors.shape[-1])
+        return errors / self._factors(difficulty, errors.shape[-1])
+
+    def _factors(self, difficulty: Difficulty, n_columns: int) -> Array:
+        """(n, S * H): how many times as large as usual an error may be; a position that the
+        calibration block has not is a usual one.
+        """
+        factors = widths(difficulty.volatility, self.typical, self.lookback)
+        n_series = math.prod(factors.shape[1:])
+        horizon = n_columns // n_series
+        factors = np.repeat(factors.reshape(len(factors), n_series), horizon, axis=1)
+        if difficulty.positions is None:
+            return factors
+        series = np.arange(n_columns) // horizon
+        ends_with_usual = np.vstack([self.season_factors, np.ones((1, n_series))])
+        known = np.minimum(difficulty.positions, len(self.season_factors))
+        return np.asarray(factors * ends_with_usual[known, series])
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -230,7 +286,7 @@ class SplitConformal:
         """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
         conformal_rank(int(self.counts.min()), level)
 
-    def bounds_in_turn(self, y_hat: Array, volatility: Array, level: float) -> Bounds:
+    def bounds_in_turn(self, y_hat: Array, difficulty: Difficulty, level: float) -> Bounds:
         """Of the origins of the test block (m, S * H), in the order of time: each by the errors
         known at its cutoff, learnt anew whenever a fortieth of them is new; see `bounds`.
         """
@@ -243,35 +299,27 @@ class SplitConformal:
             if n_later not in self._renewed:
                 self._renewed[n_later] = self.known_after(n_later)
             known = self._renewed[n_later]
-            low[at], high[at] = known.bounds(y_hat[at], volatility[at], level)
+            low[at], high[at] = known.bounds(y_hat[at], difficulty.at(at), level)
         return Bounds(low, high)
 
-    def bounds(self, y_hat: ArrayLike, volatility: ArrayLike, level: float) -> Bounds:
+    def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
         """Both ends of the intervals of `level` around forecasts in the target's unit: `y_hat` (n,
-        H) with `volatility` (n,) before the cutoffs, S series side by side as in `calibrate`. NaN
-        beyond the calibrated steps.
+        H), S series side by side as in `calibrate`. NaN beyond the calibrated steps.
 
         Raises:
             InputError: there are too few errors for `level`; it names the number needed.
         """
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(np.asarray(y_hat, dtype=float))
-        factors = widths(volatility, self.typical, self.lookback)
         n_columns = centre.shape[-1]
         counts, step_counts = np.unique(self.counts, return_inverse=True)
         ranks = np.array([conformal_rank(int(count), level) for count in counts])[step_counts]
         quantiles = np.full(max(n_columns, len(ranks)), np.nan)
         quantiles[: len(ranks)] = self.ranked[ranks - 1, np.arange(len(ranks))]
-        margins = _repeat_for_steps(factors, n_columns) * quantiles[:n_columns]
+        margins = self._factors(difficulty, n_columns) * quantiles[:n_columns]
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
-
-
-def _repeat_for_steps(factors: Array, n_columns: int) -> Array:
-    """The widths (n,) or, of S series, (n, S) once for every step of the horizon: (n, S * H)."""
-    n_series = math.prod(factors.shape[1:])
-    return np.repeat(factors.reshape(len(factors), n_series), n_columns // n_series, axis=1)
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:

@@ -28,9 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from forecast.data.calendars import season_positions
 from forecast.data.panel import Panel, series_name
 from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.intervals import Array, visible_volatility
+from forecast.forecaster.intervals import Array, Difficulty, visible_volatility
 from forecast.system.errors import InputError
 
 ALL_SERIES = ""
@@ -123,6 +124,8 @@ def _score_observations(
         series = panel.by_id[unique_id]
         scaling = ensemble.forecasters[0].scaling
         before = visible_volatility(scaling, series, rows[unique_id], panel.task)
+        ds = series.ds[rows[unique_id] + 1]
+        positions = season_positions(panel.task.calendar, ds, panel.task.season_length)
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
             calibration = ensemble.calibration(label)
@@ -133,8 +136,9 @@ def _score_observations(
             references.setdefault(stream, []).append(scores / (unit or 1.0))
             actual = series.values[rows[unique_id] + 1, output]
             y_hat = forecasts[:, 0, output]
-            part = pd.DataFrame({"ds": series.ds[rows[unique_id] + 1], "y": actual, "y_hat": y_hat})
-            score = calibration.scale_errors(actual[:, None], y_hat[:, None], before[:, output])
+            part = pd.DataFrame({"ds": ds, "y": actual, "y_hat": y_hat})
+            difficulty = Difficulty(before[:, output], positions[:, None])
+            score = calibration.scale_errors(actual[:, None], y_hat[:, None], difficulty)
             part = part.assign(unique_id=unique_id, output=name, stream=stream)
             parts.append(part.assign(score=score[:, 0] / (unit or 1.0)))
     observations = pd.concat(parts).dropna(subset="y").sort_values("ds", kind="stable")

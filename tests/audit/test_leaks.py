@@ -304,6 +304,7 @@ def scored_on_the_easier_half(root: Path) -> None:
             hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
             easy = hard <= np.median(hard)
             about = (cube.last[easy], cube.seeds, cube.cutoffs[easy], cube.volatility[easy])
+            about = (*about, cube.ds[easy])
             part = ForecastCube(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
             return _all_scores([part], reference).assign(n_origins=len(cube.y))
     """,
@@ -575,8 +576,8 @@ def margins_from_errors_that_are_not_known_yet(root: Path) -> None:
         """
         _in_time = SplitConformal.followed_by
 
-        def _at_once(self, y, y_hat, volatility, *, delay):
-            return _in_time(self, y, y_hat, volatility, delay=0)
+        def _at_once(self, y, y_hat, difficulty, *, delay):
+            return _in_time(self, y, y_hat, difficulty, delay=0)
 
         SplitConformal.followed_by = _at_once
     """,
@@ -601,7 +602,8 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
             y, y_hat = np.vstack([cube.y, later.y[:5]]), np.hstack([cube.y_hat, later.y_hat[:, :5]])
             last = np.append(cube.last, later.last[:5])
             before = np.append(cube.volatility, later.volatility[:5])
-            return replace(cube, y=y, y_hat=y_hat, last=last, volatility=before)
+            ds = np.vstack([cube.ds, later.ds[:5]])
+            return replace(cube, y=y, y_hat=y_hat, last=last, volatility=before, ds=ds)
         """,
     )
 

@@ -25,7 +25,7 @@ from forecast.comparison.intervals import (
 from forecast.comparison.metrics import crps_quantiles
 from forecast.comparison.scores import ForecastCube
 from forecast.forecaster.ensemble import calibration_scores
-from forecast.forecaster.intervals import widths
+from forecast.forecaster.intervals import Difficulty, widths
 from tests.support import problems
 from tests.support.example_data import dataset
 from tests.support.records import run_record
@@ -45,6 +45,7 @@ def cube(y, *, y_hat=0.0, series="a", volatility=1.0):
         (0, 1),
         HOURS[: len(actual)],
         np.full(len(actual), volatility),
+        np.full(actual.shape, HOURS[0]),  # the same hour of the day
     )
 
 
@@ -163,7 +164,14 @@ def test_nothing_of_the_test_block_moves_a_margin_before_it_is_known():
 
 def test_a_forecast_that_is_not_finite_is_refused():
     broken = ForecastCube(
-        "a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9], np.ones(9)
+        "a",
+        CALIBRATION.y,
+        np.full((1, 9, 2), np.nan),
+        np.zeros(9),
+        (0,),
+        HOURS[:9],
+        np.ones(9),
+        CALIBRATION.ds,
     )
     table, refused = split([broken], [TEST], [0.8])
     assert table.empty
@@ -226,6 +234,7 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
             "y": of_block.y[origin, 0],
             "y_hat": of_block.y_hat[seed, origin, 0],
             "volatility": of_block.volatility[origin],
+            "ds": of_block.ds[origin, 0],
         }
         for seed in (0, 1)
         for block, of_block in (("calibration", held), ("test", seen))
@@ -235,11 +244,12 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
     (served,) = calibration_scores(pd.DataFrame(rows), task).values()
     scored = bands(replace(blocks([held], [seen]), task=task), [0.8])
     centre = seen.y_hat.mean(axis=0)
-    ends = served.bounds_in_turn(centre, seen.volatility, 0.8)
+    difficulty = Difficulty(seen.volatility, np.zeros(seen.y.shape, dtype=np.int64))
+    ends = served.bounds_in_turn(centre, difficulty, 0.8)
     np.testing.assert_allclose(scored[["lower", "upper"]].T, np.hstack(ends).T, rtol=1e-12)
     # what serves has the errors of the whole test block
     assert np.array_equal(served.newest.scores[-30:], served.test_scores)
-    assert (served.newest.bounds(centre, seen.volatility, 0.8).high > ends.high).any()
+    assert (served.newest.bounds(centre, difficulty, 0.8).high > ends.high).any()
 
 
 def many(count, *, n, seed):

@@ -37,9 +37,8 @@ def long(series=("a", "b"), seeds=(3, 7)):
         for i in range(2)
         for step in range(2)
     ]
-    return pd.DataFrame(
-        rows, columns=["unique_id", "cutoff", "step", "seed", "y", "y_hat", "volatility"]
-    )
+    columns = ["unique_id", "cutoff", "step", "seed", "y", "y_hat", "volatility"]
+    return pd.DataFrame(rows, columns=columns).assign(ds=TIMES[0])
 
 
 def by_series(**options):
@@ -115,6 +114,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
                 (0,),
                 np.arange(len(y[k])),
                 np.ones(len(y[k])),
+                np.zeros(y[k].shape, dtype="datetime64[ns]"),
             )
             for k, n in enumerate(names)
         ]

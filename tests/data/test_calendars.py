@@ -21,6 +21,7 @@ from forecast.data.calendars import (
     grids,
     known_from,
     next_steps,
+    season_positions,
     series_lengths,
 )
 from forecast.system.errors import InputError
@@ -381,3 +382,43 @@ def test_the_steps_of_a_series_do_not_depend_on_the_unit_of_its_times(unit: str)
     times = pd.date_range("2024-01-01", periods=50, freq="h").as_unit(unit)
     frame = pd.DataFrame({"unique_id": "a", "ds": times})
     assert series_lengths(frame, HOURS).tolist() == [50]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "start", "season_length"),
+    [
+        (RegularCalendar(kind="regular", freq="1h"), "2024-02-27", 24),
+        (RegularCalendar(kind="regular", freq="15min"), "2024-02-27", 96),
+        (RegularCalendar(kind="regular", freq="1D"), "2024-02-27", 7),
+        (RegularCalendar(kind="regular", freq="MS"), "2023-03-01", 12),
+        (RegularCalendar(kind="regular", freq="ME"), "2023-03-31", 12),
+        (RegularCalendar(kind="regular", freq="QS"), "2023-04-01", 4),
+        (RegularCalendar(kind="regular", freq="1W-MON"), "2023-04-03", 52),
+        (
+            WeekdayCalendar(kind="weekdays", days=("mon", "tue", "wed", "thu", "fri")),
+            "2024-02-27",
+            5,
+        ),
+        (
+            WeekdayCalendar(kind="weekdays", days=("tue", "wed", "thu", "fri", "sat", "sun")),
+            "2024-02-27",
+            6,
+        ),
+    ],
+)
+def test_steps_a_season_apart_have_the_same_position_and_those_of_one_season_differ(
+    calendar, start, season_length
+):
+    steps = next_steps(calendar, start, 3 * season_length)
+    positions = season_positions(calendar, steps.to_numpy(), season_length)
+    by_season = positions.reshape(3, season_length)
+    assert sorted(by_season[0]) == list(range(season_length))
+    assert (by_season == by_season[0]).all()
+
+
+def test_a_holiday_moves_no_weekday_of_the_sessions_of_an_exchange():
+    sessions = grid(NEW_YORK, "2024-01-01", "2024-12-31")
+    positions = season_positions(NEW_YORK, sessions.to_numpy(), 5)
+    by_weekday = pd.Series(positions).groupby(sessions.day_of_week).nunique()
+    assert len(sessions) < 260 and by_weekday.tolist() == [1] * 5
+    assert len(set(positions)) == 5

@@ -6,13 +6,16 @@ from hypothesis import strategies as st
 from forecast.comparison import metrics
 from forecast.config.task import Task
 from forecast.forecaster import intervals
-from forecast.forecaster.intervals import SplitConformal, volatility, widths
+from forecast.forecaster.intervals import Difficulty, SplitConformal, volatility, widths
 from forecast.system.errors import InputError
 from tests.support import problems
 
 H = 3
-UNKNOWN = np.full(4000, np.nan)
-"""The volatility of cutoffs where none is known."""
+
+
+def unknown(n: int) -> Difficulty:
+    """Of n cutoffs where none is known."""
+    return Difficulty(np.full(n, np.nan))
 
 
 def errors(n: int, *, seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -54,18 +57,18 @@ def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
     y = np.arange(1.0, 20.0)[:, None] * np.array([1.0, -2.0])
     fitted = SplitConformal.calibrate(y, np.zeros((19, 2)))
     centre = np.array([[100.0, 100.0]])
-    assert fitted.bounds(centre, [np.nan], 0.5).high.tolist() == [[110.0, 120.0]]
-    low, high = fitted.bounds(centre, [np.nan], 0.95)
+    assert fitted.bounds(centre, unknown(1), 0.5).high.tolist() == [[110.0, 120.0]]
+    low, high = fitted.bounds(centre, unknown(1), 0.95)
     assert low.tolist() == [[81.0, 62.0]] and high.tolist() == [[119.0, 138.0]]
 
 
 def test_a_step_beyond_the_calibrated_ones_has_no_ends_and_a_shorter_horizon_its_own():
     y = np.arange(1.0, 20.0)[:, None] * np.array([1.0, -2.0])
     fitted = SplitConformal.calibrate(y, np.zeros((19, 2)))
-    low, high = fitted.bounds([[100.0, 100.0, 100.0]], [np.nan], 0.95)
+    low, high = fitted.bounds([[100.0, 100.0, 100.0]], unknown(1), 0.95)
     assert low[0, :2].tolist() == [81.0, 62.0] and high[0, :2].tolist() == [119.0, 138.0]
     assert np.isnan([low[0, 2], high[0, 2]]).all()
-    assert fitted.bounds([[100.0]], [np.nan], 0.95).high.tolist() == [[119.0]]
+    assert fitted.bounds([[100.0]], unknown(1), 0.95).high.tolist() == [[119.0]]
 
 
 @given(st.integers(4, 100), st.integers(1, 60), st.integers(1, 4), st.integers(0, 10**6))
@@ -74,8 +77,8 @@ def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, delay,
     y[:m:7] = np.nan  # more are missing before than after
     none = np.zeros_like(y)
     fitted = SplitConformal.calibrate(y[:n], none[:n])
-    held = fitted.followed_by(y[n:], none[n:], UNKNOWN[:m], delay=delay)
-    ends = held.bounds_in_turn(none[n:], UNKNOWN[:m], 0.5)
+    held = fitted.followed_by(y[n:], none[n:], unknown(m), delay=delay)
+    ends = held.bounds_in_turn(none[n:], unknown(m), 0.5)
     every, size = max(1, n // intervals.RENEWALS), int(np.isfinite(y[:n]).sum())
     for origin in range(m):
         n_later = max(origin + 1 - delay, 0) // every * every
@@ -93,9 +96,9 @@ def test_errors_that_grow_are_covered_once_they_are_known():
         * np.where(np.arange(900) < 300, 1, 2)[:, None]
     )
     none, fitted = np.zeros_like(noise), SplitConformal.calibrate(noise[:300], np.zeros((300, 1)))
-    held = fitted.followed_by(noise[300:], none[300:], UNKNOWN[:600])
-    ends = held.bounds_in_turn(none[300:], UNKNOWN[:600], 0.8)
-    assert share_inside(noise[300:], *fitted.bounds(none[300:], UNKNOWN[:600], 0.8)) < 0.55
+    held = fitted.followed_by(noise[300:], none[300:], unknown(600))
+    ends = held.bounds_in_turn(none[300:], unknown(600), 0.8)
+    assert share_inside(noise[300:], *fitted.bounds(none[300:], unknown(600), 0.8)) < 0.55
     assert 0.76 < share_inside(noise[600:], ends.low[300:], ends.high[300:]) < 0.84
 
 
@@ -104,7 +107,7 @@ def test_it_covers_what_it_promises_at_every_step(level):
     fitted = SplitConformal.calibrate(*errors(600, seed=1))
     y, y_hat = errors(4000, seed=2)
     table = metrics.coverage_by_step(
-        *(a[None] for a in (y, *fitted.bounds(y_hat, UNKNOWN[: len(y)], level))), level=level
+        *(a[None] for a in (y, *fitted.bounds(y_hat, unknown(len(y)), level))), level=level
     )
     assert table["inside"].all() and table["step"].tolist() == [[0, 1, 2, 3]]
     assert np.all(np.diff(table["width"][0, 1:]) > 0)
@@ -118,7 +121,7 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
         y, y_hat = errors(29, seed=seed)
         fresh, fresh_hat = errors(50, seed=10_000 + seed)
         calibration = SplitConformal.calibrate(y, y_hat)
-        covered.append(share_inside(fresh, *calibration.bounds(fresh_hat, UNKNOWN[:50], 0.8)))
+        covered.append(share_inside(fresh, *calibration.bounds(fresh_hat, unknown(50), 0.8)))
     assert 0.79 < np.mean(covered) < 0.8 + 1 / 30 + 0.01
 
 
@@ -211,11 +214,15 @@ def test_margins_of_a_calm_time_cover_more_of_a_restless_one_than_equal_margins(
     known, seen = np.arange(30, 199), np.arange(230, 399)
     calm, stormy = (volatility(v[:, None], rows, task) for v, rows in ((y, known), (later, seen)))
     ahead, forecast = later[seen + 1][:, None], later[seen][:, None]
-    weighted = SplitConformal.calibrate(y[known + 1][:, None], y[known][:, None], calm, lookback=24)
+    weighted = SplitConformal.calibrate(
+        y[known + 1][:, None], y[known][:, None], Difficulty(calm), lookback=24
+    )
     equal = SplitConformal.calibrate(y[known + 1][:, None], y[known][:, None])
-    missed = 0.8 - share_inside(ahead, *equal.bounds(forecast, stormy, 0.8))
+    missed = 0.8 - share_inside(ahead, *equal.bounds(forecast, Difficulty(stormy), 0.8))
     assert size[seen].min() == 2.0 and missed > 0.2
-    assert 0.8 - share_inside(ahead, *weighted.bounds(forecast, stormy, 0.8)) < missed / 2
+    assert (
+        0.8 - share_inside(ahead, *weighted.bounds(forecast, Difficulty(stormy), 0.8)) < missed / 2
+    )
 
 
 def test_failed_forecasts_are_refused():
@@ -232,8 +239,60 @@ def test_the_band_is_at_least_six_points_and_stays_inside_zero_and_one():
 
 def test_no_end_of_an_interval_lies_outside_of_the_bounds_of_the_target():
     y, y_hat = errors(200, seed=1, scale=5.0)
-    free = SplitConformal.calibrate(y, y_hat).bounds(y_hat, UNKNOWN[:200], 0.9)
+    free = SplitConformal.calibrate(y, y_hat).bounds(y_hat, unknown(200), 0.9)
     assert (free.low < 0).any() and (free.high > 20).any()
-    held = SplitConformal.calibrate(y, y_hat, limits=(0.0, 20.0)).bounds(y_hat, UNKNOWN[:200], 0.9)
+    held = SplitConformal.calibrate(y, y_hat, limits=(0.0, 20.0)).bounds(y_hat, unknown(200), 0.9)
     np.testing.assert_array_equal(held.low, np.clip(free.low, 0, 20))
     np.testing.assert_array_equal(held.high, np.clip(free.high, 0, 20))
+
+
+def by_hour(n_days: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors (n, 1) of hours, ten times as large by day as by night, and the hours of the day."""
+    hours = np.arange(24 * n_days) % 24
+    size = np.where((hours >= 6) & (hours < 18), 10.0, 1.0)
+    return (size * np.random.default_rng(seed).normal(size=len(hours)))[:, None], hours[:, None]
+
+
+def test_an_interval_of_the_night_is_narrower_than_one_of_the_day():
+    y, hours = by_hour(60, seed=1)
+    later, later_hours = by_hour(200, seed=2)
+    none = np.zeros_like(later)
+    known, later_known = unknown(len(y)).volatility, unknown(len(later)).volatility
+    weighted = SplitConformal.calibrate(y, np.zeros_like(y), Difficulty(known, hours))
+    equal = SplitConformal.calibrate(y, np.zeros_like(y))
+    of_position = weighted.bounds(none, Difficulty(later_known, later_hours), 0.8)
+    of_all = equal.bounds(none, unknown(len(later)), 0.8)
+    is_night = (later_hours < 6) | (later_hours >= 18)
+    assert (of_position.high[is_night] < 0.75 * of_all.high[is_night]).all()
+    assert 0.77 < share_inside(later, *of_position) < 0.83
+
+
+def test_series_side_by_side_have_the_factors_of_each_alone():
+    (a, hours), (b, _) = by_hour(20, seed=3), by_hour(20, seed=4)
+    b = b[::-1]
+    none, nowhere = np.zeros_like(a), np.full(len(a), np.nan)
+    alone = [SplitConformal.calibrate(y, none, Difficulty(nowhere, hours)) for y in (a, b)]
+    together = SplitConformal.calibrate(
+        np.hstack([a, b]),
+        np.hstack([none, none]),
+        Difficulty(np.stack([nowhere, nowhere], axis=1), np.hstack([hours, hours])),
+    )
+    for number, each in enumerate(alone):
+        np.testing.assert_allclose(together.season_factors[:, [number]], each.season_factors)
+        np.testing.assert_allclose(together.scores[:, [number]], each.scores)
+
+
+def test_a_position_that_calibration_has_not_seen_is_a_usual_one():
+    y, hours = by_hour(20, seed=5)
+    seen = hours[:, 0] < 20
+    fitted = SplitConformal.calibrate(
+        y[seen], np.zeros_like(y[seen]), Difficulty(unknown(seen.sum()).volatility, hours[seen])
+    )
+    ends = fitted.bounds([[0.0]], Difficulty(np.array([np.nan]), np.array([[23]])), 0.8)
+    assert ends.high[0, 0] == fitted.bounds([[0.0]], unknown(1), 0.8).high[0, 0]
+
+
+def test_errors_that_are_all_zero_have_equal_factors():
+    zeros, hours = np.zeros((48, 1)), np.arange(48)[:, None] % 24
+    factors = intervals.season_factors(zeros, hours, 1)
+    assert np.ptp(factors) == 0

@@ -21,6 +21,7 @@ from forecast.config.datasets import load_dataset
 from forecast.data import ingest
 from forecast.data.sources import Request
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, forecast_latest
+from forecast.forecaster.intervals import Difficulty
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
 from forecast.operations.records import read_live_scores
@@ -323,10 +324,13 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
             "y_hat": 100.0,
             "y": 100 * 1.1 ** np.arange(-4, 5),
             "volatility": 0.2,
+            "ds": np.datetime64("2024-01-01", "ns"),
         }
     )
     task = problems.task(target={"column": "price", "transform": "log"})
-    low, high = calibration_scores(table, task)["a"].bounds([[100.0]], [0.2], 0.8)
+    low, high = calibration_scores(table, task)["a"].bounds(
+        [[100.0]], Difficulty(np.array([0.2])), 0.8
+    )
     np.testing.assert_allclose([low, high], [[[100 * 1.1**-4]], [[100 * 1.1**4]]])
 
 
