@@ -303,75 +303,44 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     changes = frame.groupby("unique_id", sort=False)[target].diff()
     ranks = changes.groupby(frame["unique_id"]).rank(pct=True)
     return any(
-        _tells_weekday(frame, values.to_numpy(float), limits, days_a_week)
-        for values in (frame[target], ranks)
+        _tells_weekday(frame, values, limits, days_a_week) for values in (frame[target], ranks)
     )
 
 
 def _tells_weekday(
-    frame: pd.DataFrame, values: np.ndarray, limits: WeekLimits, days_a_week: int
+    frame: pd.DataFrame, values: pd.Series, limits: WeekLimits, days_a_week: int
 ) -> bool:
-    """Whether the weekday tells the share `limits` of how `values` (n,), one per row, differ from
-    those of the same time of day in the week around them.
+    """Whether the weekday tells the share `limits` of how `values`, one per row, differ from those
+    of the same time of day in the week around them.
 
     By time of day, as a week of commuters has the same sum every day.
     """
-    explained = total = 0.0
-    n_values = n_times = 0
-    times = frame["ds"].to_numpy("datetime64[ns]")
-    days = times.astype("datetime64[D]")
-    for rows in rows_by_series(frame).values():
-        day_numbers = (days[rows] - days[rows][0]).astype(np.int64)
-        times_of_day, column = np.unique(times[rows] - days[rows], return_inverse=True)
-        by_day = np.full((day_numbers[-1] + 1, len(times_of_day)), np.nan)
-        by_day[day_numbers, column] = values[rows]
-        first_days = by_day[: int(limits.row_share * len(by_day))]
-        if len(first_days) < 7 * limits.weeks:
-            continue
-        of_series = _explain_by_weekday(first_days, days_a_week)
-        explained += of_series.explained
-        total += of_series.total
-        n_values += of_series.n_values
-        n_times += len(times_of_day)
+    days = frame["ds"].dt.floor("D")
+    rows = pd.DataFrame(
+        {"series": frame["unique_id"], "day": days, "time": frame["ds"] - days, "value": values}
+    )
+    by_series = rows.groupby("series", sort=False)
+    first_days = by_series["day"].transform("min")
+    spans = (by_series["day"].transform("max") - first_days) // DAY + 1
+    n_read = np.floor(limits.row_share * spans)
+    is_read = ((days - first_days) // DAY < n_read) & (n_read >= 7 * limits.weeks)
+    rows = rows[is_read].replace([np.inf, -np.inf], np.nan).sort_values("day", kind="stable")
+    rows = rows.drop_duplicates(["series", "time", "day"], keep="last")
+    keys = ["series", "time"]
+    weeks = rows.set_index("day").groupby(keys)["value"]
+    around = weeks.rolling("7D", center=True, min_periods=days_a_week).mean()
+    rows = rows.join(around.rename("around"), on=[*keys, "day"])
+    departures = rows["value"] - rows["around"]
+    departures -= departures.groupby([rows[key] for key in keys]).transform("mean")
+    departures /= rows.groupby("series")["value"].transform("std").replace(0.0, 1.0)
+    by_weekday = departures.groupby([*(rows[key] for key in keys), rows["day"].dt.day_of_week])
+    explained = (by_weekday.sum() ** 2 / by_weekday.count()).sum()
+    total, n_values, n_times = (departures**2).sum(), departures.count(), weeks.ngroups
     if total == 0.0 or n_values <= 7 * n_times:
         return False
     # less what the means of as many weekdays of noise would tell
     unexplained = (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
-    return 1.0 - unexplained >= limits.share
-
-
-class WeekdayVariance(NamedTuple):
-    """Sums of squares over `n_values` departures from the week around them: of their means by
-    weekday and time of day, and of all.
-    """
-
-    explained: float
-    total: float
-    n_values: int
-
-
-def _explain_by_weekday(by_day: np.ndarray, days_a_week: int) -> WeekdayVariance:
-    """Of one series (days, times of day), NaN where nothing was observed."""
-
-    def sum_week_around(cells: np.ndarray) -> np.ndarray:
-        padded = np.pad(cells, ((3, 3), (0, 0)))
-        return np.lib.stride_tricks.sliding_window_view(padded, 7, axis=0).sum(axis=-1)
-
-    def sum_weekdays(cells: np.ndarray) -> np.ndarray:
-        padded = np.pad(cells, ((0, -len(cells) % 7), (0, 0)))
-        return padded.reshape(-1, 7, cells.shape[1]).sum(axis=0)
-
-    is_observed = np.isfinite(by_day)
-    n_around = sum_week_around(is_observed)
-    is_known = is_observed & (n_around >= days_a_week)
-    if is_known.sum() < 2:
-        return WeekdayVariance(0.0, 0.0, 0)
-    around = sum_week_around(np.where(is_observed, by_day, 0.0)) / np.maximum(n_around, 1)
-    departures = np.where(is_known, by_day - around, 0.0)
-    departures -= departures.sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
-    departures = np.where(is_known, departures, 0.0) / (by_day[is_observed].std(ddof=1) or 1.0)
-    squares = sum_weekdays(departures) ** 2 / np.maximum(sum_weekdays(is_known), 1)
-    return WeekdayVariance(float(squares.sum()), float((departures**2).sum()), int(is_known.sum()))
+    return bool(1.0 - unexplained >= limits.share)
 
 
 def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
@@ -382,21 +351,14 @@ def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
     times = frame["ds"].to_numpy("datetime64[ns]")
     starts = times[[rows.start for rows in series.values()]]
     ends = times[[rows.stop - 1 for rows in series.values()]]
-    names: list[str] = []
-    firsts, lasts, counts = [times[:0]], [times[:0]], [np.empty(0, dtype=np.int64)]
+    gaps: list[tuple[str, np.datetime64, np.datetime64, int]] = []
     for (name, rows), steps in zip(series.items(), grids(calendar, starts, ends), strict=True):
         if not np.array_equal(steps, times[rows]):
             absent = np.flatnonzero(~np.isin(steps, times[rows]))
-            first = absent[np.diff(absent, prepend=-2) > 1]
-            last = absent[np.diff(absent, append=len(steps) + 1) > 1]
-            names += [name] * len(first)
-            firsts.append(steps[first])
-            lasts.append(steps[last])
-            counts.append(last - first + 1)
-    all_gaps = {"unique_id": names, "first": np.concatenate(firsts)}
-    return pd.DataFrame(
-        {**all_gaps, "last": np.concatenate(lasts), "steps": np.concatenate(counts)}
-    )
+            runs = np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1)
+            gaps += [(name, steps[run[0]], steps[run[-1]], len(run)) for run in runs if len(run)]
+    table = pd.DataFrame(gaps, columns=["unique_id", "first", "last", "steps"])
+    return table.astype({"first": times.dtype, "last": times.dtype, "steps": "int64"})
 
 
 def check_calendar(
