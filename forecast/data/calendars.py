@@ -321,9 +321,9 @@ def _tells_weekday(
     )
     by_series = rows.groupby("series", sort=False)
     first_days = by_series["day"].transform("min")
-    spans = (by_series["day"].transform("max") - first_days) // DAY + 1
+    spans = (by_series["day"].transform("max") - first_days).dt.days + 1
     n_read = np.floor(limits.row_share * spans)
-    is_read = ((days - first_days) // DAY < n_read) & (n_read >= 7 * limits.weeks)
+    is_read = ((days - first_days).dt.days < n_read) & (n_read >= 7 * limits.weeks)
     rows = rows[is_read].replace([np.inf, -np.inf], np.nan).sort_values("day", kind="stable")
     rows = rows.drop_duplicates(["series", "time", "day"], keep="last")
     keys = ["series", "time"]
