@@ -3,7 +3,7 @@
 `load_config` reads a file as a `Config`, `validate_config` a content that is there already. Every
 fault is one `InputError` with file, key, what was found and what was wanted, and for an unknown key
 the nearest known one. Refused beyond YAML's own rules: a key that stands twice, a date without
-quotes, a switch for a number, a file that is larger or nested deeper than any configuration.
+quotes, a switch for a number.
 
 Every configuration class derives from `Config`; the next file is one more of them, and reads YAML
 through `load_config` alone.
@@ -123,7 +123,6 @@ def read_yaml(path: Path | str) -> Any:
     target = Path(path)
     try:
         text = target.read_text(encoding="utf-8")
-        _require_plain(text, target)
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
     except FileNotFoundError:
         raise InputError(
@@ -136,40 +135,6 @@ def read_yaml(path: Path | str) -> Any:
         ) from error
     except yaml.YAMLError as error:
         raise InputError(f"{target}: not valid YAML. {one_line(error)}") from error
-
-
-MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 1_000_000, 100_000, 50
-"""Of one file, aliases written out: what nobody writes by hand, and what would otherwise take
-minutes to say so.
-"""
-
-
-def _require_plain(text: str, target: Path) -> None:
-    """`InputError` for a file that is too long, nested too deep, or grows beyond measure by its
-    aliases.
-    """
-    too_much = len(text) > MAX_CHARACTERS
-    sizes: dict[str, int] = {}
-    open_blocks: list[tuple[str, int]] = []
-    count = 0
-    for event in () if too_much else yaml.parse(text, Loader=_UniqueKeyLoader):
-        if isinstance(event, yaml.AliasEvent):
-            count += sizes.get(str(event.anchor), MAX_VALUES)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            open_blocks.append((event.anchor or "", count))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            name, before = open_blocks.pop()
-            sizes[name] = count - before
-        count += 1
-        if count > MAX_VALUES or len(open_blocks) > MAX_DEPTH:
-            too_much = True
-            break
-    if too_much:
-        raise InputError(
-            f"{target}: larger than any configuration (more than {MAX_CHARACTERS:,} characters,"
-            f" {MAX_VALUES:,} values with aliases written out, or {MAX_DEPTH} levels). Name a YAML"
-            " file of this project."
-        )
 
 
 def load_config(model: type[ConfigT], path: Path | str) -> ConfigT:

@@ -4,8 +4,6 @@ sentence.
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from forecast.config.datasets import load_datasets
@@ -15,30 +13,6 @@ from forecast.config.task import RegularCalendar
 from forecast.system.errors import InputError
 
 BUDGET = {"n_trials": 2, "trial_steps": 10, "final_steps": 10, "seeds": [0], "base_seed": 0}
-
-
-def bomb(levels: int = 30) -> str:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        bomb(),
-        "[" * 5000 + "]" * 5000,
-        "a: " + "{b: " * 5000 + "1" + "}" * 5000,
-        "a: " + "x" * 1_100_000,
-    ],
-    ids=["aliases", "lists", "mappings", "long"],
-)
-def test_a_file_larger_than_any_configuration_is_refused_in_a_moment(tmp_path, text):
-    (tmp_path / "bad.yaml").write_text(text)
-    began = time.process_time()
-    with pytest.raises(InputError, match="larger than any configuration"):
-        read_yaml(tmp_path / "bad.yaml")
-    assert time.process_time() - began < 5
 
 
 def test_a_key_that_is_no_name_is_refused(tmp_path):
