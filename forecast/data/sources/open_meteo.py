@@ -157,9 +157,7 @@ class _Client:
         frame = pd.concat(
             self._ask_by_year(name, url, first, last, self.source.variables), ignore_index=True
         )
-        return _drop_repeated_hours(
-            frame[(frame["ds"] >= first) & (frame["ds"] < last + DAY)], name
-        )
+        return frame[(frame["ds"] >= first) & (frame["ds"] < last + DAY)]
 
     def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
         """The hours of one place behind the archive's last one (NaT: all), as the forecast service
@@ -171,9 +169,7 @@ class _Client:
         window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
         url = f"{self.source.recent_url}/v1/forecast"
         frame = self._ask(name, url, window, self.source.variables, clock=self.as_of)
-        return _drop_repeated_hours(
-            frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after], name
-        )
+        return frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after]
 
     def vintages(self) -> pd.DataFrame | None:
         """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are
@@ -351,35 +347,17 @@ def _hours_to_frame(
                 f"{what}: {theirs} came in {units[theirs]}, wanted {requested} as asked."
             )
     try:
-        if len({len(hourly[theirs]) for theirs in required}) != 1:
-            raise DataError(
-                f"{what}: the columns of the answer differ in length. Nothing was taken."
-            )
-        times = pd.Series(pd.to_datetime(pd.Series(hourly["time"]), format="ISO8601")).astype(
-            "datetime64[ns]"
-        )
+        times = pd.to_datetime(pd.Series(hourly["time"]), format="ISO8601")
         columns = {
-            ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in variables.items()
+            ours: np.array(list(hourly[theirs]), float) for ours, theirs in variables.items()
         }
+        frame = pd.DataFrame({"unique_id": name, "ds": times.astype("datetime64[ns]"), **columns})
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{what}: the answer holds what is no time or number ({error}). Nothing was taken."
         ) from None
     # An hour without any value was not observed (the archive is some days behind): no row.
-    return pd.DataFrame({"unique_id": name, "ds": times, **columns}).dropna(
-        how="all", subset=list(columns)
-    )
-
-
-def _drop_repeated_hours(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Equal copies of an hour are one; copies that differ cannot be decided (`DataError`)."""
-    single = frame.drop_duplicates()
-    twice = single["ds"][single["ds"].duplicated()]
-    if len(twice):
-        raise DataError(
-            f"Open-Meteo, place {name!r}: {twice.iloc[0]} came twice with different values."
-        )
-    return single.sort_values("ds", kind="stable")
+    return frame.dropna(how="all", subset=list(columns))
 
 
 def _provenance(source: Settings) -> SnapshotRecord:
