@@ -104,10 +104,9 @@ def _describe_link(frame: pd.DataFrame, column: FrameColumn, target: str) -> str
     """
     groups = frame.groupby("unique_id", sort=False)
     following = groups[target].shift(-1) - frame[target]
-    changes = pd.DataFrame({"input": groups[column.name].diff(), "target": following}).dropna()
-    spread = changes.std()
-    if len(changes) < MIN_ROWS_OF_CORRELATION or not (spread > 0).all():
+    changes = pd.DataFrame({"input": groups[column.name].diff(), "target": following})
+    r = float(changes.corr(min_periods=MIN_ROWS_OF_CORRELATION).to_numpy()[0, 1])
+    if np.isnan(r):
         return ""
-    r = float(np.corrcoef(changes["input"], changes["target"])[0, 1])
     when = "at the same time" if column.step else "one step before"
     return f"; its change {when} goes with the target's by r = {r:+.2f}"

@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,8 @@ class Blocks:
 
     def range(self, block: str) -> tuple[int, int]:
         """Rows [start, stop) of the block of this name."""
-        return {b: getattr(self, b) for b in BLOCKS}[block]
+        rows: tuple[int, int] = getattr(self, block)
+        return rows
 
     def with_validation_in_train(self) -> Blocks:
         """The validation rows joined to the train rows."""
@@ -85,12 +86,7 @@ class Borders:
 
     def to_json(self) -> BordersFile:
         """ISO 8601 times, and under `by_series` those of each series that has its own."""
-        content = BordersFile(
-            train_end=self.train_end.isoformat(),
-            validation_end=self.validation_end.isoformat(),
-            calibration_end=self.calibration_end.isoformat(),
-            test_end=self.test_end.isoformat(),
-        )
+        content: Any = {name: moment.isoformat() for name, moment in self.ends.items()}
         if self.by_series:
             content["by_series"] = {uid: b.to_json() for uid, b in self.by_series.items()}
         return content
@@ -98,14 +94,11 @@ class Borders:
     @classmethod
     def from_json(cls, content: BordersFile) -> Borders:
         """What `to_json` wrote."""
+        moments: Any = content
+        ends = [pd.Timestamp(moments[f"{block}_end"]) for block in BLOCKS]
         by_series = content.get("by_series", {})
-        return cls(
-            pd.Timestamp(content["train_end"]),
-            pd.Timestamp(content["validation_end"]),
-            pd.Timestamp(content["calibration_end"]),
-            pd.Timestamp(content["test_end"]),
-            by_series={uid: cls.from_json(borders) for uid, borders in by_series.items()},
-        )
+        borders_by_series = {uid: cls.from_json(borders) for uid, borders in by_series.items()}
+        return cls(*ends, by_series=borders_by_series)
 
 
 def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
@@ -157,11 +150,9 @@ def _borders_by_share(splits: FractionSplits, steps: np.ndarray, n_steps: int) -
 
 def split_series(series: Series, borders: Borders) -> Blocks:
     """The blocks of one series; rows after the test block's end belong to none."""
-    moments = borders.of_series(series.unique_id).ends.values()
-    ends = np.array([np.datetime64(moment) for moment in moments], dtype="datetime64[ns]")
-    return Blocks(
-        *itertools.pairwise([0, *np.searchsorted(series.ds, ends, side="right").tolist()])
-    )
+    ends = pd.DatetimeIndex(list(borders.of_series(series.unique_id).ends.values()))
+    stops = np.searchsorted(series.ds, ends.as_unit("ns").to_numpy(), side="right")
+    return Blocks(*itertools.pairwise([0, *stops.tolist()]))
 
 
 def origins(

@@ -154,10 +154,10 @@ MOST_NAMES = 100
 LONGEST_WORD = 4096
 
 
-def quote(value: object, most: int = MOST_SHOWN) -> str:
+def quote(value: object) -> str:
     """The value in quotes, control characters escaped; of a long one its two ends."""
-    text = str(value)
-    return repr(text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2) :]}")
+    text, half = str(value), MOST_SHOWN // 2
+    return repr(text if len(text) <= MOST_SHOWN else f"{text[:half]}…{text[-half:]}")
 
 
 def one_line(words: object) -> str:
