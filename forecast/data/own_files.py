@@ -6,8 +6,8 @@ from all bytes, separator and number marks from the first million. What the entr
 and never corrected in silence: a message names the settings to add.
 
 Refused in one sentence: a spreadsheet, bytes that are no text, columns of one name, more columns
-than any table of series has, a file that expands beyond memory. What the numbers and times mean is
-not decided here: a cell that is no number stays text.
+than any table of series has. What the numbers and times mean is not decided here: a cell that is no
+number stays text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -77,18 +77,11 @@ FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
 """How a cell says whether, in any case of letters, and what models read."""
 MIN_OTHER_VALUES = 20
 """Among fewer different numbers one may be a code or a class like any other."""
-MAX_HEADER_BYTES = 1_000_000  # its docstring is below the next line, which sets it for the process
-csv.field_size_limit(MAX_HEADER_BYTES)  # of a header that is read with each of the separators
-"""Bytes of a header. Ten thousand columns of fifty letters have half as many."""
+csv.field_size_limit(BLOCK_BYTES)  # of a header that is read with each of the separators
 HEADER_LINES = 2
 """Which of a file hold the names of its columns: the first, or that behind `sep=;`."""
 MAX_COLUMNS = 5_000
 """Of a file or a request: a table of series has one row per series and time, not a column."""
-MAX_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
-"""A compressed file may become this many times larger; whatever its ratio, this many bytes.
-
-Text of numbers shrinks to a third, a tenth where most repeats.
-"""
 
 
 @dataclass(frozen=True)
@@ -146,7 +139,9 @@ def read_table(
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
     """The rows of a Parquet file, an index with a name or of times as a column."""
-    _require_few_columns(len(_parquet_names(path)), where)
+    from pyarrow.parquet import read_schema
+
+    _require_few_columns(len(read_schema(path).names), where)
     rows = pd.read_parquet(path)
     _require_distinct_names(rows.columns, where)
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
@@ -246,13 +241,6 @@ def _require_few_columns(n_columns: int, where: str) -> None:
         )
 
 
-def _parquet_names(path: Path) -> list[str]:
-    """The columns, read from the end of the file alone."""
-    from pyarrow.parquet import read_schema
-
-    return list(read_schema(path).names)
-
-
 def _require_distinct_names(header: Iterable[str], where: str) -> None:
     """`InputError` for a header that gives two columns one name: which was meant is not known."""
     counts = Counter(name.strip() for name in header if str(name).strip())
@@ -349,43 +337,19 @@ def find_doubtful_number(path: Path, form: FileFormat) -> str:
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
     """The lines of the first million bytes that are not empty.
 
-    `InputError` where there is no end of the first, the whole expands beyond all text, or is none
-    in `encoding`.
+    `InputError` where the file is no text in `encoding`.
     """
     if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
         raise InputError(
             f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
             " CSV."
         )
-    most = max(FREE_EXPANSION, MAX_EXPANSION * path.stat().st_size)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    size, line, start = 0, 1, b""
-    for block in _blocks(path):
-        start, size = start or block, size + len(block)
-        if len(start) >= MAX_HEADER_BYTES and b"\n" not in start[:MAX_HEADER_BYTES]:
-            raise InputError(
-                f"{where}: its first line is longer than {MAX_HEADER_BYTES:,} bytes, wanted the"
-                " names of the columns. It is no table: check what wrote the file."
-            )
-        if size > most:
-            raise InputError(
-                f"{where}: {path.stat().st_size:,} bytes expand to more than {most:,}, wanted at"
-                f" most {MAX_EXPANSION} times as many. No table of numbers shrinks so far: check"
-                " what wrote the file, or unpack it."
-            )
-        try:
-            text = decoder.decode(block)
-        except UnicodeError as error:
-            text = (
-                bytes(getattr(error, "object", b""))[: getattr(error, "start", 0)].decode("latin-1")
-                + "\0"
-            )
-        line += text.partition("\0")[0].count("\n")
-        if "\0" in text:
-            raise InputError(_describe_encoding(path, where, encoding, line))
-    text = start.decode(encoding, errors="replace").removeprefix("\ufeff")
+    if not _can_decode(path, encoding):
+        raise InputError(_describe_encoding(path, where, encoding))
+    blocks = list(islice(_blocks(path), 2))
+    text = b"".join(blocks[:1]).decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = [line for line in text.splitlines() if line.strip()]
-    if size > len(start) and len(lines) > HEADER_LINES:
+    if len(blocks) > 1 and len(lines) > HEADER_LINES:
         del lines[-1]  # it is cut, and so may be its last number
     n_columns = 1 + max(
         (line.count(mark) for line in lines[:HEADER_LINES] for mark in SEPARATORS), default=0
@@ -418,7 +382,7 @@ def guess_encoding(path: Path) -> str:
     return ""
 
 
-def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
+def _can_decode(path: Path, encoding: str, line_end: str = "") -> bool:
     """Whether the whole file is text in `encoding`, with `line_end` in its first block and no
     zero characters.
     """
@@ -430,18 +394,18 @@ def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
         return False
 
 
-def _describe_encoding(path: Path, where: str, encoding: str, line: int) -> str:
+def _describe_encoding(path: Path, where: str, encoding: str) -> str:
     """The sentence about a file that is no text in `encoding`: the known encoding that reads the
     whole file, with the setting to add; where none does, to write CSV in UTF-8 or Parquet.
     """
     fitting = guess_encoding(path)
     if not fitting:
         return (
-            f"{where}, line {line}: holds bytes that are no text. Write the table as CSV in UTF-8,"
-            " or as Parquet."
+            f"{where}: holds bytes that are no text. Write the table as CSV in UTF-8, or as"
+            " Parquet."
         )
     return (
-        f"{where}, line {line}: no {encoding} text. It reads as {fitting}: add"
+        f"{where}: no {encoding} text. It reads as {fitting}: add"
         f" `encoding: {fitting}` under `source` in configs/datasets.yaml. Where names with accents"
         " are wrong then, name the encoding it was written in."
     )

@@ -9,7 +9,6 @@ issue. A file outside of the project is refused as a source, since a clone would
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -47,13 +46,12 @@ from forecast.system.errors import InputError, quote, quote_names, require_colum
 def _text_encoding(name: str) -> str:
     """The name itself; `ValueError` where Python has no text encoding of this name."""
     try:
-        if codecs.lookup(name)._is_text_encoding:  # type: ignore[attr-defined]
-            return name
+        "".encode(name)
     except LookupError:
-        pass
-    raise ValueError(
-        "wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1"
-    )
+        raise ValueError(
+            "wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1"
+        ) from None
+    return name
 
 
 class Settings(Source):

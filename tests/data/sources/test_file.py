@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import bz2
 import gzip
-import lzma
 from pathlib import Path
 from typing import Any
 
@@ -244,20 +242,6 @@ def test_only_what_ended_by_as_of_is_an_observation(tmp_path: Path):
     assert raw.frame["temp"].tolist() == [1]
 
 
-@pytest.mark.parametrize("packed", [gzip, bz2, lzma], ids=lambda module: module.__name__)
-@pytest.mark.parametrize("block", [b"\0" * 1000, b"\n" * 1000], ids=["zeros", "empty lines"])
-def test_a_file_that_expands_like_no_table_is_refused_before_it_is_read(
-    tmp_path, monkeypatch, packed, block
-):
-    monkeypatch.setattr(own_files, "FREE_EXPANSION", 4 * 1024**2)
-    path = tmp_path / f"mine.csv.{ {'gzip': 'gz', 'bz2': 'bz2', 'lzma': 'xz'}[packed.__name__] }"
-    with packed.open(path, "wb") as file:
-        file.write(block * 12_000)
-    with pytest.raises(InputError) as fault:
-        own_files.read_table(path, "data/mine.csv.gz")
-    assert "no table" in str(fault.value).lower() and len(str(fault.value)) < 400
-
-
 def test_a_packed_table_is_read(tmp_path):
     with gzip.open(tmp_path / "mine.csv.gz", "wt") as file:
         file.write("ds,temp\n2024-01-01,1\n")
@@ -435,10 +419,8 @@ def test_an_encoding_is_named_with_the_line_to_add_and_then_read(tmp_path, encod
         "source": {**MINE, "columns": {"temp": header + ("\x81" if encoding == "latin-1" else "")}}
     }
     if wanted != "utf-8":
-        with pytest.raises(InputError, match=rf"add `encoding: {wanted}` under `source`") as fault:
+        with pytest.raises(InputError, match=rf"add `encoding: {wanted}` under `source`"):
             sources.read(sources.Request("mine", dataset(**own), tmp_path))
-        late = rows > 3 and encoding == "cp1252"
-        assert not late or "line 1201" in str(fault.value)
         own["source"]["encoding"] = wanted
     frame = sources.read(sources.Request("mine", dataset(**own), tmp_path)).frame
     assert frame["unique_id"].iloc[-1] == "Málaga" and frame["temp"].tolist() == list(range(rows))
