@@ -26,7 +26,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from pandas.api.typing import SeriesGroupBy
 
-from forecast.config.task import WEEKDAYS, RegularCalendar
+from forecast.config.task import RegularCalendar
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
@@ -77,8 +77,6 @@ TIME_COLUMN_NAMES = (
 DATE_NAMES = ("date", "datum", "datetime", "timestamp")
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
-PROVIDER_NAMES = ("source", "provider", "quelle", "anbieter")
-"""Of a column of series that may hold one thing as several sources tell it."""
 TARGET_WORDS = (
     "sales",
     "sold",
@@ -131,9 +129,6 @@ half of it.
 """
 MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
-MIN_CUTOFFS_OF_80_PERCENT = 4
-MIN_CLOSED_WEEKS = 8
-"""From so many zeros of a weekday on it counts as closed."""
 MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
@@ -293,7 +288,7 @@ def guess_entry(
         EntryLine(
             "source",
             _source_entry(where, file_format, guess, series),
-            _source_note(rows, guess, series, file_format),
+            _source_note(guess, series, file_format),
         ),
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
@@ -482,12 +477,8 @@ def _source_entry(
     return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
 
 
-def _source_note(
-    rows: pd.DataFrame, guess: GuessedTimes, series: Any | None, form: own_files.FileFormat
-) -> str:
-    """What times and series were read from; of series that are the same thing told several times,
-    how to keep one.
-    """
+def _source_note(guess: GuessedTimes, series: Any | None, form: own_files.FileFormat) -> str:
+    """What times, series and numbers were read from."""
     if guess.fit is COUNTED_ROWS:
         note = "rows counted"
     elif guess.zone:
@@ -498,9 +489,6 @@ def _source_note(
         note += f" from {guess.column!r}"
     if series:
         note += f", series from {series!r}"
-        if str(series).lower() in PROVIDER_NAMES:
-            first = rows["unique_id"].iloc[0]
-            note += f"; to keep one of them alone: `keep: {{{series}: {first}}}`"
     for unit in form.units:
         note += f"; numbers as written beside {unit}"
     if form.missing:
@@ -556,7 +544,7 @@ def _entry_lines(
         EntryLine(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
-            _calendar_note(observed, guess, target),
+            _calendar_note(observed, guess),
         ),
         EntryLine("horizon", horizon, horizon_note),
         EntryLine("lookback", lookback),
@@ -627,7 +615,7 @@ def _without_new_series(lengths: pd.Series) -> pd.Series:
 
 def _block_lines(n_rows: int, horizon: int) -> tuple[list[EntryLine], EntryLine]:
     """The keys of the steps from one cutoff to the next, and that of the blocks of a series of
-    `n_rows`: it says where an interval has too few cutoffs.
+    `n_rows`.
     """
     step_size = max(1, horizon // 4)
     calibration = _calibration_share(n_rows, horizon)
@@ -639,18 +627,7 @@ def _block_lines(n_rows: int, horizon: int) -> tuple[list[EntryLine], EntryLine]
     if calibration_step < step_size:
         note = f"an interval of 95 % takes {MIN_CALIBRATION_CUTOFFS} cutoffs"
         lines.append(EntryLine("calibration_step_size", calibration_step, note))
-    _, start, stop = np.round(np.cumsum(list(shares.values())) * n_rows).astype(int)
-    n_cutoffs = max(0, (stop - start - horizon) // min(step_size, calibration_step) + 1)
-    note = "shares of the rows; the rest is the test"
-    if n_cutoffs < MIN_CALIBRATION_CUTOFFS:
-        levels, needed = "95 %", f"{MIN_CALIBRATION_CUTOFFS}"
-        if n_cutoffs < MIN_CUTOFFS_OF_80_PERCENT:
-            levels, needed = "80 % or 95 %", f"{MIN_CUTOFFS_OF_80_PERCENT} or {needed}"
-        note += (
-            f"; too few rows for an interval of {levels}: {needed} cutoffs calibrate it,"
-            f" {n_rows} rows have {n_cutoffs}"
-        )
-    return lines, EntryLine("splits", shares, note)
+    return lines, EntryLine("splits", shares, "shares of the rows; the rest is the test")
 
 
 def _calibration_share(n_rows: int, horizon: int) -> float:
@@ -695,8 +672,8 @@ def _is_fitted(by_series: SeriesGroupBy) -> pd.Series:
     return by_series.cumcount() < FITTED_SHARE * by_series.transform("size")
 
 
-def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes, target: Any) -> str:
-    """How many rows the calendar was read from, what does not fit it, and which days are closed."""
+def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
+    """How many rows the calendar was read from, and what does not fit it."""
     note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
     if guess.fit.count_misfits():
         note += (
@@ -705,28 +682,7 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes, target: Any) -> 
         )
     if guess.fit.without_row > len(observed):
         note += "; to count rows alone: `{kind: index}`, and no `ds` in `columns`"
-    if fixed_step(guess.fit.calendar) == DAY:
-        note += _describe_closed_days(observed, target)
     return note
-
-
-def _describe_closed_days(observed: pd.DataFrame, target: Any) -> str:
-    """Which weekdays of a daily target are zero in all weeks, and how they are left out; empty
-    where none is, or where another is zero in most weeks: then it is chance.
-    """
-    known = observed.dropna(subset=[target])
-    weekdays = known["ds"].dt.day_of_week
-    zero_share = (known[target] == 0).groupby(weekdays).mean()
-    n_weeks = known["ds"].groupby(weekdays).nunique()
-    is_closed = (zero_share == 1) & (n_weeks >= MIN_CLOSED_WEEKS)
-    if not is_closed.any() or (zero_share[~is_closed] > 0.5).any():
-        return ""
-    closed = [WEEKDAYS[number] for number in is_closed.index[is_closed]]
-    other_days = [day for day in WEEKDAYS if day not in closed]
-    return (
-        f"; every {', '.join(closed)} is zero: to forecast the other days alone, drop these rows"
-        f" and add the file again (`{{kind: weekdays, days: [{', '.join(other_days)}]}}`)"
-    )
 
 
 def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> list[EntryLine]:

@@ -942,8 +942,6 @@ def test_of_three_sources_of_one_thing_one_can_be_kept(tmp_path):
         for name in ("station", "model", "satellite")
     ]
     found = guessed(tmp_path, pd.concat(parts).sort_values("ds"))
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    assert "to keep one of them alone: `keep: {source: " in text
     source = {**found["source"], "columns": {}, "keep": {"source": "model"}}
     write_project(tmp_path, mine={**found, "source": source})
     settings = load_dataset("mine", tmp_path / "configs")
@@ -1041,28 +1039,6 @@ def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
     )
 
 
-@pytest.mark.parametrize(
-    ("n_weeks", "sold_on_a_sunday", "is_told"), [(20, 0, True), (7, 0, False), (20, 1, False)]
-)
-def test_a_weekday_that_is_always_zero_is_told_beside_the_calendar(
-    tmp_path, n_weeks, sold_on_a_sunday, is_told
-):
-    times = pd.date_range("2024-01-01", periods=7 * n_weeks)
-    sold = np.where(times.day_of_week == 6, 0, 5 + np.arange(len(times)) % 3)
-    sold[6] = sold_on_a_sunday
-    pd.DataFrame({"Date": times, "sold": sold}).to_csv(tmp_path / "mine.csv", index=False)
-    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
-    assert ("; every sun is zero: " in text) == is_told
-    assert ("`{kind: weekdays, days: [mon, tue, wed, thu, fri, sat]}`" in text) == is_told
-
-
-def test_zeros_of_rare_sales_are_no_closed_days(tmp_path):
-    times = pd.date_range("2024-01-01", periods=140)
-    sold = np.where(np.arange(140) % 21 == 3, 2, 0)
-    pd.DataFrame({"Date": times, "sold": sold}).to_csv(tmp_path / "mine.csv", index=False)
-    assert "drop these" not in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
-
-
 def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
     days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
     # open on one holiday of that exchange: its calendar lacks one step, all weekdays have 21 more
@@ -1153,21 +1129,6 @@ def test_the_calibration_block_supports_an_interval_of_95_percent(tmp_path, freq
     blocks = splits.split_series(panel.series[0], borders)
     cutoffs = splits.origins_of(dataset.task, blocks, "calibration")
     assert not left_out and conformal_rank(len(cutoffs), 0.95) <= len(cutoffs)
-
-
-@pytest.mark.parametrize("n_rows", [33, 40, 60, 70])
-def test_the_note_on_splits_tells_the_cutoffs_that_too_few_rows_have(tmp_path, n_rows):
-    times = pd.date_range("1980-01-01", periods=n_rows, freq="MS").as_unit("ns")
-    frame = pd.DataFrame({"unique_id": "mine", "ds": times, "y": WAVE[:n_rows]})
-    write_project(tmp_path, mine=guessed(tmp_path, frame))
-    dataset = load_dataset("mine", tmp_path / "configs")
-    series = from_frame(frame, "mine", dataset.task).series[0]
-    blocks = splits.split_series(series, splits.borders_of(frame, "mine", dataset)[0])
-    n_cutoffs = len(splits.origins_of(dataset.task, blocks, "calibration"))
-    text = guesses.guess_entry(tmp_path / "data/mine.csv", "data/mine.csv", "mine")
-    levels = "80 % or 95 %: 4 or 19" if n_cutoffs < 4 else "95 %: 19"
-    note = f"too few rows for an interval of {levels} cutoffs calibrate it, {n_rows} rows have"
-    assert f"{note} {n_cutoffs}\n" in text
 
 
 @pytest.mark.parametrize("n_rows", [40, 60])
