@@ -208,9 +208,7 @@ class StackedExperiments:
 
     def error_of(self, run: Array) -> float:
         """The same of a run (rows, O)."""
-        return finite_sum(self.weighted_errors(run)) / (
-            float(np.vdot(self.weight, self.weight)) or 1.0
-        )
+        return finite_sum(self.weighted_errors(run)) / (np.vdot(self.weight, self.weight) or 1.0)
 
     def weighted_errors(self, run: Array) -> Array:
         """(rows, O): the weighted errors of the bounded run (rows, O)."""
@@ -325,7 +323,7 @@ def solve_feedback(
     )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
-    return np.asarray(solution.T.reshape(p, rows, o))
+    return solution.T.reshape(p, rows, o)
 
 
 def cut_segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:
