@@ -27,7 +27,7 @@ from forecast.config.operation import ExperimentEntry
 from forecast.identification.automatic import identify
 from forecast.identification.data import divideblock, dividetrain
 from forecast.identification.delays import arx_order
-from forecast.identification.experiment import Array, Experiment
+from forecast.identification.experiment import Array, Experiment, join_rows
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
@@ -118,7 +118,7 @@ def _fit_row(
         for stage, (fitted, blocks) in enumerate(stages):
             model = FIT_BY_ROW[row](list(fitted.values()), seed)
             rmse, run = free_run_rmse(model, blocks)
-            deviation = np.nanstd(np.concatenate([e.y for e in fitted.values()]), axis=0)
+            deviation = np.nanstd(join_rows(fitted.values())[1], axis=0)
             errors[stage] = float(np.mean(rmse / deviation))
     except ForecastError as error:
         return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])

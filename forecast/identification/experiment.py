@@ -9,7 +9,7 @@ Arrays have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +211,13 @@ def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
     return sizes.pop()
 
 
+def join_rows(experiments: Iterable[Experiment]) -> tuple[Array, Array]:
+    """u and y of all experiments, one after the other."""
+    pairs = [(e.u, e.y) for e in experiments]
+    u, y = map(np.concatenate, zip(*pairs, strict=True))
+    return u, y
+
+
 def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
     """With weights that are 1 on average where they count: only their ratios are to act, not their
     size. `InputError` where none counts.
@@ -231,13 +238,12 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
     """What the user of a model of so many weights should know of the rows that it is trained on, a
     sentence each.
     """
-    u = np.concatenate([e.u for e in experiments])
+    u, y = join_rows(experiments)
     values = sum(np.count_nonzero(e.error_weights) for e in experiments)
     cautions = [
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
         for column in np.flatnonzero(np.ptp(u, axis=0) == 0)
     ]
-    y = np.concatenate([e.y for e in experiments])
     cautions += [
         f"Output {output} is a straight line of input {column} in every row: if that is the output"
         " measured again, the model only copies it."
@@ -278,8 +284,7 @@ class Standardization:
         """Over the rows of all experiments, missing y left out; `InputError` for an output that
         says nothing.
         """
-        u = np.concatenate([e.u for e in experiments])
-        y = np.concatenate([e.y for e in experiments])
+        u, y = join_rows(experiments)
         if not np.isfinite(y).any(axis=0).all():
             raise InputError(
                 "A column of y has no observed value among the rows that train. Divide them"
@@ -318,7 +323,7 @@ def saturation(
 
     The second kind never acts on a net that follows the data; it keeps a diverging free run finite.
     """
-    y = np.concatenate([e.y for e in experiments])
+    _, y = join_rows(experiments)
     least = np.nanmin(y, axis=0)
     most = np.nanmax(y, axis=0)
     span = most - least

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.identification.experiment import Array, Experiment
+from forecast.identification.experiment import Array, Experiment, join_rows
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import Candidate
 
@@ -37,7 +37,7 @@ class Member:
         record does not reach either.
         """
         net = self.net
-        y = np.nan_to_num(np.concatenate([e.y for e in experiments]))
+        y = np.nan_to_num(join_rows(experiments)[1])
         never_reached = (net.bounded(y) == y).all(axis=0)
         first_rows = experiments[0].y[: net.rows_to_start(start)]
         for u in inputs:

@@ -22,6 +22,7 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     count_columns,
+    join_rows,
     normalise_weights,
     simulation_starts,
 )
@@ -214,8 +215,7 @@ def measure_errors(model: Model, rows: DividedRows) -> Model:
     """The model with the ranges of the rows that train, and its errors on train, validation and
     test rows one step ahead and, with feedback, in free run.
     """
-    parts = rows.parts(TRAIN)
-    tables = [np.concatenate([e.u for e in parts]), np.concatenate([e.y for e in parts])]
+    tables = join_rows(rows.parts(TRAIN))
     u_range, y_range = (np.stack([np.nanmin(t, axis=0), np.nanmax(t, axis=0)]) for t in tables)
     model = replace(model, y_range=y_range, u_range=u_range)
     free_run = mean_square_errors(model, rows, "simulation") if model.net.feedback else {}
