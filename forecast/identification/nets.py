@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -228,17 +228,13 @@ class NetSet:
         """Those of all nets, in rising order."""
         return tuple(sorted({delay for net in self.nets for delay in net.feedback_delays}))
 
-    def narx(self, inputs: int, outputs: int) -> Narx:
-        """Raises `InputError`: its nets are trained one by one."""
-        raise InputError(
-            f"A set of {len(self.nets)} nets is not trained further; take one of `Model.members`."
-        )
-
-    def network(self, inputs: int, outputs: int) -> Network:
-        """Raises `InputError`: every net has a network of its own."""
+    def network(self, inputs: int, outputs: int) -> Any:
+        """Raises `InputError`: every net is a network of its own, and trained by itself."""
         raise InputError(
             f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`."
         )
+
+    narx = network
 
     def loop(self, inputs: int, outputs: int) -> SetLoop:
         """The numerics of both loops."""
