@@ -405,7 +405,7 @@ class NetworkSpec(TrainableSpec):
         """The modules found by name that it runs: part of the key of its results."""
         network = self.build(EXAMPLE_SHAPES)
         blocks = [block for _, block in walk_blocks(network.blocks) if isinstance(block, CellBlock)]
-        cell_modules = {cells.cell_class(block.cell).__module__ for block in blocks}
+        cell_modules = {cells.catalogue()[block.cell].__module__ for block in blocks}
         return [*super().modules(), type(self.head).__module__, *sorted(cell_modules)]
 
     @property
@@ -489,7 +489,7 @@ class RecurrentSpec(NetworkSpec):
         """The cell's options: the fields of its class in `forecast.networks.cells` that the spec
         has as well.
         """
-        names = [field.name for field in fields(cells.cell_class(self.cell))]
+        names = [field.name for field in fields(cells.catalogue()[self.cell])]
         shared = [name for name in names if name != "units" and name in type(self).model_fields]
         return {name: getattr(self, name) for name in shared}
 

@@ -29,17 +29,6 @@ class Choice:
 
     options: Sequence[PlainValue]
 
-    def __post_init__(self) -> None:
-        """Keep the options as a tuple; raise `InputError` unless there is one and each stands once.
-
-        They are told apart by `repr`: True and 1 are two options.
-        """
-        object.__setattr__(self, "options", tuple(self.options))
-        if not self.options or len({repr(option) for option in self.options}) < len(self.options):
-            raise InputError(
-                f"Choice({self.options!r}): wanted at least one option, each of them once."
-            )
-
     def __contains__(self, value: object) -> bool:
         """Whether `value` is one of the options."""
         return any(_plain(value) == _plain(option) for option in self.options)

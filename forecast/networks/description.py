@@ -25,7 +25,6 @@ import numpy as np
 
 from forecast.networks import cells
 from forecast.networks.cells.base import Cell, Weight
-from forecast.system.errors import InputError, plural
 
 ALL_ROWS = 10**9  # rows back: all there are
 WeightSpecs = dict[str, Weight]
@@ -115,15 +114,8 @@ class Taps(Block):
         """No weights, and a column for each delay of each channel; InputError where they do not fit
         the input.
         """
-        columns = range(width) if self.channels is None else self.channels
-        has_columns = len(columns) > 0 and set(columns) <= set(range(width))
-        if not has_columns or not self.delays or min(self.delays) < 0:
-            raise InputError(
-                f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit"
-                f" an input of {plural(width, 'column')}; delays are whole numbers from 0,"
-                f" channels from 0 to {width - 1}."
-            )
-        return {}, len(columns) * len(self.delays)
+        columns = width if self.channels is None else len(self.channels)
+        return {}, columns * len(self.delays)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from forecast.networks.description import (
     Arrays,
     Bidirectional,
     Block,
-    Dense,
-    Dropout,
     EncoderDecoder,
     Network,
     Parallel,
@@ -73,18 +71,10 @@ class WidthVisitor(BlockVisitor[int]):
         return width
 
     def join_branches(self, block: Parallel, path: str, outputs: list[int]) -> int:
-        """The columns that leave a parallel block; InputError where branches of different widths
-        are to be added.
-        """
-        if block.merge == "concat":
-            self.widest = max(self.widest, sum(outputs))
-            return sum(outputs)
-        if len(set(outputs)) > 1:
-            raise InputError(
-                f"Block {block.name!r} sums branches of widths {outputs}; make them equal, or merge"
-                " by concat."
-            )
-        return outputs[0]
+        """The columns that leave a parallel block: added branches are of one width."""
+        width = sum(outputs) if block.merge == "concat" else outputs[0]
+        self.widest = max(self.widest, width)
+        return width
 
 
 def weight_shapes(network: Network) -> WeightSpecs:
@@ -153,8 +143,8 @@ def widest_columns(network: Network) -> int:
 
 
 def _check_order(network: Network) -> None:
-    """InputError for a block name that is used twice or reserved, and for a block that has to stand
-    at another place in the network.
+    """InputError for a block name that is used twice or reserved, and for a block that sees its
+    whole window in a network that forecasts at every step.
     """
     flat = [block for _, block in walk_blocks(network.blocks)]
     names = [block.name for block in flat]
@@ -165,35 +155,11 @@ def _check_order(network: Network) -> None:
             " name."
         )
     for block in flat:
-        if isinstance(block, EncoderDecoder) and block is not network.blocks[-1]:
+        if isinstance(block, Bidirectional | Segments) and network.every_step:
             raise InputError(
-                f"Block {block.name!r} (encoder-decoder) must be the network's last block."
+                f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it"
+                " forecasts at the last step alone: set every_step=False."
             )
-        if isinstance(block, Bidirectional | Segments):
-            _check_windowed(block, network)
-
-
-def _check_windowed(block: Bidirectional | Segments, network: Network) -> None:
-    """InputError for a block that sees its whole window at another place than it may have: one
-    vector per window leaves it, so only what needs no other step may follow.
-    """
-    cut = isinstance(block, Segments)
-    allowed = Dense | Dropout | Recurrent if cut else Dense | Dropout
-    where = (
-        "stand first, followed by Dense, Dropout and Recurrent"
-        if cut
-        else "be followed by Dense and Dropout"
-    )
-    position = network.blocks.index(block) if block in network.blocks else None
-    fits = position is not None and all(
-        isinstance(following, allowed) for following in network.blocks[position + 1 :]
-    )
-    if network.every_step or not fits or (cut and position):
-        raise InputError(
-            f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it forecasts"
-            f" at the last step alone: set every_step=False. It may only {where} blocks, and not"
-            " stand in a parallel branch."
-        )
 
 
 def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

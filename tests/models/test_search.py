@@ -34,8 +34,6 @@ def test_a_value_of_the_wrong_kind_widens_nothing(widen):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Choice(()),
-        lambda: Choice((1, 1)),
         lambda: LogUniform(0, 1),
         lambda: LogUniform(2, 1),
     ],

@@ -132,34 +132,8 @@ def test_output_width_of_taps_is_columns_times_delays():
     [
         ((Dense("a", 2), Dense("a", 3)), True, "'a'.*twice"),
         ((Dense("readout", 2),), True, "'readout'.*reserved"),
-        ((EncoderDecoder("e", "lstm", 2), Dense("d", 2)), True, "must be the network's last"),
-        (
-            (Parallel("p", ((EncoderDecoder("e", "lstm", 2),),)),),
-            True,
-            "must be the network's last",
-        ),
         ((Bidirectional("b", "lstm", 2),), True, "every_step=False"),
-        (
-            (Bidirectional("b", "lstm", 2), Recurrent("r", "lstm", 2)),
-            False,
-            "followed by Dense and Dropout",
-        ),
-        ((Parallel("p", ((Bidirectional("b", "lstm", 2),),)),), False, "not stand in a parallel"),
         ((Segments("s", 2, 2), Recurrent("r", "gru", 2)), True, "'s'.*every_step=False"),
-        ((Dense("d", 2), Segments("s", 2, 2)), False, "'s'.*stand first"),
-        (
-            (Segments("s", 2, 2), Taps("t", (0, 1))),
-            False,
-            "'s'.*followed by Dense, Dropout and Recurrent",
-        ),
-        (
-            (Parallel("p", ((Dense("x", 2),), (Dense("y", 3),)), merge="sum"),),
-            True,
-            r"widths \[2, 3\]",
-        ),
-        ((Taps("t", ()),), True, "delays"),
-        ((Taps("t", (-1,)),), True, "whole numbers from 0"),
-        ((Taps("t", (0,), channels=(3,)),), True, "channels from 0 to 2"),
     ],
 )
 def test_blocks_that_do_not_fit_are_refused_by_name(blocks, every_step, message):

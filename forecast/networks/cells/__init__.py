@@ -15,11 +15,9 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
-from forecast.system.errors import InputError, quote_names, suggest
 
 __all__ = [
     "Array",
@@ -44,23 +42,11 @@ them stand for tuples.
 
 
 def get(name: str, units: int, options: Options | None = None) -> Cell:
-    """The cell `name` with its options; InputError on an unknown name, option or value."""
+    """The cell `name` with its options."""
     items = []
     for key, value in sorted((options or {}).items()):
         items.append((key, tuple(value) if isinstance(value, list) else value))
     return _build_cell(name, units, tuple(items))
-
-
-def cell_class(name: str) -> type[Cell]:
-    """The class behind a cell's name, for its options and docstring; `InputError` for an unknown
-    name.
-    """
-    classes = catalogue()
-    if name not in classes:
-        raise InputError(
-            f"Unknown cell {name!r}; known: {quote_names(classes)}.{suggest(name, classes)}"
-        )
-    return classes[name]
 
 
 def catalogue() -> dict[str, type[Cell]]:
@@ -77,16 +63,5 @@ def catalogue() -> dict[str, type[Cell]]:
 
 @functools.lru_cache(maxsize=256)
 def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
-    """`get` with hashable options: equal cells are one object, and so share traced functions.
-    `InputError` for an unknown option.
-    """
-    cell_type = cell_class(name)
-    known = {field.name for field in fields(cell_type)} - {"units"}
-    unknown = [key for key, _ in options if key not in known]
-    if unknown:
-        hint = suggest(unknown[0], known)
-        raise InputError(
-            f"Cell {name!r} has no option {quote_names(unknown)}; known:"
-            f" {quote_names(known)}.{hint}"
-        )
-    return cell_type(units, **dict(options))
+    """`get` with hashable options: equal cells are one object, and so share traced functions."""
+    return catalogue()[name](units, **dict(options))

@@ -9,15 +9,14 @@ TensorFlow's in `forecast.networks.layers.blocks`.
 
 A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `own_weights`,
 `advance` and what differs of `states` and `project`; with that alone it runs everywhere. Faster
-ways exist for the commonest cells only: `inference.steppers`, `layers.fused`, `native`. Options
-without meaning are refused in `check`.
+ways exist for the commonest cells only: `inference.steppers`, `layers.fused`, `native`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,15 +70,6 @@ class Cell:
 
     units: int
     h_init: InitialState = "zero"
-
-    def __post_init__(self) -> None:
-        """Raise `InputError` for an option without meaning."""
-        require(self, "units", self.units >= 1, "a whole number of at least 1")
-        require_one_of(self, "h_init", InitialState)
-        self.check()
-
-    def check(self) -> None:
-        """Raise InputError on options that make no sense (see `require`)."""
 
     def states(self) -> dict[str, int]:
         """Name and size of every state: `{"h": units}` unless the cell says otherwise."""
@@ -153,11 +143,6 @@ class ActivatedCell(Cell):
 
     activation: HiddenActivation = "tanh"
 
-    def __post_init__(self) -> None:
-        """Raise `InputError` for an option without meaning."""
-        require_one_of(self, "activation", HiddenActivation)
-        super().__post_init__()
-
 
 def require(cell: object, option: str, holds: bool, requirement: str) -> None:
     """Raise InputError naming cell, option, value and what is wanted instead, unless `holds`."""
@@ -167,12 +152,6 @@ def require(cell: object, option: str, holds: bool, requirement: str) -> None:
             f"Cell {type(cell).__name__}: `{option}` is {value!r}; wanted: {requirement}. Change"
             f" `{option}`."
         )
-
-
-def require_one_of(cell: object, option: str, choices: object) -> None:
-    """Raise InputError unless the option's value is one of the Literal type `choices`."""
-    known = get_args(choices)
-    require(cell, option, getattr(cell, option) in known, " or ".join(map(repr, known)))
 
 
 Array = Any

@@ -2,7 +2,7 @@
 layers above.
 
 Each class is a `Cell`: its docstring has the equation, the states and the weights with their
-shapes. An option without meaning is an `InputError` when the cell is made.
+shapes.
 
 `advance` maps (B, units) states to output and new states, is written once for NumPy and TensorFlow
 (`xp`), and changes no array that it is given. The next cell is a class here with its name in
@@ -25,7 +25,6 @@ from forecast.networks.cells.base import (
     recurrent_layer,
     require,
 )
-from forecast.system.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,6 @@ class Jordan(ActivatedCell):
     alpha: float = 0.5
     average: bool = False
 
-    def check(self) -> None:
-        """InputError on options that make no sense."""
-        require(
-            self,
-            "alpha",
-            0 <= self.alpha < 1,
-            "at least 0 and below 1, or the context never forgets",
-        )
-        require(
-            self,
-            "h_init",
-            self.h_init == "zero",
-            "'zero', because the context is made of data, not learnt",
-        )
-        unique = len(set(self.targets)) == len(self.targets) > 0
-        require(
-            self,
-            "targets",
-            unique and min(self.targets) >= 0,
-            "different column numbers from 0, at least one",
-        )
-
     def states(self) -> dict[str, int]:
         """Name and size of every state."""
         return {"mu": len(self.targets)}
@@ -86,12 +63,6 @@ class Jordan(ActivatedCell):
         """The weights of the equation, for an input of `inputs` columns; `InputError` where
         `targets` name a column that it lacks.
         """
-        if max(self.targets) >= inputs:
-            raise InputError(
-                f"Cell Jordan: `targets` {self.targets} asks for column {max(self.targets)}, but"
-                f" its input has only {inputs} (0 is the first). Place the cell first in the"
-                " network, or change `targets`."
-            )
         others = inputs - len(self.targets)
         kernel = {"kernel": Weight((others, self.units), "glorot_uniform")} if others else {}
         return kernel | {
@@ -138,7 +109,7 @@ class MultiDelay(ActivatedCell):
 
     delays: tuple[int, ...] = (1, 2)
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """InputError on options that make no sense."""
         rising = all(a < b for a, b in pairwise(self.delays)) and min(self.delays, default=0) >= 1
         require(self, "delays", rising, "rising whole numbers from 1, e.g. [1, 2]")
@@ -174,10 +145,6 @@ class TemporalSkip(ActivatedCell):
     """
 
     skip: int = 12
-
-    def check(self) -> None:
-        """InputError on options that make no sense."""
-        require(self, "skip", self.skip >= 2, "at least 2 steps (1 is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""
@@ -215,10 +182,6 @@ class MultiLevel(ActivatedCell):
     """
 
     levels: int = 2
-
-    def check(self) -> None:
-        """InputError on options that make no sense."""
-        require(self, "levels", self.levels >= 2, "at least 2 (1 is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""

@@ -22,7 +22,6 @@ from forecast.networks.cells.base import (
     Namespace,
     Weight,
     recurrent_layer,
-    require_one_of,
 )
 
 
@@ -60,10 +59,6 @@ class LSTM(Cell):
         return h, {"h": h, "c": c}
 
 
-Forget = Literal["gate", "none", "coupled"]
-Output = Literal["tanh", "linear"]
-Peepholes = Literal["none", "current", "previous"]
-
 PARTS = {"gate": ("i", "f", "g", "o"), "none": ("i", "g", "o"), "coupled": ("f", "g", "o")}
 BIAS: dict[str, Initializer] = {
     "gate": "forget_bias",
@@ -92,15 +87,9 @@ class LSTMVariant(Cell):
     recurrent_kernel (u, n u), bias (n u,); with peepholes also peephole (n - 1, u), one row a gate.
     """
 
-    forget: Forget = "gate"
-    output: Output = "tanh"
-    peepholes: Peepholes = "current"
-
-    def check(self) -> None:
-        """InputError on an unknown variant."""
-        require_one_of(self, "forget", Forget)
-        require_one_of(self, "output", Output)
-        require_one_of(self, "peepholes", Peepholes)
+    forget: Literal["gate", "none", "coupled"] = "gate"
+    output: Literal["tanh", "linear"] = "tanh"
+    peepholes: Literal["none", "current", "previous"] = "current"
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""

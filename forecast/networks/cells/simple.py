@@ -2,7 +2,7 @@
 state space.
 
 Each class is a `Cell`: its docstring has the equation, the states and the weights with their
-shapes. An option without meaning is an `InputError` when the cell is made.
+shapes.
 
 `advance` maps (B, units) states to output and new states, is written once for NumPy and TensorFlow
 (`xp`), and changes no array that it is given. The next cell is a class here with its name in
@@ -64,12 +64,6 @@ class Elman(ActivatedCell):
     output; sigma is `activation`. Weights: kernel V (I, u), recurrent_kernel W (u, u), bias (u,).
     """
 
-    def check(self) -> None:
-        """InputError on options that make no sense."""
-        # The gradient stops at h_{t-1}, so a learnt first state would never learn.
-        requirement = "'zero' or 'random', because no gradient reaches a first state"
-        require(self, "h_init", self.h_init != "learnt", requirement)
-
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
@@ -94,10 +88,6 @@ class FullyConnected(ActivatedCell):
     """
 
     hidden: int = 16
-
-    def check(self) -> None:
-        """InputError on options that make no sense."""
-        require(self, "hidden", self.hidden >= 1, "at least 1 (with 0 it is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""
@@ -133,7 +123,7 @@ class StateSpace(ActivatedCell):
 
     hidden: tuple[int, ...] = (32,)
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """InputError on options that make no sense."""
         requirement = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
         require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, requirement)

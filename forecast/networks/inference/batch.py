@@ -2,9 +2,8 @@
 of each window.
 
 `Pass` is the `BlockVisitor` that takes one slice of windows through the network; `final_states`
-gives what its blocks remember at the end, from which `streaming` goes on row by row. Weights and
-windows that do not fit the network are refused before the first step (`check_weights`,
-`check_windows`).
+gives what its blocks remember at the end, from which `streaming` goes on row by row. Weights that
+do not fit the network are refused before the first step (`check_weights`).
 
 Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes
 through all blocks before the next one starts. Each block is given only as many trailing steps as
@@ -84,7 +83,7 @@ def final_states(
     `networks.weights`).
     """
     dtype = check_weights(network, weights)
-    past, future = check_windows(network, past, future, dtype)
+    past, future = cast_windows(network, past, future, dtype)
     passes = _run_slices(network, weights, past, future, 1)
     return concatenate_states([run.final for _, run, _ in passes])
 
@@ -104,7 +103,7 @@ def _run_pass(
 ) -> np.ndarray:
     """The forecasts `(B, steps, H, O, K)` at the last `steps`, slice after slice of windows."""
     dtype = check_weights(network, weights)
-    past, future = check_windows(network, past, future, dtype)
+    past, future = cast_windows(network, past, future, dtype)
     shapes = network.shapes
     steps = min(steps, past.shape[1])
     out = np.empty((len(past), steps, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
@@ -360,42 +359,9 @@ def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dty
     return dtypes.pop()
 
 
-def check_windows(
+def cast_windows(
     network: Network, past: np.ndarray, future: np.ndarray | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """`past (B, T, C)` and `future (B, T + H, F)` in `dtype`; a network without future channels
-    takes no `future`. `InputError` for another shape.
-    """
-    shapes = network.shapes
-    past = np.asarray(past, dtype)
-    if past.ndim != 3 or past.shape[2] != shapes.channels or past.shape[1] < 1:
-        raise InputError(
-            f"`past` has shape {past.shape}; wanted (batch, steps, {shapes.channels}) with at least"
-            " one step."
-        )
-    rows = past.shape[1] + shapes.horizon
-    return past, check_future(network, future, (past.shape[0], rows), dtype)
-
-
-def check_future(
-    network: Network, future: np.ndarray | None, leading: tuple[int, int], dtype: np.dtype
-) -> np.ndarray | None:
-    """`future` with the two leading axes wanted, or None for a network without future channels;
-    `InputError` for any other, and for one that such a network would not read.
-    """
-    channels = network.shapes.future_channels
-    expected = (*leading, channels)
-    if channels == 0:
-        if future is not None and np.asarray(future).size:
-            raise InputError(
-                f"`future` has shape {np.shape(future)}, but the network has no future channels;"
-                " leave it out."
-            )
-        return None
-    if future is None or np.shape(future) != expected:
-        actual = "missing" if future is None else f"of shape {np.shape(future)}"
-        raise InputError(
-            f"`future` is {actual}; wanted {expected}: batch, rows up to H ="
-            f" {network.shapes.horizon} steps past the last past row, future channels."
-        )
-    return np.asarray(future, dtype)
+    """Past and future in the dtype of the weights; no future where the network reads none."""
+    future = np.asarray(future, dtype) if network.shapes.future_channels else None
+    return np.asarray(past, dtype), future

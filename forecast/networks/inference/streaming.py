@@ -30,8 +30,6 @@ import numpy as np
 from forecast.networks.cells.base import activate, numpy_namespace
 from forecast.networks.description import (
     Arrays,
-    Bidirectional,
-    Block,
     CellBlock,
     Dense,
     EncoderDecoder,
@@ -44,7 +42,7 @@ from forecast.networks.description import (
 )
 from forecast.networks.inference.batch import (
     WeightArrays,
-    check_future,
+    cast_windows,
     check_weights,
     concatenate_states,
     final_states,
@@ -53,7 +51,7 @@ from forecast.networks.inference.batch import (
 from forecast.networks.inference.steppers import decode
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import first_states, future_width
-from forecast.system.errors import InputError, ModelError
+from forecast.system.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ class State:
 
 def initial(network: Network, weights: WeightArrays, batch: int) -> State:
     """The state before the first row: what `forward` starts a window from."""
-    refuse_windowed(network.blocks)
     dtype = check_weights(network, weights)
     return State(first_states(network, weights, batch), batch, dtype)
 
@@ -87,7 +84,6 @@ def absorb(
     """The state after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
     loop takes over.
     """
-    refuse_windowed(network.blocks)
     return State(
         final_states(network, weights, past, future), len(past), check_weights(network, weights)
     )
@@ -103,15 +99,9 @@ def step(
     """One row further: `past_t (B, C)`, and the H future rows after it `future_window (B, H, F)`.
 
     Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new state.
-    `InputError` for rows of another shape.
     """
     shapes = network.shapes
-    x = np.asarray(past_t, state.dtype)
-    if x.shape != (state.batch, shapes.channels):
-        raise InputError(
-            f"`past_t` has shape {x.shape}; this state wants ({state.batch}, {shapes.channels})."
-        )
-    frame = check_future(network, future_window, (state.batch, shapes.horizon), state.dtype)
+    x, frame = cast_windows(network, past_t, future_window, state.dtype)
     if frame is not None and future_width(network):
         z = frame.reshape(state.batch, -1) @ weights["future/kernel"] + weights["future/bias"]
         x = np.concatenate([x, np.tanh(z)], axis=1)
@@ -121,17 +111,6 @@ def step(
         x = x @ weights["readout/kernel"] + weights["readout/bias"]
     out = x.reshape(state.batch, shapes.horizon, shapes.outputs, shapes.parameters)
     return out, State(blocks, state.batch, state.dtype)
-
-
-def refuse_windowed(blocks: Sequence[Block]) -> None:
-    """InputError when a block needs its whole window at once and so cannot be streamed."""
-    for block in blocks:
-        if isinstance(block, Bidirectional):
-            raise InputError(
-                f"Block {block.name!r} is bidirectional: it reads its window from both ends and"
-                " cannot take one row at a time. Forecast with `forecast_last` on whole windows,"
-                " or use a Recurrent block."
-            )
 
 
 @dataclass
@@ -235,13 +214,9 @@ def ahead(
     """`(B, T - steps, steps, O)`: at every row t the forecasts of t + 1 ... t + steps, y measured
     up to t alone. The drive of those rows is taken as known (simulation).
 
-    `InputError` for no step or more than there are rows, `ModelError` for a loop that explodes.
+    `ModelError` for a loop that explodes.
     """
     batch, rows = drive.shape[:2]
-    if not 1 <= steps < rows:
-        raise InputError(
-            f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows."
-        )
     states = []
     for t in range(rows - steps):
         _, state = run_loop(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])

@@ -240,36 +240,12 @@ def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
     assert (cell.initial_states(xp, w, 1)["c"] == 1).all()
 
 
-def test_streaming_a_bidirectional_network_is_refused_with_what_to_use_instead():
+def test_a_bidirectional_network_takes_no_single_rows():
     network = NETWORKS["bidirectional"]
-    past, future = inputs_of()
-    for start in (lambda w: initial(network, w, 1), lambda w: absorb(network, w, past, future)):
-        with pytest.raises(InputError, match=r"'b' is bidirectional.*`forecast_last`.*Recurrent"):
-            start(weights_of(network))
-
-
-def test_wrong_inputs_are_refused_with_the_shape_wanted():
-    network = NETWORKS["dense"]
     w, (past, future) = weights_of(network), inputs_of()
-    with pytest.raises(
-        InputError, match=r"`past` has shape \(3, 9, 2\); wanted \(batch, steps, 3\)"
-    ):
-        forward(network, w, past[..., :2], future)
-    with pytest.raises(InputError, match=r"`past` has shape \(3, 0, 3\)"):
-        forecast_last(network, w, past[:, :0], future)
-    with pytest.raises(InputError, match=r"`future` is of shape \(3, 12, 2\); wanted \(3, 13, 2\)"):
-        forward(network, w, past, future[:, 1:])
-    with pytest.raises(InputError, match="`future` is missing"):
-        forward(network, w, past)
-    state = initial(network, w, 2)
-    with pytest.raises(InputError, match=r"`past_t` has shape \(3, 3\); this state wants \(2, 3\)"):
-        step(network, w, state, past[:, 0], future[:, :4])
-
-
-def test_future_rows_given_to_a_network_without_them_are_refused():
-    network = Network((), ONE)
-    with pytest.raises(InputError, match="no future channels; leave it out"):
-        forward(network, initialise(network, 0), np.zeros((1, 4, 1)), np.zeros((1, 5, 1)))
+    state = initial(network, w, 3)
+    with pytest.raises(InputError, match="'b' is a Bidirectional, which cannot take one row"):
+        step(network, w, state, past[:, 0], future[:, 1:5])
 
 
 def test_wrong_weights_are_refused_by_name():

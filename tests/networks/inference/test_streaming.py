@@ -16,7 +16,7 @@ from forecast.networks.inference.streaming import (
     require_finite,
     run_loop,
 )
-from forecast.system.errors import InputError, ModelError
+from forecast.system.errors import ModelError
 from tests.networks.inference.nets import weights_of
 
 SHAPES = Shapes(
@@ -142,10 +142,3 @@ def test_a_loop_that_explodes_is_named_as_unstable_with_the_row():
         require_finite(run)
     with pytest.raises(ModelError, match=r"unstable: .* after 102 of 150 steps"):
         ahead(network, weights, state, np.zeros((1, 160, 0)), np.ones((1, 160, 1)), steps=150)
-
-
-@pytest.mark.parametrize("steps", [0, 12])
-def test_more_steps_ahead_than_rows_are_refused(steps):
-    network, weights, drive, y = setting(MAPS["jordan"])
-    with pytest.raises(InputError, match=f"`steps` is {steps}, the rows are 12"):
-        ahead(network, weights, started(network, weights), drive, y, steps=steps)
