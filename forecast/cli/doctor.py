@@ -8,6 +8,7 @@ finished tuning and training; never snapshots, champions, issued forecasts or ml
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -22,7 +23,7 @@ from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_projec
 from forecast.cli.run import FINISHED_WORK, FOLDERS_OF_A_RUN, remove_run_leftovers
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
-from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
+from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import (
     UNHEALTHY,
     BusyError,
@@ -120,11 +121,7 @@ def _unreadable(what: str, error: OSError) -> HealthCheck:
 
 def interpreter(root: Path) -> HealthCheck:
     """The version of Python."""
-    repair = ""
-    if sys.version_info[:2] not in PYTHON_VERSIONS:
-        newest = ".".join(map(str, PYTHON_VERSIONS[-1]))
-        repair = f"python{newest} is wanted: `make setup PYTHON=python{newest}`"
-    return HealthCheck("interpreter", f"Python {sys.version.split()[0]}", repair)
+    return HealthCheck("interpreter", f"Python {sys.version.split()[0]}")
 
 
 def scripts(root: Path) -> HealthCheck:
@@ -153,24 +150,16 @@ def environment(root: Path) -> HealthCheck:
     lock = root / "requirements.lock"
     if not lock.exists():
         return HealthCheck("environment", "no requirements.lock here", "restore it from git")
-    import importlib.metadata
-
     from packaging.markers import Marker
-    from packaging.utils import canonicalize_name
 
-    installed = {
-        canonicalize_name(package.name): package.version
-        for package in importlib.metadata.distributions()
-        if package.name
-    }
     differences = []
     for name, version, condition in LOCKED_VERSION.findall(lock.read_text(encoding="utf-8")):
         marker = condition.strip("; ")
         if marker and not Marker(marker).evaluate():
             continue
-        present = installed.get(canonicalize_name(name), "")
+        present = _installed_version(name)
         if present != version:
-            differences.append(f"{name} {present or 'missing'}, wanted {version}")
+            differences.append(f"{name} {present}, wanted {version}")
     if not differences:
         return HealthCheck("environment", "matches requirements.lock")
     return HealthCheck(
@@ -178,6 +167,14 @@ def environment(root: Path) -> HealthCheck:
         f"{len(differences)} packages differ: {'; '.join(differences[:3])}",
         "`make setup`",
     )
+
+
+def _installed_version(package: str) -> str:
+    """`1.2.0`, or `missing`."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def disk(root: Path) -> HealthCheck:
@@ -212,9 +209,7 @@ def dvc(root: Path) -> HealthCheck:
         return HealthCheck("DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`")
     if importlib.util.find_spec("dvc") is None or not (root / "dvc.yaml").exists():
         return HealthCheck("DVC", "missing", "`make setup`")
-    from importlib.metadata import version
-
-    return HealthCheck("DVC", version("dvc"))
+    return HealthCheck("DVC", importlib.metadata.version("dvc"))
 
 
 def mlflow(root: Path) -> HealthCheck:

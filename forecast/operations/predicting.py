@@ -39,7 +39,6 @@ from forecast.forecaster.serving import (
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
-from forecast.operations.status import find_clock_fault
 from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import ForecastError, InputError
 
@@ -112,7 +111,6 @@ def forecast_champion(
         changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
     notes = [
         current.notice,
-        *find_clock_fault(current.card, None, now),
         changed,
         left_out,
         *notices,

@@ -1,5 +1,5 @@
 """What `forecast doctor` finds in operation and how `--repair` mends it: MLflow's database and the
-paths in it, notes of locks, champions and issued forecasts.
+paths in it, champions and issued forecasts.
 
 `find_faults` only reads; `repair_faults` changes what can be made again, in an order in which each
 step can rely on those before. A damaged file is moved aside and never deleted. What cannot be
@@ -14,25 +14,20 @@ from pathlib import Path
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
 from forecast.operations.live_accuracy import hold_issues
-from forecast.operations.status import find_damaged_issues, read_champion, run_datasets
-from forecast.system import files, processes
-from forecast.system.errors import ForecastError, HealthCheck, plural
+from forecast.operations.status import find_damaged_issues, read_champion
+from forecast.system import files
+from forecast.system.errors import ForecastError, HealthCheck
 from forecast.tracking import TrackingStore, database_file, mlflow_client, tracking_store
 
 REPAIR = "`forecast doctor --repair`"
 
 
 def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
-    """A finding for locks, for MLflow's paths and for each dataset's champion, also where they are
+    """A finding for MLflow's paths and for each dataset's champion, also where they are
     well; one for issued forecasts where they are damaged.
     """
-    stale = find_stale_notes(root)
-    if stale:
-        yield HealthCheck("locks", f"{plural(len(stale), 'note')} whose process is gone", REPAIR)
-    else:
-        yield HealthCheck("locks", "none is stale")
     yield _check_paths(root, tracking_uri)
-    for dataset in list_champion_datasets(root, tracking_uri):
+    for dataset in list_champion_datasets(root):
         yield _check_champion(root, dataset)
         damage = find_damaged_issues(root, dataset)
         if damage:
@@ -41,21 +36,18 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
 
 def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
     """Mend what `find_faults` names, and yield a sentence for each thing done or not possible:
-    stale notes of locks are removed, a damaged database moved away, MLflow's paths corrected,
-    damaged issued forecasts moved aside, and each champion and its registry made to agree. A
-    dataset that cannot be mended keeps no other from it.
+    a damaged database is moved away, MLflow's paths corrected, damaged issued forecasts moved
+    aside, and each champion and its registry made to agree. A dataset that cannot be mended keeps
+    no other from it.
     """
     from forecast.operations import registry
 
-    for path in find_stale_notes(root):
-        path.unlink(missing_ok=True)
-        yield f"Removed {path.relative_to(root)}: its process is gone"
     store = tracking_store(root, tracking_uri)
     yield from _replace_damaged_database(root, store)
     if database_file.former_folders(store):
         with mlflow_client.connect(store):
             yield "MLflow's paths lead into this folder again"
-    for dataset in list_champion_datasets(root, tracking_uri):
+    for dataset in list_champion_datasets(root):
         try:
             with hold_issues(root, dataset):
                 if find_damaged_issues(root, dataset):
@@ -79,7 +71,7 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
     if moved is None:
         return
     yield f"Moved the damaged database to {moved.name}; its runs: `forecast sync` publishes them"
-    for dataset in _list_stored_datasets(root):
+    for dataset in list_champion_datasets(root):
         events = champion.read_events(root, dataset)
         known = {event.version for event in events if event.version is not None}
         lost = sorted(known - set(champion.stored_versions(root, dataset)))
@@ -103,52 +95,10 @@ def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
     )
 
 
-def find_stale_notes(root: Path) -> list[Path]:
-    """Notes of lock holders that ended without taking them away; the locks themselves end with
-    their processes.
-    """
-    notes = [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]
-    return [note for note in notes if not _is_held(note)]
-
-
-def _is_held(note: Path) -> bool:
-    """Whether the process that a lock's note names still works."""
-    try:
-        return processes.is_alive(
-            int(note.read_text("utf-8").strip()), noted_at=note.stat().st_mtime
-        )
-    except (OSError, ValueError):
-        return False
-
-
-def list_champion_datasets(root: Path, tracking_uri: str) -> list[str]:
-    """The datasets with a folder in the local champion store, and those of `run` in datasets.yaml
-    that have a champion in the registry alone; sorted.
-    """
-    local = _list_stored_datasets(root)
-    others = [name for name in run_datasets(root) if name not in local]
-    registered = [name for name in others if _is_registered(root, name, tracking_uri)]
-    return sorted([*local, *registered])
-
-
-def _list_stored_datasets(root: Path) -> list[str]:
-    """The datasets with a folder in the local champion store."""
-    return [path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()]
-
-
-def _is_registered(root: Path, dataset: str, tracking_uri: str) -> bool:
-    """Whether the registry has a champion; no when it does not answer, which is a finding of its
-    own.
-    """
-    from forecast.operations import registry
-
-    database = tracking_store(root, tracking_uri).database
-    if database is not None and not database.exists():
-        return False
-    try:
-        return "champion" in registry.registry_aliases(root, dataset, tracking_uri=tracking_uri)
-    except ForecastError:
-        return False
+def list_champion_datasets(root: Path) -> list[str]:
+    """The datasets with a folder in the local champion store, sorted."""
+    folders = ProjectPaths.of(root).all_champions.glob("*")
+    return sorted(path.name for path in folders if path.is_dir())
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:

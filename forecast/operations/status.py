@@ -4,9 +4,9 @@ loaded.
 `read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
 damaged file of it, damaged issued forecasts or data, a champion that is stale, whose forecasts are
 poor or one of whose series is gone, an observation that is stale, a file that is gone or was
-changed since its snapshot, a clock that stands before the last decision. Nothing is repaired here
-(`forecast.operations.repair` does) and the registry is not asked. Drift and the last
-run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
+changed since its snapshot. Nothing is repaired here (`forecast.operations.repair` does) and the
+registry is not asked. Drift and the last run are what retraining wrote into its newest decision;
+the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
 NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
 """Of a champion none of whose forecasts was kept."""
-CLOCK_TOLERANCE = timedelta(hours=1)
-"""By so much the clocks of two machines may differ."""
 TOTAL = "total"
 """`forecast.data.hierarchy` has it once more, but loads pandas."""
 MIN_SCORED_FORECASTS = 8
@@ -165,7 +163,6 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     scored_version = champion.find_scored_version(root, dataset, local.version)
     rules, wrong_rules = _read_rules(root, dataset)
     faults = _find_faults(root, dataset, entry, local, data) + wrong_rules
-    faults += find_clock_fault(card, decision, now)
     if card is not None and rules is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
@@ -317,21 +314,6 @@ def find_damaged_issues(root: Path, dataset: str) -> str:
             " `forecast doctor --repair` moves it away"
         )
     return ""
-
-
-def find_clock_fault(
-    card: ChampionCard | None, decision: Decision | None, now: datetime
-) -> list[str]:
-    """A sentence where the clock, `now` in UTC, stands more than `CLOCK_TOLERANCE` before the
-    newest of the champion's making and the last decision; else none.
-    """
-    newest = max(card.created_at if card else "", decision.at if decision else "")
-    if not newest or _age(newest, now) >= -CLOCK_TOLERANCE:
-        return []
-    return [
-        f"the clock stands at {now:%Y-%m-%d %H:%M} UTC, before the last decision"
-        f" ({newest[:16]}); set it right"
-    ]
 
 
 def _find_stale_champion(

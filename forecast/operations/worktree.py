@@ -211,35 +211,21 @@ def _share_cache(root: Path, tree: Path) -> None:
     """Let DVC in the work tree use the checkout's cache; `InputError` where there is no DVC
     project.
     """
-    cache = root / ".dvc" / "cache"
-    if _is_cache_configured(root) or not cache.parent.is_dir():
-        answer = subprocess.run(
-            [sys.executable, "-m", "dvc", "cache", "dir"],
-            cwd=root,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
+    answer = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if answer.returncode:
+        raise InputError(
+            f"{root}: no DVC project ({answer.stderr.strip()}). Restore .dvc from git."
         )
-        if answer.returncode:
-            raise InputError(
-                f"{root}: no DVC project ({answer.stderr.strip()}). Restore .dvc from git."
-            )
-        cache = (root / answer.stdout.strip()).resolve()
+    cache = (root / answer.stdout.strip()).resolve()
     # what is staged here nobody commits; without it DVC advises to `git add`
     settings = f"[cache]\n    dir = {cache}\n[core]\n    autostage = true\n"
     files.write_text(tree / ".dvc" / "config.local", settings)
-
-
-def _is_cache_configured(root: Path) -> bool:
-    """Whether a file of DVC's, of the project, the user or the machine, has settings of the cache.
-
-    Starting DVC to ask takes as long as all else of a retraining that is not due.
-    """
-    from dvc import dirs
-
-    folders = [root / ".dvc", Path(dirs.global_config_dir()), Path(dirs.system_config_dir())]
-    paths = [folder / name for folder in folders for name in ("config", "config.local")]
-    return any("cache" in path.read_text("utf-8") for path in paths if path.is_file())
 
 
 def _write_yaml(path: Path, content: Any) -> None:

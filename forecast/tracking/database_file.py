@@ -16,8 +16,7 @@ of MLflow; docs/decisions/0019-paths-in-mlflows-database.md has what else was tr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 from forecast.system import files
@@ -32,26 +31,6 @@ PATH_COLUMNS = (
     ("model_versions", "storage_location"),
 )
 """Every (table, column) in which MLflow keeps the path of an artifact."""
-TABLES = (
-    "alembic_version",
-    "experiments",
-    "experiment_tags",
-    "runs",
-    "tags",
-    "params",
-    "metrics",
-    "latest_metrics",
-    "inputs",
-    "datasets",
-    "logged_models",
-    "registered_models",
-    "registered_model_aliases",
-    "model_versions",
-    "model_version_tags",
-)
-"""The tables that the project's runs and versions lie in. Of a database that lacks one MLflow makes
-it again as its first version had it, and fails at the first column that is not there.
-"""
 
 
 def former_folders(store: TrackingStore) -> list[Path]:
@@ -87,17 +66,12 @@ def find_damage(store: TrackingStore) -> str:
     try:
         with _open_to_read(database) as reader:
             (answer,) = reader.execute("pragma quick_check(1)").fetchone()
-            names = reader.execute("select name from sqlite_master where type = 'table'")
-            tables = {name for (name,) in names}
     except sqlite3.OperationalError:  # locked, or not to be read now: what uses it next says so
         return ""
     except sqlite3.DatabaseError as error:
         return f"damaged ({error})"
     if answer != "ok":
         return f"damaged ({one_line(answer)})"
-    missing = sorted(set(TABLES) - tables)
-    if missing and tables:
-        return f"damaged (no table {', '.join(missing)})"
     return ""
 
 
@@ -136,40 +110,6 @@ def move_damaged(store: TrackingStore) -> Path | None:
     for ending in ("-journal", "-wal", "-shm"):
         Path(f"{store.database}{ending}").unlink(missing_ok=True)
     return files.move_aside(store.database)
-
-
-@contextmanager
-def write_ahead(store: TrackingStore) -> Iterator[None]:
-    """While it lasts, commits to this project's own database go to SQLite's write-ahead log.
-
-    MLflow commits several times for each run, and waits each time until the disk has written; that
-    was a third of what publishing took. A power cut may undo the last commits; it damages nothing.
-    """
-    if store.database is None or not store.owned:
-        yield
-        return
-    from sqlalchemy import event
-    from sqlalchemy.pool import Pool
-
-    # as long as one connection is open, the end of another does not write the log back
-    with closing(sqlite3.connect(store.database)) as connection:
-        event.listen(Pool, "connect", _wait_for_checkpoints_alone)
-        try:
-            _set_journal_mode(connection, "wal")
-            yield
-        finally:
-            event.remove(Pool, "connect", _wait_for_checkpoints_alone)
-            _set_journal_mode(connection, "delete")
-
-
-def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
-    """Change how commits are made safe; where it cannot be changed now, publishing is slower."""
-    with suppress(sqlite3.Error):
-        connection.execute(f"pragma journal_mode = {mode}")
-
-
-def _wait_for_checkpoints_alone(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("pragma synchronous = normal")
 
 
 def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]:

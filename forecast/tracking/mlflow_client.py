@@ -14,7 +14,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from forecast.system import files, postgres
@@ -49,10 +49,8 @@ SETTINGS = {
 
 
 @contextmanager
-def connect(store: TrackingStore, *, publishes: bool = False) -> Iterator[MlflowClient]:
+def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     """A client of `store`, for this process alone among all of this project or file.
-
-    publishes: hundreds of runs, so commits do not wait for the disk (`database_file.write_ahead`).
 
     A database that came here with a copy, a move or a backup is made this project's own first.
     Raises `DamagedError` for a file that is no sound database, `ForecastError` when the store
@@ -65,16 +63,14 @@ def connect(store: TrackingStore, *, publishes: bool = False) -> Iterator[Mlflow
         database_file.require_sound(store)
         with silence_warnings(), _explain_errors(store):
             _make_database(store)
-            with database_file.write_ahead(store) if publishes else nullcontext():
-                client = _migrated_client(store.uri)
-                for folder in database_file.claim_artifacts(store):
-                    logging.getLogger(__name__).warning(
-                        "%s: its artifacts were those of %s; from now on they are those of this"
-                        " folder",
-                        show_address(store.uri),
-                        folder,
-                    )
-                yield client
+            client = _migrated_client(store.uri)
+            for folder in database_file.claim_artifacts(store):
+                logging.getLogger(__name__).warning(
+                    "%s: its artifacts were those of %s; from now on they are those of this folder",
+                    show_address(store.uri),
+                    folder,
+                )
+            yield client
 
 
 def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> Experiment:

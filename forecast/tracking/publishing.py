@@ -66,7 +66,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
         return result
     what = f"Publishing to {show_address(store.uri)}"
     lock = hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
-    with lock, mlflow_client.connect(store, publishes=True) as client:
+    with lock, mlflow_client.connect(store) as client:
         for name, dataset_runs in records.items():
             experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id
             writer = Writer(client, experiment_id, store.publisher, int(1000 * now), revision)

@@ -89,12 +89,6 @@ class CandidateRun:
         return self.content.candidate
 
     @property
-    def prepared_frame(self) -> Path:
-        """The file of the rows that it was trained and tested on."""
-        project = ProjectPaths.of(self.folder.parents[3])
-        return project.frame(self.content.dataset)
-
-    @property
     def name(self) -> str:
         """What a reader of a list sees: the model, and the ranking where it is not the default
         one.

@@ -9,7 +9,6 @@ What is written is worked out in `forecast.tracking.runs`, and whether it is nee
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +78,6 @@ class Writer:
             )
             values = runs.parameter_texts(record.content.params, record.content.tuned)
             self._log(run_id, values, points, start)
-            self._log_dataset(run_id, record)
             self._write_trials(record, run_id)
             self._log_files(run_id, record)
             self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
@@ -160,19 +158,6 @@ class Writer:
                 run_id, metrics[first : first + BATCH], params if first == 0 else ()
             )
 
-    def _log_dataset(self, run_id: str, record: CandidateRun) -> None:
-        """The prepared data as the run's input, with their digest, columns and extent."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        path = record.prepared_frame
-        digest = record.content.digests.data[: runs.DIGEST_LENGTH]
-        source = json.dumps({"uri": f"data/prepared/{record.content.dataset}/{path.name}"})
-        described = describe_frame(path) if path.exists() else {}
-        data = Dataset(record.content.dataset, digest or "unknown", "local", source, **described)
-        self.client.log_inputs(
-            run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
-        )
-
     def _log_files(self, run_id: str, record: CandidateRun) -> None:
         """Log the record and the model of the first seed as artifacts of a run."""
         with files.scratch_folder() as folder:
@@ -189,7 +174,7 @@ class Writer:
         """
         from mlflow.entities import LoggedModelOutput
 
-        save_model(saved, folder, example=example_rows(record.prepared_frame, saved))
+        save_model(saved, folder)
         name = record.name.replace(" (architecture alone)", "-architecture").translate(
             NAME_REPLACEMENTS
         )
@@ -197,40 +182,6 @@ class Writer:
         self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, "READY")
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
-
-
-def describe_frame(path: Path) -> dict[str, str]:
-    """Schema and profile of a prepared frame, as MLflow's page of a dataset shows them."""
-    import pandas as pd
-    from mlflow.models import infer_signature
-
-    frame = pd.read_parquet(path)
-    with mlflow_client.silence_warnings():
-        columns = infer_signature(frame.head()).inputs.to_dict()
-    profile = {
-        "num_rows": len(frame),
-        "num_elements": int(frame.size),
-        "series": int(frame["unique_id"].nunique()),
-        "first": str(frame["ds"].min()),
-        "last": str(frame["ds"].max()),
-    }
-    return {"schema": json.dumps({"mlflow_colspec": columns}), "profile": json.dumps(profile)}
-
-
-def example_rows(prepared: Path, saved: Path) -> pd.DataFrame | None:
-    """A request that the saved forecaster answers: the newest rows of the first series in the
-    prepared frame; None without the frame.
-    """
-    import pandas as pd
-
-    from forecast.data.schema import KEY_COLUMNS
-
-    if not prepared.exists():
-        return None
-    task = read_task(saved)
-    frame = pd.read_parquet(prepared)
-    first = frame[frame["unique_id"] == frame["unique_id"].iloc[0]]
-    return first.tail(task.lookback)[[*KEY_COLUMNS, *task.frame_names, *task.static_names]]
 
 
 def read_task(saved: Path) -> Task:

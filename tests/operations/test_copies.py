@@ -146,6 +146,7 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     shutil.rmtree(restored / ".forecast")
     done = list(repair.repair_faults(restored, ""))
     assert done[0] == "MLflow's paths lead into this folder again"
+    registry.repair_registry(restored, NAME)  # `forecast status --registry`
     assert champion.read_aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)
     assert_its_own(restored)

@@ -51,13 +51,6 @@ def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
     ).all()
 
 
-def test_a_forecast_with_a_clock_that_was_set_back_names_the_clock(moved):
-    set_back = {"now": pd.Timestamp("2023-06-15 06:30"), "usual_levels": (0.8,)}
-    (notice,) = predicting.forecast_champion(moved, NAME, **set_back).notices
-    assert notice.startswith("the clock stands at 2023-06-15 06:30 UTC, before the last decision")
-    assert not forecast(moved).notices
-
-
 def fetch(root: Path) -> list[str]:
     """The sentences of what the data checks of a fetch find."""
     request = Request(NAME, load_dataset(NAME, root / "configs"), root)

@@ -6,9 +6,7 @@ copies.
 from __future__ import annotations
 
 import json
-import os
 import resource
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -382,42 +380,14 @@ def test_status_of_a_configuration_without_datasets_is_no_good_news(moved, conte
     assert done.returncode == 2 and "no dataset under `run`" in done.stderr
 
 
-def test_a_clock_that_stands_before_the_last_decision_is_named(moved):
-    earlier = datetime(2023, 6, 15, 6, 30, tzinfo=UTC)
-    state = read_status(moved, NAME, now=earlier).state
-    assert "the clock stands at 2023-06-15 06:30 UTC, before the last decision (2024-07-19" in state
-    assert read_status(moved, NAME, now=datetime(2024, 7, 19, 6, 0, tzinfo=UTC)).is_good
-
-
 def said_of(root):
     return {what: (said, repair) for what, said, repair in repair.find_faults(root, "")}
 
 
 def test_nothing_is_wrong_with_a_running_project(running):
     said = said_of(running)
-    assert said["locks"] == ("none is stale", "") and said["champion wave"] == (
-        "version 2, intact",
-        "",
-    )
+    assert said["champion wave"] == ("version 2, intact", "")
     assert said["MLflow's paths"] == ("lead into this folder", "")
-
-
-def test_a_champion_that_only_the_registry_has_is_fetched(moved):
-    shutil.rmtree(moved / ".forecast" / "champions")
-    assert said_of(moved)["champion wave"] == ("not on this machine", "`forecast doctor --repair`")
-    assert len(list(repair.repair_faults(moved, ""))) == 3  # two versions and the aliases
-    assert said_of(moved)["champion wave"] == ("version 2, intact", "")
-
-
-def test_notes_of_dead_processes_are_taken_away_and_those_of_living_ones_stay(moved):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    folder = moved / ".forecast" / "locks"
-    (folder / "dead.pid").write_text(f"{gone.pid}\n")
-    (folder / "alive.pid").write_text(f"{os.getpid()}\n")
-    assert said_of(moved)["locks"][0] == "1 note whose process is gone"
-    assert "dead.pid" in next(repair.repair_faults(moved, ""))
-    assert not (folder / "dead.pid").exists() and (folder / "alive.pid").exists()
 
 
 def test_the_command_repairs_a_damaged_champion(moved):

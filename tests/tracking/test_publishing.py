@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -230,37 +230,6 @@ from forecast.tracking import sync, writing
 writing.Writer._log_files = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sync(Path(sys.argv[1]), now=1.8e9)
 """
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_commits_wait_for_no_disk_while_runs_are_published_and_for_it_again_after(
-    root, monkeypatch, fails
-):
-    def pragma(name: str) -> object:
-        with closing(sqlite3.connect(root / "mlflow.db")) as connection:
-            return connection.execute(f"pragma {name}").fetchone()[0]
-
-    modes = []
-
-    def write(writer, *_):
-        store = writer.client._tracking_client.store
-        with store.engine.connect() as connection:
-            modes.append(connection.exec_driver_sql("pragma synchronous").scalar())
-        modes.append(pragma("journal_mode"))
-        if fails:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(writing.Writer, "write", write)
-    with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
-        sync(root, now=NOW)
-    assert modes[:2] == [1, "wal"]  # 1: normal
-    assert pragma("journal_mode") == "delete"
-    assert not list(root.glob("mlflow.db-*"))
-    with (
-        mlflow_client.connect(tracking_store(root)) as client,
-        client._tracking_client.store.engine.connect() as connection,
-    ):
-        assert connection.exec_driver_sql("pragma synchronous").scalar() == 2  # full
 
 
 def test_a_run_left_running_by_kill_9_is_closed_by_sync(root):

@@ -113,24 +113,6 @@ def test_errors_by_horizon_step_and_learning_curves_are_lines(seen):
     assert [step for step, _ in seen.histories["validation_loss/seed_0"]] == [0, 10, 20, 30]
 
 
-def test_the_dataset_is_named_with_its_digest(seen):
-    data = seen.run.inputs.dataset_inputs[0].dataset
-    assert (data.name, data.digest) == ("weather", "a" * 12)
-
-
-def test_the_dataset_shows_its_columns_and_extent(seen):
-    data = seen.run.inputs.dataset_inputs[0].dataset
-    columns = json.loads(data.schema)["mlflow_colspec"]
-    assert [(column["name"], column["type"]) for column in columns] == [
-        ("unique_id", "string"),
-        ("ds", "datetime"),
-        ("temperature", "double"),
-    ]
-    profile = json.loads(data.profile)
-    assert (profile["num_rows"], profile["series"]) == (6, 1)
-    assert profile["last"] == "2025-01-01 05:00:00"
-
-
 def load_logged(seen: Seen) -> Any:
     with mlflow_client.silence_warnings():
         import mlflow.pyfunc  # it warns when it is imported
@@ -145,14 +127,6 @@ def test_the_signature_names_inputs_outputs_and_parameters(seen):
         *("unique_id", "output", "cutoff", "step", "ds", "y_hat")
     ]
     assert [parameter.name for parameter in signature.params] == ["horizon", "levels"]
-
-
-def test_the_example_of_a_logged_model_is_a_request_that_it_answers(seen):
-    model = load_logged(seen)
-    assert model.input_example["temperature"].tolist() == [2.0, 3.0, 4.0, 5.0]
-    answer = model.predict(model.input_example)
-    assert answer["y_hat"].tolist() == [5.0, 5.0, 5.0]
-    assert list(answer.columns) == model.metadata.signature.outputs.input_names()
 
 
 def test_whole_numbers_and_columns_of_no_account_are_taken(seen):
