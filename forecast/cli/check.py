@@ -25,6 +25,7 @@ from forecast.cli.common import (
     FORMAT,
     ONE_DATASET,
     ROOT,
+    Cell,
     Format,
     print_rows,
     require_project,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 5
 """Names listed in one line; more would bury a fault below them."""
+DESCRIPTIONS = ("kind", "summary", "equation", "source")
+"""What a family says of itself."""
 
 
 def check(
@@ -236,33 +239,15 @@ def models(
 ) -> None:
     """List the models and what they are; `--format json` adds equation and source."""
     rows = model_rows(require_project(root))
-    if output_format is Format.json:
-        print_rows([asdict(row) for row in rows], output_format)
-        return
-    table = []
-    for row in rows:  # a terminal has no room for equation and source
-        content = asdict(row)
-        del content["equation"], content["source"]
-        table.append(content)
-    print_rows(table, output_format)
+    if output_format is Format.table:  # a terminal has no room for equation and source
+        for row in rows:
+            del row["equation"], row["source"]
+    print_rows(rows, output_format)
 
 
-@dataclass(frozen=True)
-class ModelRow:
-    """An entry of configs/models.yaml, or a family that has none; `in_run`: `yes` or empty."""
-
-    model: str
-    in_run: str
-    family: str
-    kind: str
-    summary: str
-    equation: str
-    source: str
-
-
-def model_rows(root: Path) -> list[ModelRow]:
+def model_rows(root: Path) -> list[dict[str, Cell]]:
     """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its
-    order.
+    order, which have `yes` as `in_run`.
     """
     from forecast.config.experiment import load_models
 
@@ -271,14 +256,12 @@ def model_rows(root: Path) -> list[ModelRow]:
     specs = load_specs(models, folder)
     grid = [*models.entries_to_fit(), *models.combinations()]
     others = [name for name in specs if name not in grid]
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for name in [*grid, *others]:
         family = type(specs[name])
-        descriptions = [
-            getattr(family, key, "") for key in ("kind", "summary", "equation", "source")
-        ]
-        in_run = "yes" if name in grid else ""
-        rows.append(ModelRow(name, in_run, specs[name].family, *descriptions))
+        row = {"model": name, "in_run": "yes" if name in grid else "", "family": specs[name].family}
+        descriptions = {key: getattr(family, key, "") for key in DESCRIPTIONS}
+        rows.append({**row, **descriptions})
     return rows
 
 

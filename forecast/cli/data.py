@@ -136,20 +136,7 @@ def add(
     _fetch_one(entry, project, None, settings)
     # last: whatever ends this command before, the same command does it again
     files.write_text(config, new_text)
-    if horizon is not None:  # a guessed one leaves every block long enough
-        _require_blocks(entry, settings, project)
     _print_next_steps(entry, project)
-
-
-def _require_blocks(name: str, settings: Dataset, project: Path) -> None:
-    """The error of `forecast check` for an entry whose asked horizon leaves a block too short."""
-    from forecast.cli.check import read_data
-
-    try:
-        read_data(name, settings, project)
-    except ForecastError as fault:
-        beginning = f"Written to configs/datasets.yaml, but with --horizon {settings.horizon}"
-        raise type(fault)(f"{beginning}: {fault}") from None
 
 
 def _print_next_steps(name: str, project: Path) -> None:

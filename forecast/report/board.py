@@ -14,7 +14,7 @@ texts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -96,44 +96,30 @@ def leaderboard(results: Results, ranking: str) -> Table:
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = _sort_rows([_row(results, ranking, part, others) for _, part in groups])
-    for column in _distribution_columns(results, ranking):
-        columns.append((column.title, column.explanation))
-        for row in rows:
-            if row.cls != "failed":
-                row.cells.append(number(column.scores.get(row.model)))
-    return Table(columns, rows)
-
-
-class DistributionColumn(NamedTuple):
-    """A score of distributions that stands in the leaderboard, by model."""
-
-    title: str
-    explanation: str
-    scores: dict[str, float]
-
-
-def _distribution_columns(results: Results, ranking: str) -> list[DistributionColumn]:
-    """The columns of the leaderboard behind its metrics: CRPS, Scaled CRPS and an interval score
-    (`winkler_80`, ...) for each level, without those that no row of the ranking or baseline has.
-    """
-    unit = text.in_brackets(results.unit)
-    columns = []
     for name, scores in scores_of_distributions(results).items():
-        if name == "crps":
-            title, explanation = f"CRPS{unit}", CRPS
-        elif name == "scaled_crps":
-            title, explanation = "Scaled CRPS", SCALED_CRPS
-        else:
-            title = f"Interval score {name.removeprefix('winkler_')} %{unit}"
-            explanation = INTERVAL_SCORE
-        in_this = {
+        by_model = {
             model: score
             for (model, row_ranking), score in scores.items()
             if row_ranking in (ranking, "baseline")
         }
-        if in_this:
-            columns.append(DistributionColumn(title, explanation, in_this))
-    return columns
+        if by_model:
+            columns.append(_distribution_column(results, name))
+            for row in rows:
+                if row.cls != "failed":
+                    row.cells.append(number(by_model.get(row.model)))
+    return Table(columns, rows)
+
+
+def _distribution_column(results: Results, name: str) -> tuple[str, str]:
+    """The column of a score behind the metrics: `crps`, `scaled_crps` or the interval score of a
+    level (`winkler_80`, ...).
+    """
+    unit = text.in_brackets(results.unit)
+    if name == "crps":
+        return f"CRPS{unit}", CRPS
+    if name == "scaled_crps":
+        return "Scaled CRPS", SCALED_CRPS
+    return f"Interval score {name.removeprefix('winkler_')} %{unit}", INTERVAL_SCORE
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:

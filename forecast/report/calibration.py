@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from forecast.data.results import Results, in_ranking
+from forecast.data.results import WHOLE_HORIZON, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, floats, line_chart, name_ticks
 from forecast.report.figures import (
@@ -65,20 +65,19 @@ def calibration_table(results: Results) -> Table | None:
     """Pooled over the steps: coverage, width and interval score per series and level; None without
     any interval.
     """
+    models = models_with_intervals(results)
+    if not models:
+        return None
     shown_series = results.series[:MOST_SERIES]
     units = {results.unit_of(series) for series in shown_series}
     unit = text.in_brackets(units.pop()) if len(units) == 1 else ""
     chosen = results.selected_model(RANKING)
-    parts = []
-    for order, model in enumerate(models_with_intervals(results)):
-        pooled = results.intervals_of(model, RANKING).query("step == 0")
-        parts.append(pooled[pooled["series"].isin(shown_series)].assign(order=order))
-    if not parts:
-        return None
-    pooled = pd.concat(parts)
-    pooled["place"] = pooled["series"].map(shown_series.index)
+    intervals = pd.concat([results.intervals_of(model, RANKING) for model in models])
+    pooled = intervals[intervals["step"] == WHOLE_HORIZON]
+    pooled = pooled.assign(place=pd.Categorical(pooled["series"], list(shown_series)))
+    pooled = pooled.dropna(subset="place").sort_values(["place", "level"], kind="stable")
     rows = []
-    for _, scores in pooled.sort_values(["place", "level", "order"], kind="stable").iterrows():
+    for _, scores in pooled.iterrows():
         model = str(scores["model"])
         rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == chosen)))
     if not rows:

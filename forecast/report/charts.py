@@ -29,6 +29,7 @@ from forecast.report import text as words
 
 CHARACTER = 6.6  # mean width of a character at the font size of labels (12)
 LINE = 13.5  # least distance between two labels
+PADDING = 0.06
 
 Floats = NDArray[np.float64]
 
@@ -65,12 +66,12 @@ class Scale:
         return [round(i * step, digits) for i in range(first, last + 1)]
 
 
-def pad_range(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:
-    """The range of the finite values, widened by `share` on both sides; never empty."""
+def pad_range(values: Iterable[float]) -> tuple[float, float]:
+    """The range of the finite values, widened by 6 % on both sides; never empty."""
     finite = [v for v in map(float, values) if math.isfinite(v)] or [0.0, 1.0]
     low = min(finite)
     high = max(finite)
-    room = (high - low) * share or abs(high) * share or 1.0
+    room = PADDING * ((high - low) or abs(high)) or 1.0
     return low - room, high + room
 
 
@@ -134,14 +135,13 @@ class Line:
     model: str = ""
     bands: tuple[tuple[Floats, Floats], ...] = ()
     tip: str = ""
-    dot: int | None = None
 
 
 @dataclass(frozen=True)
 class Axes:
     """Titles with units, the ticks of x, what each x is called (`moments`), how a y is shown.
 
-    Optional: the range of y, a dotted upright at x = `divide`, a base line at y = `level`.
+    Optional: the range of y, a dotted upright at x = `divide`.
     """
 
     label: str
@@ -150,7 +150,6 @@ class Axes:
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
     divide: float | None = None
-    level: float | None = None
     moments: Sequence[str] = ()
     show: Callable[[float], str] | None = None
 

@@ -129,49 +129,26 @@ RANKING = "shipped"
 LEVEL = 0.05
 
 
-def diagnosed_models(results: Results) -> list[str]:
-    """The selected model, the best network, the ridge, naive and seasonal naive, as far as there
-    are residuals of them.
-    """
-    candidates = [
-        results.selected_model(RANKING),
-        results.best_network(RANKING),
-        LINEAR,
-        "naive",
-    ]
-    if results.dataset.season_length > 1:
-        candidates.append("seasonal_naive")
-    diagnosed = {diagnosis.model for diagnosis in _select_shipped(results)}
-    return [model for model in dict.fromkeys(candidates) if model and model in diagnosed]
-
-
-def _select_shipped(results: Results) -> list[ResidualDiagnosis]:
-    """Those of the ranking `RANKING`, baselines included."""
-    return [d for d in results.residuals if d.ranking in (RANKING, "baseline")]
-
-
 def residual_table(results: Results) -> Table | None:
-    """One row per series and shown model; None without any residuals."""
-    diagnoses = _diagnoses_of(results, diagnosed_models(results))
-    if not diagnoses:
-        return None
+    """One row per series and shown model: the selected one, the best network, the ridge, naive and
+    seasonal naive, as far as there are residuals of them; None without any.
+    """
     chosen = results.selected_model(RANKING)
+    models = [chosen, results.best_network(RANKING), LINEAR, "naive"]
+    if results.dataset.season_length > 1:
+        models.append("seasonal_naive")
+    shipped = [d for d in results.residuals if d.ranking in (RANKING, "baseline")]
+    by_key = {(diagnosis.series, diagnosis.model): diagnosis for diagnosis in shipped}
     rows = []
-    for diagnosis in diagnoses:
-        cls = chosen_class(diagnosis.model == chosen)
-        rows.append(Row(diagnosis.model, _residual_cells(diagnosis), cls=cls))
-    return drop_lone_series(Table(text.columns("residuals"), rows), results.series)
-
-
-def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:
-    """Those of `models` as shipped, series after series."""
-    by_key = {
-        (diagnosis.series, diagnosis.model): diagnosis for diagnosis in _select_shipped(results)
-    }
-    diagnoses = []
     for series in results.series[:MOST_SERIES]:
-        diagnoses += [by_key[series, model] for model in models if (series, model) in by_key]
-    return diagnoses
+        for model in dict.fromkeys(models):
+            diagnosis = by_key.get((series, model or ""))
+            if diagnosis is not None:
+                cls = chosen_class(diagnosis.model == chosen)
+                rows.append(Row(diagnosis.model, _residual_cells(diagnosis), cls=cls))
+    if not rows:
+        return None
+    return drop_lone_series(Table(text.columns("residuals"), rows), results.series)
 
 
 def _residual_cells(diagnosis: ResidualDiagnosis) -> list[TableCell]:

@@ -10,12 +10,12 @@ Another column is one of the table that stage `compare` writes; the CSV takes it
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
@@ -57,16 +57,11 @@ def as_csv(rows: list[Row]) -> str:
     Scores of distributions stand last. Measured values have `DIGITS` significant digits, so that
     the rounding errors of another kind of processor leave the committed file as it is.
     """
-    buffer = io.StringIO()
-    distribution_columns: set[str] = set()
-    for row in rows:
-        distribution_columns.update(key for key in row if key.startswith(OF_DISTRIBUTIONS))
-    columns = [*metrics.leaderboard_columns(), *sorted(distribution_columns)]
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({column: round_cell(row.get(column, "")) for column in columns})
-    return buffer.getvalue()
+    table = pd.DataFrame(rows)
+    names = set[str]().union(*rows)
+    added = sorted(name for name in names if name.startswith(OF_DISTRIBUTIONS))
+    table = table.reindex(columns=[*metrics.leaderboard_columns(), *added]).fillna("")
+    return table.map(round_cell).to_csv(index=False, lineterminator="\n")
 
 
 OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")

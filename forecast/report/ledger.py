@@ -30,11 +30,9 @@ Costs = Mapping[str, CandidateCost]
 
 def cost_table(results: Results, costs: Costs) -> Table:
     """What every candidate was given, baselines first."""
-    rows = []
-    for ranking in ORDER:
-        for name, record in sorted(results.records.items()):
-            if record.ranking == ranking:
-                rows.append(_row(costs.get(name, UNKNOWN_COST), record))
+    by_name = sorted(results.records.items())
+    by_name.sort(key=lambda item: ORDER.index(item[1].ranking))
+    rows = [_row(costs.get(name, UNKNOWN_COST), record) for name, record in by_name]
     return Table(text.columns("costs"), rows)
 
 
@@ -81,7 +79,7 @@ def budget_sentence(results: Results) -> str:
     their reason.
     """
     exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
-    sentences = [f"{_name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
+    sentences = [f"{name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
     for record in results.records.values():
         label = (record.model, record.ranking)
         if record.is_network and not record.has_failed and label not in exempt:
@@ -104,7 +102,7 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     rows: dict[str, list[str]] = {}
     for name in costs.keys() & results.records.keys():
         for kind in costs[name].kinds:
-            rows.setdefault(kind, []).append(_name_row(**results.records[name].labels))
+            rows.setdefault(kind, []).append(name_row(**results.records[name].labels))
     if len(rows) < 2:
         return ""
     parts = [f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items())]
@@ -114,7 +112,8 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     )
 
 
-def _name_row(model: str, ranking: str) -> str:
+def name_row(model: str, ranking: str) -> str:
+    """`seasonal naive (baseline)`."""
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 
 

@@ -19,7 +19,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
 from forecast.data.comparison_records import Alarm
 from forecast.data.records import RunRecord
-from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
+from forecast.data.results import RANKING_TITLES, Results, read_costs
 from forecast.report import (
     answer,
     board,
@@ -131,19 +131,14 @@ def describe_limits(results: Results) -> list[str]:
 
 def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
     """One line per model and ranking: the series it is about, each with its reason."""
+    by_row: dict[tuple[str, str], list[Alarm]] = {}
+    for alarm in sorted(alarms, key=lambda alarm: ledger.ORDER.index(alarm.ranking)):
+        by_row.setdefault((alarm.model, alarm.ranking), []).append(alarm)
     lines = []
-    for ranking in ("baseline", *RANKINGS):
-        title = RANKING_TITLES.get(ranking, "baseline")
-        by_model: dict[str, list[Alarm]] = {}
-        for alarm in alarms:
-            if alarm.ranking == ranking:
-                by_model.setdefault(alarm.model, []).append(alarm)
-        for model, of_model in by_model.items():
-            reasons = [
-                f"{alarm.unique_id}: {alarm.reason}" for alarm in of_model[: text.MOST_LISTED]
-            ]
-            hidden = len(of_model) - text.MOST_LISTED
-            if hidden > 0:
-                reasons.append(f"and {text.count(hidden)} more series")
-            lines.append(f"{text.name(model)} ({title}): {'; '.join(reasons)}")
+    for row, of_row in by_row.items():
+        reasons = [f"{alarm.unique_id}: {alarm.reason}" for alarm in of_row[: text.MOST_LISTED]]
+        hidden = len(of_row) - text.MOST_LISTED
+        if hidden > 0:
+            reasons.append(f"and {text.count(hidden)} more series")
+        lines.append(f"{ledger.name_row(*row)}: {'; '.join(reasons)}")
     return lines

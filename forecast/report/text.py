@@ -66,14 +66,14 @@ def plus_minus(mean: float, spread: float) -> str:
     return f"{mean_text} ± {spread:,.{decimals}f}"
 
 
-def abridge(names: Sequence[str], most: int = MOST_LISTED) -> str:
-    """The names in words, by default up to ten: of more the first `most` and how many more there
-    are. One too many is listed as well, since "1 more" is no shorter than its name.
+def abridge(names: Sequence[str]) -> str:
+    """The names in words, up to ten: of more the first ten and how many more there are. One too
+    many is listed as well, since "1 more" is no shorter than its name.
     """
-    more = len(names) - most
+    more = len(names) - MOST_LISTED
     if more <= 1:
         return listing(names)
-    return listing([*names[:most], f"{count(more)} more"])
+    return listing([*names[:MOST_LISTED], f"{count(more)} more"])
 
 
 def count(value: Any) -> str:
@@ -246,11 +246,11 @@ def whole(value: Any) -> TableCell:
     return TableCell(count(value), float(value))
 
 
-def share(value: Any, cls: str = "") -> TableCell:
+def share(value: Any) -> TableCell:
     """A share as a percentage with one decimal."""
     if is_missing(value):
         return EMPTY
-    return TableCell(percent(value), float(value), "", cls)
+    return TableCell(percent(value), float(value))
 
 
 def short(value: float) -> str:
