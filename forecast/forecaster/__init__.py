@@ -3,7 +3,7 @@
     fitting, trainers      a fit of any family; the two trainers of a network
     forecaster             a fitted model: point forecasts, saving
     loops                  the closed loop of a one-step map, over the horizon or as long as wanted
-    distributions, beams   what a head says beyond the point; the most probable path
+    distributions          what a head says beyond the point
     intervals, watching    conformal intervals around any forecast; observations outside of them
     ensemble, serving      seeds or members as one model; a request answered
 
@@ -11,7 +11,6 @@ Backtest, operations, audit and the Python door stand above; a fitted model fore
 TensorFlow, which training alone imports.
 """
 
-from forecast.forecaster.beams import BestPaths, most_probable_paths
 from forecast.forecaster.distributions import (
     log_density,
     predict_quantiles,
@@ -24,7 +23,6 @@ from forecast.forecaster.trainers import Budget
 from forecast.models.problem import Problem
 
 __all__ = [
-    "BestPaths",
     "Budget",
     "FitResult",
     "Forecaster",
@@ -32,7 +30,6 @@ __all__ = [
     "fit",
     "fit_again",
     "log_density",
-    "most_probable_paths",
     "predict_quantiles",
     "rise_probability",
     "sample_paths",

@@ -277,12 +277,8 @@ class Forecaster:
         """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless
         `feedback` is given.
         """
-        return self.start_loop(windows, horizon).run(feedback or self.point_step)
-
-    def start_loop(self, windows: Windows, horizon: int) -> Loop:
-        """The closed loop behind `windows`, before its first of at most `horizon` steps."""
         skip = self._require_skip()
-        return Loop(
+        loop = Loop(
             self.network,
             self.weights,
             skip,
@@ -291,6 +287,7 @@ class Forecaster:
             horizon=horizon,
             twins=self.twins,
         )
+        return loop.run(feedback or self.point_step)
 
     def _require_skip(self) -> Skip:
         """The skip; `InputError` where a saved model, written by hand, has none."""

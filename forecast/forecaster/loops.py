@@ -10,7 +10,6 @@ carries (its `Carry`) as if they were measured.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -105,18 +104,6 @@ class Loop:
         self._row = self._rolling.append(values, self._step)
         self._step += 1
 
-    def select(self, index: np.ndarray) -> Loop:
-        """The loops number `index` (B',), each as often as it is named; this one stays as it was.
-        Only for a loop without twins.
-        """
-        other = copy.copy(self)
-        other._rolling = self._rolling.select(index)
-        other._raw = self._raw[index]
-        if self._row is not None:
-            other._row = self._row[index]
-        other._states = [state and state.select(index) for state in self._states]
-        return other
-
 
 def deal_rows(
     weights: Sequence[Mapping[str, np.ndarray]], windows: Windows
@@ -181,14 +168,6 @@ class _RollingWindow:
         z = windows.z[:, :, channels.outputs :]
         # NaN: never observed
         self._input = np.where(np.isfinite(z).any(axis=1), fill_gaps(z)[0][:, -1], np.nan)
-
-    def select(self, index: np.ndarray) -> _RollingWindow:
-        """The windows number `index`, see `Loop.select`."""
-        other = copy.copy(self)
-        other.windows = self.windows.select(index)
-        other._carried = self._carried[index]
-        other._input = self._input[index]
-        return other
 
     def view(self, step: int) -> Windows:
         """The current rows as windows with one step ahead; of `z` the targets, which is what a skip

@@ -4,9 +4,7 @@ best path is best.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -16,12 +14,10 @@ from forecast import models
 from forecast.forecaster import (
     Forecaster,
     log_density,
-    most_probable_paths,
     predict_quantiles,
     rise_probability,
     sample_paths,
 )
-from forecast.forecaster.beams import BeamState
 from forecast.forecaster.fitting import build_training_series
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import fit_head
@@ -81,12 +77,9 @@ def test_a_drawn_value_is_what_the_next_step_sees(head):
     """
     model = forecaster("jordan", head)
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    loop = Loop(
-        model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON
-    )
     said = []
     for first in (0.0, 1.0):
-        other = loop.select(np.array([0]))
+        other = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=H)
         other.propose()
         other.advance(np.full((1, 2), first))
         said.append(other.propose()[0])
@@ -124,69 +117,6 @@ def test_the_latest_origin_has_a_distribution_and_no_density_yet():
     assert np.isnan(log_density(model, PANEL, latest)["north"]).all()
 
 
-@cache
-def tiny(family: str) -> Forecaster:
-    """Three bins and violent weights, so that what is fed back matters."""
-    shops = problems.shops()
-    spec = models.spec({"family": family, "head": {"kind": "bins", "count": 3}}, where="test")
-    network = spec.network(shops.panel.task)
-    skip = shops.skip("last", network.shapes.horizon)
-    head, _ = fit_head(shops, skip, spec, build_training_series(shops, skip))
-    weights = {name: 6 * w for name, w in random_weights(network).items()}
-    return Forecaster(
-        shops.panel.name, shops.panel.task, spec, shops.scaling, skip, weights, head=head
-    )
-
-
-def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
-    """Of one path through bins (H * O), by walking it."""
-    windows = next(model.windows(PANEL.by_id["north"], NORTH["north"], size=1))
-    loop = Loop(
-        model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON
-    )
-    chain, total = BeamState.of(loop, model.head, np.empty((1, 0, 2))), 0.0
-    steps = np.reshape(path, (-1, 2))
-    for place, step in enumerate(steps):
-        chain = chain.extend(np.array([0]), steps[place - 1][None]) if place else chain
-        total += sum(chain.log_p[0, output, chosen] for output, chosen in enumerate(step))
-    return total
-
-
-@pytest.mark.parametrize("family", ["narx", "jordan"])
-def test_the_most_probable_path_of_a_closed_loop_is_the_best_of_all_paths(family):
-    model = tiny(family)
-    every = {
-        path: log_probability(model, path) for path in itertools.product(range(3), repeat=2 * H)
-    }
-    assert sum(np.exp(list(every.values()))) == pytest.approx(1.0)
-    best = max(every, key=lambda path: every[path])
-    found = most_probable_paths(model, PANEL, NORTH, width=3 ** (2 * H))["north"]
-    assert found.bins.ravel().tolist() == list(best)
-    assert found.probability[0] == pytest.approx(np.exp(every[best]))
-    narrow = most_probable_paths(model, PANEL, NORTH, width=1)["north"]
-    assert narrow.probability[0] <= found.probability[0] * (1 + 1e-5)  # weights are float32
-
-
-def test_the_most_probable_path_of_a_direct_head_is_the_best_bin_of_each_step_at_its_median():
-    model = forecaster("gru", "bins")
-    found = most_probable_paths(model, PANEL, NORTH)["north"]
-    windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    log_p = model.head.head.log_probabilities(model.network_output(windows).astype(float))[0]
-    np.testing.assert_array_equal(found.bins[0], log_p.argmax(axis=-1))
-    assert found.probability[0] == pytest.approx(np.exp(log_p.max(axis=-1).sum()))
-    scaled = (
-        in_scaled_units(model, "north", found.values[0])
-        - model.skip.forecast(windows, model.channels)[0]
-    )
-    inner = (found.bins[0] > 0) & (found.bins[0] < 6)
-    edges = model.head.constants["edges"]
-    for step, output in zip(*np.nonzero(inner), strict=True):
-        number = found.bins[0, step, output]
-        assert scaled[step, output] == pytest.approx(
-            edges[step, output, number - 1 : number + 1].mean(), abs=1e-6
-        )
-
-
 def differenced(head: str) -> Forecaster:
     target = {"column": "price", "transform": "logdiff"}
     problem = problems.problem_of(problems.frame(), target=target, past_exogenous=[])
@@ -220,7 +150,7 @@ def test_up_and_down_of_a_target_of_changes_is_refused():
 
 def test_a_series_that_is_not_there_is_named():
     model = forecaster("gru", "bins")
-    for ask in (rise_probability, log_density, most_probable_paths):
+    for ask in (rise_probability, log_density):
         with pytest.raises(
             InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"
         ):
@@ -230,11 +160,6 @@ def test_a_series_that_is_not_there_is_named():
 def test_levels_outside_zero_and_one_are_refused():
     with pytest.raises(InputError, match="wanted each strictly between 0 and 1"):
         predict_quantiles(forecaster("gru", "gaussian"), PANEL, NORTH, [0.5, 1.0])
-
-
-def test_a_head_without_bins_has_no_most_probable_path():
-    with pytest.raises(InputError, match="'gru' has no bins, whose paths alone have probabilities"):
-        most_probable_paths(forecaster("gru", "gaussian"), PANEL, NORTH)
 
 
 def test_a_saved_head_without_its_constants_is_refused(tmp_path):

@@ -59,10 +59,6 @@ class Head(Config):
     """True: it asks how a value lies to the last observed one, which a series of changes does not
     have.
     """
-    is_discrete: ClassVar[bool] = False
-    """True: it gives probabilities of bins (`log_probabilities`, `bin_values`), and so of paths
-    through them.
-    """
     uses_lead: ClassVar[bool] = False
     """True: what the head learns depends on where the skip lies from the last value, and not on the
     residual alone.
@@ -138,14 +134,6 @@ class Head(Config):
         head that needs it.
         """
         return self.distribution(raw, base, constants).ppf(u)
-
-    def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """(..., n): ln of the probability of every bin, where there are bins."""
-        raise NotImplementedError
-
-    def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
-        """(..., n): the value that stands for every bin; base (..., H, O)."""
-        raise NotImplementedError
 
 
 class Point(Head):

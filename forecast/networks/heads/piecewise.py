@@ -137,7 +137,6 @@ class Bins(Head):
     )
     source: ClassVar[str] = "Weigend & Srivastava 1995"
     has_density: ClassVar[bool] = True
-    is_discrete: ClassVar[bool] = True
     location_parameter: ClassVar[int | None] = None
 
     kind: Literal["bins"] = "bins"
@@ -168,16 +167,6 @@ class Bins(Head):
     def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(..., n): ln softmax."""
         return np.asarray(scipy.special.log_softmax(raw, axis=-1))
-
-    def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
-        """(..., n): the median of every bin, which stands for it in the most probable path; base
-        (..., H, O).
-        """
-        edges = constants["edges"]
-        first = edges[..., :1] - constants["low"][..., None] * np.log(2)
-        last = edges[..., -1:] + constants["high"][..., None] * np.log(2)
-        middle = (edges[..., 1:] + edges[..., :-1]) / 2
-        return base[..., None] + np.concatenate([first, middle, last], axis=-1)
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """Uniform inside the bins, exponential in the outer two."""

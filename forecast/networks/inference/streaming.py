@@ -64,13 +64,6 @@ class State:
     batch: int
     dtype: np.dtype
 
-    def select(self, index: np.ndarray) -> State:
-        """The rows number `index` (B',) of the batch, each as often as it occurs there."""
-        blocks: States = {}
-        for path, arrays in self.blocks.items():
-            blocks[path] = {name: array[index] for name, array in arrays.items()}
-        return State(blocks, len(index), self.dtype)
-
 
 def initial(network: Network, weights: WeightArrays, batch: int) -> State:
     """The state before the first row: what `forward` starts a window from."""
