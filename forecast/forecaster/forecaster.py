@@ -7,9 +7,7 @@ models run in closed loop over the horizon; rules and statistical models forecas
 forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was
 backtested. Statistical models are the exception: their state is filtered from the first row on.
 Refused with `InputError`: series that are not there, a row without a whole lookback, saved files of
-another schema. Distributions and most probable paths of a forecaster have modules of their own
-beside this one; `series_parallel` and `parallel` run one over any number of rows, with and without
-measurements.
+another schema. Distributions of a forecaster have a module of their own beside this one.
 """
 
 from __future__ import annotations
@@ -40,7 +38,6 @@ from forecast.models.statistical import StatisticalSpec
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
-from forecast.networks.inference.streaming import require_finite
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
@@ -423,42 +420,3 @@ def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
             " again."
         )
     return FittedHead(head, files.read_arrays(folder / "head.npz"))
-
-
-def series_parallel(
-    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """(n, O) raw forecasts of the row after each of `rows`, per series; every family has them."""
-    if is_recursive(forecaster):
-        forecasts = parallel(forecaster, panel, rows, horizon=1)
-    else:
-        forecasts = forecaster.predict(panel, rows)
-    return {uid: values[:, 0] for uid, values in forecasts.items()}
-
-
-def parallel(
-    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, horizon: int
-) -> dict[str, np.ndarray]:
-    """(n, horizon, O) raw forecasts per series, closed loop from the last row each may see.
-
-    `InputError` for a family that cannot be closed, `ModelError` for a loop that explodes.
-    """
-    if not is_recursive(forecaster):
-        raise InputError(
-            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once;"
-            " it has no loop that could be closed and run on. Use `predict` for those steps, train"
-            " it with a longer `horizon`, or take a recursive family (arx, narx, jordan)."
-        )
-    if horizon < 1:
-        raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
-    task = forecaster.task.model_copy(update={"horizon": horizon})
-    with np.errstate(over="ignore", invalid="ignore"):
-        forecasts = replace(forecaster, task=task).predict(panel, rows)
-    for run in forecasts.values():
-        require_finite(run)
-    return forecasts
-
-
-def is_recursive(forecaster: Forecaster) -> bool:
-    """Whether the model is a one-step map alone, whose loop can be closed over any horizon."""
-    return forecaster.spec.is_recursive and forecaster.correction is None

@@ -7,11 +7,13 @@ small that a fault in the network would hide behind the skip.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
+from forecast.data.panel import Panel
 from forecast.data.scaling import transform_column
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import catalogue
@@ -81,6 +83,14 @@ def forecaster(family: str, skip: str | None) -> Forecaster:
 def scored_rows() -> dict[str, np.ndarray]:
     shops = problems.shops()
     return {uid: shops.rows(uid, "test") for uid in shops.blocks}
+
+
+def over_horizon(
+    model: Forecaster, panel: Panel, rows: dict[str, np.ndarray], *, horizon: int
+) -> dict[str, np.ndarray]:
+    """Forecasts of a recursive model over another horizon than that of its task."""
+    task = model.task.model_copy(update={"horizon": horizon})
+    return replace(model, task=task).predict(panel, rows)
 
 
 def in_scaled_units(model: Forecaster, uid: str, raw: np.ndarray) -> np.ndarray:

@@ -19,10 +19,9 @@ from forecast.forecaster import (
     sample_paths,
 )
 from forecast.forecaster.fitting import Budget
-from forecast.forecaster.forecaster import parallel
 from forecast.models.base import NetworkSpec
 from forecast.system.errors import InputError
-from tests.contract.families import NETWORKS, in_scaled_units
+from tests.contract.families import NETWORKS, in_scaled_units, over_horizon
 from tests.contract.heads import (
     CASES,
     DIAGONAL,
@@ -176,7 +175,7 @@ def test_quantiles_do_not_cross_however_wild_the_network(family, head):
 @pytest.mark.parametrize("head", ["gaussian", "bins", "updown"])
 def test_a_closed_loop_of_any_length_feeds_back_what_is_forecast(head):
     model, rows = forecaster("jordan", head), {"north": some_rows()["north"]}
-    longer = parallel(model, problems.shops().panel, rows, horizon=H + 2)["north"]
+    longer = over_horizon(model, problems.shops().panel, rows, horizon=H + 2)["north"]
     np.testing.assert_array_equal(
         longer[:, :H], model.predict(problems.shops().panel, rows)["north"]
     )

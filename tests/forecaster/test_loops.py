@@ -13,10 +13,9 @@ import pytest
 from forecast.data.scaling import invert_transform
 from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import fit_correction
-from forecast.forecaster.forecaster import parallel, series_parallel
 from forecast.models.base import LinearSpec, NetworkSpec
-from forecast.system.errors import InputError, ModelError
-from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of
+from forecast.system.errors import InputError
+from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, over_horizon
 from tests.support import problems
 
 H = problems.HORIZON
@@ -25,7 +24,6 @@ RECURSIVE = [
     for name, spec in FAMILIES.items()
     if issubclass(spec, NetworkSpec | LinearSpec) and spec.is_recursive
 ]
-DIRECT = [name for name in FAMILIES if name not in RECURSIVE]
 recursive = pytest.mark.parametrize("family", RECURSIVE)
 AT = {"north": np.array([110, 120])}
 
@@ -63,7 +61,7 @@ def simulate(model, panel, rows, *, horizon):
     z = model.scaling.scale_series(panel.by_id[uid], model.task)[
         row + 1 :, model.channels.outputs :
     ]
-    return parallel(
+    return over_horizon(
         replace(model, skip=replace(model.skip, carry=Told(z))), panel, rows, horizon=horizon
     )
 
@@ -71,7 +69,7 @@ def simulate(model, panel, rows, *, horizon):
 @recursive
 def test_a_horizon_as_trained_is_the_forecast_served(family):
     panel, model = problems.shops().panel, forecaster(family, skip_of(family))
-    found = parallel(model, panel, AT, horizon=H)["north"]
+    found = over_horizon(model, panel, AT, horizon=H)["north"]
     np.testing.assert_array_equal(found, model.predict(panel, AT)["north"])
 
 
@@ -79,10 +77,10 @@ def test_a_horizon_as_trained_is_the_forecast_served(family):
 def test_a_horizon_longer_than_trained_begins_with_the_trained_one(family):
     problem = fixed_levels()
     model = made(problem, family, skip_of(family))
-    long = parallel(model, problem.panel, AT, horizon=4 * H)["north"]
+    long = over_horizon(model, problem.panel, AT, horizon=4 * H)["north"]
     assert long.shape == (2, 4 * H, 2) and np.isfinite(long).all()
     np.testing.assert_array_equal(
-        long[:, :H], parallel(model, problem.panel, AT, horizon=H)["north"]
+        long[:, :H], over_horizon(model, problem.panel, AT, horizon=H)["north"]
     )
 
 
@@ -99,7 +97,7 @@ def test_the_closed_loop_fed_with_true_values_equals_the_open_loop(family):
     free = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
     panel.by_id["north"].values[111:117, :2] = free
     rows = np.arange(110, 116)
-    measured = series_parallel(model, panel, {"north": rows})["north"]
+    measured = over_horizon(model, panel, {"north": rows}, horizon=1)["north"][:, 0]
     found, wanted = (in_scaled_units(model, "north", values) for values in (measured, free))
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
@@ -111,9 +109,9 @@ def test_past_only_inputs_changed_after_the_cutoff_change_no_forecast_in_closed_
 ):
     panel, model = problems.copied(problems.shops().panel), forecaster(family, skip_of(family))
     row = {"north": np.array([110])}
-    before = parallel(model, panel, row, horizon=8)["north"]
+    before = over_horizon(model, panel, row, horizon=8)["north"]
     panel.by_id["north"].values[111:, 2:] = garbage
-    np.testing.assert_array_equal(parallel(model, panel, row, horizon=8)["north"], before)
+    np.testing.assert_array_equal(over_horizon(model, panel, row, horizon=8)["north"], before)
 
 
 @recursive
@@ -135,7 +133,7 @@ def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_t
         series.values[111:119, i] = invert_transform(units, column, series.values[110:111, i])[0]
     np.testing.assert_allclose(
         simulate(model, panel, row, horizon=8)["north"],
-        parallel(model, panel, row, horizon=8)["north"],
+        over_horizon(model, panel, row, horizon=8)["north"],
         rtol=1e-6,
     )
 
@@ -150,7 +148,7 @@ def test_simulated_inputs_with_gaps_and_changes_are_those_a_window_would_hold():
     found = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
     own = problems.copied(panel)
     for k in range(6):
-        step = series_parallel(model, own, {"north": np.array([110 + k])})["north"][0]
+        step = over_horizon(model, own, {"north": np.array([110 + k])}, horizon=1)["north"][0, 0]
         np.testing.assert_allclose(found[k], step, rtol=1e-5)
         own.by_id["north"].values[111 + k, :2] = step
 
@@ -161,46 +159,16 @@ def _some_weights(model: Forecaster):
     return random_weights(model.network)
 
 
-@pytest.mark.parametrize("family", DIRECT)
-def test_families_that_cannot_be_closed_refuse_with_a_message(family):
-    shops = problems.shops()
-    # a fit may take a minute
-    unfitted = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)
-    model = Forecaster(*unfitted)
-    message = rf"'{family}' is made for 3 steps at once; it has no loop .*take a recursive family"
-    with pytest.raises(InputError, match=message):
-        parallel(model, problems.shops().panel, AT, horizon=2)
-
-
-def test_every_family_has_one_step_forecasts():
-    panel = problems.shops().panel
-    for family in ("bidirectional", "naive", "ridge", "arx", "narx"):
-        model = forecaster(family, "linear" if issubclass(FAMILIES[family], NetworkSpec) else None)
-        found = series_parallel(model, panel, AT)["north"]
-        np.testing.assert_allclose(found, model.predict(panel, AT)["north"][:, 0], rtol=1e-6)
-
-
 def test_a_saved_forecaster_runs_on_in_closed_loop(tmp_path):
     panel, model = problems.shops().panel, forecaster("narx", "linear")
     model.save(tmp_path)
     np.testing.assert_array_equal(
-        parallel(Forecaster.load(tmp_path), panel, AT, horizon=7)["north"],
-        parallel(model, panel, AT, horizon=7)["north"],
+        over_horizon(Forecaster.load(tmp_path), panel, AT, horizon=7)["north"],
+        over_horizon(model, panel, AT, horizon=7)["north"],
     )
 
 
-def test_an_unstable_loop_is_named():
-    problem = fixed_levels()
-    model = made(problem, "arx", None)
-    wild = replace(model, skip=replace(model.skip, coefficients=model.skip.coefficients + 50.0))
-    with pytest.raises(
-        ModelError, match="closed loop is unstable: its output is no longer finite after"
-    ):
-        parallel(wild, problem.panel, AT, horizon=1000)
-
-
 BAD = {
-    "no steps": ({"north": np.array([110])}, 0, "over 0 steps was asked for; wanted at least 1"),
     "beyond what is known": ({"north": np.array([140])}, 40, r"known-future inputs up to row 180"),
     "too short a past": (
         {"north": np.array([4])},
@@ -214,11 +182,11 @@ BAD = {
 @pytest.mark.parametrize(("rows", "horizon", "message"), BAD.values(), ids=BAD)
 def test_rows_and_horizons_that_cannot_be_run_are_refused(rows, horizon, message):
     with pytest.raises(InputError, match=message):
-        parallel(forecaster("narx", "linear"), problems.shops().panel, rows, horizon=horizon)
+        over_horizon(forecaster("narx", "linear"), problems.shops().panel, rows, horizon=horizon)
 
 
 def test_no_rows_give_no_forecasts():
-    found = parallel(
+    found = over_horizon(
         forecaster("arx", None), problems.shops().panel, {"north": np.array([], int)}, horizon=5
     )
     assert found["north"].shape == (0, 5, 2)
@@ -244,7 +212,7 @@ def test_the_mixed_strategy_takes_the_bias_out_of_a_recursion(tmp_path):
     rows = {"north": problem.rows("north", "test")}
     mixed = fit_correction(problem, biased)
     direct = made(problem, "ridge", None)
-    recursive_error = error(problem, parallel(biased, problem.panel, rows, horizon=H))
+    recursive_error = error(problem, over_horizon(biased, problem.panel, rows, horizon=H))
     mixed_error = error(problem, mixed.predict(problem.panel, rows))
     assert mixed_error < 0.8 * recursive_error
     assert mixed_error < 1.05 * error(problem, direct.predict(problem.panel, rows))
@@ -262,7 +230,7 @@ def test_a_correction_of_nothing_leaves_the_recursion_alone():
     )
     np.testing.assert_allclose(
         found.predict(problem.panel, rows)["north"],
-        parallel(model, problem.panel, rows, horizon=H)["north"],
+        over_horizon(model, problem.panel, rows, horizon=H)["north"],
     )
 
 
@@ -276,7 +244,7 @@ def test_the_family_rectify_is_arx_with_a_correction():
     assert mixed.n_params == mixed.skip.n_params + mixed.correction.n_params
 
 
-def test_a_corrected_network_is_a_mixed_forecast_too_and_cannot_be_run_on():
+def test_a_corrected_network_is_a_mixed_forecast_too():
     problem = fixed_levels()
     rows = {"north": problem.rows("north", "test")}
     net = made(problem, "narx", "none")
@@ -284,8 +252,6 @@ def test_a_corrected_network_is_a_mixed_forecast_too_and_cannot_be_run_on():
     assert error(problem, mixed.predict(problem.panel, rows)) < error(
         problem, net.predict(problem.panel, rows)
     )
-    with pytest.raises(InputError, match="'narx' is made for 3 steps at once"):
-        parallel(mixed, problem.panel, rows, horizon=5)
 
 
 def test_only_a_recursive_forecaster_can_be_corrected():
