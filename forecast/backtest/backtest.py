@@ -16,7 +16,6 @@ saved, and serves, is then the newest fit that the first cutoff of the test bloc
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -191,7 +190,7 @@ class CandidateFitter:
 
     def fit_first(self, problem: Problem) -> FitResult:
         """The fit on the train rows of `problem`, with the steps, penalties, lags or trees that its
-        validation block selects. What Levenberg-Marquardt will need is printed before it starts.
+        validation block selects.
         """
         return fit(
             problem.with_series(self.part),
@@ -199,7 +198,6 @@ class CandidateFitter:
             skip=self.candidate.skip,
             seed=self.seed,
             budget=self.budget,
-            announce=ProgressLog(f"{self.candidate.name} seed {self.seed}"),
         )
 
     def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
@@ -221,18 +219,6 @@ class CandidateFitter:
             seed=self.seed,
             budget=self.budget,
         )
-
-
-@dataclass(frozen=True)
-class ProgressLog:
-    """Prints messages to the terminal of the run: a machine's speed must not reach a record."""
-
-    name: str
-    """What is at work, before every message."""
-
-    def __call__(self, message: str) -> None:
-        """Print one message."""
-        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
 
 
 def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.DataFrame:

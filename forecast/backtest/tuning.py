@@ -15,7 +15,6 @@ from operator import attrgetter
 from pathlib import Path
 
 from forecast.backtest.backtest import (
-    ProgressLog,
     load_problem,
     load_tensorflow,
     share_shapes,
@@ -189,8 +188,6 @@ class ValidationLoss:
     def __call__(self, params: Params, number: int) -> TrialOutcome:
         """Fit on the train rows of the tuning slice; the loss and its curve over the steps."""
         started = time.process_time()
-        # once a study is enough
-        announce = ProgressLog(self.candidate.name) if number == 0 else None
         try:
             fitted = fit(
                 load_problem(self.plan.data, TUNING_BLOCKS),
@@ -198,7 +195,6 @@ class ValidationLoss:
                 skip=self.candidate.skip,
                 seed=self.plan.seed,
                 budget=self.plan.budget,
-                announce=announce,
             )
         finally:
             self.cpu_seconds += time.process_time() - started

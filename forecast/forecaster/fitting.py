@@ -79,18 +79,14 @@ def fit(
     skip: SkipKind | None,
     seed: int,
     budget: Budget,
-    announce: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
-    skip: the closed-form part beside a network; ignored by models that have none. `announce` is
-    told what Levenberg-Marquardt will need before it starts.
+    skip: the closed-form part beside a network; ignored by models that have none.
     """
     panel = problem.panel
     bare = Forecaster(dataset_name=panel.name, task=panel.task, spec=spec, scaling=problem.scaling)
-    return FIT_PROCEDURES[spec.fitted_as](
-        problem, bare, FitOptions(skip or "none", seed, budget, announce)
-    )
+    return FIT_PROCEDURES[spec.fitted_as](problem, bare, FitOptions(skip or "none", seed, budget))
 
 
 def fit_again(
@@ -115,7 +111,7 @@ def fit_again(
     bare = replace(
         first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None
     )
-    start = FitOptions(skip or "none", seed, budget, None, first)
+    start = FitOptions(skip or "none", seed, budget, first)
     return replace(
         first, forecaster=FIT_PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster
     )
@@ -130,7 +126,6 @@ class FitOptions:
     skip: SkipKind
     seed: int
     budget: Budget
-    announce: Callable[[str], None] | None
     first: FitResult | None = None
 
 
@@ -220,7 +215,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         bare = replace(bare, steps=trained.best_step)
     else:
         trained = train_by_levenberg_marquardt(
-            network, series.split(), validate, spec, seed=options.seed, announce=options.announce
+            network, series.split(), validate, spec, seed=options.seed
         )
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=estimate_dependence(problem, forecaster))

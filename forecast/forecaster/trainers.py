@@ -147,7 +147,6 @@ def train_by_levenberg_marquardt(
     spec: NetworkSpec,
     *,
     seed: int,
-    announce: Callable[[str], None] | None = None,
 ) -> TrainedNetwork:
     """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no
     iteration beats it.
@@ -174,7 +173,6 @@ def train_by_levenberg_marquardt(
         options=lm.Options(
             max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian
         ),
-        announce=announce,
     )
     curve = [(0, float("nan"), skip_error)]
     curve += [(iteration + 1, train, error) for iteration, train, error, _ in run.curve]

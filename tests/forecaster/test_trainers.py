@@ -30,10 +30,10 @@ SUITED = {
 }
 
 
-def fitted(family, skip="linear", announce=None, lm=None, **options):
+def fitted(family, skip="linear", lm=None, **options):
     entry = {"family": family, "trainer": "lm", **SMALL, **options, "lm": {**QUICK, **(lm or {})}}
     spec = models.spec(entry, where="test")
-    return fit(problems.shops(), spec, skip=skip, seed=0, budget=NO_STEPS, announce=announce)
+    return fit(problems.shops(), spec, skip=skip, seed=0, budget=NO_STEPS)
 
 
 @pytest.mark.parametrize("family", SUITED)
@@ -56,16 +56,6 @@ def test_each_iteration_lowers_the_training_error_and_equal_seeds_are_equal_bits
     for name, weight in once.forecaster.weights.items():
         assert weight.dtype == np.float32
         np.testing.assert_array_equal(weight, again.forecaster.weights[name])
-
-
-def test_memory_and_seconds_are_announced_before_it_starts():
-    said = []
-    fitted("ffnn", announce=said.append)
-    assert (
-        len(said) == 1
-        and "MB and at most" in said[0]
-        and said[0].startswith("Levenberg-Marquardt, ")
-    )
 
 
 def test_a_net_too_large_is_a_failed_row_with_the_limit_and_the_estimate():
