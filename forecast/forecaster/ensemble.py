@@ -227,11 +227,6 @@ class Ensemble:
         another schema.
         """
         manifest = files.read_saved(folder / MANIFEST, files.ENSEMBLE_SCHEMA)
-        if not {"forecasters", "series", "files"} <= manifest.keys():
-            keys = sorted(manifest)
-            raise DamagedError(
-                f"{folder / MANIFEST}: found {keys}, wanted forecasters, series and files as well."
-            )
         digests = _digest_files(folder)
         for name, digest in sorted(manifest["files"].items()):
             if digests.get(name) != digest:

@@ -42,7 +42,7 @@ from forecast.models.skip import Skip, SkipKind, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.losses import ForecastLoss, PointLoss
-from forecast.system.errors import InputError, quote_names
+from forecast.system.errors import quote_names
 
 if TYPE_CHECKING:
     from forecast.training.chunks import JoinedSeries
@@ -339,15 +339,7 @@ def fit_correction(
     recursive forecast leaves of the train targets. The penalty is chosen on validation, and is
     large where nothing is left to correct; `shape` has the one chosen before. The family `rectify`
     is this on arx; any other recursive forecaster (narx, jordan) can have it too.
-
-    `InputError` for a model without a closed loop.
     """
-    spec = recursive.spec
-    if recursive.skip is None or not (spec.is_recursive or spec.is_corrected):
-        raise InputError(
-            f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx,"
-            " narx, jordan)."
-        )
     task = problem.panel.task
 
     def residual_target(windows: Windows, target: np.ndarray) -> np.ndarray:

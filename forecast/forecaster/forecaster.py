@@ -287,11 +287,8 @@ class Forecaster:
         return loop.run(feedback or self.point_step)
 
     def _require_skip(self) -> Skip:
-        """The skip; `InputError` where a saved model, written by hand, has none."""
-        if self.skip is None:
-            raise InputError(
-                f"Model {self.spec.family!r} was saved without its skip; train it again."
-            )
+        """The skip of a family that has one."""
+        assert self.skip is not None
         return self.skip
 
     def network_output(self, windows: Windows) -> np.ndarray:

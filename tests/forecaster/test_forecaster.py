@@ -64,11 +64,6 @@ def test_an_option_this_version_does_not_know_is_named(saved):
         Forecaster.load(edited(saved, spec=spec))
 
 
-def test_a_network_without_its_skip_is_refused():
-    with pytest.raises(InputError, match="'lstm' was saved without its skip; train it again"):
-        problems.latest(replace(forecaster("lstm", "linear"), skip=None), problems.shops().panel)
-
-
 def test_a_series_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(
         InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"

@@ -252,8 +252,3 @@ def test_a_corrected_network_is_a_mixed_forecast_too():
     assert error(problem, mixed.predict(problem.panel, rows)) < error(
         problem, net.predict(problem.panel, rows)
     )
-
-
-def test_only_a_recursive_forecaster_can_be_corrected():
-    with pytest.raises(InputError, match="'ridge' has no closed loop to correct"):
-        fit_correction(problems.shops(), forecaster("ridge", None))

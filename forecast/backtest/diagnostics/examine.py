@@ -23,7 +23,7 @@ rows. What is known ahead goes on by repeating the window's own rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.system.code_closure import code_digest
-from forecast.system.errors import InputError
 
 ENGINE = "forecast.backtest.diagnostics.examine"
 N_WINDOWS = 3
@@ -65,16 +64,12 @@ NEUTRAL_EXPONENT = 0.01
 
 
 def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
-    """What the network does on `windows`; a handful is enough, as the cost grows with B * L.
-
-    `InputError` for a forecaster without a network.
+    """What the network of a forecaster does on `windows`; a handful is enough, as the cost grows
+    with B * L.
     """
     network = forecaster.network
-    if network is None or forecaster.skip is None:
-        raise InputError(
-            f"Model {forecaster.spec.family!r} is not a network: there is nothing to diagnose."
-            " Choose a network."
-        )
+    assert network is not None
+    assert forecaster.skip is not None
     weights = {name: weight.astype(np.float64) for name, weight in forecaster.weights.items()}
     lookback = windows.past.shape[1]
     future = None
@@ -90,9 +85,10 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
     path: tuple[float, ...] = ()
     if forecaster.spec.is_recursive:
         feedback = forecaster.point_step
-        run = free_run(network, weights, forecaster.skip, windows, forecaster.channels, feedback)
-        loop = LoopNumbers(verdict=run.verdict, reach=run.reach, exponent=run.exponent)
-        path = tuple(run.path.max(axis=1).tolist())
+        loop, farthest = free_run(
+            network, weights, forecaster.skip, windows, forecaster.channels, feedback
+        )
+        path = tuple(farthest.max(axis=1).tolist())
     curves = NetworkCurves(
         lags=tuple(lags),
         gradient=tuple(gradient.tolist()),
@@ -188,27 +184,18 @@ def examine(forecaster: Forecaster, problem: Problem) -> NetworkDiagnosis:
     return diagnose(forecaster, next(problem.windows(uid, rows[spread])))
 
 
-@dataclass(frozen=True)
-class FreeRun:
-    """`path (FREE_RUN_STEPS, O)`: the distance from the last observation, the largest over the
-    windows.
-    """
-
-    verdict: str
-    reach: float | None
-    exponent: float | None
-    path: np.ndarray
-
-
 def free_run(
-    network: Network | None,
+    network: Network,
     weights: dict[str, np.ndarray],
     skip: Skip,
     windows: Windows,
     channels: Layout,
     choice: Feedback = add_network,
-) -> FreeRun:
-    """`skip + network`, both one-step, closed over `FREE_RUN_STEPS` rows; weights in float64."""
+) -> tuple[LoopNumbers, np.ndarray]:
+    """`skip + network`, both one-step, closed over `FREE_RUN_STEPS` rows; weights in float64. The
+    verdict with its numbers, and the distance (FREE_RUN_STEPS, O) from the last observation, the
+    largest over the windows.
+    """
     runs = []
     with np.errstate(over="ignore", invalid="ignore"):
         for moved in (0.0, DISTURBANCE):
@@ -219,14 +206,11 @@ def free_run(
         reach_by_step = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
         distance = np.abs(runs[1] - runs[0]).max(axis=2)
     if not all(np.isfinite(run).all() for run in runs):
-        return FreeRun("unstable", None, None, reach_by_step)
+        return LoopNumbers(verdict="unstable", reach=None, exponent=None), reach_by_step
     exponent = _divergence_exponent(distance)
-    return FreeRun(
-        _verdict(float(reach_by_step.max()), exponent),
-        float(reach_by_step.max()),
-        exponent,
-        reach_by_step,
-    )
+    reach = float(reach_by_step.max())
+    verdict = _verdict(reach, exponent)
+    return LoopNumbers(verdict=verdict, reach=reach, exponent=exponent), reach_by_step
 
 
 def _extend_windows(windows: Windows) -> Windows:
