@@ -243,14 +243,6 @@ def as_pandas(df: Any) -> pd.DataFrame:
     """
     if isinstance(df, pd.DataFrame):
         return df
-    if hasattr(df, "collect") and type(df).__name__ == "LazyFrame":
-        raise InputError(
-            f"{WHERE} is a LazyFrame, which holds no rows yet; wanted a frame. Pass `df.collect()`."
-        )
-    if isinstance(df, pd.Series):
-        raise InputError(
-            f"{WHERE} is a Series, no frame. Pass `df.rename('y').rename_axis('ds').reset_index()`."
-        )
     if hasattr(df, "__arrow_c_stream__"):
         import pyarrow
 

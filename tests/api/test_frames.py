@@ -46,13 +46,6 @@ def hours() -> pd.DataFrame:
     return frame(ds=pd.date_range("2024-01-01", periods=120, freq="h"))
 
 
-class LazyFrame:
-    """As polars' own: it has no rows until it is collected."""
-
-    def collect(self) -> pd.DataFrame:
-        return frame()
-
-
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no target": (
         lambda: frame().rename(columns={"y": "temp"}),
@@ -264,8 +257,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "a combination": (frame, {"model": "stacked"}, ("'stacked'", "`forecast.compare`")),
     "unknown tuning": (frame, {"tuning": "quik"}, ("'quik'", "Did you mean 'quick'?")),
-    "a lazy frame": (LazyFrame, {}, ("LazyFrame", "`df.collect()`")),
-    "a series": (lambda: frame()["y"], {}, ("Series", "reset_index()")),
+    "a series": (lambda: frame()["y"], {}, ("Series", "wanted a frame")),
     "a list": (lambda: [1, 2], {}, ("list", "wanted a frame")),
     "no rows": (lambda: frame().head(0), {}, ("no rows", "wanted one per series and time")),
     "many gaps": (
