@@ -119,8 +119,7 @@ class FrameResults(Results):
 
     @property
     def _comparison(self) -> Comparison:
-        if self.comparison is None:
-            raise InputError("Nothing was compared. Call `forecast.compare`.")
+        assert self.comparison is not None
         return self.comparison
 
 

@@ -318,14 +318,12 @@ def _eligible_members(
     failed = [name for name, record in named_records.items() if record.has_failed]
     absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
     untrained = [name for name, record in named_records.items() if record.is_untrained]
-    left_out = []
-    for members, reason in (
-        (failed, "failed"),
-        (absent, "not in this run"),
-        (untrained, "did not train"),
-    ):
-        if members:
-            left_out.append(f"{', '.join(members)} ({reason})")
+    members_by_reason = {"failed": failed, "not in this run": absent, "did not train": untrained}
+    left_out = [
+        f"{', '.join(members)} ({reason})"
+        for reason, members in members_by_reason.items()
+        if members
+    ]
     eligible = {
         name: record
         for name, record in ranked.items()

@@ -64,17 +64,20 @@ def describe_tests(
     networks: Collection[str],
     bar: str,
 ) -> list[str]:
-    """The result of each ranking, most important first; `networks` names the models that are
-    one.
+    """The result of each ranking behind its title, most important first; `networks` names the
+    models that are one.
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():
-        sentences += _describe_selected(ranking, best, tests, bar)
-        sentences += _describe_tied(ranking, best, tied.get(ranking, ()), tests)
         of_ranking = [test for test in tests if test.ranking == ranking]
         against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
-        sentences += _describe_networks(dataset, ranking, against_bar)
-        sentences += _describe_skips(ranking, [t for t in of_ranking if t.family == "skip"])
+        results = [
+            *_describe_selected(ranking, best, tests, bar),
+            *_describe_tied(ranking, best, tied.get(ranking, ()), tests),
+            *_describe_networks(dataset, against_bar),
+            *_describe_skips([t for t in of_ranking if t.family == "skip"]),
+        ]
+        sentences += [f"{title_of(ranking)}: {result}" for result in results]
     return sentences
 
 
@@ -275,17 +278,14 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar
     """The selected model against the bar (where it is not the bar itself), and behind it the lowest
     of the others and the hardest skip.
     """
-    title = title_of(ranking)
     lines = []
     if best == bar:
-        lines.append(
-            f"{title}: {BARS[bar]} had the lowest validation error, so no gain over it is claimed."
-        )
+        lines.append(f"{BARS[bar]} had the lowest validation error, so no gain over it is claimed.")
     for test in tests:
         is_shown = test.ranking in (ranking, "baseline")
         if test.family == "bar" and test.model == best and is_shown:
             outcome = _outcome(test, "the simple forecasts" if test.not_better_than else BARS[bar])
-            lines.append(f"{title}: {best}, selected on validation, is {outcome}.")
+            lines.append(f"{best}, selected on validation, is {outcome}.")
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)
     return lines
@@ -297,7 +297,6 @@ def _describe_tied(
     """Whom no test tells from the selected model, with the differences that the tests could have
     seen; who is better than it.
     """
-    title = title_of(ranking)
     against_best = {
         test.model: test
         for test in tests
@@ -306,15 +305,13 @@ def _describe_tied(
     sentences = []
     better = with_word("better", against_best.values())
     if better:
-        sentences.append(f"{title}: better than {best}: {_list_differences(better)}.")
+        sentences.append(f"better than {best}: {_list_differences(better)}.")
     untold = [against_best[name] for name in tied if name in against_best]
     if untold:
         listed = _list_differences(untold)
-        sentences.append(
-            f"{title}: no test distinguishes {best} from {listed}{_describe_sight(untold)}."
-        )
+        sentences.append(f"no test distinguishes {best} from {listed}{_describe_sight(untold)}.")
     elif against_best and not better:
-        sentences.append(f"{title}: the tests distinguish every other model from {best}.")
+        sentences.append(f"the tests distinguish every other model from {best}.")
     return sentences
 
 
@@ -352,14 +349,13 @@ def _mean_difference(test: PairedTest) -> float:
     return math.nan if test.mean_difference is None else test.mean_difference
 
 
-def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) -> list[str]:
+def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:
     """Which networks are better and which worse than the bar, or that none can be told from it;
     nothing without networks. `tests`: theirs against it.
     """
     if not tests:
         return []
     bar = BARS[tests[0].against]
-    title = title_of(ranking)
     better = with_word("better", tests)
     worse = with_word("worse", tests)
     origins = f"{max(test.n for test in tests)} origins"
@@ -370,34 +366,25 @@ def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) 
         smallest = "too few origins to test"
         if pvalues:
             smallest = f"smallest adjusted {p_text(min(pvalues))}"
-        return [
-            f"{title}: no network on {dataset} is distinguishable from {bar} ({looked_at},"
-            f" {smallest})."
-        ]
-    lines = [f"{title}: no network on {dataset} beats {bar} ({looked_at})."]
+        return [f"no network on {dataset} is distinguishable from {bar} ({looked_at}, {smallest})."]
+    lines = [f"no network on {dataset} beats {bar} ({looked_at})."]
     if better:
         count = _count_of(len(better), len(tests))
-        lines = [
-            f"{title}: {count} on {dataset} beat {bar}: {_list_differences(better)} (Holm,"
-            f" {origins})."
-        ]
+        lines = [f"{count} on {dataset} beat {bar}: {_list_differences(better)} (Holm, {origins})."]
     if worse:
-        lines.append(f"{title}: worse than {bar}: {_list_differences(worse)}.")
+        lines.append(f"worse than {bar}: {_list_differences(worse)}.")
     return lines
 
 
-def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
+def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
     """Which networks are better than their skip alone, and for which it adds nothing; `tests`:
     theirs against it.
     """
-    title = title_of(ranking)
     better = with_word("better", tests)
     lines = []
     if better:
         skips = listing(sorted({test.against for test in better}))
-        lines.append(
-            f"{title}: better than the skip alone ({skips}): {_list_differences(better)} (Holm)."
-        )
+        lines.append(f"better than the skip alone ({skips}): {_list_differences(better)} (Holm).")
     others = []
     for test in tests:
         if test.word == "worse":
@@ -405,7 +392,7 @@ def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
         elif test.word != "better":
             others.append(test.model)
     if others:
-        lines.append(f"{title}: skip: the network adds nothing, for {listing(others)}.")
+        lines.append(f"skip: the network adds nothing, for {listing(others)}.")
     return lines
 
 
