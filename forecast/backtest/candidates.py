@@ -12,7 +12,7 @@ Whatever else changes a result must enter `result_key`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from forecast import models
@@ -61,7 +61,7 @@ class Candidate:
 
     def with_values(self, values: Params) -> Candidate:
         """This candidate with other values of some of its spec's fields."""
-        return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
+        return replace(self, spec=self.spec.with_values(values))
 
 
 def linear_skip_model(spec: ModelSpec) -> str:

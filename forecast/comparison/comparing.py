@@ -185,7 +185,7 @@ def compare_candidates(
     complete = verdicts.model_copy(
         update={
             "lowest": lowest,
-            "copies": tuple(_find_copies(scored, task)),
+            "copies": tuple(_raise_alarms(_test_cubes(scored), task, describe_copy)),
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
@@ -330,11 +330,6 @@ def _diagnose_residuals(scored: list[ScoredCandidate], task: Task) -> list[Resid
             labels = {**record.labels, "series": cube.series, "seed": cube.seeds[0]}
             diagnoses.append(ResidualDiagnosis.model_validate({**dict(statistics), **labels}))
     return diagnoses
-
-
-def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
-    """Forecasts that are copies of the last value."""
-    return _raise_alarms(_test_cubes(scored), task, describe_copy)
 
 
 def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
