@@ -9,6 +9,7 @@ What is written is worked out in `forecast.tracking.runs`, and whether it is nee
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Writer:
             )
             values = runs.parameter_texts(record.content.params, record.content.tuned)
             self._log(run_id, values, points, start)
+            self._log_dataset(run_id, record)
             self._write_trials(record, run_id)
             self._log_files(run_id, record)
             self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
@@ -157,6 +159,18 @@ class Writer:
             self.client.log_batch(
                 run_id, metrics[first : first + BATCH], params if first == 0 else ()
             )
+
+    def _log_dataset(self, run_id: str, record: CandidateRun) -> None:
+        """The prepared data as the run's input, by their digest."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        content = record.content
+        source = json.dumps({"uri": f"data/prepared/{content.dataset}"})
+        digest = content.digests.data[: runs.DIGEST_LENGTH] or "unknown"
+        data = Dataset(content.dataset, digest, "local", source)
+        self.client.log_inputs(
+            run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+        )
 
     def _log_files(self, run_id: str, record: CandidateRun) -> None:
         """Log the record and the model of the first seed as artifacts of a run."""

@@ -120,6 +120,11 @@ def load_logged(seen: Seen) -> Any:
         return mlflow.pyfunc.load_model(seen.model.artifact_location)
 
 
+def test_the_dataset_is_named_with_its_digest(seen):
+    data = seen.run.inputs.dataset_inputs[0].dataset
+    assert (data.name, data.digest) == ("weather", "a" * 12)
+
+
 def test_the_signature_names_inputs_outputs_and_parameters(seen):
     signature = load_logged(seen).metadata.signature
     assert signature.inputs.input_names() == ["unique_id", "ds", "temperature"]
