@@ -137,6 +137,7 @@ def project(folder: Path, kind: Kind, frame: pd.DataFrame) -> None:
         "licence": {"name": "none", "attribution": "simulated, or M4"},
         **kind.entry,
     }
+    (folder / "configs" / "schedule.yaml").unlink()  # its jobs are of the default datasets
     grid = {"rankings": ["shipped"], "grid": NAME, "grids": {NAME: kind.models.split(",")}}
     changes = {"datasets": {"run": [NAME]}, "models": grid, "tuning": kind.budget}
     for name, change in changes.items():
