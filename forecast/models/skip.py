@@ -12,8 +12,8 @@
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
 
-`Skip` is a fitted skip or its shape, `fit_linear_map` fits the linear kind to a shape, and `Carry`
-takes past-only inputs over the horizon.
+`Skip` is a fitted skip or its shape, `fit_linear_map` fits the linear kind to a shape,
+`FeatureName` says what each of its inputs is, and `Carry` takes past-only inputs over the horizon.
 Fewer than two complete train windows are a `ModelError`.
 """
 
@@ -52,8 +52,6 @@ BENDS = (-0.7, 0.0, 0.7)
 """Where the slope of a plan may change, in standard deviations from its mean: about its quartiles.
 """
 
-PROBE_WINDOWS = 32
-"""Windows by whose values inputs of two shapes are known as the same."""
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
 Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
@@ -248,9 +246,7 @@ class Skip:
         newest = past[:, -1, channels.future_channels[: self.leads]]
         earlier = past[:, len(past[0]) - self.plan_lags : -1, channels.plan_channels]
         plan = np.hstack([newest, earlier.reshape(len(past), -1)])
-        columns = channels.future_channels[: self.leads]
-        columns += channels.plan_channels * (self.plan_lags - 1)
-        is_bent = np.isin(columns, self.bent)
+        is_bent = np.isin([name.channel for name in _plan_names(self, channels)], self.bent)
         return [plan, *(np.maximum(plan[:, is_bent] - bend, 0.0) for bend in BENDS)]
 
     def with_lags(self, lags: int) -> Skip:
@@ -434,33 +430,119 @@ def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), columns)
 
 
-class FeatureColumns:
-    """Where the inputs of a shape stand among those of a larger one: at the columns that have the
-    same values, of windows of random numbers, in which no two inputs are equal by chance.
+class Wave(NamedTuple):
+    """The sine or cosine of `multiple` times the angle of a calendar feature, by its position."""
+
+    feature: int
+    multiple: int
+    is_sine: bool
+
+
+class FeatureName(NamedTuple):
+    """What one input of the linear map is; inputs of one name have equal values.
+
+    quantity: `change`, of a target: the row less the newest value, or, where the target drifts, the
+    row's own change; `level`, the newest value of a target; `input`, a row of another column;
+    `lead`, a row of a column that speaks of later rows; `calendar`, one.
+    channel, lag: of the past; lag 0 is the cutoff.
+    waves: of the calendar at forecast step `step`, which multiply it.
+    above: only what lies above it, in scaled units.
     """
 
+    quantity: Literal["change", "level", "input", "lead", "calendar"]
+    channel: int = -1
+    lag: int = 0
+    waves: tuple[Wave, ...] = ()
+    step: int = 1
+    above: float | None = None
+
+
+def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
+    """The names of the columns of `Skip.inputs`, in their order; `future_columns`: known-future
+    inputs of a row, a sine and a cosine for each calendar feature.
+    """
+    others = read_channels(channels, shape.unread)
+    names = _target_names(channels, shape.lags, shape.reads_level)
+    for lag in reversed(range(shape.lags)):
+        names += [FeatureName("input", channel, lag) for channel in others]
+    for step in range(1, shape.horizon + 1):
+        for column in range(future_columns):
+            wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
+            names.append(FeatureName("calendar", waves=(wave,), step=step))
+    plan = _plan_names(shape, channels)
+    names += plan
+    for bend in BENDS:
+        names += [name._replace(above=bend) for name in plan if name.channel in shape.bent]
+    if shape.harmonics:
+        names += _product_names(shape, channels, others)
+    return names
+
+
+def _plan_names(shape: Skip, channels: Layout) -> list[FeatureName]:
+    """Of the plan of the horizon, then of that of past rows from the oldest on."""
+    names = [FeatureName("lead", channel) for channel in channels.future_channels[: shape.leads]]
+    for lag in reversed(range(1, shape.plan_lags)):
+        names += [FeatureName("lead", channel, lag) for channel in channels.plan_channels]
+    return names
+
+
+def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[FeatureName]:
+    """Names of the columns of `_target_features` over `lags` rows, in their order: of each target
+    the changes from the oldest row on, then its level where it has one.
+    """
+    names = []
+    for channel, drifts in zip(channels.target_channels, channels.difference_inputs, strict=False):
+        newest = 0 if drifts else 1
+        oldest = lags - 2 if drifts else lags - 1
+        names += [FeatureName("change", channel, lag) for lag in range(oldest, newest - 1, -1)]
+        if reads_level and not drifts:
+            names.append(FeatureName("level", channel))
+    return names
+
+
+def _product_names(shape: Skip, channels: Layout, others: Sequence[int]) -> list[FeatureName]:
+    """Of `calendar_products`."""
+    waves = [_wave_names(feature, count) for feature, count in enumerate(shape.harmonics)]
+    names = list(itertools.chain(*waves))
+    turning = list(names)
+    for a, b in itertools.combinations(waves, 2):
+        names += _multiplied_names(a, b)
+        turning += _multiplied_names(a[:2], b[:2])
+    newest = [FeatureName("input", channel) for channel in others]
+    state = [*_target_names(channels, shape.product_lags, shape.reads_level), *newest]
+    return names + _multiplied_names(turning, state)
+
+
+def _wave_names(feature: int, count: int) -> list[FeatureName]:
+    """Of `_harmonics`."""
+    waves = itertools.product(range(1, count + 1), (True, False))
+    return [FeatureName("calendar", waves=(Wave(feature, k, sine),)) for k, sine in waves]
+
+
+def _multiplied_names(
+    calendar: Sequence[FeatureName], factors: Sequence[FeatureName]
+) -> list[FeatureName]:
+    """Of `_multiply_columns`: every name of `calendar` times every one of `factors`."""
+    pairs = itertools.product(calendar, factors)
+    return [factor._replace(waves=wave.waves + factor.waves) for wave, factor in pairs]
+
+
+class FeatureColumns:
+    """Where the inputs of a shape stand among those of a larger one."""
+
     def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
-        """Index the columns that `largest`, the skip with the most inputs, computes.
-
-        future_columns: known-future inputs of a row, a sine and a cosine for each calendar feature.
-        """
-        rng = np.random.default_rng(0)
-        past = rng.normal(size=(PROBE_WINDOWS, largest.lags, channels.channels))
-        future = rng.normal(size=(PROBE_WINDOWS, largest.horizon, future_columns))
-        rows = np.arange(PROBE_WINDOWS)
-        self._windows = Windows(past, past, future, past[:, -1], rows, rows)
+        """Index the columns that `largest`, the skip with the most inputs, computes."""
         self._channels = channels
-        self._column_of = {values: i for i, values in enumerate(self._values_of(largest))}
+        self._future_columns = future_columns
+        names = feature_names(largest, channels, future_columns)
+        self._column_of = {name: column for column, name in enumerate(names)}
         self._columns_of: dict[Skip, np.ndarray] = {}
-
-    def _values_of(self, shape: Skip) -> list[bytes]:
-        """The values of every input of `shape`."""
-        return [column.tobytes() for column in shape.inputs(self._windows, self._channels).T]
 
     def columns_of(self, shape: Skip) -> np.ndarray:
         """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
         if shape not in self._columns_of:
-            numbers = [self._column_of[values] for values in self._values_of(shape)]
+            names = feature_names(shape, self._channels, self._future_columns)
+            numbers = [self._column_of[name] for name in names]
             self._columns_of[shape] = np.array(numbers, dtype=np.int64)
         return self._columns_of[shape]
 
@@ -471,7 +553,7 @@ index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
 
 def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_columns: int) -> Skip:
     """The mean of ridges with the lags, inputs and penalties of `shape`, from the sum over the
-    train rows of the `products_matrix` of its `design_of`; `future_columns` as in `FeatureColumns`.
+    train rows of the `products_matrix` of its `design_of`; `future_columns` as in `feature_names`.
     """
     design = index_features(shape, channels, future_columns)
     parts = shape.mean_of or ((shape, 1.0),)

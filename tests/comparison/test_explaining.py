@@ -17,9 +17,9 @@ from forecast.comparison.explaining import (
     trailing_level,
 )
 from forecast.forecaster.ensemble import Ensemble
+from forecast.models.skip import feature_names
 from tests.contract import families
 from tests.support import problems
-from tests.support.feature_names import feature_names
 
 
 def fitted(family: str, skip: str | None = None) -> Ensemble:

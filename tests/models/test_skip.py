@@ -27,6 +27,7 @@ from forecast.models.skip import (
     calendar_products,
     calendar_terms,
     design_of,
+    feature_names,
     fit_linear_map,
     interpolate_missing,
     linear_features,
@@ -35,7 +36,6 @@ from forecast.models.skip import (
 )
 from forecast.system.errors import ModelError
 from tests.support import problems
-from tests.support.feature_names import feature_names
 
 HORIZON = problems.HORIZON
 
