@@ -204,6 +204,11 @@ def count_windows_within(rows: int, task: Task) -> int:
     return max(rows // task.lookback, 1)
 
 
+def first_cutoff(task: Task) -> int:
+    """The first row of a series that has a whole window behind it."""
+    return task.lookback - 1
+
+
 def gather_windows(
     z: np.ndarray,
     future: np.ndarray,

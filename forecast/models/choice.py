@@ -49,12 +49,21 @@ class FoldBatch(NamedTuple):
     """(B,): the fold in which a cutoff is scored, or -1."""
 
 
+SumsByLearners = dict[tuple[bool, ...], Any]
+"""By which folds learn from the rows, their `products_matrix`."""
+
+
 class Folds(Protocol):
     """The history in folds, a batch of windows at a time; called once per pass over the data."""
 
     def __call__(self, *, sampled: bool = True) -> Iterable[FoldBatch]:
         """Every window, learnt from or not, of which a random sample is scored; or all that are
         ever scored.
+        """
+
+    def sum_long(self, shape: Skip, unused: Collection[str]) -> tuple[Folds, SumsByLearners]:
+        """The sums over cutoffs of long lookbacks, made without windows, and the folds in which
+        these are not learnt from again; no series of `unused` is in the sums.
         """
 
 
@@ -298,23 +307,25 @@ def _cases_of(
         x, y, is_known = design_of(largest, windows, target, channels)
         return LinearBatch(x, y, is_known & is_used, change)
 
-    cases, windows = fold_cases(folds, parts)
+    cases, windows = fold_cases(*folds.sum_long(largest, unused), parts)
     return cases, index_features(largest, channels, windows.future.shape[2])
 
 
 def fold_cases(
-    folds: Folds, parts: Callable[[Windows, np.ndarray], LinearBatch]
+    folds: Folds, sums: SumsByLearners, parts: Callable[[Windows, np.ndarray], LinearBatch]
 ) -> tuple[dict[int, FoldCase], Windows]:
     """By fold what it learns from and is scored on, and the windows of one batch. parts: what a
     linear map makes of windows and their targets. Rows that the same folds learn from are added up
-    once.
+    once; `sums` are those that were made before.
     """
-    sums_of_learners: dict[tuple[bool, ...], Any] = defaultdict(float)
+    sums_of_learners: SumsByLearners = defaultdict(float, sums)
     inputs_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
     targets_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
     for windows, target, is_learnt_by, fold in folds():
         batch = parts(windows, target)
         for learners in np.unique(is_learnt_by, axis=1).T:
+            if sums and not learners.any():
+                continue
             rows = batch.is_usable & (learners == is_learnt_by.T).all(axis=1)
             products = products_matrix(batch.inputs[rows], batch.aims[rows])
             sums_of_learners[tuple(learners)] = sums_of_learners[tuple(learners)] + products

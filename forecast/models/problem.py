@@ -15,7 +15,7 @@ audit sets one for the time of a run (`record_with`); without it nothing is told
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -37,11 +37,13 @@ from forecast.data.windows import (
     Layout,
     Windows,
     count_windows_within,
+    first_cutoff,
     layout,
     target_windows,
     task_windows,
 )
-from forecast.models.choice import FoldBatch, Folds, choose_linear_shape
+from forecast.models.choice import FoldBatch, Folds, SumsByLearners, choose_linear_shape
+from forecast.models.long_windows import LongWindows, is_long
 from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
     Carry,
@@ -81,6 +83,10 @@ MAX_PLAN_LEVELS = 10
 """Values of a plan, such as depths of a promotion, up to which it has one slope."""
 MAX_KEPT_SUMS_BYTES = 2**26
 """Bytes of a linear map's sums up to which the next refit goes on from them."""
+MIN_REGULAR_SHARE = 0.9
+"""Of the cutoffs of a long series; where fewer are without gaps at their ends, summing is dearer
+without windows.
+"""
 TargetTransform = Callable[[Windows, np.ndarray], np.ndarray]
 """From windows and their scaled targets (B, H, O) to what a map is fitted to."""
 
@@ -248,9 +254,31 @@ class Problem:
         observed.
         """
         z = self.scaled(unique_id)
-        if self.recorder is not None and len(rows):
-            self.recorder.targets_given(purpose, len(z), int(rows.max()) + horizon)
+        self.record_targets(unique_id, rows, horizon, purpose)
         return target_windows(z, rows, horizon=horizon, outputs=self.panel.outputs)
+
+    def record_targets(
+        self, unique_id: str, rows: np.ndarray, horizon: int, purpose: Purpose
+    ) -> None:
+        """Tell a recorder that a fit is given what follows `rows` of one series."""
+        if self.recorder is not None and len(rows):
+            length = len(self.panel.by_id[unique_id])
+            self.recorder.targets_given(purpose, length, int(rows.max()) + horizon)
+
+    def long_windows(
+        self, shape: Skip, cutoffs: Mapping[str, np.ndarray]
+    ) -> dict[str, LongWindows]:
+        """By series what sums over these cutoffs without windows, where that pays."""
+        result = {}
+        for uid, rows in cutoffs.items():
+            if uid not in shape.unused_series and is_long(shape, self.channels, len(rows)):
+                future = self.panel.by_id[uid].future
+                windows = LongWindows(
+                    shape, self.channels, first_cutoff(self.panel.task), self.scaled(uid), future
+                )
+                if windows.is_regular[rows].mean() > MIN_REGULAR_SHARE:
+                    result[uid] = windows
+        return result
 
     def examples(
         self,
@@ -280,26 +308,7 @@ class Problem:
         season that its fold has not seen. A fold learns from no origin whose lookback or horizon
         touches the part it is asked for. Of rows too few for that: train, asked for validation.
         """
-        fold_rows = self._fold_rows()
-        n_scored = sum(int((each.fold >= 0).sum()) for each in fold_rows.values())
-
-        def batches(*, sampled: bool = True) -> Iterator[FoldBatch]:
-            """See `Folds`."""
-            rng = np.random.default_rng(0)
-            for uid, (rows, is_learnt_by, fold) in fold_rows.items():
-                is_sampled = rng.random(len(rows)) * n_scored < MAX_VALIDATION_CUTOFFS
-                scored_fold = np.where(is_sampled | (not sampled), fold, -1)
-                is_wanted = (scored_fold >= 0) | sampled
-                # what is wanted of the same batches, since results round by the size of a batch
-                for batch in np.split(np.arange(len(rows)), range(MAX_BATCH, len(rows), MAX_BATCH)):
-                    index = batch[is_wanted[batch]]
-                    for windows in self.windows(uid, rows[index], horizon=horizon):
-                        target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
-                        if aim is not None:
-                            target = aim(windows, target)
-                        yield FoldBatch(windows, target, is_learnt_by[:, index], scored_fold[index])
-
-        return batches
+        return _HistoryFolds(self, horizon, aim, self._fold_rows())
 
     def _fold_rows(self) -> dict[str, _FoldRows]:
         """By series the train and validation cutoffs, cut into folds at common times; where these
@@ -370,7 +379,9 @@ class Problem:
             return products_matrix(x[is_known], y[is_known])
 
         key = None if aim is not None else (shape, shape.unused_series)
-        sums = self.sum_train(products, horizon, key, purpose="skip")
+        cutoffs = {} if aim else {uid: self.rows(uid, "train") for uid in self.panel.by_id}
+        long = self.long_windows(shape, cutoffs)
+        sums = self.sum_train(products, horizon, key, purpose="skip", long=long)
         return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
 
     def _shared_shape(self, horizon: int, lags: Sequence[int]) -> Skip:
@@ -437,8 +448,10 @@ class Problem:
         key: Hashable | None,
         *,
         purpose: Purpose = "training",
+        long: Mapping[str, LongWindows] | None = None,
     ) -> np.ndarray:
-        """The sum of `summand`, given windows and targets in batches, over the train rows.
+        """The sum of `summand`, given windows and targets in batches, over the train rows; of the
+        series in `long` without windows where that can be.
 
         With a `key` it goes on from the sum over earlier rows, so that in a backtest each cutoff
         enters once, and not once at every refit: docs/research/seconds.md has what that saves.
@@ -451,8 +464,13 @@ class Problem:
         if earlier:
             for uid, span in earlier[-1].cutoffs.items():
                 cutoffs[uid] = cutoffs[uid][len(span) :]
+        of_long: Any = 0.0
+        for uid, windows in (long or {}).items():
+            self.record_targets(uid, cutoffs[uid], horizon, purpose)
+            of_long = of_long + windows.sum_products(cutoffs[uid])
+            cutoffs[uid] = cutoffs[uid][~windows.is_regular[cutoffs[uid]]]
         train = self.examples("train", horizon, purpose=purpose, cutoffs=cutoffs)
-        total = np.asarray(sum(summand(*batch) for batch in _join_short(train())), float)
+        total = np.asarray(sum((summand(*batch) for batch in _join_short(train())), of_long), float)
         if earlier:
             total = earlier[-1].sums + total
         if total.nbytes <= MAX_KEPT_SUMS_BYTES:
@@ -480,7 +498,8 @@ class Problem:
         return Carry.of_sums(sums, self.channels, task.season_length)
 
 
-class _FoldRows(NamedTuple):
+@dataclass(frozen=True)
+class _FoldRows:
     """The cutoffs of one series: rows (n,), is_learnt_by (folds, n), fold (n,): in which each is
     forecast, or -1.
     """
@@ -488,6 +507,62 @@ class _FoldRows(NamedTuple):
     rows: np.ndarray
     is_learnt_by: np.ndarray
     fold: np.ndarray
+
+
+@dataclass(frozen=True)
+class _HistoryFolds:
+    """What `Problem.folds` returns."""
+
+    problem: Problem
+    horizon: int
+    aim: TargetTransform | None
+    rows: Mapping[str, _FoldRows]
+    long: Mapping[str, LongWindows] = field(default_factory=dict)
+    """By series what has summed its regular cutoffs already."""
+
+    def __call__(self, *, sampled: bool = True) -> Iterator[FoldBatch]:
+        """See `Folds`."""
+        n_scored = sum(int((each.fold >= 0).sum()) for each in self.rows.values())
+        rng = np.random.default_rng(0)
+        for uid, each in self.rows.items():
+            is_sampled = rng.random(len(each.rows)) * n_scored < MAX_VALIDATION_CUTOFFS
+            fold = np.where(is_sampled | (not sampled), each.fold, -1)
+            is_learnt_by = each.is_learnt_by
+            is_wanted = fold >= 0
+            if uid in self.long:
+                is_learnt_by = is_learnt_by & ~self.long[uid].is_regular[each.rows]
+                is_wanted = is_wanted | is_learnt_by.any(axis=0)
+            elif sampled:
+                is_wanted[:] = True
+            # what is wanted of the same batches, since results round by the size of a batch
+            ends = range(MAX_BATCH, len(each.rows), MAX_BATCH)
+            for batch in np.split(np.arange(len(each.rows)), ends):
+                index = batch[is_wanted[batch]]
+                for windows in self.problem.windows(uid, each.rows[index], horizon=self.horizon):
+                    target = self.problem.targets(
+                        uid, windows.rows, horizon=self.horizon, purpose="skip"
+                    )
+                    if self.aim is not None:
+                        target = self.aim(windows, target)
+                    yield FoldBatch(windows, target, is_learnt_by[:, index], fold[index])
+
+    def sum_long(
+        self, shape: Skip, unused: Collection[str]
+    ) -> tuple[_HistoryFolds, SumsByLearners]:
+        """See `Folds`."""
+        problem = self.problem
+        cutoffs = {uid: each.rows for uid, each in self.rows.items() if uid not in unused}
+        long = problem.long_windows(shape, {} if self.aim else cutoffs)
+        sums: SumsByLearners = {}
+        for uid, windows in long.items():
+            problem.record_targets(uid, cutoffs[uid], self.horizon, "skip")
+            is_learnt_by = self.rows[uid].is_learnt_by
+            for learners in np.unique(is_learnt_by, axis=1).T:
+                if learners.any():
+                    is_of_learners = (learners == is_learnt_by.T).all(axis=1)
+                    products = windows.sum_products(cutoffs[uid][is_of_learners])
+                    sums[tuple(learners)] = sums.get(tuple(learners), 0.0) + products
+        return replace(self, long=long), sums
 
 
 def _part_starts(times: np.ndarray, n_parts: int) -> np.ndarray:

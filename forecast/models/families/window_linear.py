@@ -118,7 +118,7 @@ class Spec(RegressorSpec):
         def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
             return self._linear_batch(arrays, output, windows, target)
 
-        cases, _ = fold_cases(problem.folds(task.horizon), parts)
+        cases, _ = fold_cases(problem.folds(task.horizon), {}, parts)
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
         errors_by_pair = []
         for lags, penalty in pairs:

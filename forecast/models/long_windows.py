@@ -1,0 +1,236 @@
+"""The sums behind a linear map of a long lookback, from the rows of a series instead of windows.
+
+A window of a day of minutes has 1,440 rows, and the next window repeats all but one of them. So the
+sums over the windows that end at `first` .. `last` obey a recursion (those of a Hankel matrix):
+
+    G[i + 1, j + 1] = G[i, j] + a[first - 1 - i] b[first - 1 - j] - a[last - i] b[last - j]
+    G[i, j] = sum over t = first .. last of a[t - i] b[t - j]
+
+What is summed over rows is the first row and column of G, as correlations by FFT, and the inputs
+that are no such rows, as products of the calendar with the newest ones. It rounds otherwise than
+sums over windows do, so lookbacks for which it gains little do without (`MIN_OPERATIONS`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy
+
+from forecast.data.windows import Layout, fill_gaps, gather_windows
+from forecast.models.skip import FeatureName, Skip, feature_names
+
+MIN_OPERATIONS = 2e10
+"""Cutoffs times the square of the lags from which on it is used: docs/research/seconds.md."""
+ROWS_PER_BATCH = 1024
+"""Rows whose columns are made at once."""
+
+
+class Column(NamedTuple):
+    """An input or output at a cutoff t that is the value of a sequence at row t - lag.
+
+    number: of a channel, of a known-future column, of an output.
+    """
+
+    source: Literal["past", "future", "target"]
+    number: int
+    lag: int
+
+
+class Lags(NamedTuple):
+    """The columns values[t - first], values[t - first - 1], ... at a cutoff t."""
+
+    values: np.ndarray
+    first: int
+    n_lags: int
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """(n, n_lags) at the cutoffs `rows` (n,)."""
+        return np.asarray(self.values[rows[:, None] - self.first - np.arange(self.n_lags)])
+
+
+def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
+    """Whether the sums of `shape` over so many cutoffs of a series are made by `LongWindows`: where
+    it pays, and no column holds changes or speaks of later rows.
+    """
+    is_plain = not channels.change_channels and not any(channels.step)
+    return is_plain and n_cutoffs * shape.lags**2 >= MIN_OPERATIONS
+
+
+class LongWindows:
+    """The windows of one series, whose `products_matrix` of the `design_of` a shape is summed
+    without making them.
+    """
+
+    def __init__(
+        self,
+        shape: Skip,
+        channels: Layout,
+        first_cutoff: int,
+        z: np.ndarray,
+        future: np.ndarray,
+    ) -> None:
+        """first_cutoff: with a whole window behind it; z (T, C): scaled rows; future (T + H, F)."""
+        self._channels = channels
+        self._future = future
+        self._newest = replace(shape, lags=max(shape.product_lags, 2))
+        self._filled = fill_gaps(z[None])[0][0].astype(np.float32).astype(float)
+        self.is_regular = _regular_cutoffs(z, channels.outputs, first_cutoff, shape.horizon)
+        """(T,): the cutoffs whose windows hold the filled rows of the series, since their first row
+        is observed, and whose targets have no gap at an end.
+        """
+        columns, subtracted = _columns_of(shape, channels, future.shape[1])
+        ranges: dict[tuple[Literal["past", "future", "target"], int], list[int]] = {}
+        for column in [*columns, *subtracted]:
+            if isinstance(column, Column):
+                ranges.setdefault(column[:2], []).append(column.lag)
+        position: dict[Column | FeatureName | None, int] = {}
+        self._lags = []
+        for (source, number), lags in ranges.items():
+            first = min(lags)
+            count = max(lags) - first + 1
+            self._lags.append(Lags(self._rows_of(source, number, z), first, count))
+            for lag in range(first, first + count):
+                position[Column(source, number, lag)] = len(position)
+        self._n_lagged = len(position)
+        self._others = []
+        names_of_columns = set(columns)
+        for number, name in enumerate(feature_names(self._newest, channels, future.shape[1])):
+            if name in names_of_columns and name not in position:
+                self._others.append(number)
+                position[name] = len(position)
+        self._columns = [*(position[column] for column in columns), len(position)]
+        # one more column, of zeros, is subtracted from those that stay as they are
+        position[None] = len(position) + 1
+        self._subtracted = [*(position[column] for column in subtracted), position[None]]
+
+    def _rows_of(self, source: str, number: int, z: np.ndarray) -> np.ndarray:
+        """(rows,) the sequence of a column; of a target missing steps lie on a line."""
+        if source == "past":
+            return self._filled[:, self._channels.value.index(number)]
+        if source == "future":
+            return self._future[:, number].astype(np.float32).astype(float)
+        target = z[:, number]
+        known = np.flatnonzero(np.isfinite(target))
+        return np.interp(np.arange(len(target)), known, target[known])
+
+    def sum_products(self, cutoffs: np.ndarray) -> np.ndarray:
+        """The `products_matrix` summed over those of the rising `cutoffs` that are regular."""
+        size = self._n_lagged + len(self._others) + 1
+        total = np.zeros((size + 1, size + 1))
+        for stretch in np.split(cutoffs, np.flatnonzero(np.diff(cutoffs) > 1) + 1):
+            if len(stretch):
+                total[:-1, :-1] += self._sum_stretch(int(stretch[0]), int(stretch[-1]) + 1)
+        left_out = cutoffs[~self.is_regular[cutoffs]]
+        for start in range(0, len(left_out), ROWS_PER_BATCH):
+            rows = left_out[start : start + ROWS_PER_BATCH]
+            every = np.hstack([*(lags.at(rows) for lags in self._lags), self._at_cutoffs(rows)])
+            total[:-1, :-1] -= every.T @ every
+        half = total.take(self._columns, axis=0)
+        half -= total.take(self._subtracted, axis=0)
+        return half.take(self._columns, axis=1) - half.take(self._subtracted, axis=1)
+
+    def _at_cutoffs(self, rows: np.ndarray) -> np.ndarray:
+        """(n, others + 1): the columns that are no rows of a sequence, and one."""
+        windows = gather_windows(
+            self._filled,
+            self._future,
+            rows,
+            self._channels,
+            self._newest.lags,
+            self._newest.horizon,
+        )
+        others = self._newest.inputs(windows, self._channels)[:, self._others]
+        return np.hstack([others, np.ones((len(rows), 1))])
+
+    def _sum_stretch(self, first: int, stop: int) -> np.ndarray:
+        """The sums of all products of columns over the cutoffs `first` .. `stop` - 1."""
+        n_others = len(self._others) + 1
+        n_fixed = n_others + len(self._lags)
+        longest = max(lags.n_lags for lags in self._lags)
+        n_values = scipy.fft.next_fast_len(max(ROWS_PER_BATCH, 2 * longest), real=True)
+        rows_per_batch = n_values - longest + 1
+        fixed = np.zeros((n_fixed, n_fixed))
+        spectra = [np.zeros((n_fixed, n_values // 2 + 1), complex) for _ in self._lags]
+        for start in range(first, stop, rows_per_batch):
+            rows = np.arange(start, min(start + rows_per_batch, stop))
+            # from the first column of each sequence the others follow
+            firsts = [lags.values[rows - lags.first][:, None] for lags in self._lags]
+            at_cutoffs = np.hstack([self._at_cutoffs(rows), *firsts])
+            fixed += at_cutoffs.T @ at_cutoffs
+            conjugate = scipy.fft.rfft(at_cutoffs.T, n_values, axis=1).conj()
+            for lags, spectrum in zip(self._lags, spectra, strict=True):
+                oldest = start - lags.first - lags.n_lags + 1
+                values = lags.values[oldest : int(rows[-1]) - lags.first + 1]
+                spectrum += conjugate * scipy.fft.rfft(values, n_values)
+        edges = []
+        for lags, spectrum in zip(self._lags, spectra, strict=True):
+            edges.append(scipy.fft.irfft(spectrum, n_values, axis=1)[:, lags.n_lags - 1 :: -1])
+        blocks: list[list[np.ndarray]] = []
+        for i, left in enumerate(self._lags):
+            row = []
+            for j, right in enumerate(self._lags):
+                if j < i:
+                    row.append(blocks[j][i].T)
+                else:
+                    corner = (edges[j][n_others + i], edges[i][n_others + j])
+                    row.append(_sum_lagged(left, right, *corner, first, stop))
+            blocks.append([*row, edges[i][:n_others].T])
+        blocks.append([*(edge[:n_others] for edge in edges), fixed[:n_others, :n_others]])
+        return np.block(blocks)
+
+
+def _sum_lagged(
+    left: Lags, right: Lags, first_row: np.ndarray, first_column: np.ndarray, first: int, stop: int
+) -> np.ndarray:
+    """(left columns, right columns): the sums of their products over the cutoffs `first` .. `stop`
+    - 1, of which the first row and column are given.
+    """
+    sums = np.empty((left.n_lags, right.n_lags))
+    sums[0] = first_row
+    sums[:, 0] = first_column
+    entering = [lags.at(np.array([first - 1]))[0, :-1] for lags in (left, right)]
+    leaving = [lags.at(np.array([stop - 1]))[0, :-1] for lags in (left, right)]
+    for k in range(left.n_lags - 1):
+        sums[k + 1, 1:] = sums[k, :-1] + entering[0][k] * entering[1] - leaving[0][k] * leaving[1]
+    return sums
+
+
+def _columns_of(
+    shape: Skip, channels: Layout, n_future: int
+) -> tuple[list[Column | FeatureName], list[Column | None]]:
+    """Inputs and outputs of `shape` in the order of `design_of`, and what is subtracted from each;
+    a name where an input is no row of a sequence.
+    """
+    columns: list[Column | FeatureName] = []
+    subtracted: list[Column | None] = []
+    for name in feature_names(shape, channels, n_future):
+        is_change = name.quantity == "change" and not name.waves
+        column: Column | FeatureName = name
+        if name.quantity == "calendar" and len(name.waves) == 1 and name.waves[0].multiple == 1:
+            number = 2 * name.waves[0].feature + (not name.waves[0].is_sine)
+            column = Column("future", number, -name.step)
+        elif not name.waves:
+            column = Column("past", name.channel, name.lag)
+        columns.append(column)
+        subtracted.append(Column("past", name.channel, 0) if is_change else None)
+    for step in range(1, shape.horizon + 1):
+        for output in range(channels.outputs):
+            columns.append(Column("target", output, -step))
+            subtracted.append(Column("target", output, 0))
+    return columns, subtracted
+
+
+def _regular_cutoffs(z: np.ndarray, outputs: int, first: int, horizon: int) -> np.ndarray:
+    """(T,): the cutoffs from `first` on of rows z (T, C) whose windows begin with an observed row,
+    and whose targets have no gap at an end.
+    """
+    is_observed = np.isfinite(z).all(axis=1)
+    is_known = np.isfinite(z[:, :outputs]).all(axis=1)
+    is_regular = np.zeros(len(z), dtype=bool)
+    stop = len(z) - horizon
+    is_regular[first:stop] = is_observed[: stop - first]
+    is_regular[first:stop] &= is_known[first:stop] & is_known[first + horizon :]
+    return is_regular
