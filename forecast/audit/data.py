@@ -293,10 +293,10 @@ def _explains_later_target(
     usable = np.arange(lags, len(target) - steps)
     if len(usable) < 4 * lags:
         return None
-    target_lags = np.stack([target[usable - lag] for lag in range(lags)], axis=1)
-    column_lags = np.stack([column[usable - lag] for lag in range(lags)], axis=1)
-    all_lags = np.concatenate([target_lags, column_lags], axis=1)
-    later_targets = np.stack([target[usable + step] for step in range(1, steps + 1)], axis=1)
+    past_rows = usable[:, None] - np.arange(lags)
+    target_lags = target[past_rows]
+    all_lags = np.concatenate([target_lags, column[past_rows]], axis=1)
+    later_targets = target[usable[:, None] + np.arange(1, steps + 1)]
     is_known = np.isfinite(all_lags).all(axis=1) & np.isfinite(later_targets).all(axis=1)
     if is_known.sum() < 4 * lags:
         return None

@@ -208,11 +208,8 @@ class StackedExperiments:
 
     def error_of(self, run: Array) -> float:
         """The same of a run (rows, O)."""
-        return finite_sum(self.weighted_errors(run)) / (np.vdot(self.weight, self.weight) or 1.0)
-
-    def weighted_errors(self, run: Array) -> Array:
-        """(rows, O): the weighted errors of the bounded run (rows, O)."""
-        return self.weight * (self.net.bounded(run) - self.y)
+        errors = self.weight * (self.net.bounded(run) - self.y)
+        return finite_sum(errors) / (np.vdot(self.weight, self.weight) or 1.0)
 
     def run_stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""
