@@ -24,12 +24,7 @@ import pandas as pd
 
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
-from forecast.operations.records import (
-    ChampionCard,
-    Decision,
-    HistoryEvent,
-    read_decisions,
-)
+from forecast.operations.records import ChampionCard, Decision, HistoryEvent
 from forecast.operations.registry import ChampionChangedError, Promotion, Refit
 from forecast.system import files
 from forecast.system.errors import ForecastError
@@ -127,9 +122,7 @@ def _promote_refit(
 
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """Write the decision down as a finished one: here first, then in MLflow; what MLflow did not
-    take is offered again later.
-    """
+    """Write the decision down as a finished one: here first, then in MLflow, where it may fail."""
     dataset = decision.dataset
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     decision.write(folder / f"{decision.key}.json")
@@ -144,25 +137,12 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
             drift=", ".join(drifted) or "none",
         )
         champion.record_event(root, dataset, event)
-    log_unlogged(root, dataset, now=now, tracking_uri=tracking_uri)
-
-
-def log_unlogged(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """Log every finished decision that MLflow does not have yet; what it still does not take waits
-    for the next.
-    """
-    folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
-    for decision in read_decisions(root, dataset):
-        marker = folder / f"{decision.key}.logged"
-        if not marker.exists():
-            with contextlib.suppress(ForecastError):
-                store = tracking_store(root, tracking_uri)
-                run_id = log_content(
-                    store,
-                    f"{dataset} retraining",
-                    f"{decision.as_of[:10]} {decision.word}",
-                    decision.to_json(),
-                    "decision.json",
-                    now=now.timestamp(),
-                )
-                files.write_text(marker, run_id + "\n")
+    with contextlib.suppress(ForecastError):
+        log_content(
+            tracking_store(root, tracking_uri),
+            f"{dataset} retraining",
+            f"{decision.as_of[:10]} {decision.word}",
+            decision.to_json(),
+            "decision.json",
+            now=now.timestamp(),
+        )

@@ -75,7 +75,6 @@ def retrain(job: RetrainingJob) -> Decision:
             return earlier
         judged = judge(job)
         if judged.decision.word == "not due":
-            decision.log_unlogged(job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri)
             return judged.decision
         if judged.ledger is not None:
             judged.ledger.save()

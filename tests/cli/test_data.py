@@ -238,14 +238,6 @@ def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project:
         run("add", "data/My power.csv", root=project)
 
 
-def test_a_horizon_that_leaves_blocks_too_short_is_said_at_once(project: Path):
-    hourly(rows=240).drop(columns="unique_id").to_csv(project / "data" / "own.csv", index=False)
-    with pytest.raises(ForecastError, match=r"Written .* with --horizon 200: .*block has"):
-        run("add", "data/own.csv", "--horizon", "200", root=project)
-    said = run("add", "data/own.csv", "--horizon", "3", "--name", "short", root=project)
-    assert "forecast run --dataset short" in said
-
-
 @pytest.mark.parametrize("moment", range(6))
 def test_add_killed_before_any_of_its_writes_goes_on(
     project: Path, moment: int, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.paths import ProjectPaths
-from forecast.operations import champion, decision, registry
+from forecast.operations import champion, decision, records, registry
 from forecast.operations.records import Decision, GateNumbers
 from forecast.operations.registry import make_card
 from forecast.system import files
@@ -68,7 +68,7 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     assert held.version == 2 and held.card.refit_of == 1 and not held.card.metrics
     assert held.card.last_target_used == "2024-07-18T00:00:00"
     assert finish(project) is None and [
-        d.version for d in decision.read_decisions(project, NAME)
+        d.version for d in records.read_decisions(project, NAME)
     ] == [1]
     assert [event.event for event in champion.read_events(project, NAME)] == [
         "promoted",
@@ -87,15 +87,13 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
     assert champion.load(project, NAME).version == 1
 
 
-def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path) -> None:
+def test_what_mlflow_does_not_take_costs_no_decision_and_the_same_is_logged_once(
+    project: Path,
+) -> None:
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
-    assert [d.word for d in decision.read_decisions(project, NAME)] == ["kept"]
-    folder = ProjectPaths.of(project).retraining(NAME) / "decisions"
-    assert not list(folder.glob("*.logged"))
-    decision.log_unlogged(project, NAME, now=NOW, tracking_uri="")
-    (marker,) = folder.glob("*.logged")
-    marker.unlink()  # a kill after logging, before the marker
-    decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
+    assert [d.word for d in records.read_decisions(project, NAME)] == ["kept"]
+    for _ in range(2):  # a kill after logging
+        decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
     with mlflow_client.connect(tracking_store(project)) as client:
         experiment = client.get_experiment_by_name(f"{NAME} retraining")
         runs = client.search_runs([experiment.experiment_id])
@@ -193,5 +191,5 @@ def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     decided("kept", key="b").write(folder / "b.json")
     files.write_text(folder / "a.json", '{"half": ')
     files.write_json(folder / "c.json", {"key": "c", "word": "kept"})
-    assert [d.key for d in decision.read_decisions(tmp_path, NAME)] == ["b"]
-    assert pd.Timestamp(decision.read_decisions(tmp_path, NAME)[0].at) == NOW
+    assert [d.key for d in records.read_decisions(tmp_path, NAME)] == ["b"]
+    assert pd.Timestamp(records.read_decisions(tmp_path, NAME)[0].at) == NOW
