@@ -108,11 +108,13 @@ def decide(
     counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)
     if not np.isfinite(fresh.challenger).all():
         n_bad = int((~np.isfinite(fresh.challenger)).sum())
-        reason = f"the challenger's loss is not finite at {n_bad} origins"
-        return GateVerdict("kept", reason, counts)
+        return GateVerdict(
+            "kept", f"the challenger's loss is not finite at {n_bad} origins", counts
+        )
     if n_fresh < rules.min_fresh:
-        reason = f"not enough fresh origins ({n_fresh}; {rules.min_fresh} are needed)"
-        return GateVerdict("kept", reason, counts)
+        return GateVerdict(
+            "kept", f"not enough fresh origins ({n_fresh}; {rules.min_fresh} are needed)", counts
+        )
     skill = _skill(fresh.challenger, fresh.naive)
     numbers = counts.model_copy(
         update={
@@ -123,16 +125,17 @@ def decide(
     )
     if fresh.champion is None:
         if skill >= 0:
-            reason = f"there is no champion; skill against naive {percent(skill)}"
-            return GateVerdict("first", reason, numbers)
-        reason = f"worse than naive ({percent(skill)} skill); there is no champion yet"
-        return GateVerdict("kept", reason, numbers)
+            return GateVerdict(
+                "first", f"there is no champion; skill against naive {percent(skill)}", numbers
+            )
+        return GateVerdict(
+            "kept", f"worse than naive ({percent(skill)} skill); there is no champion yet", numbers
+        )
     if evidence is None or not np.isfinite(fresh.champion).all():
         # whatever has skill is better than forecasts that are not finite
         if skill > 0:
             return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
-        reason = f"{NO_CHAMPION_LOSS}, but skill is {percent(skill)}"
-        return GateVerdict("kept", reason, numbers)
+        return GateVerdict("kept", f"{NO_CHAMPION_LOSS}, but skill is {percent(skill)}", numbers)
     return _compare(fresh, fresh.champion, evidence, steps, rules, numbers)
 
 
@@ -171,14 +174,15 @@ def _compare(
     ageing = numbers.ageing
     may_replace = bool(ageing) and word == "equivalent"
     if sequence.is_better and difference < 0 and skill > 0:
-        reason = f"better than the champion: {_describe_test(sequence)}"
-        return GateVerdict("better", reason, numbers)
+        return GateVerdict(
+            "better", f"better than the champion: {_describe_test(sequence)}", numbers
+        )
     if may_replace and skill > 0:
-        reason = f"no worse than the champion, which is {ageing}"
-        return GateVerdict("equivalent", reason, numbers)
+        return GateVerdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
     if (sequence.is_better or may_replace) and not skill > 0:
-        reason = f"no better than repeating the last value ({percent(skill)} skill)"
-        return GateVerdict("kept", reason, numbers)
+        return GateVerdict(
+            "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
+        )
     if is_identical:
         return GateVerdict("kept", SAME_RECIPE, numbers)
     reason = f"not shown to be better: {_describe_test(sequence)}"
