@@ -231,8 +231,8 @@ class Model:
         """
         measured, state, inputs = self._begin_free_run(u, start, rows)
         run = self._run(inputs, None, state)
-        y = np.concatenate([measured, run.y])
-        return LoopRun(y, run.state, self._describe_reach(inputs))
+        notes = self._describe_reach(inputs, state)
+        return LoopRun(np.concatenate([measured, run.y]), run.state, notes)
 
     series_parallel = predict
     parallel = simulate
@@ -324,26 +324,46 @@ class Model:
         `simulate`; 0 for a single net and in the measured rows.
         """
         measured, state, inputs = self._begin_free_run(u, start, rows)
-        loop, weights = self.loop_and_weights()
-        spread = np.zeros((len(inputs), self.outputs))
-        if isinstance(loop, SetLoop):
-            runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(inputs))
-            spread = runs.std(axis=0) * self.scaling.y_scale
+        spread = self._member_spread(inputs, state)
         return np.concatenate([np.zeros_like(measured), self._as_given(spread, state.is_vector)])
 
-    def _describe_reach(self, u: Array) -> tuple[str, ...]:
-        """A note where u (T, I) leaves the range it was trained on, and how far."""
+    def _member_spread(self, u: Array, state: State) -> Array:
+        """(T, O) of the free runs from the state under u, in the units of y."""
+        loop, weights = self.loop_and_weights()
+        if not isinstance(loop, SetLoop):
+            return np.zeros((len(u), self.outputs))
+        runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u))
+        return runs.std(axis=0) * self.scaling.y_scale
+
+    def _describe_reach(self, u: Array, state: State) -> tuple[str, ...]:
+        """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
+        differ there; and of inputs that never moved in training and have another level here.
+        """
         if self.u_range is None or not len(u):
             return ()
         low, high = self.u_range
         excess = np.maximum(low - u, u - high) / np.where(high > low, high - low, np.inf)
         is_beyond = (excess > BEYOND_RANGE).any(axis=1)
+        farthest = u[np.abs(u - low).argmax(axis=0), np.arange(self.inputs)]
+        is_moved = (low == high) & ~np.isclose(farthest, low, atol=0.0)
+        notes = tuple(
+            f"Input {column} was always {low[column]:g} in training and reaches"
+            f" {farthest[column]:g} here: nothing was learnt of it."
+            for column in np.flatnonzero(is_moved)
+        )
         if not is_beyond.any():
-            return ()
-        nets = "`Model.spread` tells how much the nets differ there"
+            return notes
+        spread = self._member_spread(u, state)[is_beyond].mean(axis=0)
+        listed = f"{spread[0]:.3g}"
+        if len(spread) > 1:
+            listed = ", ".join(
+                f"{each:.3g} (output {number})" for number, each in enumerate(spread)
+            )
+        nets = f"the nets differ by {listed} there (standard deviation)"
         if isinstance(self.net, Net):
             nets = "a single net does not tell how sure it is there"
         return (
+            *notes,
             f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
             f" {100 * excess.max():.0f} % of it: {nets}.",
         )

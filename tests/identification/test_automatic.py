@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 
@@ -226,7 +227,7 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
     u, y = tank(120, 0)
     said: list[str] = []
     identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
-    assert said[0].startswith("System identification with 1 candidates in 2 folds; how long ")
+    assert said[0].startswith("System identification with 1 candidates in 2 folds: about ")
     assert [text.split(":")[0] for text in said[1:6]] == [
         "Fold 1 of 2",
         "Fold 2 of 2",
@@ -243,8 +244,24 @@ def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_t
     candidates = (Candidate("states", 2, 700), ON_DELAYS)
     settings = replace(SMALL, candidates=candidates)
     identify(Experiment(*tank(120, 0)), settings=settings, announce=said.append)
-    assert said[0].startswith("System identification with 2 candidates in 2 folds; how long ")
+    assert said[0].startswith("System identification with 2 candidates in 2 folds: about ")
     assert said[1].startswith("Fold 1 of 2: about ")
+
+
+def test_the_announced_megabytes_hold_within_a_factor_of_one_and_a_half() -> None:
+    u, y = tank(3000, 0)
+    settings = replace(
+        SMALL, candidates=(Candidate("states", 4, 6),), fold_iterations=2, refit_iterations=(2, 2)
+    )
+    said: list[str] = []
+    tracemalloc.start()
+    try:
+        identify(Experiment(u, y), settings=settings, announce=said.append)
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    told = float(said[0].split("about ")[1].split(" MB")[0])
+    assert told / 1.5 < peak < told * 1.5
 
 
 @pytest.mark.slow
@@ -610,16 +627,18 @@ def test_a_dead_time_up_to_the_limit_is_found_named_and_agreed_upon(
     assert not any("Dead time" in note for note in short.notes)
 
 
-def test_the_spread_of_the_nets_is_named_where_u_leaves_the_range_of_training() -> None:
+def test_the_spread_of_the_nets_is_said_where_u_leaves_the_range_of_training() -> None:
     u, y = tank(200, 0)
     model = identify(Experiment(u, y), settings=replace(SMALL, candidates=(ON_DELAYS, ON_STATES)))
     assert model.simulate(u, y[:3]).notes == ()
     (note,) = model.simulate(1.5 * u, y[:3]).notes
     assert "rows u leaves the range it was trained on, by up to" in note
-    assert note.endswith("`Model.spread` tells how much the nets differ there.")
+    spread = model.spread(1.5 * u, y[:3])
+    beyond = (1.5 * u[3:, 0] - u.max()) / np.ptp(u) > 0.01
+    assert f"the nets differ by {spread[3:][beyond].mean():.3g} there" in note
 
 
-def test_numbers_over_several_outputs_are_told_without_their_units() -> None:
+def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units() -> None:
     u, y = tank(200, 0)
     v, x = tank(200, 1)
     both, inputs = np.hstack([y / 2**10, x]), np.hstack([u, v])
@@ -630,6 +649,10 @@ def test_numbers_over_several_outputs_are_told_without_their_units() -> None:
     (found,) = re.findall(pattern, large.notes[0])
     assert small.notes == large.notes
     assert f"free-run RMSE {found} %, of each output's standard deviation" in repr(large)
+    (note,) = large.simulate(1.5 * inputs, both[:3]).notes
+    beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
+    first, second = large.spread(1.5 * inputs, both[:3])[3:][beyond].mean(axis=0)
+    assert f"the nets differ by {first:.3g} (output 0), {second:.3g} (output 1) there" in note
 
 
 def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:

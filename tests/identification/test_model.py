@@ -516,6 +516,17 @@ def test_the_names_of_matlab_are_the_same_loops_and_a_model_shows_itself_in_a_li
     assert beyond.notes[0] in repr(beyond)
 
 
+def test_an_input_that_never_moved_in_training_and_has_another_level_is_noted() -> None:
+    e = tank(60)
+    net, never_moved = narxnet((1,), (1,), 2), np.full_like(e.u, 5.0)
+    trained = train(net, Experiment(np.hstack([e.u, never_moved]), e.y), iterations=2)
+    assert trained.simulate(np.hstack([e.u, never_moved]), e.y[:1]).notes == ()
+    note = "Input 1 was always 5 in training and reaches 50 here: nothing was learnt of it."
+    assert trained.simulate(np.hstack([e.u, 10 * never_moved]), e.y[:1]).notes == (note,)
+    run = trained.simulate(np.hstack([2 * e.u, 10 * never_moved]), e.y[:1])
+    assert run.notes[0] == note and "leaves the range it was trained on" in run.notes[1]
+
+
 def test_an_exported_model_goes_on_row_by_row_as_it_does_over_the_whole_record(tmp_path) -> None:
     e = tank(60)
     trained = train(narxnet((1, 3), (1, 2), 3), e, iterations=3)
