@@ -115,7 +115,6 @@ def settings() -> dict[str, list[str]]:
             f"below {percent(dynamics.FLAT)} of the maximum",
         ],
         "docs/operations.md": [
-            "SIGTERM ends the server and its work within five seconds",  # held by test_served.py
             f"older than {WORDS[round(schedule.HEARTBEAT_SECONDS)]}",
             f"after {postgres.SILENT_SECONDS} s when its machine",
             f"publishing waits up to {WORDS[round(mlflow_client.TIMEOUT)]}",
