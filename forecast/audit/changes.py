@@ -115,7 +115,7 @@ def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """
     changed, names = _copy_as_float64(frame)
     is_later = (changed["ds"] > after).to_numpy()
-    n_later = is_later.sum()
+    n_later = int(is_later.sum())
     rng = np.random.default_rng(0)
     size = rng.uniform(0.5, 1.0, (n_later, len(names)))
     sign = rng.choice([-1.0, 1.0], (n_later, 1))
@@ -136,7 +136,7 @@ def reverse_order_of_test_errors(cache: Path) -> None:
     for path in sorted(cache.glob("*/forecasts.parquet")):
         tables[path] = pd.read_parquet(path)
         test = tables[path][tables[path]["block"] == "test"]
-        errors[path] = (test["y"] - test["y_hat"]).abs().mean()
+        errors[path] = float((test["y"] - test["y_hat"]).abs().mean())
     worst_first = sorted(tables, key=errors.__getitem__, reverse=True)
     new_errors = min(errors.values()) * np.linspace(*REVERSED_ERROR_RANGE, len(tables))
     for path, error in zip(worst_first, new_errors, strict=True):
@@ -183,7 +183,7 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
 
 def count_rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
     """How many of the rising `times` are not after `moment`."""
-    return (times <= moment.to_datetime64()).sum()
+    return int((times <= moment.to_datetime64()).sum())
 
 
 def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:

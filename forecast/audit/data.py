@@ -193,7 +193,7 @@ def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
     if is_known.sum() < FEWEST_PER_CLASS:
         return False
     rest = _residual_variance(column[is_known, None], target[is_known])
-    return rest <= IDENTITY_LIMIT * np.var(target[is_known])
+    return bool(rest <= IDENTITY_LIMIT * np.var(target[is_known]))
 
 
 def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -240,7 +240,7 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=MOST_LAGS)
-    return 0.0 if np.isnan(correlation) else correlation
+    return 0.0 if np.isnan(correlation) else float(correlation)
 
 
 def _decides_change(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
@@ -306,7 +306,7 @@ def _explains_later_target(
     is_open = alone > 1e-6 * np.var(later_targets[is_known], axis=0)
     share = np.where(is_open, with_column / np.where(alone > 0, alone, 1.0), 1.0)
     step = int(np.argmin(share))
-    return (step + 1, share[step]) if share[step] < UNEXPLAINED_LIMIT else None
+    return (step + 1, float(share[step])) if share[step] < UNEXPLAINED_LIMIT else None
 
 
 def _residual_variance(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -316,7 +316,7 @@ def _residual_variance(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     x = x / np.where(spread > 0, spread, 1.0)
     y = outputs - outputs.mean(axis=0)
     coefficients = np.linalg.lstsq(x, y, rcond=1e-10)[0]
-    return np.var(y - x @ coefficients, axis=0)
+    return np.asarray(np.var(y - x @ coefficients, axis=0))
 
 
 def differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
@@ -426,7 +426,7 @@ def _normed_stretches(values: np.ndarray) -> np.ndarray:
     stretches = stretches[np.isfinite(stretches).all(axis=1)]
     varied = (np.diff(np.sort(stretches, axis=1), axis=1) != 0).sum(axis=1) >= MATCH_LENGTH // 2
     centred = stretches[varied] - stretches[varied].mean(axis=1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
 
 
 def _unexplained_by_best_match(stretches: np.ndarray, others: np.ndarray) -> float:
@@ -440,5 +440,5 @@ def _unexplained_by_best_match(stretches: np.ndarray, others: np.ndarray) -> flo
     best = 0.0
     for part in np.array_split(others[::step], -(-len(others) // 512)):
         if len(part):
-            best = max(best, np.abs(part @ stretches.T).max())
+            best = max(best, float(np.abs(part @ stretches.T).max()))
     return 1.0 - best**2

@@ -285,7 +285,7 @@ def _compare_inputs(
             base_series.values[:rows, position], other_series.values[:rows, position]
         )
         if differ.any():
-            row = np.flatnonzero(differ)[-1]
+            row = int(np.flatnonzero(differ)[-1])
             time = pd.Timestamp(base_series.ds[row])
             is_filled_gap = (
                 column.column in project.frame
@@ -380,7 +380,7 @@ def _count_differences(
         late_rows[series.unique_id] = np.array([min(last + lookback, end)] * has_late_row, int)
     early = _origins_that_differ(forecaster, base, other, early_rows)
     late = _origins_that_differ(forecaster, base, other, late_rows)
-    return early.sum(), not late.size or bool(late.any())
+    return int(early.sum()), not late.size or bool(late.any())
 
 
 def _origins_that_differ(

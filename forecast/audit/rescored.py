@@ -152,7 +152,7 @@ def _check_forecasts(
         )
         if wrong.any():
             text = (
-                f"{wrong.sum()} of {len(series_rows)} forecasts of {name} are scored against a"
+                f"{int(wrong.sum())} of {len(series_rows)} forecasts of {name} are scored against a"
                 " value of another time"
             )
             yield Finding("origins", detector, name, text)
@@ -193,7 +193,7 @@ def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[F
         wrong = ~np.isclose(series_rows["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
         if wrong.any():
             text = (
-                f"{wrong.sum()} of {len(series_rows)} forecasts of {NAIVE} are not the value"
+                f"{int(wrong.sum())} of {len(series_rows)} forecasts of {NAIVE} are not the value"
                 " last observed"
             )
             yield Finding("scores", detector, NAIVE, text)
@@ -217,11 +217,11 @@ def _check_scores(
             n_origins = of_series.index.get_level_values("cutoff").nunique()
             for seed, missed in of_series.items():
                 row = published.get((model, ranking, name, seed), {})
-                expected = {"mae": missed.mean(), "n_origins": n_origins}
+                expected = {"mae": float(missed.mean()), "n_origins": float(n_origins)}
                 if missed.notna().all() and naive.get(name, 0.0) > 0:
                     expected["skill"] = 1 - expected["mae"] / naive[name]
                 for metric, value in expected.items():
-                    if not _is_close(row.get(metric, np.nan), value):
+                    if not _is_close(float(row.get(metric, np.nan)), value):
                         text = (
                             f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
                             f" {row.get(metric)}; its forecasts have {value:g}"
@@ -261,7 +261,7 @@ def _check_leaderboard(
     published = board[board["status"] == "ok"].set_index(["model", "ranking", "seed"])[names]
     common_rows = expected.index.intersection(published.index)
     is_equal = _is_close(published.loc[common_rows], expected.loc[common_rows]).all(axis=1)
-    for position in np.flatnonzero(~is_equal):
+    for position in np.flatnonzero(~np.asarray(is_equal)):
         model, ranking, seed = common_rows[int(position)]
         text = f"the row {seed} of {model} ({ranking}) in leaderboard.csv is not that of its series"
         yield Finding("scores", detector, str(model), text)
@@ -279,8 +279,8 @@ def _check_validation_scores(
         if row not in published_scores:
             continue
         by_series = errors["mean"].groupby(level="series").mean()
-        expected = (by_series / scale.reindex(by_series.index)).mean(skipna=False)
-        published = published_scores[row]
+        expected = float((by_series / scale.reindex(by_series.index)).mean(skipna=False))
+        published = float(published_scores[row])
         if np.isfinite(expected) and not np.isclose(published, expected, rtol=1e-6):
             text = (
                 f"the validation score of {row[0]} ({row[1]}) is {published:.6g}; its forecasts"
@@ -327,7 +327,7 @@ def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:
     """The mean over all origins of the series with a scale."""
     by_origin = errors["mean"].groupby(level=["series", "cutoff"]).mean()
     scaled = by_origin / scale.reindex(by_origin.index.get_level_values("series")).to_numpy()
-    return scaled.mean()
+    return float(scaled.mean())
 
 
 def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
@@ -352,7 +352,7 @@ def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
 def _mean(errors: np.ndarray) -> float:
     """Of the finite ones; NaN without any."""
     known: Any = errors[np.isfinite(errors)]
-    return known.mean() if known.size else math.nan
+    return float(known.mean()) if known.size else math.nan
 
 
 def check_intervals(
@@ -468,7 +468,7 @@ def _interval_scores(
     missed = np.maximum(lower - y, 0.0) + np.maximum(y - upper, 0.0)
     score = (upper - lower) + 2 / (1 - level) * missed
     is_covered = (y >= lower) & (y <= upper)
-    return {"coverage": is_covered[known].mean(), "winkler": score[known].mean()}
+    return {"coverage": float(is_covered[known].mean()), "winkler": float(score[known].mean())}
 
 
 def _check_drawn_intervals(
@@ -510,7 +510,7 @@ def _compare_interval_scores(
     all agree to `INTERVAL_TOLERANCE`.
     """
     for name, value in new_scores.items():
-        if not np.isclose(row[name], value, rtol=INTERVAL_TOLERANCE, equal_nan=True):
+        if not np.isclose(float(row[name]), value, rtol=INTERVAL_TOLERANCE, equal_nan=True):
             model, ranking, series, level = key
             text = (
                 f"{name} of the shown {100 * level:g} % intervals of {model} ({ranking}), {series},"

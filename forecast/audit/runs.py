@@ -212,7 +212,7 @@ def check_blocks(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Findi
         late = table["ds"] > table["block"].map(ends)
         if (early | late).any():
             first_outside = table[early | late].iloc[0]
-            outside_count = (early | late).sum()
+            outside_count = int((early | late).sum())
             example = f"{first_outside['ds']} in {first_outside['block']}"
             text = f"{outside_count} targets lie outside their block, such as {example}"
             yield Finding("blocks", "labels of the forecasts", path.parent.name, text)
@@ -238,7 +238,7 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
             target_rows = rows[:, None] + np.arange(1, panel.task.horizon + 1)
             times = series.ds[np.clip(target_rows, 0, len(series) - 1)]
             is_outside = (times <= start.to_datetime64()) | (times > end.to_datetime64())
-            n_outside = is_outside.any(axis=1).sum()
+            n_outside = int(is_outside.any(axis=1).sum())
             if n_outside:
                 text = (
                     f"{n_outside} of {len(rows)} origins of the {name} block have targets"
@@ -350,7 +350,7 @@ def _has_equal_content(path: Path, other_path: Path) -> bool:
         return False
     if path.suffix == ".json":
         content = files.read_json(path) | NOT_OF_THE_FIT
-        return content == files.read_json(other_path) | NOT_OF_THE_FIT
+        return bool(content == files.read_json(other_path) | NOT_OF_THE_FIT)
     a = files.read_arrays(path)
     b = files.read_arrays(other_path)
     return a.keys() == b.keys() and all(_has_equal_bits(a[name], b[name]) for name in a)

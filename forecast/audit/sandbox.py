@@ -135,7 +135,7 @@ class FoldRequest:
             has_later = place < len(learnt)
             before.extend(scored[has_earlier] - learnt[place[has_earlier] - 1])
             after.extend(learnt[place[has_later]] - scored[has_later])
-        return cls(stage, purpose, min(before), min(after))
+        return cls(stage, purpose, int(min(before)), int(min(after)))
 
 
 @dataclass
@@ -358,7 +358,7 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
     times = frame["ds"].drop_duplicates()
     origins = 0
     for start, block in (("train", "validation"), ("validation", "calibration")):
-        steps = ((times > ends[start]) & (times <= ends[block])).sum()
+        steps = int(((times > ends[start]) & (times <= ends[block])).sum())
         origins += steps // dataset.task.step_size_in(block)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in (content, *content["models"].values()):
@@ -381,7 +381,7 @@ def _last_row_known(project: Project, other: str, after: pd.Timestamp) -> pd.Tim
     known_until = _time_known(project, after)
     calendar = load_dataset(other, project.paths.configs).calendar
     times = project.raw[other]["ds"]
-    known_times = times[(times_known(calendar, times) <= known_until)]
+    known_times = times[np.asarray(times_known(calendar, times) <= known_until)]
     if known_times.empty:
         return times.min() - pd.Timedelta(1, "ns")
     return pd.Timestamp(known_times.max())

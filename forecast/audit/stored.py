@@ -329,7 +329,7 @@ def _compare_forecasts(
         stored_rows = stored_rows.assign(order=stored_rows["output"].map(panel.task.targets.index))
         stored_values = stored_rows.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy()
         new_values = new_forecasts.ravel()
-        spread = np.nanstd(series.values[:, : panel.outputs]) or 1.0
+        spread = float(np.nanstd(series.values[:, : panel.outputs])) or 1.0
         if len(stored_values) != len(new_values) or not np.allclose(
             stored_values, new_values, rtol=FORECAST_TOLERANCE, atol=FORECAST_TOLERANCE * spread
         ):

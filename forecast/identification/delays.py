@@ -118,7 +118,7 @@ def _correlate(first: list[Array], second: list[Array], lags: range) -> Correlat
         values.append(share * products[is_known].mean() if is_known.any() else 0.0)
     squares = [np.nanmean(np.concatenate(parts) ** 2) for parts in (first, second)]
     scale = np.sqrt(squares[0] * squares[1])
-    count = sum(np.isfinite(part).sum() for part in second)
+    count = sum(int(np.isfinite(part).sum()) for part in second)
     correlations = np.array(values) / scale if scale > 0 else np.zeros(len(values))
     return Correlation(np.array(lags), correlations, NORMAL_QUANTILE / np.sqrt(count))
 
@@ -174,7 +174,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
             ccf.append(correlations[0])
             if not any(map(_delay_span, correlations)):
-                mean = np.mean(np.concatenate(u))
+                mean = float(np.mean(np.concatenate(u)))
                 squares = [(part - mean) ** 2 for part in u]
                 correlations = [
                     _prewhitened_correlation(squares, parts, longest) for parts in y_parts
@@ -190,7 +190,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
                     last = min(max(last, first + 1), longest)
                 firsts.append(first)
                 for delay in range(first, last + 1):
-                    value = abs(correlation.values[longest + delay])
+                    value = float(abs(correlation.values[longest + delay]))
                     strength[delay] = max(strength.get(delay, 0.0), value)
             first_delays.append(min(firsts, default=None))
     by_strength = sorted((-value, delay) for delay, value in strength.items())
@@ -224,7 +224,7 @@ def arx_order(
             f"{len(y)} whole rows for ARX models of {x.shape[1]} weights; wanted more. Lower"
             " `longest`."
         )
-    penalty = np.log(len(y)) if criterion == "bic" else 2.0
+    penalty = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
     first_u = longest * outputs
     with limit_threads():
@@ -264,15 +264,15 @@ def _delay_span(ccf: Correlation) -> tuple[int, int] | None:
 
 def _shared_band(correlation: Correlation, lags: int) -> float:
     """The band with its 5 % shared among so many lags (Bonferroni)."""
-    return correlation.band * (ndtri(1 - 0.025 / lags) / ndtri(0.975))
+    return correlation.band * float(ndtri(1 - 0.025 / lags) / ndtri(0.975))
 
 
 def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Correlation:
     """Cross-correlation after the filter that makes the input white, as far as y has rows without a
     gap for it.
     """
-    u_mean = np.mean(np.concatenate(u))
-    y_mean = np.nanmean(np.concatenate(y))
+    u_mean = float(np.mean(np.concatenate(u)))
+    y_mean = float(np.nanmean(np.concatenate(y)))
     stretch = longest_stretch([part[:, None] for part in y])
     if stretch < 2:
         raise InputError(
@@ -293,7 +293,7 @@ def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Co
 def _count_whole(parts: list[Array], order: int) -> int:
     """The rows that are observed, and `order` rows before them."""
     long = [np.isfinite(part) for part in parts if len(part) > order]
-    return sum(sliding_window_view(part, order + 1).all(axis=1).sum() for part in long)
+    return sum(int(sliding_window_view(part, order + 1).all(axis=1).sum()) for part in long)
 
 
 def _autoregression(parts: list[Array], longest: int) -> Array:
@@ -301,5 +301,5 @@ def _autoregression(parts: list[Array], longest: int) -> Array:
     x, y = arx_regressors([Experiment(None, part) for part in parts], 0, longest)
     x = x[:, :-1]  # no constant
     criteria = nested_deviances(x, y) + np.log(len(y)) * np.arange(longest + 1)
-    order = np.argmin(criteria)
+    order = int(np.argmin(criteria))
     return np.append(1.0, -np.linalg.lstsq(x[:, :order], y, rcond=None)[0])

@@ -12,8 +12,6 @@ value by the effective one, says how well a signal uses its amplitude: the lower
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -39,7 +37,7 @@ def multisine(
         )
     phases = -np.pi * np.arange(len(lines)) * np.arange(1, len(lines) + 1) / len(lines)
     wave = np.cos(2 * np.pi * np.outer(np.arange(rows), lines) / rows + phases).sum(axis=1)
-    return low + (wave - wave.min()) / np.ptp(wave) * (high - low)
+    return np.asarray(low + (wave - wave.min()) / np.ptp(wave) * (high - low))
 
 
 def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed: int = 0) -> Array:
@@ -63,7 +61,7 @@ def _count_levels(rows: int, hold: int) -> int:
     spare where they fill them exactly. `InputError` unless both are whole, from 1 up.
     """
     require_whole(1, rows=rows, hold=hold)
-    return rows // hold + 1
+    return rows // int(hold) + 1
 
 
 def chirp(
@@ -136,12 +134,12 @@ def frequency_response(
         size = np.abs(answer).max(axis=0)
         if (np.ptp(answer[-(before // 10) :], axis=0) <= 1e-3 * size).all():
             break
-    frequencies: Any = np.fft.rfftfreq(rows)
-    response: npt.NDArray[np.complex128] = np.fft.rfft(answer, axis=0)[::times]
+    frequencies = np.fft.rfftfreq(rows)
+    response = np.fft.rfft(answer, axis=0)[::times]
     remainder = np.where(np.abs(answer[-1]) > 0.01 * size, answer[-1], 0.0)
     response[1:] += remainder / (1 - np.exp(-2j * np.pi * frequencies[1:, None]))
     response[0, remainder != 0] = np.inf
-    return frequencies, response
+    return np.asarray(frequencies), np.asarray(response)
 
 
 def _input_levels(model: Model, at: npt.ArrayLike, column: int) -> Array:

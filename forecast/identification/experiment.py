@@ -228,7 +228,7 @@ def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
         raise InputError("No value of y is observed. Choose rows in which y is measured.")
     if not weights.any():
         raise InputError("No value of y counts: every weight is 0. Give some a weight above 0.")
-    mean = weights.sum() / np.count_nonzero(weights)
+    mean = float(weights.sum()) / np.count_nonzero(weights)
     if mean == 1.0:
         return list(experiments)
     return [e.with_arrays(weight=e.error_weights / mean) for e in experiments]
@@ -239,7 +239,7 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
     sentence each.
     """
     u, y = join_rows(experiments)
-    values = sum(np.count_nonzero(e.error_weights) for e in experiments)
+    values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
     cautions = [
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
         for column in np.flatnonzero(np.ptp(u, axis=0) == 0)
@@ -265,7 +265,7 @@ def _is_straight_line(u: Array, y: Array) -> bool:
     known_u, known_y = u[is_known], y[is_known]
     if len(known_y) < 3 or np.ptp(known_u) == 0 or np.ptp(known_y) == 0:
         return False
-    return abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - 1e-9
+    return bool(abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - 1e-9)
 
 
 @dataclass(frozen=True)
@@ -300,15 +300,15 @@ class Standardization:
 
     def scale_u(self, u: Array) -> Array:
         """u (T, I) in standard deviations from the mean."""
-        return (u - self.u_mean) / self.u_scale
+        return np.asarray((u - self.u_mean) / self.u_scale)
 
     def scale_y(self, y: Array) -> Array:
         """y (..., O) in standard deviations from the mean."""
-        return (y - self.y_mean) / self.y_scale
+        return np.asarray((y - self.y_mean) / self.y_scale)
 
     def unscale_y(self, y: Array) -> Array:
         """The inverse of `scale_y`."""
-        return y * self.y_scale + self.y_mean
+        return np.asarray(y * self.y_scale + self.y_mean)
 
     def scale(self, experiment: Experiment) -> Experiment:
         """The experiment in standard deviations from the mean, its weights as they were."""
@@ -403,7 +403,7 @@ def _fits_better(x: Array, y: Array, delays: npt.NDArray[np.int64], held_back: i
     deviances = []
     for first in (0, held_back):
         columns = [*others, *delays[first : first + COMPARED_DELAYS]]
-        deviances.append(nested_deviances(x[:, columns], y)[-1])
+        deviances.append(float(nested_deviances(x[:, columns], y)[-1]))
     return deviances[1] < deviances[0] - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
 
 
@@ -412,7 +412,7 @@ def longest_stretch(parts: Sequence[Array]) -> int:
     next.
     """
     missing = [np.append(np.isnan(part).any(axis=1), True) for part in parts]
-    return np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1
+    return int(np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1)
 
 
 def arx_regressors(
@@ -446,7 +446,7 @@ def nested_deviances(x: Array, y: Array) -> Array:
     ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
     triangle = np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
     squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
-    return len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1)
+    return np.asarray(len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1))
 
 
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
@@ -455,7 +455,7 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
     """
     columns = np.arange(u.shape[1])
     rows = np.arange(len(u))[:, None] - np.asarray(lags, np.int64)
-    return u[np.maximum(rows, 0), columns]
+    return np.asarray(u[np.maximum(rows, 0), columns])
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
@@ -471,7 +471,7 @@ def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
 def enlarge_inputs(u: Array, factor: float) -> Array:
     """u (T, I) so many times as far from its mean."""
     middle = u.mean(axis=0)
-    return middle + factor * (u - middle)
+    return np.asarray(middle + factor * (u - middle))
 
 
 def split_fold(

@@ -87,7 +87,7 @@ def formula(model: Model, *, digits: int = 12) -> str:
     past_y = np.tile([scaling.y_mean, scaling.y_scale], len(narx.y_delays))
     past_u = np.tile([scaling.u_mean, scaling.u_scale], len(narx.u_delays))
     means, scales = np.hstack([past_y, past_u])
-    coefficients = model.weights["coefficients"]
+    coefficients = np.asarray(model.weights["coefficients"])
     names = narx.column_names()
     lines = []
     for output in range(model.outputs):

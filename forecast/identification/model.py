@@ -333,7 +333,7 @@ class Model:
         if not isinstance(loop, SetLoop):
             return np.zeros((len(u), self.outputs))
         runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u))
-        return runs.std(axis=0) * self.scaling.y_scale
+        return np.asarray(runs.std(axis=0) * self.scaling.y_scale)
 
     def _describe_reach(self, u: Array, state: State) -> tuple[str, ...]:
         """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
@@ -463,7 +463,7 @@ class Model:
         on.
         """
         middle, limit = self.middle_and_limit
-        return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
+        return np.asarray(~(np.abs(run - middle) <= limit).all(axis=(0, 2)))
 
     def _require_on_record(self, run: Array) -> None:
         """`ModelError` that names the first step at which a closed loop (B, T, O) is lost."""
@@ -471,7 +471,7 @@ class Model:
         is_lost = self.leaves_record(run)
         if is_lost.any():
             raise ModelError(
-                f"The closed loop diverges: after {np.argmax(is_lost)} of {run.shape[1]} steps"
+                f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
                 f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
                 " away from it. Train it on its free run (`train_parallel`), choose it for"
                 " simulation, or use its one-step forecasts alone."

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +66,7 @@ class PolynomialLayer:
         """The map of a single row: v (O,) from z (d,) with a one behind it."""
         numbers = column_numbers(self.terms, self.regressors)
         coefficients = self.coefficients(weights)
-        return lambda z: z[numbers].prod(axis=1).dot(coefficients)
+        return lambda z: np.asarray(z[numbers].prod(axis=1).dot(coefficients))
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
@@ -126,7 +125,7 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     parts = products.copy()  # of each product what is orthogonal to those chosen
     left = y.copy()  # of y what they do not explain
     sizes = np.sum(products**2, axis=0)
-    least = ROUNDING * max(np.sum(y**2), 1e-300)
+    least = ROUNDING * max(float(np.sum(y**2)), 1e-300)
     chosen: list[int] = []
     criteria = []
     for count in range(1, 1 + min(most, len(candidates), len(y) // 4)):
@@ -140,15 +139,15 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
         part = parts[:, best] / np.sqrt(squares[best])
         left -= np.outer(part, part @ left)
         parts -= np.outer(part, part @ parts)
-        error = max(np.sum(left**2), least)
+        error = max(float(np.sum(left**2)), least)
         criteria.append(y.size * np.log(error) + np.log(len(y)) * y.shape[1] * count)
     if not chosen:
         raise ModelError(
             f"No term explains the {len(y)} rows whose y and delays are all observed; wanted 4 at"
             " least, and a y that moves in them. Take fewer delays, or `identify`."
         )
-    columns = chosen[: np.argmin(criteria) + 1]
-    coefficients: Any = np.linalg.lstsq(products[:, columns], y, rcond=None)[0]
+    columns = chosen[: int(np.argmin(criteria)) + 1]
+    coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)
     terms = tuple(candidates[column] for column in columns)
     return TermChoice(terms, coefficients.ravel())
 
@@ -158,7 +157,7 @@ def error_reductions(z: Array, y: Array, terms: tuple[Term, ...]) -> Array:
     it.
     """
     directions, _ = np.linalg.qr(multiply_columns(z, terms))
-    return np.sum((directions.T @ y) ** 2, axis=1) / np.sum(y**2)
+    return np.asarray(np.sum((directions.T @ y) ** 2, axis=1) / np.sum(y**2))
 
 
 def _list_products(columns: int, degree: int) -> tuple[Term, ...]:

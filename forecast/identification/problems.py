@@ -209,7 +209,7 @@ class StackedExperiments:
     def error_of(self, run: Array) -> float:
         """The same of a run (rows, O)."""
         errors = self.weight * (self.net.bounded(run) - self.y)
-        return finite_sum(errors) / (np.vdot(self.weight, self.weight) or 1.0)
+        return finite_sum(errors) / (float(np.vdot(self.weight, self.weight)) or 1.0)
 
     def run_stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""
@@ -320,7 +320,7 @@ def solve_feedback(
     )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
-    return solution.T.reshape(p, rows, o)
+    return np.asarray(solution.T.reshape(p, rows, o))
 
 
 def cut_segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:

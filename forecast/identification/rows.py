@@ -136,7 +136,7 @@ class DividedRows:
                 continue
             before = starts[starts <= rows[0] - start]
             first = before[-1] if len(before) else starts[0]
-            part = e.part(slice(first, rows[-1] + 1))
+            part = e.part(slice(int(first), int(rows[-1]) + 1))
             if part.error_weights[start:].any():
                 parts.append(part)
         return parts
@@ -144,7 +144,7 @@ class DividedRows:
     def _is_usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
         """(T,): no delay of the row reaches before the series or to a missing y."""
         is_usable = np.arange(len(experiment)) >= self.net.start
-        is_missing: Any = np.isnan(experiment.y).any(axis=1)
+        is_missing = np.asarray(np.isnan(experiment.y).any(axis=1))
         for delay in self.feedback_delays:
             is_usable[delay:] &= ~is_missing[:-delay]
         return is_usable

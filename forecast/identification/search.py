@@ -382,7 +382,7 @@ class _Search:
             for member in self._begin(number):
                 if member.candidate.kind in ("delays", "polynomial"):
                     judge = StackedExperiments(member.net, fold.held_out, self.settings.start)
-                    rmse = np.sqrt(judge.mean_square(member.weights))
+                    rmse = float(np.sqrt(judge.mean_square(member.weights)))
                     one_step = OpenLoop(member.net, self.searched, self.settings.start)
                     one_step_rmse = (one_step.loss(member.weights) / one_step.n_residuals) ** 0.5
                     members.append(replace(member, held_out_rmse=rmse, train_rmse=one_step_rmse))
@@ -400,7 +400,7 @@ class _Search:
         linear: dict[int, Array] = {}
         members = []
         train = self.folds[fold].train
-        n_values = sum(np.count_nonzero(e.error_weights) for e in self.experiments)
+        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         for number, (candidate, net) in enumerate(self.nets.items()):
             rng = np.random.default_rng([self.seed, fold, number])
             try:
@@ -474,7 +474,7 @@ class _Search:
             return replace(member, held_out_rmse=np.inf)
         run = problem.train.free_run(member.weights)
         mean_square = StackedExperiments(member.net, fold.held_out, start).error_of(run)
-        return replace(member, held_out_rmse=np.sqrt(mean_square), run=run)
+        return replace(member, held_out_rmse=float(np.sqrt(mean_square)), run=run)
 
     def refit(
         self, members: list[Member], experiments: list[Experiment], iterations: int, stage: str
@@ -609,7 +609,7 @@ def mean_errors(errors: Array) -> Array:
 
     The geometric one, so that each block counts alike, however hard it is to follow.
     """
-    return np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
+    return np.asarray(np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1)))
 
 
 def _keep_plausible(

@@ -96,7 +96,7 @@ def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) 
     state = model.prepare(u[:start] if model.inputs else None, measured)
     with np.errstate(over="ignore", invalid="ignore"):
         run, _ = loop.loop(weights, state.memory, model.scaling.scale_u(u[start:]))
-        return loop.bounded(run)
+        return np.asarray(loop.bounded(run))
 
 
 def _first_lost_step(model: Model, run: Array) -> int | None:
@@ -115,7 +115,7 @@ def _lyapunov_exponent(run: Array, neighbour: Array) -> float | None:
     with np.errstate(invalid="ignore"):
         distance = np.abs(run - neighbour).max(axis=1)
     is_far = ~(distance <= 0.1)  # NaN is far too
-    n_near = np.argmax(is_far) if is_far.any() else len(distance)
+    n_near = int(np.argmax(is_far)) if is_far.any() else len(distance)
     if n_near < 2 < len(distance):
         return float(np.log(0.1 / DISTURBANCE) / (n_near + 1))
     distance = distance[:n_near]

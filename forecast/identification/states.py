@@ -63,7 +63,7 @@ def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
 def largest_pole(net: Narx, weights: Array) -> float:
     """The largest modulus of the poles of a linear net with states."""
     feedback = weights[net.outputs :].reshape(net.outputs, -1)[:, : net.outputs]
-    return np.abs(np.linalg.eigvals(feedback)).max()
+    return float(np.abs(np.linalg.eigvals(feedback)).max())
 
 
 def limit_poles(net: Narx, weights: Array) -> Array:

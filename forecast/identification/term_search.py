@@ -95,7 +95,7 @@ def _drop_terms(
         variances = np.diag(np.linalg.pinv(hessian, hermitian=True))
         by_term = run.weights.reshape(len(net.terms), -1)
         ratios = by_term**2 / np.maximum(variances, 1e-300).reshape(by_term.shape)
-        least = np.argmin(ratios.sum(axis=1))
+        least = int(np.argmin(ratios.sum(axis=1)))
         weights = np.delete(by_term, least, axis=0).ravel()
         net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])
     return best
