@@ -16,8 +16,8 @@ import pytest
 
 from bench.soak import STEPS, killed_at
 from forecast.config.paths import ProjectPaths
-from forecast.operations import champion, decision, registry
-from forecast.operations.records import JobRun
+from forecast.operations import champion, registry
+from forecast.operations.records import JobRun, read_decisions
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
@@ -114,7 +114,7 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
     assert held.card.candidate == "ridge" and held.card.refit_of == held.version - 1
     assert held.card.last_target_used.startswith("2024-08-17")  # all 230 days
     assert registry.registry_aliases(outlived, NAME) == champion.read_aliases(outlived, NAME)
-    assert [d.word for d in decision.read_decisions(outlived, NAME)] == ["first", "better"]
+    assert [d.word for d in read_decisions(outlived, NAME)] == ["first", "better"]
     status = [retraining.git(root, "status", "--porcelain") for root in (operated, outlived)]
     assert status[0] == status[1] and pointer(operated) == pointer(outlived)
     assert left_behind(outlived) == []
@@ -137,7 +137,7 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     assert champion.load(project, NAME).card.candidate == "ridge"
     (project / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
     rehearsed = retrain(project, "--dry-run")
-    assert rehearsed.returncode == 4 and len(decision.read_decisions(project, NAME)) == 2
+    assert rehearsed.returncode == 4 and len(read_decisions(project, NAME)) == 2
     done = retrain(project)
     retraining.git(project, "checkout", "configs")
     assert done.returncode == 4, done.stderr
@@ -212,7 +212,7 @@ def test_a_retraining_outlives_the_scheduler_that_was_killed_and_a_second_one_ex
     again = retrain(root)
     assert again.returncode == 0 and "nothing to do" in again.stdout, again.stderr
     assert champion.load(root, NAME).card.candidate in ("naive", "ridge")
-    assert [d.word for d in decision.read_decisions(root, NAME)] == ["first"]
+    assert [d.word for d in read_decisions(root, NAME)] == ["first"]
     ended = [str(ProjectPaths.of(root).lock("schedule").with_suffix(".pid"))]
     assert left_behind(root) in ([], ended)  # that of the killed scheduler holds nothing
 

@@ -30,7 +30,8 @@ from forecast.cli import common, operation
 from forecast.config.datasets import load_dataset
 from forecast.config.operation import load_schedule
 from forecast.data import preparation, snapshots, vintages
-from forecast.operations import champion, decision, registry
+from forecast.operations import champion, registry
+from forecast.operations.records import read_decisions
 from forecast.operations.schedule import next_run
 from forecast.operations.worktree import newest_data_root
 from tests.operations import retraining
@@ -199,9 +200,7 @@ class Month:
         """Exit code, words, record and alias tell the same."""
         after = champion.read_aliases(self.root, name)
         made = [
-            d
-            for d in decision.read_decisions(self.root, name)
-            if d.at == self.now.floor("s").isoformat()
+            d for d in read_decisions(self.root, name) if d.at == self.now.floor("s").isoformat()
         ]
         if "nothing to do" in shown_:
             self.check(
@@ -591,7 +590,7 @@ def test_each_decision_is_one_run_of_mlflow_and_the_registry_agrees(month: Month
     with contextlib.closing(sqlite3.connect(month.root / "mlflow.db")) as database:
         runs = dict(database.execute(asked).fetchall())
     for name in TARGET:
-        decisions = decision.read_decisions(month.root, name)
+        decisions = read_decisions(month.root, name)
         assert runs[f"{name} retraining"] == len(decisions) >= 3
         assert {d.word for d in decisions} >= {"first", "equivalent"}
         assert registry.registry_aliases(month.root, name) == champion.read_aliases(

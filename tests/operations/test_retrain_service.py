@@ -13,8 +13,9 @@ import pytest
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.snapshots import read_pointer
-from forecast.operations import champion, decision
+from forecast.operations import champion
 from forecast.operations.challenger import RetrainingJob
+from forecast.operations.records import read_decisions
 from forecast.operations.retrain import rehearse, retrain
 from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import DataError
@@ -99,7 +100,7 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
         assert champion.load(project, NAME).version == held
     assert (
         read_pointer(newest_data_root(project, NAME), NAME) == pointer
-        and len(decision.read_decisions(project, NAME)) == 1
+        and len(read_decisions(project, NAME)) == 1
     )
 
     services.faults.clear()
@@ -110,7 +111,7 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
     assert (after.numbers.n_fresh or 0) >= 32
     assert after.numbers.evidence is not None and after.numbers.evidence.note == ""
     assert steps[:2] == ["work tree", "fetch"] and "tune" not in steps  # tuned values are kept
-    assert len(decision.read_decisions(project, NAME)) == 1
+    assert len(read_decisions(project, NAME)) == 1
     assert retraining.git(project, "status", "--porcelain") == ""
 
 
