@@ -25,7 +25,6 @@ from forecast.operations.records import Heartbeat, JobRun, LiveAccuracy, LiveSco
 from forecast.operations.status import read_status
 from forecast.system import files
 from forecast.system.errors import quote_names
-from tests.config.test_limits import bomb
 from tests.operations.projects import NAME, prepared
 from tests.operations.test_decision import decided
 from tests.support import small_project
@@ -404,12 +403,6 @@ def test_a_database_that_cannot_be_read_is_one_finding(moved):
     (moved / "mlflow.db").write_text("hello, this is a text file and no database")
     said, repair = said_of(moved)["MLflow's paths"]
     assert "mlflow.db: damaged (file is not a database)" in said and repair
-
-
-def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "datasets.yaml").write_text(f"{bomb(6)}\nrun: *a5\n")
-    assert status.run_datasets(tmp_path) == []
 
 
 @pytest.mark.parametrize(
