@@ -114,7 +114,9 @@ class SeriesStack:
     calibration: SplitConformal
     cubes: list[ForecastCube]
     """The cutoffs to cover, by series."""
-    task: Task
+    y_hat: np.ndarray
+    """(n, S * H): their forecasts, side by side."""
+    difficulty: Difficulty
 
     @property
     def n_calibration(self) -> np.ndarray:
@@ -128,9 +130,9 @@ class SeriesStack:
 
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
-        _, y_hat, difficulty = _put_beside(self.cubes, self.task)
         by_level = [
-            self.calibration.bounds_in_turn(y_hat, difficulty, level) for level in self.levels
+            self.calibration.bounds_in_turn(self.y_hat, self.difficulty, level)
+            for level in self.levels
         ]
         low = self._split_by_series(np.stack([bounds.low for bounds in by_level]))
         high = self._split_by_series(np.stack([bounds.high for bounds in by_level]))
@@ -175,9 +177,10 @@ def stack_series(
             if calibration is not None:  # one without has no supported level
                 before.append(calibration)
         delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
-        conformal = _calibrate(before, blocks)
-        conformal = conformal.followed_by(*_put_beside(cubes, blocks.task), delay=delay)
-        stacks.append(SeriesStack(numbers, supported_levels, conformal, cubes, blocks.task))
+        y, y_hat, difficulty = _put_beside(cubes, blocks.task)
+        conformal = _calibrate(before, blocks).followed_by(y, y_hat, difficulty, delay=delay)
+        stack = SeriesStack(numbers, supported_levels, conformal, cubes, y_hat, difficulty)
+        stacks.append(stack)
     return stacks, refused
 
 
