@@ -5,7 +5,7 @@ which narrowed runs share with the whole project: finished trainings (`memo`), s
 costs, locks, champions, what retrainings and the schedule keep, live forecasts. Those are the names
 that begin with `.forecast`; every other lies below `root`.
 
-What a project has once is read (`paths.locks`); what it has of each dataset, record or lock is
+What a project has once is read (`paths.configs`); what it has of each dataset, record or lock is
 called with its name (`paths.trained("sales")`).
 """
 
@@ -118,7 +118,6 @@ class ProjectPaths:
     cost = _NamedPath(f"{STATE_FOLDER}/cost/{{}}")
     """CPU and wall seconds: outside every stage's outs, since no two runs take equally long."""
     lock = _NamedPath(f"{STATE_FOLDER}/locks/{{}}.lock")
-    locks = _ProjectPath(f"{STATE_FOLDER}/locks")
     all_champions = _ProjectPath(f"{STATE_FOLDER}/champions")
     champions = _NamedPath(f"{STATE_FOLDER}/champions/{{}}")
     taking = _NamedPath(f"{STATE_FOLDER}/taken/{{}}.json")
