@@ -45,7 +45,7 @@ from forecast.identification.experiment import (
     require_whole,
 )
 from forecast.system.errors import InputError
-from forecast.training.levenberg_marquardt import limit_threads
+from forecast.system.workers import limit_to_one_thread
 
 NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
@@ -168,7 +168,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     strength: dict[int, float] = {}
     first_delays: list[int | None] = []
     ccf = []
-    with limit_threads():
+    with limit_to_one_thread():
         for column, held_back in enumerate(dead_times(experiments, longest)):
             u = [e.u[:, column] for e in experiments]
             correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
@@ -227,7 +227,7 @@ def arx_order(
     penalty = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
     first_u = longest * outputs
-    with limit_threads():
+    with limit_to_one_thread():
         for y_delays in range(1, longest + 1):
             past = [-1, *range(y_delays * outputs)]
             errors = nested_deviances(x[:, [*past, *range(first_u, first_u + longest * inputs)]], y)

@@ -76,6 +76,7 @@ from forecast.identification.states import (
 )
 from forecast.identification.term_search import refine_terms
 from forecast.system.errors import InputError, ModelError
+from forecast.system.workers import limit_to_one_thread
 from forecast.training import levenberg_marquardt as lm
 
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
@@ -140,7 +141,7 @@ def search_members(
     scaling = Standardization.fit(experiments)
     scaled, start = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
     settings = replace(settings, start=start)
-    with lm.limit_threads():
+    with limit_to_one_thread():
         searched = limit_rows(scaled, settings.start)
         input_dead_times = dead_times(searched, settings.longest_dead_time)
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]

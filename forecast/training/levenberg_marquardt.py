@@ -23,17 +23,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import scipy
-from threadpoolctl import ThreadpoolController
 
 from forecast.system.errors import InputError, ModelError
+from forecast.system.workers import limit_to_one_thread
 
 Array = npt.NDArray[np.float64]
 
@@ -151,14 +150,6 @@ class Result:
     beta: float = 0.0
 
 
-_find_thread_pools = cache(ThreadpoolController)  # which searches all libraries of the process
-
-
-def limit_threads() -> AbstractContextManager[object]:
-    """One thread for BLAS: in narrow matrices threads wait for each other."""
-    return _find_thread_pools().limit(limits=1)
-
-
 def block_rows(n_weights: int, outputs: int = 1) -> int:
     """Time steps per Jacobian block so that the block stays below `BLOCK_BYTES`."""
     return max(1, BLOCK_BYTES // (8 * n_weights * outputs))
@@ -220,7 +211,7 @@ def minimise(
     runs: list[Result] = []
     reasons: set[str] = set()
     # so small a matrix gains nothing from threads that wait
-    with limit_threads(), note_interrupt(watch):
+    with limit_to_one_thread(), note_interrupt(watch):
         ends = time.perf_counter() + options.seconds
         if announce is not None and starts:
             announce(_describe_cost(problem, starts, options))
