@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -86,7 +86,12 @@ class Borders:
 
     def to_json(self) -> BordersFile:
         """ISO 8601 times, and under `by_series` those of each series that has its own."""
-        content: Any = {name: moment.isoformat() for name, moment in self.ends.items()}
+        content: BordersFile = {
+            "train_end": self.train_end.isoformat(),
+            "validation_end": self.validation_end.isoformat(),
+            "calibration_end": self.calibration_end.isoformat(),
+            "test_end": self.test_end.isoformat(),
+        }
         if self.by_series:
             content["by_series"] = {uid: b.to_json() for uid, b in self.by_series.items()}
         return content
@@ -94,11 +99,14 @@ class Borders:
     @classmethod
     def from_json(cls, content: BordersFile) -> Borders:
         """What `to_json` wrote."""
-        moments: Any = content
-        ends = [pd.Timestamp(moments[f"{block}_end"]) for block in BLOCKS]
         by_series = content.get("by_series", {})
-        borders_by_series = {uid: cls.from_json(borders) for uid, borders in by_series.items()}
-        return cls(*ends, by_series=borders_by_series)
+        return cls(
+            pd.Timestamp(content["train_end"]),
+            pd.Timestamp(content["validation_end"]),
+            pd.Timestamp(content["calibration_end"]),
+            pd.Timestamp(content["test_end"]),
+            by_series={uid: cls.from_json(borders) for uid, borders in by_series.items()},
+        )
 
 
 def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
