@@ -3,7 +3,7 @@
 `load_config` reads a file as a `Config`, `validate_config` a content that is there already. Every
 fault is one `InputError` with file, key, what was found and what was wanted, and for an unknown key
 the nearest known one. Refused beyond YAML's own rules: a key that stands twice, a date without
-quotes, a switch for a number.
+quotes, a switch for a number, more than `MAX_DEPTH` levels.
 
 Every configuration class derives from `Config`; the next file is one more of them, and reads YAML
 through `load_config` alone.
@@ -32,6 +32,8 @@ Entry: TypeAlias = "Mapping[str, PlainValue]"
 
 
 UNKNOWN_KEY = "unknown_key"
+MAX_DEPTH = 100
+"""Of lists and mappings in each other; no file of a project needs ten."""
 
 
 class Config(BaseModel):
@@ -118,11 +120,27 @@ _UniqueKeyLoader.add_constructor(
 )
 
 
+def _require_shallow(text: str) -> None:
+    """Refuses text nested more than `MAX_DEPTH` deep, with the line: the loader goes down into it
+    by recursion, which ends the process.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError(
+                f"more than {MAX_DEPTH} lists and mappings stand in each other; wanted at most so"
+                f" many. Close brackets or take out indentation before the place{event.start_mark}"
+            )
+
+
 def read_yaml(path: Path | str) -> Any:
     """The parsed file; `InputError` naming file and line when it cannot be read."""
     target = Path(path)
     try:
         text = target.read_text(encoding="utf-8")
+        _require_shallow(text)
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
     except FileNotFoundError:
         raise InputError(

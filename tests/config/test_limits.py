@@ -31,6 +31,21 @@ def test_an_alias_or_two_are_read_as_ever(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "n_trials: " + "[" * 3000 + "]" * 3000,
+        "n_trials:\n" + "- " * 3000 + "1",
+        "{n_trials: " * 100_000,  # which ended the process by a segmentation fault
+    ],
+    ids=["brackets", "lists in lines", "mappings left open"],
+)
+def test_a_file_nested_thousands_deep_is_refused_with_its_line(tmp_path, content):
+    (tmp_path / "tuning.yaml").write_text(content)
+    with pytest.raises(InputError, match=r"yaml: .* more than 100 lists.* line [12], column"):
+        load_tuning(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("n_trials", 10**9),
