@@ -36,7 +36,6 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data import panel, splits
-from forecast.data.calendars import season_positions
 from forecast.data.columns import add_known_ahead, trim_to_observed
 from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
@@ -300,7 +299,7 @@ def difficulty_of(problem: Problem, uid: str, rows: np.ndarray) -> Difficulty:
     task, series = problem.panel.task, problem.panel.by_id[uid]
     ds = series.ds[rows[:, None] + np.arange(1, task.horizon + 1)]
     before = visible_volatility(problem.scaling, series, rows, task)[:, 0]
-    return Difficulty(before, season_positions(task.calendar, ds, task.season_length))
+    return Difficulty.of_targets(before, ds, task)
 
 
 def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:

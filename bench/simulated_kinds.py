@@ -309,6 +309,24 @@ def solar(draw: Draw) -> pd.DataFrame:
     return rows(ds, height * draw.uniform(3, 6) * (0.25 + 0.75 * clear))
 
 
+def night_shop(draw: Draw) -> pd.DataFrame:
+    """Customers by the hour of a shop that is closed at night, ten months."""
+    ds = times(24 * 300, "h")
+    log_mean = draw.uniform(3, 5) + 0.5 * day_wave(ds, 17) + week_shape(draw, ds, 0.2)
+    log_mean += autoregression(draw, len(ds), 0.9, 0.2)
+    is_open = (clock(ds) >= 9) & (clock(ds) < 20)
+    return rows(ds, np.where(is_open, poisson(draw, np.exp(log_mean)), 0))
+
+
+def parking(draw: Draw) -> pd.DataFrame:
+    """Cars by the hour in a car park of offices, eight months."""
+    ds = times(24 * 250, "h")
+    hours = clock(ds)
+    cars = np.where(ds.day_of_week < 5, 1, 0.3) * bell(hours, 13, 4) * draw.uniform(150, 400)
+    mean = np.where((hours > 6) & (hours < 22), cars, 0) + 0.02
+    return rows(ds, poisson(draw, mean * np.exp(autoregression(draw, len(ds), 0.95, 0.15))))
+
+
 def load(draw: Draw) -> pd.DataFrame:
     """A load by the hour over 200 days: two peaks on workdays, none on free days."""
     ds = times(24 * 200, "h")
@@ -385,6 +403,30 @@ def views_by_day(draw: Draw) -> pd.DataFrame:
     ds = times(1300, "D")
     log_views = 7 + week_shape(draw, ds, 0.1) + autoregression(draw, len(ds), 0.95, 0.4)
     return rows(ds, np.exp(log_views + 1.5 * (draw.random(len(ds)) < 0.01)))
+
+
+def closed_sundays(draw: Draw) -> pd.DataFrame:
+    """Sales by the day of a shop that is closed on Sundays."""
+    ds = times(1100, "D")
+    log_mean = 4.2 + week_shape(draw, ds, 0.3) + year_wave(draw, ds, 0.25)
+    log_mean += autoregression(draw, len(ds), 0.7, 0.15)
+    return rows(ds, np.where(ds.day_of_week == 6, 0, poisson(draw, np.exp(log_mean))))
+
+
+def canteen(draw: Draw) -> pd.DataFrame:
+    """Meals by the day, none at weekends."""
+    ds = times(900, "D")
+    log_mean = 5.5 + week_shape(draw, ds, 0.1) + year_wave(draw, ds, 0.1)
+    log_mean += autoregression(draw, len(ds), 0.6, 0.12)
+    return rows(ds, np.where(ds.day_of_week > 4, 0, poisson(draw, np.exp(log_mean))))
+
+
+def museum(draw: Draw) -> pd.DataFrame:
+    """Visitors by the day, none on Mondays."""
+    ds = times(1400, "D")
+    log_mean = 6 + 0.5 * (ds.day_of_week > 4) + year_wave(draw, ds, 0.5)
+    log_mean += autoregression(draw, len(ds), 0.8, 0.3)
+    return rows(ds, np.where(ds.day_of_week == 0, 0, poisson(draw, np.exp(log_mean))))
 
 
 def gas(draw: Draw) -> pd.DataFrame:
@@ -519,6 +561,8 @@ KINDS = {
     "charging_car": Kind(charging_car, 7 * 96),
     "seven_weeks": Kind(seven_weeks, WEEK_OF_HOURS),
     "solar": Kind(solar, WEEK_OF_HOURS),
+    "night_shop": Kind(night_shop, WEEK_OF_HOURS),
+    "parking": Kind(parking, WEEK_OF_HOURS),
     "load": Kind(load, WEEK_OF_HOURS),
     "creek": Kind(creek, WEEK_OF_HOURS),
     "price": Kind(price, WEEK_OF_HOURS),
@@ -528,6 +572,9 @@ KINDS = {
     "shop": Kind(shop, YEAR),
     "half_year": Kind(half_year, 1),
     "views_by_day": Kind(views_by_day, YEAR),
+    "closed_sundays": Kind(closed_sundays, YEAR),
+    "canteen": Kind(canteen, YEAR),
+    "museum": Kind(museum, YEAR),
     "gas": Kind(gas, YEAR),
     "five_levels": Kind(five_levels, YEAR),
     "goods": Kind(goods, YEAR, n_series=12),

@@ -386,9 +386,9 @@ def _score_intervals(
     """Coverage and interval score on test of the split conformal intervals of a candidate, whose
     forecasts `table` are, for the series `name`.
 
-    The margin of a step is the order statistic of its newest absolute errors over their widths, as
-    many as the calibration block has. Those of an origin count from the cutoff that knows all its
-    targets, and are taken in when a fortieth of that number has come together.
+    A margin is an order statistic of the newest absolute errors over their widths (`_margins`), as
+    many of a step as the calibration block has. Those of an origin count from the cutoff that knows
+    all its targets, and are taken in when a fortieth of that number has come together.
     """
     series, output = _series_by_name(panel)[name]
     column = panel.task.target[output]
@@ -406,19 +406,24 @@ def _score_intervals(
         errors.append(np.abs(residuals) / width)
         ds = series.ds[rows[:, None] + np.arange(1, panel.task.horizon + 1)]
         positions.append(season_positions(panel.task.calendar, ds, panel.task.season_length))
-    factor_of = _position_factors(errors[0], positions[0])
+    factor_of, quiet_positions = _compare_positions(errors[0], positions[0])
     for number, at in enumerate(positions):
         factors = np.vectorize(lambda position: factor_of.get(position, 1.0))(at)
         errors[number] = errors[number] / factors
         widths[number] = widths[number] * factors
+    is_quiet = [np.isin(at, quiet_positions) for at in positions]
     n_known = np.searchsorted(origins[1] + panel.task.horizon, origins[1], side="right")
     n_known -= n_known % max(1, len(errors[0]) // 40)
     margin = np.empty_like(errors[1])
     for n_later in np.unique(n_known):
-        for step, of_step in enumerate(np.concatenate([errors[0], errors[1][:n_later]]).T):
-            ranked = np.sort(of_step[np.isfinite(of_step)][-len(errors[0]) :])
-            quantile = ranked[math.ceil(round((len(ranked) + 1) * level, 9)) - 1]
-            margin[n_known == n_later, step] = quantile
+        usual, quiet = _margins(
+            np.concatenate([errors[0], errors[1][:n_later]]),
+            np.concatenate([is_quiet[0], is_quiet[1][:n_later]]),
+            len(errors[0]),
+            level,
+        )
+        at = n_known == n_later
+        margin[at] = np.where(is_quiet[1][at], quiet, usual)
     margin *= widths[1]
     centre = transform(test["y_hat"].to_numpy())
     low, high = column.limits
@@ -448,16 +453,45 @@ def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarra
     return widths
 
 
-def _position_factors(errors: np.ndarray, positions: np.ndarray) -> dict[int, float]:
+def _compare_positions(
+    errors: np.ndarray, positions: np.ndarray
+) -> tuple[dict[int, float], list[int]]:
     """Of each position in the season: the root of the mean error there, over that of its step, with
-    sixty errors of the usual size beside.
+    sixty errors of the usual size beside; and the positions where sixty errors or more are below a
+    third of the usual size.
     """
     long = pd.DataFrame({"position": positions.ravel(), "error": errors.ravel()})
     long["step"] = np.tile(np.arange(errors.shape[1]), len(errors))
     usual = long.groupby("step")["error"].transform("mean")
     long["ratio"] = long["error"] / usual.where(usual > 0, 1.0)
-    ratios = long.groupby("position")["ratio"]
-    return dict(np.sqrt((ratios.sum() + 60) / (ratios.count() + 60)))
+    ratios = long.groupby("position")["ratio"].agg(["sum", "count", "mean"])
+    is_quiet = (ratios["mean"] < 1 / 3) & (ratios["count"] >= 60)
+    factors = np.sqrt((ratios["sum"] + 60) / (ratios["count"] + 60))
+    return dict(factors), list(ratios.index[is_quiet])
+
+
+def _margins(
+    errors: np.ndarray, is_quiet: np.ndarray, n_newest: int, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(H,) of the newest errors of each step, at usual positions and at quiet ones, whose errors of
+    all steps are ranked together; of all errors of a step where those of either are too few.
+    """
+    newest = []
+    for of_step, is_quiet_of_step in zip(errors.T, is_quiet.T, strict=True):
+        rows = np.flatnonzero(np.isfinite(of_step))[-n_newest:]
+        newest.append((of_step[rows], is_quiet_of_step[rows]))
+    pooled = np.concatenate([of_step[at_quiet] for of_step, at_quiet in newest])
+    quiet = np.full(len(newest), _order_statistic(pooled, level))
+    usual = np.array([_order_statistic(of_step[~at_quiet], level) for of_step, at_quiet in newest])
+    together = np.array([_order_statistic(of_step, level) for of_step, _ in newest])
+    is_apart = np.isfinite(usual + quiet)
+    return np.where(is_apart, usual, together), np.where(is_apart, quiet, together)
+
+
+def _order_statistic(errors: np.ndarray, level: float) -> float:
+    """Number ceil((n + 1) level) of n errors in rising order; NaN beyond the last."""
+    rank = math.ceil(round((len(errors) + 1) * level, 9))
+    return float(np.sort(errors)[rank - 1]) if rank <= len(errors) else math.nan
 
 
 def _interval_scores(

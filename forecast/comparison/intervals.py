@@ -29,7 +29,6 @@ from forecast.comparison.metrics import coverage_by_step, mae
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
-from forecast.data.calendars import season_positions
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
@@ -201,11 +200,8 @@ def _put_beside(
     cubes: Sequence[ForecastCube], task: Task
 ) -> tuple[np.ndarray, np.ndarray, Difficulty]:
     """Actuals and forecasts (n, S * H) and difficulty of S series."""
-    ds = np.hstack([cube.ds for cube in cubes])
-    difficulty = Difficulty(
-        np.stack([cube.volatility for cube in cubes], axis=1),
-        season_positions(task.calendar, ds, task.season_length),
-    )
+    before = np.stack([cube.volatility for cube in cubes], axis=1)
+    difficulty = Difficulty.of_targets(before, np.hstack([cube.ds for cube in cubes]), task)
     y = np.hstack([cube.y for cube in cubes])
     return y, np.hstack([cube.ensemble for cube in cubes]), difficulty
 

@@ -34,6 +34,7 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     Array,
     Difficulty,
+    Season,
     SplitConformal,
     visible_volatility,
 )
@@ -192,13 +193,16 @@ class Ensemble:
         for number, forecaster in enumerate(self.forecasters):
             forecaster.save(folder / f"forecaster-{number}")
         names = sorted(self.calibrated)
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         calibration = {}
         for i, name in enumerate(names):
             conformal = self.calibrated[name]
             arrays[f"{i:04d}"] = conformal.scores
             arrays[f"{i:04d}-test"] = conformal.test_scores
-            arrays[f"{i:04d}-season"] = conformal.season_factors
+            arrays[f"{i:04d}-quiet"] = conformal.is_quiet
+            arrays[f"{i:04d}-test-quiet"] = conformal.test_is_quiet
+            arrays[f"{i:04d}-season"] = conformal.season.factors
+            arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
             calibration[name] = {
                 "typical_volatility": files.json_number(conformal.typical),
                 "lookback": conformal.lookback,
@@ -249,7 +253,9 @@ class Ensemble:
                 transform=saved["transform"],
                 limits=target.limits,
                 test_scores=arrays[f"{i:04d}-test"],
-                season_factors=arrays[f"{i:04d}-season"],
+                is_quiet=arrays[f"{i:04d}-quiet"],
+                test_is_quiet=arrays[f"{i:04d}-test-quiet"],
+                season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 delay=saved["delay"],
             )
         members = tuple(manifest.get("members", ()))
@@ -346,9 +352,9 @@ def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficul
     mean = origins[["y", "y_hat"]].mean().unstack("step")
     # the same for every seed
     ds = origins["ds"].first().unstack("step").to_numpy()
-    positions = calendars.season_positions(task.calendar, ds, task.season_length)
     before = origins["volatility"].first().unstack("step").iloc[:, 0].to_numpy()
-    return mean["y"].to_numpy(), mean["y_hat"].to_numpy(), Difficulty(before, positions)
+    difficulty = Difficulty.of_targets(before, ds, task)
+    return mean["y"].to_numpy(), mean["y_hat"].to_numpy(), difficulty
 
 
 def forecast_latest(
@@ -370,7 +376,6 @@ def forecast_latest(
         (before,) = visible_volatility(scaling, series, [len(series) - 1], ensemble.task)
         calendar = ensemble.task.calendar
         ds = calendars.next_steps(calendar, cutoff, horizon).to_numpy()
-        positions = calendars.season_positions(calendar, ds, ensemble.task.season_length)
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)
@@ -382,7 +387,7 @@ def forecast_latest(
                 "ds": ds,
                 "y_hat": y_hat,
             }
-            difficulty = Difficulty(before[[output]], positions[None])
+            difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
                 newest = ensemble.calibration(label).newest
                 ends = newest.bounds(y_hat[None], difficulty, level)

@@ -11,14 +11,16 @@ end (`Bounds`). The score of an origin is the absolute error of its point foreca
 symmetric around it on the scale of the transform, divided by its `Difficulty` (locally weighted:
 Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): a width that the lookback before
 it gives, so that margins set in a calm season are wider after a restless week, and how large the
-calibration errors of its hour or weekday were. A level that too few calibration errors support is
-refused with the number needed (`conformal_rank`).
+calibration errors of its hour or weekday were. A position of the season with errors far below the
+usual (a closed day, solar power at night) is quiet: margins are learnt apart for these and for the
+others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). A level that too few calibration
+errors support is refused with the number needed (`conformal_rank`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
+from forecast.data.calendars import season_positions
 from forecast.data.panel import Series
 from forecast.data.scaling import Scaling
 from forecast.models.problem import record_calibration
@@ -43,6 +46,8 @@ of a lookback: both decided on short histories (docs/research/interval-widths.md
 """
 PRIOR_ERRORS = 60
 """Of the usual size, beside those of a season's position (docs/research/interval-widths.md)."""
+QUIET = 1 / 3
+"""Times the usual error: a position of the season below it is quiet, where it has PRIOR_ERRORS."""
 RENEWALS = 40
 """How many times margins are learnt anew until all their errors are new."""
 
@@ -118,6 +123,15 @@ def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
     return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
 
 
+def _widths_of_columns(
+    volatility: ArrayLike, typical: Array, lookback: int, n_columns: int
+) -> Array:
+    """(n, S * H): the `widths` of S series at each step."""
+    by_series = widths(volatility, typical, lookback)
+    n_series = math.prod(by_series.shape[1:])
+    return np.repeat(by_series.reshape(-1, n_series), n_columns // n_series, axis=1)
+
+
 class Difficulty(NamedTuple):
     """What is known of forecasts before their errors: of one series, or of S side by side."""
 
@@ -131,20 +145,48 @@ class Difficulty(NamedTuple):
         positions = None if self.positions is None else self.positions[origins]
         return Difficulty(self.volatility[origins], positions)
 
+    @classmethod
+    def of_targets(cls, volatility: Array, ds: NDArray[np.datetime64], task: Task) -> Difficulty:
+        """Of forecasts of the times `ds` (n, S * H)."""
+        return cls(volatility, season_positions(task.calendar, ds, task.season_length))
 
-def season_factors(scores: Array, positions: NDArray[np.int64], n_series: int) -> Array:
-    """(m, S): the root of how large the scores (n, S * H) at each position of a season are, over
-    those of their step; `PRIOR_ERRORS` of the usual size are put to them, for a short block.
+
+class Season(NamedTuple):
+    """The errors of the calibration block by position in the season, each (m, S)."""
+
+    factors: Array
+    """The root of how many times as large as usual they are."""
+    is_quiet: NDArray[np.bool_]
+    """Whether margins are learnt from these positions apart."""
+
+    def at(self, positions: NDArray[np.int64]) -> Season:
+        """(n, S * H) of targets; a position that the calibration block has not is a usual one."""
+        n_positions, n_series = self.factors.shape
+        series = np.arange(positions.shape[1]) * n_series // positions.shape[1]
+        places = np.minimum(positions, n_positions), series
+        usual = np.ones((1, n_series))
+        factors = np.vstack([self.factors, usual])[places]
+        return Season(factors, np.vstack([self.is_quiet, usual == 0])[places])
+
+
+NO_SEASON = Season(np.ones((0, 1)), np.ones((0, 1), dtype=bool))
+
+
+def compare_positions(scores: Array, positions: NDArray[np.int64], n_series: int) -> Season:
+    """How large the scores (n, S * H) at each position of a season are, over those of their step.
+
+    `PRIOR_ERRORS` of the usual size are put to those of a factor, for a short block.
     """
     is_known = np.isfinite(scores)
     usual = np.where(is_known, scores, 0.0).sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
     series = np.arange(scores.shape[1]) * n_series // scores.shape[1]
     of_known = positions[is_known], np.broadcast_to(series, scores.shape)[is_known]
-    sums = np.full((positions.max() + 1, n_series), float(PRIOR_ERRORS))
+    sums = np.zeros((positions.max() + 1, n_series))
     counts = sums.copy()
     np.add.at(sums, of_known, (scores / np.where(usual > 0, usual, 1.0))[is_known])
     np.add.at(counts, of_known, 1.0)
-    return np.asarray(np.sqrt(sums / counts))
+    is_quiet = (sums < QUIET * counts) & (counts >= PRIOR_ERRORS)
+    return Season(np.sqrt((sums + PRIOR_ERRORS) / (counts + PRIOR_ERRORS)), is_quiet)
 
 
 class Bounds(NamedTuple):
@@ -166,13 +208,16 @@ class SplitConformal:
     scores: Array
     """(n, S * H): the absolute errors of the calibration block in the order of time, each over the
     width at its cutoff and the factor of its position; NaN where the actual is missing."""
+    is_quiet: NDArray[np.bool_]
+    """(n, S * H): those at quiet positions."""
     typical: Array
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
     test_scores: Array
     """(m, S * H): the scores of the test block, after it; none before `followed_by`."""
+    test_is_quiet: NDArray[np.bool_]
+    """(m, S * H)."""
     lookback: int = 1
-    season_factors: Array = field(default_factory=lambda: np.ones((0, 1)))
-    """(m, S): of the errors at the positions of a season that the calibration block has."""
+    season: Season = NO_SEASON
     transform: str = "none"
     """Of the target; it gives the units of the errors (`TRANSFORMS`)."""
     limits: Limits = UNBOUNDED
@@ -207,15 +252,26 @@ class SplitConformal:
         for first in range(0, actual.shape[-1], horizon):
             of_series = slice(first, first + horizon)
             record_calibration(actual[..., of_series], forecast[..., of_series])
-        none = actual[:0]
-        conformal = cls(
-            none, root_mean(before**2), none, lookback, transform=transform, limits=limits
+        scores = absolute_errors(actual, forecast)
+        typical = root_mean(before**2)
+        scores /= _widths_of_columns(before, typical, lookback, scores.shape[-1])
+        season = NO_SEASON
+        is_quiet = np.zeros(scores.shape, dtype=bool)
+        if (positions := difficulty.positions) is not None:
+            season = compare_positions(scores, positions, n_series)
+            factors, is_quiet = season.at(positions)
+            scores /= factors
+        return cls(
+            scores,
+            is_quiet,
+            typical,
+            scores[:0],
+            is_quiet[:0],
+            lookback,
+            season,
+            transform,
+            limits,
         )
-        if difficulty.positions is not None:
-            scores = conformal.scale_errors(y, y_hat, Difficulty(before))
-            factors = season_factors(scores, difficulty.positions, n_series)
-            conformal = replace(conformal, season_factors=factors)
-        return replace(conformal, scores=conformal.scale_errors(y, y_hat, difficulty))
 
     def followed_by(
         self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty, *, delay: int = 1
@@ -223,7 +279,9 @@ class SplitConformal:
         """With the errors of the test block, shaped as `calibrate` takes them; its origins are in
         the order of time. delay: ceil(horizon / rows between two origins).
         """
-        return replace(self, test_scores=self.scale_errors(y, y_hat, difficulty), delay=delay)
+        scores = self.scale_errors(y, y_hat, difficulty)
+        _, is_quiet = self._expect(difficulty, scores.shape[-1])
+        return replace(self, test_scores=scores, test_is_quiet=is_quiet, delay=delay)
 
     def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
         """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
@@ -233,22 +291,17 @@ class SplitConformal:
         errors = absolute_errors(
             to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
         )
-        return errors / self._factors(difficulty, errors.shape[-1])
+        return errors / self._expect(difficulty, errors.shape[-1]).factors
 
-    def _factors(self, difficulty: Difficulty, n_columns: int) -> Array:
-        """(n, S * H): how many times as large as usual an error may be; a position that the
-        calibration block has not is a usual one.
+    def _expect(self, difficulty: Difficulty, n_columns: int) -> Season:
+        """(n, S * H): how many times as large as usual an error may be, and whether its position is
+        quiet.
         """
-        factors = widths(difficulty.volatility, self.typical, self.lookback)
-        n_series = math.prod(factors.shape[1:])
-        horizon = n_columns // n_series
-        factors = np.repeat(factors.reshape(len(factors), n_series), horizon, axis=1)
+        factors = _widths_of_columns(difficulty.volatility, self.typical, self.lookback, n_columns)
         if difficulty.positions is None:
-            return factors
-        series = np.arange(n_columns) // horizon
-        ends_with_usual = np.vstack([self.season_factors, np.ones((1, n_series))])
-        known = np.minimum(difficulty.positions, len(self.season_factors))
-        return np.asarray(factors * ends_with_usual[known, series])
+            return Season(factors, np.zeros(factors.shape, dtype=bool))
+        of_season = self.season.at(difficulty.positions)
+        return Season(factors * of_season.factors, of_season.is_quiet)
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -266,6 +319,17 @@ class SplitConformal:
         return np.sort(self.scores, axis=0)
 
     @cached_property
+    def ranked_apart(self) -> tuple[Array, Array]:
+        """The scores of each step at usual positions (n, S * H), and those at quiet ones, of all
+        steps together (n * H, S), in rising order, NaN last.
+        """
+        usual = np.where(self.is_quiet, np.nan, self.scores)
+        quiet = np.where(self.is_quiet, self.scores, np.nan)
+        by_series = quiet.reshape(len(quiet), self.typical.size, -1)
+        pooled = np.swapaxes(by_series, 1, 2).reshape(-1, self.typical.size)
+        return np.sort(usual, axis=0), np.sort(pooled, axis=0)
+
+    @cached_property
     def _renewed(self) -> dict[int, SplitConformal]:
         """By how many origins of the test block were known, what `bounds_in_turn` learnt then: for
         the other levels.
@@ -277,10 +341,16 @@ class SplitConformal:
         errors, as many as the calibration block has.
         """
         errors = np.concatenate([self.scores, self.test_scores[:n_later]])
+        is_quiet = np.concatenate([self.is_quiet, self.test_is_quiet[:n_later]])
         # a missing error takes nobody's place: the known ones move behind it, in their order
-        order = np.argsort(np.isfinite(errors), axis=0, kind="stable")
-        newest = np.take_along_axis(errors, order, axis=0)[n_later:]
-        return replace(self, scores=newest, test_scores=self.test_scores[n_later:])
+        order = np.argsort(np.isfinite(errors), axis=0, kind="stable")[n_later:]
+        return replace(
+            self,
+            scores=np.take_along_axis(errors, order, axis=0),
+            is_quiet=np.take_along_axis(is_quiet, order, axis=0),
+            test_scores=self.test_scores[n_later:],
+            test_is_quiet=self.test_is_quiet[n_later:],
+        )
 
     def require(self, level: float) -> None:
         """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
@@ -312,14 +382,38 @@ class SplitConformal:
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(np.asarray(y_hat, dtype=float))
         n_columns = centre.shape[-1]
-        counts, step_counts = np.unique(self.counts, return_inverse=True)
-        ranks = np.array([conformal_rank(int(count), level) for count in counts])[step_counts]
-        quantiles = np.full(max(n_columns, len(ranks)), np.nan)
-        quantiles[: len(ranks)] = self.ranked[ranks - 1, np.arange(len(ranks))]
-        margins = self._factors(difficulty, n_columns) * quantiles[:n_columns]
+        self.require(level)
+        quantiles = np.full((2, max(n_columns, self.scores.shape[1])), np.nan)
+        quantiles[:, : self.scores.shape[1]] = self._quantiles(level)
+        usual, quiet = quantiles[:, :n_columns]
+        factors, is_quiet = self._expect(difficulty, n_columns)
+        margins = factors * np.where(is_quiet, quiet, usual)
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
+
+    def _quantiles(self, level: float) -> Array:
+        """(2, S * H): those of the scores at usual and at quiet positions; of all together where
+        either are too few for `level`.
+        """
+        together = quantile_of_each(self.ranked, level)
+        usual = quiet = together
+        if self.is_quiet.any():
+            usual, of_series = (quantile_of_each(scores, level) for scores in self.ranked_apart)
+            quiet = np.repeat(of_series, len(usual) // len(of_series))
+        is_apart = np.isfinite(usual) & np.isfinite(quiet)
+        return np.where(is_apart, [usual, quiet], together)
+
+
+def quantile_of_each(ranked: Array, level: float) -> Array:
+    """(C,): the score of rank `conformal_rank` of each column of (n, C) in rising order, NaN last;
+    NaN where that rank lies beyond the scores.
+    """
+    counts = np.isfinite(ranked).sum(axis=0)
+    ranks = np.ceil(np.round((counts + 1) * level, 9)).astype(np.int64)
+    last = np.minimum(ranks, len(ranked)) - 1
+    quantiles = np.take_along_axis(ranked, last[None], axis=0)[0]
+    return np.where(ranks <= counts, quantiles, np.nan)
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:

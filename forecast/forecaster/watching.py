@@ -28,7 +28,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.data.calendars import season_positions
 from forecast.data.panel import Panel, series_name
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.intervals import Array, Difficulty, visible_volatility
@@ -125,7 +124,6 @@ def _score_observations(
         scaling = ensemble.forecasters[0].scaling
         before = visible_volatility(scaling, series, rows[unique_id], panel.task)
         ds = series.ds[rows[unique_id] + 1]
-        positions = season_positions(panel.task.calendar, ds, panel.task.season_length)
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
             calibration = ensemble.calibration(label)
@@ -137,7 +135,7 @@ def _score_observations(
             actual = series.values[rows[unique_id] + 1, output]
             y_hat = forecasts[:, 0, output]
             part = pd.DataFrame({"ds": ds, "y": actual, "y_hat": y_hat})
-            difficulty = Difficulty(before[:, output], positions[:, None])
+            difficulty = Difficulty.of_targets(before[:, output], ds[:, None], panel.task)
             score = calibration.scale_errors(actual[:, None], y_hat[:, None], difficulty)
             part = part.assign(unique_id=unique_id, output=name, stream=stream)
             parts.append(part.assign(score=score[:, 0] / (unit or 1.0)))

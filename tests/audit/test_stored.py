@@ -20,12 +20,15 @@ from forecast.audit import rescored, runs
 from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
+from forecast.comparison.metrics import coverage_by_step
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import Verdicts
 from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
+from forecast.forecaster import ensemble, intervals
 from forecast.system import files
 from tests.audit import cases
+from tests.support import problems
 from tests.support.records import run_record
 from tests.support.small_project import ROOT, run_process
 
@@ -303,3 +306,39 @@ def test_the_names_of_a_hierarchys_corrections_are_no_difference_of_the_fit(tmp_
 def test_every_transform_has_formulas_of_the_audit_s_own() -> None:
     """One without them was taken for none, and its intervals were accused."""
     assert rescored.TRANSFORM_FORMULAS.keys() == TRANSFORMS.keys()
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_audit_s_own_intervals_of_a_series_with_closed_hours_are_those_of_the_service(
+    level: float,
+) -> None:
+    draw = np.random.default_rng(1)
+    ds = pd.date_range("2024-01-01", periods=300, freq="h")
+    sales = np.where(ds.hour % problems.SEASON == 3, 0.0, draw.gamma(3, size=len(ds)))
+    columns = {"unique_id": "north", "ds": ds, "sales": sales}
+    panel = problems.panel_of(
+        pd.DataFrame(columns),
+        target=[{"column": "sales"}],
+        past_exogenous=[],
+        step_size=1,
+    )
+    steps = np.arange(1, problems.HORIZON + 1)
+    rows = np.repeat(np.arange(60, len(ds) - problems.HORIZON), problems.HORIZON)
+    step = np.tile(steps, len(rows) // problems.HORIZON)
+    table = pd.DataFrame({"cutoff": ds[rows], "step": step, "ds": ds[rows + step]})
+    mean = np.where(table["ds"].dt.hour % problems.SEASON == 3, 0.0, 3.0)
+    table = table.assign(unique_id="north", output="sales", seed=0, y=sales[rows + step])
+    table = table.assign(y_hat=mean, block=np.where(rows < 180, "calibration", "test"))
+    before = intervals.volatility(panel.series[0].values, rows, panel.task)[:, 0]
+    (conformal,) = ensemble.calibration_scores(table.assign(volatility=before), panel.task).values()
+    assert conformal.season.is_quiet[:, 0].tolist() == [False, False, False, True]
+
+    scores = rescored._score_intervals(table, panel, "north", level)
+
+    y, y_hat, difficulty = ensemble.block_errors(
+        table.assign(volatility=before)[table["block"] == "test"], panel.task
+    )
+    low, high = conformal.bounds_in_turn(y_hat, difficulty, level)
+    served = coverage_by_step(y[None], low[None], high[None], level=level)
+    assert scores["coverage"] == pytest.approx(served["coverage"][0, 0])
+    assert scores["winkler"] == pytest.approx(served["winkler"][0, 0])

@@ -267,8 +267,52 @@ def test_an_interval_of_the_night_is_narrower_than_one_of_the_day():
     assert 0.77 < share_inside(later, *of_position) < 0.83
 
 
-def test_series_side_by_side_have_the_factors_of_each_alone():
-    (a, hours), (b, _) = by_hour(20, seed=3), by_hour(20, seed=4)
+def test_by_night_and_by_day_an_interval_covers_as_often():
+    y, hours = by_hour(60, seed=1)
+    later, later_hours = by_hour(200, seed=2)
+    fitted = SplitConformal.calibrate(
+        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, hours)
+    )
+    difficulty = Difficulty(unknown(len(later)).volatility, later_hours)
+    low, high = fitted.bounds(np.zeros_like(later), difficulty, 0.8)
+    is_night = (later_hours < 6) | (later_hours >= 18)
+    for part in (is_night, ~is_night):
+        assert 0.77 < share_inside(later[part], low[part], high[part]) < 0.83
+
+
+def test_zeros_of_a_closed_day_make_no_interval_of_an_open_one_narrow():
+    def open_six_days(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        days = np.arange(n)[:, None] % 7
+        return np.where(days == 6, 0.0, np.random.default_rng(seed).normal(size=(n, 1))), days
+
+    y, days = open_six_days(1400, seed=1)
+    later, later_days = open_six_days(7000, seed=2)
+    fitted = SplitConformal.calibrate(
+        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, days)
+    )
+    difficulty = Difficulty(unknown(len(later)).volatility, later_days)
+    low, high = fitted.bounds(np.zeros_like(later), difficulty, 0.8)
+    is_open = later_days < 6
+    assert 0.78 < share_inside(later[is_open], low[is_open], high[is_open]) < 0.82
+    assert (high[~is_open] == 0).all()
+
+
+def test_a_level_that_the_errors_of_an_open_day_are_too_few_for_takes_all_of_them():
+    y, hours = by_hour(60, seed=1)
+    fitted = SplitConformal.calibrate(
+        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, hours)
+    )
+    of_day_and_night = Difficulty(unknown(2).volatility, np.array([[12], [0]]))
+    needed = intervals.min_calibration_size(0.999)
+    assert fitted.is_quiet.sum() < needed < len(y)
+    margins = fitted.bounds(np.zeros((2, 1)), of_day_and_night, 0.999).high[:, 0]
+    factors = fitted.season.factors[[12, 0], 0]
+    np.testing.assert_allclose(margins, factors * fitted.scores.max())
+
+
+@pytest.mark.parametrize("n_days", [20, 60])
+def test_series_side_by_side_have_the_intervals_of_each_alone(n_days):
+    (a, hours), (b, _) = by_hour(n_days, seed=3), by_hour(n_days, seed=4)
     b = b[::-1]
     none, nowhere = np.zeros_like(a), np.full(len(a), np.nan)
     alone = [SplitConformal.calibrate(y, none, Difficulty(nowhere, hours)) for y in (a, b)]
@@ -277,9 +321,16 @@ def test_series_side_by_side_have_the_factors_of_each_alone():
         np.hstack([none, none]),
         Difficulty(np.stack([nowhere, nowhere], axis=1), np.hstack([hours, hours])),
     )
+    ends = together.bounds(
+        np.hstack([none, none]),
+        Difficulty(np.stack([nowhere, nowhere], axis=1), np.hstack([hours, hours])),
+        0.8,
+    )
     for number, each in enumerate(alone):
-        np.testing.assert_allclose(together.season_factors[:, [number]], each.season_factors)
+        np.testing.assert_allclose(together.season.factors[:, [number]], each.season.factors)
         np.testing.assert_allclose(together.scores[:, [number]], each.scores)
+        of_each = each.bounds(none, Difficulty(nowhere, hours), 0.8)
+        np.testing.assert_allclose(ends.high[:, [number]], of_each.high)
 
 
 def test_a_position_that_calibration_has_not_seen_is_a_usual_one():
@@ -294,5 +345,6 @@ def test_a_position_that_calibration_has_not_seen_is_a_usual_one():
 
 def test_errors_that_are_all_zero_have_equal_factors():
     zeros, hours = np.zeros((48, 1)), np.arange(48)[:, None] % 24
-    factors = intervals.season_factors(zeros, hours, 1)
-    assert np.ptp(factors) == 0
+    season = intervals.compare_positions(zeros, hours, 1)
+    assert np.ptp(season.factors) == 0
+    assert not season.is_quiet.any()
