@@ -55,9 +55,8 @@ def score_series(problem: Problem, row: Row, level: float) -> Iterator[tuple[Sco
     """Of every series: with the margins of the calibration block, with those of the newest errors.
     `InputError` where one supports no interval of `level`.
     """
-    for uid, forecast in row.test.forecasts.items():
-        target = row.test.targets[uid]
-        calibrated, newest, now = calibrate_series(problem, row, uid)
+    for uid, (calibrated, newest, now) in calibrate_series(problem, row).items():
+        forecast, target = row.test.forecasts[uid], row.test.targets[uid]
         yield (
             score_intervals(calibrated.bounds(forecast, now, level), target, level),
             score_intervals(newest.bounds_in_turn(forecast, now, level), target, level),

@@ -20,6 +20,7 @@ import math
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +41,13 @@ from forecast.data.columns import add_known_ahead, trim_to_observed
 from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
-from forecast.forecaster.intervals import Difficulty, SplitConformal, visible_volatility
+from forecast.forecaster.intervals import (
+    Difficulty,
+    SplitConformal,
+    pool_short_series,
+    usual_error,
+    visible_volatility,
+)
 from forecast.system.errors import InputError
 
 TREES, SEASONS = 400, 4
@@ -271,27 +278,45 @@ def validation_errors(problem: Problem, rows: list[Row]) -> MemberErrors:
     return MemberErrors(names, {}, {}, at[known], at[known] + horizon, joined[known])
 
 
-def calibrate_series(
-    problem: Problem, row: Row, uid: str
-) -> tuple[SplitConformal, SplitConformal, Difficulty]:
-    """The margins of the calibration block of a series, those of the newest errors known at each
+class Calibrated(NamedTuple):
+    """Of a series: the margins of the calibration block, those of the newest errors known at each
     test cutoff, and the difficulty of these.
     """
+
+    before: SplitConformal
+    newest: SplitConformal
+    difficulty: Difficulty
+
+
+def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
+    """By series that has test origins; short calibration blocks rank their errors together."""
     task = problem.panel.task
-    before, now = (
-        difficulty_of(problem, uid, problem.rows(uid, block)) for block in ("calibration", "test")
-    )
-    calibrated = SplitConformal.calibrate(
-        row.calibration.targets[uid],
-        row.calibration.forecasts[uid],
-        before,
-        lookback=task.lookback,
-    )
     delay = math.ceil(task.horizon / task.step_size)
-    newest = calibrated.followed_by(
-        row.test.targets[uid], row.test.forecasts[uid], now, delay=delay
-    )
-    return calibrated, newest, now
+    before = {}
+    newest = {}
+    difficulties = {}
+    for uid in row.test.forecasts:
+        of_block = {
+            name: difficulty_of(problem, uid, problem.rows(uid, name))
+            for name in ("calibration", "test")
+        }
+        calibrated = SplitConformal.calibrate(
+            row.calibration.targets[uid],
+            row.calibration.forecasts[uid],
+            of_block["calibration"],
+            lookback=task.lookback,
+        )
+        blocks = (row.validation, row.calibration)
+        known = [(block.targets[uid], block.forecasts[uid]) for block in blocks]
+        sizes = np.array([usual_error(known, "none")])
+        before[uid] = replace(calibrated, usual_errors=sizes)
+        newest[uid] = before[uid].followed_by(
+            row.test.targets[uid], row.test.forecasts[uid], of_block["test"], delay=delay
+        )
+        difficulties[uid] = of_block["test"]
+    before = pool_short_series(before, task.targets)
+    newest = pool_short_series(newest, task.targets)
+    return {uid: Calibrated(before[uid], newest[uid], difficulties[uid]) for uid in before}
 
 
 def difficulty_of(problem: Problem, uid: str, rows: np.ndarray) -> Difficulty:
@@ -308,9 +333,10 @@ def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
     """
     inside: dict[float, list[np.ndarray]] = {0.8: [], 0.95: []}
     scores = []
+    calibrated = calibrate_series(problem, row)
     for uid, forecast in row.test.forecasts.items():
         target = row.test.targets[uid]
-        _, intervals, now = calibrate_series(problem, row, uid)
+        _, intervals, now = calibrated[uid]
         quantiles = [forecast]
         with contextlib.suppress(InputError):
             for level in (0.2, 0.4, 0.6, 0.8, 0.95):

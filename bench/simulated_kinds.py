@@ -543,6 +543,22 @@ def quarters(draw: Draw) -> pd.DataFrame:
     return rows(times(100, "QS"), np.exp(log_level + autoregression(draw, 100, 0.8, 0.06)))
 
 
+def months_of_shops(draw: Draw) -> pd.DataFrame:
+    """Six years of months of a shop, of any size, noise and season."""
+    t = np.arange(72)
+    noise = np.exp(draw.normal(-2.3, 0.5))
+    log_level = 5 + draw.normal(0, 1.2) + draw.normal(0, 0.004) * t
+    log_level += draw.uniform(0.05, 0.4) * np.sin(2 * np.pi * (t - draw.uniform(0, 12)) / 12)
+    log_level += np.cumsum(draw.normal(0, 0.3 * noise, 72)) + draw.normal(0, noise, 72)
+    return rows(times(72, "MS"), np.exp(log_level))
+
+
+def years_of_towns(draw: Draw) -> pd.DataFrame:
+    """35 years of a town, of any size, growth and noise."""
+    growth_of_years = draw.normal(draw.normal(0.01, 0.02), np.exp(draw.normal(-3.3, 0.5)), 35)
+    return rows(times(35, "YS"), np.exp(draw.normal(6, 1.5) + np.cumsum(growth_of_years)))
+
+
 KINDS = {
     "tank": Kind(tank, WEEK_OF_HOURS),
     "silo": Kind(silo, WEEK_OF_HOURS),
@@ -591,6 +607,8 @@ KINDS = {
     "passengers": Kind(passengers, 1),
     "adoption": Kind(adoption, 1),
     "quarters": Kind(quarters, 1, n_series=3),
+    "months_of_shops": Kind(months_of_shops, 1, n_series=20),
+    "years_of_towns": Kind(years_of_towns, 1, n_series=40),
 }
 PLANNED = {f"planned_{name}": name for name in planned_systems.SYSTEMS}
 """The systems of `bench.planned_systems` by their names here, some of which are kinds too."""

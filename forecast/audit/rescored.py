@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -373,63 +373,146 @@ def check_intervals(
         keys = [key for key in pooled if key[:2] == (record.model, record.ranking)]
         if not keys:
             continue
-        table = base.forecasts(name)
+        errors_of = _short_together(_scaled_errors(base.forecasts(name), masked_panel))
         for key in keys:
-            new_scores = _score_intervals(table, masked_panel, key[2], key[3])
+            new_scores = _score_intervals(errors_of[key[2]], masked_panel.task, key[3])
             yield from _compare_interval_scores(pooled[key], new_scores, key, detector)
     yield from _check_drawn_intervals(base, panel, published, detector)
 
 
-def _score_intervals(
-    table: pd.DataFrame, panel: Panel, name: str, level: float
-) -> dict[str, float]:
-    """Coverage and interval score on test of the split conformal intervals of a candidate, whose
-    forecasts `table` are, for the series `name`.
+@dataclass(frozen=True)
+class _Errors:
+    """Of one series: what its intervals are made of, in the units of the transform."""
+
+    column: TaskColumn
+    scores: list[np.ndarray]
+    """(n, H) and (m, H), of the calibration and the test block: absolute errors over the widths of
+    their origins and the factors of their positions."""
+    is_quiet: list[np.ndarray]
+    """Whether these are at positions whose errors are ranked apart."""
+    widths: np.ndarray
+    """(m, H): widths times factors of the test block."""
+    y: np.ndarray
+    y_hat: np.ndarray
+    """(m, H): the actuals and mean forecasts of the test block."""
+    rows: np.ndarray
+    """(m,): of its origins."""
+    usual: float
+    """The mean absolute error of the validation and the calibration block."""
+    others: list[list[np.ndarray]] = field(default_factory=list)
+    """Where the calibration block is short: the scores of every series whose errors are ranked
+    together, its own included, each over its usual error."""
+
+
+def _scaled_errors(table: pd.DataFrame, panel: Panel) -> dict[str, _Errors]:
+    """By series that has calibration and test errors, from the forecasts of a candidate."""
+    errors_of = {}
+    for name, (series, output) in _series_by_name(panel).items():
+        column = panel.task.target[output]
+        target_rows = _rows_of(table, series, column)
+        mean = target_rows.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
+        if {"calibration", "test"} <= set(mean.index.get_level_values("block")):
+            errors_of[name] = _errors_of_series(mean, series, column, panel.task)
+    return errors_of
+
+
+def _errors_of_series(
+    mean: pd.DataFrame, series: Series, column: TaskColumn, task: Task
+) -> _Errors:
+    """From its actuals and mean forecasts by block, cutoff and step."""
+    transform, _ = TRANSFORM_FORMULAS[column.transform]
+    before = mean[mean.index.get_level_values("block").isin(["validation", "calibration"])]
+    blocks = [mean.loc[block].unstack("step") for block in ("calibration", "test")]
+    origins = [series.ds.searchsorted(block.index) for block in blocks]
+    values = series.values[:, task.targets.index(column.name)]
+    widths = _widths(transform(values), task, origins)
+    scores = []
+    positions = []
+    for block, rows, width in zip(blocks, origins, widths, strict=True):
+        residuals = transform(block["y"].to_numpy()) - transform(block["y_hat"].to_numpy())
+        scores.append(np.abs(residuals) / width)
+        ds = series.ds[rows[:, None] + np.arange(1, task.horizon + 1)]
+        positions.append(season_positions(task.calendar, ds, task.season_length))
+    factor_of, quiet_positions = _compare_positions(scores[0], positions[0])
+    for number, at in enumerate(positions):
+        factors = np.vectorize(lambda position: factor_of.get(position, 1.0))(at)
+        scores[number] = scores[number] / factors
+        widths[number] = widths[number] * factors
+    return _Errors(
+        column=column,
+        scores=scores,
+        is_quiet=[np.isin(at, quiet_positions) for at in positions],
+        widths=widths[1],
+        y=blocks[1]["y"].to_numpy(),
+        y_hat=blocks[1]["y_hat"].to_numpy(),
+        rows=origins[1],
+        usual=_mean(np.abs(transform(before["y"]) - transform(before["y_hat"]))),
+    )
+
+
+def _short_together(errors_of: dict[str, _Errors]) -> dict[str, _Errors]:
+    """With the errors of all series of equal blocks in each whose calibration block has fewer than
+    19 origins, where ten or more have; at most 200 that follow one another.
+    """
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for number, (name, errors) in enumerate(sorted(errors_of.items())):
+        shapes = [block.shape for block in errors.scores]
+        if len(errors.scores[0]) < 19 and np.isfinite(errors.scores[0]).any(axis=0).all():
+            groups.setdefault((errors.column.name, *shapes, number // 200), []).append(name)
+    together = dict(errors_of)
+    for names in groups.values():
+        if len(names) >= 10:
+            others = []
+            for name in names:
+                usual = errors_of[name].usual or math.nan
+                others.append([block / usual for block in errors_of[name].scores])
+            for name in names:
+                together[name] = replace(errors_of[name], others=others)
+    return together
+
+
+def _score_intervals(errors: _Errors, task: Task, level: float) -> dict[str, float]:
+    """Coverage and interval score on test of the split conformal intervals of a series.
 
     A margin is an order statistic of the newest absolute errors over their widths (`_margins`), as
     many of a step as the calibration block has. Those of an origin count from the cutoff that knows
     all its targets, and are taken in when a fortieth of that number has come together.
     """
-    series, output = _series_by_name(panel)[name]
-    column = panel.task.target[output]
-    target_rows = _rows_of(table, series, column)
-    mean = target_rows.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
-    transform, invert = TRANSFORM_FORMULAS[column.transform]
-    calibration = mean.loc["calibration"].unstack("step")
-    test = mean.loc["test"].unstack("step")
-    origins = [series.ds.searchsorted(block.index) for block in (calibration, test)]
-    widths = _widths(transform(series.values[:, output]), panel.task, origins)
-    errors = []
-    positions = []
-    for block, rows, width in zip((calibration, test), origins, widths, strict=True):
-        residuals = transform(block["y"].to_numpy()) - transform(block["y_hat"].to_numpy())
-        errors.append(np.abs(residuals) / width)
-        ds = series.ds[rows[:, None] + np.arange(1, panel.task.horizon + 1)]
-        positions.append(season_positions(panel.task.calendar, ds, panel.task.season_length))
-    factor_of, quiet_positions = _compare_positions(errors[0], positions[0])
-    for number, at in enumerate(positions):
-        factors = np.vectorize(lambda position: factor_of.get(position, 1.0))(at)
-        errors[number] = errors[number] / factors
-        widths[number] = widths[number] * factors
-    is_quiet = [np.isin(at, quiet_positions) for at in positions]
-    n_known = np.searchsorted(origins[1] + panel.task.horizon, origins[1], side="right")
-    n_known -= n_known % max(1, len(errors[0]) // 40)
-    margin = np.empty_like(errors[1])
+    n_newest = len(errors.scores[0])
+    n_known = np.searchsorted(errors.rows + task.horizon, errors.rows, side="right")
+    n_known -= n_known % max(1, n_newest // 40)
+    margin = np.empty_like(errors.scores[1])
     for n_later in np.unique(n_known):
+        at = n_known == n_later
+        if errors.others:
+            margin[at] = errors.usual * _margins_together(errors.others, n_later, level)
+            continue
         usual, quiet = _margins(
-            np.concatenate([errors[0], errors[1][:n_later]]),
-            np.concatenate([is_quiet[0], is_quiet[1][:n_later]]),
-            len(errors[0]),
+            np.concatenate([errors.scores[0], errors.scores[1][:n_later]]),
+            np.concatenate([errors.is_quiet[0], errors.is_quiet[1][:n_later]]),
+            n_newest,
             level,
         )
-        at = n_known == n_later
-        margin[at] = np.where(is_quiet[1][at], quiet, usual)
-    margin *= widths[1]
-    centre = transform(test["y_hat"].to_numpy())
-    low, high = column.limits
+        margin[at] = np.where(errors.is_quiet[1][at], quiet, usual)
+    margin *= errors.widths
+    transform, invert = TRANSFORM_FORMULAS[errors.column.transform]
+    centre = transform(errors.y_hat)
+    low, high = errors.column.limits
     lower = np.clip(invert(centre - margin), low, high)
     upper = np.clip(invert(centre + margin), low, high)
-    return _interval_scores(test["y"].to_numpy(), lower, upper, level)
+    return _interval_scores(errors.y, lower, upper, level)
+
+
+def _margins_together(others: list[list[np.ndarray]], n_later: int, level: float) -> np.ndarray:
+    """(H,) of the newest errors of all series at each step, as many as they have in calibration."""
+    calibration = np.stack([blocks[0] for blocks in others], axis=1)
+    test = np.stack([blocks[1][:n_later] for blocks in others], axis=1)
+    in_time = np.concatenate([calibration, test]).reshape(-1, calibration.shape[2])
+    n_newest = calibration.shape[0] * calibration.shape[1]
+    margins = [
+        _order_statistic(of_step[np.isfinite(of_step)][-n_newest:], level) for of_step in in_time.T
+    ]
+    return np.array(margins)
 
 
 def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:

@@ -2,8 +2,9 @@
 block, and the bands.
 
 The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
-conformal (`forecaster.intervals`), one per series and horizon step, so errors of different series
-are never pooled. Their margins are learnt from the newest errors known at each cutoff.
+conformal (`forecaster.intervals`), one per series and horizon step. Their margins are learnt from
+the newest errors known at each cutoff; ten series or more of equal blocks that are too short for an
+interval of 95 % rank their errors together.
 
 Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
 ratios, so a series that has doubled has intervals twice as wide.
@@ -17,6 +18,7 @@ A level that the calibration block of a series cannot support is refused for it,
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +35,15 @@ from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
+    MAX_STACKED_SERIES,
+    MIN_POOLED_SERIES,
+    SHORT_BLOCK,
     Bounds,
     Difficulty,
     SplitConformal,
     absolute_errors,
     conformal_rank,
+    usual_error,
 )
 from forecast.system.errors import InputError
 
@@ -71,8 +77,6 @@ CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")
 """One row per series, in its unit and divided by the denominator of its MASE."""
 SHOWN_REFERENCES = (NAIVE, "seasonal_naive", "ridge")
 SeriesColumns = dict[str, np.ndarray]  # each (S, rows of a series)
-MAX_STACKED_SERIES = 200
-"""Series of one stack at the most: its arrays hold every level, origin and step of each."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,15 @@ class Refusal:
 
 @dataclass(frozen=True)
 class CandidateBlocks:
-    """One candidate's forecasts of the calibration block and at the cutoffs to cover."""
+    """One candidate's forecasts of the calibration block and at the cutoffs to cover; those of the
+    validation block say, too, how large errors of a series with a short calibration block are.
+    """
 
     record: RunRecord
     calibration: Sequence[ForecastCube]
     test: Sequence[ForecastCube]
     task: Task
+    validation: Sequence[ForecastCube] = ()
 
     def pairs(self) -> list[tuple[ForecastCube | None, ForecastCube]]:
         """The calibration block, where there is one, and the cutoffs to cover of every series."""
@@ -153,21 +160,20 @@ def stack_series(
     groups: dict[Any, list[int]] = {}
     refused = []
     pairs = blocks.pairs()
+    pooled = _count_pooled_errors(pairs, blocks.task)
     for number, (calibration, cube) in enumerate(pairs):
         supported = []
-        for level, reason in _refusals(calibration, levels).items():
+        shapes = _shapes(number, calibration, cube, blocks.task)
+        for level, reason in _refusals(calibration, levels, pooled.get(shapes, 0)).items():
             if reason:
                 labels = {**blocks.record.labels, "series": cube.series}
                 refused.append(Refusal(**labels, level=level, reason=reason))
             else:
                 supported.append(level)
         if calibration is not None and supported:
-            target = target_of(cube.series, blocks.task).name
-            shapes = (calibration.y.shape, cube.y.shape)
-            key = (tuple(supported), target, shapes, number // MAX_STACKED_SERIES)
-            groups.setdefault(key, []).append(number)
+            groups.setdefault((tuple(supported), shapes), []).append(number)
     stacks = []
-    for (supported_levels, *_), numbers in groups.items():
+    for (supported_levels, shapes), numbers in groups.items():
         before = []
         cubes = []
         for number in numbers:
@@ -178,9 +184,50 @@ def stack_series(
         delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
         y, y_hat, difficulty = _put_beside(cubes, blocks.task)
         conformal = _calibrate(before, blocks).followed_by(y, y_hat, difficulty, delay=delay)
+        if shapes in pooled:
+            conformal = conformal.pooled(_usual_errors(before, blocks))
         stack = SeriesStack(numbers, supported_levels, conformal, cubes, y_hat, difficulty)
         stacks.append(stack)
     return stacks, refused
+
+
+def _shapes(
+    number: int, calibration: ForecastCube | None, cube: ForecastCube, task: Task
+) -> tuple[Any, ...]:
+    """What series of one stack have in common; `number` of the series among all."""
+    target = target_of(cube.series, task).name
+    return target, calibration and calibration.y.shape, cube.y.shape, number // MAX_STACKED_SERIES
+
+
+def _count_pooled_errors(
+    pairs: Sequence[tuple[ForecastCube | None, ForecastCube]], task: Task
+) -> dict[tuple[Any, ...], int]:
+    """The errors of a step that series with short calibration blocks have together, by what they
+    have in common (`_shapes`); without those that are too few to rank theirs together.
+    """
+    counts: dict[tuple[Any, ...], list[int]] = {}
+    for number, (calibration, cube) in enumerate(pairs):
+        if calibration is not None and len(calibration.y) < SHORT_BLOCK:
+            with contextlib.suppress(InputError):  # the refusals say it
+                counts.setdefault(_shapes(number, calibration, cube, task), []).append(
+                    _fewest_errors(calibration)
+                )
+    enough = {}
+    for shapes, of_series in counts.items():
+        if np.count_nonzero(of_series) >= MIN_POOLED_SERIES:
+            enough[shapes] = sum(of_series)
+    return enough
+
+
+def _usual_errors(calibration: Sequence[ForecastCube], blocks: CandidateBlocks) -> np.ndarray:
+    """(S,): the mean absolute errors of series on the validation and the calibration block."""
+    validation_of = {cube.series: cube for cube in blocks.validation}
+    transform = target_of(calibration[0].series, blocks.task).transform
+    errors = []
+    for cube in calibration:
+        cubes = [cube, *filter(None, [validation_of.get(cube.series)])]
+        errors.append(usual_error([(each.y, each.ensemble) for each in cubes], transform))
+    return np.array(errors)
 
 
 def _calibrate(cubes: list[ForecastCube], blocks: CandidateBlocks) -> SplitConformal:
@@ -206,21 +253,28 @@ def _put_beside(
     return y, np.hstack([cube.ensemble for cube in cubes]), difficulty
 
 
-def _refusals(calibration: ForecastCube | None, levels: Sequence[float]) -> dict[float, str]:
+def _fewest_errors(calibration: ForecastCube | None) -> int:
+    """Those of the step that has the fewest; `InputError` for a forecast that is not finite."""
+    if calibration is None:
+        return 0
+    errors = absolute_errors(calibration.y, calibration.ensemble)
+    return int(np.isfinite(errors).sum(axis=0).min())
+
+
+def _refusals(
+    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int
+) -> dict[float, str]:
     """By level why the calibration block of one series supports no interval of it; empty where it
-    does.
+    does, or where the errors that it ranks with others' do.
     """
-    fewest = 0
     reasons = dict.fromkeys(levels, "")
     try:
-        if calibration is not None:
-            absolute_errors(calibration.y, calibration.ensemble)
-            fewest = int(np.isfinite(calibration.y).sum(axis=0).min())
+        fewest = _fewest_errors(calibration)
     except InputError as error:
         return dict.fromkeys(levels, str(error))
     for level in levels:
         try:
-            conformal_rank(fewest, level)
+            conformal_rank(n_pooled if fewest and n_pooled else fewest, level)
         except InputError as error:
             reasons[level] = str(error)
     return reasons
@@ -404,8 +458,9 @@ def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
 
 def _candidate_blocks(candidate: ScoredCandidate, task: Task) -> CandidateBlocks:
     """The blocks of a candidate that its intervals need."""
+    blocks = candidate.blocks
     return CandidateBlocks(
-        candidate.record, candidate.blocks["calibration"], candidate.blocks["test"], task
+        candidate.record, blocks["calibration"], blocks["test"], task, blocks.get("validation", ())
     )
 
 

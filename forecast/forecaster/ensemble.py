@@ -32,10 +32,14 @@ from forecast.data.panel import Panel, add_series_names, series_name, target_num
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
+    SHORT_BLOCK,
     Array,
     Difficulty,
+    ErrorPool,
     Season,
     SplitConformal,
+    pool_short_series,
+    usual_error,
     visible_volatility,
 )
 from forecast.system import files
@@ -195,6 +199,12 @@ class Ensemble:
         names = sorted(self.calibrated)
         arrays: dict[str, np.ndarray] = {}
         calibration = {}
+        pools = list(
+            {conformal.pool: 0 for conformal in self.calibrated.values() if conformal.pool}
+        )
+        for i, pool in enumerate(pools):
+            arrays[f"pool-{i}"] = pool.scores
+            arrays[f"pool-{i}-test"] = pool.test_scores
         for i, name in enumerate(names):
             conformal = self.calibrated[name]
             arrays[f"{i:04d}"] = conformal.scores
@@ -208,12 +218,15 @@ class Ensemble:
                 "lookback": conformal.lookback,
                 "transform": conformal.transform,
                 "delay": conformal.delay,
+                "usual_error": float(conformal.usual_errors[0]),
+                "pool": pools.index(conformal.pool) if conformal.pool else None,
             }
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
             "schema": files.ENSEMBLE_SCHEMA,
             "forecasters": len(self.forecasters),
             "series": names,
+            "pools": [pool.n_series for pool in pools],
         }
         content["files"] = _digest_files(folder)
         content["calibration"] = calibration
@@ -242,6 +255,9 @@ class Ensemble:
         )
         arrays = files.read_arrays(folder / SCORES)
         task = forecasters[0].task
+        pools: dict[int | None, ErrorPool] = {}
+        for i, n_series in enumerate(manifest["pools"]):
+            pools[i] = ErrorPool(arrays[f"pool-{i}"], arrays[f"pool-{i}-test"], n_series)
         calibrated = {}
         for i, name in enumerate(manifest["series"]):
             saved = manifest["calibration"][name]
@@ -257,6 +273,8 @@ class Ensemble:
                 test_is_quiet=arrays[f"{i:04d}-test-quiet"],
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 delay=saved["delay"],
+                pool=pools.get(saved["pool"]),
+                usual_errors=np.array([saved["usual_error"]]),
             )
         members = tuple(manifest.get("members", ()))
         weights = manifest.get("weights", {})
@@ -332,16 +350,26 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     }
     calibrated = {}
     for (name, output), rows in blocks.get("calibration", {}).items():
+        column = targets[str(output)]
+        y, y_hat, difficulty = block_errors(rows, task)
         conformal = SplitConformal.calibrate(
-            *block_errors(rows, task),
+            y,
+            y_hat,
+            difficulty,
             lookback=task.lookback,
-            transform=targets[str(output)].transform,
-            limits=targets[str(output)].limits,
+            transform=column.transform,
+            limits=column.limits,
         )
         if (test := blocks.get("test", {}).get((name, output))) is not None:
             conformal = conformal.followed_by(*block_errors(test, task), delay=delay)
+        if len(y) < SHORT_BLOCK:
+            known = [(y, y_hat)]
+            if (validation := blocks.get("validation", {}).get((name, output))) is not None:
+                known.append(block_errors(validation, task)[:2])
+            error = usual_error(known, column.transform)
+            conformal = replace(conformal, usual_errors=np.array([error]))
         calibrated[str(name)] = conformal
-    return calibrated
+    return pool_short_series(calibrated, task.targets)
 
 
 def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:

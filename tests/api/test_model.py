@@ -149,6 +149,25 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(
         forecast.load(tmp_path / "ridge")
 
 
+def test_many_short_series_have_intervals_of_95_percent_saved_or_not(tmp_path: Path) -> None:
+    t = np.arange(60)
+    parts = []
+    for number in range(10):
+        noise = np.random.default_rng(number).standard_normal(60)
+        y = 2.0**number * (10 + np.sin(t * np.pi / 6) + noise)
+        ds = pd.date_range("2019-01-01", periods=60, freq="MS")
+        parts.append(pd.DataFrame({"unique_id": f"shop {number}", "ds": ds, "y": y}))
+    months = pd.concat(parts, ignore_index=True)
+    model = forecast.fit(months, "ridge", freq="MS", horizon=3, lookback=12, n_jobs=1)
+    forecasts = model.predict(levels=[95])
+    width = forecasts["ridge-hi-95"] - forecasts["ridge-lo-95"]
+    by_series = width.groupby(forecasts["unique_id"]).mean().to_numpy()
+    assert (by_series[1:] > by_series[:-1]).all()
+    model.save(tmp_path / "ridge")
+    loaded = forecast.load(tmp_path / "ridge")
+    pd.testing.assert_frame_equal(loaded.predict(months, levels=[95]), forecasts)
+
+
 def test_saving_never_replaces_what_is_no_saved_model(
     ridge: forecast.Model, tmp_path: Path
 ) -> None:

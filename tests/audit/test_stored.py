@@ -20,10 +20,12 @@ from forecast.audit import rescored, runs
 from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results, reason_not_to_audit
+from forecast.comparison.intervals import CandidateBlocks, interval_scores
 from forecast.comparison.metrics import coverage_by_step
+from forecast.comparison.scores import series_forecasts
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import Verdicts
-from forecast.data.panel import from_frame
+from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster import ensemble, intervals
 from forecast.system import files
@@ -308,37 +310,90 @@ def test_every_transform_has_formulas_of_the_audit_s_own() -> None:
     assert rescored.TRANSFORM_FORMULAS.keys() == TRANSFORMS.keys()
 
 
+def forecasts_of(panel: Panel, starts: dict[str, int], y_hat: np.ndarray) -> pd.DataFrame:
+    """The table of a candidate that forecasts `y_hat` (T,) of every series, by block from the row
+    of its first cutoff on.
+    """
+    parts = []
+    for series in panel.series:
+        rows = np.repeat(np.arange(20, len(series) - problems.HORIZON), problems.HORIZON)
+        step = np.tile(np.arange(1, problems.HORIZON + 1), len(rows) // problems.HORIZON)
+        numbers = np.searchsorted(list(starts.values()), rows, side="right") - 1
+        columns = {
+            "cutoff": series.ds[rows],
+            "step": step,
+            "ds": series.ds[rows + step],
+            "y": series.values[rows + step, 0],
+            "y_hat": y_hat[rows + step],
+            "block": np.array(list(starts))[numbers],
+            "volatility": intervals.volatility(series.values, rows, panel.task)[:, 0],
+        }
+        parts.append(pd.DataFrame(columns).assign(unique_id=series.unique_id))
+    return pd.concat(parts).assign(output="sales", seed=0)
+
+
+def compare_intervals(table: pd.DataFrame, panel: Panel, level: float) -> None:
+    """Those of the audit are those of the compare stage and of a model in service."""
+    task = panel.task
+    served = ensemble.calibration_scores(table, task)
+    errors_of = rescored._short_together(rescored._scaled_errors(table, panel))
+    cubes = {
+        str(block): series_forecasts(
+            rows, {s.unique_id: pd.Series(0.0, s.ds) for s in panel.series}
+        )
+        for block, rows in table.groupby("block")
+    }
+    blocks = CandidateBlocks(
+        run_record("mean"), cubes["calibration"], cubes["test"], task, cubes["validation"]
+    )
+    compared, refused = interval_scores(blocks, [level])
+    assert refused == []
+    pooled = compared[compared["step"] == 0].set_index("series")
+    for name, conformal in served.items():
+        rows = table[(table["unique_id"] == name) & (table["block"] == "test")]
+        y, y_hat, difficulty = ensemble.block_errors(rows, task)
+        low, high = conformal.bounds_in_turn(y_hat, difficulty, level)
+        of_service = coverage_by_step(y[None], low[None], high[None], level=level)
+        of_audit = rescored._score_intervals(errors_of[name], task, level)
+        for score in ("coverage", "winkler"):
+            assert of_audit[score] == pytest.approx(of_service[score][0, 0])
+            assert pooled.loc[name, score] == pytest.approx(of_service[score][0, 0])
+
+
+ONE_TARGET = {"target": [{"column": "sales"}], "past_exogenous": [], "step_size": 1}
+
+
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_the_audit_s_own_intervals_of_a_series_with_closed_hours_are_those_of_the_service(
+def test_intervals_of_a_series_with_closed_hours_are_the_same_for_audit_table_and_service(
     level: float,
 ) -> None:
     draw = np.random.default_rng(1)
     ds = pd.date_range("2024-01-01", periods=300, freq="h")
-    sales = np.where(ds.hour % problems.SEASON == 3, 0.0, draw.gamma(3, size=len(ds)))
-    columns = {"unique_id": "north", "ds": ds, "sales": sales}
+    is_closed = ds.hour % problems.SEASON == 3
+    sales = np.where(is_closed, 0.0, draw.gamma(3, size=len(ds)))
     panel = problems.panel_of(
-        pd.DataFrame(columns),
-        target=[{"column": "sales"}],
-        past_exogenous=[],
-        step_size=1,
+        pd.DataFrame({"unique_id": "north", "ds": ds, "sales": sales}), **ONE_TARGET
     )
-    steps = np.arange(1, problems.HORIZON + 1)
-    rows = np.repeat(np.arange(60, len(ds) - problems.HORIZON), problems.HORIZON)
-    step = np.tile(steps, len(rows) // problems.HORIZON)
-    table = pd.DataFrame({"cutoff": ds[rows], "step": step, "ds": ds[rows + step]})
-    mean = np.where(table["ds"].dt.hour % problems.SEASON == 3, 0.0, 3.0)
-    table = table.assign(unique_id="north", output="sales", seed=0, y=sales[rows + step])
-    table = table.assign(y_hat=mean, block=np.where(rows < 180, "calibration", "test"))
-    before = intervals.volatility(panel.series[0].values, rows, panel.task)[:, 0]
-    (conformal,) = ensemble.calibration_scores(table.assign(volatility=before), panel.task).values()
+    starts = {"validation": 0, "calibration": 60, "test": 180}
+    table = forecasts_of(panel, starts, np.where(is_closed, 0.0, 3.0))
+    (conformal,) = ensemble.calibration_scores(table, panel.task).values()
     assert conformal.season.is_quiet[:, 0].tolist() == [False, False, False, True]
+    compare_intervals(table, panel, level)
 
-    scores = rescored._score_intervals(table, panel, "north", level)
 
-    y, y_hat, difficulty = ensemble.block_errors(
-        table.assign(volatility=before)[table["block"] == "test"], panel.task
-    )
-    low, high = conformal.bounds_in_turn(y_hat, difficulty, level)
-    served = coverage_by_step(y[None], low[None], high[None], level=level)
-    assert scores["coverage"] == pytest.approx(served["coverage"][0, 0])
-    assert scores["winkler"] == pytest.approx(served["winkler"][0, 0])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_intervals_of_many_short_series_are_the_same_for_audit_table_and_service(
+    level: float,
+) -> None:
+    draw = np.random.default_rng(1)
+    ds = pd.date_range("2024-01-01", periods=80, freq="h")
+    parts = []
+    for number in range(12):
+        sales = draw.normal(size=len(ds)) * 2.0**number
+        sales[45] = np.nan
+        parts.append(pd.DataFrame({"unique_id": f"shop {number:02}", "ds": ds, "sales": sales}))
+    panel = problems.panel_of(pd.concat(parts), **ONE_TARGET)
+    table = forecasts_of(panel, {"validation": 0, "calibration": 40, "test": 50}, np.zeros(len(ds)))
+    served = ensemble.calibration_scores(table, panel.task)
+    assert all(conformal.pool for conformal in served.values())
+    compare_intervals(table, panel, level)
