@@ -148,11 +148,6 @@ class Difficulty(NamedTuple):
     positions: NDArray[np.int64] | None = None
     """(n, S * H): of every target in its season (`calendars.season_positions`)."""
 
-    def at(self, origins: NDArray[np.bool_]) -> Difficulty:
-        """That of the origins of a mask (n,)."""
-        positions = None if self.positions is None else self.positions[origins]
-        return Difficulty(self.volatility[origins], positions)
-
     @classmethod
     def of_targets(cls, volatility: Array, ds: NDArray[np.datetime64], task: Task) -> Difficulty:
         """Of forecasts of the times `ds` (n, S * H)."""
@@ -205,9 +200,11 @@ class Bounds(NamedTuple):
 
 
 def newest_places(scores: Array, n_newest: int) -> NDArray[np.int64]:
-    """(n_newest, C): the rows of the newest known scores of each column, in their order; a missing
-    one takes nobody's place.
+    """(n_newest, C), or (n_newest, 1) for all columns: the rows of the newest known scores of each
+    column, in their order; a missing one takes nobody's place.
     """
+    if np.isfinite(scores).all():
+        return np.arange(len(scores) - n_newest, len(scores))[:, None]
     order = np.argsort(np.isfinite(scores), axis=0, kind="stable")
     return order[len(scores) - n_newest :]
 
@@ -428,17 +425,15 @@ class SplitConformal:
         """Of the origins of the test block (m, S * H), in the order of time: each by the errors
         known at its cutoff, learnt anew whenever a fortieth of them is new; see `bounds`.
         """
+        self.require(level)
         n_known = np.maximum(np.arange(1, len(y_hat) + 1) - self.delay, 0)
         n_known -= n_known % max(1, len(self.scores) // RENEWALS)
-        low = np.empty(y_hat.shape)
-        high = np.empty(y_hat.shape)
+        quantiles = np.empty((2, *y_hat.shape))
         for n_later in np.unique(n_known):
-            at = n_known == n_later
             if n_later not in self._renewed:
                 self._renewed[n_later] = self.known_after(n_later)
-            known = self._renewed[n_later]
-            low[at], high[at] = known.bounds(y_hat[at], difficulty.at(at), level)
-        return Bounds(low, high)
+            quantiles[:, n_known == n_later] = self._renewed[n_later].quantiles(level)[:, None]
+        return self._bounds_of_quantiles(y_hat, difficulty, quantiles)
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
         """Both ends of the intervals of `level` around forecasts in the target's unit: `y_hat` (n,
@@ -447,20 +442,29 @@ class SplitConformal:
         Raises:
             InputError: there are too few errors for `level`; it names the number needed.
         """
-        transform = TRANSFORMS[self.transform]
-        centre = transform.to_units(np.asarray(y_hat, dtype=float))
-        n_columns = centre.shape[-1]
         self.require(level)
-        quantiles = np.full((2, max(n_columns, self.scores.shape[1])), np.nan)
-        quantiles[:, : self.scores.shape[1]] = self._quantiles(level)
-        usual, quiet = quantiles[:, :n_columns]
-        factors, is_quiet = self._expect(difficulty, n_columns)
+        forecasts = np.asarray(y_hat, dtype=float)
+        n_calibrated = self.scores.shape[1]
+        quantiles = np.full((2, 1, max(forecasts.shape[-1], n_calibrated)), np.nan)
+        quantiles[:, 0, :n_calibrated] = self.quantiles(level)
+        return self._bounds_of_quantiles(
+            forecasts, difficulty, quantiles[..., : forecasts.shape[-1]]
+        )
+
+    def _bounds_of_quantiles(
+        self, y_hat: Array, difficulty: Difficulty, quantiles: Array
+    ) -> Bounds:
+        """Of the scores (2, n, C) at usual and at quiet positions; n is 1 for those of all."""
+        transform = TRANSFORMS[self.transform]
+        centre = transform.to_units(y_hat)
+        factors, is_quiet = self._expect(difficulty, centre.shape[-1])
+        usual, quiet = quantiles
         margins = factors * np.where(is_quiet, quiet, usual)
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
-    def _quantiles(self, level: float) -> Array:
+    def quantiles(self, level: float) -> Array:
         """(2, S * H): those of the scores at usual and at quiet positions; of all together where
         either are too few for `level`. Those of a pool serve both.
         """
