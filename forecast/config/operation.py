@@ -201,7 +201,7 @@ Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 class ExperimentEntry(Config):
     """One entry. `file`: a CSV or MATLAB file with a row per time, relative to the project;
-    `record`: its column whose values tell several records apart; `sampling_time` in seconds.
+    `record`: its column whose values tell several records apart.
 
     `test`: the share of every record's rows at its end, or the names of whole records;
     `validation`: the share of the other rows, at the end of each.
@@ -213,7 +213,6 @@ class ExperimentEntry(Config):
     outputs: tuple[str, ...] = Field(min_length=1)
     inputs: tuple[str, ...] = ()
     record: str | None = None
-    sampling_time: float = Field(default=1.0, gt=0)
     validation: Share = 0.25
     test: Share | tuple[str | int, ...] = 0.2
     rows: tuple[Simulator, ...] = Field(get_args(Simulator), min_length=1)

@@ -146,9 +146,7 @@ def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_re
     )
 
 
-@pytest.mark.parametrize(
-    "change", [{"test": 0.7}, {"rows": ["gr"]}, {"rows": []}, {"seed": -1}, {"sampling_time": 0}]
-)
+@pytest.mark.parametrize("change", [{"test": 0.7}, {"rows": ["gr"]}, {"rows": []}, {"seed": -1}])
 def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
         record(**change)
@@ -156,7 +154,7 @@ def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, objec
 
 def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
-    short = YAML.replace("sampling_time: 4", "sampling_time: 4, rows: [narx_lm, arx]")
+    short = YAML.replace("[level]", "[level], rows: [narx_lm, arx]")
     (tmp_path / "configs" / "experiments.yaml").write_text(short)
     e = tank(300, noise=0.005)
     e.y[290:294] = np.nan  # in the test rows
@@ -205,6 +203,6 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
         == ExperimentEntry.model_fields["rows"].default
     )
     (tmp_path / "experiments.yaml").write_text(YAML)
-    assert load_experiment("tank", tmp_path).sampling_time == 4
+    assert load_experiment("tank", tmp_path).outputs == ("level",)
     with pytest.raises(InputError, match="tank"):
         load_experiment("tonk", tmp_path)
