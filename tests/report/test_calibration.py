@@ -84,7 +84,9 @@ def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told
 
 def test_how_intervals_are_made_is_said(page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
-    assert "from how much the series changed in the lookback, as in a served forecast" in said
+    assert "from how much the series changed in the lookback" in said
+    assert "how large errors are at that hour, weekday or month, as in a served forecast" in said
+    assert "Ten series or more with short blocks rank their errors together" in said
 
 
 def test_coverage_by_the_calendar_is_counted_from_the_intervals_and_the_actual_values(root):
