@@ -42,9 +42,11 @@ from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
 from forecast.forecaster.intervals import (
+    MIN_POOLED_SERIES,
+    SHORT_BLOCK,
     Difficulty,
     SplitConformal,
-    pool_short_series,
+    pool_errors,
     usual_error,
     visible_volatility,
 )
@@ -314,8 +316,12 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
             row.test.targets[uid], row.test.forecasts[uid], of_block["test"], delay=delay
         )
         difficulties[uid] = of_block["test"]
-    before = pool_short_series(before, task.targets)
-    newest = pool_short_series(newest, task.targets)
+    short = [uid for uid, each in before.items() if len(each.scores) < SHORT_BLOCK]
+    if len(short) >= MIN_POOLED_SERIES:
+        pool = pool_errors(before[uid] for uid in short)
+        for uid in short:
+            before[uid] = replace(before[uid], pool=pool)
+            newest[uid] = replace(newest[uid], pool=pool)
     return {uid: Calibrated(before[uid], newest[uid], difficulties[uid]) for uid in before}
 
 

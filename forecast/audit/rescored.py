@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -399,9 +399,9 @@ class _Errors:
     """(m,): of its origins."""
     usual: float
     """The mean absolute error of the validation and the calibration block."""
-    others: list[list[np.ndarray]] = field(default_factory=list)
-    """Where the calibration block is short: the scores of every series whose errors are ranked
-    together, its own included, each over its usual error."""
+    relative: np.ndarray | None = None
+    """(N, H): where the calibration block is short, the scores of all series whose errors are
+    ranked together, its own included, each over its usual error."""
 
 
 def _scaled_errors(table: pd.DataFrame, panel: Panel) -> dict[str, _Errors]:
@@ -451,23 +451,19 @@ def _errors_of_series(
 
 
 def _short_together(errors_of: dict[str, _Errors]) -> dict[str, _Errors]:
-    """With the errors of all series of equal blocks in each whose calibration block has fewer than
-    19 origins, where ten or more have; at most 200 that follow one another.
+    """With the calibration errors of all series of a target whose block has fewer than 19 origins
+    in each of them, where ten or more have errors.
     """
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for number, (name, errors) in enumerate(sorted(errors_of.items())):
-        shapes = [block.shape for block in errors.scores]
+    short: dict[str, list[str]] = {}
+    for name, errors in errors_of.items():
         if len(errors.scores[0]) < 19 and np.isfinite(errors.scores[0]).any(axis=0).all():
-            groups.setdefault((errors.column.name, *shapes, number // 200), []).append(name)
+            short.setdefault(errors.column.name, []).append(name)
     together = dict(errors_of)
-    for names in groups.values():
-        if len(names) >= 10:
-            others = []
-            for name in names:
-                usual = errors_of[name].usual or math.nan
-                others.append([block / usual for block in errors_of[name].scores])
-            for name in names:
-                together[name] = replace(errors_of[name], others=others)
+    for names in short.values():
+        of_series = [errors_of[name] for name in names if errors_of[name].usual > 0]
+        if len(of_series) >= 10:
+            relative = np.concatenate([errors.scores[0] / errors.usual for errors in of_series])
+            together |= {name: replace(errors_of[name], relative=relative) for name in names}
     return together
 
 
@@ -482,11 +478,12 @@ def _score_intervals(errors: _Errors, task: Task, level: float) -> dict[str, flo
     n_known = np.searchsorted(errors.rows + task.horizon, errors.rows, side="right")
     n_known -= n_known % max(1, n_newest // 40)
     margin = np.empty_like(errors.scores[1])
+    if errors.relative is not None:
+        known = [of_step[np.isfinite(of_step)] for of_step in errors.relative.T]
+        margin[:] = errors.usual * np.array([_order_statistic(each, level) for each in known])
+        n_known = n_known[:0]
     for n_later in np.unique(n_known):
         at = n_known == n_later
-        if errors.others:
-            margin[at] = errors.usual * _margins_together(errors.others, n_later, level)
-            continue
         usual, quiet = _margins(
             np.concatenate([errors.scores[0], errors.scores[1][:n_later]]),
             np.concatenate([errors.is_quiet[0], errors.is_quiet[1][:n_later]]),
@@ -501,18 +498,6 @@ def _score_intervals(errors: _Errors, task: Task, level: float) -> dict[str, flo
     lower = np.clip(invert(centre - margin), low, high)
     upper = np.clip(invert(centre + margin), low, high)
     return _interval_scores(errors.y, lower, upper, level)
-
-
-def _margins_together(others: list[list[np.ndarray]], n_later: int, level: float) -> np.ndarray:
-    """(H,) of the newest errors of all series at each step, as many as they have in calibration."""
-    calibration = np.stack([blocks[0] for blocks in others], axis=1)
-    test = np.stack([blocks[1][:n_later] for blocks in others], axis=1)
-    in_time = np.concatenate([calibration, test]).reshape(-1, calibration.shape[2])
-    n_newest = calibration.shape[0] * calibration.shape[1]
-    margins = [
-        _order_statistic(of_step[np.isfinite(of_step)][-n_newest:], level) for of_step in in_time.T
-    ]
-    return np.array(margins)
 
 
 def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:

@@ -3,8 +3,8 @@ block, and the bands.
 
 The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
 conformal (`forecaster.intervals`), one per series and horizon step. Their margins are learnt from
-the newest errors known at each cutoff; ten series or more of equal blocks that are too short for an
-interval of 95 % rank their errors together.
+the newest errors known at each cutoff. Ten series or more of a target whose calibration blocks are
+too short for an interval of 95 % rank the errors of these together.
 
 Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
 ratios, so a series that has doubled has intervals twice as wide.
@@ -21,7 +21,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,6 @@ from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
-    MAX_STACKED_SERIES,
     MIN_POOLED_SERIES,
     SHORT_BLOCK,
     Bounds,
@@ -43,6 +43,7 @@ from forecast.forecaster.intervals import (
     SplitConformal,
     absolute_errors,
     conformal_rank,
+    pool_errors,
     usual_error,
 )
 from forecast.system.errors import InputError
@@ -77,6 +78,8 @@ CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")
 """One row per series, in its unit and divided by the denominator of its MASE."""
 SHOWN_REFERENCES = (NAIVE, "seasonal_naive", "ridge")
 SeriesColumns = dict[str, np.ndarray]  # each (S, rows of a series)
+MAX_STACKED_SERIES = 200
+"""Series of one stack at the most: its arrays hold every level, origin and step of each."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,23 @@ class CandidateBlocks:
     task: Task
     validation: Sequence[ForecastCube] = ()
 
+    @cached_property
     def pairs(self) -> list[tuple[ForecastCube | None, ForecastCube]]:
         """The calibration block, where there is one, and the cutoffs to cover of every series."""
         calibration_of = {cube.series: cube for cube in self.calibration}
         return [(calibration_of.get(cube.series), cube) for cube in self.test]
+
+    @cached_property
+    def _validation_of(self) -> dict[str, ForecastCube]:
+        return {cube.series: cube for cube in self.validation}
+
+    def usual_error(self, calibration: ForecastCube) -> float:
+        """The mean absolute error of a series on the validation and the calibration block."""
+        cubes = [calibration]
+        if (validation := self._validation_of.get(calibration.series)) is not None:
+            cubes.append(validation)
+        transform = target_of(calibration.series, self.task).transform
+        return usual_error([(cube.y, cube.ensemble) for cube in cubes], transform)
 
 
 @dataclass(frozen=True)
@@ -159,88 +175,76 @@ def stack_series(
     """
     groups: dict[Any, list[int]] = {}
     refused = []
-    pairs = blocks.pairs()
-    pooled = _count_pooled_errors(pairs, blocks.task)
-    for number, (calibration, cube) in enumerate(pairs):
+    n_pooled = _count_pooled_errors(blocks)
+    for number, (calibration, cube) in enumerate(blocks.pairs):
         supported = []
-        shapes = _shapes(number, calibration, cube, blocks.task)
-        for level, reason in _refusals(calibration, levels, pooled.get(shapes, 0)).items():
+        target = target_of(cube.series, blocks.task).name
+        for level, reason in _refusals(calibration, levels, n_pooled.get(target, 0)).items():
             if reason:
                 labels = {**blocks.record.labels, "series": cube.series}
                 refused.append(Refusal(**labels, level=level, reason=reason))
             else:
                 supported.append(level)
         if calibration is not None and supported:
-            groups.setdefault((tuple(supported), shapes), []).append(number)
-    stacks = []
-    for (supported_levels, shapes), numbers in groups.items():
-        before = []
-        cubes = []
-        for number in numbers:
-            calibration, cube = pairs[number]
-            cubes.append(cube)
-            if calibration is not None:  # one without has no supported level
-                before.append(calibration)
-        delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
-        y, y_hat, difficulty = _put_beside(cubes, blocks.task)
-        conformal = _calibrate(before, blocks).followed_by(y, y_hat, difficulty, delay=delay)
-        if shapes in pooled:
-            conformal = conformal.pooled(_usual_errors(before, blocks))
-        stack = SeriesStack(numbers, supported_levels, conformal, cubes, y_hat, difficulty)
-        stacks.append(stack)
+            shapes = (calibration.y.shape, cube.y.shape)
+            key = (tuple(supported), target, shapes, number // MAX_STACKED_SERIES)
+            groups.setdefault(key, []).append(number)
+    stacks: list[SeriesStack] = []
+    short: dict[str, list[SeriesStack]] = {}
+    for (supported_levels, target, *_), numbers in groups.items():
+        stack = _stack(numbers, supported_levels, blocks)
+        is_pooled = target in n_pooled and len(stack.calibration.scores) < SHORT_BLOCK
+        (short.setdefault(target, []) if is_pooled else stacks).append(stack)
+    for of_target in short.values():
+        pool = pool_errors(stack.calibration for stack in of_target)
+        stacks += [
+            replace(stack, calibration=replace(stack.calibration, pool=pool)) for stack in of_target
+        ]
     return stacks, refused
 
 
-def _shapes(
-    number: int, calibration: ForecastCube | None, cube: ForecastCube, task: Task
-) -> tuple[Any, ...]:
-    """What series of one stack have in common; `number` of the series among all."""
-    target = target_of(cube.series, task).name
-    return target, calibration and calibration.y.shape, cube.y.shape, number // MAX_STACKED_SERIES
-
-
-def _count_pooled_errors(
-    pairs: Sequence[tuple[ForecastCube | None, ForecastCube]], task: Task
-) -> dict[tuple[Any, ...], int]:
-    """The errors of a step that series with short calibration blocks have together, by what they
-    have in common (`_shapes`); without those that are too few to rank theirs together.
-    """
-    counts: dict[tuple[Any, ...], list[int]] = {}
-    for number, (calibration, cube) in enumerate(pairs):
-        if calibration is not None and len(calibration.y) < SHORT_BLOCK:
-            with contextlib.suppress(InputError):  # the refusals say it
-                counts.setdefault(_shapes(number, calibration, cube, task), []).append(
-                    _fewest_errors(calibration)
-                )
-    enough = {}
-    for shapes, of_series in counts.items():
-        if np.count_nonzero(of_series) >= MIN_POOLED_SERIES:
-            enough[shapes] = sum(of_series)
-    return enough
-
-
-def _usual_errors(calibration: Sequence[ForecastCube], blocks: CandidateBlocks) -> np.ndarray:
-    """(S,): the mean absolute errors of series on the validation and the calibration block."""
-    validation_of = {cube.series: cube for cube in blocks.validation}
-    transform = target_of(calibration[0].series, blocks.task).transform
-    errors = []
-    for cube in calibration:
-        cubes = [cube, *filter(None, [validation_of.get(cube.series)])]
-        errors.append(usual_error([(each.y, each.ensemble) for each in cubes], transform))
-    return np.array(errors)
-
-
-def _calibrate(cubes: list[ForecastCube], blocks: CandidateBlocks) -> SplitConformal:
-    """The intervals' calibration from the forecasts of the calibration block: `cubes` are those of
-    series side by side, of one target.
-    """
+def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
+    """The series of these numbers side by side: of one target, of blocks of equal shapes."""
+    before = []
+    cubes = []
+    for number in numbers:
+        calibration, cube = blocks.pairs[number]
+        cubes.append(cube)
+        if calibration is not None:  # one without has no supported level
+            before.append(calibration)
+    delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
     target = target_of(cubes[0].series, blocks.task)
-    return SplitConformal.calibrate(
-        *_put_beside(cubes, blocks.task),
+    conformal = SplitConformal.calibrate(
+        *_put_beside(before, blocks.task),
         lookback=blocks.task.lookback,
         transform=target.transform,
         limits=target.limits,
     )
+    y, y_hat, difficulty = _put_beside(cubes, blocks.task)
+    conformal = conformal.followed_by(y, y_hat, difficulty, delay=delay)
+    if len(conformal.scores) < SHORT_BLOCK:
+        sizes = np.array([blocks.usual_error(cube) for cube in before])
+        conformal = replace(conformal, usual_errors=sizes)
+    return SeriesStack(numbers, levels, conformal, cubes, y_hat, difficulty)
+
+
+def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
+    """By target the errors of a step that its series with short calibration blocks have together,
+    where enough of them have errors.
+    """
+    counts: dict[str, list[int]] = {}
+    for calibration, cube in blocks.pairs:
+        if calibration is not None and len(calibration.y) < SHORT_BLOCK:
+            with contextlib.suppress(InputError):  # the refusals say it
+                count = _fewest_errors(calibration)
+                if count and blocks.usual_error(calibration) > 0:
+                    target = target_of(cube.series, blocks.task).name
+                    counts.setdefault(target, []).append(count)
+    return {
+        target: sum(of_series)
+        for target, of_series in counts.items()
+        if len(of_series) >= MIN_POOLED_SERIES
+    }
 
 
 def _put_beside(

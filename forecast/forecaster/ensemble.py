@@ -32,13 +32,13 @@ from forecast.data.panel import Panel, add_series_names, series_name, target_num
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
+    MIN_POOLED_SERIES,
     SHORT_BLOCK,
     Array,
     Difficulty,
-    ErrorPool,
     Season,
     SplitConformal,
-    pool_short_series,
+    pool_errors,
     usual_error,
     visible_volatility,
 )
@@ -199,12 +199,6 @@ class Ensemble:
         names = sorted(self.calibrated)
         arrays: dict[str, np.ndarray] = {}
         calibration = {}
-        pools = list(
-            {conformal.pool: 0 for conformal in self.calibrated.values() if conformal.pool}
-        )
-        for i, pool in enumerate(pools):
-            arrays[f"pool-{i}"] = pool.scores
-            arrays[f"pool-{i}-test"] = pool.test_scores
         for i, name in enumerate(names):
             conformal = self.calibrated[name]
             arrays[f"{i:04d}"] = conformal.scores
@@ -213,20 +207,22 @@ class Ensemble:
             arrays[f"{i:04d}-test-quiet"] = conformal.test_is_quiet
             arrays[f"{i:04d}-season"] = conformal.season.factors
             arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
+            pooled_target = target_number(name, self.task.targets)
+            if conformal.pool is not None:
+                arrays[f"pool-{pooled_target}"] = conformal.pool
             calibration[name] = {
                 "typical_volatility": files.json_number(conformal.typical),
                 "lookback": conformal.lookback,
                 "transform": conformal.transform,
                 "delay": conformal.delay,
                 "usual_error": float(conformal.usual_errors[0]),
-                "pool": pools.index(conformal.pool) if conformal.pool else None,
+                "pooled_target": None if conformal.pool is None else pooled_target,
             }
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
             "schema": files.ENSEMBLE_SCHEMA,
             "forecasters": len(self.forecasters),
             "series": names,
-            "pools": [pool.n_series for pool in pools],
         }
         content["files"] = _digest_files(folder)
         content["calibration"] = calibration
@@ -255,9 +251,6 @@ class Ensemble:
         )
         arrays = files.read_arrays(folder / SCORES)
         task = forecasters[0].task
-        pools: dict[int | None, ErrorPool] = {}
-        for i, n_series in enumerate(manifest["pools"]):
-            pools[i] = ErrorPool(arrays[f"pool-{i}"], arrays[f"pool-{i}-test"], n_series)
         calibrated = {}
         for i, name in enumerate(manifest["series"]):
             saved = manifest["calibration"][name]
@@ -273,7 +266,7 @@ class Ensemble:
                 test_is_quiet=arrays[f"{i:04d}-test-quiet"],
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 delay=saved["delay"],
-                pool=pools.get(saved["pool"]),
+                pool=arrays.get(f"pool-{saved['pooled_target']}"),
                 usual_errors=np.array([saved["usual_error"]]),
             )
         members = tuple(manifest.get("members", ()))
@@ -369,7 +362,24 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
             error = usual_error(known, column.transform)
             conformal = replace(conformal, usual_errors=np.array([error]))
         calibrated[str(name)] = conformal
-    return pool_short_series(calibrated, task.targets)
+    return _pool_short_series(calibrated, task.targets)
+
+
+def _pool_short_series(
+    calibrated: dict[str, SplitConformal], targets: Sequence[str]
+) -> dict[str, SplitConformal]:
+    """Those of short blocks with the newest errors of all of a target, where these are enough."""
+    short: dict[int, list[str]] = {}
+    for name, conformal in calibrated.items():
+        if len(conformal.scores) < SHORT_BLOCK and conformal.counts.min() > 0:
+            short.setdefault(target_number(name, targets), []).append(name)
+    pooled = dict(calibrated)
+    for names in short.values():
+        with_errors = [name for name in names if calibrated[name].usual_errors > 0]
+        if len(with_errors) >= MIN_POOLED_SERIES:
+            pool = pool_errors(calibrated[name].newest for name in names)
+            pooled |= {name: replace(calibrated[name], pool=pool) for name in names}
+    return pooled
 
 
 def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:

@@ -14,14 +14,14 @@ it gives, so that margins set in a calm season are wider after a restless week, 
 calibration errors of its hour or weekday were. A position of the season with errors far below the
 usual (a closed day, solar power at night) is quiet: margins are learnt apart for these and for the
 others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). Many series with short calibration
-blocks rank their errors together, each over the usual one of its series (`ErrorPool`). A level that
-too few calibration errors support is refused with the number needed (`conformal_rank`).
+blocks rank their errors together, each over the usual one of its series (`pool_errors`). A level
+that too few calibration errors support is refused with the number needed (`conformal_rank`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import season_positions
-from forecast.data.panel import Series, target_number
+from forecast.data.panel import Series
 from forecast.data.scaling import Scaling
 from forecast.models.problem import record_calibration
 from forecast.system.errors import InputError, plural
@@ -53,9 +53,7 @@ QUIET = 1 / 3
 SHORT_BLOCK = 19
 """Calibration origins, fewer than which support no 95 %: such series rank their errors together."""
 MIN_POOLED_SERIES = 10
-"""So many of equal blocks do; fewer rank their own."""
-MAX_STACKED_SERIES = 200
-"""Series side by side at the most: their arrays hold every level, origin and step of each."""
+"""So many of one target do; fewer rank their own."""
 RENEWALS = 40
 """How many times margins are learnt anew until all their errors are new."""
 
@@ -209,45 +207,6 @@ def newest_places(scores: Array, n_newest: int) -> NDArray[np.int64]:
     return order[len(scores) - n_newest :]
 
 
-@dataclass(frozen=True, eq=False)
-class ErrorPool:
-    """Errors of many series with short blocks, each over the usual one of its series, that are
-    ranked together: of each origin of time those of all series.
-    """
-
-    scores: Array
-    """(n * S, H): of the calibration block."""
-    test_scores: Array
-    """(m * S, H): of the test block."""
-    n_series: int
-
-    @classmethod
-    def of_series(cls, scores: Array, test_scores: Array, usual_errors: Array) -> ErrorPool:
-        """Of the scores (n, S * H) and (m, S * H) of series side by side, whose usual errors (S,)
-        are above zero or left out.
-        """
-        n_series = len(usual_errors)
-        horizon = scores.shape[1] // n_series
-        sizes = np.where(usual_errors > 0, usual_errors, np.nan)[:, None]
-        relative = []
-        for block in (scores, test_scores):
-            by_series = block.reshape(len(block), n_series, horizon) / sizes
-            relative.append(by_series.reshape(-1, horizon))
-        return cls(relative[0], relative[1], n_series)
-
-    @cached_property
-    def ranked(self) -> Array:
-        """The scores of each step in rising order, NaN last."""
-        return np.sort(self.scores, axis=0)
-
-    def known_after(self, n_later: int) -> ErrorPool:
-        """What holds once `n_later` origins of the test block are known."""
-        n_known = n_later * self.n_series
-        errors = np.concatenate([self.scores, self.test_scores[:n_known]])
-        newest = np.take_along_axis(errors, newest_places(errors, len(self.scores)), axis=0)
-        return replace(self, scores=newest, test_scores=self.test_scores[n_known:])
-
-
 @dataclass(frozen=True)
 class SplitConformal:
     """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
@@ -276,10 +235,10 @@ class SplitConformal:
     """Of the target, in its unit: no end of an interval lies outside."""
     delay: int = 1
     """How many origins of the test block later an error of it is known at every step."""
-    pool: ErrorPool | None = None
-    """Of short blocks: what is ranked instead of the scores."""
+    pool: Array | None = None
+    """(N, H): of short blocks what is ranked instead of the scores, by `pool_errors`."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
-    """(S,): of short blocks, what the errors of the pool are over, in model units."""
+    """(S,): of short blocks, by `usual_error`."""
 
     @classmethod
     def calibrate(
@@ -339,13 +298,6 @@ class SplitConformal:
         _, is_quiet = self._expect(difficulty, scores.shape[-1])
         return replace(self, test_scores=scores, test_is_quiet=is_quiet, delay=delay)
 
-    def pooled(self, usual_errors: Array) -> SplitConformal:
-        """With the errors of its series ranked together, each over the usual error (S,) of its
-        own.
-        """
-        pool = ErrorPool.of_series(self.scores, self.test_scores, usual_errors)
-        return replace(self, pool=pool, usual_errors=usual_errors)
-
     def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
         """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
         factor of its position.
@@ -370,7 +322,7 @@ class SplitConformal:
     def counts(self) -> NDArray[np.int64]:
         """(S * H,): the errors of each step that margins rest on."""
         if self.pool is not None:
-            return np.tile(np.isfinite(self.pool.scores).sum(axis=0), len(self.usual_errors))
+            return np.tile(np.isfinite(self.pool).sum(axis=0), len(self.usual_errors))
         return np.asarray(np.isfinite(self.scores).sum(axis=0))
 
     @cached_property
@@ -414,7 +366,6 @@ class SplitConformal:
             is_quiet=np.take_along_axis(is_quiet, places, axis=0),
             test_scores=self.test_scores[n_later:],
             test_is_quiet=self.test_is_quiet[n_later:],
-            pool=self.pool and self.pool.known_after(n_later),
         )
 
     def require(self, level: float) -> None:
@@ -469,7 +420,7 @@ class SplitConformal:
         either are too few for `level`. Those of a pool serve both.
         """
         if self.pool is not None:
-            of_step = quantile_of_each(self.pool.ranked, level)
+            of_step = quantile_of_each(self.pool, level)
             margins = np.outer(self.usual_errors, of_step).ravel()
             return np.stack([margins, margins])
         together = quantile_of_each(self.ranked, level)
@@ -492,28 +443,17 @@ def quantile_of_each(ranked: Array, level: float) -> Array:
     return np.where(ranks <= counts, quantiles, np.nan)
 
 
-def pool_short_series(
-    conformals: Mapping[str, SplitConformal], targets: Sequence[str]
-) -> dict[str, SplitConformal]:
-    """By name, single series as they are; but those with short calibration blocks rank their errors
-    together, where enough of a target have equal blocks. Their usual errors are known.
+def pool_errors(conformals: Iterable[SplitConformal]) -> Array:
+    """(N, H): the scores of all series of some short blocks, each over the usual error of its
+    series, in rising order by step; NaN last. A series that has no error is left out.
     """
-    groups: dict[tuple[object, ...], list[str]] = {}
-    for number, (name, conformal) in enumerate(conformals.items()):
-        if len(conformal.scores) < SHORT_BLOCK and conformal.counts.min() > 0:
-            shapes = (conformal.scores.shape, conformal.test_scores.shape)
-            key = (target_number(name, targets), shapes, number // MAX_STACKED_SERIES)
-            groups.setdefault(key, []).append(name)
-    pooled = dict(conformals)
-    for names in groups.values():
-        if len(names) >= MIN_POOLED_SERIES:
-            pool = ErrorPool.of_series(
-                np.hstack([conformals[name].scores for name in names]),
-                np.hstack([conformals[name].test_scores for name in names]),
-                np.concatenate([conformals[name].usual_errors for name in names]),
-            )
-            pooled |= {name: replace(conformals[name], pool=pool) for name in names}
-    return pooled
+    relative = []
+    for conformal in conformals:
+        usual = conformal.usual_errors
+        by_series = conformal.scores.reshape(len(conformal.scores), len(usual), -1)
+        errors = by_series / np.where(usual > 0, usual, np.nan)[:, None]
+        relative.append(errors.reshape(-1, errors.shape[2]))
+    return np.sort(np.concatenate(relative), axis=0)
 
 
 def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -> float:

@@ -8,6 +8,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from forecast.data.comparison_records import Verdicts
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster import ensemble, intervals
+from forecast.forecaster.intervals import SplitConformal, pool_errors
 from forecast.system import files
 from tests.audit import cases
 from tests.support import problems
@@ -332,17 +334,14 @@ def forecasts_of(panel: Panel, starts: dict[str, int], y_hat: np.ndarray) -> pd.
     return pd.concat(parts).assign(output="sales", seed=0)
 
 
-def compare_intervals(table: pd.DataFrame, panel: Panel, level: float) -> None:
-    """Those of the audit are those of the compare stage and of a model in service."""
+def compare_intervals(
+    table: pd.DataFrame, panel: Panel, level: float, served: dict[str, SplitConformal]
+) -> None:
+    """Those of the audit are those of the compare stage and of `served`."""
     task = panel.task
-    served = ensemble.calibration_scores(table, task)
     errors_of = rescored._short_together(rescored._scaled_errors(table, panel))
-    cubes = {
-        str(block): series_forecasts(
-            rows, {s.unique_id: pd.Series(0.0, s.ds) for s in panel.series}
-        )
-        for block, rows in table.groupby("block")
-    }
+    last = {series.unique_id: pd.Series(0.0, series.ds) for series in panel.series}
+    cubes = {str(block): series_forecasts(rows, last) for block, rows in table.groupby("block")}
     blocks = CandidateBlocks(
         run_record("mean"), cubes["calibration"], cubes["test"], task, cubes["validation"]
     )
@@ -376,9 +375,9 @@ def test_intervals_of_a_series_with_closed_hours_are_the_same_for_audit_table_an
     )
     starts = {"validation": 0, "calibration": 60, "test": 180}
     table = forecasts_of(panel, starts, np.where(is_closed, 0.0, 3.0))
-    (conformal,) = ensemble.calibration_scores(table, panel.task).values()
-    assert conformal.season.is_quiet[:, 0].tolist() == [False, False, False, True]
-    compare_intervals(table, panel, level)
+    served = ensemble.calibration_scores(table, panel.task)
+    assert served["north"].season.is_quiet[:, 0].tolist() == [False, False, False, True]
+    compare_intervals(table, panel, level, served)
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -391,9 +390,15 @@ def test_intervals_of_many_short_series_are_the_same_for_audit_table_and_service
     for number in range(12):
         sales = draw.normal(size=len(ds)) * 2.0**number
         sales[45] = np.nan
-        parts.append(pd.DataFrame({"unique_id": f"shop {number:02}", "ds": ds, "sales": sales}))
+        rows = pd.DataFrame({"unique_id": f"shop {number:02}", "ds": ds, "sales": sales})
+        parts.append(rows[: len(ds) - number])  # test blocks of unequal lengths
     panel = problems.panel_of(pd.concat(parts), **ONE_TARGET)
-    table = forecasts_of(panel, {"validation": 0, "calibration": 40, "test": 50}, np.zeros(len(ds)))
+    starts = {"validation": 0, "calibration": 40, "test": 50}
+    table = forecasts_of(panel, starts, np.zeros(len(ds)))
     served = ensemble.calibration_scores(table, panel.task)
-    assert all(conformal.pool for conformal in served.values())
-    compare_intervals(table, panel, level)
+    without_pool = {name: replace(each, pool=None) for name, each in served.items()}
+    pool = pool_errors(without_pool.values())
+    as_scored = {name: replace(each, pool=pool) for name, each in served.items()}
+    compare_intervals(table, panel, level, as_scored)
+    newest = pool_errors(each.newest for each in without_pool.values())
+    assert all((each.pool == newest).all() for each in served.values())

@@ -352,62 +352,55 @@ def test_errors_that_are_all_zero_have_equal_factors():
     assert not season.is_quiet.any()
 
 
-def short_series(n_series: int, n: int, *, seed: int) -> dict[str, SplitConformal]:
+def short_series(n_series: int, n: int, *, seed: int) -> list[SplitConformal]:
     """Of errors that are twice as large from one series to the next, `n` of each step."""
     draw = np.random.default_rng(seed)
-    conformals = {}
+    conformals = []
     for number in range(n_series):
         y = 2.0**number * draw.normal(size=(n, H))
         before = 2.0**number * draw.normal(size=(2 * n, H))
         conformal = SplitConformal.calibrate(y, np.zeros_like(y))
         blocks = [(each, np.zeros_like(each)) for each in (before, y)]
         error = intervals.usual_error(blocks, "none")
-        conformals[f"{number:02}"] = replace(conformal, usual_errors=np.array([error]))
+        conformals.append(replace(conformal, usual_errors=np.array([error])))
     return conformals
 
 
 def test_many_series_with_six_errors_have_an_interval_of_95_percent_together():
-    pooled = intervals.pool_short_series(short_series(20, 6, seed=1), ["y"])
+    conformals = short_series(20, 6, seed=1)
+    pool = intervals.pool_errors(conformals)
     draw = np.random.default_rng(2)
     inside = []
-    for number, conformal in enumerate(pooled.values()):
+    for number, conformal in enumerate(conformals):
         later = 2.0**number * draw.normal(size=(500, H))
-        inside.append(share_inside(later, *conformal.bounds(0 * later, unknown(500), 0.95)))
+        pooled = replace(conformal, pool=pool)
+        inside.append(share_inside(later, *pooled.bounds(0 * later, unknown(500), 0.95)))
     assert 0.92 < np.mean(inside) < 0.97
     assert min(inside) > 0.7
-
-
-def test_nine_short_series_rank_their_own_errors():
-    pooled = intervals.pool_short_series(short_series(9, 6, seed=1), ["y"])
     with pytest.raises(InputError, match="6 calibration origins found"):
-        pooled["00"].bounds(np.zeros((1, H)), unknown(1), 0.95)
+        conformals[0].bounds(np.zeros((1, H)), unknown(1), 0.95)
 
 
-def test_series_with_nineteen_errors_rank_their_own():
-    pooled = intervals.pool_short_series(short_series(20, 19, seed=1), ["y"])
-    assert not any(conformal.pool for conformal in pooled.values())
-
-
-def test_a_series_without_any_error_has_no_width_and_teaches_the_others_nothing():
-    alone = short_series(11, 6, seed=1)
+def test_a_series_without_any_error_teaches_the_others_nothing():
+    conformals = short_series(11, 6, seed=1)
     zeros = np.zeros((6, H))
     constant = replace(SplitConformal.calibrate(zeros, zeros), usual_errors=np.zeros(1))
-    pooled = intervals.pool_short_series(alone | {"constant": constant}, ["y"])
-    without = intervals.pool_short_series(alone, ["y"])
-    none = np.zeros((1, H))
-    assert (pooled["constant"].bounds(none, unknown(1), 0.95).high == 0).all()
-    for name in alone:
-        expected = without[name].bounds(none, unknown(1), 0.95)
-        np.testing.assert_array_equal(pooled[name].bounds(none, unknown(1), 0.95), expected)
+    pool = intervals.pool_errors([*conformals, constant])
+    known = np.isfinite(pool).all(axis=1)
+    np.testing.assert_array_equal(pool[known], intervals.pool_errors(conformals))
+    pooled = replace(constant, pool=pool).bounds(np.zeros((1, H)), unknown(1), 0.95)
+    assert (pooled.high == 0).all()
 
 
-def test_the_newest_errors_of_all_series_take_the_place_of_their_oldest():
-    conformals = short_series(10, 6, seed=1)
-    far = {
-        name: conformal.followed_by(np.full((6, H), 1e9), np.zeros((6, H)), unknown(6))
-        for name, conformal in conformals.items()
-    }
-    pooled = intervals.pool_short_series(far, ["y"])["00"]
-    (usual,) = pooled.usual_errors
-    assert pooled.bounds(np.zeros((1, H)), unknown(1), 0.8).high.max() < 10 * usual
-    assert pooled.newest.bounds(np.zeros((1, H)), unknown(1), 0.8).high.min() > 1e6
+def test_series_side_by_side_have_one_pool_with_those_alone():
+    conformals = short_series(4, 6, seed=1)
+    together = replace(
+        conformals[0],
+        scores=np.hstack([conformal.scores for conformal in conformals]),
+        usual_errors=np.concatenate([conformal.usual_errors for conformal in conformals]),
+    )
+    pool = intervals.pool_errors([together])
+    np.testing.assert_allclose(pool, intervals.pool_errors(conformals))
+    margins = replace(together, pool=pool).quantiles(0.8)[0]
+    alone = [replace(conformal, pool=pool).quantiles(0.8)[0] for conformal in conformals]
+    np.testing.assert_allclose(margins, np.concatenate(alone))
