@@ -4,7 +4,8 @@ frames, read-out; and `TensorNamespace`, in which cells are written for TensorFl
 `wiring` makes a layer of each block. All compute at every time step, on `(B, T, C)`: B batch, T
 time, C channels (`CutSegments` first cuts T into segments). Rows before the first are zeros unless
 `earlier` gives them, and a delay line returns the rows that the next chunk needs. Weights start at
-zero and get their values from `assemble`.
+zero and get their values from `assemble`. Every layer states the shape of its output: to find it
+Keras would trace the layer, which is most of what building a model costs.
 
 `DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying
 the delayed rows side by side copies every row as often as there are delays, and the gradient adds
@@ -27,6 +28,9 @@ from forecast.networks.cells import Namespace, activate
 from forecast.networks.description import Taps
 from forecast.networks.layers.fused import traced_function
 
+Shape = Sequence[Any]
+"""Of a tensor, None where it is open, or of several tensors."""
+
 
 class Affine(keras.Layer):
     """`activation(x W + b)` at every step: `(B, T, C)` to `(B, T, units)`."""
@@ -37,12 +41,16 @@ class Affine(keras.Layer):
         self.units = units
         self.activation = activation
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), initializer="zeros"
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of the output."""
+        return input_shape[0], None, self.units
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
@@ -63,6 +71,10 @@ class ReadOut(Affine):
         self.parts = parts
         super().__init__(self.shape[0] // parts * self.shape[1] * self.shape[2], **kwargs)
 
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of the output."""
+        return input_shape[0], None, *self.shape
+
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
         if last:
@@ -82,7 +94,7 @@ class FutureFrames(Affine):
         super().__init__(units, **kwargs)
         self.horizon = horizon
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         super().build((self.horizon * int(input_shape[-1] or 0),))
 
@@ -160,6 +172,11 @@ def select_channels(x: tf.Tensor, line: Taps) -> tf.Tensor:
     return x if line.channels is None else tf.gather(x, line.channels, axis=-1)
 
 
+def count_channels(line: Taps, input_shape: Shape) -> int:
+    """How many channels of a tensor of this shape a line delays."""
+    return int(input_shape[-1] or 0) if line.channels is None else len(line.channels)
+
+
 class DelayLine(keras.Layer):
     """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next
     chunk needs.
@@ -171,6 +188,12 @@ class DelayLine(keras.Layer):
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.line = line
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of the output and of the rows for the next chunk."""
+        width = count_channels(self.line, input_shape)
+        delays = self.line.delays
+        return (input_shape[0], None, len(delays) * width), (input_shape[0], max(delays), width)
 
     def call(self, x: tf.Tensor, earlier: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """The layer's output, see the class."""
@@ -203,6 +226,11 @@ class CutSegments(keras.Layer):
         self.block = block
         self.channels = channels
 
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of the output."""
+        longer = (self.block.length - 1) * self.channels
+        return input_shape[0], self.block.count, int(input_shape[-1] or 0) + longer
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
         width = x.shape[-1]
@@ -226,6 +254,11 @@ class Joined(keras.Layer):
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.merge = merge
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of the output."""
+        widths = [int(shape[-1] or 0) for shape in input_shape]
+        return input_shape[0][0], None, sum(widths) if self.merge == "concat" else widths[0]
 
     def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
@@ -303,14 +336,18 @@ class DelayedDense(Affine):
         super().__init__(units, activation, **kwargs)
         self.lines = tuple(lines)
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
-        width = int(input_shape[-1] or 0)
-        self.sizes = [
-            len(line.delays) * (width if line.channels is None else len(line.channels))
+        self.sizes = [len(line.delays) * count_channels(line, input_shape) for line in self.lines]
+        super().build((sum(self.sizes),))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of the output and of each line's rows for the next chunk."""
+        after = [
+            (input_shape[0], max(line.delays), count_channels(line, input_shape))
             for line in self.lines
         ]
-        super().build((sum(self.sizes),))
+        return (input_shape[0], None, self.units), *after
 
     def call(
         self, x: tf.Tensor, earlier: Sequence[tf.Tensor] | None = None, last: int | None = None

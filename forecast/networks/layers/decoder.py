@@ -23,7 +23,7 @@ from forecast.networks.cells import Cell, Namespace, Weight
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.description import EncoderDecoder
-from forecast.networks.layers.blocks import tensor_namespace
+from forecast.networks.layers.blocks import Shape, tensor_namespace
 from forecast.networks.layers.fused import Tensors
 from forecast.networks.layers.scan import add_weights, run_cell, scan
 
@@ -57,7 +57,7 @@ class Decoder(keras.Layer):
         self.block = block
         self.cell = block.cell_object
 
-    def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
+    def build(self, input_shape: Mapping[str, Shape]) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         _, outputs, parameters = self.shape
         future = input_shape.get("future", (0,))[-1]
@@ -69,6 +69,10 @@ class Decoder(keras.Layer):
         for name, shape in zip(READOUT, ((self.cell.units, size), (size,)), strict=True):
             weights[name] = Weight(shape, "zeros")
         self.w = add_weights(self, weights)
+
+    def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> Shape:
+        """Of the forecasts."""
+        return *input_shape["encoded"][:2], *self.shape
 
     def call(self, inputs: DecoderInputs) -> tf.Tensor:
         """The layer's output, see the class."""

@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from forecast.networks.cells import Cell, Namespace, Weight
-from forecast.networks.layers.blocks import last_rows, tensor_namespace
+from forecast.networks.layers.blocks import Shape, last_rows, tensor_namespace
 from forecast.networks.layers.cudnn import GATE_ORDER, has_gpu, run_cudnn
 from forecast.networks.layers.fused import (
     FUSED_CELLS,
@@ -84,13 +84,21 @@ class Scan(keras.Layer):
         self.parts = parts
         self.cell = cell
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         width = int(input_shape[-1] or 0)
         weights = self.cell.weights(width)
         if self.parts:
             weights["embedding"] = Weight((self.parts, width), "zeros")
         self.w = add_weights(self, weights)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Of all that the layer returns, see the class."""
+        batch = input_shape[0]
+        sizes = self.cell.states().values()
+        sequences = [(batch, None, size) for size in sizes if self.all_states]
+        last = [(batch, size) for size in sizes]
+        return (batch, self.parts or None, self.cell.units), *sequences, *last
 
     def call(
         self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None

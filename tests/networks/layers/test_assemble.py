@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import cache
 
 import keras
 import numpy as np
@@ -111,6 +112,12 @@ def model_of(net: Network, dtype: str = "float32") -> keras.Model:
     return model
 
 
+@cache
+def shared_model(name: str) -> keras.Model:
+    """Built once, which costs more than any use of it: no test sets other weights."""
+    return model_of(network(name))
+
+
 def drawn(steps: int = STEPS, dtype: str = "float32", batch: int = BATCH) -> dict[str, tf.Tensor]:
     rng = np.random.default_rng(3)
     past, future = rng.normal(size=(batch, steps, 3)), rng.normal(size=(batch, steps + HORIZON, 2))
@@ -120,7 +127,7 @@ def drawn(steps: int = STEPS, dtype: str = "float32", batch: int = BATCH) -> dic
 @pytest.mark.parametrize("name", BLOCKS)
 def test_model_equals_the_numpy_forward_pass(name: str) -> None:
     net = network(name)
-    model, x = model_of(net), drawn()
+    model, x = shared_model(name), drawn()
     wanted = inference.forward(
         net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy()
     )
@@ -152,7 +159,7 @@ def test_model_without_future_channels_takes_the_past_alone() -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_weights_have_the_names_and_shapes_of_the_network(name: str) -> None:
     net = network(name)
-    model = layers.assemble(net, seed=1)
+    model = shared_model(name)
     weights, wanted = layers.get_weights(model), weight_shapes(net)
     assert {key: w.shape for key, w in weights.items()} == {
         key: w.shape for key, w in wanted.items()
@@ -185,14 +192,14 @@ def test_known_future_reaches_the_forecast_up_to_h_steps_ahead(name: str) -> Non
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_sequence_has_the_same_forecast_alone_and_in_a_batch(name: str) -> None:
-    model, x = model_of(network(name)), drawn(batch=17)
+    model, x = shared_model(name), drawn(batch=17)
     alone = model({key: value[4:5] for key, value in x.items()})
     np.testing.assert_allclose(alone, model(x)[4:5], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", EVERY_STEP)
 def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
-    model, x = model_of(network(name)), drawn()
+    model, x = shared_model(name), drawn()
     short = model({"past": x["past"][:, :6], "future": x["future"][:, : 6 + HORIZON]})
     np.testing.assert_allclose(short, model(x)[:, :6], atol=1e-6)
 
@@ -201,7 +208,7 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
     net = network(name)
-    model, x = model_of(net), drawn()
+    model, x = shared_model(name), drawn()
     last = Wiring.sharing_layers(net, model).model(steps)
     np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
     assert {id(v) for v in last.trainable_variables} == {id(v) for v in model.trainable_variables}
@@ -210,7 +217,7 @@ def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: 
 @pytest.mark.parametrize("name", EVERY_STEP)
 def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
     net = network(name)
-    model, x = model_of(net), drawn()
+    model, x = shared_model(name), drawn()
     cut = Wiring.sharing_layers(net, model).stateful_model()
     states = {
         key: tf.constant(value) for key, value in layers.first_state_tensors(cut, BATCH).items()
@@ -226,7 +233,7 @@ def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
 
 def test_states_are_those_that_inference_streams() -> None:
     net = network("learnt")
-    model = model_of(net)
+    model = shared_model("learnt")
     ours = layers.first_state_tensors(Wiring.sharing_layers(net, model).stateful_model(), BATCH)
     theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
     flat = {
