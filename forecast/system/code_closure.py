@@ -71,11 +71,7 @@ def follow_imports(
     statement. `TYPE_CHECKING` imports do not run.
     """
     # remembered for this call alone: files may come and go between two
-    find_package = cache(partial(_find_package, root=root))
-    list_names = cache(_list_names)
-    find_file = cache(
-        partial(_find_file, root=root, find_package=find_package, list_names=list_names)
-    )
+    find_file = cache(partial(_find_file, root=root, list_names=cache(_list_names)))
     missing = [name for name in modules if find_file(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
@@ -140,19 +136,14 @@ def _keep_known(root: Path, known: dict[str, _SourceFile]) -> None:
         files.write_json(_known_file(root), content)
 
 
-def _find_file(
-    module: str,
-    root: Path,
-    find_package: Callable[[str], Path],
-    list_names: Callable[[str], frozenset[str]],
-) -> Path | None:
+def _find_file(module: str, root: Path, list_names: Callable[[str], frozenset[str]]) -> Path | None:
     """The file of a module of this project; None for one of another package and for a name that is
     no module, such as a function's. Most are; a folder that is listed once answers for all.
     """
     package, *names = module.split(".")
     if package not in PACKAGES:
         return None
-    path = os.path.join(find_package(package), *names)  # noqa: PTH118  a Path takes longer
+    path = os.path.join(_find_package(package, root), *names)  # noqa: PTH118  a Path takes longer
     folder, name = os.path.split(path)
     names_beside = list_names(folder)
     if name in names_beside and "__init__.py" in list_names(path):
