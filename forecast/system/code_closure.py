@@ -15,10 +15,10 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -70,9 +70,9 @@ def follow_imports(
     `importlib.import_module`) brings all of them with `found_by_name`; else only those imported by
     statement. `TYPE_CHECKING` imports do not run.
     """
-    # remembered for this call alone: files may come and go between two
-    find_file = cache(partial(_find_file, root=root, list_names=cache(_list_names)))
-    missing = [name for name in modules if find_file(name) is None]
+    # listed for this call alone: files may come and go between two
+    files_by_module = _list_modules(root)
+    missing = [name for name in modules if name not in files_by_module]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
     sources: dict[str, tuple[Path, _SourceFile]] = {}
@@ -82,9 +82,9 @@ def follow_imports(
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        file = find_file(name)
-        if name in sources or file is None:
+        if name in sources or name not in files_by_module:
             continue
+        file = Path(files_by_module[name])
         parent = name.rpartition(".")[0]
         is_package = file.name == "__init__.py"
         package = name if is_package else parent
@@ -95,7 +95,7 @@ def follow_imports(
             count_read += 1
         sources[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
-        targets = [target for target in source.imported if find_file(target) is not None]
+        targets = [target for target in source.imported if target in files_by_module]
         if found_by_name and source.finds_by_name and is_package:
             targets += [f"{name}.{member}" for member in _list_members(file.parent)]
         # `a.b.c` executes `a/__init__.py` and `a/b/__init__.py` first
@@ -136,42 +136,41 @@ def _keep_known(root: Path, known: dict[str, _SourceFile]) -> None:
         files.write_json(_known_file(root), content)
 
 
-def _find_file(module: str, root: Path, list_names: Callable[[str], frozenset[str]]) -> Path | None:
-    """The file of a module of this project; None for one of another package and for a name that is
-    no module, such as a function's. Most are; a folder that is listed once answers for all.
+def _list_modules(root: Path) -> dict[str, str]:
+    """The file of every module of this project, by name.
+
+    Every folder is listed once: most names that code imports are no module's, but a function's.
     """
-    package, *names = module.split(".")
-    if package not in PACKAGES:
-        return None
-    path = os.path.join(_find_package(package, root), *names)  # noqa: PTH118  a Path takes longer
-    folder, name = os.path.split(path)
-    names_beside = list_names(folder)
-    if name in names_beside and "__init__.py" in list_names(path):
-        return Path(path, "__init__.py")
-    if f"{name}.py" in names_beside:
-        return Path(f"{path}.py")
-    return _find_added(module, root)
+    modules: dict[str, str] = {}
+    for package in PACKAGES:
+        top = str(_find_package(package, root))
+        for folder, _, names in os.walk(top):
+            name = f"{package}{folder[len(top) :]}".replace(os.sep, ".")
+            modules |= _list_files(name, folder, names)
+            if "__init__.py" in names:
+                modules[name] = os.path.join(folder, "__init__.py")  # noqa: PTH118
+    return _list_added() | modules if root == PROJECT else modules
 
 
-def _list_names(folder: str) -> frozenset[str]:
-    """What is in a folder; nothing where there is none."""
-    try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208  strings are wanted
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
+def _list_files(package: str, folder: str, names: list[str]) -> dict[str, str]:
+    """The files among the `names` in a folder of a package, by the module that each is."""
+    return {
+        f"{package}.{name.removesuffix('.py')}": os.path.join(folder, name)  # noqa: PTH118
+        for name in names
+        if name.endswith(".py")
+    }
 
 
-def _find_added(module: str, root: Path) -> Path | None:
-    """In a folder that a caller, such as a notebook with a cell of its own, added to the `__path__`
-    of its package; None without one.
+def _list_added() -> dict[str, str]:
+    """What is in folders that a caller, such as a notebook with a cell of its own, added to the
+    `__path__` of a package.
     """
-    package, _, name = module.rpartition(".")
-    folders = getattr(sys.modules.get(package), "__path__", ()) if root == PROJECT else ()
-    for folder in folders:
-        file = Path(folder, f"{name}.py")
-        if file.exists():
-            return file
-    return None
+    modules: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        folders = getattr(module, "__path__", ()) if name.partition(".")[0] in PACKAGES else ()
+        for folder in folders if len(folders) > 1 else ():
+            modules = _list_files(name, folder, os.listdir(folder)) | modules  # noqa: PTH208
+    return modules
 
 
 def _find_package(package: str, root: Path) -> Path:
