@@ -152,13 +152,8 @@ class SeriesStack:
 
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
-        by_level = [
-            self.calibration.bounds_in_turn(self.y_hat, self.difficulty, level)
-            for level in self.levels
-        ]
-        low = self._split_by_series(np.stack([bounds.low for bounds in by_level]))
-        high = self._split_by_series(np.stack([bounds.high for bounds in by_level]))
-        return Bounds(low, high)
+        low, high = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, self.levels)
+        return Bounds(self._split_by_series(low), self._split_by_series(high))
 
     def _split_by_series(self, ends: np.ndarray) -> np.ndarray:
         """(L, S, n, H) of (L, n, S * H)."""

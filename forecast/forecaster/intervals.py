@@ -21,7 +21,7 @@ that too few calibration errors support is refused with the number needed (`conf
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -346,13 +346,6 @@ class SplitConformal:
         pooled = np.swapaxes(by_series, 1, 2).reshape(-1, self.typical.size)
         return np.sort(usual, axis=0), np.sort(pooled, axis=0)
 
-    @cached_property
-    def _renewed(self) -> dict[int, SplitConformal]:
-        """By how many origins of the test block were known, what `bounds_in_turn` learnt then: for
-        the other levels.
-        """
-        return {}
-
     def known_after(self, n_later: int) -> SplitConformal:
         """What holds once `n_later` origins of the test block are known: of each step the newest
         errors, as many as the calibration block has.
@@ -372,18 +365,22 @@ class SplitConformal:
         """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
         conformal_rank(int(self.counts.min()), level)
 
-    def bounds_in_turn(self, y_hat: Array, difficulty: Difficulty, level: float) -> Bounds:
+    def bounds_in_turn(
+        self, y_hat: Array, difficulty: Difficulty, level: float | Sequence[float]
+    ) -> Bounds:
         """Of the origins of the test block (m, S * H), in the order of time: each by the errors
-        known at its cutoff, learnt anew whenever a fortieth of them is new; see `bounds`.
+        known at its cutoff, learnt anew whenever a fortieth of them is new; see `bounds`. Of
+        several levels each end is (L, m, S * H).
         """
-        self.require(level)
+        levels = np.asarray(level, dtype=float)
+        for one_level in levels.ravel():
+            self.require(one_level)
         n_known = np.maximum(np.arange(1, len(y_hat) + 1) - self.delay, 0)
         n_known -= n_known % max(1, len(self.scores) // RENEWALS)
-        quantiles = np.empty((2, *y_hat.shape))
+        quantiles = np.empty((2, *levels.shape, *y_hat.shape))
         for n_later in np.unique(n_known):
-            if n_later not in self._renewed:
-                self._renewed[n_later] = self.known_after(n_later)
-            quantiles[:, n_known == n_later] = self._renewed[n_later].quantiles(level)[:, None]
+            renewed = self.known_after(n_later).quantiles(levels)
+            quantiles[..., n_known == n_later, :] = renewed[..., None, :]
         return self._bounds_of_quantiles(y_hat, difficulty, quantiles)
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
@@ -405,7 +402,7 @@ class SplitConformal:
     def _bounds_of_quantiles(
         self, y_hat: Array, difficulty: Difficulty, quantiles: Array
     ) -> Bounds:
-        """Of the scores (2, n, C) at usual and at quiet positions; n is 1 for those of all."""
+        """Of the scores (2, ..., n, C) at usual and at quiet positions; n is 1 for those of all."""
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(y_hat)
         factors, is_quiet = self._expect(difficulty, centre.shape[-1])
@@ -415,31 +412,34 @@ class SplitConformal:
         high = transform.to_raw(centre + margins)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
-    def quantiles(self, level: float) -> Array:
-        """(2, S * H): those of the scores at usual and at quiet positions; of all together where
-        either are too few for `level`. Those of a pool serve both.
+    def quantiles(self, level: ArrayLike) -> Array:
+        """(2, ..., S * H): those of the scores at usual and at quiet positions, by level; of all
+        together where either are too few for a level. Those of a pool serve both.
         """
         if self.pool is not None:
-            of_step = quantile_of_each(self.pool, level)
-            margins = np.outer(self.usual_errors, of_step).ravel()
+            of_step = quantile_of_each(self.pool, level)[..., None, :]
+            margins = self.usual_errors[:, None] * of_step
+            margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
         together = quantile_of_each(self.ranked, level)
         usual = quiet = together
         if self.is_quiet.any():
             usual, of_series = (quantile_of_each(scores, level) for scores in self.ranked_apart)
-            quiet = np.repeat(of_series, len(usual) // len(of_series))
+            horizon = usual.shape[-1] // of_series.shape[-1]
+            quiet = np.repeat(of_series, horizon, axis=-1)
         is_apart = np.isfinite(usual) & np.isfinite(quiet)
         return np.where(is_apart, [usual, quiet], together)
 
 
-def quantile_of_each(ranked: Array, level: float) -> Array:
-    """(C,): the score of rank `conformal_rank` of each column of (n, C) in rising order, NaN last;
-    NaN where that rank lies beyond the scores.
+def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
+    """(..., C): by level, the score of rank `conformal_rank` of each column of (n, C) in rising
+    order, NaN last; NaN where that rank lies beyond the scores.
     """
     counts = np.isfinite(ranked).sum(axis=0)
-    ranks = np.ceil(np.round((counts + 1) * level, 9)).astype(np.int64)
+    exact_ranks = (counts + 1) * np.asarray(level)[..., None]
+    ranks = np.ceil(np.round(exact_ranks, 9)).astype(np.int64)
     last = np.minimum(ranks, len(ranked)) - 1
-    quantiles = np.take_along_axis(ranked, last[None], axis=0)[0]
+    quantiles = ranked[last, np.arange(len(counts))]
     return np.where(ranks <= counts, quantiles, np.nan)
 
 
