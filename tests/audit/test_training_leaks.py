@@ -268,6 +268,8 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(
     narrow = {"references": FEWEST, "rankings": ("shipped",)}
     root = write(tmp_path / "project", models=("elman",), **narrow)
     plant(root)
+    if kind not in cases.KINDS_AT_MOMENTS:
+        cases.look_at_few_moments(root)
     found = audited(root)
     assert kind in [finding["kind"] for finding in found["findings"]], found
     if kind != "forecast":
@@ -290,6 +292,7 @@ def test_weights_learnt_on_validation_are_clean_once_and_every_month(tmp_path: P
 def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED)
     weights_learnt_on_test(root)
+    cases.look_at_few_moments(root)
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "stacked", found
     assert "forecast" in [finding["kind"] for finding in found]
@@ -298,6 +301,7 @@ def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
 def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED_AGAIN)
     weights_learnt_again_one_origin_too_late(root)
+    cases.look_at_few_moments(root)
     assert ("forecast", "stacked") in {
         (found["kind"], found["where"]) for found in audited(root)["findings"]
     }
@@ -308,5 +312,6 @@ def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -
     equal = {"family": "combination", "members": "all", "weights": "equal"}
     root = write_combinations(tmp_path / "project", mix=equal)
     members_weighted_as_test_prefers(root)
+    cases.look_at_few_moments(root)
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "mix", found
