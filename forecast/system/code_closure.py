@@ -149,7 +149,9 @@ def _list_modules(root: Path) -> dict[str, str]:
             modules |= _list_files(name, folder, names)
             if "__init__.py" in names:
                 modules[name] = os.path.join(folder, "__init__.py")  # noqa: PTH118
-    return _list_added() | modules if root == PROJECT else modules
+    if root != PROJECT:
+        return modules
+    return _list_added({name.rpartition(".")[0] for name in modules}) | modules
 
 
 def _list_files(package: str, folder: str, names: list[str]) -> dict[str, str]:
@@ -161,13 +163,13 @@ def _list_files(package: str, folder: str, names: list[str]) -> dict[str, str]:
     }
 
 
-def _list_added() -> dict[str, str]:
+def _list_added(packages: set[str]) -> dict[str, str]:
     """What is in folders that a caller, such as a notebook with a cell of its own, added to the
-    `__path__` of a package.
+    `__path__` of one of the packages.
     """
     modules: dict[str, str] = {}
-    for name, module in list(sys.modules.items()):
-        folders = getattr(module, "__path__", ()) if name.partition(".")[0] in PACKAGES else ()
+    for name in packages:
+        folders = getattr(sys.modules.get(name), "__path__", ())
         for folder in folders if len(folders) > 1 else ():
             modules = _list_files(name, folder, os.listdir(folder)) | modules  # noqa: PTH208
     return modules
