@@ -16,7 +16,7 @@ from forecast.cli import app
 from forecast.config.datasets import load_dataset
 from forecast.data.preparation import take_snapshot
 from forecast.data.snapshots import move_pointer
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +66,8 @@ def test_a_run_whose_process_dies_is_one_sentence_and_exit_code_one(
 
 def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
     command = [sys.executable, "-m", "forecast.audit", "wave", "--jobs", "2"]  # two at a time
-    options = {
-        "cwd": project,
-        "env": small_project.environment(PYTHONPATH=str(project)),
-        "text": True,
-        "timeout": 900,
-    }
-    done = subprocess.run(command, capture_output=True, check=False, **options)
+    environment = small_project.environment(PYTHONPATH=str(project))
+    done = warm_interpreter.run(command, cwd=project, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wave: no leak found. Checked: 4 candidates")
     assert "everything after each changed" in done.stderr
@@ -93,8 +88,12 @@ def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
 
 
 def test_a_run_before_the_last_fetch_is_out_of_date_and_no_leak(
-    project: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    project: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("forecast.audit.origins.MOST_RANDOM_MOMENTS", 1)  # it shows elsewhere
     root = tmp_path / "project"
     shutil.copytree(project, root, symlinks=True)
     importlib.import_module("pipelines.fetch").main("wave", root=str(root))

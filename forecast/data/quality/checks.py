@@ -240,6 +240,8 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> 
         return
     all_gaps = find_gaps(frame, dataset.calendar)
     short_gaps = all_gaps[all_gaps["steps"] == 1]
+    if short_gaps.empty:
+        return
     skipped = short_gaps[_are_skipped_by_a_clock(short_gaps["first"])]
     for series, series_gaps in skipped.groupby("unique_id", sort=False):
         if len(series_gaps) > limit:
