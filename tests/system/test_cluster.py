@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +15,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
@@ -25,6 +22,14 @@ from forecast.system import cluster, workers
 from forecast.system.errors import BusyError, InputError
 from forecast.system.workers import WorkItem
 from tests.faults.processes import crowding, eventually
+from tests.support.cluster_tasks import (
+    hungry,
+    once_killed,
+    pages_of_arrays,
+    refuse,
+    slow,
+    square,
+)
 from tests.support.small_project import ROOT
 
 
@@ -88,49 +93,6 @@ def local(tmp_path_factory):
 def given(local, monkeypatch):
     monkeypatch.setenv(cluster.VARIABLE, local)
     return local
-
-
-def square(x):
-    return x * x
-
-
-def refuse():
-    raise InputError("the file is wrong")
-
-
-def once_killed(marker: Path, value):
-    """The first time the process that runs this is killed as the kernel would."""
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return value
-
-
-def hungry():
-    """More than a worker may have; its nanny then ends it.
-
-    Dask starts no worker again that died as it started.
-    """
-    held = []
-    while True:
-        if len(held) < 16:
-            held.append(b"x" * 50_000_000)
-        time.sleep(0.05)
-
-
-def slow(marker: Path, seconds):
-    marker.with_suffix(".begun").touch()
-    time.sleep(seconds)
-    marker.touch()
-    return seconds
-
-
-def pages_of_arrays():
-    """Page faults while arrays of half a megabyte come and go."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(1000):
-        np.ones(60_000) * 2 + 1
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def run(*tasks):
@@ -231,9 +193,16 @@ def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given
     assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
 
 
+def wait_for_third_worker(address: str) -> None:
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(3, timeout=30)
+
+
 @contextmanager
 def joined(address: str, folder: Path, preload: str):
-    """One more worker, which begins by running `preload`."""
+    """One more worker, without a nanny, which begins by running `preload`."""
     (folder / "own.py").write_text(preload)
     command = [
         sys.executable,
@@ -242,6 +211,7 @@ def joined(address: str, folder: Path, preload: str):
         address,
         "--nthreads",
         "1",
+        "--no-nanny",
         "--no-dashboard",
     ]
     command += [
@@ -261,53 +231,41 @@ def joined(address: str, folder: Path, preload: str):
         worker.wait(60)
 
 
-def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(tmp_path, monkeypatch):
-    with started(tmp_path, 1) as (address, *_):
-        monkeypatch.setenv(cluster.VARIABLE, address)
-        tasks = [
-            WorkItem("fast", square, (2,)),
-            *(WorkItem(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60)),
-        ]
-        loop = workers.run_items(tasks, jobs=2)
-        assert next(loop).value == 4
-        with (
-            joined(address, tmp_path, "from forecast.system import cluster; cluster.PACKAGES = ()"),
-            pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here"),
+def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(given, tmp_path):
+    tasks = [
+        WorkItem("fast", square, (2,)),
+        *(WorkItem(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(120)),
+    ]
+    loop = workers.run_items(tasks, jobs=2)
+    assert next(loop).value == 4
+    with (
+        joined(given, tmp_path, "from forecast.system import cluster; cluster.PACKAGES = ()"),
+        pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here"),
+    ):
+        list(loop)
+
+
+def test_a_worker_without_this_project_is_one_sentence(given, tmp_path):
+    with joined(given, tmp_path, "import sys; sys.modules['forecast.system.cluster'] = None"):
+        wait_for_third_worker(given)
+        with pytest.raises(
+            InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"
         ):
-            list(loop)
+            run(WorkItem("two", square, (2,)))
 
 
-def test_a_worker_without_this_project_is_one_sentence(tmp_path, monkeypatch):
-    from distributed import Client
-
-    with started(tmp_path, 1) as (address, *_):
-        monkeypatch.setenv(cluster.VARIABLE, address)
-        with joined(address, tmp_path, "import sys; sys.modules['forecast.system.cluster'] = None"):
-            with Client(address, set_as_default=False) as client:
-                client.wait_for_workers(2, timeout=30)
-            with pytest.raises(
-                InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"
-            ):
-                run(WorkItem("two", square, (2,)))
-
-
-def test_a_worker_that_does_not_see_the_files_is_refused_with_the_folder(tmp_path, monkeypatch):
+def test_a_worker_that_does_not_see_the_files_is_refused_with_the_folder(given, tmp_path):
     blind = """
 from forecast.system import cluster
-def is_dir(path, sees=cluster.Path.is_dir):  # a preload runs twice
+def is_dir(path, sees=cluster.Path.is_dir):
     return "seen-" not in path.name and sees(path)
 cluster.Path.is_dir = is_dir
 """
-    with started(tmp_path, 1) as (address, *_):
-        monkeypatch.setenv(cluster.VARIABLE, address)
-        with joined(address, tmp_path, blind):
-            from distributed import Client
-
-            with Client(address, set_as_default=False) as client:
-                client.wait_for_workers(2, timeout=30)
-            target = tmp_path / "made" / "one"
-            with pytest.raises(InputError, match=f"does not see {tmp_path}. Put the project into"):
-                run(WorkItem("two", square, (2,), writes=target))
+    with joined(given, tmp_path, blind):
+        wait_for_third_worker(given)
+        target = tmp_path / "made" / "one"
+        with pytest.raises(InputError, match=f"does not see {tmp_path}. Put the project into"):
+            run(WorkItem("two", square, (2,), writes=target))
 
 
 def test_relative_paths_are_those_of_the_command(given, tmp_path, monkeypatch):
@@ -339,7 +297,7 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
     about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
     asks = (
         "from forecast.system.workers import WorkItem, run_items;"
-        "from tests.system.test_cluster import square;"
+        "from tests.support.cluster_tasks import square;"
     )
     asks += "print([o.value for o in run_items([WorkItem('four', square, (4,))], jobs=2)])"
     with started(tmp_path, 1, host="tls://127.0.0.1", **about) as (address, *_):
@@ -436,7 +394,7 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
 def test_two_clients_at_once_get_their_own_results(given):
     script = (
         "from forecast.system.workers import WorkItem, run_items;"
-        "from tests.system.test_cluster import square;"
+        "from tests.support.cluster_tasks import square;"
         "items = [WorkItem(str(n), square, (n,)) for n in range(30)];"
         "print(sorted(o.value for o in run_items(items, jobs=2)))"
     )
