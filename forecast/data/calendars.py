@@ -324,6 +324,8 @@ def _tells_weekday(
     spans = (by_series["day"].transform("max") - first_days).dt.days + 1
     n_read = np.floor(limits.row_share * spans)
     is_read = ((days - first_days).dt.days < n_read) & (n_read >= 7 * limits.weeks)
+    if not is_read.any():
+        return False
     rows = rows[is_read].replace([np.inf, -np.inf], np.nan).sort_values("day", kind="stable")
     rows = rows.drop_duplicates(["series", "time", "day"], keep="last")
     keys = ["series", "time"]

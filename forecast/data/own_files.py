@@ -214,6 +214,8 @@ def parse_flags(values: pd.Series) -> pd.Series:
 
 def find_missing_marks(values: pd.Series) -> list[str]:
     """The texts of a column that stand for no value, if its others are numbers."""
+    if is_numeric_dtype(values):
+        return []
     cells = pd.Series(values.dropna().unique(), dtype="str")
     return cells[cells.str.strip().str.fullmatch(MISSING_MARK)].tolist()
 
@@ -223,6 +225,8 @@ def find_placeholders(values: pd.Series) -> list[float]:
     other is, or far below all others.
     """
     counts = values.value_counts()
+    if len(counts) <= MIN_OTHER_VALUES or counts.index.min() >= 0:
+        return []
     numbers = counts.index.to_series()
     is_written_so = numbers.astype("str").str.fullmatch(PLACEHOLDER)
     others = numbers[~is_written_so]
