@@ -31,7 +31,7 @@ def examples(thing: Any) -> str:
 def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the docstrings have from one another."""
     df, folder = forecast.example().tail(2000), tmp_path_factory.mktemp("examples")
-    board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3)
+    board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3, n_jobs=1)
     board.model("ridge").save(folder / "ridge")
     return {"forecast": forecast, "df": df, "board": board, "folder": folder}
 

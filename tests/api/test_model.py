@@ -393,7 +393,7 @@ def test_returns_are_judged_by_their_average_and_prices_by_the_last_one_or_their
     days = pd.bdate_range("2020-01-01", periods=600)
     returns = np.random.default_rng(0).normal(0.0, 0.01, len(days))
     series = pd.DataFrame({"unique_id": "a", "ds": days, "y": returns})
-    options = {"freq": "B", "horizon": 1, "lookback": 10, "season_length": 1}
+    options = {"freq": "B", "horizon": 1, "lookback": 10, "season_length": 1, "n_jobs": 1}
     board = forecast.compare(series, ["ridge"], **options)
     words = board.leaderboard.set_index("model")["vs_bar"]
     assert board.bar.startswith("historical_") and words["naive"] == "worse"

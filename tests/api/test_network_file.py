@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ def fitted(model: Any, **options: Any) -> forecast.Model:
     return forecast.fit(waves(), model, **{**usual, **options})
 
 
+@cache
+def plain_gru() -> forecast.Model:
+    return fitted("gru", calendar_features=())
+
+
 def of_chance(model: forecast.Model) -> tuple[forecast.Model, Windows, np.ndarray]:
     """The model with random weights, since two steps of training leave a network near zero;
     windows, forecasts.
@@ -75,7 +81,8 @@ def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
 def test_a_numpy_file_forecasts_what_the_model_does(
     name: str, calendar: tuple[str, ...], tmp_path: Path
 ) -> None:
-    model, windows, wanted = of_chance(fitted(name, calendar_features=calendar))
+    model = plain_gru() if name == "gru" else fitted(name, calendar_features=calendar)
+    model, windows, wanted = of_chance(model)
     names = ("past", "future") if calendar else ("past",)
     # neither the network nor its line is zero
     assert np.abs(wanted - windows.last[:, None]).max() > 0.1
@@ -111,7 +118,7 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
 
 
 def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    gru = fitted("gru")
+    gru = plain_gru()
     with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.py'"):
         gru.export(tmp_path / "net.h5")
     with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
