@@ -195,8 +195,7 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
         for outcome in workers.run_items(items, jobs=n_workers):
             outcomes.append(outcome)
             if not outcome.error:
-                cost = {**outcome.value, "kind": outcome.kind}
-                files.write_json(_cost_path(run, by_title[outcome.name]), cost)
+                files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
             advance(outcome.name, outcome.seconds)
     for job in missing.values():
         job_parts = job.split(run.n_series)
@@ -481,11 +480,9 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
     if not costs:
         return
     tuning = _tuning_cost(run, candidate)
-    kinds = {cost["kind"] for cost in (*costs, tuning) if "kind" in cost}
     total = CandidateCost(
         cpu_seconds=sum(cost["cpu_seconds"] for cost in costs),
         wall_seconds=sum(cost["wall_seconds"] for cost in costs),
         tuning_cpu_seconds=tuning.get("cpu_seconds", 0.0),
-        kinds=tuple(sorted(kinds)),
     )
     total.write(run.data.paths.cost(run.data.dataset) / f"{candidate}.json")

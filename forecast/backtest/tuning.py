@@ -132,7 +132,7 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
                 # a complete study keeps the cost of when it was made
                 if cpu_seconds:
                     cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
-                    files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
+                    files.write_json(cost, {"cpu_seconds": cpu_seconds})
                 record.write(cached_files[outcome.name])
             advance(outcome.name, outcome.seconds)
     workers.raise_failures(outcomes, what=f"tune {plan.data.dataset}")

@@ -148,13 +148,14 @@ class CandidateCost(Record):
     None is what nobody measured.
     """
 
+    # of the files that an earlier version left, which no stage makes anew
+    model_config = ConfigDict(extra="ignore")
+
     cpu_seconds: float | None = None
     """Of training and forecasting, over all seeds."""
     wall_seconds: float | None = None
     """The same on the clock, summed over jobs that may have run side by side."""
     tuning_cpu_seconds: float | None = None
-    kinds: tuple[str, ...] = ()
-    """The kinds of machines that computed it (`forecast.system.workers.machine_kind`)."""
 
 
 UNKNOWN_COST = CandidateCost()

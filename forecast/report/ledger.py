@@ -95,23 +95,6 @@ def budget_sentence(results: Results) -> str:
     return " ".join(sentences) or "No networks were trained."
 
 
-def kinds_sentence(results: Results, costs: Costs) -> str:
-    """Which rows came from which kind of machine; empty where all that is known of came from
-    one.
-    """
-    rows: dict[str, list[str]] = {}
-    for name in costs.keys() & results.records.keys():
-        for kind in costs[name].kinds:
-            rows.setdefault(kind, []).append(name_row(**results.records[name].labels))
-    if len(rows) < 2:
-        return ""
-    parts = [f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items())]
-    return (
-        f"Computed on {len(rows)} kinds of machines, whose results may differ in the last digits:"
-        f" {'; '.join(parts)}."
-    )
-
-
 def name_row(model: str, ranking: str) -> str:
     """`seasonal naive (baseline)`."""
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"

@@ -10,14 +10,13 @@ With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.clus
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,8 +57,6 @@ class WorkOutcome:
     error: str = ""
     """The message of a `ForecastError`, or the traceback of a bug; empty where it succeeded."""
     exit_code: int = 0
-    kind: str = ""
-    """`machine_kind` where it ran."""
     seconds: float = 0.0
     """Of work, without what prepared the process."""
 
@@ -101,20 +98,6 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
         yield from parallel(joblib.delayed(_run_in_worker)(item, growth) for item in items)
-
-
-@cache
-def machine_kind() -> str:
-    """What decides the last digits of a result here: the vector instructions that are used, and the
-    BLAS.
-    """
-    import numpy as np
-    from threadpoolctl import threadpool_info
-
-    vector_instructions = (np.show_config(mode="dicts") or {})["SIMD Extensions"]["found"]
-    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    blas = {f"{library['internal_api']} {library['version']}" for library in libraries}
-    return f"{platform.machine()} with {', '.join([*vector_instructions, *sorted(blas)])}"
 
 
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
@@ -202,7 +185,7 @@ def _run_item(item: WorkItem) -> WorkOutcome:
         with limit_to_one_thread():
             value = item.function(*item.arguments)
         seconds = time.perf_counter() - began
-        return WorkOutcome(item.name, value, kind=machine_kind(), seconds=seconds)
+        return WorkOutcome(item.name, value, seconds=seconds)
     except ForecastError as error:
         return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code)
     except Exception:  # noqa: BLE001

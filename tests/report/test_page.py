@@ -366,21 +366,6 @@ def test_the_page_is_a_function_of_the_results_and_of_the_costs(root):
     assert "7.2 s" in render(found, costs)
 
 
-def test_rows_of_machines_that_differ_are_told_apart(root):
-    found = [results(root, HOURLY)]
-    one, other = "x86_64 with AVX2, openblas 0.3.31", "x86_64 with AVX512, openblas 0.3.31"
-    costs = {
-        "gru.linear": CandidateCost(cpu_seconds=7.25, kinds=(one,)),
-        "naive": CandidateCost(cpu_seconds=1.0, kinds=(one,)),
-    }
-    assert "kinds of machines" not in render(found, {HOURLY: costs})
-    costs["naive"] = CandidateCost(cpu_seconds=1.0, kinds=(one, other))
-    (said,) = re.findall(
-        r"<p>(Computed on 2 kinds of machines.*?)</p>", render(found, {HOURLY: costs})
-    )
-    assert said.index("gru") < said.index(one) < said.index(other) and said.count("naive") == 2
-
-
 def test_names_from_the_data_are_shown_and_not_interpreted(page):
     assert not page.xpath("//b[text()=''] | //article//script")
     assert any("Beta <B>" in words(cell) for cell in page.xpath("//figcaption"))

@@ -104,15 +104,14 @@ def blas_of_scipy() -> list[int]:
     ]
 
 
-def test_a_task_that_loads_scipy_has_one_thread_and_the_same_kind_of_machine() -> None:
+def test_a_task_that_loads_scipy_has_one_thread() -> None:
     code = """
 from forecast.system import workers
 from forecast.system.workers import WorkItem
 from tests.system.test_workers import blas_of_scipy
 tasks = [WorkItem("plain", abs, (-1,)), WorkItem("scipy", blas_of_scipy, ())]
-clear = workers.machine_kind.cache_clear
-plain, scipy = [clear() or found for found in workers.run_items(tasks, jobs=1)]
-assert set(scipy.value) == {1} and plain.kind == scipy.kind, (scipy, plain.kind)
+_, scipy = workers.run_items(tasks, jobs=1)
+assert set(scipy.value) == {1}, scipy
 """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run(
