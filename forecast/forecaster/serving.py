@@ -22,7 +22,6 @@ from forecast.config.task import FutureStep, Task, future_frame_name
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.columns import encode_static, spread_over_horizon
-from forecast.data.own_files import MAX_COLUMNS
 from forecast.data.panel import Panel, Series, from_frame, future_features
 from forecast.data.schema import (
     EARLIEST_TIME,
@@ -59,8 +58,6 @@ DEFAULT_LEVELS: tuple[float, ...] = ()
 """In percent, of the intervals that a served model gives where a request names none."""
 MAX_ROWS = 200_000
 MAX_ROWS_OF_RECURSION = 10_000_000
-MAX_LEVELS = 100
-"""Of a request: an interval for every percent."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +73,6 @@ class Service:
             return cls(Ensemble.load(folder))
         return cls(Ensemble((Forecaster.load(folder),)))
 
-    @property
-    def most_columns(self) -> int:
-        """Of a request: more than any table of series has, and more than the model reads."""
-        return max(MAX_COLUMNS, 2 * len(self.ensemble.task.frame_names))
-
     def answer(
         self, history: Any, horizon: int = 0, levels: Sequence[float] = DEFAULT_LEVELS
     ) -> pd.DataFrame:
@@ -88,10 +80,6 @@ class Service:
         trained. `InputError` for a fault of the request, also where its forecast is not finite.
         """
         steps = horizon or self.ensemble.task.horizon
-        if np.size(levels) > MAX_LEVELS:
-            raise InputError(
-                f"{REQUEST}: found {np.size(levels):,} levels, wanted at most {MAX_LEVELS}."
-            )
         shares = coverages_of(np.atleast_1d(levels).tolist())
         ensemble = self.ensemble.with_horizon(steps, shares)
         panel = self._panel(history, ensemble)
@@ -115,7 +103,7 @@ class Service:
         order, else checked and converted. `InputError` for series that are unknown and values that
         are missing.
         """
-        given = _parse_times(_require_table(history, ensemble, self.most_columns))
+        given = _parse_times(_require_table(history, ensemble))
         panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
         if panel is None:
             checked = _check_rows(given, ensemble.task)
@@ -218,19 +206,14 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     return spread_over_horizon(checked, plans, observed, reach, task.calendar, task.holidays)
 
 
-def _require_table(history: Any, ensemble: Ensemble, most_columns: int) -> pd.DataFrame:
-    """The history; `InputError` where it is no table, has more columns than `most_columns`, or has
-    more rows than one request may have.
+def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
+    """The history; `InputError` where it is no table, or has more rows than one request may
+    have.
     """
     if not isinstance(history, pd.DataFrame):
         raise InputError(
             f"{REQUEST}: found {type(history).__name__}, wanted a table with one row per series and"
             " time. Send `dataframe_split` or `dataframe_records`."
-        )
-    if len(history.columns) > most_columns:
-        raise InputError(
-            f"{REQUEST}: found {len(history.columns):,} columns, wanted at most {most_columns:,}."
-            " Send those of the model."
         )
     most = MAX_ROWS
     remedy = "Send the newest ones"

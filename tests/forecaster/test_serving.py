@@ -227,14 +227,6 @@ def test_a_request_without_rows_is_refused():
         service("theta").answer(history().head(0).astype({"ds": object}))
 
 
-def test_a_request_of_too_many_columns_or_levels_is_refused_before_anything_is_computed():
-    wide = pd.DataFrame(np.zeros((1, 20_000)), columns=[f"c{n}" for n in range(20_000)])
-    with pytest.raises(InputError, match="found 20,000 columns, wanted at most 5,000"):
-        service("ridge").answer(wide)
-    with pytest.raises(InputError, match="found 10,000 levels, wanted at most 100"):
-        service("ridge").answer(history(), levels=np.linspace(1, 99, 10_000))
-
-
 def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_earlier() -> None:
     rows = problems.frame()
     assert describe_unequal_ends(problems.panel_of(rows)) == ""
