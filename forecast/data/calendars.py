@@ -37,8 +37,6 @@ from forecast.system.errors import (
     InputError,
     list_first,
     plural,
-    quote_names,
-    suggest,
 )
 
 Calendar = SessionCalendar | WeekdayCalendar | YearWeekCalendar | RegularCalendar
@@ -479,11 +477,6 @@ def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
     day = (times - days) / np.timedelta64(1, "D")
     if name == "hour_of_day":
         return np.asarray(day * 24.0)
-    if name != "day_of_year":
-        raise InputError(
-            f"Unknown calendar feature {name!r}; known: {quote_names(_CYCLES)}."
-            f"{suggest(name, _CYCLES)}"
-        )
     return np.asarray((days - times.astype("datetime64[Y]")).astype(np.int64) + day)
 
 

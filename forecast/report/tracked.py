@@ -16,7 +16,7 @@ import pandas as pd
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Verdicts
 from forecast.data.results import DIGITS, MEAN, SPREAD, Results, as_reported
-from forecast.system.files import write_json, write_text
+from forecast.system.files import round_numbers, write_json, write_text
 
 LABELS = ["dataset", "ranking", "model"]
 ERROR_COLUMNS = [*LABELS, "metric", "error", "low", "high"]
@@ -42,7 +42,9 @@ def verdicts_as_json(results: Iterable[Results]) -> dict[str, Any]:
     """By dataset everything that its tests decided; numbers with the significant digits of the
     leaderboard, so that another kind of processor leaves the committed file as it is.
     """
-    return {each.name: _round_numbers(each.verdicts.model_dump(mode="json")) for each in results}
+    verdicts = {each.name: each.verdicts.model_dump(mode="json") for each in results}
+    rounded: dict[str, Any] = round_numbers(verdicts, DIGITS)
+    return rounded
 
 
 def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
@@ -51,15 +53,6 @@ def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
         return {}
     content = json.loads(paths.verdicts.read_text(encoding="utf-8"))
     return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
-
-
-def _round_numbers(value: Any) -> Any:
-    """The same JSON value, each number with decimals rounded as the leaderboard's cells are."""
-    if isinstance(value, dict):
-        return {key: _round_numbers(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_round_numbers(part) for part in value]
-    return as_reported(value) if isinstance(value, float) else value
 
 
 def headline(results: Results) -> dict[str, dict[str, float | str]]:
@@ -72,8 +65,8 @@ def headline(results: Results) -> dict[str, dict[str, float | str]]:
             metric = results.headline_metric
             figures[ranking] = {
                 "model": model,
-                metric: _round_numbers(score[metric]),
-                "skill": _round_numbers(score["skill"]),
+                metric: as_reported(score[metric]),
+                "skill": as_reported(score["skill"]),
             }
     return figures
 

@@ -146,16 +146,21 @@ def json_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def six_digits(value: Any) -> Any:
-    """A number, or a mapping, list or array of numbers, as `json_number` has it, to six significant
-    digits.
+def round_numbers(value: Any, digits: int) -> Any:
+    """A number, or a mapping, list or array of numbers, as `json_number` has it, to so many
+    significant digits.
     """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
-        return {key: six_digits(item) for key, item in value.items()}
+        return {key: round_numbers(item, digits) for key, item in value.items()}
     if isinstance(value, list):
-        return [six_digits(item) for item in value]
-    return json_number(float(f"{value:.6g}")) if isinstance(value, float) else value
+        return [round_numbers(item, digits) for item in value]
+    return json_number(float(f"{value:.{digits}g}")) if isinstance(value, float) else value
+
+
+def six_digits(value: Any) -> Any:
+    """As `round_numbers`, to six."""
+    return round_numbers(value, 6)
 
 
 def read_json(path: Path | str) -> Any:

@@ -371,12 +371,6 @@ def test_every_exchange_that_is_known_by_its_file_has_a_calendar():
     assert "XNYS" in codes and codes <= set(exchange_calendars.get_calendar_names())
 
 
-def test_an_unknown_calendar_feature_is_refused_by_name_and_is_no_day_of_the_year():
-    times = pd.date_range("2024-01-01", periods=3, freq="D")
-    with pytest.raises(InputError, match=r"Unknown calendar feature 'day_of_yaer'.*day_of_year"):
-        calendar_features(times, ["day_of_yaer"])
-
-
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_the_steps_of_a_series_do_not_depend_on_the_unit_of_its_times(unit: str) -> None:
     times = pd.date_range("2024-01-01", periods=50, freq="h").as_unit(unit)
