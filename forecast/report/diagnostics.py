@@ -1,6 +1,6 @@
 """The page's diagnostics: what goes on inside the networks, and what the errors still contain.
 
-Of each network that stage `train` looked into (`ExaminedNetwork`): memory, saturation and stability
+Of each network that stage `train` looked into: memory, saturation and stability
 as one table; MLflow has the curves. Of the shown models: one-step residuals with Ljung-Box's test,
 their bias and their largest autocorrelation; MLflow has all of them. All is read from the records,
 nothing is run again.
@@ -8,14 +8,14 @@ nothing is run again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from operator import attrgetter
 
 import numpy as np
 
 from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import ResidualDiagnosis
-from forecast.data.records import Diagnostics
+from forecast.data.records import Diagnostics, RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import floats
@@ -47,38 +47,27 @@ LOOPS = {
 SEEN = 0.01
 
 
-@dataclass(frozen=True)
-class ExaminedNetwork:
-    """The diagnostics of one candidate's first seed."""
-
-    model: str
-    ranking: str
-    diagnostics: Diagnostics
-
-
-def examined_networks(results: Results) -> list[ExaminedNetwork]:
-    """Every candidate that was looked into, rankings one after another, by name."""
-    networks: list[ExaminedNetwork] = []
+def examined_networks(results: Results) -> Iterator[tuple[RunRecord, Diagnostics]]:
+    """Every candidate that was looked into, rankings one after another, by name, with the
+    diagnostics of its first seed.
+    """
     by_name = sorted(results.records.values(), key=attrgetter("model"))
     for ranking in RANKINGS:
-        networks += [
-            ExaminedNetwork(record.model, ranking, record.diagnostics)
-            for record in by_name
-            if record.ranking == ranking and record.diagnostics is not None
-        ]
-    return networks
+        for record in by_name:
+            if record.ranking == ranking and record.diagnostics is not None:
+                yield record, record.diagnostics
 
 
 def network_table(results: Results) -> Table | None:
     """One row per examined network; None without any."""
-    rows = [_network_row(network) for network in examined_networks(results)]
+    rows = [_network_row(*network) for network in examined_networks(results)]
     return Table(text.columns("networks"), rows) if rows else None
 
 
-def _network_row(network: ExaminedNetwork) -> Row:
+def _network_row(record: RunRecord, diagnostics: Diagnostics) -> Row:
     """Its numbers in the order of the columns `networks`."""
-    numbers = network.diagnostics.numbers
-    verdict = network.diagnostics.loop_verdict
+    numbers = diagnostics.numbers
+    verdict = diagnostics.loop_verdict
     loop = EMPTY
     if verdict:
         loop = TableCell(verdict, verdict, LOOPS[verdict], text.worse_class(verdict not in SAFE))
@@ -86,8 +75,8 @@ def _network_row(network: ExaminedNetwork) -> Row:
     if memory is EMPTY and numbers.layers:
         memory = TableCell("beyond the window", 1e9)
     cells = [
-        TableCell(RANKING_TITLES[network.ranking], network.ranking),
-        whole(looks_back(network)),
+        TableCell(RANKING_TITLES[record.ranking], record.ranking),
+        whole(looks_back(diagnostics)),
         memory,
         number(numbers.spectral_radius),
         number(numbers.lyapunov),
@@ -95,14 +84,14 @@ def _network_row(network: ExaminedNetwork) -> Row:
         loop,
         number(numbers.loop.reach if numbers.loop else None),
     ]
-    return Row(network.model, cells)
+    return Row(record.model, cells)
 
 
-def looks_back(network: ExaminedNetwork) -> int | None:
+def looks_back(diagnostics: Diagnostics) -> int | None:
     """The last of the lags whose gradient is at least 1 % of the greatest; None without any
     gradient.
     """
-    arrays = network.diagnostics.arrays
+    arrays = diagnostics.arrays
     gradient = floats(arrays.gradient)
     greatest = np.nanmax(gradient, initial=0.0)
     if not greatest > 0:
@@ -113,13 +102,12 @@ def looks_back(network: ExaminedNetwork) -> int | None:
 def describe_unstable_loops(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
     sentences = []
-    for network in examined_networks(results):
-        word = network.diagnostics.loop_verdict
+    for record, diagnostics in examined_networks(results):
+        word = diagnostics.loop_verdict
         if word and word not in SAFE:
-            title = RANKING_TITLES[network.ranking]
+            title = RANKING_TITLES[record.ranking]
             sentences.append(
-                f"{text.name(network.model)} ({title}): its closed loop is {word}: it"
-                f" {LOOPS[word]}."
+                f"{text.name(record.model)} ({title}): its closed loop is {word}: it {LOOPS[word]}."
             )
     return sentences
 
