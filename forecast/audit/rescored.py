@@ -361,8 +361,8 @@ def check_intervals(
     """The intervals of every candidate from its forecasts and the rows before them, and those drawn
     of the chosen.
 
-    Pooled over the steps. An interval wants both ends of its own series; the calibration block of
-    another would do as well for a check of ranges.
+    Over all steps. Made again from the series' own errors: a check that coverage is plausible would
+    pass with those of another.
     """
     published = base.table("intervals.parquet")
     if published.empty:
@@ -451,17 +451,18 @@ def _errors_of_series(
 
 
 def _short_together(errors_of: dict[str, _Errors]) -> dict[str, _Errors]:
-    """With the calibration errors of all series of a target whose block has fewer than 19 origins
-    in each of them, where ten or more have errors.
+    """Each series with fewer than 19 calibration origins has the relative errors of all such series
+    of its target, where ten or more of these have errors at every step.
     """
     short: dict[str, list[str]] = {}
     for name, errors in errors_of.items():
-        if len(errors.scores[0]) < 19 and np.isfinite(errors.scores[0]).any(axis=0).all():
+        has_errors = np.isfinite(errors.scores[0]).any(axis=0).all() and errors.usual > 0
+        if len(errors.scores[0]) < 19 and has_errors:
             short.setdefault(errors.column.name, []).append(name)
     together = dict(errors_of)
     for names in short.values():
-        of_series = [errors_of[name] for name in names if errors_of[name].usual > 0]
-        if len(of_series) >= 10:
+        if len(names) >= 10:
+            of_series = [errors_of[name] for name in names]
             relative = np.concatenate([errors.scores[0] / errors.usual for errors in of_series])
             together |= {name: replace(errors_of[name], relative=relative) for name in names}
     return together
@@ -474,30 +475,36 @@ def _score_intervals(errors: _Errors, task: Task, level: float) -> dict[str, flo
     many of a step as the calibration block has. Those of an origin count from the cutoff that knows
     all its targets, and are taken in when a fortieth of that number has come together.
     """
-    n_newest = len(errors.scores[0])
-    n_known = np.searchsorted(errors.rows + task.horizon, errors.rows, side="right")
-    n_known -= n_known % max(1, n_newest // 40)
-    margin = np.empty_like(errors.scores[1])
     if errors.relative is not None:
         known = [of_step[np.isfinite(of_step)] for of_step in errors.relative.T]
-        margin[:] = errors.usual * np.array([_order_statistic(each, level) for each in known])
-        n_known = n_known[:0]
-    for n_later in np.unique(n_known):
-        at = n_known == n_later
-        usual, quiet = _margins(
-            np.concatenate([errors.scores[0], errors.scores[1][:n_later]]),
-            np.concatenate([errors.is_quiet[0], errors.is_quiet[1][:n_later]]),
-            n_newest,
-            level,
-        )
-        margin[at] = np.where(errors.is_quiet[1][at], quiet, usual)
-    margin *= errors.widths
+        margin = errors.usual * np.array([_order_statistic(each, level) for each in known])
+    else:
+        margin = _margins_in_turn(errors, task, level)
+    margin = margin * errors.widths
     transform, invert = TRANSFORM_FORMULAS[errors.column.transform]
     centre = transform(errors.y_hat)
     low, high = errors.column.limits
     lower = np.clip(invert(centre - margin), low, high)
     upper = np.clip(invert(centre + margin), low, high)
     return _interval_scores(errors.y, lower, upper, level)
+
+
+def _margins_in_turn(errors: _Errors, task: Task, level: float) -> np.ndarray:
+    """(m, H) of the test block, by the newest errors that are known at each cutoff."""
+    n_newest = len(errors.scores[0])
+    n_known = np.searchsorted(errors.rows + task.horizon, errors.rows, side="right")
+    n_known -= n_known % max(1, n_newest // 40)
+    margin = np.empty_like(errors.scores[1])
+    for n_later in np.unique(n_known):
+        at = n_known == n_later
+        others, quiet = _margins(
+            np.concatenate([errors.scores[0], errors.scores[1][:n_later]]),
+            np.concatenate([errors.is_quiet[0], errors.is_quiet[1][:n_later]]),
+            n_newest,
+            level,
+        )
+        margin[at] = np.where(errors.is_quiet[1][at], quiet, others)
+    return margin
 
 
 def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:
@@ -570,7 +577,7 @@ def _interval_scores(
     missed = np.maximum(lower - y, 0.0) + np.maximum(y - upper, 0.0)
     score = (upper - lower) + 2 / (1 - level) * missed
     is_covered = (y >= lower) & (y <= upper)
-    return {"coverage": float(is_covered[known].mean()), "winkler": float(score[known].mean())}
+    return {"coverage": _mean(is_covered[known].astype(float)), "winkler": _mean(score[known])}
 
 
 def _check_drawn_intervals(

@@ -4,7 +4,7 @@ block, and the bands.
 The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
 conformal (`forecaster.intervals`), one per series and horizon step. Their margins are learnt from
 the newest errors known at each cutoff. Ten series or more of a target whose calibration blocks are
-too short for an interval of 95 % rank the errors of these together.
+too short for an interval of 95 % rank the errors of these blocks together.
 
 Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
 ratios, so a series that has doubled has intervals twice as wide.
@@ -18,7 +18,6 @@ A level that the calibration block of a series cannot support is refused for it,
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,9 +64,10 @@ INTERVAL_COLUMNS = (
 )
 """One row per step and one, step 0, for all of them pooled.
 
-`n_calibration` and `n` count actuals of the calibration and the test block (pooled: the fewest of
-any step, and all); `low` and `high` bound what the level allows for the coverage; `width` (mean
-over the origins) and `winkler` are in the series' unit.
+`n_calibration` and `n` count actuals of the calibration block, of all series that rank their errors
+together, and of the test block (all steps: the fewest of any, and all); `low` and `high` bound what
+the level allows for the coverage; `width` (mean over the origins) and `winkler` are in the series'
+unit.
 """
 BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
 RELIABILITY_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -114,16 +114,20 @@ class CandidateBlocks:
         return [(calibration_of.get(cube.series), cube) for cube in self.test]
 
     @cached_property
-    def _validation_of(self) -> dict[str, ForecastCube]:
-        return {cube.series: cube for cube in self.validation}
+    def _earlier_blocks(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+        """By series the actuals and forecasts of the validation and the calibration block; without
+        a block that has a forecast which is not finite.
+        """
+        blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for cube in [*self.validation, *self.calibration]:
+            if np.isfinite(cube.ensemble).all():
+                blocks.setdefault(cube.series, []).append((cube.y, cube.ensemble))
+        return blocks
 
-    def usual_error(self, calibration: ForecastCube) -> float:
-        """The mean absolute error of a series on the validation and the calibration block."""
-        cubes = [calibration]
-        if (validation := self._validation_of.get(calibration.series)) is not None:
-            cubes.append(validation)
-        transform = target_of(calibration.series, self.task).transform
-        return usual_error([(cube.y, cube.ensemble) for cube in cubes], transform)
+    def usual_error(self, series: str) -> float:
+        """The mean absolute error on the validation and the calibration block."""
+        blocks = self._earlier_blocks.get(series, [])
+        return usual_error(blocks, target_of(series, self.task).transform)
 
 
 @dataclass(frozen=True)
@@ -173,73 +177,81 @@ def stack_series(
     n_pooled = _count_pooled_errors(blocks)
     for number, (calibration, cube) in enumerate(blocks.pairs):
         supported = []
-        target = target_of(cube.series, blocks.task).name
-        for level, reason in _refusals(calibration, levels, n_pooled.get(target, 0)).items():
+        for level, reason in _refusals(calibration, levels, n_pooled.get(cube.series)).items():
             if reason:
                 labels = {**blocks.record.labels, "series": cube.series}
                 refused.append(Refusal(**labels, level=level, reason=reason))
             else:
                 supported.append(level)
         if calibration is not None and supported:
+            target = target_of(cube.series, blocks.task).name
             shapes = (calibration.y.shape, cube.y.shape)
-            key = (tuple(supported), target, shapes, number // MAX_STACKED_SERIES)
+            is_pooled = cube.series in n_pooled
+            key = (target, is_pooled, tuple(supported), shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks: list[SeriesStack] = []
-    short: dict[str, list[SeriesStack]] = {}
-    for (supported_levels, target, *_), numbers in groups.items():
+    pooled: dict[str, list[SeriesStack]] = {}
+    for (target, is_pooled, supported_levels, *_), numbers in groups.items():
         stack = _stack(numbers, supported_levels, blocks)
-        is_pooled = target in n_pooled and len(stack.calibration.scores) < SHORT_BLOCK
-        (short.setdefault(target, []) if is_pooled else stacks).append(stack)
-    for of_target in short.values():
-        pool = pool_errors(stack.calibration for stack in of_target)
-        stacks += [
-            replace(stack, calibration=replace(stack.calibration, pool=pool)) for stack in of_target
-        ]
+        (pooled.setdefault(target, []) if is_pooled else stacks).append(stack)
+    for of_target in pooled.values():
+        stacks += _pool_stacks(of_target, blocks)
     return stacks, refused
 
 
 def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
     """The series of these numbers side by side: of one target, of blocks of equal shapes."""
-    before = []
+    earlier = []
     cubes = []
     for number in numbers:
         calibration, cube = blocks.pairs[number]
         cubes.append(cube)
         if calibration is not None:  # one without has no supported level
-            before.append(calibration)
+            earlier.append(calibration)
     delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
     target = target_of(cubes[0].series, blocks.task)
     conformal = SplitConformal.calibrate(
-        *_put_beside(before, blocks.task),
+        *_put_beside(earlier, blocks.task),
         lookback=blocks.task.lookback,
         transform=target.transform,
         limits=target.limits,
     )
     y, y_hat, difficulty = _put_beside(cubes, blocks.task)
     conformal = conformal.followed_by(y, y_hat, difficulty, delay=delay)
-    if len(conformal.scores) < SHORT_BLOCK:
-        sizes = np.array([blocks.usual_error(cube) for cube in before])
-        conformal = replace(conformal, usual_errors=sizes)
     return SeriesStack(numbers, levels, conformal, cubes, y_hat, difficulty)
 
 
+def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[SeriesStack]:
+    """Stacks of one target whose series rank their errors together."""
+    conformals = []
+    for stack in stacks:
+        sizes = np.array([blocks.usual_error(cube.series) for cube in stack.cubes])
+        conformals.append(replace(stack.calibration, usual_errors=sizes))
+    pool = pool_errors(conformals)
+    return [
+        replace(stack, calibration=replace(conformal, pool=pool))
+        for stack, conformal in zip(stacks, conformals, strict=True)
+    ]
+
+
 def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
-    """By target the errors of a step that its series with short calibration blocks have together,
-    where enough of them have errors.
+    """By series that ranks its errors with those of others, how many these are at the step that has
+    the fewest. Such series of a target have short calibration blocks and an error at every step.
     """
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, dict[str, np.ndarray]] = {}
     for calibration, cube in blocks.pairs:
-        if calibration is not None and len(calibration.y) < SHORT_BLOCK:
-            with contextlib.suppress(InputError):  # the refusals say it
-                count = _fewest_errors(calibration)
-                if count and blocks.usual_error(calibration) > 0:
-                    target = target_of(cube.series, blocks.task).name
-                    counts.setdefault(target, []).append(count)
-    return {
-        target: sum(of_series)
-        for target, of_series in counts.items()
-        if len(of_series) >= MIN_POOLED_SERIES
-    }
+        if calibration is None or len(calibration.y) >= SHORT_BLOCK:
+            continue
+        n_errors = np.isfinite(calibration.y).sum(axis=0)
+        if n_errors.all() and blocks.usual_error(cube.series) > 0:
+            target = target_of(cube.series, blocks.task).name
+            counts.setdefault(target, {})[cube.series] = n_errors
+    pooled: dict[str, int] = {}
+    for of_series in counts.values():
+        if len(of_series) >= MIN_POOLED_SERIES:
+            together = np.sum(list(of_series.values()), axis=0)
+            pooled |= dict.fromkeys(of_series, int(together.min()))
+    return pooled
 
 
 def _put_beside(
@@ -252,28 +264,23 @@ def _put_beside(
     return y, np.hstack([cube.ensemble for cube in cubes]), difficulty
 
 
-def _fewest_errors(calibration: ForecastCube | None) -> int:
-    """Those of the step that has the fewest; `InputError` for a forecast that is not finite."""
-    if calibration is None:
-        return 0
-    errors = absolute_errors(calibration.y, calibration.ensemble)
-    return int(np.isfinite(errors).sum(axis=0).min())
-
-
 def _refusals(
-    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int
+    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
 ) -> dict[float, str]:
     """By level why the calibration block of one series supports no interval of it; empty where it
     does, or where the errors that it ranks with others' do.
     """
+    n_errors = 0
     reasons = dict.fromkeys(levels, "")
     try:
-        fewest = _fewest_errors(calibration)
+        if calibration is not None:
+            errors = absolute_errors(calibration.y, calibration.ensemble)
+            n_errors = n_pooled or int(np.isfinite(errors).sum(axis=0).min())
     except InputError as error:
         return dict.fromkeys(levels, str(error))
     for level in levels:
         try:
-            conformal_rank(n_pooled if fewest and n_pooled else fewest, level)
+            conformal_rank(n_errors, level)
         except InputError as error:
             reasons[level] = str(error)
     return reasons

@@ -208,14 +208,15 @@ class Ensemble:
             arrays[f"{i:04d}-season"] = conformal.season.factors
             arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
             pooled_target = target_number(name, self.task.targets)
-            if conformal.pool is not None:
+            if conformal.pool is not None and conformal.newest_pool is not None:
                 arrays[f"pool-{pooled_target}"] = conformal.pool
+                arrays[f"pool-{pooled_target}-newest"] = conformal.newest_pool
             calibration[name] = {
                 "typical_volatility": files.json_number(conformal.typical),
                 "lookback": conformal.lookback,
                 "transform": conformal.transform,
                 "delay": conformal.delay,
-                "usual_error": float(conformal.usual_errors[0]),
+                "usual_error": files.json_number(conformal.usual_errors[0]),
                 "pooled_target": None if conformal.pool is None else pooled_target,
             }
         files.write_arrays(folder / SCORES, arrays)
@@ -267,7 +268,8 @@ class Ensemble:
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 delay=saved["delay"],
                 pool=arrays.get(f"pool-{saved['pooled_target']}"),
-                usual_errors=np.array([saved["usual_error"]]),
+                newest_pool=arrays.get(f"pool-{saved['pooled_target']}-newest"),
+                usual_errors=np.array([saved["usual_error"]], dtype=float),
             )
         members = tuple(manifest.get("members", ()))
         weights = manifest.get("weights", {})
@@ -368,18 +370,22 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
 def _pool_short_series(
     calibrated: dict[str, SplitConformal], targets: Sequence[str]
 ) -> dict[str, SplitConformal]:
-    """Those of short blocks with the newest errors of all of a target, where these are enough."""
+    """Those of short blocks with the errors of all of a target that have some at every step, where
+    these are enough.
+    """
     short: dict[int, list[str]] = {}
     for name, conformal in calibrated.items():
-        if len(conformal.scores) < SHORT_BLOCK and conformal.counts.min() > 0:
+        has_errors = conformal.counts.min() > 0 and conformal.usual_errors > 0
+        if len(conformal.scores) < SHORT_BLOCK and has_errors:
             short.setdefault(target_number(name, targets), []).append(name)
-    pooled = dict(calibrated)
+    together = dict(calibrated)
     for names in short.values():
-        with_errors = [name for name in names if calibrated[name].usual_errors > 0]
-        if len(with_errors) >= MIN_POOLED_SERIES:
-            pool = pool_errors(calibrated[name].newest for name in names)
-            pooled |= {name: replace(calibrated[name], pool=pool) for name in names}
-    return pooled
+        if len(names) >= MIN_POOLED_SERIES:
+            pool = pool_errors(calibrated[name] for name in names)
+            newest_pool = pool_errors(calibrated[name].newest for name in names)
+            for name in names:
+                together[name] = replace(calibrated[name], pool=pool, newest_pool=newest_pool)
+    return together
 
 
 def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:

@@ -42,10 +42,9 @@ Limits = tuple[float, float]
 """The lowest and the highest value that a target can have."""
 UNBOUNDED: Limits = (-math.inf, math.inf)
 POWER = 0.75
+"""By which the ratio of volatilities enters a width (docs/research/interval-widths.md)."""
 PRIOR_ROWS = 5
-"""Of the volatility in a width, and how many rows of the calibration block's one are put to those
-of a lookback: both decided on short histories (docs/research/interval-widths.md).
-"""
+"""As volatile as the calibration block, that are put to those of a lookback."""
 PRIOR_ERRORS = 60
 """Of the usual size, beside those of a season's position (docs/research/interval-widths.md)."""
 QUIET = 1 / 3
@@ -153,7 +152,9 @@ class Difficulty(NamedTuple):
 
 
 class Season(NamedTuple):
-    """The errors of the calibration block by position in the season, each (m, S)."""
+    """How the errors of the calibration block compare with the usual: (P, S) by position in the
+    season, or (n, S * H) by target.
+    """
 
     factors: Array
     """The root of how many times as large as usual they are."""
@@ -161,13 +162,13 @@ class Season(NamedTuple):
     """Whether margins are learnt from these positions apart."""
 
     def at(self, positions: NDArray[np.int64]) -> Season:
-        """(n, S * H) of targets; a position that the calibration block has not is a usual one."""
+        """By target; a position that the calibration block has not is a usual one."""
         n_positions, n_series = self.factors.shape
         series = np.arange(positions.shape[1]) * n_series // positions.shape[1]
         places = np.minimum(positions, n_positions), series
-        usual = np.ones((1, n_series))
-        factors = np.vstack([self.factors, usual])[places]
-        return Season(factors, np.vstack([self.is_quiet, usual == 0])[places])
+        factors = np.vstack([self.factors, np.ones(n_series)])
+        is_quiet = np.vstack([self.is_quiet, np.zeros(n_series, dtype=bool)])
+        return Season(factors[places], is_quiet[places])
 
 
 NO_SEASON = Season(np.ones((0, 1)), np.ones((0, 1), dtype=bool))
@@ -179,12 +180,12 @@ def compare_positions(scores: Array, positions: NDArray[np.int64], n_series: int
     `PRIOR_ERRORS` of the usual size are put to those of a factor, for a short block.
     """
     is_known = np.isfinite(scores)
-    usual = np.where(is_known, scores, 0.0).sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
+    means = np.where(is_known, scores, 0.0).sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
     series = np.arange(scores.shape[1]) * n_series // scores.shape[1]
     of_known = positions[is_known], np.broadcast_to(series, scores.shape)[is_known]
     sums = np.zeros((positions.max() + 1, n_series))
     counts = sums.copy()
-    np.add.at(sums, of_known, (scores / np.where(usual > 0, usual, 1.0))[is_known])
+    np.add.at(sums, of_known, (scores / np.where(means > 0, means, 1.0))[is_known])
     np.add.at(counts, of_known, 1.0)
     is_quiet = (sums < QUIET * counts) & (counts >= PRIOR_ERRORS)
     return Season(np.sqrt((sums + PRIOR_ERRORS) / (counts + PRIOR_ERRORS)), is_quiet)
@@ -217,8 +218,9 @@ class SplitConformal:
     """
 
     scores: Array
-    """(n, S * H): the absolute errors of the calibration block in the order of time, each over the
-    width at its cutoff and the factor of its position; NaN where the actual is missing."""
+    """(n, S * H): the absolute errors that margins are learnt from, in the order of time: of the
+    calibration block, or after `known_after` the newest. Each is over the width at its cutoff and
+    the factor of its position; NaN where the actual is missing."""
     is_quiet: NDArray[np.bool_]
     """(n, S * H): those at quiet positions."""
     typical: Array
@@ -236,7 +238,10 @@ class SplitConformal:
     delay: int = 1
     """How many origins of the test block later an error of it is known at every step."""
     pool: Array | None = None
-    """(N, H): of short blocks what is ranked instead of the scores, by `pool_errors`."""
+    """(N, H): of short blocks what is ranked instead of the scores, by `pool_errors`: errors of
+    calibration blocks."""
+    newest_pool: Array | None = None
+    """(N, H): the same of the newest errors, which a model in service ranks."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
     """(S,): of short blocks, by `usual_error`."""
 
@@ -328,7 +333,7 @@ class SplitConformal:
     @cached_property
     def newest(self) -> SplitConformal:
         """What holds once all the test block is known."""
-        return self.known_after(len(self.test_scores))
+        return replace(self.known_after(len(self.test_scores)), pool=self.newest_pool)
 
     @cached_property
     def ranked(self) -> Array:
@@ -337,14 +342,14 @@ class SplitConformal:
 
     @cached_property
     def ranked_apart(self) -> tuple[Array, Array]:
-        """The scores of each step at usual positions (n, S * H), and those at quiet ones, of all
-        steps together (n * H, S), in rising order, NaN last.
+        """The scores of each step at positions that are not quiet (n, S * H), and those at quiet
+        ones, of all steps together (n * H, S), in rising order, NaN last.
         """
-        usual = np.where(self.is_quiet, np.nan, self.scores)
+        others = np.where(self.is_quiet, np.nan, self.scores)
         quiet = np.where(self.is_quiet, self.scores, np.nan)
         by_series = quiet.reshape(len(quiet), self.typical.size, -1)
         pooled = np.swapaxes(by_series, 1, 2).reshape(-1, self.typical.size)
-        return np.sort(usual, axis=0), np.sort(pooled, axis=0)
+        return np.sort(others, axis=0), np.sort(pooled, axis=0)
 
     def known_after(self, n_later: int) -> SplitConformal:
         """What holds once `n_later` origins of the test block are known: of each step the newest
@@ -369,8 +374,8 @@ class SplitConformal:
         self, y_hat: Array, difficulty: Difficulty, level: float | Sequence[float]
     ) -> Bounds:
         """Of the origins of the test block (m, S * H), in the order of time: each by the errors
-        known at its cutoff, learnt anew whenever a fortieth of them is new; see `bounds`. Of
-        several levels each end is (L, m, S * H).
+        known at its cutoff, learnt anew whenever a fortieth of them is new, but those of a pool by
+        its errors at every cutoff; see `bounds`. Of several levels each end is (L, m, S * H).
         """
         levels = np.asarray(level, dtype=float)
         for one_level in levels.ravel():
@@ -385,7 +390,8 @@ class SplitConformal:
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
         """Both ends of the intervals of `level` around forecasts in the target's unit: `y_hat` (n,
-        H), S series side by side as in `calibrate`. NaN beyond the calibrated steps.
+        H), S series side by side as in `calibrate`. NaN beyond the calibrated steps; only one
+        series may have another horizon.
 
         Raises:
             InputError: there are too few errors for `level`; it names the number needed.
@@ -402,19 +408,21 @@ class SplitConformal:
     def _bounds_of_quantiles(
         self, y_hat: Array, difficulty: Difficulty, quantiles: Array
     ) -> Bounds:
-        """Of the scores (2, ..., n, C) at usual and at quiet positions; n is 1 for those of all."""
+        """From quantiles (2, ..., n, C) of the scores at other and at quiet positions; n may be
+        1.
+        """
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(y_hat)
         factors, is_quiet = self._expect(difficulty, centre.shape[-1])
-        usual, quiet = quantiles
-        margins = factors * np.where(is_quiet, quiet, usual)
+        others, quiet = quantiles
+        margins = factors * np.where(is_quiet, quiet, others)
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
     def quantiles(self, level: ArrayLike) -> Array:
-        """(2, ..., S * H): those of the scores at usual and at quiet positions, by level; of all
-        together where either are too few for a level. Those of a pool serve both.
+        """(2, ..., S * H): those of the scores at other and at quiet positions, by level; of all
+        scores of a step where either are too few for a level there. Those of a pool serve both.
         """
         if self.pool is not None:
             of_step = quantile_of_each(self.pool, level)[..., None, :]
@@ -422,13 +430,13 @@ class SplitConformal:
             margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
         together = quantile_of_each(self.ranked, level)
-        usual = quiet = together
+        others = quiet = together
         if self.is_quiet.any():
-            usual, of_series = (quantile_of_each(scores, level) for scores in self.ranked_apart)
-            horizon = usual.shape[-1] // of_series.shape[-1]
+            others, of_series = (quantile_of_each(scores, level) for scores in self.ranked_apart)
+            horizon = others.shape[-1] // of_series.shape[-1]
             quiet = np.repeat(of_series, horizon, axis=-1)
-        is_apart = np.isfinite(usual) & np.isfinite(quiet)
-        return np.where(is_apart, [usual, quiet], together)
+        is_apart = np.isfinite(others) & np.isfinite(quiet)
+        return np.where(is_apart, [others, quiet], together)
 
 
 def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
@@ -445,13 +453,13 @@ def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
 
 def pool_errors(conformals: Iterable[SplitConformal]) -> Array:
     """(N, H): the scores of all series of some short blocks, each over the usual error of its
-    series, in rising order by step; NaN last. A series that has no error is left out.
+    series, which is above zero; in rising order by step, NaN last.
     """
     relative = []
     for conformal in conformals:
-        usual = conformal.usual_errors
-        by_series = conformal.scores.reshape(len(conformal.scores), len(usual), -1)
-        errors = by_series / np.where(usual > 0, usual, np.nan)[:, None]
+        n_series = len(conformal.usual_errors)
+        by_series = conformal.scores.reshape(len(conformal.scores), n_series, -1)
+        errors = by_series / conformal.usual_errors[:, None]
         relative.append(errors.reshape(-1, errors.shape[2]))
     return np.sort(np.concatenate(relative), axis=0)
 
@@ -466,7 +474,7 @@ def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -
         for y, y_hat in blocks
     ]
     known = [of_block[np.isfinite(of_block)] for of_block in errors]
-    together = np.concatenate(known)
+    together = np.concatenate([np.empty(0), *known])
     return float(together.mean()) if len(together) else math.nan
 
 

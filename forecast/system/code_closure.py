@@ -170,7 +170,7 @@ def _list_added(packages: set[str]) -> dict[str, str]:
     modules: dict[str, str] = {}
     for name in packages:
         folders = getattr(sys.modules.get(name), "__path__", ())
-        for folder in folders if len(folders) > 1 else ():
+        for folder in filter(os.path.isdir, folders if len(folders) > 1 else ()):
             modules = _list_files(name, folder, os.listdir(folder)) | modules  # noqa: PTH208
     return modules
 
@@ -201,13 +201,17 @@ def _list_members(folder: Path) -> list[str]:
     return sorted(plain + [path.parent.name for path in folder.glob("*/__init__.py")])
 
 
+def _is_for_types_alone(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name | ast.Attribute) and "TYPE_CHECKING" in ast.dump(test)
+
+
 def _read_source(file: Path, state: str, package: str) -> _SourceFile:
     """Parse and walk one file."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     for node in ast.walk(tree):
         if _is_documented(node):
             del node.body[0]
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        elif isinstance(node, ast.If) and _is_for_types_alone(node.test):
             node.body = []
     names: list[str] = []
     for node in ast.walk(tree):

@@ -274,6 +274,49 @@ def test_many_series_side_by_side_have_the_rows_that_each_has_alone():
     assert {r.series for r in refused} == {"s0"}  # 18 of the 19 errors are known at its first step
 
 
+def coverages(held, seen):
+    """By series and level the pooled coverage, and what is refused."""
+    table, refused = interval_scores(blocks(held, seen), [0.8, 0.95])
+    pooled = table[table["step"] == 0]
+    return pooled.set_index(["series", "level"])["coverage"], {
+        (refusal.series, refusal.level) for refusal in refused
+    }
+
+
+def test_ten_short_series_have_95_percent_together_and_nine_have_not():
+    held, seen = many(10, n=5, seed=7), many(10, n=30, seed=8)
+    covered, refused = coverages(held[1:], seen[1:])
+    assert {level for _, level in refused} == {0.95}
+    covered, refused = coverages(held, seen)
+    assert ("s1", 0.95) in covered.index
+    assert 0.85 < covered.xs(0.95, level="level").mean() <= 1
+
+
+def test_a_long_series_beside_short_ones_ranks_its_own_errors():
+    long, seen = cube(np.ones((20, 2)), series="long"), many(10, n=9, seed=8)
+    long.y[:3, 0] = np.nan  # 17 errors at the first step are too few for 95 %
+    short = many(10, n=5, seed=7)
+    later = [*seen, cube(np.ones((9, 2)), series="long")]
+    _, refused = coverages([*short, long], later)
+    assert ("long", 0.95) in refused and ("s1", 0.95) not in refused
+    long.y[:3, 0] = 1
+    few = [replace(each, **first_origin(each)) for each in short]  # ten errors together
+    _, refused = coverages([*few, long], later)
+    assert ("long", 0.95) not in refused and ("s1", 0.95) in refused
+
+
+def first_origin(each):
+    whole = ("y", "last", "cutoffs", "volatility", "ds")
+    return {name: getattr(each, name)[:1] for name in whole} | {"y_hat": each.y_hat[:, :1]}
+
+
+def test_a_short_series_that_never_erred_has_no_interval_of_no_width():
+    held, seen = many(10, n=5, seed=7), many(10, n=9, seed=8)
+    exact = cube(np.zeros((5, 2)), series="exact")
+    _, refused = coverages([*held, exact], [*seen, cube(np.zeros((9, 2)), series="exact")])
+    assert ("exact", 0.95) in refused and ("s1", 0.95) not in refused
+
+
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
     made, init = [], pd.DataFrame.__init__
     monkeypatch.setattr(

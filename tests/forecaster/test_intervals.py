@@ -381,17 +381,6 @@ def test_many_series_with_six_errors_have_an_interval_of_95_percent_together():
         conformals[0].bounds(np.zeros((1, H)), unknown(1), 0.95)
 
 
-def test_a_series_without_any_error_teaches_the_others_nothing():
-    conformals = short_series(11, 6, seed=1)
-    zeros = np.zeros((6, H))
-    constant = replace(SplitConformal.calibrate(zeros, zeros), usual_errors=np.zeros(1))
-    pool = intervals.pool_errors([*conformals, constant])
-    known = np.isfinite(pool).all(axis=1)
-    np.testing.assert_array_equal(pool[known], intervals.pool_errors(conformals))
-    pooled = replace(constant, pool=pool).bounds(np.zeros((1, H)), unknown(1), 0.95)
-    assert (pooled.high == 0).all()
-
-
 def test_series_side_by_side_have_one_pool_with_those_alone():
     conformals = short_series(4, 6, seed=1)
     together = replace(
