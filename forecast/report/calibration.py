@@ -73,9 +73,10 @@ def calibration_table(results: Results) -> Table | None:
     unit = text.in_brackets(units.pop()) if len(units) == 1 else ""
     chosen = results.selected_model(RANKING)
     intervals = pd.concat([results.intervals_of(model, RANKING) for model in models])
-    pooled = intervals[intervals["step"] == WHOLE_HORIZON]
+    is_shown = (intervals["step"] == WHOLE_HORIZON) & intervals["series"].isin(shown_series)
+    pooled = intervals[is_shown]
     pooled = pooled.assign(place=pd.Categorical(pooled["series"], list(shown_series)))
-    pooled = pooled.dropna(subset="place").sort_values(["place", "level"], kind="stable")
+    pooled = pooled.sort_values(["place", "level"], kind="stable")
     rows = []
     for _, scores in pooled.iterrows():
         model = str(scores["model"])
