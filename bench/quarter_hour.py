@@ -316,7 +316,11 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
             row.test.targets[uid], row.test.forecasts[uid], of_block["test"], delay=delay
         )
         difficulties[uid] = of_block["test"]
-    short = [uid for uid, each in before.items() if len(each.scores) < SHORT_BLOCK]
+    short = [
+        uid
+        for uid, each in before.items()
+        if len(each.scores) < SHORT_BLOCK and each.counts.min() > 0 and each.usual_errors > 0
+    ]
     if len(short) >= MIN_POOLED_SERIES:
         pool = pool_errors(before[uid] for uid in short)
         for uid in short:
