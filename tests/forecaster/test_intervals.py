@@ -269,12 +269,17 @@ def test_an_interval_of_the_night_is_narrower_than_one_of_the_day():
     assert 0.77 < share_inside(later, *of_position) < 0.83
 
 
+def calibrated(y: np.ndarray, positions: np.ndarray) -> SplitConformal:
+    """From errors (n, 1) around zero at positions of their season."""
+    return SplitConformal.calibrate(
+        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, positions)
+    )
+
+
 def test_by_night_and_by_day_an_interval_covers_as_often():
     y, hours = by_hour(60, seed=1)
     later, later_hours = by_hour(200, seed=2)
-    fitted = SplitConformal.calibrate(
-        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, hours)
-    )
+    fitted = calibrated(y, hours)
     difficulty = Difficulty(unknown(len(later)).volatility, later_hours)
     low, high = fitted.bounds(np.zeros_like(later), difficulty, 0.8)
     is_night = (later_hours < 6) | (later_hours >= 18)
@@ -289,9 +294,7 @@ def test_zeros_of_a_closed_day_make_no_interval_of_an_open_one_narrow():
 
     y, days = open_six_days(1400, seed=1)
     later, later_days = open_six_days(7000, seed=2)
-    fitted = SplitConformal.calibrate(
-        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, days)
-    )
+    fitted = calibrated(y, days)
     difficulty = Difficulty(unknown(len(later)).volatility, later_days)
     low, high = fitted.bounds(np.zeros_like(later), difficulty, 0.8)
     is_open = later_days < 6
@@ -301,9 +304,7 @@ def test_zeros_of_a_closed_day_make_no_interval_of_an_open_one_narrow():
 
 def test_a_level_that_the_errors_of_an_open_day_are_too_few_for_takes_all_of_them():
     y, hours = by_hour(60, seed=1)
-    fitted = SplitConformal.calibrate(
-        y, np.zeros_like(y), Difficulty(unknown(len(y)).volatility, hours)
-    )
+    fitted = calibrated(y, hours)
     of_day_and_night = Difficulty(unknown(2).volatility, np.array([[12], [0]]))
     needed = intervals.min_calibration_size(0.999)
     assert fitted.is_quiet.sum() < needed < len(y)
@@ -338,9 +339,7 @@ def test_series_side_by_side_have_the_intervals_of_each_alone(n_days):
 def test_a_position_that_calibration_has_not_seen_is_a_usual_one():
     y, hours = by_hour(20, seed=5)
     seen = hours[:, 0] < 20
-    fitted = SplitConformal.calibrate(
-        y[seen], np.zeros_like(y[seen]), Difficulty(unknown(seen.sum()).volatility, hours[seen])
-    )
+    fitted = calibrated(y[seen], hours[seen])
     ends = fitted.bounds([[0.0]], Difficulty(np.array([np.nan]), np.array([[23]])), 0.8)
     assert ends.high[0, 0] == fitted.bounds([[0.0]], unknown(1), 0.8).high[0, 0]
 
