@@ -164,8 +164,9 @@ def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
 def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
     champion.write_aliases(moved, NAME, {"champion": 2})
     path = champion.version_folder(moved, NAME, 2) / "ensemble.json"
-    path.write_text(path.read_text().replace('"schema": 3', '"schema": 1'))
-    with pytest.raises(InputError, match=r"schema 1, this version reads 3\. Train it again"):
+    files.write_json(path, {**files.read_json(path), "schema": 1})
+    refusal = rf"schema 1, this version reads {files.ENSEMBLE_SCHEMA}\. Train it again"
+    with pytest.raises(InputError, match=refusal):
         champion.load(moved, NAME)
 
 
