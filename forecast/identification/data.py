@@ -302,7 +302,7 @@ def measure_drift(experiment: Experiment) -> Array:
     weights = np.linalg.lstsq(x, y, rcond=None)[0]
     feedback = weights[: order * outputs].reshape(order, outputs, outputs).sum(axis=0)
     rise = np.linalg.lstsq(np.eye(outputs) - feedback.T, weights[-1], rcond=None)[0]
-    return np.asarray(scaling.y_scale * np.where(is_clear & (np.abs(rise) < MOST_DRIFT), rise, 0.0))
+    return scaling.y_scale * np.where(is_clear & (np.abs(rise) < MOST_DRIFT), rise, 0.0)
 
 
 def _detrend_table(table: Array) -> Array:

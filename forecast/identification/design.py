@@ -37,7 +37,7 @@ def multisine(
         )
     phases = -np.pi * np.arange(len(lines)) * np.arange(1, len(lines) + 1) / len(lines)
     wave = np.cos(2 * np.pi * np.outer(np.arange(rows), lines) / rows + phases).sum(axis=1)
-    return np.asarray(low + (wave - wave.min()) / np.ptp(wave) * (high - low))
+    return low + (wave - wave.min()) / np.ptp(wave) * (high - low)
 
 
 def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed: int = 0) -> Array:
@@ -139,7 +139,7 @@ def frequency_response(
     remainder = np.where(np.abs(answer[-1]) > 0.01 * size, answer[-1], 0.0)
     response[1:] += remainder / (1 - np.exp(-2j * np.pi * frequencies[1:, None]))
     response[0, remainder != 0] = np.inf
-    return np.asarray(frequencies), np.asarray(response)
+    return np.asarray(frequencies), response
 
 
 def _input_levels(model: Model, at: npt.ArrayLike, column: int) -> Array:

@@ -300,15 +300,15 @@ class Standardization:
 
     def scale_u(self, u: Array) -> Array:
         """u (T, I) in standard deviations from the mean."""
-        return np.asarray((u - self.u_mean) / self.u_scale)
+        return (u - self.u_mean) / self.u_scale
 
     def scale_y(self, y: Array) -> Array:
         """y (..., O) in standard deviations from the mean."""
-        return np.asarray((y - self.y_mean) / self.y_scale)
+        return (y - self.y_mean) / self.y_scale
 
     def unscale_y(self, y: Array) -> Array:
         """The inverse of `scale_y`."""
-        return np.asarray(y * self.y_scale + self.y_mean)
+        return y * self.y_scale + self.y_mean
 
     def scale(self, experiment: Experiment) -> Experiment:
         """The experiment in standard deviations from the mean, its weights as they were."""
@@ -446,7 +446,7 @@ def nested_deviances(x: Array, y: Array) -> Array:
     ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
     triangle = np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
     squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
-    return np.asarray(len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1))
+    return len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1)
 
 
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
@@ -455,7 +455,7 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
     """
     columns = np.arange(u.shape[1])
     rows = np.arange(len(u))[:, None] - np.asarray(lags, np.int64)
-    return np.asarray(u[np.maximum(rows, 0), columns])
+    return u[np.maximum(rows, 0), columns]
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
@@ -471,7 +471,7 @@ def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
 def enlarge_inputs(u: Array, factor: float) -> Array:
     """u (T, I) so many times as far from its mean."""
     middle = u.mean(axis=0)
-    return np.asarray(middle + factor * (u - middle))
+    return middle + factor * (u - middle)
 
 
 def split_fold(

@@ -168,4 +168,4 @@ class SetLoop:
 def median_run(runs: Array) -> Array:
     """The median of the runs (nets, ...), also where some of them are not finite."""
     ordered = np.sort(runs, axis=0)
-    return np.asarray((ordered[(len(runs) - 1) // 2] + ordered[len(runs) // 2]) / 2)
+    return (ordered[(len(runs) - 1) // 2] + ordered[len(runs) // 2]) / 2

@@ -333,7 +333,7 @@ class Model:
         if not isinstance(loop, SetLoop):
             return np.zeros((len(u), self.outputs))
         runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u))
-        return np.asarray(runs.std(axis=0) * self.scaling.y_scale)
+        return runs.std(axis=0) * self.scaling.y_scale
 
     def _describe_reach(self, u: Array, state: State) -> tuple[str, ...]:
         """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
@@ -463,7 +463,7 @@ class Model:
         on.
         """
         middle, limit = self.middle_and_limit
-        return np.asarray(~(np.abs(run - middle) <= limit).all(axis=(0, 2)))
+        return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
 
     def _require_on_record(self, run: Array) -> None:
         """`ModelError` that names the first step at which a closed loop (B, T, O) is lost."""

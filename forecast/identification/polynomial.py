@@ -66,7 +66,7 @@ class PolynomialLayer:
         """The map of a single row: v (O,) from z (d,) with a one behind it."""
         numbers = column_numbers(self.terms, self.regressors)
         coefficients = self.coefficients(weights)
-        return lambda z: np.asarray(z[numbers].prod(axis=1).dot(coefficients))
+        return lambda z: z[numbers].prod(axis=1).dot(coefficients)
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
@@ -157,7 +157,7 @@ def error_reductions(z: Array, y: Array, terms: tuple[Term, ...]) -> Array:
     it.
     """
     directions, _ = np.linalg.qr(multiply_columns(z, terms))
-    return np.asarray(np.sum((directions.T @ y) ** 2, axis=1) / np.sum(y**2))
+    return np.sum((directions.T @ y) ** 2, axis=1) / np.sum(y**2)
 
 
 def _list_products(columns: int, degree: int) -> tuple[Term, ...]:

@@ -610,7 +610,7 @@ def mean_errors(errors: Array) -> Array:
 
     The geometric one, so that each block counts alike, however hard it is to follow.
     """
-    return np.asarray(np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1)))
+    return np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
 
 
 def _keep_plausible(

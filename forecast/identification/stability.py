@@ -96,7 +96,7 @@ def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) 
     state = model.prepare(u[:start] if model.inputs else None, measured)
     with np.errstate(over="ignore", invalid="ignore"):
         run, _ = loop.loop(weights, state.memory, model.scaling.scale_u(u[start:]))
-        return np.asarray(loop.bounded(run))
+        return loop.bounded(run)
 
 
 def _first_lost_step(model: Model, run: Array) -> int | None:

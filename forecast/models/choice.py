@@ -279,7 +279,7 @@ def mean_weights(errors: np.ndarray) -> np.ndarray:
     steps = np.round((errors - errors.min()) / max(ERROR_STEP * errors.min(), np.finfo(float).tiny))
     weights = np.exp(-steps * ERROR_STEP / WEIGHT_SCALE)
     weights[weights < MIN_WEIGHT * weights.sum()] = 0.0
-    return np.asarray(weights / weights.sum())
+    return weights / weights.sum()
 
 
 def steadiest_setting(errors: np.ndarray, penalties: int) -> int:

@@ -48,7 +48,7 @@ class Lags(NamedTuple):
 
     def at(self, rows: np.ndarray) -> np.ndarray:
         """(n, n_lags) at the cutoffs `rows` (n,)."""
-        return np.asarray(self.values[rows[:, None] - self.first - np.arange(self.n_lags)])
+        return self.values[rows[:, None] - self.first - np.arange(self.n_lags)]
 
 
 def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:

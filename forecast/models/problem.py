@@ -588,7 +588,7 @@ def _outside_folds(
     """
     begin = np.searchsorted(series.ds, starts)[:, None]
     end = np.vstack([begin[1:], [[len(series)]]])
-    return np.asarray((rows <= begin - before) | (rows >= end + after))
+    return (rows <= begin - before) | (rows >= end + after)
 
 
 def sample_validation_windows(

@@ -583,7 +583,7 @@ def mean_of_ridges(
 def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The sums over rows of all products of inputs, outputs and one, in this order."""
     every = np.hstack([x, y, np.ones((len(x), 1))])
-    return np.asarray(every.T @ every)
+    return every.T @ every
 
 
 class Moments(NamedTuple):

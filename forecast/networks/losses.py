@@ -80,7 +80,7 @@ class PointLoss:
 
     def of_validation(self, error: np.ndarray) -> np.ndarray:
         """The validation loss of every error, of the same shape."""
-        return np.asarray(self.of_validation_error(numpy_maths, error))
+        return self.of_validation_error(numpy_maths, error)
 
 
 ForecastLoss = PointLoss | FittedHead

@@ -81,7 +81,7 @@ class OneLayer:
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
         w1, b1, w2, b2, w3 = self.split(weights)
-        return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
+        return np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2
 
     def of_row(self, weights: Array) -> Callable[[Array], Array]:
         """The map of a single row: v (O,) from z (d,) with a one behind it."""
@@ -93,7 +93,7 @@ class OneLayer:
 
         def evaluate(z: Array) -> Array:
             sums = both.dot(z)
-            return np.asarray(w2.dot(np.tanh(sums[:k])) + sums[k:])
+            return w2.dot(np.tanh(sums[:k])) + sums[k:]
 
         return evaluate
 
@@ -106,7 +106,7 @@ class OneLayer:
         v = w2 @ h + w3 @ z + b2[:, None]
         through = (w2[:, None, :] * w1.T[:columns]).reshape(self.outputs * columns, self.hidden)
         slopes = through @ (1.0 - h**2) + w3[:, :columns].reshape(-1, 1)
-        return np.asarray(v), np.asarray(slopes.reshape(self.outputs, columns, -1))
+        return v, slopes.reshape(self.outputs, columns, -1)
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """The derivative of v by all weights at fixed z, transposed: (n_weights, rows, O)."""

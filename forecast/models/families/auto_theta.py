@@ -151,7 +151,7 @@ def seasonal_means(y: Array, origins: RowNumbers, season: int, decomposition: st
     total = np.cumsum(indicator * detrended[:, None], axis=0)[last]
     means = total / np.cumsum(indicator, axis=0)[last]
     overall = means.mean(axis=1, keepdims=True)
-    return np.asarray(means - overall if decomposition == "additive" else means / overall)
+    return means - overall if decomposition == "additive" else means / overall
 
 
 class Spec(StatisticalSpec):

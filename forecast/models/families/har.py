@@ -47,7 +47,7 @@ class Har:
             means = np.column_stack([windows[:, -span:].mean(axis=1) for span in SPANS])
             following = self.constant + means @ np.array(self.coefficients)
             windows = np.column_stack([windows, following])[:, -max(SPANS[-1], horizon) :]
-        return np.asarray(windows[:, -horizon:])
+        return windows[:, -horizon:]
 
 
 def _trailing_means(y: Array) -> Array:

@@ -40,9 +40,9 @@ class HistoricalAverage:
         averages = pd.DataFrame(values.reshape(-1, season)).expanding().agg(self.average)
         average = averages.fillna(0.0).to_numpy().ravel()
         if not self.season:
-            return np.asarray(y[origins, None] + average[origins, None] * steps)
+            return y[origins, None] + average[origins, None] * steps
         same_step = origins[:, None] + steps - season * -(-steps // season)
-        return np.asarray(average[np.maximum(same_step, 0)])
+        return average[np.maximum(same_step, 0)]
 
 
 class Spec(StatisticalSpec):

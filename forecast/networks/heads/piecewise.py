@@ -166,7 +166,7 @@ class Bins(Head):
 
     def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(..., n): ln softmax."""
-        return np.asarray(scipy.special.log_softmax(raw, axis=-1))
+        return scipy.special.log_softmax(raw, axis=-1)
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """Uniform inside the bins, exponential in the outer two."""

@@ -59,7 +59,7 @@ class UpDown(Head):
 
     def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
         """The log-odds of the skip, (N, H, O)."""
-        return np.asarray(constants["intercept"] + constants["slope"] * lead)
+        return constants["intercept"] + constants["slope"] * lead
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
         """The cross-entropy of every class, (..., H, O)."""
@@ -69,7 +69,7 @@ class UpDown(Head):
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
         """(B, H, O): P(y > last)."""
-        return np.asarray(scipy.special.expit(raw[..., 0] + self.offset(base - last, constants)))
+        return scipy.special.expit(raw[..., 0] + self.offset(base - last, constants))
 
     def point(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
