@@ -40,7 +40,7 @@ def add_bent_signal(net: Narx, linear: Array, rng: np.random.Generator) -> Array
     return np.concatenate([np.outer(_steepness(net.hidden), direction).ravel(), b1, w2, linear])
 
 
-class OneSignal:
+class OneSignal(LeastSquares):
     """A least-squares problem of `net` whose weights are c, b1, W2, b2 and W3."""
 
     def __init__(self, problem: LeastSquares, net: Narx) -> None:
@@ -61,9 +61,9 @@ class OneSignal:
         w1 = np.outer(self.steepness, weights[: self.columns])
         return np.concatenate([w1.ravel(), weights[self.columns :]])
 
-    def loss(self, weights: Array) -> float:
-        """The sum of squared residuals."""
-        return self.problem.loss(self.expand(weights))
+    def residuals(self, weights: Array) -> Array:
+        """Those of the net."""
+        return self.problem.residuals(self.expand(weights))
 
     def validation(self, weights: Array) -> float | None:
         """The error on held-out rows, by which weights are kept; None without any."""

@@ -14,21 +14,21 @@ instead of one Python step per sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import lapack
 
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx
-from forecast.training.levenberg_marquardt import block_rows, finite_sum
+from forecast.training.levenberg_marquardt import LeastSquares, block_rows, finite_sum
 
 NEWTON_STEPS = 8
 NEWTON_TOLERANCE = 1e-4
 NEWTON_LOST = 1e2  # in scaled units: from farther off no run was found in `NEWTON_STEPS`
 
 
-class _Problem:
+class _Problem(LeastSquares):
     """What both problems share: the errors over the experiments, whose first `start` rows only fill
     the delays.
 
@@ -50,7 +50,6 @@ class _Problem:
         of about the same weights over the same rows, from which the first one is found sooner.
         """
         self.net = net
-        self.validate: Callable[[Array], float] | None = None
         if held_out:
             self.validate = StackedExperiments(net, held_out, start).mean_square
         self._arrange(experiments, start, guess)
@@ -60,18 +59,6 @@ class _Problem:
     def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
         """Set `weight` and what the residuals are computed from."""
         raise NotImplementedError
-
-    def residuals(self, weights: Array) -> Array:
-        """(rows * O,): the weighted residuals, 0 where none counts."""
-        raise NotImplementedError
-
-    def loss(self, weights: Array) -> float:
-        """The sum of squared residuals, infinity where the net diverges."""
-        return finite_sum(self.residuals(weights))
-
-    def validation(self, weights: Array) -> float | None:
-        """The error by which weights are kept; None: by the loss."""
-        return self.validate(weights) if self.validate else None
 
 
 class OpenLoop(_Problem):
@@ -320,7 +307,7 @@ def solve_feedback(
     )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
-    return np.asarray(solution.T.reshape(p, rows, o))
+    return solution.T.reshape(p, rows, o)
 
 
 def cut_segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:

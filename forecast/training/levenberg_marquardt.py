@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,27 +42,32 @@ BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
 TRIAL_SECONDS = 0.5  # of the iterations that tell how long a training takes
 
 
-class LeastSquares(Protocol):
-    """A least-squares problem: residuals e (n,) of the counted rows, and their derivatives in row
-    blocks.
+class LeastSquares:
+    """A least-squares problem: residuals e (n_residuals,) of the counted rows by a vector of
+    weights (n_weights,), and their derivatives in row blocks.
+
+    `validate`: the error that picks the weights to keep; None: the training objective picks them.
     """
 
-    @property
-    def n_weights(self) -> int:
-        """Length of the vector of weights."""
+    n_weights: int
+    n_residuals: int
+    validate: Callable[[Array], float] | None = None
 
-    @property
-    def n_residuals(self) -> int:
-        """Length of the vector of residuals."""
+    def residuals(self, weights: Array) -> Array:
+        """The weighted residuals, 0 where none counts."""
+        raise NotImplementedError
 
     def loss(self, weights: Array) -> float:
         """The sum of squared residuals, infinity where the net diverges."""
+        return finite_sum(self.residuals(weights))
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Residuals (rows,) and the transposed Jacobian (n_weights, rows), block after block."""
+        raise NotImplementedError
 
     def validation(self, weights: Array) -> float | None:
-        """The error that picks the weights to keep; None: the training objective picks them."""
+        """What `validate` says of the weights; None without it."""
+        return None if self.validate is None else self.validate(weights)
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,7 @@ class Result:
     nan, mu).
 
     Of Bayesian regularisation, which minimises beta |e|² + alpha |w|²: `decay` = alpha / beta and
-    `effective_weights`, MacKay's gamma, the number of weights that the data determine; alpha and
-    beta are 0 without it.
+    `effective_weights`, MacKay's gamma, the number of weights that the data determine.
     """
 
     weights: Array
@@ -146,8 +149,6 @@ class Result:
     curve: tuple[tuple[int, float, float, float], ...]
     decay: float
     effective_weights: float
-    alpha: float = 0.0
-    beta: float = 0.0
 
 
 def block_rows(n_weights: int, outputs: int = 1) -> int:
@@ -262,7 +263,6 @@ class _Run:
                 " instead."
             )
         self.effective = float(problem.n_weights)
-        self.alpha = self.beta = 0.0
         self.reason = ""
         self.iteration = 0
         self.rises = 0
@@ -315,8 +315,8 @@ class _Run:
                 raise
             watch.interrupted = True
             self.reason = "interrupted"
-        evidence = (self.decay, self.effective, self.alpha, self.beta)
-        return Result(self.best, self.score, self.reason, tuple(self.curve), *evidence)
+        curve = tuple(self.curve)
+        return Result(self.best, self.score, self.reason, curve, self.decay, self.effective)
 
     def _descend(self, hessian: Array, pull: Array) -> bool:
         """Raise mu until a step lowers the objective; False when mu passes its maximum."""
@@ -358,9 +358,9 @@ class _Run:
             values = np.clip(scipy.linalg.eigvalsh(hessian), 0.0, None)
             self.effective = float(np.sum(values / (values + self.decay)))
         squares = float(self.weights @ self.weights)
-        self.alpha = self.effective / max(2 * squares, 1e-300)
-        self.beta = max(n - self.effective, 1.0) / max(2 * self.loss, 1e-300)
-        self.decay = self.alpha / self.beta
+        alpha = self.effective / max(2 * squares, 1e-300)
+        beta = max(n - self.effective, 1.0) / max(2 * self.loss, 1e-300)
+        self.decay = alpha / beta
 
     def _record(self) -> None:
         """Add a point to the curve; keep the weights where the validation error (or, without one,
@@ -404,6 +404,6 @@ def _solve_step(hessian: Array, pull: Array, damping: float) -> Array:
     damped = hessian + damping * np.eye(len(hessian))
     try:
         factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
-        return np.asarray(-scipy.linalg.cho_solve(factor, pull))
+        return -scipy.linalg.cho_solve(factor, pull)
     except scipy.linalg.LinAlgError:  # not positive definite to rounding: no step, so that mu rises
         return np.full_like(pull, np.inf)

@@ -33,7 +33,6 @@ from forecast.networks import inference
 from forecast.networks.description import Block, Dense, Network, Parallel, Taps
 from forecast.networks.inference.batch import future_frames
 from forecast.networks.weights import future_width, initialise, weight_shapes, widest_columns
-from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries, Weights
 from forecast.training.forward_mode import ForwardMode, Signal
@@ -43,7 +42,7 @@ from forecast.training.one_layer import OneLayer
 ValidationLoss = Callable[[Weights], float]
 
 
-class NetworkProblem:
+class NetworkProblem(lm.LeastSquares):
     """The `LeastSquares` problem of any network that forecasts one value per step: the errors of
     whole series, each one run from a reset state.
 
@@ -59,17 +58,12 @@ class NetworkProblem:
         *,
         warm_up: int = 0,
     ) -> None:
-        """Gather the residuals of `network` over all `series`; `InputError` for a network that
-        gives no point forecast at every step.
+        """Gather the residuals of `network`, which makes a point forecast at every step, over all
+        `series`.
         """
-        if not network.every_step or network.shapes.parameters != 1:
-            raise InputError(
-                "Levenberg-Marquardt needs a point forecast at every step; this network forecasts"
-                f" {network.shapes.parameters} parameters, every_step={network.every_step}. Train"
-                " it with Adam."
-            )
         self.network = network
-        self.validate = validate
+        if validate is not None:
+            self.validate = lambda flat: validate(self.weights_by_name(flat))
         self.warm_up = warm_up
         self.series = series
         self.shapes = weight_shapes(network)
@@ -120,10 +114,6 @@ class NetworkProblem:
             residuals.append(((output - series.target) * weight).ravel())
         return np.concatenate(residuals)
 
-    def loss(self, weights: Array) -> float:
-        """The sum of squared residuals; infinity where the network diverges."""
-        return lm.finite_sum(self.residuals(weights))
-
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Residuals and their derivatives: see `levenberg_marquardt.LeastSquares`."""
         network_weights = self.weights_by_name(weights)
@@ -148,10 +138,6 @@ class NetworkProblem:
         future = series.future[None].astype(np.float64)
         frames = future_frames(future, self.network.shapes.horizon, len(series.past))[..., 0]
         return frames.reshape(len(frames), -1)
-
-    def validation(self, weights: Array) -> float | None:
-        """The validation loss; None without a function for it."""
-        return None if self.validate is None else self.validate(self.weights_by_name(weights))
 
 
 def draw_weights(network: Network, seed: int) -> Weights:

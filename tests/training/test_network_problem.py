@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits
 
 from forecast.networks import cells
 from forecast.networks.description import (
-    Bidirectional,
     Block,
     Dense,
     Network,
@@ -21,7 +20,6 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.network_problem import (
@@ -213,12 +211,6 @@ def test_the_best_restart_on_validation_is_returned_by_name() -> None:
     )
     assert set(weights) == {"h/kernel", "h/bias", "readout/kernel", "readout/bias"}
     assert run.score == 0.0
-
-
-def test_networks_without_derivatives_are_refused() -> None:
-    whole = Network((Bidirectional("b", "lstm", 2),), Shapes(2, 0, 2, 1, 8), every_step=False)
-    with pytest.raises(InputError, match="point forecast at every step"):
-        NetworkProblem(whole, [])
 
 
 def test_no_two_seeds_share_a_start() -> None:
