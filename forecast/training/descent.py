@@ -15,7 +15,7 @@ The next update rule is a subclass of `UpdateRule`; the next point loss is not m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from forecast.config.experiment import (
     TeacherForcing,
 )
 from forecast.networks.heads.base import Maths
+from forecast.networks.layers.blocks import TensorNamespace
 from forecast.networks.losses import ForecastLoss
 
 BETA_1 = 0.9
@@ -208,19 +209,17 @@ def reads_inputs(variable: Any) -> bool:
     return name == "kernel" and layer != "readout"
 
 
-class TensorMaths(Maths):
+class TensorMaths(TensorNamespace, Maths):
     """The array functions of `heads.base.Maths` in TensorFlow, float32: losses that are written
     with them have a gradient here.
     """
 
-    softplus = staticmethod(tf.nn.softplus)
     log = staticmethod(tf.math.log)
     log1p = staticmethod(tf.math.log1p)
     lgamma = staticmethod(tf.math.lgamma)
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
     square = staticmethod(tf.square)
-    stop_gradient = staticmethod(tf.stop_gradient)
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
         """`values` as a float32 tensor."""
@@ -233,10 +232,6 @@ class TensorMaths(Maths):
     def cumsum(self, x: tf.Tensor) -> tf.Tensor:
         """Running sums along the last axis."""
         return tf.cumsum(x, axis=-1)
-
-    def concat(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Joined along the last axis."""
-        return tf.concat(parts, -1)
 
     def mean(self, x: tf.Tensor) -> tf.Tensor:
         """Over the last axis."""

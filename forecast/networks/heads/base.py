@@ -17,7 +17,7 @@ of array share, so that each equation stands once: NumPy's form is here, TensorF
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ import numpy as np
 import scipy
 
 from forecast.config.reading import Config
+from forecast.networks.cells.base import Namespace
 from forecast.networks.heads.distributions import Distribution
 
 Constants = Mapping[str, np.ndarray]
@@ -112,7 +113,7 @@ class Head(Config):
     ) -> np.ndarray:
         """(B, H, O), the location, or the median of a head without one; last (B, 1, O)."""
         if self.location_parameter is not None:
-            return np.asarray(base + raw[..., self.location_parameter])
+            return base + raw[..., self.location_parameter]
         return self.distribution(raw, base, constants).ppf(np.full(base.shape, 0.5))
 
     def rise_probability(
@@ -229,7 +230,7 @@ Array = Any
 """A NumPy array or a TensorFlow tensor."""
 
 
-class Maths:
+class Maths(Namespace):
     """The array functions that losses are written with: NumPy's form, in float64, for validation
     losses; `training.descent.TensorMaths` overrides all of it in TensorFlow.
 
@@ -247,10 +248,6 @@ class Maths:
         """`values` as an array of this kind."""
         return values
 
-    def stop_gradient(self, x: Array) -> Array:
-        """`x`, held constant where a gradient is taken."""
-        return x
-
     def squeeze(self, x: Array) -> Array:
         """(...) from (..., 1)."""
         return x[..., 0]
@@ -259,17 +256,9 @@ class Maths:
         """ln Gamma(x)."""
         return scipy.special.gammaln(x)
 
-    def softplus(self, x: Array) -> Array:
-        """ln(1 + e^x), without overflow."""
-        return np.logaddexp(x, 0.0)
-
     def cumsum(self, x: Array) -> Array:
         """Cumulative sums, (..., n)."""
         return np.cumsum(x, axis=-1)
-
-    def concat(self, parts: Sequence[Array]) -> Array:
-        """Arrays side by side on the last axis."""
-        return np.concatenate(parts, axis=-1)
 
     def mean(self, x: Array) -> Array:
         """(...) from (..., n)."""
