@@ -101,7 +101,7 @@ class Decoder(keras.Layer):
         columns = tuple(output * parameters + self.block.parameter for output in range(outputs))
         if type(self.cell) in (LSTM, SimpleRNN):
             return self._run_folded(w, x, first, columns)
-        steps = FedBack(self.cell, outputs * parameters, columns)
+        steps = FedBack(units=outputs * parameters, cell=self.cell, columns=columns)
         y, _ = scan(
             steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED_BACK: zero_forecast(x, outputs)}
         )
@@ -135,15 +135,14 @@ class Decoder(keras.Layer):
 FED_BACK = "forecast"
 
 
-@dataclass(frozen=True)
-class FedBack:
+@dataclass(frozen=True, kw_only=True)
+class FedBack(Cell):
     """The decoder's cell together with its read-out; the forecast it feeds back is one more state.
 
     `units`: the width of a step's read-out, `columns`: what of it is fed back.
     """
 
     cell: Cell
-    units: int
     columns: tuple[int, ...]
 
     def states(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,28 +35,6 @@ MAX_NATIVE_UNITS = 384
 """Of larger cells TensorFlow's products save more than its steps cost: with 32 windows of 24 rows a
 training step of the LSTM takes .5 times the loop's at 384 units and 1.2 times at 512.
 """
-
-
-class Steps(Protocol):
-    """What `scan` needs of a cell; equal cells are the same function."""
-
-    def __hash__(self) -> int:
-        """Equal cells share one traced function."""
-
-    @property
-    def units(self) -> int:
-        """Columns of a step's output."""
-
-    def states(self) -> dict[str, int]:
-        """Name and size of every state."""
-
-    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
-        """What a step needs of the input alone, for all steps at once."""
-
-    def advance(
-        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
-    ) -> tuple[tf.Tensor, Tensors]:
-        """One step from what `project` gave: output and new states."""
 
 
 class Scan(keras.Layer):
@@ -150,8 +128,9 @@ def run_cell(
         sequences = list(new.values())
         last = [state[-1] for state in new.values()]
     elif all_states:
-        outputs, last = scan(StateRevealingCell(cell), w, x, first)
-        outputs, *sequences = tf.split(outputs, [cell.units, *cell.states().values()], -1)
+        sizes = [cell.units, *cell.states().values()]
+        outputs, last = scan(StateRevealingCell(units=sum(sizes), cell=cell), w, x, first)
+        outputs, *sequences = tf.split(outputs, sizes, -1)
     elif has_cudnn_kernel(cell):
         outputs, last = run_cudnn(cell, w, x, first)
         sequences = []
@@ -205,16 +184,11 @@ def data_contexts(
     return tf.reshape(tf.transpose(context[..., 0]), [steps, -1, count])
 
 
-@dataclass(frozen=True)
-class StateRevealingCell:
-    """A cell whose output is followed by its new states: `(B, units + sizes)`."""
+@dataclass(frozen=True, kw_only=True)
+class StateRevealingCell(Cell):
+    """A cell whose output is followed by its new states: `(B, units)`, `units` counting both."""
 
     cell: Cell
-
-    @property
-    def units(self) -> int:
-        """Columns of the output and of all states."""
-        return self.cell.units + sum(self.cell.states().values())
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""
@@ -232,9 +206,7 @@ class StateRevealingCell:
         return xp.concat([y, *(new[name] for name in self.states())]), new
 
 
-def scan(
-    cell: Steps, w: Tensors, x: tf.Tensor, first: Tensors
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
+def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """x `(T, B, C)` and the first states: outputs `(T, B, units)` and the last states.
 
     The gradient is not left to TensorFlow's loop, which stores every intermediate result of every
@@ -255,7 +227,7 @@ def scan(
 
 
 @functools.lru_cache(maxsize=256)
-def _recurrence(cell: Steps, weights: tuple[str, ...]) -> Callable[..., Any]:
+def _recurrence(cell: Cell, weights: tuple[str, ...]) -> Callable[..., Any]:
     """`_recur` of one cell: equal cells share one function, and so one trace."""
 
     def recur(*given: tf.Tensor) -> Any:
@@ -265,7 +237,7 @@ def _recurrence(cell: Steps, weights: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def _recur(
-    cell: Steps, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
+    cell: Cell, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
     """What `scan` traces: the outputs (T, B, units) and the last states, and the function of their
     gradient.
