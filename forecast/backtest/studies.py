@@ -125,8 +125,7 @@ def run_study(
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals
     an uninterrupted one. The first trial uses `defaults`; the space is widened where they lie
     outside. A failed model counts; a killed or crashed trial does not and is repeated. `key` names
-    everything the result depends on. Raises `BusyError` when another process runs this study,
-    `InputError` for `defaults` that are no dimension.
+    everything the result depends on. Raises `BusyError` when another process runs this study.
     """
     space = widen_space(space, defaults)
     store.folder.mkdir(parents=True, exist_ok=True)

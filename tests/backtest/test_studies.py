@@ -88,7 +88,11 @@ def test_what_was_not_measured_of_a_curve_is_left_out(tmp_path):
 def test_trials_stay_inside_the_space_and_the_best_is_the_lowest(tmp_path):
     result = study(tmp_path)
     assert [trial.number for trial in result.trials] == list(range(7))
-    assert all(trial.params[name] in SPACE[name] for trial in result.trials for name in SPACE)
+    assert all(
+        SPACE[name].widen_to(trial.params[name]) == SPACE[name]
+        for trial in result.trials
+        for name in SPACE
+    )
     assert result.best.value == min(trial.value for trial in result.trials)
 
 
@@ -248,24 +252,12 @@ def test_a_second_worker_of_the_same_study_is_turned_away(tmp_path):
         study(tmp_path, nested)
 
 
-def test_a_default_outside_the_space_widens_it_and_a_misspelt_one_is_refused(tmp_path):
+def test_a_default_outside_the_space_widens_it(tmp_path):
     own = {**DEFAULTS, "units": 48, "dropout": 0.9, "layers": 4}
     result = run_study(
         SPACE, bowl, key="s", n_trials=3, seed=0, store=StudyStore(tmp_path), defaults=own
     )
     assert result.trials[0].params == own
-    with pytest.raises(
-        InputError, match=r"'unit' is not in the search space. Did you mean 'units'"
-    ):
-        run_study(
-            SPACE,
-            bowl,
-            key="s",
-            n_trials=1,
-            seed=0,
-            store=StudyStore(tmp_path),
-            defaults={"unit": 3},
-        )
 
 
 def test_a_key_shared_by_two_spaces_is_refused(tmp_path):
