@@ -10,7 +10,7 @@ base class that fits and write what it names:
     RegressorSpec      parameters as arrays: `fit_outputs` on train windows, `forecast` from them
     LinearSpec         the linear skip standing alone, direct or as a one-step map
     StatisticalSpec    one fit per series (`forecast.models.statistical`): `fit_model`
-    NetworkSpec        a network of blocks: `build`
+    NetworkSpec        a network of blocks: `blocks`, or `build` where dropout goes elsewhere
     RecurrentSpec      a network of one kind of recurrent cell
 
 `ModelSpec` holds what all of them answer: which data they suit (`unsuited_reason`), what tuning may
@@ -309,6 +309,8 @@ class NetworkSpec(TrainableSpec):
     is_seeded = True
     has_skip = True
     uses_tensorflow = True
+    every_step: ClassVar[bool] = True
+    """False: it forecasts from whole windows, at their last step alone."""
     choices: ClassVar[Choices] = {}
     """What tuning tries of a field, beside learning rates and dropout."""
 
@@ -378,11 +380,18 @@ class NetworkSpec(TrainableSpec):
             )
         return self
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task: what a family
-        writes. `network` calls it; so do checks, with `EXAMPLE_SHAPES`, to see which blocks it has.
+        writes.
         """
         raise NotImplementedError
+
+    def build(self, shapes: Shapes) -> Network:
+        """The network of `blocks`, with dropout between them. `network` calls it; so do checks,
+        with `EXAMPLE_SHAPES`, to see which blocks it has.
+        """
+        blocks = add_dropout(self.blocks(shapes), self.dropout)
+        return Network(blocks, shapes, self.future_units, self.every_step)
 
     def network(self, task: Task) -> Network:
         """The description of the network for the task's channels, horizon and lookback; a recursive
@@ -470,12 +479,12 @@ def dense_layers(units: int, layers: int) -> tuple[Block, ...]:
     return tuple(Dense(f"dense_{i}", units) for i in range(layers))
 
 
-def add_dropout(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
+def add_dropout(blocks: Sequence[Block], rate: float) -> tuple[Block, ...]:
     """`blocks` with dropout between them and before the read-out: not on the network's inputs, and
     not within a recurrence.
     """
     if rate == 0:
-        return blocks
+        return tuple(blocks)
     result: list[Block] = []
     for i, block in enumerate(blocks):
         result += [Dropout(f"drop_{i}", rate), block] if i else [block]
@@ -501,10 +510,9 @@ class RecurrentSpec(NetworkSpec):
         shared = [name for name in names if name != "units" and name in type(self).model_fields]
         return {name: getattr(self, name) for name in shared}
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
-        layers: tuple[Block, ...] = tuple(
+        return [
             Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options())
             for i in range(self.layers)
-        )
-        return Network(add_dropout(layers, self.dropout), shapes, self.future_units)
+        ]

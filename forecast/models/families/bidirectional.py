@@ -7,17 +7,18 @@ window, so it cannot be trained with a carried state.
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
 O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `build` reads.
+is a field of `Spec` that `blocks` reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Bidirectional, Network, Shapes
+from forecast.models.base import Choices, NetworkSpec
+from forecast.networks.description import Bidirectional, Block, Shapes
 
 
 class Spec(NetworkSpec):
@@ -26,15 +27,13 @@ class Spec(NetworkSpec):
     summary = "Reads the lookback window in both directions and forecasts from both ends."
     equation = "y[t+1..t+H] = U [h_forward[t], h_backward[t-L+1]] + c, within the window"
     source = "Schuster & Paliwal 1997"
+    every_step = False
     choices: ClassVar[Choices] = {"units": (8, 16, 32)}
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: int = Field(16, ge=1, description="of each direction")
     batch_size: int = Field(64, ge=1)
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
-        blocks = (Bidirectional("bidirectional", self.cell, self.units),)
-        return Network(
-            add_dropout(blocks, self.dropout), shapes, self.future_units, every_step=False
-        )
+        return (Bidirectional("bidirectional", self.cell, self.units),)

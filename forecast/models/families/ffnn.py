@@ -7,17 +7,18 @@ Levenberg-Marquardt.
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
 O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `build` reads; what tuning tries of it stands in `choices`.
+is a field of `Spec` that `blocks` reads; what tuning tries of it stands in `choices`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout, dense_layers
-from forecast.networks.description import Network, Shapes
+from forecast.models.base import Choices, NetworkSpec, dense_layers
+from forecast.networks.description import Block, Shapes
 
 
 class Spec(NetworkSpec):
@@ -31,7 +32,6 @@ class Spec(NetworkSpec):
     units: int = Field(32, ge=1)
     layers: int = Field(2, ge=1)
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
-        blocks = dense_layers(self.units, self.layers)
-        return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)
+        return dense_layers(self.units, self.layers)

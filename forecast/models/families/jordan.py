@@ -12,13 +12,14 @@ is the cell `Jordan` in networks/cells/context.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
+from forecast.models.base import Choices, NetworkSpec
 from forecast.networks import cells
-from forecast.networks.description import Network, Recurrent, Shapes
+from forecast.networks.description import Block, Recurrent, Shapes
 
 
 class Spec(NetworkSpec):
@@ -35,7 +36,7 @@ class Spec(NetworkSpec):
     average: bool = False  # True: y[t-1] enters the context as (1 - alpha) y[t-1]
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         options: cells.Options = {
             "targets": shapes.target_channels,
@@ -43,5 +44,4 @@ class Spec(NetworkSpec):
             "average": self.average,
             "activation": self.activation,
         }
-        layer = Recurrent("jordan", "jordan", self.units, options)
-        return Network(add_dropout((layer,), self.dropout), shapes, self.future_units)
+        return (Recurrent("jordan", "jordan", self.units, options),)

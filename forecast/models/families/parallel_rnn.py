@@ -11,12 +11,13 @@ branch is one more cell's name in `branches`; another merge is a rule of the blo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Block, Network, Parallel, Recurrent, Shapes
+from forecast.models.base import Choices, NetworkSpec
+from forecast.networks.description import Block, Parallel, Recurrent, Shapes
 
 
 class Spec(NetworkSpec):
@@ -33,10 +34,9 @@ class Spec(NetworkSpec):
     merge: Literal["concat", "sum"] = "concat"
     units: int = Field(16, ge=1, description="of each branch")
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         branches: tuple[tuple[Block, ...], ...] = tuple(
             (Recurrent(f"{cell}_{i}", cell, self.units),) for i, cell in enumerate(self.branches)
         )
-        blocks = (Parallel("parallel", branches, self.merge),)
-        return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)
+        return (Parallel("parallel", branches, self.merge),)

@@ -8,17 +8,18 @@ train inputs and leaves them. Known future inputs pass beside the projection.
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
 O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. `pca` with
 Levenberg-Marquardt is refused, which would train the axes too. Another projection is a value of
-`projection` that `build` reads.
+`projection` that `blocks` reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.models.base import Choices, NetworkSpec
+from forecast.networks.description import Block, Dense, Parallel, Recurrent, Shapes, Taps
 
 
 class Spec(NetworkSpec):
@@ -47,7 +48,7 @@ class Spec(NetworkSpec):
             )
         return self
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         past = tuple(range(shapes.channels))
         axes = past if self.projection == "pca" else None
@@ -56,8 +57,7 @@ class Spec(NetworkSpec):
         if shapes.future_channels and self.future_units:
             ahead = tuple(range(shapes.channels, shapes.channels + self.future_units))
             branches.append((Taps("ahead", (0,), ahead),))
-        blocks = (
+        return (
             Parallel("projection", tuple(branches)),
             Recurrent(self.cell, self.cell, self.units),
         )
-        return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)

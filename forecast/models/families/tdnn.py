@@ -7,17 +7,18 @@ power of the layer; those behind the lookback are left out.
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
 O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `build` reads; what tuning tries of it stands in `choices`.
+is a field of `Spec` that `blocks` reads; what tuning tries of it stands in `choices`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Block, Dense, Network, Shapes, Taps
+from forecast.models.base import Choices, NetworkSpec
+from forecast.networks.description import Block, Dense, Shapes, Taps
 
 
 class Spec(NetworkSpec):
@@ -35,11 +36,11 @@ class Spec(NetworkSpec):
     units: int = Field(32, ge=1)
     layers: int = Field(2, ge=1)
 
-    def build(self, shapes: Shapes) -> Network:
+    def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         blocks: list[Block] = []
         for i in range(self.layers):
             spacing = self.dilation**i
             delays = tuple(d * spacing for d in range(self.taps) if d * spacing < shapes.lookback)
             blocks += [Taps(f"taps_{i}", delays), Dense(f"dense_{i}", self.units)]
-        return Network(add_dropout(tuple(blocks), self.dropout), shapes, self.future_units)
+        return blocks
