@@ -28,8 +28,6 @@ from forecast.identification.narx import Memory
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 
-Named = Mapping[str, Array]
-
 
 @dataclass(frozen=True)
 class NetworkMemory:
@@ -67,7 +65,7 @@ class NetworkLoop:
     network: Network
     shift: int
 
-    def flatten(self, weights: Named) -> Named:
+    def flatten(self, weights: Mapping[str, Array]) -> Mapping[str, Array]:
         """A network takes its weights by name."""
         return weights
 
@@ -75,18 +73,18 @@ class NetworkLoop:
         """A network has no bounds."""
         return run
 
-    def begin(self, weights: Named, u: Array) -> NetworkMemory:
+    def begin(self, weights: Mapping[str, Array], u: Array) -> NetworkMemory:
         """The state before the first row: zeros for y and for the inputs before u."""
         shapes = self.network.shapes
         loop = streaming.begin_loop(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
-    def absorb(self, weights: Named, u: Array, y: Array) -> NetworkMemory:
+    def absorb(self, weights: Mapping[str, Array], u: Array, y: Array) -> NetworkMemory:
         """The state after the measured rows u (T, I) and y (T, O)."""
         return self.loop(weights, self.begin(weights, u), u, y)[1]
 
     def loop(
-        self, weights: Named, memory: NetworkMemory, u: Array, y: Array | None = None
+        self, weights: Mapping[str, Array], memory: NetworkMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, NetworkMemory]:
         """The run (T, O) under u (T, I), and the state after it."""
         inputs = np.concatenate([memory.inputs, u])
@@ -98,7 +96,9 @@ class NetworkLoop:
             )
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
-    def ahead(self, weights: Named, memory: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
+    def ahead(
+        self, weights: Mapping[str, Array], memory: NetworkMemory, u: Array, y: Array, steps: int
+    ) -> Array:
         """(T - steps, steps, O): the closed loop over the next steps from every row but the last
         `steps`.
         """
@@ -114,7 +114,7 @@ class SetLoop:
 
     loops: tuple[Any, ...]
 
-    def flatten(self, weights: Named) -> list[Any]:
+    def flatten(self, weights: Mapping[str, Array]) -> list[Any]:
         """The weights of every loop, their names without the number of the net."""
         return [
             loop.flatten(weights_at(weights, str(number))) for number, loop in enumerate(self.loops)

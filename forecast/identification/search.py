@@ -97,8 +97,6 @@ BEGINNING_ITERATIONS = 18  # that the first weights of a model cost in a fold, a
 JUDGING_ITERATIONS = 15  # that judging and reporting a model cost in the end, as a rule
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
-Announce = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -126,7 +124,7 @@ def search_members(
     *,
     seed: int,
     settings: SearchSettings | None = None,
-    announce: Announce | None = None,
+    announce: Callable[[str], None] | None = None,
     watch: lm.Watch | None = None,
 ) -> SearchResult:
     """The models that follow the experiments best in free run; u and y in raw units, y (T, O) with
@@ -223,7 +221,7 @@ class Progress:
     from what was done so far. Work is counted in iterations of a model over the rows searched.
     """
 
-    def __init__(self, announce: Announce | None, work: float) -> None:
+    def __init__(self, announce: Callable[[str], None] | None, work: float) -> None:
         """So much `work` is planned."""
         self.announce = announce
         self.left = work
@@ -251,7 +249,7 @@ class _Search:
         experiments: list[Experiment],
         settings: SearchSettings,
         seed: int,
-        announce: Announce | None,
+        announce: Callable[[str], None] | None,
         watch: lm.Watch | None,
     ) -> None:
         self.experiments = experiments
@@ -285,7 +283,7 @@ class _Search:
         """Whether Ctrl-C was pressed: what is left is only to be judged."""
         return self.watch is not None and self.watch.interrupted
 
-    def _plan(self, announce: Announce | None) -> Progress:
+    def _plan(self, announce: Callable[[str], None] | None) -> Progress:
         """Of all folds and the last training; the memory they will take is announced."""
         settings = self.settings
         first, second = settings.refit_iterations

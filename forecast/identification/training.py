@@ -46,7 +46,6 @@ from forecast.training.chunks import TrainingSeries
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
-Announce = Callable[[str], None]
 
 # steps of the free runs that a diverging net is trained on, in turn
 FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
@@ -98,7 +97,7 @@ def train(
     restarts: int = 1,
     seed: int = 0,
     for_use: ForUse | None = None,
-    announce: Announce | None = None,
+    announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
     """The net with the weights that were best on the validation rows of all experiments.
@@ -190,7 +189,7 @@ def _fit_one_layer(
     task: _Task,
     options: lm.Options,
     seeds: Sequence[int],
-    announce: Announce | None,
+    announce: Callable[[str], None] | None,
     watch: Watch | None,
 ) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name, by the short way of nets with one hidden layer: rows at once, and a free run
@@ -212,7 +211,7 @@ def _fit_network(
     task: _Task,
     options: lm.Options,
     seeds: Sequence[int],
-    announce: Announce | None,
+    announce: Callable[[str], None] | None,
     watch: Watch | None,
 ) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name of any other net, on whole series."""
@@ -265,7 +264,7 @@ def train_parallel(
     divide: Divide | None = None,
     trainer: Trainer = "lm",
     iterations: int = 100,
-    announce: Announce | None = None,
+    announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
     """The model with its weights trained further on the free-run error (closed loop), by

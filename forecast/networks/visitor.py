@@ -65,8 +65,7 @@ class BlockVisitor(Generic[Value]):
     def visit_block(self, block: Block, path: str, x: Value) -> Value:
         """The output of one block, by the method for its kind."""
         visit = getattr(self, METHODS.get(type(block), ""), self.visit_other)
-        output: Value = visit(block, path, x)
-        return output
+        return visit(block, path, x)
 
     def visit_parallel(self, block: Parallel, path: str, x: Value) -> Value:
         """The outputs of all branches on the same input, joined."""

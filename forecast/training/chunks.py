@@ -95,16 +95,12 @@ class JoinedSeries:
         horizon = self.target.shape[1]
         result = []
         for first, rows in self.spans:
-            span = slice(first, first + rows)
-            result.append(
-                TrainingSeries(
-                    past=self.past[span],
-                    future=self.future[first : span.stop + horizon],
-                    target=self.target[span],
-                    weight=self.weight[span],
-                    offset=None if self.offset is None else self.offset[span],
-                )
-            )
+            last = first + rows
+            arrays = [self.target[first:last], self.weight[first:last]]
+            if self.offset is not None:
+                arrays.append(self.offset[first:last])
+            past = self.past[first:last]
+            result.append(TrainingSeries(past, self.future[first : last + horizon], *arrays))
         return result
 
 

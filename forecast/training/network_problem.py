@@ -39,8 +39,6 @@ from forecast.training.forward_mode import ForwardMode, Signal
 from forecast.training.levenberg_marquardt import Array
 from forecast.training.one_layer import OneLayer
 
-ValidationLoss = Callable[[Weights], float]
-
 
 class NetworkProblem(lm.LeastSquares):
     """The `LeastSquares` problem of any network that forecasts one value per step: the errors of
@@ -54,7 +52,7 @@ class NetworkProblem(lm.LeastSquares):
         self,
         network: Network,
         series: Sequence[TrainingSeries],
-        validate: ValidationLoss | None = None,
+        validate: Callable[[Weights], float] | None = None,
         *,
         warm_up: int = 0,
     ) -> None:
@@ -161,7 +159,7 @@ class OneLayerProblem(NetworkProblem):
         self,
         network: Network,
         series: Sequence[TrainingSeries],
-        validate: ValidationLoss | None = None,
+        validate: Callable[[Weights], float] | None = None,
         *,
         warm_up: int = 0,
     ) -> None:
@@ -248,7 +246,7 @@ def _is_taps_alone(branch: Sequence[Block]) -> bool:
 def make_problem(
     network: Network,
     series: Sequence[TrainingSeries],
-    validate: ValidationLoss | None = None,
+    validate: Callable[[Weights], float] | None = None,
     *,
     warm_up: int = 0,
 ) -> NetworkProblem:

@@ -40,7 +40,6 @@ from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import SkipKind
 from forecast.system.errors import InputError, ModelError, quote_names, require_known, suggest
 
-Arrays = Mapping[str, np.ndarray]
 ROWS_AT_ONCE = 2048
 """Rows forecast at once, so that the table of rows and trees stays small."""
 ROWS_NEAR = 128
@@ -228,7 +227,7 @@ def require_regressor(name: str) -> str:
     return name
 
 
-def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+def predict(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
     if "points" in arrays:
         return _mean_of_nearest(arrays, x)
@@ -242,7 +241,7 @@ def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _sum_of_kernels(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+def _sum_of_kernels(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     """(n,) of support vectors: the weighted sum of Gaussian functions of the distances to them."""
     squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)
     distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
@@ -268,7 +267,7 @@ def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
     return np.take_along_axis(candidates, nearest, axis=1)
 
 
-def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+def _mean_of_nearest(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(n,): the mean answer of the nearest points.
 
     Points are ranked by |p|^2 - 2 x p, which is their squared distance but for |x|^2.
@@ -285,7 +284,7 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     return means
 
 
-def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+def leaf_values(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(n, trees): the value of the leaf in which each row ends. A leaf has itself below it."""
     at = np.repeat(arrays["roots"][None], len(x), axis=0)
     rows = np.arange(len(x))[:, None]
@@ -380,7 +379,7 @@ class Spec(RegressorSpec):
             del space["base"]
         return space
 
-    def fit_outputs(self, problem: Problem, chosen: Arrays | None) -> Parameters:
+    def fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
         validation asks for, or as many as an earlier fit, `chosen`, had. `ModelError` below two
         observed targets.
@@ -405,7 +404,7 @@ class Spec(RegressorSpec):
         return Parameters(parameters)
 
     def _fit_output(
-        self, problem: Problem, output: int, chosen: Arrays | None
+        self, problem: Problem, output: int, chosen: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
         """The arrays of the regressor of one output; of boosted trees in the form of `chosen`, or
         in the first of `TREE_FORMS`, unless another has a clearly lower error on validation.

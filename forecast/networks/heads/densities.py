@@ -69,8 +69,7 @@ class Gaussian(Head):
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """The density's distribution of y, each value with its own parameters."""
         scale = self._scale(numpy_maths, raw, constants)
-        distribution: Distribution = scipy.stats.norm(base + raw[..., 0], scale)
-        return distribution
+        return scipy.stats.norm(base + raw[..., 0], scale)
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         return positive_scale(xp, constants["scale"], raw[..., 1])
@@ -105,8 +104,7 @@ class StudentT(Head):
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """The density's distribution of y, each value with its own parameters."""
         scale, dof = self._scale_and_dof(numpy_maths, raw, constants)
-        distribution: Distribution = scipy.stats.t(dof, base + raw[..., 0], scale)
-        return distribution
+        return scipy.stats.t(dof, base + raw[..., 0], scale)
 
     def _scale_and_dof(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
         scale = positive_scale(xp, constants["scale"], raw[..., 1])

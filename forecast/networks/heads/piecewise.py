@@ -188,16 +188,10 @@ def residual_quantiles(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of
     their own).
     """
-    _, horizon, outputs = residual.shape
     min_gap = 1e-3 * residual_spread(residual)
-    quantiles = np.empty((horizon, outputs, len(levels)))
-    for step in range(horizon):
-        for output in range(outputs):
-            column = residual[:, step, output]
-            known = column[np.isfinite(column)]
-            quantiles[step, output] = 0.0
-            if len(known):
-                quantiles[step, output] = np.quantile(known, levels)
+    # what was never observed has zeros
+    observed = np.where(np.isfinite(residual).any(axis=0), residual, 0.0)
+    quantiles = np.moveaxis(np.nanquantile(observed, levels, axis=0), 0, -1)
     for number in range(1, len(levels)):
         quantiles[..., number] = np.maximum(
             quantiles[..., number], quantiles[..., number - 1] + min_gap

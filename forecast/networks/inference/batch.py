@@ -52,11 +52,9 @@ WINDOWS_PER_SLICE = 256
 # and at most so many values in the widest array of a slice (a long delay line at every step)
 VALUES_PER_SLICE = 2**23
 
-WeightArrays = Mapping[str, np.ndarray]
-
 
 def forward(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
     """Forecasts at every step: past `(B, T, C)`, future `(B, T + H, F)` give `(B, T, H, O, K)`.
 
@@ -68,7 +66,7 @@ def forward(
 
 
 def forecast_last(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
     """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for
     the other steps.
@@ -77,7 +75,7 @@ def forecast_last(
 
 
 def final_states(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """The states of all blocks after the last step, batch first, by block path (see
     `networks.weights`).
@@ -99,7 +97,7 @@ def concatenate_states(parts: Sequence[Mapping[str, Arrays]]) -> dict[str, dict[
 
 
 def _run_pass(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, steps: int
+    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> np.ndarray:
     """The forecasts `(B, steps, H, O, K)` at the last `steps`, slice after slice of windows."""
     dtype = check_weights(network, weights)
@@ -115,7 +113,7 @@ def _run_pass(
 
 
 def _run_slices(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, steps: int
+    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> Iterator[tuple[slice, Pass, np.ndarray]]:
     """The windows in slices that keep a pass in memory, at least one: each of its arrays holds at
     most `needed` steps of the widest columns for every window. With each its pass and the forecasts
@@ -169,7 +167,7 @@ class Pass(BlockVisitor[np.ndarray]):
     """
 
     network: Network
-    weights: WeightArrays
+    weights: Arrays
     batch: int
     xp: Namespace = numpy_namespace
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
@@ -323,8 +321,7 @@ def merge_columns(block: Parallel, parts: Sequence[np.ndarray]) -> np.ndarray:
     """The outputs of the branches side by side on axis 1, or added."""
     if block.merge == "concat":
         return np.concatenate(parts, axis=1)
-    merged: np.ndarray = np.add.reduce(parts)
-    return merged
+    return np.add.reduce(parts)
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:

@@ -41,7 +41,6 @@ from forecast.networks.description import (
     weights_at,
 )
 from forecast.networks.inference.batch import (
-    WeightArrays,
     cast_windows,
     check_weights,
     concatenate_states,
@@ -65,14 +64,14 @@ class State:
     dtype: np.dtype
 
 
-def initial(network: Network, weights: WeightArrays, batch: int) -> State:
+def initial(network: Network, weights: Arrays, batch: int) -> State:
     """The state before the first row: what `forward` starts a window from."""
     dtype = check_weights(network, weights)
     return State(first_states(network, weights, batch), batch, dtype)
 
 
 def absorb(
-    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> State:
     """The state after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
     loop takes over.
@@ -84,7 +83,7 @@ def absorb(
 
 def step(
     network: Network,
-    weights: WeightArrays,
+    weights: Arrays,
     state: State,
     past_t: np.ndarray,
     future_window: np.ndarray | None = None,
@@ -113,7 +112,7 @@ class Step(BlockVisitor[np.ndarray]):
     """
 
     network: Network
-    weights: WeightArrays
+    weights: Arrays
     before: Mapping[str, Arrays]
     after: States
     frame: np.ndarray | None
@@ -164,7 +163,7 @@ class LoopState:
     last: np.ndarray
 
 
-def begin_loop(network: Network, weights: WeightArrays, last: np.ndarray) -> LoopState:
+def begin_loop(network: Network, weights: Arrays, last: np.ndarray) -> LoopState:
     """The state of a one-step network that remembers nothing, `last (B, O)` being y of the row
     before the first.
     """
@@ -172,7 +171,7 @@ def begin_loop(network: Network, weights: WeightArrays, last: np.ndarray) -> Loo
 
 
 def run_loop(
-    network: Network, weights: WeightArrays, state: LoopState, drive: np.ndarray, y: np.ndarray
+    network: Network, weights: Arrays, state: LoopState, drive: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, LoopState]:
     """The forecasts `(B, T, O)` of all rows, each from y of the row before it, and the state after.
 
@@ -197,7 +196,7 @@ def run_loop(
 
 def ahead(
     network: Network,
-    weights: WeightArrays,
+    weights: Arrays,
     state: LoopState,
     drive: np.ndarray,
     y: np.ndarray,

@@ -294,8 +294,7 @@ class TensorNamespace(Namespace):
 
     def split(self, x: tf.Tensor, parts: int) -> Sequence[tf.Tensor]:
         """`parts` equal pieces of the last axis."""
-        pieces: Sequence[tf.Tensor] = tf.split(x, parts, -1)
-        return pieces
+        return tf.split(x, parts, -1)
 
     def take(self, x: tf.Tensor, columns: Sequence[int]) -> tf.Tensor:
         """The given columns of the last axis."""
