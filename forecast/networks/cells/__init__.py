@@ -17,19 +17,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
-
-__all__ = [
-    "Array",
-    "Cell",
-    "Namespace",
-    "Options",
-    "Weight",
-    "activate",
-    "catalogue",
-    "get",
-    "numpy_namespace",
-]
+from forecast.networks.cells.base import Cell
 
 NOT_CELLS = {"base"}
 

@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 from forecast.networks import description
-from forecast.networks.cells import Namespace, activate
+from forecast.networks.cells.base import Namespace, activate
 from forecast.networks.description import Taps
 from forecast.networks.layers.fused import traced_function
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from forecast.networks.cells import Cell
+from forecast.networks.cells.base import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.layers.fused import Tensors
 

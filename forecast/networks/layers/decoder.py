@@ -19,7 +19,7 @@ from typing import Any, Required, TypedDict
 import keras
 import tensorflow as tf
 
-from forecast.networks.cells import Cell, Namespace, Weight
+from forecast.networks.cells.base import Cell, Namespace, Weight
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.description import EncoderDecoder

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from forecast.networks.cells import Cell
+from forecast.networks.cells.base import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.system import files

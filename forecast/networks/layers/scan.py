@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from forecast.networks.cells import Cell, Namespace, Weight
+from forecast.networks.cells.base import Cell, Namespace, Weight
 from forecast.networks.layers.blocks import Shape, last_rows, tensor_namespace
 from forecast.networks.layers.cudnn import GATE_ORDER, has_gpu, run_cudnn
 from forecast.networks.layers.fused import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.networks import cells
-from forecast.networks.cells import activate, numpy_namespace
+from forecast.networks.cells.base import activate, numpy_namespace
 from forecast.system.errors import InputError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecast.networks import cells
-from forecast.networks.cells import numpy_namespace as xp
+from forecast.networks.cells.base import numpy_namespace as xp
 from forecast.networks.cells.context import Jordan
 from forecast.networks.description import (
     Bidirectional,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from forecast.networks import cells
-from forecast.networks.cells import numpy_namespace
+from forecast.networks.cells.base import numpy_namespace
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.scan import Scan, scan
 from forecast.networks.weights import draw
