@@ -96,7 +96,7 @@ class FutureFrames(Affine):
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
-        super().build((self.horizon * int(input_shape[-1] or 0),))
+        super().build((self.horizon * input_shape[-1],))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
@@ -174,7 +174,7 @@ def select_channels(x: tf.Tensor, line: Taps) -> tf.Tensor:
 
 def count_channels(line: Taps, input_shape: Shape) -> int:
     """How many channels of a tensor of this shape a line delays."""
-    return int(input_shape[-1] or 0) if line.channels is None else len(line.channels)
+    return input_shape[-1] if line.channels is None else len(line.channels)
 
 
 class DelayLine(keras.Layer):
@@ -229,7 +229,7 @@ class CutSegments(keras.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Of the output."""
         longer = (self.block.length - 1) * self.channels
-        return input_shape[0], self.block.count, int(input_shape[-1] or 0) + longer
+        return input_shape[0], self.block.count, input_shape[-1] + longer
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
@@ -257,7 +257,7 @@ class Joined(keras.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Of the output."""
-        widths = [int(shape[-1] or 0) for shape in input_shape]
+        widths = [shape[-1] for shape in input_shape]
         return input_shape[0][0], None, sum(widths) if self.merge == "concat" else widths[0]
 
     def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:

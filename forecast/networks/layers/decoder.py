@@ -61,9 +61,7 @@ class Decoder(keras.Layer):
         """Make the weights, zero until `assemble` gives them values."""
         _, outputs, parameters = self.shape
         future = input_shape.get("future", (0,))[-1]
-        width = (
-            outputs * self.block.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
-        )
+        width = outputs * self.block.feedback + input_shape["encoded"][-1] + future
         size = outputs * parameters
         weights = self.cell.own_weights(width)
         for name, shape in zip(READOUT, ((self.cell.units, size), (size,)), strict=True):

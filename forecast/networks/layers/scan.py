@@ -64,7 +64,7 @@ class Scan(keras.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
-        width = int(input_shape[-1] or 0)
+        width = input_shape[-1]
         weights = self.cell.weights(width)
         if self.parts:
             weights["embedding"] = Weight((self.parts, width), "zeros")
