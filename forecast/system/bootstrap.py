@@ -20,16 +20,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from forecast.system.errors import BusyError, ForecastError, InputError
 
-PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
+PYTHON_VERSIONS = ("3.11", "3.12", "3.13")
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
 STAMP = "forecast-setup.json"
-STARTED = "forecast-setup.started"
 DVC_COMMAND = """#!/bin/sh
 # DVC's queue starts its worker as `dvc`, found by PATH: this environment need not be activated.
 folder=$(cd "$(dirname "$0")" && pwd)
@@ -57,34 +57,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 def setup(root: Path, *, dev: bool = False) -> None:
     """Installs into `root/.venv` unless its stamp says that these locks are already there."""
-    if is_current(root, dev=dev):
-        return
-    require_python(sys.version_info[:2])
-    with hold_run_lock(root):
-        if not is_current(root, dev=dev):
+    if not is_current(root, dev=dev):
+        require_python(PYTHON)
+        with hold_run_lock(root):
             _install(root, dev=dev)
 
 
 def is_current(root: Path, *, dev: bool = False) -> bool:
-    """Whether the stamp in `root/.venv` is of these locks, this project and this folder."""
-    return _expected_stamp(root, dev=dev).items() <= _read_stamp(root).items()
+    """Whether the stamp in `root/.venv` is of these locks, this project and this folder, and its
+    interpreter is there.
+    """
+    expected = _expected_stamp(root, dev=dev)
+    return expected.items() <= _read_stamp(root).items() and _interpreter(root).exists()
 
 
-def require_python(version: tuple[int, ...]) -> None:
+def require_python(version: str) -> None:
     """`InputError` in one line, naming the Debian package, unless a virtual environment can be
     made.
     """
-    if tuple(version) not in PYTHON_VERSIONS:
-        *older, newest = (".".join(map(str, each)) for each in PYTHON_VERSIONS)
-        supported = f"{', '.join(older)} or {newest}"
-        present = ".".join(map(str, version))
-        raise InputError(f"Python {present} found, wanted {supported}. {_REPAIR}")
-    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"Python's module {missing[0]!r} is missing: no virtual environment can be made."
-            f" {_REPAIR}"
-        )
+    if version not in PYTHON_VERSIONS:
+        supported = f"{', '.join(PYTHON_VERSIONS[:-1])} or {PYTHON_VERSIONS[-1]}"
+        raise InputError(f"Python {version} found, wanted {supported}. {_REPAIR}")
+    for name in ("venv", "ensurepip"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"Python's module {name!r} is missing: no virtual environment can be made."
+                f" {_REPAIR}"
+            )
 
 
 _REPAIR = (
@@ -119,15 +118,19 @@ def hold_run_lock(root: Path) -> Iterator[None]:
             holder.unlink(missing_ok=True)
 
 
+def _interpreter(root: Path) -> Path:
+    return root / ".venv" / "bin" / "python"
+
+
 def _read_stamp(root: Path) -> dict[str, str]:
-    """What the environment says of itself; empty when it is unfinished or its interpreter is
-    gone.
+    """What the environment says of itself; without `python` while it is unfinished, empty where it
+    is not of this program.
     """
     try:
         stamp: dict[str, str] = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return stamp if (root / ".venv" / "bin" / "python").exists() else {}
+    return stamp
 
 
 def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
@@ -146,24 +149,19 @@ def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
 
 
 def _install(root: Path, *, dev: bool) -> None:
-    """Make `.venv` hold what the locks say. It is made anew where an earlier set-up did not finish,
-    or was of another Python, lock or folder; development packages that are there stay. The stamp is
-    written last.
+    """Make `.venv` hold what the locks say. It is made anew where an earlier set-up did not finish
+    or was of another Python; development packages that are there stay. The stamp is finished last.
     """
     venv = root / ".venv"
-    started = venv / STARTED
     earlier = _read_stamp(root)
-    if started.exists():
-        print("An earlier set-up did not finish; making a new .venv.", flush=True)
-        shutil.rmtree(venv)
-    elif earlier.get("python", PYTHON) != PYTHON:
-        print(f"Making a new .venv: the present one is of Python {earlier['python']}.", flush=True)
+    is_usable = earlier.get("python") == PYTHON and _interpreter(root).exists()
+    if earlier and not is_usable:
+        print("Making a new .venv: the present one is unfinished or of another Python.", flush=True)
         shutil.rmtree(venv)
         earlier = {}
-    stamp = {**_expected_stamp(root, dev=dev), "python": PYTHON}
-    (venv / STAMP).unlink(missing_ok=True)
+    stamp = _expected_stamp(root, dev=dev)
     venv.mkdir(exist_ok=True)
-    started.touch()
+    _write_stamp(venv, {"root": "unfinished"})
     if (earlier.get("lock"), earlier.get("root")) != (stamp["lock"], stamp["root"]):
         print("Making .venv", flush=True)
         _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
@@ -173,21 +171,17 @@ def _install(root: Path, *, dev: bool) -> None:
         _install_lock(root, DEV_LOCK)
     elif "dev" in earlier:
         stamp["dev"] = earlier["dev"]
-    _run(
-        [*_pip(venv), "-q", "--no-deps", "--no-build-isolation", "-e", str(root)],
-        "install the project itself",
-    )
-    _replace(venv / "bin" / "dvc", DVC_COMMAND, mode=0o755)
-    _replace(venv / STAMP, json.dumps(stamp, indent=1, sort_keys=True), mode=0o644)
-    started.unlink()
+    options = ["-q", "--no-deps", "--no-build-isolation", "-e", str(root)]
+    _run([*_pip(root), *options], "install the project itself")
+    command = venv / "bin" / "dvc"
+    command.unlink(missing_ok=True)
+    command.write_text(DVC_COMMAND, encoding="utf-8")
+    command.chmod(0o755)
+    _write_stamp(venv, {**stamp, "python": PYTHON})
 
 
-def _replace(path: Path, text: str, *, mode: int) -> None:
-    """Write a file whole, or leave the one that is there."""
-    new = path.with_suffix(".tmp")
-    new.write_text(text, encoding="utf-8")
-    new.chmod(mode)
-    new.replace(path)
+def _write_stamp(venv: Path, stamp: dict[str, str]) -> None:
+    (venv / STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _install_lock(root: Path, name: str) -> None:
@@ -195,69 +189,44 @@ def _install_lock(root: Path, name: str) -> None:
     instead of 4.
 
     A lock names everything that is needed, so pip adds nothing: what others ask for and never
-    import is left out on purpose (docs/decisions/0021-installing.md). `ForecastError` where it
-    fails.
+    import is left out on purpose (docs/decisions/0021-installing.md). `ForecastError` with pip's
+    last lines where it fails.
     """
-    lock = root / name
-    total = sum(
-        "==" in line and not line.startswith((" ", "#"))
-        for line in lock.read_text("utf-8").splitlines()
-    )
     print(f"Installing the packages of {name}", flush=True)
-    options = ["--compile", "--no-deps", "--require-hashes", "-r", str(lock)]
-    command = [*_pip(root / ".venv"), *options]
+    options = ["--compile", "--no-deps", "--require-hashes", "-r", str(root / name)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", bufsize=1
+        [*_pip(root), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
     ) as pip:
         assert pip.stdout is not None
-        errors = _show_progress(pip.stdout, total)
+        last_lines = _show_progress(pip.stdout)
     if pip.returncode:
         raise ForecastError(
-            "\n".join(errors[-8:])
-            + f"\npip could not install {name}. Check the network and the free disk space, then the"
+            "".join(last_lines)
+            + f"pip could not install {name}. Check the network and the free disk space, then the"
             " same command again."
         )
 
 
-def _show_progress(lines: Iterable[str], total: int) -> list[str]:
-    """One counting line on a terminal, a plain line at every 40th package elsewhere; returns pip's
-    errors.
-    """
-    terminal = sys.stdout.isatty()
+def _show_progress(lines: Iterable[str]) -> Iterable[str]:
+    """A line at every 40th package instead of pip's own; returns the last ones of those."""
     collected = 0
-    errors: list[str] = []
+    last_lines = deque[str](maxlen=8)
     for line in lines:
+        last_lines.append(line)
         # from an index, or a file that pip was pointed to
         if line.startswith(("Collecting ", "Processing ")):
             collected += 1
-            name = Path(line.split()[1]).name.split("==")[0]
-            if terminal:
-                print(f"\r\033[K  {collected} of {total}  {name}", end="", flush=True)
-            elif collected % 40 == 0:
-                print(f"  {collected} of {total} packages fetched", flush=True)
-        elif line.startswith("Ignoring "):  # a package of other systems or Pythons
-            total -= 1
+            if collected % 40 == 0:
+                print(f"  {collected} packages fetched", flush=True)
         elif line.startswith("Installing collected"):
-            print(
-                ("\r\033[K" if terminal else "")
-                + "  unpacking and compiling bytecode (about a minute)",
-                flush=True,
-            )
-        elif line.startswith("ERROR") or (errors and line.startswith(" ")):
-            errors.append(line.rstrip())
-    return errors
+            print("  unpacking and compiling bytecode (about a minute)", flush=True)
+    return last_lines
 
 
-def _pip(venv: Path) -> list[str]:
-    """The beginning of a `pip install` by the interpreter of `venv`."""
-    return [
-        str(venv / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-    ]
+def _pip(root: Path) -> list[str]:
+    """The beginning of a `pip install` into the environment."""
+    python = str(_interpreter(root))
+    return [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
 
 
 def _run(command: list[str], purpose: str) -> None:
