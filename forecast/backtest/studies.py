@@ -4,9 +4,8 @@ Bardenet, Bengio & Kegl 2011). The only module that knows Optuna.
 `run_study` asks an `Objective` for the validation loss of each trial and returns a `StudyResult`,
 plain data that is read without Optuna. Trials are stored as they finish, in a journal of the
 `StudyStore` or in a database that machines share, so a kill costs the trial that was running and no
-other. One process runs a study at a time; a second is refused (`BusyError`). A study continues only
-under the definition that it began with (search space, seed, defaults). A model that fails is a
-finished trial with an infinite loss and a reason; any other exception stops the study.
+other. One process runs a study at a time; a second is refused (`BusyError`). A model that fails is
+a finished trial with an infinite loss and a reason; any other exception stops the study.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.data.records import SkipKind, StudyRecord, Trial, best_trial
 from forecast.models.search import Choice, Dimension, Params, Space, widen_space
 from forecast.system import files, postgres
-from forecast.system.errors import ForecastError, InputError, ModelError
+from forecast.system.errors import ForecastError, ModelError
 
 if TYPE_CHECKING:
     import optuna
@@ -136,7 +135,6 @@ def run_study(
     ):
         study = _open_study(key, store)
         with _name_storage_faults(key, store.folder):
-            _require_same_definition(study, space, seed, defaults)
             _close_interrupted(study)
             while (number := len(_finished_trials(study))) < n_trials:
                 trial = _ask_trial(study, number, seed, defaults)
@@ -187,26 +185,6 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
         name = f"{store.label} {key}".strip()
         return optuna.create_study(
             storage=storage, study_name=name, direction="minimize", load_if_exists=True
-        )
-
-
-def _require_same_definition(
-    study: optuna.Study, space: Space, seed: int, defaults: Params
-) -> None:
-    """A key that leaves something out would mix two studies into one; refuse instead."""
-    made_with = {
-        "space": {name: repr(space[name]) for name in space},
-        "seed": seed,
-        "defaults": dict(defaults),
-    }
-    digest = files.sha256_of(made_with)
-    known = study.user_attrs.get("made_with")
-    if known is None:
-        study.set_user_attr("made_with", digest)
-    elif known != digest:
-        raise InputError(
-            f"Study {study.study_name} was made with another search space, seed or defaults than it"
-            " is given now. Put them into its key, or delete its journal."
         )
 
 

@@ -260,19 +260,6 @@ def test_a_default_outside_the_space_widens_it(tmp_path):
     assert result.trials[0].params == own
 
 
-def test_a_key_shared_by_two_spaces_is_refused(tmp_path):
-    study(tmp_path, n_trials=1)
-    with pytest.raises(InputError, match="another search space"):
-        run_study(
-            {"units": Choice((1, 2))},
-            bowl,
-            key="study",
-            n_trials=1,
-            seed=5,
-            store=StudyStore(tmp_path),
-        )
-
-
 def test_a_full_disk_is_said_plainly(tmp_path):
     def full(params, number):
         raise OSError(28, "No space left on device")
