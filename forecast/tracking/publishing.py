@@ -136,7 +136,7 @@ class _Experiment:
 
     def _refresh(self, run: Run, record: CandidateRun) -> None:
         """Bring a run that is there up to date: its name in the list, what other candidates decide
-        (tags; those no longer true are deleted), that it is current, and costs that it lacks.
+        (tags; those no longer true are deleted), and that it is current.
         """
         run_id = run.info.run_id
         tags = run.data.tags
@@ -151,8 +151,6 @@ class _Experiment:
                 self.writer.client.delete_tag(run_id, name)
         if run.info.run_name != record.name:
             self.writer.client.update_run(run_id, name=record.name)
-        if runs.cost_points(record) and "cpu_seconds" not in run.data.metrics:
-            self.writer.log_costs(run_id, record)
 
     def _set_aside(self, run: Run) -> None:
         """Mark a run as an earlier one, which stays to compare with."""

@@ -86,10 +86,6 @@ class Writer:
             seconds = record.cost.wall_seconds or 0.0
             self._end(run_id, failed=record.content.has_failed, at=start + int(1000 * seconds))
 
-    def log_costs(self, run_id: str, record: CandidateRun) -> None:
-        """Add what the training took to a run that has it not."""
-        self._log(run_id, {}, runs.cost_points(record), self.start)
-
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
         from mlflow.entities import RunTag
@@ -211,12 +207,6 @@ def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None
     import mlflow.pyfunc
     from mlflow.utils import environment
 
-    contents = {
-        "signature": signature_of(read_task(saved)),
-        "artifacts": {"forecaster": str(saved)},
-    }
-    # Given, because MLflow would take seconds to infer them and get them wrong.
-    requirements = {"pip_requirements": _installed_requirements()}
     # It would look through all packages for a mismatch between what is installed and
     # `requirements`, which say what is installed: a fifth of `promote --scored`.
     checks: Any = environment
@@ -226,8 +216,10 @@ def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None
             str(folder),
             python_model=str(SERVED_CODE),
             input_example=example,
-            **contents,
-            **requirements,
+            signature=signature_of(read_task(saved)),
+            artifacts={"forecaster": str(saved)},
+            # Given, because MLflow would take seconds to infer them and get them wrong.
+            pip_requirements=_installed_requirements(),
         )
 
 
