@@ -296,39 +296,28 @@ def _eligible_members(
 
     Of a network it is the candidate of the ranking as shipped, where there is one.
     """
-    servable = {
-        name: record
-        for name, record in records.items()
+    servable = [
+        record
+        for record in records.values()
         if record.kind != COMBINATION and record.family != "service"
-    }
+    ]
     as_shipped = (COMBINATION_RANKING, BASELINE)
-    shipped = {record.model for record in servable.values() if record.ranking in as_shipped}
-    ranked = {
-        name: record
-        for name, record in servable.items()
-        if record.ranking in as_shipped or record.model not in shipped
-    }
+    shipped = {record.model for record in servable if record.ranking in as_shipped}
+    ranked = [r for r in servable if r.ranking in as_shipped or r.model not in shipped]
     names = rule.weights if isinstance(rule.weights, dict) else rule.members
-    named_records = {
-        name: record
-        for name, record in ranked.items()
-        if {"all", f"{record.kind}s", record.model, name} & {*names}
+    named_records = [r for r in ranked if {"all", f"{r.kind}s", r.model, r.candidate} & {*names}]
+    known_members = (*MEMBER_GROUPS, *(record.model for record in ranked))
+    members_by_reason = {
+        "failed": [record.candidate for record in named_records if record.has_failed],
+        "not in this run": [member for member in rule.members if member not in known_members],
+        "did not train": [record.candidate for record in named_records if record.is_untrained],
     }
-    models = {record.model for record in ranked.values()}
-    failed = [name for name, record in named_records.items() if record.has_failed]
-    absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
-    untrained = [name for name, record in named_records.items() if record.is_untrained]
-    members_by_reason = {"failed": failed, "not in this run": absent, "did not train": untrained}
     left_out = [
         f"{', '.join(members)} ({reason})"
         for reason, members in members_by_reason.items()
         if members
     ]
-    eligible = {
-        name: record
-        for name, record in ranked.items()
-        if not record.has_failed and not record.is_untrained
-    }
+    eligible = {r.candidate: r for r in ranked if not r.has_failed and not r.is_untrained}
     return eligible, f"left out: {'; '.join(left_out)}" if left_out else ""
 
 

@@ -213,15 +213,12 @@ class Models(Config):
         """The other entries of the grid, or of `only`: rows made of the fitted ones; `InputError`
         for members that are unknown, or named twice.
         """
-        entries = {
-            name: entry
-            for name, entry in self._entries(only).items()
-            if entry.get("family") == COMBINATION
-        }
         # a service's forecasts cannot be served from here
         rules, unfit = {}, (COMBINATION, "service")
         fitted = [name for name, entry in self.models.items() if entry.get("family") not in unfit]
-        for name, entry in entries.items():
+        for name, entry in self._entries(only).items():
+            if entry.get("family") != COMBINATION:
+                continue
             where = f"configs/models.yaml: models.{name}"
             rules[name] = rule = validate_config(Combination, entry, where=where)
             names = rule.weights if isinstance(rule.weights, dict) else rule.members
