@@ -201,10 +201,10 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
         made = intervals.SplitConformal.calibrate(calibration_y, *known, lookback=task.lookback)
         delay = math.ceil(task.horizon / task.step_size)
         made = made.followed_by(y, y_hat, difficulty, delay=delay)
-        for level in LEVELS:
-            if (len(calibration_y) + 1) * level > len(calibration_y):
-                continue
-            low, high = made.bounds_in_turn(y_hat, difficulty, level)
+        n = len(calibration_y)
+        levels = [level for level in LEVELS if (n + 1) * level <= n]
+        bounds = made.bounds_in_turn(y_hat, difficulty, levels)
+        for level, low, high in zip(levels, *bounds, strict=True):
             outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
             score = (high - low) + 2 / (1 - level) * outside
             scores.append(float(np.nanmean(score)) / scale[str(uid)])

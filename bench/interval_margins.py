@@ -57,9 +57,10 @@ def score_series(problem: Problem, row: Row, level: float) -> Iterator[tuple[Sco
     """
     for uid, (calibrated, newest, now) in calibrate_series(problem, row).items():
         forecast, target = row.test.forecasts[uid], row.test.targets[uid]
+        low, high = newest.bounds_in_turn(forecast, now, [level])
         yield (
             score_intervals(calibrated.bounds(forecast, now, level), target, level),
-            score_intervals(newest.bounds_in_turn(forecast, now, level), target, level),
+            score_intervals(Bounds(low[0], high[0]), target, level),
         )
 
 

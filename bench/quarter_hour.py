@@ -15,7 +15,6 @@ half hours.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import tempfile
@@ -42,15 +41,13 @@ from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
 from forecast.forecaster.intervals import (
-    MIN_POOLED_SERIES,
-    SHORT_BLOCK,
     Difficulty,
     SplitConformal,
-    pool_errors,
+    min_calibration_size,
+    pool_short_series,
     usual_error,
     visible_volatility,
 )
-from forecast.system.errors import InputError
 
 TREES, SEASONS = 400, 4
 MAX_STEPS, MAX_HOURS, MAX_ROWS = 4_000, 8_000, 20_000
@@ -316,16 +313,7 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
             row.test.targets[uid], row.test.forecasts[uid], of_block["test"], delay=delay
         )
         difficulties[uid] = of_block["test"]
-    short = [
-        uid
-        for uid, each in before.items()
-        if len(each.scores) < SHORT_BLOCK and each.counts.min() > 0 and each.usual_errors > 0
-    ]
-    if len(short) >= MIN_POOLED_SERIES:
-        pool = pool_errors(before[uid] for uid in short)
-        for uid in short:
-            before[uid] = replace(before[uid], pool=pool)
-            newest[uid] = replace(newest[uid], pool=pool)
+    before, newest = pool_short_series(before), pool_short_series(newest)
     return {uid: Calibrated(before[uid], newest[uid], difficulties[uid]) for uid in before}
 
 
@@ -348,14 +336,17 @@ def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
         target = row.test.targets[uid]
         _, intervals, now = calibrated[uid]
         quantiles = [forecast]
-        with contextlib.suppress(InputError):
-            for level in (0.2, 0.4, 0.6, 0.8, 0.95):
-                low, high = intervals.bounds_in_turn(forecast, now, level)
-                if level < 0.95:
-                    quantiles = [low, *quantiles, high]
-                if level in inside:
-                    is_inside = (low <= target) & (target <= high)
-                    inside[level].append(is_inside[np.isfinite(target)])
+        n_errors = intervals.counts.min()
+        levels = [
+            level for level in (0.2, 0.4, 0.6, 0.8, 0.95) if min_calibration_size(level) <= n_errors
+        ]
+        bounds = intervals.bounds_in_turn(forecast, now, levels)
+        for level, low, high in zip(levels, *bounds, strict=True):
+            if level < 0.95:
+                quantiles = [low, *quantiles, high]
+            if level in inside:
+                is_inside = (low <= target) & (target <= high)
+                inside[level].append(is_inside[np.isfinite(target)])
         if len(quantiles) == 9:
             grid, is_known = np.stack(quantiles, axis=-1), np.isfinite(target)
             levels = np.arange(0.1, 0.95, 0.1)

@@ -343,13 +343,16 @@ def windows(
         rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
     )
     columns = ["ds", "cutoff", "y", name]
-    for chance in coverages_of(levels):
-        ends = [f"{name}-{end}-{format_percent(chance)}" for end in ("lo", "hi")]
+    shares = coverages_of(levels)
+    if shares:
+        percents = map(format_percent, shares)
+        ends = [f"{name}-{end}-{percent}" for percent in percents for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
             _, y_hat, difficulty = block_errors(rows_of_series, ensemble.task)
-            bounds = ensemble.calibration(str(series)).bounds_in_turn(y_hat, difficulty, chance)
-            mean.loc[rows_of_series.index, ends] = np.stack(bounds, axis=-1).reshape(-1, 2)
+            bounds = ensemble.calibration(str(series)).bounds_in_turn(y_hat, difficulty, shares)
+            by_target = np.transpose(bounds, (2, 3, 1, 0))  # (m, H, L, 2)
+            mean.loc[rows_of_series.index, ends] = by_target.reshape(-1, len(ends))
         columns += ends
     return mean.rename(columns={"y_hat": name}), columns
 

@@ -35,14 +35,13 @@ from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
-    MIN_POOLED_SERIES,
-    SHORT_BLOCK,
     Bounds,
     Difficulty,
     SplitConformal,
     absolute_errors,
     conformal_rank,
     pool_errors,
+    select_pooled,
     usual_error,
 )
 from forecast.system.errors import InputError
@@ -235,22 +234,21 @@ def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[Ser
 
 
 def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
-    """By series that ranks its errors with those of others, how many these are at the step that has
-    the fewest. Such series of a target have short calibration blocks and an error at every step.
+    """By series that ranks its errors with those of others, how many these are at the step with the
+    fewest.
     """
-    counts: dict[str, dict[str, np.ndarray]] = {}
+    actuals: dict[str, dict[str, np.ndarray]] = {}
     for calibration, cube in blocks.pairs:
-        if calibration is None or len(calibration.y) >= SHORT_BLOCK:
-            continue
-        n_errors = np.isfinite(calibration.y).sum(axis=0)
-        if n_errors.all() and blocks.usual_error(cube.series) > 0:
+        if calibration is not None:
             target = target_of(cube.series, blocks.task).name
-            counts.setdefault(target, {})[cube.series] = n_errors
+            actuals.setdefault(target, {})[cube.series] = calibration.y
     pooled: dict[str, int] = {}
-    for of_series in counts.values():
-        if len(of_series) >= MIN_POOLED_SERIES:
-            together = np.sum(list(of_series.values()), axis=0)
-            pooled |= dict.fromkeys(of_series, int(together.min()))
+    for of_series in actuals.values():
+        names = select_pooled(of_series, blocks.usual_error)
+        if names:
+            together = np.concatenate([of_series[name] for name in names])
+            n_errors = np.isfinite(together).sum(axis=0).min()
+            pooled |= dict.fromkeys(names, int(n_errors))
     return pooled
 
 

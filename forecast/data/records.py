@@ -148,9 +148,6 @@ class CandidateCost(Record):
     None is what nobody measured.
     """
 
-    # of the files that an earlier version left, which no stage makes anew
-    model_config = ConfigDict(extra="ignore")
-
     cpu_seconds: float | None = None
     """Of training and forecasting, over all seeds."""
     wall_seconds: float | None = None

@@ -32,13 +32,12 @@ from forecast.data.panel import Panel, add_series_names, series_name, target_num
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
-    MIN_POOLED_SERIES,
     SHORT_BLOCK,
     Array,
     Difficulty,
     Season,
     SplitConformal,
-    pool_errors,
+    pool_short_series,
     usual_error,
     visible_volatility,
 )
@@ -364,28 +363,13 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
             error = usual_error(known, column.transform)
             conformal = replace(conformal, usual_errors=np.array([error]))
         calibrated[str(name)] = conformal
-    return _pool_short_series(calibrated, task.targets)
-
-
-def _pool_short_series(
-    calibrated: dict[str, SplitConformal], targets: Sequence[str]
-) -> dict[str, SplitConformal]:
-    """Those of short blocks with the errors of all of a target that have some at every step, where
-    these are enough.
-    """
-    short: dict[int, list[str]] = {}
+    of_target: dict[int, dict[str, SplitConformal]] = {}
     for name, conformal in calibrated.items():
-        has_errors = conformal.counts.min() > 0 and conformal.usual_errors > 0
-        if len(conformal.scores) < SHORT_BLOCK and has_errors:
-            short.setdefault(target_number(name, targets), []).append(name)
-    together = dict(calibrated)
-    for names in short.values():
-        if len(names) >= MIN_POOLED_SERIES:
-            pool = pool_errors(calibrated[name] for name in names)
-            newest_pool = pool_errors(calibrated[name].newest for name in names)
-            for name in names:
-                together[name] = replace(calibrated[name], pool=pool, newest_pool=newest_pool)
-    return together
+        of_target.setdefault(target_number(name, task.targets), {})[name] = conformal
+    pooled: dict[str, SplitConformal] = {}
+    for of_series in of_target.values():
+        pooled |= pool_short_series(of_series)
+    return pooled
 
 
 def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:

@@ -3,7 +3,7 @@ series was restless, by the newest errors that are known.
 
     conformal = SplitConformal.calibrate(y, y_hat, difficulty)        # of the calibration block
     conformal = conformal.followed_by(y, y_hat, difficulty)           # of the test block
-    conformal.bounds_in_turn(y_hat, difficulty, 0.8)                  # of the test block
+    conformal.bounds_in_turn(y_hat, difficulty, [0.8, 0.95])          # of the test block
     conformal.newest.bounds(y_hat, difficulty, 0.8)                   # at any later cutoff
 
 Whatever shows or scores an interval asks `bounds_in_turn` or `bounds`, which give its low and high
@@ -14,14 +14,14 @@ it gives, so that margins set in a calm season are wider after a restless week, 
 calibration errors of its hour or weekday were. A position of the season with errors far below the
 usual (a closed day, solar power at night) is quiet: margins are learnt apart for these and for the
 others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). Many series with short calibration
-blocks rank their errors together, each over the usual one of its series (`pool_errors`). A level
+blocks rank their errors together, each over the mean of its series (`pool_short_series`). A level
 that too few calibration errors support is refused with the number needed (`conformal_rank`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -70,9 +70,9 @@ def conformal_rank(n: int, level: float) -> int:
     rank = math.ceil(round((n + 1) * level, 9))  # 20 * 0.95 is a hair above 19 in binary
     if rank > n:
         raise InputError(
-            f"{plural(n, 'calibration origin')} found; an interval of {100 * level:g} % takes at"
-            f" least {min_calibration_size(level)}. Lengthen the calibration block, shorten its"
-            " `calibration_step_size` or ask for a lower level."
+            f"{plural(n, 'calibration error')} found for a step; an interval of {100 * level:g} %"
+            f" takes at least {min_calibration_size(level)}. Lengthen the calibration block,"
+            " shorten its `calibration_step_size` or ask for a lower level."
         )
     return rank
 
@@ -120,10 +120,10 @@ def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
     """How many times as wide as usual an interval is after this `volatility`; 1 where it is not
     known, or where `typical`, that of the calibration block, is not above zero.
     """
-    now = np.asarray(volatility, dtype=float)
-    usual = np.asarray(typical, dtype=float)
-    known = np.isfinite(now) & (usual > 0)
-    ratio = np.where(known, now, 1.0) / np.where(known, usual, 1.0)
+    current = np.asarray(volatility, dtype=float)
+    reference = np.asarray(typical, dtype=float)
+    is_known = np.isfinite(current) & (reference > 0)
+    ratio = np.where(is_known, current, 1.0) / np.where(is_known, reference, 1.0)
     share = lookback / (lookback + PRIOR_ROWS)
     return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
 
@@ -238,8 +238,8 @@ class SplitConformal:
     delay: int = 1
     """How many origins of the test block later an error of it is known at every step."""
     pool: Array | None = None
-    """(N, H): of short blocks what is ranked instead of the scores, by `pool_errors`: errors of
-    calibration blocks."""
+    """(N, H): of short blocks what is ranked instead of the scores, by `pool_short_series`: errors
+    of calibration blocks."""
     newest_pool: Array | None = None
     """(N, H): the same of the newest errors, which a model in service ranks."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
@@ -299,18 +299,20 @@ class SplitConformal:
         """With the errors of the test block, shaped as `calibrate` takes them; its origins are in
         the order of time. delay: ceil(horizon / rows between two origins).
         """
-        scores = self.scale_errors(y, y_hat, difficulty)
-        _, is_quiet = self._expect(difficulty, scores.shape[-1])
-        return replace(self, test_scores=scores, test_is_quiet=is_quiet, delay=delay)
+        errors = errors_in_units(y, y_hat, self.transform)
+        expected = self._expect(difficulty, errors.shape[-1])
+        return replace(
+            self,
+            test_scores=errors / expected.factors,
+            test_is_quiet=expected.is_quiet,
+            delay=delay,
+        )
 
     def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
         """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
         factor of its position.
         """
-        to_units = TRANSFORMS[self.transform].to_units
-        errors = absolute_errors(
-            to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
-        )
+        errors = errors_in_units(y, y_hat, self.transform)
         return errors / self._expect(difficulty, errors.shape[-1]).factors
 
     def _expect(self, difficulty: Difficulty, n_columns: int) -> Season:
@@ -371,18 +373,17 @@ class SplitConformal:
         conformal_rank(int(self.counts.min()), level)
 
     def bounds_in_turn(
-        self, y_hat: Array, difficulty: Difficulty, level: float | Sequence[float]
+        self, y_hat: Array, difficulty: Difficulty, levels: Sequence[float]
     ) -> Bounds:
-        """Of the origins of the test block (m, S * H), in the order of time: each by the errors
-        known at its cutoff, learnt anew whenever a fortieth of them is new, but those of a pool by
-        its errors at every cutoff; see `bounds`. Of several levels each end is (L, m, S * H).
+        """Of L levels around the forecasts of the test block (m, S * H), in the order of time: each
+        end is (L, m, S * H). Each origin by the errors known at its cutoff, learnt anew whenever a
+        fortieth of them is new, but those of a pool by its errors at every cutoff; see `bounds`.
         """
-        levels = np.asarray(level, dtype=float)
-        for one_level in levels.ravel():
-            self.require(one_level)
+        for level in levels:
+            self.require(level)
         n_known = np.maximum(np.arange(1, len(y_hat) + 1) - self.delay, 0)
         n_known -= n_known % max(1, len(self.scores) // RENEWALS)
-        quantiles = np.empty((2, *levels.shape, *y_hat.shape))
+        quantiles = np.empty((2, len(levels), *y_hat.shape))
         for n_later in np.unique(n_known):
             renewed = self.known_after(n_later).quantiles(levels)
             quantiles[..., n_known == n_later, :] = renewed[..., None, :]
@@ -451,6 +452,39 @@ def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
     return np.where(ranks <= counts, quantiles, np.nan)
 
 
+def select_pooled(
+    errors: Mapping[str, ArrayLike], usual_error_of: Callable[[str], float]
+) -> list[str]:
+    """Which series of one target rank their errors together: those with a short calibration block
+    of errors (n, H), one at every step, that are not all zero; none where they are too few. For
+    errors the actuals do that they are of.
+
+    usual_error_of: the `usual_error` of a series.
+    """
+    short = []
+    for series, of_series in errors.items():
+        is_known = np.isfinite(of_series)
+        if (
+            len(is_known) < SHORT_BLOCK
+            and is_known.any(axis=0).all()
+            and usual_error_of(series) > 0
+        ):
+            short.append(series)
+    return short if len(short) >= MIN_POOLED_SERIES else []
+
+
+def pool_short_series(calibrated: Mapping[str, SplitConformal]) -> dict[str, SplitConformal]:
+    """The series of one target, those that rank their errors together with the errors of all."""
+    errors = {name: conformal.scores for name, conformal in calibrated.items()}
+    names = select_pooled(errors, lambda name: calibrated[name].usual_errors[0])
+    if not names:
+        return dict(calibrated)
+    pool = pool_errors(calibrated[name] for name in names)
+    newest_pool = pool_errors(calibrated[name].newest for name in names)
+    pooled = {name: replace(calibrated[name], pool=pool, newest_pool=newest_pool) for name in names}
+    return {**calibrated, **pooled}
+
+
 def pool_errors(conformals: Iterable[SplitConformal]) -> Array:
     """(N, H): the scores of all series of some short blocks, each over the usual error of its
     series, which is above zero; in rising order by step, NaN last.
@@ -468,14 +502,18 @@ def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -
     """The mean absolute error of the actuals and forecasts of some blocks in model units; NaN where
     none is known.
     """
-    to_units = TRANSFORMS[transform].to_units
-    errors = [
-        absolute_errors(to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat)))
-        for y, y_hat in blocks
-    ]
+    errors = [errors_in_units(y, y_hat, transform) for y, y_hat in blocks]
     known = [of_block[np.isfinite(of_block)] for of_block in errors]
     together = np.concatenate([np.empty(0), *known])
     return float(together.mean()) if len(together) else math.nan
+
+
+def errors_in_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Array:
+    """The `absolute_errors` in the units that a target of this transform is modelled in."""
+    to_units = TRANSFORMS[transform].to_units
+    return absolute_errors(
+        to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
+    )
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:

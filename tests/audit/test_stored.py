@@ -350,8 +350,8 @@ def compare_intervals(
     for name, conformal in served.items():
         rows = table[(table["unique_id"] == name) & (table["block"] == "test")]
         y, y_hat, difficulty = ensemble.block_errors(rows, task)
-        low, high = conformal.bounds_in_turn(y_hat, difficulty, level)
-        of_service = coverage_by_step(y[None], low[None], high[None], level=level)
+        low, high = conformal.bounds_in_turn(y_hat, difficulty, [level])
+        of_service = coverage_by_step(y[None], low, high, level=level)
         of_audit = rescored._score_intervals(errors_of[name], task, level)
         for score in ("coverage", "winkler"):
             assert of_audit[score] == pytest.approx(of_service[score][0, 0])

@@ -120,7 +120,8 @@ def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invente
     assert set(table["level"]) == {0.8}
     assert [(r.model, r.series, r.level) for r in refused] == [("net", "a", 0.95)]
     assert (
-        "9 calibration origins found; an interval of 95 % takes at least 19." in refused[0].reason
+        "9 calibration errors found for a step; an interval of 95 % takes at least 19."
+        in refused[0].reason
     )
 
 
@@ -128,7 +129,7 @@ def test_without_calibration_origins_there_is_no_interval():
     table, refused = split([], [TEST], [0.8])
     assert table.empty
     assert tuple(table.columns) == INTERVAL_COLUMNS
-    assert "0 calibration origins" in refused[0].reason
+    assert "0 calibration errors" in refused[0].reason
 
 
 def test_every_series_has_its_own_margin():
@@ -245,8 +246,10 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
     scored = bands(replace(blocks([held], [seen]), task=task), [0.8])
     centre = seen.y_hat.mean(axis=0)
     difficulty = Difficulty(seen.volatility, np.zeros(seen.y.shape, dtype=np.int64))
-    ends = served.bounds_in_turn(centre, difficulty, 0.8)
-    np.testing.assert_allclose(scored[["lower", "upper"]].T, np.hstack(ends).T, rtol=1e-12)
+    ends = served.bounds_in_turn(centre, difficulty, [0.8])
+    np.testing.assert_allclose(
+        scored[["lower", "upper"]].T, np.concatenate(ends, axis=-1)[0].T, rtol=1e-12
+    )
     # what serves has the errors of the whole test block
     assert np.array_equal(served.newest.scores[-30:], served.test_scores)
     assert (served.newest.bounds(centre, difficulty, 0.8).high > ends.high).any()

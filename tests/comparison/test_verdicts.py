@@ -423,7 +423,7 @@ def test_what_a_reader_must_not_miss_is_said():
         RefusedLevel(
             series=name,
             level=0.95,
-            reason=f"{origins} calibration origins ... at least 19",
+            reason=f"{origins} calibration errors ... at least 19",
             candidates=(),
         )
         for name, origins in (("a", 10), ("b", 12))
@@ -454,7 +454,7 @@ def test_what_a_reader_must_not_miss_is_said():
         ),
         "Leak alarm: gru on a: MAE 40.0 % below repeating the last value.",
         "The 80 % intervals of lstm cover 68.3 % (standard error 4.4 points) over 3 series.",
-        "Refused: the 95 % interval of 2 series, such as a: 10 calibration origins ... at least 19",
+        "Refused: the 95 % interval of 2 series, such as a: 10 calibration errors ... at least 19",
     ]
     assert describe_warnings({"shipped": "ridge"}, tests, pd.DataFrame(), [], []) == []
     # a series without actuals hides no other, and has no coverage of its own

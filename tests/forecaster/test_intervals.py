@@ -80,15 +80,15 @@ def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, delay,
     none = np.zeros_like(y)
     fitted = SplitConformal.calibrate(y[:n], none[:n])
     held = fitted.followed_by(y[n:], none[n:], unknown(m), delay=delay)
-    ends = held.bounds_in_turn(none[n:], unknown(m), 0.5)
+    (low,), (high,) = held.bounds_in_turn(none[n:], unknown(m), [0.5])
     every, size = max(1, n // intervals.RENEWALS), int(np.isfinite(y[:n]).sum())
     for origin in range(m):
         n_later = max(origin + 1 - delay, 0) // every * every
         known = np.abs(y[: n + n_later, 0])
         newest = np.sort(known[np.isfinite(known)][-n:])
         rank = intervals.conformal_rank(len(newest), 0.5)
-        assert len(newest) >= size and ends.high[origin, 0] == newest[rank - 1]
-    np.testing.assert_array_equal(ends.low, -ends.high)
+        assert len(newest) >= size and high[origin, 0] == newest[rank - 1]
+    np.testing.assert_array_equal(low, -high)
     assert np.array_equal(held.known_after(m).scores, held.newest.scores, equal_nan=True)
 
 
@@ -99,9 +99,9 @@ def test_errors_that_grow_are_covered_once_they_are_known():
     )
     none, fitted = np.zeros_like(noise), SplitConformal.calibrate(noise[:300], np.zeros((300, 1)))
     held = fitted.followed_by(noise[300:], none[300:], unknown(600))
-    ends = held.bounds_in_turn(none[300:], unknown(600), 0.8)
+    (low,), (high,) = held.bounds_in_turn(none[300:], unknown(600), [0.8])
     assert share_inside(noise[300:], *fitted.bounds(none[300:], unknown(600), 0.8)) < 0.55
-    assert 0.76 < share_inside(noise[600:], ends.low[300:], ends.high[300:]) < 0.84
+    assert 0.76 < share_inside(noise[600:], low[300:], high[300:]) < 0.84
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -130,9 +130,9 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
 @pytest.mark.parametrize(
     ("n", "level", "words"),
     [
-        (0, 0.5, "0 calibration origins found; an interval of 50 % takes at least 1."),
-        (1, 0.8, "1 calibration origin found; an interval of 80 % takes at least 4."),
-        (18, 0.95, "18 calibration origins found; an interval of 95 % takes at least 19."),
+        (0, 0.5, "0 calibration errors found for a step; an interval of 50 % takes at least 1"),
+        (1, 0.8, "1 calibration error found for a step; an interval of 80 % takes at least 4"),
+        (18, 0.95, "18 calibration errors found for a step; an interval of 95 % takes at least 19"),
     ],
 )
 def test_the_refusal_of_a_level_is_right_for_every_number(n, level, words):
@@ -145,7 +145,7 @@ def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():
     y[0, 1] = np.nan
     fitted = SplitConformal.calibrate(y, y_hat)
     assert fitted.counts.tolist() == [19, 18, 19]
-    with pytest.raises(InputError, match="18 calibration origins"):
+    with pytest.raises(InputError, match="18 calibration errors"):
         fitted.require(0.95)
 
 
@@ -376,7 +376,7 @@ def test_many_series_with_six_errors_have_an_interval_of_95_percent_together():
         inside.append(share_inside(later, *pooled.bounds(0 * later, unknown(500), 0.95)))
     assert 0.92 < np.mean(inside) < 0.97
     assert min(inside) > 0.7
-    with pytest.raises(InputError, match="6 calibration origins found"):
+    with pytest.raises(InputError, match="6 calibration errors found for a step"):
         conformals[0].bounds(np.zeros((1, H)), unknown(1), 0.95)
 
 

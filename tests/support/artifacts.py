@@ -21,7 +21,7 @@ from forecast.system import files
 SEEDS = (0, 1, 2)
 RANKINGS = {"linear": "shipped", "last": "architecture"}
 FAILED = ("narx", "last")
-TOO_FEW = "9 calibration origins found; an interval of 95 % takes at least 19."
+TOO_FEW = "9 calibration errors found for a step; an interval of 95 % takes at least 19."
 # share of the naive error a candidate is left with, so every row has a known place
 SHARE = {
     "naive": 1.0,
