@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -101,6 +102,25 @@ def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> Non
     if not sys.stdout.isatty():
         console = Console(width=200)  # a pipe or a file: folding there would break `grep`
     console.print(table)
+
+
+@contextmanager
+def keep_output_clean(output_format: Format) -> Iterator[None]:
+    """As JSON is wanted, whatever is printed inside goes to standard error, that of child processes
+    too: programs read standard output.
+    """
+    if output_format is Format.table:
+        yield
+        return
+    sys.stdout.flush()
+    standard_output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(standard_output, 1)
+        os.close(standard_output)
 
 
 def require_project(root: Path) -> Path:

@@ -29,6 +29,7 @@ from forecast.cli.common import (
     ROOT,
     Cell,
     Format,
+    keep_output_clean,
     now,
     parse_as_of,
     print_rows,
@@ -71,6 +72,7 @@ def promote(
     ),
     reason: str = REASON,
     root: Path = ROOT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Make a model the champion by hand: what the last run chose on validation, fitted once more on
     all data, or a registered version.
@@ -83,7 +85,7 @@ def promote(
     reason = reason or "by hand"
     if version:
         registry.promote(project, dataset, version, now=now(), reason=reason, tracking_uri=uri)
-        _print_champion(project, dataset, version)
+        _print_champion(project, dataset, version, output_format)
         return
 
     def refit_on_all_data(candidate: Path, target: Path) -> None:
@@ -91,21 +93,22 @@ def promote(
         record = candidate / "record.json"
         challenger.run_refit(project, dataset, record, target, on="all", environment=os.environ)
 
-    promotion = registry.promote_selected(
-        project,
-        dataset,
-        now=now(),
-        revision=revision(project),
-        refit=None if scored else refit_on_all_data,
-        reason=reason,
-        tracking_uri=uri,
-    )
+    with keep_output_clean(output_format):
+        promotion = registry.promote_selected(
+            project,
+            dataset,
+            now=now(),
+            revision=revision(project),
+            refit=None if scored else refit_on_all_data,
+            reason=reason,
+            tracking_uri=uri,
+        )
     if promotion.refit_fault:
         print(
             f"The fit on all data failed, so the scored version serves: {promotion.refit_fault}",
             file=sys.stderr,
         )
-    _print_champion(project, dataset, promotion.version)
+    _print_champion(project, dataset, promotion.version, output_format)
 
 
 def rollback(
@@ -204,8 +207,13 @@ def _take_over_promotions(project: Path, dataset: str) -> str:
     return ""
 
 
-def _print_champion(project: Path, dataset: str, version: int) -> None:
-    """Print which version serves, and the next command."""
+def _print_champion(
+    project: Path, dataset: str, version: int, output_format: Format = Format.table
+) -> None:
+    """Print which version serves, for people with the next command."""
+    if output_format is Format.json:
+        print_rows([{"dataset": dataset, "champion": version}], output_format)
+        return
     print(
         f"{dataset}: {_describe_version(project, dataset, version)} is the champion."
         f" `forecast predict {dataset}`"
@@ -296,6 +304,7 @@ def retrain(
     ),
     cluster: str = CLUSTER,
     root: Path = ROOT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
 
@@ -313,7 +322,8 @@ def retrain(
     started = time.monotonic()
     try:
         require_committed(require_dataset(project, dataset), dataset)
-        decision = _decide(project, dataset, moment, dry_run=dry_run)
+        with keep_output_clean(output_format):
+            decision = _decide(project, dataset, moment, dry_run=dry_run)
     except ForecastError as error:
         if not dry_run:
             _notify(
@@ -329,7 +339,10 @@ def retrain(
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None
-    _print_decision(decision, project, took=time.monotonic() - started)
+    if output_format is Format.json:
+        print_rows([decision.model_dump(mode="json")], output_format)
+    else:
+        _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
         _notify(project, dataset, "promotion" if decision.promotes else "success", decision)
     if decision.word == "kept":

@@ -136,8 +136,10 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     assert full.returncode == 1 and "Traceback" not in full.stderr
     assert champion.load(project, NAME).card.candidate == "ridge"
     (project / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
-    rehearsed = retrain(project, "--dry-run")
+    rehearsed = retrain(project, "--dry-run", "--format", "json")
     assert rehearsed.returncode == 4 and len(read_decisions(project, NAME)) == 2
+    (decision,) = json.loads(rehearsed.stdout)
+    assert decision["word"] == "kept" and decision["reason"] in rehearsed.stderr
     done = retrain(project)
     retraining.git(project, "checkout", "configs")
     assert done.returncode == 4, done.stderr

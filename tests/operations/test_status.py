@@ -185,7 +185,8 @@ def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_sco
     assert state["skill"] == scored.metrics["skill"]
     shown = small_project.command(project, "status", NAME).stdout
     assert "(version 1, fitted again on all data since)" in shown
-    again = small_project.command(project, "promote", NAME)
+    again = small_project.command(project, "promote", NAME, "--format", "json")
+    assert json.loads(again.stdout) == [{"dataset": NAME, "champion": 2}]
     assert again.returncode == 0 and "again on all data\n" not in again.stderr
     assert champion.stored_versions(project, NAME) == [1, 2]
     errors = [champion.load_version(project, NAME, version).ensemble for version in (1, 2)]
