@@ -188,8 +188,8 @@ def rewrite(root: Path, path: str, old: str, new: str) -> None:
 
 
 def look_at_few_moments(root: Path) -> None:
-    """The audit of the copy prepares the data at five moments instead of a dozen, for a leak that
-    it finds elsewhere: more moments add findings and take none away.
+    """The audit of the copy prepares the data at five moments instead of a dozen, which find every
+    planted leak: more moments add findings and take none away.
     """
     for name in ("RANDOM", "GAP"):
         rewrite(
@@ -256,8 +256,6 @@ def audited(root: Path) -> dict[str, Any]:
 Change = Callable[[Path], None]
 
 
-KINDS_AT_MOMENTS = ("scaling", "features", "target", "gap", "known future", "forecast")
-"""What shows where all rows after a moment change."""
 KINDS_OF_THE_DATA = ("column", "history", "repeated")
 """What one look at the table tells, without a run: test_data.py has such tables."""
 

@@ -718,8 +718,7 @@ WITHOUT_TRAINING = {
 def test_a_planted_leak_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
     root = write(tmp_path / "project", references=FEWEST)
     plant(root)
-    if kind not in cases.KINDS_AT_MOMENTS:
-        cases.look_at_few_moments(root)
+    cases.look_at_few_moments(root)
     found = audited(root)
     kinds = [finding["kind"] for finding in found["findings"]]
     assert kind in kinds, found
