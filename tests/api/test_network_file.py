@@ -126,7 +126,7 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
     for model, said in (
         (fitted("narx"), "fed back; fit a direct network"),
         (fitted("gru", difference_inputs=True), "fit without `difference_inputs`"),
-        (fitted({"family": "gru", "head": "gaussian"}), "fit without `head`"),
+        (fitted({"family": "gru", "units": 4, "head": "gaussian"}), "fit without `head`"),
     ):
         with pytest.raises(InputError, match=said):
             model.export(tmp_path / "net.py")
