@@ -15,9 +15,9 @@ the running one. What is not committed is not used: `uncommitted_paths` names it
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -211,21 +211,18 @@ def _share_cache(root: Path, tree: Path) -> None:
     """Let DVC in the work tree use the checkout's cache; `InputError` where there is no DVC
     project.
     """
-    answer = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"],
-        cwd=root,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if answer.returncode:
-        raise InputError(
-            f"{root}: no DVC project ({answer.stderr.strip()}). Restore .dvc from git."
-        )
-    cache = (root / answer.stdout.strip()).resolve()
+    # DVC puts streams of its own in the place of the standard ones
+    with redirect_stdout(sys.stdout), redirect_stderr(sys.stderr):
+        from dvc.config import Config, ConfigError
+    folder = root / ".dvc"
+    try:
+        settings = Config(folder.resolve(strict=True), validate=False)
+    except (OSError, ConfigError) as error:
+        raise InputError(f"{root}: no DVC project ({error}). Restore .dvc from git.") from None
+    cache = settings["cache"].get("dir", folder / "cache")
     # what is staged here nobody commits; without it DVC advises to `git add`
-    settings = f"[cache]\n    dir = {cache}\n[core]\n    autostage = true\n"
-    files.write_text(tree / ".dvc" / "config.local", settings)
+    text = f"[cache]\n    dir = {cache}\n[core]\n    autostage = true\n"
+    files.write_text(tree / ".dvc" / "config.local", text)
 
 
 def _write_yaml(path: Path, content: Any) -> None:
