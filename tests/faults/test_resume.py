@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults.processes import crowding, dvc, eventually, left_behind, processes_of, started
 from tests.faults.test_files import small_disk as small_disk
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,10 @@ def untouched(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project for the run that the tests of this file strike one after the other."""
-    root = small_project.write_real(tmp_path_factory.mktemp("resume") / "struck", warm=False)
+    """The project for the run that the tests of this file strike one after the other: two workers
+    tune and begin to train, one trains the rest.
+    """
+    root = small_project.write_real(tmp_path_factory.mktemp("resume") / "struck")
     yield root
     for process in processes_of(root):
         process.kill()
@@ -44,7 +46,9 @@ def finished(root: Path, kind: str) -> int:
 def test_a_stage_killed_in_the_middle_of_tuning_leaves_no_worker(struck: Path) -> None:
     run = started(struck, "run", "--jobs", "2")
     assert eventually(lambda: finished(struck, "studies"), 120)
-    (stage,) = processes_of(struck, running="pipelines.tune")
+    (stage,) = processes_of(struck, running=warm_interpreter.SERVER) or processes_of(
+        struck, running="pipelines.tune"
+    )
     stage.kill()
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 1
@@ -69,7 +73,7 @@ def test_ctrl_c_in_training_ends_every_worker_within_five_seconds(struck: Path) 
 def test_the_run_that_goes_on_from_there_gives_the_same_bytes(
     struck: Path, untouched: Path
 ) -> None:
-    done = dvc(struck, "repro", FORECAST_JOBS="2")
+    done = dvc(struck, "repro", FORECAST_JOBS="1")
     assert done.returncode == 0, done.stdout + done.stderr
     name = "reports/leaderboard.csv"
     assert (struck / name).read_bytes() == (untouched / name).read_bytes()

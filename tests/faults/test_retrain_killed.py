@@ -150,7 +150,8 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
 
 def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
     """No file may become larger than 4 KiB: git, DVC or our own writes fail, whichever is first."""
-    words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *small_project.arguments("retrain", NAME)]
+    program = [warm_interpreter.warm_python(), "-m", "forecast", "retrain", NAME]
+    words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *program]
     env = small_project.environment(**ONE_WORKER)
     return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, timeout=300)
 
@@ -163,7 +164,7 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(
         project / ".forecast" / "locks" / f"retrain-{NAME}.lock", purpose="a test"
     ):
         assert retrain(project).returncode == 75
-    done = small_project.run_process(project, "retrain", "weave")
+    done = small_project.run_warm(project, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
     # Hooks of `defaults` are told of every failure.
     told = [

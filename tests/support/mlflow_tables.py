@@ -1,14 +1,17 @@
 """The tables of a new MLflow database, copied.
 
 MLflow makes them by going through all migrations of its history, which takes 1.6 CPU seconds for
-every project of a test.
+every project of a test. No import of our own: the programs of `warm_server` have them copied, too.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 MAKERS = ("mlflow.store.db.utils", "mlflow.store.model_registry.sqlalchemy_store")
@@ -16,31 +19,43 @@ MAKERS = ("mlflow.store.db.utils", "mlflow.store.model_registry.sqlalchemy_store
 _made: list[sqlite3.Connection] = []
 
 
-def copy_tables_from_the_first_database() -> None:
+def copy_tables_from_the_first_database(kept: Path | None = None) -> None:
     """In this process, once it has imported MLflow: the first new database is MLflow's own work,
-    every later one gets its tables and rows.
+    every later one gets its tables and rows. With `kept`, a file, the first of all processes.
     """
     for name in MAKERS:
         module = sys.modules.get(name)
         make = getattr(module, "_initialize_tables", None)
         if make is not None and not hasattr(make, "made_by"):
-            module._initialize_tables = _copying(make)
+            module._initialize_tables = _copying(make, kept)
 
 
-def _copying(make: Callable[[Any], None]) -> Callable[[Any], None]:
+def _copying(make: Callable[[Any], None], kept: Path | None) -> Callable[[Any], None]:
     def initialize(engine: Any) -> None:
         if engine.dialect.name != "sqlite":
             make(engine)
             return
+        if not _made and kept is not None and kept.exists():
+            _made.append(sqlite3.connect(kept, check_same_thread=False))
         if not _made:
             make(engine)
             _made.append(sqlite3.connect(":memory:", check_same_thread=False))
             _copy(engine, lambda connection: connection.backup(_made[0]))
+            if kept is not None:
+                _keep(kept)
             return
         _copy(engine, lambda connection: _made[0].backup(connection))
 
     initialize.made_by = make
     return initialize
+
+
+def _keep(kept: Path) -> None:
+    """Whole or not at all: another process may look for it now."""
+    aside = kept.with_name(f"{kept.name}-{os.getpid()}")
+    with closing(sqlite3.connect(aside)) as copied:
+        _made[0].backup(copied)
+    aside.rename(kept)
 
 
 def _copy(engine: Any, copy: Callable[[sqlite3.Connection], None]) -> None:

@@ -104,16 +104,15 @@ def write_real(
     *,
     models: tuple[str, ...] = ("elman",),
     rankings: tuple[str, ...] = RANKINGS,
-    warm: bool = True,
 ) -> Path:
     """A small project with the real code and stages: the references, `models`, a budget of a few
-    gradient steps; `warm` as in `use_this_interpreter`.
+    gradient steps.
     """
     write(root)
     copy_code(root)
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
-    use_this_interpreter(root, warm=warm)
+    use_this_interpreter(root)
     grid = ("naive", "seasonal_naive", "ridge", "arx", *models)
     entries = {name: {"family": name} for name in grid}
     content = {
@@ -144,13 +143,13 @@ def copy_code(root: Path) -> None:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".tmp-*"))
 
 
-def use_this_interpreter(root: Path, *, warm: bool = True) -> None:
-    """The project's own dvc.yaml, its stages run by the interpreter of the tests; by one that has
-    the libraries, or else by one that starts as for a user.
+def use_this_interpreter(root: Path) -> None:
+    """The project's own dvc.yaml, its stages run by the interpreter of the tests that has the
+    libraries.
     """
     pipeline = (ROOT / "dvc.yaml").read_text()
     assert INTERPRETER in pipeline
-    python = warm_interpreter.warm_python() if warm else sys.executable
+    python = warm_interpreter.warm_python()
     (root / "dvc.yaml").write_text(pipeline.replace(INTERPRETER, f"python: {python}"))
 
 

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-WARM_PROGRAMS = ("dvc", "forecast", "pipelines")
+WARM_PROGRAMS = ("dvc", "forecast", "mlflow", "pipelines", "tests", "uvicorn")
 """Of `-m`; what else is started, such as the worker processes of a stage, is no matter of ours."""
 
 
@@ -51,7 +51,8 @@ def main(door: str, python: str, *words: str) -> None:
     folder = os.getcwd()  # noqa: PTH109  pathlib takes longer to import than all of this
     code = run(door, this_file, words, folder, os.environ, (0, 1, 2))
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        if code != -signal.SIGKILL:  # which nobody may set
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 

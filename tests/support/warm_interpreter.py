@@ -38,12 +38,15 @@ LIBRARIES = (
     "joblib",
     "optuna",
     "arch.bootstrap",
-    "mlflow",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
     "tensorflow",
     "keras",
     "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
     "dvc.repo.reproduce",
 )
+SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
+"""What the command line of every forked program names."""
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 """As `forecast.networks.layers.silence_libraries` sets them."""
 
@@ -80,11 +83,10 @@ def _folder_of_the_session() -> Path:
 
 
 def _start_server(folder: Path, session: int) -> None:
-    server = Path(warm_client.__file__).with_name("warm_server.py")
     own = ("PYTHON", "PYTEST_", "FORECAST_", "MLFLOW_")
     environment = {name: text for name, text in os.environ.items() if not name.startswith(own)}
     subprocess.run(
-        [sys.executable, server, folder, str(session), *LIBRARIES],
+        [sys.executable, SERVER, folder, str(session), *LIBRARIES],
         cwd=folder,
         env={**environment, **BEFORE_TENSORFLOW},
         stdin=subprocess.DEVNULL,

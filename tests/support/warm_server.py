@@ -21,6 +21,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+import mlflow_tables  # beside this file
+
 READ = selectors.EVENT_READ
 STANDARD_STREAMS = (0, 1, 2)
 AT_EXIT = (
@@ -169,6 +171,7 @@ if __name__ == "__main__":
     place, session_process, *libraries = sys.argv[1:]
     for library in libraries:
         importlib.import_module(library)
+    mlflow_tables.copy_tables_from_the_first_database(Path(place) / "tables.db")
     asked_for = serve(place, int(session_process))
     become(asked_for)
     end(run(asked_for["words"]))
