@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from forecast.system import files
 from forecast.system.errors import BusyError, DamagedError, ForecastError
 from forecast.tracking import mlflow_client, publishing, sync, tracking_store, writing
+from tests.support import warm_interpreter
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -233,7 +235,8 @@ sync(Path(sys.argv[1]), now=1.8e9)
 
 
 def test_a_run_left_running_by_kill_9_is_closed_by_sync(root):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, env=environment())
+    command = [sys.executable, "-c", KILLED, str(root)]
+    killed = warm_interpreter.run(command, cwd=ROOT, env=environment())
     assert killed.returncode == -signal.SIGKILL
     assert "RUNNING" in {run.info.status for run in runs_of(root)}
     result = sync(root, now=NOW)
@@ -275,13 +278,13 @@ sync(Path(sys.argv[1]), now=1.8e9)
 def test_two_processes_on_a_new_database_both_succeed(root):
     (root / "mlflow.db").unlink()
     command = [sys.executable, "-c", PUBLISHES, str(root)]
-    started = [
-        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [process.communicate()[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
-    assert said == ["", ""]
+    with ThreadPoolExecutor(2) as threads:
+        started = [
+            threads.submit(warm_interpreter.run, command, cwd=ROOT, env=environment())
+            for _ in range(2)
+        ]
+    ended = [one.result() for one in started]
+    assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * 2
     assert len(parents(runs_of(root))) == 3
     assert_one_current_run_each(root)
 
