@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ from forecast.tracking import hold_store_lock, mlflow_client, tracking_store
 from tests.operations import postgres, projects, retraining
 from tests.operations.projects import NAME, NOW
 from tests.operations.test_decision import decided
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 SECONDS = 300
 
@@ -85,7 +84,7 @@ def serving(database: str, folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     command = [
-        sys.executable,
+        warm_interpreter.warm_python(),
         "-m",
         "mlflow",
         "server",
@@ -172,7 +171,7 @@ def addresses(uri: str) -> dict[str, str]:
 
 
 def worker(root: Path, work: str, uri: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.operations.team_worker", work]
+    command = [warm_interpreter.warm_python(), "-m", "tests.operations.team_worker", work]
     env = small_project.environment(**addresses(uri))
     return subprocess.Popen(
         command,
