@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-WARM_PROGRAMS = ("dvc", "forecast", "mlflow", "pipelines", "tests", "uvicorn")
+WARM_PROGRAMS = ("distributed", "dvc", "forecast", "mlflow", "pipelines", "tests", "uvicorn")
 """Of `-m`; what else is started, such as the worker processes of a stage, is no matter of ours."""
 
 

@@ -36,6 +36,7 @@ LIBRARIES = (
     "filelock",
     "psutil",
     "joblib",
+    "distributed.cli.dask_worker",
     "optuna",
     "arch.bootstrap",
     "mlflow.pyfunc",

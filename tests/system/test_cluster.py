@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from forecast.system import cluster, workers
 from forecast.system.errors import BusyError, InputError
 from forecast.system.workers import WorkItem
 from tests.faults.processes import crowding, eventually
+from tests.support import warm_interpreter
 from tests.support.cluster_tasks import (
     hungry,
     once_killed,
@@ -56,10 +58,12 @@ def started(
         memory,
     ]
     with (folder / "log").open("w") as log:
+        # Dask reads its variables as it is imported: with some it has to be a new interpreter
+        python = sys.executable if about else warm_interpreter.warm_python()
 
         def program(name, *options):
             command = [
-                sys.executable,
+                python,
                 "-m",
                 f"distributed.cli.dask_{name}",
                 "--scheduler-file",
@@ -205,7 +209,7 @@ def joined(address: str, folder: Path, preload: str):
     """One more worker, without a nanny, which begins by running `preload`."""
     (folder / "own.py").write_text(preload)
     command = [
-        sys.executable,
+        warm_interpreter.warm_python(),
         "-m",
         "distributed.cli.dask_worker",
         address,
@@ -398,13 +402,12 @@ def test_two_clients_at_once_get_their_own_results(given):
         "items = [WorkItem(str(n), square, (n,)) for n in range(30)];"
         "print(sorted(o.value for o in run_items(items, jobs=2)))"
     )
-    others = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert {other.communicate(timeout=60)[0].strip() for other in others} == {
-        str([n * n for n in range(30)])
-    }
+    command, env = [sys.executable, "-c", script], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with ThreadPoolExecutor(2) as threads:
+        others = [
+            threads.submit(warm_interpreter.run, command, cwd=ROOT, env=env) for _ in range(2)
+        ]
+    assert {other.result().stdout.strip() for other in others} == {str([n * n for n in range(30)])}
 
 
 def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_path, monkeypatch):
