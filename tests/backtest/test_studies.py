@@ -17,7 +17,7 @@ from forecast.backtest import tuning
 from forecast.backtest.studies import StudyResult, StudyStore, TrialOutcome, run_study
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, InputError, ModelError
+from forecast.system.errors import BusyError, ForecastError, ModelError
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
