@@ -327,6 +327,62 @@ def parking(draw: Draw) -> pd.DataFrame:
     return rows(ds, poisson(draw, mean * np.exp(autoregression(draw, len(ds), 0.95, 0.15))))
 
 
+def bank(draw: Draw) -> pd.DataFrame:
+    """Customers by the hour of a bank, 50 weeks; no row while it is closed."""
+    ds = times(24 * 7 * 50, "h")
+    hours = clock(ds)
+    log_mean = draw.uniform(2.5, 4) + 0.4 * bell(hours, 11, 3) + week_shape(draw, ds, 0.25)
+    log_mean += autoregression(draw, len(ds), 0.98, 0.04)
+    is_open = (ds.day_of_week < 5) & (hours >= 8) & (hours < 18)
+    return rows(ds, poisson(draw, np.exp(log_mean)))[is_open]
+
+
+def clinic(draw: Draw) -> pd.DataFrame:
+    """Patients by the hour of a clinic, 60 weeks; no row while it is closed, as it is on 3 % of the
+    days.
+    """
+    ds = times(24 * 7 * 60, "h")
+    hours = clock(ds)
+    log_mean = draw.uniform(1.5, 3) + 0.5 * bell(hours, 9, 2) + week_shape(draw, ds, 0.3)
+    log_mean += autoregression(draw, len(ds), 0.95, 0.08)
+    days = (ds - ds[0]).days
+    is_free = draw.random(days.max() + 1) < 0.03
+    is_open = (ds.day_of_week < 5) & (hours >= 7) & (hours < 16) & ~is_free[days]
+    return rows(ds, poisson(draw, np.exp(log_mean)))[is_open]
+
+
+def bakery(draw: Draw) -> pd.DataFrame:
+    """Customers by the hour of a bakery, 40 weeks; no row while it is closed, as on Mondays."""
+    ds = times(24 * 7 * 40, "h")
+    hours = clock(ds)
+    log_mean = 2.8 + 0.7 * bell(hours, 8, 2) + 0.4 * (ds.day_of_week > 4)
+    log_mean += autoregression(draw, len(ds), 0.95, 0.06)
+    is_open = (ds.day_of_week != 0) & (hours >= 6) & (hours < 14)
+    return rows(ds, poisson(draw, np.exp(log_mean)))[is_open]
+
+
+def store(draw: Draw) -> pd.DataFrame:
+    """Customers by the half hour of a store, 24 weeks; no row while it is closed."""
+    ds = times(48 * 7 * 24, "30min")
+    hours = clock(ds)
+    log_mean = draw.uniform(2, 3.5) + 0.6 * bell(hours, 17, 4) + week_shape(draw, ds, 0.2)
+    log_mean += autoregression(draw, len(ds), 0.97, 0.05)
+    is_open = (ds.day_of_week < 6) & (hours >= 9) & (hours < 20)
+    return rows(ds, poisson(draw, np.exp(log_mean)))[is_open]
+
+
+def helpdesk(draw: Draw) -> pd.DataFrame:
+    """Calls by the half hour, 21 weeks, many on Mondays; no row while nobody answers."""
+    ds = times(48 * 7 * 21, "30min")
+    hours = clock(ds)
+    days = (ds - ds[0]).days
+    by_hour = 40 * (bell(hours, 10, 1.8) + 0.7 * bell(hours, 15, 2) + 0.25)
+    by_weekday = np.array([1.35, 1, 1, 1, 1, 0.55, 0])[ds.day_of_week]
+    by_day = np.exp(autoregression(draw, days.max() + 1, 0.8, 0.08))
+    is_open = (ds.day_of_week < 6) & (hours >= 8) & (hours < 18)
+    return rows(ds, poisson(draw, by_hour * by_weekday * by_day[days]))[is_open]
+
+
 def load(draw: Draw) -> pd.DataFrame:
     """A load by the hour over 200 days: two peaks on workdays, none on free days."""
     ds = times(24 * 200, "h")
@@ -579,6 +635,11 @@ KINDS = {
     "solar": Kind(solar, WEEK_OF_HOURS),
     "night_shop": Kind(night_shop, WEEK_OF_HOURS),
     "parking": Kind(parking, WEEK_OF_HOURS),
+    "bank": Kind(bank, WEEK_OF_HOURS),
+    "clinic": Kind(clinic, WEEK_OF_HOURS),
+    "bakery": Kind(bakery, WEEK_OF_HOURS),
+    "store": Kind(store, WEEK_OF_HOURS),
+    "helpdesk": Kind(helpdesk, WEEK_OF_HOURS),
     "load": Kind(load, WEEK_OF_HOURS),
     "creek": Kind(creek, WEEK_OF_HOURS),
     "price": Kind(price, WEEK_OF_HOURS),

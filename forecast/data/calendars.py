@@ -288,11 +288,13 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     False of steps longer than a day, and of fewer weeks than `WEEK_LIMITS` and `FEW_WEEKS` ask.
     """
     step = fixed_step(calendar) if calendar.kind == "regular" else None
-    days_a_week = 7
     if isinstance(calendar, WeekdayCalendar):
-        step, days_a_week = DAY, len(calendar.days)
+        step = DAY
     if step is None or step > DAY:
         return False
+    observed_days = frame.loc[frame[target].notna(), "ds"].dt.floor("D").drop_duplicates()
+    counts = observed_days.dt.day_of_week.value_counts()
+    days_a_week = int((counts >= counts.max() / 2).sum())  # an office has no rows at weekends
     n_days = series_lengths(frame, calendar).max() * step / DAY
     limits = WEEK_LIMITS
     if step < DAY and limits.row_share * n_days < 7 * limits.weeks:

@@ -1167,6 +1167,16 @@ def test_a_shop_that_is_closed_on_sundays_gets_the_day_of_the_week(tmp_path):
     assert found["calendar_features"] == ["day_of_week"]
 
 
+@pytest.mark.parametrize("monday", [0.0, 9.0])
+def test_a_week_is_seen_where_an_office_has_no_rows_while_it_is_closed(tmp_path, monday):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
+    times = times[(times.day_of_week < 5) & (times.hour >= 8) & (times.hour < 18)]
+    rng = np.random.default_rng(0)
+    values = 20 + monday * (times.day_of_week == 0) + rng.normal(0, 2, len(times))
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert ("day_of_week" in found["calendar_features"]) == (monday > 0)
+
+
 def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
     rng = np.random.default_rng(0)
