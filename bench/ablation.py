@@ -80,8 +80,8 @@ MAPS: dict[str, list[Patch]] = {
     "level left out where it gains nothing": [(choice, "LEVEL_GAIN", -np.inf)],
     "share of the change by series": [(choice, "weigh_changes", lambda _: {})],
     "folds of the whole history": [(problems, "HISTORY_FOLDS", 10**9)],
-    "missing steps on a line": [
-        (each, "interpolate_missing", lambda _, target: target) for each in (skip, window_linear)
+    "missing steps filled": [
+        (each, "fill_missing_targets", lambda _, target: target) for each in (skip, window_linear)
     ],
 }
 CARRIED: dict[str, list[Patch]] = {

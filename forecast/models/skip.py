@@ -52,6 +52,10 @@ BENDS = (-0.7, 0.0, 0.7)
 """Where the slope of a plan may change, in standard deviations from its mean: about its quartiles.
 """
 
+LONG_GAP = 6
+"""Missing steps in a row; of more, as while an office is closed, no line says what would have been
+(docs/research/linear-part.md).
+"""
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
 Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
@@ -629,12 +633,12 @@ def design_of(
     shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inputs (B, features) of `shape`, which need not be fitted; the changes (B, H * O) of the
-    target from the last value, inner gaps interpolated; and which of them a fit may use, (B,) bool:
+    target from the last value, missing steps filled; and which of them a fit may use, (B,) bool:
     not those of series whose change has no weight, nor, where `shape` reads future inputs, origins
     without one of them.
     """
     x = shape.inputs(windows, channels)
-    y = (interpolate_missing(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
+    y = (fill_missing_targets(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
     known = np.isfinite(y).all(axis=1) & ~np.isin(windows.series, [*shape.unused_series])
     if shape.leads:
         known &= np.isfinite(windows.z[:, -1, np.array(channels.step) > 0]).all(axis=1)
@@ -652,25 +656,25 @@ def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Exam
     return total / count if count else float("nan")
 
 
-def interpolate_missing(last: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`target` (B, H, O), a missing step on the line between its observed neighbours, `last` (B, O)
-    before the first.
+def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """`target` (B, H, O) to learn from, `last` (B, O) before its first step. A missing step lies on
+    the line between its observed neighbours; in a gap longer than `LONG_GAP`, and behind the last
+    observed one, it repeats the value before, as inputs do.
 
-    Steps behind the last observed one stay NaN. Otherwise 5 % of missing hours leave 29 % of the
-    days to learn from.
+    NaN where no step of an output is observed. Without it 5 % of missing hours would leave 29 % of
+    the days to learn from, and an office no window that ends while it is closed.
     """
-    values = np.concatenate([last[:, None], target], axis=1)
-    is_known = np.isfinite(values)
-    length = values.shape[1]
-    if is_known.all():
+    if np.isfinite(target).all():
         return target
+    repeated, is_known, since = fill_gaps(np.concatenate([last[:, None], target], axis=1))
+    length = repeated.shape[1]
     steps = np.arange(length)[None, :, None]
-    before = np.maximum.accumulate(np.where(is_known, steps, 0), axis=1)
     after = np.minimum.accumulate(np.where(is_known, steps, length)[:, ::-1], axis=1)[:, ::-1]
-    right = np.take_along_axis(values, np.minimum(after, length - 1), axis=1)
-    left = np.take_along_axis(values, before, axis=1)
-    share = (steps - before) / np.maximum(after - before, 1)
-    return np.where(after < length, left + share * (right - left), np.nan)[:, 1:]
+    following = np.take_along_axis(repeated, np.minimum(after, length - 1), axis=1)
+    gap = since + after - steps
+    on_line = repeated + since / np.maximum(gap, 1) * (following - repeated)
+    filled = np.where((after < length) & (gap <= LONG_GAP + 1), on_line, repeated)
+    return np.where(is_known[:, 1:].any(axis=1, keepdims=True), filled[:, 1:], np.nan)
 
 
 def _season_before(

@@ -28,8 +28,8 @@ from forecast.models.skip import (
     calendar_terms,
     design_of,
     feature_names,
+    fill_missing_targets,
     fit_linear_map,
-    interpolate_missing,
     linear_features,
     mean_absolute_error,
     products_matrix,
@@ -122,7 +122,7 @@ def gathered(problem, block, horizon, lags, part):
     )
     y = np.concatenate(
         [
-            (interpolate_missing(w.last, target) - w.last[:, None, :]).reshape(len(w), -1)
+            (fill_missing_targets(w.last, target) - w.last[:, None, :]).reshape(len(w), -1)
             for w, target in pairs
         ]
     )
@@ -446,11 +446,19 @@ def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
         chosen(problem.examples("train", HORIZON), lambda: pairs, problem.channels, lags=[2])
 
 
-def test_a_missing_target_lies_between_its_neighbours_and_one_behind_the_last_stays_missing():
+def test_a_missing_target_lies_between_its_neighbours_and_one_behind_the_last_repeats_it():
     nan = np.nan
     target = np.array([[[nan], [3.0], [nan], [nan], [6.0], [nan]]])
-    found = interpolate_missing(np.array([[1.0]]), target)[0, :, 0]
-    np.testing.assert_array_equal(found, [2, 3, 4, 5, 6, nan])
+    found = fill_missing_targets(np.array([[1.0]]), target)[0, :, 0]
+    np.testing.assert_array_equal(found, [2, 3, 4, 5, 6, 6])
+
+
+@pytest.mark.parametrize(("missing", "first"), [(6, 2.0), (7, 1.0)])
+def test_a_night_without_rows_repeats_the_value_before_it(missing, first):
+    target = np.array([[*[np.nan] * missing, missing + 2.0]])[:, :, None]
+    filled = fill_missing_targets(np.array([[1.0]]), target)[0, :, 0]
+    assert filled[0] == first and filled[-1] == missing + 2
+    assert np.isnan(fill_missing_targets(np.array([[1.0]]), np.full((1, 3, 1), np.nan))).all()
 
 
 def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():

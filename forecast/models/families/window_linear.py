@@ -36,7 +36,7 @@ from forecast.models.skip import (
     calendar_harmonics,
     calendar_terms,
     centre_sums,
-    interpolate_missing,
+    fill_missing_targets,
     products_matrix,
     solve_ridge,
 )
@@ -131,10 +131,10 @@ class Spec(RegressorSpec):
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
     ) -> LinearBatch:
         """Of the whole lookback; targets less their base (B, H), to learn from with missing steps
-        on a line.
+        filled.
         """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
-        y = interpolate_missing(windows.last, target)[:, :, output] - base
+        y = fill_missing_targets(windows.last, target)[:, :, output] - base
         return LinearBatch(x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base)
 
     def _columns(self, lookback: int, lags: int) -> np.ndarray:
