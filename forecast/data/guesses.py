@@ -3,9 +3,9 @@
 `guess_entry` reads the file and writes the entry as a block of YAML, every guess with what it was
 read from behind it, so that one look confirms or corrects it; `add_entry` puts the block into
 configs/datasets.yaml without touching the rest. Rules: the first column of times is the time; text
-(or whole numbers) that tell apart rows of one time name the series; the target goes by its name,
-else it is the first number that is no switch; a column with values behind the last observation of
-the target is a plan, known ahead; what leads the target is an input, and the other numbers are
+(or whole numbers) that tell apart rows of one time name the series; a column with values behind
+the end of another is a plan, known ahead; of the others the target goes by its name, else it is the
+first number that is no switch; what leads the target is an input, and the other numbers are
 offered in a comment. What may be times and cannot be read is refused, never counted. Nothing is
 checked: `fetch` does that.
 """
@@ -106,7 +106,7 @@ WEATHER_NAME = re.compile(
 """What is in a name of a number beside which a temperature may be the target."""
 MOST_CODES = 31
 """So many values or fewer may be codes, such as of a month or a day."""
-FORECAST_WORDS = {"forecast", "planned", "prognose", "vorhersage"}
+FORECAST_WORDS = {"forecast", "fc", "fcst", "planned", "prognose", "vorhersage"}
 """Words of a name that tells of the target or an input what somebody else expects of it."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
@@ -121,6 +121,8 @@ MIN_LATER_RATIO = 0.35
 """Of the variance over twenty days to twenty times that of one, at least: prices have .47 and more,
 stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
 """
+MAX_PLAN_SHARE = 0.25
+"""Of the times: a column that has been empty for longer is no longer measured."""
 MIN_STATIC_SERIES = 4
 """From so many series on a model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
@@ -273,7 +275,7 @@ def guess_entry(
     rows = _read_flags(rows, others)
     numbers = _number_columns(rows, others, target, where)
     rows[numbers], file_format = _blank_placeholders(rows[numbers], file_format)
-    chosen = _pick_target(rows, numbers, target, where)
+    chosen = _pick_target(rows, guess.times, numbers, target, where)
     if not is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
         rows[chosen] = rows[chosen].astype("str")
     rows[chosen] = rows[chosen].astype(float)
@@ -891,10 +893,27 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
     return table[telling].nunique().idxmin() if telling else None
 
 
-def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str) -> Any:
-    """The column that `target` names; else by name, else the first number that is neither a
-    forecast nor a switch; `InputError` where there is none. A temperature behind a number that is
-    no weather, as of arrivals, is rather its input.
+def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[Any]:
+    """The columns of numbers but those with a value behind the end of another, as a plan has.
+
+    A gap of a usual length is no end, nor one of more than `MAX_PLAN_SHARE` of the times; weather
+    (beside other numbers) and switches end where their delivery is late.
+    """
+    has_value = values.notna().groupby(times).any().to_numpy()
+    n_behind = has_value[::-1].argmax(axis=0)
+    longest_gaps = [np.diff(np.flatnonzero(column)).max(initial=1) - 1 for column in has_value.T]
+    is_end = (n_behind > longest_gaps) & (n_behind <= MAX_PLAN_SHARE * len(has_value))
+    is_weather = np.array([WEATHER_NAME.search(str(name).lower()) is not None for name in values])
+    is_end &= (is_weather.all() | ~is_weather) & (values.nunique() > 2)
+    return list(values.columns[n_behind >= n_behind[is_end].max(initial=0)])
+
+
+def _pick_target(
+    rows: pd.DataFrame, times: pd.Series, numbers: list[Any], target: str, where: str
+) -> Any:
+    """The column that `target` names; else, of those that are no plan, by name, else the first
+    number that is neither a forecast nor a switch; `InputError` where there is none. A temperature
+    behind a number that is no weather, as of arrivals, is rather its input.
     """
     if not numbers:
         raise InputError(
@@ -909,6 +928,7 @@ def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str
         )
     if target:
         return by_name[target]
+    numbers = _drop_plans(rows[numbers], times)
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:

@@ -884,6 +884,33 @@ def test_a_shop_that_has_closed_makes_no_plan_of_the_columns_that_go_on(tmp_path
     assert found["horizon"] == 3
 
 
+@pytest.mark.parametrize("n_ahead", [1, 60])
+def test_a_column_that_goes_on_where_another_ends_is_a_plan_and_no_target(tmp_path, n_ahead):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    frame = pd.DataFrame({"time": times, "list price": WAVE + 5, "MRR": WAVE, "new": WAVE})
+    frame.loc[600 - n_ahead :, ["MRR", "new"]] = np.nan
+    found = guessed(tmp_path, frame)
+    assert found["target"]["column"] == "MRR"
+    assert found["future_exogenous"] == [{"column": "list price", "known_ahead": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [
+        ("stalled", slice(300, None)),
+        ("gaps", [*range(50, 60), *range(592, 600)]),
+        ("rain_mm", slice(599, None)),
+        ("is_open", slice(599, None)),
+    ],
+)
+def test_a_column_that_ends_for_another_reason_makes_no_plan_of_the_target(tmp_path, name, empty):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    other = np.arange(600) % 2 if name == "is_open" else WAVE
+    frame = pd.DataFrame({"time": times, name: other.astype(float), "sales": WAVE})
+    frame.loc[np.arange(600)[empty], name] = np.nan
+    assert guessed(tmp_path, frame)["target"]["column"] == "sales"
+
+
 def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(tmp_path):
     frame = shop()
     frame.loc[[50, 51, 200], "Promo"] = np.nan
@@ -918,6 +945,7 @@ def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(
         (["is_open", "second"], "second"),
         (["power_kw", "temp_forecast"], "power_kw"),
         (["Planned sales", "footfall"], "footfall"),
+        (["load_fc_gw", "wind_fcst", "imbalance"], "imbalance"),
         (["only_forecast"], "only_forecast"),
     ],
 )
