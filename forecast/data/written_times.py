@@ -184,6 +184,7 @@ def to_utc(
     if form is not None:
         text = values
         values = pd.to_datetime(text.astype("str").str.strip(), format=form, errors="coerce")
+        _refuse_odd_row(text, values.notna(), where)
         advice = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
         refuse_rows(text, values.isna(), where, advice)
     if values.dtype.kind == "M":
@@ -257,16 +258,22 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
     )
     if parsed.isna().any():
         _refuse_outside_years(parsed, values, where)
+        _refuse_odd_row(values, parsed.notna(), where)
         fits = guess_time_format(values)
-        shown_format = fits if fits not in (None, ISO_8601) else "%d.%m.%Y %H:%M"
-        known = (
-            "All rows fit" if shown_format == fits else "Or name the column's own format, such as"
-        )
+        known = f'All rows fit `time_format: "{fits}"`' if fits else "Or name their `time_format`"
         expected = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
-        advice = f'Correct the row. {known} `time_format: "{shown_format}"` under `source`.'
+        advice = f"Correct the row. {known} under `source`."
         refuse_rows(values, parsed.isna(), where, f", {expected}. {advice}")
     _refuse_outside(parsed, values, where)
     return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
+
+
+def _refuse_odd_row(written: pd.Series, is_read: pd.Series, where: str) -> None:
+    """`InputError` about the first row that is no time, such as a total, where most rows are."""
+    if is_read.mean() > 0.5:
+        example = quote(written[is_read].iloc[0])
+        advice = f", wanted a time written as {example}. Correct or remove the row."
+        refuse_rows(written, ~is_read, where, advice)
 
 
 def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:

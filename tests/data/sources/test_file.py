@@ -522,6 +522,22 @@ def test_the_format_that_all_times_fit_is_named_and_then_read(tmp_path, written,
     assert frame["ds"].tolist() == [pd.to_datetime(ds, format=form) for ds in written]
 
 
+@pytest.mark.parametrize(
+    ("form", "settings"),
+    [
+        ("%Y%m%d", {}),
+        ("%Y%m%d", {"time_format": "%Y%m%d"}),
+        ("%d.%m.%Y", {"time_format": "%d.%m.%Y"}),
+    ],
+)
+def test_a_row_of_totals_is_to_be_removed_and_no_format_is_proposed(tmp_path, form, settings):
+    days = pd.date_range("2021-01-01", periods=60).strftime(form)
+    text = "ds,temp\n" + "".join(f"{day},1\n" for day in days) + "Total,60\n"
+    message = refused(tmp_path, text, source={**MINE, **settings})
+    assert f"line 62: `ds` holds 'Total', wanted a time written as '{days[0]}'" in message
+    assert message.endswith("Correct or remove the row.")
+
+
 def test_a_mark_of_no_value_is_named_with_the_line_to_add_and_then_read(tmp_path):
     text = "ds,temp\n2024-01-01,offline\n2024-01-02,-999\n2024-01-03,5\n"
     assert "add `missing: ['offline']` under `source`" in refused(tmp_path, text)
