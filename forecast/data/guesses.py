@@ -52,7 +52,7 @@ from forecast.data.written_times import (
     sort_oldest_first,
     to_utc,
 )
-from forecast.system.errors import InputError, plural, quote_names
+from forecast.system.errors import InputError, plural, quote, quote_names
 
 GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that are tried where an hour of autumn stands twice; each stands for those that change
@@ -836,17 +836,25 @@ def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, wher
 
 
 def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
-    """`InputError` where two columns together, and none alone, tell apart rows of one time."""
+    """`InputError` where columns together, and none alone, tell apart rows of one time: two of text
+    or whole numbers, else the fewest of text.
+    """
     if table[time].duplicated().mean() <= 0.5:
         return
     may_name = (table.nunique() <= len(table) / 10) & (table.dtypes.astype("str") != "float64")
-    names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")
-    for outer, inner in itertools.combinations(names[:10], 2):
-        if not table.duplicated([outer, inner, time]).any():
-            example = f"{table[outer].iloc[0]}/{table[inner].iloc[0]}"
+    names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")[:10]
+    texts = [name for name in names if first_text_cell(table[name]) is not None]
+    sets = [*itertools.combinations(names, 2)]
+    if not table.duplicated([*texts, time]).any():
+        for size in range(3, len(texts) + 1):
+            sets += itertools.combinations(texts, size)
+    for parts in map(list, sets):
+        if not table.duplicated([*parts, time]).any():
+            example = "/".join(table[parts].iloc[0].astype("str"))
             raise InputError(
-                f"{where}: {outer!r} and {inner!r} together name a series. Write one column with"
-                f" both, such as {example!r}."
+                f"{where}: {' and '.join(map(quote, parts))} together name a series. Write one"
+                f" column with all, such as {example!r}, or the entry by hand with `hierarchy:"
+                f" [{', '.join(map(str, parts))}]`, the largest group first (docs/data.md)."
             )
 
 

@@ -307,6 +307,23 @@ def test_two_columns_that_name_a_series_together_are_told_and_no_row_too_many(tm
         guessed(tmp_path, pd.concat(parts))
 
 
+@pytest.mark.parametrize("beside", [{}, {"season": "all"}], ids=["alone", "beside another text"])
+def test_the_fewest_columns_that_name_a_series_together_are_told(tmp_path, beside):
+    one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), **beside, "y": WAVE[:200]})
+    parts = [
+        one.assign(region=region, shop=shop, goods=goods)
+        for region in ("north", "south")
+        for shop in ("shop 1", "shop 2")
+        for goods in ("shoes", "chairs")
+    ]
+    said = (
+        "'region' and 'shop' and 'goods' together .* 'north/shop 1/shoes', .* `hierarchy:"
+        r" \[region, shop, goods\]`"
+    )
+    with pytest.raises(InputError, match=said):
+        guessed(tmp_path, pd.concat(parts))
+
+
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     one = pd.DataFrame(
