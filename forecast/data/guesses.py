@@ -301,7 +301,7 @@ def guess_entry(
         text += _advise_long_form(where, file_format, guess.column, values)
     text += _describe_doubtful_number(path, file_format)
     for column in others:
-        if column not in numbers and pd.to_numeric(rows[column], "coerce").notna().mean() > 0.5:
+        if column not in numbers and own_files.is_mostly_numbers(rows[column]):
             text.append(f"    # not read{describe_text_cell(rows, column)}")
     return "\n".join(text) + "\n"
 

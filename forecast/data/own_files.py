@@ -183,10 +183,12 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
             " columns by semicolons."
         )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
-    if form.thousands or form.units:
-        for column in rows.columns.drop(texts, errors="ignore"):
-            if not is_numeric_dtype(rows[column]):
-                rows[column] = _parse_written(rows[column], form)
+    is_plain = (form.decimal, form.thousands, form.units) == (".", "", ())
+    for column in rows.columns.drop(texts, errors="ignore"):
+        values = rows[column]
+        if is_numeric_dtype(values) or (is_plain and not _has_minus_behind(values)):
+            continue
+        rows[column] = _parse_written(values, form)
     return _blank_numbers(rows, form.missing, texts).dropna(how="all")
 
 
@@ -273,7 +275,7 @@ def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> Fil
     """The format of rows, its marks and units guessed from their numbers."""
     columns = _cells_by_column(lines, separator)
     units = {_unit_of(cells) for cells in columns} - {""}
-    numbers = [_without_units(cells, units) for cells in columns]
+    numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
     marks = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
     return FileFormat(encoding, separator, *marks, tuple(sorted(units)))
@@ -290,22 +292,35 @@ def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
 
 
 def _unit_of(cells: list[str]) -> str:
-    """The unit that every one of `cells` has beside a number; empty where there is none."""
-    rests = {re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell) for cell in cells}
-    unit = rests.pop() if len(rests) == 1 else ""
-    if unit in UNITS and all(map(NUMBER.fullmatch, _without_units(cells, [unit]))):
-        return unit
-    return ""
+    """The unit that most of `cells` have beside a number; empty where there is none."""
+    bare_cells = _bare_numbers(cells, UNITS)
+    units = Counter(
+        re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell)
+        for cell, bare in zip(cells, bare_cells, strict=True)
+        if NUMBER.fullmatch(bare)
+    )
+    return next((unit for unit, count in units.items() if 2 * count > len(cells)), "")
 
 
-def _without_units(cells: Iterable[str], units: Iterable[str]) -> list[str]:
-    """`-$5` and `5 %` as numbers alone; a text with a unit elsewhere, or with two, stays."""
+def is_mostly_numbers(values: pd.Series) -> bool:
+    """Whether most cells of a column of text are numbers, beside whatever unit."""
+    counts = values.dropna().astype("str").str.strip().value_counts()
+    bare = pd.Series(_bare_numbers(counts.index, UNITS), counts.index, dtype="str")
+    is_number = pd.to_numeric(bare, errors="coerce").notna() | bare.map(NUMBER.fullmatch).notna()
+    return bool(2 * counts[is_number].sum() > counts.sum())
+
+
+def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
+    """`-$5`, `5 %` and `5-` as numbers alone, with their sign before them; a text with a unit
+    elsewhere, or with two, stays.
+    """
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
     form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})")
-    return [
+    bare = [
         "".join(part or "" for part in match.groups()) if (match := form.fullmatch(cell)) else cell
         for cell in cells
     ]
+    return [re.sub(r"^(\d.*)-$", r"-\1", cell) for cell in bare]
 
 
 def _shows_thousands(cells: list[str], mark: str) -> bool:
@@ -331,7 +346,7 @@ def find_doubtful_number(path: Path, form: FileFormat) -> str:
         return ""
     lines = first_lines(path, path.name, form.encoding)
     columns = _cells_by_column(lines[1:], form.separator)
-    numbers = [_without_units(cells, form.units) for cells in columns]
+    numbers = [_bare_numbers(cells, form.units) for cells in columns]
     cells = list(chain.from_iterable(numbers))
     if guess_number_marks(cells, form.separator, {mark})[1] != mark:
         return ""
@@ -469,7 +484,7 @@ def marks_hint(cell: object, separator: str) -> str:
     """The settings that make a number of a cell of text; empty where none do."""
     unit = _unit_of([str(cell)])
     units = (unit,) if unit else ()
-    decimal, thousands = guess_number_marks(_without_units([str(cell)], units), separator)
+    decimal, thousands = guess_number_marks(_bare_numbers([str(cell)], units), separator)
     settings = FileFormat(decimal=decimal, thousands=thousands, units=units).changed_settings()
     if not settings:
         return ""
@@ -477,15 +492,21 @@ def marks_hint(cell: object, separator: str) -> str:
     return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml."
 
 
+def _has_minus_behind(values: pd.Series) -> bool:
+    """Whether a cell ends as `12,50-` does."""
+    return bool(values.astype("str").str.endswith("-").any())
+
+
 def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
-    """Numbers of a column of text, with one of the units or none; a cell that is written otherwise
-    stays text, and is told as such later.
+    """Numbers of a column of text, with one of the units or none and the sign on either side; a
+    cell that is written otherwise stays text, and is told as such later.
     """
-    text = values.str.strip()
+    text = values.astype("str").str.strip().where(values.notna())
     units = [unit for unit in form.units if text.str.contains(unit, regex=False, na=False).any()]
-    if len(units) == 1:  # two are not added up
+    units = units if len(units) == 1 else []  # two are not added up
+    if units or _has_minus_behind(text):
         known = text.notna()
-        text = text.where(~known, pd.Series(_without_units(text[known], units), text.index[known]))
+        text = text.where(~known, pd.Series(_bare_numbers(text[known], units), text.index[known]))
     mark, sign = re.escape(form.thousands), re.escape(form.decimal)
     fits = text.str.fullmatch(
         rf"[+-]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({sign}\d*)?([eE][+-]?\d+)?", na=False

@@ -662,11 +662,47 @@ def test_a_column_with_one_unit_is_read_and_the_unit_is_told(tmp_path, written, 
     assert f"numbers as written beside {unit}" in text
 
 
+@pytest.mark.parametrize(
+    ("written", "separator", "values"),
+    [
+        (["1.234,50 €", "46,30- €", "12,50 €"], ";", [1234.5, -46.3, 12.5]),
+        (["1.234,50", "46,30-", "1.000-"], ";", [1234.5, -46.3, -1000.0]),
+        (["12,50", "46,30-", "0,5"], ";", [12.5, -46.3, 0.5]),
+        (["12.50", "46.30-", "7"], ",", [12.5, -46.3, 7.0]),
+        (["$12.50-", "$46.30"], ",", [-12.5, 46.3]),
+    ],
+)
+def test_a_minus_behind_a_number_is_its_sign(tmp_path, written, separator, values):
+    path = write_rows(tmp_path, f"day{separator}y", written * 50, separator)
+    assert read_as_guessed(tmp_path, path)[1]["y"].tolist() == values * 50
+
+
 def test_two_currencies_in_one_column_are_no_numbers(tmp_path):
     path = write_rows(tmp_path, "day,y,z", ["$5,1", "€7,2"] * 50)
     text = guesses.guess_entry(path, "data/mine.csv", "mine")
     assert yaml.safe_load(text)["mine"]["target"]["column"] == "z"
-    assert "column 'y' holds text '$5'" in own_refusal(path, "y")
+    for said in (text, own_refusal(path, "y")):
+        assert "column 'y' holds text '$5'" in said
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [
+        ("1.234,50 €", "void"),
+        ("46,30- €", "12 $"),
+        ("12,50", "void"),
+        ("12,50-", "-7-"),
+        ("1.234,50", "12 €"),
+    ],
+)
+def test_the_cell_that_makes_text_of_a_column_of_numbers_is_named(tmp_path, usual, odd):
+    cells = [f"{usual};{n % 9},5" for n in range(100)]
+    cells[40] = f"{odd};4,5"
+    path = write_rows(tmp_path, "day;y;z", cells, ";")
+    text, _ = read_as_guessed(tmp_path, path)
+    assert yaml.safe_load(text)["mine"]["target"]["column"] == "z"
+    for said in (text, own_refusal(path, "y")):
+        assert f"column 'y' holds text '{odd}', wanted a number. Correct the cell" in said
 
 
 def own_refusal(path: Path, target: str) -> str:
