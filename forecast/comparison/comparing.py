@@ -18,7 +18,12 @@ import pandas as pd
 
 from forecast.comparison import metrics, scores, sentences
 from forecast.comparison.distribution_scores import distribution_scores
-from forecast.comparison.error_diagnostics import describe_copy, describe_leaks, diagnose_residuals
+from forecast.comparison.error_diagnostics import (
+    NEAR_NAIVE,
+    describe_copy,
+    describe_leaks,
+    diagnose_residuals,
+)
 from forecast.comparison.explaining import explain_selected
 from forecast.comparison.intervals import interval_tables, is_chosen, target_of
 from forecast.comparison.levels import describe_levels, level_scores
@@ -185,7 +190,7 @@ def compare_candidates(
     complete = verdicts.model_copy(
         update={
             "lowest": lowest,
-            "copies": tuple(_raise_alarms(_test_cubes(scored), task, describe_copy)),
+            "copies": tuple(_find_copies(scored, task)),
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
@@ -339,6 +344,18 @@ def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
     cubes = _test_cubes(scored)
     prices = (pair for pair in cubes if target_of(pair[1].series, task).is_price)
     return _raise_alarms(prices, task, describe_leaks)
+
+
+def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
+    """Alarms about copies of the last value, of the candidates whose error is near naive's."""
+    near = []
+    for candidate in scored:
+        if candidate.board is None or candidate.name == NAIVE:
+            continue
+        skill = candidate.board.loc[candidate.board["seed"] == MEAN, "skill"]
+        if (skill.abs() <= NEAR_NAIVE).all():
+            near.append(candidate)
+    return _raise_alarms(_test_cubes(near), task, describe_copy)
 
 
 def _raise_alarms(

@@ -27,6 +27,8 @@ from forecast.data.comparison_records import ResidualStatistics
 from forecast.system import files
 
 MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
+NEAR_NAIVE = 0.1
+"""The most that the error of a copy differs from naive's, as a share of it."""
 GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
 # An alarm accuses somebody. At 5 % ten honest models would raise one in four runs of ten (1 -
 # 0.95^10 = 40 %).

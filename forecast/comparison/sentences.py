@@ -59,7 +59,6 @@ def describe_tests(
     dataset: str,
     chosen: Mapping[str, str],
     tests: Sequence[PairedTest],
-    tied: Mapping[str, Sequence[str]],
     *,
     networks: Collection[str],
     bar: str,
@@ -73,7 +72,7 @@ def describe_tests(
         against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
         results = [
             *_describe_selected(ranking, best, tests, bar),
-            *_describe_tied(ranking, best, tied.get(ranking, ()), tests),
+            *_describe_tied(ranking, best, tests),
             *_describe_networks(dataset, against_bar),
             *_describe_skips([t for t in of_ranking if t.family == "skip"]),
         ]
@@ -291,26 +290,27 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar
     return lines
 
 
-def _describe_tied(
-    ranking: str, best: str, tied: Sequence[str], tests: Sequence[PairedTest]
-) -> list[str]:
-    """Whom no test tells from the selected model, with the differences that the tests could have
-    seen; who is better than it.
+def _describe_tied(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
+    """Who is better than the selected model; who is tied with it, with the differences that the
+    tests could have seen; of whom nothing was decided.
     """
-    against_best = {
-        test.model: test
+    against_best = [
+        test
         for test in tests
         if (test.family, test.ranking, test.against) == ("best", ranking, best)
-    }
+    ]
     sentences = []
-    better = with_word("better", against_best.values())
+    better = with_word("better", against_best)
     if better:
         sentences.append(f"better than {best}: {_list_differences(better)}.")
-    untold = [against_best[name] for name in tied if name in against_best]
-    if untold:
-        listed = _list_differences(untold)
-        sentences.append(f"no test distinguishes {best} from {listed}{_describe_sight(untold)}.")
-    elif against_best and not better:
+    ties = [test for test in against_best if test.is_tie]
+    if ties:
+        listed = _list_differences(ties)
+        sentences.append(f"no test distinguishes {best} from {listed}{_describe_sight(ties)}.")
+    undecided = [t for t in against_best if t.word not in ("better", "worse") and not t.is_tie]
+    if undecided:
+        sentences.append(f"no test decides between {best} and {_list_differences(undecided)}.")
+    if len(with_word("worse", against_best)) == len(against_best) > 0:
         sentences.append(f"the tests distinguish every other model from {best}.")
     return sentences
 
@@ -404,13 +404,16 @@ def _outcome(test: PairedTest, other: str) -> str:
         return f"{test.word} than {other} (error {size}, {p}, {test.n} origins)"
     if test.word == "equivalent":
         return f"equivalent to {other} (error {size}, neither error is 2 % above the other)"
+    words = "not distinguishable from"
     if test.word == "undecided":
-        return f"undecided against {other}: {test.n} origins are too few"
+        if test.p is None:
+            return f"undecided against {other}: {test.n} origins are too few"
+        words = "undecided against"
     sight = ""
-    if test.detectable is not None:
+    if test.detectable is not None and not test.is_beyond_detectable:
         sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
     note = f": {test.note}" if test.note else ""
-    return f"not distinguishable from {other}{note} (error {size}, {p}, {test.n} origins{sight})"
+    return f"{words} {other}{note} (error {size}, {p}, {test.n} origins{sight})"
 
 
 def describe_p(test: PairedTest) -> str:

@@ -127,7 +127,7 @@ def compare(
     choice = _choose_architecture(means, spacing, weights or {})
     networks = {model for model, _ in skips}  # a combination is none
     lines = [
-        *sentences.describe_tests(dataset, chosen, tests, tied, networks=networks, bar=bar),
+        *sentences.describe_tests(dataset, chosen, tests, networks=networks, bar=bar),
         *sentences.describe_bars([name for name, _ in bar_keys]),
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
@@ -305,14 +305,13 @@ def _find_hardest(
 
 
 def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:
-    """The selected candidate, and whoever no test tells from it."""
-    untold = [
+    """The selected candidate, and whose test against it is a tie."""
+    ties = [
         test.model
         for test in tests
-        if (test.family, test.ranking, test.against) == ("best", ranking, winner)
-        and test.word not in ("better", "worse")
+        if (test.family, test.ranking, test.against) == ("best", ranking, winner) and test.is_tie
     ]
-    return (winner, *untold)
+    return (winner, *ties)
 
 
 def verdict(

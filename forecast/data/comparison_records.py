@@ -80,6 +80,22 @@ class PairedTest(Record):
         return max(self.ci_low / base, -1.0), self.ci_high / base
 
     @property
+    def is_beyond_detectable(self) -> bool:
+        """Whether the difference is larger than the smallest detectable one."""
+        if self.relative_difference is None or self.detectable is None:
+            return False
+        return abs(self.relative_difference) > self.detectable
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the two are tied: equivalent, or with enough origins not distinguishable by a
+        difference that is not beyond the detectable one.
+        """
+        if self.word == "not distinguishable":
+            return not self.is_beyond_detectable
+        return self.word == "equivalent"
+
+    @property
     def sentence(self) -> str:
         """`gru against naive: better (-3.1%, p 0.004 after Holm for 9 tests).`: what is known."""
         numbers = []
@@ -167,7 +183,7 @@ class Verdicts(Record):
     """
     tests: tuple[PairedTest, ...] = ()
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Ranking to the selected model and whoever no test tells from it."""
+    """Ranking to the selected model and whose test against it is a tie (`PairedTest.is_tie`)."""
     untrained: tuple[Untrained, ...] = ()
     choice: ArchitectureChoice | None = None
     """None where LSTM or GRU was not compared."""

@@ -330,7 +330,7 @@ class Results:
         return changes
 
     def tied(self, ranking: str) -> tuple[str, ...]:
-        """The selected model of `ranking` and whoever no test tells from it."""
+        """The selected model of `ranking` and whose test against it is a tie."""
         return self.verdicts.tied.get(ranking, ())
 
     def alarms(self, alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:

@@ -168,8 +168,8 @@ def advise(results: Results) -> list[str]:
         )
     elif test is not None and test.word == "undecided":
         advice.append(
-            f"Collect more data: {test.n} test origins are too few to distinguish"
-            f" {text.name(model)} from {bar}."
+            f"Collect more data: {plural(test.n, 'test origin')} did not decide whether"
+            f" {text.name(model)} is better than {bar}."
         )
     else:
         advice.append(

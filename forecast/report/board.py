@@ -181,7 +181,8 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
     marks = []
     if model == results.selected_model(ranking):
         marks.append("selected on validation")
-    if model in results.tied(ranking):
+    tied = results.tied(ranking)
+    if model in tied and len(tied) > 1:
         marks.append("tied")
     against_bar = results.tests(ranking, "bar").get(model)
     is_better = against_bar is not None and against_bar.word == "better"

@@ -158,6 +158,16 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_a_column_of_the_leaderboa
     )
 
 
+def test_only_a_row_whose_error_is_near_the_naive_ones_is_called_a_copy(results, monkeypatch):
+    errors = {"naive": None, "near": 2.4, "better": 1.0, "worse": 9.0}
+    for model, error in errors.items():
+        write(results, model, forecasts(error))
+    monkeypatch.setattr(comparing, "describe_copy", lambda *forecast, **spacing: "moves little")
+    evaluation = Evaluation(alpha=0.05, levels=(0.5,))
+    found = comparing.compare_candidates(results, FRAME, TASK, BORDERS, evaluation, BUDGET)
+    assert [copy.model for copy in found.verdicts.copies] == ["near"]
+
+
 def test_a_failed_candidate_is_one_row_that_says_so(trained):
     board = comparing.leaderboard(scored(trained), {}, "example")
     (failed,) = board[board["status"] == "failed"].to_dict("records")

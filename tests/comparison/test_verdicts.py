@@ -316,6 +316,31 @@ def test_too_few_origins_leave_every_word_undecided_and_the_json_without_nan():
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["tests"][0]["p"] is None
 
 
+def test_no_row_is_tied_by_a_test_of_too_few_origins():
+    gaps = {("naive", "baseline"): 0.0, ("ridge", "baseline"): -2.5, ("lstm", "shipped"): -2.5}
+    found = verdicts(gaps, {"shipped": "lstm"}, n=12)
+    first, second, *_ = found.sentences
+    assert found.tied["shipped"] == ("lstm",) and "too few" not in first
+    assert "better than repeating the last value (error" in first
+    assert "ridge, the lowest of the others, is undecided against it (error" in first
+    assert second.startswith("As shipped: no test decides between lstm and ridge (")
+
+
+@pytest.mark.parametrize(
+    ("word", "difference", "is_tie"),
+    [
+        ("equivalent", 0.012, True),
+        ("not distinguishable", -0.009, True),
+        ("not distinguishable", 0.012, False),  # found before the correction, not after it
+        ("undecided", 0.005, False),
+        ("worse", 0.03, False),
+    ],
+)
+def test_a_tie_is_a_decided_test_that_found_no_detectable_difference(word, difference, is_tie):
+    test = paired_test("gru", "best", word, relative_difference=difference, detectable=0.01)
+    assert test.is_tie == is_tie
+
+
 def test_the_json_has_the_agreed_keys():
     content = verdicts(BETTER, CHOSEN).to_json()
     assert {"dataset", "chosen", "tests", "sentences"} <= set(content)

@@ -123,7 +123,7 @@ def test_the_opening_chart_holds_the_selected_model_against_the_ridge(project):
     ("word", "next_step"),
     [
         ("better", "Put it into service with `forecast promote hourly`"),
-        ("undecided", "Collect more data: 60 test origins are too few"),
+        ("undecided", "Collect more data: 60 test origins did not decide whether"),
         ("not distinguishable", "Put nothing into service yet"),
         ("equivalent", "Put nothing into service yet"),
         ("worse", "Put nothing into service yet"),

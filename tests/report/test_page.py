@@ -225,6 +225,11 @@ def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_co
     )
 
 
+def test_the_selected_row_is_marked_tied_only_beside_another(page):
+    of_both = [row_of(board(page, DAILY, number), "lstm")[0] for number in (0, 1)]
+    assert ["tied" in name for name in of_both] == [True, False]
+
+
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     rows = results(root, HOURLY).forecasts_by_series("lstm.linear")
     found = block_test(rows, "town")
