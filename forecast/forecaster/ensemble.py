@@ -42,7 +42,7 @@ from forecast.forecaster.intervals import (
     visible_volatility,
 )
 from forecast.system import files
-from forecast.system.errors import DamagedError, InputError, quote_names
+from forecast.system.errors import DamagedError, InputError, quote, quote_names
 
 MANIFEST = "ensemble.json"
 SCORES = "calibration.npz"
@@ -185,7 +185,7 @@ class Ensemble:
         """What intervals of `series` are made with; `InputError` where it has none."""
         if series not in self.calibrated:
             raise InputError(
-                f"Series {series!r} has no calibration errors, so no interval can be given."
+                f"There are no calibration errors of {series!r}, so no interval can be given."
             )
         return self.calibrated[series]
 
@@ -437,19 +437,21 @@ def forecast_latest(
 
 
 def split_supported_levels(
-    ensemble: Ensemble, levels: Iterable[float]
+    ensemble: Ensemble, panel: Panel, levels: Iterable[float]
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """The levels that every series' calibration errors support, and a sentence about each that is
-    not.
+    """The levels that the newest errors of every series of `panel` support, and a sentence about
+    each that is not, with the first series where it is not.
     """
+    targets = panel.task.targets
+    names = [series_name(s.unique_id, target, targets) for s in panel.series for target in targets]
     supported_levels = []
     refused = []
     for level in levels:
         try:
-            for series in ensemble.series:
-                ensemble.calibration(series).require(level)
+            for name in names:
+                ensemble.calibration(name).newest.require(level)
         except InputError as error:
-            refused.append(str(error))
+            refused.append(f"Series {quote(name)}: {error}")
         else:
             supported_levels.append(level)
     return tuple(supported_levels), tuple(refused)

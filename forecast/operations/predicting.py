@@ -29,6 +29,7 @@ from forecast.data.windows import fill_gaps
 from forecast.forecaster.ensemble import (
     Ensemble,
     forecast_latest,
+    format_percent,
     split_supported_levels,
 )
 from forecast.forecaster.serving import (
@@ -88,8 +89,9 @@ def forecast_champion(
     panel, left_out = keep_forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
     notices: tuple[str, ...] = ()
     if levels is None:
-        shown_levels, notices = split_supported_levels(ensemble, usual_levels)
+        shown_levels, notices = split_supported_levels(ensemble, panel, usual_levels)
     else:
+        _require_levels(ensemble, panel, levels, usual_levels)
         shown_levels = tuple(levels)
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices = (
@@ -120,6 +122,19 @@ def forecast_champion(
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
+
+
+def _require_levels(
+    ensemble: Ensemble, panel: Panel, levels: Sequence[float], usual_levels: Sequence[float]
+) -> None:
+    """`InputError` for a level that a series cannot support; it ends with those of `levels` that
+    all can, else with the usual ones.
+    """
+    supported, refused = split_supported_levels(ensemble, panel, levels)
+    if refused:
+        possible = supported or split_supported_levels(ensemble, panel, usual_levels)[0]
+        percents = ",".join(map(format_percent, possible)) or "none"
+        raise InputError(f"{panel.name}: {refused[0].removesuffix('.')}: `--levels {percents}`.")
 
 
 def prepare_newest(
@@ -182,7 +197,7 @@ def _store_issue(
         )
     ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:
-        configured_levels = split_supported_levels(ensemble, levels)[0]
+        configured_levels = split_supported_levels(ensemble, panel, levels)[0]
         horizon = ensemble.task.horizon
         if configured_levels != printed_levels or table["step"].max() != horizon:
             table = pd.DataFrame(
