@@ -140,15 +140,15 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     dropped.
     """
     require_columns([str(name) for name in raw.columns], dataset, where=where)
-    frame = raw[list(KEY_COLUMNS)].copy(deep=False)
+    columns = {name: raw[name] for name in KEY_COLUMNS}
     names = [column.name for column in dataset.frame_columns] + dataset.static_names
     for name in names:
         if name in raw.columns:
-            frame[name] = raw[name]
+            columns[name] = raw[name]
         else:
             inputs, compute = DERIVED_COLUMNS[name]
-            frame[name] = compute(*(raw[name] for name in inputs))
-    return check_frame(frame, names, where=where)
+            columns[name] = compute(*(raw[name] for name in inputs))
+    return check_frame(pd.DataFrame(columns), names, where=where)
 
 
 def encode_static(

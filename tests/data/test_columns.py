@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.data.columns import add_joined, adjust_prices
+from forecast.data.columns import add_joined, adjust_prices, derive_and_select
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
 
@@ -85,6 +85,15 @@ def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(
     )
     ratio = whole.iloc[: len(earlier)] / earlier
     assert np.allclose(ratio, ratio.iloc[0], rtol=1e-9)
+
+
+def test_a_plan_of_a_hundred_steps_is_read_in_order_and_without_a_warning():
+    steps = {f"promo+{step}": float(step) for step in range(1, 101)}
+    raw = hourly(50).assign(unused="x", promo=0.0).join(pd.DataFrame(steps, index=range(50)))
+    settings = dataset(horizon=100, future_exogenous=[{"column": "promo", "known_ahead": True}])
+    selected = derive_and_select(raw, settings, where="mine.csv")
+    assert list(selected) == ["unique_id", "ds", "temp", *steps]
+    pd.testing.assert_frame_equal(selected[list(steps)], raw[list(steps)])
 
 
 def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp_path: Path):
