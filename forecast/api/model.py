@@ -244,8 +244,12 @@ class Model:
         if panel is None:
             with frames.caller_words(self.names.time_col, ensemble.task.calendar):
                 panel = self._checked_panel(history, future_df, ensemble)
+        if df is None:  # the fit has named those that it left out
+            fitted = ensemble.forecasters[0].scaling.centre
+            known = tuple(each for each in panel.series if each.unique_id in fitted)
+            panel = replace(panel, series=known)
         panel, left_out = keep_forecastable(panel, ensemble)
-        if left_out and df is not None:
+        if left_out:
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=3)
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))

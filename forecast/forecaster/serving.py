@@ -291,7 +291,8 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
         return f"no target in {task.lookback} rows"
     reach = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)
     if reach[-1] <= newest and describe_hole_of_plan(task, series):
-        return "ended a horizon before the others, and without a plan"
+        end = calendars.format_times([pd.Timestamp(series.ds[-1])], task.calendar)
+        return f"ended at {end}, a horizon before the others, and without a plan"
     return ""
 
 

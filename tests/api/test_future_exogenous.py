@@ -31,6 +31,7 @@ BUDGET = {
 }
 BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"n_estimators": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
+LEFT_OUT = r"'a' \(ended at 2024-01-16 19:00.*, a horizon before the others, and without a plan"
 OPTIONS: dict[str, Any] = {
     "freq": "1h",
     **SPANS,
@@ -197,11 +198,21 @@ def test_a_closed_shop_without_a_plan_is_left_out_and_named(ridge: forecast.Mode
     is_open = (open_shops["unique_id"] == "b") | (open_shops.groupby("unique_id").cumcount() < 380)
     history = open_shops[is_open]
     given = closed[closed["unique_id"] == "b"]
-    with pytest.warns(UserWarning, match=r"'a' \(ended a horizon before the others, and without"):
+    with pytest.warns(UserWarning, match=LEFT_OUT):
         table = ridge.predict(history, future_df=given)
     whole = ridge.predict(open_shops, future_df=closed)
     expected = whole[whole["unique_id"] == "b"].reset_index(drop=True)
     pd.testing.assert_frame_equal(table.reset_index(drop=True), expected)
+
+
+def test_a_shop_that_closed_before_the_fit_is_named_with_its_last_time() -> None:
+    shops = sold()
+    is_open = (shops["unique_id"] == "b") | (shops.groupby("unique_id").cumcount() < 380)
+    ridge = forecast.fit(shops[is_open], "ridge", **OPTIONS)
+    given = plan()
+    with pytest.warns(UserWarning, match=LEFT_OUT):
+        table = ridge.predict(future_df=given[given["unique_id"] == "b"])
+    assert set(table["unique_id"]) == {"b"}
 
 
 def test_an_input_with_the_name_of_a_step_ahead_is_refused_by_name() -> None:
