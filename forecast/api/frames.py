@@ -59,12 +59,18 @@ CALLER_WORDS = {
     r"configs/models\.yaml: models\.([\w-]+)": r"model '\1'",
     r", or set `quality\.\w+: warn`": "",
     r", or add `missing: .*\.": ".",
+    r"local times; state .*\.": (
+        "local times; convert them: `df['ds'] = df['ds'].dt.tz_localize(zone)`."
+    ),
     r" in configs/datasets\.yaml": "",
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
     r"`calendar(\.freq)?`": "`freq`",
     "Write dates alone, without hours": "Convert it: `df['ds'] = df['ds'].dt.normalize()`",
     r"Write all times in UTC, or state .*": (
         "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], utc=True)`."
+    ),
+    r"Correct the row\. Or name their `time_format` under `source`\.": (
+        "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], format=...)`."
     ),
     r'Correct the row\..*time_format: (".*").*': (
         r"Convert it: `df['ds'] = pandas.to_datetime(df['ds'], format=\1)`."

@@ -84,7 +84,8 @@ def promote(
     uri = tracking_uri()
     reason = reason or "by hand"
     if version:
-        registry.promote(project, dataset, version, now=now(), reason=reason, tracking_uri=uri)
+        with keep_output_clean(output_format):
+            registry.promote(project, dataset, version, now=now(), reason=reason, tracking_uri=uri)
         _print_champion(project, dataset, version, output_format)
         return
 

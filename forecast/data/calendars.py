@@ -292,9 +292,6 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         step = DAY
     if step is None or step > DAY:
         return False
-    observed_days = frame.loc[frame[target].notna(), "ds"].dt.floor("D").drop_duplicates()
-    counts = observed_days.dt.day_of_week.value_counts()
-    days_a_week = int((counts >= counts.max() / 2).sum())  # an office has no rows at weekends
     n_days = series_lengths(frame, calendar).max() * step / DAY
     limits = WEEK_LIMITS
     if step < DAY and limits.row_share * n_days < 7 * limits.weeks:
@@ -302,14 +299,10 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     # ranks: one delivery is larger than all that is drawn in a week
     changes = frame.groupby("unique_id", sort=False)[target].diff()
     ranks = changes.groupby(frame["unique_id"]).rank(pct=True)
-    return any(
-        _tells_weekday(frame, values, limits, days_a_week) for values in (frame[target], ranks)
-    )
+    return any(_tells_weekday(frame, values, limits) for values in (frame[target], ranks))
 
 
-def _tells_weekday(
-    frame: pd.DataFrame, values: pd.Series, limits: WeekLimits, days_a_week: int
-) -> bool:
+def _tells_weekday(frame: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
     """Whether the weekday tells the share `limits` of how `values`, one per row, differ from those
     of the same time of day in the week around them.
 
@@ -329,13 +322,18 @@ def _tells_weekday(
     rows = rows[is_read].replace([np.inf, -np.inf], np.nan).sort_values("day", kind="stable")
     rows = rows.drop_duplicates(["series", "time", "day"], keep="last")
     keys = ["series", "time"]
+    weekday = rows["day"].dt.day_of_week
+    # an office has no rows at weekends
+    n_dates = rows.groupby([*keys, weekday])["value"].count()
+    is_usual_day = n_dates > n_dates.groupby(keys).transform("max") / 2
+    days_a_week = int(is_usual_day.groupby(keys).sum().median())
     weeks = rows.set_index("day").groupby(keys)["value"]
     around = weeks.rolling("7D", center=True, min_periods=days_a_week).mean()
     rows = rows.join(around.rename("around"), on=[*keys, "day"])
     departures = rows["value"] - rows["around"]
     departures -= departures.groupby([rows[key] for key in keys]).transform("mean")
     departures /= rows.groupby("series")["value"].transform("std").replace(0.0, 1.0)
-    by_weekday = departures.groupby([*(rows[key] for key in keys), rows["day"].dt.day_of_week])
+    by_weekday = departures.groupby([*(rows[key] for key in keys), weekday])
     explained = (by_weekday.sum() ** 2 / by_weekday.count()).sum()
     total, n_values, n_times = (departures**2).sum(), departures.count(), weeks.ngroups
     if total == 0.0 or n_values <= 7 * n_times:

@@ -121,7 +121,9 @@ MIN_LATER_RATIO = 0.35
 """Of the variance over twenty days to twenty times that of one, at least: prices have .47 and more,
 stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
 """
-MAX_PLAN_SHARE = 0.25
+PLANNED_WORDS = {"price", "preis", "temp", "temperature", "temperatur"}
+"""Of `TARGET_WORDS`: a list price and a forecast of the weather are known ahead."""
+MAX_PLAN_SHARE = 0.15
 """Of the times: a column that has been empty for longer is no longer measured."""
 MIN_STATIC_SERIES = 4
 """From so many series on a model can learn what a static column does."""
@@ -845,6 +847,7 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
     names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")[:10]
     texts = [name for name in names if first_text_cell(table[name]) is not None]
     sets = [*itertools.combinations(names, 2)]
+    table = table.dropna(subset=texts)
     if not table.duplicated([*texts, time]).any():
         for size in range(3, len(texts) + 1):
             sets += itertools.combinations(texts, size)
@@ -936,14 +939,22 @@ def _pick_target(
         )
     if target:
         return by_name[target]
-    numbers = _drop_plans(rows[numbers], times)
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
+    unplanned = _drop_plans(rows[numbers], times)
+    numbers = [c for c in numbers if c in unplanned or _is_measured(c)]
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
     is_temperature = TEMPERATURE_NAME.search(str(surest).lower())
     before = numbers[: numbers.index(surest)] if is_temperature else []
     return next((c for c in before if _may_be_target(rows[c])), surest)
+
+
+def _is_measured(column: Any) -> bool:
+    """Whether its name tells a target that nobody knows ahead, as sales are and a list price is
+    not.
+    """
+    return _target_rank(column) != NO_TARGET and PLANNED_WORDS.isdisjoint(_words_of(column))
 
 
 def _may_be_target(values: pd.Series) -> bool:

@@ -184,7 +184,8 @@ def to_utc(
     if form is not None:
         text = values
         values = pd.to_datetime(text.astype("str").str.strip(), format=form, errors="coerce")
-        _refuse_odd_row(text, values.notna(), where)
+        if values.isna().any() and guess_time_format(text) in (None, form):
+            _refuse_odd_row(text, values.notna(), where)
         advice = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
         refuse_rows(text, values.isna(), where, advice)
     if values.dtype.kind == "M":

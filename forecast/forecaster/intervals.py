@@ -369,7 +369,7 @@ class SplitConformal:
         )
 
     def require(self, level: float) -> None:
-        """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
+        """`InputError` naming the errors needed where too few support intervals of `level`."""
         conformal_rank(int(self.counts.min()), level)
 
     def bounds_in_turn(

@@ -7,7 +7,7 @@ of a field's bounds is refused, and an option that would have no effect. To add 
 base class that fits and write what it names:
 
     BaselineSpec       a rule without parameters: `forecast`
-    RegressorSpec      parameters as arrays: `fit_outputs` on train windows, `forecast` from them
+    RegressorSpec      parameters as arrays: `fit` on the train windows, `forecast` from them
     LinearSpec         the linear skip standing alone, direct or as a one-step map
     StatisticalSpec    one fit per series (`forecast.models.statistical`): `fit_model`
     NetworkSpec        a network of blocks: `blocks`, or `build` where dropout goes elsewhere
@@ -267,14 +267,6 @@ class RegressorSpec(TrainableSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Its parameters, from the train rows."""
-        return self.fit_outputs(problem, None)
-
-    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
-        """Its parameters from more rows, with what the first fit chose."""
-        return self.fit_outputs(problem, chosen.weights)
-
-    def fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of all outputs; `chosen`: those of an earlier fit, whose choices stay."""
         raise NotImplementedError
 
     def forecast(

@@ -134,7 +134,7 @@ def _require_levels(
     if refused:
         possible = supported or split_supported_levels(ensemble, panel, usual_levels)[0]
         percents = ",".join(map(format_percent, possible)) or "none"
-        raise InputError(f"{panel.name}: {refused[0].removesuffix('.')}: `--levels {percents}`.")
+        raise InputError(f"{panel.name}: {refused[0]} Possible: `--levels {percents}`.")
 
 
 def prepare_newest(

@@ -954,6 +954,8 @@ def test_a_column_that_goes_on_where_another_ends_is_a_plan_and_no_target(tmp_pa
         ("gaps", [*range(50, 60), *range(592, 600)]),
         ("rain_mm", slice(599, None)),
         ("is_open", slice(599, None)),
+        ("stock", slice(597, None)),
+        ("old_meter", slice(540, None)),
     ],
 )
 def test_a_column_that_ends_for_another_reason_makes_no_plan_of_the_target(tmp_path, name, empty):
@@ -1249,13 +1251,29 @@ def test_a_shop_that_is_closed_on_sundays_gets_the_day_of_the_week(tmp_path):
 
 
 @pytest.mark.parametrize("monday", [0.0, 9.0])
-def test_a_week_is_seen_where_an_office_has_no_rows_while_it_is_closed(tmp_path, monday):
+@pytest.mark.parametrize("first_hour", [8, 16, 22])
+def test_a_week_is_seen_where_an_office_has_no_rows_while_it_is_closed(
+    tmp_path, monday, first_hour
+):
+    """Also one whose day runs into the next of UTC."""
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
-    times = times[(times.day_of_week < 5) & (times.hour >= 8) & (times.hour < 18)]
+    is_open = (times.day_of_week < 5) & (times.hour < 10)
     rng = np.random.default_rng(0)
     values = 20 + monday * (times.day_of_week == 0) + rng.normal(0, 2, len(times))
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    rows = pd.DataFrame({"ds": times + pd.Timedelta(first_hour, "h"), "y": values})
+    found = guessed(tmp_path, rows[is_open])
     assert ("day_of_week" in found["calendar_features"]) == (monday > 0)
+
+
+def test_a_week_is_seen_of_shops_that_are_closed_on_different_days(tmp_path):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
+    rng = np.random.default_rng(0)
+    shops = []
+    for name, closed in (("a", 0), ("b", 6)):
+        values = 20 + 9 * (times.day_of_week == 5) + rng.normal(0, 2, len(times))
+        rows = pd.DataFrame({"unique_id": name, "ds": times, "y": values})
+        shops.append(rows[times.day_of_week != closed])
+    assert "day_of_week" in guessed(tmp_path, pd.concat(shops))["calendar_features"]
 
 
 def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):

@@ -307,7 +307,9 @@ def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_
         with pytest.raises(InputError, match=r"interval of 99 % takes at least 99") as caught:
             forecast(moved, levels=asked)
         assert re.match(rf"{NAME}: Series '\w+': \d+ calibration errors", str(caught.value))
-        assert str(caught.value).endswith(f"or ask for a lower level: `--levels {possible}`.")
+        assert str(caught.value).endswith(
+            f"or ask for a lower level. Possible: `--levels {possible}`."
+        )
     found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
     assert found.levels == (0.8,) and "takes at least 99" in found.notices[0]
 

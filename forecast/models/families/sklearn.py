@@ -246,7 +246,7 @@ def _sum_of_kernels(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
     squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)
     distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
     sums = np.exp(-arrays["gamma"] * distances) @ arrays["weights"]
-    return sums + arrays["intercept"]
+    return np.asarray(sums + arrays["intercept"])
 
 
 def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
@@ -292,7 +292,7 @@ def leaf_values(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         lower = x[rows, arrays["feature"][at]] <= arrays["threshold"][at]
         below = np.where(lower, arrays["left"][at], arrays["right"][at])
         if (below == at).all():
-            return arrays["value"][at]
+            return np.asarray(arrays["value"][at])
         at = below
 
 
@@ -304,7 +304,7 @@ class Pairs(NamedTuple):
 
     def steps_at(self, rows: np.ndarray) -> np.ndarray:
         """(B, horizon) bool: the steps of the cutoffs at `rows` (B,)."""
-        return self.steps[np.searchsorted(self.cutoffs, rows)]
+        return np.asarray(self.steps[np.searchsorted(self.cutoffs, rows)])
 
 
 class Spec(RegressorSpec):
@@ -379,10 +379,19 @@ class Spec(RegressorSpec):
             del space["base"]
         return space
 
-    def fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
-        validation asks for, or as many as an earlier fit, `chosen`, had. `ModelError` below two
-        observed targets.
+        validation asks for.
+        """
+        return self._fit_outputs(problem, None)
+
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
+        return self._fit_outputs(problem, chosen.weights)
+
+    def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+        """Per output `o` the arrays `o/...`; `chosen`: those of an earlier fit, whose number of
+        boosted trees stays. `ModelError` below two observed targets.
         """
         from threadpoolctl import threadpool_limits
 

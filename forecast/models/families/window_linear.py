@@ -30,7 +30,7 @@ from forecast.models.choice import (
     mean_weights,
     steadiest_setting,
 )
-from forecast.models.problem import Parameters, Problem
+from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import (
     PENALTIES,
     calendar_harmonics,
@@ -59,11 +59,21 @@ class Spec(RegressorSpec):
             return "a climatology needs a season"
         return ""
 
-    def fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o/map` (inputs + 1, H), the inputs those of `_inputs` (rows beyond the lags
         are 0) and the last a constant; and `o/mean_of` (settings, 3), the weight, lags and
-        penalty of every map whose mean that is, chosen over the folds or those of an earlier fit
-        (`chosen`); of the climatology, `harmonics` and `o/climatology`.
+        penalty of every map whose mean that is; of the climatology, `harmonics` and
+        `o/climatology`.
+        """
+        return self._fit_outputs(problem, None)
+
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
+        return self._fit_outputs(problem, chosen.weights)
+
+    def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+        """The arrays of `fit`: of each target the settings, chosen over the folds or those of an
+        earlier fit (`chosen`), and the weighted mean of the maps that they give on the train rows.
         """
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
@@ -180,7 +190,7 @@ def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
     """(B, L) centred means over `rows`, both ends repeated."""
     padded = np.pad(window, ((0, 0), (rows - 1 - rows // 2, rows // 2)), mode="edge")
     total = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
-    return (total[:, rows:] - total[:, :-rows]) / rows
+    return np.asarray((total[:, rows:] - total[:, :-rows]) / rows)
 
 
 def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
@@ -196,7 +206,7 @@ def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np
     x = np.concatenate(xs)
     y = np.concatenate(ys)
     known = np.isfinite(y)
-    return np.linalg.lstsq(x[known], y[known], rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(x[known], y[known], rcond=None)[0])
 
 
 def _climatology_values(
@@ -214,7 +224,7 @@ def _climatology_values(
         values = _calendar_design(rows, harmonics) @ coefficients
         return np.lib.stride_tricks.sliding_window_view(values, future.shape[1])[::distance]
     values = _calendar_design(np.concatenate(future), harmonics) @ coefficients
-    return values.reshape(future.shape[:2])
+    return np.asarray(values.reshape(future.shape[:2]))
 
 
 def _calendar_design(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from forecast.networks.layers.blocks import DelayedDense, is_evenly_spaced
 from forecast.networks.layers.decoder import Decoder
 from forecast.networks.layers.scan import Scan
 from forecast.networks.visitor import BlockVisitor
-from forecast.networks.weights import future_width
+from forecast.networks.weights import future_width, weight_shapes
 
 FRAMES = "future.frames"
 """The layer of the weights "future/..."; the input of that name is a layer too, and no two may
@@ -115,7 +115,10 @@ class Wiring(BlockVisitor[Tensor]):
         return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
 
     def _inputs(self) -> dict[str, Tensor]:
-        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F)."""
+        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F);
+        InputError for blocks that do not fit together.
+        """
+        weight_shapes(self.network)
         shapes = self.network.shapes
         inputs = {"past": self._input("past", (None, shapes.channels))}
         if shapes.future_channels:
