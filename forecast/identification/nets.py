@@ -223,11 +223,6 @@ class NetSet:
         """Rows at the beginning of a series that only fill the delays of all nets."""
         return max(net.start for net in self.nets)
 
-    @property
-    def feedback_delays(self) -> Delays:
-        """Those of all nets, in rising order."""
-        return tuple(sorted({delay for net in self.nets for delay in net.feedback_delays}))
-
     def network(self, inputs: int, outputs: int) -> Any:
         """Raises `InputError`: every net is a network of its own, and trained by itself."""
         raise InputError(

@@ -180,6 +180,6 @@ def test_a_family_says_what_it_is_and_where_it_comes_from(family):
         assert len(text) > 8 and text == text.strip()
     assert set(spec.space()) <= set(type(spec).model_fields)
     for name, dimension in spec.space().items():
-        assert getattr(spec, name) in dimension, (
+        assert dimension.widen_to(getattr(spec, name)) == dimension, (
             f"tuning starts from {name}'s default, which lies outside its range"
         )

@@ -246,7 +246,7 @@ def _sum_of_kernels(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
     squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)
     distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
     sums = np.exp(-arrays["gamma"] * distances) @ arrays["weights"]
-    return np.asarray(sums + arrays["intercept"])
+    return sums + arrays["intercept"]
 
 
 def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
@@ -292,7 +292,7 @@ def leaf_values(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         lower = x[rows, arrays["feature"][at]] <= arrays["threshold"][at]
         below = np.where(lower, arrays["left"][at], arrays["right"][at])
         if (below == at).all():
-            return np.asarray(arrays["value"][at])
+            return arrays["value"][at]
         at = below
 
 
@@ -304,7 +304,7 @@ class Pairs(NamedTuple):
 
     def steps_at(self, rows: np.ndarray) -> np.ndarray:
         """(B, horizon) bool: the steps of the cutoffs at `rows` (B,)."""
-        return np.asarray(self.steps[np.searchsorted(self.cutoffs, rows)])
+        return self.steps[np.searchsorted(self.cutoffs, rows)]
 
 
 class Spec(RegressorSpec):
