@@ -88,12 +88,12 @@ class PairedTest(Record):
 
     @property
     def is_tie(self) -> bool:
-        """Whether the two are tied: equivalent, or with enough origins not distinguishable by a
-        difference that is not beyond the detectable one.
+        """Whether the two are tied: equal, equivalent, or with enough origins not distinguishable
+        by a difference that is not beyond the detectable one.
         """
         if self.word == "not distinguishable":
             return not self.is_beyond_detectable
-        return self.word == "equivalent"
+        return self.word == "equivalent" or self.mean_difference == 0
 
     @property
     def sentence(self) -> str:
