@@ -847,7 +847,6 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
     names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")[:10]
     texts = [name for name in names if first_text_cell(table[name]) is not None]
     sets = [*itertools.combinations(names, 2)]
-    table = table.dropna(subset=texts)
     if not table.duplicated([*texts, time]).any():
         for size in range(3, len(texts) + 1):
             sets += itertools.combinations(texts, size)

@@ -1250,6 +1250,14 @@ def test_a_shop_that_is_closed_on_sundays_gets_the_day_of_the_week(tmp_path):
     assert found["calendar_features"] == ["day_of_week"]
 
 
+def test_a_remark_that_stands_in_few_rows_names_no_series(tmp_path):
+    times = np.repeat(pd.date_range("2024-01-01", periods=100), 3)
+    place = np.where(np.arange(300) % 3 == 0, "north", "south")
+    frame = pd.DataFrame({"day": times, "place": place, "remark": None, "y": np.arange(300.0)})
+    frame.loc[[10, 100, 200], "remark"] = ["late", "closed", "late"]
+    assert guessed(tmp_path, frame)["target"]["column"] == "y"
+
+
 @pytest.mark.parametrize("monday", [0.0, 9.0])
 @pytest.mark.parametrize("first_hour", [8, 16, 22])
 def test_a_week_is_seen_where_an_office_has_no_rows_while_it_is_closed(
