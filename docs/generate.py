@@ -48,6 +48,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Source
 from forecast.config.task import (
     Holidays,
+    OpeningHours,
     RegularCalendar,
     SessionCalendar,
     StaticColumn,
@@ -116,6 +117,7 @@ CONFIGURATION: dict[str, tuple[type[BaseModel], ...]] = {
     "datasets.yaml: columns": (Column, FutureColumn, JoinedColumn, StaticColumn, Holidays),
     "datasets.yaml: calendars": (
         RegularCalendar,
+        OpeningHours,
         SessionCalendar,
         WeekdayCalendar,
         YearWeekCalendar,

@@ -38,6 +38,7 @@ from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, Holidays, RegularCalendar, StaticColumn
 from forecast.data.calendars import (
     default_features,
+    fit_calendar,
     grid,
     series_lengths,
     shows_week,
@@ -182,8 +183,8 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         "title": ", ".join(names.target_col),
         "source": {"kind": "file", "path": f"data/{NAME}.parquet", "time_zone": zone},
         "calendar": calendar.model_dump(mode="json"),
-        "target": [_with_missing_allowed(column, frame, calendar) for column in target],
-        "past_exogenous": [_with_missing_allowed(column, frame, calendar) for column in past],
+        "target": [_with_missing_allowed(column, frame, calendar, zone) for column in target],
+        "past_exogenous": [_with_missing_allowed(column, frame, calendar, zone) for column in past],
         "future_exogenous": future,
         "calendar_features": list(as_tuple("calendar_features", calendar_features)),
         **inputs.model_dump(mode="json"),
@@ -267,7 +268,9 @@ def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     return np.unique(np.concatenate(by_series))
 
 
-def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar) -> Entry:
+def _with_missing_allowed(
+    column: Entry, frame: pd.DataFrame, calendar: Calendar, zone: str | None
+) -> Entry:
     """The column's entry with room for the values that it misses.
 
     Raises `InputError` where most series miss more than `MAX_MISSING_SHARE`.
@@ -283,6 +286,10 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
         )
         if calendar.counts_rows:
             cure = "Fill them, or begin later."
+        nearest = fit_calendar(frame["ds"], zone).calendar
+        if isinstance(nearest, RegularCalendar) and nearest.open:
+            hours = nearest.model_dump(mode="json", exclude_defaults=True)
+            cure = f"There are rows within opening hours alone: pass freq={hours}."
         raise InputError(
             f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"

@@ -23,10 +23,10 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import Config, validate_config
 from forecast.system.errors import quote_names, suggest
@@ -37,6 +37,7 @@ TransformName = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
 """The rows of `forecast.config.transforms`."""
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+DAY_NANOSECONDS = 86_400 * 10**9
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
 
 
@@ -53,6 +54,16 @@ def _require_known_zone(value: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_require_known_zone)]
+
+
+def _require_clock_time(value: Any) -> str:
+    """The text itself; `ValueError` for anything but a time of day: 16:00 without quotes is 960."""
+    if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+        return value
+    raise ValueError("wanted a time of day in quotes, such as '09:30'")
+
+
+ClockTime = Annotated[str, BeforeValidator(_require_clock_time)]
 
 
 class CalendarBase(Config):
@@ -120,8 +131,29 @@ class YearWeekCalendar(CalendarBase):
     weeks: Literal[52, 53] = 52
 
 
+class OpeningHours(Config):
+    """When a business has rows: from the step that begins at `first` (`'09:30'`) to that at `last`."""
+
+    days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
+    first: ClockTime
+    last: ClockTime
+    time_zone: TimeZone = "UTC"
+
+    @model_validator(mode="after")
+    def _last_follows_first(self) -> Self:
+        """Refuses hours that reach into the next day."""
+        if self.first > self.last:
+            raise ValueError(
+                f"first: {self.first} is after last: {self.last}; wanted both on one day. Hours"
+                " that pass midnight have no `open`"
+            )
+        return self
+
+
 class RegularCalendar(CalendarBase):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
+
+    open: outside of these hours there are no steps.
 
     `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is
     shown as `row n`.
@@ -129,6 +161,7 @@ class RegularCalendar(CalendarBase):
 
     kind: Literal["regular", "index"]
     freq: str
+    open: OpeningHours | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -165,6 +198,20 @@ class RegularCalendar(CalendarBase):
                 " or 1D"
             )
         return value
+
+    @model_validator(mode="after")
+    def _steps_divide_open_days(self) -> Self:
+        """Refuses opening hours of steps that begin at another time every day."""
+        if self.open:
+            from pandas.tseries.frequencies import to_offset
+
+            step = getattr(to_offset(self.freq), "nanos", 0)
+            if not step or DAY_NANOSECONDS % step or step == DAY_NANOSECONDS:
+                raise ValueError(
+                    f"open: a day has no whole number of steps of {self.freq}; wanted a part of a"
+                    " day such as 30min or 1h. Days are `{kind: weekdays, days: [mon, tue]}`"
+                )
+        return self
 
 
 Calendar = Annotated[

@@ -25,6 +25,7 @@ from pandas.tseries.frequencies import to_offset
 from forecast.config.task import (
     WEEKDAYS,
     CalendarFeature,
+    OpeningHours,
     RegularCalendar,
     SessionCalendar,
     WeekdayCalendar,
@@ -63,6 +64,8 @@ GUESSED_EXCHANGES = (
 """Each stands for those that close on the same days, as Paris for Amsterdam and Lisbon."""
 MAX_SHARE_WITHOUT_ROW = 0.1
 """Of the times: so many steps may lack a row in a calendar that fits."""
+MIN_OPEN_DAYS = 10
+"""So many days show which hours of a day have no rows."""
 MAX_GRID_STEPS = 100_000_000
 """Of one series: three years of seconds."""
 _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
@@ -114,6 +117,8 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         years = np.arange(start.year - 1970, end.year - 1969).astype("datetime64[Y]")
         weeks = years.astype("datetime64[D]")[:, None] + 7 * np.arange(calendar.weeks)
         steps = pd.DatetimeIndex(weeks.ravel())
+    elif calendar.open:
+        steps = _open_steps(calendar.freq, calendar.open, start, end)
     elif fixed_step(calendar) is None:
         steps = pd.date_range(start, end, freq=calendar.freq)
     else:
@@ -122,6 +127,30 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     steps = steps.as_unit("ns")
     in_range = steps[(steps >= start) & (steps <= end)]
     return in_range.difference(pd.DatetimeIndex(list(closures)).as_unit("ns"))
+
+
+def _open_steps(
+    freq: str, hours: OpeningHours, start: pd.Timestamp, end: pd.Timestamp
+) -> pd.DatetimeIndex:
+    """All steps of the days of `hours` that `start` and `end` lie on, and of those between them."""
+    first, last = _local_times(hours, [start, end]).normalize()
+    days = pd.date_range(first, last, freq="D")
+    days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in hours.days])]
+    local = pd.DatetimeIndex((days.to_numpy()[:, None] + open_times(freq, hours)).ravel())
+    steps = local.tz_localize(hours.time_zone, ambiguous="NaT", nonexistent="NaT").dropna()
+    return steps.tz_convert("UTC").tz_localize(None)
+
+
+def _local_times(hours: OpeningHours, times: Any) -> pd.DatetimeIndex:
+    """`times` in UTC by the clock of the opening hours."""
+    utc = pd.DatetimeIndex(times).tz_localize("UTC")
+    return utc.tz_convert(hours.time_zone).tz_localize(None)
+
+
+def open_times(freq: str, hours: OpeningHours) -> np.ndarray:
+    """(steps of a day,) timedelta64: when the steps of `freq` begin, from midnight."""
+    first, last = (pd.Timedelta(f"{clock}:00") for clock in (hours.first, hours.last))
+    return pd.timedelta_range(first, last, freq=freq).to_numpy()
 
 
 def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
@@ -149,7 +178,7 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
     grids_from: dict[np.datetime64, np.ndarray] = {}
     for start, end in zip(starts, ends, strict=True):
         # every second month counts from its own start
-        first = start if isinstance(calendar, RegularCalendar) else starts.min()
+        first = starts.min() if skips_time(calendar) else start
         if first not in grids_from:
             grids_from[first] = grid(calendar, first, ends.max()).to_numpy()
         steps = grids_from[first]
@@ -175,8 +204,20 @@ def usual_length(lengths: pd.Series) -> int:
 
 @cache
 def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
-    """How long every step of the calendar lasts; None of sessions, weekdays, months and the
-    like.
+    """How long every step of the calendar lasts; None of sessions, weekdays, months, opening hours
+    and the like.
+    """
+    return None if skips_time(calendar) else step_length(calendar)
+
+
+def skips_time(calendar: Calendar) -> bool:
+    """Whether there may be time between the end of a step and the next one."""
+    return not isinstance(calendar, RegularCalendar) or calendar.open is not None
+
+
+def step_length(calendar: Calendar) -> pd.Timedelta | None:
+    """How long a step such as `1h` lasts, within opening hours too; None of sessions, weekdays,
+    months and the like.
     """
     offset = to_offset(calendar.freq) if isinstance(calendar, RegularCalendar) else None
     if isinstance(offset, pd.offsets.Day):
@@ -203,7 +244,7 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
     if (step := fixed_step(calendar)) is not None:
         back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
         return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
-    if isinstance(calendar, RegularCalendar):
+    if isinstance(calendar, RegularCalendar) and not calendar.open:
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]
     for years in (1, 8, 64):
@@ -218,17 +259,31 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
 def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) -> np.ndarray:
     """Which step of its season each of `times` (of any shape, datetime64) is, from 0: an hour of
     the day, a day of the week, a month of the year. Steps of one length are counted from 1970;
-    sessions and weekdays by the day of the week, all others by the share of the year that is over.
+    sessions and weekdays by the day of the week, open hours from a Monday on, all others by the
+    share of the year that is over.
     """
     days = times.astype("datetime64[D]")
     if (step := fixed_step(calendar)) is not None:
         numbers = times.astype("datetime64[ns]").astype(np.int64) // step.value
+    elif isinstance(calendar, RegularCalendar) and calendar.open:
+        numbers = _number_open_steps(calendar.freq, calendar.open, times)
     elif season_length <= len(WEEKDAYS) and not isinstance(calendar, RegularCalendar):
         numbers = (days.astype(np.int64) + 3) % 7  # 1970 began on a Thursday
     else:
         days_of_year = (days - times.astype("datetime64[Y]")).astype(np.int64)
         numbers = np.rint(days_of_year / 365 * season_length).astype(np.int64)
     return np.asarray(numbers % season_length)
+
+
+def _number_open_steps(freq: str, hours: OpeningHours, times: np.ndarray) -> np.ndarray:
+    """How many open steps lie between the first Monday of 1970 and each of `times`."""
+    local = _local_times(hours, times.ravel()).to_numpy()
+    days = local.astype("datetime64[D]")
+    is_open = [day in hours.days for day in WEEKDAYS]
+    n_days = np.busday_count(np.datetime64("1970-01-05"), days, weekmask=is_open)
+    starts = open_times(freq, hours)
+    numbers = n_days * len(starts) + starts.searchsorted(local - days)
+    return np.asarray(numbers.reshape(times.shape))
 
 
 def calendar_features(
@@ -256,6 +311,11 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
         return {}
+    if isinstance(calendar, RegularCalendar) and calendar.open:
+        day = len(open_times(calendar.freq, calendar.open))
+        week = day * len(calendar.open.days)
+        lengths = {"day": day, "week": week, "year": week * 365.2425 / 7}
+        return {name: float(lengths[name]) for name in days if lengths[name] >= 3}
     steps = next_steps(
         calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
     )
@@ -270,6 +330,10 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     """
     if isinstance(calendar, Daily) or calendar.counts_rows:
         return []
+    if isinstance(calendar, RegularCalendar) and calendar.open:
+        open_steps = cycles(calendar, DEFAULT_FEATURES)
+        cycle_of = {name: _CYCLES[name][0] for name in DEFAULT_FEATURES}
+        return [n for n, cycle in cycle_of.items() if open_steps.get(cycle, np.inf) <= steps / 0.9]
     step = fixed_step(calendar)
     if isinstance(calendar, YearWeekCalendar):
         step = 7 * DAY
@@ -287,12 +351,13 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
 
     False of steps longer than a day, and of fewer weeks than `WEEK_LIMITS` and `FEW_WEEKS` ask.
     """
-    step = fixed_step(calendar) if calendar.kind == "regular" else None
+    step = step_length(calendar) if calendar.kind == "regular" else None
     if isinstance(calendar, WeekdayCalendar):
         step = DAY
     if step is None or step > DAY:
         return False
-    n_days = series_lengths(frame, calendar).max() * step / DAY
+    by_series = frame.groupby("unique_id")["ds"]
+    n_days = ((by_series.max() - by_series.min()).max() + step) / DAY
     limits = WEEK_LIMITS
     if step < DAY and limits.row_share * n_days < 7 * limits.weeks:
         limits = FEW_WEEKS
@@ -389,8 +454,8 @@ class CalendarFit(NamedTuple):
         return self.off_calendar + self.without_row
 
 
-def fit_calendar(times: Iterable[Any]) -> CalendarFit:
-    """The calendar that fits these times best.
+def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> CalendarFit:
+    """The calendar that fits these times in UTC best; opening hours by the clock of `time_zone`.
 
     One that has all of the times, and few steps more, goes before one that lacks some: data with a
     time off their calendar are refused.
@@ -422,7 +487,34 @@ def fit_calendar(times: Iterable[Any]) -> CalendarFit:
         fits.append(CalendarFit(calendar, int(off_calendar), int(without_row)))
     most = MAX_SHARE_WITHOUT_ROW * len(stamps)
     whole = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
+    if not whole and fits[0].off_calendar == 0:
+        hours = _fit_opening_hours(stamps, fits[0].calendar, time_zone or "UTC")
+        whole = [fit for fit in hours if fit.without_row <= most]
     return min(whole or fits, key=CalendarFit.count_misfits)
+
+
+def _fit_opening_hours(
+    stamps: pd.DatetimeIndex, calendar: Calendar, time_zone: str
+) -> Iterator[CalendarFit]:
+    """How well the hours and days that have any of `stamps`, rising steps of `calendar`, fit them;
+    nothing where those are all hours of a day, or fewer than `MIN_OPEN_DAYS` days.
+    """
+    step = fixed_step(calendar)
+    if step is None or step >= DAY or DAY % step:
+        return
+    local = stamps.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
+    times = local - local.normalize()
+    if times.max() - times.min() + step == DAY or local.normalize().nunique() < MIN_OPEN_DAYS:
+        return
+    first, last = (
+        (local[0].normalize() + time).strftime("%H:%M") for time in (times.min(), times.max())
+    )
+    days = tuple(WEEKDAYS[day] for day in sorted(set(local.day_of_week)))
+    hours = OpeningHours(days=days, first=first, last=last, time_zone=time_zone)
+    opened = calendar.model_copy(update={"open": hours})
+    steps = grid(opened, stamps[0], stamps[-1])
+    if stamps.isin(steps).all():
+        yield CalendarFit(opened, 0, len(steps) - len(stamps))
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
@@ -520,6 +612,9 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
     if isinstance(calendar, YearWeekCalendar):
         fault = f"this is no week counted from 1 January{more}."
         return f"{fault} Round or drop it, or correct `calendar`.{hint}"
+    if calendar.open:
+        fault = f"no step of {calendar.freq} begins then within the opening hours{more}."
+        return f"{fault} Round or drop it, or correct `calendar.open`.{hint}"
     fault = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
     return f"{fault} Round or drop it, or correct `calendar.freq`.{hint}"
 

@@ -35,7 +35,7 @@ from forecast.config.task import (
     future_frame_name,
 )
 from forecast.data import snapshots
-from forecast.data.calendars import DAY, fixed_step, grid, known_from, next_steps
+from forecast.data.calendars import DAY, grid, known_from, next_steps, step_length
 from forecast.data.schema import (
     KEY_COLUMNS,
     MAPPING_HINT,
@@ -262,7 +262,7 @@ def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex)
     A weekend day that is a holiday counts as one.
     """
     first_days = last_days = times.normalize()
-    step = fixed_step(calendar)
+    step = step_length(calendar)
     if step is not None and step < DAY:
         local = times.tz_localize("UTC").tz_convert(rule.time_zone or "UTC").tz_localize(None)
         first_days = last_days = local.normalize()

@@ -38,6 +38,7 @@ from forecast.data.calendars import (
     default_features,
     fit_calendar,
     fixed_step,
+    open_times,
     series_lengths,
     shows_week,
     usual_length,
@@ -448,7 +449,7 @@ def _guess_times(
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
     ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
-    fit = fit_calendar(times)
+    fit = fit_calendar(times, zone)
     return GuessedTimes(time, time_format, zone, times, fit)
 
 
@@ -716,6 +717,9 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
         return len(calendar.days), len(calendar.days), 12 * len(calendar.days)
     if calendar.kind == "sessions":
         return SPANS_BY_STEP["B"]
+    if calendar.open:
+        day = len(open_times(calendar.freq, calendar.open))
+        return day, min(day, 96), min(2 * len(calendar.open.days) * day, 672)
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)

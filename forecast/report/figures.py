@@ -93,6 +93,8 @@ def step_unit(dataset: Dataset) -> str:
         return "weeks"
     if not isinstance(dataset.calendar, RegularCalendar):
         return "days"
+    if dataset.calendar.open:
+        return f"open steps of {dataset.calendar.freq}"
     step = to_offset(dataset.calendar.freq)
     unit = TIME_UNITS.get(step.rule_code.split("-")[0].rstrip("SE"))
     if unit is None:

@@ -237,4 +237,7 @@ def describe_calendar(dataset: Dataset) -> str:
         return f"{calendar.weeks} weeks of a year from 1 January"
     if calendar.counts_rows:
         return "rows without dates"
+    if hours := calendar.open:
+        days = text.listing(list(hours.days))
+        return f"every {calendar.freq} from {hours.first} to {hours.last} {hours.time_zone}: {days}"
     return f"every {calendar.freq}, UTC"

@@ -46,6 +46,11 @@ def hours() -> pd.DataFrame:
     return frame(ds=pd.date_range("2024-01-01", periods=120, freq="h"))
 
 
+def shop_hours() -> pd.DataFrame:
+    times = pd.date_range("2024-01-01", periods=24 * 40, freq="h")
+    return frame(ds=times[(times.hour >= 9) & (times.hour < 17)][:120])
+
+
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no target": (
         lambda: frame().rename(columns={"y": "temp"}),
@@ -138,6 +143,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)),
         {},
         ("no value at 46 of 166", "freq='B'", "XNYS"),
+    ),
+    "a business that closes": (
+        shop_hours,
+        {"freq": "1h"},
+        ("rows within opening hours alone", "freq={'kind': 'regular', 'freq': '1h', 'open': {"),
     ),
     "a stamp off the grid": (
         lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))),

@@ -253,6 +253,21 @@ def test_an_exchange_calendar_knows_no_weekends() -> None:
     assert found["ds"].dt.strftime("%Y-%m-%d").tolist() == ["2024-01-02", "2024-01-03"]
 
 
+def test_bars_of_a_day_are_forecast_for_the_hours_of_the_next_session() -> None:
+    days = pd.bdate_range("2024-01-01", "2024-03-08", tz="America/New_York")
+    bars = [day + pd.Timedelta(minutes=570 + 60 * bar) for day in days for bar in range(7)]
+    volume = np.random.default_rng(3).lognormal(size=len(bars))
+    rows = pd.DataFrame({"ds": bars, "y": volume})
+    hours = {"days": ["mon", "tue", "wed", "thu", "fri"], "first": "09:30", "last": "15:30"}
+    calendar = {"kind": "regular", "freq": "1h", "open": {**hours, "time_zone": "America/New_York"}}
+    model = forecast.fit(rows, "seasonal_naive", freq=calendar, horizon=8)
+    forecasts = model.predict().set_index("ds")["seasonal_naive"]
+    local = forecasts.index.tz_localize("UTC").tz_convert("America/New_York").tz_localize(None)
+    monday = [f"2024-03-11 {hour:02}:30" for hour in range(9, 16)]
+    assert local.strftime("%Y-%m-%d %H:%M").tolist() == [*monday, "2024-03-12 09:30"]
+    assert forecasts.tolist() == pytest.approx([*volume[-7:], volume[-7]])
+
+
 @pytest.mark.parametrize(
     ("freq", "season"),
     [

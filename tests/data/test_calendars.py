@@ -10,13 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
+from forecast.config.task import (
+    OpeningHours,
+    RegularCalendar,
+    SessionCalendar,
+    WeekdayCalendar,
+    YearWeekCalendar,
+)
 from forecast.data.calendars import (
     calendar_features,
     check_calendar,
     cycles,
     default_features,
     find_gaps,
+    fit_calendar,
     grid,
     grids,
     known_from,
@@ -29,6 +36,12 @@ from tests.support.example_data import dataset, hourly
 
 NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")
 HOURS = RegularCalendar(kind="regular", freq="1h")
+WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
+NEW_YORK_BARS = RegularCalendar(
+    kind="regular",
+    freq="1h",
+    open=OpeningHours(days=WORKDAYS, first="09:30", last="15:30", time_zone="America/New_York"),
+)
 
 
 def dates(index: pd.DatetimeIndex) -> list[str]:
@@ -274,6 +287,26 @@ def test_an_hour_is_known_when_it_has_ended():
     [
         ({"kind": "sessions", "exchange": "XNYSE"}, "unknown exchange. Did you mean 'XNYS'?"),
         ({"kind": "regular", "freq": "hourly-ish"}, "unknown step"),
+        (
+            {"kind": "regular", "freq": "1h", "open": {"first": "9:30", "last": "16:00"}},
+            "wanted a time of day in quotes, such as '09:30'",
+        ),
+        (
+            {"kind": "regular", "freq": "1h", "open": {"first": "09:30", "last": 960}},
+            "open.last.*wanted a time of day in quotes",
+        ),
+        (
+            {"kind": "regular", "freq": "1h", "open": {"first": "18:00", "last": "02:00"}},
+            "first: 18:00 is after last: 02:00",
+        ),
+        (
+            {"kind": "regular", "freq": "7h", "open": {"first": "08:00", "last": "15:00"}},
+            "a day has no whole number of steps of 7h",
+        ),
+        (
+            {"kind": "regular", "freq": "1D", "open": {"first": "08:00", "last": "15:00"}},
+            "a day has no whole number of steps of 1D",
+        ),
     ],
 )
 def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(
@@ -300,6 +333,11 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
             "freq: 1ME",
         ),
         (
+            pd.date_range("2024-01-01 09:00", periods=50, freq="1h"),
+            {"kind": "regular", "freq": "1h", "open": {"first": "09:00", "last": "17:00"}},
+            "no step of 1h begins then within the opening hours",
+        ),
+        (
             pd.date_range("2024-01-01", periods=50, freq="D"),
             {"kind": "weekdays"},
             "They lie on a weekend",
@@ -315,7 +353,14 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
             "Nearest calendar: {kind: sessions, exchange: XLON} (0 times off it",
         ),
     ],
-    ids=["another weekday", "ends of months", "weekends", "hours", "another exchange"],
+    ids=[
+        "another weekday",
+        "ends of months",
+        "opening hours",
+        "weekends",
+        "hours",
+        "another exchange",
+    ],
 )
 def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(
     times, calendar, said
@@ -337,11 +382,12 @@ def test_days_of_more_than_the_292_years_that_nanoseconds_count_have_a_grid():
     [
         {"kind": "regular", "freq": "7min"},
         {"kind": "regular", "freq": "2MS"},
+        {"kind": "regular", "freq": "1h", "open": {"first": "04:00", "last": "06:00"}},
         {"kind": "weekdays"},
         {"kind": "year_weeks"},
         {"kind": "sessions", "exchange": "XNYS"},
     ],
-    ids=lambda entry: entry.get("freq", entry["kind"]),
+    ids=lambda entry: " ".join(str(value) for value in entry.values()),
 )
 def test_the_grids_of_many_series_are_those_of_each(calendar: dict):
     own = dataset(calendar=calendar).calendar
@@ -398,6 +444,8 @@ def test_the_steps_of_a_series_do_not_depend_on_the_unit_of_its_times(unit: str)
             "2024-02-27",
             6,
         ),
+        (NEW_YORK_BARS, "2024-03-07 20:30", 7),
+        (NEW_YORK_BARS, "2024-03-07 20:30", 35),
     ],
 )
 def test_steps_a_season_apart_have_the_same_position_and_those_of_one_season_differ(
@@ -416,3 +464,45 @@ def test_a_holiday_moves_no_weekday_of_the_sessions_of_an_exchange():
     by_weekday = pd.Series(positions).groupby(sessions.day_of_week).nunique()
     assert len(sessions) < 260 and by_weekday.tolist() == [1] * 5
     assert len(set(positions)) == 5
+
+
+def test_behind_the_last_bar_of_a_friday_comes_the_first_of_monday_also_when_clocks_change():
+    steps = next_steps(NEW_YORK_BARS, "2024-03-08 19:30", 2)
+    assert steps.tolist() == [pd.Timestamp("2024-03-08 20:30"), pd.Timestamp("2024-03-11 13:30")]
+    assert known_from(NEW_YORK_BARS, steps[1:]).tolist() == [pd.Timestamp("2024-03-11 14:30")]
+
+
+def test_a_night_is_no_gap_of_opening_hours_and_a_missing_bar_is_one():
+    times = grid(NEW_YORK_BARS, "2024-03-04", "2024-03-16").delete([9, 10])
+    gaps = find_gaps(pd.DataFrame({"unique_id": "a", "ds": times}), NEW_YORK_BARS)
+    assert gaps["first"].tolist() == [pd.Timestamp("2024-03-05 16:30")]
+    assert gaps["steps"].tolist() == [2]
+
+
+def test_a_day_of_opening_hours_has_as_many_steps_as_fit_between_its_clocks():
+    assert cycles(NEW_YORK_BARS, ["hour_of_day", "day_of_week"]) == {"day": 7.0, "week": 35.0}
+    assert default_features(NEW_YORK_BARS, 35 * 60) == ["hour_of_day", "day_of_year"]
+    assert default_features(NEW_YORK_BARS, 35 * 40) == ["hour_of_day"]
+
+
+def test_hours_without_any_row_are_closed():
+    bars = grid(NEW_YORK_BARS, "2024-01-01", "2024-06-30")
+    fit = fit_calendar(bars.delete(range(70, 77)), "America/New_York")  # a holiday
+    assert fit == (NEW_YORK_BARS, 0, 7)
+
+
+@pytest.mark.parametrize(
+    "is_kept",
+    [
+        lambda times, draw: draw.random(len(times)) < 0.7,
+        lambda times, draw: abs(times.hour - 12) < 5 + 4 * np.sin(times.day_of_year / 58),
+        lambda times, draw: (times.day_of_week < 5) & (times.hour > 8) & (times < "2024-01-09"),
+        lambda times, draw: (times.hour > 17) | (times.hour < 3),
+        lambda times, draw: times.hour != 3,
+    ],
+    ids=["holes at random", "daylight", "seven days", "a bar at night", "an hour of service"],
+)
+def test_hours_that_lack_rows_now_and_then_are_not_closed(is_kept):
+    times = pd.date_range("2024-01-01", periods=24 * 364, freq="1h")
+    fit = fit_calendar(times[is_kept(times, np.random.default_rng(0))])
+    assert fit.calendar == HOURS

@@ -1075,18 +1075,37 @@ def test_an_index_of_any_exchange_is_modelled_by_its_returns(tmp_path, exchange,
     assert found["target"]["transform"] == "log" and found["target"]["difference_inputs"]
 
 
-def test_the_hours_of_an_exchange_are_told_how_to_be_counted(tmp_path):
-    days = pd.bdate_range("2024-01-01", periods=40)
+def test_bars_of_an_exchange_have_its_opening_hours_by_its_own_clock(tmp_path):
+    days = pd.bdate_range("2024-01-01", periods=80, tz="America/New_York")
     times = [day + pd.Timedelta(minutes=570 + 15 * step) for day in days for step in range(26)]
-    frame = pd.DataFrame({"time": times, "close": 100 + np.sin(np.arange(len(times)))})
-    found = guessed(tmp_path, frame)
+    frame = pd.DataFrame({"Datetime": times, "close": 100 + np.sin(np.arange(len(times)))})
+    entry = guessed(tmp_path, frame)
+    assert entry["calendar"] == {
+        "kind": "regular",
+        "freq": "15min",
+        "open": {
+            "days": ["mon", "tue", "wed", "thu", "fri"],
+            "first": "09:30",
+            "last": "15:45",
+            "time_zone": "America/New_York",
+        },
+    }
+    assert entry["source"]["time_zone"] == "America/New_York"
+    assert [entry[key] for key in ("season_length", "horizon", "lookback")] == [26, 26, 260]
+
+
+def test_rows_of_a_bar_at_night_are_told_how_to_be_counted(tmp_path):
+    times = pd.date_range("2024-01-01", periods=24 * 90, freq="1h")
+    times = times[(times.hour > 19) | (times.hour < 3)]
+    frame = pd.DataFrame({"time": times, "sales": 100 + np.sin(np.arange(len(times)))})
+    entry = guessed(tmp_path, frame)
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "to count rows alone: `{kind: index}`, and no `ds` in `columns`" in text
-    del found["source"]["columns"]
-    write_project(tmp_path, mine={**found, "calendar": {"kind": "index"}})
+    del entry["source"]["columns"]
+    write_project(tmp_path, mine={**entry, "calendar": {"kind": "index"}})
     settings = load_dataset("mine", tmp_path / "configs")
     read = sources.read(sources.Request("mine", settings, tmp_path)).frame
-    assert read["close"].tolist() == frame["close"].tolist()
+    assert read["sales"].tolist() == frame["sales"].tolist()
 
 
 def test_sales_of_working_days_are_no_price(tmp_path):

@@ -261,3 +261,6 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
         load_retraining(NAME, tmp_path)
     sessions = wave(calendar={"kind": "weekdays"})
     assert RULES.gate_steps(sessions) == 60
+    hours = {"days": ["mon", "tue"], "first": "09:00", "last": "17:00"}
+    opened = wave(calendar={"kind": "regular", "freq": "1h", "open": hours})
+    assert RULES.gate_steps(opened) == 4 * 2 * 9

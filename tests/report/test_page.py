@@ -17,7 +17,12 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import RegularCalendar
 from forecast.data.records import CandidateCost
 from forecast.report.figures import role_of, step_panels, step_unit
-from forecast.report.ledger import budget_sentence, findings_table, timeline
+from forecast.report.ledger import (
+    budget_sentence,
+    describe_calendar,
+    findings_table,
+    timeline,
+)
 from forecast.report.page import render
 from forecast.report.panels import models_by_role
 from forecast.report.panels import test_block_of as block_test
@@ -488,6 +493,15 @@ def test_a_step_of_a_regular_calendar_is_called_by_the_calendar(root, freq, word
     dataset = results(root, HOURLY).dataset
     calendar = RegularCalendar(kind="regular", freq=freq)
     assert step_unit(dataset.model_copy(update={"calendar": calendar})) == words
+
+
+def test_opening_hours_are_named_with_their_clock_and_days(root):
+    dataset = results(root, HOURLY).dataset
+    hours = {"days": ["mon", "tue"], "first": "09:00", "last": "17:00"}
+    calendar = RegularCalendar.model_validate({"kind": "regular", "freq": "1h", "open": hours})
+    opened = dataset.model_copy(update={"calendar": calendar})
+    assert step_unit(opened) == "open steps of 1h"
+    assert describe_calendar(opened) == "every 1h from 09:00 to 17:00 UTC: mon and tue"
 
 
 def test_a_series_of_more_than_292_years_has_a_timeline(root):
