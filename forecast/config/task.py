@@ -132,7 +132,7 @@ class YearWeekCalendar(CalendarBase):
 
 
 class OpeningHours(Config):
-    """When a business has rows: from the step that begins at `first` (`'09:30'`) to that at `last`."""
+    """When a business has rows: from the step that begins at `first` (09:30) to that at `last`."""
 
     days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
     first: ClockTime
