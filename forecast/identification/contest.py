@@ -145,10 +145,7 @@ def _free_run(model: Model, before: Experiment, rows: Experiment) -> Array:
     first = max(len(before), model.start)
     state = model.prepare(u[:first], y[:first])
     run = np.full_like(y, np.nan)
-    if model.net.feedback:
-        run[first:] = model.simulate(u[first:], state).y
-    else:
-        run[first:] = model.predict(u[first:], None, state).y
+    run[first:] = model.simulate(u[first:], state).y
     return run[len(before) :]
 
 

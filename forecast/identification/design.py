@@ -155,7 +155,5 @@ def _input_levels(model: Model, at: npt.ArrayLike, column: int) -> Array:
 
 
 def _run_from_mean(model: Model, u: Array) -> Array:
-    """The run (T, O) under u, of a net with feedback from the mean of y."""
-    if not model.net.feedback:
-        return model.predict(u, None).y
+    """The run (T, O) under u, from the mean of y."""
     return model.simulate(u, np.tile(model.scaling.y_mean, (model.start, 1))).y

@@ -24,7 +24,7 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     """Write the model, a net or a set of them, as one Python file, `path` (ending in .py), that
     needs NumPy alone.
 
-    In the units of the data it has `predict(u, y)`, the open loop, for nets with feedback
+    In the units of the data it has `predict(u, y)`, the open loop,
     `simulate(u, y_start)`, the closed loop, and `step(state, u, y)` for one row. A net that is no
     NARX net has the functions of every exported network instead of the last one
     (`networks.inference.export`: its `step` takes the row of y and u as one). `InputError` for
@@ -86,8 +86,7 @@ def _export_network(model: Model, path: Path, description: str) -> None:
         f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}  # steps from"
         f" u to y; rows that only fill the delays; columns of u\n{_limit_text(model)}"
     )
-    simulate = SIMULATE if model.net.feedback else ""
-    text = path.read_text(encoding="utf-8") + sizes + PREDICT + simulate + NETWORK_LOOP
+    text = path.read_text(encoding="utf-8") + sizes + PREDICT + SIMULATE + NETWORK_LOOP
     files.write_text(path, text)
 
 
@@ -121,7 +120,7 @@ def simulate(u, y_start, rows=None):
     if u is not None and np.isnan(np.asarray(u, float)).any():
         raise ValueError("u is missing in some rows; only y may be. Fill them.")
     run = _loop(u, y_start, len(y_start), rows if u is None else len(u))
-    run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
+    run[: len(y_start)] = np.reshape(y_start, (len(y_start), run.shape[1]))
     lost = ~(np.abs(run - MIDDLE) <= FARTHEST).all(axis=1)
     if lost[len(y_start) :].any():
         raise ArithmeticError(

@@ -225,9 +225,11 @@ class Model:
         """Free run under u (T, I), or over `rows` rows of a net without inputs.
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least
-        `Model.start` of them, those rows are returned as they are and the free run follows.
-        `ModelError`, with the step, when it is no longer finite or goes farther from the middle
-        of the training record than `LOST_RANGES` times its range.
+        `Model.start` of them, those rows are returned as they are and the free run follows. Of a
+        net without feedback it is `predict`, and needs no measured rows.
+
+        `ModelError`, with the step, when it is no longer finite or goes farther from the middle of
+        the training record than `LOST_RANGES` times its range.
         """
         measured, state, inputs = self._begin_free_run(u, start, rows)
         run = self._run(inputs, None, state)
@@ -243,10 +245,11 @@ class Model:
         """The measured rows as they were given, the state after them, and the inputs (T, I) that
         are left to run under; `InputError` for too few or too many measured rows.
         """
-        self.refuse_open()
-        if start is None:
+        if start is None and self.net.feedback:
             raise self._missing_rows()
         inputs = self._inputs(u, rows)
+        if start is None:
+            start = np.full((self.start, self.outputs), np.nan)
         if isinstance(start, State):
             shape = (0,) if start.is_vector else (0, self.outputs)
             return np.zeros(shape), start, inputs
@@ -444,7 +447,7 @@ class Model:
             )
         run, after = loop.loop(weights, state.memory, inputs, measured)
         run = self.scaling.unscale_y(loop.bounded(run))
-        if y is None:
+        if y is None and self.net.feedback:
             self._require_on_record(run[None])
         return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector))
 

@@ -210,8 +210,8 @@ class NetSet:
 
     @property
     def feedback(self) -> bool:
-        """Whether every net feeds y back."""
-        return all(net.feedback for net in self.nets)
+        """Whether a net feeds y back."""
+        return any(net.feedback for net in self.nets)
 
     @property
     def shift(self) -> int:

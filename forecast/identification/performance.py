@@ -38,7 +38,8 @@ def perform(
     measure: Measure = "mse",
 ) -> float:
     """The error of `forecast` (T, O) against the measured y (T, O), in the units of y; NaN in
-    either is not counted.
+    either is not counted. Several outputs give one number, as MATLAB's perform does: the mean or
+    sum over all, and "rmse" the root of "mse".
 
     Relative to y, mean over the outputs: "nmse", the mean squared error over the variance of y;
     "fit", 100 (1 - root of nmse) % (NRMSE fit, as MATLAB's `compare` shows it); "vaf", variance

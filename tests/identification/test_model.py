@@ -201,11 +201,13 @@ def test_k_steps_ahead_is_the_free_run_from_every_row(name) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name not in FED_BACK])
-def test_a_net_without_feedback_has_no_loop_to_close(name) -> None:
+def test_the_free_run_of_a_net_without_feedback_is_its_forecast(name) -> None:
     m = model(name)
     u, y = data(m.net)
+    np.testing.assert_array_equal(m.simulate(u).y, m.predict(u, y).y)
+    np.testing.assert_array_equal(m.simulate(u, y[:10]).y[10:], m.predict(u, y).y[10:])
     with pytest.raises(InputError, match="feeds no forecast back: there is no loop to close"):
-        m.simulate(u, y[:10])
+        m.ahead(u, y, steps=2)
 
 
 def test_a_loop_that_explodes_is_named() -> None:
@@ -303,7 +305,7 @@ import sys, json
 sys.path.insert(0, {folder!r})
 import exported as net
 u, y = json.load(open({data!r}))
-closed = net.simulate(u, y[:{start}], {rows}).tolist() if {closed} else None
+closed = net.simulate(u, y[:{start}], {rows}).tolist()
 print(json.dumps([net.predict(u, y).tolist(), closed]))
 heavy = ("forecast", "tensorflow", "scipy", "pandas")
 assert not [name for name in sys.modules if name.split(".")[0] in heavy]
@@ -324,14 +326,13 @@ def test_the_exported_function_needs_numpy_alone_and_gives_the_same(name, tmp_pa
         "start": m.start,
         "rows": len(y),
     }
-    code = CALL.format(**about, closed=m.net.feedback)
+    code = CALL.format(**about)
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
     opened, closed = json.loads(run.stdout)
     np.testing.assert_allclose(np.array(opened, float), m.predict(u, y).y, rtol=1e-9)
-    if m.net.feedback:
-        np.testing.assert_allclose(closed, m.simulate(u, y[: m.start], rows=len(y)).y, rtol=1e-9)
+    np.testing.assert_allclose(closed, m.simulate(u, y[: m.start], rows=len(y)).y, rtol=1e-9)
 
 
 U, Y = np.zeros((20, 2)), np.zeros((20, 2))
