@@ -311,16 +311,16 @@ def is_mostly_numbers(values: pd.Series) -> bool:
 
 
 def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
-    """`-$5`, `5 %` and `5-` as numbers alone, with their sign before them; a text with a unit
-    elsewhere, or with two, stays.
+    """`-$5`, `5 %`, `5-` and `5 %-` as numbers alone, with their sign before them; a text with a
+    unit elsewhere, or with two, stays, as does `5.-`, which in Switzerland is 5.
     """
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
-    form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})")
+    form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
     bare = [
         "".join(part or "" for part in match.groups()) if (match := form.fullmatch(cell)) else cell
         for cell in cells
     ]
-    return [re.sub(r"^(\d.*)-$", r"-\1", cell) for cell in bare]
+    return [re.sub(r"^(\d.*)(?<=\d)\s*-$", r"-\1", cell) for cell in bare]
 
 
 def _shows_thousands(cells: list[str], mark: str) -> bool:
