@@ -480,7 +480,7 @@ def load_jobs(folder: Path) -> Schedule:
         datasets = context.params.get("datasets") or [context.params.get("dataset")]
         if isinstance(known, dict):  # what else it is, its readers tell
             for dataset in filter(None, datasets):
-                where = f"{folder / 'schedule.yaml'}: {name}: unknown dataset"
+                where = f"{folder / 'schedule.yaml'}: correct or remove job {name}: unknown dataset"
                 require_known(dataset, known, where)
     return schedule
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from forecast.cli.check import check_project, raise_faults
+from forecast.cli.check import check_run, raise_faults
 from forecast.cli.common import (
     CLUSTER,
     FORMAT,
@@ -177,7 +177,7 @@ def _check_and_clean(root: Path, dataset: str) -> None:
     if advice := installation.describe_outdated(root):
         print(advice)
     print("Checking configs and data", flush=True)
-    raise_faults(list(check_project(root, dataset)))
+    raise_faults(list(check_run(root, dataset)))
     return_memory()  # for the stages: of thousands of series the data were half a gigabyte
     for path in remove_run_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)

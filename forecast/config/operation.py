@@ -123,7 +123,7 @@ def check_retraining(names: Iterable[str], folder: Path | str) -> None:
     """`InputError` for a wrong key or value, and for an entry of a dataset that does not exist."""
     path, known = Path(folder) / "retraining.yaml", list(names)
     for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
-        require_known(name, known, f"{path}: unknown dataset")
+        require_known(name, known, f"{path}: correct or remove the entry: unknown dataset")
 
 
 SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "watch", "status", "check", "run", "sync")

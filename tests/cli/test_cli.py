@@ -437,6 +437,17 @@ def test_a_run_of_one_data_set_is_stopped_by_its_own_faults_alone(tmp_path: Path
         run._check_and_clean(root, "other")
 
 
+def test_a_job_of_a_removed_dataset_stops_no_run(tmp_path: Path, capsys) -> None:
+    root = small_project.write(tmp_path / "project")
+    job = {"run": "retrain weather", "at": "05:30"}
+    small_project.write_yaml(root / "configs" / "schedule.yaml", {"jobs": {"nightly": job}})
+    run._check_and_clean(root, "")
+    said = "schedule.yaml: correct or remove job nightly: unknown dataset 'weather'"
+    assert said in capsys.readouterr().err
+    done = small_project.command(root, "check")
+    assert done.returncode == 2 and said in done.stderr
+
+
 def test_an_entry_outside_of_run_has_stages_only_beside_the_pipeline(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project", datasets=("wave", "other"))
     entries = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
