@@ -27,6 +27,7 @@ from forecast.cli.common import (
     ROOT,
     Format,
     complete_dataset,
+    keep_output_clean,
     now,
     parse_as_of,
     print_rows,
@@ -56,6 +57,7 @@ def fetch(
         False, "--allow-stale", help="If a service fails, take the stored snapshot."
     ),
     root: Path = ROOT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
     from forecast.config.datasets import load_dataset, load_datasets
@@ -66,10 +68,14 @@ def fetch(
     moment = parse_as_of(as_of) if as_of else None
     names = datasets or load_datasets(project / "configs").run
     faults: list[DataError] = []
-    for name in with_joined_datasets(names, project / "configs"):
-        settings = load_dataset(name, project / "configs")
+    every = {
+        name: load_dataset(name, project / "configs")
+        for name in with_joined_datasets(names, project / "configs")
+    }
+    for name, settings in every.items():
         try:
-            _fetch_one(name, project, moment, settings)
+            with keep_output_clean(output_format):
+                _fetch_one(name, project, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
             row, _ = ingest.summarize(name, settings, root=project, now=now())
             if not row.rows:
@@ -81,6 +87,12 @@ def fetch(
             else:
                 advice = f"The {snapshot} is untouched and usable (--allow-stale)."
                 faults.append(type(error)(f"{error} {advice}"))
+    if output_format is Format.json:
+        summaries = [
+            ingest.summarize(name, settings, root=project, now=now())[0]
+            for name, settings in every.items()
+        ]
+        print_rows([asdict(summary) for summary in summaries], output_format)
     if faults:
         worst = max(faults, key=attrgetter("exit_code"))
         raise type(worst)("\n".join(map(str, faults)))

@@ -29,8 +29,11 @@ from forecast.cli.common import (
     CLUSTER,
     FORMAT,
     ROOT,
+    Cell,
     Format,
     complete_dataset,
+    keep_output_clean,
+    print_rows,
     require_project,
     tracking_uri,
     use_cluster,
@@ -86,8 +89,10 @@ def run(
         "", "--model", help="Only these models, separated by commas; beside the pipeline."
     ),
     cluster: str = CLUSTER,
+    output_format: Format = FORMAT,
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
+    from forecast.data.results import read_leaderboard
     from forecast.report.leaderboard import print_leaderboards
 
     require_unix("`forecast run`")
@@ -95,7 +100,8 @@ def run(
     use_cluster(cluster)
     project = require_project(root).resolve()
     started = time.monotonic()
-    with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
+    lock = hold_lock(project / RUN_LOCK, purpose="`forecast run`")
+    with lock, keep_output_clean(output_format):
         try:
             _check_and_clean(project, dataset)
             models = split_names(model)
@@ -113,6 +119,13 @@ def run(
                 file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None
+    if output_format is Format.json:
+        rows: list[dict[str, Cell]] = []
+        for finished in runs:
+            for name in finished.datasets:
+                rows += json.loads(read_leaderboard(finished.paths, name).to_json(orient="records"))
+        print_rows(rows, output_format)
+        return
     for finished in runs:
         print_leaderboards(finished.paths, finished.datasets)
     print(f"Took {format_duration(time.monotonic() - started)}")

@@ -22,6 +22,7 @@ import forecast
 from forecast import cli, tracking
 from forecast.cli import check, common, doctor, run
 from forecast.cli.predict import parse_levels
+from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import ForecastError, HealthCheck, InputError
@@ -355,6 +356,16 @@ def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
         small_project.command(project, "compare", "drift", "naive", "--format", "json").stdout
     )
     assert [(row["ranking"], row["difference"]) for row in rows] == [("baseline", 0.25)]
+
+
+def test_a_run_for_a_program_prints_its_leaderboard_alone(project: Path, monkeypatch) -> None:
+    finished = run.FinishedRun(ProjectPaths.of(project), ["wave"], project / "report.html")
+    monkeypatch.setattr(run, "_check_and_clean", lambda *_: print("Checking"))
+    monkeypatch.setattr(run, "_run_narrowed", lambda *_: [finished])
+    done = small_project.command(project, "run", "--model", "drift", "--format", "json")
+    assert "Checking" in done.stderr, done.stderr
+    rows = json.loads(done.stdout)
+    assert (rows[0]["model"], rows[0]["mae"], rows[0]["mase"]) == ("naive", 2.0, None)
 
 
 @pytest.mark.parametrize(

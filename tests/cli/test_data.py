@@ -15,6 +15,7 @@ from forecast import cli
 from forecast.config.datasets import load_datasets
 from forecast.data import preparation, snapshots
 from forecast.system.errors import DataError, ForecastError, InputError
+from tests.support import small_project
 from tests.support.example_data import hourly, write_project
 from tests.support.services import Services, answers, serving
 
@@ -39,6 +40,15 @@ def test_fetch_takes_a_snapshot_and_says_where(project: Path):
     assert (
         f"mine: taken {snapshots.read_pointer(project, 'mine').snapshot} (240 rows, +240;" in said
     )
+
+
+def test_fetch_for_a_program_prints_what_data_prints(project: Path):
+    done = small_project.command(project, "fetch", "mine", "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert (
+        row["rows"] == 240 and row == json.loads(run("data", "--format", "json", root=project))[0]
+    )
+    assert "mine: taken" in done.stderr
 
 
 def test_what_a_dataset_joins_is_fetched_before_it_where_it_is_named_alone(tmp_path: Path):
