@@ -113,7 +113,10 @@ SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
 TEMPERATURE_NAME = re.compile("temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)")
 """What is in a name whose values may fall below zero in another season."""
-CLOCK_WORDS = {"hour", "hr", "he", "hhmm", "period", "minute", "heure", "hora", "stunde", "uhrzeit"}
+CLOCK_WORDS = {
+    *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
+    *("heure", "hora", "stunde", "uhrzeit"),
+}
 CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
 """Words of a column that holds the hour of a date in another column, and how it may be written."""
 MIN_PRICE_DAYS = 100
@@ -264,7 +267,10 @@ def guess_entry(
         with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
         table[series] = with_names[series]
     if time is not None:
-        _refuse_parted_time(table, time, series, where)
+        clock = _find_clock(table, time, series)
+        if clock is not None:
+            advice = _advise_one_time(table, time, time_format, clock, where, file_format)
+            raise InputError(f"{where}: {time!r} and {clock!r} are parts of one time. {advice}")
         if series is None:
             _refuse_parted_names(table, time, where)
     rows = table.copy()  # a wide table lies in many pieces
@@ -825,20 +831,42 @@ def _refuse_odd_time(text: pd.Series, where: str) -> None:
             refuse_rows(text, is_none, where, advice)
 
 
-def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
-    """`InputError` where the dates in `time` have their hours in a column of their own: `series`,
+def _find_clock(table: pd.DataFrame, time: Any, series: Any | None) -> Any | None:
+    """The column of its own that holds the hours of the dates in `time`, None without: `series`,
     which was taken for the name of a series since it tells the rows of a day apart, or, where most
     days stand twice, any other.
     """
     keys = [time] if series is None else [time, series]
     others = [column for column in table.columns if column not in keys]
     most_stand_twice = table.duplicated(keys).mean() > 0.5
-    for column in [*keys[1:], *(others if most_stand_twice else [])]:
-        if _is_clock(table[column]):
-            raise InputError(
-                f"{where}: {time!r} and {column!r} are parts of one time. Write one column:"
-                " 2024-01-31T13:00."
-            )
+    candidates = [*keys[1:], *(others if most_stand_twice else [])]
+    return next((column for column in candidates if _is_clock(table[column])), None)
+
+
+def _advise_one_time(
+    table: pd.DataFrame,
+    time: Any,
+    time_format: str | None,
+    clock: Any,
+    where: str,
+    form: own_files.FileFormat,
+) -> str:
+    """How dates and hours become one column: a command, where the hours are written as 13, 13:00 or
+    13:00:00. Of hours up to 24 the first begins the day.
+    """
+    text = table[clock].dropna().astype("str").str.strip()
+    hours = f"d[{str(clock)!r}]"
+    if text.str.fullmatch(r"\d\d?(:\d\d){1,2}").all():
+        seconds = " + ':00'" if text.str.count(":").max() == 1 else ""
+        hours = f"pd.to_timedelta({hours}{seconds})"
+    elif text.str.fullmatch(r"\d|[01]\d|2[0-4]").all():
+        first = " - 1" if text.astype(int).max() == 24 else ""
+        hours = f"pd.to_timedelta({hours}.astype(int){first}, unit='h')"
+    else:
+        return "Write one column: 2024-01-31T13:00."
+    days = f"pd.to_datetime(d[{str(time)!r}], format={time_format!r})"
+    change = f"assign(ds=lambda d: {days} + {hours}).drop(columns={[str(time), str(clock)]!r})"
+    return f"Write one column: {_rewriting_command(where, form, change, 'times')}."
 
 
 def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
@@ -1000,19 +1028,28 @@ def _advise_long_form(
     if not _may_be_series(values):
         return []
     columns = list(values)
+    melt = f"melt({time!r}, {columns!r}, var_name='unique_id', value_name='y')"
+    return [
+        f"    # {quote_names(columns)} look like series of one kind; only the first is forecast."
+        f" For all: {_rewriting_command(where, form, melt, 'long')}"
+    ]
+
+
+def _rewriting_command(where: str, form: own_files.FileFormat, change: str, suffix: str) -> str:
+    """The command that writes a file anew after `change`, a call of its frame, and what to type
+    then.
+    """
     path = Path(where)
-    long_path = path.with_name(f"{path.name.partition('.')[0]}_long.csv").as_posix()
+    new_path = path.with_name(f"{path.name.partition('.')[0]}_{suffix}.csv").as_posix()
     read = f"read_parquet({where!r}).reset_index()"
     if not own_files.is_parquet(path):
         form_options = f"sep={form.separator!r}, encoding={form.encoding!r}"
         read = f"read_csv({where!r}, dtype=str, {form_options})"
-    melt = f"melt({time!r}, {columns!r}, var_name='unique_id', value_name='y')"
-    write = f"to_csv({long_path!r}, index=False, sep={form.separator!r})"
-    return [
-        f"    # {quote_names(columns)} look like series of one kind; only the first is forecast."
-        f' For all: python -c "import pandas as pd; pd.{read}.{melt}.{write}", then `forecast add'
-        f" {long_path}`"
-    ]
+    write = f"to_csv({new_path!r}, index=False, sep={form.separator!r})"
+    return (
+        f'python -c "import pandas as pd; pd.{read}.{change}.{write}", then `forecast add'
+        f" {new_path}`"
+    )
 
 
 def _words_of(column: Any) -> list[str]:

@@ -263,6 +263,30 @@ def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
 HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
 
 
+@pytest.mark.parametrize(
+    ("name", "hours", "form", "sep"),
+    [
+        ("Hour", HOURS.hour, "%Y-%m-%d", ","),
+        ("Interval", HOURS.hour + 1, "%m/%d/%Y", ","),
+        ("Uhrzeit", HOURS.strftime("%H:%M"), "%d.%m.%Y", ";"),
+        ("Time", HOURS.strftime("%H:%M:%S"), "%Y%m%d", ","),
+    ],
+)
+def test_the_command_that_is_shown_joins_a_date_and_its_hour(tmp_path, name, hours, form, sep):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    parted = pd.DataFrame({"Day": HOURS.strftime(form), name: hours, "y": np.arange(960.0)})
+    parted.to_csv(path, index=False, sep=sep)
+    [command] = re.findall(
+        r'Write one column: python -c "(.*)", then `forecast add data/mine_times.csv`',
+        own_refusal(path, ""),
+    )
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    (tmp_path / "data" / "mine_times.csv").rename(path)
+    _, frame = read_as_guessed(tmp_path, path)
+    assert frame["ds"].tolist() == HOURS.tolist()
+
+
 @pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]], ids=["one", "two"])
 @pytest.mark.parametrize(
     ("name", "hours"),
