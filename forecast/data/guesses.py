@@ -523,9 +523,9 @@ def _entry_lines(
     calendar = guess.fit.calendar
     rows_by_series = observed.groupby("unique_id").size()
     shortest = usual_length(_without_new_series(rows_by_series))
-    season, horizon, lookback = guess_spans(calendar)
+    season, usual_horizon, lookback = guess_spans(calendar)
     most = max(shortest // 20, 1)
-    horizon, lookback = asked_horizon or min(horizon, most), min(lookback, 4 * most)
+    horizon, lookback = asked_horizon or min(usual_horizon, most), min(lookback, 4 * most)
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     season_note = "steps of a season; 1 for none"
@@ -541,9 +541,11 @@ def _entry_lines(
         )
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
-        if planned_steps < horizon:
-            horizon = planned_steps
-            horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
+        # as far as the plan where all blocks, and intervals of 95 %, still have their cutoffs
+        with_intervals = int(MAX_CALIBRATION_SHARE * shortest) - MIN_CALIBRATION_CUTOFFS
+        farthest = min(usual_horizon, with_intervals, shortest // 10)
+        horizon = min(planned_steps, max(horizon, farthest))
+        horizon_note += f"; the plan has {planned_steps}"
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     spans = Spans(horizon, lookback, season)

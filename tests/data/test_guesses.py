@@ -950,6 +950,19 @@ def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_c
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
 
 
+@pytest.mark.parametrize(("n_rows", "horizon"), [(150, 12), (104, 6), (80, 4)])
+def test_the_horizon_follows_a_plan_as_far_as_the_rows_bear_out(tmp_path, n_rows, horizon):
+    n_planned = 12 if n_rows == 150 else 6
+    months = pd.date_range("2010-01-01", periods=n_rows + n_planned, freq="MS")
+    frame = pd.DataFrame({"month": months, "price": np.arange(len(months)) % 7.0})
+    frame["sales"] = (100 + np.arange(n_rows) % 12.0).tolist() + [np.nan] * n_planned
+    path = tmp_path / "mine.csv"
+    frame.to_csv(path, index=False)
+    text = guesses.guess_entry(path, "mine.csv", "mine")
+    note = f"the shortest series has {n_rows}; the plan has {n_planned}"
+    assert f"horizon: {horizon} # steps ahead; {note}\n" in text
+
+
 def test_a_shop_that_has_closed_makes_no_plan_of_the_columns_that_go_on(tmp_path):
     """Its promotions are known up to the last observation of the others, and not beyond."""
     shops = [shop(plan=0).assign(Shop=name) for name in ("Cork", "Galway", "Sligo")]
