@@ -135,7 +135,9 @@ def add(
     config = ProjectPaths.of(project).datasets_yaml
     if entry in ((read_yaml(config) or {}).get("datasets") or {}):
         raise InputError(
-            f"{config}: has an entry {entry!r} already. Give this one another name with --name."
+            f"{config}: has an entry {entry!r} already. New rows of its file: `forecast fetch"
+            f" {entry}`. To guess it anew, take it out of `datasets` and `run` first. Another file:"
+            " give it another name with --name."
         )
     block = guesses.guess_entry(
         path, path.relative_to(project).as_posix(), entry, target=target, horizon=horizon

@@ -244,7 +244,7 @@ def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project:
     assert "  My_power:\n" in said and "forecast run --dataset My_power" in said
     assert load_datasets(project / "configs").run == ("mine", "My_power")
     assert len(snapshots.read_pointed(project, "My_power")) == 600
-    with pytest.raises(InputError, match="--name"):
+    with pytest.raises(InputError, match=r"`forecast fetch My_power`.*--name"):
         run("add", "data/My power.csv", root=project)
 
 
