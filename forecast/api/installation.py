@@ -172,8 +172,6 @@ def _installed_versions() -> str:
     """Every installed package with its version, a line each: the stages depend on them, and
     `forecast` itself is one of them.
     """
-    versions = {
-        str(package.metadata["Name"]).lower(): package.version
-        for package in importlib.metadata.distributions()
-    }
+    packages = [package.metadata for package in importlib.metadata.distributions()]
+    versions = {str(package["Name"]).lower(): package["Version"] for package in packages}
     return "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))
