@@ -15,13 +15,20 @@ from forecast.api import installation
 from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_evaluation, load_models, load_tuning
 from forecast.system.errors import InputError
+from tests.support import warm_interpreter
 from tests.support.small_project import command
 
 
+@pytest.fixture(scope="module")
+def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("new") / "created"
+    installation.create_project(root)
+    return root
+
+
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
-    installation.create_project(tmp_path / "own")
-    return tmp_path / "own"
+def own(created: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(created, tmp_path / "own")
 
 
 def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
@@ -122,10 +129,10 @@ def test_a_colleagues_clone_of_it_runs_in_an_activated_environment_and_with_its_
         path = f"{sys.prefix}/bin:{path}"
     else:
         (clone / ".venv").symlink_to(sys.prefix)
-    dvc = [f"{sys.prefix}/bin/dvc", *verb, "settings"]
+    dvc = [sys.executable, "-m", "dvc", *verb, "settings"]
     names = {"GIT_COMMITTER_NAME": "B", "GIT_COMMITTER_EMAIL": "b@example.org"}
     environment = {"PATH": path, "HOME": str(tmp_path), **names}
-    done = subprocess.run(dvc, cwd=clone, env=environment, capture_output=True, text=True)
+    done = warm_interpreter.run(dvc, cwd=clone, env=environment)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) not in (clone / "dvc.yaml").read_text()
     assert sys.prefix not in (clone / "dvc.yaml").read_text()
