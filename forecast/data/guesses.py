@@ -37,10 +37,10 @@ from forecast.data.calendars import (
     calendar_yaml,
     default_features,
     fit_calendar,
-    fixed_step,
     open_times,
     series_lengths,
     shows_week,
+    step_length,
     usual_length,
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
@@ -1102,19 +1102,30 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
     return float(level @ spread) >= MIN_SLOPE * float(level @ level)
 
 
+def _count_day_steps(calendar: Calendar) -> int:
+    """The steps of a day; 0 where a step is no whole part of one."""
+    if isinstance(calendar, Daily):
+        return 1
+    if isinstance(calendar, RegularCalendar) and calendar.open:
+        return len(open_times(calendar.freq, calendar.open))
+    step = step_length(calendar)
+    return 0 if step is None or DAY % step else DAY // step
+
+
 def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -> bool:
     """Whether the logarithms of positive days walk at random in the middle series: over ten days
     they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988). Over
     twenty days a stock that is refilled is back where it was, and varies no more.
     """
-    lasts_day = isinstance(calendar, Daily) or fixed_step(calendar) == DAY
-    if not lasts_day or series_lengths(observed, calendar).median() < MIN_PRICE_DAYS:
+    day_steps = _count_day_steps(calendar)
+    if series_lengths(observed, calendar).median() < MIN_PRICE_DAYS * (day_steps or np.inf):
         return False
     by_series = observed.groupby("unique_id")[target]
     fitted = observed[_is_fitted(by_series)]
     logs = np.log(fitted[target]).groupby(fitted["unique_id"])
     day, *longer = (
-        logs.diff(days).groupby(fitted["unique_id"]).var() / days for days in (1, 10, 20)
+        logs.diff(days * day_steps).groupby(fitted["unique_id"]).var() / days
+        for days in (1, 10, 20)
     )
     ten_days, twenty_days = ((variance / day).median() for variance in longer)
     return bool(0.5 <= ten_days <= 2 and twenty_days >= MIN_LATER_RATIO)
