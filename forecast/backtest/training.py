@@ -33,7 +33,7 @@ from forecast.backtest.candidates import (
     task_digest,
 )
 from forecast.backtest.combinations import write_combination
-from forecast.backtest.diagnostics.examine import read_or_diagnose
+from forecast.backtest.diagnostics import read_or_diagnose
 from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.experiment import Combination
@@ -455,7 +455,7 @@ def _first_diagnostics(
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
             diagnosis = read_or_diagnose(run.data, job.folder)
-            return Diagnostics(seed=job.seed, numbers=diagnosis.numbers, arrays=diagnosis.arrays)
+            return Diagnostics(seed=job.seed, loop=diagnosis.loop, arrays=diagnosis.arrays)
     return None
 
 

@@ -170,43 +170,12 @@ class Digests(Record):
     key: str = ""
 
 
-class LayerNumbers(Record):
-    """One recurrent layer as a dynamical system (`forecast.backtest.diagnostics.dynamics`)."""
-
-    states: int
-    """How many."""
-    spectral_radius: Rounded
-    radius_of: str
-    """The matrix of the radius: `W` or `Jacobian`."""
-    lyapunov: Rounded
-    """Mean growth of a disturbance per row, a logarithm; None where none is left."""
-    saturated: Rounded
-    """Share of values where the squashing function is flat; None where nothing is squashed."""
-    memory: int | None
-    """Rows until 1 % of a disturbance is left; None: longer than the window."""
-
-
 class LoopNumbers(Record):
-    """A recursive network left to its own forecasts (`diagnostics.examine` explains them)."""
+    """A recursive network left to its own forecasts (`backtest.diagnostics` explains them)."""
 
     verdict: str
     reach: Rounded
     exponent: Rounded
-
-
-class NetworkNumbers(Record):
-    """The worst of a network's layers, each of them, and its closed loop."""
-
-    spectral_radius: Rounded = None
-    lyapunov: Rounded = None
-    memory: int | None = None
-    """The longest; None without recurrent layers, or where one never forgets."""
-    saturated: Rounded = None
-    """The largest share, of dense layers too."""
-    layers: dict[str, LayerNumbers] = {}
-    """The recurrent ones, by path."""
-    loop: LoopNumbers | None = None
-    """Of a recursive network."""
 
 
 class NetworkCurves(Record):
@@ -216,16 +185,15 @@ class NetworkCurves(Record):
     """Rows before the cutoff, rising from 0."""
     gradient: tuple[Rounded, ...]
     """By lag the norm of d forecast / d input."""
-    decay: dict[str, tuple[Rounded, ...]] = {}
-    """By recurrent layer what is left of a disturbance after 0, 1, ... rows."""
     free_run: tuple[Rounded, ...] = ()
     """Of a closed loop by step the largest distance from the last observation."""
 
 
 class NetworkDiagnosis(Record):
-    """What one trained network does (`forecast.backtest.diagnostics.examine`)."""
+    """What one trained network does (`forecast.backtest.diagnostics`)."""
 
-    numbers: NetworkNumbers
+    loop: LoopNumbers | None = None
+    """Of a recursive network."""
     arrays: NetworkCurves
 
 
@@ -237,7 +205,7 @@ class Diagnostics(NetworkDiagnosis):
     @property
     def loop_verdict(self) -> str:
         """Of a recursive network what its closed loop does; else empty."""
-        return self.numbers.loop.verdict if self.numbers.loop else ""
+        return self.loop.verdict if self.loop else ""
 
 
 class Trial(Record):

@@ -1,9 +1,9 @@
 """The page's diagnostics: what goes on inside the networks, and what the errors still contain.
 
-Of each network that stage `train` looked into: memory, saturation and stability
-as one table; MLflow has the curves. Of the shown models: one-step residuals with Ljung-Box's test,
-their bias and their largest autocorrelation; MLflow has all of them. All is read from the records,
-nothing is run again.
+Of each network that stage `train` looked into how far back it looks and whether its closed loop
+holds, as one table; MLflow has the curves. Of the shown models: one-step residuals with Ljung-Box's
+test, their bias and their largest autocorrelation; MLflow has all of them. All is read from the
+records, nothing is run again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from forecast.report.text import (
     chosen_class,
     drop_lone_series,
     number,
-    share,
     whole,
     worse_class,
 )
@@ -66,23 +65,15 @@ def network_table(results: Results) -> Table | None:
 
 def _network_row(record: RunRecord, diagnostics: Diagnostics) -> Row:
     """Its numbers in the order of the columns `networks`."""
-    numbers = diagnostics.numbers
     verdict = diagnostics.loop_verdict
     loop = EMPTY
     if verdict:
         loop = TableCell(verdict, verdict, LOOPS[verdict], text.worse_class(verdict not in SAFE))
-    memory = whole(numbers.memory)
-    if memory is EMPTY and numbers.layers:
-        memory = TableCell("beyond the window", 1e9)
     cells = [
         TableCell(RANKING_TITLES[record.ranking], record.ranking),
         whole(looks_back(diagnostics)),
-        memory,
-        number(numbers.spectral_radius),
-        number(numbers.lyapunov),
-        share(numbers.saturated),
         loop,
-        number(numbers.loop.reach if numbers.loop else None),
+        number(diagnostics.loop.reach if diagnostics.loop else None),
     ]
     return Row(record.model, cells)
 

@@ -214,11 +214,10 @@ VIEWS = {
     "diagnostics": (
         "Diagnostics",
         "= 'network'",
-        "metrics.diagnostics/spectral_radius",
+        "metrics.diagnostics/loop_reach",
         (
-            "tags.ranking tags.loop metrics.diagnostics/spectral_radius"
-            " metrics.diagnostics/lyapunov metrics.diagnostics/memory metrics.diagnostics/saturated"
-            " metrics.diagnostics/loop_reach metrics.diagnostics/loop_exponent"
+            "tags.ranking tags.loop metrics.diagnostics/loop_reach"
+            " metrics.diagnostics/loop_exponent"
             " metrics.residuals/ljung_box_p_robust metrics.test/mase"
         ),
     ),

@@ -173,7 +173,6 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
     return results.verdicts.sentences if results.is_compared else ()
 
 
-DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
 LOOP = ("reach", "exponent")
 SAFE_LOOPS = ("stable", "marginal")
 INTERVALS = ("coverage", "width", "winkler")
@@ -293,22 +292,15 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
     examined = record.content.diagnostics
     if examined is None:
         return finite_points(residual_points(record))
-    numbers = examined.numbers
+    loop = examined.loop
     arrays = examined.arrays
-    points = [MetricPoint(f"diagnostics/{name}", getattr(numbers, name)) for name in DIAGNOSTICS]
-    if numbers.loop is not None:
-        loop = numbers.loop
+    points = []
+    if loop is not None:
         points += [MetricPoint(f"diagnostics/loop_{name}", getattr(loop, name)) for name in LOOP]
     points += [
         MetricPoint("diagnostics_by_lag/gradient", v, lag)
         for lag, v in zip(arrays.lags, arrays.gradient, strict=True)
     ]
-    for layer, decay in arrays.decay.items():
-        points += [
-            MetricPoint(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag)
-            for lag in arrays.lags
-            if lag < len(decay)
-        ]
     points += [
         MetricPoint("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.free_run)
     ]

@@ -15,7 +15,6 @@ import pytest
 
 from forecast.api.board import TEST_SHARE
 from forecast.api.frame_dataset import block_shares
-from forecast.backtest.diagnostics import dynamics
 from forecast.comparison import error_diagnostics as alarms
 from forecast.comparison import longrun, losses, metrics, paired_tests, sentences, verdicts
 from forecast.comparison.intervals import EVEN_LEVELS
@@ -111,8 +110,6 @@ def settings() -> dict[str, list[str]]:
         "docs/models.md": [
             "q(0.5) = skip + p",
             f"feeds it back, {distributions.N_PATHS} times",
-            f"until {percent(dynamics.FORGOTTEN)} of a disturbance",
-            f"below {percent(dynamics.FLAT)} of the maximum",
         ],
         "docs/operations.md": [
             f"older than {WORDS[round(schedule.HEARTBEAT_SECONDS)]}",

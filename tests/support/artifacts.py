@@ -483,29 +483,18 @@ def distributions(name: str) -> pd.DataFrame:
 
 
 def diagnostics(model: str) -> dict[str, Any]:
-    """lstm: a memory of 7 rows; gru: one longer than the window; narx: no state, and a loop that
-    does not hold.
-    """
+    """narx has a loop that does not hold."""
     lags = [0, 1, 3, 9]
     if model == "narx":
         loop = {"verdict": "unstable", "reach": None, "exponent": None}
         arrays = {
             "lags": lags,
             "gradient": [1.0, 0.5, 0.0, 0.0],
-            "decay": {},
             "free_run": [1.0, 10.0, 1000.0, None],
         }
-        return {"seed": 0, "numbers": {"layers": {}, "loop": loop}, "arrays": arrays}
-    numbers = {
-        "spectral_radius": 0.9,
-        "lyapunov": -0.2,
-        "saturated": 0.125,
-        "memory": 7 if model == "lstm" else None,
-    }
-    layer = {"states": 4, "radius_of": "Jacobian", **numbers}
-    decay = {f"{model}_0": [0.5**row for row in range(25)]}
-    arrays = {"lags": lags, "gradient": [1.0, 0.2, 0.02, 0.001], "decay": decay}
-    return {"seed": 0, "numbers": {**numbers, "layers": {f"{model}_0": layer}}, "arrays": arrays}
+        return {"seed": 0, "loop": loop, "arrays": arrays}
+    arrays = {"lags": lags, "gradient": [1.0, 0.2, 0.02, 0.001]}
+    return {"seed": 0, "arrays": arrays}
 
 
 def _by_series(test: pd.DataFrame) -> pd.DataFrame:

@@ -27,17 +27,10 @@ COLUMNS = (
 RANKINGS = {"linear": "shipped", "last": "architecture"}
 DIAGNOSTICS = {
     "seed": 0,
-    "numbers": {
-        "spectral_radius": 1.25,
-        "lyapunov": 0.1,
-        "memory": None,
-        "saturated": 0.0,
-        "loop": {"verdict": "unstable", "reach": 30.0, "exponent": 0.2},
-    },
+    "loop": {"verdict": "unstable", "reach": 30.0, "exponent": 0.2},
     "arrays": {
         "lags": [0, 2],
         "gradient": [0.5, 0.125],
-        "decay": {"cell": [1.0, 0.75, 0.5]},
         "free_run": [1.0, 30.0],
     },
 }

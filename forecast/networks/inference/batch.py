@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecast.networks.cells.base import Namespace, activate, numpy_namespace
+from forecast.networks.cells.base import activate, numpy_namespace
 from forecast.networks.description import (
     ALL_ROWS,
     Arrays,
@@ -161,15 +161,13 @@ def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict
 class Pass(BlockVisitor[np.ndarray]):
     """One slice of windows on its way through the network, as arrays `(steps, columns, B)`.
 
-    xp: where the dense blocks' activations come from; final: the states of all blocks after the
-    last step, batch first; frames: the known future at every step; wanted_steps: see
-    `count_wanted_steps`.
+    final: the states of all blocks after the last step, batch first; frames: the known future at
+    every step; wanted_steps: see `count_wanted_steps`.
     """
 
     network: Network
     weights: Arrays
     batch: int
-    xp: Namespace = numpy_namespace
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     frames: np.ndarray | None = None
     wanted_steps: dict[str, int] = field(default_factory=dict)
@@ -204,7 +202,7 @@ class Pass(BlockVisitor[np.ndarray]):
         """The dense layer at the wanted steps."""
         w = weights_at(self.weights, path)
         z = w["kernel"].T @ x[-self.wanted_steps[path] :] + w["bias"][:, None]
-        return activate(self.xp, block.activation, z)
+        return activate(numpy_namespace, block.activation, z)
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
         """The window's newest rows cut into segments, oldest first, which are the steps of all
@@ -243,7 +241,7 @@ class Pass(BlockVisitor[np.ndarray]):
         """The layer's outputs at the wanted steps; its parts instead, where it has any. Notes its
         last states in `final`.
         """
-        run = self.start_cell(block, path, x)
+        run = self._start_cell(block, path)
         out = np.empty((min(self.wanted_steps[path], len(x)), block.units, self.batch), x.dtype)
         run.run_steps(x, out)
         self.final[path] = _batch_first(run.states())
@@ -271,7 +269,7 @@ class Pass(BlockVisitor[np.ndarray]):
         """The forecasts from every wanted step: the encoder runs up to the first of them unseen,
         then its output and states after each are what the decoder starts from.
         """
-        run = self.start_cell(block, f"{path}/encoder", x)
+        run = self._start_cell(block, f"{path}/encoder")
         steps = min(self.wanted_steps[path], len(x))
         encoded = np.empty((block.units, steps, self.batch), x.dtype)
         run.run_steps(x[: len(x) - steps], encoded.swapaxes(0, 1)[:0])
@@ -308,10 +306,8 @@ class Pass(BlockVisitor[np.ndarray]):
         )
         return out.reshape(len(out), steps, self.batch).transpose(1, 0, 2)
 
-    def start_cell(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
-        """The cell with the weights at `path` before the first row of its input `x (steps, columns,
-        B)`.
-        """
+    def _start_cell(self, block: CellBlock, path: str) -> Stepper:
+        """The cell with the weights at `path` before its first row."""
         cell = block.cell_object
         w = weights_at(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))

@@ -1,11 +1,10 @@
-"""All diagnostics of one trained network, as numbers and as curves for figures
+"""What goes on inside one trained network, as numbers and as curves for figures
 (`NetworkDiagnosis`), for the report and MLflow.
 
-Looked at are a few validation windows of the first series: its recurrent layers as dynamical
-systems (`diagnostics.dynamics`), the gradient of the forecast by lag, and the closed loop of a
-recursive model. `read_or_diagnose` keeps the result beside the network under the digest of this
-code, so an edit here trains nothing. The train stage asks in its own process: 0.05 to 0.3 s a
-network, and no TensorFlow. Nothing here changes a forecast or a choice.
+Looked at are a few validation windows of the first series: the gradient of the forecast by lag,
+and the closed loop of a recursive model. `read_or_diagnose` keeps the result beside the network
+under the digest of this code, so an edit here trains nothing. The train stage asks in its own
+process: 0.05 to 0.3 s a network, and no TensorFlow. Nothing here changes a forecast or a choice.
 
 A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within
 bounds? Two runs, one with its newest observation moved a little, are closed over `FREE_RUN_STEPS`
@@ -22,23 +21,15 @@ rows. What is known ahead goes on by repeating the window's own rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from forecast.backtest.backtest import load_problem
-from forecast.backtest.diagnostics.dynamics import Dynamics, Walk, dynamics
 from forecast.backtest.prepared_data import PreparedData
-from forecast.data.records import (
-    LayerNumbers,
-    LoopNumbers,
-    NetworkCurves,
-    NetworkDiagnosis,
-    NetworkNumbers,
-)
+from forecast.data.records import LoopNumbers, NetworkCurves, NetworkDiagnosis
 from forecast.data.windows import Layout, Windows
 from forecast.forecaster import Forecaster, Problem
 from forecast.forecaster.loops import Feedback, Loop, add_network
@@ -47,7 +38,7 @@ from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.system.code_closure import code_digest
 
-ENGINE = "forecast.backtest.diagnostics.examine"
+ENGINE = "forecast.backtest.diagnostics"
 N_WINDOWS = 3
 """Validation windows that a network is examined on, spread evenly over those of the first series.
 """
@@ -75,11 +66,8 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
     future = None
     if network.shapes.future_channels:
         future = windows.future[:, : lookback + network.shapes.horizon]
-    walk = Walk(network, weights)
+    lags = spread_lags(lookback)
     with np.errstate(over="ignore", invalid="ignore"):
-        walk.through(windows.past, future)
-        layers = {layer.path: dynamics(layer) for layer in walk.layers}
-        lags = spread_lags(lookback)
         gradient = gradient_by_lag(network, weights, windows.past, future, lags)
     loop = None
     path: tuple[float, ...] = ()
@@ -92,42 +80,9 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
     curves = NetworkCurves(
         lags=tuple(lags),
         gradient=tuple(gradient.tolist()),
-        decay={name: tuple(layer.decay.tolist()) for name, layer in layers.items()},
         free_run=path,
     )
-    return NetworkDiagnosis(
-        numbers=_network_numbers(layers, walk.dense.share, loop),
-        arrays=curves,
-    )
-
-
-def _network_numbers(
-    layers: Mapping[str, Dynamics], dense: float | None, loop: LoopNumbers | None
-) -> NetworkNumbers:
-    """Over the recurrent layers the largest radius, exponent and saturated share; no memory where
-    one of them never forgets.
-
-    dense: the saturated share of the dense layers, which have none of the others.
-    """
-    memory = None
-    if all(layer.memory is not None for layer in layers.values()):
-        memory = _largest(layer.memory for layer in layers.values())
-    return NetworkNumbers(
-        spectral_radius=_largest(layer.spectral_radius for layer in layers.values()),
-        lyapunov=_largest(layer.lyapunov for layer in layers.values()),
-        memory=memory,
-        saturated=_largest([dense, *(layer.saturated for layer in layers.values())]),
-        layers={
-            path: LayerNumbers.model_validate(layer, from_attributes=True)
-            for path, layer in layers.items()
-        },
-        loop=loop,
-    )
-
-
-def _largest(values: Iterable[float | None]) -> Any:
-    """The largest of those that are known; None without any."""
-    return max((value for value in values if value is not None), default=None)
+    return NetworkDiagnosis(loop=loop, arrays=curves)
 
 
 def spread_lags(lookback: int) -> list[int]:
