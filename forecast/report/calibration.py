@@ -1,12 +1,11 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, the ridge and the naive forecasts as a table, by horizon step, hour, weekday
-and month. Everything is read from what stage `compare` wrote: only the coverage by the calendar is
-counted here, from the intervals and actual values. `dvc plots show` draws the reliability of every
+Of the selected model, the ridge and the naive forecasts as a table, and by horizon step as charts.
+Everything is read from what stage `compare` wrote. `dvc plots show` draws the reliability of every
 model.
 
-`calibration_table`, `coverage_panels`, `calendar_panels` and the sentences of `refusals`; nothing
-where there are no intervals.
+`calibration_table`, `coverage_panels` and the sentences of `refusals`; nothing where there are no
+intervals.
 
 Another measure is a cell of `_calibration_cells`, once stage `compare` writes it.
 """
@@ -18,16 +17,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from forecast.data.results import WHOLE_HORIZON, Results, in_ranking
+from forecast.data.results import WHOLE_HORIZON, Results
 from forecast.report import text
-from forecast.report.charts import Axes, Line, floats, line_chart, name_ticks
+from forecast.report.charts import Axes, Line, floats, line_chart
 from forecast.report.figures import (
     LINEAR,
     ChartPanel,
     step_axes,
     title_of_series,
 )
-from forecast.report.panels import Bands, SeriesForecasts, group_times, name_period
 from forecast.report.text import (
     MOST_SERIES,
     Row,
@@ -117,12 +115,12 @@ def coverage_panels(results: Results) -> list[ChartPanel]:
         rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
         rows = rows[rows["step"] > 0].sort_values("step")
         for series in results.series[:MOST_SERIES]:
-            of_series = rows[rows["series"] == series].rename(columns={"step": "x"})
+            of_series = rows[rows["series"] == series]
             if of_series.empty:
                 continue
             title = title_of_series(results, f"{text.name(model)}, by step", series)
             label = f"Coverage by horizon step, {title_of_series(results, model, series)}"
-            axes = step_axes(results, label, "", floats(of_series["x"].unique()))
+            axes = step_axes(results, label, "", floats(of_series["step"].unique()))
             outside = int((~of_series["inside"].astype(bool)).sum())
             note = "Every point inside its grey band"
             if outside:
@@ -131,55 +129,23 @@ def coverage_panels(results: Results) -> list[ChartPanel]:
     return panels
 
 
-def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
-    """Coverage of the selected model's intervals by the hour, weekday and month that was forecast,
-    per series, all steps together; none of rows without dates.
-    """
-    panels = []
-    for drawing in forecasts:
-        model = drawing.models.get("chosen")
-        if model is None or results.dataset.calendar.counts_rows:
-            continue
-        test = drawing.tests["chosen"]
-        rows = in_ranking(results.bands, RANKING)
-        rows = rows[(rows["model"] == model) & (rows["series"] == drawing.series)]
-        origins = test.cutoffs.get_indexer(pd.DatetimeIndex(rows["cutoff"]))
-        steps = rows["step"].to_numpy(int) - 1
-        rows = rows.assign(y=test.y[origins, steps], ds=test.ds[origins, steps]).dropna(subset="y")
-        is_covered = rows["y"].between(rows["lower"], rows["upper"])
-        for title, keys in group_times(pd.DatetimeIndex(rows["ds"])).items():
-            coverage = is_covered.groupby([rows["level"], keys]).mean().reset_index()
-            coverage.columns = pd.Index(["level", "group", "coverage"])
-            coverage["x"] = coverage.groupby("level").cumcount()
-            names = [name_period(key, title) for key in keys.unique().sort_values()]
-            heading = title_of_series(results, f"{text.name(model)}, by {title}", drawing.series)
-            axes = Axes(f"Coverage, {heading}", "", "", name_ticks(names), moments=names)
-            panels.append(ChartPanel(heading, _coverage_chart(coverage, axes, model), "", model))
-    return panels
-
-
 def _coverage_chart(rows: pd.DataFrame, axes: Axes, model: str) -> str:
-    """Lines of coverage by `x`, one per level, beside the level itself and, where `rows` have `low`
-    and `high`, the band between them.
-    """
+    """Lines of coverage by `step`, one per level, beside the level itself and its band."""
     lines = []
-    edges = [rows["coverage"].min()]
     for level in sorted(rows["level"].unique()):
         of_level = rows[rows["level"] == level]
-        x = floats(of_level["x"])
-        bands: Bands = ()
-        if "low" in rows:
-            bands = ((floats(of_level["low"]), floats(of_level["high"])),)
-            edges.append(of_level["low"].min())
+        x = floats(of_level["step"])
+        band = (floats(of_level["low"]), floats(of_level["high"]))
         name = text.level(level)
         nominal = np.full_like(x, level)
-        lines.append(Line(f"{name} nominal", x, nominal, "nominal", "", bands))
+        lines.append(Line(f"{name} nominal", x, nominal, "nominal", "", (band,)))
         lines.append(Line(name, x, floats(of_level["coverage"]), "chosen", model))
+    lowest = float(np.nanmin(rows[["coverage", "low"]]))
     axes = replace(
         axes,
         y_title="share of the actual values covered",
         show=text.level,
-        y_range=(float(min(edges)) - ROOM, 1.0),
+        y_range=(lowest - ROOM, 1.0),
     )
     return line_chart(lines, axes)
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from lxml import html
 
-from forecast.report import calibration, panels, text
+from forecast.report import panels
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import TOO_FEW
@@ -87,23 +87,3 @@ def test_how_intervals_are_made_is_said(page):
     assert "from how much the series changed in the lookback" in said
     assert "how large errors are at that hour, weekday or month, as in a served forecast" in said
     assert "Ten series or more with short blocks rank their errors together" in said
-
-
-def test_coverage_by_the_calendar_is_counted_from_the_intervals_and_the_actual_values(root):
-    found = results(root, HOURLY)
-    forecasts = panels.read_forecasts(found)
-    by_title = {
-        panel.title.rpartition("by ")[2]: panel
-        for panel in calibration.calendar_panels(found, forecasts)
-    }
-    assert list(by_title) == ["hour of the day, UTC", "weekday", "month"]
-    panel = by_title["month"]
-    bands = found.bands[(found.bands["model"] == "lstm") & (found.bands["ranking"] == "shipped")]
-    actuals = found.forecasts_by_series("lstm.linear").drop_duplicates(["cutoff", "step"])
-    rows = bands[bands["level"] == 0.8].merge(actuals, on=["cutoff", "step"])
-    february = rows[rows["ds"].dt.month == 2]
-    share = february["y"].between(february["lower"], february["upper"]).mean()
-    chart = html.fromstring(panel.svg)
-    assert chart.get("data-xl") == "Jan 2025|Feb 2025"
-    (line,) = chart.xpath("//*[@data-name='80 %']")
-    assert line.get("data-y").split("|")[1] == text.level(share)
