@@ -46,8 +46,8 @@ def identify(
     blocks.
 
     y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows.
-    `announce` receives the predicted memory before the work starts, and the time that is left from
-    the first fold on; with a `watch`, Ctrl-C keeps the models found so far. `InputError` for too
+    `announce` receives what is planned before the work starts, and the time that is left from the
+    first fold on; with a `watch`, Ctrl-C keeps the models found so far. `InputError` for too
     few rows, `ModelError` when no model follows any held-out block. The method:
     `identification.search`.
     """

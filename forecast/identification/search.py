@@ -130,9 +130,8 @@ def search_members(
     """The models that follow the experiments best in free run; u and y in raw units, y (T, O) with
     NaN where missing.
 
-    `announce` receives the predicted memory before the work starts, and after every fold the time
-    that is left. `InputError` for too few rows, `ModelError` when no model follows any
-    held-out block.
+    `announce` receives what is planned before the work starts, and after every fold the time that
+    is left. `InputError` for too few rows, `ModelError` when no model follows any held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
     experiments, drift_notes = _take_out_drift(experiments)
@@ -284,7 +283,7 @@ class _Search:
         return self.watch is not None and self.watch.interrupted
 
     def _plan(self, announce: Callable[[str], None] | None) -> Progress:
-        """Of all folds and the last training; the memory they will take is announced."""
+        """Of all folds and the last training, which are announced."""
         settings = self.settings
         first, second = settings.refit_iterations
         # of what goes on half is chosen, as a rule, and judged as it is after each training
@@ -295,12 +294,9 @@ class _Search:
         )
         work = settings.folds * (self._fold_work() + self._count_survivors() * refit)
         if announce is not None:
-            nets = [net for net in self.nets.values() if net.n_weights <= lm.MAX_WEIGHTS]
-            sizes = map(self._peak_bytes, nets)
             announce(
-                f"System identification with {len(self.nets)} candidates in {settings.folds} folds:"
-                f" about {max(sizes, default=0) / 2**20:.0f} MB; how long it takes is told after"
-                " the first."
+                f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
+                " how long it takes is told after the first."
             )
         return Progress(announce, work)
 
@@ -313,14 +309,6 @@ class _Search:
         """Of so many iterations of training a model on the experiments."""
         rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
         return limit_iterations(experiments, iterations) * rows_ratio
-
-    def _peak_bytes(self, net: Narx) -> int:
-        """Of the last training of a net: its problem, and its states, which are no residuals."""
-        rows = sum(map(len, self.experiments))
-        block = min(rows, lm.block_rows(net.n_weights, net.outputs))
-        problem = lm.memory_bytes(ClosedLoop(net, self.experiments, self.settings.start))
-        states = 8 * net.states * (net.n_weights * block + 15 * rows)
-        return problem + states + 8 * rows * (2 * net.regressors + 15)
 
     def _arx_delays(self, longest: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The delays of u and y of the ARX model with the least Schwarz criterion."""
