@@ -63,6 +63,24 @@ def _require_clock_time(value: Any) -> str:
     raise ValueError("wanted a time of day in quotes, such as '09:30'")
 
 
+def _require_known_exchange(value: str) -> str:
+    """The code itself; `ValueError` for an exchange that the library of calendars does not have."""
+    library = importlib.util.find_spec("exchange_calendars")
+    for folder in (library and library.submodule_search_locations) or ():
+        # one that has a file there: importing the library takes a tenth of a second
+        if value.isupper() and Path(folder, f"exchange_calendar_{value.lower()}.py").exists():
+            return value
+    import exchange_calendars
+
+    names = exchange_calendars.get_calendar_names()
+    if value not in names:
+        raise ValueError(
+            f"unknown exchange.{suggest(value, names)} Wanted an ISO 10383 code such as XNYS"
+        )
+    return value
+
+
+Exchange = Annotated[str, AfterValidator(_require_known_exchange)]
 ClockTime = Annotated[str, BeforeValidator(_require_clock_time)]
 
 
@@ -90,26 +108,8 @@ class SessionCalendar(CalendarBase):
     """
 
     kind: Literal["sessions"]
-    exchange: str
+    exchange: Exchange
     extra_closures: tuple[date, ...] = ()
-
-    @field_validator("exchange")
-    @classmethod
-    def _exchange_exists(cls, value: str) -> str:
-        """Refuses an exchange that the library of calendars does not have."""
-        library = importlib.util.find_spec("exchange_calendars")
-        for folder in (library and library.submodule_search_locations) or ():
-            # one that has a file there: importing the library takes a tenth of a second
-            if value.isupper() and Path(folder, f"exchange_calendar_{value.lower()}.py").exists():
-                return value
-        import exchange_calendars
-
-        names = exchange_calendars.get_calendar_names()
-        if value not in names:
-            raise ValueError(
-                f"unknown exchange.{suggest(value, names)} Wanted an ISO 10383 code such as XNYS"
-            )
-        return value
 
 
 class WeekdayCalendar(CalendarBase):
@@ -132,12 +132,16 @@ class YearWeekCalendar(CalendarBase):
 
 
 class OpeningHours(Config):
-    """When a business has rows: from the step that begins at `first` (09:30) to that at `last`."""
+    """When a business has rows: from the step that begins at `first` (09:30) to that at `last`.
+
+    exchange: whose holidays and half days have none either.
+    """
 
     days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
     first: ClockTime
     last: ClockTime
     time_zone: TimeZone = "UTC"
+    exchange: Exchange | None = None
 
     @model_validator(mode="after")
     def _last_follows_first(self) -> Self:

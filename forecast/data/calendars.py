@@ -136,9 +136,15 @@ def _open_steps(
     first, last = _local_times(hours, [start, end]).normalize()
     days = pd.date_range(first, last, freq="D")
     days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in hours.days])]
-    local = pd.DatetimeIndex((days.to_numpy()[:, None] + open_times(freq, hours)).ravel())
-    steps = local.tz_localize(hours.time_zone, ambiguous="NaT", nonexistent="NaT").dropna()
-    return steps.tz_convert("UTC").tz_localize(None)
+    times = open_times(freq, hours)
+    local = pd.DatetimeIndex((days.to_numpy()[:, None] + times).ravel())
+    steps = local.tz_localize(hours.time_zone, ambiguous="NaT", nonexistent="NaT")
+    steps = steps.tz_convert("UTC").tz_localize(None)
+    if hours.exchange:
+        calendar = _exchange_calendar(hours.exchange, first.year, last.year)
+        closes = calendar.closes.dt.tz_localize(None).reindex(days)
+        steps = steps[steps < closes.to_numpy().repeat(len(times))]
+    return steps.dropna()
 
 
 def _local_times(hours: OpeningHours, times: Any) -> pd.DatetimeIndex:
@@ -511,10 +517,14 @@ def _fit_opening_hours(
     )
     days = tuple(WEEKDAYS[day] for day in sorted(set(local.day_of_week)))
     hours = OpeningHours(days=days, first=first, last=last, time_zone=time_zone)
-    opened = calendar.model_copy(update={"open": hours})
-    steps = grid(opened, stamps[0], stamps[-1])
-    if stamps.isin(steps).all():
-        yield CalendarFit(opened, 0, len(steps) - len(stamps))
+    exchanges = GUESSED_EXCHANGES if days == WEEKDAYS[:5] else ()
+    for exchange in (None, *exchanges):
+        of_exchange = hours.model_copy(update={"exchange": exchange})
+        opened = calendar.model_copy(update={"open": of_exchange})
+        with contextlib.suppress(InputError):  # years whose sessions are not known
+            steps = grid(opened, stamps[0], stamps[-1])
+            if stamps.isin(steps).all():
+                yield CalendarFit(opened, 0, len(steps) - len(stamps))
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:

@@ -238,6 +238,6 @@ def describe_calendar(dataset: Dataset) -> str:
     if calendar.counts_rows:
         return "rows without dates"
     if hours := calendar.open:
-        days = text.listing(list(hours.days))
+        days = hours.exchange or text.listing(list(hours.days))
         return f"every {calendar.freq} from {hours.first} to {hours.last} {hours.time_zone}: {days}"
     return f"every {calendar.freq}, UTC"

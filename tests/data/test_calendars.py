@@ -487,8 +487,18 @@ def test_a_day_of_opening_hours_has_as_many_steps_as_fit_between_its_clocks():
 
 def test_hours_without_any_row_are_closed():
     bars = grid(NEW_YORK_BARS, "2024-01-01", "2024-06-30")
-    fit = fit_calendar(bars.delete(range(70, 77)), "America/New_York")  # a holiday
+    fit = fit_calendar(bars.delete(range(70, 77)), "America/New_York")  # a day of works
     assert fit == (NEW_YORK_BARS, 0, 7)
+
+
+def test_bars_of_an_exchange_have_its_holidays_and_half_days():
+    hours = NEW_YORK_BARS.open.model_copy(update={"exchange": "XNYS"})
+    calendar = NEW_YORK_BARS.model_copy(update={"open": hours})
+    steps = next_steps(calendar, "2024-11-27 20:30", 5)  # the day before Thanksgiving
+    local = steps.tz_localize("UTC").tz_convert("America/New_York").strftime("%d %H:%M")
+    assert local.tolist() == ["29 09:30", "29 10:30", "29 11:30", "29 12:30", "02 09:30"]
+    bars = grid(calendar, "2024-01-01", "2024-12-31")
+    assert fit_calendar(bars, "America/New_York") == (calendar, 0, 0)
 
 
 @pytest.mark.parametrize(

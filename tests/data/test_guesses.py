@@ -1133,6 +1133,15 @@ def test_bars_of_an_exchange_have_its_opening_hours_by_its_own_clock(tmp_path):
     assert [entry[key] for key in ("season_length", "horizon", "lookback")] == [26, 26, 260]
 
 
+@pytest.mark.parametrize("is_traded", ["all day", "in sessions"])
+def test_prices_by_the_hour_are_modelled_by_their_returns(tmp_path, is_traded):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="1h")
+    if is_traded == "in sessions":
+        times = times[(times.day_of_week < 5) & (times.hour >= 9) & (times.hour < 17)]
+    entry = guessed(tmp_path, random_walk(times).assign(Date=times))
+    assert entry["target"]["transform"] == "log" and entry["target"]["difference_inputs"]
+
+
 def test_rows_of_a_bar_at_night_are_told_how_to_be_counted(tmp_path):
     times = pd.date_range("2024-01-01", periods=24 * 90, freq="1h")
     times = times[(times.hour > 19) | (times.hour < 3)]
