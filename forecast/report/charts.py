@@ -135,13 +135,14 @@ class Line:
     model: str = ""
     bands: tuple[tuple[Floats, Floats], ...] = ()
     tip: str = ""
+    dot: int | None = None
 
 
 @dataclass(frozen=True)
 class Axes:
     """Titles with units, the ticks of x, what each x is called (`moments`), how a y is shown.
 
-    Optional: the range of y, a dotted upright at x = `divide`.
+    Optional: the range of y, a dotted upright at x = `divide`, a base line at y = `level`.
     """
 
     label: str
@@ -150,6 +151,7 @@ class Axes:
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
     divide: float | None = None
+    level: float | None = None
     moments: Sequence[str] = ()
     show: Callable[[float], str] | None = None
 
