@@ -10,6 +10,7 @@ is dropped or filled here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -232,7 +233,7 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     if freq == 1:
         freq = {"kind": "index"}
     if isinstance(freq, Mapping):
-        if freq.get("kind") == "sessions":
+        if "exchange" in str(freq):
             require_installed("exchange_calendars", f"freq={dict(freq)}")
         return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
     offset = to_offset(freq) if isinstance(freq, timedelta) else freq
@@ -286,7 +287,9 @@ def _with_missing_allowed(
         )
         if calendar.counts_rows:
             cure = "Fill them, or begin later."
-        nearest = fit_calendar(frame["ds"], zone).calendar
+        nearest = calendar
+        with contextlib.suppress(ModuleNotFoundError):  # the calendars of exchanges
+            nearest = fit_calendar(frame["ds"], zone).calendar
         if isinstance(nearest, RegularCalendar) and nearest.open:
             hours = nearest.model_dump(mode="json", exclude_defaults=True)
             cure = f"There are rows within opening hours alone: pass freq={hours}."

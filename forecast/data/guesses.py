@@ -266,13 +266,12 @@ def guess_entry(
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
         table[series] = with_names[series]
-    if time is not None:
-        clock = _find_clock(table, time, series)
-        if clock is not None:
-            advice = _advise_one_time(table, time, time_format, clock, where, file_format)
-            raise InputError(f"{where}: {time!r} and {clock!r} are parts of one time. {advice}")
-        if series is None:
-            _refuse_parted_names(table, time, where)
+    clock = None if time is None else _find_clock(table, time, series)
+    if clock is not None:
+        advice = _advise_one_time(table, time, time_format, clock, where, file_format)
+        raise InputError(f"{where}: {time!r} and {clock!r} are parts of one time. {advice}")
+    if time is not None and series is None:
+        _refuse_parted_names(table, time, where)
     rows = table.copy()  # a wide table lies in many pieces
     rows["unique_id"] = table[series].astype("str") if series else name
     guess = _guess_times(rows, time, time_format, target, where)
