@@ -331,7 +331,8 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
         )
     rows = len(experiment) // every
     means = {}
-    for name, table in vars(experiment).items():
+    for name in ("u", "y", "weight"):
+        table = getattr(experiment, name)
         if table is not None:
             groups = table[: rows * every].reshape(rows, every, table.shape[1])
             with np.errstate(invalid="ignore"):  # 0 / 0 is missing

@@ -9,8 +9,8 @@ Arrays have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,13 @@ class Experiment:
 
     `weight` (T, O) or (T,) multiplies the squared errors (MATLAB's EW). Several experiments are
     several sequences: the first rows of each fill its delays, and no delay reaches from one into
-    another.
+    another. `names`: of the columns of "u" and "y" that came as a frame.
     """
 
     u: Array
     y: Array
     weight: Array | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __init__(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
@@ -75,7 +76,10 @@ class Experiment:
             raise InputError("A column of y has no observed value at all. Leave it out.")
         if weight is not None:
             weight = weight_columns(weight, outputs)
-        self.__dict__.update(u=inputs, y=outputs, weight=weight)  # frozen: no other way in
+        tables = {"u": u, "y": y}
+        names = {name: columns for name in tables if (columns := column_names(tables[name]))}
+        # frozen: no other way in
+        self.__dict__.update(u=inputs, y=outputs, weight=weight, names=names)
 
     def __repr__(self) -> str:
         """Its shapes, without the numbers."""
@@ -117,6 +121,39 @@ def require_same_index(*tables: Any) -> None:
             " Give them the same rows in the same order, as by `u.loc[y.index]`; or arrays,"
             " `u.to_numpy()`, if the order is right."
         )
+
+
+def column_names(table: Any) -> tuple[str, ...]:
+    """The names of a frame's columns; () without any, and where one is no text or not unique."""
+    columns = tuple(getattr(table, "columns", ()))
+    is_named = len(set(columns)) == len(columns) and all(isinstance(each, str) for each in columns)
+    return columns if is_named else ()
+
+
+def order_columns(name: str, values: Any, names: tuple[str, ...]) -> Any:
+    """A frame with its columns in the order of the names, other tables as they are; `InputError`
+    for other names.
+    """
+    given = column_names(values)
+    if not given or not names:
+        return values
+    if set(given) != set(names):
+        raise InputError(
+            f"`{name}` has the columns {list(given)}; the net was trained on {list(names)}. Name"
+            f" them so, or give `{name}.to_numpy()` if they are the same in that order."
+        )
+    return values[list(names)]
+
+
+def require_same_names(names: Iterable[Mapping[str, tuple[str, ...]]]) -> None:
+    """`InputError` where experiments name their columns otherwise, or in another order."""
+    for table in ("u", "y"):
+        variants = {each[table] for each in names if table in each}
+        if len(variants) > 1:
+            raise InputError(
+                f"The columns of {table} are {sorted(map(list, variants))}; wanted the same in one"
+                f" order in all experiments. Take `frame[{list(min(variants))}]` of each."
+            )
 
 
 def as_columns(name: str, values: npt.ArrayLike) -> Array:
@@ -193,7 +230,9 @@ def require_whole(least: int, **numbers: Any) -> None:
 
 
 def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
-    """(inputs, outputs), the same for all; `InputError` where they differ or there is none."""
+    """(inputs, outputs), the same for all; `InputError` where they or their names differ, and for
+    none.
+    """
     if other := [type(e).__name__ for e in experiments if not isinstance(e, Experiment)]:
         raise InputError(
             f"Got {other[0]} where an experiment was wanted. Give `Experiment(u, y)`; several are"
@@ -208,6 +247,7 @@ def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
         raise InputError(
             f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all."
         )
+    require_same_names([e.names for e in experiments])
     return sizes.pop()
 
 

@@ -27,6 +27,7 @@ from forecast.identification.experiment import (
     Array,
     Standardization,
     as_columns,
+    order_columns,
     refuse_gaps,
     require_same_index,
 )
@@ -86,7 +87,8 @@ class Model:
     data.
 
     `y_range` (2, O), `u_range` (2, I): the least and largest y and u it was trained on, None where
-    that is not known.
+    that is not known. `names`: of the columns of "u" and "y" that came as a frame; a later frame is
+    put into their order.
     """
 
     net: Net | NetSet
@@ -95,6 +97,7 @@ class Model:
     training: TrainingRecord = TrainingRecord()
     y_range: Array | None = None
     u_range: Array | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The net and its free-run error, without the weights."""
@@ -390,6 +393,7 @@ class Model:
             "training": training,
             "y_range": None if self.y_range is None else self.y_range.tolist(),
             "u_range": None if self.u_range is None else self.u_range.tolist(),
+            "names": self.names,
         }
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
@@ -419,7 +423,8 @@ class Model:
                 for name in ("y_range", "u_range")
             )
             training = TrainingRecord(**content["training"])
-            return cls(net, arrays, Standardization(**scaling), training, y_range, u_range)
+            names = content.get("names", {})
+            return cls(net, arrays, Standardization(**scaling), training, y_range, u_range, names)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
@@ -531,8 +536,8 @@ class Model:
         return inputs
 
     def _table(self, name: str, values: npt.ArrayLike, width: int) -> Array:
-        """(T, width) float64; `InputError` for another number of columns."""
-        table = as_columns(name, values)
+        """(T, width) float64, named columns in the order trained on; `InputError` for others."""
+        table = as_columns(name, order_columns(name, values, self.names.get(name, ())))
         if table.shape[1] != width:
             raise InputError(
                 f"{name} has {plural(table.shape[1], 'column')}; this net was trained on {width}."

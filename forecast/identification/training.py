@@ -25,6 +25,7 @@ from forecast.identification.experiment import (
     Standardization,
     describe_cautions,
     longest_stretch,
+    require_same_names,
     require_whole,
 )
 from forecast.identification.model import Model, TrainingRecord
@@ -282,6 +283,7 @@ def train_parallel(
     net = model.net
     narx = net.narx(model.inputs, model.outputs)
     rows = DividedRows.of(net, experiments, divide or divideblock())
+    require_same_names([model.names, *(e.names for e in experiments)])
     for e in experiments:
         # refuses other columns, and gaps where it begins
         model.prepare(e.u[: net.start], e.y[: net.start])

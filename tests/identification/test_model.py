@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from forecast.identification import (
     Experiment,
@@ -27,6 +28,7 @@ from forecast.identification import (
     tank,
     timedelaynet,
     train,
+    train_parallel,
 )
 from forecast.identification.experiment import Standardization
 from forecast.networks.weights import initialise
@@ -258,6 +260,26 @@ def test_a_record_of_pandas_with_unlike_indices_is_not_forecast() -> None:
     model(NARX).predict(u, y)
     with pytest.raises(InputError, match="The index of u is not that of y"):
         model(NARX).predict(u[::-1], y)
+
+
+def test_a_frame_is_taken_by_the_names_of_its_columns_also_by_a_saved_model(tmp_path) -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 2)), columns=["valve", "heater"])
+    y = lfilter([0.0, 1.0], [1.0, -0.5], frame["valve"] - 0.3 * frame["heater"])
+    record = Experiment(frame, y)
+    train(narxnet((1,), (1,), 2), record, iterations=5).save(tmp_path)
+    model = Model.load(tmp_path)
+    run = model.simulate(frame, y[:1]).y
+    assert model.simulate(frame[["heater", "valve"]], y[:1]).y.tolist() == run.tolist()
+    assert model.simulate(frame.to_numpy(), y[:1]).y.tolist() == run.tolist()
+    with pytest.raises(InputError, match=r"trained on \['valve', 'heater'\]"):
+        model.simulate(frame.rename(columns={"heater": "fan"}), y[:1])
+    swapped = Experiment(frame[["heater", "valve"]], y)
+    for call in (lambda: train(narxnet(), record, swapped), lambda: train_parallel(model, swapped)):
+        with pytest.raises(InputError, match="wanted the same in one order"):
+            call()
 
 
 def test_a_list_of_models_is_refused_with_the_call_to_type() -> None:
