@@ -139,7 +139,8 @@ def read_by_name(
 ) -> dict[str, Experiment]:
     """The experiments of a CSV or MATLAB file by their names, "" where there is one alone;
     `experiment` is the column whose values name them, cells are named 0, 1, ... `InputError` for a
-    file or column that cannot be read, and for an input that is an output.
+    file or column that cannot be read, for an input that is an output, and for dates in the first
+    column that are not in order or leave out rows.
     """
     import pandas as pd
 
@@ -171,10 +172,25 @@ def read_by_name(
     elif len(frames) == 1:
         parts = [("", frames[0])]
     experiments = {}
-    for name, part in parts:
+    for name, frame in parts:
+        part = _index_by_time(frame, names)
         u = part[list(inputs)] if inputs else None
         experiments[name] = Experiment(u, part[list(outputs)])
     return experiments
+
+
+def _index_by_time(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The frame with its first column as index where that is of ISO dates and not among the names,
+    else with its rows counted.
+    """
+    import pandas as pd
+
+    first = frame.iloc[:, 0]
+    if first.name not in names and first.dtype.kind not in "iufb":
+        times = pd.to_datetime(first, format="ISO8601", errors="coerce", utc=True)
+        if times.notna().all():
+            return frame.set_index(pd.Index(times))
+    return frame.reset_index(drop=True)
 
 
 def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:

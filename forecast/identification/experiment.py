@@ -29,6 +29,7 @@ COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
 DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
+LONGEST_STEP = 1.5  # of an index, in median steps: a longer one leaves out rows
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
@@ -60,7 +61,7 @@ class Experiment:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
-        require_same_index(u, y, weight)
+        check_index(u, y, weight)
         if not outputs.size:
             raise InputError(
                 f"y has no rows or no columns, its shape is {outputs.shape}. Give a record with a"
@@ -102,24 +103,54 @@ class Experiment:
         return experiment
 
     def part(self, rows: Any) -> Experiment:
-        """The chosen rows (a slice, numbers or a mask); a column of y may have no observed value
-        among them. `InputError` where none is chosen.
+        """From the first to the last of the chosen rows (a slice, numbers or a mask), y missing in
+        those left out between them; a column of y may have no observed value among them.
+        `InputError` where none is chosen, one that is not there, or not in the order of time.
         """
-        weight = None if self.weight is None else self.weight[rows]
-        y = self.y[rows]
-        if not len(y):
-            raise InputError(f"{rows} chooses none of the rows 0 to {len(self) - 1}. Choose some.")
-        return self.with_arrays(u=self.u[rows], y=y, weight=weight)
+        numbers = np.arange(len(self))
+        try:
+            chosen = numbers[rows]
+        except IndexError:
+            chosen = numbers[:0]
+        if not chosen.size:
+            raise InputError(
+                f"{rows} chooses none of the rows 0 to {len(self) - 1}, or others. Choose some."
+            )
+        if chosen.ndim != 1 or (np.diff(chosen) <= 0).any():
+            raise InputError(
+                f"{rows} is no rising choice of rows; a record goes forward in time. Choose such as"
+                " `slice(0, 100)`, or a mask."
+            )
+        span = slice(int(chosen[0]), int(chosen[-1]) + 1)
+        y = self.y[span]
+        if len(y) > len(chosen):
+            y = np.where(np.isin(numbers[span], chosen)[:, None], y, np.nan)
+        weight = None if self.weight is None else self.weight[span]
+        return self.with_arrays(u=self.u[span], y=y, weight=weight)
 
 
-def require_same_index(*tables: Any) -> None:
-    """`InputError` where tables of pandas differ in the index: rows are matched by position."""
+def check_index(*tables: Any) -> None:
+    """`InputError` where tables of pandas differ in the index, since rows are matched by position,
+    and where its times or numbers go back or leave out rows.
+    """
     indices = [table.index for table in tables if hasattr(table, "iloc")]
     if not all(index.equals(indices[0]) for index in indices):
         raise InputError(
             "The index of u is not that of y or `weight`, and their rows are matched by position."
             " Give them the same rows in the same order, as by `u.loc[y.index]`; or arrays,"
             " `u.to_numpy()`, if the order is right."
+        )
+    if not indices or len(indices[0]) < 2 or indices[0].dtype.kind not in "ifmM":
+        return
+    index = indices[0]
+    steps = index.to_series().diff().to_numpy()[1:].astype(np.float64)
+    is_uneven = (steps <= 0) | (steps > LONGEST_STEP * np.median(steps))
+    for row in np.flatnonzero(is_uneven)[:1]:
+        raise InputError(
+            f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, and no step"
+            " like the others: rows must follow each other in time. Sort them; fill in those left"
+            " out, with u and an empty y; cut there into several experiments; or leave the times"
+            " out, as by `reset_index(drop=True)`, if they do follow each other."
         )
 
 

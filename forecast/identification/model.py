@@ -27,9 +27,9 @@ from forecast.identification.experiment import (
     Array,
     Standardization,
     as_columns,
+    check_index,
     order_columns,
     refuse_gaps,
-    require_same_index,
 )
 from forecast.identification.loops import LoopMemory, SetLoop, State
 from forecast.identification.nets import Net, NetSet, check_first_rows
@@ -250,6 +250,7 @@ class Model:
         """
         if start is None and self.net.feedback:
             raise self._missing_rows()
+        check_index(u)
         inputs = self._inputs(u, rows)
         if start is None:
             start = np.full((self.start, self.outputs), np.nan)
@@ -502,7 +503,7 @@ class Model:
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
             )
-        require_same_index(u, y)
+        check_index(u, y)
         return inputs, outputs
 
     def _missing_rows(self) -> InputError:

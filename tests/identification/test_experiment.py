@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from forecast.identification import multisine
+from forecast.identification import multisine, read_record
 from forecast.identification.experiment import (
     Experiment,
     Standardization,
@@ -60,6 +60,48 @@ def test_tables_of_pandas_with_unlike_indices_are_refused() -> None:
             Experiment(u, y)
         with pytest.raises(InputError, match="The index of u is not that of y"):
             Experiment(u, u, weight=y)
+
+
+def test_rows_left_out_of_a_part_are_missing_and_others_than_forward_ones_are_refused() -> None:
+    whole = Experiment(np.arange(6.0), np.arange(6.0), np.arange(6.0))
+    part = whole.part([1, 2, 4])
+    assert part.u.tolist() == part.weight.tolist() == [[1.0], [2.0], [3.0], [4.0]]
+    np.testing.assert_equal(part.y, [[1.0], [2.0], [np.nan], [4.0]])
+    for rows in (slice(None, None, -1), [2, 1], [1, 1], 5):
+        with pytest.raises(InputError, match="no rising choice of rows"):
+            whole.part(rows)
+    for rows in ((0, 3), [7], np.ones(5, bool)):
+        with pytest.raises(InputError, match="chooses none of the rows 0 to 5, or others"):
+            whole.part(rows)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_an_index_that_leaves_out_rows_or_goes_back_is_refused(zone: str | None) -> None:
+    import pandas as pd
+
+    months = pd.date_range("2020", periods=8, freq="MS", tz=zone)
+    months_apart = pd.Series(np.arange(8.0), months)
+    assert len(Experiment(months_apart, months_apart)) == 8
+    without_july = months_apart.drop(months[6])
+    counted = without_july.set_axis([0, 1, 2, 3, 4, 5, 7])
+    for rows in (without_july, months_apart[::-1], counted, pd.concat([counted[:3]] * 2)):
+        with pytest.raises(InputError, match="rows must follow each other in time"):
+            Experiment(rows, rows)
+        follows = rows.reset_index(drop=True)
+        assert len(Experiment(follows, follows)) == len(rows)
+
+
+def test_a_csv_whose_dates_leave_out_rows_is_refused(tmp_path) -> None:
+    import pandas as pd
+
+    days = pd.date_range("2020", periods=6).delete(3)
+    frame = pd.DataFrame({"day": days, "run": [1, 2, 1, 1, 2], "level": np.arange(5.0)})
+    frame.to_csv(tmp_path / "gone.csv", index=False)
+    with pytest.raises(InputError, match="Rows 2 and 3 are those of 2020-01-03"):
+        read_record(tmp_path / "gone.csv", ["level"])
+    frame.drop(columns="day").to_csv(tmp_path / "runs.csv", index=False)
+    runs = read_record(tmp_path / "runs.csv", ["level"], experiment="run")
+    assert [len(run) for run in runs] == [3, 2]
 
 
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:
