@@ -114,7 +114,8 @@ def train(
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
 
     `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
-    seed that are not whole numbers, and for rows that do not suffice or never have y at all delays.
+    seed that are not whole numbers, for rows that do not suffice or never have y at all delays, and
+    for a use without validation rows.
     """
     if not isinstance(net, Net):
         raise InputError(
@@ -123,21 +124,19 @@ def train(
         )
     require_whole(1, restarts=restarts)
     require_whole(0, seed=seed)
-    if for_use is None:
-        for_use = "simulation" if net.feedback else "prediction"
+    default: ForUse = "simulation" if net.feedback else "prediction"
     with note_interrupt(None if trainer == "adam" else watch):
         rows = DividedRows.of(net, experiments, divide or divideblock())
         rows = replace(rows, feedback_delays=net.feedback_delays)
-        options = _options(trainer, iterations, for_use)
+        options = _options(trainer, iterations, default if for_use is None else for_use)
         if options.bayesian:
             labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
             rows = replace(rows, labels=labels)
         if not rows.has(TRAIN):
             raise _missing_feedback(net, rows)
-        if not isinstance(for_use, str):
-            for_use = int(for_use)
+        use = _choose_use(rows, for_use, default)
         scaling = Standardization.fit(rows.parts(TRAIN))
-        task = _Task(net, rows, scaling, for_use, net.network(*rows.sizes))
+        task = _Task(net, rows, scaling, use, net.network(*rows.sizes))
         if trainer == "adam":
             weights, training = _train_adam(task, 1000 * iterations, seed)
         else:
@@ -145,10 +144,24 @@ def train(
             fit = _fit_one_layer if net.is_narx else _fit_network
             weights, run = fit(task, options, seeds, announce, watch)
             training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-        if not rows.has(VALIDATION):
-            for_use = "prediction"
-        training = replace(training, for_use=for_use)
+        training = replace(training, for_use=use)
         return add_report(Model(net, weights, scaling, training), rows)
+
+
+def _choose_use(rows: DividedRows, for_use: ForUse | None, default: ForUse) -> ForUse:
+    """The loop by whose error weights are chosen: one step without validation rows, where
+    `InputError` refuses any other that was asked for.
+    """
+    if rows.has(VALIDATION):
+        chosen = default if for_use is None else for_use
+        return chosen if isinstance(chosen, str) else int(chosen)
+    if for_use not in (None, "prediction"):
+        raise InputError(
+            f"`for_use` is {for_use!r}, but there are no validation rows to choose weights by it:"
+            " trainer 'bayesian' trains on them, `dividetrain()` leaves none. Leave it out and go"
+            " on with `train_parallel`, which trains the free run, or take trainer 'lm'."
+        )
+    return "prediction"
 
 
 def _missing_feedback(net: Net, rows: DividedRows) -> InputError:

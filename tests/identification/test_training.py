@@ -398,6 +398,10 @@ BAD = {
         lambda: train(narxnet(), tank(50), for_use="sim"),
         "`for_use` is 'sim'; wanted 'simulation'",
     ),
+    "a use that no rows choose weights by": (
+        lambda: train(narxnet(), tank(50), trainer="bayesian", for_use="simulation"),
+        "no validation rows to choose weights by",
+    ),
     "no step ahead": (lambda: train(narxnet(), tank(50), for_use=0), "`for_use` is 0"),
     "more steps than rows": (
         lambda: train(narxnet(), tank(50), for_use=30),
