@@ -132,13 +132,13 @@ class DividedRows:
 
     def validation_parts(self, scaling: Standardization) -> list[Experiment]:
         """The parts with validation rows, scaled, each from a row where y is measured over the
-        delays.
+        delays; of a net without feedback from the first row, since all that it knows is u before.
         """
         start = self.net.start
         parts = []
         for e in self.scale(scaling, VALIDATION):
             rows = np.flatnonzero(e.error_weights.any(axis=1))
-            starts = simulation_starts(e, start) if self.net.feedback else np.arange(len(e))
+            starts = simulation_starts(e, start) if self.net.feedback else np.zeros(1, int)
             if not len(rows) or not len(starts):
                 continue
             before = starts[starts <= rows[0] - start]

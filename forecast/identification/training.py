@@ -50,8 +50,9 @@ Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 
 # steps of the free runs that a diverging net is trained on, in turn
 FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
-# iterations without a better free run: its error falls less evenly than the one-step error
-FREE_RUN_PATIENCE = 25
+# iterations without a better validation error: over time it falls less evenly than the train error
+PATIENCE = 25
+FAR_FROM_TRAIN = 10.0  # times the squared train error
 
 
 def trainlm(
@@ -374,7 +375,7 @@ def _lengthen_free_runs(
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
     """The options of Levenberg-Marquardt: the caller's own, else `iterations` with more patience
-    where a free run is judged; `InputError` for an unknown trainer or use.
+    than MATLAB's; `InputError` for an unknown trainer or use.
     """
     is_steps = isinstance(for_use, int | np.integer) and for_use > 0
     if for_use not in ("simulation", "prediction") and not is_steps:
@@ -389,8 +390,13 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
             f"`trainer` is {trainer!r}; wanted 'lm', 'bayesian', 'adam', trainlm(...) or"
             " trainbr(...)."
         )
-    patience = 6 if for_use == "prediction" else FREE_RUN_PATIENCE
-    return replace(trainlm(iterations, max_fail=patience), bayesian=trainer == "bayesian")
+    return replace(trainlm(iterations, max_fail=PATIENCE), bayesian=trainer == "bayesian")
+
+
+def _times_train_error(performance: Mapping[str, float]) -> float:
+    """How many times the train error the validation error is; 0 where that is not far above it."""
+    times = performance.get("validation", 0.0) / max(performance["train"], 1e-300)
+    return times if times > FAR_FROM_TRAIN else 0.0
 
 
 def add_report(model: Model, rows: DividedRows) -> Model:
@@ -411,6 +417,12 @@ def add_report(model: Model, rows: DividedRows) -> Model:
         errors["in free run"] = free_run
         if free_run:
             notes.append(f"Weights chosen for {use}.")
+    elif times := _times_train_error(model.training.performance):
+        notes.append(
+            f"The squared error of the validation rows is {times:.0f} times that of the train rows:"
+            " what it learnt does not hold there. Compare trainer 'bayesian', `restarts`, fewer"
+            " units or a longer record."
+        )
     n_weights = sum(weight.size for weight in model.weights.values())
     notes += describe_cautions(rows.parts(TRAIN), n_weights)
     part = "validation" if "validation" in free_run else "train"

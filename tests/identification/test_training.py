@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from forecast.identification import (
     Experiment,
@@ -250,6 +251,24 @@ def test_equal_seeds_give_equal_weights_and_restarts_keep_the_best() -> None:
     np.testing.assert_array_equal(one.weights["readout/kernel"], same.weights["readout/kernel"])
     best = train(net, experiment, seed=4, iterations=10, restarts=4)
     assert best.training.free_run["validation"] <= one.training.free_run["validation"]
+
+
+def test_a_recurrent_net_is_judged_with_the_state_that_earlier_rows_left() -> None:
+    rng = np.random.default_rng(0)
+    u = np.repeat(rng.uniform(-1, 1, 40), 10)
+    y = lfilter([0.0, 0.05], [1.0, -0.95], u)
+    model = train(elmannet((1,), 3), Experiment(u, y + 0.001 * rng.normal(size=400)))
+    errors = [row[2] for row in model.training.curve]
+    assert min(errors) * model.scaling.y_scale[0] ** 2 == (
+        pytest.approx(model.training.performance["validation"], rel=1e-6)
+    )
+
+
+def test_a_validation_error_far_above_the_train_error_is_noted() -> None:
+    experiment = tank(200, noise=0.01)
+    y = np.where(np.arange(200)[:, None] < 140, experiment.y, experiment.y + 5)
+    model = train(timedelaynet((0, 1), 3), Experiment(experiment.u, y), iterations=3)
+    assert "times that of the train rows" in model.notes[0]
 
 
 def test_bayesian_training_uses_the_validation_rows_too() -> None:
