@@ -17,8 +17,9 @@ correlated however good the net is. The choice of delays shares the 5 % among al
 It is where trying nets can begin: compare them on the validation rows. A search (`identify`) tries
 delays of its own, and only names these dead times in a note.
 
-`arx_order` chooses otherwise: of all linear ARX models from 1 delay of each kind to `longest` it
-takes the one with the least AIC or BIC, and so both kinds of delays at once.
+`arx_order` chooses otherwise: of all linear ARX models from 1 delay of each kind to `longest`, of
+the inputs from their dead time on, it takes the one with the least AIC or BIC, and so both kinds of
+delays at once.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from forecast.identification.experiment import (
     arx_regressors,
     count_columns,
     dead_times,
+    delay_inputs,
     error_columns,
     longest_stretch,
     nested_deviances,
@@ -47,6 +49,7 @@ from forecast.identification.experiment import (
 from forecast.system.errors import InputError
 from forecast.system.workers import limit_to_one_thread
 
+LONGEST_DEAD_TIME = 20  # steps, as `choose_delays` looks
 NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
 
@@ -210,15 +213,19 @@ def arx_order(
     """(input delays, feedback delays) of the linear ARX model with the least Akaike or Schwarz
     criterion.
 
-    All models up to `longest` past outputs and inputs are fitted to the same rows. `InputError` for
-    too few of them, and for another criterion.
+    All models up to `longest` past outputs and inputs are fitted to the same rows; inputs begin at
+    their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps. `InputError` for too few
+    rows, and for another criterion.
     """
     require_whole(1, longest=longest)
     if criterion not in ("aic", "bic"):
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, outputs = count_columns(experiments)
     Standardization.fit(experiments)  # refuses a constant y
-    x, y = arx_regressors(experiments, longest, longest)
+    with limit_to_one_thread():
+        held_back = min(dead_times(experiments, LONGEST_DEAD_TIME), default=0)
+    begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in experiments]
+    x, y = arx_regressors(begun, longest, longest)
     if len(y) <= x.shape[1]:
         raise InputError(
             f"{len(y)} whole rows for ARX models of {x.shape[1]} weights; wanted more. Lower"
@@ -235,7 +242,7 @@ def arx_order(
                 columns = len(past) + u_delays * inputs
                 scores[u_delays, y_delays] = errors[columns] + penalty * outputs * columns
     u_delays, y_delays = min(scores, key=scores.__getitem__)
-    return tuple(range(u_delays)), tuple(range(1, y_delays + 1))
+    return tuple(range(held_back, held_back + u_delays)), tuple(range(1, y_delays + 1))
 
 
 def _feedback_delays(acf: Correlation) -> list[int]:

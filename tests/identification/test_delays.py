@@ -45,6 +45,10 @@ def test_the_dead_time_is_the_first_delay_at_which_an_input_acts(dead, smooth) -
     assert chosen.input_delays[0] == dead
 
 
+def test_the_orders_of_an_arx_model_begin_at_the_dead_time() -> None:
+    assert arx_order(delayed_arx(600, 12, 0), longest=4) == ((11, 12), (1, 2))
+
+
 def test_feedback_delays_are_those_of_the_law_and_a_season_beyond() -> None:
     rng = np.random.default_rng(0)
     y = np.zeros(1000)
