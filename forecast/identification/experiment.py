@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, plural
 
 Array = npt.NDArray[np.float64]
 
@@ -30,6 +30,8 @@ DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
 LONGEST_STEP = 1.5  # of an index, in median steps: a longer one leaves out rows
+SPIKE_SPREADS = 2.0  # of the middle 90 %, from them
+SPIKE_JUMPS = 20.0  # times what 95 % of the rows differ from those beside them
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
@@ -322,12 +324,34 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
         for column in range(u.shape[1])
         if _is_straight_line(u[:, column], y[:, output])
     ]
+    cautions += [*_describe_spikes("y", y), *_describe_spikes("u", u)]
     if values < n_weights:
         cautions.append(
             f"{values} values of y train {n_weights} weights: take fewer units or delays, or a"
             " longer record."
         )
     return cautions
+
+
+def _describe_spikes(name: str, table: Array) -> list[str]:
+    """A note for each column (T, columns) with single values far outside the middle 90 % and from
+    the rows beside them; steps and answers to a pulse last longer, heavy tails jump more often.
+    """
+    notes = []
+    for column, values in enumerate(table.T):
+        low, high = np.nanpercentile(values, [5, 95])
+        least, most = low - SPIKE_SPREADS * (high - low), high + SPIKE_SPREADS * (high - low)
+        is_far = (values < least) | (values > most)
+        is_spike = is_far[1:-1] & ~is_far[:-2] & ~is_far[2:]
+        if not is_spike.any() or low == high:
+            continue
+        jumps = np.nan_to_num(np.abs(values[1:-1] - (values[:-2] + values[2:]) / 2))
+        if count := np.count_nonzero(jumps[is_spike] > SPIKE_JUMPS * np.percentile(jumps, 95)):
+            notes.append(
+                f"{plural(int(count), 'value')} in column {column} of {name} alone beyond"
+                f" {least:.3g} to {most:.3g}: if measured wrong, set y to NaN there, and fill u."
+            )
+    return notes
 
 
 def _is_straight_line(u: Array, y: Array) -> bool:

@@ -14,6 +14,7 @@ from forecast.identification.experiment import (
     Standardization,
     dead_times,
     delay_inputs,
+    describe_cautions,
     saturation,
 )
 from forecast.system.errors import InputError
@@ -102,6 +103,19 @@ def test_a_csv_whose_dates_leave_out_rows_is_refused(tmp_path) -> None:
     frame.drop(columns="day").to_csv(tmp_path / "runs.csv", index=False)
     runs = read_record(tmp_path / "runs.csv", ["level"], experiment="run")
     assert [len(run) for run in runs] == [3, 2]
+
+
+def test_values_far_outside_of_all_others_are_noted_but_no_steps_and_heavy_tails() -> None:
+    rng = np.random.default_rng(0)
+    whole = Experiment(*tank(400, 0))
+    y = whole.y.copy()
+    y[[50, 51, 200, 300]] = 9_000.0
+    (note,) = describe_cautions([whole.with_arrays(y=y)], 9)
+    assert note.startswith("2 values in column 0 of y alone beyond")
+    y[::2] = np.nan
+    assert not describe_cautions([whole.with_arrays(y=y)], 9)
+    for values in (rng.standard_t(3, size=400), np.arange(400) // 390 + rng.normal(size=400) / 99):
+        assert not describe_cautions([Experiment(whole.u, values)], 9)
 
 
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:
