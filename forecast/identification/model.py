@@ -31,7 +31,7 @@ from forecast.identification.experiment import (
     order_columns,
     refuse_gaps,
 )
-from forecast.identification.loops import LoopMemory, SetLoop, State
+from forecast.identification.loops import LoopMemory, State
 from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
@@ -328,7 +328,7 @@ class Model:
         rows: int | None = None,
     ) -> Array:
         """The standard deviation of the free runs of its nets, row by row, in the shape of
-        `simulate`; 0 for a single net and in the measured rows.
+        `simulate`; NaN for a single net, which does not tell it, and 0 in the measured rows.
         """
         measured, state, inputs = self._begin_free_run(u, start, rows)
         spread = self._member_spread(inputs, state)
@@ -337,8 +337,8 @@ class Model:
     def _member_spread(self, u: Array, state: State) -> Array:
         """(T, O) of the free runs from the state under u, in the units of y."""
         loop, weights = self.loop_and_weights()
-        if not isinstance(loop, SetLoop):
-            return np.zeros((len(u), self.outputs))
+        if len(self.members) == 1:
+            return np.full((len(u), self.outputs), np.nan)
         runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u))
         return runs.std(axis=0) * self.scaling.y_scale
 
@@ -367,7 +367,7 @@ class Model:
                 f"{each:.3g} (output {number})" for number, each in enumerate(spread)
             )
         nets = f"the nets differ by {listed} there (standard deviation)"
-        if isinstance(self.net, Net):
+        if len(self.members) == 1:
             nets = "a single net does not tell how sure it is there"
         return (
             *notes,

@@ -282,6 +282,12 @@ def test_a_frame_is_taken_by_the_names_of_its_columns_also_by_a_saved_model(tmp_
             call()
 
 
+def test_a_single_net_does_not_tell_how_far_nets_differ() -> None:
+    u, y = data(NETS[NARX])
+    for single in (model(NARX), Model.average(model(NARX))):
+        assert np.isnan(single.spread(u, y[:12])[12:]).all()
+
+
 def test_a_list_of_models_is_refused_with_the_call_to_type() -> None:
     with pytest.raises(InputError, match=r"Got list .* several arguments, of a list `\*models`"):
         Model.average([model(NARX), model(NARX)])  # type: ignore[arg-type]
