@@ -236,8 +236,7 @@ class Model:
         """
         measured, state, inputs = self._begin_free_run(u, start, rows)
         run = self._run(inputs, None, state)
-        notes = self._describe_reach(inputs, state)
-        return LoopRun(np.concatenate([measured, run.y]), run.state, notes)
+        return replace(run, y=np.concatenate([measured, run.y]))
 
     series_parallel = predict
     parallel = simulate
@@ -331,18 +330,20 @@ class Model:
         `simulate`; NaN for a single net, which does not tell it, and 0 in the measured rows.
         """
         measured, state, inputs = self._begin_free_run(u, start, rows)
-        spread = self._member_spread(inputs, state)
+        spread = self._member_spread(inputs, None, state)
         return np.concatenate([np.zeros_like(measured), self._as_given(spread, state.is_vector)])
 
-    def _member_spread(self, u: Array, state: State) -> Array:
-        """(T, O) of the free runs from the state under u, in the units of y."""
+    def _member_spread(self, u: Array, y: Array | None, state: State) -> Array:
+        """(T, O) of the runs from the state under u, free ones without y, in the units of y."""
         loop, weights = self.loop_and_weights()
         if len(self.members) == 1:
             return np.full((len(u), self.outputs), np.nan)
-        runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u))
-        return runs.std(axis=0) * self.scaling.y_scale
+        measured = None if y is None else self.scaling.scale_y(y)
+        runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u), measured)
+        with np.errstate(over="ignore", invalid="ignore"):  # of runs that are lost
+            return runs.std(axis=0) * self.scaling.y_scale
 
-    def _describe_reach(self, u: Array, state: State) -> tuple[str, ...]:
+    def _describe_reach(self, u: Array, y: Array | None, state: State) -> tuple[str, ...]:
         """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
         differ there; and of inputs that never moved in training and have another level here.
         """
@@ -360,7 +361,7 @@ class Model:
         )
         if not is_beyond.any():
             return notes
-        spread = self._member_spread(u, state)[is_beyond].mean(axis=0)
+        spread = self._member_spread(u, y, state)[is_beyond].mean(axis=0)
         listed = f"{spread[0]:.3g}"
         if len(spread) > 1:
             listed = ", ".join(
@@ -453,9 +454,10 @@ class Model:
             )
         run, after = loop.loop(weights, state.memory, inputs, measured)
         run = self.scaling.unscale_y(loop.bounded(run))
+        notes = self._describe_reach(u, y, state)
         if y is None and self.net.feedback:
-            self._require_on_record(run[None])
-        return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector))
+            self._require_on_record(run[None], notes)
+        return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector), notes)
 
     @property
     def middle_and_limit(self) -> Array:
@@ -474,16 +476,23 @@ class Model:
         middle, limit = self.middle_and_limit
         return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
 
-    def _require_on_record(self, run: Array) -> None:
-        """`ModelError` that names the first step at which a closed loop (B, T, O) is lost."""
+    def _require_on_record(self, run: Array, notes: tuple[str, ...] = ()) -> None:
+        """`ModelError` that names the first step at which a closed loop (B, T, O) is lost, with
+        the notes on its inputs.
+        """
         streaming.require_finite(run)
         is_lost = self.leaves_record(run)
         if is_lost.any():
+            cure = (
+                "Train it on its free run (`train_parallel`), choose it for simulation, or use its"
+                " one-step forecasts alone."
+            )
+            if notes:
+                cure = " ".join([*notes, "Give u as in training, or train it on such inputs too."])
             raise ModelError(
                 f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
                 f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
-                " away from it. Train it on its free run (`train_parallel`), choose it for"
-                " simulation, or use its one-step forecasts alone."
+                f" away from it. {cure}"
             )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:

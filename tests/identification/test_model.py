@@ -545,6 +545,16 @@ def test_the_names_of_matlab_are_the_same_loops_and_a_model_shows_itself_in_a_li
     assert beyond.notes[0] in repr(beyond)
 
 
+def test_inputs_beyond_those_of_training_are_named_by_either_loop_and_where_it_diverges() -> None:
+    e = tank(60)
+    net = train(narxnet((1,), (1,), 2), e, iterations=2)
+    for trained in (net, Model.average(net, net)):
+        (note,) = trained.predict(2 * e.u, e.y).notes
+        assert "u leaves the range it was trained on" in note
+        with pytest.raises(ModelError, match=r"diverges: .* u leaves the range .* Give u as in"):
+            trained.simulate(1e4 * e.u, e.y[:1])
+
+
 def test_an_input_that_never_moved_in_training_and_has_another_level_is_noted() -> None:
     e = tank(60)
     net, never_moved = narxnet((1,), (1,), 2), np.full_like(e.u, 5.0)
