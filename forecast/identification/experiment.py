@@ -42,13 +42,15 @@ class Experiment:
 
     `weight` (T, O) or (T,) multiplies the squared errors (MATLAB's EW). Several experiments are
     several sequences: the first rows of each fill its delays, and no delay reaches from one into
-    another. `names`: of the columns of "u" and "y" that came as a frame.
+    another. `names`: of the columns of "u" and "y" that came as a frame;
+    `is_vector`: y came as (T,).
     """
 
     u: Array
     y: Array
     weight: Array | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_vector: bool = False
 
     def __init__(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
@@ -82,7 +84,9 @@ class Experiment:
         tables = {"u": u, "y": y}
         names = {name: columns for name in tables if (columns := column_names(tables[name]))}
         # frozen: no other way in
-        self.__dict__.update(u=inputs, y=outputs, weight=weight, names=names)
+        self.__dict__.update(
+            u=inputs, y=outputs, weight=weight, names=names, is_vector=np.ndim(y) == 1
+        )
 
     def __repr__(self) -> str:
         """Its shapes, without the numbers."""

@@ -103,17 +103,17 @@ PREDICT = '''
 
 def predict(u, y):
     """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START
-    rows are NaN.
+    rows are NaN; (T,) of y (T,).
     """
     run = _loop(u, y, START, len(y))
     run[:START] = np.nan
-    return run
+    return run[:, 0] if np.ndim(y) == 1 else run
 '''
 SIMULATE = '''
 
 def simulate(u, y_start, rows=None):
     """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then
-    the free run.
+    the free run; (T,) of y_start (T,).
     """
     if len(y_start) < START:
         raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
@@ -126,7 +126,7 @@ def simulate(u, y_start, rows=None):
         raise ArithmeticError(
             f"The closed loop diverges: row {lost.argmax()} is far outside the training record."
         )
-    return run
+    return run[:, 0] if np.ndim(y_start) == 1 else run
 '''
 NARX_LOOP = '''
 

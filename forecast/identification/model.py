@@ -88,7 +88,7 @@ class Model:
 
     `y_range` (2, O), `u_range` (2, I): the least and largest y and u it was trained on, None where
     that is not known. `names`: of the columns of "u" and "y" that came as a frame; a later frame is
-    put into their order.
+    put into their order. `is_vector`: y was given as (T,).
     """
 
     net: Net | NetSet
@@ -98,6 +98,7 @@ class Model:
     y_range: Array | None = None
     u_range: Array | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_vector: bool = False
 
     def __repr__(self) -> str:
         """The net and its free-run error, without the weights."""
@@ -197,7 +198,7 @@ class Model:
         check_first_rows(self.net, "the series", outputs, self.start)
         loop, weights = self.loop_and_weights()
         memory = loop.absorb(weights, self.scaling.scale_u(inputs), self.scaling.scale_y(outputs))
-        return State(memory, _is_vector(y))
+        return State(memory, self._is_vector(y))
 
     def predict(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, state: State | None = None
@@ -212,7 +213,7 @@ class Model:
             return self._run(inputs, outputs, state)
         check_first_rows(self.net, "the series", outputs, self.start + 1)
         first_y = outputs[: self.start]
-        state = self.prepare(inputs[: self.start], first_y[:, 0] if _is_vector(y) else first_y)
+        state = self.prepare(inputs[: self.start], first_y[:, 0] if self._is_vector(y) else first_y)
         run = self._run(inputs[self.start :], outputs[self.start :], state)
         return replace(
             run, y=np.concatenate([np.full_like(run.y[:1], np.nan).repeat(self.start, 0), run.y])
@@ -292,7 +293,7 @@ class Model:
         last_row = self._table("u_next", np.reshape(last_input, (1, -1)), self.inputs)
         unseen = np.full((1, self.outputs), np.nan)
         run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen])).y[1:]
-        return run[:, 0] if _is_vector(y) else run
+        return run[:, 0] if self._is_vector(y) else run
 
     def ahead(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
@@ -317,7 +318,7 @@ class Model:
         self._require_on_record(forecasts)
         not_run = np.full((self.start, steps, self.outputs), np.nan)
         whole = np.concatenate([not_run, forecasts])
-        return whole[..., 0] if _is_vector(y) else whole
+        return whole[..., 0] if self._is_vector(y) else whole
 
     def spread(
         self,
@@ -376,6 +377,10 @@ class Model:
             f" {100 * excess.max():.0f} % of it: {nets}.",
         )
 
+    def _is_vector(self, y: npt.ArrayLike | None) -> bool:
+        """Whether y was given as (T,); without any, whether that of training was."""
+        return self.is_vector if y is None else np.ndim(y) == 1
+
     @staticmethod
     def _as_given(run: Array, is_vector: bool) -> Array:
         """A run (T, O) in the form in which y was given."""
@@ -396,6 +401,7 @@ class Model:
             "y_range": None if self.y_range is None else self.y_range.tolist(),
             "u_range": None if self.u_range is None else self.u_range.tolist(),
             "names": self.names,
+            "is_vector": self.is_vector,
         }
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
@@ -425,8 +431,9 @@ class Model:
                 for name in ("y_range", "u_range")
             )
             training = TrainingRecord(**content["training"])
-            names = content.get("names", {})
-            return cls(net, arrays, Standardization(**scaling), training, y_range, u_range, names)
+            others = {name: content[name] for name in ("names", "is_vector") if name in content}
+            scale = Standardization(**scaling)
+            return cls(net, arrays, scale, training, y_range, u_range, **others)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
@@ -553,10 +560,6 @@ class Model:
                 f"{name} has {plural(table.shape[1], 'column')}; this net was trained on {width}."
             )
         return table
-
-
-def _is_vector(y: npt.ArrayLike | None) -> bool:
-    return y is not None and np.ndim(y) == 1
 
 
 def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:

@@ -525,6 +525,24 @@ def test_a_vector_stays_a_vector_through_every_loop(name) -> None:
     assert m.removedelay(u, vector, late).shape == (30,)
 
 
+def test_a_net_without_feedback_forecasts_in_the_shape_it_was_trained_on(tmp_path) -> None:
+    e = tank(60)
+    for y in (e.y, e.y[:, 0]):
+        train(timedelaynet((0, 1), 2), Experiment(e.u, y), iterations=1).save(tmp_path)
+        assert Model.load(tmp_path).predict(e.u).y.shape == y.shape
+
+
+@pytest.mark.parametrize("net", [narxnet((1,), (1,), 2), narxnet((1,), (1,), (2, 2))])
+def test_an_exported_model_gives_the_shape_it_was_given(net, tmp_path) -> None:
+    e = tank(60)
+    export(train(net, e, iterations=1), tmp_path / "shapes.py")
+    names: dict[str, Any] = {}
+    exec((tmp_path / "shapes.py").read_text(), names)
+    for y in (e.y, e.y[:, 0]):
+        assert names["predict"](e.u, y).shape == y.shape
+        assert names["simulate"](e.u, y[:1]).shape == y.shape
+
+
 def test_a_transposed_record_is_recognised() -> None:
     with pytest.raises(InputError, match=r"y has shape \(1, 300\): fewer rows than columns.*y\.T"):
         Experiment(np.zeros((1, 300)), np.zeros((1, 300)))
