@@ -153,6 +153,8 @@ def read_by_name(
     try:
         is_matlab = Path(path).suffix == ".mat"
         frames = _read_matlab(path, names) if is_matlab else [pd.read_csv(path)]
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}. Give the path of a CSV or .mat file.") from None
     except ValueError as error:
         raise InputError(
             f"{path} is no CSV file with a row of names, nor a MATLAB file up to version 7"

@@ -252,10 +252,10 @@ def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
     table = as_columns("weight", weight)
     if table.shape == (len(y), 1):
         table = np.repeat(table, y.shape[1], axis=1)
-    if table.shape != y.shape or np.isnan(table).any() or (table < 0).any():
-        raise InputError(
-            f"`weight` has shape {table.shape}; wanted {y.shape} or ({len(y)},), numbers from 0 up."
-        )
+    if np.isnan(table).any() or (table < 0).any():
+        raise InputError("`weight` has a value below 0 or missing; wanted numbers from 0 up.")
+    if table.shape != y.shape:
+        raise InputError(f"`weight` has shape {table.shape}; wanted {y.shape} or ({len(y)},).")
     return table
 
 

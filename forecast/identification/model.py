@@ -556,8 +556,10 @@ class Model:
         """(T, width) float64, named columns in the order trained on; `InputError` for others."""
         table = as_columns(name, order_columns(name, values, self.names.get(name, ())))
         if table.shape[1] != width:
+            is_transposed = len(table) == width
             raise InputError(
                 f"{name} has {plural(table.shape[1], 'column')}; this net was trained on {width}."
+                + is_transposed * f" Time runs down the rows: give {name}.T."
             )
         return table
 

@@ -121,7 +121,8 @@ def train(
     if not isinstance(net, Net):
         raise InputError(
             f"`net` is of type {type(net).__name__}; wanted a net such as narxnet(), then the"
-            " experiments."
+            " experiments. Of a trained model `model.net` begins anew, and `train_parallel(model,"
+            " ...)` goes on from its weights."
         )
     require_whole(1, restarts=restarts)
     require_whole(0, seed=seed)
@@ -387,8 +388,8 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
         return trainer
     if trainer not in ("lm", "bayesian", "adam"):
         raise InputError(
-            f"`trainer` is {trainer!r}; wanted 'lm', 'bayesian', 'adam', trainlm(...) or"
-            " trainbr(...)."
+            f"`trainer` is {trainer!r}; wanted 'lm' or trainlm(...), 'bayesian' or"
+            " trainbr(...), or 'adam'."
         )
     return replace(trainlm(iterations, max_fail=PATIENCE), bayesian=trainer == "bayesian")
 

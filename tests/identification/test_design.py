@@ -369,5 +369,6 @@ def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) 
         (tmp_path / "bad.mat").write_bytes(content)
         with pytest.raises(InputError, match="nor a MATLAB file up to version 7"):
             read_record(tmp_path / "bad.mat", ["y"])
-    with pytest.raises(FileNotFoundError):
-        read_record(tmp_path / "absent.mat", ["y"])
+    for absent in ("absent.mat", "absent.csv"):
+        with pytest.raises(InputError, match=f"There is no file .*{absent}"):
+            read_record(tmp_path / absent, ["y"])

@@ -407,6 +407,7 @@ BAD = {
         lambda m: m.predict(U, np.full((20, 2), np.inf)),
         "`y` has infinite values",
     ),
+    "rows of u": (lambda m: m.simulate(U.T, Y[:3]), r"trained on 2\. Time runs .* give u\.T"),
     "no inputs": (lambda m: m.simulate(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
     "columns of the next u": (
         lambda m: model("narx with the input of the same row").removedelay(U, Y, [1.0]),
@@ -464,7 +465,10 @@ OPTIONS = {
     "experiment": (lambda: Experiment(np.zeros(5), np.zeros(4)), "Rows of u: 5, of y: 4"),
     "gap in u": (lambda: Experiment([0.0, np.nan], [0.0, 1.0]), "u is missing in row 1, column 0"),
     "no y": (lambda: Experiment(None, [np.nan, np.nan]), "no observed value at all"),
-    "weights": (lambda: Experiment(None, [0.0, 1.0], [1.0, -1.0]), "numbers from 0 up"),
+    "weights": (
+        lambda: Experiment(None, [0.0, 1.0], [1.0, -1.0]),
+        "`weight` has a value below 0 or missing; wanted numbers from 0 up",
+    ),
 }
 
 

@@ -290,7 +290,10 @@ def test_an_output_without_a_row_that_counts_has_no_relative_error(measure, seco
 @pytest.mark.parametrize("weight", [[1, 1], [1, -1, 1], [1, np.nan, 1], [[1, 1]] * 3])
 def test_weights_of_a_performance_are_checked_as_those_of_an_experiment(weight) -> None:
     """They gave a ValueError, an infinity, a NaN and a mean over rows that are none."""
-    with pytest.raises(InputError, match=r"`weight` has shape .* wanted \(3, 1\) or \(3,\)"):
+    with pytest.raises(
+        InputError,
+        match=r"`weight` has (shape .* wanted \(3, 1\) or \(3,\)|a value below 0 or missing)",
+    ):
         perform([1, 2, 3], [1, 2, 4], weight)
 
 

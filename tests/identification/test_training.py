@@ -413,6 +413,14 @@ BAD = {
         lambda: train(narxnet(), tank(50).u, tank(50).y),
         r"Got ndarray .* Give `Experiment\(u, y\)`",
     ),
+    "a trained model": (
+        lambda: train(train(narxnet((1,), (1,), 1), tank(50), iterations=1), tank(50)),
+        "goes on from its weights",
+    ),
+    "a trainer by its name in MATLAB": (
+        lambda: train(narxnet(), tank(50), trainer="trainlm"),
+        r"wanted 'lm' or trainlm\(\.\.\.\), 'bayesian' or trainbr",
+    ),
     "a loop that is none": (
         lambda: train(narxnet(), tank(50), for_use="sim"),
         "`for_use` is 'sim'; wanted 'simulation'",
