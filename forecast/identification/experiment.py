@@ -30,8 +30,8 @@ DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
 LONGEST_STEP = 1.5  # of an index, in median steps: a longer one leaves out rows
-SPIKE_SPREADS = 2.0  # of the middle 90 %, from them
-SPIKE_JUMPS = 20.0  # times what 95 % of the rows differ from those beside them
+SPIKE_SPREADS = 2.0  # of the middle 90 %
+SPIKE_GAPS = 20.0  # times what 95 % of the rows differ by from the nearer one beside them
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
@@ -81,8 +81,7 @@ class Experiment:
             raise InputError("A column of y has no observed value at all. Leave it out.")
         if weight is not None:
             weight = weight_columns(weight, outputs)
-        tables = {"u": u, "y": y}
-        names = {name: columns for name in tables if (columns := column_names(tables[name]))}
+        names = {"u": column_names(u), "y": column_names(y)}
         # frozen: no other way in
         self.__dict__.update(
             u=inputs, y=outputs, weight=weight, names=names, is_vector=np.ndim(y) == 1
@@ -185,7 +184,7 @@ def order_columns(name: str, values: Any, names: tuple[str, ...]) -> Any:
 def require_same_names(names: Iterable[Mapping[str, tuple[str, ...]]]) -> None:
     """`InputError` where experiments name their columns otherwise, or in another order."""
     for table in ("u", "y"):
-        variants = {each[table] for each in names if table in each}
+        variants = {each[table] for each in names if each.get(table)}
         if len(variants) > 1:
             raise InputError(
                 f"The columns of {table} are {sorted(map(list, variants))}; wanted the same in one"
@@ -338,22 +337,22 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
 
 
 def _describe_spikes(name: str, table: Array) -> list[str]:
-    """A note for each column (T, columns) with single values far outside the middle 90 % and from
-    the rows beside them; steps and answers to a pulse last longer, heavy tails jump more often.
+    """A note for each column (T, columns) with single values far from both rows beside them, by its
+    middle 90 % and by what is usual there: steps and answers to a pulse last longer, heavy tails
+    are usual.
     """
     notes = []
     for column, values in enumerate(table.T):
-        low, high = np.nanpercentile(values, [5, 95])
-        least, most = low - SPIKE_SPREADS * (high - low), high + SPIKE_SPREADS * (high - low)
-        is_far = (values < least) | (values > most)
-        is_spike = is_far[1:-1] & ~is_far[:-2] & ~is_far[2:]
-        if not is_spike.any() or low == high:
-            continue
-        jumps = np.nan_to_num(np.abs(values[1:-1] - (values[:-2] + values[2:]) / 2))
-        if count := np.count_nonzero(jumps[is_spike] > SPIKE_JUMPS * np.percentile(jumps, 95)):
+        spread = float(np.ptp(np.nanpercentile(values, [5, 95])))
+        steps = np.nan_to_num(np.abs(np.diff(values)))
+        gaps = np.pad(np.minimum(steps[:-1], steps[1:]), 1)
+        limit = max(SPIKE_SPREADS * spread, SPIKE_GAPS * np.percentile(gaps, 95))
+        count = int(np.count_nonzero(gaps > limit))
+        if count and spread:
             notes.append(
-                f"{plural(int(count), 'value')} in column {column} of {name} alone beyond"
-                f" {least:.3g} to {most:.3g}: if measured wrong, set y to NaN there, and fill u."
+                f"{plural(count, 'value')} in column {column} of {name}, such as"
+                f" {values[gaps.argmax()]:.4g}, alone and more than {limit:.3g} from the rows"
+                " beside: if measured wrong, set y to NaN there, and fill u."
             )
     return notes
 

@@ -224,9 +224,10 @@ def measure_errors(model: Model, rows: DividedRows) -> Model:
     """
     tables = join_rows(rows.parts(TRAIN))
     u_range, y_range = (np.stack([np.nanmin(t, axis=0), np.nanmax(t, axis=0)]) for t in tables)
-    names = {table: each for e in rows.experiments for table, each in e.names.items()}
-    is_vector = all(e.is_vector for e in rows.experiments)
-    model = replace(model, y_range=y_range, u_range=u_range, names=names, is_vector=is_vector)
+    first = rows.experiments[0]
+    model = replace(
+        model, y_range=y_range, u_range=u_range, names=first.names, is_vector=first.is_vector
+    )
     free_run = mean_square_errors(model, rows, "simulation") if model.net.feedback else {}
     one_step = mean_square_errors(model, rows, "prediction")
     training = replace(model.training, performance=one_step, free_run=free_run)

@@ -111,7 +111,7 @@ def test_values_far_outside_of_all_others_are_noted_but_no_steps_and_heavy_tails
     y = whole.y.copy()
     y[[50, 51, 200, 300]] = 9_000.0
     (note,) = describe_cautions([whole.with_arrays(y=y)], 9)
-    assert note.startswith("2 values in column 0 of y alone beyond")
+    assert note.startswith("2 values in column 0 of y, such as 9000, alone and more than")
     y[::2] = np.nan
     assert not describe_cautions([whole.with_arrays(y=y)], 9)
     for values in (rng.standard_t(3, size=400), np.arange(400) // 390 + rng.normal(size=400) / 99):
