@@ -126,7 +126,7 @@ def simulate(u, y_start, rows=None):
         raise ArithmeticError(
             f"The closed loop diverges: row {lost.argmax()} is far outside the training record."
         )
-    return run[:, 0] if np.ndim(y_start) == 1 else run
+    return run[:, 0] if np.ndim(y_start) == run.shape[1] == 1 else run
 '''
 NARX_LOOP = '''
 
