@@ -10,7 +10,6 @@ is dropped or filled here.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -233,7 +232,7 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     if freq == 1:
         freq = {"kind": "index"}
     if isinstance(freq, Mapping):
-        if "exchange" in str(freq):
+        if "'exchange': '" in str(freq):
             require_installed("exchange_calendars", f"freq={dict(freq)}")
         return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
     offset = to_offset(freq) if isinstance(freq, timedelta) else freq
@@ -285,12 +284,10 @@ def _with_missing_allowed(
             "Fill them, begin later, or pass a `freq` that fits, such as freq='B' without weekends"
             " or {'kind': 'sessions', 'exchange': 'XNYS'}."
         )
-        if calendar.counts_rows:
+        if calendar.counts_rows or getattr(calendar, "open", None):
             cure = "Fill them, or begin later."
-        nearest = calendar
-        with contextlib.suppress(ModuleNotFoundError):  # the calendars of exchanges
-            nearest = fit_calendar(frame["ds"], zone).calendar
-        if isinstance(nearest, RegularCalendar) and nearest.open:
+        nearest = fit_calendar(frame["ds"], zone).calendar
+        if nearest != calendar and isinstance(nearest, RegularCalendar) and nearest.open:
             hours = nearest.model_dump(mode="json", exclude_defaults=True)
             cure = f"There are rows within opening hours alone: pass freq={hours}."
         raise InputError(

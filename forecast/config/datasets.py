@@ -500,9 +500,13 @@ class Dataset(Config):
         )
 
     def _local_zone(self) -> str | None:
-        """The zone of the source's times; None where these are UTC, or dates of its clock."""
-        is_dated = isinstance(self.calendar, SessionCalendar | WeekdayCalendar)
-        return None if is_dated else getattr(self.source, "time_zone", None)
+        """The zone of the source's times, or of the opening hours; None where these are UTC, or
+        dates of its clock.
+        """
+        if isinstance(self.calendar, SessionCalendar | WeekdayCalendar):
+            return None
+        hours = getattr(self.calendar, "open", None)
+        return getattr(self.source, "time_zone", None) or (hours and hours.time_zone)
 
     def _local_holidays(self) -> Holidays | None:
         """The holidays, by the clock of the source's times where they name none of their own."""

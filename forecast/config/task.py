@@ -57,7 +57,12 @@ TimeZone = Annotated[str, AfterValidator(_require_known_zone)]
 
 
 def _require_clock_time(value: Any) -> str:
-    """The text itself; `ValueError` for anything but a time of day: 16:00 without quotes is 960."""
+    """The text itself; `ValueError` for anything but a time of day.
+
+    YAML takes 16:00 for 16 · 60 where it has no quotes, and DVC's edits write none.
+    """
+    if isinstance(value, int) and 0 < value < 24 * 60:
+        return f"{value // 60:02}:{value % 60:02}"
     if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
         return value
     raise ValueError("wanted a time of day in quotes, such as '09:30'")
@@ -151,6 +156,8 @@ class OpeningHours(Config):
                 f"first: {self.first} is after last: {self.last}; wanted both on one day. Hours"
                 " that pass midnight have no `open`"
             )
+        if len(set(self.days)) < len(self.days):
+            raise ValueError(f"days: {quote_names(self.days)} stand twice; wanted each once")
         return self
 
 
@@ -206,6 +213,8 @@ class RegularCalendar(CalendarBase):
     @model_validator(mode="after")
     def _steps_divide_open_days(self) -> Self:
         """Refuses opening hours of steps that begin at another time every day."""
+        if self.open and self.counts_rows:
+            raise ValueError("open: rows without dates have no hours; leave it out")
         if self.open:
             from pandas.tseries.frequencies import to_offset
 

@@ -64,6 +64,9 @@ GUESSED_EXCHANGES = (
 """Each stands for those that close on the same days, as Paris for Amsterdam and Lisbon."""
 MAX_SHARE_WITHOUT_ROW = 0.1
 """Of the times: so many steps may lack a row in a calendar that fits."""
+MAX_SHARE_CLOSED_EARLY = 0.25
+"""The same within opening hours: a Saturday may be short."""
+GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 MIN_OPEN_DAYS = 10
 """So many days show which hours of a day have no rows."""
 MAX_GRID_STEPS = 100_000_000
@@ -137,14 +140,29 @@ def _open_steps(
     days = pd.date_range(first, last, freq="D")
     days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in hours.days])]
     times = open_times(freq, hours)
+    _require_few_steps(len(days) * len(times), freq, start, end)
     local = pd.DatetimeIndex((days.to_numpy()[:, None] + times).ravel())
-    steps = local.tz_localize(hours.time_zone, ambiguous="NaT", nonexistent="NaT")
-    steps = steps.tz_convert("UTC").tz_localize(None)
+    closes = np.datetime64("9999")
     if hours.exchange:
-        calendar = _exchange_calendar(hours.exchange, first.year, last.year)
-        closes = calendar.closes.dt.tz_localize(None).reindex(days)
-        steps = steps[steps < closes.to_numpy().repeat(len(times))]
-    return steps.dropna()
+        sessions = _exchange_calendar(hours.exchange, first.year, last.year)
+        closes = sessions.closes.dt.tz_localize(None).reindex(days).to_numpy().repeat(len(times))
+    steps = pd.DatetimeIndex([])
+    for is_summer in (True, False):  # an hour of autumn stands twice
+        is_dst = np.full(len(local), is_summer)
+        zoned = local.tz_localize(hours.time_zone, ambiguous=is_dst, nonexistent="NaT")
+        utc = zoned.tz_convert("UTC").tz_localize(None)
+        steps = steps.union(utc[utc < closes])
+    return steps
+
+
+def _require_few_steps(n_steps: int, freq: str, start: Any, end: Any) -> None:
+    """`InputError` for more than `MAX_GRID_STEPS`."""
+    if n_steps > MAX_GRID_STEPS:
+        raise InputError(
+            f"From {pd.Timestamp(start)} to {pd.Timestamp(end)} are more than {MAX_GRID_STEPS:,}"
+            f" steps of {freq}; no memory holds them. Correct the time that lies far from the"
+            " others, or `calendar.freq`."
+        )
 
 
 def _local_times(hours: OpeningHours, times: Any) -> pd.DatetimeIndex:
@@ -164,12 +182,7 @@ def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
     step = fixed_step(calendar)
     assert step is not None
     n_steps = (end - start) // step.value + 1
-    if n_steps > MAX_GRID_STEPS:
-        raise InputError(
-            f"From {pd.Timestamp(start)} to {pd.Timestamp(end)} are more than {MAX_GRID_STEPS:,}"
-            f" steps of {calendar.freq}; no memory holds them. Correct the time that lies far from"
-            " the others, or `calendar.freq`."
-        )
+    _require_few_steps(n_steps, calendar.freq, start, end)
     # behind 292 years the products wrap around, and the sums wrap back
     return (start + step.value * np.arange(n_steps)).view("datetime64[ns]")
 
@@ -253,10 +266,8 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
     if isinstance(calendar, RegularCalendar) and not calendar.open:
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]
-    for years in (1, 8, 64):
-        steps = grid(
-            calendar, after + pd.Timedelta(1, "ns"), pd.Timestamp(after.year + years, 12, 31)
-        )
+    for days in (31, 400, 3_000, 23_000):
+        steps = grid(calendar, after + pd.Timedelta(1, "ns"), after + days * DAY)
         if len(steps) >= n:
             return steps[:n]
     raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
@@ -479,8 +490,11 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
             YearWeekCalendar(kind="year_weeks"),
             YearWeekCalendar(kind="year_weeks", weeks=53),
         ]
-        if len(days) == 5:
-            tried += [SessionCalendar(kind="sessions", exchange=name) for name in GUESSED_EXCHANGES]
+        with contextlib.suppress(ModuleNotFoundError):  # an installation without exchanges
+            if len(days) == 5:
+                tried += [
+                    SessionCalendar(kind="sessions", exchange=name) for name in GUESSED_EXCHANGES
+                ]
     fits: list[CalendarFit] = []
     for calendar in tried:
         try:
@@ -494,37 +508,59 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
     most = MAX_SHARE_WITHOUT_ROW * len(stamps)
     whole = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
     if not whole and fits[0].off_calendar == 0:
-        hours = _fit_opening_hours(stamps, fits[0].calendar, time_zone or "UTC")
-        whole = [fit for fit in hours if fit.without_row <= most]
+        whole = _fit_opening_hours(stamps, fits[0].calendar, time_zone)
     return min(whole or fits, key=CalendarFit.count_misfits)
 
 
 def _fit_opening_hours(
-    stamps: pd.DatetimeIndex, calendar: Calendar, time_zone: str
-) -> Iterator[CalendarFit]:
-    """How well the hours and days that have any of `stamps`, rising steps of `calendar`, fit them;
-    nothing where those are all hours of a day, or fewer than `MIN_OPEN_DAYS` days.
+    stamps: pd.DatetimeIndex, calendar: Calendar, time_zone: str | None
+) -> list[CalendarFit]:
+    """Opening hours that hold all `stamps`, rising steps of `calendar`, and few times without one:
+    by each clock that may be meant where there is no `time_zone`, with the days of exchanges.
     """
     step = fixed_step(calendar)
     if step is None or step >= DAY or DAY % step:
-        return
+        return []
+    zones = (time_zone,) if time_zone else ("UTC", *GUESSED_ZONES)
+    every_hours = [_hours_with_rows(stamps, step, zone) for zone in zones]
+    fits = [_fit_hours(stamps, calendar, hours) for hours in every_hours if hours]
+    most = MAX_SHARE_CLOSED_EARLY * len(stamps)
+    fits = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
+    if not fits:
+        return []
+    best = min(fits, key=CalendarFit.count_misfits)
+    hours = best.calendar.open if isinstance(best.calendar, RegularCalendar) else None
+    if hours is None or not 0 < best.without_row <= MAX_SHARE_WITHOUT_ROW * len(stamps):
+        return fits
+    for exchange in GUESSED_EXCHANGES if hours.days == WEEKDAYS[:5] else ():
+        # neither years whose sessions are not known, nor an installation without the library
+        with contextlib.suppress(InputError, ModuleNotFoundError):
+            of_exchange = hours.model_copy(update={"exchange": exchange})
+            fits.append(_fit_hours(stamps, calendar, of_exchange))
+    return [fit for fit in fits if fit.off_calendar == 0]
+
+
+def _hours_with_rows(
+    stamps: pd.DatetimeIndex, step: pd.Timedelta, time_zone: str
+) -> OpeningHours | None:
+    """The hours and days that have any of `stamps`, by the clock of `time_zone`; None where these
+    are all hours, or there are fewer than `MIN_OPEN_DAYS` days.
+    """
     local = stamps.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
+    clocks = local.strftime("%H:%M")
     times = local - local.normalize()
     if times.max() - times.min() + step == DAY or local.normalize().nunique() < MIN_OPEN_DAYS:
-        return
-    first, last = (
-        (local[0].normalize() + time).strftime("%H:%M") for time in (times.min(), times.max())
-    )
+        return None
     days = tuple(WEEKDAYS[day] for day in sorted(set(local.day_of_week)))
-    hours = OpeningHours(days=days, first=first, last=last, time_zone=time_zone)
-    exchanges = GUESSED_EXCHANGES if days == WEEKDAYS[:5] else ()
-    for exchange in (None, *exchanges):
-        of_exchange = hours.model_copy(update={"exchange": exchange})
-        opened = calendar.model_copy(update={"open": of_exchange})
-        with contextlib.suppress(InputError):  # years whose sessions are not known
-            steps = grid(opened, stamps[0], stamps[-1])
-            if stamps.isin(steps).all():
-                yield CalendarFit(opened, 0, len(steps) - len(stamps))
+    return OpeningHours(days=days, first=clocks.min(), last=clocks.max(), time_zone=time_zone)
+
+
+def _fit_hours(stamps: pd.DatetimeIndex, calendar: Calendar, hours: OpeningHours) -> CalendarFit:
+    """How well the opening hours fit the `stamps`, steps of `calendar`."""
+    opened = calendar.model_copy(update={"open": hours})
+    steps = grid(opened, stamps[0], stamps[-1])
+    off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
+    return CalendarFit(opened, int(off_calendar), int(without_row))
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:

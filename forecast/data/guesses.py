@@ -31,6 +31,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
     DAY,
+    GUESSED_ZONES,
     Calendar,
     CalendarFit,
     Daily,
@@ -55,7 +56,6 @@ from forecast.data.written_times import (
 )
 from forecast.system.errors import InputError, plural, quote, quote_names
 
-GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that are tried where an hour of autumn stands twice; each stands for those that change
 with it.
 """
@@ -856,17 +856,17 @@ def _advise_one_time(
     13:00:00. Of hours up to 24 the first begins the day.
     """
     text = table[clock].dropna().astype("str").str.strip()
-    hours = f"d[{str(clock)!r}]"
+    hours = f"d.pop({str(clock)!r})"
+    first = " - pd.Timedelta('1h')" if text.str.startswith("24").any() else ""
     if text.str.fullmatch(r"\d\d?(:\d\d){1,2}").all():
         seconds = " + ':00'" if text.str.count(":").max() == 1 else ""
-        hours = f"pd.to_timedelta({hours}{seconds})"
+        hours = f"pd.to_timedelta({hours}{seconds}){first}"
     elif text.str.fullmatch(r"\d|[01]\d|2[0-4]").all():
-        first = " - 1" if text.astype(int).max() == 24 else ""
-        hours = f"pd.to_timedelta({hours}.astype(int){first}, unit='h')"
+        hours = f"pd.to_timedelta({hours}.astype(int), unit='h'){first}"
     else:
         return "Write one column: 2024-01-31T13:00."
-    days = f"pd.to_datetime(d[{str(time)!r}], format={time_format!r})"
-    change = f"assign(ds=lambda d: {days} + {hours}).drop(columns={[str(time), str(clock)]!r})"
+    days = f"pd.to_datetime(d.pop({str(time)!r}), format={time_format!r})"
+    change = f"pipe(lambda d: d.assign(ds={days} + {hours}))"
     return f"Write one column: {_rewriting_command(where, form, change, 'times')}."
 
 

@@ -50,6 +50,7 @@ ADVICE_BY_REMEDY = {
     MAPPING_HINT: "Send it under this name.",
     "; if the order has another reason (local clock turned back?), state `source.time_zone`": "",
     ", or correct `calendar.freq`": "",
+    ", or correct `calendar.open`": "",
     ", or correct `calendar`": "",
     "Check its source and its date range.": "Send rows with values of every target.",
 }

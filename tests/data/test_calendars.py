@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from forecast.config.task import (
     WeekdayCalendar,
     YearWeekCalendar,
 )
+from forecast.data import calendars
 from forecast.data.calendars import (
     calendar_features,
     check_calendar,
@@ -292,8 +294,20 @@ def test_an_hour_is_known_when_it_has_ended():
             "wanted a time of day in quotes, such as '09:30'",
         ),
         (
-            {"kind": "regular", "freq": "1h", "open": {"first": "09:30", "last": 960}},
+            {"kind": "regular", "freq": "1h", "open": {"first": "09:30", "last": 24 * 60}},
             "open.last.*wanted a time of day in quotes",
+        ),
+        (
+            {"kind": "index", "open": {"first": "09:30", "last": "16:00"}},
+            "rows without dates have no hours",
+        ),
+        (
+            {
+                "kind": "regular",
+                "freq": "1h",
+                "open": {"days": ["mon", "mon"], "first": "09:30", "last": "16:00"},
+            },
+            "stand twice; wanted each once",
         ),
         (
             {"kind": "regular", "freq": "1h", "open": {"first": "18:00", "last": "02:00"}},
@@ -507,7 +521,7 @@ def test_bars_of_an_exchange_have_its_holidays_and_half_days():
         lambda times, draw: draw.random(len(times)) < 0.7,
         lambda times, draw: abs(times.hour - 12) < 5 + 4 * np.sin(times.day_of_year / 58),
         lambda times, draw: (times.day_of_week < 5) & (times.hour > 8) & (times < "2024-01-09"),
-        lambda times, draw: (times.hour > 17) | (times.hour < 3),
+        lambda times, draw: (times.hour > 17) | (times.hour < 9),
         lambda times, draw: times.hour != 3,
     ],
     ids=["holes at random", "daylight", "seven days", "a bar at night", "an hour of service"],
@@ -516,3 +530,56 @@ def test_hours_that_lack_rows_now_and_then_are_not_closed(is_kept):
     times = pd.date_range("2024-01-01", periods=24 * 364, freq="1h")
     fit = fit_calendar(times[is_kept(times, np.random.default_rng(0))])
     assert fit.calendar == HOURS
+
+
+def test_a_time_of_day_that_yaml_took_for_a_number_is_meant():
+    hours = {"first": "09:30", "last": 16 * 60}  # last: 16:00
+    calendar = dataset(calendar={"kind": "regular", "freq": "1h", "open": hours}).calendar
+    assert calendar.open.last == "16:00"
+
+
+def test_the_hour_that_stands_twice_in_autumn_is_open_twice():
+    hours = {"first": "00:00", "last": "03:00", "time_zone": "Europe/Dublin"}
+    calendar = dataset(calendar={"kind": "regular", "freq": "1h", "open": hours}).calendar
+    steps = grid(calendar, "2024-10-26 22:30", "2024-10-27 12:00")
+    assert steps.hour.tolist() == [23, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("zone", "clock"),
+    [
+        ("Europe/London", ("10:00", "Europe/Berlin")),  # it is the same all the year round
+        ("America/New_York", ("09:00", "America/New_York")),
+    ],
+)
+def test_rows_in_utc_of_a_business_with_summer_time_are_open_by_its_clock(zone, clock):
+    local = pd.date_range("2024-01-01", periods=24 * 360, freq="1h", tz=zone)
+    local = local[(local.day_of_week < 5) & (local.hour >= 9) & (local.hour < 17)]
+    fit = fit_calendar(local.tz_convert("UTC").tz_localize(None))
+    assert (fit.calendar.open.first, fit.calendar.open.time_zone) == clock
+    assert fit.without_row == 0
+
+
+def test_a_short_saturday_is_missing_steps_within_opening_hours():
+    times = pd.date_range("2024-01-01", periods=24 * 280, freq="1h")
+    is_open = (times.hour >= 9) & (times.hour < np.where(times.day_of_week == 5, 12, 17))
+    fit = fit_calendar(times[is_open & (times.day_of_week < 6)])
+    assert (fit.calendar.open.last, fit.without_row) == ("16:00", 39 * 5)
+
+
+def test_the_nearest_calendar_is_told_where_the_calendars_of_exchanges_are_not_installed(
+    monkeypatch,
+):
+    bars = grid(NEW_YORK_BARS, "2024-01-01", "2024-06-30").delete(range(70, 77))
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)
+    monkeypatch.setattr(
+        calendars, "_build_exchange_calendar", calendars._build_exchange_calendar.__wrapped__
+    )
+    assert fit_calendar(bars, "America/New_York") == (NEW_YORK_BARS, 0, 7)
+
+
+def test_opening_hours_of_more_steps_than_memory_holds_are_refused():
+    hours = {"first": "00:00", "last": "23:00"}
+    calendar = dataset(calendar={"kind": "regular", "freq": "1s", "open": hours}).calendar
+    with pytest.raises(InputError, match="more than 100,000,000 steps of 1s"):
+        grid(calendar, "1990-01-01", "2024-01-01")
