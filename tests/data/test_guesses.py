@@ -1142,9 +1142,9 @@ def test_prices_by_the_hour_are_modelled_by_their_returns(tmp_path, is_traded):
     assert entry["target"]["transform"] == "log" and entry["target"]["difference_inputs"]
 
 
-def test_rows_of_four_hours_of_a_day_are_told_how_to_be_counted(tmp_path):
+def test_rows_of_five_hours_of_a_day_are_told_how_to_be_counted(tmp_path):
     times = pd.date_range("2024-01-01", periods=24 * 90, freq="1h")
-    times = times[times.hour.isin([0, 1, 12, 23])]
+    times = times[times.hour.isin([0, 1, 2, 12, 23])]
     frame = pd.DataFrame({"time": times, "sales": 100 + np.sin(np.arange(len(times)))})
     entry = guessed(tmp_path, frame)
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
