@@ -145,7 +145,7 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
             keep=request.dataset.source.series,
         )
     known = _known_vintages(request, answer.raw, stored, now)
-    violations = _check_history(request, answer.raw, frame, known, now)
+    violations = _check_history(request, answer.raw, frame, known, stored, now)
     pointer = _store_vintages_and_revisions(request, answer, frame, known)
     pointer = _store_history(request, answer, frame, pointer, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
@@ -217,6 +217,7 @@ def _check_history(
     raw: RawFrame,
     frame: pd.DataFrame,
     known: pd.DataFrame,
+    stored: StoredHistory | None,
     now: pd.Timestamp,
 ) -> list[Violation]:
     """What the data checks find; raises where a rule refuses, or the pipeline could not use it."""
@@ -227,7 +228,10 @@ def _check_history(
     complete = add_known_ahead(joined, dataset)
     _, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
     observations = preparation.adjusted_observations(whole, dataset)
-    violations += quality.find_violations(observations, dataset, as_of=raw.as_of)
+    before = None
+    if stored is not None and stored.can_be_continued:
+        before = trim_to_observed(stored.frame, dataset)
+    violations += quality.find_violations(observations, dataset, as_of=raw.as_of, stored=before)
     action = dataset.quality.freshness.action
     last = trim_to_observed(frame, dataset)["ds"].max()
     if last > now and action != "off":

@@ -585,3 +585,22 @@ def test_a_series_that_a_file_has_no_more_is_named(tmp_path: Path):
     assert take(tmp_path, settings, AFTER).failed == {}
     frame[:500].to_csv(tmp_path / "data" / "mine.csv", index=False)
     assert take(tmp_path, settings, AFTER).failed == {"b": "no row of it any more"}
+
+
+def test_a_file_that_lost_a_twentieth_of_a_series_is_refused_unless_the_entry_allows_it(
+    tmp_path: Path,
+):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    source = {"kind": "file", "path": "data/mine.csv"}
+    settings = dataset(source=source, target={"column": "y"})
+    hours = pd.date_range("2021-01-01", periods=500, freq="h")
+    frame = pd.concat([pd.DataFrame({"unique_id": name, "ds": hours, "y": 1.0}) for name in "ab"])
+    frame.to_csv(path, index=False)
+    first = take(tmp_path, settings, AFTER)
+    frame[:900].to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"'b': 400 rows instead of 500.*quality\.shrinkage: warn"):
+        take(tmp_path, settings, AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+    allowing = dataset(source=source, target={"column": "y"}, quality={"shrinkage": "warn"})
+    assert take(tmp_path, allowing, AFTER).rows == 900

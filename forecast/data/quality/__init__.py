@@ -11,7 +11,7 @@ series has, for quality.json and the report. Nothing is repaired.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -36,23 +36,30 @@ SHOWN_SERIES = 3
 
 
 def find_violations(
-    frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp
+    frame: pd.DataFrame,
+    dataset: Dataset,
+    *,
+    as_of: pd.Timestamp,
+    stored: pd.DataFrame | None = None,
 ) -> list[Violation]:
     """What breaks a rule that is not off, refusing ones first.
 
     `frame`: checked, adjusted, all of its columns; of those over the horizon the last step stands
-    for the others.
+    for the others. `stored`: the history that a fetch continues.
     """
     earlier_steps = [
         column.name for column in dataset.frame_columns if 0 < column.step < dataset.horizon
     ]
     frame = frame.drop(columns=earlier_steps, errors="ignore")
     violations: list[Violation] = []
+    extra: dict[str, dict[str, Any]] = {
+        "freshness": {"as_of": as_of},
+        "shrinkage": {"stored": stored},
+    }
     for name in Quality.model_fields:
         rule = getattr(dataset.quality, name)
         if rule.action != "off":
-            moment = {"as_of": as_of} if name == "freshness" else {}
-            found_by_rule = getattr(checks, name)(frame, dataset, rule.limit, **moment)
+            found_by_rule = getattr(checks, name)(frame, dataset, rule.limit, **extra.get(name, {}))
             violations += [replace(violation, action=rule.action) for violation in found_by_rule]
     return sorted(violations, key=lambda violation: violation.action != "refuse")
 

@@ -274,6 +274,24 @@ def freshness(
         yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
 
 
+def shrinkage(
+    frame: pd.DataFrame, dataset: Dataset, limit: float, stored: pd.DataFrame | None
+) -> Iterator[Violation]:
+    """Series with fewer rows than stored before, as a half-copied file has; series that are gone
+    are told by themselves.
+    """
+    if stored is None:
+        return
+    rows = frame.groupby("unique_id")["ds"].agg(["size", "max"])
+    before = stored.groupby("unique_id")["ds"].agg(["size", "max"]).reindex(rows.index)
+    for series in rows.index[rows["size"] < (1 - limit) * before["size"]]:
+        count, last = rows.loc[series]
+        old_count, old_last = before.loc[series]
+        ends = format_times([last, old_last], dataset.calendar)
+        text = f"{count} rows instead of {old_count:g} (last rows, now and before: {ends})."
+        yield Violation("shrinkage", str(series), "", int(old_count - count), text)
+
+
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
     """Whether some of the known clocks jump over each of the local times in spring."""
     times = pd.DatetimeIndex(moments)
