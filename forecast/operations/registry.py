@@ -31,7 +31,9 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
+from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task, load_task
 from forecast.data import snapshots
 from forecast.data.panel import add_series_names
 from forecast.data.results import Results
@@ -41,7 +43,7 @@ from forecast.operations import champion
 from forecast.operations.predicting import prepare_newest
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, InputError
+from forecast.system.errors import DataError, ForecastError, InputError, quote_names
 from forecast.system.postgres import CheckLock
 from forecast.tracking import TrackingStore, hold_store_lock, model_registry, tracking_store
 from forecast.tracking.model_registry import RegisteredModel
@@ -433,6 +435,16 @@ def selected_candidate(
         raise InputError(
             f"{verdicts}: missing; no whole run compared the models yet, and one with --model is"
             f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`."
+        )
+    trained, wanted = (
+        load_task(results.paths.task(dataset)),
+        load_dataset(dataset, results.paths.configs).task,
+    )
+    changed = [key for key in Task.model_fields if getattr(trained, key) != getattr(wanted, key)]
+    if changed:
+        raise InputError(
+            f"configs/datasets.yaml: {quote_names(changed)} of {dataset!r} changed since the last"
+            f" run. Run `forecast run --dataset {dataset}`, or take the change back."
         )
     model = results.selected_model("shipped")
     if model is None:

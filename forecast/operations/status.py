@@ -109,6 +109,7 @@ class DatasetEntry:
     calendar_kind: str = ""
     source_kind: str = ""
     horizon: int = 0
+    targets: tuple[str, ...] = ()
     source_files: tuple[Path, ...] = ()
 
 
@@ -165,6 +166,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     faults = _find_faults(root, dataset, entry, local, data) + wrong_rules
     if card is not None and rules is not None:
         faults += _find_lost_series(dataset, card, data)
+        faults += _find_other_task(root, dataset, entry, local.version)
         faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
     faults += _find_stale_data(dataset, entry, data, now)
     faults += _find_poor(dataset, live, rules)
@@ -373,6 +375,28 @@ def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> lis
     ]
 
 
+def _find_other_task(
+    root: Path, dataset: str, entry: DatasetEntry, version: int | None
+) -> list[str]:
+    """A sentence where the champion forecasts another horizon or target than the entry asks for."""
+    folder = champion.version_folder(root, dataset, version)
+    task = files.read_note(folder / "forecaster-0" / "spec.json").get("task")
+    if not task or not entry.horizon:
+        return []
+    served = (task["horizon"], [column["name"] for column in task["target"]])
+    wanted = (entry.horizon, list(entry.targets))
+    if served == wanted:
+        return []
+    (horizon, targets), (new_horizon, new_targets) = served, wanted
+    change = f"horizon {horizon}, configs/datasets.yaml {new_horizon}"
+    if horizon == new_horizon:
+        change = f"target {quote_names(targets)}, configs/datasets.yaml {quote_names(new_targets)}"
+    return [
+        f"other task: the champion has {change}; `forecast run --dataset {dataset}`, then `forecast"
+        f" promote {dataset}`"
+    ]
+
+
 def _list_prefixes(name: str) -> set[str]:
     """`a/b/c` itself, `a/b` and `a`."""
     parts = name.split("/")
@@ -503,7 +527,9 @@ def read_entry(root: Path, dataset: str) -> DatasetEntry:
         source = entry["source"]
         paths = tuple(Path(source[key]) for key in ("path", "issued_path") if source.get(key))
         kind = str(entry["calendar"]["kind"])
-        return DatasetEntry(kind, str(source["kind"]), int(entry["horizon"]), paths)
+        targets = entry["target"] if isinstance(entry["target"], list) else [entry["target"]]
+        names = tuple(str(target["column"]) for target in targets)
+        return DatasetEntry(kind, str(source["kind"]), int(entry["horizon"]), names, paths)
     except (KeyError, TypeError, ValueError, AttributeError):
         return DatasetEntry()
 

@@ -17,6 +17,7 @@ from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.tracking import model_registry, tracking_store
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
+from tests.support import small_project
 
 
 def tried_aliases(root):
@@ -52,6 +53,15 @@ def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
         InputError, match=r"no model is chosen as shipped\. No model can be compared: it is flat\.$"
     ):
         registry.selected_candidate(project, NAME, now=NOW, revision="")
+
+
+def test_a_run_of_another_horizon_than_the_entry_s_is_not_promoted(project):
+    entry = {**small_project.DATASET, "horizon": 3}
+    small_project.write_yaml(
+        project / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
+    with pytest.raises(InputError, match="'horizon' of 'wave' changed since the last run"):
+        registry.promote_selected(project, NAME, now=NOW, revision="", refit=None)
 
 
 def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):

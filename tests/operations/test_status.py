@@ -216,6 +216,20 @@ def test_a_series_of_the_champion_that_the_data_lost_is_named_with_the_nearest_n
     assert state.startswith("lost: no row any more of series 'wave'. Did you mean 'waves'? Restore")
 
 
+def change_entry(root, **changes):
+    content = {"run": [NAME], "datasets": {NAME: {**small_project.DATASET, **changes}}}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", content)
+
+
+def test_a_champion_of_another_horizon_or_target_than_the_entry_s_is_named(moved):
+    change_entry(moved, horizon=3)
+    state = read_status(moved, NAME, now=NOW).state
+    assert state.startswith("other task: the champion has horizon 2, configs/datasets.yaml 3;")
+    change_entry(moved, target={"column": "tide"})
+    state = read_status(moved, NAME, now=NOW).state
+    assert state.startswith("other task: the champion has target 'y', configs/datasets.yaml 'tide'")
+
+
 @pytest.mark.parametrize(
     ("series", "champion_names", "lost"),
     [
