@@ -436,11 +436,13 @@ def selected_candidate(
             f"{verdicts}: missing; no whole run compared the models yet, and one with --model is"
             f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`."
         )
-    trained, wanted = (
+    trained_task, entry_task = (
         load_task(results.paths.task(dataset)),
         load_dataset(dataset, results.paths.configs).task,
     )
-    changed = [key for key in Task.model_fields if getattr(trained, key) != getattr(wanted, key)]
+    changed = [
+        key for key in Task.model_fields if getattr(trained_task, key) != getattr(entry_task, key)
+    ]
     if changed:
         raise InputError(
             f"configs/datasets.yaml: {quote_names(changed)} of {dataset!r} changed since the last"

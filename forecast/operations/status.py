@@ -384,10 +384,10 @@ def _find_other_task(
     if not task or not entry.horizon:
         return []
     served = (task["horizon"], [column["name"] for column in task["target"]])
-    wanted = (entry.horizon, list(entry.targets))
-    if served == wanted:
+    of_entry = (entry.horizon, list(entry.targets))
+    if served == of_entry:
         return []
-    (horizon, targets), (new_horizon, new_targets) = served, wanted
+    (horizon, targets), (new_horizon, new_targets) = served, of_entry
     change = f"horizon {horizon}, configs/datasets.yaml {new_horizon}"
     if horizon == new_horizon:
         change = f"target {quote_names(targets)}, configs/datasets.yaml {quote_names(new_targets)}"
