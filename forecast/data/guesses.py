@@ -260,18 +260,19 @@ def guess_entry(
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
-    table, file_format = _read_rows(path, where, own_files.guess_format(path, where))
+    file_format = own_files.guess_format(path, where)
+    _refuse_two_headers(path, where, file_format)
+    table, file_format = _read_rows(path, where, file_format)
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
         table[series] = with_names[series]
-    clock = None if time is None else _find_clock(table, time, series)
-    if clock is not None:
-        advice = _advise_one_time(table, time, time_format, clock, where, file_format)
-        raise InputError(f"{where}: {time!r} and {clock!r} are parts of one time. {advice}")
-    if time is not None and series is None:
-        _refuse_parted_names(table, time, where)
+    if time is not None:
+        _refuse_notes(table, time, where)
+        _refuse_parted_time(table, (time, time_format), series, where, file_format)
+        if series is None:
+            _refuse_parted_names(table, time, where)
     rows = table.copy()  # a wide table lies in many pieces
     rows["unique_id"] = table[series].astype("str") if series else name
     guess = _guess_times(rows, time, time_format, target, where)
@@ -337,6 +338,21 @@ def _read_rows(
             table[column] = values
             missing += marks[column]
     return table, replace(form, missing=tuple(dict.fromkeys(missing)))
+
+
+def _refuse_two_headers(path: Path, where: str, form: own_files.FileFormat) -> None:
+    """`InputError` with the command that makes one line of names of two, as yfinance writes them:
+    columns in one, tickers in the other.
+    """
+    if own_files.is_parquet(path):
+        return
+    lines = own_files.first_lines(path, where, form.encoding)[:2]
+    if {line.partition(form.separator)[0] for line in lines} == {"Price", "Ticker"}:
+        change = "stack('Ticker').reset_index()"
+        command = _rewriting_command(where, form, change, "long", "header=[0, 1], index_col=0")
+        raise InputError(
+            f"{where}: two lines name its columns, wanted one. Write it anew: {command}."
+        )
 
 
 def _read_flags(rows: pd.DataFrame, columns: list[Any]) -> pd.DataFrame:
@@ -844,6 +860,22 @@ def _find_clock(table: pd.DataFrame, time: Any, series: Any | None) -> Any | Non
     return next((column for column in candidates if _is_clock(table[column])), None)
 
 
+def _refuse_parted_time(
+    table: pd.DataFrame,
+    time: tuple[Any, str | None],
+    series: Any | None,
+    where: str,
+    form: own_files.FileFormat,
+) -> None:
+    """`InputError` where a column of its own holds the hours of the dates in `time`, a column and
+    its format.
+    """
+    clock = _find_clock(table, time[0], series)
+    if clock is not None:
+        advice = _advise_one_time(table, *time, clock, where, form)
+        raise InputError(f"{where}: {time[0]!r} and {clock!r} are parts of one time. {advice}")
+
+
 def _advise_one_time(
     table: pd.DataFrame,
     time: Any,
@@ -893,6 +925,22 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
             )
 
 
+def _refuse_notes(table: pd.DataFrame, time: Any, where: str) -> None:
+    """`InputError` for rows that hold text in a column of numbers and nothing else, as dividends
+    stand among prices.
+    """
+    values = table.drop(columns=time)
+    lone = values[values.notna().sum(axis=1) == 1].select_dtypes(exclude="number")
+    for column in lone if len(lone) else ():
+        notes = lone[pd.to_numeric(lone[column], errors="coerce").isna() & lone[column].notna()]
+        if len(notes) and own_files.is_mostly_numbers(table[column]):
+            raise InputError(
+                f"{where}: column {column!r} holds text in {plural(len(notes), 'row')} without"
+                f" another value ({quote_names(notes[column])}), the first {notes.index.name}"
+                f" {notes.index[0]}. Drop these rows."
+            )
+
+
 def _is_clock(values: pd.Series) -> bool:
     """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
     name, text = str(values.name), values.dropna().astype("str").str.strip()
@@ -913,6 +961,12 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
         return "unique_id"
     others = [c for c in table.columns if c != time]
     text = [c for c in others if first_text_cell(table[c]) is not None]
+    # numbers with a note among them
+    text = [
+        c
+        for c in text
+        if table[c].nunique() <= len(table) / 2 or not own_files.is_mostly_numbers(table[c])
+    ]
     if time is None:
         telling = [
             c
@@ -1004,6 +1058,8 @@ def _target_rank(column: Any) -> float:
     if str(column).lower() in TARGET_COLUMN_NAMES:
         return -1
     words = _words_of(column)
+    if "close" in words and not {"adj", "adjusted"}.isdisjoint(words):
+        return -2  # the close itself jumps at a split
     return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
 
 
@@ -1036,16 +1092,18 @@ def _advise_long_form(
     ]
 
 
-def _rewriting_command(where: str, form: own_files.FileFormat, change: str, suffix: str) -> str:
+def _rewriting_command(
+    where: str, form: own_files.FileFormat, change: str, suffix: str, options: str = "dtype=str"
+) -> str:
     """The command that writes a file anew after `change`, a call of its frame, and what to type
-    then.
+    then; `options` of a CSV's reading.
     """
     path = Path(where)
     new_path = path.with_name(f"{path.name.partition('.')[0]}_{suffix}.csv").as_posix()
     read = f"read_parquet({where!r}).reset_index()"
     if not own_files.is_parquet(path):
         form_options = f"sep={form.separator!r}, encoding={form.encoding!r}"
-        read = f"read_csv({where!r}, dtype=str, {form_options})"
+        read = f"read_csv({where!r}, {options}, {form_options})"
     write = f"to_csv({new_path!r}, index=False, sep={form.separator!r})"
     return (
         f'python -c "import pandas as pd; pd.{read}.{change}.{write}", then `forecast add'

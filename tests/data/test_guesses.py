@@ -36,7 +36,7 @@ ROOM = {"max_missing": guesses.ROOM_FOR_GAPS}
 
 def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
     (tmp_path / "data").mkdir(exist_ok=True)
-    frame.to_csv(tmp_path / "data" / "mine.csv", index=False, **how)
+    frame.to_csv(tmp_path / "data" / "mine.csv", **{"index": False, **how})
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     found: dict[str, Any] = yaml.safe_load(text)["mine"]
     return found
@@ -470,6 +470,37 @@ def test_a_column_that_only_says_no_may_be_a_country(tmp_path):
     guessed(tmp_path, frame)
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "land" not in text
+
+
+def test_a_note_among_numbers_names_no_series_and_its_row_is_named(tmp_path):
+    days = pd.date_range("2024-01-01", periods=600).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"Date": days, "Open": WAVE, "Close": WAVE})
+    note = pd.DataFrame({"Date": days[40:41], "Open": "0.25 Dividend"})
+    with pytest.raises(InputError, match=r"'Open' holds .*\('0.25 Dividend'\), the first line 42"):
+        guessed(tmp_path, pd.concat([frame[:40], note, frame[40:]]))
+    mixed = pd.concat([frame.assign(Open=WAVE + 0.1 * np.arange(600)), note.assign(Close=1.0)])
+    assert guesses._find_series_column(mixed, "Date") is None
+
+
+def test_two_lines_of_names_as_yfinance_writes_them_are_told_with_the_command(tmp_path):
+    fields = pd.MultiIndex.from_product(
+        [["Close", "Open"], ["AAA", "BBB"]], names=["Price", "Ticker"]
+    )
+    days = pd.date_range("2024-01-01", periods=600, name="Date")
+    prices = pd.DataFrame(np.tile(WAVE[:, None] + 9, 4), days, fields)
+    with pytest.raises(InputError, match="two lines name its columns") as refusal:
+        guessed(tmp_path, prices, index=True)
+    code = str(refusal.value).partition('-c "')[2].partition('"')[0]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, check=True)
+    text = guesses.guess_entry(tmp_path / "data" / "mine_long.csv", "data/mine_long.csv", "mine")
+    assert "unique_id: Ticker" in text and "column: Close" in text
+
+
+@pytest.mark.parametrize("name", ["Adj Close", "adjusted_close"])
+def test_of_two_closes_the_adjusted_one_is_the_target(tmp_path, name):
+    days = pd.date_range("2024-01-01", periods=600).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"Date": days, "Close": WAVE + 9, name: WAVE + 8})
+    assert guessed(tmp_path, frame)["target"]["column"] == name
 
 
 def test_a_target_that_ends_in_empty_cells_gets_an_entry_that_is_taken(tmp_path):
