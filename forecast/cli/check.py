@@ -89,15 +89,19 @@ class Check:
 def check_run(root: Path, dataset: str = "") -> Iterator[Check]:
     """The same of what a run reads; a fault of the files of operations is only printed."""
     unread = [f"configs/{name}" for name in OPERATION_FILES]
-    for check in check_project(root, dataset):
+    for check in check_project(root, dataset, files_may_differ=False):
         if check.subject not in unread:
             yield check
         elif check.fault:
             print(f"This run does not need it, but: {check.fault}", file=sys.stderr)
 
 
-def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
-    """A check of every configuration file, then of the data that run, or those of `dataset`."""
+def check_project(
+    root: Path, dataset: str = "", *, files_may_differ: bool = True
+) -> Iterator[Check]:
+    """A check of every configuration file, then of the data that run, or those of `dataset`;
+    `files_may_differ` as in `read_data`.
+    """
     from forecast.config.datasets import load_dataset
     from forecast.data.roles import describe_roles
 
@@ -121,7 +125,7 @@ def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
     for name in names:
         settings = datasets.datasets[name]
         try:
-            frame = read_data(name, settings, root)
+            frame = read_data(name, settings, root, files_may_differ=files_may_differ)
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
@@ -137,7 +141,7 @@ def raise_faults(checks: Sequence[Check]) -> None:
     """
     faults = [check.fault for check in checks if check.fault is not None]
     if faults:
-        raise type(faults[0])("\n".join(map(str, faults)))
+        raise type(faults[0])("\n".join(dict.fromkeys(map(str, faults))))
 
 
 def _list_names(content: Any) -> str:
@@ -152,9 +156,12 @@ def _list_names(content: Any) -> str:
     return f"right: {', '.join(names)}"
 
 
-def read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
+def read_data(name: str, dataset: Dataset, root: Path, *, files_may_differ: bool) -> pd.DataFrame:
     """The prepared frame, whose series are long enough for their blocks and fit their transforms;
     the grid that the entry names is read too.
+
+    files_may_differ: a file that changed since its snapshot, as one does that grows every day, is
+    noted and no fault, but one that was taken here and is gone is.
     """
     from forecast.config.experiment import load_models
     from forecast.data import preparation, quality
@@ -164,7 +171,18 @@ def read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     if dataset.grid:
         folder = ProjectPaths.of(root).configs
         load_specs(load_models(folder, dataset.grid), folder)
-    frame, findings = preparation.check_data(name, dataset, root=root)
+    if files_may_differ and ProjectPaths.of(root).taking(name).exists():
+        for path in dataset.source.files:
+            if not (root / path).exists():
+                raise InputError(
+                    f"Dataset {name!r}: {path}: no such file. Restore it, or correct `source` in"
+                    " configs/datasets.yaml."
+                )
+    frame, findings = preparation.check_data(
+        name, dataset, root=root, files_may_differ=files_may_differ
+    )
+    if changed := preparation.describe_changed_files(name, dataset, root):
+        print(f"{name}: {changed} `forecast fetch {name}` takes the new one.", file=sys.stderr)
     findings += borders_of(frame, name, dataset)[1]
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")

@@ -55,8 +55,8 @@ FUTURE = typer.Option(
 
 def predict(
     dataset: str = DATASET,
-    horizon: int = typer.Option(
-        0, "--horizon", min=0, max=100_000, help="Steps ahead; 0: as many as in training."
+    horizon: int | None = typer.Option(
+        None, "--horizon", min=1, max=100_000, help="Steps ahead; else as many as in training."
     ),
     levels: str = typer.Option(
         "", "--levels", help="Intervals in percent, such as 80,95; `none` for none."
@@ -78,7 +78,7 @@ def predict(
         dataset,
         now=now(),
         usual_levels=load_evaluation(project / "configs").levels,
-        horizon=horizon or None,
+        horizon=horizon,
         levels=parse_levels(levels),
         plan=None if future == NO_FUTURE else future,
     )

@@ -205,6 +205,31 @@ def test_check_says_what_it_found(project: Path) -> None:
     assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
 
 
+def test_check_notes_a_file_that_grew_and_refuses_one_that_is_gone(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "grown")
+    path = root / "data" / "wave.csv"
+    small_project.command(root, "fetch", "wave")
+    path.write_text(path.read_text() + "2024-07-19,0.5\n")
+    grown = small_project.command(root, "check")
+    assert grown.returncode == 0 and "wave: data/wave.csv: changed since" in grown.stderr
+    path.unlink()
+    gone = small_project.command(root, "check")
+    assert gone.returncode == 2 and "data/wave.csv: no such file. Restore it" in gone.stderr
+
+
+def test_a_fault_that_two_checks_meet_is_named_once(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    datasets = root / "configs" / "datasets.yaml"
+    (root / "configs" / "retraining.yaml").write_text("default: {}\n")
+    datasets.write_text(datasets.read_text().replace("lookback:", "lokback:"))
+    assert small_project.command(root, "check").stderr.count("Did you mean 'lookback'?") == 1
+
+
+def test_a_forecast_of_no_step_is_refused(project: Path) -> None:
+    done = small_project.command(project, "predict", "wave", "--horizon", "0")
+    assert done.returncode == 2 and "--horizon" in done.stderr
+
+
 def test_check_of_one_name_says_what_each_column_is(project: Path) -> None:
     done = small_project.command(project, "check", "wave")
     assert re.search(r"y +target +what is forecast", done.stdout)
