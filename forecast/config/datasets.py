@@ -310,6 +310,8 @@ class Dataset(Config):
     @field_validator("target", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(f"found {value!r}, wanted {{column: {value}}}")
         return [value] if isinstance(value, dict) else value
 
     @model_validator(mode="after")

@@ -32,6 +32,13 @@ Entry: TypeAlias = "Mapping[str, PlainValue]"
 
 
 UNKNOWN_KEY = "unknown_key"
+WANTED = {
+    "tuple_type": "wanted a list",
+    "list_type": "wanted a list",
+    "string_type": "wanted text",
+    "too_short": "wanted at least {min_length}",
+}
+"""By pydantic's type of a fault, where its own words are of Python."""
 MAX_DEPTH = 100
 """Of lists and mappings in each other; no file of a project needs ten."""
 
@@ -152,7 +159,8 @@ def read_yaml(path: Path | str) -> Any:
             f"{target}: cannot be read ({error}). Check the file and its permissions."
         ) from error
     except yaml.YAMLError as error:
-        raise InputError(f"{target}: not valid YAML. {one_line(error)}") from error
+        reason = one_line(error).replace('in "<unicode string>", ', "in ")
+        raise InputError(f"{target}: not valid YAML. {reason}") from error
 
 
 def load_config(model: type[ConfigT], path: Path | str) -> ConfigT:
@@ -194,6 +202,12 @@ def _describe_fault(error: Any, content: Any) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ").removesuffix(".")
+    if error["type"] in WANTED:
+        message = WANTED[error["type"]].format(**error.get("ctx", {}))
+    elif error["type"] == "literal_error":
+        names = re.findall("'([^']+)'", error["ctx"]["expected"])
+        if hint := suggest(str(error["input"]), names):
+            message += f".{hint}"
     input_value = error["input"]
     values = input_value if isinstance(input_value, list | tuple) else (input_value,)
     is_named = any(isinstance(value, str) and repr(value) in message for value in values)

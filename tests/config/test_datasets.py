@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from forecast.config.datasets import load_dataset, load_datasets
+from forecast.config.reading import read_yaml
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, write_project
 
@@ -112,7 +113,22 @@ def test_a_fault_names_the_key_as_it_stands_in_the_file():
 def test_a_wrong_item_of_a_list_is_one_fault_and_an_empty_list_another():
     wrong = refused(target=[{"column": "temp", "minimum": "none"}])
     assert "key 'target.0.minimum': " in wrong and "at least" not in wrong
-    assert "key 'target': Tuple should have at least 1 item" in refused(target=[])
+    assert "key 'target': wanted at least 1" in refused(target=[])
+
+
+def test_a_value_of_another_kind_is_told_in_words_of_the_file():
+    assert "key 'target': found 'sales', wanted {column: sales}" in refused(target="sales")
+    assert "key 'past_exogenous': wanted a list (found 'wind')" in refused(past_exogenous="wind")
+    assert "key 'title': wanted text (found 7)" in refused(title=7)
+    misspelt = refused(calendar_features=["day_of_yaer"])
+    assert "Did you mean 'day_of_year'? (found 'day_of_yaer')" in misspelt
+
+
+def test_a_fault_of_yaml_names_its_line_and_no_string(tmp_path):
+    path = tmp_path / "datasets.yaml"
+    path.write_text("run: [sales\n")
+    with pytest.raises(InputError, match=r"datasets\.yaml: not valid YAML.* in line 2"):
+        read_yaml(path)
 
 
 def test_only_keys_that_belong_into_a_file_are_offered():
