@@ -255,14 +255,18 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     from forecast.data.quality import format_violations
 
     verb = "restored" if fetched.is_restored else "taken"
+    if fetched.is_unchanged:
+        verb = "nothing new in"
     snapshot = fetched.pointer.snapshot
     new_rows = fetched.rows - fetched.rows_before
     record = snapshots.read_provenance(root, dataset)
-    as_of = f"{fetched.pointer.as_of} UTC"
+    moments = f"last observation {_short_time(record['last'])}; as of {fetched.pointer.as_of} UTC"
     if kind == "index":
-        as_of = format_time(kind, record["last"])
-    rows = plural(fetched.rows, "row")
-    print(f"{dataset}: {verb} {snapshot} ({rows}, {new_rows:+d}; as of {as_of})")
+        moments = f"as of {format_time(kind, record['last'])}"
+    rows = f"{plural(fetched.rows, 'row')}, {new_rows:+d}"
+    if fetched.new_observations != new_rows and not fetched.is_restored:
+        rows += f", observations {fetched.new_observations:+d}"
+    print(f"{dataset}: {verb} {snapshot} ({rows}; {moments})")
     if not fetched.revised.empty:
         counts = fetched.revised["kind"].value_counts()
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())

@@ -39,7 +39,9 @@ class FetchResult:
     `snapshots.find_revisions`.
 
     failed: series that the source could not give, or has no more, with the reason. is_restored: a
-    stored snapshot of exactly this moment was taken, and no source was asked.
+    stored snapshot of exactly this moment was taken, and no source was asked. is_unchanged: the
+    rows are those of before. new_observations: rows up to the last observation, rows of a plan that
+    got their values too.
     """
 
     pointer: snapshots.Pointer
@@ -49,6 +51,8 @@ class FetchResult:
     failed: dict[str, str] = field(default_factory=dict)
     findings: list[Violation] = field(default_factory=list)
     is_restored: bool = False
+    is_unchanged: bool = False
+    new_observations: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,11 +154,23 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     pointer = _store_history(request, answer, frame, pointer, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
     rows_before, failed = 0, answer.raw.failed
+    new_observations = len(trim_to_observed(frame, request.dataset))
+    is_unchanged = stored is not None and stored.pointer.sha256 == pointer.sha256
     if stored is not None:
         rows_before = len(stored.frame)
+        new_observations -= len(trim_to_observed(stored.frame, request.dataset))
         lost_series = sorted({*stored.frame["unique_id"]} - {*frame["unique_id"]})
         failed = dict.fromkeys(lost_series, "no row of it any more") | failed
-    return FetchResult(pointer, rows_before, len(frame), answer.revised, failed, violations)
+    return FetchResult(
+        pointer,
+        rows_before,
+        len(frame),
+        answer.revised,
+        failed,
+        violations,
+        is_unchanged=is_unchanged,
+        new_observations=new_observations,
+    )
 
 
 def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:

@@ -42,6 +42,19 @@ def test_fetch_takes_a_snapshot_and_says_where(project: Path):
     )
 
 
+def test_fetch_says_that_nothing_is_new_and_how_many_rows_of_a_plan_got_values(tmp_path: Path):
+    plan = {"future_exogenous": [{"column": "promo", "known_ahead": True}]}
+    root = write_project(tmp_path, mine=plan)
+    rows = hourly(rows=240).assign(promo=1.0)
+    rows.assign(temp=rows["temp"].where(rows.index < 237)).to_csv(root / "data" / "mine.csv")
+    assert "(240 rows, +240, observations +237; last observation 2024-01-10 20:00;" in run(
+        "fetch", "mine", root=root
+    )
+    assert "mine: nothing new in data/snapshots" in run("fetch", "mine", root=root)
+    rows.to_csv(root / "data" / "mine.csv")
+    assert "(240 rows, +0, observations +3; last observation" in run("fetch", "mine", root=root)
+
+
 def test_fetch_for_a_program_prints_what_data_prints(project: Path):
     done = small_project.command(project, "fetch", "mine", "--format", "json")
     (row,) = json.loads(done.stdout)
