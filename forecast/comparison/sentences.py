@@ -449,10 +449,13 @@ def listing(names: Sequence[str]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`-12.3 %` with its sign; a dash when it does not exist."""
+    """`-12.3 %` with its sign, `-0.02 %` where one decimal would be zero; a dash when it does not
+    exist.
+    """
     if share is None or not math.isfinite(share):
         return "-"
-    return f"{100 * as_reported(share):+z.1f} %"
+    value = 100 * as_reported(share)
+    return f"{value:+.1g} %" if 0 < abs(value) < 0.05 else f"{value:+z.1f} %"
 
 
 def p_text(p: float | None) -> str:

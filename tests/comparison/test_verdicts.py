@@ -14,6 +14,7 @@ from forecast.comparison.sentences import (
     describe_missing_members,
     describe_notes,
     describe_warnings,
+    percent,
 )
 from forecast.comparison.verdicts import compare, verdict
 from forecast.data.comparison_records import Alarm, PairedTest, RefusedLevel, Untrained
@@ -96,6 +97,15 @@ def test_the_words_follow_the_losses():
     assert words["skip", "shipped", "gru"] in ("not distinguishable", "equivalent")
     assert ("skip", "architecture", "lstm") not in words  # the last value is no model
     assert words["best", "shipped", "naive"] == "worse"
+
+
+def test_the_end_of_an_interval_beside_zero_keeps_its_sign():
+    assert [percent(share) for share in (-0.009, -0.0002, 0.00004, 0.0)] == [
+        "-0.9 %",
+        "-0.02 %",
+        "+0.004 %",
+        "+0.0 %",
+    ]
 
 
 def test_the_sentences_tell_it_in_plain_words():
