@@ -77,7 +77,9 @@ def promote(
     """Make a model the champion by hand: what the last run chose on validation, fitted once more on
     all data, or a registered version.
     """
+    from forecast.data.results import Results
     from forecast.operations import challenger, registry
+    from forecast.report.answer import describe_doubt
 
     stop_on_signals()
     project = require_dataset(root, dataset).resolve()
@@ -109,6 +111,8 @@ def promote(
             f"The fit on all data failed, so the scored version serves: {promotion.refit_fault}",
             file=sys.stderr,
         )
+    if doubt := describe_doubt(Results(ProjectPaths.of(project), dataset)):
+        print(doubt, file=sys.stderr)
     _print_champion(project, dataset, promotion.version, output_format)
 
 

@@ -156,31 +156,45 @@ def advise(results: Results) -> list[str]:
     advice = []
     model = results.selected_model("shipped") or ""
     test = results.tests("shipped", "bar").get(model)
-    bar = BARS[verdicts.bar]
-    word = test.word if test is not None else ""
-    if word == "better":
+    if doubt := describe_doubt(results):
+        advice.append(doubt)
+    elif test is not None and test.word == "better":
         advice.append(_describe_serving(results, model))
-    elif model in BARS and word != "worse":
+    else:
         advice.append(
             f"Validation selects a simple forecast, {BARS[model]}: no model had a lower error"
             f" there. {_describe_serving(results, model)} To beat it, give the models inputs that"
             " are known ahead, or a longer history."
-        )
-    elif test is not None and test.word == "undecided":
-        advice.append(
-            f"Collect more data: {plural(test.n, 'test origin')} did not decide whether"
-            f" {text.name(model)} is better than {bar}."
-        )
-    else:
-        advice.append(
-            "Put nothing into service yet: what validation selects is not shown to be better than"
-            f" {bar}. Give the models inputs that are known ahead, or a longer history."
         )
     if verdicts.refused_levels:
         levels = sorted({refused.level for refused in verdicts.refused_levels})
         listed = text.listing([text.level(level) for level in levels])
         advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")
     return advice
+
+
+def describe_doubt(results: Results) -> str:
+    """Why the selected model should not serve yet, and what to do; empty where it is better than
+    the bar, or a simple forecast itself that is not worse.
+    """
+    model = results.selected_model("shipped") or ""
+    test = results.tests("shipped", "bar").get(model)
+    word = test.word if test is not None else ""
+    if word == "better" or (model in BARS and word != "worse"):
+        return ""
+    bar = BARS[results.verdicts.bar]
+    if test is not None and word == "undecided":
+        return (
+            f"Collect more data: {plural(test.n, 'test origin')} did not decide whether"
+            f" {text.name(model)} is better than {bar}."
+        )
+    remedy = "Give the models inputs that are known ahead, or a longer history."
+    if results.verdicts.bar == "naive":
+        remedy = "Of a random walk, such as most prices, no history tells more than the last value."
+    return (
+        "Put nothing into service yet: what validation selects is not shown to be better than"
+        f" {bar}. {remedy}"
+    )
 
 
 def _describe_serving(results: Results, model: str) -> str:

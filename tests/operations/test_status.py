@@ -164,6 +164,15 @@ def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
     ]
 
 
+def test_a_promotion_of_what_is_not_shown_to_be_better_says_so(project):
+    path = project / "data" / "compared" / NAME / "verdicts.json"
+    content = files.read_json(path)
+    tests = [{**test, "word": "not distinguishable"} for test in content["tests"]]
+    files.write_json(path, {**content, "tests": tests})
+    done = small_project.command(project, "promote", NAME, "--scored")
+    assert done.returncode == 0 and "Put nothing into service yet: what" in done.stderr
+
+
 def make_packaged(root):
     settings = {**small_project.DATASET, "source": {"kind": "packaged", "name": "dublin_weather"}}
     small_project.write_yaml(

@@ -134,6 +134,13 @@ def test_the_next_step_follows_the_word_against_the_bar(project, word, next_step
     assert advise(results(project, HOURLY))[0].startswith(next_step)
 
 
+def test_no_longer_history_is_advised_where_the_last_value_is_the_bar(project):
+    change_words(project, "bar", "worse")
+    change_verdicts(project, bar="naive")
+    (advice,) = advise(results(project, HOURLY))
+    assert "random walk" in advice and "longer history" not in advice
+
+
 @pytest.mark.parametrize("bar", ["seasonal_naive", "naive"])
 def test_a_simple_forecast_that_validation_selects_is_what_to_serve(project, bar):
     change_verdicts(project, chosen={"shipped": "seasonal_naive"}, bar=bar)
