@@ -260,9 +260,7 @@ def guess_entry(
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
-    file_format = own_files.guess_format(path, where)
-    _refuse_two_headers(path, where, file_format)
-    table, file_format = _read_rows(path, where, file_format)
+    table, file_format = _read_rows(path, where, own_files.guess_format(path, where))
     time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
@@ -322,6 +320,7 @@ def _read_rows(
 
     `InputError` for a table of names alone.
     """
+    _refuse_two_headers(path, where, form)
     table = own_files.read_table(path, where, form, texts=["unique_id"])
     if table.empty:
         raise InputError(
