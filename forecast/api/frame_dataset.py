@@ -284,10 +284,10 @@ def _with_missing_allowed(
             "Fill them, begin later, or pass a `freq` that fits, such as freq='B' without weekends"
             " or {'kind': 'sessions', 'exchange': 'XNYS'}."
         )
-        if calendar.counts_rows or getattr(calendar, "open", None):
+        if calendar.counts_rows or calendar.opening_hours:
             cure = "Fill them, or begin later."
         nearest = fit_calendar(frame["ds"], zone).calendar
-        if nearest != calendar and isinstance(nearest, RegularCalendar) and nearest.open:
+        if nearest != calendar and nearest.opening_hours:
             hours = nearest.model_dump(mode="json", exclude_defaults=True)
             cure = f"There are rows within opening hours alone: pass freq={hours}."
         raise InputError(

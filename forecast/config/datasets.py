@@ -509,7 +509,7 @@ class Dataset(Config):
         """
         if isinstance(self.calendar, SessionCalendar | WeekdayCalendar):
             return None
-        hours = getattr(self.calendar, "open", None)
+        hours = self.calendar.opening_hours
         return getattr(self.source, "time_zone", None) or (hours and hours.time_zone)
 
     def _local_holidays(self) -> Holidays | None:

@@ -89,9 +89,8 @@ class Retraining(Config):
             end = begin + pd.Timedelta(DEFAULT_GATE_DAYS, "D")
             steps = len(pd.date_range(begin, end, freq=dataset.calendar.freq)) - 1
             if hours := dataset.calendar.open:
-                first, last = (f"2001-01-01 {clock}" for clock in (hours.first, hours.last))
-                open_times = pd.date_range(first, last, freq=dataset.calendar.freq)
-                steps = len(open_times) * len(hours.days) * DEFAULT_GATE_DAYS // 7
+                day_steps = len(hours.step_starts(dataset.calendar.freq))
+                steps = day_steps * len(hours.days) * DEFAULT_GATE_DAYS // 7
         elif dataset.calendar.kind == "year_weeks":
             steps = DEFAULT_GATE_DAYS // 7
         return max(steps, 8 * dataset.step_size)

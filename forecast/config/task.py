@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
@@ -31,6 +31,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from forecast.config.reading import Config, validate_config
 from forecast.system.errors import quote_names, suggest
 from forecast.system.files import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Point = Literal["median", "mean"]
 TransformName = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
@@ -105,6 +108,11 @@ class CalendarBase(Config):
         """Whether rows have no dates."""
         return self.kind == "index"
 
+    @property
+    def opening_hours(self) -> OpeningHours | None:
+        """Of regular steps where there are some outside of which there is none."""
+        return getattr(self, "open", None)
+
 
 class SessionCalendar(CalendarBase):
     """Exchange sessions: a weekend or a holiday is not a gap.
@@ -159,6 +167,13 @@ class OpeningHours(Config):
         if len(set(self.days)) < len(self.days):
             raise ValueError(f"days: {quote_names(self.days)} stand twice; wanted each once")
         return self
+
+    def step_starts(self, freq: str) -> np.ndarray:
+        """(steps of a day,) timedelta64: when the steps of `freq` begin, from midnight."""
+        import pandas as pd
+
+        first, last = (pd.Timedelta(f"{clock}:00") for clock in (self.first, self.last))
+        return pd.timedelta_range(first, last, freq=freq).to_numpy()
 
 
 class RegularCalendar(CalendarBase):

@@ -67,6 +67,7 @@ MAX_SHARE_WITHOUT_ROW = 0.1
 MAX_SHARE_CLOSED_EARLY = 0.25
 """The same within opening hours: a Saturday may be short."""
 GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
+"""Clocks that a file's times may be of; each stands for those that change with it."""
 MIN_OPEN_DAYS = 10
 """So many days show which hours of a day have no rows."""
 MAX_GRID_STEPS = 100_000_000
@@ -136,10 +137,10 @@ def _open_steps(
     freq: str, hours: OpeningHours, start: pd.Timestamp, end: pd.Timestamp
 ) -> pd.DatetimeIndex:
     """All steps of the days of `hours` that `start` and `end` lie on, and of those between them."""
-    first, last = _local_times(hours, [start, end]).normalize()
+    first, last = local_times(pd.DatetimeIndex([start, end]), hours.time_zone).normalize()
     days = pd.date_range(first, last, freq="D")
     days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in hours.days])]
-    times = open_times(freq, hours)
+    times = hours.step_starts(freq)
     _require_few_steps(len(days) * len(times), freq, start, end)
     local = pd.DatetimeIndex((days.to_numpy()[:, None] + times).ravel())
     closes = np.datetime64("9999")
@@ -165,16 +166,9 @@ def _require_few_steps(n_steps: int, freq: str, start: Any, end: Any) -> None:
         )
 
 
-def _local_times(hours: OpeningHours, times: Any) -> pd.DatetimeIndex:
-    """`times` in UTC by the clock of the opening hours."""
-    utc = pd.DatetimeIndex(times).tz_localize("UTC")
-    return utc.tz_convert(hours.time_zone).tz_localize(None)
-
-
-def open_times(freq: str, hours: OpeningHours) -> np.ndarray:
-    """(steps of a day,) timedelta64: when the steps of `freq` begin, from midnight."""
-    first, last = (pd.Timedelta(f"{clock}:00") for clock in (hours.first, hours.last))
-    return pd.timedelta_range(first, last, freq=freq).to_numpy()
+def local_times(times: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
+    """`times` in UTC by the clock of `time_zone`."""
+    return times.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
 
 
 def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
@@ -244,6 +238,16 @@ def step_length(calendar: Calendar) -> pd.Timedelta | None:
     return pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
 
 
+def count_day_steps(calendar: Calendar) -> int:
+    """The steps of a day; 0 where a step is no whole part of one."""
+    if isinstance(calendar, Daily):
+        return 1
+    if isinstance(calendar, RegularCalendar) and calendar.open:
+        return len(calendar.open.step_starts(calendar.freq))
+    step = step_length(calendar)
+    return 0 if step is None or DAY % step else DAY // step
+
+
 def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
     """The next `n` steps after `after`, which need not be observed yet; `InputError` where the
     calendar of an exchange does not reach so far, and where nanoseconds do not.
@@ -294,11 +298,11 @@ def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) 
 
 def _number_open_steps(freq: str, hours: OpeningHours, times: np.ndarray) -> np.ndarray:
     """How many open steps lie between the first Monday of 1970 and each of `times`."""
-    local = _local_times(hours, times.ravel()).to_numpy()
+    local = local_times(pd.DatetimeIndex(times.ravel()), hours.time_zone).to_numpy()
     days = local.astype("datetime64[D]")
     is_open = [day in hours.days for day in WEEKDAYS]
     n_days = np.busday_count(np.datetime64("1970-01-05"), days, weekmask=is_open)
-    starts = open_times(freq, hours)
+    starts = hours.step_starts(freq)
     numbers = n_days * len(starts) + starts.searchsorted(local - days)
     return np.asarray(numbers.reshape(times.shape))
 
@@ -312,7 +316,7 @@ def calendar_features(
     """
     index = pd.DatetimeIndex(ds)
     if time_zone is not None:
-        index = index.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
+        index = local_times(index, time_zone)
     times = index.to_numpy()
     columns: list[np.ndarray] = []
     for name in names:
@@ -328,16 +332,17 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
         return {}
-    if isinstance(calendar, RegularCalendar) and calendar.open:
-        day = len(open_times(calendar.freq, calendar.open))
-        week = day * len(calendar.open.days)
-        lengths = {"day": day, "week": week, "year": week * 365.2425 / 7}
-        return {name: float(lengths[name]) for name in days if lengths[name] >= 3}
-    steps = next_steps(
-        calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
-    )
-    spacing = (steps[-1] - steps[0]) / DAY / (len(steps) - 1)
-    return {name: length / spacing for name, length in days.items() if length / spacing >= 3}
+    if hours := calendar.opening_hours:
+        day = count_day_steps(calendar)
+        week = day * len(hours.days)
+        lengths = {"day": float(day), "week": float(week), "year": week * 365.2425 / 7}
+    else:
+        steps = next_steps(
+            calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
+        )
+        spacing = (steps[-1] - steps[0]) / DAY / (len(steps) - 1)
+        lengths = {name: length / spacing for name, length in days.items()}
+    return {name: lengths[name] for name in days if lengths[name] >= 3}
 
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
@@ -347,10 +352,10 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     """
     if isinstance(calendar, Daily) or calendar.counts_rows:
         return []
-    if isinstance(calendar, RegularCalendar) and calendar.open:
-        open_steps = cycles(calendar, DEFAULT_FEATURES)
-        cycle_of = {name: _CYCLES[name][0] for name in DEFAULT_FEATURES}
-        return [n for n, cycle in cycle_of.items() if open_steps.get(cycle, np.inf) <= steps / 0.9]
+    if calendar.opening_hours:
+        lengths = cycles(calendar, DEFAULT_FEATURES)
+        longest = steps / 0.9
+        return [n for n in DEFAULT_FEATURES if lengths.get(_CYCLES[n][0], np.inf) <= longest]
     step = fixed_step(calendar)
     if isinstance(calendar, YearWeekCalendar):
         step = 7 * DAY
@@ -498,18 +503,22 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
     fits: list[CalendarFit] = []
     for calendar in tried:
         try:
-            steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
-        except InputError:
+            fits.append(_fit_steps(calendar, stamps))
+        except InputError:  # an exchange whose sessions of these years are not known
             if calendar.kind != "sessions":
                 raise
-            continue  # an exchange whose sessions of these years are not known
-        off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
-        fits.append(CalendarFit(calendar, int(off_calendar), int(without_row)))
     most = MAX_SHARE_WITHOUT_ROW * len(stamps)
     whole = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
     if not whole and fits[0].off_calendar == 0:
         whole = _fit_opening_hours(stamps, fits[0].calendar, time_zone)
     return min(whole or fits, key=CalendarFit.count_misfits)
+
+
+def _fit_steps(calendar: Calendar, stamps: pd.DatetimeIndex) -> CalendarFit:
+    """How well the steps of the calendar fit the rising `stamps`."""
+    steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
+    off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
+    return CalendarFit(calendar, int(off_calendar), int(without_row))
 
 
 def _fit_opening_hours(
@@ -518,25 +527,26 @@ def _fit_opening_hours(
     """Opening hours that hold all `stamps`, rising steps of `calendar`, and few times without one:
     by each clock that may be meant where there is no `time_zone`, with the days of exchanges.
     """
-    step = fixed_step(calendar)
-    if step is None or step >= DAY or DAY % step:
+    day_steps = count_day_steps(calendar)
+    if day_steps < 2:
         return []
     zones = (time_zone,) if time_zone else ("UTC", *GUESSED_ZONES)
-    every_hours = [_hours_with_rows(stamps, step, zone) for zone in zones]
-    fits = [_fit_hours(stamps, calendar, hours) for hours in every_hours if hours]
+    every_hours = [_hours_with_rows(stamps, DAY / day_steps, zone) for zone in zones]
+    opened = [calendar.model_copy(update={"open": hours}) for hours in every_hours if hours]
+    fits = [_fit_steps(each, stamps) for each in opened]
     most = MAX_SHARE_CLOSED_EARLY * len(stamps)
     fits = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
     if not fits:
         return []
     best = min(fits, key=CalendarFit.count_misfits)
-    hours = best.calendar.open if isinstance(best.calendar, RegularCalendar) else None
+    hours = best.calendar.opening_hours
     if hours is None or not 0 < best.without_row <= MAX_SHARE_WITHOUT_ROW * len(stamps):
         return fits
     for exchange in GUESSED_EXCHANGES if hours.days == WEEKDAYS[:5] else ():
         # neither years whose sessions are not known, nor an installation without the library
         with contextlib.suppress(InputError, ModuleNotFoundError):
             of_exchange = hours.model_copy(update={"exchange": exchange})
-            fits.append(_fit_hours(stamps, calendar, of_exchange))
+            fits.append(_fit_steps(calendar.model_copy(update={"open": of_exchange}), stamps))
     return [fit for fit in fits if fit.off_calendar == 0]
 
 
@@ -546,21 +556,13 @@ def _hours_with_rows(
     """The hours and days that have any of `stamps`, by the clock of `time_zone`; None where these
     are all hours, or there are fewer than `MIN_OPEN_DAYS` days.
     """
-    local = stamps.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
+    local = local_times(stamps, time_zone)
     clocks = local.strftime("%H:%M")
     times = local - local.normalize()
     if times.max() - times.min() + step == DAY or local.normalize().nunique() < MIN_OPEN_DAYS:
         return None
     days = tuple(WEEKDAYS[day] for day in sorted(set(local.day_of_week)))
     return OpeningHours(days=days, first=clocks.min(), last=clocks.max(), time_zone=time_zone)
-
-
-def _fit_hours(stamps: pd.DatetimeIndex, calendar: Calendar, hours: OpeningHours) -> CalendarFit:
-    """How well the opening hours fit the `stamps`, steps of `calendar`."""
-    opened = calendar.model_copy(update={"open": hours})
-    steps = grid(opened, stamps[0], stamps[-1])
-    off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
-    return CalendarFit(opened, int(off_calendar), int(without_row))
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:

@@ -35,7 +35,7 @@ from forecast.config.task import (
     future_frame_name,
 )
 from forecast.data import snapshots
-from forecast.data.calendars import DAY, grid, known_from, next_steps, step_length
+from forecast.data.calendars import DAY, grid, known_from, local_times, next_steps, step_length
 from forecast.data.schema import (
     KEY_COLUMNS,
     MAPPING_HINT,
@@ -264,8 +264,7 @@ def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex)
     first_days = last_days = times.normalize()
     step = step_length(calendar)
     if step is not None and step < DAY:
-        local = times.tz_localize("UTC").tz_convert(rule.time_zone or "UTC").tz_localize(None)
-        first_days = last_days = local.normalize()
+        first_days = last_days = local_times(times, rule.time_zone or "UTC").normalize()
     elif isinstance(calendar, RegularCalendar | YearWeekCalendar):
         last_days = (known_from(calendar, times) - DAY).normalize()
     margin = max(rule.days_before, rule.days_after, 1) + 1

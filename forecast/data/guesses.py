@@ -34,14 +34,12 @@ from forecast.data.calendars import (
     GUESSED_ZONES,
     Calendar,
     CalendarFit,
-    Daily,
     calendar_yaml,
+    count_day_steps,
     default_features,
     fit_calendar,
-    open_times,
     series_lengths,
     shows_week,
-    step_length,
     usual_length,
 )
 from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
@@ -56,9 +54,6 @@ from forecast.data.written_times import (
 )
 from forecast.system.errors import InputError, plural, quote, quote_names
 
-"""Clocks that are tried where an hour of autumn stands twice; each stands for those that change
-with it.
-"""
 TIME_COLUMN_NAMES = (
     "ds",
     "date",
@@ -268,7 +263,7 @@ def guess_entry(
         table[series] = with_names[series]
     if time is not None:
         _refuse_notes(table, time, where)
-        _refuse_parted_time(table, (time, time_format), series, where, file_format)
+        _refuse_parted_time(table, time, time_format, series, where, file_format)
         if series is None:
             _refuse_parted_names(table, time, where)
     rows = table.copy()  # a wide table lies in many pieces
@@ -740,7 +735,7 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     if calendar.kind == "sessions":
         return SPANS_BY_STEP["B"]
     if calendar.open:
-        day = len(open_times(calendar.freq, calendar.open))
+        day = count_day_steps(calendar)
         return day, min(day, 96), min(2 * len(calendar.open.days) * day, 672)
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
@@ -861,31 +856,20 @@ def _find_clock(table: pd.DataFrame, time: Any, series: Any | None) -> Any | Non
 
 def _refuse_parted_time(
     table: pd.DataFrame,
-    time: tuple[Any, str | None],
+    time: Any,
+    time_format: str | None,
     series: Any | None,
     where: str,
     form: own_files.FileFormat,
 ) -> None:
-    """`InputError` where a column of its own holds the hours of the dates in `time`, a column and
-    its format.
+    """`InputError` where a column of its own holds the hours of the dates in `time`, with the
+    command that makes one column of both, where the hours are written as 13, 13:00 or 13:00:00. Of
+    hours up to 24 the first begins the day.
     """
-    clock = _find_clock(table, time[0], series)
-    if clock is not None:
-        advice = _advise_one_time(table, *time, clock, where, form)
-        raise InputError(f"{where}: {time[0]!r} and {clock!r} are parts of one time. {advice}")
-
-
-def _advise_one_time(
-    table: pd.DataFrame,
-    time: Any,
-    time_format: str | None,
-    clock: Any,
-    where: str,
-    form: own_files.FileFormat,
-) -> str:
-    """How dates and hours become one column: a command, where the hours are written as 13, 13:00 or
-    13:00:00. Of hours up to 24 the first begins the day.
-    """
+    clock = _find_clock(table, time, series)
+    if clock is None:
+        return
+    fault = f"{where}: {time!r} and {clock!r} are parts of one time. Write one column:"
     text = table[clock].dropna().astype("str").str.strip()
     hours = f"d.pop({str(clock)!r})"
     first = " - pd.Timedelta('1h')" if text.str.startswith("24").any() else ""
@@ -895,10 +879,10 @@ def _advise_one_time(
     elif text.str.fullmatch(r"\d|[01]\d|2[0-4]").all():
         hours = f"pd.to_timedelta({hours}.astype(int), unit='h'){first}"
     else:
-        return "Write one column: 2024-01-31T13:00."
+        raise InputError(f"{fault} 2024-01-31T13:00.")
     days = f"pd.to_datetime(d.pop({str(time)!r}), format={time_format!r})"
     change = f"pipe(lambda d: d.assign(ds={days} + {hours}))"
-    return f"Write one column: {_rewriting_command(where, form, change, 'times')}."
+    raise InputError(f"{fault} {_rewriting_command(where, form, change, 'times')}.")
 
 
 def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
@@ -930,7 +914,7 @@ def _refuse_notes(table: pd.DataFrame, time: Any, where: str) -> None:
     """
     values = table.drop(columns=time)
     lone = values[values.notna().sum(axis=1) == 1].select_dtypes(exclude="number")
-    for column in lone if len(lone) else ():
+    for column in lone:
         notes = lone[pd.to_numeric(lone[column], errors="coerce").isna() & lone[column].notna()]
         if len(notes) and own_files.is_mostly_numbers(table[column]):
             raise InputError(
@@ -960,7 +944,7 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
         return "unique_id"
     others = [c for c in table.columns if c != time]
     text = [c for c in others if first_text_cell(table[c]) is not None]
-    # numbers with a note among them
+    # but for numbers with a note among them
     text = [
         c
         for c in text
@@ -1158,22 +1142,12 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
     return float(level @ spread) >= MIN_SLOPE * float(level @ level)
 
 
-def _count_day_steps(calendar: Calendar) -> int:
-    """The steps of a day; 0 where a step is no whole part of one."""
-    if isinstance(calendar, Daily):
-        return 1
-    if isinstance(calendar, RegularCalendar) and calendar.open:
-        return len(open_times(calendar.freq, calendar.open))
-    step = step_length(calendar)
-    return 0 if step is None or DAY % step else DAY // step
-
-
 def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -> bool:
     """Whether the logarithms of positive days walk at random in the middle series: over ten days
     they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988). Over
     twenty days a stock that is refilled is back where it was, and varies no more.
     """
-    day_steps = _count_day_steps(calendar)
+    day_steps = count_day_steps(calendar)
     if series_lengths(observed, calendar).median() < MIN_PRICE_DAYS * (day_steps or np.inf):
         return False
     by_series = observed.groupby("unique_id")[target]
