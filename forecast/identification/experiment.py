@@ -82,10 +82,9 @@ class Experiment:
         if weight is not None:
             weight = weight_columns(weight, outputs)
         names = {"u": column_names(u), "y": column_names(y)}
+        is_vector = np.ndim(y) == 1
         # frozen: no other way in
-        self.__dict__.update(
-            u=inputs, y=outputs, weight=weight, names=names, is_vector=np.ndim(y) == 1
-        )
+        self.__dict__.update(u=inputs, y=outputs, weight=weight, names=names, is_vector=is_vector)
 
     def __repr__(self) -> str:
         """Its shapes, without the numbers."""
@@ -127,11 +126,13 @@ class Experiment:
                 " `slice(0, 100)`, or a mask."
             )
         span = slice(int(chosen[0]), int(chosen[-1]) + 1)
-        y = self.y[span]
-        if len(y) > len(chosen):
-            y = np.where(np.isin(numbers[span], chosen)[:, None], y, np.nan)
-        weight = None if self.weight is None else self.weight[span]
-        return self.with_arrays(u=self.u[span], y=y, weight=weight)
+        part = self.take(span)
+        return part.with_arrays(y=np.where(np.isin(numbers[span], chosen)[:, None], part.y, np.nan))
+
+    def take(self, rows: Any) -> Experiment:
+        """The chosen rows (a slice or a mask) alone, as if they followed each other."""
+        weight = None if self.weight is None else self.weight[rows]
+        return self.with_arrays(u=self.u[rows], y=self.y[rows], weight=weight)
 
 
 def check_index(*tables: Any) -> None:
@@ -150,7 +151,8 @@ def check_index(*tables: Any) -> None:
     index = indices[0]
     steps = index.to_series().diff().to_numpy()[1:].astype(np.float64)
     is_uneven = (steps <= 0) | (steps > LONGEST_STEP * np.median(steps))
-    for row in np.flatnonzero(is_uneven)[:1]:
+    if is_uneven.any():
+        row = is_uneven.argmax()
         raise InputError(
             f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, and no step"
             " like the others: rows must follow each other in time. Sort them; fill in those left"

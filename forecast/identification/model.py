@@ -248,12 +248,12 @@ class Model:
         """The measured rows as they were given, the state after them, and the inputs (T, I) that
         are left to run under; `InputError` for too few or too many measured rows.
         """
-        if start is None and self.net.feedback:
-            raise self._missing_rows()
+        if start is None:
+            if self.net.feedback:
+                raise self._missing_rows()
+            start = np.full((self.start, self.outputs), np.nan)
         check_index(u)
         inputs = self._inputs(u, rows)
-        if start is None:
-            start = np.full((self.start, self.outputs), np.nan)
         if isinstance(start, State):
             shape = (0,) if start.is_vector else (0, self.outputs)
             return np.zeros(shape), start, inputs
@@ -431,9 +431,9 @@ class Model:
                 for name in ("y_range", "u_range")
             )
             training = TrainingRecord(**content["training"])
-            others = {name: content[name] for name in ("names", "is_vector") if name in content}
             scale = Standardization(**scaling)
-            return cls(net, arrays, scale, training, y_range, u_range, **others)
+            names, is_vector = content.get("names", {}), content.get("is_vector", False)
+            return cls(net, arrays, scale, training, y_range, u_range, names, is_vector)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 

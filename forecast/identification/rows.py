@@ -100,13 +100,8 @@ class DividedRows:
         """The rows of this label, one experiment for each that has some: not one after the other,
         so for what does not depend on their order.
         """
-        parts = []
-        for e, labels in zip(self.experiments, self.labels, strict=True):
-            rows = labels == label
-            if rows.any():
-                weight = None if e.weight is None else e.weight[rows]
-                parts.append(e.with_arrays(u=e.u[rows], y=e.y[rows], weight=weight))
-        return parts
+        pairs = zip(self.experiments, self.labels, strict=True)
+        return [e.take(labels == label) for e, labels in pairs if (labels == label).any()]
 
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
         """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as

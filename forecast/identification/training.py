@@ -126,17 +126,16 @@ def train(
         )
     require_whole(1, restarts=restarts)
     require_whole(0, seed=seed)
-    default: ForUse = "simulation" if net.feedback else "prediction"
     with note_interrupt(None if trainer == "adam" else watch):
         rows = DividedRows.of(net, experiments, divide or divideblock())
         rows = replace(rows, feedback_delays=net.feedback_delays)
-        options = _options(trainer, iterations, default if for_use is None else for_use)
+        options = _options(trainer, iterations, for_use)
         if options.bayesian:
             labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
             rows = replace(rows, labels=labels)
         if not rows.has(TRAIN):
             raise _missing_feedback(net, rows)
-        use = _choose_use(rows, for_use, default)
+        use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
         task = _Task(net, rows, scaling, use, net.network(*rows.sizes))
         if trainer == "adam":
@@ -150,13 +149,14 @@ def train(
         return add_report(Model(net, weights, scaling, training), rows)
 
 
-def _choose_use(rows: DividedRows, for_use: ForUse | None, default: ForUse) -> ForUse:
+def _choose_use(rows: DividedRows, for_use: ForUse | None) -> ForUse:
     """The loop by whose error weights are chosen: one step without validation rows, where
     `InputError` refuses any other that was asked for.
     """
     if rows.has(VALIDATION):
-        chosen = default if for_use is None else for_use
-        return chosen if isinstance(chosen, str) else int(chosen)
+        if for_use is None:
+            return "simulation" if rows.net.feedback else "prediction"
+        return for_use if isinstance(for_use, str) else int(for_use)
     if for_use not in (None, "prediction"):
         raise InputError(
             f"`for_use` is {for_use!r}, but there are no validation rows to choose weights by it:"
@@ -374,12 +374,12 @@ def _lengthen_free_runs(
     )
 
 
-def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
+def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Options:
     """The options of Levenberg-Marquardt: the caller's own, else `iterations` with more patience
     than MATLAB's; `InputError` for an unknown trainer or use.
     """
     is_steps = isinstance(for_use, int | np.integer) and for_use > 0
-    if for_use not in ("simulation", "prediction") and not is_steps:
+    if for_use not in (None, "simulation", "prediction") and not is_steps:
         raise InputError(
             f"`for_use` is {for_use!r}; wanted 'simulation', 'prediction' or a number of steps,"
             " e.g. 5."
@@ -392,12 +392,6 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
             " trainbr(...), or 'adam'."
         )
     return replace(trainlm(iterations, max_fail=PATIENCE), bayesian=trainer == "bayesian")
-
-
-def _times_train_error(performance: Mapping[str, float]) -> float:
-    """How many times the train error the validation error is; 0 where that is not far above it."""
-    times = performance.get("validation", 0.0) / max(performance["train"], 1e-300)
-    return times if times > FAR_FROM_TRAIN else 0.0
 
 
 def add_report(model: Model, rows: DividedRows) -> Model:
@@ -418,12 +412,15 @@ def add_report(model: Model, rows: DividedRows) -> Model:
         errors["in free run"] = free_run
         if free_run:
             notes.append(f"Weights chosen for {use}.")
-    elif times := _times_train_error(model.training.performance):
-        notes.append(
-            f"The squared error of the validation rows is {times:.0f} times that of the train rows:"
-            " what it learnt does not hold there. Compare trainer 'bayesian', `restarts`, fewer"
-            " units or a longer record."
-        )
+    else:
+        one_step = model.training.performance
+        times = one_step.get("validation", 0.0) / max(one_step["train"], 1e-300)
+        if times > FAR_FROM_TRAIN:
+            notes.append(
+                f"The squared error of the validation rows is {times:.0f} times that of the train"
+                " rows: what it learnt does not hold there. Compare trainer 'bayesian', `restarts`,"
+                " fewer units or a longer record."
+            )
     n_weights = sum(weight.size for weight in model.weights.values())
     notes += describe_cautions(rows.parts(TRAIN), n_weights)
     part = "validation" if "validation" in free_run else "train"
