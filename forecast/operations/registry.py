@@ -33,7 +33,7 @@ import pandas as pd
 from forecast.comparison import metrics
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import Task, load_task
+from forecast.config.task import load_task
 from forecast.data import snapshots
 from forecast.data.panel import add_series_names
 from forecast.data.results import Results
@@ -436,14 +436,9 @@ def selected_candidate(
             f"{verdicts}: missing; no whole run compared the models yet, and one with --model is"
             f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`."
         )
-    trained_task, entry_task = (
-        load_task(results.paths.task(dataset)),
-        load_dataset(dataset, results.paths.configs).task,
-    )
-    changed = [
-        key for key in Task.model_fields if getattr(trained_task, key) != getattr(entry_task, key)
-    ]
-    if changed:
+    trained = load_task(results.paths.task(dataset))
+    entry = load_dataset(dataset, results.paths.configs).task
+    if changed := [key for key, value in entry if value != getattr(trained, key)]:
         raise InputError(
             f"configs/datasets.yaml: {quote_names(changed)} of {dataset!r} changed since the last"
             f" run. Run `forecast run --dataset {dataset}`, or take the change back."

@@ -383,14 +383,15 @@ def _find_other_task(
     task = files.read_note(folder / "forecaster-0" / "spec.json").get("task")
     if not task or not entry.horizon:
         return []
-    served = (task["horizon"], [column["name"] for column in task["target"]])
-    of_entry = (entry.horizon, list(entry.targets))
-    if served == of_entry:
+    targets = tuple(column["name"] for column in task["target"])
+    if task["horizon"] != entry.horizon:
+        change = f"horizon {task['horizon']}, configs/datasets.yaml {entry.horizon}"
+    elif targets != entry.targets:
+        change = (
+            f"target {quote_names(targets)}, configs/datasets.yaml {quote_names(entry.targets)}"
+        )
+    else:
         return []
-    (horizon, targets), (new_horizon, new_targets) = served, of_entry
-    change = f"horizon {horizon}, configs/datasets.yaml {new_horizon}"
-    if horizon == new_horizon:
-        change = f"target {quote_names(targets)}, configs/datasets.yaml {quote_names(new_targets)}"
     return [
         f"other task: the champion has {change}; `forecast run --dataset {dataset}`, then `forecast"
         f" promote {dataset}`"
