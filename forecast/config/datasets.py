@@ -509,8 +509,10 @@ class Dataset(Config):
         """
         if isinstance(self.calendar, SessionCalendar | WeekdayCalendar):
             return None
-        hours = self.calendar.opening_hours
-        return getattr(self.source, "time_zone", None) or (hours and hours.time_zone)
+        zone: str | None = getattr(self.source, "time_zone", None)
+        if not zone and (hours := self.calendar.opening_hours):
+            return hours.time_zone
+        return zone
 
     def _local_holidays(self) -> Holidays | None:
         """The holidays, by the clock of the source's times where they name none of their own."""
