@@ -455,7 +455,7 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return "-"
     value = 100 * as_reported(share)
-    return f"{value:+.1g} %" if 0 < abs(value) < 0.05 else f"{value:+z.1f} %"
+    return f"{value:+.1g} %" if 0.001 <= abs(value) < 0.05 else f"{value:+z.1f} %"
 
 
 def p_text(p: float | None) -> str:

@@ -64,7 +64,7 @@ def _require_clock_time(value: Any) -> str:
 
     YAML takes 16:00 for 16 · 60 where it has no quotes, and DVC's edits write none.
     """
-    if isinstance(value, int) and 0 < value < 24 * 60:
+    if isinstance(value, int) and 60 <= value < 24 * 60:
         return f"{value // 60:02}:{value % 60:02}"
     if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
         return value

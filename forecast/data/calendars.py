@@ -66,6 +66,8 @@ MAX_SHARE_WITHOUT_ROW = 0.1
 """Of the times: so many steps may lack a row in a calendar that fits."""
 MAX_SHARE_CLOSED_EARLY = 0.25
 """The same within opening hours: a Saturday may be short."""
+MAX_SHARE_BY_GUESSED_CLOCK = 0.05
+"""The same by a clock that is guessed: night work in Berlin is a day in New York."""
 GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that a file's times may be of; each stands for those that change with it."""
 MIN_OPEN_DAYS = 10
@@ -531,11 +533,16 @@ def _fit_opening_hours(
     if day_steps < 2:
         return []
     zones = (time_zone,) if time_zone else ("UTC", *GUESSED_ZONES)
-    every_hours = [_hours_with_rows(stamps, DAY / day_steps, zone) for zone in zones]
-    opened = [calendar.model_copy(update={"open": hours}) for hours in every_hours if hours]
-    fits = [_fit_steps(each, stamps) for each in opened]
-    most = MAX_SHARE_CLOSED_EARLY * len(stamps)
-    fits = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
+    fits = []
+    for zone in zones:
+        hours = _hours_with_rows(stamps, DAY / day_steps, zone)
+        if hours is None:
+            continue
+        fit = _fit_steps(calendar.model_copy(update={"open": hours}), stamps)
+        is_known = zone in (time_zone, "UTC")
+        share = MAX_SHARE_CLOSED_EARLY if is_known else MAX_SHARE_BY_GUESSED_CLOCK
+        if fit.off_calendar == 0 and fit.without_row <= share * len(stamps):
+            fits.append(fit)
     if not fits:
         return []
     best = min(fits, key=CalendarFit.count_misfits)

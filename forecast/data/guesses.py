@@ -872,7 +872,9 @@ def _refuse_parted_time(
     fault = f"{where}: {time!r} and {clock!r} are parts of one time. Write one column:"
     text = table[clock].dropna().astype("str").str.strip()
     hours = f"d.pop({str(clock)!r})"
-    first = " - pd.Timedelta('1h')" if text.str.startswith("24").any() else ""
+    is_whole = ~text.str.contains(r":0*[1-9]")
+    ends_day = bool(text.str.startswith("24").any() and is_whole.all())
+    first = " - pd.Timedelta('1h')" if ends_day else ""
     if text.str.fullmatch(r"\d\d?(:\d\d){1,2}").all():
         seconds = " + ':00'" if text.str.count(":").max() == 1 else ""
         hours = f"pd.to_timedelta({hours}{seconds}){first}"
@@ -913,10 +915,13 @@ def _refuse_notes(table: pd.DataFrame, time: Any, where: str) -> None:
     stand among prices.
     """
     values = table.drop(columns=time)
+    if values.shape[1] == 1:
+        return
     lone = values[values.notna().sum(axis=1) == 1].select_dtypes(exclude="number")
     for column in lone:
         notes = lone[pd.to_numeric(lone[column], errors="coerce").isna() & lone[column].notna()]
-        if len(notes) and own_files.is_mostly_numbers(table[column]):
+        n_numbers = pd.to_numeric(table[column], errors="coerce").notna().sum()
+        if len(notes) and n_numbers > len(table) / 2:
             raise InputError(
                 f"{where}: column {column!r} holds text in {plural(len(notes), 'row')} without"
                 f" another value ({quote_names(notes[column])}), the first {notes.index.name}"
@@ -1041,7 +1046,7 @@ def _target_rank(column: Any) -> float:
     if str(column).lower() in TARGET_COLUMN_NAMES:
         return -1
     words = _words_of(column)
-    if "close" in words and not {"adj", "adjusted"}.isdisjoint(words):
+    if set(words) in ({"adj", "close"}, {"adjusted", "close"}):
         return -2  # the close itself jumps at a split
     return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
 

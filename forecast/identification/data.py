@@ -190,7 +190,7 @@ def _index_by_time(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     first = frame.iloc[:, 0]
     if first.name not in names and first.dtype.kind not in "iufb":
         times = pd.to_datetime(first, format="ISO8601", errors="coerce", utc=True)
-        if times.notna().all():
+        if times.is_unique and times.notna().all():
             return frame.set_index(pd.Index(times))
     return frame.reset_index(drop=True)
 

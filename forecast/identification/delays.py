@@ -214,7 +214,8 @@ def arx_order(
     criterion.
 
     All models up to `longest` past outputs and inputs are fitted to the same rows; inputs begin at
-    their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps. `InputError` for too few
+    their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps, also where only
+    `choose_delays` finds one that the models would not reach. `InputError` for too few
     rows, and for another criterion.
     """
     require_whole(1, longest=longest)
@@ -224,6 +225,11 @@ def arx_order(
     Standardization.fit(experiments)  # refuses a constant y
     with limit_to_one_thread():
         held_back = min(dead_times(experiments, LONGEST_DEAD_TIME), default=0)
+    reach = min(LONGEST_DEAD_TIME, min(map(len, experiments)) // 4)
+    if held_back == 0 and reach >= longest:
+        delays = choose_delays(*experiments, longest=reach).input_delays
+        if min(delays, default=0) >= longest:  # none of the models from 0 on sees these
+            held_back = min(delays) - 1
     begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in experiments]
     x, y = arx_regressors(begun, longest, longest)
     if len(y) <= x.shape[1]:

@@ -29,7 +29,8 @@ COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
 DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
-LONGEST_STEP = 1.5  # of an index, in median steps: a longer one leaves out rows
+LONGEST_STEP = 1.9  # of an index, in median steps: a longer one leaves out rows
+MOST_GAPS = 0.05  # of the steps; more of several steps each are nights or weekends
 SPIKE_SPREADS = 2.0  # of the middle 90 %
 SPIKE_GAPS = 20.0  # times what 95 % of the rows differ by from the nearer one beside them
 MAX_ARX_ROWS = 10_000  # enough to choose delays
@@ -151,13 +152,15 @@ def check_index(*tables: Any) -> None:
     index = indices[0]
     steps = index.to_series().diff().to_numpy()[1:].astype(np.float64)
     is_uneven = (steps <= 0) | (steps > LONGEST_STEP * np.median(steps))
+    if (steps > 0).all() and is_uneven.mean() > MOST_GAPS:
+        is_uneven &= np.median(steps[is_uneven]) < 2.5 * np.median(steps)
     if is_uneven.any():
         row = is_uneven.argmax()
         raise InputError(
             f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, and no step"
             " like the others: rows must follow each other in time. Sort them; fill in those left"
             " out, with u and an empty y; cut there into several experiments; or leave the times"
-            " out, as by `reset_index(drop=True)`, if they do follow each other."
+            " out, as by `reset_index(drop=True)`, or of the file, if they do follow each other."
         )
 
 
@@ -190,7 +193,8 @@ def require_same_names(names: Iterable[Mapping[str, tuple[str, ...]]]) -> None:
         if len(variants) > 1:
             raise InputError(
                 f"The columns of {table} are {sorted(map(list, variants))}; wanted the same in one"
-                f" order in all experiments. Take `frame[{list(min(variants))}]` of each."
+                f" order in all experiments: `frame[{list(min(variants))}]`. Or give `to_numpy()`"
+                " of each, if they are the same in their order."
             )
 
 
@@ -329,7 +333,7 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
         for column in range(u.shape[1])
         if _is_straight_line(u[:, column], y[:, output])
     ]
-    cautions += [*_describe_spikes("y", y), *_describe_spikes("u", u)]
+    cautions += _describe_spikes(y)  # u may be pulses
     if values < n_weights:
         cautions.append(
             f"{values} values of y train {n_weights} weights: take fewer units or delays, or a"
@@ -338,13 +342,13 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
     return cautions
 
 
-def _describe_spikes(name: str, table: Array) -> list[str]:
-    """A note for each column (T, columns) with single values far from both rows beside them, by its
+def _describe_spikes(y: Array) -> list[str]:
+    """A note for each column of y (T, O) with single values far from both rows beside them, by its
     middle 90 % and by what is usual there: steps and answers to a pulse last longer, heavy tails
     are usual.
     """
     notes = []
-    for column, values in enumerate(table.T):
+    for column, values in enumerate(y.T):
         spread = float(np.ptp(np.nanpercentile(values, [5, 95])))
         steps = np.nan_to_num(np.abs(np.diff(values)))
         gaps = np.pad(np.minimum(steps[:-1], steps[1:]), 1)
@@ -352,9 +356,9 @@ def _describe_spikes(name: str, table: Array) -> list[str]:
         count = int(np.count_nonzero(gaps > limit))
         if count and spread:
             notes.append(
-                f"{plural(count, 'value')} in column {column} of {name}, such as"
+                f"{plural(count, 'value')} in column {column} of y, such as"
                 f" {values[gaps.argmax()]:.4g}, alone and more than {limit:.3g} from the rows"
-                " beside: if measured wrong, set y to NaN there, and fill u."
+                " beside: if measured wrong, set them to NaN."
             )
     return notes
 

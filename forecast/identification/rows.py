@@ -213,16 +213,20 @@ def run_loop(
     return np.concatenate([not_run, run]), weight
 
 
+def _count_names(names: Mapping[str, tuple[str, ...]]) -> int:
+    """How many columns have names."""
+    return sum(map(len, names.values()))
+
+
 def measure_errors(model: Model, rows: DividedRows) -> Model:
     """The model with the ranges of the rows that train, and its errors on train, validation and
     test rows one step ahead and, with feedback, in free run.
     """
     tables = join_rows(rows.parts(TRAIN))
     u_range, y_range = (np.stack([np.nanmin(t, axis=0), np.nanmax(t, axis=0)]) for t in tables)
-    first = rows.experiments[0]
-    model = replace(
-        model, y_range=y_range, u_range=u_range, names=first.names, is_vector=first.is_vector
-    )
+    names = max((each.names for each in rows.experiments), key=_count_names)
+    is_vector = rows.experiments[0].is_vector
+    model = replace(model, y_range=y_range, u_range=u_range, names=names, is_vector=is_vector)
     free_run = mean_square_errors(model, rows, "simulation") if model.net.feedback else {}
     one_step = mean_square_errors(model, rows, "prediction")
     training = replace(model.training, performance=one_step, free_run=free_run)

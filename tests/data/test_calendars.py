@@ -294,6 +294,10 @@ def test_an_hour_is_known_when_it_has_ended():
             "wanted a time of day in quotes, such as '09:30'",
         ),
         (
+            {"kind": "regular", "freq": "1h", "open": {"first": 9, "last": 17}},
+            "open.first.*wanted a time of day in quotes",
+        ),
+        (
             {"kind": "regular", "freq": "1h", "open": {"first": "09:30", "last": 24 * 60}},
             "open.last.*wanted a time of day in quotes",
         ),
@@ -558,6 +562,12 @@ def test_rows_in_utc_of_a_business_with_summer_time_are_open_by_its_clock(zone, 
     fit = fit_calendar(local.tz_convert("UTC").tz_localize(None))
     assert (fit.calendar.open.first, fit.calendar.open.time_zone) == clock
     assert fit.without_row == 0
+
+
+def test_night_work_is_no_day_by_the_clock_of_another_country():
+    local = pd.date_range("2024-01-01", periods=24 * 720, freq="1h", tz="Europe/Berlin")
+    times = local[(local.hour >= 20) | (local.hour < 4)].tz_convert("UTC").tz_localize(None)
+    assert fit_calendar(times).calendar == HOURS
 
 
 def test_a_short_saturday_is_missing_steps_within_opening_hours():

@@ -270,6 +270,7 @@ HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
         ("Interval", HOURS.hour + 1, "%m/%d/%Y", ","),
         ("Uhrzeit", HOURS.strftime("%H:%M"), "%d.%m.%Y", ";"),
         ("Time", HOURS.strftime("%H:%M:%S"), "%Y%m%d", ","),
+        ("Ende", [f"{hour + 1:02}:00" for hour in HOURS.hour], "%d.%m.%Y", ";"),
     ],
 )
 def test_the_command_that_is_shown_joins_a_date_and_its_hour(tmp_path, name, hours, form, sep):
@@ -285,6 +286,16 @@ def test_the_command_that_is_shown_joins_a_date_and_its_hour(tmp_path, name, hou
     (tmp_path / "data" / "mine_times.csv").rename(path)
     _, frame = read_as_guessed(tmp_path, path)
     assert frame["ds"].tolist() == HOURS.tolist()
+
+
+def test_ends_of_quarter_hours_are_not_put_back_by_an_hour(tmp_path):
+    minutes = 15 * (np.arange(960) % 96 + 1)
+    ends = [f"{minute // 60:02}:{minute % 60:02}" for minute in minutes]
+    days = pd.date_range("2024-01-01", periods=10).repeat(96).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"date": days, "time": ends, "y": np.arange(960.0)})
+    with pytest.raises(InputError, match="Write one column: python") as fault:
+        guessed(tmp_path, frame)
+    assert "Timedelta" not in str(fault.value)
 
 
 @pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]], ids=["one", "two"])

@@ -599,8 +599,22 @@ def test_a_file_that_lost_a_twentieth_of_a_series_is_refused_unless_the_entry_al
     frame.to_csv(path, index=False)
     first = take(tmp_path, settings, AFTER)
     frame[:900].to_csv(path, index=False)
-    with pytest.raises(InputError, match=r"'b': 400 rows instead of 500.*quality\.shrinkage: warn"):
+    with pytest.raises(
+        InputError,
+        match=r"'b': ends at .*; 100 of 500 stored rows are later.*quality\.shrinkage: warn",
+    ):
         take(tmp_path, settings, AFTER)
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
     allowing = dataset(source=source, target={"column": "y"}, quality={"shrinkage": "warn"})
     assert take(tmp_path, allowing, AFTER).rows == 900
+
+
+def test_a_file_whose_window_moves_loses_no_rows_by_it(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    settings = dataset(source={"kind": "file", "path": "data/mine.csv"}, target={"column": "y"})
+    hours = pd.date_range("2021-01-01", periods=500, freq="h")
+    pd.DataFrame({"unique_id": "a", "ds": hours, "y": 1.0}).to_csv(path, index=False)
+    take(tmp_path, settings, AFTER)
+    pd.DataFrame({"unique_id": "a", "ds": hours[200:], "y": 1.0}).to_csv(path, index=False)
+    assert take(tmp_path, settings, AFTER).rows == 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.signal import lfilter
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.identification import (
@@ -47,6 +48,15 @@ def test_the_dead_time_is_the_first_delay_at_which_an_input_acts(dead, smooth) -
 
 def test_the_orders_of_an_arx_model_begin_at_the_dead_time() -> None:
     assert arx_order(delayed_arx(600, 12, 0), longest=4) == ((11, 12), (1, 2))
+
+
+@pytest.mark.parametrize("lag", [3, 7, 20])
+def test_the_order_of_an_arx_model_reaches_an_input_behind_its_longest_delay(lag):
+    draw = np.random.default_rng(lag)
+    u, e = draw.standard_normal(600), 0.02 * draw.standard_normal(600)
+    y = lfilter([1], [1, -0.7], np.concatenate([np.zeros(lag), u[:-lag]]) + e)
+    u_delays, _ = arx_order(Experiment(u, y), longest=3)
+    assert lag in u_delays
 
 
 def test_feedback_delays_are_those_of_the_law_and_a_season_beyond() -> None:

@@ -23,6 +23,8 @@ from forecast.data.schema import KEY_COLUMNS, rows_by_series
 
 BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
+MOST_DROPPED_ROWS = 3
+"""The last ones of a source may be provisional."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
 # One zone for each local hour that is skipped in spring somewhere.
 CLOCK_CHANGE_ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney")
@@ -277,19 +279,19 @@ def freshness(
 def shrinkage(
     frame: pd.DataFrame, dataset: Dataset, limit: float, stored: pd.DataFrame | None
 ) -> Iterator[Violation]:
-    """Series with fewer rows than stored before, as a half-copied file has; series that are gone
-    are told by themselves.
+    """Series whose stored rows go on behind their last one, as behind a half-copied file; a window
+    that moves loses its oldest rows. Series that are gone are told by themselves.
     """
     if stored is None:
         return
-    rows = frame.groupby("unique_id")["ds"].agg(["size", "max"])
-    before = stored.groupby("unique_id")["ds"].agg(["size", "max"]).reindex(rows.index)
-    for series in rows.index[rows["size"] < (1 - limit) * before["size"]]:
-        count, last = rows.loc[series]
-        old_count, old_last = before.loc[series]
-        ends = format_times([last, old_last], dataset.calendar)
-        text = f"{count} rows instead of {old_count:g} (last rows, now and before: {ends})."
-        yield Violation("shrinkage", str(series), "", int(old_count - count), text)
+    last = frame.groupby("unique_id")["ds"].max()
+    is_behind = stored["ds"] > stored["unique_id"].map(last)
+    shares = is_behind.groupby(stored["unique_id"]).agg(["sum", "size"])
+    for series, n_behind, n_stored in shares.itertuples():
+        if n_behind > max(limit * n_stored, MOST_DROPPED_ROWS):
+            ends = format_times([last.loc[series]], dataset.calendar)
+            text = f"ends at {ends}; {n_behind} of {n_stored} stored rows are later."
+            yield Violation("shrinkage", str(series), "", int(n_behind), text)
 
 
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
