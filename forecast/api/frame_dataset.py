@@ -232,9 +232,11 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     if freq == 1:
         freq = {"kind": "index"}
     if isinstance(freq, Mapping):
-        if "'exchange': '" in str(freq):
+        try:
+            return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
+        except ModuleNotFoundError:
             require_installed("exchange_calendars", f"freq={dict(freq)}")
-        return validate_config(FrequencyEntry, {"freq": dict(freq)}, where="forecast").freq
+            raise
     offset = to_offset(freq) if isinstance(freq, timedelta) else freq
     step = str(getattr(offset, "freqstr", freq))
     return validate_config(

@@ -432,7 +432,7 @@ class Model:
             )
             training = TrainingRecord(**content["training"])
             scale = Standardization(**scaling)
-            names, is_vector = content.get("names", {}), content.get("is_vector", False)
+            names, is_vector = content["names"], content["is_vector"]
             return cls(net, arrays, scale, training, y_range, u_range, names, is_vector)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
