@@ -134,9 +134,15 @@ def standard_error(
     values: Array,
     allowed: Dependence,
     inflation: Callable[[float, int], float] = exact_inflation,
+    *,
+    level: Array | None = None,
 ) -> StandardError:
     """Standard error of the mean of `values` (n,), equally spaced in time, n at least 4; NaN where
     one of them is. `inflation`: what an AR(1) of a slope makes of the variance of n runs.
+
+    `level` (n,), where `values` are the residuals of a ratio of means: the losses whose ratio it
+    is. Residuals are smaller than what they estimate, the more so where few seasons hold most of
+    the losses (`_share_left_by_ratio`).
     """
     means = _means_of_runs(values, allowed.run)
     cycles = _orthonormal_waves(len(means), allowed.cycles)
@@ -151,6 +157,8 @@ def standard_error(
     whitened = residuals[1:] - slope * residuals[:-1]
     cosines = _orthonormal_cosines(len(whitened), allowed.cosines, allowed.cycles)
     variance = float(np.mean((cosines.T @ whitened) ** 2)) * inflation(slope, len(means))
+    if level is not None:
+        variance /= _share_left_by_ratio(_means_of_runs(level, allowed.run)[1:], cosines) ** 2
     # the oldest origins fill no run of their own
     n_means = len(values) / allowed.run
     rounding = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
@@ -164,6 +172,16 @@ def _means_of_runs(values: Array, run: int) -> Array:
     """
     count = len(values) // run
     return values[len(values) - count * run :].reshape(count, run).mean(axis=1)
+
+
+def _share_left_by_ratio(level: Array, cosines: Array) -> float:
+    """The share of its variance that a residual of a ratio keeps, at most 1, where the noise of a
+    loss is as large as its `level` (n,). The variance is divided by its square, as by HC3
+    (MacKinnon & White 1985).
+    """
+    weights = level**2 / float(level @ level)
+    remainders = cosines - (level @ cosines) / float(level.sum())
+    return min(1.0, len(level) * float(np.mean(weights @ remainders**2)))
 
 
 def _overlap_correlation(overlap: int, run: int) -> float:

@@ -45,9 +45,9 @@ class DieboldMariano:
 
     `p`, of the two-sided test, is NaN when nothing can be said, and `note` says why; `ci_low` and
     `ci_high` are the 95 % limits of the mean difference, and `n` counts origins. `detectable`: the
-    smallest true difference, as a share of the mean loss of b, that a test at 5 % finds in four of
-    five samples like this one. `statistic` is a t ratio with `dof` degrees of freedom;
-    `relative_difference` the mean difference as a share of the mean loss of b.
+    smallest true difference in the direction of this one, as a share of the mean loss of b, that a
+    test at 5 % finds in four of five samples like this one. `statistic` is a t ratio with `dof`
+    degrees of freedom; `relative_difference` the mean difference as a share of the mean loss of b.
 
     Each field has its namesake in `data.comparison_records.PairedTest`, which is written.
     """
@@ -73,12 +73,13 @@ def diebold_mariano(
     White 2006).
 
     `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time
-    order. The variance and the t distribution are those of `longrun`. Where a beats b by the same
-    amount at every origin there is no variance, and a sign test on non-overlapping origins takes
-    its place; identical losses give statistic 0 and p 1.
+    order. The variance and the t distribution are those of `longrun`, of the losses as shares of
+    their means: a season in which both err more is no doubt about who errs less
+    (`_compare_means`). Where a is the same share of b at every origin there is no variance, and a
+    sign test on non-overlapping origins takes its place; identical losses give statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
-    n, difference = len(a), a - b
+    n = len(a)
     horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
@@ -86,24 +87,38 @@ def diebold_mariano(
             f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}"
         )
         return _result(math.nan, math.nan, StandardError(math.nan, math.nan), a, b, note)
-    mean = float(difference.mean())
     if np.allclose(a, b, rtol=ROUNDING, atol=0.0):
         return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
-    error = standard_error(difference, dependence(n, **spacing))
+    difference, error = _compare_means(a, b, dependence(n, **spacing))
     if error.value == 0.0:
         n_non_overlapping = non_overlapping(n, **spacing)
         p = min(1.0, 2 * 0.5**n_non_overlapping)  # all differences have one sign
         return _result(
-            math.copysign(math.inf, mean),
+            math.copysign(math.inf, difference),
             p,
             error,
             a,
             b,
             f"no variance: sign test on {n_non_overlapping} origins",
         )
-    statistic = mean / error.value
+    statistic = difference / error.value
     p = float(2 * scipy.special.stdtr(error.dof, -abs(statistic)))
     return _result(statistic, p, error, a, b)
+
+
+def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, StandardError]:
+    """The difference of the mean losses over the root of their mean square, and its standard error.
+
+    The error is that of a / mean(a) - b / mean(b), the linearised ratio (delta method): a level
+    that both share is in neither. It is exact where both losses have the same relative noise. A
+    mean that is not above zero has no ratio: there the plain difference is tested.
+    """
+    mean_a, mean_b = float(a.mean()), float(b.mean())
+    if min(mean_a, mean_b) <= 0:
+        return mean_a - mean_b, standard_error(a - b, allowed)
+    shares_a, shares_b = a / mean_a, b / mean_b
+    error = standard_error(shares_a - shares_b, allowed, level=shares_a + shares_b)
+    return (mean_a - mean_b) / math.sqrt((mean_a**2 + mean_b**2) / 2), error
 
 
 def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
@@ -117,24 +132,42 @@ def _result(
     """The record of a test, with what follows from `error`: the 95 % limits of the mean difference,
     and the relative difference that would be found in four of five cases.
 
-    These three are NaN where the standard error is; mean and relative difference stay numbers.
+    These three are NaN where the standard error is, or where it leaves no bound; mean and relative
+    difference stay numbers.
     """
-    mean = float(np.mean(a - b)) if len(a) else math.nan
-    reference = float(np.mean(b)) if len(b) else 0.0
-    half_width = float(scipy.special.stdtrit(error.dof, 0.975)) * error.value
-    detectable = half_width + float(scipy.special.stdtrit(error.dof, 0.8)) * error.value
+    mean_a = float(np.mean(a)) if len(a) else math.nan
+    mean_b = float(np.mean(b)) if len(b) else math.nan
+    quantile = float(scipy.special.stdtrit(error.dof, 0.975))
+    found_in_four_of_five = quantile + float(scipy.special.stdtrit(error.dof, 0.8))
+    if min(mean_a, mean_b) > 0:
+        factor = _factor_within(quantile * error.value)
+        low, high = mean_a / factor - mean_b, mean_a * factor - mean_b
+        factor = _factor_within(found_in_four_of_five * error.value)
+        detectable = 1 - 1 / factor if mean_a < mean_b else factor - 1
+    else:
+        half_width = quantile * error.value
+        low, high = mean_a - mean_b - half_width, mean_a - mean_b + half_width
+        detectable = found_in_four_of_five * error.value / mean_b if mean_b > 0 else math.nan
     return DieboldMariano(
         statistic,
         p,
         len(a),
         error.dof,
-        mean,
+        mean_a - mean_b,
         relative(a, b),
-        ci_low=mean - half_width,
-        ci_high=mean + half_width,
-        detectable=detectable / reference if reference > 0 else math.nan,
+        ci_low=low,
+        ci_high=high,
+        detectable=detectable,
         note=note,
     )
+
+
+def _factor_within(difference: float) -> float:
+    """The factor between two means whose difference over the root of their mean square is
+    `difference`; NaN where no factor is as large.
+    """
+    share = 1 - difference**2 / 2
+    return math.exp(math.acosh(1 / share)) if share > 0 else math.nan
 
 
 def relative(a: Array, b: Array) -> float:
@@ -235,9 +268,9 @@ def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
     model_losses, reference_losses = columns[:, 0], columns[:, 1]
     reference = reference_losses.mean(axis=1, keepdims=True)
     change = model_losses.mean(axis=1, keepdims=True) / reference - 1
-    error = standard_error(
-        ((model_losses - (1 + change) * reference_losses) / reference).mean(axis=0), allowed
-    )
+    residuals = (model_losses - (1 + change) * reference_losses) / reference
+    shares = (model_losses / (1 + change) + reference_losses) / reference
+    error = standard_error(residuals.mean(axis=0), allowed, level=shares.mean(axis=0))
     room = float(scipy.special.stdtrit(error.dof, (1 + level) / 2)) * error.value
     middle = float(change.mean())
     return np.array([middle, middle - room, middle + room])

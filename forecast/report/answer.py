@@ -8,6 +8,7 @@ made of, and which of it matters.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -235,17 +236,29 @@ def error_panel(results: Results) -> ChartPanel | None:
 
 
 def reverse(test: PairedTest) -> PairedTest:
-    """The same test told from the other side: `against` against `model`."""
+    """The same test told from the other side: `against` against `model`; as it is where one of them
+    makes no error.
+    """
     relative = test.relative_difference
-    if relative is None or test.mean_difference is None:
+    if relative is None or not test.mean_difference or relative <= -1:
         return test
+    loss = test.mean_difference / relative * (1 + relative)
+    low, high = test.relative_limits or (math.nan, math.nan)
     changed: dict[str, str | float | None] = {
         "model": test.against,
         "against": test.model,
         "word": REVERSED_WORDS.get(test.word, test.word),
         "mean_difference": -test.mean_difference,
-        "relative_difference": -relative / (1 + relative),
-        "ci_low": None if test.ci_high is None else -test.ci_high,
-        "ci_high": None if test.ci_low is None else -test.ci_low,
+        "relative_difference": _reverse_change(relative),
+        "ci_low": loss * _reverse_change(high) if low > -1 else None,
+        "ci_high": loss * _reverse_change(low) if low > -1 else None,
     }
+    if test.detectable is not None:
+        detectable = math.copysign(test.detectable, relative)
+        changed["detectable"] = abs(_reverse_change(detectable)) if detectable > -1 else None
     return test.model_copy(update=changed)
+
+
+def _reverse_change(relative: float) -> float:
+    """The change from b to a where `relative` is that from a to b, above -1."""
+    return -relative / (1 + relative)

@@ -108,14 +108,54 @@ def test_the_confidence_limits_exclude_zero_exactly_when_the_test_rejects():
         assert (test.p < 0.05) == (test.ci_low > 0 or test.ci_high < 0)
 
 
+def seasonal_losses(share: float, rng: np.random.Generator, *, n: int, horizon: int):
+    """Losses of two models over part of a year, both large in the same season; those of the first
+    have `share` times the mean of the second's.
+    """
+    days = np.arange(n + horizon - 1)
+    level = np.exp(1.3 * np.cos(2 * np.pi * (days / 365 + rng.random())))
+    steps = level * np.abs(rng.standard_normal((2, len(days))))
+    a, b = (np.convolve(row, np.ones(horizon) / horizon, "valid") for row in steps)
+    return share * a, b
+
+
+def test_a_season_in_which_both_err_more_hides_no_difference():
+    rng = np.random.default_rng(11)
+    tests = [
+        diebold_mariano(*seasonal_losses(0.3, rng, n=210, horizon=7), horizon=7) for _ in range(100)
+    ]
+    assert np.mean([test.p < 0.001 for test in tests]) > 0.9
+    assert all(test.detectable < 1 for test in tests)
+    assert np.median([test.ci_high / test.mean_difference for test in tests]) > 0.7
+
+
+@pytest.mark.parametrize(("n", "horizon"), [(210, 7), (365, 1)])
+def test_a_season_in_which_both_err_more_gives_no_false_alarms(n, horizon):
+    rng = np.random.default_rng(12)
+    tests = [
+        diebold_mariano(*seasonal_losses(1.0, rng, n=n, horizon=horizon), horizon=horizon)
+        for _ in range(1500)
+    ]
+    assert np.mean([test.p < 0.05 for test in tests]) < 0.07 + 0.011
+
+
+def test_the_limits_of_a_ratio_are_those_of_its_inverse():
+    a, b = RNG.gamma(4, 1, 200), RNG.gamma(4, 1.5, 200)
+    test, other = diebold_mariano(a, b, **STEPS), diebold_mariano(b, a, **STEPS)
+    factors = 1 + np.array([test.ci_low, test.ci_high]) / b.mean()
+    others = 1 + np.array([other.ci_low, other.ci_high]) / a.mean()
+    assert factors == pytest.approx(1 / others[::-1])
+    assert (test.p < 0.05) == (factors[1] < 1)
+
+
 def test_identical_losses_are_a_tie():
     test = diebold_mariano(np.ones(50), np.ones(50), **STEPS)
     assert (test.statistic, test.p, test.note) == (0.0, 1.0, "identical losses")
 
 
-def test_a_constant_difference_falls_back_to_a_sign_test_on_origins_that_do_not_overlap():
+def test_the_same_share_at_every_origin_falls_back_to_a_sign_test_on_origins_without_overlap():
     b = RNG.gamma(2, 1, 40)
-    test = diebold_mariano(b - 0.5, b, horizon=5)
+    test = diebold_mariano(0.5 * b, b, horizon=5)
     assert test.p == pytest.approx(2 * 0.5**8)  # 40 origins of horizon 5: 8 separate ones
     assert "sign test on 8 origins" in test.note
 

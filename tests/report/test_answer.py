@@ -170,14 +170,17 @@ def test_a_test_told_from_the_other_side_has_the_same_losses():
         word="worse",
         mean_difference=0.5,
         relative_difference=0.25,
-        ci_low=0.1,
-        ci_high=0.9,
+        ci_low=0.2,
+        ci_high=1.0,
+        detectable=0.25,
     )
     other = reverse(test)
     # losses 2.5 and 2.0: a fifth less, not a quarter
     assert (other.model, other.against, other.word) == ("lstm", "ridge", "better")
     assert other.relative_difference == pytest.approx(-0.2)
-    assert other.relative_limits == pytest.approx((-0.9 / 2.5, -0.1 / 2.5))
+    # 1.1 to 1.5 times the other's loss
+    assert other.relative_limits == pytest.approx((1 / 1.5 - 1, 1 / 1.1 - 1))
+    assert other.detectable == pytest.approx(0.2)
 
 
 def test_no_limit_of_a_change_lies_below_all_of_the_error():
