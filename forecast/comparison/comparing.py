@@ -99,7 +99,7 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     return_memory()
     selected = results.candidate(comparison.verdicts.chosen.get("shipped", ""), "shipped")
     if selected is not None:
-        comparison.tables.update(explain_selected(results, selected, frame, task))
+        comparison.tables["explanation"] = explain_selected(results, selected, frame, task)
     with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in comparison.tables.items():
             if name in PARQUET_TABLES:
@@ -145,11 +145,6 @@ def compare_candidates(
     test = block_losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, task, evaluation.levels, chosen, reference.scale)
     return_memory()
-    sizes = {
-        s.record.model: s.record.n_params
-        for s in selectable
-        if s.record.ranking == "architecture" and s.record.model in ("lstm", "gru")
-    }
     untrained = [
         Untrained(**s.record.labels, same_as=s.record.skip_model or NAIVE)
         for s in scored
@@ -160,7 +155,6 @@ def compare_candidates(
         dataset=results.name,
         chosen=chosen,
         bars=select_bars(validation),
-        weights=sizes,
         untrained=untrained,
         alpha=evaluation.alpha,
         **_spacing(task, mean_distance(test["cutoff"], task.calendar, task.step_size)),

@@ -16,11 +16,8 @@ coefficients times its inputs.
 All orders of up to `MOST_EXACT` parts; of more, `SAMPLED_PAIRS` random ones and their reverses,
 which is still exact where no more than two parts act together.
 
-`measure_importance` says how much each part matters over the test block: as far as the error rises
-where it is permuted in blocks of time (Breiman 2001; Politis & Romano 1994), for the same fitted
-model at the same origins, `N_PERMUTATIONS` times. The difference of the losses by origin has the
-interval of the Diebold-Mariano test, so that what chance could have made is not shown as
-importance. Of the first series alone, and at no more than `MOST_ORIGINS` of their origins.
+`explain_selected` explains `N_ORIGINS` origins of the test block, so that the mean size of a
+contribution says how much a part matters. Of the first series alone.
 """
 
 from __future__ import annotations
@@ -33,8 +30,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.losses import mean_distance
-from forecast.comparison.paired_tests import diebold_mariano
 from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
@@ -205,61 +200,14 @@ def average_changes(
     return sums
 
 
-def permute_part(
-    panel: Panel, part: str, first: Rows, block: int, rng: np.random.Generator
-) -> Panel:
-    """The panel in which `part` no longer fits the time: from row `first` of each series on, blocks
-    of `block` rows are exchanged at random; the calendar is shifted as a whole.
-    """
-    changed = []
-    for series in panel.series:
-        values, future = series.values.copy(), series.future.copy()
-        start = first[series.unique_id]
-        if part == SEASON:
-            future[start:] = np.roll(future[start:], rng.integers(1, len(future) - start), axis=0)
-        order = _block_order(len(series) - start, block, rng) + start
-        for number, column in enumerate(panel.task.columns):
-            if part == NEWEST and number < panel.outputs:
-                values[start:, number] = _exchange_newest(
-                    series.values[:, number], column, panel.task, order
-                )
-            elif number >= panel.outputs and column.name == part:
-                values[start:, number] = series.values[order, number]
-        changed.append(replace(series, values=values, future=future))
-    return replace(panel, series=tuple(changed))
-
-
-def _exchange_newest(y: Array, column: TaskColumn, task: Task, order: np.ndarray) -> Array:
-    """The last `len(order)` rows of y (T,) in raw units: their level, and the deviations from it
-    at the rows `order`.
-    """
-    transform = TRANSFORMS[column.transform]
-    units = transform.to_units(y)
-    level = trailing_level(units, task)
-    return transform.to_raw(level[-len(order) :] + (units - level)[order])
-
-
-def _block_order(length: int, block: int, rng: np.random.Generator) -> np.ndarray:
-    """The rows 0 … length - 1 with whole blocks of them exchanged; what is left over stays."""
-    n_blocks = length // block
-    order = np.arange(length)
-    whole = order[: n_blocks * block].reshape(n_blocks, block)
-    return np.concatenate([rng.permutation(whole).ravel(), order[n_blocks * block :]])
-
-
-N_PERMUTATIONS = 3
-MOST_ORIGINS = 100
 MOST_SERIES = 4
-IMPORTANCE_COLUMNS = ["part", "change", "low", "high", "n_origins"]
-MATTERS, HARMS, NEITHER = "matters", "harms", "not distinguishable"
-NO_CHANGE = 1e-9
-"""A smaller change, as a share of the error, is a rounding error: the part is not read."""
+N_ORIGINS = 10
 
 
 def explain_selected(
     results: Results, selected: str, frame: pd.DataFrame, task: Task
-) -> dict[str, pd.DataFrame]:
-    """The tables `explanation` and `importance` of the selected model, as it serves, from the
+) -> pd.DataFrame:
+    """The contributions to some test forecasts of the selected model, as it serves, from the
     prepared `frame`; `selected`: its candidate. Of a hierarchy as it forecasts before the sums are
     reconciled, which mixes all series.
     """
@@ -268,73 +216,8 @@ def explain_selected(
     names = sorted(cutoffs.index)[:MOST_SERIES]
     panel = from_frame(frame[frame["unique_id"].isin(names)], results.name, task)
     rows = {uid: np.searchsorted(panel.by_id[uid].ds, np.sort(cutoffs[uid])) for uid in names}
-    newest = {uid: int(of_series[-1]) for uid, of_series in rows.items()}
-    return {
-        "explanation": explain(ensemble, panel, newest),
-        "importance": measure_importance(ensemble, panel, rows),
-    }
-
-
-def measure_importance(
-    ensemble: Ensemble, panel: Panel, rows: Mapping[str, np.ndarray]
-) -> pd.DataFrame:
-    """By part the change of the error at `rows`, as a share of it, and its 95 % limits (NaN where
-    there are too few origins): `IMPORTANCE_COLUMNS`. The part season is the calendar here.
-    """
-    task = panel.task
-    every = -(-max(map(len, rows.values())) // MOST_ORIGINS)
-    thinned = {uid: of_series[::every] for uid, of_series in rows.items()}
-    # from the first row that a forecast sees
-    first = {uid: int(of_series[0]) + 1 - task.lookback for uid, of_series in thinned.items()}
-    seasons = -(-max(task.horizon, task.season_length) // task.season_length)
-    block = seasons * task.season_length
-    errors = _errors_by_target(ensemble, panel, panel, thinned)
-    loss = _mean_loss(errors, errors)
-    step_size = mean_distance(errors.index, task.calendar, task.step_size * every)
-    rng = np.random.default_rng(0)
-    table = []
-    for part in Parts(ensemble, panel).names:
-        if part == SEASON and not task.calendar_features:
-            continue  # of the rows alone, whose course blocks of whole seasons keep
-        losses = []
-        for _ in range(N_PERMUTATIONS):
-            permuted = permute_part(panel, part, first, block, rng)
-            permuted_errors = _errors_by_target(ensemble, panel, permuted, thinned)
-            losses.append(_mean_loss(permuted_errors, errors))
-        permuted_loss = np.mean(losses, axis=0)
-        test = diebold_mariano(permuted_loss, loss, horizon=task.horizon, step_size=step_size)
-        limits = np.array([test.ci_low, test.ci_high]) / loss.mean()
-        table.append((part, test.relative_difference, *limits, test.n))
-    return pd.DataFrame(table, columns=IMPORTANCE_COLUMNS)
-
-
-def describe_importance(low: float, high: float) -> str:
-    """What the limits of a change say in a word."""
-    if low > NO_CHANGE:
-        return MATTERS
-    return HARMS if high < -NO_CHANGE else NEITHER
-
-
-def _errors_by_target(
-    ensemble: Ensemble, observed: Panel, inputs: Panel, rows: Mapping[str, np.ndarray]
-) -> pd.DataFrame:
-    """Mean absolute error over the horizon by cutoff, a column for each series and target: of
-    forecasts from the panel `inputs`, against the values of `observed`.
-    """
-    columns = {}
-    for uid, forecasts in ensemble.predict(inputs, rows).items():
-        series = observed.by_id[uid]
-        ahead = rows[uid][:, None] + np.arange(1, forecasts.shape[1] + 1)
-        missed = np.abs(series.values[ahead, : observed.outputs] - forecasts)
-        by_target = pd.DataFrame(missed.swapaxes(1, 2).reshape(-1, forecasts.shape[1])).mean(axis=1)
-        means = by_target.to_numpy().reshape(len(forecasts), -1)
-        for output, values in enumerate(means.T):
-            columns[uid, output] = pd.Series(values, index=series.ds[rows[uid]])
-    return pd.DataFrame(columns).sort_index()
-
-
-def _mean_loss(errors: pd.DataFrame, reference: pd.DataFrame) -> Array:
-    """(cutoffs,): the mean over series and targets of their errors, each as a share of its mean in
-    `reference`; a cutoff without an actual is left out.
-    """
-    return np.asarray((errors / reference.mean()).mean(axis=1).dropna())
+    tables = []
+    for share in np.linspace(0, 1, N_ORIGINS):
+        spread = {uid: int(each[round(share * (len(each) - 1))]) for uid, each in rows.items()}
+        tables.append(explain(ensemble, panel, spread))
+    return pd.concat(tables).drop_duplicates()

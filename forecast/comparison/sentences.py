@@ -22,7 +22,6 @@ from forecast.comparison.losses import NO_ACTUALS
 from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.comparison_records import (
     Alarm,
-    ArchitectureChoice,
     PairedTest,
     RefusedLevel,
     TestWord,
@@ -129,30 +128,6 @@ def describe_notes(tests: Sequence[PairedTest]) -> list[str]:
             subject = f"{len(tests_of_note)} of the {len(tests)} tests"
         sentences.append(f"{subject}: {note}.")
     return sentences
-
-
-def describe_choice(choice: ArchitectureChoice | None) -> list[str]:
-    """The choice between LSTM and GRU as one sentence; none when one of the two was not
-    compared.
-    """
-    if choice is None:
-        return []
-    bound = f"upper 95 % bound of its extra error {percent(choice.upper)}"
-    sizes = (
-        f"{choice.weights.get('gru', 0):,} weights as tuned against"
-        f" {choice.weights.get('lstm', 0):,}"
-    )
-    if choice.take == "gru":
-        return [
-            f"LSTM or GRU: take the GRU. It has {sizes}, and is no worse ({bound}, wanted below"
-            " +2 %)."
-        ]
-    if choice.word == "equivalent":
-        return [f"LSTM or GRU: keep the LSTM. The GRU is no worse ({bound}), but has {sizes}."]
-    return [
-        "LSTM or GRU: keep the LSTM. It was not shown that the GRU is no worse"
-        f" ({choice.note or bound})."
-    ]
 
 
 def describe_cycles(n: int, spacing: Spacing) -> list[str]:

@@ -26,10 +26,9 @@ import pandas as pd
 from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
-from forecast.comparison.paired_tests import MARGIN, ORIGINS, equivalence, non_overlapping
+from forecast.comparison.paired_tests import ORIGINS, equivalence, non_overlapping
 from forecast.config.experiment import NAIVE
 from forecast.data.comparison_records import (
-    ArchitectureChoice,
     PairedTest,
     TestFamily,
     TestWord,
@@ -66,7 +65,6 @@ def compare(
     dataset: str,
     chosen: Mapping[str, str],
     bars: Sequence[str] = (NAIVE,),
-    weights: Mapping[str, int] | None = None,
     untrained: Collection[Untrained] = (),
     alpha: float = ALPHA,
     **spacing: Unpack[Spacing],
@@ -77,8 +75,8 @@ def compare(
     baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
     origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
     validation loss; `bars`: the simple forecasts near the lowest of them there, that one first
-    (`losses.select_bars`). `weights`: of the tuned LSTM and GRU, architecture alone. `untrained`:
-    networks that are their skip; they are no models of their own and are not tested.
+    (`losses.select_bars`). `untrained`: networks that are their skip; they are no models of their
+    own and are not tested.
 
     "Better" than the bar, the first of `bars`, means better than each of them in one test: its p is
     the highest of theirs, which needs no correction for their number (intersection-union, Berger
@@ -124,7 +122,6 @@ def compare(
         for ranking, winner in selected.items()
         if winner is not None
     }
-    choice = _choose_architecture(means, spacing, weights or {})
     networks = {model for model, _ in skips}  # a combination is none
     lines = [
         *sentences.describe_tests(dataset, chosen, tests, networks=networks, bar=bar),
@@ -132,7 +129,6 @@ def compare(
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
         *sentences.describe_notes(tests),
-        *sentences.describe_choice(choice),
         *sentences.describe_cycles(len(means), spacing),
     ]
     return Verdicts(
@@ -142,7 +138,6 @@ def compare(
         tests=tuple(tests),
         tied=tied,
         untrained=tuple(untrained),
-        choice=choice,
         sentences=tuple(lines),
     )
 
@@ -338,26 +333,6 @@ def verdict(
 def _are_equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:
     """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
     return all(equivalence(x, y, **spacing).word == "equivalent" for x, y in ((a, b), (b, a)))
-
-
-def _choose_architecture(
-    means: pd.DataFrame, spacing: Spacing, weights: Mapping[str, int]
-) -> ArchitectureChoice | None:
-    """The GRU, where as tuned it has no more weights and is shown to cost no more than the
-    margin; else the LSTM.
-    """
-    lstm, gru = ("lstm", "architecture"), ("gru", "architecture")
-    if lstm not in means or gru not in means:
-        return None
-    test = equivalence(_losses_of(means, gru), _losses_of(means, lstm), **spacing)
-    is_smaller = weights.get("gru", 0) <= weights.get("lstm", 0)
-    return ArchitectureChoice(
-        take="gru" if test.word == "equivalent" and is_smaller else "lstm",
-        margin=MARGIN,
-        wanted_origins=ORIGINS,
-        weights=dict(weights),
-        **asdict(test),
-    )
 
 
 def _losses_of(means: pd.DataFrame, key: Key) -> np.ndarray:

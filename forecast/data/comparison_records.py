@@ -108,28 +108,6 @@ class PairedTest(Record):
         return f"{self.model} against {self.against}: {self.word}{size}."
 
 
-class ArchitectureChoice(Record):
-    """The numbers behind "LSTM, or the GRU where it is equivalent and no larger"."""
-
-    take: Literal["lstm", "gru"]
-    word: Literal["equivalent", "undecided"]
-    relative_difference: Number
-    """Mean loss of the GRU over that of the LSTM, minus 1."""
-    upper: Number
-    """One-sided 95 % bound of `relative_difference`."""
-    margin: float
-    """The bound below which the two are equivalent."""
-    n: int
-    """Origins."""
-    non_overlapping: int
-    """Origins whose horizons share no target."""
-    wanted_origins: int
-    """Fewest `non_overlapping` origins of an equivalence."""
-    weights: dict[str, int]
-    """Number of weights as tuned, by model."""
-    note: str = ""
-
-
 class Alarm(Record):
     """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
 
@@ -185,8 +163,6 @@ class Verdicts(Record):
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Ranking to the selected model and whose test against it is a tie (`PairedTest.is_tie`)."""
     untrained: tuple[Untrained, ...] = ()
-    choice: ArchitectureChoice | None = None
-    """None where LSTM or GRU was not compared."""
     lowest: dict[str, str] = Field(default_factory=dict)
     """Ranking to the model with the lowest validation loss."""
     copies: tuple[Alarm, ...] = ()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import pandas as pd
 
@@ -205,12 +205,13 @@ class Results:
         path = self._compared_path("verdicts.json")
         return Verdicts.parse(_read_json_part(path, "compare", dict), path)
 
-    def explanation(self, table: Literal["explanation", "importance"]) -> pd.DataFrame:
-        """The contributions to the selected model's newest test forecast, or the importance of what
-        it sees (`comparison.explaining`); empty where a frame was compared in Python.
+    @property
+    def explanation(self) -> pd.DataFrame:
+        """The contributions to some test forecasts of the selected model (`comparison.explaining`);
+        empty where a frame was compared in Python.
         """
-        is_there = self._compared_path(f"{table}.csv").exists()
-        return self.read_table(table) if is_there else pd.DataFrame()
+        is_there = self._compared_path("explanation.csv").exists()
+        return self.read_table("explanation") if is_there else pd.DataFrame()
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A table of stage `compare` by the name of its file."""

@@ -3,16 +3,13 @@
 The sentence and the advice are put together from the words of the corrected tests; nothing is
 judged here. The chart of errors holds the selected model against each reference row: the naive
 forecasts, the ridge, the best network. `why` has what stands below: what the newest forecast is
-made of, and which of it matters.
+made of.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from operator import attrgetter
 
-from forecast.comparison.explaining import NEITHER, describe_importance
 from forecast.comparison.sentences import BARS, with_word
 from forecast.data.comparison_records import PairedTest, TestWord
 from forecast.data.results import Results
@@ -83,59 +80,25 @@ def _describe_networks(results: Results) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Why:
-    """Why the selected model forecasts as it does."""
-
-    contributions: Table | None
-    """To its newest test forecast of the first series; None of private data."""
-    importance: ChartPanel
-    sentence: str
-    """The parts that are not shown to matter."""
-
-
-def why(results: Results) -> Why | None:
-    """What stage `compare` found (`comparison.explaining`); None of a frame compared in Python."""
-    importance = results.explanation("importance")
-    if importance.empty:
-        return None
-    rows = []
-    unclear = []
-    for part, change_of_error, low, high in importance[
-        ["part", "change", "low", "high"]
-    ].to_numpy():
-        word = describe_importance(low, high)
-        if word == NEITHER:
-            unclear.append(part)
-        limits = f"95 % interval {text.signed_percent(low)} to {text.signed_percent(high)}"
-        tip = f"{part} permuted: {text.signed_percent(change_of_error)}, {limits}"
-        rows.append(Interval(part, change_of_error, low, high, word, "", tip))
-    chart = interval_chart(
-        sorted(rows, key=attrgetter("value"), reverse=True),
-        label=f"Importance over the test block of {results.name}",
-        x_title="change of the error, 95 % interval",
-        show=change,
-    )
-    sentence = ""
-    if unclear:
-        sentence = f"Not distinguishable from zero: {text.listing(unclear)}."
-    table = None if is_private(results) else _contribution_table(results)
-    return Why(table, ChartPanel("What matters over the test block", chart), sentence)
-
-
-def _contribution_table(results: Results) -> Table:
-    """By part its contribution to the first, a middle and the last step of the newest forecast of
-    the first series and target, and their sum, the forecast.
+def why(results: Results) -> Table | None:
+    """By part its contribution to the first, a middle and the last step of the newest test forecast
+    of the first series and target, their sum, the forecast, and the mean size of the contributions
+    of a part over the explained origins. None of private data, or of a frame compared in Python.
     """
-    table = results.explanation("explanation")
+    table = results.explanation
+    if table.empty or is_private(results):
+        return None
     first = table.iloc[0]
     table = table[(table["unique_id"] == first["unique_id"]) & (table["output"] == first["output"])]
     horizon = int(table["step"].max())
     steps = sorted({1, (horizon + 1) // 2, horizon})
-    wide = table.pivot_table(index="part", columns="step", values="contribution", sort=False)[steps]
+    newest = table[table["cutoff"] == table["cutoff"].max()]
+    wide = newest.pivot(index="part", columns="step", values="contribution")[steps]
+    wide = wide.loc[list(dict.fromkeys(newest["part"]))]
     wide.loc["forecast"] = wide.sum()
+    wide["mean size"] = table["contribution"].abs().groupby(table["part"]).mean()
     unit = text.in_brackets(results.unit)
-    columns = [("Part", ""), *((f"step {step}{unit}", "") for step in steps)]
+    columns = [("Part", ""), *((f"step {step}{unit}", "") for step in steps), ("mean size", "")]
     return Table(
         columns, [Row(str(part), list(map(number, row))) for part, *row in wide.itertuples()]
     )

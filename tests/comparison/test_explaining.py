@@ -13,7 +13,6 @@ from forecast.comparison.explaining import (
     average_changes,
     explain,
     mean_course,
-    permute_part,
     trailing_level,
 )
 from forecast.forecaster.ensemble import Ensemble
@@ -121,20 +120,3 @@ def test_with_every_part_the_panel_is_as_it_was():
     same = parts.panel_reduced_to(frozenset(parts.names), newest(parts.panel))
     for before, after in zip(parts.panel.series, same.series, strict=True):
         np.testing.assert_array_equal(before.values, after.values)
-
-
-@pytest.mark.parametrize("part", [SEASON, NEWEST, "rain"])
-def test_a_permuted_part_keeps_its_values_and_leaves_the_others_and_the_past(part):
-    panel = problems.shops().panel
-    first = {series.unique_id: 60 for series in panel.series}
-    changed = permute_part(panel, part, first, 4, np.random.default_rng(1))
-    for before, after in zip(panel.series, changed.series, strict=True):
-        np.testing.assert_array_equal(before.values[:60], after.values[:60])
-        moved = [
-            not np.array_equal(a, b, equal_nan=True)
-            for a, b in zip(before.values.T, after.values.T, strict=True)
-        ]
-        assert moved == {"rain": [0, 0, 0, 1], NEWEST: [1, 1, 0, 0], SEASON: [0, 0, 0, 0]}[part]
-        assert np.array_equal(before.future, after.future) == (part != SEASON)
-        if part == "rain":
-            np.testing.assert_array_equal(np.sort(before.values[:, 3]), np.sort(after.values[:, 3]))

@@ -548,18 +548,6 @@ def verdicts(name: str) -> dict[str, Any]:
     return {
         "dataset": name,
         "chosen": {"shipped": "lstm", "architecture": "lstm"},
-        "choice": {
-            "take": "lstm",
-            "weights": {"lstm": 4000, "gru": 3000},
-            "word": "undecided",
-            "relative_difference": 0.03,
-            "upper": 0.05,
-            "margin": 0.02,
-            "n": 60,
-            "non_overlapping": 30,
-            "wanted_origins": 30,
-            "note": "",
-        },
         "tied": {"shipped": ["gru", "lstm"], "architecture": ["lstm"]},
         "tests": tests,
         "copies": [
