@@ -244,7 +244,7 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
         *runs.check_folds(base, panel.task),
         *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"], "scores computed again"),
         *rescored.check_best_kept(base, "validation losses of trials and steps"),
-        *rescored.check_intervals(base, panel, ends, "intervals made again"),
+        *rescored.check_intervals(base, panel, "scores of the drawn intervals"),
         *runs.check_calibration_rows(base, panel, ends),
     ]
 

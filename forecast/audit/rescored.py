@@ -3,8 +3,8 @@ alone: by code of the audit's own, for its runs and for the finished results of 
 
 `rescore` asks whether the forecasts are complete and against the true actuals, then whether the
 tables hold their scores and the choice follows them; `check_best_kept` whether trials and steps
-with the lowest validation loss were kept; `check_intervals` whether the intervals have the coverage
-and the score that is published.
+with the lowest validation loss were kept; `check_intervals` whether the drawn intervals have the
+coverage and the score that is published.
 
 A perturbation shows what a number depends on, not whether it is the number it says it is: a score
 over the easier origins, against shifted actuals, of the luckier seed, or a choice by something else
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,7 @@ from forecast.audit.changes import count_rows_until
 from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination
-from forecast.config.task import Task, TaskColumn
-from forecast.data.calendars import season_positions
+from forecast.config.task import TaskColumn
 from forecast.data.panel import Panel, Series, add_series_names, series_name
 from forecast.data.records import StudyRecord
 
@@ -37,14 +36,6 @@ NAIVE = "naive"
 SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
 INTERVAL_SCORES = ("coverage", "width", "winkler")
-TRANSFORM_FORMULAS: dict[str, Any] = {
-    "none": (np.asarray, np.asarray),
-    "diff": (np.asarray, np.asarray),
-    "log": (np.log, np.exp),
-    "logdiff": (np.log, np.exp),
-    "log1p": (np.log1p, np.expm1),
-    "logit": (lambda y: np.log(y / (1 - y)), lambda x: 1 / (1 + np.exp(-x))),
-}
 INTERVAL_TOLERANCE = 1e-6
 IntervalKey = tuple[str, str, str, float]
 
@@ -355,220 +346,6 @@ def _mean(errors: np.ndarray) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def check_intervals(
-    base: Sandbox, panel: Panel, ends: BlockEnds, detector: str
-) -> Iterator[Finding]:
-    """The intervals of every candidate from its forecasts and the rows before them, and those drawn
-    of the chosen.
-
-    Over all steps. Made again from the series' own errors: a check that coverage is plausible would
-    pass with those of another.
-    """
-    published = base.table("intervals.parquet")
-    if published.empty:
-        return
-    pooled = _pooled_scores(published)
-    masked_panel = hide_wild(panel, ends["train"])
-    for name, record in base.records().items():
-        keys = [key for key in pooled if key[:2] == (record.model, record.ranking)]
-        if not keys:
-            continue
-        errors_of = _short_together(_scaled_errors(base.forecasts(name), masked_panel))
-        for key in keys:
-            new_scores = _score_intervals(errors_of[key[2]], masked_panel.task, key[3])
-            yield from _compare_interval_scores(pooled[key], new_scores, key, detector)
-    yield from _check_drawn_intervals(base, panel, published, detector)
-
-
-@dataclass(frozen=True)
-class _Errors:
-    """Of one series: what its intervals are made of, in the units of the transform."""
-
-    column: TaskColumn
-    scores: list[np.ndarray]
-    """(n, H) and (m, H), of the calibration and the test block: absolute errors over the widths of
-    their origins and the factors of their positions."""
-    is_quiet: list[np.ndarray]
-    """Whether these are at positions whose errors are ranked apart."""
-    widths: np.ndarray
-    """(m, H): widths times factors of the test block."""
-    y: np.ndarray
-    y_hat: np.ndarray
-    """(m, H): the actuals and mean forecasts of the test block."""
-    rows: np.ndarray
-    """(m,): of its origins."""
-    usual: float
-    """The mean absolute error of the validation and the calibration block."""
-    relative: np.ndarray | None = None
-    """(N, H): where the calibration block is short, the scores of all series whose errors are
-    ranked together, its own included, each over its usual error."""
-
-
-def _scaled_errors(table: pd.DataFrame, panel: Panel) -> dict[str, _Errors]:
-    """By series that has calibration and test errors, from the forecasts of a candidate."""
-    errors_of = {}
-    for name, (series, output) in _series_by_name(panel).items():
-        column = panel.task.target[output]
-        target_rows = _rows_of(table, series, column)
-        mean = target_rows.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
-        if {"calibration", "test"} <= set(mean.index.get_level_values("block")):
-            errors_of[name] = _errors_of_series(mean, series, column, panel.task)
-    return errors_of
-
-
-def _errors_of_series(
-    mean: pd.DataFrame, series: Series, column: TaskColumn, task: Task
-) -> _Errors:
-    """From its actuals and mean forecasts by block, cutoff and step."""
-    transform, _ = TRANSFORM_FORMULAS[column.transform]
-    before = mean[mean.index.get_level_values("block").isin(["validation", "calibration"])]
-    blocks = [mean.loc[block].unstack("step") for block in ("calibration", "test")]
-    origins = [series.ds.searchsorted(block.index) for block in blocks]
-    values = series.values[:, task.targets.index(column.name)]
-    widths = _widths(transform(values), task, origins)
-    scores = []
-    positions = []
-    for block, rows, width in zip(blocks, origins, widths, strict=True):
-        residuals = transform(block["y"].to_numpy()) - transform(block["y_hat"].to_numpy())
-        scores.append(np.abs(residuals) / width)
-        ds = series.ds[rows[:, None] + np.arange(1, task.horizon + 1)]
-        positions.append(season_positions(task.calendar, ds, task.season_length))
-    factor_of, quiet_positions = _compare_positions(scores[0], positions[0])
-    for number, at in enumerate(positions):
-        factors = np.vectorize(lambda position: factor_of.get(position, 1.0))(at)
-        scores[number] = scores[number] / factors
-        widths[number] = widths[number] * factors
-    return _Errors(
-        column=column,
-        scores=scores,
-        is_quiet=[np.isin(at, quiet_positions) for at in positions],
-        widths=widths[1],
-        y=blocks[1]["y"].to_numpy(),
-        y_hat=blocks[1]["y_hat"].to_numpy(),
-        rows=origins[1],
-        usual=_mean(np.abs(transform(before["y"]) - transform(before["y_hat"]))),
-    )
-
-
-def _short_together(errors_of: dict[str, _Errors]) -> dict[str, _Errors]:
-    """Each series with fewer than 19 calibration origins has the relative errors of all such series
-    of its target, where ten or more of these have errors at every step.
-    """
-    short: dict[str, list[str]] = {}
-    for name, errors in errors_of.items():
-        has_errors = np.isfinite(errors.scores[0]).any(axis=0).all() and errors.usual > 0
-        if len(errors.scores[0]) < 19 and has_errors:
-            short.setdefault(errors.column.name, []).append(name)
-    together = dict(errors_of)
-    for names in short.values():
-        if len(names) >= 10:
-            of_series = [errors_of[name] for name in names]
-            relative = np.concatenate([errors.scores[0] / errors.usual for errors in of_series])
-            together |= {name: replace(errors_of[name], relative=relative) for name in names}
-    return together
-
-
-def _score_intervals(errors: _Errors, task: Task, level: float) -> dict[str, float]:
-    """Coverage and interval score on test of the split conformal intervals of a series.
-
-    A margin is an order statistic of the newest absolute errors over their widths (`_margins`), as
-    many of a step as the calibration block has. Those of an origin count from the cutoff that knows
-    all its targets, and are taken in when a fortieth of that number has come together.
-    """
-    if errors.relative is not None:
-        known = [of_step[np.isfinite(of_step)] for of_step in errors.relative.T]
-        margin = errors.usual * np.array([_order_statistic(each, level) for each in known])
-    else:
-        margin = _margins_in_turn(errors, task, level)
-    margin = margin * errors.widths
-    transform, invert = TRANSFORM_FORMULAS[errors.column.transform]
-    centre = transform(errors.y_hat)
-    low, high = errors.column.limits
-    lower = np.clip(invert(centre - margin), low, high)
-    upper = np.clip(invert(centre + margin), low, high)
-    return _interval_scores(errors.y, lower, upper, level)
-
-
-def _margins_in_turn(errors: _Errors, task: Task, level: float) -> np.ndarray:
-    """(m, H) of the test block, by the newest errors that are known at each cutoff."""
-    n_newest = len(errors.scores[0])
-    n_known = np.searchsorted(errors.rows + task.horizon, errors.rows, side="right")
-    n_known -= n_known % max(1, n_newest // 40)
-    margin = np.empty_like(errors.scores[1])
-    for n_later in np.unique(n_known):
-        at = n_known == n_later
-        others, quiet = _margins(
-            np.concatenate([errors.scores[0], errors.scores[1][:n_later]]),
-            np.concatenate([errors.is_quiet[0], errors.is_quiet[1][:n_later]]),
-            n_newest,
-            level,
-        )
-        margin[at] = np.where(errors.is_quiet[1][at], quiet, others)
-    return margin
-
-
-def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:
-    """(n, 1) for the calibration block and for the test block: (a v^2 / t^2 + 1 - a)^(3/8) with a =
-    L / (L + 5), v^2 the mean squared seasonal difference inside the L rows before an origin, t^2
-    the mean of calibration.
-    """
-    season = task.season_length if task.season_length < task.lookback else 1
-    squares = pd.Series(y).diff(season).to_numpy() ** 2
-    share = task.lookback / (task.lookback + 5)
-    typical = math.nan
-    reach = task.lookback - season - 1
-    widths: list[np.ndarray] = []
-    for block in rows:
-        means = np.array([_mean(squares[max(row - reach, 0) : row + 1]) for row in block])
-        if not widths:
-            typical = _mean(means)
-        ratios = means / typical if typical > 0 else np.ones_like(means)
-        ratios = np.where(np.isfinite(ratios), ratios, 1.0)
-        widths.append(((share * ratios + 1 - share) ** 0.375)[:, None])
-    return widths
-
-
-def _compare_positions(
-    errors: np.ndarray, positions: np.ndarray
-) -> tuple[dict[int, float], list[int]]:
-    """Of each position in the season: the root of the mean error there, over that of its step, with
-    sixty errors of the usual size beside; and the positions where sixty errors or more are below a
-    third of the usual size.
-    """
-    long = pd.DataFrame({"position": positions.ravel(), "error": errors.ravel()})
-    long["step"] = np.tile(np.arange(errors.shape[1]), len(errors))
-    usual = long.groupby("step")["error"].transform("mean")
-    long["ratio"] = long["error"] / usual.where(usual > 0, 1.0)
-    ratios = long.groupby("position")["ratio"].agg(["sum", "count", "mean"])
-    is_quiet = (ratios["mean"] < 1 / 3) & (ratios["count"] >= 60)
-    factors = np.sqrt((ratios["sum"] + 60) / (ratios["count"] + 60))
-    return dict(factors), list(ratios.index[is_quiet])
-
-
-def _margins(
-    errors: np.ndarray, is_quiet: np.ndarray, n_newest: int, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(H,) of the newest errors of each step, at usual positions and at quiet ones, whose errors of
-    all steps are ranked together; of all errors of a step where those of either are too few.
-    """
-    newest = []
-    for of_step, is_quiet_of_step in zip(errors.T, is_quiet.T, strict=True):
-        rows = np.flatnonzero(np.isfinite(of_step))[-n_newest:]
-        newest.append((of_step[rows], is_quiet_of_step[rows]))
-    pooled = np.concatenate([of_step[at_quiet] for of_step, at_quiet in newest])
-    quiet = np.full(len(newest), _order_statistic(pooled, level))
-    usual = np.array([_order_statistic(of_step[~at_quiet], level) for of_step, at_quiet in newest])
-    together = np.array([_order_statistic(of_step, level) for of_step, _ in newest])
-    is_apart = np.isfinite(usual + quiet)
-    return np.where(is_apart, usual, together), np.where(is_apart, quiet, together)
-
-
-def _order_statistic(errors: np.ndarray, level: float) -> float:
-    """Number ceil((n + 1) level) of n errors in rising order; NaN beyond the last."""
-    rank = math.ceil(round((len(errors) + 1) * level, 9))
-    return float(np.sort(errors)[rank - 1]) if rank <= len(errors) else math.nan
-
-
 def _interval_scores(
     y: np.ndarray, lower: np.ndarray, upper: np.ndarray, level: float
 ) -> dict[str, float]:
@@ -580,12 +357,13 @@ def _interval_scores(
     return {"coverage": _mean(is_covered[known].astype(float)), "winkler": _mean(score[known])}
 
 
-def _check_drawn_intervals(
-    base: Sandbox, panel: Panel, published: pd.DataFrame, detector: str
-) -> Iterator[Finding]:
-    """The intervals drawn of the selected models have the published coverage and score."""
+def check_intervals(base: Sandbox, panel: Panel, detector: str) -> Iterator[Finding]:
+    """The intervals drawn of the selected models have the published coverage and score, over all
+    steps.
+    """
     bands = base.table("bands.parquet")
-    if bands.empty:
+    published = base.table("intervals.parquet")
+    if bands.empty or published.empty:
         return
     for key, row in _pooled_scores(published).items():
         is_drawn = bands["series"].eq(key[2]) & bands["level"].eq(key[3])

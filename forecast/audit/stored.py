@@ -1,7 +1,8 @@
 """The finished results that a project holds: are they those of its models, data and settings, to
 the last digit?
 
-What needs no model, such as the scores in its tables, is `rescored` for these results too.
+What needs no model, such as the scores in its tables, is `rescored` for these results too; their
+intervals are made again as the compare stage makes them.
 
 The audit's own runs show what the code does; a file edited or mixed up after its run shows only
 here (`audit_stored_results`). And fits made once more: from rows that end with the validation block
@@ -24,16 +25,20 @@ import yaml
 from forecast import models
 from forecast.audit import Finding, rescored, runs
 from forecast.audit.changes import reverse_order_of_test_errors
+from forecast.audit.rescored import INTERVAL_TOLERANCE
 from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
 from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import RefitSchedule
-from forecast.config.experiment import load_tuning
+from forecast.comparison.intervals import interval_tables
+from forecast.comparison.scores import score_candidates
+from forecast.config.experiment import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
+from forecast.data.results import Results
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.system import files
 from forecast.system.errors import ModelError
@@ -74,8 +79,30 @@ def audit_stored_results(
         *run_isolated(_audit_saved_models, base, project, panel),
         *rescored.rescore(base, panel, ends, seeds, STORED_DETECTOR),
         *rescored.check_best_kept(base, STORED_DETECTOR),
-        *rescored.check_intervals(base, panel, ends, STORED_DETECTOR),
+        *rescored.check_intervals(base, panel, STORED_DETECTOR),
+        *run_isolated(_remake_intervals, base),
     ]
+
+
+def _remake_intervals(base: Sandbox) -> list[Finding]:
+    """A finding for each table of intervals that is not the one of the forecasts."""
+    frame = pd.read_parquet(base.prepared / "frame.parquet")
+    task = load_task(base.paths.task(base.dataset))
+    borders = splits.Borders.from_json(files.read_json(base.paths.borders(base.dataset)))
+    scored, references = score_candidates(Results(base.paths, base.dataset), frame, task, borders)
+    levels = load_evaluation(base.paths.configs).levels
+    tables = interval_tables(scored, task, levels, base.verdicts.chosen, references["test"].scale)
+    findings = []
+    for name, table in (("intervals", tables.intervals), ("bands", tables.bands)):
+        published = base.table(f"{name}.parquet")
+        if published.empty:
+            continue
+        try:
+            pd.testing.assert_frame_equal(published, table, rtol=INTERVAL_TOLERANCE)
+        except AssertionError:
+            text = f"{name}.parquet is not what the forecasts and their errors give"
+            findings.append(Finding("scores", STORED_DETECTOR, name, text))
+    return findings
 
 
 def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[Finding]:

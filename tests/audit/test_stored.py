@@ -23,7 +23,6 @@ from forecast.audit.stored import audit_stored_results, reason_not_to_audit
 from forecast.comparison.intervals import CandidateBlocks, interval_scores
 from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import series_forecasts
-from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import Verdicts
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
@@ -306,11 +305,6 @@ def test_the_names_of_a_hierarchys_corrections_are_no_difference_of_the_fit(tmp_
     assert runs.differing_files(tmp_path / "saved", tmp_path / "again") == ["spec.json"]
 
 
-def test_every_transform_has_formulas_of_the_audit_s_own() -> None:
-    """One without them was taken for none, and its intervals were accused."""
-    assert rescored.TRANSFORM_FORMULAS.keys() == TRANSFORMS.keys()
-
-
 def forecasts_of(panel: Panel, starts: dict[str, int], y_hat: np.ndarray) -> pd.DataFrame:
     """The table of a candidate that forecasts `y_hat` (T,) of every series, by block from the row
     of its first cutoff on.
@@ -336,9 +330,8 @@ def forecasts_of(panel: Panel, starts: dict[str, int], y_hat: np.ndarray) -> pd.
 def compare_intervals(
     table: pd.DataFrame, panel: Panel, level: float, served: dict[str, SplitConformal]
 ) -> None:
-    """Those of the audit are those of the compare stage and of `served`."""
+    """Those of the compare stage are those of `served`."""
     task = panel.task
-    errors_of = rescored._short_together(rescored._scaled_errors(table, panel))
     last = {series.unique_id: pd.Series(0.0, series.ds) for series in panel.series}
     cubes = {str(block): series_forecasts(rows, last) for block, rows in table.groupby("block")}
     blocks = CandidateBlocks(
@@ -352,9 +345,7 @@ def compare_intervals(
         y, y_hat, difficulty = ensemble.block_errors(rows, task)
         low, high = conformal.bounds_in_turn(y_hat, difficulty, [level])
         of_service = coverage_by_step(y[None], low, high, level=level)
-        of_audit = rescored._score_intervals(errors_of[name], task, level)
         for score in ("coverage", "winkler"):
-            assert of_audit[score] == pytest.approx(of_service[score][0, 0])
             assert pooled.loc[name, score] == pytest.approx(of_service[score][0, 0])
 
 
@@ -362,7 +353,7 @@ ONE_TARGET = {"target": [{"column": "sales"}], "past_exogenous": [], "step_size"
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_intervals_of_a_series_with_closed_hours_are_the_same_for_audit_table_and_service(
+def test_intervals_of_a_series_with_closed_hours_are_the_same_for_table_and_service(
     level: float,
 ) -> None:
     draw = np.random.default_rng(1)
@@ -380,7 +371,7 @@ def test_intervals_of_a_series_with_closed_hours_are_the_same_for_audit_table_an
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_intervals_of_many_short_series_are_the_same_for_audit_table_and_service(
+def test_intervals_of_many_short_series_are_the_same_for_table_and_service(
     level: float,
 ) -> None:
     draw = np.random.default_rng(1)
