@@ -262,8 +262,7 @@ def guess_entry(
         with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
         table[series] = with_names[series]
     if time is not None:
-        _refuse_notes(table, time, where)
-        _refuse_parted_time(table, time, time_format, series, where, file_format)
+        _refuse_parted_time(table, time, series, where)
         if series is None:
             _refuse_parted_names(table, time, where)
     rows = table.copy()  # a wide table lies in many pieces
@@ -300,7 +299,7 @@ def guess_entry(
     text += _describe_constants(roles.constant)
     if series is None and not target and guess.fit is not COUNTED_ROWS:
         values = observed[[chosen, *roles.past]]
-        text += _advise_long_form(where, file_format, guess.column, values)
+        text += _advise_long_form(values)
     text += _describe_doubtful_number(path, file_format)
     for column in others:
         if column not in numbers and own_files.is_mostly_numbers(rows[column]):
@@ -335,17 +334,16 @@ def _read_rows(
 
 
 def _refuse_two_headers(path: Path, where: str, form: own_files.FileFormat) -> None:
-    """`InputError` with the command that makes one line of names of two, as yfinance writes them:
-    columns in one, tickers in the other.
+    """`InputError` for two lines of names as yfinance writes them: columns in one, tickers in the
+    other.
     """
     if own_files.is_parquet(path):
         return
     lines = own_files.first_lines(path, where, form.encoding)[:2]
     if {line.partition(form.separator)[0] for line in lines} == {"Price", "Ticker"}:
-        change = "stack('Ticker').reset_index()"
-        command = _rewriting_command(where, form, change, "long", "header=[0, 1], index_col=0")
         raise InputError(
-            f"{where}: two lines name its columns, wanted one. Write it anew: {command}."
+            f"{where}: two lines name its columns, wanted one. Read it by pandas with `header=[0,"
+            " 1], index_col=0` and write `stack('Ticker').reset_index()` of it."
         )
 
 
@@ -854,37 +852,14 @@ def _find_clock(table: pd.DataFrame, time: Any, series: Any | None) -> Any | Non
     return next((column for column in candidates if _is_clock(table[column])), None)
 
 
-def _refuse_parted_time(
-    table: pd.DataFrame,
-    time: Any,
-    time_format: str | None,
-    series: Any | None,
-    where: str,
-    form: own_files.FileFormat,
-) -> None:
-    """`InputError` where a column of its own holds the hours of the dates in `time`, with the
-    command that makes one column of both, where the hours are written as 13, 13:00 or 13:00:00. Of
-    hours up to 24 the first begins the day.
-    """
+def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
+    """`InputError` where a column of its own holds the hours of the dates in `time`."""
     clock = _find_clock(table, time, series)
-    if clock is None:
-        return
-    fault = f"{where}: {time!r} and {clock!r} are parts of one time. Write one column:"
-    text = table[clock].dropna().astype("str").str.strip()
-    hours = f"d.pop({str(clock)!r})"
-    is_whole = ~text.str.contains(r":0*[1-9]")
-    ends_day = bool(text.str.startswith("24").any() and is_whole.all())
-    first = " - pd.Timedelta('1h')" if ends_day else ""
-    if text.str.fullmatch(r"\d\d?(:\d\d){1,2}").all():
-        seconds = " + ':00'" if text.str.count(":").max() == 1 else ""
-        hours = f"pd.to_timedelta({hours}{seconds}){first}"
-    elif text.str.fullmatch(r"\d|[01]\d|2[0-4]").all():
-        hours = f"pd.to_timedelta({hours}.astype(int), unit='h'){first}"
-    else:
-        raise InputError(f"{fault} 2024-01-31T13:00.")
-    days = f"pd.to_datetime(d.pop({str(time)!r}), format={time_format!r})"
-    change = f"pipe(lambda d: d.assign(ds={days} + {hours}))"
-    raise InputError(f"{fault} {_rewriting_command(where, form, change, 'times')}.")
+    if clock is not None:
+        raise InputError(
+            f"{where}: {time!r} and {clock!r} are parts of one time. Write one column of both, such"
+            " as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."
+        )
 
 
 def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
@@ -907,25 +882,6 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
                 f"{where}: {' and '.join(map(quote, parts))} together name a series. Write one"
                 f" column with all, such as {example!r}, or the entry by hand with `hierarchy:"
                 f" [{', '.join(map(str, parts))}]`, the largest group first (docs/data.md)."
-            )
-
-
-def _refuse_notes(table: pd.DataFrame, time: Any, where: str) -> None:
-    """`InputError` for rows that hold text in a column of numbers and nothing else, as dividends
-    stand among prices.
-    """
-    values = table.drop(columns=time)
-    if values.shape[1] == 1:
-        return
-    lone = values[values.notna().sum(axis=1) == 1].select_dtypes(exclude="number")
-    for column in lone:
-        notes = lone[pd.to_numeric(lone[column], errors="coerce").isna() & lone[column].notna()]
-        n_numbers = pd.to_numeric(table[column], errors="coerce").notna().sum()
-        if len(notes) and n_numbers > len(table) / 2:
-            raise InputError(
-                f"{where}: column {column!r} holds text in {plural(len(notes), 'row')} without"
-                f" another value ({quote_names(notes[column])}), the first {notes.index.name}"
-                f" {notes.index[0]}. Drop these rows."
             )
 
 
@@ -1064,39 +1020,14 @@ def _may_be_series(values: pd.DataFrame) -> bool:
     return bool((sizes.min() > 0).all() and (sizes.max() <= MAX_SIZE_RATIO * sizes.min()).all())
 
 
-def _advise_long_form(
-    where: str, form: own_files.FileFormat, time: Any | None, values: pd.DataFrame
-) -> list[str]:
-    """The comment that says how columns that may be series become some: one command, and what to
-    add then.
-    """
+def _advise_long_form(values: pd.DataFrame) -> list[str]:
+    """The comment that says how columns that may be series become some."""
     if not _may_be_series(values):
         return []
-    columns = list(values)
-    melt = f"melt({time!r}, {columns!r}, var_name='unique_id', value_name='y')"
     return [
-        f"    # {quote_names(columns)} look like series of one kind; only the first is forecast."
-        f" For all: {_rewriting_command(where, form, melt, 'long')}"
+        f"    # {quote_names(values)} look like series of one kind; only the first is forecast. For"
+        " all, write their names into one column and their values into another (`melt` of pandas)"
     ]
-
-
-def _rewriting_command(
-    where: str, form: own_files.FileFormat, change: str, suffix: str, options: str = "dtype=str"
-) -> str:
-    """The command that writes a file anew after `change`, a call of its frame, and what to type
-    then; `options` of a CSV's reading.
-    """
-    path = Path(where)
-    new_path = path.with_name(f"{path.name.partition('.')[0]}_{suffix}.csv").as_posix()
-    read = f"read_parquet({where!r}).reset_index()"
-    if not own_files.is_parquet(path):
-        form_options = f"sep={form.separator!r}, encoding={form.encoding!r}"
-        read = f"read_csv({where!r}, {options}, {form_options})"
-    write = f"to_csv({new_path!r}, index=False, sep={form.separator!r})"
-    return (
-        f'python -c "import pandas as pd; pd.{read}.{change}.{write}", then `forecast add'
-        f" {new_path}`"
-    )
 
 
 def _words_of(column: Any) -> list[str]:

@@ -4,9 +4,6 @@ read back right.
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -263,41 +260,6 @@ def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
 HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
 
 
-@pytest.mark.parametrize(
-    ("name", "hours", "form", "sep"),
-    [
-        ("Hour", HOURS.hour, "%Y-%m-%d", ","),
-        ("Interval", HOURS.hour + 1, "%m/%d/%Y", ","),
-        ("Uhrzeit", HOURS.strftime("%H:%M"), "%d.%m.%Y", ";"),
-        ("Time", HOURS.strftime("%H:%M:%S"), "%Y%m%d", ","),
-        ("Ende", [f"{hour + 1:02}:00" for hour in HOURS.hour], "%d.%m.%Y", ";"),
-    ],
-)
-def test_the_command_that_is_shown_joins_a_date_and_its_hour(tmp_path, name, hours, form, sep):
-    (tmp_path / "data").mkdir()
-    path = tmp_path / "data" / "mine.csv"
-    parted = pd.DataFrame({"Day": HOURS.strftime(form), name: hours, "y": np.arange(960.0)})
-    parted.to_csv(path, index=False, sep=sep)
-    [command] = re.findall(
-        r'Write one column: python -c "(.*)", then `forecast add data/mine_times.csv`',
-        own_refusal(path, ""),
-    )
-    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
-    (tmp_path / "data" / "mine_times.csv").rename(path)
-    _, frame = read_as_guessed(tmp_path, path)
-    assert frame["ds"].tolist() == HOURS.tolist()
-
-
-def test_ends_of_quarter_hours_are_not_put_back_by_an_hour(tmp_path):
-    minutes = 15 * (np.arange(960) % 96 + 1)
-    ends = [f"{minute // 60:02}:{minute % 60:02}" for minute in minutes]
-    days = pd.date_range("2024-01-01", periods=10).repeat(96).strftime("%Y-%m-%d")
-    frame = pd.DataFrame({"date": days, "time": ends, "y": np.arange(960.0)})
-    with pytest.raises(InputError, match="Write one column: python") as fault:
-        guessed(tmp_path, frame)
-    assert "Timedelta" not in str(fault.value)
-
-
 @pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]], ids=["one", "two"])
 @pytest.mark.parametrize(
     ("name", "hours"),
@@ -483,28 +445,22 @@ def test_a_column_that_only_says_no_may_be_a_country(tmp_path):
     assert "land" not in text
 
 
-def test_a_note_among_numbers_names_no_series_and_its_row_is_named(tmp_path):
+def test_a_note_among_numbers_names_no_series(tmp_path):
     days = pd.date_range("2024-01-01", periods=600).strftime("%Y-%m-%d")
     frame = pd.DataFrame({"Date": days, "Open": WAVE, "Close": WAVE})
     note = pd.DataFrame({"Date": days[40:41], "Open": "0.25 Dividend"})
-    with pytest.raises(InputError, match=r"'Open' holds .*\('0.25 Dividend'\), the first line 42"):
-        guessed(tmp_path, pd.concat([frame[:40], note, frame[40:]]))
     mixed = pd.concat([frame.assign(Open=WAVE + 0.1 * np.arange(600)), note.assign(Close=1.0)])
     assert guesses._find_series_column(mixed, "Date") is None
 
 
-def test_two_lines_of_names_as_yfinance_writes_them_are_told_with_the_command(tmp_path):
+def test_two_lines_of_names_as_yfinance_writes_them_are_told(tmp_path):
     fields = pd.MultiIndex.from_product(
         [["Close", "Open"], ["AAA", "BBB"]], names=["Price", "Ticker"]
     )
     days = pd.date_range("2024-01-01", periods=600, name="Date")
     prices = pd.DataFrame(np.tile(WAVE[:, None] + 9, 4), days, fields)
-    with pytest.raises(InputError, match="two lines name its columns") as refusal:
+    with pytest.raises(InputError, match="two lines name its columns"):
         guessed(tmp_path, prices, index=True)
-    code = str(refusal.value).partition('-c "')[2].partition('"')[0]
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, check=True)
-    text = guesses.guess_entry(tmp_path / "data" / "mine_long.csv", "data/mine_long.csv", "mine")
-    assert "unique_id: Ticker" in text and "column: Close" in text
 
 
 @pytest.mark.parametrize("name", ["Adj Close", "adjusted_close"])
@@ -837,24 +793,13 @@ def make_wide(**columns: np.ndarray) -> pd.DataFrame:
 SHOPS = {f"shop {letter}": 100 + 20 * WAVE + place for place, letter in enumerate("ABC")}
 
 
-@pytest.mark.parametrize(
-    ("sep", "decimal", "names"),
-    [(",", ".", "shop {}"), (";", ",", "shop {}"), ("\t", ".", "sales_{}")],
-)
-def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(
-    tmp_path, sep, decimal, names
-):
-    columns = {names.format(letter): SHOPS[f"shop {letter}"].round(3) for letter in "ABC"}
+def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(tmp_path):
     (tmp_path / "data").mkdir()
     wide = tmp_path / "data" / "mine.csv"
-    make_wide(**columns).to_csv(wide, index=False, sep=sep, decimal=decimal)
+    make_wide(**SHOPS).to_csv(wide, index=False)
     text = guesses.guess_entry(wide, "data/mine.csv", "mine")
-    [command] = re.findall(r'python -c "(.*)", then `forecast add data/mine_long.csv`', text)
-    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
-    (tmp_path / "data" / "mine_long.csv").rename(wide)
-    _, frame = read_as_guessed(tmp_path, wide)
-    for name, values in columns.items():
-        np.testing.assert_array_equal(frame.loc[frame["unique_id"] == name, "y"], values)
+    assert "'shop A', 'shop B', 'shop C' look like series of one kind" in text
+    assert "`melt` of pandas" in text
 
 
 @pytest.mark.parametrize(
