@@ -16,7 +16,7 @@ Which function draws what, from the top of the page (`Results` in, a `Table` of 
     forecasts at some cutoffs               panels.forecast_panels
     error by step, and by calendar period   figures.step_panels, panels.calendar_panels
     networks against their skips            figures.skip_panels
-    coverage: table, by step                calibration.calibration_table, coverage_panels
+    coverage                                calibration.calibration_table
     distributions                           board.distribution_table
     residuals, networks inside              diagnostics.residual_table, network_table
     costs, time line, quality, findings     ledger.cost_table, timeline, quality_table,

@@ -1,30 +1,21 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, the ridge and the naive forecasts as a table, and by horizon step as charts.
-Everything is read from what stage `compare` wrote. `dvc plots show` draws the reliability of every
-model.
+Of the selected model, the ridge and the naive forecasts, over all steps. Everything is read from
+what stage `compare` wrote. `dvc plots show` draws the reliability of every model.
 
-`calibration_table`, `coverage_panels` and the sentences of `refusals`; nothing where there are no
-intervals.
+`calibration_table` and the sentences of `refusals`; nothing where there are no intervals.
 
 Another measure is a cell of `_calibration_cells`, once stage `compare` writes it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pandas as pd
 
 from forecast.data.results import WHOLE_HORIZON, Results
 from forecast.report import text
-from forecast.report.charts import Axes, Line, floats, line_chart
 from forecast.report.figures import (
     LINEAR,
-    ChartPanel,
-    step_axes,
-    title_of_series,
 )
 from forecast.report.text import (
     MOST_SERIES,
@@ -39,7 +30,6 @@ from forecast.report.text import (
 )
 
 RANKING = "shipped"
-ROOM = 0.02  # of the axis of coverage, below the lowest
 
 
 def models_with_intervals(results: Results) -> list[str]:
@@ -104,50 +94,6 @@ def _calibration_cells(scores: pd.Series) -> list[TableCell]:
         number(scores["winkler"]),
         whole(scores["n_calibration"]),
     ]
-
-
-def coverage_panels(results: Results) -> list[ChartPanel]:
-    """Coverage by horizon step of the first shown model, per series: each level against its nominal
-    share and the band of what chance allows.
-    """
-    panels = []
-    for model in models_with_intervals(results)[:1]:
-        rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
-        rows = rows[rows["step"] > 0].sort_values("step")
-        for series in results.series[:MOST_SERIES]:
-            of_series = rows[rows["series"] == series]
-            if of_series.empty:
-                continue
-            title = title_of_series(results, f"{text.name(model)}, by step", series)
-            label = f"Coverage by horizon step, {title_of_series(results, model, series)}"
-            axes = step_axes(results, label, "", floats(of_series["step"].unique()))
-            outside = int((~of_series["inside"].astype(bool)).sum())
-            note = "Every point inside its grey band"
-            if outside:
-                note = f"{outside} of {len(of_series)} points outside the grey bands"
-            panels.append(ChartPanel(title, _coverage_chart(of_series, axes, model), note, model))
-    return panels
-
-
-def _coverage_chart(rows: pd.DataFrame, axes: Axes, model: str) -> str:
-    """Lines of coverage by `step`, one per level, beside the level itself and its band."""
-    lines = []
-    for level in sorted(rows["level"].unique()):
-        of_level = rows[rows["level"] == level]
-        x = floats(of_level["step"])
-        band = (floats(of_level["low"]), floats(of_level["high"]))
-        name = text.level(level)
-        nominal = np.full_like(x, level)
-        lines.append(Line(f"{name} nominal", x, nominal, "nominal", "", (band,)))
-        lines.append(Line(name, x, floats(of_level["coverage"]), "chosen", model))
-    lowest = float(np.nanmin(rows[["coverage", "low"]]))
-    axes = replace(
-        axes,
-        y_title="share of the actual values covered",
-        show=text.level,
-        y_range=(lowest - ROOM, 1.0),
-    )
-    return line_chart(lines, axes)
 
 
 def refusals(results: Results) -> list[str]:

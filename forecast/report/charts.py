@@ -118,7 +118,7 @@ def spread(desired: Sequence[float], low: float, high: float, gap: float = LINE)
 
 
 WIDTH, HEIGHT = 360.0, 236.0
-ORDER = ("other", "nominal", "network", "skip", "naive", "seasonal", "chosen", "actual")
+ORDER = ("other", "network", "skip", "naive", "seasonal", "chosen", "actual")
 NAMED = ("network", "skip", "naive", "seasonal", "chosen", "actual")
 
 

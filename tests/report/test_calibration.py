@@ -36,15 +36,6 @@ def test_each_series_is_calibrated_on_its_own_and_a_refused_level_is_said_not_sh
     assert TOO_FEW not in words(page.xpath(f"//article[@id='{HOURLY}']")[0])
 
 
-def test_coverage_by_step_is_drawn_for_the_chosen_model_against_both_levels(page):
-    (chart,) = page.xpath(
-        f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'Coverage by horizon step')]"
-    )
-    assert chart.get("aria-label") == "Coverage by horizon step, lstm"
-    assert len(chart.xpath(".//*[@class='band nominal']")) == 2
-    assert [g.get("data-name") for g in chart.xpath(".//*[@data-name]")] == ["80 %", "95 %"]
-
-
 def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
     found = results(root, HOURLY)
     test = panels.test_block_of(found.forecasts_by_series("lstm.linear"), "town")
