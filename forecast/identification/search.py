@@ -20,6 +20,12 @@ user's.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
    Linear models alone may run farther from the record than any net in training.
 
+A series without inputs has no free run to follow for long where it is chaotic or noise drives it.
+Models on up to 40 of its own delays (`SearchSettings.ahead_candidates`), linear ones among them,
+are fitted to each fold one step ahead. All are judged by forecasts of the block over `AHEAD` steps,
+those of step 2 too. Where the best is fitted one step ahead, those about as good are fitted to all
+rows in the place of step 3.
+
 For `automatic.identify` alone. A member that cannot be trained or run costs itself, not the work;
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
 tried and left out: docs/research/identification-stages.md.
@@ -31,12 +37,13 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.data import measure_drift
@@ -81,7 +88,11 @@ from forecast.training import levenberg_marquardt as lm
 
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
-SAME_ONE_STEP = 1.1  # times the least one-step error: no other by it
+AHEAD = 10  # steps by whose forecasts a series without inputs is judged
+SAME_AHEAD = 1.05  # times the least error of these forecasts: about the same
+MOST_AHEAD = 5  # candidates of these that stay
+SAME_ONE_STEP = 1.1  # times the least one-step error of a candidate's fits: as good as that
+REACH_SHARE = 8  # the shortest record has so many times the rows that delays reach
 NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
 LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
@@ -143,26 +154,12 @@ def search_members(
         input_dead_times = dead_times(searched, settings.longest_dead_time)
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
-        first, second = settings.refit_iterations
-        trained = search.refit(
-            search.train_folds(), search.searched, first, "Training on all blocks"
-        )
-        if not trained:
-            raise ModelError(
-                "No NARX model follows any held-out block in free run; other inputs may be missing."
-            )
-        reason = "No free run follows the held-out blocks; fitted one step ahead instead"
-        members = search.fit_one_step(trained)
+        folded = search.train_folds()
+        reason = f"Fitted one step ahead, chosen by forecasts of {AHEAD} steps on held-out blocks"
+        members = search.fit_ahead(folded)
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
-            staying = leave_out_straying(trained, search.searched, settings.start)
-            chosen = choose_members(staying)
-            work = search.refit_work(aligned, second) + 2 * JUDGING_ITERATIONS
-            search.progress.left = len(chosen) * work
-            members = leave_out_lost(search.refit(chosen, aligned, second, "Last training"))
-            # how long to train differs between systems: both ends of the descent are kept
-            if sum(map(len, search.searched)) == sum(map(len, aligned)):
-                members = [*chosen, *members]
+            members = search.train_on(folded)
     notes = [f"{reason}.", *drift_notes]
     if any(input_dead_times):
         rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)
@@ -271,6 +268,14 @@ class _Search:
         if self.plain.inputs:
             self.input_delays = max(len(self._arx_delays(MOST_INPUT_DELAYS)[0]), 4)
         self.nets = {candidate: self._net_of(candidate) for candidate in settings.candidates}
+        reach = min(map(len, self.searched)) // REACH_SHARE
+        self.ahead_nets = {}
+        if not self.plain.inputs:
+            for candidate in settings.ahead_candidates:
+                order = max(min(candidate.order // self.plain.outputs, reach), 1)
+                delays = tuple(range(1, order + 1))
+                net = replace(self.plain, y_delays=delays, hidden=candidate.hidden)
+                self.ahead_nets[candidate] = net
         self.folds = [
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
@@ -345,7 +350,9 @@ class _Search:
         iterations = self.settings.fold_iterations
         members = []
         for fold in range(self.settings.folds):
-            members += [self._train_in_fold(member, iterations) for member in self._begin(fold)]
+            members += [
+                self._train_in_fold(member, iterations) for member in self._begin(fold, self.nets)
+            ]
             self.progress.add(self._fold_work(), f"Fold {fold + 1} of {self.settings.folds}")
         members = [member for member in members if np.isfinite(member.held_out_rmse)]
         if not members:
@@ -355,31 +362,99 @@ class _Search:
         best = np.argsort(mean_errors(errors), kind="stable")[: self._count_survivors()]
         return [member for member in members if candidates.index(member.candidate) in best]
 
-    def fit_one_step(self, trained: list[Member]) -> list[Member]:
-        """The candidates that begin as a one-step fit, as they begin, of every fold: for a series
-        without inputs that no free run follows, whose dynamics training on the free run takes away.
-        Of them those with about the least one-step error, all that is left to judge by. None for
-        another record.
+    def fit_ahead(self, folded: list[Member]) -> list[Member]:
+        """For a series without inputs: the models on delays, fitted one step ahead, of the
+        candidates that forecast the blocks about best, fitted to all rows that are searched. None
+        where models trained on their free run in the folds are better, and for other records.
         """
-        error = np.median([member.held_out_rmse for member in trained])
-        if self.plain.inputs or error < NO_SIMULATION:
+        folds = range(self.settings.folds)
+        fitted = [member for fold in folds for member in self._begin(fold, self.ahead_nets)]
+        if not fitted:
             return []
-        members = []
-        for number, fold in enumerate(self.folds):
-            for member in self._begin(number):
-                if member.candidate.kind in ("delays", "polynomial"):
-                    judge = StackedExperiments(member.net, fold.held_out, self.settings.start)
-                    rmse = float(np.sqrt(judge.mean_square(member.weights)))
-                    one_step = OpenLoop(member.net, self.searched, self.settings.start)
-                    one_step_rmse = (one_step.loss(member.weights) / one_step.n_residuals) ** 0.5
-                    members.append(replace(member, held_out_rmse=rmse, train_rmse=one_step_rmse))
-        least = min((member.train_rmse for member in members), default=0.0)
-        return [member for member in members if member.train_rmse <= SAME_ONE_STEP * least]
+        candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])
+        means = mean_errors(errors)
+        if least_mean_error(folded) < NO_SIMULATION:
+            # what simulates the record is not given up for what forecasts it alone
+            _, errors = tabulate_errors([self._judge_free_run(member) for member in fitted])
+            means[mean_errors(errors) >= NO_SIMULATION] = np.inf
+        if least_mean_error([self._judge_ahead(member) for member in folded]) <= means.min():
+            return []
+        limit = min(SAME_AHEAD * means.min(), np.sort(means)[:MOST_AHEAD][-1])
+        is_good = means <= limit
+        chosen = [
+            self._refit_one_step(member)
+            for member in fitted
+            if is_good[candidates.index(member.candidate)]
+        ]
+        least: dict[Candidate, float] = {}
+        for member in chosen:
+            rmse = least.get(member.candidate, np.inf)
+            least[member.candidate] = min(rmse, member.train_rmse)
+        self.progress.left = 0.0
+        self.progress.add(1.0, "Models fitted one step ahead")
+        # other fits of a candidate may have ended in a poor minimum, or have poor terms
+        return [m for m in chosen if m.train_rmse <= SAME_ONE_STEP * least[m.candidate]]
+
+    def _judge_ahead(self, member: Member) -> Member:
+        """With the error of forecasts of its held-out block as `held_out_rmse`: the mean over steps
+        1 to `AHEAD` of the root mean square, from measured rows.
+        """
+        net = member.net
+        first = net.rows_to_start(self.settings.start)
+        sums = np.zeros((2, AHEAD))
+        for e, held_out in zip(self.searched, self.folds[member.fold].held_out, strict=True):
+            memory = net.absorb(member.weights, e.u[:first], e.y[:first])
+            forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], AHEAD)
+            targets, weights = (
+                sliding_window_view(table[first + 1 :], AHEAD, axis=0).swapaxes(1, 2)
+                for table in (held_out.y, held_out.error_weights)
+            )
+            squares = weights * np.where(weights > 0, forecasts - targets, 0.0) ** 2
+            sums += np.stack([squares.sum(axis=(0, 2)), weights.sum(axis=(0, 2))])
+        error = float(np.sqrt(sums[0] / np.maximum(sums[1], 1e-300)).mean())
+        return replace(member, held_out_rmse=error if np.isfinite(error) else np.inf)
+
+    def _refit_one_step(self, member: Member) -> Member:
+        """Fitted to all rows that are searched, with its one-step error there and the error of the
+        fold's free run through its block; as it was where the fit diverges.
+        """
+        start = member.net.rows_to_start(self.settings.start)
+        member = self._judge_free_run(member)
+        with suppress(ModelError, np.linalg.LinAlgError):
+            member = replace(member, weights=self._fit_open_loop(member, self.searched))
+        problem = OpenLoop(member.net, self.searched, start)
+        one_step_rmse = (problem.loss(member.weights) / problem.n_residuals) ** 0.5
+        return replace(member, train_rmse=one_step_rmse)
+
+    def _judge_free_run(self, member: Member) -> Member:
+        """With the error of its free run through the block held out."""
+        start = member.net.rows_to_start(self.settings.start)
+        judge = StackedExperiments(member.net, self.folds[member.fold].held_out, start)
+        return replace(member, held_out_rmse=float(np.sqrt(judge.mean_square(member.weights))))
+
+    def train_on(self, folded: list[Member]) -> list[Member]:
+        """Those chosen of what the folds made, trained on all rows; `ModelError` for none."""
+        first, second = self.settings.refit_iterations
+        trained = self.refit(folded, self.searched, first, "Training on all blocks")
+        if not trained:
+            raise ModelError(
+                "No NARX model follows any held-out block in free run; other inputs may be missing."
+            )
+        staying = leave_out_straying(trained, self.searched, self.settings.start)
+        chosen = choose_members(staying)
+        work = self.refit_work(self.experiments, second) + 2 * JUDGING_ITERATIONS
+        self.progress.left = len(chosen) * work
+        members = self.refit(chosen, self.experiments, second, "Last training")
+        members = leave_out_lost(members)
+        # how long to train differs between systems: both ends of the descent are kept
+        if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
+            members = [*chosen, *members]
+        return members
 
     def _count_survivors(self) -> int:
         return max(2 * len(self.settings.candidates) // 3, 2)
 
-    def _begin(self, fold: int) -> list[Member]:
+    def _begin(self, fold: int, nets: Mapping[Candidate, Narx]) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from: terms chosen one
         step ahead (polynomials), a one-step fit (delays), or the linear model with tanh units that
         do not act yet (states). Those that cannot be begun, or are too large, are left out.
@@ -388,11 +463,11 @@ class _Search:
         members = []
         train = self.folds[fold].train
         n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
-        for number, (candidate, net) in enumerate(self.nets.items()):
+        for number, (candidate, net) in enumerate(nets.items()):
             rng = np.random.default_rng([self.seed, fold, number])
             try:
                 if candidate.kind == "polynomial":
-                    problem = OpenLoop(net, train, self.settings.start)
+                    problem = OpenLoop(net, train, net.rows_to_start(self.settings.start))
                     choice = select_terms(
                         problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS
                     )
@@ -419,9 +494,10 @@ class _Search:
         `ModelError` where it diverges.
         """
         problem = OpenLoop(member.net, train, member.net.rows_to_start(self.settings.start))
-        return self._minimise(
-            problem, member, lm.Options(max_iterations=OPEN_ITERATIONS, by_gain=True)
-        )
+        # the evidence takes a linear net without weights yet for one that needs none
+        bayesian = not member.net.inputs and bool(member.weights.any())
+        options = lm.Options(max_iterations=OPEN_ITERATIONS, bayesian=bayesian, by_gain=True)
+        return self._minimise(problem, member, options)
 
     def _train_linear(self, order: int, train: list[Experiment]) -> Array:
         """Weights of the linear model with states trained on its free run (output error), its
@@ -589,6 +665,11 @@ def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     for member in members:
         errors[candidates.index(member.candidate), folds.index(member.fold)] = member.held_out_rmse
     return candidates, errors
+
+
+def least_mean_error(members: Sequence[Member]) -> float:
+    """Of the candidates over the blocks held out; infinite without any."""
+    return float(mean_errors(tabulate_errors(members)[1]).min()) if members else np.inf
 
 
 def mean_errors(errors: Array) -> Array:

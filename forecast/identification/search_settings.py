@@ -5,7 +5,7 @@ fit both to each other before the search begins, and refuse experiments that are
 in their columns. Nothing here looks at what is found.
 
 A new kind of candidate is a name in `Kind`, a sentence in `Candidate` and rows of `CANDIDATES`. In
-`search._Search` its kind is asked for in `_net_of`, `fit_one_step`, `_begin`, `_train_in_fold`,
+`search._Search` its kind is asked for in `_net_of`, `_begin`, `_train_in_fold`,
 `refit` and `_minimise`: search for `.kind`. What it adds to the model's equation is `narx.Narx`,
 what a user sees of it `automatic`, `nets.Net`, `export` and docs/identification.md.
 """
@@ -65,6 +65,17 @@ CANDIDATES = (
     Candidate("one signal", 4, 6),
 )
 
+AHEAD_CANDIDATES = (
+    Candidate("delays", 20),
+    Candidate("delays", 40),
+    Candidate("delays", 3, 4),
+    Candidate("delays", 10, 6),
+    Candidate("delays", 20, 6),
+    Candidate("delays", 40, 4),
+    Candidate("polynomial", 3),
+    Candidate("polynomial", 6),
+)
+
 SEARCH_ROWS = 8_000  # of longer records this many are searched; all train what was chosen
 REFIT_ROW_ITERATIONS = 1_000_000  # rows times iterations of the last training of each model
 
@@ -75,26 +86,34 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare; 1 where y is never observed in as many in a row. `folds`: at most; fewer
-    where a block would be shorter than eight times `start`. `fold_iterations`: in every fold, after
-    which two thirds of the candidates go on. `refit_iterations`: on all rows that are searched,
-    then of what was chosen on all; where both are the same rows, the models after each of them make
-    up the ensemble. `longest_dead_time`: rows up to which the dead time of an input is looked for.
+    where a block would be shorter than eight times `start`. `ahead_candidates`: "delays" and
+    "polynomial", for series without inputs alone, fitted one step ahead and judged by forecasts of
+    several; () for none. `fold_iterations`: in every fold, after which two thirds of the candidates
+    go on. `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
+    both are the same rows, the models after each of them make up the ensemble.
+    `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
     start: int = 5
     folds: int = 5
     candidates: tuple[Candidate, ...] = CANDIDATES
+    ahead_candidates: tuple[Candidate, ...] = AHEAD_CANDIDATES
     fold_iterations: int = 20
     refit_iterations: tuple[int, int] = (25, 50)
     longest_dead_time: int = 100
 
     def __post_init__(self) -> None:
         """Raises `InputError` for numbers that no search could have."""
-        kinds = {type(candidate) for candidate in self.candidates}
+        kinds = {type(candidate) for candidate in (*self.candidates, *self.ahead_candidates)}
         if kinds - {Candidate} or np.shape(self.refit_iterations) != (2,):
             raise InputError(
                 f"`candidates` is {self.candidates!r}, `refit_iterations` is"
                 f" {self.refit_iterations!r}; wanted a tuple of `Candidate`s, and two numbers."
+            )
+        if others := {c.kind for c in self.ahead_candidates} - {"delays", "polynomial"}:
+            raise InputError(
+                f"`ahead_candidates` has {sorted(others)}; wanted 'delays' and 'polynomial', which"
+                " are fitted one step ahead. Give the others as `candidates`."
             )
         require_whole(1, start=self.start, candidates=len(self.candidates))
         require_whole(2, folds=self.folds)

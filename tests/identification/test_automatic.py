@@ -87,7 +87,8 @@ def test_a_series_without_inputs_that_no_free_run_follows_is_said_to_be_none() -
     y[0] = 0.3
     for t in range(1, 300):
         y[t] = 3.9 * y[t - 1] * (1 - y[t - 1])  # the logistic map: chaos
-    model = identify(Experiment(None, y), settings=SMALL)
+    settings = replace(SMALL, ahead_candidates=(ON_DELAYS,))
+    model = identify(Experiment(None, y), settings=settings)
     assert any("no simulation" in note and "for_use" in note for note in model.notes)
     # training on the free run leaves the mean of the series, which forecasts no step
     (steps,) = re.findall(r"simulated for (\d+) steps", " ".join(model.notes))
@@ -119,6 +120,42 @@ def test_of_a_series_that_no_free_run_follows_the_nets_best_one_step_ahead_stay(
     assert {member.net.kind for member in model.members} == {"polynomial"}
 
 
+def test_a_series_that_acts_again_after_many_rows_is_forecast_by_nets_on_as_many_delays() -> None:
+    """Its nets had three delays, with twice the error of a linear model of thirty."""
+    y = np.full(800, 1.2)
+    for t in range(17, 799):  # the equation of Mackey and Glass
+        y[t + 1] = 0.9 * y[t] + 0.2 * y[t - 17] / (1 + y[t - 17] ** 10)
+    settings = replace(SMALL, ahead_candidates=(Candidate("delays", 20, 4),))
+    model = identify(Experiment(None, y[100:700]), settings=settings)
+    assert {member.net.feedback_delays for member in model.members} == {tuple(range(1, 21))}
+    error = model.ahead(None, y, steps=10)[690:-1, -1] - y[701:]
+    assert np.sqrt(np.mean(error**2)) < 0.25 * y.std()
+
+
+def test_a_series_of_noise_and_a_season_is_forecast_by_a_linear_model_of_the_season() -> None:
+    rng = np.random.default_rng(0)
+    y = np.tile(rng.normal(size=12), 20) + 0.5 * rng.normal(size=240)
+    candidates = (Candidate("delays", 24), POLYNOMIAL)
+    model = identify(Experiment(None, y), settings=replace(SMALL, ahead_candidates=candidates))
+    assert {member.net.feedback_delays[-1] for member in model.members} == {24}
+
+
+def test_a_series_that_its_free_run_follows_is_not_given_to_what_only_forecasts_it() -> None:
+    rng = np.random.default_rng(0)
+    noise = lfilter([1.0], [1.0, -1.5, 0.7], 0.1 * rng.normal(size=400))
+    y = 3 * np.sin(2 * np.pi * np.arange(400) / 17.3) + noise
+    ahead = (Candidate("delays", 10),)
+    settings = replace(WITH_LINEAR_STATES, folds=4, ahead_candidates=ahead)
+    model = identify(Experiment(None, y), settings=settings)
+    assert all(member.net.states for member in model.members)
+    assert model.training.free_run["validation"] < 0.1 * y.var()
+
+
+def test_only_models_on_delays_are_fitted_one_step_ahead() -> None:
+    with pytest.raises(InputError, match="wanted 'delays' and 'polynomial'"):
+        SearchSettings(ahead_candidates=(ON_STATES,))
+
+
 def test_a_chaotic_series_whose_derivatives_overflow_costs_no_candidate() -> None:
     """It ended in "Eigenvalues did not converge": the run is finite, its derivatives are not."""
     y = np.empty(300)
@@ -127,7 +164,7 @@ def test_a_chaotic_series_whose_derivatives_overflow_costs_no_candidate() -> Non
         y[t] = 3.9 * y[t - 1] * (1 - y[t - 1])
     settings = SearchSettings(candidates=(Candidate("polynomial", 3),))
     model = identify(Experiment(None, y), settings=settings)
-    assert np.std((y - model.predict(None, y).y)[5:]) < 0.01 * y.std()
+    assert np.std((y - model.predict(None, y).y)[model.start :]) < 0.01 * y.std()
 
 
 def test_it_follows_through_an_overflow() -> None:
