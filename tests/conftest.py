@@ -75,8 +75,12 @@ def compile_the_packages() -> None:
             compileall.compile_dir(TESTS.parent / name, quiet=1)
         from forecast.system.code_closure import code_digest
 
-        stages = [f"pipelines.{path.stem}" for path in (TESTS.parent / "pipelines").glob("*.py")]
-        code_digest(stages, found_by_name=True)
+        named = [
+            f"{folder.replace('/', '.')}.{path.stem}"
+            for folder in ("pipelines", "forecast/models/families")
+            for path in (TESTS.parent / folder).glob("*.py")
+        ]
+        code_digest(named, found_by_name=True)
 
 
 compile_the_packages()

@@ -219,7 +219,8 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
             # differ
             importlib.import_module("forecast.networks.layers")
         # remembered by file, for the runs' own digests
-        code_digest([f"pipelines.{name}" for name in STAGES])
+        found_by_name = {name for candidate in grid for name in candidate.spec.modules()}
+        code_digest([*(f"pipelines.{name}" for name in STAGES), *found_by_name])
     return list(dict.fromkeys(opened))
 
 

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -130,7 +130,7 @@ def _keep_known(root: Path, known: dict[str, _SourceFile]) -> None:
     """For the processes to come: to parse the code takes half of a second in each."""
     if not (root / "forecast").is_dir():
         return  # a project with stages of its own, whose code lies elsewhere
-    content = {name: asdict(source) for name, source in known.items()}
+    content = {name: vars(source) for name, source in known.items()}
     # a folder that is not ours or a full disk: the next process parses again
     with suppress(OSError, ForecastError):
         files.write_json(_known_file(root), content)
