@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -56,6 +55,7 @@ def test_a_stage_killed_in_the_middle_of_tuning_leaves_no_worker(struck: Path) -
     assert eventually(lambda: not processes_of(struck), 5)
 
 
+@pytest.mark.slow  # test_runs.py has a Ctrl-C, and the test before this one a kill of real stages
 def test_ctrl_c_in_training_ends_every_worker_within_five_seconds(struck: Path) -> None:
     run = started(struck, "run", "--jobs", "2")
     assert eventually(
@@ -91,7 +91,7 @@ def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(
     untouched: Path,
 ) -> None:
     before = finished(untouched, "memo"), finished(untouched, "studies")
-    done = small_project.run_process(
+    done = small_project.run_warm(
         untouched, "run", "--jobs", "1", "--dataset", "wave", "--model", "elman"
     )
     assert done.returncode == 0, done.stderr
@@ -105,12 +105,13 @@ def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(
     assert "up to date" in dvc(untouched, "status").stdout
 
 
+@pytest.mark.slow  # the kind of the narrowed run before this one
 def test_a_run_of_one_dataset_ends_with_its_own_report_and_leaves_that_of_all(
     untouched: Path,
 ) -> None:
     (untouched / "reports" / "report.html").write_text("of all")
     before = (untouched / "reports" / "leaderboard.csv").read_bytes()
-    done = small_project.run_process(untouched, "run", "--jobs", "1", "--dataset", "wave")
+    done = small_project.run_warm(untouched, "run", "--jobs", "1", "--dataset", "wave")
     assert done.returncode == 0, done.stderr
     _ends_with_its_report(done.stdout, untouched, "reports/wave")
     assert (untouched / "reports" / "report.html").read_text() == "of all"
@@ -147,13 +148,10 @@ def test_a_stage_on_a_full_disk_says_so_and_leaves_the_earlier_results(
     (root / "configs").symlink_to(untouched / "configs")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     fill(small_disk)
-    done = subprocess.run(
+    done = warm_interpreter.run(
         [sys.executable, "-m", f"pipelines.{stage}", "wave", "--root", str(root)],
         cwd=untouched,
         env=small_project.environment(FORECAST_JOBS="1"),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 1, done.stderr
     assert "o space left" in done.stderr and "forecast clean" in done.stderr
