@@ -27,6 +27,7 @@ def tuning_on_test(root: Path) -> None:
             return _replace(problem, blocks=blocks, _scaled={})
     """,
     )
+    cases.train_one_seed(root)
 
 
 def early_stop_on_test(root: Path) -> None:
@@ -55,6 +56,7 @@ def early_stop_on_test(root: Path) -> None:
             return _window_error(_OnTest(problem), network, skip, loss)
     """,
     )
+    cases.train_one_seed(root)
 
 
 def both_directions_across_the_origin(root: Path) -> None:
@@ -282,7 +284,7 @@ def write_combinations(root: Path, **combinations: dict[str, Any]) -> Path:
     return write(root, references=(*FEWEST, "seasonal_naive"), combinations=combinations)
 
 
-@pytest.mark.slow  # test_clean.py has both in the pipeline of every run
+@pytest.mark.slow  # test_clean.py has both in one pipeline
 def test_weights_learnt_on_validation_are_clean_once_and_every_month(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED, again=STACKED_AGAIN)
     assert audited(root)["clean"]
@@ -297,6 +299,7 @@ def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
     assert "forecast" in [finding["kind"] for finding in found]
 
 
+@pytest.mark.slow  # the kind of `test_weights_learnt_on_test_are_caught`
 def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED_AGAIN)
     weights_learnt_again_one_origin_too_late(root)
