@@ -254,16 +254,8 @@ def what_differs_most_at_once(root: Path) -> None:
     cases.join(root, frame[["unique_id", "ds", "y"]])
 
 
-IN_EVERY_RUN = ("what_differs_most_at_once",)
-"""Whatever looked like a leak in one of its parts would be found in it; `make test-slow` has each
-part by itself, and the others.
-"""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow) for name in CASES],
-)
+@pytest.mark.slow  # test_command.py has a clean pipeline
+@pytest.mark.parametrize("name", CASES)
 def test_a_clean_pipeline_passes(name: str, tmp_path: Path) -> None:
     root = tmp_path / "project"
     CASES[name](root)

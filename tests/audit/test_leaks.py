@@ -11,6 +11,7 @@ import yaml
 from tests.audit import cases
 from tests.audit.cases import (
     FEWEST,
+    KINDS_OF_THE_DATA,
     append,
     audited,
     change_series,
@@ -714,7 +715,13 @@ WITHOUT_TRAINING = {
 }
 
 
-@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(WITHOUT_TRAINING))
+COVERED = (*KINDS_OF_THE_DATA, "choice", "features", "scores")
+"""Kinds that test_stored.py has in the results of a run; features are told by the comparison that
+tells a gap filled backwards.
+"""
+
+
+@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(WITHOUT_TRAINING, COVERED))
 def test_a_planted_leak_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
     root = write(tmp_path / "project", references=FEWEST)
     plant(root)

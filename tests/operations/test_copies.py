@@ -173,6 +173,7 @@ def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(origina
     assert_its_own(original)
 
 
+@pytest.mark.slow  # the kind of `test_a_copy_beside_its_original_writes_nothing_into_it`
 def test_two_clones_side_by_side_keep_to_themselves(original, tmp_path):
     clones = [tmp_path / name for name in ("first", "second")]
     for clone in clones:

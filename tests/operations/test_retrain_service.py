@@ -83,6 +83,7 @@ def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> Retrai
     )
 
 
+@pytest.mark.slow  # test_retrain_killed.py has a first champion, and one whose data are gone
 def test_a_first_champion_a_week_of_failures_and_the_day_after(
     project: Path, services: Services
 ) -> None:
@@ -140,6 +141,7 @@ def test_rows_without_dates_are_retrained_as_they_grow(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow  # it needs the champion of the first one
 def test_a_clock_that_was_set_back_makes_nothing_due(project: Path, services: Services) -> None:
     services.now = START - pd.Timedelta(2, "D")
     found = retrain(job(project, services.now))
