@@ -77,6 +77,10 @@ HISTORY_FOLDS = 5
 """A linear map is chosen on this many parts of the history, each in turn what the others have not
 seen.
 """
+MIN_SCORED_CUTOFFS = 1000
+"""Cutoffs that choose a linear map: where the origins are fewer, and its horizon is shorter than
+the steps between them, those between are scored too, so that no target is left out.
+"""
 WINDOWS_PER_BATCH = 256
 """Windows of several short blocks that go through a model at once."""
 MAX_PLAN_LEVELS = 10
@@ -308,11 +312,11 @@ class Problem:
         season that its fold has not seen. A fold learns from no origin whose lookback or horizon
         touches the part it is asked for. Of rows too few for that: train, asked for validation.
         """
-        return _HistoryFolds(self, horizon, aim, self._fold_rows())
+        return _HistoryFolds(self, horizon, aim, self._fold_rows(horizon))
 
-    def _fold_rows(self) -> dict[str, _FoldRows]:
+    def _fold_rows(self, horizon: int) -> dict[str, _FoldRows]:
         """By series the train and validation cutoffs, cut into folds at common times; where these
-        are too few, into the validation block alone.
+        are too few, into the validation block alone. horizon: of the map that they choose.
         """
         task = self.panel.task
         reach = task.rows_per_origin
@@ -323,6 +327,8 @@ class Problem:
         times = [self.panel.by_id[uid].ds[rows] for uid, rows in rows_by_series.items()]
         all_times = np.unique(np.concatenate(times))
         has_folds = len(all_times) >= HISTORY_FOLDS * reach
+        n_cutoffs = sum(len(rows) for rows in rows_by_series.values())
+        spacing = min(task.step_size, max(horizon, n_cutoffs // MIN_SCORED_CUTOFFS))
         result = {}
         for uid, rows in rows_by_series.items():
             series = self.panel.by_id[uid]
@@ -332,7 +338,7 @@ class Problem:
                 starts = series.ds[[self.blocks[uid].validation[0] - 1]]
             is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
-            fold[np.arange(len(rows)) % task.step_size > 0] = -1
+            fold[np.arange(len(rows)) % spacing > 0] = -1
             if self.recorder is not None:
                 self.recorder.folds_given("skip", rows, is_learnt_by, fold)
             result[uid] = _FoldRows(rows, is_learnt_by, fold)

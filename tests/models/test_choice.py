@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
+import forecast
 from forecast import models
 from forecast.backtest.timeline import RefitSchedule
 from forecast.forecaster import Budget, fit
@@ -222,3 +223,36 @@ def test_rows_too_few_for_five_parts_are_judged_on_validation_alone():
         assert set(windows.rows[fold == 0]) <= set(
             range(short.blocks[uid].validation[0] - 1, len(short.panel.by_id[uid]))
         )
+
+
+def test_of_few_rows_a_map_of_one_step_is_scored_on_every_cutoff_of_the_folds(monkeypatch):
+    problem = problems.problem_of(problems.frame({"north": 400}), step_size=H)
+    for horizon, enough, spacing in ((1, 1000, 1), (H, 1000, H), (1, 10, H)):
+        monkeypatch.setattr("forecast.models.problem.MIN_SCORED_CUTOFFS", enough)
+        ((_, _, _, fold),) = problem.folds(horizon)()
+        assert np.unique(np.diff(np.flatnonzero(fold >= 0))).tolist() == [spacing]
+
+
+def test_a_closed_loop_follows_a_seasonal_random_walk_about_as_well_as_least_squares():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=900)
+    rng.normal(size=900)
+    y = np.concatenate([rng.normal(0, 5, 12), np.zeros(888)])
+    for t in range(12, 900):
+        y[t] = y[t - 12] + noise[t]
+    y = y[200:]
+    walk = pd.DataFrame({"ds": pd.date_range("1960-01-01", periods=700, freq="MS"), "y": y})
+    model = forecast.fit(walk, "arx", freq="MS", horizon=6, n_jobs=1)
+    tested = model.cross_validation(n_windows=40, step_size=6)
+    error = (tested.y - tested.arx).abs().mean()
+    first = walk.index[walk.ds == tested.cutoff.min()][0]
+    lagged = [y[13 - lag : 700 - lag] for lag in range(1, 14)]
+    design = np.column_stack([np.ones(700 - 13), *lagged])
+    slopes = np.linalg.lstsq(design[: first - 12], y[13 : first + 1], rcond=None)[0]
+    missed = []
+    for origin in range(first, first + 240, 6):
+        known = list(y[: origin + 1])
+        for _ in range(6):
+            known.append(slopes[0] + slopes[1:] @ known[:-14:-1])
+        missed.append(np.abs(y[origin + 1 : origin + 7] - known[-6:]))
+    assert error < 1.15 * np.mean(missed)
