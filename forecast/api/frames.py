@@ -31,8 +31,8 @@ from forecast.config.task import (
     WeekdayCalendar,
     static_input_names,
 )
-from forecast.data.calendars import check_calendar, row_numbers
-from forecast.data.columns import append_plan, encode_static
+from forecast.data.calendars import check_calendar, format_times, row_numbers
+from forecast.data.columns import append_plan, drop_rows_behind, encode_static
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.quality import Violation, format_violations
 from forecast.data.schema import (
@@ -237,6 +237,23 @@ def with_future(
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
     return append_plan(history, future, observed)
+
+
+def up_to_last_target(
+    frame: pd.DataFrame, names: Names, calendar: Calendar, *, stacklevel: int
+) -> pd.DataFrame:
+    """A checked frame without the times behind the last target of all series, with a warning where
+    it has such rows: a forecast begins behind its last time.
+    """
+    observed = drop_rows_behind(frame, names.target_col)
+    if n_rows := len(frame) - len(observed):
+        start = format_times([observed["ds"].max()], calendar)
+        message = (
+            f"{WHERE}: the forecast starts after {start}, the last time with a target; rows behind"
+            f" it that are left out: {n_rows}."
+        )
+        warnings.warn(message, stacklevel=stacklevel + 1)
+    return observed
 
 
 def as_pandas(df: Any) -> pd.DataFrame:

@@ -265,7 +265,11 @@ class Model:
         id_col = self.names.id_col
         if id_col == "unique_id" and id_col not in [*history, *history.index.names]:
             history = history.assign(unique_id=ONLY_SERIES)
-        return read_ordered_panel(history, (id_col, self.names.time_col), ensemble)
+        panel = read_ordered_panel(history, (id_col, self.names.time_col), ensemble)
+        n_targets = len(ensemble.task.target)
+        if panel and any(np.isnan(s.values[-1, :n_targets]).all() for s in panel.series):
+            return None
+        return panel
 
     def _checked_panel(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
         """The panel of a history (None: of the fit's), checked, converted, in order and with what
@@ -280,6 +284,8 @@ class Model:
             frame = frames.long_frame(
                 df, self.names, [*observed, *plans], task.calendar, task.hierarchy, task.static
             )
+            if not plans:
+                frame = frames.up_to_last_target(frame, self.names, task.calendar, stacklevel=4)
         elif self.dataset is not None:
             frame = self.dataset.frame
         else:

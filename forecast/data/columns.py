@@ -355,6 +355,14 @@ def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFram
     return frame[precedes_last_value(frame, names)].reset_index(drop=True)
 
 
+def drop_rows_behind(frame: pd.DataFrame, targets: Iterable[str]) -> pd.DataFrame:
+    """`frame` up to the last time at which any series has one of the `targets`: a series that ended
+    earlier stays as it is.
+    """
+    has_target = frame[list(targets)].notna().any(axis=1)
+    return frame[frame["ds"] <= frame["ds"][has_target].max()].reset_index(drop=True)
+
+
 def precedes_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series:
     """Whether each row is its series' last with a value in one of the columns, or precedes it; the
     rows of a series stand in order of time.

@@ -96,6 +96,26 @@ def test_a_forecast_that_follows_a_hole_in_an_input_warns_that_an_older_value_st
         model.predict(sunny)
 
 
+def test_rows_without_any_target_behind_the_last_one_do_not_move_the_start_of_a_forecast() -> None:
+    whole = waves(200).assign(wind=1.0 * np.arange(400))
+    b_ends_early = (whole["unique_id"] == "b") & (whole["ds"] >= "2024-07-01")
+    with_tail = whole[~b_ends_early]
+    with_tail = with_tail.assign(y=with_tail["y"].where(with_tail["ds"] < "2024-07-10"))
+    df = with_tail[with_tail["ds"] < "2024-07-10"]
+    options = {**STEP, "past_exogenous": "wind", "model": "ridge"}
+    plain = forecast.fit(df, **options)
+    words = "starts after 2024-07-09, the last time with a target; .* left out: 9"
+    with pytest.warns(UserWarning, match=words):
+        model = forecast.fit(with_tail, **options)
+    expected = plain.predict()
+    starts = expected.groupby("unique_id")["ds"].min().tolist()
+    assert starts == [pd.Timestamp("2024-07-10"), pd.Timestamp("2024-07-01")]
+    assert model.predict().equals(expected)
+    with pytest.warns(UserWarning, match=words):
+        again = plain.predict(with_tail)
+    assert again.equals(expected)
+
+
 def test_the_forecast_of_a_short_history_is_that_of_the_whole_one(ridge: forecast.Model) -> None:
     tail = waves().groupby("unique_id").tail(14)
     pd.testing.assert_frame_equal(ridge.predict(tail, levels=[80]), ridge.predict(levels=[80]))
