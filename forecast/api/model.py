@@ -9,6 +9,7 @@ called. Histories are checked like the frame of the fit (`forecast.api.frames`).
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ from forecast.forecaster.serving import (
 )
 from forecast.forecaster.watching import watch
 from forecast.system import files
-from forecast.system.errors import InputError, quote_names
+from forecast.system.errors import InputError, ModelError, quote_names
 
 if TYPE_CHECKING:
     from forecast.api.frame_dataset import FrameDataset
@@ -62,6 +63,8 @@ MODEL_SCHEMA = 1
 """Of the file `DESCRIPTION`; `files.read_saved` refuses every other."""
 DESCRIPTION = "model.json"
 """The file of a saved model with its name and its columns."""
+SPLITS_ADVICE = r" [^.]*`splits`\."
+"""Of messages on short blocks, which windows of the past have no use for."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,14 @@ class Model:
         dataset = self.dataset.with_step_size(step_size).with_test_block(n_test_steps)
         from forecast.api.stages import fit_ensemble  # with it comes all that training needs
 
-        ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe)
+        try:
+            ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe)
+        except (InputError, ModelError) as error:
+            n_left = max(dataset.n_steps - n_test_steps, 0)
+            raise type(error)(
+                f"{n_left} of {dataset.n_steps} rows are left before the first window; lower"
+                f" `n_windows` or `step_size`. {re.sub(SPLITS_ADVICE, '', str(error))}"
+            ) from None
         return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
 
     def explain(self, df: Any = None, *, future_df: Any = None) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 import forecast
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.experiment import Experiment
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DataError, InputError, ModelError
 
 STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
 
@@ -66,6 +66,19 @@ def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Mod
     assert (found["ridge-lo-80"] < found["ridge"]).all() and (
         found["ridge"] < found["ridge-hi-80"]
     ).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "n_left"),
+    [({"n_windows": 500}, 0), ({"n_windows": 2, "step_size": 150}, 47)],
+)
+def test_windows_that_leave_too_few_rows_to_fit_name_the_rows_and_what_to_lower(
+    ridge: forecast.Model, options: dict[str, int], n_left: int
+) -> None:
+    words = f"^{n_left} of 200 rows are left .*lower `n_windows` or `step_size`"
+    with pytest.raises((InputError, ModelError), match=words) as fault:
+        ridge.cross_validation(**options)
+    assert "splits" not in str(fault.value)
 
 
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
