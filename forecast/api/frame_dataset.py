@@ -259,11 +259,14 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
 
 
 def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
-    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
-    or a season.
+    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series,
+    or a season where the train block has two windows of one.
     """
     desired_lookback = max(7 * season, 2 * horizon, 32)
-    return max(min(desired_lookback, n_steps // 8), season, 2)
+    n_rest = max(n_steps - horizon, 0)
+    n_train = n_rest - sum(_held_out_steps(n_rest, horizon))
+    least = season if season + horizon < n_train else 2
+    return max(min(desired_lookback, n_steps // 8), least, 2)
 
 
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
@@ -319,9 +322,15 @@ def block_shares(
     is_usual = frame["unique_id"].isin(lengths.index[lengths >= usual])
     steps = _time_steps(frame[is_usual], calendar)
     n_rest = max(usual - n_test_steps, 0)
-    calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
-    validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
+    validation, calibration = _held_out_steps(n_rest, horizon)
     n_train = len(steps) - n_test_steps - validation - calibration
     n_steps = max(len(steps), 4)  # fewer have no blocks, as `borders_of` says
     shares = (np.maximum([n_train, validation, calibration], 1) / n_steps).tolist()
     return dict(zip(("train", "validation", "calibration"), shares, strict=True))
+
+
+def _held_out_steps(n_rest: int, horizon: int) -> tuple[int, int]:
+    """Of the steps before the test block those of validation and of calibration."""
+    validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
+    calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
+    return validation, calibration
