@@ -93,12 +93,15 @@ class Model:
     recipe: FitSettings | None = None
 
     def __repr__(self) -> str:
-        """Name, horizon, lookback and the number of series."""
+        """Name, horizon, lookback, the number of series, and that a network did not train."""
         task = self.ensemble.task
         series = len(self.ensemble.forecasters[0].scaling.centre)
+        untrained = ""
+        if all(forecaster.steps == 0 for forecaster in self.ensemble.forecasters):
+            untrained = ", did not train"
         return (
             f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback},"
-            f" series={series})"
+            f" series={series}{untrained})"
         )
 
     def predict(

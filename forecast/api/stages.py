@@ -34,9 +34,11 @@ from forecast.backtest.prepared_data import DataInMemory, PreparedFile, Prepared
 from forecast.backtest.training import train_experiment
 from forecast.backtest.tuning import tune_experiment
 from forecast.comparison.comparing import Comparison, compare_candidates, table_text
+from forecast.comparison.sentences import name_untrained
 from forecast.config.datasets import Dataset
 from forecast.config.experiment import (
     COMBINATION,
+    NAIVE,
     Models,
     Tuning,
     load_evaluation,
@@ -206,7 +208,10 @@ def fit_ensemble(
             n_jobs=recipe.n_jobs,
             is_tuned=recipe.is_tuned,
         )
-        (candidate,) = results.records
+        ((candidate, record),) = results.records.items()
+        if record.is_untrained:
+            sentence = name_untrained([name], [record.skip_model or NAIVE])
+            warnings.warn(f"{WHERE}: {sentence}", stacklevel=3)
         return trained_ensemble(results, candidate), results.forecasts(candidate)
 
 

@@ -85,6 +85,14 @@ def describe_bars(bars: Sequence[str]) -> list[str]:
     return [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
 
 
+def name_untrained(names: Sequence[str], skips: Sequence[str]) -> str:
+    """The sentence on networks that are nothing but one of the models `skips`."""
+    return (
+        f"{listing(names)} did not train: in no seed was a step better on validation than"
+        f" {listing(skips)} alone, so the forecasts are the same."
+    )
+
+
 def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
     """Which networks are nothing but the model that they stand on, in all seeds."""
     sentences = []
@@ -93,9 +101,7 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
         names = [network.model for network in of_ranking]
         skips = sorted({network.same_as for network in of_ranking})
         sentences.append(
-            f"{title_of(ranking)}: {listing(names)} did not train: in no seed was a step better on"
-            f" validation than {listing(skips)} alone, so the forecasts are the same. They are not"
-            " counted as models."
+            f"{title_of(ranking)}: {name_untrained(names, skips)} They are not counted as models."
         )
     return sentences
 

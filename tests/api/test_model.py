@@ -81,6 +81,15 @@ def test_windows_that_leave_too_few_rows_to_fit_name_the_rows_and_what_to_lower(
     assert "splits" not in str(fault.value)
 
 
+def test_a_network_that_did_not_train_says_so_when_it_is_fitted_and_shown() -> None:
+    line = waves()[:120].assign(y=np.arange(120.0))
+    network = {"family": "elman", "units": 2}
+    budget = {"n_trials": 1, "trial_steps": 1, "final_steps": 2, "evaluate_every": 2}
+    with pytest.warns(UserWarning, match="elman did not train: .* than ridge alone"):
+        model = forecast.fit(line, network, season_length=1, tuning=budget, **STEP)
+    assert repr(model).endswith("series=1, did not train)")
+
+
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
     changed = waves()
     changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0
