@@ -154,7 +154,7 @@ def _series_of(forecaster: Forecaster) -> str:
     if len(set(weights.values())) > 1:
         raise InputError(
             f"Model {forecaster.spec.family!r} gives its linear part another weight in each series,"
-            " which a file has not. Export a model of one series, or fit with `skip: none`."
+            " which a file has not. Export a model of one series."
         )
     return next(iter(weights), "")
 

@@ -208,7 +208,8 @@ def test_equal_networks_give_equal_files_with_their_description_on_top(tmp_path)
 
 def test_what_cannot_be_exported_is_refused(tmp_path):
     network = NETWORKS["bidirectional"]
-    with pytest.raises(InputError, match="'b' is a Bidirectional, which cannot be exported"):
+    refusal = "'b' is a Bidirectional, which cannot be exported; fit another network, such as 'gru'"
+    with pytest.raises(InputError, match=refusal):
         export(network, weights_of(network), tmp_path / "net.py", description="x")
     network = STREAMED["dense"]
     with pytest.raises(InputError, match=r"'net.txt': wanted a name that ends in \.py"):
