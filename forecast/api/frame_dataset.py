@@ -242,9 +242,12 @@ def _calendar(freq: str | int | Entry) -> Calendar:
             raise
     offset = to_offset(freq) if isinstance(freq, timedelta) else freq
     step = str(getattr(offset, "freqstr", freq))
-    return validate_config(
-        RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
-    )
+    try:
+        return validate_config(
+            RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
+        )
+    except InputError as error:
+        raise InputError(str(error).replace("`{kind: index}`", "`freq=1`")) from None
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:

@@ -65,6 +65,9 @@ CALLER_WORDS = {
     r" in configs/datasets\.yaml": "",
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
     r"`calendar(\.freq)?`": "`freq`",
+    r"(leaves out the season of \d+ steps)\. .*": (
+        r"\1. Pass `season_length=1`, or take 'arima_fourier'."
+    ),
     "Write dates alone, without hours": "Convert it: `df['ds'] = df['ds'].dt.normalize()`",
     r"Write all times in UTC, or state .*": (
         "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], utc=True)`."
@@ -108,7 +111,8 @@ def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
     for entry in entries:
         if not isinstance(entry, str | Mapping):
             raise InputError(
-                f"{option}={value!r}: found {entry!r}, wanted a name or a list of names."
+                f"{option}={value!r}: found {entry!r}, wanted a name or a list of names, which are"
+                f" strings such as '{entry}'."
             )
     return entries
 

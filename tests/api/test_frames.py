@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no list of columns": (
         frame,
         {"past_exogenous": 3},
-        ("past_exogenous=3", "a name or a list of names"),
+        ("past_exogenous=3", "a name or a list of names", "strings such as '3'"),
     ),
     "duplicates": (
         lambda: pd.concat([frame(), frame().head(3)]),
@@ -163,7 +163,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a number as freq": (
         frame,
         {"freq": 2},
-        ("freq=2", "unknown step", "such as 1h", "without dates"),
+        ("freq=2", "unknown step", "such as 1h", "without dates are `freq=1`"),
+    ),
+    "an ARIMA beside a season": (
+        frame,
+        {"model": "auto_arima"},
+        ("season of 7 steps. Pass `season_length=1`, or take 'arima_fourier'.",),
     ),
     "counted rows that are times": (
         frame,

@@ -85,8 +85,8 @@ def prepare_runtime(threads: int = 1) -> None:
     except RuntimeError:
         warnings.warn(
             f"TensorFlow already runs with (intra, inter) threads {current_threads}, wanted"
-            f" {wanted_threads} (0: one per core). Call prepare_runtime before the first tensor is"
-            " made.",
+            f" {wanted_threads} (0: one per core). For these, fit a model before other work"
+            " with TensorFlow.",
             RuntimeWarning,
             stacklevel=2,
         )

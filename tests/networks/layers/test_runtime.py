@@ -44,5 +44,5 @@ def test_program_that_uses_a_network_prints_nothing_but_its_own_words() -> None:
 
 def test_threads_cannot_change_once_tensors_exist() -> None:
     tf.zeros([1])
-    with pytest.warns(RuntimeWarning, match="before the first tensor"):
+    with pytest.warns(RuntimeWarning, match="fit a model before other work with TensorFlow"):
         prepare_runtime(threads=7)
