@@ -122,6 +122,10 @@ stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
 """
 PLANNED_WORDS = {"price", "preis", "temp", "temperature", "temperatur"}
 """Of `TARGET_WORDS`: a list price and a forecast of the weather are known ahead."""
+MAX_SHARE_TWICE = 0.01
+"""Of the rows that share a time with another series: so few may stand twice in their own, as the
+hour does that a clock passes again in autumn.
+"""
 MAX_PLAN_SHARE = 0.15
 """Of the times: a column that has been empty for longer is no longer measured."""
 MIN_STATIC_SERIES = 4
@@ -897,9 +901,9 @@ def _is_clock(values: pd.Series) -> bool:
 
 
 def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
-    """`unique_id`, or the column with the fewest values that tells apart rows of the same time: of
-    text, else of whole numbers. Without times the text that changes the seldomest, each value in
-    one stretch of rows.
+    """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
+    nearly all where none tells all: of text, else of whole numbers. Without times the text that
+    changes the seldomest, each value in one stretch of rows.
     """
     if "unique_id" in table.columns:
         return "unique_id"
@@ -927,8 +931,12 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
         # numbers name series only where another one is left to forecast, and more than an hour of
         # autumn stands twice
         whole = whole if len(others) > 1 and table[time].duplicated().mean() > 0.1 else []
+        n_repeats = {c: table.duplicated([c, time]).sum() for c in [*text, *whole]}
+        most_repeats = MAX_SHARE_TWICE * table[time].duplicated().sum()
         kinds: list[list[Any]] = [
-            [c for c in kind if not table.duplicated([c, time]).any()] for kind in (text, whole)
+            [c for c in kind if n_repeats[c] <= limit]
+            for limit in (0, most_repeats)
+            for kind in (text, whole)
         ]
         telling = next((kind for kind in kinds if kind), []) if most > 1 else []
     return table[telling].nunique().idxmin() if telling else None

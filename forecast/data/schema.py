@@ -156,7 +156,10 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
         first = int(np.argmax(differs if differs.any() else repeats))
         advice = "each with the values of an earlier one: `drop_duplicates` of pandas drops them."
         if differs.any():
-            advice = f"{differs.sum()} with other values than an earlier one; keep the right ones."
+            advice = (
+                f"{differs.sum()} with other values than an earlier one; keep the right ones, or"
+                " name `source.time_zone` where a clock went back."
+            )
         row = describe_row(frame, first)
         return (
             f", {row}: this time stands twice in its series, wanted once. Found"

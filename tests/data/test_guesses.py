@@ -222,6 +222,20 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
     assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
 
+def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_twice(tmp_path):
+    times = pd.date_range("2024-09-01", periods=2400, freq="h", tz="Europe/Berlin")
+    meter = pd.DataFrame({"time": times.tz_localize(None), "load": np.arange(2400.0)})
+    meters = pd.concat([meter.assign(meter=name, sky="clear") for name in ("M1", "M2", "M3")])
+    entry = guessed(tmp_path, meters)
+    assert entry["source"]["columns"] == {"ds": "time", "unique_id": "meter"}
+    assert entry["source"]["time_zone"] == "Europe/Berlin"
+    write_project(tmp_path, mine=entry)
+    request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    assert ingest.fetch_snapshot(request, now=pd.Timestamp("2025-06-01")).rows == 7200
+    again = meters.assign(time=[*meters["time"][:-1], meters["time"].iloc[-2]])
+    assert guessed(tmp_path, again)["source"]["columns"]["unique_id"] == "meter"
+
+
 def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     times = pd.date_range("2024-01-01", periods=2000, freq="2h")
     found = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
