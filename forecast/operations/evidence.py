@@ -37,6 +37,7 @@ from forecast.data.records import Record
 from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import PairEvidence
+from forecast.operations.live_accuracy import naive_growth
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
 from forecast.system.errors import DamagedError, DataError
@@ -392,8 +393,8 @@ def measure_live_error(
     champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
-    block promised: forecasts made again here, unlike `live_accuracy`, which scores those issued and
-    is only shown.
+    block promised, times `naive_growth`: forecasts made again here, unlike `live_accuracy`, which
+    scores those issued and is only shown.
 
     The mean over series and steps of MAE / expected MAE; a mean that is no number counts as too
     high. None with fewer than 8 origins that it has not seen, and where nothing was expected.
@@ -411,7 +412,7 @@ def measure_live_error(
         rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
     if min(map(len, rows.values())) < 8 or not card.expected:
         return None
-    ratios = _error_ratios(champion, card.expected, panel, rows)
+    ratios = _error_ratios(champion, card, panel, rows)
     if not ratios:
         return None
     ratio = float(np.mean(ratios))
@@ -421,12 +422,13 @@ def measure_live_error(
 
 def _error_ratios(
     champion: Ensemble,
-    expected: Mapping[str, list[float | None]],
+    card: ChampionCard,
     panel: Panel,
     rows: Mapping[str, NDArray[np.int64]],
 ) -> list[float]:
     """Per series and target MAE / expected MAE at the origins `rows`, a mean of the ratios of all
-    steps; none for a target of which nothing, or another horizon, was expected.
+    steps, over `naive_growth`; none for a target of which nothing, or another horizon, was
+    expected.
     """
     names = panel.task.targets
     ratios = []
@@ -434,7 +436,8 @@ def _error_ratios(
         ahead = rows[uid][:, None] + np.arange(1, panel.task.horizon + 1)
         for output, name in enumerate(names):
             actual = panel.by_id[uid].values[ahead, output]
-            promised = expected.get(series_name(uid, name, names))
+            label = series_name(uid, name, names)
+            promised = card.expected.get(label)
             if (
                 promised is None
                 or len(promised) != panel.task.horizon
@@ -444,7 +447,11 @@ def _error_ratios(
             expected_errors = np.array([np.nan if value is None else value for value in promised])
             with np.errstate(invalid="ignore", divide="ignore"):
                 by_step = np.nanmean(np.abs(actual - values[:, :, output]), axis=0)
-                ratios.append(float(np.nanmean(by_step / expected_errors)))
+                last = panel.by_id[uid].values[rows[uid], output][:, None]
+                live = np.nanmean(np.abs(actual - last), axis=0).sum()
+                naive = np.nansum(np.array(card.naive.get(label, []), dtype=float))
+                ratio = float(np.nanmean(by_step / expected_errors))
+                ratios.append(ratio / naive_growth(float(live), float(naive)))
     return ratios
 
 

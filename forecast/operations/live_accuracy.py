@@ -10,9 +10,10 @@ accuracy.
 to go on; it is never replaced without being asked.
 
 The live error here is of the forecasts that were issued, as far as their actuals are known, over
-the test error at the same steps (1: as expected); `status` shows it. Whether a retraining is due is
-decided by another number, `evidence.measure_live_error`: the champion's forecasts made again at the
-newest cutoffs that it has not seen, issued or not.
+the test error at the same steps (1: as expected), which is raised as far as repeating the last
+value errs more than on the test block (`naive_growth`), as in a heating season; `status` shows it.
+Whether a retraining is due is decided by another number, `evidence.measure_live_error`: the
+champion's forecasts made again at the newest cutoffs that it has not seen, issued or not.
 
 An issue is the champion's forecast over its trained horizon with every level its calibration
 supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
@@ -163,8 +164,8 @@ def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: 
 
 def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
     """Mean over series of MAE / expected MAE at the same steps, of the forecasts that were issued;
-    None where nothing was expected. Shown; what makes a retraining due is
-    `evidence.measure_live_error`.
+    the expected one grows with that of the last value. None where nothing was expected. Shown; what
+    makes a retraining due is `evidence.measure_live_error`.
     """
     if card is None:
         return None
@@ -174,8 +175,19 @@ def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float
         known = series_rows[series_rows["step"] <= len(by_step)]
         expected = pd.Series([by_step[step - 1] for step in known["step"]], dtype=float)
         if expected.notna().all() and expected.sum():
-            ratios.append(float((known["y"] - known["y_hat"]).abs().sum() / sum(expected)))
+            error = float((known["y"] - known["y_hat"]).abs().sum() / sum(expected))
+            naive = dict(enumerate(card.naive.get(str(series), []), 1))
+            from_last = known[known["last"].notna()]
+            live = float((from_last["y"] - from_last["last"]).abs().sum())
+            ratios.append(error / naive_growth(live, float(from_last["step"].map(naive).sum())))
     return sum(ratios) / len(ratios) if ratios else None
+
+
+def naive_growth(live: float, on_test: float) -> float:
+    """How many times as much repeating the last value errs now as on the test block, at the same
+    steps; 1 where it errs less, or made no error there.
+    """
+    return max(live / on_test, 1.0) if on_test > 0 else 1.0
 
 
 def _skill(rows: pd.DataFrame) -> float | None:

@@ -55,12 +55,14 @@ class ChampionCard(Record):
     """Test scores of the ensemble, by name as in the leaderboard."""
     expected: Mapping[str, list[Number]] = {}
     """Series to the test MAE by step (H,): what live errors are set against."""
+    naive: Mapping[str, list[Number]] = {}
+    """The same of repeating the last value."""
     refit_of: int | None = None
     """The version whose recipe was fitted again on all data, unscored."""
 
     def registry_tags(self) -> dict[str, str]:
         """Tags for the model registry: every field that is one value, and the test scores."""
-        values = self.model_dump(exclude={"metrics", "expected"}, exclude_none=True)
+        values = self.model_dump(exclude={"metrics", "expected", "naive"}, exclude_none=True)
         tags = {name: str(value) for name, value in values.items()}
         return tags | {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
 
@@ -96,7 +98,7 @@ class LiveAccuracy(Record):
     scored: int
     """Issues with known actuals."""
     error: Number
-    """Mean over series of the MAE over that of the test block at the same steps (1: as on test)."""
+    """Mean over series of the MAE over what was expected at the same steps (1: as on test)."""
     skill: Number
     """1 - MAE over that of repeating the last value."""
     coverage: Mapping[str, float] = {}
@@ -128,7 +130,7 @@ class Shift(Record):
     ks_p: Number = None
     """The p-value of the Kolmogorov-Smirnov test, which is asked where the index is high."""
     live_error: Number = None
-    """The error over what the test block promised."""
+    """The error over what was expected, as `live_accuracy` has it."""
     drifted: bool = False
 
 

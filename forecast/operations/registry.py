@@ -32,6 +32,7 @@ import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.config.datasets import load_dataset
+from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data import snapshots
@@ -484,6 +485,7 @@ def make_card(
         created_at=now.floor("s").isoformat(),
         metrics={name: score[name] for name in SCORES if np.isfinite(score.get(name, np.nan))},
         expected=_error_by_step(results, folder.name),
+        naive=_error_by_step(results, NAIVE),
     )
 
 

@@ -213,6 +213,12 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
         and honest.live_error == pytest.approx(1.0, abs=0.2)
         and not honest.drifted
     )
+    louder = evidence.measure_live_error(champion, meta, panel, RULES, recent_steps=28)
+    assert louder is not None and not louder.drifted  # repeating the last value errs as much more
+    is_new = (frame["ds"] >= "2024-05-20").to_numpy()
+    y = frame["y"].to_numpy().copy()
+    y[is_new] = np.random.default_rng(0).permutation(y[is_new])
+    panel = from_frame(frame.assign(y=y), NAME, settings.task)
     found = evidence.measure_live_error(champion, meta, panel, RULES, recent_steps=28)
     assert found is not None and found.drifted
 

@@ -333,6 +333,23 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
     np.testing.assert_allclose([low, high], [[[100 * 1.1**-4]], [[100 * 1.1**4]]])
 
 
+@pytest.mark.parametrize(
+    ("live", "on_test", "growth"), [(6.0, 2.0, 3.0), (1.0, 2.0, 1.0), (5.0, 0.0, 1.0)]
+)
+def test_more_error_is_expected_where_the_last_value_errs_more_than_on_test(live, on_test, growth):
+    assert live_accuracy.naive_growth(live, on_test) == growth
+
+
+def test_a_season_in_which_every_forecast_errs_more_is_no_fault_of_the_champion(moved):
+    card = champion.load(moved, NAME).card
+    card = card.model_copy(update={"expected": {"wave": [1.0]}, "naive": {"wave": [4.0]}})
+    rows = pd.DataFrame({"series": "wave", "step": 1, "y": [12.0, -12.0], "y_hat": 9.0, "last": 0})
+    rows["y_hat"] *= np.sign(rows["y"])
+    assert live_accuracy._error_over_expected(rows, card) == pytest.approx(1.0)
+    worse = rows.assign(y_hat=0.5 * rows["y"])
+    assert live_accuracy._error_over_expected(worse, card) == pytest.approx(2.0)
+
+
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
     (champion.version_folder(moved, NAME, 2) / "forecaster-0" / "weights.npz").write_bytes(b"")
     found = forecast(moved)
@@ -354,8 +371,10 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     rows = live_accuracy.join_actuals(live_accuracy.read_issues(moved, NAME), frame)
     np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
     error = (rows["y"] - rows["y_hat"]).abs()
-    expected = champion.load(moved, NAME).card.expected["wave"]
-    assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
+    card = champion.load(moved, NAME).card
+    naive = (rows["y"] - rows["last"]).abs().sum()
+    growth = live_accuracy.naive_growth(naive, 2 * sum(card.naive["wave"]))
+    assert live.error == pytest.approx(error.sum() / (2 * sum(card.expected["wave"])) / growth)
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
     stored = read_live_scores(moved, NAME)
     assert (stored.as_of, stored.live) == ("then", (live,))

@@ -31,6 +31,7 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
         "2024-06-08"
     )
     assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
+    assert len(meta.naive["wave"]) == 2 and meta.naive["wave"][0] > meta.expected["wave"][0]
 
 
 def test_without_a_comparison_there_is_nothing_to_register(project):
