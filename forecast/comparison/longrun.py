@@ -157,13 +157,16 @@ def standard_error(
     whitened = residuals[1:] - slope * residuals[:-1]
     cosines = _orthonormal_cosines(len(whitened), allowed.cosines, allowed.cycles)
     variance = float(np.mean((cosines.T @ whitened) ** 2)) * inflation(slope, len(means))
+    # residuals of losses in proportion are rounding errors of the losses
+    largest = float(np.max(np.abs(values if level is None else level), initial=0.0))
+    if variance <= (1e-12 * largest) ** 2:
+        return StandardError(0.0, float(cosines.shape[1]))
     if level is not None:
-        variance /= _share_left_by_ratio(_means_of_runs(level, allowed.run)[1:], cosines) ** 2
+        share = _share_left_by_ratio(_means_of_runs(level, allowed.run)[1:], cosines)
+        variance = variance / share**2 if share > 0 else math.inf
     # the oldest origins fill no run of their own
     n_means = len(values) / allowed.run
-    rounding = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
-    error = 0.0 if variance <= rounding else math.sqrt(variance / n_means)
-    return StandardError(error, float(cosines.shape[1]))
+    return StandardError(math.sqrt(variance / n_means), float(cosines.shape[1]))
 
 
 def _means_of_runs(values: Array, run: int) -> Array:
@@ -179,6 +182,8 @@ def _share_left_by_ratio(level: Array, cosines: Array) -> float:
     loss is as large as its `level` (n,). The variance is divided by its square, as by HC3
     (MacKinnon & White 1985).
     """
+    if not level.any():
+        return 1.0
     weights = level**2 / float(level @ level)
     remainders = cosines - (level @ cosines) / float(level.sum())
     return min(1.0, len(level) * float(np.mean(weights @ remainders**2)))

@@ -27,7 +27,7 @@ from forecast.comparison.longrun import (
     dependence,
     standard_error,
 )
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, plural
 
 MINIMUM = 8
 """Fewest origins of a test."""
@@ -76,7 +76,8 @@ def diebold_mariano(
     order. The variance and the t distribution are those of `longrun`, of the losses as shares of
     their means: a season in which both err more is no doubt about who errs less
     (`_compare_means`). Where a is the same share of b at every origin there is no variance, and a
-    sign test on non-overlapping origins takes its place; identical losses give statistic 0 and p 1.
+    sign test on non-overlapping origins that differ takes its place; identical losses give
+    statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
     n = len(a)
@@ -91,15 +92,16 @@ def diebold_mariano(
         return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
     difference, error = _compare_means(a, b, dependence(n, **spacing))
     if error.value == 0.0:
-        n_non_overlapping = non_overlapping(n, **spacing)
-        p = min(1.0, 2 * 0.5**n_non_overlapping)  # all differences have one sign
+        blocks = np.flatnonzero(a != b) // math.ceil(horizon / step_size)
+        n_separate = len(np.unique(blocks))
+        p = min(1.0, 2 * 0.5**n_separate)  # all these differences have one sign
         return _result(
             math.copysign(math.inf, difference),
             p,
             error,
             a,
             b,
-            f"no variance: sign test on {n_non_overlapping} origins",
+            f"no variance: sign test on {plural(n_separate, 'origin')}",
         )
     statistic = difference / error.value
     p = float(2 * scipy.special.stdtr(error.dof, -abs(statistic)))
@@ -269,8 +271,11 @@ def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
     reference = reference_losses.mean(axis=1, keepdims=True)
     change = model_losses.mean(axis=1, keepdims=True) / reference - 1
     residuals = (model_losses - (1 + change) * reference_losses) / reference
-    shares = (model_losses / (1 + change) + reference_losses) / reference
+    # of a model without an error there is nothing to divide
+    alike = np.divide(model_losses, 1 + change, out=np.zeros_like(model_losses), where=change > -1)
+    shares = (alike + reference_losses) / reference
     error = standard_error(residuals.mean(axis=0), allowed, level=shares.mean(axis=0))
     room = float(scipy.special.stdtrit(error.dof, (1 + level) / 2)) * error.value
+    room = room if math.isfinite(room) else math.nan
     middle = float(change.mean())
     return np.array([middle, middle - room, middle + room])

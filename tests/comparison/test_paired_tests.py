@@ -158,6 +158,34 @@ def test_the_same_share_at_every_origin_falls_back_to_a_sign_test_on_origins_wit
     test = diebold_mariano(0.5 * b, b, horizon=5)
     assert test.p == pytest.approx(2 * 0.5**8)  # 40 origins of horizon 5: 8 separate ones
     assert "sign test on 8 origins" in test.note
+    # 0.9 leaves rounding errors, which were taken for a variance: p was 1e-100
+    assert diebold_mariano(0.9 * b, b, horizon=5).p == pytest.approx(2 * 0.5**8)
+
+
+def test_origins_without_a_loss_of_either_say_nothing_by_their_sign():
+    b = np.zeros(60)
+    b[[0, 1, 30]] = 5.0
+    for only, origins in (([0], 1), ([30], 1), ([0, 1], 1), ([0, 1, 30], 2)):
+        loss = np.where(np.isin(np.arange(60), only), b, 0.0)
+        test = diebold_mariano(0.5 * loss, loss, horizon=5)
+        assert test.p == min(1.0, 2 * 0.5**origins), only
+
+
+@pytest.mark.parametrize("other", range(1, 30))
+def test_losses_at_the_first_and_one_other_origin_decide_nothing(other):
+    a, b = np.zeros(60), np.zeros(60)
+    a[[0, other]], b[[0, other]] = (5.0, 7.0), (5.0, 5.0)
+    assert diebold_mariano(a, b, horizon=1).p > 0.05
+    _, low, high = change_by_step([(a[:, None], b[:, None])], horizon=1)
+    assert not (low > 0).any() and not (high < 0).any()
+    assert equivalence(a, b, horizon=1).word == "undecided"
+
+
+def test_a_model_without_an_error_is_no_worse_and_has_a_band():
+    b = RNG.gamma(2, 1, 60)
+    assert equivalence(np.zeros(60), b, horizon=1).word == "equivalent"
+    bands = change_by_step([(np.zeros((60, 1)), b[:, None])], horizon=1)
+    assert [float(end[0]) for end in bands] == [-1.0, -1.0, -1.0]
 
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():
