@@ -22,9 +22,9 @@ user's.
 
 A series without inputs has no free run to follow for long where it is chaotic or noise drives it.
 Models on up to 40 of its own delays (`SearchSettings.ahead_candidates`), linear ones among them,
-are fitted to each fold one step ahead. All are judged by forecasts of the block over `AHEAD` steps,
-those of step 2 too. Where the best is fitted one step ahead, those about as good are fitted to all
-rows in the place of step 3.
+are fitted to each fold one step ahead. All are judged by forecasts of the block over `AHEAD` steps
+(fewer where experiments are short), those of step 2 too. Where the best is fitted one step ahead,
+those about as good are fitted to all rows in the place of step 3.
 
 For `automatic.identify` alone. A member that cannot be trained or run costs itself, not the work;
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
@@ -155,7 +155,9 @@ def search_members(
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         folded = search.train_folds()
-        reason = f"Fitted one step ahead, chosen by forecasts of {AHEAD} steps on held-out blocks"
+        reason = (
+            f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks"
+        )
         members = search.fit_ahead(folded)
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
@@ -268,7 +270,8 @@ class _Search:
         if self.plain.inputs:
             self.input_delays = max(len(self._arx_delays(MOST_INPUT_DELAYS)[0]), 4)
         self.nets = {candidate: self._net_of(candidate) for candidate in settings.candidates}
-        reach = min(map(len, self.searched)) // REACH_SHARE
+        shortest = min(map(len, self.searched))
+        reach = shortest // REACH_SHARE
         self.ahead_nets = {}
         if not self.plain.inputs:
             for candidate in settings.ahead_candidates:
@@ -276,6 +279,9 @@ class _Search:
                 delays = tuple(range(1, order + 1))
                 net = replace(self.plain, y_delays=delays, hidden=candidate.hidden)
                 self.ahead_nets[candidate] = net
+        nets = (*self.nets.values(), *self.ahead_nets.values())
+        longest_start = max(net.rows_to_start(settings.start) for net in nets)
+        self.ahead = max(1, min(AHEAD, shortest - 1 - longest_start))
         self.folds = [
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
@@ -397,16 +403,16 @@ class _Search:
 
     def _judge_ahead(self, member: Member) -> Member:
         """With the error of forecasts of its held-out block as `held_out_rmse`: the mean over steps
-        1 to `AHEAD` of the root mean square, from measured rows.
+        1 to `self.ahead` of the root mean square, from measured rows.
         """
         net = member.net
         first = net.rows_to_start(self.settings.start)
-        sums = np.zeros((2, AHEAD))
+        sums = np.zeros((2, self.ahead))
         for e, held_out in zip(self.searched, self.folds[member.fold].held_out, strict=True):
             memory = net.absorb(member.weights, e.u[:first], e.y[:first])
-            forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], AHEAD)
+            forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], self.ahead)
             targets, weights = (
-                sliding_window_view(table[first + 1 :], AHEAD, axis=0).swapaxes(1, 2)
+                sliding_window_view(table[first + 1 :], self.ahead, axis=0).swapaxes(1, 2)
                 for table in (held_out.y, held_out.error_weights)
             )
             squares = weights * np.where(weights > 0, forecasts - targets, 0.0) ** 2

@@ -322,6 +322,17 @@ def test_many_short_experiments_are_held_out_whole() -> None:
         identify(experiments[0], seed=0, settings=SMALL)
 
 
+@pytest.mark.parametrize("rows", [12, 14])
+def test_many_short_experiments_without_inputs_are_judged_as_far_as_they_reach(rows: int) -> None:
+    """They ended in a ValueError of numpy: ten steps behind the first three need 14 rows."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(6, rows + 50))
+    ys = lfilter([1.0], [1.0, -1.2, 0.5], noise)[:, 50:]
+    settings = replace(SMALL, ahead_candidates=(Candidate("delays", 3), POLYNOMIAL))
+    model = identify(*(Experiment(None, y) for y in ys), settings=settings)
+    assert np.isfinite(model.ahead(None, ys[0], steps=1)[3:]).all()
+
+
 def test_candidates_too_large_for_the_trainer_are_left_out() -> None:
     u, y = tank(120, 0)
     large = Candidate("states", 2, 700)
