@@ -199,18 +199,24 @@ def error_panel(results: Results) -> ChartPanel | None:
 
 
 def reverse(test: PairedTest) -> PairedTest:
-    """The same test told from the other side: `against` against `model`; as it is where one of them
-    makes no error.
+    """The same test told from the other side: `against` against `model`, without the numbers that
+    an error of zero leaves undefined.
     """
     relative = test.relative_difference
-    if relative is None or not test.mean_difference or relative <= -1:
-        return test
-    loss = test.mean_difference / relative * (1 + relative)
-    low, high = test.relative_limits or (math.nan, math.nan)
-    changed: dict[str, str | float | None] = {
+    sides = {
         "model": test.against,
         "against": test.model,
         "word": REVERSED_WORDS.get(test.word, test.word),
+    }
+    if test.mean_difference == 0:
+        return test.model_copy(update=sides)
+    if not relative or relative <= -1 or test.mean_difference is None:
+        names = ("mean_difference", "relative_difference", "ci_low", "ci_high", "detectable")
+        return test.model_copy(update=sides | dict.fromkeys(names))
+    loss = test.mean_difference / relative * (1 + relative)
+    low, high = test.relative_limits or (math.nan, math.nan)
+    changed: dict[str, str | float | None] = {
+        **sides,
         "mean_difference": -test.mean_difference,
         "relative_difference": _reverse_change(relative),
         "ci_low": loss * _reverse_change(high) if low > -1 else None,

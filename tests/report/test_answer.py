@@ -172,6 +172,27 @@ def test_a_test_told_from_the_other_side_has_the_same_losses():
     assert other.detectable == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("difference", "relative", "told"), [(0.0, 0.0, 0.0), (-2.0, -1.0, None), (2.0, None, None)]
+)
+def test_told_from_the_other_side_equal_losses_and_a_loss_of_zero_change_sides_too(
+    difference, relative, told
+):
+    """The row read "than ridge", of the selected ridge itself."""
+    test = PairedTest(
+        ranking="shipped",
+        family="best",
+        model="lstm",
+        against="ridge",
+        word="not distinguishable",
+        mean_difference=difference,
+        relative_difference=relative,
+    )
+    other = reverse(test)
+    assert (other.model, other.against) == ("ridge", "lstm")
+    assert other.relative_difference == told
+
+
 def test_no_limit_of_a_change_lies_below_all_of_the_error():
     test = PairedTest(
         ranking="shipped",
