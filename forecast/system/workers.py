@@ -21,6 +21,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import psutil
 
@@ -96,7 +97,11 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
     from joblib.executor import get_memmapping_executor
 
     growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
-    pool = get_memmapping_executor(n_jobs, timeout=IDLE_SECONDS)
+    call = uuid4().hex
+    pool = get_memmapping_executor(n_jobs, timeout=IDLE_SECONDS, context_id=call)
+    # large arrays of the items lie in a folder of this call; joblib has no public name for it
+    folders = pool._temp_folder_manager
+    folders.set_current_context(call)
     waiting = list(items)
     running: dict[Future[WorkOutcome], WorkItem] = {}
 
@@ -120,6 +125,8 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         finally:
             if running:
                 kill_pool()
+            else:
+                folders._clean_temporary_resources(context_id=call)
 
 
 def choose_next(waiting: Sequence[WorkItem], before: str, busy: set[str]) -> WorkItem:
