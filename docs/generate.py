@@ -269,10 +269,9 @@ def _readme_cells(
 
 def _relative_interval(test: PairedTest) -> str:
     """The confidence limits of a difference, as shares of the mean loss of `test.against`."""
-    if not test.mean_difference or test.ci_low is None or test.ci_high is None:
+    if test.relative_limits is None:
         return text.NOTHING
-    loss = test.mean_difference / test.relative_difference
-    low, high = text.signed_percent(test.ci_low / loss), text.signed_percent(test.ci_high / loss)
+    low, high = map(text.signed_percent, test.relative_limits)
     return f"{low} to {high}"
 
 
