@@ -53,8 +53,8 @@ class PairedTest(Record):
     ci_high: Number = None
     """95 % confidence limits of `mean_difference`, not adjusted."""
     detectable: Number = None
-    """The smallest difference that a test at 5 % finds in four of five samples like this one, as a
-    share of the mean loss of `against`.
+    """The smallest difference on the side of this one that a test at 5 % finds in four of five
+    samples like it, as a share of the mean loss of `against`; above zero.
     """
     dof: Number = None
     """Degrees of freedom of the t statistic."""

@@ -154,8 +154,13 @@ def holm(test: PairedTest) -> str:
 
 
 def sight(test: PairedTest) -> str:
-    """`, ±3.1 % would be found`: what the test finds in four of five samples."""
-    return "" if test.detectable is None else f", ±{percent(test.detectable)} would be found"
+    """`, +3.1 % would be found`: what the test finds in four of five samples, on the side on which
+    the difference is.
+    """
+    if test.detectable is None:
+        return ""
+    found = math.copysign(test.detectable, test.relative_difference or 0.0)
+    return f", {signed_percent(found)} would be found"
 
 
 def word_class(word: str) -> str:

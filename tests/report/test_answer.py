@@ -9,7 +9,7 @@ from lxml import html
 from forecast.comparison.sentences import describe_difference
 from forecast.data.comparison_records import PairedTest
 from forecast.report.answer import advise, describe_result, reverse
-from forecast.report.text import interval
+from forecast.report.text import interval, sight
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 
@@ -170,6 +170,11 @@ def test_a_test_told_from_the_other_side_has_the_same_losses():
     # 1.1 to 1.5 times the other's loss
     assert other.relative_limits == pytest.approx((1 / 1.5 - 1, 1 / 1.1 - 1))
     assert other.detectable == pytest.approx(0.2)
+    # a difference of as much to the other side is another one
+    assert (sight(test), sight(other)) == (
+        ", +25.0 % would be found",
+        ", −20.0 % would be found",
+    )
 
 
 @pytest.mark.parametrize(
