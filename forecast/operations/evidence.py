@@ -448,10 +448,11 @@ def _error_ratios(
             with np.errstate(invalid="ignore", divide="ignore"):
                 by_step = np.nanmean(np.abs(actual - values[:, :, output]), axis=0)
                 last = panel.by_id[uid].values[rows[uid], output][:, None]
-                live = np.nanmean(np.abs(actual - last), axis=0).sum()
-                naive = np.nansum(np.array(card.naive.get(label, []), dtype=float))
-                ratio = float(np.nanmean(by_step / expected_errors))
-                ratios.append(ratio / naive_growth(float(live), float(naive)))
+                live = np.nanmean(np.abs(actual - last), axis=0)
+                naive = np.array(card.naive.get(label, np.full_like(live, np.nan)), dtype=float)
+                has_both = np.isfinite(live + naive)  # not where y is never known
+                growth = naive_growth(float(live[has_both].sum()), float(naive[has_both].sum()))
+                ratios.append(float(np.nanmean(by_step / expected_errors)) / growth)
     return ratios
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -270,3 +272,15 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
     hours = {"days": ["mon", "tue"], "first": "09:00", "last": "17:00"}
     opened = wave(calendar={"kind": "regular", "freq": "1h", "open": hours})
     assert RULES.gate_steps(opened) == 4 * 2 * 9
+
+
+def test_where_no_last_value_is_known_the_live_error_is_a_number_still() -> None:
+    """The growth of the naive error was none, and the champion drifting."""
+    values = np.array([[np.nan], [1.0], [2.0], [np.nan], [1.0], [2.0]])
+    panel = Mock(task=Mock(targets=("y",), horizon=2), by_id={"y": Mock(values=values)})
+    champion = Mock(predict=lambda _panel, rows: {uid: np.zeros((2, 2, 1)) for uid in rows})
+    card = Mock(expected={"y": [1.0, 1.0]}, naive={"y": [1.0, 1.0]})
+    rows = {"y": np.array([0, 3])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
+        assert evidence._error_ratios(champion, card, panel, rows) == [1.5]
