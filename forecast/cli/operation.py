@@ -262,7 +262,7 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
             f" {row.training_cutoff.partition('T')[0]}"
         )
     if row.live_error is not None:
-        live_error = f"{row.live_error:.2f} x the test error"
+        live_error = f"{row.live_error:.2f} x what was expected"
     covered = [f"{level} %: {share:.0%}" for level, share in row.live_coverage.items()]
     values = {
         "champion": champion,

@@ -434,8 +434,8 @@ def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> li
     if least_mean < rules.live_error:
         return []
     return [
-        f"poor: the live error is {live.error:.2f} x the test error, {rules.live_error:g} allowed;"
-        " see whether the newest rows are right, then `forecast retrain"
+        f"poor: the live error is {live.error:.2f} x what was expected, {rules.live_error:g}"
+        " allowed; see whether the newest rows are right, then `forecast retrain"
         f" {dataset}`"
     ]
 

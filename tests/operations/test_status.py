@@ -300,7 +300,7 @@ def test_forecasts_are_poor_where_those_to_come_cannot_make_up_for_them(
     path = ProjectPaths.of(moved).live_forecasts(NAME).with_suffix(".json")
     LiveScores(live=(live,)).write(path)
     state = read_status(moved, NAME, now=NOW).state
-    poor = f"poor: the live error is {error:.2f} x the test error, 1.5 allowed;"
+    poor = f"poor: the live error is {error:.2f} x what was expected, 1.5 allowed;"
     assert state.startswith(poor) if is_poor else state == "good"
     path.unlink()
 
