@@ -160,8 +160,8 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     inputs = validate_config(Inputs, content, where="forecast")
     columns = [*observed_columns, *future_columns]
     frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
-    if not future_columns:
-        frame = up_to_last_target(frame, names, calendar, stacklevel=3)
+    past_columns = observed_columns[len(target) :]
+    frame = up_to_last_target(frame, names, past_columns, future_columns, calendar, stacklevel=3)
     zone = zone_of_times(df, names)
     if inputs.holidays and inputs.holidays.time_zone is None:
         local = inputs.holidays.model_copy(update={"time_zone": zone})

@@ -32,7 +32,7 @@ from forecast.config.task import (
     static_input_names,
 )
 from forecast.data.calendars import check_calendar, format_times, row_numbers
-from forecast.data.columns import append_plan, drop_rows_behind, encode_static
+from forecast.data.columns import append_plan, encode_static, is_behind_targets
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.quality import Violation, format_violations
 from forecast.data.schema import (
@@ -244,20 +244,33 @@ def with_future(
 
 
 def up_to_last_target(
-    frame: pd.DataFrame, names: Names, calendar: Calendar, *, stacklevel: int
+    frame: pd.DataFrame,
+    names: Names,
+    past: Sequence[str],
+    plans: Sequence[str],
+    calendar: Calendar,
+    *,
+    stacklevel: int,
 ) -> pd.DataFrame:
-    """A checked frame without the times behind the last target of all series, with a warning where
-    it has such rows: a forecast begins behind its last time.
+    """A checked frame without what is observed behind the last target of all series, with a warning
+    where it has such rows: a forecast begins behind its last observation. Of `plans` the later rows
+    stay, without values of the `past` inputs.
     """
-    observed = drop_rows_behind(frame, names.target_col)
-    if n_rows := len(frame) - len(observed):
-        start = format_times([observed["ds"].max()], calendar)
-        message = (
-            f"{WHERE}: the forecast starts after {start}, the last time with a target; rows behind"
-            f" it that are left out: {n_rows}."
-        )
-        warnings.warn(message, stacklevel=stacklevel + 1)
-    return observed
+    is_behind = is_behind_targets(frame, names.target_col)
+    is_left_out = is_behind & frame[list(past)].notna().any(axis=1) if plans else is_behind
+    n_rows = int(is_left_out.sum())
+    if not n_rows:
+        return frame
+    start = format_times([frame["ds"][~is_behind].max()], calendar)
+    what = f"rows behind it whose {quote_names(past)} are" if plans else "rows behind it that are"
+    message = (
+        f"{WHERE}: the forecast starts after {start}, the last time with a target; {what} left out:"
+        f" {n_rows}."
+    )
+    warnings.warn(message, stacklevel=stacklevel + 1)
+    if plans:
+        return frame.assign(**{name: frame[name].mask(is_behind) for name in past})
+    return frame[~is_behind].reset_index(drop=True)
 
 
 def as_pandas(df: Any) -> pd.DataFrame:

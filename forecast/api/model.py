@@ -297,8 +297,10 @@ class Model:
             frame = frames.long_frame(
                 df, self.names, [*observed, *plans], task.calendar, task.hierarchy, task.static
             )
-            if not plans:
-                frame = frames.up_to_last_target(frame, self.names, task.calendar, stacklevel=4)
+            past = [name for name in observed if name not in self.names.target_col]
+            frame = frames.up_to_last_target(
+                frame, self.names, past, plans, task.calendar, stacklevel=4
+            )
         elif self.dataset is not None:
             frame = self.dataset.frame
         else:

@@ -138,6 +138,25 @@ def test_rows_without_any_target_behind_the_last_one_do_not_move_the_start_of_a_
     assert again.equals(expected)
 
 
+def test_past_inputs_behind_the_last_target_move_no_start_where_plans_stand_there_too() -> None:
+    whole = waves(200).assign(wind=1.0 * np.arange(400), plan=np.arange(400) % 7.0)
+    df = whole.assign(
+        y=whole["y"].where(whole["ds"] < "2024-07-10"),
+        wind=whole["wind"].where(whole["ds"] < "2024-07-11"),
+    )
+    options = {**STEP, "past_exogenous": "wind", "future_exogenous": "plan", "model": "ridge"}
+    words = "starts after 2024-07-09, the last time with a target; .* 'wind' are left out: 2"
+    plain_df = df.assign(wind=df["wind"].where(df["ds"] < "2024-07-10"))
+    plain = forecast.fit(plain_df, **options)
+    expected = plain.predict()
+    assert expected["ds"].min() == pd.Timestamp("2024-07-10")
+    with pytest.warns(UserWarning, match=words):
+        model = forecast.fit(df, **options)
+    assert model.predict().equals(expected)
+    with pytest.warns(UserWarning, match=words):
+        assert plain.predict(df).equals(expected)
+
+
 def test_the_forecast_of_a_short_history_is_that_of_the_whole_one(ridge: forecast.Model) -> None:
     tail = waves().groupby("unique_id").tail(14)
     pd.testing.assert_frame_equal(ridge.predict(tail, levels=[80]), ridge.predict(levels=[80]))
