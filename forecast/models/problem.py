@@ -338,7 +338,8 @@ class Problem:
                 starts = series.ds[[self.blocks[uid].validation[0] - 1]]
             is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
-            fold[np.arange(len(rows)) % spacing > 0] = -1
+            first = np.argmax(fold >= 0)  # few cutoffs of a short block are scored, never none
+            fold[(np.arange(len(rows)) - first) % spacing > 0] = -1
             if self.recorder is not None:
                 self.recorder.folds_given("skip", rows, is_learnt_by, fold)
             result[uid] = _FoldRows(rows, is_learnt_by, fold)

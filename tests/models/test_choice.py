@@ -225,6 +225,15 @@ def test_rows_too_few_for_five_parts_are_judged_on_validation_alone():
         )
 
 
+def test_the_only_cutoff_of_a_short_validation_block_chooses_a_linear_map():
+    """Scored was every third cutoff from the first of train on, which may be none of validation."""
+    months = pd.date_range("2018-01-01", periods=60, freq="MS")
+    y = 10 + np.sin(np.arange(60) * np.pi / 6) + 0.1 * np.random.default_rng(0).normal(size=60)
+    line = pd.DataFrame({"ds": months, "y": y})
+    model = forecast.fit(line, "ridge", freq="MS", horizon=12, lookback=7, n_jobs=1)
+    assert len(model.predict()) == 12
+
+
 def test_of_few_rows_a_map_of_one_step_is_scored_on_every_cutoff_of_the_folds(monkeypatch):
     problem = problems.problem_of(problems.frame({"north": 400}), step_size=H)
     for horizon, enough, spacing in ((1, 1000, 1), (H, 1000, H), (1, 10, H)):
