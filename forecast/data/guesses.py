@@ -123,8 +123,9 @@ stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
 PLANNED_WORDS = {"price", "preis", "temp", "temperature", "temperatur"}
 """Of `TARGET_WORDS`: a list price and a forecast of the weather are known ahead."""
 MAX_SHARE_TWICE = 0.01
-"""Of the rows that share a time with another series: so few may stand twice in their own, as the
-hour does that a clock passes again in autumn.
+"""Of the rows that share a time with another series, and of the times: so few may stand twice in
+their own series, as the hour does that a clock passes again in autumn; two shops of one name stand
+twice at every time.
 """
 MAX_PLAN_SHARE = 0.15
 """Of the times: a column that has been empty for longer is no longer measured."""
@@ -931,10 +932,11 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
         # numbers name series only where another one is left to forecast, and more than an hour of
         # autumn stands twice
         whole = whole if len(others) > 1 and table[time].duplicated().mean() > 0.1 else []
-        n_repeats = {c: table.duplicated([c, time]).sum() for c in [*text, *whole]}
+        repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole]}
         most_repeats = MAX_SHARE_TWICE * table[time].duplicated().sum()
+        most_times = MAX_SHARE_TWICE * table[time].nunique()
         kinds: list[list[Any]] = [
-            [c for c in kind if n_repeats[c] <= limit]
+            [c for c in kind if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
             for limit in (0, most_repeats)
             for kind in (text, whole)
         ]

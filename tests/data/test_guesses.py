@@ -236,6 +236,17 @@ def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_
     assert guessed(tmp_path, again)["source"]["columns"]["unique_id"] == "meter"
 
 
+def test_two_shops_of_one_name_are_told_apart_by_their_city(tmp_path):
+    days = pd.date_range("2024-01-01", periods=40)
+    names = [*(f"shop {number}" for number in range(149)), "shop 0"]
+    shops = [
+        pd.DataFrame({"date": days, "shop": name, "city": f"city {place % 7}", "sales": WAVE[:40]})
+        for place, name in enumerate(names)
+    ]
+    with pytest.raises(InputError, match="'shop' and 'city' together name a series"):
+        guessed(tmp_path, pd.concat(shops))
+
+
 def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     times = pd.date_range("2024-01-01", periods=2000, freq="2h")
     found = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
