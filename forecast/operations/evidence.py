@@ -444,7 +444,7 @@ def _error_ratios(
                 or not np.isfinite(actual).any()
             ):
                 continue
-            expected_errors = np.array([np.nan if value is None else value for value in promised])
+            expected_errors = np.array(promised, dtype=float)
             with np.errstate(invalid="ignore", divide="ignore"):
                 by_step = np.nanmean(np.abs(actual - values[:, :, output]), axis=0)
                 last = panel.by_id[uid].values[rows[uid], output][:, None]

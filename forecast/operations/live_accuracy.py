@@ -173,13 +173,11 @@ def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float
     for series, series_rows in rows.groupby("series"):
         by_step = card.expected.get(str(series), [])
         known = series_rows[series_rows["step"] <= len(by_step)]
-        expected = pd.Series([by_step[step - 1] for step in known["step"]], dtype=float)
+        expected = known["step"].map(dict(enumerate(by_step, 1)))
         if expected.notna().all() and expected.sum():
-            error = float((known["y"] - known["y_hat"]).abs().sum() / sum(expected))
-            naive = dict(enumerate(card.naive.get(str(series), []), 1))
-            from_last = known[known["last"].notna()]
-            live = float((from_last["y"] - from_last["last"]).abs().sum())
-            ratios.append(error / naive_growth(live, float(from_last["step"].map(naive).sum())))
+            error = (known["y"] - known["y_hat"]).abs().sum() / expected.sum()
+            on_test = known["step"].map(dict(enumerate(card.naive.get(str(series), []), 1))).sum()
+            ratios.append(error / naive_growth((known["y"] - known["last"]).abs().sum(), on_test))
     return sum(ratios) / len(ratios) if ratios else None
 
 
