@@ -10,6 +10,7 @@ The next check is a field of `config.datasets.Quality` and a function here of th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ MOST_DROPPED_ROWS = 3
 """The last ones of a source may be provisional."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
 # One zone for each local hour that is skipped in spring somewhere.
+PRICE_NAME = "(?i)price|preis|close|kurs|quote"
 CLOCK_CHANGE_ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney")
 
 
@@ -158,8 +160,17 @@ def _number_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
-    """The targets that are declared as prices: only these split."""
-    return [c.column for c in dataset.target if c.task.is_price and c.column in frame.columns]
+    """The targets modelled as prices that are some by their name, their bars or their calendar:
+    only these split, and a demand whose logarithm drifts does not.
+    """
+    is_traded = _bar_columns(frame) or dataset.calendar.kind in ("sessions", "weekdays")
+    return [
+        c.column
+        for c in dataset.target
+        if c.task.is_price
+        and c.column in frame.columns
+        and (is_traded or re.search(PRICE_NAME, c.column))
+    ]
 
 
 def _bar_columns(frame: pd.DataFrame) -> list[str]:

@@ -222,6 +222,15 @@ def test_a_shop_that_was_not_open_and_oil_below_zero_are_no_faulty_prices():
     assert "positive_prices" not in {f.rule for f in found(frame, given)}
 
 
+def test_a_demand_that_is_modelled_by_its_changes_has_no_splits():
+    frame = weather().rename(columns={"temp": "gas"})
+    frame["gas"] = np.where(np.arange(len(frame)) < 30, 100.0, 50.0)
+    for name, wanted in (("gas", False), ("gas_price", True)):
+        given = settings(target={**PRICE, "column": name})
+        rules = {f.rule for f in found(frame.rename(columns={"gas": name}), given)}
+        assert ("unadjusted_split" in rules) is wanted
+
+
 def test_a_crash_is_no_split():
     frame = bars()
     frame.loc[30:, ["open", "high", "low", "close"]] *= 0.6
