@@ -114,9 +114,12 @@ def check_project(
         except ForecastError as fault:
             yield Check(f"configs/{name}", "wrong", fault)
             continue
+        listed = _list_names(content)
         if name == "datasets.yaml":
             datasets = content
-        yield Check(f"configs/{name}", _list_names(content))
+            if n_others := len(content.datasets) - len(content.run):
+                listed += f"; not in `run`, so their data are not checked: {n_others}"
+        yield Check(f"configs/{name}", listed)
     if datasets is None:
         return
     names = datasets.run

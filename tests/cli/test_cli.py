@@ -22,7 +22,9 @@ import forecast
 from forecast import cli, tracking
 from forecast.cli import check, common, doctor, run
 from forecast.cli.predict import parse_levels
+from forecast.config.datasets import Datasets
 from forecast.config.paths import ProjectPaths
+from forecast.config.reading import read_yaml
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import ForecastError, HealthCheck, InputError
@@ -240,6 +242,16 @@ def test_check_of_one_name_says_what_each_column_is(project: Path) -> None:
 def test_check_counts_many_entries_instead_of_listing_them_above_a_fault() -> None:
     assert check._list_names({"naive": 1, "ridge": 2}) == "right: naive, ridge"
     assert check._list_names(dict.fromkeys(map(str, range(64)))) == "right: 64 entries"
+
+
+def test_entries_that_do_not_run_are_counted_where_their_data_are_not_checked(project: Path):
+    config = read_yaml(project / "configs" / "datasets.yaml")
+    config["datasets"]["tide"] = config["datasets"]["wave"]
+    entries = Datasets.model_validate(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "config_readers", lambda _: {"datasets.yaml": lambda _: entries})
+        first = next(check.check_project(project))
+    assert first.finding == "right: wave; not in `run`, so their data are not checked: 1"
 
 
 def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_path: Path) -> None:
