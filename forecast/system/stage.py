@@ -17,6 +17,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -154,6 +155,8 @@ def _write_log_line(code: int, message: str, began: float) -> None:
 
 
 PLAIN_SECONDS = 5.0
+SILENT_SECONDS = 30.0
+"""How often it is said that the work goes on, whether or not something was finished."""
 START_SECONDS = 10.0  # before them nothing is said of the time left
 
 
@@ -296,6 +299,12 @@ def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Itera
 def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
     """A line every few seconds where there is no terminal."""
     last = pace.started
+    is_over = threading.Event()
+
+    def tell_alive() -> None:
+        """Print a line where nothing is finished for long, so that nobody thinks it hangs."""
+        while not is_over.wait(SILENT_SECONDS):
+            print(f"{label}: at work", file=out, flush=True)
 
     def show(done: int, name: str, left: str) -> None:
         """Print a line at the end; before it, no sooner than `PLAIN_SECONDS` after the last."""
@@ -306,7 +315,11 @@ def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator
         finished = f" ({name})" if name else ""
         print(f"{label}: {done} of {total} done{left}{finished}", file=out, flush=True)
 
-    yield Advance(pace, show)
+    threading.Thread(target=tell_alive, daemon=True).start()
+    try:
+        yield Advance(pace, show)
+    finally:
+        is_over.set()
 
 
 def format_duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from itertools import count
 from operator import itemgetter
 from pathlib import Path
@@ -12,12 +13,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.system import stage
 from forecast.system.stage import Pace, Piece, format_duration, show_progress
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_long_piece_is_told_to_be_at_work(monkeypatch):
+    monkeypatch.setattr(stage, "SILENT_SECONDS", 0.01)
+    out, deadline = io.StringIO(), time.monotonic() + 60
+    with show_progress(1, "tune a", stream=out) as advance:
+        while "tune a: at work" not in out.getvalue():
+            assert time.monotonic() < deadline
+        advance("ridge")
+    assert "tune a: 1 of 1 done" in out.getvalue()
 
 
 def test_plain_lines_tell_label_count_and_time_left() -> None:
