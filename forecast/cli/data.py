@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from forecast.config.datasets import Dataset
     from forecast.data.ingest import FetchResult
 
-
 DATASETS = typer.Argument(
     None,
     help="Entries of configs/datasets.yaml, and what they join; default: those of `run`.",
@@ -275,7 +274,14 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     for series, reason in fetched.failed.items():
         outcome = "kept as it was" if series in record.get("series", ()) else "left out"
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)
-    for line in format_violations(fetched.findings):
+    lines = format_violations(fetched.findings)
+    if len(lines) > 5:
+        firsts = {line.partition(":")[0]: line for line in reversed(lines)}
+        lines = [
+            *firsts.values(),
+            f"{len(lines) - len(firsts)} lines more: `forecast data {dataset}`",
+        ]
+    for line in lines:
         print(f"  {line}", file=sys.stderr)
 
 

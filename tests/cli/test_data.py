@@ -320,6 +320,21 @@ def test_a_series_without_dates_goes_from_its_file_to_a_checked_dataset(tmp_path
     )
 
 
+def test_many_findings_of_one_rule_are_two_lines_and_all_in_the_summary(tmp_path: Path) -> None:
+    target = {"column": "temp", "max_missing": 0.1}
+    write_project(tmp_path, mine={"calendar": {"kind": "regular", "freq": "1D"}, "target": target})
+    days = pd.date_range("2024-01-01", periods=240)
+    parts = [
+        pd.DataFrame({"unique_id": f"K{i}", "ds": days, "temp": range(240)}).drop(index=20 * i)
+        for i in range(1, 9)
+    ]
+    pd.concat(parts).to_csv(tmp_path / "data" / "mine.csv", index=False)
+    said = run("fetch", "mine", root=tmp_path)
+    assert said.count("warn (gaps): series 'K1'") == said.count("warn (gaps)") == 1
+    assert "7 lines more: `forecast data mine`" in said
+    assert run("data", "mine", root=tmp_path).count("warn (gaps)") == 8
+
+
 def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
     target = {"column": "temp", "max_missing": 0.1}
     write_project(tmp_path, mine={"calendar": {"kind": "index"}, "target": target})
