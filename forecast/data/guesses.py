@@ -143,6 +143,10 @@ MIN_SLOPE = 0.8
 """From how many seasons, which deviation of their log means, and which slope of the log spread on
 them on a target is modelled by its logarithm (docs/research/logarithm-of-a-target.md).
 """
+MAX_ZERO_SHARE = 0.2
+"""Of a target with a plan, such as solar power: its logarithm then bends what the plan tells of it
+(docs/research/logarithm-of-a-target.md).
+"""
 MIN_WIDE_SERIES, MAX_SIZE_RATIO = 3, 10
 """How many columns, and how unlike in level and spread, may each be a series."""
 MANY_WIDE_SERIES = 10
@@ -533,7 +537,7 @@ def _entry_lines(
     `asked_horizon`: None where it is to be guessed.
     """
     calendar = guess.fit.calendar
-    rows_by_series = observed.groupby("unique_id").size()
+    rows_by_series = series_lengths(observed, calendar)  # a month that is missing shortens none
     shortest = usual_length(_without_new_series(rows_by_series))
     season, usual_horizon, lookback = guess_spans(calendar)
     most = max(shortest // 20, 1)
@@ -560,6 +564,8 @@ def _entry_lines(
         horizon_note += f"; the plan has {planned_steps}"
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
+    if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
+        column.pop("transform", None)
     spans = Spans(horizon, lookback, season)
     transform = column.get("transform", "none")
     past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
@@ -602,7 +608,12 @@ def _past_lines(
         note = f"lead {target}: what they were tells what it will be"
         lines.append(EntryLine("past_exogenous", inputs, note))
     if len(leading) < len(names):
-        note = "instead: all" if leading else "the other numbers, known up to the forecast"
+        note = (
+            "instead: all"
+            if leading
+            else "the other numbers, known up to the forecast; for one that a second file tells"
+            " ahead `future_exogenous: [{column: ..., known_ahead: true}]` and `predict --future`"
+        )
         lines.append(EntryLine("# past_exogenous", entries, note))
     return lines
 

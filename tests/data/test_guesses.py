@@ -247,6 +247,44 @@ def test_two_shops_of_one_name_are_told_apart_by_their_city(tmp_path):
         guessed(tmp_path, pd.concat(shops))
 
 
+def bills(months: int = 48) -> pd.DataFrame:
+    """Thirty customers by the month, of whom each lacks another one."""
+    times = pd.date_range("2020-01-01", periods=months, freq="MS")
+    parts = [
+        pd.DataFrame({"month": times, "customer": f"K{i}", "bill": WAVE[:months] + 9}).drop(index=i)
+        for i in range(1, 31)
+    ]
+    parts[0] = parts[0].drop(index=[11, 12, 13, 14])
+    return pd.concat(parts)
+
+
+def test_a_month_that_is_missing_makes_no_shorter_series(tmp_path):
+    guessed(tmp_path, bills())
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "steps ahead; the shortest series has 48" in text and "shorter ones" not in text
+
+
+def test_an_input_whose_forecast_comes_later_is_offered_as_known_ahead(tmp_path):
+    days = pd.date_range("2024-01-01", periods=600)
+    noise = np.random.default_rng(0).normal(size=600)
+    guessed(tmp_path, pd.DataFrame({"ds": days, "y": WAVE, "temp": noise.round(2)}))
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "# past_exogenous: [{column: temp" in text
+    assert "tells ahead `future_exogenous: [{column: ..., known_ahead: true}]`" in text
+
+
+def test_solar_power_with_a_forecast_of_the_sun_is_modelled_without_its_logarithm(tmp_path):
+    hours = np.arange(2400)
+    sun = np.maximum(np.sin(2 * np.pi * hours / 24), 0) * (1.5 + np.sin(hours // 24 / 9.0))
+    frame = pd.DataFrame(
+        {"ds": pd.date_range("2024-01-01", periods=2400, freq="h"), "power": 5 * sun}
+    )
+    assert guessed(tmp_path, frame)["target"]["transform"] == "log1p"
+    planned = frame.assign(sun=sun.round(3), power=frame["power"].where(hours < 2376))
+    entry = guessed(tmp_path, planned)
+    assert entry["future_exogenous"] and "transform" not in entry["target"]
+
+
 def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     times = pd.date_range("2024-01-01", periods=2000, freq="2h")
     found = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
@@ -1510,7 +1548,7 @@ def test_a_wide_table_takes_time_in_proportion_to_its_columns(tmp_path):
         before = time.process_time()
         block = guesses.guess_entry(tmp_path / "wide.csv", "wide.csv", "mine")
         seconds.append(time.process_time() - before)
-        assert block.count("column:") == columns
+        assert block.count("column:") == columns + 1  # and the advice on a plan
     assert seconds[1] / seconds[0] < 12  # for eight times the columns
 
 
