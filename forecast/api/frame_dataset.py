@@ -28,6 +28,7 @@ from forecast.api.frames import (
     as_pandas,
     as_tuple,
     caller_words,
+    clock_name,
     long_frame,
     require_whole,
     up_to_last_target,
@@ -67,7 +68,7 @@ class Inputs(Config):
 
 @dataclass(frozen=True)
 class FrameDataset:
-    """A checked frame, its entry of datasets.yaml, and the caller's names of its columns."""
+    """A checked frame, its entry of datasets.yaml, and the caller's names and zone."""
 
     frame: pd.DataFrame
     entry: Entry
@@ -162,7 +163,8 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
     past_columns = observed_columns[len(target) :]
     frame = up_to_last_target(frame, names, past_columns, future_columns, calendar, stacklevel=3)
-    zone = zone_of_times(df, names)
+    names = replace(names, time_zone=zone_of_times(df, names.time_col))
+    zone = clock_name(names.time_zone)
     if inputs.holidays and inputs.holidays.time_zone is None:
         local = inputs.holidays.model_copy(update={"time_zone": zone})
         inputs = inputs.model_copy(update={"holidays": local})

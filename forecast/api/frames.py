@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from numbers import Integral
 from typing import Any, NoReturn
 
@@ -87,12 +88,13 @@ said instead: arguments, and what to type for them.
 @dataclass(frozen=True)
 class Names:
     """The caller's columns of the series, the time and the targets (`unique_id, ds, y` by
-    default).
+    default), and the zone of the times.
     """
 
     id_col: str = "unique_id"
     time_col: str = "ds"
     target_col: tuple[str, ...] = ("y",)
+    time_zone: tzinfo | None = None
 
 
 @contextlib.contextmanager
@@ -157,13 +159,12 @@ def long_frame(
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
     for column in columns:
         _require_numbers(frame, column)
-    wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
         if calendar.counts_rows:
             frame = frame.assign(ds=_times_of_counts(frame, names))
         else:
-            frame = frame.assign(ds=_times(frame, names, wall_clock=wall_clock))
+            frame = frame.assign(ds=_times(frame, names, wall_clock=_keeps_wall_clock(calendar)))
         ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
         _require_unique_rows(ordered, names)
         checked = check_frame(ordered, columns, where=WHERE)
@@ -179,13 +180,31 @@ def _with_text_names(df: Any) -> pd.DataFrame:
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
 
 
-def zone_of_times(df: Any, names: Names) -> str | None:
-    """The zone whose clock the times of a checked frame show; None: UTC, an offset alone, or none
-    at all.
-    """
-    zone = getattr(_with_text_names(df)[names.time_col].dtype, "tz", None)
+def zone_of_times(df: Any, time_col: str) -> tzinfo | None:
+    """The zone of the times of a checked frame; None: none, or text or objects."""
+    dtype = _with_text_names(df)[time_col].dtype
+    zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
+    return pd.DatetimeTZDtype(tz=zone).tz if isinstance(zone, str) else zone
+
+
+def clock_name(zone: tzinfo | None) -> str | None:
+    """The name of a zone with a clock of its own; None: UTC, an offset alone, or none at all."""
     key = getattr(zone, "key", None) or getattr(zone, "zone", None)
     return None if key == "UTC" else key
+
+
+def in_zone(times: Any, zone: tzinfo, calendar: Calendar) -> pd.DatetimeIndex:
+    """Times of the stages as the caller had them; the date of a session stays that date."""
+    moments = pd.DatetimeIndex(times)
+    if _keeps_wall_clock(calendar):
+        is_first = np.ones(len(moments), dtype=bool)  # of two midnights where clocks go back
+        return moments.tz_localize(zone, ambiguous=is_first, nonexistent="shift_forward")
+    return moments.tz_localize("UTC").tz_convert(zone)
+
+
+def _keeps_wall_clock(calendar: Calendar) -> bool:
+    """Whether times are dates of the local clock, which become no other date in UTC."""
+    return isinstance(calendar, SessionCalendar | WeekdayCalendar)
 
 
 def warn_of(

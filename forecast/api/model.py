@@ -135,7 +135,7 @@ class Model:
             percent = format_percent(coverage)
             columns[f"lo_{percent}"] = f"{self.name}-lo-{percent}"
             columns[f"hi_{percent}"] = f"{self.name}-hi-{percent}"
-        return self._with_caller_names(table, columns)
+        return self._with_caller_names(table, columns, df)
 
     def cross_validation(
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
@@ -183,7 +183,7 @@ class Model:
         table = explain(
             self.ensemble, panel, {series.unique_id: len(series) - 1 for series in panel.series}
         )
-        return self._with_caller_names(table, {"part": "part", "contribution": "contribution"})
+        return self._with_caller_names(table, {"part": "part", "contribution": "contribution"}, df)
 
     def watch(
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
@@ -203,7 +203,7 @@ class Model:
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
         table = watch(self.ensemble, panel, rows, rate=rate / 100, pooled=pooled).table
         columns = {"y": "y", "y_hat": self.name, "p": "p", "level": "level", "alarm": "alarm"}
-        return self._with_caller_names(table, columns)
+        return self._with_caller_names(table, columns, df)
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;
@@ -320,11 +320,14 @@ class Model:
             frames.warn_of(changes, self.names.time_col, task.calendar, stacklevel=5)
         return from_frame(add_sums(frame, task), NAME, task)
 
-    def _with_caller_names(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _with_caller_names(
+        self, table: Any, columns: Mapping[str, str], df: Any = None
+    ) -> pd.DataFrame:
         """The keys of a table of forecasts and `columns`, as the caller names them.
 
-        Rows that the caller counts are numbers again, in `time_col` and in `cutoff`. `InputError`
-        where two columns would have one name.
+        Rows that the caller counts are numbers again, in `time_col` and in `cutoff`; times there
+        have the zone of `df` (None: of the fit's data). `InputError` where two columns would have
+        one name.
         """
         keys = {"unique_id": self.names.id_col}
         if len(self.ensemble.task.target) > 1:
@@ -338,9 +341,15 @@ class Model:
                 f" {quote_names(names.values())}. Fit with another `id_col`, `time_col` or name of"
                 " the model."
             )
-        if self.ensemble.task.calendar.counts_rows:
-            for name in {self.names.time_col, "cutoff"} & contents.keys():
-                contents[name] = row_numbers(contents[name])
+        calendar = self.ensemble.task.calendar
+        zone = self.names.time_zone
+        if df is not None:
+            zone = frames.zone_of_times(df, self.names.time_col)
+        for column in {"ds", "cutoff"} & names.keys():
+            if calendar.counts_rows:
+                contents[names[column]] = row_numbers(table[column])
+            elif zone is not None:
+                contents[names[column]] = frames.in_zone(table[column], zone, calendar)
         return pd.DataFrame(contents, copy=False)
 
 
