@@ -33,7 +33,7 @@ from forecast.config.task import (
     static_input_names,
 )
 from forecast.data.calendars import check_calendar, format_times, row_numbers
-from forecast.data.columns import append_plan, encode_static, is_behind_targets
+from forecast.data.columns import append_plan, encode_static, is_behind_last_value
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.quality import Violation, format_violations
 from forecast.data.schema import (
@@ -275,7 +275,7 @@ def up_to_last_target(
     where it has such rows: a forecast begins behind its last observation. Of `plans` the later rows
     stay, without values of the `past` inputs.
     """
-    is_behind = is_behind_targets(frame, names.target_col)
+    is_behind = is_behind_last_value(frame, names.target_col)
     is_left_out = is_behind & frame[list(past)].notna().any(axis=1) if plans else is_behind
     n_rows = int(is_left_out.sum())
     if not n_rows:

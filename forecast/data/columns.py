@@ -355,12 +355,12 @@ def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFram
     return frame[precedes_last_value(frame, names)].reset_index(drop=True)
 
 
-def is_behind_targets(frame: pd.DataFrame, targets: Iterable[str]) -> pd.Series:
-    """Whether each row is later than the last time at which any series has one of the `targets`: a
-    series that ended earlier stays as it is.
+def is_behind_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series:
+    """Whether each row is later than the last time at which any series has a value in one of the
+    columns: a series that ended earlier stays as it is.
     """
-    has_target = frame[list(targets)].notna().any(axis=1)
-    return frame["ds"] > frame["ds"][has_target].max()
+    has_value = frame[list(names)].notna().any(axis=1)
+    return frame["ds"] > frame["ds"][has_value].max()
 
 
 def precedes_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series:

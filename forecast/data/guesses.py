@@ -42,7 +42,12 @@ from forecast.data.calendars import (
     shows_week,
     usual_length,
 )
-from forecast.data.columns import MOST_LEVELS, guess_static, trim_to_last_value
+from forecast.data.columns import (
+    MOST_LEVELS,
+    guess_static,
+    is_behind_last_value,
+    trim_to_last_value,
+)
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.written_times import (
@@ -294,7 +299,7 @@ def guess_entry(
     planned = rows[rows["ds"] > observed["ds"].max()]  # a series that has ended has no plan
     roles = _guess_roles(observed, planned, numbers, chosen, others, where)
     if not roles.plans:
-        observed = rows  # a target that ends in empty cells lacks them
+        observed = rows[~is_behind_last_value(rows, [chosen])]
     lines = [
         EntryLine("title", path.name.partition(".")[0]),
         EntryLine(
@@ -305,6 +310,8 @@ def guess_entry(
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
+    if not roles.plans and len(planned):
+        text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
     text += _describe_constants(roles.constant)
     if series is None and not target and guess.fit is not COUNTED_ROWS:
         values = observed[[chosen, *roles.past]]

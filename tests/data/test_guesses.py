@@ -533,14 +533,18 @@ def test_of_two_closes_the_adjusted_one_is_the_target(tmp_path, name):
     assert guessed(tmp_path, frame)["target"]["column"] == name
 
 
-def test_a_target_that_ends_in_empty_cells_gets_an_entry_that_is_taken(tmp_path):
+def test_a_target_that_ends_in_empty_cells_is_taken_up_to_its_last_value(tmp_path):
     shops = pd.concat([shop(plan=4).assign(Shop=name, Town=name) for name in ("Cork", "Sligo")])
     entry = guessed(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
-    assert entry["target"]["max_missing"] == 0.06
+    assert entry["target"]["max_missing"] == 0.05
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "# not read: 8 rows behind the last Sales" in text
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
     request = sources.Request("mine", settings, tmp_path)
-    assert ingest.fetch_snapshot(request, now=pd.Timestamp("2024-03-01")).rows == 808
+    assert ingest.fetch_snapshot(request, now=pd.Timestamp("2024-03-01")).rows == 800
+    last = preparation.last_observation(sources.read(request).frame, settings)["last"]
+    assert last == "2024-02-04T00:00:00"
 
 
 @pytest.mark.parametrize("numbers", [True, False], ids=["numbers", "text"])

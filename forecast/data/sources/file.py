@@ -22,7 +22,12 @@ from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
-from forecast.data.columns import encode_static, inputs_of_column
+from forecast.data.columns import (
+    encode_static,
+    inputs_of_column,
+    is_behind_last_value,
+    measured_columns,
+)
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.records import SnapshotRecord
 from forecast.data.schema import (
@@ -131,6 +136,8 @@ def read(request: Request) -> RawFrame:
         table = sort_oldest_first(table, source.time_format)
         table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
     table[numbers] = table[numbers].apply(pd.to_numeric)
+    if not request.dataset.known_ahead:  # a forecast would begin behind rows that hold nothing
+        table = table[~is_behind_last_value(table, measured_columns(table, request.dataset))]
     table, as_of = keep_known(request, table)
     issues = _read_issues(request, source, as_of)
     provenance: SnapshotRecord = {
