@@ -21,7 +21,6 @@ from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import psutil
 
@@ -97,11 +96,7 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
     from joblib.executor import get_memmapping_executor
 
     growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
-    call = uuid4().hex
-    pool = get_memmapping_executor(n_jobs, timeout=IDLE_SECONDS, context_id=call)
-    # large arrays of the items lie in a folder of this call; joblib has no public name for it
-    folders = pool._temp_folder_manager
-    folders.set_current_context(call)
+    pool = get_memmapping_executor(n_jobs, timeout=IDLE_SECONDS)
     waiting = list(items)
     running: dict[Future[WorkOutcome], WorkItem] = {}
 
@@ -125,8 +120,6 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         finally:
             if running:
                 kill_pool()
-            else:
-                folders._clean_temporary_resources(context_id=call)
 
 
 def choose_next(waiting: Sequence[WorkItem], before: str, busy: set[str]) -> WorkItem:

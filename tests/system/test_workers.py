@@ -7,12 +7,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import Future
 from dataclasses import replace
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 
 from forecast.operations import repro
@@ -156,7 +154,6 @@ class InstantPool:
 
     def __init__(self):
         self.order = []
-        self._temp_folder_manager = Mock()
 
     def submit(self, _function, item, _growth):
         self.order.append(item.name)
@@ -172,20 +169,6 @@ def test_two_workers_go_through_a_group_each_before_a_third(monkeypatch):
     tasks = [WorkItem(name, square, (1,), group=name[0]) for name in names]
     assert sorted(outcomes(2, tasks)) == sorted(names)
     assert sorted(pool.order[:4]) == ["a1", "a2", "b1", "b2"]
-
-
-def test_large_arrays_that_workers_were_given_leave_no_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(tmp_path))
-    workers.kill_pool()  # the next has its files there
-    for size in (400_000, 500_000):
-        tasks = [WorkItem(str(n), np.sum, (np.full(size, float(n)),)) for n in range(3)]
-        found = outcomes(2, tasks)
-        assert [found[str(n)].value for n in range(3)] == [0.0, size, 2.0 * size]
-    deadline = time.monotonic() + 30  # joblib's tracker is a process of its own
-    while left := [path for path in tmp_path.rglob("*") if path.is_file()]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
-    workers.kill_pool()
 
 
 def test_without_tasks_nothing_is_started():
