@@ -231,7 +231,6 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
         ),
         prepare=load_tensorflow if job.candidate.spec.uses_tensorflow else None,
         writes=job.folder,
-        group=job.candidate.model if job.candidate.spec.uses_tensorflow else "",
     )
 
 
@@ -277,7 +276,7 @@ def _order_for_workers(jobs: list[TrainingJob], n_workers: int) -> list[Training
         return job.candidate.spec.kind in SHORT_KINDS and not job.candidate.spec.has_refits
 
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
-    networks = workers.interleave_groups(networks, attrgetter("candidate.model"), n_workers)
+    networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
     short = [job for job in rest if is_short(job)]
     long = [job for job in rest if not is_short(job)]

@@ -15,7 +15,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -34,8 +33,6 @@ MAX_GROWTH = int(1.5e9)
 enough for all. joblib's 300 MB are fewer than traced networks and the data of one dataset take, and
 a new worker spends ten CPU seconds on imports, traces and choices that the old one had made.
 """
-IDLE_SECONDS = 300
-"""After which a worker without an item ends."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,6 @@ class WorkItem:
     """Runs before the function; should do its work, such as a long import, once per process."""
     writes: Path | None = None
     """The folder that it fills, which workers of a cluster must see."""
-    group: str = ""
-    """Of items that share what one of them leaves in memory, such as traces; empty: of none."""
 
 
 @dataclass(frozen=True)
@@ -93,43 +88,16 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         for item in items:
             yield _run_item(item)
         return
-    from joblib.executor import get_memmapping_executor
+    import joblib
 
-    growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
-    pool = get_memmapping_executor(n_jobs, timeout=IDLE_SECONDS)
-    waiting = list(items)
-    running: dict[Future[WorkOutcome], WorkItem] = {}
-
-    def start_next(before: str) -> None:
-        """An item for the worker that is free after one of the group `before`."""
-        if waiting:
-            item = choose_next(waiting, before, {item.group for item in running.values()})
-            waiting.remove(item)
-            running[pool.submit(_run_in_worker, item, growth)] = item
-
+    parallel = joblib.Parallel(
+        n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
+    )
     with warnings.catch_warnings():
         # loky replaces a worker that has grown by so much; that bounds memory, loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        try:
-            for _ in range(n_jobs):
-                start_next("")
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    start_next(running.pop(future).group)
-                    yield future.result()
-        finally:
-            if running:
-                kill_pool()
-
-
-def choose_next(waiting: Sequence[WorkItem], before: str, busy: set[str]) -> WorkItem:
-    """Which of the `waiting` items a worker takes after one of the group `before`, while others are
-    `busy` with their groups: one of the same group, else the first that is of no such other's, else
-    the first.
-    """
-    same = [item for item in waiting if before and item.group == before]
-    free = [item for item in waiting if not item.group or item.group not in busy]
-    return next(iter(same or free or waiting))
+        growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
+        yield from parallel(joblib.delayed(_run_in_worker)(item, growth) for item in items)
 
 
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:

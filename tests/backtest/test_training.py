@@ -258,7 +258,7 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
     ],
 )
 def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
-    """Each worker begins with a network, and goes on with another seed of one it has
+    """Each worker begins with a network, and mostly goes on with another seed of one it has
     traced; an automatic model and refits come early, the short ones last.
     """
     automatic = candidate("auto_theta")
