@@ -89,10 +89,11 @@ class PairedTest(Record):
     @property
     def is_tie(self) -> bool:
         """Whether the two are tied: equal, equivalent, or with enough origins not distinguishable
-        by a difference that is not beyond the detectable one.
+        by a difference that is not beyond the detectable one. Where no difference would be
+        detected nothing is tied.
         """
         if self.word == "not distinguishable":
-            return not self.is_beyond_detectable
+            return self.detectable is not None and not self.is_beyond_detectable
         return self.word == "equivalent" or self.mean_difference == 0
 
     @property

@@ -159,8 +159,8 @@ def sight(test: PairedTest) -> str:
     """
     if test.detectable is None:
         return ""
-    found = math.copysign(test.detectable, test.relative_difference or 0.0)
-    return f", {signed_percent(found)} would be found"
+    difference = math.copysign(test.detectable, test.relative_difference or 0.0)
+    return f", {signed_percent(difference)} would be found"
 
 
 def word_class(word: str) -> str:

@@ -350,6 +350,11 @@ def test_a_tie_is_a_decided_test_that_found_no_detectable_difference(word, diffe
     assert test.is_tie == is_tie
 
 
+def test_where_no_difference_would_be_detected_nothing_is_tied():
+    test = paired_test("gru", "best", "not distinguishable", detectable=None)
+    assert not test.is_tie
+
+
 def test_the_json_has_the_agreed_keys():
     content = verdicts(BETTER, CHOSEN).to_json()
     assert {"dataset", "chosen", "tests", "sentences"} <= set(content)
