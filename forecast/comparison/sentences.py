@@ -85,10 +85,10 @@ def describe_bars(bars: Sequence[str]) -> list[str]:
     return [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
 
 
-def name_untrained(names: Sequence[str], skips: Sequence[str]) -> str:
+def name_untrained(networks: Sequence[str], skips: Sequence[str]) -> str:
     """The sentence on networks that are nothing but one of the models `skips`."""
     return (
-        f"{listing(names)} did not train: in no seed was a step better on validation than"
+        f"{listing(networks)} did not train: in no seed was a step better on validation than"
         f" {listing(skips)} alone, so the forecasts are the same."
     )
 
@@ -98,11 +98,10 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
     sentences = []
     for ranking in dict.fromkeys(network.ranking for network in untrained):
         of_ranking = [network for network in untrained if network.ranking == ranking]
-        names = [network.model for network in of_ranking]
+        networks = [network.model for network in of_ranking]
         skips = sorted({network.same_as for network in of_ranking})
-        sentences.append(
-            f"{title_of(ranking)}: {name_untrained(names, skips)} They are not counted as models."
-        )
+        sentence = name_untrained(networks, skips)
+        sentences.append(f"{title_of(ranking)}: {sentence} They are not counted as models.")
     return sentences
 
 

@@ -355,11 +355,11 @@ def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFram
     return frame[precedes_last_value(frame, names)].reset_index(drop=True)
 
 
-def is_behind_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series:
+def is_behind_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
     """Whether each row is later than the last time at which any series has a value in one of the
     columns: a series that ended earlier stays as it is.
     """
-    has_value = frame[list(names)].notna().any(axis=1)
+    has_value = frame[list(columns)].notna().any(axis=1)
     return frame["ds"] > frame["ds"][has_value].max()
 
 

@@ -211,8 +211,8 @@ def reverse(test: PairedTest) -> PairedTest:
     if test.mean_difference == 0:
         return test.model_copy(update=sides)
     if not relative or relative <= -1 or test.mean_difference is None:
-        names = ("mean_difference", "relative_difference", "ci_low", "ci_high", "detectable")
-        return test.model_copy(update=sides | dict.fromkeys(names))
+        unknown = ("mean_difference", "relative_difference", "ci_low", "ci_high", "detectable")
+        return test.model_copy(update=sides | dict.fromkeys(unknown))
     loss = test.mean_difference / relative * (1 + relative)
     low, high = test.relative_limits or (math.nan, math.nan)
     changed: dict[str, str | float | None] = {

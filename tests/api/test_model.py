@@ -70,7 +70,7 @@ def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Mod
 
 @pytest.mark.parametrize(
     ("options", "n_left"),
-    [({"n_windows": 500}, 0), ({"n_windows": 2, "step_size": 150}, 47)],
+    [({"n_windows": 500}, 0), ({"n_windows": 2, "step_size": 190}, 7)],
 )
 def test_windows_that_leave_too_few_rows_to_fit_name_the_rows_and_what_to_lower(
     ridge: forecast.Model, options: dict[str, int], n_left: int
