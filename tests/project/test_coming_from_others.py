@@ -28,6 +28,7 @@ def run_snippets(of_peer: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.filterwarnings("ignore:df. gru did not train")  # in the few steps of a test
 def test_our_snippets_run_one_after_another() -> None:
     assert PAGE.count(SHOWN) == 2
     names = run_snippets(of_peer="")
