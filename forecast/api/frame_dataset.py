@@ -335,7 +335,10 @@ def block_shares(
 
 
 def _held_out_steps(n_rest: int, horizon: int) -> tuple[int, int]:
-    """Of the steps before the test block those of validation and of calibration."""
-    validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
-    calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
+    """Of the steps before the test block those of validation and of calibration: at most a quarter
+    each, or a horizon up to a third.
+    """
+    most = max(n_rest // 4, min(horizon, n_rest // 3))
+    validation = min(max(3 * n_rest // 20, 2 * horizon), most)
+    calibration = min(max(n_rest // 10, horizon + 38), most)
     return validation, calibration

@@ -517,6 +517,13 @@ def test_columns_that_are_not_asked_for_may_have_any_name() -> None:
     assert found["ridge"].equals(fitted().predict()["ridge"])
 
 
+def test_five_years_of_months_are_compared_a_year_ahead() -> None:
+    months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))[60:]
+    board = forecast.compare(months, ["naive", "ridge"], freq="MS", horizon=12, n_jobs=1)
+    rows = board.leaderboard.set_index("model")
+    assert (rows.loc[["naive", "ridge"], "status"] == "ok").all()
+
+
 def test_a_short_series_has_intervals_of_95_percent() -> None:
     months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))
     found = forecast.fit(months, "ridge", freq="MS", horizon=6, n_jobs=1).predict(levels=95)
