@@ -7,11 +7,11 @@ import pytest
 from lxml import html
 
 from forecast.comparison.sentences import describe_difference
-from forecast.data.comparison_records import PairedTest
 from forecast.report.answer import advise, describe_result, reverse
 from forecast.report.text import interval, sight
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
+from tests.support.records import paired_test
 
 
 def change_verdicts(project, **changes):
@@ -151,12 +151,11 @@ def test_a_leak_alarm_comes_before_any_other_advice(root):
 
 
 def test_a_test_told_from_the_other_side_has_the_same_losses():
-    test = PairedTest(
-        ranking="shipped",
-        family="best",
-        model="ridge",
+    test = paired_test(
+        "ridge",
+        "best",
+        "worse",
         against="lstm",
-        word="worse",
         mean_difference=0.5,
         relative_difference=0.25,
         ci_low=0.2,
@@ -184,12 +183,11 @@ def test_told_from_the_other_side_equal_losses_and_a_loss_of_zero_change_sides_t
     difference, relative, told
 ):
     """The row read "than ridge", of the selected ridge itself."""
-    test = PairedTest(
-        ranking="shipped",
-        family="best",
-        model="lstm",
+    test = paired_test(
+        "lstm",
+        "best",
+        "not distinguishable",
         against="ridge",
-        word="not distinguishable",
         mean_difference=difference,
         relative_difference=relative,
     )
@@ -199,12 +197,10 @@ def test_told_from_the_other_side_equal_losses_and_a_loss_of_zero_change_sides_t
 
 
 def test_no_limit_of_a_change_lies_below_all_of_the_error():
-    test = PairedTest(
-        ranking="shipped",
-        family="best",
-        model="gru",
-        against="naive",
-        word="undecided",
+    test = paired_test(
+        "gru",
+        "best",
+        "undecided",
         mean_difference=-0.4,
         relative_difference=-0.4,
         ci_low=-1.126,
