@@ -296,10 +296,11 @@ def guess_entry(
     rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     observed = trim_to_last_value(rows, [chosen])
-    planned = rows[rows["ds"] > observed["ds"].max()]  # a series that has ended has no plan
+    is_planned = is_behind_last_value(rows, [chosen])  # a series that has ended has no plan
+    planned = rows[is_planned]
     roles = _guess_roles(observed, planned, numbers, chosen, others, where)
     if not roles.plans:
-        observed = rows[~is_behind_last_value(rows, [chosen])]
+        observed = rows[~is_planned]
     lines = [
         EntryLine("title", path.name.partition(".")[0]),
         EntryLine(
