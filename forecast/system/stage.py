@@ -302,7 +302,7 @@ def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator
     is_over = threading.Event()
 
     def tell_alive() -> None:
-        """Print a line where nothing is finished for long, so that nobody thinks it hangs."""
+        """Print a line every `SILENT_SECONDS`, so that nobody thinks it hangs."""
         while not is_over.wait(SILENT_SECONDS):
             print(f"{label}: at work", file=out, flush=True)
 
