@@ -24,6 +24,7 @@ delays at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,7 @@ from forecast.identification.experiment import (
 from forecast.system.errors import InputError
 from forecast.system.workers import limit_to_one_thread
 
+MOST_DELAYS = 8  # of a kind, as `choose_delays` takes
 LONGEST_DEAD_TIME = 20  # steps, as `choose_delays` looks
 NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
@@ -146,7 +148,9 @@ class DelayChoice:
     ccf: tuple[Correlation, ...]
 
 
-def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) -> DelayChoice:
+def choose_delays(
+    *experiments: Experiment, longest: int = 20, most: int = MOST_DELAYS
+) -> DelayChoice:
     """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most`
     of each kind.
 
@@ -165,46 +169,58 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             f"Delays up to {longest} steps were asked of an experiment of {rows} rows; at least"
             f" {4 * longest} are needed. Lower `longest`, or leave short ones out."
         )
-    y_parts = [[e.y[:, output] for e in experiments] for output in range(outputs)]
-    acf = [autocorrelation(parts, longest) for parts in y_parts]
+    acf = [autocorrelation([e.y[:, k] for e in experiments], longest) for k in range(outputs)]
     feedback_delays = {delay for each in acf for delay in _feedback_delays(each)}
+    with limit_to_one_thread():
+        held_back = dead_times(experiments, longest)
+        input_delays, first_delays, ccf = _choose_input_delays(
+            experiments, held_back, longest, most
+        )
+    return DelayChoice(
+        input_delays=input_delays,
+        feedback_delays=tuple(sorted(feedback_delays)[:most]) or (1,),
+        dead_times=first_delays,
+        acf=acf[0],
+        ccf=ccf,
+    )
+
+
+def _choose_input_delays(
+    experiments: Sequence[Experiment], held_back: Sequence[int], longest: int, most: int
+) -> tuple[tuple[int, ...], tuple[int | None, ...], tuple[Correlation, ...]]:
+    """The `most` strongest delays, and of every input, that begins to act after `held_back` steps,
+    the first delay and the correlation with the first output.
+    """
+    _, outputs = count_columns(experiments)
+    y_parts = [[e.y[:, output] for e in experiments] for output in range(outputs)]
     strength: dict[int, float] = {}
     first_delays: list[int | None] = []
     ccf = []
-    with limit_to_one_thread():
-        for column, held_back in enumerate(dead_times(experiments, longest)):
-            u = [e.u[:, column] for e in experiments]
-            correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
-            ccf.append(correlations[0])
-            if not any(map(_delay_span, correlations)):
-                mean = float(np.mean(np.concatenate(u)))
-                squares = [(part - mean) ** 2 for part in u]
-                correlations = [
-                    _prewhitened_correlation(squares, parts, longest) for parts in y_parts
-                ]
-            firsts = []
-            for correlation in correlations:
-                span = _delay_span(correlation)
-                if span is None:
-                    continue
-                first, last = span
-                if held_back:
-                    first = max(first, held_back + 1)
-                    last = min(max(last, first + 1), longest)
-                firsts.append(first)
-                for delay in range(first, last + 1):
-                    value = float(abs(correlation.values[longest + delay]))
-                    strength[delay] = max(strength.get(delay, 0.0), value)
-            first_delays.append(min(firsts, default=None))
+    for column, steps in enumerate(held_back):
+        u = [e.u[:, column] for e in experiments]
+        correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
+        ccf.append(correlations[0])
+        if not any(map(_delay_span, correlations)):
+            mean = float(np.mean(np.concatenate(u)))
+            squares = [(part - mean) ** 2 for part in u]
+            correlations = [_prewhitened_correlation(squares, parts, longest) for parts in y_parts]
+        firsts = []
+        for correlation in correlations:
+            span = _delay_span(correlation)
+            if span is None:
+                continue
+            first, last = span
+            if steps:
+                first = max(first, steps + 1)
+                last = min(max(last, first + 1), longest)
+            firsts.append(first)
+            for delay in range(first, last + 1):
+                value = float(abs(correlation.values[longest + delay]))
+                strength[delay] = max(strength.get(delay, 0.0), value)
+        first_delays.append(min(firsts, default=None))
     by_strength = sorted((-value, delay) for delay, value in strength.items())
-    strongest = [delay for _, delay in by_strength[:most]]
-    return DelayChoice(
-        input_delays=tuple(sorted(strongest)),
-        feedback_delays=tuple(sorted(feedback_delays)[:most]) or (1,),
-        dead_times=tuple(first_delays),
-        acf=acf[0],
-        ccf=tuple(ccf),
-    )
+    strongest = sorted(delay for _, delay in by_strength[:most])
+    return tuple(strongest), tuple(first_delays), tuple(ccf)
 
 
 def arx_order(
@@ -223,13 +239,14 @@ def arx_order(
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, outputs = count_columns(experiments)
     Standardization.fit(experiments)  # refuses a constant y
-    with limit_to_one_thread():
-        held_back = min(dead_times(experiments, LONGEST_DEAD_TIME), default=0)
     reach = min(LONGEST_DEAD_TIME, min(map(len, experiments)) // 4)
-    if held_back == 0 and reach >= longest:
-        delays = choose_delays(*experiments, longest=reach).input_delays
-        if min(delays, default=0) >= longest:  # none of the models from 0 on sees these
-            held_back = min(delays) - 1
+    with limit_to_one_thread():
+        steps = dead_times(experiments, reach)
+        held_back = min(steps, default=0)
+        if held_back == 0 and reach >= longest:
+            delays, *_ = _choose_input_delays(experiments, steps, reach, MOST_DELAYS)
+            if min(delays, default=0) >= longest:  # none of the models from 0 on sees these
+                held_back = min(delays) - 1
     begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in experiments]
     x, y = arx_regressors(begun, longest, longest)
     if len(y) <= x.shape[1]:

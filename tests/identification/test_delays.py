@@ -19,7 +19,7 @@ from forecast.identification import (
     train,
 )
 from forecast.identification.delays import partial_autocorrelation
-from forecast.identification.experiment import nested_deviances
+from forecast.identification.experiment import dead_times, nested_deviances
 from forecast.system.errors import InputError
 
 
@@ -57,6 +57,18 @@ def test_the_order_of_an_arx_model_reaches_an_input_behind_its_longest_delay(lag
     y = lfilter([1], [1, -0.7], np.concatenate([np.zeros(lag), u[:-lag]]) + e)
     u_delays, _ = arx_order(Experiment(u, y), longest=3)
     assert lag in u_delays
+
+
+def test_the_orders_of_an_arx_model_take_one_search_for_dead_times(monkeypatch) -> None:
+    searches = []
+
+    def noted(*arguments):
+        searches.append(arguments)
+        return dead_times(*arguments)
+
+    monkeypatch.setattr("forecast.identification.delays.dead_times", noted)
+    arx_order(delayed_arx(600, 1, 0), longest=4)
+    assert len(searches) == 1
 
 
 def test_feedback_delays_are_those_of_the_law_and_a_season_beyond() -> None:
