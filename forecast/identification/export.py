@@ -91,30 +91,36 @@ def _export_network(model: Model, path: Path, description: str) -> None:
 
 
 def _limit_text(model: Model) -> str:
-    """Code for the two constants by which the written file tells a lost free run."""
+    """Code for the constants by which the written file tells a lost free run, and what it does
+    without y.
+    """
+    row = () if model.is_vector else (model.outputs,)
     return (
         f"MIDDLE, FARTHEST = np.array({model.middle_and_limit.tolist()})  # of the training record;"
-        " from it, before a free run is lost"
+        " from it, before a free run is lost\n"
+        f"FEEDBACK, ROW = {model.net.feedback}, {row}  # is y fed back; the shape of a row of y"
     )
 
 
 PREDICT = '''
 
 
-def predict(u, y):
+def predict(u, y=None):
     """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START
-    rows are NaN; (T,) of y (T,).
+    rows are NaN; (T,) of y (T,). A net without feedback needs no y.
     """
+    y = _unless_needed(y, u, None)
     run = _loop(u, y, START, len(y))
     run[:START] = np.nan
     return run[:, 0] if np.ndim(y) == 1 else run
 '''
 SIMULATE = '''
 
-def simulate(u, y_start, rows=None):
+def simulate(u, y_start=None, rows=None):
     """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then
-    the free run; (T,) of y_start (T,).
+    the free run; (T,) of y_start (T,). A net without feedback needs no y_start.
     """
+    y_start = _unless_needed(y_start, u, START)
     if len(y_start) < START:
         raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
     if u is not None and np.isnan(np.asarray(u, float)).any():
@@ -127,6 +133,13 @@ def simulate(u, y_start, rows=None):
             f"The closed loop diverges: row {lost.argmax()} is far outside the training record."
         )
     return run[:, 0] if np.ndim(y_start) == run.shape[1] == 1 else run
+
+
+def _unless_needed(y, u, rows):
+    """y; without it so many rows, or as many as u has, that are NaN."""
+    if y is None and FEEDBACK:
+        raise ValueError(f"No y was given, which the net feeds back; it needs {START} rows of it.")
+    return np.full((len(u[:rows]), *ROW), np.nan) if y is None else y
 '''
 NARX_LOOP = '''
 

@@ -251,7 +251,8 @@ class Model:
         if start is None:
             if self.net.feedback:
                 raise self._missing_rows()
-            start = np.full((self.start, self.outputs), np.nan)
+            row = () if self.is_vector else (self.outputs,)
+            start = np.full((self.start, *row), np.nan)
         check_index(u)
         inputs = self._inputs(u, rows)
         if isinstance(start, State):

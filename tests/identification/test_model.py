@@ -547,6 +547,27 @@ def test_an_exported_model_gives_the_shape_it_was_given(net, tmp_path) -> None:
         assert names["simulate"](e.u, y[:1]).shape == y.shape
 
 
+@pytest.mark.parametrize("net", [timedelaynet((0, 1), 2), layrecnet((1,), 2)])
+def test_an_exported_net_without_feedback_needs_no_y(net, tmp_path) -> None:
+    e = tank(60)
+    for y in (e.y, e.y[:, 0]):
+        trained = train(net, Experiment(e.u, y), iterations=1)
+        export(trained, tmp_path / "inputs_only.py")
+        names: dict[str, Any] = {}
+        exec((tmp_path / "inputs_only.py").read_text(), names)
+        for loop in ("predict", "simulate"):
+            expected = getattr(trained, loop)(e.u).y
+            np.testing.assert_allclose(names[loop](e.u), expected, rtol=1e-9)
+
+
+def test_an_exported_net_with_feedback_asks_for_the_rows_it_begins_with(tmp_path) -> None:
+    export(model(NARX), tmp_path / "exported.py")
+    names: dict[str, Any] = {}
+    exec((tmp_path / "exported.py").read_text(), names)
+    with pytest.raises(ValueError, match=r"No y was given.*needs \d+ rows"):
+        names["simulate"](np.zeros((9, 2)))
+
+
 def test_a_transposed_record_is_recognised() -> None:
     with pytest.raises(InputError, match=r"y has shape \(1, 300\): fewer rows than columns.*y\.T"):
         Experiment(np.zeros((1, 300)), np.zeros((1, 300)))
