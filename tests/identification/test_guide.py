@@ -29,7 +29,7 @@ catsamples catsignals catelements cattimesteps getsamples getsignals gettimestep
 getsiminit setsiminit numsamples numtimesteps numelements numsignals numfinite numnan nndata
 tonndata fromnndata nndata2sim sim2nndata fixunknowns mapminmax mapstd removeconstantrows configure
 init sim adapt nncorr defaultderiv bttderiv fpderiv staticderiv simplenarx_dataset
-simpleseries_dataset maglev_dataset ntstool
+simpleseries_dataset maglev_dataset ntstool nlarx compare
 """
 
 
