@@ -105,6 +105,7 @@ POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
 BEGINNING_ITERATIONS = 18  # that the first weights of a model cost in a fold, as a rule
+AHEAD_ITERATIONS = 12  # that a model fitted one step ahead costs in a fold, as a rule
 JUDGING_ITERATIONS = 15  # that judging and reporting a model cost in the end, as a rule
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
@@ -303,7 +304,8 @@ class _Search:
             + self.refit_work(self.experiments, second) / 2
             + JUDGING_ITERATIONS
         )
-        work = settings.folds * (self._fold_work() + self._count_survivors() * refit)
+        fold_work = self._fold_work() + self._ahead_work()
+        work = settings.folds * (fold_work + self._count_survivors() * refit)
         if announce is not None:
             announce(
                 f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
@@ -315,6 +317,10 @@ class _Search:
         """Of the candidates in a fold, with their first weights."""
         iterations = self.settings.fold_iterations + BEGINNING_ITERATIONS
         return iterations * len(self.settings.candidates)
+
+    def _ahead_work(self) -> int:
+        """Of the models fitted one step ahead in a fold."""
+        return AHEAD_ITERATIONS * len(self.ahead_nets)
 
     def refit_work(self, experiments: Sequence[Experiment], iterations: int) -> float:
         """Of so many iterations of training a model on the experiments."""
@@ -373,8 +379,14 @@ class _Search:
         candidates that forecast the blocks about best, fitted to all rows that are searched. None
         where models trained on their free run in the folds are better, and for other records.
         """
-        folds = range(self.settings.folds)
-        fitted = [member for fold in folds for member in self._begin(fold, self.ahead_nets)]
+        fitted: list[Member] = []
+        for fold in range(self.settings.folds if self.ahead_nets else 0):
+            begun = self._begin(fold, self.ahead_nets)
+            if self.is_interrupted:
+                break  # the last of these are as they were drawn
+            fitted += begun
+            stage = f"One step ahead, fold {fold + 1} of {self.settings.folds}"
+            self.progress.add(self._ahead_work(), stage)
         if not fitted:
             return []
         candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])

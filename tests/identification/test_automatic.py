@@ -35,6 +35,7 @@ from forecast.identification import (
     random_steps,
     search,
     search_settings,
+    sunspots_like,
     train,
 )
 from forecast.identification import tank as simulated
@@ -492,6 +493,26 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
     model = identify(Experiment(u, y), settings=SMALL, watch=watch)
     assert watch.interrupted and np.isfinite(model.simulate(u, y[:3]).y).all()
     assert signal.getsignal(signal.SIGINT) is heard
+
+
+def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatch) -> None:
+    begun, whole = [], search._Search._begin
+
+    def noted(self, fold, nets):
+        begun.append(nets)
+        if nets is self.ahead_nets and fold == 1:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, fold, nets)
+
+    monkeypatch.setattr(search._Search, "_begin", noted)
+    ahead = (Candidate("delays", 3), Candidate("delays", 10))
+    settings = replace(SMALL, folds=3, ahead_candidates=ahead)
+    lines: list[str] = []
+    series = sunspots_like(300)
+    model = identify(series, settings=settings, announce=lines.append, watch=Watch())
+    assert len(begun) == 3 + 2
+    assert [line.split(":")[0] for line in lines[4:5]] == ["One step ahead, fold 1 of 3"]
+    assert "interrupted" in " ".join(model.notes)
 
 
 def test_a_second_ctrl_c_ends_an_interrupted_search() -> None:
