@@ -28,8 +28,8 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
         reach = f"It holds for {MOST_STEPS} steps from measured rows and is lost later"
     return (
         "Its free run is no simulation of this record: an input is missing, or the series is"
-        f" chaotic. {reach}; `train` with `for_use`, the number of steps it is wanted for,"
-        " forecasts it better."
+        f" chaotic. {reach}. For forecasts of several steps compare `train` with `for_use`, their"
+        " number, by `ahead`."
     )
 
 

@@ -45,6 +45,11 @@ def test_the_steps_for_which_a_record_can_be_simulated_are_counted() -> None:
     slow = Experiment(None, y)
     steps = count_simulated_steps(model_of(0.97, slow), slow)
     assert steps in (3, 4, 5)
-    assert f"simulated for {steps} steps from" in describe_lost_simulation(
-        model_of(0.97, slow), [slow]
-    )
+    note = describe_lost_simulation(model_of(0.97, slow), [slow])
+    assert f"simulated for {steps} steps from" in note
+
+
+def test_the_note_on_a_lost_simulation_advises_a_comparison_and_promises_nothing() -> None:
+    """Of a series without inputs `identify` forecasts as well as `train` with `for_use` does."""
+    note = describe_lost_simulation(model_of(0.8, walk(0)), [walk(0)])
+    assert "compare `train` with `for_use`" in note and "better" not in note
