@@ -33,6 +33,12 @@ MAX_GROWTH = int(1.5e9)
 enough for all. joblib's 300 MB are fewer than traced networks and the data of one dataset take, and
 a new worker spends ten CPU seconds on imports, traces and choices that the old one had made.
 """
+KILLED_WORKER = (
+    "a worker process was killed from outside, most likely by the kernel for want of memory. Take"
+    " fewer processes at once (`--jobs 1`), fewer series or a shorter `lookback`; then run the same"
+    " command again, which goes on with what is finished."
+)
+"""Of every task that was not finished then."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +88,20 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
 
 
 def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
-    """The outcomes of worker processes of this machine; with one job, of this process."""
+    """The outcomes of worker processes of this machine; with one job, of this process.
+
+    Whoever kills a worker, mostly the kernel for want of memory, takes the results of all workers
+    that are busy then; what was finished before is kept.
+    """
     n_jobs = min(jobs, len(items))
     if n_jobs == 1:  # no process to prepare: Ctrl-C stays with this one
         for item in items:
             yield _run_item(item)
         return
     import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    unfinished = [item.name for item in items]
     parallel = joblib.Parallel(
         n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
     )
@@ -97,7 +109,14 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         # loky replaces a worker that has grown by so much; that bounds memory, loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
-        yield from parallel(joblib.delayed(_run_in_worker)(item, growth) for item in items)
+        tasks = [joblib.delayed(_run_in_worker)(item, growth) for item in items]
+        try:
+            for outcome in parallel(tasks):
+                unfinished.remove(outcome.name)
+                yield outcome
+        except TerminatedWorkerError:
+            for name in unfinished:
+                yield WorkOutcome(name, error=KILLED_WORKER, exit_code=ForecastError.exit_code)
 
 
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:

@@ -5,6 +5,7 @@ nothing.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,10 @@ from forecast.system.workers import WorkItem, WorkOutcome
 
 def square(x):
     return x * x
+
+
+def be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def refuse():
@@ -71,6 +76,17 @@ def test_a_failure_stops_none_of_the_others():
         "bug": None,
         "three": 9,
     }
+
+
+def test_a_killed_worker_costs_what_was_unfinished_and_says_what_to_do():
+    tasks = [WorkItem("first", square, (2,)), WorkItem("killed", be_killed, ())]
+    later = [WorkItem(f"later {i}", square, (i,)) for i in range(4)]
+    by_name = outcomes(jobs=2, tasks=[*tasks, *later])
+    assert set(by_name) == {item.name for item in [*tasks, *later]}
+    assert "--jobs 1" in by_name["killed"].error and by_name["killed"].exit_code == 1
+    finished = [outcome for outcome in by_name.values() if not outcome.error]
+    assert all(outcome.value is not None for outcome in finished)
+    assert outcomes(jobs=2)["three"].value == 9, "the next tasks get workers again"
 
 
 def test_one_process_and_two_give_the_same():
