@@ -299,12 +299,14 @@ def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Itera
 def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
     """A line every few seconds where there is no terminal."""
     last = pace.started
-    is_over = threading.Event()
+    is_over, has_news = threading.Event(), threading.Event()
 
     def tell_alive() -> None:
-        """Print a line every `SILENT_SECONDS`, so that nobody thinks it hangs."""
+        """Print a line after `SILENT_SECONDS` without another, so that nobody thinks it hangs."""
         while not is_over.wait(SILENT_SECONDS):
-            print(f"{label}: at work", file=out, flush=True)
+            if not has_news.is_set():
+                print(f"{label}: at work", file=out, flush=True)
+            has_news.clear()
 
     def show(done: int, name: str, left: str) -> None:
         """Print a line at the end; before it, no sooner than `PLAIN_SECONDS` after the last."""
@@ -312,6 +314,7 @@ def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator
         if done < total and pace.last - last < PLAIN_SECONDS:
             return
         last = pace.last
+        has_news.set()
         finished = f" ({name})" if name else ""
         print(f"{label}: {done} of {total} done{left}{finished}", file=out, flush=True)
 

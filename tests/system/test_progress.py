@@ -32,6 +32,17 @@ def test_a_long_piece_is_told_to_be_at_work(monkeypatch):
     assert "tune a: 1 of 1 done" in out.getvalue()
 
 
+def test_nothing_is_told_to_be_at_work_while_other_lines_come(monkeypatch):
+    monkeypatch.setattr(stage, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(stage, "PLAIN_SECONDS", 0.0)
+    out = io.StringIO()
+    with show_progress(40, "tune a", stream=out) as advance:
+        for _ in range(40):
+            time.sleep(0.02)
+            advance("ridge")
+    assert "at work" not in out.getvalue()
+
+
 def test_plain_lines_tell_label_count_and_time_left() -> None:
     out = io.StringIO()
     ticks = count(0, 10)
