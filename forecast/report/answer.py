@@ -20,6 +20,8 @@ from forecast.report.panels import is_private
 from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
 
+CONSTANT_BARS = ("naive", "historical_mean", "historical_median")
+"""Where one of them is the bar, the past tells no more than a level."""
 REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"}
 
 
@@ -153,8 +155,11 @@ def describe_doubt(results: Results) -> str:
             f" {text.name(model)} is better than {bar}."
         )
     remedy = "Give the models inputs that are known ahead, or a longer history."
-    if results.verdicts.bar == "naive":
-        remedy = "Of a random walk, such as most prices, no history tells more than the last value."
+    if results.verdicts.bar in CONSTANT_BARS:
+        remedy = (
+            "Of a random walk, such as most prices, or of noise around a level, no history tells"
+            " more; only inputs that are known ahead could."
+        )
     return (
         "Put nothing into service yet: what validation selects is not shown to be better than"
         f" {bar}. {remedy}"

@@ -123,9 +123,10 @@ def test_the_next_step_follows_the_word_against_the_bar(project, word, next_step
     assert advise(results(project, HOURLY))[0].startswith(next_step)
 
 
-def test_no_longer_history_is_advised_where_the_last_value_is_the_bar(project):
+@pytest.mark.parametrize("bar", ["naive", "historical_mean", "historical_median"])
+def test_no_longer_history_is_advised_where_the_last_value_or_a_level_is_the_bar(project, bar):
     change_words(project, "bar", "worse")
-    change_verdicts(project, bar="naive")
+    change_verdicts(project, bar=bar)
     (advice,) = advise(results(project, HOURLY))
     assert "random walk" in advice and "longer history" not in advice
 
