@@ -12,9 +12,7 @@ from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json and
-    verdicts.json.
-    """
+    """Write data/compared/<dataset>/: the tables, bands.parquet and verdicts.json."""
     compare_dataset(ProjectPaths.of(root), dataset)
 
 

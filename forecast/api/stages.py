@@ -48,7 +48,7 @@ from forecast.config.experiment import (
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Entry, PlainValue, validate_config
 from forecast.data import quality
-from forecast.data.comparison_records import ResidualDiagnosis, Verdicts
+from forecast.data.comparison_records import Verdicts
 from forecast.data.preparation import PreparedDataset, prepare_frame
 from forecast.data.quality import QualityFile
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
@@ -104,11 +104,6 @@ class FrameResults(Results):
     def verdicts(self) -> Verdicts:
         """What the tests decided, in numbers and sentences."""
         return self._comparison.verdicts
-
-    @cached_property
-    def residuals(self) -> list[ResidualDiagnosis]:
-        """Residual diagnostics per candidate and series."""
-        return self._comparison.residuals
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A table of stage `compare`, with the digits and empty cells that its file would have."""

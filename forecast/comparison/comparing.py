@@ -22,7 +22,6 @@ from forecast.comparison.error_diagnostics import (
     NEAR_NAIVE,
     describe_copy,
     describe_leaks,
-    diagnose_residuals,
 )
 from forecast.comparison.explaining import explain_selected
 from forecast.comparison.intervals import interval_tables, is_chosen, target_of
@@ -51,7 +50,6 @@ from forecast.data.calendars import cycles
 from forecast.data.comparison_records import (
     Alarm,
     BudgetExemption,
-    ResidualDiagnosis,
     Untrained,
     Verdicts,
 )
@@ -71,18 +69,17 @@ CHANGE_COLUMNS = ["model", "ranking", "step", "change", "low", "high"]
 @dataclass(frozen=True)
 class Comparison:
     """What stage `compare` writes of one dataset: tables, the selected models' intervals (`bands`,
-    `intervals.BAND_COLUMNS`), residual statistics, and the verdicts.
+    `intervals.BAND_COLUMNS`), and the verdicts.
     """
 
     tables: dict[str, pd.DataFrame]
     """By the name of their file, which is Parquet for those of `PARQUET_TABLES`, else CSV."""
     bands: pd.DataFrame
-    residuals: list[ResidualDiagnosis]
     verdicts: Verdicts
 
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json; and
+    """Write data/compared/<dataset>/: the tables, bands.parquet, verdicts.json; and
     quality.json as stage `prepare` left it, so that the report reads one folder.
     """
     results = Results(paths, dataset)
@@ -106,8 +103,6 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
                 files.write_frame(folder / f"{name}.parquet", table)
             else:
                 files.write_text(folder / f"{name}.csv", table_text(table))
-        residuals = [diagnosis.to_json() for diagnosis in comparison.residuals]
-        files.write_json(folder / "residuals.json", residuals)
         files.write_frame(folder / "bands.parquet", comparison.bands)
         comparison.verdicts.write(folder / "verdicts.json")
         shutil.copyfile(paths.quality(dataset), folder / "quality.json")
@@ -196,7 +191,7 @@ def compare_candidates(
             "warnings": tuple(warnings),
         }
     )
-    return Comparison(tables, intervals.bands, _diagnose_residuals(scored, task), complete)
+    return Comparison(tables, intervals.bands, complete)
 
 
 def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
@@ -312,23 +307,6 @@ def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, Fore
     for candidate in scored:
         for cube in candidate.blocks.get("test", ()):
             yield candidate.record, cube
-
-
-def _diagnose_residuals(scored: list[ScoredCandidate], task: Task) -> list[ResidualDiagnosis]:
-    """Autocorrelation and bias of the one-step test errors of every first seed, per series."""
-    diagnoses = []
-    for record, cube in _test_cubes(scored):
-        statistics = diagnose_residuals(
-            cube.y[:, 0],
-            cube.y_hat[0, :, 0],
-            transform=target_of(cube.series, task).transform,
-            season_length=task.season_length,
-            step_size=task.step_size,
-        )
-        if statistics is not None:
-            labels = {**record.labels, "series": cube.series, "seed": cube.seeds[0]}
-            diagnoses.append(ResidualDiagnosis.model_validate({**dict(statistics), **labels}))
-    return diagnoses
 
 
 def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:

@@ -1,19 +1,15 @@
-"""What a candidate's errors show, for the alarms and the residual diagnostics of the report.
+"""What a candidate's errors show, for the alarms of the report.
 
-Forecasts that copy the last value (`describe_copy`), results too good to be true on daily closes
-(`describe_leaks`), and autocorrelation and bias of one-step residuals (`diagnose_residuals`). They
-warn; no ranking depends on them.
+Forecasts that copy the last value (`describe_copy`), and results too good to be true on daily
+closes (`describe_leaks`). They warn; no ranking depends on them.
 
 Each function is given arrays, actuals and forecasts (n, H) in the target's unit with the last known
-value (n,), and returns a sentence, empty where there is nothing to say, or numbers. Values that are
+value (n,), and returns a sentence, empty where there is nothing to say. Values that are
 not finite are left out, and too few of them judge nothing. The next alarm is a function here,
 called by `comparing`.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +18,6 @@ from scipy import special
 from forecast.comparison import metrics
 from forecast.comparison.longrun import Array, dependence, standard_error
 from forecast.comparison.paired_tests import MINIMUM
-from forecast.config.transforms import TRANSFORMS
-from forecast.data.comparison_records import ResidualStatistics
-from forecast.system import files
 
 MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
 NEAR_NAIVE = 0.1
@@ -33,11 +26,6 @@ GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
 # An alarm accuses somebody. At 5 % ten honest models would raise one in four runs of ten (1 -
 # 0.95^10 = 40 %).
 ALARM_LEVEL = 0.001
-LAGS = 10
-MAX_LAGS = 48
-MIN_RESIDUALS = 30
-"""Fewest residuals of a diagnosis."""
-BAND = 1.96
 
 
 def describe_copy(
@@ -143,86 +131,3 @@ def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Ar
     """Actual and forecast changes (n, H) from the last value at each origin."""
     start = np.asarray(last, dtype=float)[:, None]
     return np.asarray(y, dtype=float) - start, np.asarray(y_hat, dtype=float) - start
-
-
-@dataclass(frozen=True)
-class LjungBox:
-    """`autocorrelation` (lags,), the statistic and its p; NaN p when the residuals do not vary.
-
-    `band` (lags,) is where 95 % of the autocorrelations of uncorrelated residuals lie, and
-    `p_robust` the p of the same question, both without assuming a constant variance (Diebold 1986).
-    """
-
-    statistic: float
-    p: float
-    lags: int
-    n: int
-    autocorrelation: Array
-    band: Array
-    p_robust: float
-
-
-def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
-    """Are one-step residuals (n,) free of autocorrelation up to `lags`? (Ljung & Box 1978)
-
-    Only for one-step errors at consecutive steps: errors of overlapping horizons are autocorrelated
-    however good the model is. `p` assumes a constant variance; on returns, whose variance comes in
-    clusters, read `p_robust`. Missing residuals are left out of the sums; `lags` are fewer than the
-    others.
-    """
-    values = np.asarray(residuals, dtype=float)
-    known = np.isfinite(values)
-    n = int(known.sum())
-    centred = np.where(known, values - values[known].mean(), 0.0)
-    energy = float(centred @ centred)
-    if energy <= (1e-12 * float(np.abs(values[known]).max())) ** 2 * n:
-        return LjungBox(0.0, math.nan, lags, n, np.zeros(lags), np.zeros(lags), math.nan)
-    shifts = range(1, lags + 1)
-    correlation = np.array([float(centred[j:] @ centred[:-j]) / energy for j in shifts])
-    statistic = n * (n + 2) * float(np.sum(correlation**2 / (n - np.arange(1, lags + 1))))
-    # the variance of an autocorrelation of values that are uncorrelated, however their squares
-    # depend on each other
-    variance = np.array([float(centred[j:] ** 2 @ centred[:-j] ** 2) for j in shifts]) / energy**2
-    robust = float(np.sum(correlation**2 / np.where(variance > 0, variance, 1 / n)))
-    return LjungBox(
-        statistic,
-        p=float(special.chdtrc(lags, statistic)),
-        lags=lags,
-        n=n,
-        autocorrelation=correlation,
-        band=BAND * np.sqrt(variance),
-        p_robust=float(special.chdtrc(lags, robust)),
-    )
-
-
-def diagnose_residuals(
-    y: ArrayLike,
-    y_hat: ArrayLike,
-    *,
-    transform: str,
-    season_length: int,
-    step_size: int,
-) -> ResidualStatistics | None:
-    """Statistics of the one-step residuals (n,) of one series, `step_size` steps apart; None with
-    too few of them.
-
-    In the units that the target was modelled in, so that prices give errors of returns. `mean` is
-    their mean with its standard error of independent values; lags count residuals, at least two
-    seasons of them (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.4), at most a
-    fifth of what there is. Numbers have six significant digits.
-    """
-    to_units = TRANSFORMS[transform].to_units
-    actual = to_units(np.asarray(y, float))
-    forecast = to_units(np.asarray(y_hat, float))
-    residuals = np.asarray(actual - forecast)
-    known = residuals[np.isfinite(residuals)]
-    seasons = 2 * math.ceil(season_length / step_size) if season_length > 1 else 0
-    n_lags = min(max(LAGS, seasons), MAX_LAGS, len(known) // 5)
-    if n_lags < 1 or len(known) < MIN_RESIDUALS:
-        return None
-    numbers = {
-        **vars(ljung_box(residuals, lags=n_lags)),
-        "mean": float(known.mean()),
-        "mean_error": float(known.std(ddof=1)) / math.sqrt(len(known)),
-    }
-    return ResidualStatistics(**files.six_digits(numbers), spacing=step_size)

@@ -1,7 +1,6 @@
 """What stage `compare` writes beside its tables: typed records, each with one file format.
 
     Verdicts           data/compared/<dataset>/verdicts.json: tests, choice, alarms and sentences
-    ResidualDiagnosis  an entry of residuals.json: one series of one candidate
 
 Written by `forecast.comparison`, read through `forecast.data.results.Results`. Numbers that are not
 finite are None, since JSON has neither NaN nor infinity. In every record `ranking` is "shipped",
@@ -174,35 +173,3 @@ class Verdicts(Record):
     """The result in plain words, most important first."""
     warnings: tuple[str, ...] = ()
     """What a reader must not miss."""
-
-
-class ResidualStatistics(Record):
-    """What the one-step errors of one series still contain, in the units it is modelled in.
-
-    `statistic` and `p` are those of Ljung and Box; `p_robust` does without a constant variance.
-    """
-
-    statistic: Number
-    p: Number
-    p_robust: Number
-    lags: int
-    n: int
-    """Residuals."""
-    autocorrelation: tuple[Number, ...]
-    """By lag, from 1."""
-    band: tuple[Number, ...]
-    """By lag, where 95 % of the autocorrelations of uncorrelated residuals lie, either way."""
-    spacing: int
-    """Rows between two residuals."""
-    mean: Number
-    mean_error: Number
-    """Standard error of `mean`."""
-
-
-class ResidualDiagnosis(ResidualStatistics):
-    """The statistics of one series of the test block, for the first seed of a candidate."""
-
-    model: str
-    ranking: str
-    series: str
-    seed: int

@@ -29,7 +29,6 @@ from forecast.config.task import format_time
 from forecast.data.comparison_records import (
     Alarm,
     PairedTest,
-    ResidualDiagnosis,
     TestFamily,
     Verdicts,
 )
@@ -190,14 +189,6 @@ class Results:
     """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower,
     upper.
     """
-
-    @cached_property
-    def residuals(self) -> list[ResidualDiagnosis]:
-        """Residual diagnostics per candidate and series."""
-        path = self._compared_path("residuals.json")
-        return [
-            ResidualDiagnosis.parse(entry, path) for entry in _read_json_part(path, "compare", list)
-        ]
 
     @cached_property
     def verdicts(self) -> Verdicts:

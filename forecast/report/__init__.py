@@ -18,7 +18,7 @@ Which function draws what, from the top of the page (`Results` in, a `Table` of 
     networks against their skips            figures.skip_panels
     coverage                                calibration.calibration_table
     distributions                           board.distribution_table
-    residuals, networks inside              diagnostics.residual_table, network_table
+    networks inside                         diagnostics.network_table
     costs, time line, quality, findings     ledger.cost_table, timeline, quality_table,
                                             findings_table
 

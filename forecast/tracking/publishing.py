@@ -218,7 +218,7 @@ VIEWS = {
         (
             "tags.ranking tags.loop metrics.diagnostics/loop_reach"
             " metrics.diagnostics/loop_exponent"
-            " metrics.residuals/ljung_box_p_robust metrics.test/mase"
+            " metrics.test/mase"
         ),
     ),
 }

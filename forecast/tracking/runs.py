@@ -21,10 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import PairedTest, ResidualDiagnosis
+from forecast.data.comparison_records import PairedTest
 from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Trial
 from forecast.system import files
 
@@ -37,7 +37,6 @@ FORMAT = 3
 
 TextRow = dict[str, str]
 """A row of a table of stage `compare`, every value as text."""
-Labelled = TypeVar("Labelled", PairedTest, ResidualDiagnosis)
 
 
 TABLES = ("leaderboard", "by_step", "distributions")
@@ -47,14 +46,13 @@ TABLES = ("leaderboard", "by_step", "distributions")
 class CandidateRun:
     """One trained candidate of one dataset: its record, where it lies, and what stage `compare`
     says of it. `tables` are its rows of `TABLES` and, over all steps, of `intervals`, every value
-    as text; `residuals` are one per series.
+    as text.
     """
 
     content: RunRecord
     folder: Path
     tables: Mapping[str, Sequence[TextRow]] = field(default_factory=dict)
     tests: Sequence[PairedTest] = ()
-    residuals: Sequence[ResidualDiagnosis] = ()
     cost: CandidateCost = UNKNOWN_COST
 
     @cached_property
@@ -70,7 +68,6 @@ class CandidateRun:
             "record": self.content.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
             "tables": {**self.tables, "leaderboard": board},
-            "residuals": [diagnosis.to_json() for diagnosis in self.residuals],
         }
         return files.sha256_of(content)[:16]
 
@@ -124,12 +121,10 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     costs = read_costs(paths, dataset)
     tables: dict[str, Sequence[TextRow]] = {}
     tests: Sequence[PairedTest] = ()
-    residuals: Sequence[ResidualDiagnosis] = ()
     if results.is_compared:
         tables = {name: results.text_rows(name) for name in TABLES}
         tables["intervals"] = _pooled_rows(results.intervals)
         tests = results.verdicts.tests
-        residuals = results.residuals
     records = []
     for name, record in results.records.items():
         label = (record.model, record.ranking)
@@ -137,8 +132,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
             record,
             results.folder(name),
             {table: _rows_of(label, rows) for table, rows in tables.items()},
-            _records_of(label, tests),
-            _records_of(label, residuals),
+            [test for test in tests if (test.model, test.ranking) == label],
             costs.get(name, UNKNOWN_COST),
         )
         records.append(candidate_run)
@@ -147,10 +141,6 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
 
 def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
     return [row for row in rows if (row["model"], row["ranking"]) == label]
-
-
-def _records_of(label: tuple[str, str], records: Sequence[Labelled]) -> list[Labelled]:
-    return [record for record in records if (record.model, record.ranking) == label]
 
 
 def _pooled_rows(intervals: pd.DataFrame) -> list[TextRow]:
@@ -283,15 +273,14 @@ def count_points(record: CandidateRun) -> list[MetricPoint]:
 
 
 def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
-    """What goes on inside the first seed's network, and what its one-step residuals still contain.
+    """What goes on inside the first seed's network.
 
     The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of
-    the closed loop, of `residuals/autocorrelation` the lag in residuals (of the first series, as
-    are the numbers).
+    the closed loop.
     """
     examined = record.content.diagnostics
     if examined is None:
-        return finite_points(residual_points(record))
+        return []
     loop = examined.loop
     arrays = examined.arrays
     points = []
@@ -304,23 +293,7 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
     points += [
         MetricPoint("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.free_run)
     ]
-    return finite_points(points + residual_points(record))
-
-
-def residual_points(record: CandidateRun) -> list[MetricPoint]:
-    """Tests and autocorrelation of the first series' one-step residuals."""
-    if not record.residuals:
-        return []
-    diagnosis = record.residuals[0]
-    points = [
-        MetricPoint("residuals/ljung_box_p", diagnosis.p),
-        MetricPoint("residuals/ljung_box_p_robust", diagnosis.p_robust),
-        MetricPoint("residuals/ljung_box_statistic", diagnosis.statistic),
-        MetricPoint("residuals/mean", diagnosis.mean),
-    ]
-    for lag, value in enumerate(diagnosis.autocorrelation, start=1):
-        points.append(MetricPoint("residuals/autocorrelation", value, lag))
-    return points
+    return finite_points(points)
 
 
 def cost_points(record: CandidateRun) -> list[MetricPoint]:

@@ -43,9 +43,7 @@ def test_a_part_is_read_when_it_is_asked_for_and_once(own):
         _ = results.by_step
 
 
-@pytest.mark.parametrize(
-    "part", ["leaderboard", "bands", "residuals", "verdicts", "distributions", "quality"]
-)
+@pytest.mark.parametrize("part", ["leaderboard", "bands", "verdicts", "distributions", "quality"])
 def test_before_the_first_run_every_part_names_the_stage_that_makes_it(tmp_path, part):
     results = Results(ProjectPaths.of(tmp_path), "hourly")
     assert not results.is_compared and results.records == {}

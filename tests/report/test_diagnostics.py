@@ -1,4 +1,4 @@
-"""What the page says of the inside of the networks, and of the one-step errors."""
+"""What the page says of the inside of the networks."""
 
 from tests.report.reading import HOURLY, table_rows, words
 
@@ -18,10 +18,3 @@ def test_a_closed_loop_that_does_not_hold_is_named_aloud(page):
         "narx (as shipped): its closed loop is unstable: it leaves the range of the train data"
         in said
     )
-
-
-def test_residual_diagnostics_are_shown_for_the_chosen_model_and_the_baselines(page):
-    rows = table_rows(page, HOURLY, "residual-diagnostics")
-    assert [row[0] for row in rows] == ["lstm", "ridge", "naive", "seasonal naive"]
-    assert rows[0] == ["lstm", "90", "0.0100 ± 0.040", "3", "0.40", "–", "−0.10 at lag 2"]
-    assert rows[2][2:] == ["0.100 ± 0.040", "3", "< 0.001", "0.003", "0.50 at lag 1"]

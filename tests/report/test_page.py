@@ -122,7 +122,6 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "What each network adds over its skip",
             "Calibration",
             *(["Distribution scores"] if dataset == HOURLY else []),
-            "Residual diagnostics",
             "Network diagnostics",
             "Fair-comparison ledger",
             "Splits",

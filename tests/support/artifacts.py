@@ -334,7 +334,6 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     files.write_text(folder / "by_step.csv", by_step.to_csv(index=False))
     files.write_frame(folder / "by_series.parquet", _by_series(test))
     files.write_text(folder / "change_by_step.csv", _changes(by_step).to_csv(index=False))
-    files.write_json(folder / "residuals.json", residuals(name))
     files.write_text(folder / "distributions.csv", distributions(name).to_csv(index=False))
     files.write_json(folder / "verdicts.json", verdicts(name))
 
@@ -425,38 +424,6 @@ def _changes(by_step: pd.DataFrame) -> pd.DataFrame:
     return mean[["model", "ranking", "step"]].assign(
         change=change, low=change - 0.05, high=change + 0.05
     )
-
-
-def residuals(name: str) -> list[dict[str, Any]]:
-    """Noise, but for naive: biased and with a first autocorrelation of 0.5."""
-    found = []
-    for candidate in candidates():
-        model, _, skip = candidate.partition(".")
-        bad = model == "naive"
-        for series in SERIES[name] if (model, skip) != FAILED else ():
-            row = {
-                "model": model,
-                "ranking": RANKINGS.get(skip, "baseline"),
-                "series": series,
-                "seed": 0,
-            }
-            row |= {
-                "n": 90,
-                "lags": 3,
-                "spacing": DATASETS[name].get("step_size", 1),
-                "statistic": 3.0,
-            }
-            row |= {
-                "p": 0.0004 if bad else 0.4,
-                "p_robust": 0.003 if bad else None,
-                "mean_error": 0.02,
-            }
-            row |= {
-                "mean": 0.1 if bad else 0.01,
-                "autocorrelation": [0.5 if bad else 0.05, -0.1, 0.0],
-            }
-            found.append({**row, "band": [0.2, 0.2, 0.2]})
-    return found
 
 
 def distributions(name: str) -> pd.DataFrame:

@@ -45,20 +45,6 @@ DATASET = {
     "splits": {"train": 0.6, "validation": 0.1, "calibration": 0.1},
     "licence": {"name": "CC0", "attribution": "nobody"},
 }
-RESIDUALS = {
-    "series": "dublin",
-    "seed": 0,
-    "n": 40,
-    "lags": 2,
-    "spacing": 1,
-    "statistic": 3.0,
-    "p": 0.125,
-    "p_robust": 0.25,
-    "mean": 0.5,
-    "mean_error": 0.125,
-    "autocorrelation": [0.5, -0.25],
-    "band": [0.3, 0.3],
-}
 INTERVALS = [
     {
         "series": series,
@@ -283,8 +269,6 @@ def write_comparison(
         _csv(("model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"), steps),
     )
     networks = [candidate.partition(".") for candidate in candidates if "." in candidate]
-    left = [{"model": model, "ranking": RANKINGS[skip], **RESIDUALS} for model, _, skip in networks]
-    files.write_json(folder / "residuals.json", left)
     bands = [
         {"model": model, "ranking": RANKINGS[skip], **row}
         for model, _, skip in networks
