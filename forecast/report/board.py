@@ -305,13 +305,11 @@ class ManySeries:
     """The errors of more series than have a column each."""
 
     model: str
-    """Whose errors `worst` and `known` are."""
+    """Whose errors `worst` are."""
     count: int
     spread: Table
     """Every model's MASE over the series."""
     worst: Table
-    known: list[tuple[str, ...]]
-    """Every series' row as text, for a search."""
 
 
 def many_series(results: Results, ranking: str) -> ManySeries:
@@ -331,16 +329,16 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     rows = _sort_rows(rows, cell=1)
     model = results.selected_model(ranking) or rows[0].model
     of_model = served.loc[[model]].droplevel(0)
-    of_model = of_model.sort_values("mase", ascending=False, kind="stable")
-    series_rows = []
-    for series, mae, mase, skill in of_model.itertuples():
-        series_rows.append(Row(str(series), [number(mae), number(mase), _change(skill)]))
+    worst = of_model.sort_values("mase", ascending=False, kind="stable")[: text.MOST_LISTED]
+    worst_rows = [
+        Row(str(series), [number(mae), number(mase), _change(skill)])
+        for series, mae, mase, skill in worst.itertuples()
+    ]
     return ManySeries(
         model,
         count=len(of_model),
         spread=Table([("Model", ""), *quantiles, better], rows),
-        worst=Table(text.columns("worst_series"), series_rows[: text.MOST_LISTED]),
-        known=[(row.model, *(str(cell.content) for cell in row.cells)) for row in series_rows],
+        worst=Table(text.columns("worst_series"), worst_rows),
     )
 
 

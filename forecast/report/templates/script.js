@@ -27,21 +27,6 @@
   const places = new ResizeObserver((found) => found.forEach(({ target }) => fits(target)));
   all(".scroll").forEach((box) => places.observe(box));
 
-  // Search: the series whose name holds what was typed.
-  all("input.find").forEach((box) => {
-    const place = box.closest("details"), body = place.querySelector(".found").tBodies[0];
-    const known = JSON.parse(place.querySelector("script").textContent);
-    box.addEventListener("input", () => {
-      const wanted = box.value.trim().toLowerCase();
-      const hits = wanted ? known.filter(([name]) => name.toLowerCase().includes(wanted)).slice(0, 20) : [];
-      body.replaceChildren(...hits.map((cells) => {
-        const row = document.createElement("tr");
-        cells.forEach((words) => { row.insertCell().textContent = words; });
-        return row;
-      }));
-    });
-  });
-
   // Filters: datasets, models.
   const boxes = all(".pick input");
   const hide = (element, hidden) => element.classList.toggle("off", hidden);
