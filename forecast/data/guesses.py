@@ -152,10 +152,6 @@ MAX_ZERO_SHARE = 0.2
 """Of a target with a plan, such as solar power: its logarithm then bends what the plan tells of it
 (docs/research/logarithm-of-a-target.md).
 """
-MIN_WIDE_SERIES, MAX_SIZE_RATIO = 3, 10
-"""How many columns, and how unlike in level and spread, may each be a series."""
-MANY_WIDE_SERIES = 10
-"""So many may be unlike in level, as prices are: only the spread in relation to it counts."""
 MIN_SEASONS_OF_A_PLACE = 10
 """From so many on the median of the values at one place of the season says something."""
 ROOM_FOR_GAPS = 0.05
@@ -314,9 +310,6 @@ def guess_entry(
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
     text += _describe_constants(roles.constant)
-    if series is None and not target and guess.fit is not COUNTED_ROWS:
-        values = observed[[chosen, *roles.past]]
-        text += _advise_long_form(values)
     text += _describe_doubtful_number(path, file_format)
     for column in others:
         if column not in numbers and own_files.is_mostly_numbers(rows[column]):
@@ -620,7 +613,8 @@ def _past_lines(
             "instead: all"
             if leading
             else "the other numbers, known up to the forecast; for one that a second file tells"
-            " ahead `future_exogenous: [{column: ..., known_ahead: true}]` and `predict --future`"
+            " ahead `future_exogenous: [{column: ..., known_ahead: true}]` and `predict --future`;"
+            " to forecast them too, one column of names and one of values (`melt` of pandas)"
         )
         lines.append(EntryLine("# past_exogenous", entries, note))
     return lines
@@ -1034,29 +1028,6 @@ def _target_rank(column: Any) -> float:
     if set(words) in ({"adj", "close"}, {"adjusted", "close"}):
         return -2  # the close itself jumps at a split
     return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
-
-
-def _may_be_series(values: pd.DataFrame) -> bool:
-    """Whether columns of numbers rather are series beside one another than a target and its inputs:
-    several of like level and spread, and no name tells the target.
-    """
-    is_told = [_target_rank(column) != NO_TARGET for column in values]
-    if len(is_told) < MIN_WIDE_SERIES or (any(is_told) and not all(is_told)):
-        return False
-    sizes = pd.DataFrame({"level": values.median().abs(), "spread": values.std()})
-    if len(sizes) >= MANY_WIDE_SERIES and (sizes > 0).all(axis=None):
-        sizes = sizes[["spread"]].div(sizes["level"], axis=0)
-    return bool((sizes.min() > 0).all() and (sizes.max() <= MAX_SIZE_RATIO * sizes.min()).all())
-
-
-def _advise_long_form(values: pd.DataFrame) -> list[str]:
-    """The comment that says how columns that may be series become some."""
-    if not _may_be_series(values):
-        return []
-    return [
-        f"    # {quote_names(values)} look like series of one kind; only the first is forecast. For"
-        " all, write their names into one column and their values into another (`melt` of pandas)"
-    ]
 
 
 def _words_of(column: Any) -> list[str]:

@@ -865,37 +865,7 @@ def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(tmp_path):
     wide = tmp_path / "data" / "mine.csv"
     make_wide(**SHOPS).to_csv(wide, index=False)
     text = guesses.guess_entry(wide, "data/mine.csv", "mine")
-    assert "'shop A', 'shop B', 'shop C' look like series of one kind" in text
-    assert "`melt` of pandas" in text
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"y": 100 + WAVE, "a": 101 + WAVE, "b": 102 + WAVE},
-        {"load": 100 + WAVE, "a": 101 + WAVE, "b": 102 + WAVE},
-        {"a": 100 + WAVE, "b": 5000 + 60 * WAVE, "c": 3 + WAVE},
-        {"a": 100 + WAVE, "b": 101 + WAVE},
-        {"a": 100 + WAVE, "b": 101 + WAVE, "open": (WAVE > 0).astype(int)},
-        {f"sensor {n}": 100 + 30**n * WAVE for n in range(12)},
-    ],
-)
-def test_a_target_with_its_inputs_is_no_table_of_shops(tmp_path, columns):
-    make_wide(**columns).to_csv(tmp_path / "mine.csv", index=False)
-    assert "look like" not in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
-
-
-def test_a_table_of_many_prices_of_any_level_is_one_of_series(tmp_path):
-    prices = {f"T{n}": (5 + 40 * n) * (1 + 0.1 * WAVE) for n in range(12)}
-    make_wide(**prices).to_csv(tmp_path / "mine.csv", index=False)
-    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
-    assert "'T9' look like series of one kind" in text
-
-
-def test_a_target_that_was_named_is_believed(tmp_path):
-    make_wide(**SHOPS).to_csv(tmp_path / "mine.csv", index=False)
-    path = tmp_path / "mine.csv"
-    assert "look like" not in guesses.guess_entry(path, "mine.csv", "mine", target="shop B")
+    assert "to forecast them too, one column of names and one of values (`melt` of pandas)" in text
 
 
 def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
