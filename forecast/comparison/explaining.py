@@ -100,17 +100,18 @@ def _rebuild_target(
     values: Array, column: TaskColumn, task: Task, present: frozenset[str]
 ) -> Array:
     """`values` (L,) in raw units, from their level and the `present` of season and newest rows."""
+    if {SEASON, NEWEST} <= present:
+        return values
     transform = TRANSFORMS[column.transform]
     y = transform.to_units(values)
     level = trailing_level(y, task)[-1]
     course = mean_course(y, task.season_length)
-    rest = y - level - course
     rebuilt = np.where(np.isnan(y), np.nan, level)
     if SEASON in present:
         rebuilt = rebuilt + course
     if NEWEST in present:
-        rebuilt = rebuilt + rest
-    return values if {SEASON, NEWEST} <= present else transform.to_raw(rebuilt)
+        rebuilt = rebuilt + (y - level - course)
+    return transform.to_raw(rebuilt)
 
 
 def trailing_level(y: Array, task: Task) -> Array:
@@ -161,17 +162,20 @@ def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
 
     shares = average_changes(parts.names, forecast_with)
     shares = {LEVEL: forecast_with(frozenset()), **shares}
-    steps = np.arange(1, panel.task.horizon + 1)
+    steps = range(1, panel.task.horizon + 1)
+    targets = panel.task.targets
+    rows_of_a_series = pd.MultiIndex.from_product(
+        [targets, shares, steps], names=["output", "part", "step"]
+    ).to_frame(index=False)
     tables = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[rows[series.unique_id]])
         ds = calendars.next_steps(panel.task.calendar, cutoff, panel.task.horizon)
-        for output, target in enumerate(panel.task.targets):
-            for part, by_series in shares.items():
-                contribution = by_series[series.unique_id][:, output]
-                table = pd.DataFrame({"step": steps, "ds": ds, "contribution": contribution})
-                table = table.assign(unique_id=series.unique_id, output=target, cutoff=cutoff)
-                tables.append(table.assign(part=part))
+        contributions = np.stack([by_series[series.unique_id] for by_series in shares.values()])
+        table = rows_of_a_series.assign(unique_id=series.unique_id, cutoff=cutoff)
+        table["ds"] = np.tile(ds, len(targets) * len(shares))
+        table["contribution"] = contributions.transpose(2, 0, 1).ravel()  # (output, part, step)
+        tables.append(table)
     columns = ["unique_id", "output", "cutoff", "step", "ds", "part", "contribution"]
     return pd.concat(tables, ignore_index=True)[columns]
 
