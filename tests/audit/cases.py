@@ -264,7 +264,7 @@ def audited(root: Path) -> dict[str, Any]:
 Change = Callable[[Path], None]
 
 
-KINDS_OF_THE_DATA = ("column", "history", "repeated")
+KINDS_OF_THE_DATA = ("column", "history", "repeated", "target")
 """What one look at the table tells, without a run: test_data.py has such tables."""
 
 

@@ -44,6 +44,7 @@ def told(x: Callable[[pd.Series], pd.Series]) -> list[str]:
 
 CLASSES, REGRESSION = "classes against later changes", "regression on later values"
 LEAKS = {
+    "the next value": (lambda y: 2.5 * y.shift(-1) + NOISE, "correlation with later values"),
     "the size of the next change": (lambda y: (y.shift(-1) - y).abs() + NOISE, REGRESSION),
     "a rising curve of the next value": (lambda y: np.exp(1.5 * y.shift(-1) - 30), REGRESSION),
     "a falling curve of the value after next": (lambda y: 1 / (y.shift(-2) - 5), REGRESSION),

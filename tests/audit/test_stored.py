@@ -197,7 +197,19 @@ def test_results_as_they_were_written_are_those_of_their_models(finished: Path) 
     assert found_in(finished) == (set(), "")
 
 
-@pytest.mark.parametrize(("edit", "kind"), EDITS.items(), ids=lambda p: getattr(p, "__name__", ""))
+SIBLINGS = (margins_of_the_other_series, other_weights_in_the_record)
+"""Edits of a table or record that another one edits as well."""
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind"),
+    [
+        pytest.param(
+            edit, kind, id=edit.__name__, marks=pytest.mark.slow if edit in SIBLINGS else ()
+        )
+        for edit, kind in EDITS.items()
+    ],
+)
 def test_a_result_edited_after_its_run_is_told(
     edit: Edit, kind: str, finished: Path, tmp_path: Path
 ) -> None:
@@ -221,6 +233,7 @@ def test_of_a_row_fitted_again_the_forecasts_of_the_fit_that_serves_are_looked_a
     assert "stored" in found_in(root)[0]
 
 
+@pytest.mark.slow  # the kind of the test before this one, at the border of the block
 def test_a_fit_that_serves_from_the_first_origin_of_the_test_block_on_is_looked_at(
     fitted_again: Path, tmp_path: Path
 ) -> None:

@@ -259,7 +259,7 @@ LEAKS = {
 
 
 COVERED = ("forecast", "scores")
-"""Kinds of leak of which test_leaks.py has one in a pipeline without networks."""
+"""Kinds of leak of which weights learnt on test, below, and test_stored.py have one."""
 
 
 @pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS, COVERED))

@@ -188,6 +188,7 @@ def test_ctrl_c_ends_every_worker_within_five_seconds(project: Path) -> None:
     assert left_behind(project) == []
 
 
+@pytest.mark.slow  # the kind of the Ctrl-C before it: two tests below end their runs so, too
 def test_a_terminated_run_ends_its_workers_as_well(project: Path) -> None:
     behave(project, "wave", "slow")
     behave(project, "tide", "slow")
@@ -246,7 +247,14 @@ def test_a_lock_of_dvc_that_a_kill_left_half_written_is_removed(project: Path, h
     assert not rwlock.exists()
 
 
-@pytest.mark.parametrize("last", ["", "size: ", "outs:\n", "- path: "])
+@pytest.mark.parametrize(
+    "last",
+    [
+        "",
+        "size: ",
+        *(pytest.param(last, marks=pytest.mark.slow) for last in ("outs:\n", "- path: ")),
+    ],
+)
 def test_a_record_of_finished_stages_that_a_kill_left_half_written_does_not_stop_the_next_run(
     finished: Path, forecast_run: ForecastRun, tmp_path: Path, last: str
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_copy_whose_database_cannot_be_written_says_so_in_a_sentence(original,
     assert_its_own(original)
 
 
+@pytest.mark.slow  # the kind of `test_a_copy_beside_its_original_writes_nothing_into_it`
 def test_a_copy_without_its_artifacts_writes_nothing_into_the_original(original, tmp_path):
     before = content(original)
     copy = tmp_path / "copy"

@@ -132,7 +132,14 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
     assert registry.registry_aliases(root, NAME)["champion"] == found.version
 
 
-@pytest.mark.parametrize("step", ["register", "promote", "refit", "record"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "register",
+        "refit",
+        *(pytest.param(step, marks=pytest.mark.slow) for step in ("promote", "record")),
+    ],
+)
 def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_call_finishes(
     step: str, running: Path, tmp_path: Path
 ) -> None:

@@ -140,7 +140,11 @@ def test_identical_losses_are_no_evidence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "world"), [("stocks", "overlapping horizons"), ("weather", "AR(1), 0.9")]
+    ("name", "world"),
+    [
+        ("stocks", "overlapping horizons"),
+        pytest.param("weather", "AR(1), 0.9", marks=pytest.mark.slow),
+    ],
 )
 def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_of_a_hundred_years(
     name: str, world: str

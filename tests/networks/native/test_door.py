@@ -33,6 +33,9 @@ def test_native_kernels_are_in_use_unless_they_are_switched_off() -> None:
     assert register_recurrences() is (os.environ.get(SWITCH) != "0")
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", "True True"), ("0", "False False")])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [pytest.param("1", "True True", marks=pytest.mark.slow), ("0", "False False")],
+)
 def test_the_switch_turns_training(value: str, expected: str) -> None:
     assert answer(value) == expected
