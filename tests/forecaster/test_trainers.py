@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
 
 from forecast import models
-from forecast.forecaster import Budget, Forecaster, fit
+from forecast.forecaster import Budget, FitResult, Forecaster, fit
 from forecast.forecaster.fitting import build_training_series
 from forecast.forecaster.trainers import GradientOptions, set_principal_axes, train_by_gradient
 from forecast.models.skip import Skip
@@ -83,19 +84,25 @@ OPTIONS = {
 }
 
 
+@cache
+def plainly_trained(family: str) -> FitResult:
+    return trained_with(family, {})
+
+
+def trained_with(family: str, training: dict) -> FitResult:
+    return fit(
+        problems.shops(),
+        models.spec({"family": family, "units": 3, "training": training}, where="test"),
+        skip="linear",
+        seed=0,
+        budget=Budget(steps=4, evaluate_every=2),
+    )
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_training_options_reach_the_network_and_change_what_it_learns(name):
     family, training = OPTIONS[name]
-    plain, changed = (
-        fit(
-            problems.shops(),
-            models.spec({"family": family, "units": 3, "training": chosen}, where="test"),
-            skip="linear",
-            seed=0,
-            budget=Budget(steps=4, evaluate_every=2),
-        )
-        for chosen in ({}, training)
-    )
+    plain, changed = plainly_trained(family), trained_with(family, training)
     assert np.isfinite([error for _, _, error in changed.curve]).all() and len(changed.curve) == 3
     assert changed.curve[0][2] == plain.curve[0][2] and changed.curve[-1][2] != plain.curve[-1][2]
 
