@@ -41,6 +41,7 @@ from forecast.config.reading import Entry
 from forecast.data.calendars import series_lengths, usual_length
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
+from forecast.data.splits import most_test_steps
 from forecast.models import spec
 from forecast.report import page
 from forecast.system import files
@@ -294,11 +295,11 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:
-    """15 % of the steps of a short series, or enough for twenty cutoffs where that is less than a
-    quarter.
-    """
-    horizon = dataset.settings.horizon
-    step_size = dataset.settings.step_size
-    n_steps = usual_length(series_lengths(dataset.frame, dataset.settings.calendar))
-    desired_steps = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
-    return max(min(desired_steps, n_steps // 4), horizon)
+    """15 % of the steps, or enough for twenty cutoffs; fewer of a short series."""
+    settings = dataset.settings
+    horizon = settings.horizon
+    n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))
+    desired_steps = max(
+        round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * settings.step_size
+    )
+    return min(desired_steps, most_test_steps(n_steps, horizon, settings.season_length))

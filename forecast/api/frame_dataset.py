@@ -48,6 +48,7 @@ from forecast.data.calendars import (
 )
 from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import guess_spans
+from forecast.data.splits import held_out_steps
 from forecast.system.errors import InputError
 
 MAX_CALIBRATION_CUTOFFS = 1000
@@ -100,7 +101,7 @@ class FrameDataset:
         At most `MAX_CALIBRATION_CUTOFFS` cutoffs calibrate the intervals.
         """
         task = self.settings.task
-        splits = block_shares(self.frame, task.calendar, task.horizon, n_steps)
+        splits = block_shares(self.frame, task.calendar, task.horizon, task.season_length, n_steps)
         calibration_steps = round(splits["calibration"] * self.n_steps)
         step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
         splits_of_steps = {**splits, "aligned_at_end": True}
@@ -269,7 +270,7 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     """
     desired_lookback = max(7 * season, 2 * horizon, 32)
     n_rest = max(n_steps - horizon, 0)
-    n_train = n_rest - sum(_held_out_steps(n_rest, horizon))
+    n_train = n_rest - sum(held_out_steps(n_rest, horizon, season))
     least = season if season + horizon < n_train else 2
     return max(min(desired_lookback, n_steps // 8), least, 2)
 
@@ -313,7 +314,7 @@ def _with_missing_allowed(
 
 
 def block_shares(
-    frame: pd.DataFrame, calendar: Calendar, horizon: int, n_test_steps: int
+    frame: pd.DataFrame, calendar: Calendar, horizon: int, season: int, n_test_steps: int
 ) -> dict[str, float]:
     """Of all steps but the last `n_test_steps`: a tenth to calibrate intervals on, 15 % to choose
     on, the rest to fit.
@@ -327,18 +328,8 @@ def block_shares(
     is_usual = frame["unique_id"].isin(lengths.index[lengths >= usual])
     steps = _time_steps(frame[is_usual], calendar)
     n_rest = max(usual - n_test_steps, 0)
-    validation, calibration = _held_out_steps(n_rest, horizon)
+    validation, calibration = held_out_steps(n_rest, horizon, season)
     n_train = len(steps) - n_test_steps - validation - calibration
     n_steps = max(len(steps), 4)  # fewer have no blocks, as `borders_of` says
     shares = (np.maximum([n_train, validation, calibration], 1) / n_steps).tolist()
     return dict(zip(("train", "validation", "calibration"), shares, strict=True))
-
-
-def _held_out_steps(n_rest: int, horizon: int) -> tuple[int, int]:
-    """Of the steps before the test block those of validation and of calibration: at most a quarter
-    each, or a horizon up to a third.
-    """
-    most = max(n_rest // 4, min(horizon, n_rest // 3))
-    validation = min(max(3 * n_rest // 20, 2 * horizon), most)
-    calibration = min(max(n_rest // 10, horizon + 38), most)
-    return validation, calibration

@@ -30,6 +30,10 @@ from forecast.data.quality import Violation
 from forecast.system.errors import InputError, plural
 
 BLOCKS = ("train", "validation", "calibration", "test")
+FITTED_AND_SCORED = ("train", "validation", "test")
+"""The blocks that no dataset goes without; without that of calibration there are no intervals."""
+MIN_CALIBRATION_CUTOFFS = 4
+"""So many an interval of 80 % takes."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,13 @@ class Borders:
         )
 
 
-def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
+def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = BLOCKS) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
-    steps, or where fewer series are too short then, on each series' own rows.
+    steps, or where fewer series are too short for a `needed` block then, on each series' own rows.
     """
     options: list[tuple[int, Borders]] = []
     for borders in _possible_borders(panel, splits):
-        n_short = len(find_too_short(panel, borders))
+        n_short = len(find_too_short(panel, borders, needed))
         if not n_short:
             return borders
         options.append((n_short, borders))
@@ -154,6 +158,39 @@ def _borders_by_share(splits: FractionSplits, steps: np.ndarray, n_steps: int) -
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
     stops = [max(round(share * n_steps) + len(steps) - n_steps, 1) for share in shares]
     return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
+
+
+def train_steps(horizon: int, season: int) -> int:
+    """The steps that a short series keeps to fit on: half a season of windows, each of a season and
+    a horizon.
+    """
+    return 3 * season // 2 + horizon
+
+
+def most_test_steps(n_steps: int, horizon: int, season: int) -> int:
+    """Of the test block: a quarter; fewer, down to a horizon, where too few are left to fit on."""
+    n_held_out = 2 * horizon + MIN_CALIBRATION_CUTOFFS - 1
+    n_free = n_steps - train_steps(horizon, season) - n_held_out
+    return max(min(n_steps // 4, n_free), horizon)
+
+
+def held_out_steps(n_rest: int, horizon: int, season: int) -> tuple[int, int]:
+    """Of the steps before the test block those of validation and of calibration: at most a quarter
+    each, or a horizon up to a third.
+
+    Where too few are left to fit on, validation has a horizon, and calibration what remains, or a
+    single step, without an origin, if that supports no interval of 80 %.
+    """
+    most = max(n_rest // 4, min(horizon, n_rest // 3))
+    validation = min(max(3 * n_rest // 20, 2 * horizon), most)
+    calibration = min(max(n_rest // 10, horizon + 38), most)
+    n_free = n_rest - train_steps(horizon, season)
+    if validation + calibration > n_free:
+        validation = min(validation, horizon)
+        calibration = min(horizon + 38, n_free - validation)
+        if calibration < horizon + MIN_CALIBRATION_CUTOFFS - 1:
+            calibration = 1
+    return validation, calibration
 
 
 def split_series(series: Series, borders: Borders) -> Blocks:
@@ -235,7 +272,7 @@ def split_panel(
 
 def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[Violation]]:
     """Where the blocks of a prepared frame end, and the series that are too short for one of them:
-    as few as any way to cut leaves out.
+    as few as any way to cut leaves out. Where none has a cutoff to calibrate on, none needs it.
 
     `InputError` naming the longest of them where all are, and where sums would lack one.
     """
@@ -249,11 +286,16 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
     panel = Panel(name, task, tuple(every_series))
     splits = dataset.splits
     left_out: list[Violation] = []
+    needed: tuple[str, ...] = BLOCKS
     while True:  # without those that are left out, shares of the steps lie elsewhere
-        borders = resolve_borders(panel, splits)
-        faults = find_too_short(panel, borders)
+        borders = resolve_borders(panel, splits, needed)
+        faults = find_too_short(panel, borders, needed)
         if not faults:
             return borders, left_out
+        blocks = {fault.block for fault in faults}
+        if len(faults) == len(panel.series) and "calibration" in blocks:
+            needed = FITTED_AND_SCORED
+            continue
         if len(faults) == len(panel.series) or task.hierarchy:
             longest = max(faults, key=lambda fault: len(fault.series))
             raise InputError(_describe_too_short(panel, longest))

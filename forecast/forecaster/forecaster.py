@@ -236,7 +236,11 @@ class Forecaster:
         """What a forecast at each of `rows` sees, `size` windows at a time; `InputError` for a row
         without a whole lookback before it, or with inputs that are not known over its horizon.
         """
-        require_rows(self.task, series, rows)
+        task = self.task
+        if self.spec.reads_season and (rows >= task.season_length - 1).all():
+            lookback = max(task.lookback, task.season_length)
+            task = task.model_copy(update={"lookback": lookback})
+        require_rows(task, series, rows)
         last = int(rows.max(initial=0))
         known = len(series.future)
         if series.future.shape[1] and last + self.task.horizon >= known:
@@ -246,9 +250,7 @@ class Forecaster:
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
         z = self.scaling.scale_series(series, self.task)
-        return task_windows(
-            self.task, z, series.future, rows, unique_id=series.unique_id, size=size
-        )
+        return task_windows(task, z, series.future, rows, unique_id=series.unique_id, size=size)
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its

@@ -101,6 +101,10 @@ class ModelSpec(Config):
     """
     reads_history: ClassVar[bool] = True
     """True: its forecast changes with the rows before the cutoff."""
+    reads_season: ClassVar[bool] = False
+    """True: its windows hold a season where the rows before the cutoff do, however short the
+    lookback of the others is.
+    """
     needs_vintages: ClassVar[bool] = False
     """True: it is left out where no forecasts of the data's own service are kept."""
 

@@ -524,6 +524,13 @@ def test_five_years_of_months_are_compared_a_year_ahead() -> None:
     assert (rows.loc[["naive", "ridge"], "status"] == "ok").all()
 
 
+def test_four_years_of_months_are_compared_a_year_ahead_with_the_last_season() -> None:
+    months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))[72:]
+    board = forecast.compare(months, ["seasonal_naive", "ridge"], freq="MS", horizon=12, n_jobs=1)
+    assert (board.leaderboard["status"] == "ok").all()
+    assert len(board.forecasts("ridge")) == 12
+
+
 def test_a_short_series_has_intervals_of_95_percent() -> None:
     months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))
     found = forecast.fit(months, "ridge", freq="MS", horizon=6, n_jobs=1).predict(levels=95)

@@ -81,17 +81,29 @@ def test_shares_are_of_each_series_own_rows_where_they_do_not_end_together(tmp_p
 
 def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_go_on():
     settings = example_data.dataset()
-    frames = [example_data.hourly(rows, (f"s{rows}",)) for rows in (200, 12, 190)]
+    frames = [example_data.hourly(rows, (f"s{rows}",)) for rows in (200, 8, 190)]
     borders, too_short = splits.borders_of(pd.concat(frames), "example", settings)
     assert borders.by_series == {}
     (fault,) = too_short
-    assert (fault.series, fault.count, fault.action) == ("s12", 12, "left out")
-    assert fault.sentence == "its validation block has 0 of 12 steps, wanted at least 2"
-    with pytest.raises(InputError, match="series 's12'"):
+    assert (fault.series, fault.count, fault.action) == ("s8", 8, "left out")
+    assert fault.sentence == "its validation block has 0 of 8 steps, wanted at least 2"
+    with pytest.raises(InputError, match="series 's8'"):
         splits.borders_of(frames[1], "example", settings)
     summed = settings.model_copy(update={"hierarchy": ("region",)})
-    with pytest.raises(InputError, match="series 's12'"):
+    with pytest.raises(InputError, match="series 's8'"):
         splits.borders_of(pd.concat(frames), "example", summed)
+
+
+def test_series_of_which_none_can_calibrate_are_kept_without_intervals():
+    borders, left_out = splits.borders_of(
+        example_data.hourly(12, ("a", "b")), "example", example_data.dataset()
+    )
+    assert not left_out and borders.calibration_end < borders.test_end
+
+
+@pytest.mark.parametrize(("n_rest", "held_out"), [(36, (12, 1)), (57, (12, 15)), (84, (21, 21))])
+def test_a_short_series_keeps_half_a_season_of_windows_to_fit_on(n_rest, held_out):
+    assert splits.held_out_steps(n_rest, horizon=12, season=12) == held_out
 
 
 def test_series_that_end_almost_together_share_their_moments():

@@ -70,12 +70,15 @@ def test_too_few_rows_for_a_family_fail_its_row_and_not_the_run():
         Mstl.fit(np.arange(40.0), 24)
 
 
-def test_a_window_without_a_whole_season_has_no_seasonal_forecast():
-    """The oldest value of the window stood for the one of a season ago."""
+def test_a_seasonal_forecast_reads_a_season_and_fails_where_the_history_has_none():
+    """The oldest value of a shorter lookback stood for the one of a season ago."""
     problem = problems.problem_of(problems.frame(), lookback=5, season_length=7)
-    fitted = fit(problem, SeasonalNaive(), skip=None, seed=0, budget=Budget(1, 1))
+    model = fit(problem, SeasonalNaive(), skip=None, seed=0, budget=Budget(1, 1)).forecaster
+    series = problem.panel.series[0]
+    y_hat = model.predict(problem.panel, {series.unique_id: np.array([6, 7])})[series.unique_id]
+    assert y_hat[:, 0, 0] == pytest.approx(series.values[[0, 1], 0])
     with pytest.raises(ModelError, match="season of 7 steps is longer than lookback=5"):
-        problems.latest(fitted.forecaster, problem.panel)
+        model.predict(problem.panel, {series.unique_id: np.array([5])})
 
 
 def test_of_values_the_history_is_averaged_and_with_a_season_by_its_step():

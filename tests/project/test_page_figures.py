@@ -68,7 +68,7 @@ def shares_of_fit() -> dict[str, float]:
     """The blocks of `forecast.fit` in a long series."""
     times = pd.date_range("2024-01-01", periods=8000, freq="h")
     frame = pd.DataFrame({"unique_id": "a", "ds": times})
-    return block_shares(frame, RegularCalendar(kind="regular", freq="1h"), 24, 24)
+    return block_shares(frame, RegularCalendar(kind="regular", freq="1h"), 24, 24, 24)
 
 
 def network(option: str) -> str:

@@ -4,8 +4,9 @@ Nothing is fitted. It is left out where the dataset has no season, as it is `nai
 
 `Spec` (a `BaselineSpec`) is what an entry of configs/models.yaml with this family is read as.
 `forecast` takes `Windows`, past rows (B, T, C) in scaled units, and gives (B, H, O) in the same; it
-reads no row after the cutoff. Windows shorter than a season are a `ModelError`. The rule itself is
-the seasonal skip (`forecast.models.skip`).
+reads no row after the cutoff. A lookback shorter than a season is lengthened to it; where the rows
+before the cutoff are fewer, that is a `ModelError`. The rule itself is the seasonal skip
+(`forecast.models.skip`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Spec(BaselineSpec):
     summary = "Repeats the value one season earlier."
     equation = "y[t+h] = y[t + h - m ceil(h/m)]"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
+    reads_season = True
 
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
