@@ -50,6 +50,7 @@ from forecast.data.columns import (
 )
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
+from forecast.data.splits import BLOCKS, held_out_steps, most_test_steps, train_steps
 from forecast.data.written_times import (
     ISO_8601,
     guess_time_format,
@@ -542,7 +543,10 @@ def _entry_lines(
     shortest = usual_length(_without_new_series(rows_by_series))
     season, usual_horizon, lookback = guess_spans(calendar)
     most = max(shortest // 20, 1)
-    horizon, lookback = asked_horizon or min(usual_horizon, most), min(lookback, 4 * most)
+    lookback = min(lookback, 4 * most)
+    if season > 1:  # as far as all blocks have a cutoff, and intervals of 80 % theirs
+        most = max(most, (shortest - train_steps(0, season) - 3) // 4)
+    horizon = asked_horizon or min(usual_horizon, most)
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     season_note = "steps of a season; 1 for none"
@@ -567,10 +571,12 @@ def _entry_lines(
     column |= _guess_scale(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
+    shares = _block_shares(shortest, horizon, season)
+    lookback = max(min(lookback, round(shares["train"] * shortest) - horizon - 1), 1)
     spans = Spans(horizon, lookback, season)
     transform = column.get("transform", "none")
     past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
-    steps, blocks = _block_lines(shortest, horizon)
+    steps = _step_lines(shortest, horizon, shares["calibration"])
     return [
         *_grid_lines(observed, target, season),
         EntryLine(
@@ -585,7 +591,7 @@ def _entry_lines(
         EntryLine("target", column, "what is forecast"),
         *_input_lines(observed, target, roles),
         *_calendar_lines(observed, calendar, target),
-        blocks,
+        EntryLine("splits", shares, "shares of the rows; the rest is the test"),
         EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
     ]
@@ -651,21 +657,34 @@ def _without_new_series(lengths: pd.Series) -> pd.Series:
     return lengths[~is_new] if is_new.mean() <= 1 / 3 else lengths
 
 
-def _block_lines(n_rows: int, horizon: int) -> tuple[list[EntryLine], EntryLine]:
-    """The keys of the steps from one cutoff to the next, and that of the blocks of a series of
-    `n_rows`.
-    """
-    step_size = max(1, horizon // 4)
+def _block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
+    """The blocks of a series of `n_rows`, as shares: those of a short one by steps."""
     calibration = _calibration_share(n_rows, horizon)
-    shares = {"train": round(0.7 - calibration, 2), "validation": 0.15, "calibration": calibration}
     # blocks end at rounded rows, so one step fewer is counted on
+    if int(min(calibration, 0.15) * n_rows) - 1 >= horizon or n_rows < 4 * horizon:
+        return {
+            "train": round(0.7 - calibration, 2),
+            "validation": 0.15,
+            "calibration": calibration,
+        }
+    n_rest = n_rows - most_test_steps(n_rows, horizon, season)
+    held_out = held_out_steps(n_rest, horizon, season)
+    steps = (n_rest - sum(held_out), *held_out)
+    return {
+        block: round(n_steps / n_rows, 4) for block, n_steps in zip(BLOCKS, steps, strict=False)
+    }
+
+
+def _step_lines(n_rows: int, horizon: int, calibration: float) -> list[EntryLine]:
+    """The keys of the steps from one cutoff to the next; `calibration`: its share."""
+    step_size = max(1, horizon // 4)
     steps_between = int(calibration * n_rows) - 1 - horizon
     calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
     lines = [EntryLine("step_size", step_size, "steps from one forecast of a block to the next")]
     if calibration_step < step_size:
         note = f"an interval of 95 % takes {MIN_CALIBRATION_CUTOFFS} cutoffs"
         lines.append(EntryLine("calibration_step_size", calibration_step, note))
-    return lines, EntryLine("splits", shares, "shares of the rows; the rest is the test")
+    return lines
 
 
 def _calibration_share(n_rows: int, horizon: int) -> float:

@@ -974,7 +974,7 @@ def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_c
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
 
 
-@pytest.mark.parametrize(("n_rows", "horizon"), [(150, 12), (104, 6), (80, 4)])
+@pytest.mark.parametrize(("n_rows", "horizon"), [(150, 12), (104, 6), (36, 3)])
 def test_the_horizon_follows_a_plan_as_far_as_the_rows_bear_out(tmp_path, n_rows, horizon):
     n_planned = 12 if n_rows == 150 else 6
     months = pd.date_range("2010-01-01", periods=n_rows + n_planned, freq="MS")
@@ -1271,8 +1271,8 @@ def test_one_series_of_few_rows_shortens_nothing_for_the_others(tmp_path, n_rows
             "chosen for those of 400 and more; shorter ones: 's10', 's11'\n",
         ),
         ([400] * 9 + [45] * 3, (7, 28), "of 400 and more; shorter ones: 's10', 's11', 's9'\n"),
-        ([400] * 7 + [45] * 5, (2, 8), ""),
-        ([400] * 5 + [60] * 20, (3, 12), ""),
+        ([400] * 7 + [45] * 5, (7, 8), ""),
+        ([400] * 5 + [60] * 20, (7, 12), ""),
     ],
     ids=["two new", "three new", "five new", "most are short"],
 )
@@ -1293,7 +1293,7 @@ def test_a_few_new_series_shorten_nothing_and_many_short_ones_are_kept(
 
 @pytest.mark.parametrize(
     ("freq", "n_rows"),
-    [("MS", 120), ("MS", 240), ("MS", 480), ("QS", 96), ("W-FRI", 143), ("D", 200), ("h", 600)],
+    [("MS", 130), ("MS", 240), ("MS", 480), ("QS", 96), ("W-FRI", 143), ("D", 200), ("h", 600)],
 )
 def test_the_calibration_block_supports_an_interval_of_95_percent(tmp_path, freq, n_rows):
     times = pd.date_range("1980-01-04", periods=n_rows, freq=freq)
@@ -1307,11 +1307,17 @@ def test_the_calibration_block_supports_an_interval_of_95_percent(tmp_path, freq
     assert not left_out and conformal_rank(len(cutoffs), 0.95) <= len(cutoffs)
 
 
-@pytest.mark.parametrize("n_rows", [40, 60])
-def test_a_series_too_short_for_intervals_keeps_its_train_block(tmp_path, n_rows):
+@pytest.mark.parametrize(("n_rows", "horizon"), [(36, 3), (48, 6), (60, 9), (72, 12)])
+def test_a_few_years_of_months_are_forecast_as_far_as_intervals_of_80_percent(
+    tmp_path, n_rows, horizon
+):
     times = pd.date_range("1980-01-01", periods=n_rows, freq="MS")
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:n_rows]}))
-    assert found["splits"] == {"train": 0.6, "validation": 0.15, "calibration": 0.1}
+    train, validation, calibration = (round(n_rows * s) for s in found["splits"].values())
+    test = n_rows - train - validation - calibration
+    assert (found["horizon"], found["lookback"]) == (horizon, 12)
+    assert calibration >= horizon + 3 and min(validation, test) >= horizon
+    assert train >= 12 + horizon + 3
 
 
 @pytest.mark.parametrize("weeks", [52, 53])
