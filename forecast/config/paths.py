@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+NARROWED = "narrowed"
+"""The folder of the runs with `--model`, one folder in it for each."""
 STATE_FOLDER = ".forecast"
 
 
@@ -68,6 +70,11 @@ class ProjectPaths:
     def of(cls, root: Path | str = ".", state: Path | str | None = None) -> ProjectPaths:
         """Those of the project in `root`; `state` as in the class, by default inside of it."""
         return cls(Path(root), Path(root) / STATE_FOLDER if state is None else Path(state))
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether this is the folder of a run with `--model`, whose rows are never promoted."""
+        return self.root.parent.name == NARROWED
 
     # What a person writes, and what is in git.
 

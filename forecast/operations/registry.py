@@ -435,7 +435,9 @@ def selected_candidate(
     if not results.is_compared:
         raise InputError(
             f"{verdicts}: missing; no whole run compared the models yet, and one with --model is"
-            f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`."
+            f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`,"
+            " with all models or with those of a shorter list under `grids:` in configs/models.yaml"
+            " that `grid:` in the dataset's entry names."
         )
     trained = load_task(results.paths.task(dataset))
     entry = load_dataset(dataset, results.paths.configs).task

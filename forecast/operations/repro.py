@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from forecast.config.paths import NARROWED
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, combine_exit_codes
 from forecast.system.processes import end_with_this_process, is_alive, send_signal
@@ -254,7 +255,7 @@ def run_narrowed(
     DVC's outs stay whole; finished tuning and training is shared with whole runs through
     `.forecast/`.
     """
-    folder = root / "narrowed" / narrowed_name(dataset, models)
+    folder = root / NARROWED / narrowed_name(dataset, models)
     for name in SHARED:
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)

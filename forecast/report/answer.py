@@ -173,6 +173,13 @@ def _describe_serving(results: Results, model: str) -> str:
             f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
             " `model.predict()`; `model.save` keeps it."
         )
+    if results.paths.is_narrowed:
+        return (
+            "Only the models of `--model` ran, and such a run promotes none. Compare all with"
+            f" `forecast run --dataset {results.name}`, or fewer of your own choice (a list under"
+            " `grids:` in configs/models.yaml, `grid:` with its name in the dataset's entry); then"
+            f" `forecast promote {results.name}`."
+        )
     return (
         f"Put it into service with `forecast promote {results.name}`, then"
         f" `forecast predict {results.name}`."

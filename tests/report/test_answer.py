@@ -1,6 +1,8 @@
 """The first screen of the page: the answer in one sentence, its charts and what to do next."""
 
 import re
+import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -121,6 +123,18 @@ def test_the_opening_chart_holds_the_selected_model_against_the_ridge(project):
 def test_the_next_step_follows_the_word_against_the_bar(project, word, next_step):
     change_words(project, "bar", word)
     assert advise(results(project, HOURLY))[0].startswith(next_step)
+
+
+def test_a_run_of_some_models_is_told_how_to_compare_before_promoting(project):
+    change_words(project, "bar", "better")
+    whole = results(project, HOURLY)
+    folder = project / "narrowed" / "hourly-lstm"
+    shutil.copytree(project / "data", folder / "data")
+    shutil.copytree(project / "configs", folder / "configs")
+    narrowed = replace(whole, paths=replace(whole.paths, root=folder))
+    (advice,) = advise(narrowed)
+    assert "`forecast run --dataset hourly`" in advice and "`grids:`" in advice
+    assert "Put it into service" not in advice
 
 
 @pytest.mark.parametrize("bar", ["naive", "historical_mean", "historical_median"])
