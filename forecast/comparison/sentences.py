@@ -209,9 +209,9 @@ def describe_warnings(
         sentences += _describe_missed_levels(model, ranking, intervals)
     for level, count in sorted(Counter(refusal.level for refusal in refused).items()):
         first = next(refusal for refusal in refused if refusal.level == level)
+        refused_series = first.series if count == 1 else f"{count} series, such as {first.series}"
         sentences.append(
-            f"Refused: the {100 * level:g} % interval of {count} series, such as {first.series}:"
-            f" {first.reason}"
+            f"Refused: the {100 * level:g} % interval of {refused_series}: {first.reason}"
         )
     return list(dict.fromkeys(sentences))  # a baseline may be chosen in both rankings
 

@@ -285,7 +285,7 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     """
     task = ensemble.task
     if series.unique_id not in ensemble.forecasters[0].scaling.centre:
-        return "not known when the model was fitted"
+        return "not in the fit: it came later, or had too few rows for the blocks"
     if len(series) < task.lookback:
         return f"fewer rows than lookback={task.lookback}"
     if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():

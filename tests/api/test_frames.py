@@ -307,7 +307,9 @@ def test_a_series_that_is_too_short_is_named_and_the_others_go_on() -> None:
     with pytest.warns(UserWarning, match=r"1 series left out[^b]*\n *b "):
         model = fitted(both)
     assert model.predict()["unique_id"].tolist() == ["a", "a"]
-    with pytest.warns(UserWarning, match=r"No forecast of series 'b' \(not known when"):
+    with pytest.warns(
+        UserWarning, match=r"No forecast of series 'b' \(not in the fit: it came later"
+    ):
         pd.testing.assert_frame_equal(model.predict(both), model.predict())
 
 

@@ -51,7 +51,7 @@ def test_all_but_the_shortest_series_are_forecast(weekly: pd.DataFrame, times: s
     df, freq = (weekly, "W-SUN") if times == "dates" else (counted(weekly), 1)
     with pytest.warns(UserWarning, match="left out"):
         model = forecast.fit(df, "ridge", freq=freq, horizon=12, n_jobs=1)
-    with pytest.warns(UserWarning, match=r"'s00' \(not known when the model was fitted\)"):
+    with pytest.warns(UserWarning, match=r"'s00' \(not in the fit: it came later"):
         table = model.predict(df)
     assert set(table["unique_id"]) == set(weekly["unique_id"]) - TOO_SHORT
     first = table.groupby("unique_id")["ds"].min()
