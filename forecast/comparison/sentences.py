@@ -316,12 +316,12 @@ def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: 
     rivals.sort(key=_mean_difference)
     skips = {test.against for test in tests if test.family == "skip"}
     lowest = rivals[0]
-    parts = [f"{lowest.model}, the lowest of the others, is {_outcome(lowest, 'it')}"]
+    parts = [f"{lowest.model}, the lowest of the others, is {_outcome(lowest, best)}"]
     if lowest.model == bar:  # told already
         parts = [f"{bar} is the lowest of the others"]
     hardest_skip = next((test for test in rivals if test.model in skips), None)
     if best not in skips and hardest_skip is not None and hardest_skip is not lowest:
-        parts.append(f"{hardest_skip.model} is {_outcome(hardest_skip, 'it')}")
+        parts.append(f"{hardest_skip.model} is {_outcome(hardest_skip, best)}")
     return f" {'; '.join(parts)}."
 
 
@@ -377,7 +377,7 @@ def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _outcome(test: PairedTest, other: str) -> str:
-    """`better than it (error -2.0 %, 95 % interval ..., p = 0.013, 300 origins)`."""
+    """`better than ridge (error -2.0 %, 95 % interval ..., p = 0.013, 300 origins)`."""
     size = describe_difference(test)
     p = describe_p(test)
     if test.word in ("better", "worse"):

@@ -123,27 +123,27 @@ def test_the_sentences_tell_it_in_plain_words():
 def test_beside_the_chosen_row_stand_the_lowest_other_and_the_linear_model_each_once():
     first = verdicts(BETTER, {"shipped": "gru"}).sentences[0]
     assert re.search(
-        r"origins\)\. lstm, the lowest of the others, is better than it \(error -[\d.]+ %, 95 %",
+        r"origins\)\. lstm, the lowest of the others, is better than gru \(error -[\d.]+ %, 95 %",
         first,
     )
     assert (
-        re.search(r"; ridge is (equivalent to|not distinguishable from) it \(error", first)
+        re.search(r"; ridge is (equivalent to|not distinguishable from) gru \(error", first)
         and "arx" not in first
     )
     alone = verdicts(BETTER, {"shipped": "lstm"}).sentences[0]
     assert (
         alone.count("ridge") + alone.count("gru") == 2
-        and alone.count(" is worse than it (error +") == 2
+        and alone.count(" is worse than lstm (error +") == 2
     )
     linear = verdicts(BETTER, {"shipped": "ridge"}).sentences[0]
-    assert "lstm, the lowest of the others, is better than it" in linear and ";" not in linear
+    assert "lstm, the lowest of the others, is better than ridge" in linear and ";" not in linear
 
 
 def test_the_lowest_other_row_is_said_once_where_it_is_the_linear_model():
     gaps = {key: gap for key, gap in BETTER.items() if key[0] != "gru"}
     first = verdicts(gaps, {"shipped": "lstm"}).sentences[0]
     assert (
-        first.count("ridge, the lowest of the others, is worse than it (error +")
+        first.count("ridge, the lowest of the others, is worse than lstm (error +")
         == first.count("ridge")
         == 1
     )
@@ -331,7 +331,7 @@ def test_no_row_is_tied_by_a_test_of_too_few_origins():
     first, second, *_ = found.sentences
     assert found.tied["shipped"] == ("lstm",) and "too few" not in first
     assert "better than repeating the last value (error" in first
-    assert "ridge, the lowest of the others, is undecided against it (error" in first
+    assert "ridge, the lowest of the others, is undecided against lstm (error" in first
     assert second.startswith("As shipped: no test decides between lstm and ridge (")
 
 
