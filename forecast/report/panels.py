@@ -88,10 +88,10 @@ class SeriesForecasts:
 
 
 def read_forecasts(results: Results) -> list[SeriesForecasts]:
-    """Those of the first `MOST_SERIES` series; empty where no shown model has any."""
+    """Those of the `MOST_SERIES` largest series; empty where no shown model has any."""
     frames: dict[str, pd.DataFrame] = {}
     models = models_by_role(results)
-    shown_series = results.series[:MOST_SERIES]
+    shown_series = sort_by_size(results)[:MOST_SERIES]
     for role, model in models.items():
         candidate = results.candidate(model, "shipped")
         forecasts_of_all = results.forecasts_by_series(str(candidate))
@@ -112,6 +112,17 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
             )
         )
     return forecasts
+
+
+def sort_by_size(results: Results) -> list[str]:
+    """The series by the mean of their actuals in the test block, the largest first, equal ones by
+    name; as they stand where several targets have units of their own.
+    """
+    if len(results.dataset.target) > 1:
+        return list(results.series)
+    test = results.naive[results.naive["block"] == "test"]
+    means = test.groupby("unique_id")["y"].mean().reindex(sorted(results.series))
+    return list(means.sort_values(ascending=False, kind="stable").index)
 
 
 def models_by_role(results: Results) -> dict[str, str]:
@@ -140,13 +151,15 @@ def is_private(results: Results) -> bool:
 
 
 def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel | None:
-    """The last forecast of the test block of the first series; None of private data."""
+    """The last forecast of the test block of the largest series; None of private data."""
     if not forecasts or is_private(results):
         return None
     newest = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
     note = "The newest origin of the test block"
     if len(results.series) > 1:
-        note += f", the first of {text.count(len(results.series))} series"
+        first = "first" if len(results.dataset.target) > 1 else "largest (by its mean there)"
+        series = f"{text.count(len(results.series))} series"
+        note += f"; {forecasts[0].series} is the {first} of {series}"
     return replace(_origin_panel(results, forecasts[0], "newest", newest), note=note)
 
 
@@ -210,29 +223,19 @@ def _origin_panel(
             intervals = intervals_at(results, model, series, cutoff)
         lines.append(_forecast_line(role, model, of_model, origin, x, intervals))
         errors.append(f"{text.name(model)} {text.figure(of_model.losses[origin], 3)}")
-    lowest = int(x[0])
-    steps = [lowest, 0, horizon]
-    if horizon > 7:
-        steps = [t for t in (-2 * horizon, -horizon, 0, horizon) if lowest - 1 <= t]
     write = time_format(results)
+    moments = [write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]]
     title = f"{series}, {write(cutoff)}"
     axes = Axes(
         label=f"{word} forecast of {series} at {write(cutoff)}, against the actual values",
-        x_title=f"{step_unit(results.dataset)} from the cutoff",
+        x_title=f"{step_unit(results.dataset)}, forecast from {write(cutoff)}",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
-        x_ticks=[(float(step), _step_label(step)) for step in steps],
+        x_ticks=[(x[0], moments[0]), (x[-1], moments[-1])],
         divide=0.0,
-        moments=[write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]],
+        moments=moments,
     )
     note = f"Mean absolute error: {', '.join(errors)}"
     return ChartPanel(f"{word.capitalize()}: {title}", line_chart(lines, axes), note)
-
-
-def _step_label(step: int) -> str:
-    """`cutoff`, `+12` or `−24`."""
-    if step == 0:
-        return "cutoff"
-    return f"{step:+d}".replace("-", text.MINUS)
 
 
 Bands = tuple[tuple[Floats, Floats], ...]

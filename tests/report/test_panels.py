@@ -11,6 +11,8 @@ from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import write_project
 
+SIZES = {"b": 1.0, "a": 1.0, "c": 5.0}
+
 
 def test_each_series_has_the_origins_that_the_rule_picks_each_once(page):
     titles = [words(c) for c in page.xpath(f"//article[@id='{DAILY}']//figcaption")]
@@ -46,6 +48,34 @@ def test_the_linear_line_of_the_charts_is_the_ridge_whatever_skip_the_best_netwo
         if record["skip_model"]:
             files.write_json(path, {**record, "skip_model": "arx"})
     assert panels.models_by_role(results(project, HOURLY))["skip"] == "ridge"
+
+
+def test_the_newest_forecast_is_of_the_largest_series_and_says_of_how_many_between_dates(root):
+    several = results(root, DAILY)
+    drawn = panels.read_forecasts(several)
+    assert [forecasts.series for forecasts in drawn] == ["Beta <B>", "Alpha & Co"]
+    newest = panels.newest_panel(several, drawn)
+    assert newest.title.startswith("Newest: Beta <B>, ")
+    assert newest.note.endswith("; Beta <B> is the largest (by its mean there) of 2 series")
+    test = drawn[0].tests["chosen"]
+    cutoff, last = (
+        f"{day.day} {day:%b %Y}" for day in (test.cutoffs[-1], pd.Timestamp(test.ds[-1, -1]))
+    )
+    chart = html.fromstring(newest.svg)
+    assert words(chart.xpath(".//text[@class='tick']")[-1]) == last
+    assert f"sessions, forecast from {cutoff}" in words(chart)
+
+
+def test_series_of_equal_size_stand_by_name_and_units_of_several_targets_are_not_compared(project):
+    found = results(project, HOURLY)
+    naive = found.naive
+    rows = [naive.assign(unique_id=name, y=naive["y"] + size) for name, size in SIZES.items()]
+    found.__dict__["naive"] = pd.concat(rows)  # in place of the cached properties
+    found.__dict__["series"] = tuple(SIZES)
+    assert panels.sort_by_size(found) == ["c", "a", "b"]
+    targets = found.dataset.target * 2
+    found.__dict__["dataset"] = found.dataset.model_copy(update={"target": targets})
+    assert panels.sort_by_size(found) == ["b", "a", "c"]
 
 
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):
