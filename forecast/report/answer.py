@@ -27,7 +27,7 @@ REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"
 
 def describe_result(results: Results) -> str:
     """Which model was selected, how it compares with the bar, and whether a network is worth its
-    cost, as one sentence.
+    cost, as one sentence; of one series with the errors of both in its unit.
     """
     model = results.selected_model("shipped")
     score = results.score(model or "", "shipped")
@@ -40,6 +40,9 @@ def describe_result(results: Results) -> str:
     against_bar = ""
     if test is not None:
         against_bar = f", {_describe_outcome(test)} {BARS[test.against]}"
+        bar = results.score(test.against, "shipped")
+        if metric.in_units and bar is not None:
+            against_bar += f" ({text.figure(bar[metric.name])}{unit})"
     networks = _describe_networks(results)
     return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}."
 

@@ -44,9 +44,14 @@ def test_the_page_opens_with_a_sentence_two_charts_and_the_next_step_of_each_dat
 
 def test_the_sentence_names_the_selected_model_its_error_and_what_networks_add(root):
     assert describe_result(results(root, HOURLY)) == (
-        "lstm is selected: MAE 1.211 °C on test, 44.0 % below repeating the last value; 1 of 3"
-        " networks is better than the skip alone, lstm most (−6.0 %)."
+        "lstm is selected: MAE 1.211 °C on test, 44.0 % below repeating the last value (2.163 °C);"
+        " 1 of 3 networks is better than the skip alone, lstm most (−6.0 %)."
     )
+
+
+def test_of_several_series_the_sentence_has_no_error_in_their_units(root):
+    said = describe_result(results(root, DAILY))
+    assert "MASE" in said and "last value; " in said and "index points" not in said
 
 
 def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):
@@ -59,7 +64,7 @@ def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):
 def test_too_few_origins_are_said_so_as_in_the_verdict(project):
     change_words(project, "bar", "undecided")
     said = describe_result(results(project, HOURLY))
-    assert re.search(r"undecided \(−44\.0 %, \d+ origins\) against repeating the last value;", said)
+    assert re.search(r"undecided \(−44\.0 %, \d+ origins\) against repeating the last value", said)
     assert "not distinguishable" not in said
 
 
