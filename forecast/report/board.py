@@ -122,6 +122,15 @@ def _distribution_column(results: Results, name: str) -> tuple[str, str]:
     return f"Interval score {name.removeprefix('winkler_')} %{unit}", INTERVAL_SCORE
 
 
+def count_origins(results: Results) -> tuple[int, int, int]:
+    """The test origins of all series together, which the verdict counts, and the fewest and the
+    most of one series: shares of each series' own rows are blocks of its own.
+    """
+    test = results.naive[results.naive["block"] == "test"]
+    of_series = test.groupby("unique_id")["cutoff"].nunique()
+    return test["cutoff"].nunique(), of_series.min(), of_series.max()
+
+
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """Of each combination its name, and its members with their weights; what was left out behind
     them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from lxml import html
 
@@ -11,6 +12,7 @@ from forecast.data.records import MemberRecipe
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.board import combinations, leaderboard, many_series
+from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, table_rows
 from tests.support.artifacts import write_project
 from tests.support.records import run_record
@@ -34,6 +36,25 @@ def test_a_head_has_one_row_per_series_with_the_scores_of_the_whole_horizon(page
 def test_without_such_a_head_there_is_no_section(page):
     assert table_rows(page, DAILY, "distribution-scores") == []
     assert not page.xpath(f"//article[@id='{DAILY}']//h3[contains(., 'Distribution scores')]")
+
+
+def drop_origin(root, series, end):
+    """Takes the first ("min") or last ("max") test origin of a series from every forecast."""
+    for path in (root / "data/trained" / DAILY).glob("*/forecasts.parquet"):
+        table = pd.read_parquet(path)
+        origin = table.loc[table["block"] == "test", "cutoff"].agg(end)
+        files.write_frame(path, table[(table["unique_id"] != series) | (table["cutoff"] != origin)])
+
+
+def test_test_origins_are_those_of_all_series_with_how_many_each_has(tmp_path):
+    root = write_project(tmp_path, datasets=(DAILY,))
+    naive = Results(ProjectPaths.of(root), DAILY).naive
+    n = naive.loc[naive["block"] == "test", "cutoff"].nunique()
+    assert f" {n} test origins, the same for every row." in rendered(root, DAILY)
+    drop_origin(root, "Beta <B>", "min")
+    assert f" {n} test origins, {n - 1} to {n} of each series, the same" in rendered(root, DAILY)
+    drop_origin(root, "Alpha & Co", "max")
+    assert f" {n} test origins, {n - 1} of each series, the same" in rendered(root, DAILY)
 
 
 def member(candidate: str, weight: float) -> MemberRecipe:
