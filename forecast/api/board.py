@@ -297,9 +297,8 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 def _n_test_steps(dataset: FrameDataset) -> int:
     """15 % of the steps, or enough for twenty cutoffs; fewer of a short series."""
     settings = dataset.settings
-    horizon = settings.horizon
     n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))
-    desired_steps = max(
-        round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * settings.step_size
+    return min(
+        max(round(TEST_SHARE * n_steps), settings.horizon + (MIN_CUTOFFS - 1) * settings.step_size),
+        most_test_steps(n_steps, settings.horizon, settings.season_length),
     )
-    return min(desired_steps, most_test_steps(n_steps, horizon, settings.season_length))

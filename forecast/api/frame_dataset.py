@@ -48,7 +48,7 @@ from forecast.data.calendars import (
 )
 from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import guess_spans
-from forecast.data.splits import held_out_steps
+from forecast.data.splits import held_out_steps, most_test_steps
 from forecast.system.errors import InputError
 
 MAX_CALIBRATION_CUTOFFS = 1000
@@ -265,14 +265,13 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
 
 
 def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
-    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series,
-    or a season where the train block has two windows of one.
+    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
+    and half of the train block without a horizon, or a season where it has two windows of one.
     """
-    desired_lookback = max(7 * season, 2 * horizon, 32)
-    n_rest = max(n_steps - horizon, 0)
-    n_train = n_rest - sum(held_out_steps(n_rest, horizon, season))
-    least = season if season + horizon < n_train else 2
-    return max(min(desired_lookback, n_steps // 8), least, 2)
+    n_rest = n_steps - most_test_steps(n_steps, horizon, season)
+    n_past = n_rest - sum(held_out_steps(n_rest, horizon, season)) - horizon
+    least = season if season < n_past else 2
+    return max(min(max(7 * season, 2 * horizon, 32), n_steps // 8, n_past // 2), least, 2)
 
 
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:

@@ -533,6 +533,11 @@ def test_four_years_of_months_are_compared_a_year_ahead_with_the_last_season() -
     assert len(board.forecasts("ridge")) == 12
 
 
+def test_days_that_barely_hold_the_blocks_of_a_long_horizon_are_fitted() -> None:
+    days = frame(ds=pd.date_range("2010-01-01", periods=120, freq="B"))[:105]
+    assert len(forecast.fit(days, "ridge", freq="B", horizon=24, n_jobs=1).predict()) == 24
+
+
 def test_a_short_series_has_intervals_of_95_percent() -> None:
     months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))
     found = forecast.fit(months, "ridge", freq="MS", horizon=6, n_jobs=1).predict(levels=95)
