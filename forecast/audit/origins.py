@@ -365,7 +365,8 @@ def _count_differences(
 
     A statistical model's state begins where its fit ends; it forecasts from no earlier row.
     """
-    lookback = base.task.lookback
+    task = base.task.with_whole_season() if forecaster.spec.reads_season else base.task
+    lookback = task.lookback
     early_rows = {}
     late_rows = {}
     for series in base.series:

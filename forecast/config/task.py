@@ -531,6 +531,10 @@ class Task(Config):
             lags.add(min(lags) // 2)
         return sorted(lags)
 
+    def with_whole_season(self) -> Task:
+        """The same with a lookback of a season, at least."""
+        return self.model_copy(update={"lookback": max(self.lookback, self.season_length)})
+
     def step_size_in(self, block: str) -> int:
         """Rows between two origins of `block`, the same for every model: every row in train."""
         return {"train": 1, "calibration": self.calibration_step_size}.get(block, self.step_size)

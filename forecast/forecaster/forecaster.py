@@ -217,11 +217,15 @@ class Forecaster:
         that read windows alone (`ModelSpec.scaled_forecast`); small requests are joined, see
         `_group_requests`.
         """
+        reader = self
+        first_row = self.task.season_length - 1
+        if self.spec.reads_season and all((rows >= first_row).all() for _, rows in requests):
+            reader = replace(self, task=self.task.with_whole_season())
         forecasts = []
         for group in _group_requests(requests):
             batches: list[Windows] = []
             for series, rows in group:
-                batches += self.windows(series, rows)
+                batches += reader.windows(series, rows)
             if len(group) > 1:
                 batches = [Windows.concatenate(batches)]
             scaled = np.concatenate(
@@ -236,11 +240,7 @@ class Forecaster:
         """What a forecast at each of `rows` sees, `size` windows at a time; `InputError` for a row
         without a whole lookback before it, or with inputs that are not known over its horizon.
         """
-        task = self.task
-        if self.spec.reads_season and (rows >= task.season_length - 1).all():
-            lookback = max(task.lookback, task.season_length)
-            task = task.model_copy(update={"lookback": lookback})
-        require_rows(task, series, rows)
+        require_rows(self.task, series, rows)
         last = int(rows.max(initial=0))
         known = len(series.future)
         if series.future.shape[1] and last + self.task.horizon >= known:
@@ -250,7 +250,9 @@ class Forecaster:
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
         z = self.scaling.scale_series(series, self.task)
-        return task_windows(task, z, series.future, rows, unique_id=series.unique_id, size=size)
+        return task_windows(
+            self.task, z, series.future, rows, unique_id=series.unique_id, size=size
+        )
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its

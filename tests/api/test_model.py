@@ -375,11 +375,12 @@ def test_the_usual_season_follows_from_the_step(freq: str, season: int) -> None:
     assert task.season_length == season and season <= task.lookback <= len(times) // 4
 
 
-def test_a_season_too_long_for_few_months_does_not_set_their_lookback() -> None:
+def test_three_years_of_months_are_fitted_half_a_year_ahead_with_their_season() -> None:
     months = pd.date_range("2020-01-01", periods=36, freq="MS")
     df = waves(36)[:36].assign(ds=months)
     model = forecast.fit(df, "ridge", freq="MS", horizon=6, season_length=12, n_jobs=1)
-    assert model.ensemble.task.lookback == 4 and model.ensemble.task.season_length == 12
+    assert model.ensemble.task.lookback == 12 and model.ensemble.task.season_length == 12
+    assert len(model.predict()) == 6
 
 
 def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_asked_for() -> None:

@@ -79,6 +79,9 @@ def test_a_seasonal_forecast_reads_a_season_and_fails_where_the_history_has_none
     assert y_hat[:, 0, 0] == pytest.approx(series.values[[0, 1], 0])
     with pytest.raises(ModelError, match="season of 7 steps is longer than lookback=5"):
         model.predict(problem.panel, {series.unique_id: np.array([5])})
+    rows = dict(zip(problem.panel.by_id, (np.array([6]), np.array([5])), strict=True))
+    with pytest.raises(ModelError, match="season of 7 steps is longer than lookback=5"):
+        model.predict(problem.panel, rows)  # windows of one width are joined
 
 
 def test_of_values_the_history_is_averaged_and_with_a_season_by_its_step():
