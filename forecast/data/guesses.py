@@ -141,7 +141,7 @@ MAX_SEASON_SHARE = 0.4
 """Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
 half of it.
 """
-MIN_CALIBRATION_CUTOFFS, MAX_CALIBRATION_SHARE = 19, 0.25
+CUTOFFS_OF_95_PERCENT, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
 MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
@@ -563,7 +563,7 @@ def _entry_lines(
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
         # as far as the plan where all blocks, and intervals of 95 %, still have their cutoffs
-        with_intervals = int(MAX_CALIBRATION_SHARE * shortest) - MIN_CALIBRATION_CUTOFFS
+        with_intervals = int(MAX_CALIBRATION_SHARE * shortest) - CUTOFFS_OF_95_PERCENT
         farthest = min(usual_horizon, with_intervals, shortest // 10)
         horizon = min(planned_steps, max(horizon, farthest))
         horizon_note += f"; the plan has {planned_steps}"
@@ -679,10 +679,10 @@ def _step_lines(n_rows: int, horizon: int, calibration: float) -> list[EntryLine
     """The keys of the steps from one cutoff to the next; `calibration`: its share."""
     step_size = max(1, horizon // 4)
     steps_between = int(calibration * n_rows) - 1 - horizon
-    calibration_step = max(1, steps_between // (MIN_CALIBRATION_CUTOFFS - 1))
+    calibration_step = max(1, steps_between // (CUTOFFS_OF_95_PERCENT - 1))
     lines = [EntryLine("step_size", step_size, "steps from one forecast of a block to the next")]
     if calibration_step < step_size:
-        note = f"an interval of 95 % takes {MIN_CALIBRATION_CUTOFFS} cutoffs"
+        note = f"an interval of 95 % takes {CUTOFFS_OF_95_PERCENT} cutoffs"
         lines.append(EntryLine("calibration_step_size", calibration_step, note))
     return lines
 
@@ -691,7 +691,7 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     """Of the rows: a tenth, or what has the cutoffs of an interval of 95 %, if that is no more than
     a quarter.
     """
-    needed = np.ceil(100 * (horizon + MIN_CALIBRATION_CUTOFFS) / n_rows) / 100
+    needed = np.ceil(100 * (horizon + CUTOFFS_OF_95_PERCENT) / n_rows) / 100
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
