@@ -42,6 +42,10 @@ BARS = {
     "lookback_mean": "the mean of the lookback",
 }
 """In words what a simple forecast does: what any other is to be better than."""
+_WORDS_OF_DOUBT = {
+    "not distinguishable": "not distinguishable from",
+    "undecided": "undecided against",
+}
 OWN_BLOCKS = (
     "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
     " series."
@@ -60,17 +64,17 @@ def describe_tests(
     tests: Sequence[PairedTest],
     *,
     networks: Collection[str],
-    bar: str,
+    bars: Sequence[str],
 ) -> list[str]:
     """The result of each ranking behind its title, most important first; `networks` names the
-    models that are one.
+    models that are one, `bars` the simple forecasts that "better" has to beat, the lowest first.
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():
         of_ranking = [test for test in tests if test.ranking == ranking]
         against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
         results = [
-            *_describe_selected(ranking, best, tests, bar),
+            *_describe_selected(ranking, best, tests, bars),
             *_describe_tied(ranking, best, tests),
             *_describe_networks(dataset, against_bar),
             *_describe_skips([t for t in of_ranking if t.family == "skip"]),
@@ -253,21 +257,45 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
     return sentences
 
 
-def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest], bar: str) -> list[str]:
+def _describe_selected(
+    ranking: str, best: str, tests: Sequence[PairedTest], bars: Sequence[str]
+) -> list[str]:
     """The selected model against the bar (where it is not the bar itself), and behind it the lowest
     of the others and the hardest skip.
     """
+    bar, *others = bars
     lines = []
     if best == bar:
         lines.append(f"{BARS[bar]} had the lowest validation error, so no gain over it is claimed.")
-    for test in tests:
-        is_shown = test.ranking in (ranking, "baseline")
-        if test.family == "bar" and test.model == best and is_shown:
-            outcome = _outcome(test, "the simple forecasts" if test.not_better_than else BARS[bar])
+    shown = [t for t in tests if t.model == best and t.ranking in (ranking, "baseline")]
+    for test in shown:
+        if test.family == "bar":
+            outcome = _outcome(test, BARS[bar])
+            if test.not_better_than:
+                outcome = _outcome_of_hardest(test, shown)
             lines.append(f"{best}, selected on validation, is {outcome}.")
+        elif test.against in others and test.is_lower_without_bound:
+            size = percent(test.relative_difference)
+            lines.append(
+                f"no test tells {best} from {BARS[test.against]} (error {size}): the difference"
+                " lasts as long as the test block."
+            )
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)
     return lines
+
+
+def _outcome_of_hardest(test: PairedTest, tests: Sequence[PairedTest]) -> str:
+    """Of who is better than the bar and not than another simple forecast, both with their figures;
+    `tests`: all of this model.
+    """
+    rival = next(t for t in tests if t.against == test.not_better_than)
+    corrected = test.model_copy(update={"p": rival.p})  # the claim has the p of the hardest
+    return (
+        f"{_WORDS_OF_DOUBT[test.word]} the simple forecasts: better than {test.against} (error"
+        f" {describe_difference(test)}, {p_text(test.p)}), but not than {rival.against} (error"
+        f" {describe_difference(rival)}, {describe_p(corrected)}, {test.n} origins)"
+    )
 
 
 def _describe_tied(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
@@ -384,16 +412,14 @@ def _outcome(test: PairedTest, other: str) -> str:
         return f"{test.word} than {other} (error {size}, {p}, {test.n} origins)"
     if test.word == "equivalent":
         return f"equivalent to {other} (error {size}, neither error is 2 % above the other)"
-    words = "not distinguishable from"
-    if test.word == "undecided":
-        if test.p is None:
-            return f"undecided against {other}: {test.n} origins are too few"
-        words = "undecided against"
+    if test.word == "undecided" and test.p is None:
+        return f"undecided against {other}: {test.n} origins are too few"
     sight = ""
     if test.detectable is not None and not test.is_beyond_detectable:
         sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
     note = f": {test.note}" if test.note else ""
-    return f"{words} {other}{note} (error {size}, {p}, {test.n} origins{sight})"
+    words = f"{_WORDS_OF_DOUBT[test.word]} {other}{note}"
+    return f"{words} (error {size}, {p}, {test.n} origins{sight})"
 
 
 def describe_p(test: PairedTest) -> str:

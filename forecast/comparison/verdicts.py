@@ -80,7 +80,7 @@ def compare(
 
     "Better" than the bar, the first of `bars`, means better than each of them in one test: its p is
     the highest of theirs, which needs no correction for their number (intersection-union, Berger
-    1982).
+    1982). Of another than the first whose test leaves no bound it is not asked (`_find_hardest`).
 
     The claims, each pair of a selected candidate and the bar or a skip, are corrected together by
     Holm, and so are its pairs with the other simple forecasts; so their words do not depend on what
@@ -124,7 +124,9 @@ def compare(
     }
     networks = {model for model, _ in skips}  # a combination is none
     lines = [
-        *sentences.describe_tests(dataset, chosen, tests, networks=networks, bar=bar),
+        *sentences.describe_tests(
+            dataset, chosen, tests, networks=networks, bars=[name for name, _ in bar_keys]
+        ),
         *sentences.describe_bars([name for name, _ in bar_keys]),
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
@@ -199,7 +201,8 @@ def _test_hypotheses(
     others of its group, any other within its family; `corrected_for` counts the pairs that were.
 
     The p of a pair is that of the hypothesis that comes first, whichever way round. Who is below
-    the bar has the p against the hardest of `bars`; who is better so is better than each of them.
+    the bar has the p against the hardest of `bars`; who is better so is better than each of them
+    that was asked.
     """
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     results = {
@@ -220,7 +223,7 @@ def _test_hypotheses(
         p_holm = adjusted[group][pair]
         if family == "bar" and lower in hardest:
             below_all[lower] = p_holm
-        elif lower in below_all and hypothesis.pair <= {lower, *bars}:
+        elif lower in below_all and hypothesis.pair <= {lower, *hardest[lower].asked}:
             p_holm = min(p_holm, below_all[lower])
         word = verdict(
             test.mean_difference,
@@ -229,7 +232,7 @@ def _test_hypotheses(
             enough=non_overlapping(test.n, **spacing) >= ORIGINS,
             alpha=alpha,
         )
-        rival = hardest[candidate][1] if len(pair) == 1 and test.p < alpha <= p_holm else ""
+        rival = hardest[candidate].bar if len(pair) == 1 and test.p < alpha <= p_holm else ""
         if rival:
             test = replace(test, note=f"better than {against[0]}, but not than {rival}")
         tests.append(
@@ -259,11 +262,21 @@ class Place(NamedTuple):
     p: float
 
 
+class HardestBar(NamedTuple):
+    """The highest p of a candidate's tests against the bars, 1 where it is not the lower one, and
+    whose it is; `asked`: the bars that were looked at.
+    """
+
+    p: float
+    bar: str
+    asked: frozenset[Key]
+
+
 def _place_pairs(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
     groups: Mapping[Pair, str],
     results: Mapping[Hypothesis, paired_tests.DieboldMariano],
-    hardest: Mapping[Key, tuple[float, str]],
+    hardest: Mapping[Key, HardestBar],
 ) -> dict[tuple[TestFamily, Hypothesis], Place]:
     """By family and hypothesis; who is below the bar stands for all bars, with the hardest one's
     p.
@@ -274,8 +287,8 @@ def _place_pairs(
             test, pair = results[hypothesis], hypothesis.pair
             group, p = groups.get(pair, family), test.p
             lower = hypothesis.candidate if test.mean_difference < 0 else hypothesis.against
-            if family == "bar" and lower in hardest and hardest[lower][0] > p:
-                pair, p = frozenset({lower}), hardest[lower][0]
+            if family == "bar" and lower in hardest and hardest[lower].p > p:
+                pair, p = frozenset({lower}), hardest[lower].p
             places[family, hypothesis] = Place(group, pair, lower, p)
     return places
 
@@ -287,16 +300,32 @@ def _adjust_pvalues(pvalues: Mapping[Pair, float]) -> dict[Pair, float]:
 
 def _find_hardest(
     bars: Sequence[Key], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
-) -> dict[Key, tuple[float, str]]:
-    """By candidate, unless it is a bar itself, the highest p of its tests against `bars` and whose
-    it is: 1 where it is not the better one.
+) -> dict[Key, HardestBar]:
+    """By candidate, unless it is a bar itself, which of `bars` is the hardest for it.
+
+    One behind the first that has the higher loss is not asked where the test leaves no bound: the
+    difference lasts as long as the test block, as that from a mean of all history does through a
+    season, and says neither that the candidate is better nor that it is not.
     """
-    against_bars: dict[Key, list[tuple[float, str]]] = {}
+    against_bars: dict[Key, list[tuple[float, Key]]] = {}
     for (_, candidate, against), test in results.items():
-        if against in bars and candidate not in bars:
-            p = test.p if test.mean_difference < 0 else 1.0
-            against_bars.setdefault(candidate, []).append((p, against[0]))
-    return {candidate: max(pairs) for candidate, pairs in against_bars.items()}
+        if against not in bars or candidate in bars:
+            continue
+        is_lower = test.mean_difference < 0
+        if is_lower and against != bars[0] and _leaves_no_bound(test):
+            continue
+        p = test.p if is_lower else 1.0
+        against_bars.setdefault(candidate, []).append((p, against))
+    hardest = {}
+    for candidate, pairs in against_bars.items():
+        p, (bar, _) = max(pairs)
+        hardest[candidate] = HardestBar(p, bar, frozenset(against for _, against in pairs))
+    return hardest
+
+
+def _leaves_no_bound(test: paired_tests.DieboldMariano) -> bool:
+    """Whether a test that could be made says nothing on how large the difference is."""
+    return math.isfinite(test.p) and math.isnan(test.ci_high)
 
 
 def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:

@@ -79,6 +79,11 @@ class PairedTest(Record):
         return max(self.ci_low / base, -1.0), self.ci_high / base
 
     @property
+    def is_lower_without_bound(self) -> bool:
+        """Whether `model` has the lower loss, and the test leaves no limit of the difference."""
+        return (self.relative_difference or 0.0) < 0 and self.p is not None and self.ci_high is None
+
+    @property
     def is_beyond_detectable(self) -> bool:
         """Whether the difference is larger than the smallest detectable one."""
         if self.relative_difference is None or self.detectable is None:

@@ -151,7 +151,7 @@ def describe_doubt(results: Results) -> str:
     word = test.word if test is not None else ""
     if word == "better" or (model in BARS and word != "worse"):
         return ""
-    bar = BARS[results.verdicts.bar]
+    bar = BARS[(test.not_better_than if test is not None else "") or results.verdicts.bar]
     if test is not None and word == "undecided":
         return (
             f"Collect more data: {plural(test.n, 'test origin')} did not decide whether"

@@ -207,12 +207,35 @@ def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_bette
     assert gru.note == "better than historical_mean, but not than historical_median"
     assert gru.not_better_than == "historical_median"
     chosen = verdicts(gaps, {"shipped": "gru"}, bars=CONSTANTS)
-    assert (
+    (rival,) = [t for t in chosen.tests if (t.model, t.against) == ("gru", "historical_median")]
+    assert re.search(
         "gru, selected on validation, is not distinguishable from the simple forecasts: better than"
-        " historical_mean, but not than historical_median (error" in chosen.sentences[0]
+        r" historical_mean \(error -[^()]*, p < 0.001\), but not than historical_median \(error"
+        rf" {re.escape(percent(rival.relative_difference))}, [^()]*p = {rival.p:.2f}, ",
+        chosen.sentences[0],
     )
     # the rows that it is better than are not tied with it, however the claim ended
     assert {*CONSTANTS, "naive"} & {*chosen.tied["shipped"]} == {"historical_median"}
+
+
+@pytest.mark.parametrize(
+    ("factors", "is_better"), [((0.9, 7.0), True), ((0.2, 3.0), False)], ids=["above", "below"]
+)
+def test_a_bar_whose_difference_lasts_as_long_as_the_test_block_is_asked_where_it_is_lower(
+    factors, is_better
+):
+    losses = table(RETURNS)
+    is_drifting = losses["model"] == "historical_median"
+    first, last = factors
+    growth = np.linspace(0, 1, is_drifting.sum()) ** 4
+    losses.loc[is_drifting, "loss"] *= first + (last - first) * growth
+    result = compare(losses, dataset="d", chosen={"shipped": "gru"}, bars=CONSTANTS, horizon=12)
+    (drifting,) = [t for t in result.tests if (t.model, t.against) == ("gru", "historical_median")]
+    (against_bar,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
+    assert drifting.ci_high is None and drifting.word not in ("better", "worse")
+    assert (against_bar.word == "better") == is_better
+    untold = "no test tells gru from the historical median (error"
+    assert any(untold in sentence for sentence in result.sentences) == is_better
 
 
 def test_more_constants_that_say_the_same_cost_no_power():
