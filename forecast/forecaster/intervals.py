@@ -424,6 +424,9 @@ class SplitConformal:
     def quantiles(self, level: ArrayLike) -> Array:
         """(2, ..., S * H): those of the scores at other and at quiet positions, by level; of all
         scores of a step where either are too few for a level there. Those of a pool serve both.
+
+        Of a short block a step whose quantile is zero has that of all steps of its series: a part
+        that was asked for in none of four months may be asked for in the next.
         """
         if self.pool is not None:
             of_step = quantile_of_each(self.pool, level)[..., None, :]
@@ -431,6 +434,13 @@ class SplitConformal:
             margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
         together = quantile_of_each(self.ranked, level)
+        if len(self.scores) < SHORT_BLOCK:
+            n_series = self.typical.size
+            by_series = self.scores.reshape(len(self.scores), n_series, -1)
+            of_all_steps = np.sort(np.swapaxes(by_series, 1, 2).reshape(-1, n_series), axis=0)
+            of_series = quantile_of_each(of_all_steps, level)
+            of_series = np.repeat(of_series, by_series.shape[-1], axis=-1)
+            together = np.where(together == 0, of_series, together)
         others = quiet = together
         if self.is_quiet.any():
             others, of_series = (quantile_of_each(scores, level) for scores in self.ranked_apart)
