@@ -23,7 +23,7 @@ from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel
 from forecast.data.records import RunRecord
-from forecast.data.splits import FITTED_AND_SCORED, Borders
+from forecast.data.splits import REQUIRED_BLOCKS, Borders
 from forecast.forecaster import Problem
 from forecast.system import files
 
@@ -230,7 +230,7 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
     configuration. A target behind the last row is taken as that row.
     """
     borders = Borders.from_json(files.read_json(base.prepared / "borders.json"))
-    problem = Problem.of(panel, borders, FITTED_AND_SCORED)
+    problem = Problem.of(panel, borders, REQUIRED_BLOCKS)
     starts = [pd.Timestamp.min, *ends.values()]
     for (name, end), start in zip(ends.items(), starts, strict=False):
         for series in panel.series:

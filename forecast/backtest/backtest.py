@@ -30,7 +30,7 @@ from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
 from forecast.data.panel import from_frame
 from forecast.data.records import SeedFit
-from forecast.data.splits import FITTED_AND_SCORED
+from forecast.data.splits import REQUIRED_BLOCKS
 from forecast.forecaster import (
     Budget,
     FitResult,
@@ -70,7 +70,7 @@ def share_shapes(data: PreparedData) -> PreparedData:
 
 
 @lru_cache(maxsize=2)
-def load_problem(data: PreparedData, needed: tuple[str, ...] = FITTED_AND_SCORED) -> Problem:
+def load_problem(data: PreparedData, needed: tuple[str, ...] = REQUIRED_BLOCKS) -> Problem:
     """The prepared frame as a problem, once per process."""
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)

@@ -50,7 +50,13 @@ from forecast.data.columns import (
 )
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
-from forecast.data.splits import BLOCKS, held_out_steps, most_test_steps, train_steps
+from forecast.data.splits import (
+    BLOCKS,
+    MIN_CALIBRATION_CUTOFFS,
+    held_out_steps,
+    most_test_steps,
+    train_steps,
+)
 from forecast.data.written_times import (
     ISO_8601,
     guess_time_format,
@@ -545,7 +551,8 @@ def _entry_lines(
     most = max(shortest // 20, 1)
     lookback = min(lookback, 4 * most)
     if season > 1:  # as far as all blocks have a cutoff, and intervals of 80 % theirs
-        most = max(most, (shortest - train_steps(0, season) - 3) // 4)
+        n_free = shortest - train_steps(0, season) - (MIN_CALIBRATION_CUTOFFS - 1)
+        most = max(most, n_free // 4)
     horizon = asked_horizon or min(usual_horizon, most)
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)

@@ -159,6 +159,11 @@ class Results:
             self.forecasts_by_series("naive") if known else pd.DataFrame(columns=FORECAST_COLUMNS)
         )
 
+    @property
+    def naive_on_test(self) -> pd.DataFrame:
+        """The rows of `naive` in the test block."""
+        return self.naive[self.naive["block"] == "test"]
+
     @cached_property
     def series(self) -> tuple[str, ...]:
         """What is forecast: every series, or series/column where a dataset has several targets."""

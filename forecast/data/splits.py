@@ -30,7 +30,7 @@ from forecast.data.quality import Violation
 from forecast.system.errors import InputError, plural
 
 BLOCKS = ("train", "validation", "calibration", "test")
-FITTED_AND_SCORED = ("train", "validation", "test")
+REQUIRED_BLOCKS = ("train", "validation", "test")
 """The blocks that no dataset goes without; without that of calibration there are no intervals."""
 MIN_CALIBRATION_CUTOFFS = 4
 """So many an interval of 80 % takes."""
@@ -294,7 +294,7 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
             return borders, left_out
         blocks = {fault.block for fault in faults}
         if len(faults) == len(panel.series) and "calibration" in blocks:
-            needed = FITTED_AND_SCORED
+            needed = REQUIRED_BLOCKS
             continue
         if len(faults) == len(panel.series) or task.hierarchy:
             longest = max(faults, key=lambda fault: len(fault.series))

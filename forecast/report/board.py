@@ -126,7 +126,7 @@ def count_origins(results: Results) -> tuple[int, int, int]:
     """The test origins of all series together, which the verdict counts, and the fewest and the
     most of one series: shares of each series' own rows are blocks of its own.
     """
-    test = results.naive[results.naive["block"] == "test"]
+    test = results.naive_on_test
     of_series = test.groupby("unique_id")["cutoff"].nunique()
     return test["cutoff"].nunique(), of_series.min(), of_series.max()
 

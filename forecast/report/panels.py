@@ -120,8 +120,8 @@ def sort_by_size(results: Results) -> list[str]:
     """
     if len(results.dataset.target) > 1:
         return list(results.series)
-    test = results.naive[results.naive["block"] == "test"]
-    means = test.groupby("unique_id")["y"].mean().reindex(sorted(results.series))
+    means = results.naive_on_test.groupby("unique_id")["y"].mean()
+    means = means.reindex(sorted(results.series))
     return list(means.sort_values(ascending=False, kind="stable").index)
 
 

@@ -102,7 +102,11 @@ def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
 def test_the_historical_median_is_explained_by_what_it_is_of_each_target(root):
     datasets = [results(root, HOURLY), results(root, DAILY)]
     for found in datasets:
-        found.records["historical_median"] = run_record("historical_median")
+        found.records["historical_median"] = run_record(
+            "historical_median",
+            family="historical",
+            params={"average": "median", "seasonal": False},
+        )
     page = html.fromstring(render(datasets, {}))
     (entry,) = page.xpath("//dl[@class='models']/div[@data-model='historical_median']")
     assert (
