@@ -15,7 +15,6 @@ Which function draws what, from the top of the page (`Results` in, a `Table` of 
                                             many_series
     forecasts at some cutoffs               panels.forecast_panels
     error by step, and by calendar period   figures.step_panels, panels.calendar_panels
-    networks against their skips            figures.skip_panels
     coverage                                calibration.calibration_table
     distributions                           board.distribution_table
     networks inside                         diagnostics.network_table

@@ -1,17 +1,14 @@
 """The first screen of the page: of each dataset the answer in one sentence, two charts, what to do.
 
 The sentence and the advice are put together from the words of the corrected tests; nothing is
-judged here. The chart of errors holds the selected model against each reference row: the naive
-forecasts, the ridge, the best network. `why` has what stands below: what the newest forecast is
-made of.
+judged here. The chart of errors holds the selected model, the best network, the ridge and the naive
+forecasts against the bar. `why` has what stands below: what the newest forecast is made of.
 """
 
 from __future__ import annotations
 
-import math
-
 from forecast.comparison.sentences import BARS, with_word
-from forecast.data.comparison_records import PairedTest, TestWord
+from forecast.data.comparison_records import PairedTest
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
@@ -22,7 +19,6 @@ from forecast.system.errors import plural
 
 CONSTANT_BARS = ("naive", "historical_mean", "historical_median")
 """Where one of them is the bar, the past tells no more than a level."""
-REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"}
 
 
 def describe_result(results: Results) -> str:
@@ -190,59 +186,27 @@ def _describe_serving(results: Results, model: str) -> str:
 
 
 def error_panel(results: Results) -> ChartPanel | None:
-    """Change of the selected model's error against the bar and the other reference rows, with its
-    95 % interval; None without any.
+    """Change of the error against the bar, with its 95 % interval, of the selected model and the
+    other reference rows; None without any.
     """
-    model = results.selected_model("shipped") or ""
     bar = results.verdicts.bar
-    references = [bar, "naive", "seasonal_naive", LINEAR, results.best_network("shipped")]
-    against_selected = results.tests("shipped", "best")
+    tests = results.tests("shipped", "bar")
+    models = [
+        results.selected_model("shipped"),
+        results.best_network("shipped"),
+        LINEAR,
+        "seasonal_naive",
+        "naive",
+    ]
     rows: list[Interval] = []
-    for reference in dict.fromkeys(references):
-        test = results.tests("shipped", "bar").get(model)
-        if reference != bar:
-            test = reverse(against_selected[reference]) if reference in against_selected else None
+    for model in dict.fromkeys(models):
+        test = tests.get(model or "")
         if test is not None and test.relative_difference is not None:
-            rows.append(describe_test(test, f"than {text.name(test.against)}"))
+            rows.append(describe_test(test, text.name(test.model)))
     if not rows:
         return None
-    title = f"Error of {text.name(model)} against the reference rows"
+    title = f"Error against {text.name(bar)}"
     chart = interval_chart(
         rows, label=title, x_title="change of the error, 95 % interval; left is better", show=change
     )
     return ChartPanel(title, chart)
-
-
-def reverse(test: PairedTest) -> PairedTest:
-    """The same test told from the other side: `against` against `model`, without the numbers that
-    an error of zero leaves undefined.
-    """
-    relative = test.relative_difference
-    sides = {
-        "model": test.against,
-        "against": test.model,
-        "word": REVERSED_WORDS.get(test.word, test.word),
-    }
-    if test.mean_difference == 0:
-        return test.model_copy(update=sides)
-    if not relative or relative <= -1 or test.mean_difference is None:
-        unknown = ("mean_difference", "relative_difference", "ci_low", "ci_high", "detectable")
-        return test.model_copy(update=sides | dict.fromkeys(unknown))
-    loss = test.mean_difference / relative * (1 + relative)
-    low, high = test.relative_limits or (math.nan, math.nan)
-    changed: dict[str, str | float | None] = {
-        **sides,
-        "mean_difference": -test.mean_difference,
-        "relative_difference": _reverse_change(relative),
-        "ci_low": loss * _reverse_change(high) if low > -1 else None,
-        "ci_high": loss * _reverse_change(low) if low > -1 else None,
-    }
-    if test.detectable is not None:
-        detectable = math.copysign(test.detectable, relative)
-        changed["detectable"] = abs(_reverse_change(detectable)) if detectable > -1 else None
-    return test.model_copy(update=changed)
-
-
-def _reverse_change(relative: float) -> float:
-    """The change from b to a where `relative` is that from a to b, above -1."""
-    return -relative / (1 + relative)

@@ -1,9 +1,8 @@
-"""Errors by step, gain over the skip: which numbers of the results go into which chart, and what
-every chart of the page shares.
+"""Errors by step: which numbers of the results go into which chart, and what every chart shares.
 
 A `ChartPanel` is a chart with its title and note. `role_of` says which part a model plays in all
 charts of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels`
-and `skip_panels` make the panels of two sections.
+makes the panels of a section.
 
 Errors are in the unit that `error_title` names, x is the step of the horizon. Another chart by step
 is a function here that returns `ChartPanel`s, with its place in `dataset.html.j2`.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 import numpy as np
 from markupsafe import Markup
@@ -23,7 +21,7 @@ from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, SessionCalendar
 from forecast.data.comparison_records import PairedTest
-from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
+from forecast.data.results import RANKING_TITLES, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import (
     Axes,
@@ -31,7 +29,6 @@ from forecast.report.charts import (
     Interval,
     Line,
     floats,
-    interval_chart,
     line_chart,
     pad_range,
 )
@@ -216,34 +213,6 @@ def _change_band(
     if len(changes) != n_steps:
         return ()
     return ((floats(changes["low"]), floats(changes["high"])),)
-
-
-def skip_panels(results: Results) -> list[ChartPanel]:
-    """What each network adds over its own skip: relative change of the loss with its interval, best
-    first.
-    """
-    panels = []
-    for ranking in RANKINGS:
-        tests = [
-            t for t in results.tests(ranking, "skip").values() if t.relative_difference is not None
-        ]
-        if not tests:
-            continue
-        skips = sorted({text.name(test.against) for test in tests})
-        rows = []
-        for test in tests:
-            label = text.name(test.model)
-            if len(skips) > 1:
-                label += f" on {text.name(test.against)}"
-            rows.append(describe_test(test, label))
-        rows.sort(key=attrgetter("value"))
-        against = text.listing(skips)
-        label = f"Change of error against {against}, {RANKING_TITLES[ranking]}"
-        svg = interval_chart(
-            rows, label=label, x_title="change of the error; left is better", show=change
-        )
-        panels.append(ChartPanel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
-    return panels
 
 
 def change(share: float) -> str:

@@ -139,7 +139,6 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "Leaderboard architecture alone",
             "Forecasts and actual values",
             "Where the error is",
-            "What each network adds over its skip",
             "Calibration",
             *(["Distribution scores"] if dataset == HOURLY else []),
             "Network diagnostics",
