@@ -1,9 +1,9 @@
 """Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start
 from the same.
 
-`weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel") and refuses
-blocks that do not fit together; `initialise` draws them; `first_states` gives what recurrent blocks
-and delay lines hold before the first row. The widths that shapes follow from are worked out by the
+`weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel"); `initialise`
+draws them; `first_states` gives what recurrent blocks and delay lines hold before the first row.
+The widths that shapes follow from are worked out by the
 visitor `WidthVisitor`. A new way of drawing is one more case of `draw`.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +18,6 @@ import numpy as np
 from forecast.networks.cells.base import Weight, numpy_namespace
 from forecast.networks.description import (
     Arrays,
-    Bidirectional,
     Block,
     EncoderDecoder,
     Network,
@@ -34,7 +32,6 @@ from forecast.networks.description import (
     weights_at,
 )
 from forecast.networks.visitor import BlockVisitor
-from forecast.system.errors import InputError
 
 
 @dataclass
@@ -78,10 +75,7 @@ class WidthVisitor(BlockVisitor[int]):
 
 
 def weight_shapes(network: Network) -> WeightSpecs:
-    """Every weight of the network by its full name, in a fixed order; InputError where blocks do
-    not fit together.
-    """
-    _check_order(network)
+    """Every weight of the network by its full name, in a fixed order."""
     shapes = network.shapes
     weights: WeightSpecs = {}
     if projected := future_width(network):
@@ -140,26 +134,6 @@ def widest_columns(network: Network) -> int:
     first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
     outputs = shapes.horizon * shapes.outputs * shapes.parameters
     return max(first, outputs, WidthVisitor.of_network(network).widest)
-
-
-def _check_order(network: Network) -> None:
-    """InputError for a block name that is used twice or reserved, and for a block that sees its
-    whole window in a network that forecasts at every step.
-    """
-    flat = [block for _, block in walk_blocks(network.blocks)]
-    names = [block.name for block in flat]
-    repeated = {name for name, count in Counter(names).items() if count > 1}
-    if doubled := repeated | ({"future", "readout"} & set(names)):
-        raise InputError(
-            f"Block names {sorted(doubled)} are used twice or reserved; give each block its own"
-            " name."
-        )
-    for block in flat:
-        if isinstance(block, Bidirectional | Segments) and network.every_step:
-            raise InputError(
-                f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it"
-                " forecasts at the last step alone: set every_step=False."
-            )
 
 
 def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from forecast.networks.description import (
-    Bidirectional,
     Dense,
     Dropout,
     EncoderDecoder,
     Network,
     Parallel,
     Recurrent,
-    Segments,
     Shapes,
     Taps,
 )
 from forecast.networks.weights import initialise, weight_shapes
-from forecast.system.errors import InputError
 
 SHAPES = Shapes(channels=3, future_channels=2, horizon=4, outputs=2, lookback=10, parameters=3)
 
@@ -125,17 +121,3 @@ def test_output_width_of_taps_is_columns_times_delays():
     network = Network((), SHAPES)
     assert Taps("t", (0, 1, 5)).weights(4, network)[1] == 12
     assert Taps("t", (0, 1, 5), channels=(1,)).weights(4, network)[1] == 3
-
-
-@pytest.mark.parametrize(
-    ("blocks", "every_step", "message"),
-    [
-        ((Dense("a", 2), Dense("a", 3)), True, "'a'.*twice"),
-        ((Dense("readout", 2),), True, "'readout'.*reserved"),
-        ((Bidirectional("b", "lstm", 2),), True, "every_step=False"),
-        ((Segments("s", 2, 2), Recurrent("r", "gru", 2)), True, "'s'.*every_step=False"),
-    ],
-)
-def test_blocks_that_do_not_fit_are_refused_by_name(blocks, every_step, message):
-    with pytest.raises(InputError, match=message):
-        weight_shapes(Network(blocks, SHAPES, every_step=every_step))
