@@ -33,7 +33,6 @@ from forecast.comparison.losses import (
     select_bars,
     select_models,
 )
-from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import (
@@ -63,7 +62,6 @@ from forecast.system.processes import return_memory
 SERVICE = "service"
 """The family of a provider's own forecasts: scored, and never selected."""
 CSV_DIGITS = "%.12g"
-CHANGE_COLUMNS = ["model", "ranking", "step", "change", "low", "high"]
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,6 @@ def compare_candidates(
         "intervals": intervals.intervals,
         "reliability": intervals.reliability,
         "crps": intervals.crps,
-        "change_by_step": _changes_by_step(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
     level_sentences = []
@@ -275,31 +272,6 @@ def _join_labelled(tables: list[tuple[RunRecord, pd.DataFrame | None]]) -> pd.Da
     joined = pd.concat(parts, ignore_index=True)
     labels = ["model", "ranking"]
     return joined[[*labels, *joined.columns.drop(labels)]]
-
-
-def _changes_by_step(scored: list[ScoredCandidate], task: Task) -> pd.DataFrame:
-    """Per candidate and step the change of its error against naive, mean over series, with its 95 %
-    band.
-
-    A candidate without rows has other origins than naive, or series whose origins differ.
-    """
-    naive_cubes = {
-        cube.series: cube for record, cube in _test_cubes(scored) if record.candidate == NAIVE
-    }
-    parts = [pd.DataFrame(columns=CHANGE_COLUMNS)]
-    for candidate in scored:
-        pairs = []
-        origins = set()
-        for cube in candidate.blocks.get("test", ()):
-            if naive := naive_cubes.get(cube.series):
-                pairs.append((abs(cube.ensemble - cube.y), abs(naive.y_hat[0] - naive.y)))
-                origins |= {cube.cutoffs.tobytes(), naive.cutoffs.tobytes()}
-        if len(origins) == 1:
-            change, low, high = change_by_step(pairs, **_spacing(task, task.step_size))
-            steps = np.arange(1, len(change) + 1)
-            columns = {"step": steps, "change": change, "low": low, "high": high}
-            parts.append(pd.DataFrame({**candidate.record.labels, **columns}))
-    return pd.concat(parts[1:] or parts, ignore_index=True)[CHANGE_COLUMNS]
 
 
 def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, ForecastCube]]:

@@ -1,17 +1,16 @@
-"""Two models on the same origins: the Diebold-Mariano test, equivalence, and a band for every step.
+"""Two models on the same origins: the Diebold-Mariano test, and equivalence.
 
 Pure functions of losses (n,), one per origin in time order; variances and degrees of freedom come
 from `longrun`, so dependent origins are allowed for. Nothing is corrected for several tests here,
 and no word is given (`verdicts`). With fewer origins than a test needs it is not made, and says so.
 
-`diebold_mariano` gives a `DieboldMariano`, `equivalence` an `Equivalence` (no worse than a margin),
-`change_by_step` the band. Losses of other lengths, or not finite, are an `InputError`.
+`diebold_mariano` gives a `DieboldMariano`, `equivalence` an `Equivalence` (no worse than a margin).
+Losses of other lengths, or not finite, are an `InputError`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -232,7 +231,7 @@ def equivalence(
         return Equivalence("undecided", increase, math.nan, n, n_non_overlapping, reason)
     upper = 0.0
     if not same:
-        upper = float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
+        upper = _upper_limit_of_increase(a, b, dependence(n, **spacing))
     if n_non_overlapping < origins:
         few = f"{n_non_overlapping} non-overlapping origins; {origins} are needed"
         return Equivalence("undecided", increase, upper, n, n_non_overlapping, few)
@@ -240,42 +239,13 @@ def equivalence(
     return Equivalence(word, increase, upper, n, n_non_overlapping)
 
 
-def change_by_step(
-    losses: Sequence[tuple[Array, Array]], *, level: float = 0.95, **spacing: Unpack[Spacing]
-) -> tuple[Array, Array, Array]:
-    """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the
-    reference's.
-
-    `losses`: per series the model's and the reference's (n, H) on the same origins; the change is
-    averaged over series. The band is that of the linearised ratio with the variance of `longrun`
-    (as in `equivalence`); NaN where too few origins are known. H bands are H looks at one data set:
-    the verdict is on the mean over the horizon.
-    """
-    steps = losses[0][0].shape[1]
-    change_and_ends = np.full((3, steps), np.nan)
-    for step in range(steps):
-        # (series, 2, n)
-        columns = np.array([[model[:, step], reference[:, step]] for model, reference in losses])
-        columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
-        allowed = dependence(columns.shape[2], **spacing)
-        if columns.shape[2] >= MINIMUM and (columns[:, 1].mean(axis=1) > 0).all():
-            change_and_ends[:, step] = _ratio(columns, allowed, level)
-    return change_and_ends[0], change_and_ends[1], change_and_ends[2]
-
-
-def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
-    """(3,): the change of the mean loss against the reference and its ends at `level`; `columns`
-    (series, 2, n): losses of model and reference.
-    """
-    model_losses, reference_losses = columns[:, 0], columns[:, 1]
-    reference = reference_losses.mean(axis=1, keepdims=True)
-    change = model_losses.mean(axis=1, keepdims=True) / reference - 1
-    residuals = (model_losses - (1 + change) * reference_losses) / reference
+def _upper_limit_of_increase(a: Array, b: Array, allowed: Dependence) -> float:
+    """The one-sided 95 % upper limit of the loss increase of a over b; NaN where there is none."""
+    reference = float(b.mean())
+    increase = float(a.mean()) / reference - 1
+    residuals = (a - (1 + increase) * b) / reference
     # of a model without an error there is nothing to divide
-    alike = np.divide(model_losses, 1 + change, out=np.zeros_like(model_losses), where=change > -1)
-    shares = (alike + reference_losses) / reference
-    error = standard_error(residuals.mean(axis=0), allowed, level=shares.mean(axis=0))
-    room = float(scipy.special.stdtrit(error.dof, (1 + level) / 2)) * error.value
-    room = room if math.isfinite(room) else math.nan
-    middle = float(change.mean())
-    return np.array([middle, middle - room, middle + room])
+    alike = a / (1 + increase) if increase > -1 else np.zeros_like(a)
+    error = standard_error(residuals, allowed, level=(alike + b) / reference)
+    room = float(scipy.special.stdtrit(error.dof, 0.95)) * error.value
+    return increase + room if math.isfinite(room) else math.nan

@@ -184,8 +184,6 @@ class Results:
     reliability = _table("reliability")
     crps = _table("crps")
     """Of the served intervals, by series (`comparison.intervals.CRPS_COLUMNS`)."""
-    changes = _table("change_by_step")
-    """By step the change of each candidate's error against naive, with its 95 % band."""
     distributions = _table("distributions")
     """Scores of quantiles, densities and probabilities."""
     levels = _table("levels")

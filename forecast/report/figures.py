@@ -133,7 +133,7 @@ def step_panels(results: Results) -> list[ChartPanel]:
     apart.
 
     Named lines stand out, others are grey. Around the chosen model (or the best network) the range
-    of the seeds, and against naive the 95 % band of the change.
+    of the seeds.
     """
     metrics_shown = [
         (results.headline_metric, error_title(results), "", None),
@@ -180,7 +180,7 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     """One line per model, its band from the least to the greatest of the seeds; for `skill` its
-    negative, the change of the error against naive, with the 95 % band of the change.
+    negative, the change of the error against naive.
     """
     table = in_ranking(results.by_step, ranking)
     sign = -1.0 if metric == "skill" else 1.0
@@ -192,27 +192,13 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
         mean = by_seed["mean"] if "mean" in by_seed else seeds.mean(axis=1)
         role = role_of(results, ranking, model)
         bands: tuple[tuple[Floats, Floats], ...] = ()
-        if role in ("chosen", "network"):
-            if metric == "skill":
-                bands = _change_band(results, ranking, model, n_steps=len(by_seed))
-            elif seeds.shape[1] > 1:
-                bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)
+        if role in ("chosen", "network") and seeds.shape[1] > 1:
+            bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)
         name = text.name(model)
         tip = name if role == "other" else ""
         x = by_seed.index.to_numpy(float)
         lines.append(Line(name, x, mean.to_numpy(float), role, model, bands, tip))
     return lines
-
-
-def _change_band(
-    results: Results, ranking: str, model: str, *, n_steps: int
-) -> tuple[tuple[Floats, Floats], ...]:
-    """The 95 % band of the change against naive; none unless it is known at every step."""
-    changes = results.changes[results.changes["model"] == model]
-    changes = in_ranking(changes, ranking).sort_values("step")
-    if len(changes) != n_steps:
-        return ()
-    return ((floats(changes["low"]), floats(changes["high"])),)
 
 
 def change(share: float) -> str:

@@ -30,7 +30,7 @@ def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
     write_json(paths.verdicts, verdicts_as_json(results))
     tables = {
         "errors": [errors_by_model(each) for each in results],
-        "by_step": [each.changes.assign(dataset=each.name) for each in results],
+        "by_step": [changes_by_step(each) for each in results],
         "calibration": [each.reliability.assign(dataset=each.name) for each in results],
         "learning_curves": [learning_curves(each) for each in results],
     }
@@ -83,6 +83,13 @@ def errors_by_model(results: Results) -> pd.DataFrame:
     means = board[board["seed"] == MEAN].rename(columns={metric: "error"})
     table = means.join(extremes, on=["ranking", "model"])
     return table.assign(dataset=results.name, metric=metric)[ERROR_COLUMNS]
+
+
+def changes_by_step(results: Results) -> pd.DataFrame:
+    """The change of each model's error against naive, by step of the horizon."""
+    means = results.by_step[results.by_step["seed"] == MEAN]
+    table = means.assign(dataset=results.name, change=-means["skill"])
+    return table[[*LABELS, "step", "change"]]
 
 
 def learning_curves(results: Results) -> pd.DataFrame:

@@ -275,19 +275,6 @@ def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
     assert len(tables[0]["leaderboard"].splitlines()) == 1 + 2 + 4 + 1 + 2
 
 
-def test_a_change_by_step_is_of_series_with_the_same_cutoffs_alone(results):
-    frame = pd.concat([FRAME, FRAME.assign(unique_id="b")])
-    for name, error in (("naive", None), ("ridge", 1.0)):
-        own = forecasts(error)
-        shifted = own["block"] == "test"
-        b = own.assign(unique_id="b")
-        b.loc[shifted, "cutoff"] = own.loc[shifted, "cutoff"] + pd.Timedelta("1h")
-        write(results, name, pd.concat([own, b]), n_params=0)
-    shown = scores.score_candidates(results, frame, TASK, BORDERS)[0]
-    assert [cube.cutoffs[0] for cube in shown[0].blocks["test"]] == [HOURS[8], HOURS[9]]
-    assert comparing._changes_by_step(shown, TASK).empty
-
-
 def test_without_naive_there_is_nothing_to_score_against(results):
     write(results, "ridge", forecasts(1.0))
     with pytest.raises(InputError, match=r"no forecasts of 'naive'.*Put `naive` into the grid"):

@@ -8,7 +8,6 @@ from scipy import signal, stats
 
 from forecast.comparison.longrun import removable_cycles
 from forecast.comparison.paired_tests import (
-    change_by_step,
     diebold_mariano,
     equivalence,
     non_overlapping,
@@ -176,16 +175,12 @@ def test_losses_at_the_first_and_one_other_origin_decide_nothing(other):
     a, b = np.zeros(60), np.zeros(60)
     a[[0, other]], b[[0, other]] = (5.0, 7.0), (5.0, 5.0)
     assert diebold_mariano(a, b, horizon=1).p > 0.05
-    _, low, high = change_by_step([(a[:, None], b[:, None])], horizon=1)
-    assert not (low > 0).any() and not (high < 0).any()
     assert equivalence(a, b, horizon=1).word == "undecided"
 
 
-def test_a_model_without_an_error_is_no_worse_and_has_a_band():
+def test_a_model_without_an_error_is_no_worse():
     b = RNG.gamma(2, 1, 60)
     assert equivalence(np.zeros(60), b, horizon=1).word == "equivalent"
-    bands = change_by_step([(np.zeros((60, 1)), b[:, None])], horizon=1)
-    assert [float(end[0]) for end in bands] == [-1.0, -1.0, -1.0]
 
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():
@@ -267,44 +262,3 @@ def test_the_bound_is_one_sided_and_holds_its_level():
 
 def test_a_reference_without_error_allows_no_relative_statement():
     assert equivalence(np.ones(50), np.zeros(50), **ONE_STEP).word == "undecided"
-
-
-EVERY_STEP = {"horizon": 1, "step_size": 1}
-
-
-def step_losses(n, gain, seed=0):
-    rng = np.random.default_rng(seed)
-    reference = np.abs(rng.normal(size=(n, 3)))
-    return reference * (1 - gain) + 0.1 * np.abs(rng.normal(size=(n, 3))), reference
-
-
-def test_the_change_is_the_ratio_of_the_means_less_one():
-    own, reference = step_losses(200, 0.3)
-    change, low, high = change_by_step([(own, reference)], **EVERY_STEP)
-    assert change == pytest.approx(own.mean(axis=0) / reference.mean(axis=0) - 1)
-    assert (low < change).all() and (change < high).all()
-
-
-def test_over_several_series_the_change_is_their_mean_whatever_their_units():
-    first, second = step_losses(100, 0.1, 1), step_losses(100, 0.5, 2)
-    alone = [change_by_step([pair], **EVERY_STEP)[0] for pair in (first, second)]
-    both = change_by_step([first, tuple(1000 * part for part in second)], **EVERY_STEP)[0]
-    assert both == pytest.approx(np.mean(alone, axis=0))
-
-
-def test_the_band_holds_the_true_change_in_about_95_of_100_samples():
-    found = [change_by_step([step_losses(120, 0.2, seed)], **EVERY_STEP) for seed in range(200)]
-    own, reference = step_losses(200_000, 0.2, 999)
-    truth = own.mean(axis=0) / reference.mean(axis=0) - 1
-    inside = np.mean([(low <= truth) & (truth <= high) for _, low, high in found])
-    assert 0.92 <= inside <= 0.98
-
-
-def test_a_missing_actual_leaves_its_step_out_and_too_few_give_no_band():
-    own, reference = step_losses(40, 0.2)
-    own[3, 1] = np.nan
-    own[5:, 2] = np.nan
-    change, low, _ = change_by_step([(own, reference)], **EVERY_STEP)
-    known = np.arange(40) != 3
-    assert change[1] == pytest.approx(own[known, 1].mean() / reference[known, 1].mean() - 1)
-    assert np.isnan(low[2])

@@ -266,7 +266,7 @@ def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     assert found.losses.max() == pytest.approx(errors.max())
 
 
-def test_the_change_against_naive_has_its_band(page):
+def test_the_change_against_naive_has_the_range_of_the_seeds(page):
     (chart,) = page.xpath(
         f"//article[@id='{HOURLY}']//*[@aria-label='Error by horizon step, As shipped against"
         " naive']"

@@ -333,7 +333,6 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     files.write_text(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.12g"))
     files.write_text(folder / "by_step.csv", by_step.to_csv(index=False))
     files.write_frame(folder / "by_series.parquet", _by_series(test))
-    files.write_text(folder / "change_by_step.csv", _changes(by_step).to_csv(index=False))
     files.write_text(folder / "distributions.csv", distributions(name).to_csv(index=False))
     files.write_json(folder / "verdicts.json", verdicts(name))
 
@@ -414,15 +413,6 @@ def _by_step(test: pd.DataFrame) -> pd.DataFrame:
             )
     return pd.DataFrame(
         rows, columns=["model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"]
-    )
-
-
-def _changes(by_step: pd.DataFrame) -> pd.DataFrame:
-    """The change against naive, a band of 5 points either way."""
-    mean = by_step[by_step["seed"] == "mean"]
-    change = -mean["skill"]
-    return mean[["model", "ranking", "step"]].assign(
-        change=change, low=change - 0.05, high=change + 0.05
     )
 
 
