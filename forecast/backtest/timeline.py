@@ -132,33 +132,16 @@ class RefitSchedule:
         panel = replace(problem.panel, series=tuple(known_series))
         return problem.with_rows(panel, blocks, cutoff)
 
-    def last_rows(
-        self, problem: Problem, cutoff: np.datetime64, before: Mapping[str, np.datetime64]
-    ) -> dict[str, np.datetime64]:
-        """By series the time of the last row that a fit in use at `cutoff` has seen: that of the
-        newest refit, or of `before`, the rows of the fit that it follows.
-        """
-        known = [refit for refit in self.cutoffs if refit <= cutoff]
-        last_rows = dict(before)
-        for series in problem.panel.series if known else ():
-            uid = series.unique_id
-            stop = int((series.ds <= known[-1]).sum())
-            if stop:
-                last_rows[uid] = max(series.ds[stop - 1], before.get(uid, BEGINNING))
-        return last_rows
-
 
 @dataclass(frozen=True)
 class DatedFit:
-    """A fitted model, the data that entered it, and the cutoffs that it forecasts."""
+    """A fitted model and the cutoffs that it forecasts."""
 
     forecaster: Forecaster
     first_cutoffs: Mapping[str, np.datetime64]
     """By series the first cutoff that it forecasts; it forecasts none of a series that is not
     named.
     """
-    fitted_until: Mapping[str, np.datetime64]
-    """By series the last row that its parameters were fitted to."""
     is_for_validation: bool = False
     """Whether it forecasts the validation block alone."""
 
@@ -278,12 +261,11 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedF
         in_validation = [dated for dated in in_validation if dated.first_cutoff < schedule.first]
 
     anytime = dict.fromkeys(validation_ends, BEGINNING)
-    train_ends = block_ends(problem, "train")
     ends = validation_ends if has_final else None
     fits = [
-        *_date_fits(problem, schedule, in_validation, anytime, train_ends, ends),
-        *_date_fits(problem, schedule, after_validation, validation_ends, validation_ends),
-        *_date_fits(problem, schedule, whole_refits, anytime, {}),
+        *_date_fits(in_validation, anytime, ends),
+        *_date_fits(after_validation, validation_ends),
+        *_date_fits(whole_refits, anytime),
     ]
     timeline = FitTimeline(tuple(sorted(fits, key=attrgetter("first_cutoff"))))
     newest = None
@@ -295,16 +277,13 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedF
 
 
 def _date_fits(
-    problem: Problem,
-    schedule: RefitSchedule,
     forecasters: Sequence[DatedForecaster],
     begins: Mapping[str, np.datetime64],
-    known_until: Mapping[str, np.datetime64],
     ends: Mapping[str, np.datetime64] | None = None,
 ) -> list[DatedFit]:
     """The fits with the cutoffs that they forecast: of each series from `begins` on, or from the
     fit's own first cutoff where that is later; with `ends`, for validation alone, of no series that
-    ends before it. `known_until`: the last rows that entered them before any refit.
+    ends before it.
     """
     fits = []
     for start, forecaster in forecasters:
@@ -313,8 +292,7 @@ def _date_fits(
             for uid, begin in begins.items()
             if ends is None or start < ends[uid]
         }
-        fitted_until = schedule.last_rows(problem, start, known_until)
-        fits.append(DatedFit(forecaster, first_cutoffs, fitted_until, ends is not None))
+        fits.append(DatedFit(forecaster, first_cutoffs, ends is not None))
     return fits
 
 

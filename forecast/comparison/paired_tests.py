@@ -192,16 +192,12 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """`word`: "equivalent" or "undecided"; `relative_difference`: the loss increase of a over b as
-    a share, `upper` its one-sided 95 % bound; `non_overlapping`: how many of the n origins share no
-    target; `note`: why nothing could be said.
+    """`word`: "equivalent" or "undecided"; `upper`: the one-sided 95 % limit of the loss increase of
+    a over b, as a share; `note`: why nothing could be said.
     """
 
     word: str
-    relative_difference: float
     upper: float
-    n: int
-    non_overlapping: int
     note: str = ""
 
 
@@ -223,20 +219,20 @@ def equivalence(
     one-sided tests; ask again with a and b exchanged for both halves).
     """
     a, b = _pair(loss_a, loss_b)
-    n, n_non_overlapping = len(a), non_overlapping(len(a), **spacing)
+    n = len(a)
+    if n < MINIMUM:
+        return Equivalence("undecided", math.nan, f"{n} origins")
     same = np.array_equal(a, b)
-    increase = 0.0 if same else relative(a, b)
-    if n < MINIMUM or not math.isfinite(increase):
-        reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
-        return Equivalence("undecided", increase, math.nan, n, n_non_overlapping, reason)
+    if not same and not math.isfinite(relative(a, b)):
+        return Equivalence("undecided", math.nan, "the reference makes no error")
     upper = 0.0
     if not same:
         upper = _upper_limit_of_increase(a, b, dependence(n, **spacing))
-    if n_non_overlapping < origins:
-        few = f"{n_non_overlapping} non-overlapping origins; {origins} are needed"
-        return Equivalence("undecided", increase, upper, n, n_non_overlapping, few)
-    word = "equivalent" if upper < margin else "undecided"
-    return Equivalence(word, increase, upper, n, n_non_overlapping)
+    n_separate = non_overlapping(n, **spacing)
+    if n_separate < origins:
+        few = f"{n_separate} non-overlapping origins; {origins} are needed"
+        return Equivalence("undecided", upper, few)
+    return Equivalence("equivalent" if upper < margin else "undecided", upper)
 
 
 def _upper_limit_of_increase(a: Array, b: Array, allowed: Dependence) -> float:

@@ -418,6 +418,27 @@ def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monke
     assert before > 2 and len(fitted) == before
 
 
+class NotingFitter:
+    """A fitter that notes the newest row of series `a` that each of its forecasters was given."""
+
+    def __init__(self, fitter):
+        self.fitter = fitter
+        self.newest_row = {}
+
+    def fit_both(self, problem):
+        first, final = self.fitter.fit_both(problem)
+        ends = [timeline.block_ends(problem, block)["a"] for block in ("train", "validation")]
+        self.newest_row[id(final.forecaster)] = ends[1]
+        for forecaster in (first.forecaster, *first.forecasters_by_fold):
+            self.newest_row[id(forecaster)] = ends[0]
+        return first, final
+
+    def refit(self, problem, first):
+        again = self.fitter.refit(problem, first)
+        self.newest_row[id(again.forecaster)] = problem.panel.by_id["a"].ds[-1]
+        return again
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -429,8 +450,9 @@ def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monke
 def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts(options):
     problem = daily()
     one = Candidate("it", spec(**options), "shipped", "linear")
-    again = CandidateFitter(one, 0, Budget(2, 1))
-    fits = timeline.fit_through_time(problem, one.spec, again).timeline
+    noting = NotingFitter(CandidateFitter(one, 0, Budget(2, 1)))
+    fits = timeline.fit_through_time(problem, one.spec, noting).timeline
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     for cutoff in problem.panel.by_id["a"].ds[rows]:
-        assert fits.fits[fits.fit_numbers("a", np.array([cutoff]))[0]].fitted_until["a"] <= cutoff
+        fit = fits.fits[fits.fit_numbers("a", np.array([cutoff]))[0]]
+        assert noting.newest_row[id(fit.forecaster)] <= cutoff

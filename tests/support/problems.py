@@ -137,4 +137,4 @@ def latest(forecaster: Forecaster, panel: Panel) -> dict[str, np.ndarray]:
 def single_fit(forecaster: Forecaster, panel: Panel) -> FitTimeline:
     """One forecaster for every cutoff of `panel`."""
     first_cutoffs = dict.fromkeys(panel.by_id, BEGINNING)
-    return FitTimeline((DatedFit(forecaster, first_cutoffs, fitted_until={}),))
+    return FitTimeline((DatedFit(forecaster, first_cutoffs),))
