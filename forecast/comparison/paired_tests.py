@@ -192,8 +192,8 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """`word`: "equivalent" or "undecided"; `upper`: the one-sided 95 % limit of the loss increase of
-    a over b, as a share; `note`: why nothing could be said.
+    """`word`: "equivalent" or "undecided"; `upper`: the one-sided 95 % limit of the loss increase
+    of a over b, as a share; `note`: why nothing could be said.
     """
 
     word: str
