@@ -111,9 +111,6 @@ def export(
     """Write `path` (.py) with the weights in it; `InputError` for a bidirectional network: it
     cannot go row by row.
     """
-    target = Path(path)
-    if target.suffix != ".py":
-        raise InputError(f"Export to {target.name!r}: wanted a name that ends in .py. Rename it.")
     source = _source(network, weights, description, units, linear)
     arrays = dict(weights)
     if linear is not None:
@@ -123,7 +120,7 @@ def export(
         encoded = base64.b64encode((folder / "weights.npz").read_bytes()).decode()
     text = "\n".join(textwrap.wrap(encoded, WIDTH))
     weights_code = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
-    files.write_text(target, source.replace("<WEIGHTS>", weights_code))
+    files.write_text(Path(path), source.replace("<WEIGHTS>", weights_code))
 
 
 def _source(
