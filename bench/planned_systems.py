@@ -244,6 +244,18 @@ def rides_hours(draw: Draw, number: int) -> pd.DataFrame:
     return pd.DataFrame({"ds": ds, "y": counts(draw, log_mean), **columns})
 
 
+def heat_hours(draw: Draw, number: int) -> pd.DataFrame:
+    """District heat by hour: walls keep the weather of a day or two, and boilers have a limit."""
+    ds = pd.date_range(FIRST_DAY, periods=2_900 + AHEAD, freq="h")
+    outside = temperature(draw, ds)
+    walls = stored(outside - outside[0], draw.uniform(15, 40)) + outside[0]
+    shape = 1 + draw.uniform(0.1, 0.3) * np.exp(-(((ds.hour - 7) / 2.5) ** 2))
+    need = 8 + draw.uniform(1, 2) * np.maximum(17 - 0.7 * walls - 0.3 * outside, 0) * shape
+    heat = np.minimum(need, np.quantile(need, 0.97)) * np.exp(draw.normal(0, 0.04, len(ds)))
+    seen = forecast_of(draw, outside, 0.7)
+    return pd.DataFrame({"ds": ds, "y": heat, "temperature_forecast": seen})
+
+
 def weekly_shops(draw: Draw, number: int) -> pd.DataFrame:
     """Shops by week: leaflets at dates of their own, weeks with holidays, a year."""
     ds = pd.date_range(FIRST_DAY, periods=170 + 10, freq="7D")
@@ -253,6 +265,58 @@ def weekly_shops(draw: Draw, number: int) -> pd.DataFrame:
     log_mean += draw.uniform(0.15, 0.45) * leaflet - draw.uniform(0.03, 0.12) * feasts
     log_mean += 0.35 * (ds.month == 12) - 0.08 * after_effect(leaflet, 2)
     return pd.DataFrame({"ds": ds, "y": counts(draw, log_mean, 0.06), "leaflet": leaflet})
+
+
+def stored(inflow: np.ndarray, steps: float) -> np.ndarray:
+    """(T,) what leaves a store that keeps its content for so many steps in the mean."""
+    outflow = np.zeros(len(inflow))
+    for t in range(1, len(inflow)):
+        outflow[t] = outflow[t - 1] + (inflow[t] - outflow[t - 1]) / max(steps, 1.0)
+    return outflow
+
+
+def river(draw: Draw, ds: pd.DatetimeIndex, quick: float, late: int) -> pd.DataFrame:
+    """The flow of a river: the ground lets little rain through while it is dry and all when it is
+    full; what runs off arrives `late` steps later through a store of `quick` steps.
+    """
+    per_day = pd.Timedelta(1, "D") / (ds[1] - ds[0])
+    is_wet = campaigns(draw, len(ds), max(round(3 * per_day), 6), max(round(per_day), 4))
+    rain = is_wet * draw.exponential(1, len(ds)) * draw.uniform(15, 25) / per_day
+    dry = 2.5 * np.exp(year_wave(draw, ds, 0.3)) / per_day
+    room, ground = draw.uniform(60, 120), 40.0
+    through, base = np.empty(len(ds)), np.empty(len(ds))
+    for t in range(len(ds)):
+        through[t] = rain[t] * (ground / room) ** 2
+        base[t] = 0.01 * ground / per_day
+        ground = min(max(ground + rain[t] - through[t] - base[t] - dry[t], 1.0), room)
+    flow = per_day * (stored(np.roll(through, late), quick) + base)
+    flow *= np.exp(draw.normal(0, 0.04, len(ds)))
+    seen = rain * np.exp(draw.normal(0, 0.2, len(ds)))
+    return pd.DataFrame({"ds": ds, "y": flow, "rain_forecast": seen})
+
+
+def river_days(draw: Draw, number: int) -> pd.DataFrame:
+    """A river by day, rain known ahead."""
+    return river(draw, days(1200), draw.uniform(1.5, 4), 1)
+
+
+def river_hours(draw: Draw, number: int) -> pd.DataFrame:
+    """A river by hour, rain known ahead."""
+    ds = pd.date_range(FIRST_DAY, periods=2_900 + AHEAD, freq="h")
+    return river(draw, ds, draw.uniform(5, 12), int(draw.integers(2, 7)))
+
+
+def tank_hours(draw: Draw, number: int) -> pd.DataFrame:
+    """The level of a tank that pumps fill by plan: it empties through a hole, and overflows."""
+    ds = pd.date_range(FIRST_DAY, periods=2_900 + AHEAD, freq="h")
+    strength = np.repeat(draw.uniform(0.3, 2, len(ds) // 6), 6)[: len(ds)]
+    pumps = campaigns(draw, len(ds), 9, 8) * np.resize(strength, len(ds))
+    hole, full = draw.uniform(0.15, 0.3), draw.uniform(7, 10)
+    level, levels = 4.0, np.empty(len(ds))
+    for t in range(len(ds)):
+        level = min(max(level + pumps[t] - hole * np.sqrt(level), 0.0), full)
+        levels[t] = level
+    return pd.DataFrame({"ds": ds, "y": levels + draw.normal(0, 0.08, len(ds)), "pumps": pumps})
 
 
 SYSTEMS = {
@@ -266,6 +330,10 @@ SYSTEMS = {
     "load_hours": PlannedSystem(load_hours, 1, True, 168),
     "rides_hours": PlannedSystem(rides_hours, 1, True, 168),
     "weekly_shops": PlannedSystem(weekly_shops, 12, True, 1),
+    "heat_hours": PlannedSystem(heat_hours, 1, False, 168),
+    "river_days": PlannedSystem(river_days, 1, False, 365),
+    "river_hours": PlannedSystem(river_hours, 1, False, 168),
+    "tank_hours": PlannedSystem(tank_hours, 1, False, 168),
 }
 
 
