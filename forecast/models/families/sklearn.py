@@ -9,7 +9,9 @@ lookback reaches. It is fitted to the change from the last value, or to what the
 lowest error on validation; each split is the best of one random threshold per input (Geurts, Ernst
 & Wehenkel 2006): docs/research/seconds.md has why. On the last value (`base: last`) they may have
 another of `TREE_FORMS`: a law of thresholds needs exact ones, and after a closed day or a wild
-value the last one is no start (docs/research/quarter-hour.md). Missing values are carried forward
+value the last one is no start (docs/research/quarter-hour.md); what is known ahead
+they may then read on the way to the step too: a river answers to the rain of some days. Missing
+values are carried forward
 before, as for every model, so no regressor meets a NaN.
 
 A pickle runs whatever code is in it when it is loaded, and loads only with the version of the
@@ -85,16 +87,31 @@ class TreeForm(NamedTuple):
     """The change from the last value, or else the value itself."""
     is_exact: bool
     """Every threshold is tried, or else a random one per input."""
+    reads_way: bool
+    """What is known ahead is read on the way to the step too, and not at the step alone."""
     least_gain: float
-    """By which share its error on validation has to be lower than that of the usual form."""
+    """By which share its error on validation has to be lower: than that of the usual form, or than
+    that of the form taken where nothing is read on the way.
+    """
 
 
 TREE_FORMS = (
-    TreeForm(has_base=True, is_exact=False, least_gain=0.0),
-    TreeForm(has_base=True, is_exact=True, least_gain=0.05),
-    TreeForm(has_base=False, is_exact=True, least_gain=0.1),
+    TreeForm(has_base=True, is_exact=False, reads_way=False, least_gain=0.0),
+    TreeForm(has_base=True, is_exact=True, reads_way=False, least_gain=0.05),
+    TreeForm(has_base=False, is_exact=True, reads_way=False, least_gain=0.1),
+    TreeForm(has_base=True, is_exact=False, reads_way=True, least_gain=0.1),
+    TreeForm(has_base=True, is_exact=True, reads_way=True, least_gain=0.1),
+    TreeForm(has_base=False, is_exact=True, reads_way=True, least_gain=0.1),
 )
 """The usual one first. Part of the format of saved models, which hold the number of another one."""
+
+
+WAY_LAGS = 3
+"""Steps before t + h whose known-ahead inputs are read on the way to it."""
+WAY_SPANS = (3, 8, 24)
+"""Of the means that forget: a river keeps rain for some steps, the walls of a house warmth for a
+day. Both are part of the format of saved models, as `SEASONS_BACK` is.
+"""
 
 
 class TreeNodes(NamedTuple):
@@ -427,15 +444,32 @@ class Spec(RegressorSpec):
             model = self._regressor(len(y), TREE_FORMS[number])
             n_trees = len(chosen.get(f"{output}/roots", ()))
             return _fit_trees(model, x, y, n_trees) | _name_form(number)
-        usual, error = self._grow_form(problem, output, 0, N_TREES)
-        if self.base != "last" or problem.channels.change_channels:
-            return usual
+        grown, error = self._grow_form(problem, output, 0, N_TREES)
+        if self.base != "last":
+            return grown
         best, lowest = 0, error
-        for number, form in enumerate(TREE_FORMS[1:], start=1):
-            error_of_form = self._grow_form(problem, output, number, N_TREES)[1]
-            if error_of_form < min(lowest, (1 - form.least_gain) * error):
-                best, lowest = number, error_of_form
-        return self._grow_form(problem, output, best, N_EXACT_TREES)[0] if best else usual
+        for reads_way in (False, True):
+            for number in self._other_forms(problem, reads_way=reads_way):
+                arrays, error_of_form = self._grow_form(problem, output, number, N_TREES)
+                if error_of_form < min(lowest, (1 - TREE_FORMS[number].least_gain) * error):
+                    best, lowest, grown = number, error_of_form, arrays
+            error = lowest
+        if TREE_FORMS[best].is_exact:
+            return self._grow_form(problem, output, best, N_EXACT_TREES)[0]
+        return grown
+
+    def _other_forms(self, problem: Problem, *, reads_way: bool) -> list[int]:
+        """The numbers in `TREE_FORMS`, but for the usual one, that the inputs allow: of changes
+        none with every threshold, and nothing on the way without inputs known ahead.
+        """
+        channels = problem.channels
+        if reads_way and not (channels.plan_channels and problem.panel.task.lookback > WAY_LAGS):
+            return []
+        return [
+            number
+            for number, form in enumerate(TREE_FORMS[1:], start=1)
+            if form.reads_way == reads_way and not (form.is_exact and channels.change_channels)
+        ]
 
     def _grow_form(
         self, problem: Problem, output: int, number: int, n_trees: int
@@ -582,6 +616,9 @@ class Spec(RegressorSpec):
         ahead += _seasonal_values(past, channels, steps, season, newest)
         future = windows.future_exogenous(channels).astype(np.float64)
         ahead += [future[:, column, :, None] for column in range(future.shape[1])]
+        if form.reads_way:
+            plan = np.hstack([past[:, :-1, channels.plan_channels], future.swapaxes(1, 2)])
+            ahead += _values_on_the_way(plan, horizon)
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
     def _cutoff_features(
@@ -624,6 +661,24 @@ def _seasonal_values(
             continue
         for i, channel in enumerate(channels.target_channels):
             values.append((past[:, rows, channel] - newest[i])[:, :, None])
+    return values
+
+
+def _values_on_the_way(plan: np.ndarray, horizon: int) -> list[np.ndarray]:
+    """(B, H, K) each, of K known-ahead inputs (B, rows, K) whose last `horizon` rows are ahead: the
+    newest value that is not, those of the steps before t + h, the mean from t + 1 to t + h, and
+    means that forget the older ones.
+    """
+    steps = np.arange(horizon)
+    first = plan.shape[1] - horizon
+    values = [np.repeat(plan[:, first - 1 : first], horizon, axis=1)]
+    values += [plan[:, first + steps - lag] for lag in range(1, WAY_LAGS + 1)]
+    values.append(np.cumsum(plan[:, first:], axis=1) / (steps + 1)[:, None])
+    for span in WAY_SPANS:
+        means = plan.copy()
+        for row in range(1, plan.shape[1]):
+            means[:, row] = means[:, row - 1] + (plan[:, row] - means[:, row - 1]) * 2 / (span + 1)
+        values.append(means[:, first:])
     return values
 
 
