@@ -16,13 +16,14 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits
 
+from forecast.data.columns import add_known_ahead
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
 from forecast.models.families import sklearn as regressors
 from forecast.models.families.sklearn import TREE_REGRESSORS, Spec
 from forecast.models.skip import mean_absolute_error
 from forecast.system.errors import InputError, ModelError
-from tests.models.test_skip import turning
+from tests.models.test_skip import planned, turning
 from tests.support import problems
 
 RNG = np.random.default_rng(1)
@@ -242,6 +243,58 @@ def test_a_law_of_thresholds_is_forecast_by_all_of_them(monkeypatch):
     assert len(made(problem, base="last").weights["0/roots"]) > regressors.N_TREES
     monkeypatch.setattr(regressors, "TREE_FORMS", regressors.TREE_FORMS[:1])
     assert chosen < 0.7 * error()
+
+
+def river():
+    """A flow that answers to the rain of the last five steps, which is known ahead."""
+    rain = np.random.default_rng(0).exponential(1, 1500) ** 2
+    return planned(rain, np.sqrt(np.convolve(rain, np.ones(5))[: len(rain)]))
+
+
+def test_trees_read_a_plan_on_the_way_where_validation_asks_for_it_and_keep_it(
+    tmp_path, monkeypatch
+):
+    problem, spec = river(), Spec(base="last")
+    first = fit(problem, spec, skip=None, seed=0, budget=BUDGET).forecaster
+    form = int(first.weights["0/form"])
+    assert regressors.TREE_FORMS[form].reads_way
+    assert int(spec.refit_chosen(problem.joined, first, seed=0).arrays["0/form"]) == form
+    rows = {"one": problem.rows("one", "test")}
+    first.save(tmp_path)
+    forecast = first.predict(problem.panel, rows)["one"]
+    np.testing.assert_array_equal(
+        Forecaster.load(tmp_path).predict(problem.panel, rows)["one"], forecast
+    )
+    monkeypatch.setattr(regressors, "TREE_FORMS", regressors.TREE_FORMS[:3])
+    usual = made(problem, base="last").predict(problem.panel, rows)["one"]
+    steps = rows["one"][:, None] + np.arange(1, problems.HORIZON + 1)
+    known = problem.panel.by_id["one"].values[steps, 0]
+    assert np.abs(forecast[:, :, 0] - known).mean() < 0.7 * np.abs(usual[:, :, 0] - known).mean()
+
+
+@pytest.mark.parametrize("changes", [{"lookback": regressors.WAY_LAGS}, {"future_exogenous": []}])
+def test_without_a_plan_or_rows_to_read_it_from_no_tree_reads_one_on_the_way(changes):
+    plans = [{"column": "rain", "known_ahead": True}]
+    rows = problems.frame({"north": 300}, gaps=False)
+    frame = add_known_ahead(rows, problems.dataset(past_exogenous=[], future_exogenous=plans))
+    sales = {"column": "sales"}
+    settings = {"target": [sales], "past_exogenous": [], "future_exogenous": plans}
+    problem = problems.problem_of(frame, **(settings | changes))
+    assert not Spec(base="last")._other_forms(problem, reads_way=True)
+    assert Spec(base="last")._other_forms(problem, reads_way=False) == [1, 2]
+
+
+def test_a_step_reads_the_plan_before_it_and_of_no_later_one():
+    plan = np.random.default_rng(0).normal(size=(1, 12, 1))
+    horizon, newest = 4, 7  # rows 8 to 11 are ahead
+    columns = np.concatenate(regressors._values_on_the_way(plan, horizon), axis=2)[0]
+    for step in range(1, horizon + 1):
+        values = plan[0, : newest + step + 1, 0]
+        expected = [plan[0, newest, 0], *values[-2:-5:-1], values[newest + 1 :].mean()]
+        for span in regressors.WAY_SPANS:
+            ewm = pd.Series(values).ewm(span=span, adjust=False).mean()
+            expected.append(ewm.iloc[-1])
+        np.testing.assert_allclose(columns[step - 1], expected)
 
 
 def test_boosting_keeps_the_trees_that_validation_asks_for():
