@@ -1,4 +1,4 @@
-"""Simulated shops and loads whose inputs are known ahead: the bar of `bench.quarter_hour` there.
+"""Simulated shops, loads and rivers whose inputs are known ahead: the bar of `bench.quarter_hour`.
 
     python -m bench.planned_systems SEED [NAME ...]
 
@@ -271,7 +271,7 @@ def stored(inflow: np.ndarray, steps: float) -> np.ndarray:
     """(T,) what leaves a store that keeps its content for so many steps in the mean."""
     outflow = np.zeros(len(inflow))
     for t in range(1, len(inflow)):
-        outflow[t] = outflow[t - 1] + (inflow[t] - outflow[t - 1]) / max(steps, 1.0)
+        outflow[t] = outflow[t - 1] + (inflow[t] - outflow[t - 1]) / steps
     return outflow
 
 
@@ -309,8 +309,8 @@ def river_hours(draw: Draw, number: int) -> pd.DataFrame:
 def tank_hours(draw: Draw, number: int) -> pd.DataFrame:
     """The level of a tank that pumps fill by plan: it empties through a hole, and overflows."""
     ds = pd.date_range(FIRST_DAY, periods=2_900 + AHEAD, freq="h")
-    strength = np.repeat(draw.uniform(0.3, 2, len(ds) // 6), 6)[: len(ds)]
-    pumps = campaigns(draw, len(ds), 9, 8) * np.resize(strength, len(ds))
+    strength = np.resize(np.repeat(draw.uniform(0.3, 2, len(ds) // 6), 6), len(ds))
+    pumps = campaigns(draw, len(ds), 9, 8) * strength
     hole, full = draw.uniform(0.15, 0.3), draw.uniform(7, 10)
     level, levels = 4.0, np.empty(len(ds))
     for t in range(len(ds)):

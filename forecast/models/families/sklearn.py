@@ -8,11 +8,10 @@ lookback reaches. It is fitted to the change from the last value, or to what the
 (`base`), on at most `rows` pairs of origin and step. Boosting keeps as many trees as have the
 lowest error on validation; each split is the best of one random threshold per input (Geurts, Ernst
 & Wehenkel 2006): docs/research/seconds.md has why. On the last value (`base: last`) they may have
-another of `TREE_FORMS`: a law of thresholds needs exact ones, and after a closed day or a wild
-value the last one is no start (docs/research/quarter-hour.md); what is known ahead
-they may then read on the way to the step too: a river answers to the rain of some days. Missing
-values are carried forward
-before, as for every model, so no regressor meets a NaN.
+another of `TREE_FORMS`: a law of thresholds needs exact ones, after a closed day or a wild value
+the last one is no start, and a river answers to the rain that is known on the way to t + h
+(docs/research/quarter-hour.md). Missing values are carried forward before, as for every model, so
+no regressor meets a NaN.
 
 A pickle runs whatever code is in it when it is loaded, and loads only with the version of the
 library that wrote it. What each kind of regressor needs for a forecast is a few arrays, so those
