@@ -27,6 +27,7 @@ from forecast.cli.common import (
     ROOT,
     Cell,
     Format,
+    keep_output_clean,
     print_rows,
     require_project,
     use_cluster,
@@ -60,7 +61,8 @@ def check(
 
     With DATASET also what each of its columns is to a model, and what the data show of it.
     """
-    checks = list(check_project(require_project(root), dataset))
+    with keep_output_clean(output_format):
+        checks = list(check_project(require_project(root), dataset))
     rows: list[dict[str, Any]] = [
         {"what": check.subject, "found": check.finding} for check in checks
     ]
@@ -130,11 +132,13 @@ def check_project(
     for name in names:
         settings = datasets.datasets[name]
         try:
-            frame = read_data(name, settings, root, files_may_differ=files_may_differ)
+            frame, n_left_out = read_data(name, settings, root, files_may_differ=files_may_differ)
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
             described = _described_rows(frame, settings.calendar.kind)
+            if n_left_out:
+                described += f"; {n_left_out} series left out"
             roles = tuple(describe_roles(frame, settings))
             yield Check(f"dataset {name}", described, roles=roles)
 
@@ -161,9 +165,11 @@ def _list_names(content: Any) -> str:
     return f"right: {', '.join(names)}"
 
 
-def read_data(name: str, dataset: Dataset, root: Path, *, files_may_differ: bool) -> pd.DataFrame:
-    """The prepared frame, whose series are long enough for their blocks and fit their transforms;
-    the grid that the entry names is read too.
+def read_data(
+    name: str, dataset: Dataset, root: Path, *, files_may_differ: bool
+) -> tuple[pd.DataFrame, int]:
+    """The prepared frame, which fits its transforms, and how many series a run leaves out; the grid
+    that the entry names is read too.
 
     files_may_differ: a file that changed since its snapshot, as one does that grows every day, is
     noted and no fault, but one that was taken here and is gone is.
@@ -194,7 +200,7 @@ def read_data(name: str, dataset: Dataset, root: Path, *, files_may_differ: bool
     for line in quality.format_violations([hole for hole in findings if hole.rule == "plan"]):
         print(f"{name}: {line}")
     check_transforms(frame, dataset.task)
-    return frame
+    return frame, sum(finding.action == "left out" for finding in findings)
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:

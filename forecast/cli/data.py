@@ -251,7 +251,7 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     """Print what a fetch took and what is wrong with it; `kind`: of the calendar."""
     from forecast.config.task import format_time
     from forecast.data import snapshots
-    from forecast.data.quality import format_violations
+    from forecast.data.quality import describe_left_out, format_violations
 
     verb = "restored" if fetched.is_restored else "taken"
     if fetched.is_unchanged:
@@ -274,7 +274,9 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     for series, reason in fetched.failed.items():
         outcome = "kept as it was" if series in record.get("series", ()) else "left out"
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)
-    lines = format_violations(fetched.findings)
+    if left_out := describe_left_out(fetched.findings):
+        print(f"{dataset}: {left_out}")
+    lines = format_violations([hint for hint in fetched.findings if hint.action != "left out"])
     if len(lines) > 5:
         firsts = {line.partition(":")[0]: line for line in reversed(lines)}
         lines = [

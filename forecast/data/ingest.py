@@ -242,7 +242,8 @@ def _check_history(
     whole = vintages.add_issued(frame, dataset, known)
     joined = add_joined(whole, dataset, root=request.root, where=raw.where)
     complete = add_known_ahead(joined, dataset)
-    _, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
+    prepared, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
+    violations += preparation.find_short_series(prepared, request.name, dataset)
     observations = preparation.adjusted_observations(whole, dataset)
     before = None
     if stored is not None and stored.can_be_continued:
@@ -406,6 +407,7 @@ def summarize(
     except ForecastError as error:
         return SnapshotSummary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
+    left_out += preparation.find_short_series(frame, name, dataset)
     violations = left_out + quality.find_violations(
         preparation.adjusted_observations(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
     )

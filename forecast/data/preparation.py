@@ -365,6 +365,16 @@ class MissingSteps:
         )
 
 
+def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[Violation]:
+    """The series of a prepared frame that are too short for their blocks and will be left out;
+    where no run is possible, a warning why not.
+    """
+    try:
+        return borders_of(frame, name, dataset)[1]
+    except InputError as fault:
+        return [Violation("length", "", "", len(frame), str(fault))]
+
+
 def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
     """A sentence on the first of the dataset's files that was edited after its snapshot was taken,
     which results then leave out in silence; empty where there is none.

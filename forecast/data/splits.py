@@ -155,9 +155,15 @@ def _borders_by_date(splits: Splits) -> Borders:
 
 def _borders_by_share(splits: FractionSplits, steps: np.ndarray, n_steps: int) -> Borders:
     """Those of `steps` whose blocks behind the train block have their shares of `n_steps`."""
-    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    stops = [max(round(share * n_steps) + len(steps) - n_steps, 1) for share in shares]
+    n_more = len(steps) - n_steps
+    stops = [max(stop + n_more, 1) for stop in _block_stops(splits, n_steps)]
     return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
+
+
+def _block_stops(splits: FractionSplits, n_steps: int) -> list[int]:
+    """Where the blocks but that of the test end, in a series of `n_steps`."""
+    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
+    return [round(share * n_steps) for share in shares]
 
 
 def train_steps(horizon: int, season: int) -> int:
@@ -224,12 +230,16 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TooShort:
-    """A series of `steps` that has `n_found` of them in `block`, fewer than are `needed` there."""
+    """A series that has `n_found` of its steps in `block`, fewer than are `needed` there.
+
+    n_wanted: how many steps a series needs for all blocks; None where dates end them.
+    """
 
     series: Series
     block: str
     n_found: int
     needed: int
+    n_wanted: int | None = None
 
     @property
     def violation(self) -> Violation:
@@ -239,6 +249,8 @@ class TooShort:
             f"its {self.block} block has {self.n_found} of {n_steps} steps, wanted at least"
             f" {self.needed}"
         )
+        if self.n_wanted is not None and self.n_wanted > n_steps:
+            sentence += f"; all blocks together need {self.n_wanted}"
         return Violation("length", self.series.unique_id, "", n_steps, sentence, "left out")
 
 
@@ -257,6 +269,25 @@ def find_too_short(
                 faults.append(TooShort(series, block, stop - start, rows))
                 break
     return faults
+
+
+def _fewest_steps(panel: Panel, splits: AnySplits, needed: tuple[str, ...]) -> int | None:
+    """How many steps a series must have to get an origin in every `needed` block where its own
+    steps are cut; None where dates cut them.
+    """
+    if isinstance(splits, Splits):
+        return None
+    task = panel.task
+    wanted = dict.fromkeys(needed, task.horizon) | {"train": task.horizon + task.lookback}
+    if splits.aligned_at_end:
+        n_all = len(np.unique(np.concatenate([series.ds for series in panel.series])))
+        return n_all - _block_stops(splits, n_all)[0] + wanted["train"]
+    n_steps = sum(wanted.values())
+    while True:
+        sizes = np.diff([0, *_block_stops(splits, n_steps), n_steps])
+        if all(size >= wanted.get(b, 0) for b, size in zip(BLOCKS, sizes, strict=True)):
+            return n_steps
+        n_steps += 1
 
 
 def split_panel(
@@ -299,7 +330,8 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         if len(faults) == len(panel.series) or task.hierarchy:
             longest = max(faults, key=lambda fault: len(fault.series))
             raise InputError(_describe_too_short(panel, longest))
-        left_out += [fault.violation for fault in faults]
+        n_wanted = _fewest_steps(panel, splits, needed)
+        left_out += [replace(fault, n_wanted=n_wanted).violation for fault in faults]
         short = {fault.series.unique_id for fault in faults}
         usable = tuple(series for series in panel.series if series.unique_id not in short)
         panel = replace(panel, series=usable)

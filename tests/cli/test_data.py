@@ -104,6 +104,36 @@ def test_a_series_without_any_value_is_named_wherever_the_data_are_told(tmp_path
     assert "series 'b', column 'temp': has no value of 'temp'" in run("data", "mine", root=tmp_path)
 
 
+@pytest.fixture
+def with_new_series(tmp_path: Path) -> Path:
+    """A project whose data have two series of 240 rows, and one of 9."""
+    write_project(tmp_path, mine={})
+    rows = pd.concat([hourly(rows=240, series=["a", "b"]), hourly(rows=9, series=["new"])])
+    rows.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    for name in ("models", "tuning", "evaluation"):
+        shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs")
+    return tmp_path
+
+
+def test_a_series_that_is_too_short_is_named_with_the_rows_it_needs_wherever_data_are_told(
+    with_new_series: Path,
+):
+    for command in ("fetch", "check"):
+        said = " ".join(run(command, "mine", root=with_new_series).split())
+        assert "1 series left out, of which there is no forecast" in said
+        assert "new its validation block has 0 of 9 steps" in said
+        assert "all blocks together need 14" in said and "A shorter `lookback`" in said
+    assert "of 3 series, 2024-01-01 to 2024-01-10; 1 series left out" in said
+    assert "left out (length): series 'new'" in run("data", "mine", root=with_new_series)
+
+
+def test_check_for_a_program_prints_nothing_but_json(with_new_series: Path):
+    run("fetch", "mine", root=with_new_series)
+    done = small_project.command(with_new_series, "check", "mine", "--format", "json")
+    assert json.loads(done.stdout)[-1]["what"] == "dataset mine"
+    assert "1 series left out" in done.stderr
+
+
 def test_fetch_names_what_the_checks_found(project: Path):
     hourly(rows=240).assign(temp=5.0).to_csv(project / "data" / "mine.csv", index=False)
     assert "warn (stale_repeats): series 'a', column 'temp'" in run("fetch", "mine", root=project)

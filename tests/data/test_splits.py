@@ -86,7 +86,12 @@ def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_g
     assert borders.by_series == {}
     (fault,) = too_short
     assert (fault.series, fault.count, fault.action) == ("s8", 8, "left out")
-    assert fault.sentence == "its validation block has 0 of 8 steps, wanted at least 2"
+    assert fault.sentence == (
+        "its validation block has 0 of 8 steps, wanted at least 2; all blocks together need 14"
+    )
+    for rows, n_short in ((13, 1), (14, 0)):
+        with_short = pd.concat([*frames[::2], example_data.hourly(rows, ("short",))])
+        assert len(splits.borders_of(with_short, "example", settings)[1]) == n_short
     with pytest.raises(InputError, match="series 's8'"):
         splits.borders_of(frames[1], "example", settings)
     summed = settings.model_copy(update={"hierarchy": ("region",)})

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 SHOWN_SERIES = 3
+MOST_LISTED = 20
+"""Series of a table in the terminal."""
 
 
 def find_violations(
@@ -104,8 +106,19 @@ def describe_left_out(violations: list[Violation]) -> str:
     ]
     if not rows:
         return ""
-    table = pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=120)
-    return f"{len(rows)} series left out; the others are used:\n{table}"
+    table = pd.DataFrame(rows[:MOST_LISTED])
+    lines = [
+        f"{len(rows)} series left out, of which there is no forecast; the others are used:",
+        table.to_string(index=False, justify="left", max_colwidth=120),
+    ]
+    if len(rows) > MOST_LISTED:
+        lines.append(f"and {len(rows) - MOST_LISTED} more")
+    if any(violation.rule == "length" for violation in violations):
+        lines.append(
+            "What is too short is forecast once it has the rows. A shorter `lookback` or `horizon`"
+            " needs fewer, of all series; so short ones may have a dataset of their own."
+        )
+    return "\n".join(lines)
 
 
 class ColumnDescription(TypedDict):
