@@ -18,10 +18,11 @@ import pandas as pd
 
 from forecast.api.model import windows
 from forecast.config.task import load_task
+from forecast.config.usual_names import require_model
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.system import files
-from forecast.system.errors import InputError, require_known
+from forecast.system.errors import InputError
 
 
 def cross_validation(
@@ -99,7 +100,7 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
     }
     for model in models:
         where = f"ranking {ranking!r} of dataset {results.name!r}"
-        require_known(model, candidate_of, f"{where}: unknown model")
+        require_model(model, candidate_of, f"{where}: unknown model")
     return [name for model, name in candidate_of.items() if not models or model in models]
 
 

@@ -47,6 +47,7 @@ from forecast.config.experiment import (
 )
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Entry, PlainValue, validate_config
+from forecast.config.usual_names import require_model
 from forecast.data import quality
 from forecast.data.comparison_records import Verdicts
 from forecast.data.preparation import PreparedDataset, prepare_frame
@@ -151,7 +152,7 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
 def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
     """A model's name and entry; `InputError` for an unknown name and for what is neither."""
     if isinstance(model, str):
-        require_known(model, {*catalogued, *catalogue()}, "Unknown model")
+        require_model(model, {*catalogued, *catalogue()})
         return model, catalogued.get(model, {"family": model})
     if not isinstance(model, Mapping) or "family" not in model:
         raise InputError(

@@ -136,9 +136,7 @@ def check_project(
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
-            described = _described_rows(frame, settings.calendar.kind)
-            if n_left_out:
-                described += f"; {n_left_out} series left out"
+            described = _described_rows(frame, settings.calendar.kind, n_left_out)
             roles = tuple(describe_roles(frame, settings))
             yield Check(f"dataset {name}", described, roles=roles)
 
@@ -264,14 +262,17 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
     return {**specs, **models.combinations(all_names)}
 
 
-def _described_rows(frame: pd.DataFrame, kind: str) -> str:
-    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18`; `kind`: of the calendar."""
+def _described_rows(frame: pd.DataFrame, kind: str, n_left_out: int) -> str:
+    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18; 1 series left out`; `kind`: of the
+    calendar.
+    """
     from forecast.config.task import format_time
 
     first = format_time(kind, frame["ds"].min().isoformat(), 10)
     last = format_time(kind, frame["ds"].max().isoformat(), 10)
     n_series = frame["unique_id"].nunique()
-    return f"right: {plural(len(frame), 'row')} of {n_series} series, {first} to {last}"
+    text = f"right: {plural(len(frame), 'row')} of {n_series} series, {first} to {last}"
+    return f"{text}; {n_left_out} series left out" if n_left_out else text
 
 
 def models(

@@ -39,6 +39,7 @@ from forecast.cli.common import (
     use_cluster,
 )
 from forecast.config.paths import ProjectPaths
+from forecast.config.usual_names import require_model
 from forecast.operations import repro
 from forecast.system import files
 from forecast.system.addresses import show_address
@@ -372,7 +373,7 @@ def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairCo
     paths = ProjectPaths.of(root)
     board = read_leaderboard(paths, dataset)
     for model in (a, b):
-        require_known(model, set(board["model"]), "Unknown model")
+        require_model(model, set(board["model"]))
     if dataset:
         require_known(dataset, set(board["dataset"]), "Unknown dataset")
         board = board[board["dataset"] == dataset]

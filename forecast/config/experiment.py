@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import Config, load_config, validate_config
+from forecast.config.usual_names import require_model
 from forecast.system.errors import InputError, quote_names, require_known, suggest
 
 Trainer = Literal["gradient", "lm"]
@@ -195,7 +196,7 @@ class Models(Config):
         for grid, names in self.grids.items():
             for name in names:
                 names_model = f"grid {grid!r} names unknown model"
-                require_known(name, self.models, names_model, ValueError)
+                require_model(name, self.models, names_model, ValueError)
         return self
 
     def entries_to_fit(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
@@ -240,7 +241,7 @@ class Models(Config):
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The entries `only`, else those of the grid in its order; `InputError` if unknown."""
         for name in only:
-            require_known(name, self.models, "Unknown model")
+            require_model(name, self.models)
         return {name: self.models[name] for name in only or self.grids[self.grid]}
 
 
