@@ -71,7 +71,9 @@ def check(
         rows[-1]["columns"] = roles
     print_rows(rows, output_format)
     if roles and output_format is not Format.json:
-        print_rows(roles, output_format)
+        from forecast.report.text import with_minus
+
+        print_rows([role | {"data": with_minus(role["data"])} for role in roles], output_format)
     raise_faults(checks)
 
 

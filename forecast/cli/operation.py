@@ -298,7 +298,7 @@ def _last_observation(row: DatasetStatus) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+.1f} %"
+    return "" if share is None else f"{100 * share:+.1f} %".replace("-", "−")
 
 
 def retrain(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config.datasets import Dataset
+    from forecast.data.panel import Panel
     from forecast.operations.predicting import Forecast, WatchedChampion
 
 
@@ -131,11 +132,13 @@ def watch(
 
 
 def _print_numbers(table: pd.DataFrame, numbers: list[str], *others: str) -> None:
-    """Print a row for each time: series and target where there are several, then `numbers` to six
-    digits.
+    """Print a row for each time: series and target where there are several, then `numbers`, to six
+    digits if they are not text yet.
     """
     keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
-    table = table.assign(**{name: table[name].map(_six_digits) for name in numbers})
+    for name in numbers:
+        if table[name].dtype.kind == "f":
+            table = table.assign(**{name: table[name].map(_six_digits)})
     records = table[[*keys, "ds", *numbers, *others]].to_dict("records")
     print_rows(cast("list[dict[str, Cell]]", records), Format.table)
 
@@ -213,13 +216,28 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     cutoff = table["cutoff"].max()
     after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
-    _print_numbers(table, numbers)
+    _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), numbers)
     print(_provenance_sentence(describe_provenance(forecast, now())))
+
+
+def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) -> pd.DataFrame:
+    """`numbers` as text, those of each series and target with the decimals that it deserves."""
+    from forecast.report import text
+
+    shown = table.astype(dict.fromkeys(numbers, object))
+    for (series, output), rows in table.groupby(["unique_id", "output"], sort=False):
+        observed = panel.by_id[str(series)].values[:, panel.task.targets.index(str(output))]
+        decimals = text.decimals_of(observed)
+        for name in numbers:
+            shown.loc[rows.index, name] = [
+                "" if value != value else text.fixed(value, decimals) for value in rows[name]
+            ]
+    return shown
 
 
 def _six_digits(value: float) -> str:
     """A number of a table; nothing for NaN."""
-    return "" if value != value else f"{value:.6g}"
+    return "" if value != value else f"{value:.6g}".replace("-", "−", 1)
 
 
 def _provenance_sentence(provenance: Provenance) -> str:
@@ -232,8 +250,8 @@ def _provenance_sentence(provenance: Provenance) -> str:
     elif "mase" in provenance.test:
         scores.append(f"MASE {provenance.test['mase']:.3g}")
     if "skill" in provenance.test:
-        skill = 100 * provenance.test["skill"]
-        scores.append(f"skill {skill:+.1f} % against repeating the last value")
+        skill = f"{100 * provenance.test['skill']:+.1f} %".replace("-", "−")
+        scores.append(f"skill {skill} against repeating the last value")
     sentence = (
         f"Version {provenance.version} ({provenance.model}), made"
         f" {plural(max(provenance.age_days, 0), 'day')} ago, fitted on data up to"

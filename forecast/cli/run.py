@@ -356,11 +356,13 @@ def compare(
         rows = [asdict(comparison) for comparison in comparisons]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
+    from forecast.report.text import with_minus
+
     titles = ranking_titles()
     for comparison in comparisons:
         print(f"{comparison.dataset}, {titles[comparison.ranking]}: {comparison.headline}")
         for sentence in comparison.sentences:
-            print(f"  {sentence}")
+            print(f"  {with_minus(sentence)}")
 
 
 def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairComparison]:

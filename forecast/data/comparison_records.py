@@ -102,10 +102,10 @@ class PairedTest(Record):
 
     @property
     def sentence(self) -> str:
-        """`gru against naive: better (-3.1%, p 0.004 after Holm for 9 tests).`: what is known."""
+        """`gru against naive: better (-3.1 %, p 0.004 after Holm for 9 tests).`: what is known."""
         numbers = []
         if self.relative_difference is not None:
-            numbers.append(f"{self.relative_difference:+.1%}")
+            numbers.append(f"{100 * self.relative_difference:+.1f} %")
         if self.p_holm is not None:
             after = f" after Holm for {self.corrected_for} tests" if self.corrected_for > 1 else ""
             numbers.append(f"p {self.p_holm:.3g}{after}")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from forecast.comparison.sentences import BARS, with_word
 from forecast.data.comparison_records import PairedTest
-from forecast.data.results import Results
+from forecast.data.results import Results, in_ranking
 from forecast.report import text
+from forecast.report.board import select_served
 from forecast.report.charts import Interval, interval_chart
 from forecast.report.figures import LINEAR, ChartPanel, change, describe_test, headline
-from forecast.report.panels import is_private
+from forecast.report.panels import is_private, sort_by_size
 from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
 
@@ -41,6 +42,25 @@ def describe_result(results: Results) -> str:
             against_bar += f" ({text.figure(bar[metric.name])}{unit})"
     networks = _describe_networks(results)
     return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}."
+
+
+def describe_scale(results: Results) -> str:
+    """Of several series the error of the selected model, and of the bar, on the largest in its
+    unit: a MASE tells nothing to who does not know what it is divided by. Empty of one series.
+    """
+    model = results.selected_model("shipped")
+    if model is None or headline(results).in_units:
+        return ""
+    series = sort_by_size(results)[0]
+    errors = select_served(in_ranking(results.by_series, "shipped"))["mae"]
+    unit = f" {results.unit_of(series)}" if results.unit_of(series) else ""
+    error = text.figure(errors.get((model, series)))
+    which = "first" if len(results.dataset.target) > 1 else "largest"
+    words = f"For scale: of {series}, the {which} series, its mean absolute error is {error}{unit}"
+    bar = results.verdicts.bar
+    if bar in BARS and bar != model:
+        words += f"; {BARS[bar]} has {text.figure(errors.get((bar, series)))}{unit}"
+    return f"{words}."
 
 
 def _describe_outcome(test: PairedTest) -> str:

@@ -275,7 +275,7 @@ def series_table(results: Results, ranking: str) -> Table:
     for series in names:
         title = f"{series}: MAE{text.in_brackets(results.unit_of(series))}"
         columns += [(title, "Mean absolute error"), ("Error vs naive", AGAINST_NAIVE)]
-    served = _select_served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
+    served = select_served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
     rows = []
     for model, part in served.groupby(level=0, sort=True):
         scores = part.droplevel(0).reindex(names)  # of a series without scores: no cell
@@ -286,7 +286,7 @@ def series_table(results: Results, ranking: str) -> Table:
     return Table(columns, _sort_rows(rows))
 
 
-def _select_served(table: pd.DataFrame) -> pd.DataFrame:
+def select_served(table: pd.DataFrame) -> pd.DataFrame:
     """By model and series the last row: that of the seeds' mean, which stands behind them, or of
     the only seed.
     """
@@ -325,7 +325,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     """The errors over all series of what serves; `model` is the selected one, else the one with the
     lowest median MASE.
     """
-    served = _select_served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
+    served = select_served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
     hint = "This share of the series has no higher one"
     quantiles = [(f"MASE, {text.level(s)}", hint) for s in shares]

@@ -179,7 +179,8 @@ def print_leaderboards(
             *verdicts.warnings,
         ]
         for sentence in sentences:
-            console.print(f"{dataset}: {sentence}", highlight=False, markup=False)
+            words = text.with_minus(sentence)
+            console.print(f"{dataset}: {words}", highlight=False, markup=False)
     console.print(LEGEND, highlight=False, markup=False)
 
 

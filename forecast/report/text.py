@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from markupsafe import Markup, escape
 
@@ -57,6 +58,23 @@ def figure(value: Any, digits: int = 4) -> str:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(number))))
     return f"{number:,.{min(decimals, 10)}f}".replace("-", MINUS)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number of a column that has as many decimals everywhere."""
+    return f"{value:z.{decimals}f}".replace("-", MINUS)
+
+
+def decimals_of(observed: np.ndarray) -> int:
+    """How many decimals a forecast of `observed` (T,) is shown with: one more than these have, but
+    at most two digits of their median change, which no forecast is more exact than; ten at most.
+    """
+    known = observed[np.isfinite(observed)]
+    changes = np.abs(np.diff(known))
+    typical = float(np.median(changes[changes > 0])) if changes.any() else 1.0
+    deserved = 1 - math.floor(math.log10(typical))
+    measured = next((d for d in range(10) if np.allclose(known, known.round(d), 1e-9, 0)), 9)
+    return max(0, min(deserved, measured + 1))
 
 
 def plus_minus(mean: float, spread: float) -> str:
@@ -268,9 +286,17 @@ def as_markup(written_text: str) -> Markup:
     return Markup(written_text)  # noqa: S704
 
 
+def with_minus(sentence: str) -> str:
+    """A sentence that is stored in ASCII with signs of minus; what stands in backticks is code."""
+    parts = sentence.split("`")
+    parts[::2] = [re.sub(r"(?<!\S)(\(?)-(?=[\d.])", rf"\1{MINUS}", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
 def mark_code(sentence: str) -> Markup:
     """Escaped text with what stands in backticks as code."""
-    return as_markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(with_minus(sentence))))
+    return as_markup(marked)
 
 
 def render(template: str, **content: Any) -> Markup:

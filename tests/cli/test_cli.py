@@ -374,7 +374,7 @@ def test_models_lists_the_run_in_its_order_with_equations(project: Path) -> None
 def test_compare_says_who_is_better_and_what_was_tested(project: Path) -> None:
     lines = small_project.command(project, "compare", "lstm", "naive").stdout.splitlines()
     assert lines[0] == "wave, as shipped: lstm 1.5 against naive 2 in test MAE: 25.0 % lower."
-    assert lines[1] == "  lstm against naive: better (-25.0%, p 0.004)."
+    assert lines[1] == "  lstm against naive: better (−25.0 %, p 0.004)."
     assert (
         lines[2] == "wave, architecture alone: lstm 1.9 against naive 2 in test MAE: 5.0 % lower."
     )

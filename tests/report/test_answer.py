@@ -9,8 +9,9 @@ import pytest
 from lxml import html
 
 from forecast.comparison.sentences import describe_difference
-from forecast.report.answer import advise, describe_result
-from forecast.report.text import interval
+from forecast.report.answer import advise, describe_result, describe_scale
+from forecast.report.panels import sort_by_size
+from forecast.report.text import figure, interval
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.records import paired_test
@@ -52,6 +53,21 @@ def test_the_sentence_names_the_selected_model_its_error_and_what_networks_add(r
 def test_of_several_series_the_sentence_has_no_error_in_their_units(root):
     said = describe_result(results(root, DAILY))
     assert "MASE" in said and "last value; " in said and "index points" not in said
+
+
+def test_of_several_series_the_error_of_the_largest_stands_behind_it_in_its_unit(root):
+    several = results(root, DAILY)
+    largest = sort_by_size(several)[0]
+    table = several.by_series.query("series == @largest and ranking != 'architecture'")
+    rows = table.groupby("model")["mae"].last()  # of a network the seeds' mean stands last
+    said = describe_scale(several)
+    model = several.selected_model("shipped")
+    assert said.startswith(f"For scale: of {largest}, the largest series, its mean absolute error")
+    assert f"error is {figure(rows[model])} index points; repeating the last value has" in said
+    assert f"has {figure(rows['naive'])} index points." in said
+    page = html.fromstring(rendered(root, DAILY))
+    assert said in words(page.xpath("//p[@class='sentence']")[0])
+    assert describe_scale(results(root, HOURLY)) == ""
 
 
 def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):

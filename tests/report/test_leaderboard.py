@@ -251,7 +251,7 @@ def test_a_network_that_repeats_the_ridge_has_its_change_against_the_bar_too(roo
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
     said = (
         "hourly: As shipped: lstm, selected on validation, is better than repeating the last value"
-        " (error -44.0 %)."
+        " (error −44.0 %)."
     )
     assert printed(root, terminal=False, width=200).splitlines().count(said) == 1
 
