@@ -197,8 +197,14 @@ def read_data(
     findings += borders_of(frame, name, dataset)[1]
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
-    for line in quality.format_violations([hole for hole in findings if hole.rule == "plan"]):
+    stale = dataset.quality.stale_repeats
+    if files_may_differ and stale.action != "off":
+        findings += quality.checks.stale_repeats(frame, dataset, stale.limit)
+    lines = quality.format_violations([hint for hint in findings if hint.action != "left out"])
+    for line in lines[:MOST_NAMED]:
         print(f"{name}: {line}")
+    if len(lines) > MOST_NAMED:
+        print(f"{name}: {len(lines) - MOST_NAMED} lines more: `forecast data {name}`")
     check_transforms(frame, dataset.task)
     return frame, sum(finding.action == "left out" for finding in findings)
 

@@ -127,6 +127,19 @@ def test_a_series_that_is_too_short_is_named_with_the_rows_it_needs_wherever_dat
     assert "left out (length): series 'new'" in run("data", "mine", root=with_new_series)
 
 
+def test_check_names_a_stuck_sensor_with_its_times_and_what_becomes_of_the_rows(
+    with_new_series: Path,
+):
+    path = with_new_series / "data" / "mine.csv"
+    rows = pd.read_csv(path)
+    rows.loc[(rows["unique_id"] == "b") & (rows.index % 240).isin(range(100, 172)), "temp"] = 7.5
+    rows.to_csv(path, index=False)
+    run("fetch", "mine", root=with_new_series)
+    said = run("check", "mine", root=with_new_series)
+    assert "series 'b', column 'temp': equal values: 7.5 in 72 rows from 2024-01-05 04:00" in said
+    assert "to 2024-01-08 03:00. They are fitted and scored" in said and "empty the cells" in said
+
+
 def test_check_for_a_program_prints_nothing_but_json(with_new_series: Path):
     run("fetch", "mine", root=with_new_series)
     done = small_project.command(with_new_series, "check", "mine", "--format", "json")
@@ -154,8 +167,8 @@ def test_what_is_true_of_many_series_is_one_line(project: Path):
     )
     said = run("fetch", "mine", root=project)
     assert (
-        "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': runs of equal"
-        " values: 1" in said
+        "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': equal"
+        " values: 5 in 240 rows from 2024-01-01 to 2024-01-10 23:00." in said
     )
     assert said.count("stale_repeats") == 1
 
@@ -374,7 +387,10 @@ def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
     run("fetch", "mine", root=tmp_path)
     said = run("data", "mine", root=tmp_path)
     assert (
-        "(row 100)" in said and "(row 120)" in said and "(row 150)" in said and "1970" not in said
+        "row 100 to row 119" in said
+        and "(row 120)" in said
+        and "(row 150)" in said
+        and "1970" not in said
     )
 
 

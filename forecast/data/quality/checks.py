@@ -24,6 +24,8 @@ from forecast.data.schema import KEY_COLUMNS, rows_by_series
 
 BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
+MOST_RUNS = 3
+"""Runs of equal values in a sentence, the longest first."""
 MOST_DROPPED_ROWS = 3
 """The last ones of a source may be provisional."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
@@ -95,12 +97,20 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
         lengths = np.diff(np.append(starts, len(values)))
         is_stale = (lengths > limit) & (values[starts] != 0)
         if is_stale.any():
-            stale_lengths = lengths[is_stale]
+            runs = sorted(zip(lengths[is_stale], starts[is_stale], strict=True), reverse=True)
+            spans = []
+            for n_rows, start in runs[:MOST_RUNS]:
+                first, last = (
+                    format_times([when[row]], dataset.calendar)
+                    for row in (start, start + n_rows - 1)
+                )
+                spans.append(f"{values[start]:g} in {n_rows} rows from {first} to {last}")
+            more = f" and {len(runs) - MOST_RUNS} runs more" if len(runs) > MOST_RUNS else ""
             text = (
-                f"runs of equal values: {is_stale.sum()}, the longest of {stale_lengths.max()} rows"
-                f" ({format_times(when[starts[is_stale]], dataset.calendar)})."
+                f"equal values: {'; '.join(spans)}{more}. They are fitted and scored like others;"
+                " where a sensor was stuck, empty the cells: empty ones are neither."
             )
-            yield Violation("stale_repeats", series, column, int(stale_lengths.sum()), text)
+            yield Violation("stale_repeats", series, column, int(lengths[is_stale].sum()), text)
 
 
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

@@ -243,7 +243,18 @@ def test_a_price_that_does_not_move_is_stale():
     frame.loc[20:40, ["open", "high", "low"]] = frame.loc[20, ["open", "high", "low"]].to_numpy(
         dtype=float
     )
-    assert "the longest of 21 rows" in only(frame, shares(), "stale_repeats").sentence
+    said = only(frame, shares(), "stale_repeats").sentence
+    first, last = frame["ds"].iloc[[20, 40]].dt.strftime("%Y-%m-%d")
+    assert f"{frame.loc[20, 'close']:g} in 21 rows from {first} to {last}. They are fitted" in said
+    assert "empty the cells" in said
+
+
+def test_of_many_runs_of_equal_values_the_longest_are_named_first():
+    frame = weather()
+    for start, n_rows in ((50, 14), (100, 20), (150, 16), (200, 15), (250, 13)):
+        frame.loc[start : start + n_rows - 1, "temp"] = 8.0
+    said = only(frame, settings(), "stale_repeats").sentence
+    assert re.findall(r"8 in (\d+) rows", said) == ["20", "16", "15"] and "2 runs more" in said
 
 
 def test_old_data_are_named():
