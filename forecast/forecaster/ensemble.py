@@ -32,6 +32,7 @@ from forecast.data.panel import Panel, add_series_names, series_name, target_num
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
+    NO_CALIBRATION,
     SHORT_BLOCK,
     Array,
     Difficulty,
@@ -185,7 +186,7 @@ class Ensemble:
         """What intervals of `series` are made with; `InputError` where it has none."""
         if series not in self.calibrated:
             raise InputError(
-                f"There are no calibration errors of {series!r}, so no interval can be given."
+                f"No interval of {series!r}: there are no calibration errors. {NO_CALIBRATION}"
             )
         return self.calibrated[series]
 
@@ -451,10 +452,11 @@ def split_supported_levels(
             for name in names:
                 ensemble.calibration(name).newest.require(level)
         except InputError as error:
-            refused.append(f"Series {quote(name)}: {error}")
+            has_errors = name in ensemble.calibrated
+            refused.append(f"Series {quote(name)}: {error}" if has_errors else str(error))
         else:
             supported_levels.append(level)
-    return tuple(supported_levels), tuple(refused)
+    return tuple(supported_levels), tuple(dict.fromkeys(refused))
 
 
 def coverages_of(levels: float | Sequence[float] | None) -> tuple[float, ...]:

@@ -57,6 +57,13 @@ RENEWALS = 40
 """How many times margins are learnt anew until all their errors are new."""
 
 
+NO_CALIBRATION = (
+    "The blocks leave no cutoff to calibrate on: wait for more rows, or begin anew with a shorter"
+    " horizon."
+)
+"""What to do without any calibration error; with so few rows the other blocks have none to give."""
+
+
 @lru_cache(maxsize=1024)
 def conformal_rank(n: int, level: float) -> int:
     """Which of n sorted calibration scores is the half width of an interval of `level`: number
@@ -69,10 +76,13 @@ def conformal_rank(n: int, level: float) -> int:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
     rank = math.ceil(round((n + 1) * level, 9))  # 20 * 0.95 is a hair above 19 in binary
     if rank > n:
+        advice = (
+            "Lengthen the calibration block, shorten its `calibration_step_size` or ask for a lower"
+            " level."
+        )
         raise InputError(
             f"{plural(n, 'calibration error')} found for a step; an interval of {100 * level:g} %"
-            f" takes at least {min_calibration_size(level)}. Lengthen the calibration block,"
-            " shorten its `calibration_step_size` or ask for a lower level."
+            f" takes at least {min_calibration_size(level)}. {advice if n else NO_CALIBRATION}"
         )
     return rank
 

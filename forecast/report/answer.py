@@ -10,6 +10,7 @@ from __future__ import annotations
 from forecast.comparison.sentences import BARS, with_word
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import Results, in_ranking
+from forecast.forecaster.intervals import NO_CALIBRATION
 from forecast.report import text
 from forecast.report.board import select_served
 from forecast.report.charts import Interval, interval_chart
@@ -154,7 +155,10 @@ def advise(results: Results) -> list[str]:
     if verdicts.refused_levels:
         levels = sorted({refused.level for refused in verdicts.refused_levels})
         listed = text.listing([text.level(level) for level in levels])
-        advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")
+        if results.intervals.empty:
+            advice.append(f"There are no intervals. {NO_CALIBRATION}")
+        else:
+            advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")
     return advice
 
 

@@ -143,7 +143,7 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
 @pytest.mark.parametrize(
     ("n", "level", "words"),
     [
-        (0, 0.5, "0 calibration errors found for a step; an interval of 50 % takes at least 1"),
+        (0, 0.5, "an interval of 50 % takes at least 1. The blocks leave no cutoff to calibrate"),
         (1, 0.8, "1 calibration error found for a step; an interval of 80 % takes at least 4"),
         (18, 0.95, "18 calibration errors found for a step; an interval of 95 % takes at least 19"),
     ],

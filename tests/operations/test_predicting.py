@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,12 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.data import ingest
 from forecast.data.sources import Request
-from forecast.forecaster.ensemble import Ensemble, calibration_scores, forecast_latest
+from forecast.forecaster.ensemble import (
+    Ensemble,
+    calibration_scores,
+    forecast_latest,
+    split_supported_levels,
+)
 from forecast.forecaster.intervals import Difficulty
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
@@ -481,3 +487,14 @@ def test_a_new_version_is_tried_on_the_rows_that_predict_reads(moved):
     served = Service(found.champion.ensemble).answer(sample)
     np.testing.assert_array_equal(served["y_hat"], found.table["y_hat"])
     assert served["ds"].tolist() == found.table["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()
+
+
+def test_without_any_calibration_error_one_sentence_says_so_and_what_can_be_done(moved):
+    found = forecast(moved)
+    bare = replace(found.champion.ensemble, calibrated={})
+    levels, notices = split_supported_levels(bare, found.panel, (0.8, 0.95))
+    assert levels == ()
+    (notice,) = notices
+    assert notice.startswith(f"No interval of '{NAME}': there are no calibration errors.")
+    assert "wait for more rows, or begin anew with a shorter horizon" in notice
+    assert "Lengthen" not in notice

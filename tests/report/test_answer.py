@@ -209,3 +209,15 @@ def test_the_remark_on_the_shares_of_the_ridge_is_on_the_page(project):
     document = html.fromstring(rendered(project, HOURLY))
     (verdict,) = document.xpath("//section[@class='verdict']")
     assert "ridge: 2 of 3 series keep their last value" in words(verdict)
+
+
+def test_what_no_block_has_room_for_is_not_advised(project):
+    refused = {"series": "hourly", "level": 0.8, "reason": "few", "candidates": []}
+    change_verdicts(project, refused_levels=[refused])
+    assert advise(results(project, HOURLY))[-1].startswith("Lengthen the calibration block")
+    without = results(project, HOURLY)
+    without.__dict__["intervals"] = without.intervals.head(0)
+    assert advise(without)[-1] == (
+        "There are no intervals. The blocks leave no cutoff to calibrate on: wait for more rows, or"
+        " begin anew with a shorter horizon."
+    )

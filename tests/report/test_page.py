@@ -26,6 +26,7 @@ from forecast.report.ledger import (
 from forecast.report.page import render
 from forecast.report.panels import models_by_role
 from forecast.report.panels import test_block_of as block_test
+from forecast.report.text import with_minus
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from pipelines import report
@@ -152,7 +153,9 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
 def test_every_sentence_of_the_verdict_is_printed(root, page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']//section[@class='verdict']")[0])
     sentences = results(root, HOURLY).verdicts.sentences
-    assert all(sentence.removeprefix("As shipped: ")[1:] in said for sentence in sentences)
+    assert all(
+        with_minus(sentence.removeprefix("As shipped: ")[1:]) in said for sentence in sentences
+    )
     assert "No test distinguishes lstm from gru" in said and " lstm " in said
 
 

@@ -38,8 +38,9 @@ class Spec(BaselineSpec):
         n_rows = windows.past.shape[1]
         if n_rows < season_length:
             raise ModelError(
-                f"Its season of {season_length} steps is longer than lookback={n_rows}, so no value"
-                " is a season old. Lengthen `lookback`, or shorten `season_length`."
+                f"Its season of {season_length} steps is longer than lookback={n_rows}, and the"
+                " first cutoff has no more rows before it, so no value is a season old. Wait for"
+                " more rows, or shorten `season_length`."
             )
         return Skip("seasonal", horizon, channels.outputs, season_length).forecast(
             windows, channels
