@@ -638,13 +638,14 @@ def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> li
     lines = []
     if roles.plans:
         plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
-        lines.append(
-            EntryLine(
-                "future_exogenous",
-                plans,
-                f"have values after the last {target}: a plan, which every forecast needs",
+        note = f"have values after the last {target}: a plan, which every forecast needs"
+        weather = [name for name in roles.plans if WEATHER_NAME.search(str(name).lower())]
+        if weather:
+            note += (
+                f"; if the past of {quote_names(weather)} was measured, errors assume a perfect"
+                " forecast of it: give those of then (`issued_path`)"
             )
-        )
+        lines.append(EntryLine("future_exogenous", plans, note))
     if roles.static:
         static = [
             guess_static(observed[name]).model_dump(mode="json", exclude_defaults=True)

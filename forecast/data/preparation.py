@@ -51,10 +51,18 @@ from forecast.data.sources.file import read_plan
 from forecast.data.splits import Borders, borders_of
 from forecast.data.windows import describe_hole_of_plan
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, InputError
+from forecast.system.errors import DataError, ForecastError, InputError, quote_names
 
 MAX_LEFT_OUT_SHARE = 0.01
 """Of the series: so many may lack more than they may, and the others go on without them."""
+
+
+NOTHING_PLANNED = (
+    "known ahead, but without a value behind the last row. If the past values were measured (as"
+    " rain is) and not planned, all errors assume a perfect forecast of them: then give the"
+    " forecasts of then, with their times of issue (`issued_path`, `issued: true`; docs/data.md),"
+    " or take them as `past_exogenous`."
+)
 
 
 @dataclass(frozen=True)
@@ -211,14 +219,20 @@ def prepare(
 
 
 def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Violation]:
-    """Series whose plan misses a step of the horizon, for which a forecast is refused.
+    """Columns of which nothing is planned, as of what was measured, and series whose plan misses a
+    step of the horizon, for which a forecast is refused.
 
-    One of whose horizon nothing is planned is left alone: its plan comes with each forecast, or it
-    has ended.
+    A series of whose horizon nothing is planned is left alone: its plan comes with each forecast,
+    or it has ended.
     """
     task = dataset.task
     steps = [step.frame_name for step in task.future_steps if step.name in dataset.known_ahead]
     last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
+    is_planned = last_rows[steps].notna().any()
+    planned = {step.name for step in task.future_steps if is_planned.get(step.frame_name, False)}
+    if unplanned := [name for name in dataset.known_ahead if name not in planned]:
+        sentence = f"{quote_names(unplanned)}: {NOTHING_PLANNED}"
+        yield Violation("perfect_plan", "", "", len(unplanned), sentence)
     last_rows = last_rows[last_rows[steps].notna().any(axis=1)]
     if last_rows.empty:
         return

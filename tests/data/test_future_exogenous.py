@@ -541,3 +541,16 @@ def test_the_role_of_every_column_can_be_asked_with_its_reason_and_what_the_data
     assert "5.1% of the steps without a value" in roles["rain"].data
     (strength,) = re.findall(r"r = ([+-]\d\.\d\d)", roles["promo"].data)
     assert float(strength) > 0.9
+
+
+def test_what_has_no_value_behind_the_last_row_may_be_measured_and_no_plan() -> None:
+    settings = dataset()
+
+    def findings(plan: int) -> list[quality.Violation]:
+        whole = add_known_ahead(shop(plan), settings)
+        return preparation.prepare_frame(whole, "shop", settings).findings
+
+    (finding,) = [f for f in findings(0) if f.rule == "perfect_plan"]
+    assert finding.sentence.startswith("'holiday': known ahead, but without a value behind")
+    assert "assume a perfect forecast" in finding.sentence and "`issued_path`" in finding.sentence
+    assert "perfect_plan" not in {f.rule for f in findings(HORIZON)}

@@ -273,6 +273,17 @@ def test_an_input_whose_forecast_comes_later_is_offered_as_known_ahead(tmp_path)
     assert "tells ahead `future_exogenous: [{column: ..., known_ahead: true}]`" in text
 
 
+def test_weather_behind_the_target_is_a_plan_whose_past_may_have_been_measured(tmp_path):
+    visitors = np.where(np.arange(600) < 590, WAVE, np.nan)
+    days = pd.date_range("2024-01-01", periods=600)
+    noise = np.random.default_rng(0).gamma(1, size=600).round(2)
+    for name, is_weather in (("rain", True), ("budget", False)):
+        guessed(tmp_path, pd.DataFrame({"ds": days, "visitors": visitors, name: noise}))
+        text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+        assert "values after the last visitors: a plan" in text
+        assert ("if the past of 'rain' was measured, errors assume" in text) == is_weather
+
+
 def test_solar_power_with_a_forecast_of_the_sun_is_modelled_without_its_logarithm(tmp_path):
     hours = np.arange(2400)
     sun = np.maximum(np.sin(2 * np.pi * hours / 24), 0) * (1.5 + np.sin(hours // 24 / 9.0))
