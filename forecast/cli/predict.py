@@ -224,15 +224,15 @@ def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) 
     """`numbers` as text, those of each series and target with the decimals that it deserves."""
     from forecast.report import text
 
-    shown = table.astype(dict.fromkeys(numbers, object))
+    as_text = table.astype(dict.fromkeys(numbers, object))
     for (series, output), rows in table.groupby(["unique_id", "output"], sort=False):
         observed = panel.by_id[str(series)].values[:, panel.task.targets.index(str(output))]
         decimals = text.decimals_of(observed)
         for name in numbers:
-            shown.loc[rows.index, name] = [
+            as_text.loc[rows.index, name] = [
                 "" if value != value else text.fixed(value, decimals) for value in rows[name]
             ]
-    return shown
+    return as_text
 
 
 def _six_digits(value: float) -> str:

@@ -278,14 +278,14 @@ def _fewest_steps(panel: Panel, splits: AnySplits, needed: tuple[str, ...]) -> i
     if isinstance(splits, Splits):
         return None
     task = panel.task
-    wanted = dict.fromkeys(needed, task.horizon) | {"train": task.horizon + task.lookback}
+    min_sizes = dict.fromkeys(needed, task.horizon) | {"train": task.horizon + task.lookback}
     if splits.aligned_at_end:
         n_all = len(np.unique(np.concatenate([series.ds for series in panel.series])))
-        return n_all - _block_stops(splits, n_all)[0] + wanted["train"]
-    n_steps = sum(wanted.values())
+        return n_all - _block_stops(splits, n_all)[0] + min_sizes["train"]
+    n_steps = sum(min_sizes.values())
     while True:
         sizes = np.diff([0, *_block_stops(splits, n_steps), n_steps])
-        if all(size >= wanted.get(b, 0) for b, size in zip(BLOCKS, sizes, strict=True)):
+        if all(size >= min_sizes.get(b, 0) for b, size in zip(BLOCKS, sizes, strict=True)):
             return n_steps
         n_steps += 1
 

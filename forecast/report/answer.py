@@ -55,9 +55,9 @@ def describe_scale(results: Results) -> str:
     series = sort_by_size(results)[0]
     errors = select_served(in_ranking(results.by_series, "shipped"))["mae"]
     unit = f" {results.unit_of(series)}" if results.unit_of(series) else ""
-    error = text.figure(errors.get((model, series)))
+    mae = text.figure(errors.get((model, series)))
     which = "first" if len(results.dataset.target) > 1 else "largest"
-    words = f"For scale: of {series}, the {which} series, its mean absolute error is {error}{unit}"
+    words = f"For scale: of {series}, the {which} series, its mean absolute error is {mae}{unit}"
     bar = results.verdicts.bar
     if bar in BARS and bar != model:
         words += f"; {BARS[bar]} has {text.figure(errors.get((bar, series)))}{unit}"
