@@ -240,7 +240,6 @@ class Narx:
         """The same with the states in v and y (T, O)."""
         inputs = np.concatenate([memory.u, u])
         drive = self.past_inputs(inputs, len(memory.u))
-        drive = np.hstack([drive, np.ones((len(u), 1))])
         if y is None:
             y = np.full((len(u), self.outputs), np.nan)
         is_measured = ~np.isnan(y)
@@ -250,12 +249,16 @@ class Narx:
         fed = np.concatenate([memory.y.astype(v.dtype), v])
         past = sliding_window_view(fed.ravel(), memory.y.size)[::o]
         places = np.concatenate([np.arange(o) - delay * o for delay in self.y_delays])
+        z = np.hstack([np.empty((len(u), len(places)), v.dtype), drive, np.ones((len(u), 1))])
         low, high = self.limits
         evaluate = self.layer.of_row(weights)
+        rows = zip(past, z[:, : len(places)], z, v, fed[len(memory.y) :], strict=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            for row, output in enumerate(fed[len(memory.y) :]):
-                v[row] = evaluate(np.concatenate([past[row][places], drive[row]]))
-                np.minimum(np.maximum(v[row], low), high, out=output)
+            for row, (before, past_y, z_row, value, output) in enumerate(rows):
+                before.take(places, out=past_y, mode="wrap")  # "raise" copies `out`
+                value[:] = evaluate(z_row)
+                np.maximum(value, low, out=output)
+                np.minimum(output, high, out=output)
                 if has_measured[row]:
                     np.copyto(output, y[row], where=is_measured[row])
         return v, Memory(fed[len(u) :], inputs[len(inputs) - len(memory.u) :])
