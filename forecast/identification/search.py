@@ -45,7 +45,6 @@ from itertools import takewhile
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.data import measure_drift
 from forecast.identification.delays import arx_order
 from forecast.identification.experiment import (
@@ -391,10 +390,6 @@ class _Search:
             return []
         candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])
         means = mean_errors(errors)
-        if least_mean_error(folded) < NO_SIMULATION:
-            # what simulates the record is not given up for what forecasts it alone
-            _, errors = tabulate_errors([self._judge_free_run(member) for member in fitted])
-            means[mean_errors(errors) >= NO_SIMULATION] = np.inf
         if least_mean_error([self._judge_ahead(member) for member in folded]) <= means.min():
             return []
         limit = min(SAME_AHEAD * means.min(), np.sort(means)[:MOST_AHEAD][-1])
