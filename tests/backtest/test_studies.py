@@ -18,6 +18,7 @@ from forecast.backtest.studies import StudyResult, StudyStore, TrialOutcome, run
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, ModelError
+from tests.support import small_project, warm_interpreter
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -151,8 +152,8 @@ def test_a_study_killed_and_resumed_equals_an_uninterrupted_one(tmp_path, moment
     script = textwrap.dedent(KILLED).format(
         number=number, moment=moment, folder=str(tmp_path / "killed")
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = warm_interpreter.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=small_project.environment()
     )
     assert killed.returncode == -signal.SIGKILL
     assert study(tmp_path / "killed") == study(tmp_path / "whole")

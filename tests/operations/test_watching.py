@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -18,11 +16,11 @@ from forecast.operations import champion
 from forecast.operations.predicting import watch_champion
 from forecast.system.errors import InputError
 from tests.operations.projects import NAME, NOW
+from tests.support import small_project
 
 
 def forecast_command(root, *words):
-    command = [sys.executable, "-m", "forecast", *words, "--root", str(root)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return small_project.run_warm(root, *words)
 
 
 def add_days(root, values):

@@ -14,8 +14,8 @@ PAGE = (ROOT / "docs" / "coming-from-others.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python ?(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PEERS = sorted({peer for peer, _ in SNIPPETS if peer})
 SHOWN = 'tuning={"final_steps": 50}'
-TESTED = 'tuning={"final_steps": 50, "n_trials": 1, "trial_steps": 50}'
-"""Without the search for units and rates that the page leaves to its default."""
+TESTED = 'tuning={"final_steps": 5, "n_trials": 1, "trial_steps": 5}'
+"""Few steps, and no search for units and rates, which the page leaves to its default."""
 
 
 def run_snippets(of_peer: str) -> dict[str, Any]:

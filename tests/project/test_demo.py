@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.faults.processes import eventually
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 from tests.support.small_project import ROOT
 
 BEFORE = "the leaderboard of an earlier run\n"
@@ -20,7 +19,7 @@ BEFORE = "the leaderboard of an earlier run\n"
 
 def demo(root: Path, seconds: float, jobs: int = 2) -> str:
     """What the command of the Makefile prints, run in `root` to its end."""
-    command = [sys.executable, "-m", "pipelines.demo", "--jobs", str(jobs)]
+    command = [warm_interpreter.warm_python(), "-m", "pipelines.demo", "--jobs", str(jobs)]
     env = small_project.environment(PYTHONPATH=str(root))
     said, warned = root.with_name("said"), root.with_name("warned")
     with (

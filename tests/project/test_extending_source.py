@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.audit import cases
+from tests.support import small_project, warm_interpreter
 from tests.support.small_project import ROOT
 
 DICE = '''
@@ -58,9 +59,8 @@ print(len(checked), dataset.model_dump(mode="json")["source"])
 
 def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """A command of the copy: its `forecast` and `pipelines` are those of the working folder."""
-    return subprocess.run(
-        [sys.executable, *command], cwd=root, capture_output=True, text=True, check=False
-    )
+    env = small_project.environment(PYTHONPATH=str(root))
+    return warm_interpreter.run([sys.executable, *command], cwd=root, env=env)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,7 +20,7 @@ import pandas as pd
 import yaml
 
 from tests.faults.processes import eventually
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 from tests.support.small_project import ROOT
 
 
@@ -68,7 +67,7 @@ def test_make_ui_opens_mlflow_on_this_machine_alone(tmp_path: Path) -> None:
         check=True,
     ).stdout
     command = shown[shown.index(".venv/bin/python -m forecast ui") :].replace(
-        ".venv/bin/python", sys.executable
+        ".venv/bin/python", warm_interpreter.warm_python()
     )
     env = small_project.environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}")
     page = subprocess.Popen(

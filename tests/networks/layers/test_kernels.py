@@ -19,6 +19,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from forecast.networks import cells
 from forecast.networks.layers import fused, scan
 from forecast.networks.layers.scan import Scan
+from tests.support import small_project, warm_interpreter
 
 recurrence = pytest.importorskip(
     "forecast.networks.native.recurrence", reason="switched off", exc_type=ImportError
@@ -120,8 +121,9 @@ def test_a_cache_that_is_cut_or_cannot_be_written_costs_compiling_alone(tmp_path
 
 
 def test_nets_that_are_first_trained_in_several_threads_register_the_operations_once() -> None:
+    # the server's process has TensorFlow and none of our operations
     command = [sys.executable, "-c", IN_THREADS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = warm_interpreter.run(command, cwd=small_project.ROOT, env=small_project.environment())
     assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 
