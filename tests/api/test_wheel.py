@@ -245,6 +245,7 @@ def test_the_first_forecast_takes_six_lines_and_twenty_seconds(
     assert "2026-07-01 00:00:00" in shown
 
 
+@pytest.mark.slow  # stages of a new project: test_installation.py
 def test_a_project_of_ones_own_finds_its_stages_and_their_code(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
     assert json.loads(json.dumps(audited.to_json()))["clean"] is False
 
 
+@pytest.mark.slow  # other settings: test_stored.py
 def test_a_run_before_the_last_fetch_is_out_of_date_and_no_leak(
     project: Path,
     tmp_path: Path,

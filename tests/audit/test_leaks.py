@@ -715,9 +715,18 @@ WITHOUT_TRAINING = {
 }
 
 
-COVERED = (*KINDS_OF_THE_DATA, "choice", "features", "forecast", "scores")
-"""Kinds that test_stored.py has in the results of a run; features are told by the comparison that
-tells a gap filled backwards, forecasts where test_training_leaks.py has weights learnt on test.
+COVERED = (
+    *KINDS_OF_THE_DATA,
+    "choice",
+    "features",
+    "forecast",
+    "known future",
+    "scores",
+    "skip",
+)
+"""Kinds that test_stored.py has in the results of a run; features and what is known ahead are told
+by the comparison that tells a gap filled backwards, skips by the one that tells scalings, forecasts
+where test_training_leaks.py has weights learnt on test.
 """
 
 

@@ -79,6 +79,7 @@ def test_a_fit_that_is_repeated_alone_sums_up_on_one_thread_as_every_task_does()
         assert run_isolated(blas_threads) == {1}
 
 
+@pytest.mark.slow  # their end: above
 def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
     code = "from tests.audit import test_sandbox as t; print(t.run_isolated(t.with_workers_twice))"
     settings = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}

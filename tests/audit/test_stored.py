@@ -197,8 +197,14 @@ def test_results_as_they_were_written_are_those_of_their_models(finished: Path) 
     assert found_in(finished) == (set(), "")
 
 
-SIBLINGS = (margins_of_the_other_series, other_weights_in_the_record)
-"""Edits of a table or record that another one edits as well."""
+SIBLINGS = (
+    margins_of_the_other_series,
+    narrower_intervals,
+    naive_of_the_day_before,
+    other_settings_in_the_record,
+    other_weights_in_the_record,
+)
+"""Edits that another one tells by the same comparison."""
 
 
 @pytest.mark.parametrize(

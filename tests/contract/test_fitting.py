@@ -9,10 +9,27 @@ import pytest
 
 from forecast.forecaster import Budget, FitResult, Forecaster, fit
 from forecast.networks import inference
-from tests.contract.families import EVERY_NETWORK, network, scored_rows, spec_of
+from tests.contract.families import EVERY_NETWORK, NETWORKS, network, scored_rows, spec_of
 from tests.support import problems
 
 BUDGET = Budget(steps=5, evaluate_every=5)
+ALIKE = (
+    "elman",
+    "fully_connected",
+    "layrecnet",
+    "lstm_variant",
+    "mlp",
+    "projected",
+    "rnn",
+    "segment_gru",
+)
+"""Networks on the layers of ffnn, gru, jordan and lstm: trained in `make test-slow`. All others,
+and families that somebody adds, are trained always.
+"""
+EVERY_KIND_OF_NETWORK = pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in NETWORKS],
+)
 
 
 @cache
@@ -24,7 +41,7 @@ def twice(family: str) -> tuple[FitResult, FitResult]:
     return once, again
 
 
-@EVERY_NETWORK
+@EVERY_KIND_OF_NETWORK
 def test_equal_seeds_train_to_equal_bits(family):
     once, again = twice(family)
     assert once.curve[0][2] == again.curve[0][2] and once.curve[1:] == again.curve[1:]
@@ -41,7 +58,7 @@ def test_seeds_differ_in_where_they_begin(family):
     assert any((a[name] != b[name]).any() for name in a)
 
 
-@EVERY_NETWORK
+@EVERY_KIND_OF_NETWORK
 def test_training_looks_before_the_first_step_and_after_the_last_and_keeps_the_better(family):
     fitted = twice(family)[0]
     assert [step for step, _, _ in fitted.curve] == [0, 5]
@@ -50,7 +67,7 @@ def test_training_looks_before_the_first_step_and_after_the_last_and_keeps_the_b
     assert np.isfinite(fitted.curve[1][1]) and not fitted.note
 
 
-@EVERY_NETWORK
+@EVERY_KIND_OF_NETWORK
 def test_a_trained_model_survives_being_saved(family, tmp_path):
     model, rows = twice(family)[0].forecaster, scored_rows()
     model.save(tmp_path / "seed")

@@ -99,7 +99,14 @@ def trained_with(family: str, training: dict) -> FitResult:
     )
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name",
+    # each of their options is in another entry, too
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "carried-decoder" else ())
+        for name in OPTIONS
+    ],
+)
 def test_training_options_reach_the_network_and_change_what_it_learns(name):
     family, training = OPTIONS[name]
     plain, changed = plainly_trained(family), trained_with(family, training)

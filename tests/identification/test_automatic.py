@@ -523,6 +523,7 @@ def test_a_second_ctrl_c_ends_an_interrupted_search() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow  # the choice alone: below
 def test_linear_models_stand_alone_where_no_other_follows_the_blocks_as_well() -> None:
     """Of a linear system the tanh units have only the noise to learn; of another one linear models
     leave 14 times the noise.
@@ -634,6 +635,7 @@ def test_linear_models_stay_alone_where_most_of_them_integrate(
     assert search.choose_members([*linear, *others]) == (linear if alone else [*linear, *others])
 
 
+@pytest.mark.slow  # relays: measured below
 def test_levels_that_a_net_at_its_bounds_meets_without_any_error_are_identified() -> None:
     """It ended in a ZeroDivisionError: y has two values, and the bounds cut nets off at them."""
     u = np.repeat(np.random.default_rng(777).uniform(-1, 1, 60), 5)
@@ -771,6 +773,7 @@ def test_a_linear_system_of_forty_rows_is_simulated_as_well_as_by_an_arx_model()
     assert found <= 1.1 * linear
 
 
+@pytest.mark.slow  # what is drift: two tests below
 def test_a_line_in_y_that_no_input_explains_is_not_simulated() -> None:
     """It was taken for an integral of the input's mean: 0.32 deviations off, with ARX 0.30."""
     errors = []

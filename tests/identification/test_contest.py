@@ -152,6 +152,7 @@ def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, objec
         record(**change)
 
 
+@pytest.mark.slow  # ranking and writing: above
 def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     short = YAML.replace("[level]", "[level], rows: [narx_lm, arx]")

@@ -264,6 +264,7 @@ def test_a_second_retraining_ends_with_75_and_names_the_first(
     assert BusyError.exit_code == 75
 
 
+@pytest.mark.slow  # of one machine: test_registry.py
 def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
     direct: str, project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,6 +140,7 @@ def test_families_kinds_and_heads_are_found_and_their_entries_accepted(project: 
     assert all(rows[name]["in_run"] == "yes" for name in ENTRIES)
 
 
+@pytest.mark.slow  # tests/contract; `finished` runs the files of the page
 def test_the_contract_holds(project: Path) -> None:
     words = ["-v", "tests/contract", "-p", "no:cacheprovider"]
     # the warm interpreter has libraries that bring plugins

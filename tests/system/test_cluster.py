@@ -333,6 +333,7 @@ def listening(command: subprocess.Popen[bytes]) -> set[str]:
     }
 
 
+@pytest.mark.slow  # certificates: a cluster of programs
 def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
     """Also when a worker was started again, which Dask does after a Ctrl-C."""
     from distributed import Client

@@ -53,6 +53,7 @@ def run_hidden(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # what fitting and identifying import: below
 def test_every_module_imports_without_what_windows_lacks(tmp_path: Path) -> None:
     code = """
         import importlib, pkgutil, forecast

@@ -106,6 +106,7 @@ def change(root: Path, candidate: str = "lstm.linear", **values) -> None:
     files.write_json(path, files.read_json(path) | values)
 
 
+@pytest.mark.slow  # test_reruns.py publishes again
 def test_publishing_twice_makes_one_run_per_model(root):
     first = sync(root, now=NOW)
     second = sync(root, now=NOW + 60)

@@ -68,6 +68,7 @@ def test_outs_restored_from_the_run_cache_make_no_second_run(project: Path) -> N
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 
 
+@pytest.mark.slow  # by hand-made records: test_publishing.py
 def test_a_deleted_database_is_filled_again_by_sync(project: Path) -> None:
     for path in project.glob("mlflow.db*"):
         path.unlink()

@@ -164,7 +164,7 @@ def traced(monkeypatch):
 NOISY = series.network_of(Recurrent("gru", "gru", 3), Dropout("dropout", 0.5))
 
 
-@pytest.mark.parametrize("state", ["reset", "carry"])
+@pytest.mark.parametrize("state", [pytest.param("reset", marks=pytest.mark.slow), "carry"])
 def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(
     waves, traced, monkeypatch, state
 ):
