@@ -258,10 +258,8 @@ LEAKS = {
 }
 
 
-COVERED = ("forecast", "scores", "training")
-"""Kinds of leak of which weights learnt on test, below, and test_stored.py have one; weights of
-networks are told by the comparison of saved files that tells a scaling in test_leaks.py.
-"""
+COVERED = ("forecast", "scores")
+"""Kinds of leak of which weights learnt on test, below, and test_stored.py have one."""
 
 
 @pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS, COVERED))

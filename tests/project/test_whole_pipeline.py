@@ -141,7 +141,6 @@ SEASONAL = {"seasonal_naive", "seasonal_mean", "ets_seasonal", "arima_fourier", 
 """Rows that need a season."""
 
 
-@pytest.mark.slow  # tests/contract; stages: test_live_examples.py
 def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
     grid = names_of(load_models(ROOT / "configs"))
     found = models_by_dataset(untouched)
@@ -185,6 +184,5 @@ def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(
     assert left_behind(struck) == []
 
 
-@pytest.mark.slow  # of the small pipeline: test_resume.py
 def test_nothing_is_left_to_do_afterwards(untouched: Path) -> None:
     assert "up to date" in dvc(untouched, "status").stdout
