@@ -267,12 +267,12 @@ def _describe_selected(
     lines = []
     if best == bar:
         lines.append(f"{BARS[bar]} had the lowest validation error, so no gain over it is claimed.")
-    shown = [t for t in tests if t.model == best and t.ranking in (ranking, "baseline")]
-    for test in shown:
+    of_best = [t for t in tests if t.model == best and t.ranking in (ranking, "baseline")]
+    for test in of_best:
         if test.family == "bar":
             outcome = _outcome(test, BARS[bar])
             if test.not_better_than:
-                outcome = _outcome_of_hardest(test, shown)
+                outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, selected on validation, is {outcome}.")
         elif test.against in others and test.is_lower_without_bound:
             size = percent(test.relative_difference)

@@ -223,7 +223,7 @@ def _test_hypotheses(
         p_holm = adjusted[group][pair]
         if family == "bar" and lower in hardest:
             below_all[lower] = p_holm
-        elif lower in below_all and hypothesis.pair <= {lower, *hardest[lower].asked}:
+        elif lower in below_all and hypothesis.pair <= {lower, *hardest[lower].tested_bars}:
             p_holm = min(p_holm, below_all[lower])
         word = verdict(
             test.mean_difference,
@@ -264,12 +264,12 @@ class Place(NamedTuple):
 
 class HardestBar(NamedTuple):
     """The highest p of a candidate's tests against the bars, 1 where it is not the lower one, and
-    whose it is; `asked`: the bars that were looked at.
+    whose it is; `tested_bars`: those that were looked at.
     """
 
     p: float
     bar: str
-    asked: frozenset[Key]
+    tested_bars: frozenset[Key]
 
 
 def _place_pairs(
