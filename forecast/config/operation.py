@@ -58,11 +58,11 @@ class Retraining(Config):
 
     max_age_days: an older champion is stale; new_steps: so many new time steps make a challenger
     due (default: the horizon); fresh_steps: time steps that only the gate sees (default: 28 days,
-    or 60 sessions or rows without dates); alpha: chance that luck alone promotes in a year of
-    looks; margin: relative loss that still counts as equivalent; psi, ks_p and live_error: from
-    where on the data, or the champion's live error over what was expected, are drift;
-    after_promotion: fit the promoted recipe again on all data (unscored), or serve what was scored;
-    keep_snapshots: snapshots that stay in the work tree.
+    or 60 sessions or rows without dates, and 8 origins at least); alpha: chance that luck alone
+    promotes in a year of looks; margin: relative loss that still counts as equivalent; psi, ks_p
+    and live_error: from where on the data, or the champion's live error over what was expected, are
+    drift; after_promotion: fit the promoted recipe again on all data (unscored), or serve what was
+    scored; keep_snapshots: snapshots that stay in the work tree.
     """
 
     max_age_days: float = Field(30.0, gt=0)
