@@ -390,7 +390,8 @@ class _Search:
             return []
         candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])
         means = mean_errors(errors)
-        if least_mean_error([self._judge_ahead(member) for member in folded]) <= means.min():
+        simulating = [self._judge_ahead(member) for member in folded]
+        if simulating and mean_errors(tabulate_errors(simulating)[1]).min() <= means.min():
             return []
         limit = min(SAME_AHEAD * means.min(), np.sort(means)[:MOST_AHEAD][-1])
         is_good = means <= limit
@@ -678,11 +679,6 @@ def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     for member in members:
         errors[candidates.index(member.candidate), folds.index(member.fold)] = member.held_out_rmse
     return candidates, errors
-
-
-def least_mean_error(members: Sequence[Member]) -> float:
-    """Of the candidates over the blocks held out; infinite without any."""
-    return float(mean_errors(tabulate_errors(members)[1]).min()) if members else np.inf
 
 
 def mean_errors(errors: Array) -> Array:
