@@ -206,7 +206,7 @@ def read_data(
     if len(lines) > MOST_NAMED:
         print(f"{name}: {len(lines) - MOST_NAMED} lines more: `forecast data {name}`")
     check_transforms(frame, dataset.task)
-    return frame, sum(finding.action == "left out" for finding in findings)
+    return frame, len({finding.series for finding in findings if finding.action == "left out"})
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:

@@ -79,6 +79,8 @@ class StandardError:
     value: float
     """0 where the series has no variance."""
     dof: float
+    is_drift: bool = False
+    """Whether the runs depend on one another as those of a random walk do."""
 
 
 def dependence(
@@ -166,7 +168,8 @@ def standard_error(
         variance = variance / share**2 if share > 0 else math.inf
     # the oldest origins fill no run of their own
     n_means = len(values) / allowed.run
-    return StandardError(math.sqrt(variance / n_means), float(cosines.shape[1]))
+    dof = float(cosines.shape[1])
+    return StandardError(math.sqrt(variance / n_means), dof, slope >= MAX_SLOPE)
 
 
 def _means_of_runs(values: Array, run: int) -> Array:

@@ -11,7 +11,7 @@ Losses of other lengths, or not finite, are an `InputError`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
@@ -36,6 +36,8 @@ MARGIN = 0.02
 """The extra loss, as a share, that equivalence allows."""
 ORIGINS = 30
 """Fewest origins, with horizons that do not overlap, of an equivalence."""
+DRIFT_ORIGINS = 20
+"""The same of a drift: in fewer runs chance looks like a random walk."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class DieboldMariano:
     smallest true difference in the direction of this one, as a share of the mean loss of b, that a
     test at 5 % finds in four of five samples like this one. `statistic` is a t ratio with `dof`
     degrees of freedom; `relative_difference` the mean difference as a share of the mean loss of b.
+    `is_drift`: the difference drifts through the whole block as a random walk does, so that the
+    test leaves no bound of it.
 
     Each field has its namesake in `data.comparison_records.PairedTest`, which is written.
     """
@@ -60,6 +64,7 @@ class DieboldMariano:
     ci_low: float
     ci_high: float
     detectable: float
+    is_drift: bool = False
     note: str = ""
 
 
@@ -104,7 +109,9 @@ def diebold_mariano(
         )
     statistic = difference / error.value
     p = float(2 * scipy.special.stdtr(error.dof, -abs(statistic)))
-    return _result(statistic, p, error, a, b)
+    result = _result(statistic, p, error, a, b)
+    is_drift = error.is_drift and math.isnan(result.ci_high)
+    return replace(result, is_drift=is_drift and non_overlapping(n, **spacing) >= DRIFT_ORIGINS)
 
 
 def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, StandardError]:

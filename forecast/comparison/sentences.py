@@ -42,10 +42,7 @@ BARS = {
     "lookback_mean": "the mean of the lookback",
 }
 """In words what a simple forecast does: what any other is to be better than."""
-_WORDS_OF_DOUBT = {
-    "not distinguishable": "not distinguishable from",
-    "undecided": "undecided against",
-}
+_PREPOSITIONS = {"not distinguishable": "from", "undecided": "against"}
 OWN_BLOCKS = (
     "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
     " series."
@@ -271,14 +268,14 @@ def _describe_selected(
     for test in of_best:
         if test.family == "bar":
             outcome = _outcome(test, BARS[bar])
-            if test.not_better_than:
+            if test.not_better_than and test.word in _PREPOSITIONS:
                 outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, selected on validation, is {outcome}.")
-        elif test.against in others and test.is_lower_without_bound:
+        elif test.against in others and test.is_drift and (test.mean_difference or 0.0) < 0:
             size = percent(test.relative_difference)
             lines.append(
-                f"no test tells {best} from {BARS[test.against]} (error {size}): the difference"
-                " lasts as long as the test block."
+                f"{BARS[test.against]} (error {size}) was not asked: the difference drifts through"
+                " the whole test block."
             )
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)
@@ -291,11 +288,11 @@ def _outcome_of_hardest(test: PairedTest, tests: Sequence[PairedTest]) -> str:
     """
     rival = next(t for t in tests if t.against == test.not_better_than)
     corrected = test.model_copy(update={"p": rival.p})  # the claim has the p of the hardest
-    return (
-        f"{_WORDS_OF_DOUBT[test.word]} the simple forecasts: better than {test.against} (error"
-        f" {describe_difference(test)}, {p_text(test.p)}), but not than {rival.against} (error"
-        f" {describe_difference(rival)}, {describe_p(corrected)}, {test.n} origins)"
-    )
+    words = f"{test.word} {_PREPOSITIONS[test.word]} the simple forecasts"
+    against_bar = f"{test.against} (error {describe_difference(test)}, {p_text(test.p)})"
+    size = describe_difference(rival)
+    against_rival = f"{rival.against} (error {size}, {describe_p(corrected)}, {test.n} origins)"
+    return f"{words}: better than {against_bar}, but not than {against_rival}"
 
 
 def _describe_tied(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
@@ -418,7 +415,7 @@ def _outcome(test: PairedTest, other: str) -> str:
     if test.detectable is not None and not test.is_beyond_detectable:
         sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
     note = f": {test.note}" if test.note else ""
-    words = f"{_WORDS_OF_DOUBT[test.word]} {other}{note}"
+    words = f"{test.word} {_PREPOSITIONS[test.word]} {other}{note}"
     return f"{words} (error {size}, {p}, {test.n} origins{sight})"
 
 

@@ -80,7 +80,7 @@ def compare(
 
     "Better" than the bar, the first of `bars`, means better than each of them in one test: its p is
     the highest of theirs, which needs no correction for their number (intersection-union, Berger
-    1982). Of another than the first whose test leaves no bound it is not asked (`_find_hardest`).
+    1982). Another than the first from which it drifts is not asked (`_find_hardest`).
 
     The claims, each pair of a selected candidate and the bar or a skip, are corrected together by
     Holm, and so are its pairs with the other simple forecasts; so their words do not depend on what
@@ -303,16 +303,16 @@ def _find_hardest(
 ) -> dict[Key, HardestBar]:
     """By candidate, unless it is a bar itself, which of `bars` is the hardest for it.
 
-    One behind the first that has the higher loss is not asked where the test leaves no bound: the
-    difference lasts as long as the test block, as that from a mean of all history does through a
-    season, and says neither that the candidate is better nor that it is not.
+    One behind the first that has the higher loss is not asked where the difference drifts through
+    the whole test block, as that from a mean of all history does through a season: it says neither
+    that the candidate is better nor that it is not.
     """
     against_bars: dict[Key, list[tuple[float, Key]]] = {}
     for (_, candidate, against), test in results.items():
         if against not in bars or candidate in bars:
             continue
         is_lower = test.mean_difference < 0
-        if is_lower and against != bars[0] and _leaves_no_bound(test):
+        if is_lower and against != bars[0] and test.is_drift:
             continue
         p = test.p if is_lower else 1.0
         against_bars.setdefault(candidate, []).append((p, against))
@@ -321,11 +321,6 @@ def _find_hardest(
         p, (bar, _) = max(pairs)
         hardest[candidate] = HardestBar(p, bar, frozenset(against for _, against in pairs))
     return hardest
-
-
-def _leaves_no_bound(test: paired_tests.DieboldMariano) -> bool:
-    """Whether a test that could be made says nothing on how large the difference is."""
-    return math.isfinite(test.p) and math.isnan(test.ci_high)
 
 
 def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:

@@ -34,8 +34,12 @@ COUNTERPARTS = (
     ),
     Counterpart(("rf", "forest"), "random_forest", "of scikit-learn"),
     Counterpart(("svm",), "svr", "of scikit-learn"),
-    Counterpart(("linear", "linearregression", "ols"), "ridge", "linear, shrunk"),
-    Counterpart(("lasso", "elasticnet"), "ridge", "linear, shrunk", is_same=False),
+    Counterpart(
+        ("linear", "linearregression", "ols", "lasso", "elasticnet"),
+        "ridge",
+        "linear, shrunk",
+        is_same=False,
+    ),
     Counterpart(("arima", "autoarima"), "auto_arima", "with a season `arima_fourier`"),
     Counterpart(
         ("sarima", "sarimax"), "arima_fourier", "ARIMA, the season as Fourier terms", is_same=False

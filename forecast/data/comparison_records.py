@@ -29,8 +29,7 @@ class PairedTest(Record):
     """A Diebold-Mariano test of one candidate against another on the origins of the test block.
 
     Differences are those of the mean loss: below zero `model` is better than `against`. It has the
-    fields of `comparison.paired_tests.DieboldMariano`; `report.answer.reverse` tells a test from
-    the other side, so it turns round each field that has a side.
+    fields of `comparison.paired_tests.DieboldMariano`.
     """
 
     ranking: str
@@ -57,6 +56,8 @@ class PairedTest(Record):
     """
     dof: Number = None
     """Degrees of freedom of the t statistic."""
+    is_drift: bool = False
+    """Whether the difference drifts through the whole test block, so that there is no limit."""
     n: int = 0
     """Origins."""
     note: str = ""
@@ -77,11 +78,6 @@ class PairedTest(Record):
             return None
         base = self.mean_difference / self.relative_difference
         return max(self.ci_low / base, -1.0), self.ci_high / base
-
-    @property
-    def is_lower_without_bound(self) -> bool:
-        """Whether `model` has the lower loss, and the test leaves no limit of the difference."""
-        return (self.relative_difference or 0.0) < 0 and self.p is not None and self.ci_high is None
 
     @property
     def is_beyond_detectable(self) -> bool:

@@ -155,7 +155,7 @@ def advise(results: Results) -> list[str]:
     if verdicts.refused_levels:
         levels = sorted({refused.level for refused in verdicts.refused_levels})
         listed = text.listing([text.level(level) for level in levels])
-        if results.intervals.empty:
+        if all(NO_CALIBRATION in refused.reason for refused in verdicts.refused_levels):
             advice.append(f"There are no intervals. {NO_CALIBRATION}")
         else:
             advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")

@@ -67,14 +67,23 @@ def fixed(value: float, decimals: int) -> str:
 
 def decimals_of(observed: np.ndarray) -> int:
     """How many decimals a forecast of `observed` (T,) is shown with: one more than these have, but
-    at most two digits of their median change, which no forecast is more exact than; ten at most.
+    at most two digits of their median change, which no forecast is more exact than. Two digits of
+    their mean size are shown at least; ten decimals at most.
     """
     known = observed[np.isfinite(observed)]
+    size = float(np.mean(np.abs(known))) if len(known) else 0.0
     changes = np.abs(np.diff(known))
     typical = float(np.median(changes[changes > 0])) if changes.any() else 1.0
-    deserved = 1 - math.floor(math.log10(typical))
     measured = next((d for d in range(10) if np.allclose(known, known.round(d), 1e-9, 0)), 9)
-    return max(0, min(deserved, measured + 1))
+    decimals = min(_decimals_of_two_digits(typical), measured + 1)
+    if size:
+        decimals = max(decimals, _decimals_of_two_digits(size))
+    return min(max(decimals, 0), 10)
+
+
+def _decimals_of_two_digits(size: float) -> int:
+    """How many decimals show two digits of a number above zero; below zero of a large one."""
+    return 1 - math.floor(math.log10(size))
 
 
 def plus_minus(mean: float, spread: float) -> str:

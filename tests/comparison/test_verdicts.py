@@ -232,10 +232,39 @@ def test_a_bar_whose_difference_lasts_as_long_as_the_test_block_is_asked_where_i
     result = compare(losses, dataset="d", chosen={"shipped": "gru"}, bars=CONSTANTS, horizon=12)
     (drifting,) = [t for t in result.tests if (t.model, t.against) == ("gru", "historical_median")]
     (against_bar,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
-    assert drifting.ci_high is None and drifting.word not in ("better", "worse")
+    assert drifting.is_drift and drifting.word not in ("better", "worse")
     assert (against_bar.word == "better") == is_better
-    untold = "no test tells gru from the historical median (error"
-    assert any(untold in sentence for sentence in result.sentences) == is_better
+    reason = "was not asked: the difference drifts through the whole test block."
+    assert any(reason in sentence for sentence in result.sentences) == is_better
+
+
+def test_a_bar_from_which_one_wild_origin_leaves_no_bound_is_asked():
+    losses = table(RETURNS)
+    place = losses.index[losses["model"] == "historical_median"][150]
+    losses.loc[place, "loss"] += 2000
+    result = compare(losses, dataset="d", chosen={"shipped": "gru"}, bars=CONSTANTS, horizon=1)
+    (wild,) = [t for t in result.tests if (t.model, t.against) == ("gru", "historical_median")]
+    (against_bar,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
+    assert wild.mean_difference < 0 and wild.ci_high is None and not wild.is_drift
+    assert against_bar.p < 0.001 and against_bar.word == "not distinguishable"
+
+
+def test_who_is_better_by_less_than_a_margin_and_not_than_a_neighbour_is_equivalent_to_the_bar():
+    gaps = {
+        ("naive", "baseline"): 0.4,
+        ("ridge", "baseline"): 0.0,
+        ("historical_mean", "baseline"): 0.0,
+        ("historical_median", "baseline"): -0.04,
+        ("gru", "shipped"): -0.04,
+    }
+    bars = ("historical_mean", "historical_median")
+    result = verdicts(gaps, {"shipped": "gru"}, bars=bars, noise=0.02)
+    (gru,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
+    assert gru.word == "equivalent" and gru.not_better_than == "historical_median"
+    assert (
+        "gru, selected on validation, is equivalent to the historical mean (error"
+        in (result.sentences[0])
+    )
 
 
 def test_more_constants_that_say_the_same_cost_no_power():

@@ -64,7 +64,7 @@ def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
     assert low.tolist() == [[81.0, 62.0]] and high.tolist() == [[119.0, 138.0]]
 
 
-def test_of_a_short_block_a_step_without_errors_has_the_margin_of_all_steps_of_its_series():
+def test_of_few_errors_a_step_where_all_are_zero_has_the_margin_of_all_steps_of_its_series():
     asked_for = np.array([[0.0, 3.0, 1.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     never = np.zeros((4, 3))
     fitted = SplitConformal.calibrate(
@@ -73,8 +73,8 @@ def test_of_a_short_block_a_step_without_errors_has_the_margin_of_all_steps_of_i
     low, high = fitted.bounds(np.zeros((1, 6)), Difficulty(np.full((1, 2), np.nan)), 0.8)
     np.testing.assert_allclose(high, [[2, 3, 2, 0, 0, 0]])  # 2: the eleventh of twelve errors
     np.testing.assert_allclose(low, -high)
-    long = SplitConformal.calibrate(np.repeat(asked_for, 5, axis=0), np.zeros((20, 3)))
-    assert long.bounds(np.zeros((1, 3)), unknown(1), 0.8).high[0, 0] == 0
+    nights = SplitConformal.calibrate(np.repeat(asked_for, 2, axis=0), np.zeros((8, 3)))
+    assert nights.bounds(np.zeros((1, 3)), unknown(1), 0.8).high[0, 0] == 0
 
 
 def test_a_step_beyond_the_calibrated_ones_has_no_ends_and_a_shorter_horizon_its_own():

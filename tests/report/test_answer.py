@@ -9,10 +9,12 @@ import pytest
 from lxml import html
 
 from forecast.comparison.sentences import describe_difference
+from forecast.forecaster.intervals import NO_CALIBRATION, conformal_rank
 from forecast.report.answer import advise, describe_result, describe_scale
 from forecast.report.panels import sort_by_size
 from forecast.report.text import figure, interval
 from forecast.system import files
+from forecast.system.errors import InputError
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.records import paired_test
 
@@ -215,9 +217,7 @@ def test_what_no_block_has_room_for_is_not_advised(project):
     refused = {"series": "hourly", "level": 0.8, "reason": "few", "candidates": []}
     change_verdicts(project, refused_levels=[refused])
     assert advise(results(project, HOURLY))[-1].startswith("Lengthen the calibration block")
-    without = results(project, HOURLY)
-    without.__dict__["intervals"] = without.intervals.head(0)
-    assert advise(without)[-1] == (
-        "There are no intervals. The blocks leave no cutoff to calibrate on: wait for more rows, or"
-        " begin anew with a shorter horizon."
-    )
+    with pytest.raises(InputError) as no_errors:
+        conformal_rank(0, 0.8)
+    change_verdicts(project, refused_levels=[refused | {"reason": str(no_errors.value)}])
+    assert advise(results(project, HOURLY))[-1] == f"There are no intervals. {NO_CALIBRATION}"

@@ -92,6 +92,8 @@ WALK = np.random.default_rng(0).standard_normal(500).cumsum()
         (np.abs(WALK).round(), 1),
         (5e6 + 2e5 * WALK, 0),
         (np.full(9, 3.0), 1),
+        (np.full(9, 0.00012), 5),  # two digits at least
+        (np.array([0.0, 1.0, 0.0, 0.0] + [0.0] * 21), 3),  # a part asked for in one week of 25
         (np.array([np.nan, 1.5, np.nan, 2.5]), 1),
         (np.full(9, np.nan), 1),
     ],

@@ -106,9 +106,10 @@ def describe_left_out(violations: list[Violation]) -> str:
     ]
     if not rows:
         return ""
+    n_series = len({row["series"] for row in rows})
     table = pd.DataFrame(rows[:MOST_LISTED])
     lines = [
-        f"{len(rows)} series left out, of which there is no forecast; the others are used:",
+        f"{n_series} series left out, of which there is no forecast; the others are used:",
         table.to_string(index=False, justify="left", max_colwidth=120),
     ]
     if len(rows) > MOST_LISTED:
