@@ -72,19 +72,26 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
     with the lowest mean validation loss; where none stands in the ranking, of all models.
 
     Baselines stand in both rankings. Without a network of its own, `architecture` has nothing to
-    select. `validation`: losses, long, as `losses_by_origin` takes them. Ties go to the name that
-    sorts first, so the selection is reproducible.
+    select. `validation`: losses, long, as `losses_by_origin` takes them. Of losses equal to twelve
+    digits a simple forecast's goes first, in the order of REFERENCES, else the name that sorts
+    first: what adds nothing to a simple forecast is not served in its place.
     """
     means, _ = losses_by_origin(validation)
+    simplicity = {name: number for number, name in enumerate(REFERENCES)}
     selected = {}
     rankings = {ranking for _, ranking in candidate_keys(means)}
     for ranking in ("shipped", *sorted(rankings & {"architecture"})):
         candidates = sorted(
-            (key[0] not in learnt, float(means[key].mean()), key[0])
-            for key in keys_in_ranking(means, ranking)
+            (
+                model not in learnt,
+                float(f"{means[model, own].mean():.12g}"),
+                simplicity.get(model, len(REFERENCES)),
+                model,
+            )
+            for model, own in keys_in_ranking(means, ranking)
         )
         if candidates:
-            selected[ranking] = candidates[0][2]
+            selected[ranking] = candidates[0][-1]
     return selected
 
 

@@ -6,6 +6,7 @@ from forecast.comparison.losses import (
     NO_ACTUALS,
     losses_by_origin,
     mean_distance,
+    select_bars,
     select_models,
 )
 from forecast.comparison.sentences import describe_selection
@@ -122,6 +123,15 @@ def test_without_networks_on_the_last_value_there_is_one_ranking():
 
 def test_a_tie_goes_to_the_name_that_sorts_first():
     assert select_models(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
+
+
+def test_a_tie_with_a_simple_forecast_goes_to_it_and_of_simple_ones_to_the_bar():
+    median = losses([1, 1], "historical_median", "baseline")
+    tied = [losses([1, 1 - 1e-15], "boosting"), median, losses([1, 1], "naive", "baseline")]
+    assert select_models(pd.concat(tied[:2]))["shipped"] == "historical_median"
+    table = pd.concat(tied)
+    assert select_models(table)["shipped"] == select_bars(table)[0] == "naive"
+    assert select_models(pd.concat([*tied, losses([1, 0.99], "lstm")]))["shipped"] == "lstm"
 
 
 def test_cutoffs_between_those_of_other_series_lie_nearer_than_a_step_size():
