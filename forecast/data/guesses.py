@@ -710,7 +710,8 @@ def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[EntryL
     share = (observed[target].dropna() == 0).mean()
     note = (
         f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
-        " for the mean see RMSSE, for a stock the quantiles"
+        " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
+        " the quantiles"
     )
     return [EntryLine("grid", "intermittent", note)]
 

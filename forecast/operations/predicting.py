@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.zero_forecasts import describe_zero_forecasts, is_zero_median
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
@@ -115,6 +116,7 @@ def forecast_champion(
         current.notice,
         changed,
         left_out,
+        _describe_zeros(table, panel),
         *notices,
         describe_unequal_ends(panel),
         describe_missing_inputs(panel),
@@ -122,6 +124,21 @@ def forecast_champion(
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
+
+
+def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
+    """The series that are demanded in the lookback and forecast as zero, as a sentence."""
+    task = panel.task
+    zero_series = {}
+    groups = table.groupby(["unique_id", "output"], sort=False)
+    for (series, output), rows in groups:
+        place = task.targets.index(str(output))
+        observed = panel.by_id[str(series)].values[:, place]
+        is_demanded = np.nansum(observed[-task.lookback :]) > 0
+        if is_demanded and is_zero_median(observed, rows["y_hat"]):
+            name = series_name(str(series), str(output), task.targets)
+            zero_series[name] = task.target[place]
+    return describe_zero_forecasts("The champion", zero_series, groups.ngroups)
 
 
 def _require_levels(

@@ -8,6 +8,7 @@ forecasts against the bar. `why` has what stands below: what the newest forecast
 from __future__ import annotations
 
 from forecast.comparison.sentences import BARS, with_word
+from forecast.comparison.zero_forecasts import describe_zero_test
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import Results, in_ranking
 from forecast.forecaster.intervals import NO_CALIBRATION
@@ -128,9 +129,9 @@ def why(results: Results) -> Table | None:
 
 def advise(results: Results) -> list[str]:
     """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
-    else to serve the selected model where it is better than the bar or a simple forecast itself, to
-    collect data where origins are too few, or to serve nothing; then what to do about refused
-    levels.
+    else to ask for the mean where the median is zero; to serve the selected model where it is
+    better than the bar or a simple forecast itself, to collect data where origins are too few, or
+    to serve nothing; then what to do about refused levels.
     """
     verdicts = results.verdicts
     if verdicts.leaks:
@@ -141,6 +142,8 @@ def advise(results: Results) -> list[str]:
         ]
     advice = []
     model = results.selected_model("shipped") or ""
+    if zero := describe_zero_test(results, model, results.dataset.task):
+        advice.append(zero)
     test = results.tests("shipped", "bar").get(model)
     if doubt := describe_doubt(results):
         advice.append(doubt)

@@ -133,13 +133,17 @@ def _sort_key(row: Row) -> tuple[int, str, str, float, str]:
 SCORES = {
     "MAE": "mae",
     "MASE": "mase",
+    "RMSSE": "rmsse",
     "80 % interval score": "winkler_80",
     "CRPS": "crps",
     "scaled CRPS": "scaled_crps",
 }
-"""Heading → column of the leaderboard. CRPS is known of the selected models, the references and
+"""Heading → column of the leaderboard. RMSSE, the lowest of a mean, is shown of the grid
+`INTERMITTENT`. CRPS is known of the selected models, the references and
 networks with a head of distributions alone; a terminal narrower than `WIDE` leaves it out.
 """
+INTERMITTENT = "intermittent"
+"""The grid that `add` names where the median, which MAE and MASE reward, is zero."""
 HEADS = ("", "model", *SCORES, "error vs bar", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
@@ -193,6 +197,8 @@ def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> li
     another one chose is marked.
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
+    if results.dataset.grid != INTERMITTENT:
+        shown_rows = [{**row, "rmsse": ""} for row in shown_rows]
     shown_rows.sort(key=_order_by_mase)
     # as the sentence has it: the skill of series of unequal length is another mean
     changes = results.changes_from_bar(ranking)

@@ -19,8 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.comparison.zero_forecasts import describe_zero_test
 from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import ingest
+from forecast.data.results import Results
 from forecast.data.sources import Request
 from forecast.forecaster.ensemble import (
     Ensemble,
@@ -33,6 +36,7 @@ from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
 from forecast.operations.records import read_live_scores
 from forecast.operations.status import read_status
+from forecast.report.answer import advise
 from forecast.system.errors import InputError
 from tests.contract import families
 from tests.operations import projects
@@ -93,6 +97,29 @@ def test_a_hole_of_a_plan_is_told_by_fetch_and_status_before_a_forecast_is_refus
     both.iloc[:-2].to_csv(root / "data" / "wave.csv", index=False)
     assert not fetch(root), "a plan may come with each forecast"
     assert read_status(root, NAME, now=NOW).state == "good"
+
+
+def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(tmp_path):
+    root = small_project.write(tmp_path)
+    rows = pd.read_csv(root / "data" / "wave.csv")
+    rows["y"] = np.where(np.random.default_rng(2).random(len(rows)) < 0.35, 4.0, 0.0)
+    rows.to_csv(root / "data" / "wave.csv", index=False)
+    entry = {**small_project.DATASET, "season_length": 1}
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
+    fetch(root)
+    projects.gone_through(root, median={"family": "historical", "average": "median"})
+    zero = "forecasts zero at every step, or nearly so: at least half of the values are zero"
+    compared = Results(ProjectPaths.of(root), NAME)
+    assert compared.verdicts.chosen["shipped"] == "median"
+    for sentence in (compared.verdicts.warnings[0], advise(compared)[0]):
+        assert sentence.startswith(f"median {zero}")
+    ridge = describe_zero_test(compared, "ridge", compared.dataset.task)
+    assert not ridge, "it forecasts something like the mean"
+    registry.promote(root, NAME, projects.register(root, "median"), now=NOW)
+    (notice,) = [notice for notice in forecast(root).notices if zero in notice]
+    assert notice.endswith("add `transform: log1p` and `point: mean` to the dataset's `target`.")
 
 
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):

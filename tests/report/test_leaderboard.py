@@ -20,6 +20,7 @@ from forecast.report import text
 from forecast.report.board import leaderboard
 from forecast.report.leaderboard import (
     HEADS,
+    INTERMITTENT,
     as_csv,
     combine_leaderboards,
     leaderboard_lines,
@@ -167,6 +168,16 @@ def printed(root, *, terminal, width=80):
 
 def test_a_pipe_gets_plain_lines_without_rules_or_escapes(root):
     assert not set(printed(root, terminal=False)) & set("─━│\x1b")
+
+
+def test_rmsse_is_shown_where_the_absolute_error_rewards_zero(root, monkeypatch):
+    assert "RMSSE" not in printed(root, terminal=False, width=120)
+    usual = Results.dataset.func
+    intermittent = property(
+        lambda results: usual(results).model_copy(update={"grid": INTERMITTENT})
+    )
+    monkeypatch.setattr(Results, "dataset", intermittent)
+    assert "RMSSE" in printed(root, terminal=False, width=120)
 
 
 def test_both_rankings_of_every_dataset_are_shown_lowest_error_first(root):
