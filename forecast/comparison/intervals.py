@@ -176,7 +176,9 @@ def stack_series(
     n_pooled = _count_pooled_errors(blocks)
     for number, (calibration, cube) in enumerate(blocks.pairs):
         supported = []
-        for level, reason in _refusals(calibration, levels, n_pooled.get(cube.series)).items():
+        for level, reason in _refusals(
+            calibration, levels, n_pooled.get(cube.series), blocks.task
+        ).items():
             if reason:
                 labels = {**blocks.record.labels, "series": cube.series}
                 refused.append(Refusal(**labels, level=level, reason=reason))
@@ -263,12 +265,13 @@ def _put_beside(
 
 
 def _refusals(
-    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
+    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None, task: Task
 ) -> dict[float, str]:
     """By level why the calibration block of one series supports no interval of it; empty where it
     does, or where the errors that it ranks with others' do.
     """
     n_errors = 0
+    spacing = () if n_pooled else (task.horizon, task.step_size_in("calibration"))
     reasons = dict.fromkeys(levels, "")
     try:
         if calibration is not None:
@@ -278,7 +281,7 @@ def _refusals(
         return dict.fromkeys(levels, str(error))
     for level in levels:
         try:
-            conformal_rank(n_errors, level)
+            conformal_rank(n_errors, level, *spacing)
         except InputError as error:
             reasons[level] = str(error)
     return reasons

@@ -574,6 +574,12 @@ def _entry_lines(
         farthest = min(usual_horizon, with_intervals, shortest // 10)
         horizon = min(planned_steps, max(horizon, farthest))
         horizon_note += f"; the plan has {planned_steps}"
+        if horizon == usual_horizon < planned_steps:
+            horizon_note += (
+                f", but {horizon} is a usual reach (`--horizon {planned_steps}` for all)"
+            )
+        elif horizon < planned_steps:
+            horizon_note += ", but farther blocks and intervals of 95 % would lack cutoffs"
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
@@ -691,6 +697,10 @@ def _step_lines(n_rows: int, horizon: int, calibration: float) -> list[EntryLine
     lines = [EntryLine("step_size", step_size, "steps from one forecast of a block to the next")]
     if calibration_step < step_size:
         note = f"an interval of 95 % takes {CUTOFFS_OF_95_PERCENT} cutoffs"
+        n_cutoffs = max(round(calibration * n_rows) - horizon, 0) // calibration_step + 1
+        if n_cutoffs < CUTOFFS_OF_95_PERCENT:
+            level = 100 * n_cutoffs // (n_cutoffs + 1)
+            note += f"; the calibration block has {n_cutoffs}, for {level} %"
         lines.append(EntryLine("calibration_step_size", calibration_step, note))
     return lines
 

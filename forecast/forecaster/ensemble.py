@@ -450,7 +450,7 @@ def split_supported_levels(
     for level in levels:
         try:
             for name in names:
-                ensemble.calibration(name).newest.require(level)
+                ensemble.calibration(name).newest.require(level, panel.task)
         except InputError as error:
             has_errors = name in ensemble.calibrated
             refused.append(f"Series {quote(name)}: {error}" if has_errors else str(error))

@@ -985,16 +985,25 @@ def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_c
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
 
 
-@pytest.mark.parametrize(("n_rows", "horizon"), [(150, 12), (104, 6), (36, 3)])
-def test_the_horizon_follows_a_plan_as_far_as_the_rows_bear_out(tmp_path, n_rows, horizon):
-    n_planned = 12 if n_rows == 150 else 6
+@pytest.mark.parametrize(
+    ("n_rows", "n_planned", "horizon", "why"),
+    [
+        (150, 12, 12, ""),
+        (104, 6, 6, ""),
+        (36, 6, 3, ", but farther blocks and intervals of 95 % would lack cutoffs"),
+        (240, 24, 12, ", but 12 is a usual reach (`--horizon 24` for all)"),
+    ],
+)
+def test_the_horizon_follows_a_plan_as_far_as_the_rows_bear_out(
+    tmp_path, n_rows, n_planned, horizon, why
+):
     months = pd.date_range("2010-01-01", periods=n_rows + n_planned, freq="MS")
     frame = pd.DataFrame({"month": months, "price": np.arange(len(months)) % 7.0})
     frame["sales"] = (100 + np.arange(n_rows) % 12.0).tolist() + [np.nan] * n_planned
     path = tmp_path / "mine.csv"
     frame.to_csv(path, index=False)
     text = guesses.guess_entry(path, "mine.csv", "mine")
-    note = f"the shortest series has {n_rows}; the plan has {n_planned}"
+    note = f"the shortest series has {n_rows}; the plan has {n_planned}{why}"
     assert f"horizon: {horizon} # steps ahead; {note}\n" in text
 
 
@@ -1329,6 +1338,12 @@ def test_a_few_years_of_months_are_forecast_as_far_as_intervals_of_80_percent(
     assert (found["horizon"], found["lookback"]) == (horizon, 12)
     assert calibration >= horizon + 3 and min(validation, test) >= horizon
     assert train >= 12 + horizon + 3
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    n_cutoffs = calibration - horizon + 1
+    level = 100 * n_cutoffs // (n_cutoffs + 1)
+    note = f"19 cutoffs; the calibration block has {n_cutoffs}, for {level} %"
+    assert ("calibration_step_size" in found) == (note in text) == (n_rows > 48)
+    conformal_rank(n_cutoffs, level / 100)
 
 
 @pytest.mark.parametrize("weeks", [52, 53])
