@@ -256,6 +256,8 @@ def require_known_series(
     if unknown:
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}."
+            " One that came after the fit, or had too few rows for the blocks, was left out of it:"
+            " fit again once it has the rows, or with a shorter `lookback` or `horizon`."
         )
 
 

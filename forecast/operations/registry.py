@@ -431,13 +431,12 @@ def selected_candidate(
     a comparison.
     """
     results = Results(ProjectPaths.of(project), dataset)
-    verdicts = results.paths.compared(dataset) / "verdicts.json"
     if not results.is_compared:
         raise InputError(
-            f"{verdicts}: missing; no whole run compared the models yet, and one with --model is"
-            f" kept apart (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`,"
-            " with all models or with those of a shorter list under `grids:` in configs/models.yaml"
-            " that `grid:` in the dataset's entry names."
+            f"{dataset}: no whole run compared the models yet, and one with --model is kept apart"
+            f" (narrowed/) and promotes none. Run `forecast run --dataset {dataset}`, with all"
+            " models or with those of a shorter list under `grids:` in configs/models.yaml that"
+            " `grid:` in the dataset's entry names."
         )
     trained = load_task(results.paths.task(dataset))
     entry = load_dataset(dataset, results.paths.configs).task
@@ -449,12 +448,12 @@ def selected_candidate(
     model = results.selected_model("shipped")
     if model is None:
         raise InputError(
-            f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts.sentences)}"
+            f"{dataset}: no model is chosen as shipped. {' '.join(results.verdicts.sentences)}"
         )
     name = results.candidate(model, "shipped")
     if name is None or results.records[name].has_failed:
         raise InputError(
-            f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
+            f"{dataset}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
             " run`."
         )
     return results.folder(name), make_card(

@@ -37,7 +37,7 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
 def test_without_a_comparison_there_is_nothing_to_register(project):
     shutil.rmtree(project / "data" / "compared")
     with pytest.raises(
-        InputError, match=r"no whole run compared.* --model.*Run `forecast run --dataset"
+        InputError, match=rf"^{NAME}: no whole run compared.* --model.*Run `forecast run --dataset"
     ):
         registry.selected_candidate(project, NAME, now=NOW, revision="")
 
