@@ -84,11 +84,11 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
         candidates = sorted(
             (
                 model not in learnt,
-                float(f"{means[model, own].mean():.12g}"),
+                float(f"{means[model, stands_in].mean():.12g}"),
                 simplicity.get(model, len(REFERENCES)),
                 model,
             )
-            for model, own in keys_in_ranking(means, ranking)
+            for model, stands_in in keys_in_ranking(means, ranking)
         )
         if candidates:
             selected[ranking] = candidates[0][-1]
