@@ -200,6 +200,7 @@ def read_data(
     stale = dataset.quality.stale_repeats
     if files_may_differ and stale.action != "off":
         findings += quality.checks.stale_repeats(frame, dataset, stale.limit)
+    findings += preparation.find_unplanned(frame, dataset)
     lines = quality.format_violations([hint for hint in findings if hint.action != "left out"])
     for line in lines[:MOST_NAMED]:
         print(f"{name}: {line}")

@@ -219,8 +219,7 @@ def prepare(
 
 
 def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Violation]:
-    """Columns of which nothing is planned, as of what was measured, and series whose plan misses a
-    step of the horizon, for which a forecast is refused.
+    """Series whose plan misses a step of the horizon, for which a forecast is refused.
 
     A series of whose horizon nothing is planned is left alone: its plan comes with each forecast,
     or it has ended.
@@ -228,17 +227,29 @@ def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Viol
     task = dataset.task
     steps = [step.frame_name for step in task.future_steps if step.name in dataset.known_ahead]
     last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
-    is_planned = last_rows[steps].notna().any()
-    planned = {step.name for step in task.future_steps if is_planned.get(step.frame_name, False)}
-    if unplanned := [name for name in dataset.known_ahead if name not in planned]:
-        sentence = f"{quote_names(unplanned)}: {NOTHING_PLANNED}"
-        yield Violation("perfect_plan", "", "", len(unplanned), sentence)
     last_rows = last_rows[last_rows[steps].notna().any(axis=1)]
     if last_rows.empty:
         return
     for series in from_frame(last_rows, "plans", task).series:
         if hole := describe_hole_of_plan(task, series):
             yield Violation("plan", series.unique_id, "", 1, hole)
+
+
+def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:
+    """The inputs known ahead of which nothing is planned in a prepared frame, as of what was
+    measured, as one finding; none where all have a plan.
+    """
+    last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
+    planned = {
+        step.name
+        for step in dataset.task.future_steps
+        if step.name in dataset.known_ahead and last_rows[step.frame_name].notna().any()
+    }
+    unplanned = [name for name in dataset.known_ahead if name not in planned]
+    if not unplanned:
+        return []
+    sentence = f"{quote_names(unplanned)}: {NOTHING_PLANNED}"
+    return [Violation("perfect_plan", "", "", len(unplanned), sentence)]
 
 
 def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list[Violation]:

@@ -116,7 +116,8 @@ def settings() -> dict[str, list[str]]:
             f"after {postgres.SILENT_SECONDS} s when its machine",
             f"publishing waits up to {WORDS[round(mlflow_client.TIMEOUT)]}",
             f"promoting up to {WORDS[round(registry.TIMEOUT)]}",
-            f"| {DEFAULT_GATE_DAYS} days, {DEFAULT_GATE_SESSIONS} sessions or rows |",
+            f"| {DEFAULT_GATE_DAYS} days, {DEFAULT_GATE_SESSIONS} sessions or rows;"
+            " 8 × `step_size` at least |",
             f"at least {paired_tests.ORIGINS} origins",
             *(
                 f"| `{key}` | {getattr(rules, key):g} |"

@@ -68,7 +68,7 @@ def test_of_several_series_the_error_of_the_largest_stands_behind_it_in_its_unit
     assert f"error is {figure(rows[model])} index points; repeating the last value has" in said
     assert f"has {figure(rows['naive'])} index points." in said
     page = html.fromstring(rendered(root, DAILY))
-    assert said in words(page.xpath("//p[@class='sentence']")[0])
+    assert said in words(page.xpath("//section[@class='verdict']")[0])
     assert describe_scale(results(root, HOURLY)) == ""
 
 
