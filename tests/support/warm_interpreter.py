@@ -46,27 +46,8 @@ LIBRARIES = (
     "sqlalchemy.dialects.sqlite",
     "tensorflow",
     "keras",
-    "networkx",
-    "ruamel.yaml",
-    "scmrepo.git",
     "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
-    "dvc.cachemgr",
-    "dvc.data_cloud",
-    "dvc.lock",
-    "dvc.repo.artifacts",
-    "dvc.repo.datasets",
-    "dvc.repo.graph",
-    "dvc.repo.index",
-    "dvc.repo.metrics",
-    "dvc.repo.open_repo",
-    "dvc.repo.params",
-    "dvc.repo.plots",
     "dvc.repo.reproduce",
-    "dvc.repo.stage",
-    "dvc.rwlock",
-    "dvc.scm",
-    "dvc.utils.strictyaml",
-    "dvc_data.hashfile.db.local",
 )
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""
