@@ -168,13 +168,16 @@ def _check_forecasts(
 
 def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[Finding]:
     """The forecasts of naive, which every skill is measured against, repeat the last observed
-    value; of differences they repeat the last change, and are not looked at.
+    value; of differences they repeat the last change, and are not looked at. Where means are asked
+    for, the validation block alone has it.
     """
     for series, output in _series_by_name(panel).values():
         column = panel.task.target[output]
         if "diff" in column.transform:
             continue
         series_rows = _rows_of(table, series, column)
+        if column.point == "mean":
+            series_rows = series_rows[series_rows["block"] == "validation"]
         last = (
             pd.Series(series.values[:, output], series.ds)
             .ffill()

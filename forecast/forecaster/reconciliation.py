@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.hierarchy import summing_matrix
+from forecast.forecaster.intervals import SHORT_BLOCK
 from forecast.system.errors import ModelError
 
 Array = NDArray[np.float64]
@@ -61,17 +62,25 @@ def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
 
 
 def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
-    """The `smearing` of `Corrections`; errors of 0 where none is known."""
+    """The `smearing` of `Corrections`; errors of 0 where none is known. Few errors of a step are no
+    distribution: a step with fewer than `SHORT_BLOCK` has those of all steps.
+    """
     chances = (np.arange(SMEARED_ERRORS) + 0.5) / SMEARED_ERRORS
     n_series = forecasts["unique_id"].nunique()
     smearing = np.zeros((n_series, task.horizon, len(task.target), SMEARED_ERRORS))
     rows = forecasts[forecasts["block"] == "validation"]
+    errors_by_place: dict[tuple[int, int, int], Array] = {}
     for place, column, group in _group_by_step(forecasts, rows, task):
         if column.point == "mean":
             to_units = TRANSFORMS[column.transform].to_units
             errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
-            known = errors[np.isfinite(errors)]
-            smearing[place] = np.quantile(known, chances) if len(known) else 0.0
+            errors_by_place[place] = errors[np.isfinite(errors)]
+    for (series, step, output), errors in errors_by_place.items():
+        if len(errors) < SHORT_BLOCK:
+            places = [(series, each, output) for each in range(task.horizon)]
+            errors = np.concatenate([errors_by_place.get(place, errors[:0]) for place in places])
+        if len(errors):
+            smearing[series, step, output] = np.quantile(errors, chances)
     return smearing
 
 

@@ -86,3 +86,16 @@ def test_series_are_numbered_alike_where_a_block_lacks_one() -> None:
     smearing = learn_smearing(table, task)
     means = smear_forecasts(table, smearing, task)["y_hat"]
     np.testing.assert_allclose(means, [100.0, 100.0, 200.0])
+
+
+@pytest.mark.parametrize(("n_origins", "means"), [(1, [101.0, 101.0]), (19, [100.0, 102.0])])
+def test_few_errors_of_a_step_are_joined_by_those_of_all_steps(n_origins: int, means: list) -> None:
+    target = {"column": "y", "transform": "log1p", "point": "mean"}
+    task = dataset(target=[target], horizon=2).task
+    errors = np.log1p([100.0, 102.0]) - np.log1p(100)
+    table = pd.DataFrame({"step": [1, 2] * n_origins, "y": [100.0, 102.0] * n_origins})
+    table = table.assign(unique_id="a", output="y", block="validation", y_hat=100.0)
+    smearing = learn_smearing(table, task)[0, :, 0]
+    each = [smear(np.array([100.0]), of_step, task.target[0])[0] for of_step in smearing]
+    np.testing.assert_allclose(each, means, atol=0.01)
+    assert smearing.min() >= 0 and smearing.max() <= errors.max() + 1e-12
