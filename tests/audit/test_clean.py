@@ -42,6 +42,11 @@ def logarithms_of_a_drifting_level(root: Path) -> None:
 
 
 @case
+def means_of_a_logarithm(root: Path) -> None:
+    write(root, target={"column": "y", "transform": "log", "point": "mean"})
+
+
+@case
 def logarithmic_differences(root: Path) -> None:
     write(root, target={"column": "y", "transform": "logdiff"})
 
