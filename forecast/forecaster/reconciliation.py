@@ -31,11 +31,12 @@ from numpy.typing import NDArray
 from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.hierarchy import summing_matrix
-from forecast.forecaster.intervals import SHORT_BLOCK
 from forecast.system.errors import ModelError
 
 Array = NDArray[np.float64]
 SMEARED_ERRORS = 100
+FEW_ERRORS = 19
+"""Errors of a step, fewer than which are no distribution; so few support no interval of 95 %."""
 
 
 class Corrections(TypedDict):
@@ -63,7 +64,7 @@ def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
 
 def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
     """The `smearing` of `Corrections`; errors of 0 where none is known. Few errors of a step are no
-    distribution: a step with fewer than `SHORT_BLOCK` has those of all steps.
+    distribution: a step with fewer than `FEW_ERRORS` has those of all steps.
     """
     chances = (np.arange(SMEARED_ERRORS) + 0.5) / SMEARED_ERRORS
     n_series = forecasts["unique_id"].nunique()
@@ -76,7 +77,7 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
             errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
             errors_by_place[place] = errors[np.isfinite(errors)]
     for (series, step, output), errors in errors_by_place.items():
-        if len(errors) < SHORT_BLOCK:
+        if len(errors) < FEW_ERRORS:
             places = [(series, each, output) for each in range(task.horizon)]
             errors = np.concatenate([errors_by_place.get(place, errors[:0]) for place in places])
         if len(errors):
