@@ -201,7 +201,7 @@ def read_data(
     if files_may_differ and stale.action != "off":
         findings += quality.checks.stale_repeats(frame, dataset, stale.limit)
     findings += preparation.find_unplanned(frame, dataset)
-    lines = quality.format_violations([hint for hint in findings if hint.action != "left out"])
+    lines = quality.format_violations([f for f in findings if f.action != "left out"])
     for line in lines[:MOST_NAMED]:
         print(f"{name}: {line}")
     if len(lines) > MOST_NAMED:

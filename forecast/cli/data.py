@@ -276,7 +276,7 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)
     if left_out := describe_left_out(fetched.findings):
         print(f"{dataset}: {left_out}")
-    lines = format_violations([hint for hint in fetched.findings if hint.action != "left out"])
+    lines = format_violations([f for f in fetched.findings if f.action != "left out"])
     if len(lines) > 5:
         firsts = {line.partition(":")[0]: line for line in reversed(lines)}
         lines = [

@@ -237,20 +237,24 @@ def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) 
 
 def _six_digits(value: float) -> str:
     """A number of a table; nothing for NaN."""
-    return "" if value != value else f"{value:.6g}".replace("-", "−", 1)
+    from forecast.report.text import with_minus
+
+    return "" if value != value else with_minus(f"{value:.6g}")
 
 
 def _provenance_sentence(provenance: Provenance) -> str:
     """`Version 2 (gru.linear), made 3 days ago, fitted on data up to 2025-02-28; on test MAE 1.28,
     skill +40.7 % ...`
     """
+    from forecast.report.text import with_minus
+
     scores = []
     if "mae" in provenance.test:
         scores.append(f"MAE {provenance.test['mae']:.4g}")
     elif "mase" in provenance.test:
         scores.append(f"MASE {provenance.test['mase']:.3g}")
     if "skill" in provenance.test:
-        skill = f"{100 * provenance.test['skill']:+.1f} %".replace("-", "−")
+        skill = with_minus(f"{100 * provenance.test['skill']:+.1f} %")
         scores.append(f"skill {skill} against repeating the last value")
     sentence = (
         f"Version {provenance.version} ({provenance.model}), made"
