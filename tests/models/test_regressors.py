@@ -280,8 +280,7 @@ def test_without_a_plan_or_rows_to_read_it_from_no_tree_reads_one_on_the_way(cha
     sales = {"column": "sales"}
     settings = {"target": [sales], "past_exogenous": [], "future_exogenous": plans}
     problem = problems.problem_of(frame, **(settings | changes))
-    assert not Spec(base="last")._other_forms(problem, reads_way=True)
-    assert Spec(base="last")._other_forms(problem, reads_way=False) == [1, 2]
+    assert Spec(base="last")._other_forms(problem) == [1, 2]
 
 
 def test_a_step_reads_the_plan_before_it_and_of_no_later_one():

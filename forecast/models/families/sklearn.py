@@ -443,31 +443,31 @@ class Spec(RegressorSpec):
             model = self._regressor(len(y), TREE_FORMS[number])
             n_trees = len(chosen.get(f"{output}/roots", ()))
             return _fit_trees(model, x, y, n_trees) | _name_form(number)
-        grown, error = self._grow_form(problem, output, 0, N_TREES)
+        grown, lowest = self._grow_form(problem, output, 0, N_TREES)
         if self.base != "last":
             return grown
-        best, lowest = 0, error
-        for reads_way in (False, True):
-            for number in self._other_forms(problem, reads_way=reads_way):
-                arrays, error_of_form = self._grow_form(problem, output, number, N_TREES)
-                if error_of_form < min(lowest, (1 - TREE_FORMS[number].least_gain) * error):
-                    best, lowest, grown = number, error_of_form, arrays
-            error = lowest
+        best = 0
+        error_to_beat = {False: lowest}
+        for number in self._other_forms(problem):
+            form = TREE_FORMS[number]
+            error_to_beat.setdefault(form.reads_way, lowest)
+            arrays, error = self._grow_form(problem, output, number, N_TREES)
+            if error < min(lowest, (1 - form.least_gain) * error_to_beat[form.reads_way]):
+                best, lowest, grown = number, error, arrays
         if TREE_FORMS[best].is_exact:
             return self._grow_form(problem, output, best, N_EXACT_TREES)[0]
         return grown
 
-    def _other_forms(self, problem: Problem, *, reads_way: bool) -> list[int]:
+    def _other_forms(self, problem: Problem) -> list[int]:
         """The numbers in `TREE_FORMS`, but for the usual one, that the inputs allow: of changes
         none with every threshold, and nothing on the way without inputs known ahead.
         """
         channels = problem.channels
-        if reads_way and not (channels.plan_channels and problem.panel.task.lookback > WAY_LAGS):
-            return []
+        has_way = bool(channels.plan_channels) and problem.panel.task.lookback > WAY_LAGS
         return [
             number
             for number, form in enumerate(TREE_FORMS[1:], start=1)
-            if form.reads_way == reads_way and not (form.is_exact and channels.change_channels)
+            if (has_way or not form.reads_way) and not (form.is_exact and channels.change_channels)
         ]
 
     def _grow_form(
@@ -547,23 +547,22 @@ class Spec(RegressorSpec):
         horizon = problem.panel.task.horizon
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
         n_cutoffs = max(sum(map(len, rows.values())), 1)
-        if self.regressor != BOOSTING:
-            every = -(-n_cutoffs * horizon // self.rows)
-            ends = np.cumsum([len(each) for each in rows.values()])[:-1]
-            # counted on from series to series: each may have fewer cutoffs than `every`
-            numbers = np.split(np.arange(n_cutoffs), ends)
-            spread = [each[k % every == 0] for each, k in zip(rows.values(), numbers, strict=True)]
-            return {
-                uid: Pairs(each, np.ones((len(each), horizon), dtype=bool))
-                for uid, each in zip(rows, spread, strict=True)
-            }
-        rng = np.random.default_rng(0)
+        every = -(-n_cutoffs * horizon // self.rows)
         cutoff_share = min(1.0, self.rows / (n_cutoffs * min(STEPS_PER_CUTOFF, horizon)))
         step_share = self.rows / (n_cutoffs * cutoff_share * horizon)
+        rng = np.random.default_rng(0)
         pairs = {}
-        for uid, each in rows.items():
-            drawn = each[rng.random(len(each)) < cutoff_share]
-            pairs[uid] = Pairs(drawn, rng.random((len(drawn), horizon)) < step_share)
+        first = 0
+        for uid, cutoffs in rows.items():
+            if self.regressor == BOOSTING:
+                drawn = cutoffs[rng.random(len(cutoffs)) < cutoff_share]
+                steps = rng.random((len(drawn), horizon)) < step_share
+            else:
+                # counted on from series to series: each may have fewer cutoffs than `every`
+                drawn = cutoffs[-first % every :: every]
+                steps = np.ones((len(drawn), horizon), dtype=bool)
+            first += len(cutoffs)
+            pairs[uid] = Pairs(drawn, steps)
         return pairs
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
@@ -605,14 +604,18 @@ class Spec(RegressorSpec):
         """
         past = windows.past.astype(np.float64)
         steps = np.arange(1, horizon + 1)
-        newest = [past[:, -1:, channel] for channel in channels.target_channels]
-        for i, is_change in enumerate(channels.difference_inputs[: channels.outputs]):
-            if is_change or not form.has_base:
-                newest[i] = np.zeros_like(newest[i])
-        origin = np.hstack(list(self._cutoff_features(past, channels, season, newest)))
+        levels = []
+        for channel, is_change in zip(
+            channels.target_channels, channels.difference_inputs, strict=False
+        ):
+            level = past[:, :, channel]
+            if form.has_base and not is_change:
+                level = level - level[:, -1:]
+            levels.append(level)
+        origin = np.hstack(list(self._cutoff_features(past, channels, season, levels)))
         ahead = [windows.future[:, -horizon:].astype(np.float64)]
         ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
-        ahead += _seasonal_values(past, channels, steps, season, newest)
+        ahead += _seasonal_values(levels, steps, season)
         future = windows.future_exogenous(channels).astype(np.float64)
         ahead += [future[:, column, :, None] for column in range(future.shape[1])]
         if form.reads_way:
@@ -621,45 +624,33 @@ class Spec(RegressorSpec):
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
     def _cutoff_features(
-        self, past: np.ndarray, channels: Layout, season: int, newest: Sequence[np.ndarray]
+        self, past: np.ndarray, channels: Layout, season: int, levels: Sequence[np.ndarray]
     ) -> Iterator[np.ndarray]:
-        """(B, columns) each: what is the same for every step of the horizon. Levels are those of
-        the last season (`day`) and of the whole lookback.
+        """(B, columns) each: what is the same for every step of the horizon; means, lowest and
+        highest are those of the last season and of the whole lookback.
         """
-        recent = past[:, -self.lags :]
-        day = past[:, -max(season, 2) :]
-        for i, channel in enumerate(channels.target_channels):
-            yield recent[:, :, channel] - newest[i]
+        day = max(season, 2)
+        for channel, level in zip(channels.target_channels, levels, strict=True):
+            yield level[:, -self.lags :]
             yield past[:, -1:, channel]
-            for part in (day, past):
-                level = part[:, :, channel] - newest[i]
-                yield np.stack([level.mean(axis=1), level.min(axis=1), level.max(axis=1)], axis=1)
-        others = channels.past_channels
-        yield np.hstack(
-            [past[:, -1, others], past[:, -3:, others].mean(axis=1), day[:, :, others].mean(axis=1)]
-        )
+            for part in (level[:, -day:], level):
+                yield np.stack([part.mean(axis=1), part.min(axis=1), part.max(axis=1)], axis=1)
+        others = past[:, :, channels.past_channels]
+        yield np.hstack([others[:, -1], others[:, -3:].mean(axis=1), others[:, -day:].mean(axis=1)])
 
 
 def _seasonal_values(
-    past: np.ndarray,
-    channels: Layout,
-    steps: np.ndarray,
-    season: int,
-    newest: Sequence[np.ndarray],
+    levels: Sequence[np.ndarray], steps: np.ndarray, season: int
 ) -> list[np.ndarray]:
-    """(B, H, 1) each: a target's value a number of seasons before t + h, less its `newest` (B, 1),
-    where the window reaches so far back.
+    """(B, H, 1) each: of `levels` (B, L), one per target, the value a number of seasons before
+    t + h, where the window reaches so far back; none without a season.
     """
     values: list[np.ndarray] = []
-    if season == 1:
-        return values
-    for n_seasons in SEASONS_BACK:
+    for n_seasons in SEASONS_BACK if season > 1 else ():
         seasons = np.maximum(n_seasons, -(-steps // season))
-        rows = past.shape[1] - 1 + steps - season * seasons
-        if rows.min() < 0:
-            continue
-        for i, channel in enumerate(channels.target_channels):
-            values.append((past[:, rows, channel] - newest[i])[:, :, None])
+        rows = levels[0].shape[1] - 1 + steps - season * seasons
+        if rows.min() >= 0:
+            values += [level[:, rows, None] for level in levels]
     return values
 
 
