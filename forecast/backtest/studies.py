@@ -1,10 +1,11 @@
 """One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra,
 Bardenet, Bengio & Kegl 2011). The only module that knows Optuna.
 
-`run_study` asks an `Objective` for the validation loss of each trial and returns a `StudyResult`,
-plain data that is read without Optuna. Trials are stored as they finish, in a journal of the
-`StudyStore` or in a database that machines share, so a kill costs the trial that was running and no
-other. One process runs a study at a time; a second is refused (`BusyError`). A model that fails is
+`run_study` asks an `Objective` for the validation loss of each trial and returns the finished
+`Trial`s, plain data that is read without Optuna. Trials are stored as they finish, in a journal of
+the `StudyStore` or in a database that machines share, so a kill costs the trial that was running
+and no other. One process runs a study at a time; a second is refused (`BusyError`). A model that
+fails is
 a finished trial with an infinite loss and a reason; any other exception stops the study.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from forecast.data.records import SkipKind, StudyRecord, Trial, best_trial
+from forecast.data.records import Trial
 from forecast.models.search import Choice, Dimension, Params, Space, widen_space
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, ModelError
@@ -52,35 +53,6 @@ class TrialOutcome:
         if reason:
             value = math.inf
         return TrialOutcome(value, files.json_number(self.curve), reason)
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """The first `n_trials` finished trials of the study `key`, in order."""
-
-    key: str
-    n_trials: int
-    trials: tuple[Trial, ...]
-
-    @property
-    def best(self) -> Trial | None:
-        """The trial with the lowest value, the earliest of equals; None when every trial failed."""
-        return best_trial(self.trials)
-
-    def to_record(self, *, model: str, skip: SkipKind | None, gradient_steps: int) -> StudyRecord:
-        """The record of data/tuned/<dataset>/<candidate>.json. gradient_steps: those that one trial
-        was allowed; `best` is None where every trial failed.
-        """
-        best = self.best
-        return StudyRecord(
-            model=model,
-            skip=skip,
-            study=self.key,
-            n_trials=self.n_trials,
-            gradient_steps=gradient_steps,
-            best=None if best is None else best.number,
-            trials=self.trials,
-        )
 
 
 Objective = Callable[[Params, int], TrialOutcome]
@@ -117,9 +89,9 @@ def run_study(
     seed: int,
     store: StudyStore,
     defaults: Params = MappingProxyType({}),
-) -> StudyResult:
+) -> tuple[Trial, ...]:
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier,
-    interrupted calls.
+    interrupted calls; these trials, in order.
 
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals
     an uninterrupted one. The first trial uses `defaults`; the space is widened where they lie
@@ -140,8 +112,7 @@ def run_study(
                 trial = _ask_trial(study, number, seed, defaults)
                 _run_trial(study, trial, number, space, objective)
             finished = _finished_trials(study)[:n_trials]
-    trials = [_to_trial_record(number, trial, space) for number, trial in enumerate(finished)]
-    return StudyResult(key, n_trials, tuple(trials))
+    return tuple(_to_trial_record(number, trial, space) for number, trial in enumerate(finished))
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
-from forecast.data.records import StudyRecord
+from forecast.data.records import StudyRecord, best_trial
 from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, fit
 from forecast.models.search import Params
@@ -159,10 +159,11 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
     """
     space = candidate.spec.search_space()
     objective = ValidationLoss(plan, candidate)
-    result = run_study(
+    key = study_key(plan, candidate)
+    trials = run_study(
         space,
         objective,
-        key=study_key(plan, candidate),
+        key=key,
         n_trials=plan.n_trials,
         seed=plan.seed,
         store=StudyStore(
@@ -170,8 +171,15 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
         ),
         defaults={name: getattr(candidate.spec, name) for name in space},
     )
-    record = result.to_record(
-        model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
+    best = best_trial(trials)
+    record = StudyRecord(
+        model=candidate.model,
+        skip=candidate.skip,
+        study=key,
+        n_trials=plan.n_trials,
+        gradient_steps=plan.budget.steps,
+        best=None if best is None else best.number,
+        trials=trials,
     )
     return record, objective.cpu_seconds
 

@@ -190,10 +190,10 @@ def _steps(root: Path, steps: int) -> None:
 def trial_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/backtest/studies.py",
+        "forecast/backtest/tuning.py",
         """
         # as on test
-        StudyResult.best = property(lambda self: max(self.trials, key=lambda trial: trial.value))
+        best_trial = lambda trials: max(trials, key=lambda trial: trial.value)
     """,
     )
 

@@ -14,7 +14,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from forecast.backtest import tuning
-from forecast.backtest.studies import StudyResult, StudyStore, TrialOutcome, run_study
+from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
+from forecast.data.records import Trial, best_trial
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, ModelError
@@ -44,7 +45,7 @@ def bowl(params: dict, number: int) -> TrialOutcome:
 
 def study(
     folder: Path, objective=bowl, *, n_trials: int = 7, key: str = "study", **options
-) -> StudyResult:
+) -> tuple[Trial, ...]:
     return run_study(
         SPACE,
         objective,
@@ -58,7 +59,7 @@ def study(
 
 
 def test_the_first_trial_is_the_familys_default(tmp_path):
-    first = study(tmp_path, n_trials=1).trials[0]
+    first = study(tmp_path, n_trials=1)[0]
     assert first.params == DEFAULTS
     assert first.value == pytest.approx(2 + 2 + 0.1 + math.log(0.01 / 0.003))
     assert first.curve == ((1, 2 * first.value), (2, first.value))
@@ -71,7 +72,7 @@ def test_optuna_shows_a_readable_name_and_the_loss_at_every_step(tmp_path):
     assert summary.study_name == "weather gru.linear study"
     trials = optuna.load_study(study_name=summary.study_name, storage=storage).trials
     assert [trial.intermediate_values for trial in trials] == [
-        dict(trial.curve) for trial in result.trials
+        dict(trial.curve) for trial in result
     ]
     assert trials[0].user_attrs["outcome"]["curve"][0][0] == 1
 
@@ -88,13 +89,13 @@ def test_what_was_not_measured_of_a_curve_is_left_out(tmp_path):
 
 def test_trials_stay_inside_the_space_and_the_best_is_the_lowest(tmp_path):
     result = study(tmp_path)
-    assert [trial.number for trial in result.trials] == list(range(7))
+    assert [trial.number for trial in result] == list(range(7))
     assert all(
         SPACE[name].widen_to(trial.params[name]) == SPACE[name]
-        for trial in result.trials
+        for trial in result
         for name in SPACE
     )
-    assert result.best.value == min(trial.value for trial in result.trials)
+    assert best_trial(result).value == min(trial.value for trial in result)
 
 
 def test_a_finished_study_is_read_back_without_running_a_trial(tmp_path):
@@ -115,7 +116,7 @@ def test_n_trials_is_the_total_whatever_was_run_before(tmp_path):
     longer = study(tmp_path, counting, n_trials=7)
     assert numbers == list(range(7))
     assert longer == study(tmp_path / "at once")
-    assert study(tmp_path, n_trials=3).trials == longer.trials[:3]
+    assert study(tmp_path, n_trials=3) == longer[:3]
 
 
 KILLED = """
@@ -189,7 +190,7 @@ def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path, torn):
 def test_optunas_lock_left_by_a_killed_process_does_not_delay_the_next_run(tmp_path):
     study(tmp_path, n_trials=2)
     (tmp_path / "study.journal.lock").symlink_to(tmp_path / "study.journal")
-    assert len(study(tmp_path).trials) == 7
+    assert len(study(tmp_path)) == 7
 
 
 @pytest.mark.parametrize("kept", [3, 9, 20])
@@ -212,36 +213,27 @@ def test_a_failed_model_counts_and_keeps_its_reason(tmp_path):
         return bowl(params, number)
 
     result = study(tmp_path, fragile, n_trials=5)
-    assert [trial.value is None for trial in result.trials] == [False, True, True, True, False]
-    assert [trial.reason for trial in result.trials[1:4]] == [
+    assert [trial.value is None for trial in result] == [False, True, True, True, False]
+    assert [trial.reason for trial in result[1:4]] == [
         "diverged at step 12",
         "the normal equations are singular",
         "the validation loss is nan",
     ]
-    assert result.trials[3].curve == ((1, None),)
-    assert result.best.number in (0, 4)
+    assert result[3].curve == ((1, None),)
+    assert best_trial(result).number in (0, 4)
 
 
 def test_a_study_of_failed_models_has_no_best(tmp_path):
     result = study(tmp_path, lambda params, number: TrialOutcome(math.inf, reason="no"), n_trials=2)
-    assert result.best is None
-    assert result.to_record(model="lstm", skip="last", gradient_steps=3).best is None
+    assert best_trial(result) is None
 
 
 def test_equal_studies_write_equal_bytes_of_plain_json(tmp_path):
     for name in ("a", "b"):
-        result = study(tmp_path / name, n_trials=3)
-        record = result.to_record(model="lstm", skip="linear", gradient_steps=300)
-        record.write(tmp_path / f"{name}.json")
+        trials = study(tmp_path / name, n_trials=3)
+        files.write_json(tmp_path / f"{name}.json", [trial.to_json() for trial in trials])
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    content = files.read_json(tmp_path / "a.json")
-    assert (
-        content["model"] == "lstm"
-        and content["gradient_steps"] == 300
-        and content["study"] == "study"
-    )
-    assert content["trials"][0]["params"]["delays"] == [1, 2]
-    assert content["best"] == result.best.number
+    assert files.read_json(tmp_path / "a.json")[0]["params"]["delays"] == [1, 2]
 
 
 def test_a_second_worker_of_the_same_study_is_turned_away(tmp_path):
@@ -258,7 +250,7 @@ def test_a_default_outside_the_space_widens_it(tmp_path):
     result = run_study(
         SPACE, bowl, key="s", n_trials=3, seed=0, store=StudyStore(tmp_path), defaults=own
     )
-    assert result.trials[0].params == own
+    assert result[0].params == own
 
 
 def test_a_full_disk_is_said_plainly(tmp_path):

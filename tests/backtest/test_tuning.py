@@ -11,10 +11,9 @@ from forecast import models
 from forecast.backtest import tuning
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.studies import StudyResult
 from forecast.backtest.tuning import TuningPlan, study_key, tune
 from forecast.config.paths import ProjectPaths
-from forecast.data.records import Trial
+from forecast.data.records import StudyRecord, Trial
 from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.errors import ForecastError
@@ -90,8 +89,14 @@ def fake_study(plan, candidate):
     )
     if candidate.model == "lstm":
         raise ZeroDivisionError("a bug in this one")
-    record = StudyResult("key", 2, trials).to_record(
-        model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
+    record = StudyRecord(
+        model=candidate.model,
+        skip=candidate.skip,
+        study="key",
+        n_trials=2,
+        gradient_steps=plan.budget.steps,
+        best=1,
+        trials=trials,
     )
     return record, 0.0
 
