@@ -187,10 +187,8 @@ def _group_members(
     """What counts as one member: every candidate alone, but all networks together where the rule
     names `networks` and others beside them.
     """
-    networks: tuple[str, ...] = ()
-    if "networks" in rule.members:
-        networks = tuple(name for name in members if errors.kinds[name] == "network")
-    if networks in ((), members):
+    networks = tuple(name for name in members if errors.kinds[name] == "network")
+    if "networks" not in rule.members or networks in ((), members):
         return [(name,) for name in members]
     return [networks, *((name,) for name in members if name not in networks)]
 
@@ -213,15 +211,12 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
     """The candidates that a rule names, by group, model or `all`."""
-    selected: set[str] = set()
-    for member in rule.members:
-        if member == "networks":
-            selected |= {name for name in errors.members if errors.kinds[name] == "network"}
-        elif member == "all":
-            selected |= set(errors.members)
-        else:
-            selected |= {name for name in errors.members if errors.models[name] == member}
-    return tuple(name for name in errors.members if name in selected)
+    wanted = set(rule.members)
+    return tuple(
+        name
+        for name in errors.members
+        if wanted & {"all", f"{errors.kinds[name]}s", errors.models[name]}
+    )
 
 
 def stack(errors: MemberErrors) -> np.ndarray:
@@ -272,20 +267,21 @@ def write_combination(name: str, rule: Combination, trained: Path) -> None:
     def errors_of(rows: pd.DataFrame, forecasts: Mapping[str, np.ndarray]) -> MemberErrors:
         return MemberErrors.of(rows, forecasts, eligible)
 
+    history: list[DatedWeights] = []
+    weights: Weights = {}
+    fit = SeedFit(seed=0, reason=omissions)
     try:
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
     except ModelError as error:
-        record = _bare_record(
-            name, rule, records, SeedFit(seed=0, status="failed", reason=str(error))
-        )
+        fit = SeedFit(seed=0, status="failed", reason=str(error))
     else:
         test_start = table.loc[table["block"] == "test", "cutoff"].min()
         weights = newest_weights(history, test_start).weights
-        record = _run_record(name, rule, history, weights, records, omissions)
         for member in weights:
             for seed in list_served_models(trained / member):
                 shutil.copytree(seed, folder / "members" / member / seed.name)
         files.write_frame(folder / "forecasts.parquet", table)
+    record = _run_record(name, rule, history, weights, records, fit)
     record.write(folder / "record.json")
 
 
@@ -402,39 +398,18 @@ def _run_record(
     history: Sequence[DatedWeights],
     weights: Weights,
     records: Mapping[str, RunRecord],
-    omissions: str,
+    fit: SeedFit,
 ) -> RunRecord:
     """As stage `train` leaves it of every candidate; members with their `weights`, the largest
-    first.
+    first, none where it failed.
+
+    fit: whether it succeeded, and its remark or reason.
     """
     members = []
     for member in sorted(sorted(weights), key=weights.__getitem__, reverse=True):
         recipe = {field: getattr(records[member], field) for field in Recipe.model_fields}
         members.append(MemberRecipe(**recipe, weight=weights[member]))
     parts = [records[member] for member in weights]
-    fit = SeedFit(seed=0, reason=omissions)
-    return _bare_record(name, rule, records, fit, parts).model_copy(
-        update={
-            "members": tuple(members),
-            "n_params": sum(record.n_params for record in parts),
-            "refits": max(record.refits for record in parts),
-            "rows_seen": max(record.rows_seen for record in parts),
-            "weights": tuple(history),
-        }
-    )
-
-
-def _bare_record(
-    name: str,
-    rule: Combination,
-    records: Mapping[str, RunRecord],
-    fit: SeedFit,
-    parts: Sequence[RunRecord] = (),
-) -> RunRecord:
-    """The record as far as the rule decides it, of one that failed all of it.
-
-    fit: whether it succeeded, and its remark or reason. parts: the records of the members.
-    """
     options = rule.model_dump(mode="json")
     return RunRecord(
         dataset=next((record.dataset for record in records.values()), ""),
@@ -450,6 +425,11 @@ def _bare_record(
         source=rule.source,
         params=options,
         seeds=(fit,),
+        members=tuple(members),
+        n_params=sum(record.n_params for record in parts),
+        refits=max((record.refits for record in parts), default=0),
+        rows_seen=max((record.rows_seen for record in parts), default=0),
+        weights=tuple(history),
         digests=Digests(
             data=parts[0].digests.data if parts else "",
             config=files.sha256_of(options),
