@@ -32,7 +32,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import DAY
-from forecast.data.panel import Panel, Series, from_frame, series_name
+from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.records import Record
 from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
@@ -111,13 +111,13 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 
 @dataclass(frozen=True)
 class GateData:
-    """The prepared data of one gate. `scale`: per series and target what errors are divided by, so
-    that those of all can be averaged.
+    """The prepared data of one gate. `scale`: by series what the errors of its targets (O,) are
+    divided by, so that those of all can be averaged.
     """
 
     panel: Panel
     borders: Borders
-    scale: Mapping[tuple[str, int], float]
+    scale: Mapping[str, np.ndarray]
 
     @classmethod
     def read(cls, project: Path, name: str, task: Task) -> GateData:
@@ -132,12 +132,10 @@ class GateData:
         `after`.
         """
         rows_by_series = {}
-        last = max(after, default=pd.Timestamp(0))
+        last = np.datetime64(max(after, default=pd.Timestamp(0)))
         for series in self.panel.series:
             rows = origins_of(self.panel.task, split_series(series, self.borders), "test")
-            if len(rows):
-                rows = rows[series.ds[rows + 1] > np.datetime64(last)]
-            rows_by_series[series.unique_id] = rows
+            rows_by_series[series.unique_id] = rows[series.ds[rows + 1] > last]
         return rows_by_series
 
     def model_loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
@@ -152,29 +150,28 @@ class GateData:
 
     def naive_loss(self, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """The same of repeating the last observed value."""
-        horizon = self.panel.task.horizon
-        outputs = self.panel.outputs
         forecasts = {}
         for uid, at in rows.items():
-            known = pd.DataFrame(self.panel.by_id[uid].values[:, :outputs]).ffill().to_numpy()
-            forecasts[uid] = np.repeat(known[at][:, None, :], horizon, axis=1)
+            values = self.panel.by_id[uid].values[:, : self.panel.outputs]
+            known = pd.DataFrame(values).ffill().to_numpy()
+            forecasts[uid] = known[at][:, None, :]
         return self._mean_loss(forecasts, rows)
 
     def _mean_loss(
         self, forecasts: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
     ) -> pd.Series:
-        """The losses of `forecasts` (series to (origins, H, targets)) at the origins `rows`, as
-        `model_loss` returns them.
+        """The losses of `forecasts` (series to (origins, H, targets), or H 1 of one value for all
+        steps) at the origins `rows`, as `model_loss` returns them.
         """
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
             ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
             actual = series.values[ahead, : self.panel.outputs]
-            scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
-            scaled = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0)
-            total = scaled.sum(axis=(1, 2))
-            count = np.isfinite(actual).sum(axis=(1, 2))
+            is_known = np.isfinite(actual)
+            errors = np.abs(actual - forecasts[uid]) / self.scale[uid]
+            total = np.where(is_known, errors, 0.0).sum(axis=(1, 2))
+            count = is_known.sum(axis=(1, 2))
             known = count > 0
             parts.append(pd.Series(total[known] / count[known], index=series.ds[at[known]]))
         # over series and targets; a loss that is not finite makes the mean of its origin so
@@ -186,21 +183,20 @@ class GateData:
         )
 
 
-def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
-    """Per (series, target index) the in-sample error of the seasonal naive forecast over the train
-    block, as MASE has it; `DataError` for a series that is constant there.
+def _error_scales(panel: Panel, borders: Borders) -> dict[str, np.ndarray]:
+    """By series the in-sample errors (O,) of the seasonal naive forecast over the train block, as
+    MASE has them; `DataError` for a series that is constant there.
     """
+    season = panel.task.season_length
     scales = {}
     for series in panel.series:
-        train = series.values[: split_series(series, borders).train[1]]
-        for output in range(panel.outputs):
-            scale = metrics.insample_scale(train[:, output], season_length=panel.task.season_length)
-            if not scale > 0:
-                raise DataError(
-                    f"Series {series.unique_id!r} is constant in training; its errors have no"
-                    " scale."
-                )
-            scales[series.unique_id, output] = float(scale)
+        train = series.values[: split_series(series, borders).train[1], : panel.outputs]
+        scale = np.array([metrics.insample_scale(y, season_length=season) for y in train.T])
+        if not (scale > 0).all():
+            raise DataError(
+                f"Series {series.unique_id!r} is constant in training; its errors have no scale."
+            )
+        scales[series.unique_id] = scale
     return scales
 
 
@@ -217,14 +213,10 @@ def fresh_losses(
     calibration.
     """
     rows = data.fresh_rows(last_targets)
-    champion_loss = {} if champion is None else {"champion": data.model_loss(champion, rows)}
-    return pd.DataFrame(
-        {
-            "challenger": data.model_loss(challenger, rows),
-            "naive": data.naive_loss(rows),
-            **champion_loss,
-        }
-    )
+    losses = {"challenger": data.model_loss(challenger, rows), "naive": data.naive_loss(rows)}
+    if champion is not None:
+        losses["champion"] = data.model_loss(champion, rows)
+    return pd.DataFrame(losses)
 
 
 TASK_FIELDS = (
@@ -284,14 +276,13 @@ class Ledger:
         read.
         """
         self.path = path
-        self.entries: list[LedgerEntry] = []
-        if path.exists():
-            try:
-                self.entries = list(LedgerFile.read(path).rows)
-            except DamagedError:
-                raise DamagedError(
-                    f"{path}: cannot be read. Delete it: evidence is then gathered again."
-                ) from None
+        try:
+            content = LedgerFile.read(path) if path.exists() else LedgerFile()
+        except DamagedError:
+            raise DamagedError(
+                f"{path}: cannot be read. Delete it: evidence is then gathered again."
+            ) from None
+        self.entries = list(content.rows)
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
         """Count the origins of `losses` that are newer than any this pair has counted, and where
@@ -390,19 +381,27 @@ def measure_shifts(
         for channel, column in enumerate(panel.task.columns):
             if isinstance(column, FutureStep) and column.step > 1:
                 continue
-            old, new = _seasonal_changes(
-                series, channel, column, panel.task.season_length, cutoff, recent_steps
+            season = panel.task.season_length
+            change = _seasonal_changes(series.values[:, channel], column, season)
+            is_train = series.ds <= cutoff
+            is_new = ~is_train
+            is_new[: max(len(series) - recent_steps, 0)] = False
+            # a quarter of a season apart: near enough to independence, and enough values
+            old, new = (
+                change[rows & np.isfinite(change)][:: max(1, season // 4)]
+                for rows in (is_train, is_new)
             )
-            if min(len(old), len(new)) >= MIN_VALUES:
-                size = psi(old, new)
-                p = None
-                if size >= rules.psi:
-                    from scipy.stats import ks_2samp  # loading it takes a third of a second
+            if min(len(old), len(new)) < MIN_VALUES:
+                continue
+            size = psi(old, new)
+            p = None
+            if size >= rules.psi:
+                from scipy.stats import ks_2samp  # loading it takes a third of a second
 
-                    p = float(ks_2samp(old, new).pvalue)
-                drifted = p is not None and p < rules.ks_p
-                what = f"{series.unique_id}: {column.frame_name}"
-                shifts.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
+                p = float(ks_2samp(old, new).pvalue)
+            drifted = p is not None and p < rules.ks_p
+            what = f"{series.unique_id}: {column.frame_name}"
+            shifts.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
     return shifts
 
 
@@ -416,21 +415,17 @@ def measure_live_error(
     The mean over series and steps of MAE / expected MAE; a mean that is no number counts as too
     high. None with fewer than 8 origins that it has not seen, and where nothing was expected.
     """
-    horizon = panel.task.horizon
-    step_size = panel.task.step_size
+    task = panel.task
+    last_used = np.datetime64(pd.Timestamp(card.last_target_used))
     rows = {}
     for series in panel.series:
-        n_used = int(
-            np.searchsorted(
-                series.ds, np.datetime64(pd.Timestamp(card.last_target_used)), side="right"
-            )
-        )
-        first = max(n_used - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
-        rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
+        stop = len(series) - task.horizon
+        last_seen = int(np.searchsorted(series.ds, last_used, side="right")) - 1
+        first = max(last_seen, stop - recent_steps, task.lookback - 1)
+        rows[series.unique_id] = np.arange(first, stop, task.step_size)
     if min(map(len, rows.values())) < 8 or not card.expected:
         return None
-    ratios = _error_ratios(champion, card, panel, rows)
-    if not ratios:
+    if not (ratios := _error_ratios(champion, card, panel, rows)):
         return None
     ratio = float(np.mean(ratios))
     is_high = not ratio < rules.live_error
@@ -448,52 +443,34 @@ def _error_ratios(
     expected.
     """
     names = panel.task.targets
+    horizon = panel.task.horizon
     ratios = []
-    for uid, values in champion.predict(panel, rows).items():
-        ahead = rows[uid][:, None] + np.arange(1, panel.task.horizon + 1)
+    for uid, forecasts in champion.predict(panel, rows).items():
         for output, name in enumerate(names):
-            actual = panel.by_id[uid].values[ahead, output]
+            values = panel.by_id[uid].values[:, output]
+            last = values[rows[uid]][:, None]
+            actual = values[rows[uid][:, None] + np.arange(1, horizon + 1)]
             label = series_name(uid, name, names)
-            promised = card.expected.get(label)
-            if (
-                promised is None
-                or len(promised) != panel.task.horizon
-                or not np.isfinite(actual).any()
-            ):
+            expected = np.array(card.expected.get(label, ()), dtype=float)
+            if len(expected) != horizon or not np.isfinite(actual).any():
                 continue
-            expected_errors = np.array(promised, dtype=float)
+            on_test = np.array(card.naive.get(label, [np.nan] * horizon), dtype=float)
             with np.errstate(invalid="ignore", divide="ignore"):
-                by_step = np.nanmean(np.abs(actual - values[:, :, output]), axis=0)
-                last = panel.by_id[uid].values[rows[uid], output][:, None]
+                by_step = np.nanmean(np.abs(actual - forecasts[:, :, output]), axis=0)
                 live = np.nanmean(np.abs(actual - last), axis=0)
-                naive = np.array(card.naive.get(label, np.full_like(live, np.nan)), dtype=float)
-                has_both = np.isfinite(live + naive)  # not where y is never known
-                growth = naive_growth(float(live[has_both].sum()), float(naive[has_both].sum()))
-                ratios.append(float(np.nanmean(by_step / expected_errors)) / growth)
+                has_both = np.isfinite(live + on_test)  # not where y is never known
+                growth = naive_growth(float(live[has_both].sum()), float(on_test[has_both].sum()))
+                ratios.append(float(np.nanmean(by_step / expected)) / growth)
     return ratios
 
 
 def _seasonal_changes(
-    series: Series,
-    channel: int,
-    column: TaskColumn,
-    season_length: int,
-    cutoff: np.datetime64,
-    recent: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Changes over one season in training and in the newest rows, only every quarter of a season:
-    neighbours share their hours.
-    """
+    values: NDArray[np.float64], column: TaskColumn, season_length: int
+) -> NDArray[np.float64]:
+    """(T,): the change of `values` (T,) over one season, in the units of the column's transform."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = pd.Series(TRANSFORMS[column.transform].to_units(series.values[:, channel]))
-    change = np.asarray(values.diff(season_length), dtype=np.float64)
-    train = series.ds <= cutoff
-    newest = np.arange(len(change)) >= len(change) - recent
-    # a quarter of a season apart: near enough to independence, and enough values
-    step = max(1, season_length // 4)
-    old = change[train & np.isfinite(change)][::step]
-    new = change[newest & ~train & np.isfinite(change)][::step]
-    return old, new
+        units = pd.Series(TRANSFORMS[column.transform].to_units(values))
+    return np.asarray(units.diff(season_length), dtype=np.float64)
 
 
 @dataclass(frozen=True)
