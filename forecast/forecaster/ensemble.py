@@ -47,6 +47,13 @@ from forecast.system.errors import DamagedError, InputError, quote, quote_names
 
 MANIFEST = "ensemble.json"
 SCORES = "calibration.npz"
+SAVED_ARRAYS = {
+    "": "scores",
+    "-test": "test_scores",
+    "-quiet": "is_quiet",
+    "-test-quiet": "test_is_quiet",
+}
+"""The end of an array's name in SCORES, behind the number of its series, and its field."""
 MAX_HORIZONS = 10
 """A closed loop is continued to at most this many trained horizons: beyond it only shows where it
 settles.
@@ -201,10 +208,8 @@ class Ensemble:
         calibration = {}
         for i, name in enumerate(names):
             conformal = self.calibrated[name]
-            arrays[f"{i:04d}"] = conformal.scores
-            arrays[f"{i:04d}-test"] = conformal.test_scores
-            arrays[f"{i:04d}-quiet"] = conformal.is_quiet
-            arrays[f"{i:04d}-test-quiet"] = conformal.test_is_quiet
+            for ending, field_name in SAVED_ARRAYS.items():
+                arrays[f"{i:04d}{ending}"] = getattr(conformal, field_name)
             arrays[f"{i:04d}-season"] = conformal.season.factors
             arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
             pooled_target = target_number(name, self.task.targets)
@@ -224,9 +229,9 @@ class Ensemble:
             "schema": files.ENSEMBLE_SCHEMA,
             "forecasters": len(self.forecasters),
             "series": names,
+            "files": _digest_files(folder),
+            "calibration": calibration,
         }
-        content["files"] = _digest_files(folder)
-        content["calibration"] = calibration
         if self.members:
             content |= {
                 "members": list(self.members),
@@ -256,15 +261,16 @@ class Ensemble:
         for i, name in enumerate(manifest["series"]):
             saved = manifest["calibration"][name]
             target = task.target[target_number(name, task.targets)]
+            of_series: dict[str, Any] = {
+                field_name: arrays[f"{i:04d}{ending}"]
+                for ending, field_name in SAVED_ARRAYS.items()
+            }
             calibrated[name] = SplitConformal(
-                scores=arrays[f"{i:04d}"],
+                **of_series,
                 typical=np.asarray(saved["typical_volatility"] or 0.0),
                 lookback=saved["lookback"],
                 transform=saved["transform"],
                 limits=target.limits,
-                test_scores=arrays[f"{i:04d}-test"],
-                is_quiet=arrays[f"{i:04d}-quiet"],
-                test_is_quiet=arrays[f"{i:04d}-test-quiet"],
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 delay=saved["delay"],
                 pool=arrays.get(f"pool-{saved['pooled_target']}"),
@@ -365,13 +371,15 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
             error = usual_error(known, column.transform)
             conformal = replace(conformal, usual_errors=np.array([error]))
         calibrated[str(name)] = conformal
-    of_target: dict[int, dict[str, SplitConformal]] = {}
-    for name, conformal in calibrated.items():
-        of_target.setdefault(target_number(name, task.targets), {})[name] = conformal
-    pooled: dict[str, SplitConformal] = {}
-    for of_series in of_target.values():
-        pooled |= pool_short_series(of_series)
-    return pooled
+    for number in range(len(task.targets)):
+        calibrated |= pool_short_series(
+            {
+                name: conformal
+                for name, conformal in calibrated.items()
+                if target_number(name, task.targets) == number
+            }
+        )
+    return calibrated
 
 
 def _mean_over_seeds(forecasts: pd.DataFrame) -> pd.DataFrame:
