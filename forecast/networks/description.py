@@ -89,9 +89,8 @@ class Dense(Block):
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """Kernel and bias, and `units`."""
-        learnt = self.principal_of is None
-        kernel = Weight((width, self.units), "glorot_uniform", learnt)
-        return {"kernel": kernel, "bias": Weight((self.units,), "zeros", learnt)}, self.units
+        kernel = Weight((width, self.units), "glorot_uniform")
+        return {"kernel": kernel, "bias": Weight((self.units,), "zeros")}, self.units
 
 
 @dataclass(frozen=True)
@@ -189,12 +188,11 @@ class Dropout(Block):
 
 @dataclass(frozen=True)
 class Parallel(Block):
-    """Branches on the same input, side by side, merged by concatenation or sum; one without blocks
-    passes its input on.
+    """Branches on the same input, whose outputs stand side by side; one without blocks passes its
+    input on.
     """
 
     branches: tuple[tuple[Block, ...], ...]
-    merge: Literal["concat", "sum"] = "concat"
 
     @property
     def reach(self) -> int:
@@ -247,9 +245,8 @@ class EncoderDecoder(CellBlock):
 
     The read-out is one step's, shared by all k: `readout/kernel` (units, O*K), `readout/bias`
     (O*K,), zero at first. Weights: `<name>/encoder/<weight>`, those of the cell with the block's
-    input width; `<name>/decoder/<weight>`, the cell's own ones with width (O if feedback) + units +
-    F: no `initial_<state>`, as the encoder hands over its states. At a network with `every_step`
-    the decoder starts from every t, in one batch of B*T rows.
+    input width; `<name>/decoder/<weight>`, those with width (O if feedback) + units + F. At a
+    network with `every_step` the decoder starts from every t, in one batch of B*T rows.
     """
 
     feedback: bool = True
@@ -261,9 +258,7 @@ class EncoderDecoder(CellBlock):
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, of the encoder and of the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
-        decoder = self.cell_object.own_weights(
-            fed_back + self.units + network.shapes.future_channels
-        )
+        decoder = self.cell_object.weights(fed_back + self.units + network.shapes.future_channels)
         encoder = self.cell_object.weights(width)
         return add_path("encoder", encoder) | add_path("decoder", decoder), self.units
 

@@ -29,7 +29,6 @@ from forecast.networks.description import (
     WeightSpecs,
     add_path,
     walk_blocks,
-    weights_at,
 )
 from forecast.networks.visitor import BlockVisitor
 
@@ -68,8 +67,8 @@ class WidthVisitor(BlockVisitor[int]):
         return width
 
     def join_branches(self, block: Parallel, path: str, outputs: list[int]) -> int:
-        """The columns that leave a parallel block: added branches are of one width."""
-        width = sum(outputs) if block.merge == "concat" else outputs[0]
+        """The columns that leave a parallel block."""
+        width = sum(outputs)
         self.widest = max(self.widest, width)
         return width
 
@@ -145,9 +144,7 @@ def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def first_states(network: Network, weights: Arrays, batch: int) -> States:
-    """What every block remembers before the first row: zeros, or the weights that hold a first
-    state, in the dtype of the weights.
-    """
+    """What every block remembers before the first row: zeros in the dtype of the weights."""
     states: States = {}
     input_widths = WidthVisitor.of_network(network).input_widths
     for path, block in walk_blocks(network.blocks):
@@ -159,8 +156,5 @@ def first_states(network: Network, weights: Arrays, batch: int) -> States:
                 dtype = weights["readout/kernel"].dtype
                 states[path] = {"line": np.zeros((batch, block.reach, columns), dtype)}
             case Recurrent() | EncoderDecoder():
-                holder = path if isinstance(block, Recurrent) else f"{path}/encoder"
-                states[path] = block.cell_object.initial_states(
-                    numpy_namespace, weights_at(weights, holder), batch
-                )
+                states[path] = block.cell_object.initial_states(numpy_namespace, weights, batch)
     return states

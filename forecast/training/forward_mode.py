@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -72,8 +71,8 @@ class Signal:
 class ForwardMode(BlockVisitor[Signal]):
     """One run over one series, block of rows after block of rows.
 
-    `first_column_of`: by name, where the columns of a weight begin among those of all trained
-    weights; a weight that is left out has no derivatives. `memory`: by block path, what goes on
+    `first_column_of`: by name, where the columns of a weight begin among those of all weights.
+    `memory`: by block path, what goes on
     into the next block of rows, with its tangent: the rows of a delay line, or the states of a
     cell.
     """
@@ -95,7 +94,7 @@ class ForwardMode(BlockVisitor[Signal]):
         signal = Signal.of_inputs(past)
         if frames is not None and future_width(self.network):
             projected = self._dense("future", Signal.of_inputs(frames), "tanh")
-            signal = _merge_signals([signal, projected], "concat")
+            signal = _join_signals([signal, projected])
         signal = self.visit_series(self.network.blocks, "", signal)
         # the last weights: its q is p
         return self._dense("readout", signal, "linear")
@@ -105,8 +104,8 @@ class ForwardMode(BlockVisitor[Signal]):
         return self._dense(path, x, block.activation)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
-        """The branches' outputs with their derivatives, concatenated or added."""
-        return _merge_signals(outputs, block.merge)
+        """The branches' outputs with their derivatives side by side."""
+        return _join_signals(outputs)
 
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
         """`activation(x W + b)` with the weights at `path`: the tangent of x goes through W, each
@@ -151,7 +150,9 @@ class ForwardMode(BlockVisitor[Signal]):
             name: np.asarray(value, dtype=np.float64)
             for name, value in weights_at(self.weights, path).items()
         }
-        before, tangent = self.memory.get(path) or self._initial_state(cell, w, path)
+        n_states = sum(cell.states().values())
+        zeros = np.zeros(n_states), np.zeros((n_states, self._n_columns(path)))
+        before, tangent = self.memory.get(path, zeros)
         states, outputs = _run_cell(cell, w, signal.value, before)
         step = _flat_step(cell)
         direct = self._differentiate_weights(
@@ -177,18 +178,6 @@ class ForwardMode(BlockVisitor[Signal]):
         self.memory[path] = states[-1], tangent
         return Signal(outputs, out)
 
-    def _initial_state(self, cell: Cell, w: Mapping[str, Array], path: str) -> tuple[Array, Array]:
-        """The state before the first row and its derivatives, which only a learnt one has."""
-        state = cell.join_states(cell.initial_states(XP, w, 1))[0]
-        tangent = np.zeros((len(state), self._n_columns(path)))
-        first = 0
-        for name, size in cell.states().items():
-            place = self.first_column_of.get(f"{path}/initial_{name}")
-            if place is not None:
-                tangent[np.arange(first, first + size), np.arange(place, place + size)] = 1.0
-            first += size
-        return state, tangent
-
     def _differentiate_weights(
         self,
         step: FlatStep,
@@ -205,9 +194,7 @@ class ForwardMode(BlockVisitor[Signal]):
         states = states.astype(complex)
         out = np.zeros((len(x), results, self._n_columns(path)))
         for name, value in w.items():
-            place = self.first_column_of.get(f"{path}/{name}")
-            if place is None or name.startswith("initial_"):
-                continue
+            place = self.first_column_of[f"{path}/{name}"]
             for k in range(value.size):
                 tilted = value.astype(complex)
                 tilted.flat[k] += 1j * STEP
@@ -263,18 +250,15 @@ def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) 
     return np.stack(derivatives, axis=2)
 
 
-def _merge_signals(parts: Sequence[Signal], merge: Literal["concat", "sum"]) -> Signal:
-    """Signals side by side, or added; tangents by as many weights as the widest has."""
-    reach = max(part.tangent.shape[2] for part in parts)
-    values = [part.value for part in parts]
-    tangents = [_widen_tangent(part, reach) for part in parts]
-    if merge == "sum":
-        return Signal(np.add.reduce(values), np.add.reduce(tangents))
-    return Signal(np.concatenate(values, axis=1), np.concatenate(tangents, axis=1))
-
-
-def _widen_tangent(part: Signal, reach: int) -> Array:
-    """The tangent by the first `reach` weights: zeros for those that do not act on it."""
-    full = np.zeros((*part.value.shape, reach))
-    full[..., : part.tangent.shape[2]] = part.tangent
-    return full
+def _join_signals(parts: Sequence[Signal]) -> Signal:
+    """Signals side by side; tangents by as many weights as the widest has, 0 where a part has
+    fewer.
+    """
+    value = np.concatenate([part.value for part in parts], axis=1)
+    tangent = np.zeros((*value.shape, max(part.tangent.shape[2] for part in parts)))
+    first = 0
+    for part in parts:
+        _, width, n_weights = part.tangent.shape
+        tangent[:, first : first + width, :n_weights] = part.tangent
+        first += width
+    return Signal(value, tangent)

@@ -45,7 +45,7 @@ class NetworkProblem(lm.LeastSquares):
     whole series, each one run from a reset state.
 
     `validate` takes weights by name and gives the error that picks the weights to keep. The flat
-    vector of weights holds the trained ones alone, in the order of `first_column_of`.
+    vector of weights holds all, in the order of `first_column_of`.
     """
 
     def __init__(
@@ -65,10 +65,9 @@ class NetworkProblem(lm.LeastSquares):
         self.warm_up = warm_up
         self.series = series
         self.shapes = weight_shapes(network)
-        trained = [name for name, weight in self.shapes.items() if weight.trainable]
-        sizes = [int(np.prod(self.shapes[name].shape)) for name in trained]
-        self.first_column_of = dict(zip(trained, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
-        self.fixed_weights: Weights = {}
+        sizes = [int(np.prod(weight.shape)) for weight in self.shapes.values()]
+        firsts = np.cumsum([0, *sizes[:-1]]).tolist()
+        self.first_column_of = dict(zip(self.shapes, firsts, strict=True))
         self.n_weights = sum(sizes)
         self.residual_weights = [each.weight.astype(np.float64) for each in series]
         for weight in self.residual_weights:
@@ -82,20 +81,13 @@ class NetworkProblem(lm.LeastSquares):
         return self
 
     def draw_start(self, seed: int) -> Array:
-        """The flat vector of the first weights that `seed` draws; weights that are not trained are
-        drawn with it, and stay those of the newest draw, for all starts.
-        """
+        """The flat vector of the first weights that `seed` draws."""
         weights = draw_weights(self.network, seed)
-        self.fixed_weights = {
-            name: value for name, value in weights.items() if name not in self.first_column_of
-        }
         return np.concatenate([weights[name].ravel() for name in self.first_column_of])
 
     def weights_by_name(self, flat: Array) -> Weights:
-        """The network's weights by name and shape, from the flat vector and those that are not
-        trained.
-        """
-        weights = dict(self.fixed_weights)
+        """The network's weights by name and shape, from the flat vector."""
+        weights = {}
         for name, first in self.first_column_of.items():
             shape = self.shapes[name].shape
             weights[name] = flat[first : first + int(np.prod(shape))].reshape(shape)
@@ -221,9 +213,7 @@ def find_hidden_layer(network: Network) -> str | None:
             return ""
         case (Dense(name, activation="tanh", principal_of=None),):
             return name
-        case (
-            Parallel(name, ((Dense(inner, activation="tanh", principal_of=None),), ()), "concat"),
-        ):
+        case (Parallel(name, ((Dense(inner, activation="tanh", principal_of=None),), ())),):
             return f"{name}/0/{inner}"
     return None
 

@@ -48,16 +48,13 @@ def test_names_and_shapes_follow_the_blocks():
 
 
 def test_encoder_and_decoder_have_weights_of_their_own_and_share_a_one_step_readout():
-    options = {"h_init": "learnt"}
-    shapes = weight_shapes(Network((EncoderDecoder("talk", "simple_rnn", 5, options),), SHAPES))
+    shapes = weight_shapes(Network((EncoderDecoder("talk", "simple_rnn", 5),), SHAPES))
     assert shapes["talk/encoder/kernel"].shape == (3, 5)
     # fed-back outputs, encoded, future row
     assert shapes["talk/decoder/kernel"].shape == (2 + 5 + 2, 5)
-    assert "talk/encoder/initial_h" in shapes
-    assert "talk/decoder/initial_h" not in shapes
     assert shapes["readout/kernel"].shape == (5, 6)
     without = weight_shapes(
-        Network((EncoderDecoder("talk", "simple_rnn", 5, options, feedback=False),), SHAPES)
+        Network((EncoderDecoder("talk", "simple_rnn", 5, feedback=False),), SHAPES)
     )
     assert without["talk/decoder/kernel"].shape == (5 + 2, 5)
 
@@ -107,14 +104,6 @@ def test_a_tall_recurrent_kernel_has_orthonormal_columns():
 def test_coupled_gates_keep_the_forget_bias_in_their_first_part():
     network = Network((Recurrent("a", "lstm_variant", 2, {"forget": "coupled"}),), SHAPES)
     assert initialise(network, 0)["a/bias"].tolist() == [1, 1, 0, 0, 0, 0]
-
-
-def test_a_random_first_state_is_not_trained():
-    shapes = weight_shapes(
-        Network((Recurrent("a", "simple_rnn", 5, {"h_init": "random"}),), Shapes(3, 0, 1, 1, 10))
-    )
-    trained = [np.prod(weight.shape) for weight in shapes.values() if weight.trainable]
-    assert sum(trained) == 3 * 5 + 5 * 5 + 5 + 5 + 1
 
 
 def test_output_width_of_taps_is_columns_times_delays():

@@ -1,12 +1,11 @@
 """Family `parallel_rnn`: recurrent branches of different kinds side by side on the same input.
 
-Their states are concatenated or summed before the read-out (`merge`); each branch is one layer of
-`units`.
+Their states stand side by side before the read-out; each branch is one layer of `units`.
 
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
 O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another kind of
-branch is one more cell's name in `branches`; another merge is a rule of the block `Parallel`.
+branch is one more cell's name in `branches`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ class Spec(NetworkSpec):
     branches: tuple[Literal["simple_rnn", "lstm", "gru"], ...] = Field(
         ("simple_rnn", "gru"), min_length=1
     )
-    merge: Literal["concat", "sum"] = "concat"
     units: int = Field(16, ge=1, description="of each branch")
 
     def blocks(self, shapes: Shapes) -> Sequence[Block]:
@@ -39,4 +37,4 @@ class Spec(NetworkSpec):
         branches: tuple[tuple[Block, ...], ...] = tuple(
             (Recurrent(f"{cell}_{i}", cell, self.units),) for i, cell in enumerate(self.branches)
         )
-        return (Parallel("parallel", branches, self.merge),)
+        return (Parallel("parallel", branches),)

@@ -1,7 +1,5 @@
 """Family `rnn`: the simple recurrent network, trained by full back-propagation through time.
 
-Its initial state is zero, learnt, or drawn once (`h_init`).
-
 `Spec` (a `RecurrentSpec`) is what an entry of configs/models.yaml with this family is read as; its
 fields are the options, and those that the cell's class has as well are handed to it. `build` of the
 base class gives the `Network`: `layers` recurrent layers of `units`, past (B, T, C) to forecasts
@@ -25,4 +23,3 @@ class Spec(RecurrentSpec):
     source = "Rumelhart, Hinton & Williams 1986; Werbos 1990"
 
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
-    h_init: Literal["zero", "learnt", "random"] = "zero"

@@ -7,7 +7,7 @@ in one product: `project` (what needs x alone, any number of leading axes) and `
 the states). Both use the array functions of a `Namespace` alone, which is NumPy's here,
 TensorFlow's in `forecast.networks.layers.blocks`.
 
-A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `own_weights`,
+A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `weights`,
 `advance` and what differs of `states` and `project`; with that alone it runs everywhere. Faster
 ways exist for the commonest cells only: `inference.steppers`, `layers.fused`, `native`.
 """
@@ -36,16 +36,14 @@ Initializer = Literal[
 """
 
 HiddenActivation = Literal["tanh", "sigmoid", "relu", "softplus"]
-InitialState = Literal["zero", "learnt", "random"]
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight before it has values. `trainable=False`: drawn once, never changed."""
+    """A weight before it has values."""
 
     shape: tuple[int, ...]
     initializer: Initializer
-    trainable: bool = True
 
 
 def recurrent_layer(
@@ -61,44 +59,26 @@ def recurrent_layer(
 
 @dataclass(frozen=True)
 class Cell:
-    """B batch, I inputs; every array of a step has the batch first.
-
-    `h_init`: the state before the first step is zero, a trained vector (`learnt`), or a vector
-    drawn once with the initial weights (`random`); the last two are weights named
-    `initial_<state>`.
+    """B batch, I inputs; every array of a step has the batch first. The states before the first
+    step are zero.
     """
 
     units: int
-    h_init: InitialState = "zero"
 
     def states(self) -> dict[str, int]:
         """Name and size of every state: `{"h": units}` unless the cell says otherwise."""
         return {"h": self.units}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns: one layer unless the cell
         says otherwise.
         """
         return recurrent_layer(inputs, self.units, self.units)
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation and those of the initial states, in a fixed order."""
-        weights = self.own_weights(inputs)
-        is_learnt = self.h_init == "learnt"
-        if self.h_init == "zero":
-            return weights
-        initializer: Initializer = "zeros" if is_learnt else "normal"
-        return weights | {
-            f"initial_{name}": Weight((size,), initializer, is_learnt)
-            for name, size in self.states().items()
-        }
-
     def initial_states(self, xp: Namespace, w: Arrays, batch: int) -> dict[str, Array]:
-        """The states before the first step, each `(B, size)`."""
+        """The states before the first step, each `(B, size)`, in the dtype of the weights."""
         like = next(iter(w.values()))
-        if self.h_init == "zero":
-            return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
-        return {name: xp.rows(w[f"initial_{name}"], batch) for name in self.states()}
+        return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
 
     def data_context(self) -> tuple[tuple[int, ...], float, float] | None:
         """The columns of x whose decaying sum is the only state, the decay and their share in it;
@@ -208,10 +188,6 @@ class Namespace:
     def zeros(self, batch: Any, size: int, like: Array) -> Array:
         """Zeros `(batch, size)` in the dtype of `like`."""
         return np.zeros((batch, size), like.dtype)
-
-    def rows(self, vector: Array, batch: Any) -> Array:
-        """`vector (size,)` repeated in every row: `(batch, size)`."""
-        return np.repeat(vector[None, :], batch, axis=0)
 
 
 numpy_namespace = Namespace()

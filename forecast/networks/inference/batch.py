@@ -232,10 +232,10 @@ class Pass(BlockVisitor[np.ndarray]):
         return out
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
-        """The branches' wanted steps, concatenated or added."""
+        """The branches' wanted steps side by side."""
         # a branch without blocks passes on all of its input
         parts = [output[-self.wanted_steps[path] :] for output in outputs]
-        return merge_columns(block, parts)
+        return np.concatenate(parts, axis=1)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         """The layer's outputs at the wanted steps; its parts instead, where it has any. Notes its
@@ -311,13 +311,6 @@ class Pass(BlockVisitor[np.ndarray]):
         cell = block.cell_object
         w = weights_at(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
-
-
-def merge_columns(block: Parallel, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The outputs of the branches side by side on axis 1, or added."""
-    if block.merge == "concat":
-        return np.concatenate(parts, axis=1)
-    return np.add.reduce(parts)
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:

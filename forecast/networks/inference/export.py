@@ -53,7 +53,7 @@ from forecast.system import files
 from forecast.system.errors import InputError
 
 WIDTH = 100  # columns of the file
-NOT_EXPORTED = {"__post_init__", "states", "own_weights"}  # what a cell needs before it has weights
+NOT_EXPORTED = {"__post_init__", "states", "weights"}  # what a cell needs before it has weights
 LINEAR = "linear part"  # its key among the blocks
 FRAME = "ahead.reshape(len(x), -1)"  # code for the H future rows side by side
 
@@ -256,11 +256,8 @@ class StepWriter(BlockVisitor[str]):
         return self.assign(f"CELLS[{path!r}].step({w}, {w}['embedding'], {last})[0]")
 
     def join_branches(self, block: Parallel, path: str, outputs: list[str]) -> str:
-        """The branches' outputs, concatenated or added."""
-        parts = ", ".join(outputs)
-        if block.merge == "concat":
-            return self.assign(f"np.concatenate([{parts}], axis=1)")
-        return self.assign(f"np.add.reduce([{parts}])")
+        """The branches' outputs side by side."""
+        return self.assign(f"np.concatenate([{', '.join(outputs)}], axis=1)")
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: str) -> str:
         """A step of the encoder and the H steps of the decoder after it."""

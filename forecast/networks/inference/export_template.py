@@ -70,16 +70,11 @@ STATES = <STATES>
 
 
 def initial(batch):
-    """The state before the first row: zeros, or the weights that hold it."""
-    state = {path: {} for path in STATES}
-    for path, shapes in STATES.items():
-        for name, shape in shapes.items():
-            state[path][name] = np.zeros((batch, *shape), DTYPE)
-            for holder in (path, path + "/encoder"):
-                if "initial_" + name in W.get(holder, {}):
-                    vector = W[holder]["initial_" + name]
-                    state[path][name] = np.repeat(vector[None], batch, axis=0)
-    return state
+    """The state before the first row: zeros."""
+    return {
+        path: {name: np.zeros((batch, *shape), DTYPE) for name, shape in shapes.items()}
+        for path, shapes in STATES.items()
+    }
 
 
 def affine(x, path):

@@ -45,7 +45,6 @@ from forecast.networks.inference.batch import (
     check_weights,
     concatenate_states,
     final_states,
-    merge_columns,
 )
 from forecast.networks.inference.steppers import decode
 from forecast.networks.visitor import BlockVisitor
@@ -132,8 +131,8 @@ class Step(BlockVisitor[np.ndarray]):
         return np.concatenate([line[:, -1 - delay] for delay in block.delays], axis=1)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
-        """The branches' outputs, concatenated or added."""
-        return merge_columns(block, outputs)
+        """The branches' outputs side by side."""
+        return np.concatenate(outputs, axis=1)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         """One step of the cell."""

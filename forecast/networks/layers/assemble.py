@@ -32,20 +32,12 @@ def assemble(
 
 def first_state_tensors(stateful: keras.Model, batch: int) -> StateTensors:
     """The states (batch, size) before the first row, by "<block path>/<state>", as the model of
-    `Wiring.stateful_model` takes them.
-
-    Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
+    `Wiring.stateful_model` takes them: zeros.
     """
-    weights = dict(named_weights(stateful))
-    states: StateTensors = {}
-    for path, state in stateful.input["states"].items():
-        block, _, name = path.rpartition("/")
-        states[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
-        for holder in (f"{block}/initial_{name}", f"{block}/encoder/initial_{name}"):
-            if holder in weights:
-                vector = keras.ops.convert_to_tensor(weights[holder])
-                states[path] = keras.ops.repeat(vector[None], batch, axis=0)
-    return states
+    return {
+        path: keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+        for path, state in stateful.input["states"].items()
+    }
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -246,25 +246,17 @@ class CutSegments(keras.Layer):
 
 
 class Joined(keras.Layer):
-    """Several `(B, T, ...)` side by side (`concat`), or added (`sum`), or of all the `last` steps
-    alone.
-    """
-
-    def __init__(self, merge: str = "concat", **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
-        super().__init__(**kwargs)
-        self.merge = merge
+    """Several `(B, T, C)` side by side, or of all the `last` steps alone."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Of the output."""
-        widths = [shape[-1] for shape in input_shape]
-        return input_shape[0][0], None, sum(widths) if self.merge == "concat" else widths[0]
+        return input_shape[0][0], None, sum(shape[-1] for shape in input_shape)
 
     def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
         if last:
             parts = [last_rows(part, last) for part in parts]
-        return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(parts)
+        return tf.concat(parts, -1)
 
 
 class TensorNamespace(Namespace):
@@ -303,10 +295,6 @@ class TensorNamespace(Namespace):
     def zeros(self, batch: Any, size: int, like: tf.Tensor) -> tf.Tensor:
         """Zeros `(batch, size)` in the dtype of `like`."""
         return tf.zeros([batch, size], like.dtype)
-
-    def rows(self, vector: tf.Tensor, batch: Any) -> tf.Tensor:
-        """`vector (size,)` repeated in every row."""
-        return tf.repeat(vector[None], batch, axis=0)
 
 
 tensor_namespace = TensorNamespace()

@@ -41,7 +41,7 @@ class Scan(keras.Layer):
     """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's
     `states()`.
 
-    Without `initial_state` it starts from the cell's own initial states (zero, learnt or random).
+    Without `initial_state` it starts from zero.
     With `go_backwards` it reads the sequence from its end, and its outputs are in that order. With
     `all_states` the states of every step `(B, T, size)` come between the outputs and the last
     states. With `parts` the outputs are `(B, parts, units)`.
@@ -100,9 +100,7 @@ class Scan(keras.Layer):
 def add_weights(layer: keras.Layer, weights: Mapping[str, Weight]) -> dict[str, keras.Variable]:
     """New weights of a layer by name, zero until `assemble` gives them values."""
     return {
-        name: layer.add_weight(
-            name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
-        )
+        name: layer.add_weight(name=name, shape=weight.shape, initializer="zeros")
         for name, weight in weights.items()
     }
 
@@ -163,8 +161,8 @@ def has_cudnn_kernel(cell: Cell) -> bool:
 
 
 def has_no_option(cell: Cell) -> bool:
-    """Whether nothing but its size and its first state was chosen."""
-    return cell == type(cell)(cell.units, cell.h_init)
+    """Whether nothing but its size was chosen."""
+    return cell == type(cell)(cell.units)
 
 
 def data_contexts(

@@ -275,8 +275,8 @@ class Wiring(BlockVisitor[Tensor]):
         return layer(x)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Tensor]) -> Tensor:
-        """The branches' outputs, concatenated or added."""
-        return self._layer(path, layers.Joined, merge=block.merge)(outputs)
+        """The branches' outputs side by side."""
+        return self._layer(path, layers.Joined)(outputs)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
         """The layer at `path`: made with these arguments unless this or the shared model has it."""
@@ -308,7 +308,7 @@ def delay_lines(block: Block, path: str) -> dict[str, Taps]:
     match block:
         case Taps():
             lines[path] = block
-        case Parallel(merge="concat"):
+        case Parallel():
             for prefix, branch in block.prefixed_branches(path):
                 if len(branch) != 1 or not isinstance(branch[0], Taps):
                     return {}

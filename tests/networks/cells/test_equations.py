@@ -279,14 +279,6 @@ def test_simple_recurrence_in_numbers():
     assert outputs_of("elman", {"activation": "relu"}, w, [[1], [2], [-4], [1]]) == [1, 2.5, 0, 1]
 
 
-def test_a_learnt_first_state_enters_the_first_step():
-    w = {"kernel": [[1]], "recurrent_kernel": [[0.5]], "bias": [0], "initial_h": [8]}
-    assert outputs_of("simple_rnn", {"activation": "relu", "h_init": "learnt"}, w, [[1], [2]]) == [
-        5,
-        4.5,
-    ]
-
-
 def test_jordan_context_in_numbers():
     # Columns: y, u. mu = 1, 2.5, 3.25 for y = 1, 2, 2 and alpha = 1/2; h = 10 u + mu.
     w = {"kernel": [[10]], "recurrent_kernel": [[1]], "bias": [0]}

@@ -60,18 +60,14 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
             "p",
             ((recurrent("a", "gru", reset_after=False), Taps("t", (0, 4))), (Dense("d", 3),), ()),
         ),
-        Parallel("q", ((recurrent("e", "lstm"),), (Dense("f", 4),)), merge="sum"),
+        Parallel("q", ((recurrent("e", "lstm"),), (Dense("f", 4),))),
     ),
     "encoder-decoder": (
         Dense("a", 5),
-        EncoderDecoder("talk", "lstm", 4, {"h_init": "learnt"}, parameter=1),
+        EncoderDecoder("talk", "lstm", 4, parameter=1),
     ),
     "one to many": (EncoderDecoder("talk", "gru", 4, feedback=False),),
     **{f"cell {name}": (recurrent("a", name),) for name in sorted(cells.catalogue())},
-    **{
-        f"learnt first state {name}": (recurrent("a", name, h_init="learnt"),)
-        for name in ("lstm", "gru", "multi_delay")
-    },
 }
 STREAMED: dict[str, Network] = {
     name: Network(blocks, SHAPES, future_units=3) for name, blocks in BLOCKS.items()

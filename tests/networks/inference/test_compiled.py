@@ -21,7 +21,6 @@ GATED = {
         "stacked",
         "encoder-decoder",
         "bidirectional",
-        "learnt first state lstm",
     )
 }
 NETS = pytest.mark.parametrize("network", GATED.values(), ids=GATED)

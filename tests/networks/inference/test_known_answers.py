@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from forecast.networks import cells
-from forecast.networks.cells.base import numpy_namespace as xp
 from forecast.networks.cells.context import Jordan
 from forecast.networks.description import (
     Bidirectional,
@@ -83,17 +82,14 @@ def test_a_dense_block_applies_its_activation():
     np.testing.assert_allclose(out.ravel(), [3, 0])
 
 
-@pytest.mark.parametrize(
-    ("merge", "kernel", "expected"), [("concat", [[1], [10]], [23, 46]), ("sum", [[1]], [5, 10])]
-)
-def test_parallel_branches_see_the_same_input_and_are_merged(merge, kernel, expected):
+def test_parallel_branches_see_the_same_input_and_are_merged():
     network = Network(
-        (Parallel("p", ((Dense("a", 1, "linear"),), (Dense("b", 1, "linear"),)), merge),), ONE
+        (Parallel("p", ((Dense("a", 1, "linear"),), (Dense("b", 1, "linear"),))),), ONE
     )
     weights = {f"p__{k}__{name}__bias": [0] for k, name in enumerate("ab")}
     weights |= {"p__0__a__kernel": [[3]], "p__1__b__kernel": [[2]]}
-    out = passed(network, [[1], [2]], **weights, readout__kernel=kernel, readout__bias=[0])
-    assert out.ravel().tolist() == expected
+    out = passed(network, [[1], [2]], **weights, readout__kernel=[[1], [10]], readout__bias=[0])
+    assert out.ravel().tolist() == [23, 46]
 
 
 def test_a_recurrence_over_segments_reads_the_newest_whole_ones_relative_to_the_last_value():
@@ -209,10 +205,7 @@ def test_the_chosen_parameter_is_the_one_fed_back():
 
 
 VARIED = [(name, {}) for name in sorted(cells.catalogue())] + [
-    ("lstm", {"h_init": "random"}),
     ("gru", {"reset_after": False}),
-    ("gru", {"h_init": "random"}),
-    ("elman", {"h_init": "random"}),
     *(("simple_rnn", {"activation": f}) for f in ("sigmoid", "relu", "softplus")),
 ]
 
@@ -232,12 +225,13 @@ def test_the_fast_steppers_are_the_cells(name, options):
 
 
 def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
-    cell = cells.get("lstm", 3, {"h_init": "random"})
+    cell = cells.get("lstm", 3)
     w = {key: np.ones(weight.shape) for key, weight in cell.weights(2).items()}
-    run = stepper(cell, w, first_states(cell, w, 4))
+    first = {name: np.ones((3, 4)) for name in cell.states()}
+    run = stepper(cell, w, first)
     run(np.ones((2, 4)))
-    assert (w["initial_h"] == 1).all()
-    assert (cell.initial_states(xp, w, 1)["c"] == 1).all()
+    assert all((state == 1).all() for state in first.values())
+    assert (run.states()["c"] != 1).all()
 
 
 def test_a_bidirectional_network_takes_no_single_rows():
@@ -265,10 +259,9 @@ DEEP = {
     "lstm": (recurrent("a", "lstm", 3), Dropout("drop", 0.5), recurrent("b", "lstm", 5)),
     "gru, three": (
         recurrent("a", "gru", 4),
-        recurrent("b", "gru", 2, h_init="learnt"),
+        recurrent("b", "gru", 2),
         recurrent("c", "gru", 3),
     ),
-    "gru, learnt": tuple(recurrent(name, "gru", 3, h_init="learnt") for name in "abc"),
     "simple": (
         recurrent("a", "simple_rnn", 3, activation="relu"),
         recurrent("b", "simple_rnn", 4, activation="relu"),
@@ -304,9 +297,7 @@ def test_layers_of_one_window_are_those_of_that_window_among_two(name, steps):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_both_directions_of_one_window_are_those_of_that_window_among_two(cell):
-    network = Network(
-        (Bidirectional("b", cell, 4, {"h_init": "learnt"}),), SHAPES, 3, every_step=False
-    )
+    network = Network((Bidirectional("b", cell, 4),), SHAPES, 3, every_step=False)
     w, (past, future) = weights_of(network), inputs_of(batch=2)
     np.testing.assert_allclose(
         forecast_last(network, w, past[:1], future[:1]),

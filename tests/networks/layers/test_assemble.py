@@ -56,8 +56,8 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
         Recurrent("low", "simple_rnn", 6, {"activation": "softplus"}),
         Recurrent("high", "elman", 4),
     ),
-    "learnt": (
-        Recurrent("low", "lstm", 4, {"h_init": "learnt"}),
+    "jordan on lstm": (
+        Recurrent("low", "lstm", 4),
         Recurrent("high", "jordan", 4, {"targets": (0, 1)}),
     ),
     "parallel": (
@@ -70,7 +70,7 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
         ),
         Dense("hidden", 3),
     ),
-    "sum": (Parallel("both", ((Dense("a", 4),), (Recurrent("r", "multi_level", 4),)), "sum"),),
+    "two kinds": (Parallel("both", ((Dense("a", 4),), (Recurrent("r", "multi_level", 4),))),),
     "bidirectional": (
         Recurrent("low", "gru", 3),
         Bidirectional("both", "lstm", 4),
@@ -89,7 +89,7 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
     ),
     "encoder-decoder": (Dense("first", 3), EncoderDecoder("seq", "lstm", 4)),
     "one to many": (EncoderDecoder("seq", "gru", 4, feedback=False),),
-    "encoder-decoder, learnt": (EncoderDecoder("seq", "simple_rnn", 4, {"h_init": "learnt"}),),
+    "encoder-decoder, simple": (EncoderDecoder("seq", "simple_rnn", 4),),
     "encoder-decoder, any cell": (EncoderDecoder("seq", "lstm_variant", 4),),
 }
 EVERY_STEP = [name for name in BLOCKS if name != "bidirectional" and "segments" not in name]
@@ -164,8 +164,6 @@ def test_weights_have_the_names_and_shapes_of_the_network(name: str) -> None:
     assert {key: w.shape for key, w in weights.items()} == {
         key: w.shape for key, w in wanted.items()
     }
-    trainable = {key for key, w in wanted.items() if w.trainable}
-    assert {key for key, v in layers.named_weights(model) if v.trainable} == trainable
 
 
 def test_new_model_forecasts_zero_because_its_read_out_is_zero() -> None:
@@ -232,8 +230,8 @@ def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
 
 
 def test_states_are_those_that_inference_streams() -> None:
-    net = network("learnt")
-    model = shared_model("learnt")
+    net = network("jordan on lstm")
+    model = shared_model("jordan on lstm")
     ours = layers.first_state_tensors(Wiring.sharing_layers(net, model).stateful_model(), BATCH)
     theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
     flat = {

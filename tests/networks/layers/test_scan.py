@@ -21,11 +21,7 @@ OPTIONS = {
     "state_space": {"hidden": (5, 4)},
 }
 CELLS = [(name, OPTIONS.get(name, {})) for name in sorted(cells.catalogue())]
-LEARNT = [
-    ("lstm", {"h_init": "learnt"}),
-    ("gru", {"h_init": "random", "reset_after": False}),
-    ("multi_delay", {"h_init": "learnt"}),
-]
+RESET_BEFORE = ("gru", {"reset_after": False})
 
 
 def built(
@@ -48,7 +44,7 @@ def inputs(dtype: str = "float32") -> np.ndarray:
     return np.random.default_rng(5).normal(size=(BATCH, STEPS, CHANNELS)).astype(dtype)
 
 
-@pytest.mark.parametrize(("name", "options"), CELLS + LEARNT, ids=str)
+@pytest.mark.parametrize(("name", "options"), [*CELLS, RESET_BEFORE], ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_layer_equals_the_cell_stepped_in_numpy(
     name: str, options: dict, dtype: str, tolerance: float
@@ -111,13 +107,6 @@ def test_gradient_of_elman_stops_at_the_previous_state_but_not_that_of_the_simpl
 
     assert reaches_the_first_row("simple_rnn")
     assert not reaches_the_first_row("elman")
-
-
-def test_learnt_first_state_learns_and_random_one_does_not() -> None:
-    for kind, trainable in (("learnt", True), ("random", False)):
-        layer, _ = built("multi_delay", {"h_init": kind})
-        names = {variable.name for variable in layer.trainable_variables}
-        assert ("initial_h1" in names) is trainable
 
 
 @pytest.mark.parametrize(("name", "options"), CELLS, ids=str)
