@@ -211,11 +211,11 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
     """The candidates that a rule names, by group, model or `all`."""
-    wanted = set(rule.members)
+    rule_names = set(rule.members)
     return tuple(
         name
         for name in errors.members
-        if wanted & {"all", f"{errors.kinds[name]}s", errors.models[name]}
+        if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}
     )
 
 

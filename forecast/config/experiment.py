@@ -25,7 +25,6 @@ Trainer = Literal["gradient", "lm"]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
 LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
 StateMode = Literal["reset", "carry"]
-TeacherForcing = Literal["none", "always", "scheduled"]
 RefitFrequency = Literal["never", "quarterly", "monthly"] | Annotated[int, Field(ge=1)]
 """When a row is fitted again: never, at the first cutoff of a quarter or month, or at every k-th
 cutoff.
@@ -55,18 +54,6 @@ class Training(Config):
     patience: int | None = Field(
         default=None, ge=1, description="looks at validation without a new best before the stop"
     )
-    teacher_forcing: TeacherForcing = Field(
-        default="none", description="what a decoder is fed in training: its own output, or y"
-    )
-
-    @model_validator(mode="after")
-    def _one_hand_over(self) -> Training:
-        """Refuses a carried state beside teacher forcing: both say what a step begins with."""
-        if self.state == "carry" and self.teacher_forcing != "none":
-            raise ValueError(
-                "teacher_forcing works with `state: reset` only; leave out one of the two"
-            )
-        return self
 
 
 class LevenbergMarquardt(Config):

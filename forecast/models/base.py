@@ -357,8 +357,7 @@ class NetworkSpec(TrainableSpec):
         once for shapes of no dataset to see them.
         """
         carried = self.training.state == "carry"
-        taught = self.training.teacher_forcing != "none"
-        if self.trainer == "gradient" and not carried and not taught:
+        if self.trainer == "gradient" and not carried:
             return self
         network = self.build(EXAMPLE_SHAPES)
         if self.trainer == "lm" and (not network.every_step or network.decoder):
@@ -369,10 +368,6 @@ class NetworkSpec(TrainableSpec):
         if carried and not network.every_step:
             raise ValueError(
                 "state: carry needs a network that forecasts at every step; use state: reset here"
-            )
-        if taught and not (network.decoder and network.decoder.feedback):
-            raise ValueError(
-                "teacher_forcing needs a decoder that is fed its own output; leave it out here"
             )
         return self
 

@@ -235,9 +235,7 @@ class EncoderDecoder(CellBlock):
 
     and the forecast at t is `p_1 .. p_H`. The input's parts, in this order:
     - p_{k-1} `(O,)`: the forecast of the step before, `p_{k-1}[:, parameter]`, with p_0 = 0. It is
-      in the units of the network's own output, so beside a skip it is the residual. Free run
-      (inference and forecasts): the decoder's own p. Teacher forcing (training only): the value p
-      ought to have had, target minus skip, at step k - 1 in its place, with 0 for a missing target.
+      in the units of the network's own output, so beside a skip it is the residual.
       `feedback=False` leaves this part out: one-to-many from one state.
     - e_t `(units,)`, the same at every k;
     - `future[t + k]` `(F,)`: left out when F = 0. (`future_units` acts on the encoder's input as in

@@ -26,7 +26,6 @@ from forecast.config.experiment import (
     LearningRateSchedule,
     OptimizerName,
     StateMode,
-    TeacherForcing,
 )
 from forecast.networks.heads.base import Maths
 from forecast.networks.layers.blocks import TensorNamespace
@@ -72,7 +71,7 @@ class Settings:
     validation loss in a row bring no new best. `evaluate_every`: steps between two looks. `rule`:
     the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights, beside
     the decoupled `weight_decay`; `l1`: how far, in learning rates, a step draws the kernels of
-    inputs to zero. `state` and `teacher_forcing`: how a chunk is seen (`gradient`).
+    inputs to zero. `state`: how a chunk is seen (`gradient`).
     """
 
     steps: int
@@ -88,7 +87,6 @@ class Settings:
     l2: float = 0.0
     state: StateMode = "reset"
     patience: int | None = None
-    teacher_forcing: TeacherForcing = "none"
     change_channels: tuple[int, ...] = ()
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see
     `forecast.data.windows`).

@@ -1,16 +1,13 @@
 """Gradient descent: blocks of updates, each followed by a validation that decides which weights are
 kept.
 
-Many updates run inside one traced function, so Python costs nothing per step. Three ways to see a
+Many updates run inside one traced function, so Python costs nothing per step. Two ways to see a
 chunk:
 
 - `state: reset`: every chunk begins from a reset state, its warm-up fills the memory and is not
   counted.
 - `state: carry`: the chunks of a column follow each other and hand the state on, the gradient ends
   at their borders: truncated back-propagation through time (Williams & Peng 1990).
-- `teacher_forcing`: a decoder is fed the measured values instead of its own forecasts (Williams &
-  Zipser 1989), in all updates or in a share of them that falls from all to none (after Bengio et
-  al. 2015; one coin per update).
 
 The step with the lowest validation loss is kept, step 0 (the skip alone) included; a second fit
 without validation takes a given number of steps. A training without any finite loss, or that
@@ -56,15 +53,14 @@ again.
 """
 RandomChoices = dict[str, tf.Tensor]
 """The random choices of k steps, step after step: `starts (k, B)`, the first rows of the chunks,
-and as needed `begins_series (k, B)`, whether a chunk is the first of its series, and `teach (k,)`,
-whether the decoder is fed measured values. As they are drawn they are NumPy arrays, and inside the
-graph those of one step, without k.
+and where states are carried `begins_series (k, B)`, whether a chunk is the first of its series. As
+they are drawn they are NumPy arrays, and inside the graph those of one step, without k.
 """
 
 CarriedStates = dict[str, tf.Tensor]
 """By "<block path>/<state>" (B, size), what recurrent layers carry from step to step."""
 BatchInputs = dict[str, tf.Tensor]
-"""Of one step: past (B, T, C) and, as needed, future (B, T + H, F) and teacher (B, T, H, O)."""
+"""Of one step: past (B, T, C) and, as needed, future (B, T + H, F)."""
 ForwardPass = Callable[[BatchInputs, RandomChoices, CarriedStates], tuple[tf.Tensor, CarriedStates]]
 """The network's output (B, steps, H, O, K) in training, and the states after the chunks."""
 
@@ -238,12 +234,7 @@ def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.n
     if settings.state == "carry":
         starts, begins_series = chunks.consecutive_starts(steps, settings.batch_size, seed)
         return {"starts": starts, "begins_series": begins_series}
-    choices = {"starts": chunks.random_starts(steps, settings.batch_size, seed)}
-    if settings.teacher_forcing == "scheduled":
-        # [seed, 1]: not the stream of the chunks
-        coins = np.random.default_rng([seed, 1]).uniform(size=steps)
-        choices["teach"] = coins < 1.0 - np.arange(steps) / steps
-    return choices
+    return {"starts": chunks.random_starts(steps, settings.batch_size, seed)}
 
 
 class Updates:
@@ -258,7 +249,7 @@ class Updates:
         # A network that needs its whole window forecasts from the last step of a chunk alone.
         read = chunks.length - chunks.warm_up if network.every_step else 1
         self.model = assemble(network, seed=0, read=read)
-        self._forecast, self._initial_states = _forward_pass(self.model, network, read, settings)
+        self._forecast, self._initial_states = _forward_pass(self.model, network, settings)
         self.data = _BatchData(chunks, network, settings, read)
         self._updater = UpdateRule(self.model.trainable_variables, settings)
         states = {
@@ -345,7 +336,6 @@ class _BatchData:
         self.first_row_mask = tf.constant(mask)
         self.n_supervised = n_supervised
         self.forecast_loss = settings.loss
-        self.has_teacher = settings.teacher_forcing != "none"
 
     def fill(self, chunks: Chunks) -> None:
         """Take these chunks instead, of any number of rows: where an array begins on a line of the
@@ -372,9 +362,6 @@ class _BatchData:
         inputs = {"past": self._gather("past", choices, self.rows) * first_row}
         if self.variables["future"].shape[-1]:
             inputs["future"] = self._gather("future", choices, self.ahead)
-        if self.has_teacher:
-            # zero where no target is known
-            inputs["teacher"] = self._gather("target", choices, self.rows)
         return inputs
 
     def _gather(self, name: str, choices: RandomChoices, rows: tf.Tensor) -> tf.Tensor:
@@ -399,38 +386,21 @@ class _BatchData:
 
 
 def _forward_pass(
-    model: keras.Model, network: Network, read: int, settings: Settings
+    model: keras.Model, network: Network, settings: Settings
 ) -> tuple[ForwardPass, Callable[[], CarriedStates]]:
     """The pass over the chunks of a step, for the way `settings` asks for, and what gives the
-    states before the first step: none unless they are carried. A free run is `model` itself, read
-    out at its last `read` steps, since a second graph of the same layers costs a tenth of a second;
-    the other ways share its layers. `taught` is that free run, too, where there is no teacher.
+    states before the first step: none unless they are carried.
     """
-    graph = Wiring.sharing_layers(network, model)
     if settings.state == "carry":
-        return _carried_pass(graph.stateful_model(), settings.batch_size)
-    taught = model if settings.teacher_forcing == "none" else graph.teacher_forced(read)
+        stateful = Wiring.sharing_layers(network, model).stateful_model()
+        return _carried_pass(stateful, settings.batch_size)
 
-    def plain(
+    def forecast(
         inputs: BatchInputs, _choices: RandomChoices, states: CarriedStates
     ) -> tuple[tf.Tensor, CarriedStates]:
-        return taught(inputs, training=True), states
+        return model(inputs, training=True), states
 
-    def scheduled(
-        inputs: BatchInputs, choices: RandomChoices, states: CarriedStates
-    ) -> tuple[tf.Tensor, CarriedStates]:
-        """With the measured values fed back where this step's coin says so, in a free run else."""
-        free_inputs = {name: value for name, value in inputs.items() if name != "teacher"}
-
-        def run_taught() -> tf.Tensor:
-            return taught(inputs, training=True)
-
-        def run_free() -> tf.Tensor:
-            return model(free_inputs, training=True)
-
-        return tf.cond(choices["teach"], run_taught, run_free), states
-
-    return (scheduled if settings.teacher_forcing == "scheduled" else plain), dict
+    return forecast, dict
 
 
 def _carried_pass(

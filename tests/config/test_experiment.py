@@ -57,7 +57,7 @@ def test_a_fault_names_what_was_found_once(model, content, found):
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():
     assert specs_of({"gru": {"family": "gru"}})["gru"].training == Training()
     wanted = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "state": "reset", "patience": None}
-    assert Training().model_dump() == {**wanted, "l1": 0.0, "teacher_forcing": "none"}
+    assert Training().model_dump() == {**wanted, "l1": 0.0}
 
 
 def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_before_it():
@@ -108,17 +108,6 @@ def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_befor
             "dropout has no effect on an encoder-decoder",
         ),
         ({"family": "bidirectional", "training": {"state": "carry"}}, "use state: reset here"),
-        (
-            {"family": "gru", "training": {"teacher_forcing": "always"}},
-            "needs a decoder that is fed its own output",
-        ),
-        (
-            {
-                "family": "encoder_decoder",
-                "training": {"state": "carry", "teacher_forcing": "always"},
-            },
-            "teacher_forcing works with `state: reset` only",
-        ),
     ],
 )
 def test_what_would_do_nothing_or_cannot_be_done_is_refused(entry, message):

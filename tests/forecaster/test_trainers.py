@@ -79,7 +79,7 @@ OPTIONS = {
     "carried": ("gru", {"state": "carry"}),
     "carried-taps": ("narx", {"state": "carry", "rule": "momentum", "schedule": "linear"}),
     "carried-decoder": ("encoder_decoder", {"state": "carry", "rule": "adam"}),
-    "scheduled": ("encoder_decoder", {"teacher_forcing": "scheduled", "schedule": "exponential"}),
+    "exponential": ("encoder_decoder", {"schedule": "exponential"}),
     "penalised": ("ffnn", {"l2": 0.1, "rule": "sgd", "schedule": "constant"}),
 }
 

@@ -163,45 +163,6 @@ def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     assert found.best_step == 2 and found.curve[-1][0] < 60
 
 
-def teacher_losses(teacher_forcing, steps=1):
-    chunks = join_series([one_series(16, horizon=4)], supervised=4, warm_up=2)
-    settings = series.settings(**STILL, steps=steps, batch_size=2, teacher_forcing=teacher_forcing)
-    return trained(SEQ2SEQ, chunks, settings)[0], chunks, settings
-
-
-def test_teacher_forcing_feeds_the_decoder_what_was_measured():
-    losses, chunks, settings = teacher_losses("always")
-    model = layers.assemble(SEQ2SEQ, seed=0)
-    layers.set_weights(model, shaken(SEQ2SEQ))
-    index = draw_chunks(chunks, settings, seed=0)["starts"][0][:, None] + np.arange(6)
-    taught = Wiring.sharing_layers(SEQ2SEQ, model).teacher_forced(None)(
-        {"past": chunks.past[index], "teacher": chunks.target[index]}
-    )
-    free = model({"past": chunks.past[index]})
-    target, weight = chunks.target[index[:, 2:]], chunks.weight[index[:, 2:]]
-    for output, found in ((taught, losses), (free, teacher_losses("none")[0])):
-        error = (output.numpy()[:, 2:, ..., 0] - target) ** 2 * weight
-        np.testing.assert_allclose(found, [error.sum() / weight.sum()], rtol=1e-5)
-    assert abs(losses[0] - teacher_losses("none")[0][0]) > 1e-4
-
-
-def test_scheduled_teaching_falls_from_every_update_to_none():
-    scheduled, chunks, settings = teacher_losses("scheduled", steps=20)
-    always, never = teacher_losses("always", steps=20)[0], teacher_losses("none", steps=20)[0]
-    teach = draw_chunks(chunks, settings, seed=0)["teach"]
-    np.testing.assert_allclose(scheduled, np.where(teach, always, never), rtol=1e-5)
-    many = np.mean(
-        [
-            draw_chunks(chunks, replace(settings, steps=100), seed=seed)["teach"]
-            for seed in range(20)
-        ],
-        axis=0,
-    )
-    np.testing.assert_allclose(
-        [many[:20].mean(), many[40:60].mean(), many[-20:].mean()], [0.9, 0.5, 0.1], atol=0.06
-    )
-
-
 def test_dropout_falls_on_v_and_u_and_never_on_w():
     """Two layers with dropout: the first one's states are untouched, what leaves it and the second
     one is masked.

@@ -5,9 +5,9 @@ at every t.
 
 Rows: the B * T steps from which the decoder starts are the batch of its loop.
 
-`Decoder` is the layer, `FedBack` its cell joined with the read-out. Free run, unless a `teacher` is
-given (training alone). The linear read-out of an LSTM or simple net is folded into the cell's
-weights, so that its plain loop does.
+`Decoder` is the layer, `FedBack` its cell joined with the read-out. In training as in forecasts it
+runs free. The linear read-out of an LSTM or simple net is folded into the cell's weights, so that
+its plain loop does.
 """
 
 from __future__ import annotations
@@ -39,15 +39,13 @@ class DecoderInputs(TypedDict, total=False):
     """By name (B, T, size): the encoder's states after every step."""
     future: tf.Tensor
     """(B, T + H, F), where the network has known-future channels."""
-    teacher: tf.Tensor
-    """(B, T, H, O): what each forecast ought to have been, fed back in its place."""
 
 
 class Decoder(keras.Layer):
     """`DecoderInputs` to forecasts `(B, T, H, O, K)`.
 
-    Free run unless `teacher` is given. The read-out's weights are the layer's own, because each
-    step needs them; they are named "readout/...".
+    The read-out's weights are the layer's own, because each step needs them; they are named
+    "readout/...".
     """
 
     def __init__(self, block: EncoderDecoder, shape: Sequence[int], **kwargs: Any) -> None:
@@ -82,12 +80,11 @@ class Decoder(keras.Layer):
         parts = [tf.repeat(flatten_steps(encoded)[:, None], horizon, axis=1)]
         if "future" in inputs:
             parts.append(gather_frames(inputs["future"], leading[1], horizon))
-        if self.block.feedback and "teacher" not in inputs:
-            y = self._free_run(w, tf.concat(parts, -1), first)
+        x = tf.concat(parts, -1)
+        if self.block.feedback:
+            y = self._free_run(w, x, first)
         else:
-            taught = [shifted_targets(inputs["teacher"])] if self.block.feedback else []
             cell_weights = {name: value for name, value in w.items() if name not in READOUT}
-            x = tf.concat(taught + parts, -1)
             y = read_out(w, run_cell(self.cell, cell_weights, x, first)[0])
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
@@ -182,9 +179,3 @@ def gather_frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tenso
     """
     ahead = tf.range(steps)[:, None] + tf.range(1, horizon + 1)
     return tf.reshape(tf.gather(future, ahead, axis=1), [-1, horizon, future.shape[-1]])
-
-
-def shifted_targets(teacher: tf.Tensor) -> tf.Tensor:
-    """The targets of step k - 1 for step k, zero at first: `(B, T, H, O)` to `(B * T, H, O)`."""
-    before = tf.pad(teacher[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
-    return tf.reshape(before, [-1, *teacher.shape[2:]])

@@ -96,15 +96,6 @@ class Wiring(BlockVisitor[Tensor]):
         inputs = self._inputs()
         return keras.Model(inputs, self._forecast(inputs, read))
 
-    def teacher_forced(self, read: int | None) -> keras.Model:
-        """The same, its decoder fed what the forecasts ought to have been: one more input,
-        "teacher" `(B, T, H, O)`, target minus skip, 0 where the target is missing.
-        """
-        inputs = self._inputs()
-        shapes = self.network.shapes
-        inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
-        return keras.Model(inputs, self._forecast(inputs, read))
-
     def stateful_model(self) -> keras.Model:
         """The model with its states in and out, so that one pass can be cut into chunks: inputs
         `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand
@@ -168,11 +159,12 @@ class Wiring(BlockVisitor[Tensor]):
         encoded, *states = self._run(encoder, block, block.name, x)
         sequences = dict(zip(block.cell_object.states(), states, strict=False))
         rows = {"encoded": encoded}
-        rows |= {name: inputs[name] for name in ("future", "teacher") if name in inputs}
+        if "future" in inputs:
+            rows["future"] = inputs["future"]
         # a decoder runs from every step that is read: H steps each, most of this network's cost
         if read:
-            steps = {"future": self.network.shapes.horizon + read}
-            rows = {name: values[:, -steps.get(name, read) :] for name, values in rows.items()}
+            steps = {"encoded": read, "future": self.network.shapes.horizon + read}
+            rows = {name: values[:, -steps[name] :] for name, values in rows.items()}
             sequences = {name: state[:, -read:] for name, state in sequences.items()}
         decoder = self._layer(
             f"{block.name}/decoder", Decoder, block=block, shape=self._forecast_shape()
