@@ -134,20 +134,19 @@ def own_steps(task: Task) -> Callable[[int], float]:
     import tensorflow as tf
 
     from forecast.training.descent import Settings
-    from forecast.training.gradient import Updates, draw_chunks
+    from forecast.training.gradient import Updates
 
     shapes = Shapes(CHANNELS, 0, horizon=1, outputs=1, lookback=task.lookback)
     network = Network((Recurrent("layer", task.cell.lower(), task.units),), shapes)
     loss = POINT_LOSSES["mse"]
     settings = Settings(STEPS, 1e-3, task.batch, 0.0, 1.0, loss, evaluate_every=STEPS)
     chunks = join_series([random_series()], supervised=task.lookback, warm_up=0)
-    choices = draw_chunks(chunks, settings, seed=0)
-    updates = Updates(network, chunks, settings, choices)
-    states = updates.begin(0, initialise(network, seed=0), chunks, settings)
+    starts = chunks.random_starts(STEPS, task.batch, seed=0)
+    updates = Updates(network, chunks, settings)
+    updates.begin(0, initialise(network, seed=0), chunks, settings)
 
     def steps(count: int) -> float:
-        block = {name: tf.constant(values[:count]) for name, values in choices.items()}
-        return float(updates.take_steps(block, states)[0])
+        return float(updates.take_steps(tf.constant(starts[:count])))
 
     return steps
 

@@ -24,7 +24,6 @@ from forecast.system.errors import InputError, quote_names, require_known, sugge
 Trainer = Literal["gradient", "lm"]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
 LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
-StateMode = Literal["reset", "carry"]
 RefitFrequency = Literal["never", "quarterly", "monthly"] | Annotated[int, Field(ge=1)]
 """When a row is fitted again: never, at the first cutoff of a quarter or month, or at every k-th
 cutoff.
@@ -46,10 +45,6 @@ class Training(Config):
     )
     l2: float = Field(
         default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient"
-    )
-    state: StateMode = Field(
-        default="reset",
-        description="carry: truncated BPTT, the state handed on from chunk to chunk",
     )
     patience: int | None = Field(
         default=None, ge=1, description="looks at validation without a new best before the stop"

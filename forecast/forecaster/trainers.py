@@ -111,8 +111,7 @@ def train_by_gradient(
     *,
     stop: int = 0,
 ) -> TrainedNetwork:
-    """`options.budget.steps` updates on chunks; with a carried state there is no warm-up, for the
-    state is known.
+    """`options.budget.steps` updates on chunks.
 
     Without `validate` the first `stop` of these updates, on the same schedule.
     """
@@ -130,8 +129,7 @@ def train_by_gradient(
         **spec.training.model_dump(),
     )
     supervised = spec.chunk if network.every_step else 1
-    warm_up = 0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up)
-
+    warm_up = warm_up_rows(network, spec.warm_up)
     joined = chunks.join_series(series, supervised=supervised, warm_up=warm_up)
     trained = gradient.fit(
         network, joined, validate, settings, seed=options.seed, initial=start, stop=stop

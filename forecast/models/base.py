@@ -353,21 +353,16 @@ class NetworkSpec(TrainableSpec):
 
     @model_validator(mode="after")
     def _can_be_trained_so(self) -> NetworkSpec:
-        """Refuse a trainer or a way of training that the network's blocks do not allow; it is built
-        once for shapes of no dataset to see them.
+        """Refuse a trainer that the network's blocks do not allow; it is built once for shapes of
+        no dataset to see them.
         """
-        carried = self.training.state == "carry"
-        if self.trainer == "gradient" and not carried:
+        if self.trainer == "gradient":
             return self
         network = self.build(EXAMPLE_SHAPES)
-        if self.trainer == "lm" and (not network.every_step or network.decoder):
+        if not network.every_step or network.decoder:
             raise ValueError(
                 "trainer: lm trains networks of dense, tap, parallel and recurrent blocks that"
                 " forecast at every step; train this family by gradient"
-            )
-        if carried and not network.every_step:
-            raise ValueError(
-                "state: carry needs a network that forecasts at every step; use state: reset here"
             )
         return self
 

@@ -6,15 +6,10 @@ A `TrainingSeries` is what a network learns of one series. The forecaster writes
 training returns a `TrainedNetwork`. Levenberg-Marquardt takes the series one by one.
 No TensorFlow is needed here.
 
-`training.state` of an entry says how the batches of one training follow each other:
-
-    reset    at random (`random_starts`): every chunk begins with an empty memory
-    carry    each column of the batch reads its series from chunk to chunk (`consecutive_starts`),
-             so that a chunk begins with the memory that the one before it left
-
-One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through
-time; a chunk is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and
-is not counted.
+The batches of a training are drawn at random (`random_starts`): every chunk begins with an empty
+memory. One pass over it gives a loss at each of its steps (the summed loss of back-propagation
+through time; a chunk is the truncation of Williams & Peng 1990). The warm-up before it fills the
+memory and is not counted.
 """
 
 from __future__ import annotations
@@ -117,7 +112,7 @@ class Chunks(JoinedSeries):
     warm_up: int
 
     def random_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
-        """(steps, batch_size) int32: the starts of every step's batch, for `state: reset`. All of
+        """(steps, batch_size) int32: the starts of every step's batch. All of
         `starts` in random order, then all in another, so that every row counts alike.
         """
         generator = np.random.default_rng(seed)
@@ -125,31 +120,6 @@ class Chunks(JoinedSeries):
         rounds = -(-needed // len(self.starts))
         order = np.concatenate([generator.permutation(self.starts) for _ in range(rounds)])
         return order[:needed].reshape(steps, batch_size).astype(np.int32)
-
-    def consecutive_starts(
-        self, steps: int, batch_size: int, seed: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Two (steps, batch_size): int32 starts for `state: carry`, those of a column one chunk
-        after another; bool, whether a chunk is the first of its series and begins with an empty
-        memory.
-
-        Every series is cut into whole chunks, with rows left over at its ends. The columns begin
-        evenly spread over all chunks and pass through them cyclically: truncated back-propagation
-        with the state carried (Williams & Peng 1990).
-        """
-        generator = np.random.default_rng(seed)
-        starts = []
-        begins_series = []
-        for first, rows in self.spans:
-            count, odd = divmod(rows, self.length)
-            starts.append(first + generator.integers(odd + 1) + self.length * np.arange(count))
-            begins_series.append(np.arange(count) == 0)
-        total = sum(map(len, starts))
-        columns = generator.integers(total) + np.arange(batch_size) * total // batch_size
-        positions = (columns[None, :] + np.arange(steps)[:, None]) % total
-        begins = np.concatenate(begins_series)[positions]
-        begins[0] = True
-        return np.concatenate(starts)[positions].astype(np.int32), begins
 
 
 @dataclass(frozen=True)

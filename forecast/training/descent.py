@@ -25,7 +25,6 @@ import tensorflow as tf
 from forecast.config.experiment import (
     LearningRateSchedule,
     OptimizerName,
-    StateMode,
 )
 from forecast.networks.heads.base import Maths
 from forecast.networks.layers.blocks import TensorNamespace
@@ -71,7 +70,7 @@ class Settings:
     validation loss in a row bring no new best. `evaluate_every`: steps between two looks. `rule`:
     the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights, beside
     the decoupled `weight_decay`; `l1`: how far, in learning rates, a step draws the kernels of
-    inputs to zero. `state`: how a chunk is seen (`gradient`).
+    inputs to zero.
     """
 
     steps: int
@@ -85,7 +84,6 @@ class Settings:
     schedule: LearningRateSchedule = "cosine"
     l1: float = 0.0
     l2: float = 0.0
-    state: StateMode = "reset"
     patience: int | None = None
     change_channels: tuple[int, ...] = ()
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see

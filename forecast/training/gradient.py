@@ -1,13 +1,8 @@
 """Gradient descent: blocks of updates, each followed by a validation that decides which weights are
 kept.
 
-Many updates run inside one traced function, so Python costs nothing per step. Two ways to see a
-chunk:
-
-- `state: reset`: every chunk begins from a reset state, its warm-up fills the memory and is not
-  counted.
-- `state: carry`: the chunks of a column follow each other and hand the state on, the gradient ends
-  at their borders: truncated back-propagation through time (Williams & Peng 1990).
+Many updates run inside one traced function, so Python costs nothing per step. Every chunk begins
+from a reset state, its warm-up fills the memory and is not counted.
 
 The step with the lowest validation loss is kept, step 0 (the skip alone) included; a second fit
 without validation takes a given number of steps. A training without any finite loss, or that
@@ -20,7 +15,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -30,12 +25,10 @@ from forecast.networks.description import Network
 from forecast.networks.inference.steppers import CACHE_LINE
 from forecast.networks.layers.assemble import (
     assemble,
-    first_state_tensors,
     get_weights,
     set_seed,
     set_weights,
 )
-from forecast.networks.layers.wiring import Wiring
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
 from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
@@ -51,18 +44,8 @@ MAX_TRACES = 8
 """Traced trainings in memory: the trials of a study, which the network's other ranking goes through
 again.
 """
-RandomChoices = dict[str, tf.Tensor]
-"""The random choices of k steps, step after step: `starts (k, B)`, the first rows of the chunks,
-and where states are carried `begins_series (k, B)`, whether a chunk is the first of its series. As
-they are drawn they are NumPy arrays, and inside the graph those of one step, without k.
-"""
-
-CarriedStates = dict[str, tf.Tensor]
-"""By "<block path>/<state>" (B, size), what recurrent layers carry from step to step."""
 BatchInputs = dict[str, tf.Tensor]
 """Of one step: past (B, T, C) and, as needed, future (B, T + H, F)."""
-ForwardPass = Callable[[BatchInputs, RandomChoices, CarriedStates], tuple[tf.Tensor, CarriedStates]]
-"""The network's output (B, steps, H, O, K) in training, and the states after the chunks."""
 
 
 class BestStep(NamedTuple):
@@ -96,21 +79,23 @@ def fit(
     training diverged without having improved on its beginning once. Without `validate` the first
     `stop` updates are taken, and the weights after them are kept.
     """
-    choices = draw_chunks(chunks, settings, seed)
-    with _reuse_trace(network, chunks, settings, choices) as updates:
+    # those of all steps, so that a training that is stopped early has drawn the same
+    starts = chunks.random_starts(settings.steps, settings.batch_size, seed)
+    with _reuse_trace(network, chunks, settings) as updates:
         weights = initialise(network, seed) if initial is None else initial
-        states = updates.begin(seed, weights, chunks, settings)
+        updates.begin(seed, weights, chunks, settings)
         if validate is None:
-            return _take_steps(updates, choices, states, stop)
-        return _descend(updates, choices, states, validate, settings)
+            return _take_steps(updates, starts[:stop])
+        return _descend(updates, starts, validate, settings)
 
 
-def _take_steps(
-    updates: Updates, choices: RandomChoices, states: CarriedStates, stop: int
-) -> TrainedNetwork:
-    """The weights after the first `stop` updates; `ModelError` where one is not finite."""
+def _take_steps(updates: Updates, starts: np.ndarray) -> TrainedNetwork:
+    """The weights after an update for each row of `starts`; `ModelError` where one is not
+    finite.
+    """
+    stop = len(starts)
     if stop:
-        updates.take_steps(_slice_steps(choices, 0, stop), states)
+        updates.take_steps(tf.constant(starts))
     weights = get_weights(updates.model)
     if not all(np.isfinite(w).all() for w in weights.values()):
         raise ModelError(
@@ -122,8 +107,7 @@ def _take_steps(
 
 def _descend(
     updates: Updates,
-    choices: RandomChoices,
-    states: CarriedStates,
+    starts: np.ndarray,
     validate: ValidationLosses,
     settings: Settings,
 ) -> TrainedNetwork:
@@ -139,8 +123,7 @@ def _descend(
     n_waited = 0
     for start, stop in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): before training
         if stop:
-            mean, states = updates.take_steps(_slice_steps(choices, start, stop), states)
-            train_loss = float(mean)
+            train_loss = float(updates.take_steps(tf.constant(starts[start:stop])))
         weights = get_weights(updates.model)
         losses = [float(loss) for loss in np.atleast_1d(validate(weights))]
         curve.append((stop, train_loss, losses[0]))
@@ -168,11 +151,6 @@ def _descend(
     return TrainedNetwork(best.weights, best.step, best.loss, curve, note, best_by_fold)
 
 
-def _slice_steps(choices: RandomChoices, start: int, stop: int) -> RandomChoices:
-    """The random choices of these steps."""
-    return {name: tf.constant(values[start:stop]) for name, values in choices.items()}
-
-
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
     """The one with the lower finite loss; the earlier of two equal ones; None where none is
     finite.
@@ -182,9 +160,7 @@ def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
 
 
 @contextmanager
-def _reuse_trace(
-    network: Network, chunks: Chunks, settings: Settings, choices: RandomChoices
-) -> Iterator[Updates]:
+def _reuse_trace(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Updates]:
     """The updates of this training: a new trace, or one of an earlier training that differs in
     what is no part of the graph, for a trace costs as much as 40 steps. Taken out of `_traces`
     while they are used: no second training, in a thread or inside this one's validation, may touch
@@ -198,7 +174,7 @@ def _reuse_trace(
     if updates is None:
         # or the graphs of earlier trials stay referenced
         keras.backend.clear_session(free_memory=False)
-        updates = Updates(network, chunks, settings, choices)
+        updates = Updates(network, chunks, settings)
     try:
         yield updates
     finally:
@@ -226,89 +202,53 @@ def _has_diverged(curve: Curve) -> bool:
     return len(curve) > 1 and not loss < DIVERGED_LOSS * max(1.0, curve[0][2])
 
 
-def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
-    """The random choices of all steps of a training; they depend on the seed alone, so a training
-    that is stopped early has made the same ones.
-    """
-    steps = settings.steps
-    if settings.state == "carry":
-        starts, begins_series = chunks.consecutive_starts(steps, settings.batch_size, seed)
-        return {"starts": starts, "begins_series": begins_series}
-    return {"starts": chunks.random_starts(steps, settings.batch_size, seed)}
-
-
 class Updates:
     """The updates of one training, traced once: `begin` takes other weights, another seed, other
     numbers of the rule or data of another length without a second trace.
     """
 
-    def __init__(
-        self, network: Network, chunks: Chunks, settings: Settings, choices: RandomChoices
-    ) -> None:
+    def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         """Build the model of `network` with the weights of seed 0, and its compiled passes."""
         # A network that needs its whole window forecasts from the last step of a chunk alone.
         read = chunks.length - chunks.warm_up if network.every_step else 1
         self.model = assemble(network, seed=0, read=read)
-        self._forecast, self._initial_states = _forward_pass(self.model, network, settings)
         self.data = _BatchData(chunks, network, settings, read)
         self._updater = UpdateRule(self.model.trainable_variables, settings)
-        states = {
-            path: tf.TensorSpec(state.shape, state.dtype)
-            for path, state in self._initial_states().items()
-        }
-        steps = {
-            name: tf.TensorSpec((None, *each.shape[1:]), each.dtype)
-            for name, each in choices.items()
-        }
-        self.take_steps = tf.function(
-            self._take_steps, input_signature=[steps, states], autograph=False
-        )
+        starts = tf.TensorSpec((None, settings.batch_size), tf.int32)
+        self.take_steps = tf.function(self._take_steps, input_signature=[starts], autograph=False)
 
-    def begin(
-        self, seed: int, weights: Weights, chunks: Chunks, settings: Settings
-    ) -> CarriedStates:
-        """Set these weights, seed, data and numbers of the rule, and forget earlier updates;
-        returns the states before the first step.
-        """
+    def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> None:
+        """Set these weights, seed, data and numbers of the rule, and forget earlier updates."""
         self.data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
         self._updater.begin(settings)
-        return self._initial_states()
 
-    def _take_steps(
-        self, choices: RandomChoices, states: CarriedStates
-    ) -> tuple[tf.Tensor, CarriedStates]:
-        """As many steps as `choices` has, in a loop of the graph: their mean loss and the states
-        after them.
+    def _take_steps(self, starts: tf.Tensor) -> tf.Tensor:
+        """The mean loss of as many steps as `starts` (steps, B) has rows, the first rows of the
+        chunks of each, in a loop of the graph.
         """
-        steps = tf.shape(choices["starts"])[0]
+        steps = tf.shape(starts)[0]
 
-        def is_left(i: tf.Tensor, *_: Any) -> tf.Tensor:
+        def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
             return i < steps
 
-        def step(
-            i: tf.Tensor, total: tf.Tensor, before: CarriedStates
-        ) -> tuple[tf.Tensor, tf.Tensor, CarriedStates]:
+        def step(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """Step number i; `total`: the sum of the losses up to it."""
-            loss, after = self._update(
-                {name: values[i] for name, values in choices.items()}, before
-            )
-            return i + 1, total + loss, after
+            return i + 1, total + self._update(starts[i])
 
-        start = (tf.constant(0), tf.constant(0.0), states)
-        _, total, last = tf.while_loop(is_left, step, start, parallel_iterations=1)
-        return total / tf.cast(steps, tf.float32), last
+        start = tf.constant(0), tf.constant(0.0)
+        _, total = tf.while_loop(is_left, step, start, parallel_iterations=1)
+        return total / tf.cast(steps, tf.float32)
 
-    def _update(
-        self, choices: RandomChoices, before: CarriedStates
-    ) -> tuple[tf.Tensor, CarriedStates]:
-        """Change the weights once; returns the loss before the change and the states after it."""
+    def _update(self, starts: tf.Tensor) -> tf.Tensor:
+        """Change the weights once, by the chunks from `starts` (B,) on; the loss before the
+        change.
+        """
         with tf.GradientTape() as tape:
-            output, after = self._forecast(self.data.inputs(choices), choices, before)
-            loss = self.data.loss(choices, output)
+            loss = self.data.loss(starts, self.model(self.data.inputs(starts), training=True))
         self._updater.apply(tape.gradient(loss, self.model.trainable_variables))
-        return loss, after
+        return loss
 
 
 class _BatchData:
@@ -352,78 +292,26 @@ class _BatchData:
         for variable in self.variables.values():
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
-    def inputs(self, choices: RandomChoices) -> BatchInputs:
+    def inputs(self, starts: tf.Tensor) -> BatchInputs:
         """Of one step the inputs of the network: the rows of its chunks."""
-        first_row = self.first_row_mask
-        if "begins_series" in choices:  # a chunk that goes on knows the row before its first
-            first_row = tf.where(
-                choices["begins_series"][:, None, None], first_row, tf.ones_like(first_row)
-            )
-        inputs = {"past": self._gather("past", choices, self.rows) * first_row}
+        inputs = {"past": self._gather("past", starts, self.rows) * self.first_row_mask}
         if self.variables["future"].shape[-1]:
-            inputs["future"] = self._gather("future", choices, self.ahead)
+            inputs["future"] = self._gather("future", starts, self.ahead)
         return inputs
 
-    def _gather(self, name: str, choices: RandomChoices, rows: tf.Tensor) -> tf.Tensor:
+    def _gather(self, name: str, starts: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Of one step the `rows` of each of its chunks, counted from their first."""
         # a variable that is gathered from copies memory that is not its own; one that is read, not
         array = self.variables[name].read_value()
-        return tf.gather(array, choices["starts"][:, None] + rows[None, :])
+        return tf.gather(array, starts[:, None] + rows[None, :])
 
-    def loss(self, choices: RandomChoices, output: tf.Tensor) -> tf.Tensor:
+    def loss(self, starts: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """The mean loss of one step over the known targets of its chunks."""
         rows = self.rows[-self.n_supervised :]
-        target = self._gather("target", choices, rows)
-        weight = tf.cast(self._gather("weight", choices, rows), tf.float32)
-        # a carried pass gives all steps, the others those with a loss
-        if "begins_series" in choices:
-            output = tf.split(output, [tf.shape(output)[1] - self.n_supervised, -1], 1)[1]
+        target = self._gather("target", starts, rows)
+        weight = tf.cast(self._gather("weight", starts, rows), tf.float32)
         offset = None
         if "offset" in self.variables:
-            offset = self._gather("offset", choices, rows)
+            offset = self._gather("offset", starts, rows)
         losses = self.forecast_loss.loss(TENSOR_MATHS, output, target, offset)
         return tf.reduce_sum(weight * losses) / tf.maximum(tf.reduce_sum(weight), 1.0)
-
-
-def _forward_pass(
-    model: keras.Model, network: Network, settings: Settings
-) -> tuple[ForwardPass, Callable[[], CarriedStates]]:
-    """The pass over the chunks of a step, for the way `settings` asks for, and what gives the
-    states before the first step: none unless they are carried.
-    """
-    if settings.state == "carry":
-        stateful = Wiring.sharing_layers(network, model).stateful_model()
-        return _carried_pass(stateful, settings.batch_size)
-
-    def forecast(
-        inputs: BatchInputs, _choices: RandomChoices, states: CarriedStates
-    ) -> tuple[tf.Tensor, CarriedStates]:
-        return model(inputs, training=True), states
-
-    return forecast, dict
-
-
-def _carried_pass(
-    model: keras.Model, batch: int
-) -> tuple[ForwardPass, Callable[[], CarriedStates]]:
-    """As `_forward_pass`, with states that go from chunk to chunk of a column."""
-
-    def initial_states() -> CarriedStates:
-        states = first_state_tensors(model, batch)
-        return {path: tf.convert_to_tensor(state) for path, state in states.items()}
-
-    def forecast(
-        inputs: BatchInputs, choices: RandomChoices, before: CarriedStates
-    ) -> tuple[tf.Tensor, CarriedStates]:
-        """A series begins with the first states; a chunk that goes on gets those of the chunk
-        before, through which no gradient flows.
-        """
-        states = first_state_tensors(model, batch)
-        for path, state in before.items():
-            shape = [-1] + [1] * (state.shape.rank - 1)
-            is_reset = tf.reshape(choices["begins_series"], shape)
-            states[path] = tf.where(is_reset, states[path], tf.stop_gradient(state))
-        outputs = model({**inputs, "states": states}, training=True)
-        return outputs["forecast"], outputs["states"]
-
-    return forecast, initial_states

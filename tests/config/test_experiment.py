@@ -54,9 +54,9 @@ def test_a_fault_names_what_was_found_once(model, content, found):
     assert str(fault.value).count(found) == 1
 
 
-def test_nothing_said_is_cosine_adamw_from_a_reset_state():
+def test_nothing_said_is_cosine_adamw():
     assert specs_of({"gru": {"family": "gru"}})["gru"].training == Training()
-    wanted = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "state": "reset", "patience": None}
+    wanted = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "patience": None}
     assert Training().model_dump() == {**wanted, "l1": 0.0}
 
 
@@ -107,7 +107,6 @@ def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_befor
             {"family": "encoder_decoder", "dropout": 0.2},
             "dropout has no effect on an encoder-decoder",
         ),
-        ({"family": "bidirectional", "training": {"state": "carry"}}, "use state: reset here"),
     ],
 )
 def test_what_would_do_nothing_or_cannot_be_done_is_refused(entry, message):

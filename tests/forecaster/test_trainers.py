@@ -76,10 +76,8 @@ def test_bayesian_regularisation_is_an_option():
 
 
 OPTIONS = {
-    "carried": ("gru", {"state": "carry"}),
-    "carried-taps": ("narx", {"state": "carry", "rule": "momentum", "schedule": "linear"}),
-    "carried-decoder": ("encoder_decoder", {"state": "carry", "rule": "adam"}),
-    "exponential": ("encoder_decoder", {"schedule": "exponential"}),
+    "momentum": ("narx", {"rule": "momentum", "schedule": "linear"}),
+    "adam": ("encoder_decoder", {"rule": "adam", "schedule": "exponential"}),
     "penalised": ("ffnn", {"l2": 0.1, "rule": "sgd", "schedule": "constant"}),
 }
 
@@ -99,14 +97,7 @@ def trained_with(family: str, training: dict) -> FitResult:
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    # each of their options is in another entry, too
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "carried-decoder" else ())
-        for name in OPTIONS
-    ],
-)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_training_options_reach_the_network_and_change_what_it_learns(name):
     family, training = OPTIONS[name]
     plain, changed = plainly_trained(family), trained_with(family, training)

@@ -152,9 +152,9 @@ def traced(monkeypatch):
     found = []
 
     class Counted(gradient.Updates):
-        def __init__(self, network, chunks, settings, drawn):
+        def __init__(self, network, chunks, settings):
             found.append(settings)
-            super().__init__(network, chunks, settings, drawn)
+            super().__init__(network, chunks, settings)
 
     monkeypatch.setattr(gradient, "Updates", Counted)
     monkeypatch.setattr(gradient, "_traces", {})
@@ -164,12 +164,11 @@ def traced(monkeypatch):
 NOISY = series.network_of(Recurrent("gru", "gru", 3), Dropout("dropout", 0.5))
 
 
-@pytest.mark.parametrize("state", [pytest.param("reset", marks=pytest.mark.slow), "carry"])
 def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(
-    waves, traced, monkeypatch, state
+    waves, traced, monkeypatch
 ):
     def weights(seed, **other):
-        settings = series.settings(state=state, l2=0.01, **other)
+        settings = series.settings(l2=0.01, **other)
         return gradient.fit(
             NOISY, waves, series.error_on(NOISY, series.ar2(80, 9)), settings, seed=seed
         ).weights

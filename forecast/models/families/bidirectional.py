@@ -2,7 +2,7 @@
 
 Both directions stay inside the window, so nothing behind the cutoff is read. All steps of the
 horizon are forecast at once from the two end states; there is no forecast at earlier rows of a
-window, so it cannot be trained with a carried state.
+window.
 
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,

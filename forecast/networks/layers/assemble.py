@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from forecast.networks.description import Network
-from forecast.networks.layers.wiring import FRAMES, StateTensors, Wiring, dropout_seed
+from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
 from forecast.networks.weights import initialise
 
 
@@ -28,16 +28,6 @@ def assemble(
     model = Wiring(network, dtype, seed).model(read)
     set_weights(model, initialise(network, seed, dtype))
     return model
-
-
-def first_state_tensors(stateful: keras.Model, batch: int) -> StateTensors:
-    """The states (batch, size) before the first row, by "<block path>/<state>", as the model of
-    `Wiring.stateful_model` takes them: zeros.
-    """
-    return {
-        path: keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
-        for path, state in stateful.input["states"].items()
-    }
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -2,10 +2,9 @@
 frames, read-out; and `TensorNamespace`, in which cells are written for TensorFlow.
 
 `wiring` makes a layer of each block. All compute at every time step, on `(B, T, C)`: B batch, T
-time, C channels (`CutSegments` first cuts T into segments). Rows before the first are zeros unless
-`earlier` gives them, and a delay line returns the rows that the next chunk needs. Weights start at
-zero and get their values from `assemble`. Every layer states the shape of its output: to find it
-Keras would trace the layer, which is most of what building a model costs.
+time, C channels (`CutSegments` first cuts T into segments). Rows before the first are zeros.
+Weights start at zero and get their values from `assemble`. Every layer states the shape of its
+output: to find it Keras would trace the layer, which is most of what building a model costs.
 
 `DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying
 the delayed rows side by side copies every row as often as there are delays, and the gradient adds
@@ -158,13 +157,9 @@ def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
     return tf.split(x, [first, -1], 1)[1]
 
 
-def pad_before(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
-    """`x (B, T, C)` behind the `longest` rows that a delay needs before its first: those of
-    `earlier`, else zeros.
-    """
-    if earlier is None:
-        return tf.pad(x, [[0, 0], [longest, 0], [0, 0]])
-    return tf.concat([earlier, x], 1)
+def pad_before(x: tf.Tensor, longest: int) -> tf.Tensor:
+    """`x (B, T, C)` behind the `longest` rows of zeros that a delay needs before its first."""
+    return tf.pad(x, [[0, 0], [longest, 0], [0, 0]])
 
 
 def select_channels(x: tf.Tensor, line: Taps) -> tf.Tensor:
@@ -178,10 +173,8 @@ def count_channels(line: Taps, input_shape: Shape) -> int:
 
 
 class DelayLine(keras.Layer):
-    """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next
-    chunk needs.
-
-    The rows before the first, `earlier (B, max(delays), C)`, are zeros unless given.
+    """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`; rows before the first
+    are zeros.
     """
 
     def __init__(self, line: Taps, **kwargs: Any) -> None:
@@ -190,29 +183,18 @@ class DelayLine(keras.Layer):
         self.line = line
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output and of the rows for the next chunk."""
-        width = count_channels(self.line, input_shape)
-        delays = self.line.delays
-        return (input_shape[0], None, len(delays) * width), (input_shape[0], max(delays), width)
+        """Of the output."""
+        n_columns = len(self.line.delays) * count_channels(self.line, input_shape)
+        return input_shape[0], None, n_columns
 
-    def call(self, x: tf.Tensor, earlier: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
         x = select_channels(x, self.line)
         steps = tf.shape(x)[1]
         longest = max(self.line.delays)
-        padded = pad_before(x, longest, earlier)
+        padded = pad_before(x, longest)
         taps = [padded[:, longest - d : longest - d + steps] for d in self.line.delays]
-        return tf.concat(taps, -1), _rows_to_hand_over(padded, steps, longest)
-
-
-def _rows_to_hand_over(padded: tf.Tensor, steps: tf.Tensor, longest: int) -> tf.Tensor:
-    """The newest `longest` rows of `padded` (B, longest + steps, C), which the next chunk needs.
-
-    Their number is stated: Keras cannot infer it, and makes the first state by it.
-    """
-    rows = padded[:, steps:]
-    rows.set_shape((None, longest, None))
-    return rows
+        return tf.concat(taps, -1)
 
 
 class CutSegments(keras.Layer):
@@ -239,7 +221,7 @@ class CutSegments(keras.Layer):
         rows = length * count
         is_relative = [float(column in self.block.relative) for column in range(width)]
         level = last_rows(x, 1) * tf.constant(is_relative, x.dtype)
-        newest = last_rows(pad_before(x, rows, None), rows) - level
+        newest = last_rows(pad_before(x, rows), rows) - level
         cut = tf.reshape(newest, [-1, count, length, width])
         past = tf.reshape(cut[..., : self.channels], [-1, count, length * self.channels])
         return tf.concat([past, cut[:, :, -1, self.channels :]], -1)
@@ -310,10 +292,8 @@ class DelayedDense(Affine):
     """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several lines, `(B, T, C)` to
     `(B, T, units)`.
 
-    The rows of W go by line, then delay, then channel, as after `DelayLine` and `Joined`. Returns
-    the output and, for every line, the rows that the next chunk needs. Those before the first,
-    `earlier (B, longest delay, channels)` of each line, are zeros unless given. `last`: the output
-    at so many last steps alone.
+    The rows of W go by line, then delay, then channel, as after `DelayLine` and `Joined`; rows of x
+    before the first are zeros. `last`: the output at so many last steps alone.
     """
 
     def __init__(
@@ -328,32 +308,19 @@ class DelayedDense(Affine):
         self.sizes = [len(line.delays) * count_channels(line, input_shape) for line in self.lines]
         super().build((sum(self.sizes),))
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output and of each line's rows for the next chunk."""
-        after = [
-            (input_shape[0], max(line.delays), count_channels(line, input_shape))
-            for line in self.lines
-        ]
-        return (input_shape[0], None, self.units), *after
-
-    def call(
-        self, x: tf.Tensor, earlier: Sequence[tf.Tensor] | None = None, last: int | None = None
-    ) -> tuple[tf.Tensor, ...]:
+    def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
-        steps = tf.shape(x)[1]
+        steps = tf.shape(x)[1] if last is None else last
         parts = []
-        after = []
         kernels = tf.split(tf.convert_to_tensor(self.kernel), self.sizes)
-        for number, line in enumerate(self.lines):
+        for line, kernel in zip(self.lines, kernels, strict=True):
             delays = line.delays
             delayed = select_channels(x, line)
-            before = None if earlier is None else earlier[number]
-            known = pad_before(delayed, max(delays), before)
-            after.append(_rows_to_hand_over(known, steps, max(delays)))
-            filters = tf.reshape(kernels[number], [len(delays), delayed.shape[-1], self.units])
-            parts.append(_convolve_delays(known, filters, delays, steps if last is None else last))
+            filters = tf.reshape(kernel, [len(delays), delayed.shape[-1], self.units])
+            known = pad_before(delayed, max(delays))
+            parts.append(_convolve_delays(known, filters, delays, steps))
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
-        return activate(tensor_namespace, self.activation, z), *after
+        return activate(tensor_namespace, self.activation, z)
 
 
 def _convolve_delays(

@@ -1,9 +1,7 @@
 """The graph of a network: which Keras layer each block becomes, and what flows between them.
 
-`Wiring` walks the blocks of a `Network` and makes one functional Keras model of its layers. Several
-models can share the layers, and so the weights, of one network: for windows, for chunks with the
-state handed on, and for a decoder that is fed measured values. `assemble` uses the first,
-`forecast.training.gradient` the others.
+`Wiring` walks the blocks of a `Network` and makes one functional Keras model of its layers, for
+windows and for the chunks of a training; `assemble` uses it.
 
 Two rules save work. A delay line and the dense layer behind it become one convolution
 (`blocks.DelayedDense`); and where only the last steps are read out, layers without a memory of
@@ -25,7 +23,6 @@ import keras
 from forecast.networks.description import (
     Bidirectional,
     Block,
-    CellBlock,
     Dense,
     Dropout,
     EncoderDecoder,
@@ -49,8 +46,6 @@ share one.
 
 Tensor = Any
 """A symbolic tensor of Keras."""
-StateTensors = dict[str, Tensor]
-"""By "<block path>/<state>", the states (B, size) and delay lines (B, longest delay, columns)."""
 
 
 def dropout_seed(seed: int, path: str) -> int:
@@ -62,31 +57,15 @@ def dropout_seed(seed: int, path: str) -> int:
 
 @dataclass
 class Wiring(BlockVisitor[Tensor]):
-    """Makes layers once by name and connects them; a second graph over a model's layers shares its
-    weights.
+    """Makes the layers of a network and connects them.
 
-    `before`, `after`: where the states go in and out (`stateful_model`), the states before the
-    first row and those after the last; `before` is None where every pass begins from the first
-    states. `needed`: see `needed_steps`.
+    `needed`: see `needed_steps`.
     """
 
     network: Network
     dtype: str
     seed: int = 0
-    layers: dict[str, keras.Layer] = field(default_factory=dict)
-    before: StateTensors | None = None
-    after: StateTensors = field(default_factory=dict)
     needed: dict[str, int | None] = field(default_factory=dict)
-
-    @classmethod
-    def sharing_layers(cls, network: Network, model: keras.Model) -> Wiring:
-        """A wiring that uses the layers of a model of the same network, and so shares its
-        weights.
-        """
-        known = {layer.name: layer for layer in model.layers}
-        for inputs in model.inputs:
-            del known[inputs.name]
-        return cls(network, model.get_layer("past").dtype, layers=known)
 
     def model(self, read: int | None = None) -> keras.Model:
         """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`.
@@ -95,15 +74,6 @@ class Wiring(BlockVisitor[Tensor]):
         """
         inputs = self._inputs()
         return keras.Model(inputs, self._forecast(inputs, read))
-
-    def stateful_model(self) -> keras.Model:
-        """The model with its states in and out, so that one pass can be cut into chunks: inputs
-        `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand
-        `assemble.first_state_tensors`.
-        """
-        inputs = self._inputs()
-        inputs["states"] = self.before = self._state_inputs()
-        return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
 
     def _inputs(self) -> dict[str, Tensor]:
         """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F);
@@ -156,7 +126,7 @@ class Wiring(BlockVisitor[Tensor]):
         encoder = self._layer(
             f"{block.name}/encoder", Scan, cell=block.cell_object, all_states=True
         )
-        encoded, *states = self._run(encoder, block, block.name, x)
+        encoded, *states = encoder(x)
         sequences = dict(zip(block.cell_object.states(), states, strict=False))
         rows = {"encoded": encoded}
         if "future" in inputs:
@@ -197,10 +167,7 @@ class Wiring(BlockVisitor[Tensor]):
             activation=dense.activation,
             lines=list(lines.values()),
         )
-        names = [f"{line}/line" for line in lines]
-        output, *rows = layer(x, earlier=self._states(names), last=self.needed.get(path))
-        self.after |= dict(zip(names, rows, strict=True))
-        return output
+        return layer(x, last=self.needed.get(path))
 
     def visit_dense(self, block: Dense, path: str, x: Tensor) -> Tensor:
         """The dense layer at every step; not trained where its weights are principal axes."""
@@ -214,11 +181,8 @@ class Wiring(BlockVisitor[Tensor]):
         return layer(x)
 
     def visit_taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
-        """A delay line that no dense layer follows, and the rows that the next chunk needs."""
-        layer = self._layer(path, layers.DelayLine, line=block)
-        earlier = self._states([f"{path}/line"]) or ()
-        taps, self.after[f"{path}/line"] = layer(x, *earlier)
-        return taps
+        """A delay line that no dense layer follows."""
+        return self._layer(path, layers.DelayLine, line=block)(x)
 
     def visit_segments(self, block: Segments, path: str, x: Tensor) -> Tensor:
         """A layer that cuts the window into segments, the steps of all later layers."""
@@ -227,21 +191,7 @@ class Wiring(BlockVisitor[Tensor]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
         """The outputs of a recurrent layer at every step."""
-        layer = self._layer(path, Scan, cell=block.cell_object, parts=block.parts)
-        return self._run(layer, block, path, x)[0]
-
-    def _run(self, layer: keras.Layer, block: CellBlock, path: str, x: Tensor) -> Sequence[Tensor]:
-        """All that a layer of the block's cell returns from the states before; its last states are
-        the last of it.
-        """
-        names = [f"{path}/{name}" for name in block.cell_object.states()]
-        results: Sequence[Tensor] = layer(x, initial_state=self._states(names))
-        self.after |= dict(zip(names, results[-len(names) :], strict=True))
-        return results
-
-    def _states(self, names: Sequence[str]) -> list[Tensor] | None:
-        """These states before the first row; None where every pass begins from the first states."""
-        return None if self.before is None else [self.before[name] for name in names]
+        return self._layer(path, Scan, cell=block.cell_object, parts=block.parts)(x)[0]
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
         """The last outputs of both directions side by side."""
@@ -271,25 +221,11 @@ class Wiring(BlockVisitor[Tensor]):
         return self._layer(path, layers.Joined)(outputs)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
-        """The layer at `path`: made with these arguments unless this or the shared model has it."""
-        name = path.replace("/", ".")
-        if name not in self.layers:
-            self.layers[name] = make(**arguments, name=name, dtype=self.dtype)
-        return self.layers[name]
+        """The layer at `path`, made with these arguments."""
+        return make(**arguments, name=path.replace("/", "."), dtype=self.dtype)
 
     def _input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
         return keras.Input(shape, dtype=self.dtype, name=name.replace("/", "."))
-
-    def _state_inputs(self) -> StateTensors:
-        """One input for each state of the network, of the shape with which a plain pass over the
-        same layers ends.
-        """
-        probe = Wiring(self.network, self.dtype, layers=self.layers)
-        probe.model()
-        return {
-            path: self._input(f"states/{path}", tuple(state.shape[1:]))
-            for path, state in probe.after.items()
-        }
 
 
 def delay_lines(block: Block, path: str) -> dict[str, Taps]:

@@ -29,7 +29,6 @@ from forecast.networks.description import (
 )
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.fused import traced_function
-from forecast.networks.layers.wiring import Wiring
 from forecast.networks.weights import weight_shapes
 
 BATCH, STEPS, HORIZON = 3, 10, 4
@@ -205,41 +204,10 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", BLOCKS)
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
-    net = network(name)
     model, x = shared_model(name), drawn()
-    last = Wiring.sharing_layers(net, model).model(steps)
+    last = layers.assemble(network(name), seed=1, read=steps)
+    layers.set_weights(last, layers.get_weights(model))
     np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
-    assert {id(v) for v in last.trainable_variables} == {id(v) for v in model.trainable_variables}
-
-
-@pytest.mark.parametrize("name", EVERY_STEP)
-def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
-    net = network(name)
-    model, x = shared_model(name), drawn()
-    cut = Wiring.sharing_layers(net, model).stateful_model()
-    states = {
-        key: tf.constant(value) for key, value in layers.first_state_tensors(cut, BATCH).items()
-    }
-    parts = []
-    for start, end in ((0, 1), (1, 4), (4, STEPS)):
-        chunk = {"past": x["past"][:, start:end], "future": x["future"][:, start : end + HORIZON]}
-        made = cut({**chunk, "states": states})
-        states = made["states"]
-        parts.append(made["forecast"])
-    np.testing.assert_allclose(np.concatenate(parts, 1), model(x), atol=1e-6)
-
-
-def test_states_are_those_that_inference_streams() -> None:
-    net = network("jordan on lstm")
-    model = shared_model("jordan on lstm")
-    ours = layers.first_state_tensors(Wiring.sharing_layers(net, model).stateful_model(), BATCH)
-    theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
-    flat = {
-        f"{path}/{name}": state for path, states in theirs.items() for name, state in states.items()
-    }
-    assert ours.keys() == flat.keys()
-    for key, state in flat.items():
-        np.testing.assert_array_equal(ours[key], state)
 
 
 def test_dropout_drops_in_training_alone_and_the_same_units_at_all_steps() -> None:
@@ -282,7 +250,6 @@ def test_another_seed_gives_other_weights() -> None:
 def test_models_are_freed_when_the_session_is_cleared() -> None:
     model = layers.assemble(network("lstm"), seed=0)
     model(drawn())
-    Wiring.sharing_layers(network("lstm"), model).model(1)
     alive = weakref.ref(model), weakref.ref(model.get_layer("low"))
     del model
     keras.backend.clear_session()

@@ -10,13 +10,12 @@ import tensorflow as tf
 
 from forecast.models.families import narx
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.layers.assemble import assemble
+from forecast.networks.layers.assemble import assemble, get_weights, set_weights
 from forecast.networks.layers.blocks import (
     DelayedDense,
     is_evenly_spaced,
     last_rows,
 )
-from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import InputError
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
@@ -30,26 +29,22 @@ LINES: dict[str, list[Taps]] = {
 }
 
 
-def side_by_side(
-    x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Taps], earlier: Sequence[tf.Tensor]
-) -> tf.Tensor:
+def side_by_side(x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Taps]) -> tf.Tensor:
     columns = []
-    for line, before in zip(lines, earlier, strict=True):
+    for line in lines:
         delayed = x if line.channels is None else tf.gather(x, line.channels, axis=-1)
-        known = tf.concat([before, delayed], 1)
+        known = tf.pad(delayed, [[0, 0], [max(line.delays), 0], [0, 0]])
         columns += [known[:, max(line.delays) - d :][:, :STEPS] for d in line.delays]
     return tf.tanh(tf.concat(columns, -1) @ kernel)
 
 
-def drawn(lines: Sequence[Taps], *, rest: bool) -> tuple[tf.Tensor, DelayedDense, list[tf.Tensor]]:
+def drawn(lines: Sequence[Taps]) -> tuple[tf.Tensor, DelayedDense]:
     rng = np.random.default_rng(0)
     layer = DelayedDense(UNITS, lines, "tanh")
     x = tf.Variable(rng.normal(size=(BATCH, STEPS, CHANNELS)), dtype=tf.float32)
     layer(x)
     layer.kernel.assign(rng.normal(size=layer.kernel.shape))
-    widths = [CHANNELS if line.channels is None else len(line.channels) for line in lines]
-    shapes = [(BATCH, max(li.delays), width) for li, width in zip(lines, widths, strict=True)]
-    return x, layer, [tf.constant(rng.normal(size=s) * rest, dtype=tf.float32) for s in shapes]
+    return x, layer
 
 
 @pytest.mark.parametrize("last", [None, 1, 5])
@@ -57,28 +52,18 @@ def drawn(lines: Sequence[Taps], *, rest: bool) -> tuple[tf.Tensor, DelayedDense
 def test_output_and_gradients_are_those_of_the_rows_side_by_side(
     lines: list[Taps], last: int | None
 ) -> None:
-    x, layer, earlier = drawn(lines, rest=True)
+    x, layer = drawn(lines)
     kernel = layer.kernel.value
     with tf.GradientTape(persistent=True) as tape:
-        tape.watch(earlier)
-        found, *_ = layer(x, earlier=earlier, last=last)
-        wanted = side_by_side(x, kernel, lines, earlier)[:, -(last or STEPS) :]
+        found = layer(x, last=last)
+        wanted = side_by_side(x, kernel, lines)[:, -(last or STEPS) :]
         losses = [tf.reduce_sum(output**2) for output in (found, wanted)]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    for source in (x, kernel, *earlier):
+    for source in (x, kernel):
         ours, theirs = (
             tape.gradient(loss, source, unconnected_gradients="zero") for loss in losses
         )
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
-def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[Taps]) -> None:
-    x, layer, zeros = drawn(lines, rest=False)
-    whole, *_ = layer(x)
-    first, *rows = layer(x[:, :4], earlier=zeros)
-    second, *_ = layer(x[:, 4:], earlier=rows)
-    np.testing.assert_allclose(tf.concat([first, second], 1), whole, atol=1e-6)
 
 
 def test_delays_that_are_not_evenly_spaced_are_no_convolution() -> None:
@@ -108,9 +93,9 @@ def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each
             variable.assign(rng.normal(size=variable.shape) * 0.5)
         given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
         given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
-        np.testing.assert_allclose(
-            Wiring.sharing_layers(network, model).model(4)(given), model(given)[:, -4:], atol=1e-5
-        )
+        last = assemble(network, seed=1, read=4)
+        set_weights(last, get_weights(model))
+        np.testing.assert_allclose(last(given), model(given)[:, -4:], atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 3, STEPS, STEPS + 2])
