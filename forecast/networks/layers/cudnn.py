@@ -26,14 +26,10 @@ def has_gpu() -> bool:
     return tf.test.is_built_with_cuda() and bool(tf.config.list_logical_devices("GPU"))
 
 
-def run_cudnn(
-    cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """The cell over x `(T, B, C)` from the states `first`: outputs `(T, B, units)` and the last
-    states.
-    """
+def run_cudnn(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
+    """The cell over x `(T, B, C)` from the states `first`: outputs `(T, B, units)`."""
     states = [first[name][None] for name in cell.states()]
-    outputs, *last, _, _ = tf.raw_ops.CudnnRNNV3(
+    outputs, *_ = tf.raw_ops.CudnnRNNV3(
         input=x,
         input_h=states[0],
         input_c=states[1] if len(states) == 2 else 0.0,
@@ -42,7 +38,7 @@ def run_cudnn(
         rnn_mode="lstm" if len(states) == 2 else "gru",
     )
     outputs.set_shape([*x.shape[:2], cell.units])
-    return outputs, [state[0] for state in last[: len(states)]]
+    return outputs
 
 
 def flatten_weights(cell: Cell, w: Tensors) -> tf.Tensor:

@@ -97,7 +97,7 @@ class Decoder(keras.Layer):
         if type(self.cell) in (LSTM, SimpleRNN):
             return self._run_folded(w, x, first, columns)
         steps = FedBack(units=outputs * parameters, cell=self.cell, columns=columns)
-        y, _ = scan(
+        y = scan(
             steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED_BACK: zero_forecast(x, outputs)}
         )
         return tf.transpose(y, [1, 0, 2])

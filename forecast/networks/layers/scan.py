@@ -38,13 +38,11 @@ training step of the LSTM takes .5 times the loop's at 384 units and 1.2 times a
 
 
 class Scan(keras.Layer):
-    """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's
-    `states()`.
+    """`(B, T, C)` to outputs `(B, T, units)`, from states of zero.
 
-    Without `initial_state` it starts from zero.
     With `go_backwards` it reads the sequence from its end, and its outputs are in that order. With
-    `all_states` the states of every step `(B, T, size)` come between the outputs and the last
-    states. With `parts` the outputs are `(B, parts, units)`.
+    `all_states` the states of every step `(B, T, size)` come behind the outputs, in the order of
+    the cell's `states()`. With `parts` the outputs are `(B, parts, units)`.
     """
 
     def __init__(
@@ -73,28 +71,21 @@ class Scan(keras.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Of all that the layer returns, see the class."""
         batch = input_shape[0]
-        sizes = self.cell.states().values()
-        sequences = [(batch, None, size) for size in sizes if self.all_states]
-        last = [(batch, size) for size in sizes]
-        return (batch, self.parts or None, self.cell.units), *sequences, *last
+        sizes = self.cell.states().values() if self.all_states else ()
+        sequences = [(batch, None, size) for size in sizes]
+        return (batch, self.parts or None, self.cell.units), *sequences
 
-    def call(
-        self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None
-    ) -> tuple[tf.Tensor, ...]:
+    def call(self, x: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The layer's output, see the class."""
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
-        if initial_state is None:
-            first = self.cell.initial_states(tensor_namespace, w, tf.shape(x)[0])
-        else:
-            first = dict(zip(self.cell.states(), initial_state, strict=True))
+        first = self.cell.initial_states(tensor_namespace, w, tf.shape(x)[0])
         if self.go_backwards:
             x = tf.reverse(x, [1])
-        outputs, sequences, last = run_cell(self.cell, w, x, first, self.all_states)
+        outputs, *sequences = run_cell(self.cell, w, x, first, self.all_states)
         if self.parts:
-            states = {"h": last[0][:, None]}
-            parts, _ = self.cell.step(tensor_namespace, w, w["embedding"], states)
-            return parts, *last
-        return outputs, *sequences, *last
+            states = {"h": last_rows(outputs, 1)}
+            outputs, _ = self.cell.step(tensor_namespace, w, w["embedding"], states)
+        return outputs, *sequences
 
 
 def add_weights(layer: keras.Layer, weights: Mapping[str, Weight]) -> dict[str, keras.Variable]:
@@ -107,36 +98,32 @@ def add_weights(layer: keras.Layer, weights: Mapping[str, Weight]) -> dict[str, 
 
 def run_cell(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
-) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-    """The cell over x `(B, T, C)` from the states `first`: outputs `(B, T, units)`, the states of
-    every step (none unless `all_states`), and the last states.
+) -> list[tf.Tensor]:
+    """The cell over x `(B, T, C)` from the states `first`: outputs `(B, T, units)` and, with
+    `all_states`, the states of every step.
 
     The fastest way for the cell: numba for the plain LSTM, GRU and simple net, cuDNN where there is
     a GPU, one convolution for a context that is made of data, and `scan` for all others.
     """
     if has_native_recurrence(cell, x.dtype):
-        sequences = run_fused(cell, w, x, first, all_states)
-        last = [last_rows(sequence, 1)[:, 0] for sequence in sequences]
-        return sequences[0], sequences if all_states else [], last
+        states = run_fused(cell, w, x, first, all_states)
+        return [states[0], *states] if all_states else states[:1]
     x = tf.transpose(x, [1, 0, 2])
     made_of = cell.data_context()
     if made_of is not None:
         before = {name: data_contexts(x, state, *made_of) for name, state in first.items()}
         outputs, new = cell.step(tensor_namespace, w, x, before)
-        sequences = list(new.values())
-        last = [state[-1] for state in new.values()]
+        sequences = [outputs, *new.values()]
     elif all_states:
         sizes = [cell.units, *cell.states().values()]
-        outputs, last = scan(StateRevealingCell(units=sum(sizes), cell=cell), w, x, first)
-        outputs, *sequences = tf.split(outputs, sizes, -1)
+        revealing = StateRevealingCell(units=sum(sizes), cell=cell)
+        sequences = tf.split(scan(revealing, w, x, first), sizes, -1)
     elif has_cudnn_kernel(cell):
-        outputs, last = run_cudnn(cell, w, x, first)
-        sequences = []
+        sequences = [run_cudnn(cell, w, x, first)]
     else:
-        outputs, last = scan(cell, w, x, first)
-        sequences = []
-    outputs, *sequences = (tf.transpose(sequence, [1, 0, 2]) for sequence in (outputs, *sequences))
-    return outputs, sequences if all_states else [], last
+        sequences = [scan(cell, w, x, first)]
+    sequences = [tf.transpose(sequence, [1, 0, 2]) for sequence in sequences]
+    return sequences if all_states else sequences[:1]
 
 
 def has_native_recurrence(cell: Cell, dtype: tf.DType) -> bool:
@@ -204,8 +191,8 @@ class StateRevealingCell(Cell):
         return xp.concat([y, *(new[name] for name in self.states())]), new
 
 
-def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """x `(T, B, C)` and the first states: outputs `(T, B, units)` and the last states.
+def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
+    """x `(T, B, C)` and the first states: outputs `(T, B, units)`.
 
     The gradient is not left to TensorFlow's loop, which stores every intermediate result of every
     step and adds up the weights' gradients step by step. Here only the states are stored. The
@@ -215,13 +202,11 @@ def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tenso
     states = [first[name] for name in cell.states()]
     projected = cell.project(tensor_namespace, w, x)
     ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
-    outputs, *last = traced_function(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
+    outputs = traced_function(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
         projected, *states, *w.values()
     )
     outputs.set_shape([*x.shape[:2], cell.units])
-    for state, size in zip(last, cell.states().values(), strict=True):
-        state.set_shape([x.shape[1], size])
-    return outputs, last
+    return outputs
 
 
 @functools.lru_cache(maxsize=256)
@@ -236,9 +221,8 @@ def _recurrence(cell: Cell, weights: tuple[str, ...]) -> Callable[..., Any]:
 
 def _recur(
     cell: Cell, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
-) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
-    """What `scan` traces: the outputs (T, B, units) and the last states, and the function of their
-    gradient.
+) -> tuple[tf.Tensor, Callable[..., tuple[Any, ...]]]:
+    """What `scan` traces: the outputs (T, B, units), and the function of their gradient.
 
     projected (T, B, P): what `cell.project` gave; `given`: the first states, then the weights, in
     the order of their names. A step only writes the states before it; the backward loop reads them,
@@ -273,11 +257,11 @@ def _recur(
     def is_left(t: tf.Tensor, *_: Any) -> tf.Tensor:
         return t < steps
 
-    _, last, outputs, state_arrays = tf.while_loop(is_left, step, start, parallel_iterations=1)
+    _, _, outputs, state_arrays = tf.while_loop(is_left, step, start, parallel_iterations=1)
 
-    def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
-        """The gradients of `projected`, the first states and the weights, from those of the outputs
-        and the last states.
+    def gradient(d_outputs: tf.Tensor) -> tuple[Any, ...]:
+        """The gradients of `projected`, the first states and the weights, from that of the
+        outputs.
         """
         d_ys = unstack_steps(d_outputs)
 
@@ -298,7 +282,8 @@ def _recur(
         def is_inside(t: tf.Tensor, *_: Any) -> tf.Tensor:
             return t >= 0
 
-        start = (steps - 1, list(d_last), [new_tensor_array(steps, projected) for _ in first])
+        d_last = [tf.zeros_like(state) for state in first]
+        start = (steps - 1, d_last, [new_tensor_array(steps, projected) for _ in first])
         _, d_first, ds = tf.while_loop(is_inside, step_back, start, parallel_iterations=1)
         # the weights' gradient: one step on all rows at once
         all_projected = flatten_time(projected)
@@ -311,7 +296,7 @@ def _recur(
         d_all, d_w = tape.gradient(results, sources, d_results, unconnected_gradients="zero")
         return tf.reshape(d_all, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
 
-    return (outputs.stack(), *last), gradient
+    return outputs.stack(), gradient
 
 
 def flatten_time(sequence: tf.Tensor) -> tf.Tensor:

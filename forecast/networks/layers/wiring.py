@@ -127,7 +127,7 @@ class Wiring(BlockVisitor[Tensor]):
             f"{block.name}/encoder", Scan, cell=block.cell_object, all_states=True
         )
         encoded, *states = encoder(x)
-        sequences = dict(zip(block.cell_object.states(), states, strict=False))
+        sequences = dict(zip(block.cell_object.states(), states, strict=True))
         rows = {"encoded": encoded}
         if "future" in inputs:
             rows["future"] = inputs["future"]
