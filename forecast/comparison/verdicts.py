@@ -204,7 +204,7 @@ def _test_hypotheses(
     the bar has the p against the hardest of `bars`; who is better so is better than each of them
     that was asked.
     """
-    losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
+    losses = {key: means[key].to_numpy(dtype=float) for key in candidate_keys(means)}
     results = {
         each: paired_tests.diebold_mariano(losses[each.candidate], losses[each.against], **spacing)
         for each in chain.from_iterable(hypotheses.values())
@@ -214,7 +214,10 @@ def _test_hypotheses(
     pvalues: dict[str, dict[Pair, float]] = {}
     for place in places.values():
         pvalues.setdefault(place.group, {}).setdefault(place.pair, place.p)
-    adjusted = {group: _adjust_pvalues(by_pair) for group, by_pair in pvalues.items()}
+    adjusted = {
+        group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
+        for group, by_pair in pvalues.items()
+    }
     tests = []
     below_all: dict[Key, float] = {}
     for (family, hypothesis), (group, pair, lower, _) in places.items():
@@ -293,11 +296,6 @@ def _place_pairs(
     return places
 
 
-def _adjust_pvalues(pvalues: Mapping[Pair, float]) -> dict[Pair, float]:
-    """The p of every pair, corrected for their number."""
-    return dict(zip(pvalues, holm(list(pvalues.values())), strict=True))
-
-
 def _find_hardest(
     bars: Sequence[Key], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
 ) -> dict[Key, HardestBar]:
@@ -357,10 +355,6 @@ def verdict(
 def _are_equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:
     """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
     return all(equivalence(x, y, **spacing).word == "equivalent" for x, y in ((a, b), (b, a)))
-
-
-def _losses_of(means: pd.DataFrame, key: Key) -> np.ndarray:
-    return means[key].to_numpy(dtype=float)
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:

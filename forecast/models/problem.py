@@ -639,12 +639,15 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
         if len(rows):
             spacing = -(-len(rows) // (per_series or len(rows)))
             sample[series.unique_id] = rows[::spacing]
-    ends = np.cumsum([len(rows) for rows in sample.values()])
-    is_drawn = np.ones(ends[-1], dtype=bool)
-    order = np.random.default_rng(0).permutation(len(is_drawn))
-    is_drawn[order[_most_validation_cutoffs(problem) :]] = False
-    masks = np.split(is_drawn, ends[:-1])
-    return {uid: rows[mask] for (uid, rows), mask in zip(sample.items(), masks, strict=True)}
+    count = sum(map(len, sample.values()))
+    order = np.random.default_rng(0).permutation(count)
+    drawn = np.sort(order[: _most_validation_cutoffs(problem)])
+    first = 0
+    for uid, rows in sample.items():
+        stop = first + len(rows)
+        sample[uid] = rows[drawn[(first <= drawn) & (drawn < stop)] - first]
+        first = stop
+    return sample
 
 
 def _most_validation_cutoffs(problem: Problem) -> int:
@@ -686,18 +689,11 @@ def mean_losses_by_fold(
     """(1 + folds,): the mean of the `known` losses (n, H, O) of all sampled windows, then for each
     fold of those that count for it (`sample_validation_windows`); NaN where none does.
     """
-    sums = []
-    counts = []
-    for batch_losses, is_known in zip(losses, known, strict=True):
-        sums.append(np.where(is_known, batch_losses, 0.0).sum(axis=(1, 2)))
-        counts.append(is_known.sum(axis=(1, 2)))
-    total = np.concatenate(sums)
-    count = np.concatenate(counts)
-    means = np.full(len(counted), np.nan)
-    for fold, is_counted in enumerate(counted):
-        if count[is_counted].any():
-            means[fold] = total[is_counted].sum() / count[is_counted].sum()
-    return means
+    is_known = np.concatenate(known)
+    totals = np.where(is_known, np.concatenate(losses), 0.0).sum(axis=(1, 2))
+    counts = is_known.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore"):  # nothing over nothing
+        return np.array([totals[fold].sum() / counts[fold].sum() for fold in counted])
 
 
 def describe_validation_sample(problem: Problem) -> str:

@@ -464,9 +464,8 @@ def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple
     """
     folder = ProjectPaths.of(root).schedule
     jobs = _retraining_jobs(root, dataset)
-    job_files = [read_if_valid(JobRun, folder / f"{name}.json") for name in jobs]
-    runs = [run for run in job_files if run is not None]
-    newest = max(runs, key=attrgetter("started"), default=None)
+    job_files = (read_if_valid(JobRun, folder / f"{name}.json") for name in jobs)
+    newest = max(filter(None, job_files), key=attrgetter("started"), default=None)
     last = "none"
     heartbeat_file = folder / "heartbeat.json"
     heartbeat = read_if_valid(Heartbeat, heartbeat_file)
@@ -485,10 +484,8 @@ def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple
         last = f"{decision.at[:19]}: {decision.word} ({decision.reason})"
     if heartbeat is None or not is_running:
         return last, "none planned: no scheduler runs"
-    planned = [moment for name, moment in heartbeat.next.items() if name in jobs]
-    if not planned:
-        return last, "none planned: no job retrains it"
-    return last, min(planned)[:19]
+    planned = [moment[:19] for name, moment in heartbeat.next.items() if name in jobs]
+    return last, min(planned, default="none planned: no job retrains it")
 
 
 def _retraining_jobs(root: Path, dataset: str) -> list[str]:
