@@ -176,7 +176,7 @@ class Recurrent(CellBlock):
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights, those of the parts' embedding, and `units`."""
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
-        return self.cell_object.weights(width) | embedding, self.units
+        return self.cell_object.own_weights(width) | embedding, self.units
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Bidirectional(CellBlock):
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
-        cell_weights = self.cell_object.weights(width)
+        cell_weights = self.cell_object.own_weights(width)
         both = add_path("forward", cell_weights) | add_path("backward", cell_weights)
         return both, 2 * self.units
 
@@ -256,8 +256,10 @@ class EncoderDecoder(CellBlock):
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, of the encoder and of the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
-        decoder = self.cell_object.weights(fed_back + self.units + network.shapes.future_channels)
-        encoder = self.cell_object.weights(width)
+        decoder = self.cell_object.own_weights(
+            fed_back + self.units + network.shapes.future_channels
+        )
+        encoder = self.cell_object.own_weights(width)
         return add_path("encoder", encoder) | add_path("decoder", decoder), self.units
 
 

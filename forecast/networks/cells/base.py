@@ -7,7 +7,7 @@ in one product: `project` (what needs x alone, any number of leading axes) and `
 the states). Both use the array functions of a `Namespace` alone, which is NumPy's here,
 TensorFlow's in `forecast.networks.layers.blocks`.
 
-A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `weights`,
+A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `own_weights`,
 `advance` and what differs of `states` and `project`; with that alone it runs everywhere. Faster
 ways exist for the commonest cells only: `inference.steppers`, `layers.fused`, `native`.
 """
@@ -69,7 +69,7 @@ class Cell:
         """Name and size of every state: `{"h": units}` unless the cell says otherwise."""
         return {"h": self.units}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns: one layer unless the cell
         says otherwise.
         """

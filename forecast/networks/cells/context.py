@@ -59,7 +59,7 @@ class Jordan(ActivatedCell):
         """Name and size of every state."""
         return {"mu": len(self.targets)}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns; `InputError` where
         `targets` name a column that it lacks.
         """
@@ -118,7 +118,7 @@ class MultiDelay(ActivatedCell):
         """Name and size of every state."""
         return {f"h{d}": self.units for d in range(1, self.delays[-1] + 1)}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         return recurrent_layer(inputs, len(self.delays) * self.units, self.units)
 
@@ -150,9 +150,9 @@ class TemporalSkip(ActivatedCell):
         """Name and size of every state."""
         return {f"h{d}": self.units for d in range(1, self.skip + 1)}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
-        return super().weights(inputs) | {
+        return super().own_weights(inputs) | {
             "skip_kernel": Weight((self.units, self.units), "orthogonal")
         }
 
@@ -187,7 +187,7 @@ class MultiLevel(ActivatedCell):
         """Name and size of every state."""
         return {f"h{level}": self.units for level in range(1, self.levels + 1)}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):

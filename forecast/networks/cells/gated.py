@@ -45,7 +45,7 @@ class LSTM(Cell):
         """Name and size of every state."""
         return {"h": self.units, "c": self.units}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units, 4 * self.units, "forget_bias")
 
@@ -95,7 +95,7 @@ class LSTMVariant(Cell):
         """Name and size of every state."""
         return {"h": self.units, "c": self.units}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         parts = len(PARTS[self.forget])
         weights = recurrent_layer(inputs, self.units, parts * self.units, BIAS[self.forget])
@@ -149,7 +149,7 @@ class GRU(Cell):
 
     reset_after: bool = True
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, 3 * self.units)
         if self.reset_after:

@@ -93,7 +93,7 @@ class FullyConnected(ActivatedCell):
         """Name and size of every state."""
         return {"h": self.units + self.hidden}
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units + self.hidden, self.units + self.hidden)
 
@@ -128,7 +128,7 @@ class StateSpace(ActivatedCell):
         requirement = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
         require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, requirement)
 
-    def weights(self, inputs: int) -> dict[str, Weight]:
+    def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, self.hidden[0])
         for level, (before, after) in enumerate(pairwise((*self.hidden, self.units)), start=2):

@@ -53,7 +53,7 @@ from forecast.system import files
 from forecast.system.errors import InputError
 
 WIDTH = 100  # columns of the file
-NOT_EXPORTED = {"__post_init__", "states", "weights"}  # what a cell needs before it has weights
+NOT_EXPORTED = {"__post_init__", "states", "own_weights"}  # what a cell needs before it has weights
 LINEAR = "linear part"  # its key among the blocks
 FRAME = "ahead.reshape(len(x), -1)"  # code for the H future rows side by side
 

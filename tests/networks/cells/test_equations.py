@@ -222,7 +222,9 @@ CASES = {
 
 
 def random_weights(cell, inputs, rng):
-    return {name: rng.normal(0, 0.7, weight.shape) for name, weight in cell.weights(inputs).items()}
+    return {
+        name: rng.normal(0, 0.7, weight.shape) for name, weight in cell.own_weights(inputs).items()
+    }
 
 
 def run(cell, w, xs):
@@ -290,7 +292,7 @@ def test_jordan_context_in_numbers():
 
 def test_jordan_without_other_inputs_needs_no_kernel():
     w = {"recurrent_kernel": [[2]], "bias": [1]}
-    assert cells.get("jordan", 1).weights(1).keys() == w.keys()
+    assert cells.get("jordan", 1).own_weights(1).keys() == w.keys()
     assert outputs_of("jordan", {"activation": "relu"}, w, [[1], [2]]) == [3, 6]
 
 

@@ -213,7 +213,7 @@ VARIED = [(name, {}) for name in sorted(cells.catalogue())] + [
 @pytest.mark.parametrize(("name", "options"), VARIED)
 def test_the_fast_steppers_are_the_cells(name, options):
     cell, rng = cells.get(name, 3, options), np.random.default_rng(0)
-    w = {key: rng.normal(size=weight.shape) for key, weight in cell.weights(2).items()}
+    w = {key: rng.normal(size=weight.shape) for key, weight in cell.own_weights(2).items()}
     fast, plain = (
         make(cell, w, first_states(cell, w, 5))
         for make in (lambda c, *a: stepper(c, *a), AnyStepper)
@@ -226,7 +226,7 @@ def test_the_fast_steppers_are_the_cells(name, options):
 
 def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
     cell = cells.get("lstm", 3)
-    w = {key: np.ones(weight.shape) for key, weight in cell.weights(2).items()}
+    w = {key: np.ones(weight.shape) for key, weight in cell.own_weights(2).items()}
     first = {name: np.ones((3, 4)) for name in cell.states()}
     run = stepper(cell, w, first)
     run(np.ones((2, 4)))

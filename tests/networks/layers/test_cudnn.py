@@ -67,7 +67,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def results(name: str, options: dict) -> np.ndarray:
     rng = np.random.default_rng(0)
     cell = cells.get(name, UNITS, options)
-    w = {key: rng.normal(0, 0.3, weight.shape) for key, weight in cell.weights(CHANNELS).items()}
+    w = {
+        key: rng.normal(0, 0.3, weight.shape) for key, weight in cell.own_weights(CHANNELS).items()
+    }
     first = {key: rng.normal(size=(BATCH, size)) for key, size in cell.states().items()}
     w, first = (
         {key: tf.constant(value, tf.float32) for key, value in arrays.items()}
