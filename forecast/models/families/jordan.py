@@ -33,7 +33,6 @@ class Spec(NetworkSpec):
 
     units: int = Field(32, ge=1)
     alpha: float = Field(0.5, ge=0, lt=1)  # at 1 the context would never forget
-    average: bool = False  # True: y[t-1] enters the context as (1 - alpha) y[t-1]
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
 
     def blocks(self, shapes: Shapes) -> Sequence[Block]:
@@ -41,7 +40,6 @@ class Spec(NetworkSpec):
         options: cells.Options = {
             "targets": shapes.target_channels,
             "alpha": self.alpha,
-            "average": self.average,
             "activation": self.activation,
         }
         return (Recurrent("jordan", "jordan", self.units, options),)

@@ -80,9 +80,9 @@ class Cell:
         like = next(iter(w.values()))
         return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
 
-    def data_context(self) -> tuple[tuple[int, ...], float, float] | None:
-        """The columns of x whose decaying sum is the only state, the decay and their share in it;
-        None: the net makes its states itself.
+    def data_context(self) -> tuple[tuple[int, ...], float] | None:
+        """The columns of x whose decaying sum is the only state, and the decay; None: the net makes
+        its states itself.
         """
         return None
 

@@ -32,7 +32,6 @@ class Jordan(ActivatedCell):
     """Jordan's network: the context is the fed-back output, with a memory of its own (Jordan 1986).
 
         mu_t = alpha mu_{t-1} + y_{t-1}
-               or, with `average`, alpha mu_{t-1} + (1 - alpha) y_{t-1}
         h_t  = f(x_t V + mu_t W + b)
         y_t  = g(h_t U + d)                             the read-out, outside the cell
 
@@ -40,7 +39,7 @@ class Jordan(ActivatedCell):
     y_{s+1}. So it is step t = s + 1 of the equations, with x_t = u_s, the row's other columns:
 
         equations                           here
-        mu_t = alpha mu_{t-1} + y_{t-1}     mu = alpha mu + y_s     (or (1 - alpha) y_s)
+        mu_t = alpha mu_{t-1} + y_{t-1}     mu = alpha mu + y_s
         h_t  = f(x_t V + mu_t W + b)        h  = f(u_s V + mu W + b)
         y_t  = g(h_t U + d)                 the forecast of y_{s+1}
 
@@ -53,7 +52,6 @@ class Jordan(ActivatedCell):
 
     targets: tuple[int, ...] = (0,)
     alpha: float = 0.5
-    average: bool = False
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""
@@ -70,9 +68,9 @@ class Jordan(ActivatedCell):
             "bias": Weight((self.units,), "zeros"),
         }
 
-    def data_context(self) -> tuple[tuple[int, ...], float, float]:
-        """Target columns, decay of the context, and the share of y in it."""
-        return self.targets, self.alpha, 1 - self.alpha if self.average else 1.0
+    def data_context(self) -> tuple[tuple[int, ...], float]:
+        """Target columns, and the decay of the context."""
+        return self.targets, self.alpha
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         """The equation's part that needs the input alone, for all steps at once."""
@@ -86,9 +84,8 @@ class Jordan(ActivatedCell):
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
         """The equation's part that needs the states: output `(B, units)` and new states."""
-        _, alpha, share = self.data_context()
         count = len(self.targets)
-        mu = alpha * states["mu"] + share * projected[..., :count]
+        mu = self.alpha * states["mu"] + projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
         if "kernel" in w:
             z = z + projected[..., count:]

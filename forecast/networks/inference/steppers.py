@@ -260,10 +260,10 @@ class AnyStepper:
         """
         first = 0
         if context := self.cell.data_context():
-            targets, alpha, share = context
+            targets, alpha = context
             first = max(len(rows) - len(out), 0)
             (mu,) = self.running.values()
-            for y in share * rows[:first, list(targets)].swapaxes(1, 2):
+            for y in rows[:first, list(targets)].swapaxes(1, 2):
                 mu = alpha * mu + y
             self.running = dict.fromkeys(self.running, mu)
         for number, row in enumerate(rows[first:], len(out) - len(rows) + first):

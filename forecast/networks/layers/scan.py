@@ -153,14 +153,14 @@ def has_no_option(cell: Cell) -> bool:
 
 
 def data_contexts(
-    x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float
+    x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float
 ) -> tf.Tensor:
     """The context before every step, `(T, B, m)`, of a cell whose state is a decaying sum of its
     own inputs (`Cell.data_context`): one convolution gives it, without a gradient.
     """
     steps = tf.shape(x)[0]
     count = len(columns)
-    y = share * tf.stop_gradient(tensor_namespace.take(x, columns))
+    y = tf.stop_gradient(tensor_namespace.take(x, columns))
     # no row after t in the sum for t: it may be NaN
     line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
     powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)

@@ -73,11 +73,11 @@ def gru(xs, w, units, reset_after):
     return outputs
 
 
-def jordan(xs, w, units, alpha, share):
+def jordan(xs, w, units, alpha):
     """Targets are column 2 and column 0, in this order; the input has 4 columns."""
     mu, outputs = [0.0, 0.0], []
     for x in xs:
-        mu = [alpha * mu[0] + share * x[2], alpha * mu[1] + share * x[0]]
+        mu = [alpha * mu[0] + x[2], alpha * mu[1] + x[0]]
         z = [
             dot([x[1], x[3]], w["kernel"], j) + dot(mu, w["recurrent_kernel"], j) + w["bias"][j]
             for j in range(units)
@@ -178,12 +178,7 @@ CASES = {
     "jordan": (
         "jordan",
         {"targets": [2, 0], "alpha": 0.3},
-        lambda xs, w, u: jordan(xs, w, u, 0.3, 1.0),
-    ),
-    "jordan, average": (
-        "jordan",
-        {"targets": [2, 0], "alpha": 0.3, "average": True},
-        lambda xs, w, u: jordan(xs, w, u, 0.3, 0.7),
+        lambda xs, w, u: jordan(xs, w, u, 0.3),
     ),
     "state_space": ("state_space", {"hidden": [5, 4]}, state_space),
     "multi_delay": (
@@ -286,8 +281,6 @@ def test_jordan_context_in_numbers():
     w = {"kernel": [[10]], "recurrent_kernel": [[1]], "bias": [0]}
     options = {"activation": "relu", "alpha": 0.5}
     assert outputs_of("jordan", options, w, [[1, 0], [2, 1], [2, 0]]) == [1, 12.5, 3.25]
-    average = outputs_of("jordan", options | {"average": True}, w, [[1, 0], [2, 1], [2, 0]])
-    assert average == [0.5, 11.25, 1.625]
 
 
 def test_jordan_without_other_inputs_needs_no_kernel():

@@ -306,11 +306,10 @@ def test_both_directions_of_one_window_are_those_of_that_window_among_two(cell):
     )
 
 
-@pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_context_of_data_takes_one_full_step_for_one_forecast(monkeypatch, average, batch):
+def test_a_context_of_data_takes_one_full_step_for_one_forecast(monkeypatch, batch):
     """The state is bit for bit that of full steps, and the forecast is the last of all."""
-    jordan = recurrent("j", "jordan", targets=(2, 0), alpha=0.8, average=average)
+    jordan = recurrent("j", "jordan", targets=(2, 0), alpha=0.8)
     network = Network((jordan,), SHAPES, future_units=3)
     w, (past, future) = weights_of(network, "float32"), inputs_of(batch=batch)
     every = forward(network, w, past, future)
