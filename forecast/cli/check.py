@@ -197,9 +197,10 @@ def read_data(
     findings += borders_of(frame, name, dataset)[1]
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
-    stale = dataset.quality.stale_repeats
-    if files_may_differ and stale.action != "off":
-        findings += quality.checks.stale_repeats(frame, dataset, stale.limit)
+    for rule in (quality.checks.stale_repeats, quality.checks.zero_runs):
+        asked = getattr(dataset.quality, rule.__name__)
+        if files_may_differ and asked.action != "off":
+            findings += rule(frame, dataset, asked.limit)
     findings += preparation.find_unplanned(frame, dataset)
     lines = quality.format_violations([f for f in findings if f.action != "left out"])
     for line in lines[:MOST_NAMED]:

@@ -67,6 +67,8 @@ class Quality(Config):
     spikes: QualityRule = QualityRule(action="warn", limit=15)
     # equal values in a row, zeros not counted
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
+    # zeros in a row, of what is hardly ever zero
+    zero_runs: QualityRule = QualityRule(action="warn", limit=2)
     # steps without a value, as a share
     missing_share: QualityRule = QualityRule(action="warn", limit=0.05)
     # rows with an empty cell

@@ -26,6 +26,8 @@ BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
 MOST_RUNS = 3
 """Runs of equal values in a sentence, the longest first."""
+MOST_ZEROS = 0.05
+"""A share of a series: where more values are zero, zero is an ordinary value."""
 MOST_DROPPED_ROWS = 3
 """The last ones of a source may be provisional."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
@@ -91,26 +93,59 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled
     gap.
     """
-    targets = [column.column for column in dataset.target if column.column in frame.columns]
-    for series, column, when, values in _observed_values(frame, targets):
-        starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
-        lengths = np.diff(np.append(starts, len(values)))
-        is_stale = (lengths > limit) & (values[starts] != 0)
-        if is_stale.any():
-            runs = sorted(zip(lengths[is_stale], starts[is_stale], strict=True), reverse=True)
-            spans = []
-            for n_rows, start in runs[:MOST_RUNS]:
-                first, last = (
-                    format_times([when[row]], dataset.calendar)
-                    for row in (start, start + n_rows - 1)
-                )
-                spans.append(f"{values[start]:g} in {n_rows} rows from {first} to {last}")
-            more = f" and {len(runs) - MOST_RUNS} runs more" if len(runs) > MOST_RUNS else ""
+    for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
+        runs = _find_equal_runs(values)
+        runs = runs[(runs["n_rows"] > limit) & (runs["value"] != 0)]
+        if len(runs):
             text = (
-                f"equal values: {'; '.join(spans)}{more}. They are fitted and scored like others;"
-                " where a sensor was stuck, empty the cells: empty ones are neither."
+                f"equal values: {_list_runs(runs, when, dataset)}. They are fitted and scored like"
+                " others; where a sensor was stuck, empty the cells: empty ones are neither."
             )
-            yield Violation("stale_repeats", series, column, int(lengths[is_stale].sum()), text)
+            yield Violation("stale_repeats", series, column, int(runs["n_rows"].sum()), text)
+
+
+def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Zero for more than `limit` rows in a row, between values above half of the median, in a
+    target that is never negative and hardly ever zero: sold out, switched off, or a fault of the
+    counter. Nights and closed days come too often to be meant.
+    """
+    for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
+        if values.min() < 0 or np.mean(values == 0) > MOST_ZEROS:
+            continue
+        runs = _find_equal_runs(values)
+        is_usual = runs["value"] > np.median(values) / 2
+        is_fall = is_usual.shift(1, fill_value=True) & is_usual.shift(-1, fill_value=True)
+        runs = runs[is_fall & (runs["value"] == 0) & (runs["n_rows"] > limit)]
+        if len(runs):
+            text = (
+                f"zero, which is rare here: {_list_runs(runs, when, dataset)}. Where nothing could"
+                " be sold or measured, empty the cells: empty ones are neither fitted nor scored."
+            )
+            yield Violation("zero_runs", series, column, int(runs["n_rows"].sum()), text)
+
+
+def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
+    return [column.column for column in dataset.target if column.column in frame.columns]
+
+
+def _find_equal_runs(values: np.ndarray) -> pd.DataFrame:
+    """Runs of equal values in the order of time: `value`, `n_rows` and the row of the `start`."""
+    starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
+    n_rows = np.diff(np.append(starts, len(values)))
+    return pd.DataFrame({"value": values[starts], "n_rows": n_rows, "start": starts})
+
+
+def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
+    """The longest runs with their first and last times, and how many more there are."""
+    spans = []
+    for value, n_rows, start in runs.nlargest(MOST_RUNS, "n_rows").to_numpy():
+        last = int(start + n_rows) - 1
+        first_time, last_time = (
+            format_times([when[row]], dataset.calendar) for row in (int(start), last)
+        )
+        spans.append(f"{value:g} in {n_rows:.0f} rows from {first_time} to {last_time}")
+    more = f" and {len(runs) - MOST_RUNS} runs more" if len(runs) > MOST_RUNS else ""
+    return "; ".join(spans) + more
 
 
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

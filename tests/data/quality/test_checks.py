@@ -257,6 +257,40 @@ def test_of_many_runs_of_equal_values_the_longest_are_named_first():
     assert re.findall(r"8 in (\d+) rows", said) == ["20", "16", "15"] and "2 runs more" in said
 
 
+def sales(rows: int = 400) -> pd.DataFrame:
+    """Hourly sales of about 50, never zero."""
+    frame = weather(rows)
+    return frame.assign(temp=np.random.default_rng(4).poisson(50.0, rows).astype(float))
+
+
+def test_hours_without_a_sale_in_a_shop_that_always_sells_are_named():
+    frame = sales()
+    frame.loc[200:207, "temp"] = 0.0
+    frame.loc[300:301, "temp"] = 0.0  # two are no run
+    finding = only(frame, settings(), "zero_runs")
+    assert finding.count == 8
+    first, last = frame["ds"].iloc[[200, 207]].dt.strftime("%Y-%m-%d %H:%M")
+    assert f"0 in 8 rows from {first} to {last}. Where nothing" in finding.sentence
+
+
+def test_a_shop_that_has_sold_out_at_the_end_is_named():
+    frame = sales()
+    frame.loc[396:, "temp"] = 0.0
+    assert only(frame, settings(), "zero_runs").count == 4
+
+
+def test_nights_a_calm_and_degrees_of_frost_are_no_rare_zeros():
+    nights = sales()
+    nights.loc[nights["ds"].dt.hour < 5, "temp"] = 0.0
+    calm = sales()
+    calm.loc[100:108, "temp"] = [20, 10, 3, 0, 0, 0, 4, 9, 19]
+    frost = sales()
+    frost["temp"] -= 49.0
+    frost.loc[200:207, "temp"] = 0.0
+    for frame in (nights, calm, frost):
+        assert found(frame, settings()) == []
+
+
 def test_old_data_are_named():
     frame = weather()
     assert found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("3h")) == []
