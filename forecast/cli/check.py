@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from forecast.config.datasets import Dataset
     from forecast.config.experiment import Combination, Models
+    from forecast.data.quality import Violation
     from forecast.data.roles import ColumnRole
     from forecast.models.base import ModelSpec
 
@@ -197,10 +198,8 @@ def read_data(
     findings += borders_of(frame, name, dataset)[1]
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
-    for rule in (quality.checks.stale_repeats, quality.checks.zero_runs):
-        asked = getattr(dataset.quality, rule.__name__)
-        if files_may_differ and asked.action != "off":
-            findings += rule(frame, dataset, asked.limit)
+    if files_may_differ:
+        findings += _find_repeats(frame, dataset)
     findings += preparation.find_unplanned(frame, dataset)
     lines = quality.format_violations([f for f in findings if f.action != "left out"])
     for line in lines[:MOST_NAMED]:
@@ -209,6 +208,16 @@ def read_data(
         print(f"{name}: {len(lines) - MOST_NAMED} lines more: `forecast data {name}`")
     check_transforms(frame, dataset.task)
     return frame, len({finding.series for finding in findings if finding.action == "left out"})
+
+
+def _find_repeats(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Violation]:
+    """Runs of equal values and of rare zeros, by the rules that are not off."""
+    from forecast.data.quality import checks
+
+    for rule in (checks.stale_repeats, checks.zero_runs):
+        settings = getattr(dataset.quality, rule.__name__)
+        if settings.action != "off":
+            yield from rule(frame, dataset, settings.limit)
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:

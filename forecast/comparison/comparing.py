@@ -33,9 +33,9 @@ from forecast.comparison.losses import (
     select_bars,
     select_models,
 )
+from forecast.comparison.low_medians import describe_low_test
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.comparison.verdicts import compare
-from forecast.comparison.zero_forecasts import describe_zero_test
 from forecast.config.experiment import (
     NAIVE,
     Combination,
@@ -172,8 +172,8 @@ def compare_candidates(
         *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
         *sentences.describe_missing_members(results.records.values()),
     ]
-    if zero := describe_zero_test(results, chosen.get("shipped", ""), task):
-        warnings.insert(0, zero)
+    if low := describe_low_test(results, chosen.get("shipped", ""), task):
+        warnings.insert(0, low)
     if borders.by_series:
         warnings.append(sentences.OWN_BLOCKS)
     complete = verdicts.model_copy(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.zero_forecasts import describe_zero_forecasts, is_zero_median
+from forecast.comparison.low_medians import describe_zero_forecasts, is_zero_median
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time

@@ -7,8 +7,8 @@ forecasts against the bar. `why` has what stands below: what the newest forecast
 
 from __future__ import annotations
 
+from forecast.comparison.low_medians import describe_low_test
 from forecast.comparison.sentences import BARS, with_word
-from forecast.comparison.zero_forecasts import describe_zero_test
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import Results, in_ranking
 from forecast.forecaster.intervals import NO_CALIBRATION
@@ -142,8 +142,8 @@ def advise(results: Results) -> list[str]:
         ]
     advice = []
     model = results.selected_model("shipped") or ""
-    if zero := describe_zero_test(results, model, results.dataset.task):
-        advice.append(zero)
+    if low := describe_low_test(results, model, results.dataset.task):
+        advice.append(low)
     test = results.tests("shipped", "bar").get(model)
     if doubt := describe_doubt(results):
         advice.append(doubt)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.zero_forecasts import describe_zero_test
+from forecast.comparison.low_medians import describe_low_test
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest
@@ -116,11 +116,30 @@ def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(t
     assert compared.verdicts.chosen["shipped"] == "median"
     for sentence in (compared.verdicts.warnings[0], advise(compared)[0]):
         assert sentence.startswith(f"median {zero}")
-    ridge = describe_zero_test(compared, "ridge", compared.dataset.task)
+    ridge = describe_low_test(compared, "ridge", compared.dataset.task)
     assert not ridge, "it forecasts something like the mean"
     registry.promote(root, NAME, projects.register(root, "median"), now=NOW)
     (notice,) = [notice for notice in forecast(root).notices if zero in notice]
     assert notice.endswith("add `transform: log1p` and `point: mean` to the dataset's `target`.")
+
+
+def test_page_and_terminal_say_that_medians_of_skewed_demand_add_up_to_less(tmp_path):
+    root = small_project.write(tmp_path)
+    rows = pd.read_csv(root / "data" / "wave.csv")
+    rows["y"] = np.random.default_rng(2).lognormal(2.0, 0.8, len(rows))
+    rows.to_csv(root / "data" / "wave.csv", index=False)
+    entry = {**small_project.DATASET, "season_length": 1}
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
+    fetch(root)
+    projects.gone_through(root, median={"family": "historical", "average": "median"})
+    compared = Results(ProjectPaths.of(root), NAME)
+    low = describe_low_test(compared, "median", compared.dataset.task)
+    test = compared.forecasts(compared.candidate("median", "shipped"), "test").dropna(subset="y")
+    missing = 1 - test["y_hat"].sum() / test["y"].sum()
+    assert f"forecasts of median add up to {missing:.0%} less than what came" in low
+    assert not describe_low_test(compared, "ridge", compared.dataset.task)
 
 
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):

@@ -1,0 +1,124 @@
+"""Medians that are of no use to who plans by the mean: zero where half of the values and more are
+zero, and sums that are too low where high values lie further from the median than low ones.
+
+`describe_low_test` judges the test block of a model, for the page and the terminal;
+`is_zero_median` and `describe_zero_forecasts` are for any other forecast, such as a champion's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from forecast.comparison.intervals import target_of
+from forecast.config.task import Task, TaskColumn
+from forecast.config.transforms import TRANSFORMS
+from forecast.data.panel import add_series_names
+from forecast.data.results import Results
+from forecast.system.errors import quote
+
+LEAST_SHARE = 0.05
+"""Of the mean of the actuals: a forecast with a lower mean is as good as zero."""
+LEAST_MISSING = 0.05
+"""Of the sum of the actuals: a smaller part that the forecasts miss is not told."""
+MEDIAN_SHARES = (0.35, 0.55)
+"""Of the actuals that are above their forecasts, where these are medians: a half, more or less in
+a short test block. With a higher share forecasts are too low at most steps; no mean mends that.
+"""
+
+
+def is_zero_median(y: ArrayLike, y_hat: ArrayLike) -> bool:
+    """Whether the forecasts `y_hat` are as good as zero though `y`, actuals of the same target, are
+    not, and have zero as their median. NaN among `y` is left out.
+    """
+    values = np.asarray(y, dtype=float)
+    known = values[np.isfinite(values)]
+    if not len(known) or known.min() < 0 or np.median(known) > 0:
+        return False
+    return bool(np.mean(np.asarray(y_hat, dtype=float)) < LEAST_SHARE * known.mean())
+
+
+def missing_share(y: ArrayLike, y_hat: ArrayLike) -> float:
+    """The part of the sum of `y`, actuals of zero and more, that the forecasts `y_hat` of the same
+    rows miss as medians do: about half of the actuals are above, by more than the others are below.
+    Zero where they miss nothing, or for another reason.
+    """
+    actuals, forecasts = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
+    lowest_share, highest_share = MEDIAN_SHARES
+    is_like_a_median = lowest_share <= np.mean(actuals > forecasts) <= highest_share
+    if not is_like_a_median or actuals.min() < 0 or actuals.sum() == 0:
+        return 0.0
+    return max(0.0, 1.0 - float(forecasts.sum() / actuals.sum()))
+
+
+def describe_zero_forecasts(
+    subject: str, zero_series: Mapping[str, TaskColumn], n_series: int
+) -> str:
+    """That `subject`, such as a model, forecasts zero for `zero_series`, by their name the target
+    of each, of `n_series`, why, and which keys give the mean; empty for none, and where all are
+    means already.
+    """
+    medians = _select_medians(zero_series)
+    if not medians:
+        return ""
+    return (
+        f"{subject} forecasts zero at every step, or nearly so{_name_series(medians, n_series)}: at"
+        " least half of the values are zero, and the forecast is their median. For the mean, which"
+        f" a stock is planned by, add {_name_keys(medians)} to the dataset's `target`."
+    )
+
+
+def describe_low_test(results: Results, model: str, task: Task) -> str:
+    """What is wrong with the medians of `model` as shipped in the test block: that they are zero,
+    else that their sum is too low, and which keys give the mean; empty where neither is, and where
+    it has no forecasts.
+    """
+    candidate = results.candidate(model, "shipped")
+    if candidate is None:
+        return ""
+    known = add_series_names(results.forecasts(candidate, "test")).dropna(subset="y")
+    by_series = {str(name): rows for name, rows in known.groupby("series", observed=True)}
+    targets = {name: target_of(name, task) for name in by_series}
+    zero_series = {
+        name: targets[name]
+        for name, rows in by_series.items()
+        if is_zero_median(rows["y"], rows["y_hat"])
+    }
+    if zero := describe_zero_forecasts(model, zero_series, len(by_series)):
+        return zero
+    missing = {
+        name: share
+        for name, rows in by_series.items()
+        if (share := missing_share(rows["y"], rows["y_hat"])) >= LEAST_MISSING
+    }
+    medians = _select_medians({name: targets[name] for name in missing})
+    if not medians:
+        return ""
+    low_rows = known[known["series"].isin(list(medians))]
+    share = 1.0 - low_rows["y_hat"].sum() / low_rows["y"].sum()
+    return (
+        f"In the test block the forecasts of {model}{_name_series(medians, len(by_series))} add up"
+        f" to {share:.0%} less than what came: each is a median, and high values lie further from"
+        " it than low ones. For the mean, which a sum is planned by, add"
+        f" {_name_keys(medians)} to the dataset's `target`."
+    )
+
+
+def _select_medians(series: Mapping[str, TaskColumn]) -> dict[str, TaskColumn]:
+    return {name: column for name, column in series.items() if column.point == "median"}
+
+
+def _name_series(medians: Mapping[str, TaskColumn], n_series: int) -> str:
+    if len(medians) == n_series:
+        return ""
+    return f" for {len(medians)} of {n_series} series, such as {quote(next(iter(medians)))}"
+
+
+def _name_keys(medians: Mapping[str, TaskColumn]) -> str:
+    """The keys that make means of the first one's medians."""
+    column = next(iter(medians.values()))
+    if TRANSFORMS[column.transform].is_identity:
+        return "`transform: log1p` and `point: mean`"
+    return "`point: mean`"
