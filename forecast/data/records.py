@@ -274,6 +274,18 @@ class FullRecipe(Recipe):
 
     members: tuple[MemberRecipe, ...] = ()
 
+    def trains_like(self, other: FullRecipe) -> bool:
+        """Whether both train the same candidate with the same settings; of a combination each
+        member that both have, since weights are learnt anew.
+        """
+        if (self.candidate, self.params) != (other.candidate, other.params):
+            return False
+        settings = {member.candidate: member.params for member in other.members}
+        return all(
+            settings.get(member.candidate, member.params) == member.params
+            for member in self.members
+        )
+
 
 class DatedWeights(Record):
     """Member weights, and the last target that they were learnt from."""

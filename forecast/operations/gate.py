@@ -3,7 +3,8 @@ files or clocks.
 
 `decide` gives a `GateVerdict` from `FreshLosses` (the newest origins) and `PairEvidence` (every
 origin that this pair has counted): "better" by `sequential_test`, "equivalent" by an equivalence
-test where the champion ages, "first" where there is none, else "kept".
+test where the champion ages, "renewed" where it ages and the challenger is its recipe on newer
+data, "first" where there is none, else "kept".
 
 A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by
 luck in every fifth year of two equal recipes or more. So evidence is gathered instead of asked for
@@ -11,10 +12,10 @@ anew: the loss difference of every origin enters one growing series once, and th
 with a boundary that is valid at all times together (a confidence sequence).
 docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simulation.
 
-Whatever says "better" or "equivalent", the challenger must also lose less than naive on the fresh
-origins. That guards against forecasts that have gone wrong and claims nothing; so it is naive, one
-reference at all times, and not the bar of the run (`losses.select_bars`), which another run may
-choose anew. Nothing is counted or written here (`evidence.Ledger`), and nothing promoted.
+Whatever says "better", "equivalent" or "renewed", the challenger must also lose less than naive on
+the fresh origins. That guards against forecasts that have gone wrong and claims nothing; so it is
+naive, one reference at all times, and not the bar of the run (`losses.select_bars`), which another
+run may choose anew. Nothing is counted or written here (`evidence.Ledger`), and nothing promoted.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SHARE_OF_COSINES = 0.7
 """Of the cosines of a single test: a series that is looked at daily meets its worst day, and the
 lowest frequencies are the least misled by errors that persist.
 """
+WORSE_Z = -1.645
+"""At or below it a recipe on newer data is shown to be worse: one-sided, 5 % at a single look."""
 NO_CHAMPION_LOSS = (
     "the champion's forecasts are not finite there, or its recipe could not be fitted again"
 )
@@ -82,7 +85,7 @@ class PairEvidence:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """`word`: better, equivalent and first promote; kept does not."""
+    """`word`: better, equivalent, renewed and first promote; kept does not."""
 
     word: Outcome
     reason: str
@@ -96,13 +99,16 @@ def decide(
     rules: GateRules,
     *,
     ageing: str = "",
+    is_same_recipe: bool = False,
 ) -> GateVerdict:
     """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither;
-    `evidence`: None where the champion gave no forecasts to compare with; then any skill is enough.
+    `is_same_recipe`: the challenger is the champion's recipe on newer data; `evidence`: None where
+    the champion gave no forecasts to compare with; then any skill is enough.
 
-    Promotes when the challenger is better (`sequential_test`), or equivalent to an ageing champion;
-    in both cases only with a lower loss than naive on the fresh origins. Without a champion, skill
-    not below naive's is enough.
+    Promotes when the challenger is better (`sequential_test`), or equivalent to an ageing champion,
+    or an ageing champion's recipe and not shown to be worse: what the leaderboard scored is that
+    recipe, fitted again and again. In all these cases only with a lower loss than naive on the
+    fresh origins. Without a champion, skill not below naive's is enough.
     """
     n_fresh = len(fresh.challenger)
     counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)
@@ -136,7 +142,7 @@ def decide(
         if skill > 0:
             return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
         return GateVerdict("kept", f"{NO_CHAMPION_LOSS}, but skill is {percent(skill)}", numbers)
-    return _compare(fresh, fresh.champion, evidence, steps, rules, numbers)
+    return _compare(fresh, fresh.champion, evidence, steps, rules, numbers, is_same_recipe)
 
 
 def _compare(
@@ -146,6 +152,7 @@ def _compare(
     steps: Spacing,
     rules: GateRules,
     numbers: GateNumbers,
+    is_same_recipe: bool,
 ) -> GateVerdict:
     """The verdict on a challenger and a `champion` with finite losses.
 
@@ -179,7 +186,14 @@ def _compare(
         )
     if may_replace and skill > 0:
         return GateVerdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
-    if (sequence.is_better or may_replace) and not skill > 0:
+    may_renew = bool(ageing) and is_same_recipe and sequence.z > WORSE_Z
+    if may_renew and skill > 0:
+        return GateVerdict(
+            "renewed",
+            f"the champion's recipe on newer data, not shown to be worse; the champion is {ageing}",
+            numbers,
+        )
+    if (sequence.is_better or may_replace or may_renew) and not skill > 0:
         return GateVerdict(
             "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
         )

@@ -22,7 +22,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.records import Number, Record
 from forecast.system.errors import DataError
 
-Outcome = Literal["better", "equivalent", "first", "kept"]
+Outcome = Literal["better", "equivalent", "renewed", "first", "kept"]
 """What a gate decides; all but `kept` promote."""
 R = TypeVar("R", bound=Record)
 
@@ -209,7 +209,7 @@ class Decision(Record):
     config_hash: str
     revision: str
     at: str
-    word: Literal["better", "equivalent", "first", "kept", "not due"]
+    word: Literal["better", "equivalent", "renewed", "first", "kept", "not due"]
     """The first three promote."""
     reason: str
     champion: int | None = None
@@ -232,7 +232,7 @@ class Decision(Record):
     @property
     def promotes(self) -> bool:
         """Whether the challenger takes the champion's place."""
-        return self.word in ("better", "equivalent", "first")
+        return self.word in ("better", "equivalent", "renewed", "first")
 
 
 def read_decisions(root: Path, dataset: str) -> list[Decision]:

@@ -214,6 +214,10 @@ def _ask_gate(
             alpha=rules.alpha, margin=rules.margin, min_fresh=rules.min_gate_origins(settings)
         ),
         ageing=ageing,
+        is_same_recipe=current is not None
+        and challenger.champion_recipe(current).trains_like(
+            RunRecord.read(candidate / "record.json")
+        ),
     )
     numbers = verdict.numbers.model_copy(
         update={

@@ -61,6 +61,36 @@ def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None
     assert other.word == "kept" and "12 non-overlapping origins; 30 are needed" in other.reason
 
 
+@pytest.mark.parametrize(
+    ("challenger", "is_same_recipe", "ageing", "word"),
+    [
+        (1.0, True, "stale (41 days old)", "renewed"),
+        (1.0, True, "", "kept"),
+        (1.0, False, "stale (41 days old)", "kept"),
+        (1.1, True, "stale (41 days old)", "kept"),
+    ],
+    ids=["renewed", "not yet stale", "another recipe", "shown to be worse"],
+)
+def test_a_stale_champion_s_recipe_takes_over_on_newer_data_unless_it_is_worse(
+    challenger: float, is_same_recipe: bool, ageing: str, word: str
+) -> None:
+    """28 days at a horizon of a week are four origins that do not overlap; an equivalence test
+    wants 30.
+    """
+    fresh, evidence = case(challenger, n=28)
+    verdict = decide(
+        fresh,
+        evidence,
+        Spacing(horizon=7),
+        replace(RULES, min_fresh=8),
+        ageing=ageing,
+        is_same_recipe=is_same_recipe,
+    )
+    assert verdict.word == word
+    if word == "renewed":
+        assert "recipe on newer data" in verdict.reason and ageing in verdict.reason
+
+
 @pytest.mark.parametrize("ageing", ["", "drifting (live error)"])
 def test_a_worse_challenger_stays_out(ageing: str) -> None:
     assert decide(*case(1.1), STEPS, RULES, ageing=ageing).word == "kept"
@@ -156,3 +186,9 @@ def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_
     assert by_luck <= 7
     found = promoted(years[:20] + 0.8, steps, first, per_look) >= 0
     assert np.sum(found) >= 18  # and the gate is no wall
+
+
+def test_a_recipe_that_naive_beats_does_not_take_over_from_a_stale_champion() -> None:
+    fresh, evidence = case(1.0, naive=0.8)
+    verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale", is_same_recipe=True)
+    assert verdict.word == "kept" and "repeating the last value" in verdict.reason
