@@ -25,6 +25,7 @@ from forecast.data.calendars import DAY, known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
 from forecast.data.records import SnapshotRecord
+from forecast.data.scaling import check_transforms
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
 from forecast.data.sources import RawFrame, Request
 from forecast.system import files
@@ -243,7 +244,8 @@ def _check_history(
     joined = add_joined(whole, dataset, root=request.root, where=raw.where)
     complete = add_known_ahead(joined, dataset)
     prepared, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
-    violations += preparation.find_short_series(prepared, request.name, dataset)
+    too_short = preparation.find_short_series(prepared, request.name, dataset)
+    violations += too_short
     observations = preparation.adjusted_observations(whole, dataset)
     before = None
     if stored is not None and stored.can_be_continued:
@@ -258,6 +260,10 @@ def _check_history(
         )
         violations.append(Violation("freshness", "", "ds", 1, text, action))
     quality.refuse_violations(violations, where=raw.where, error=fault)
+    try:
+        check_transforms(preparation.without_series(prepared, too_short), dataset.task)
+    except InputError as wrong:
+        raise fault(f"{raw.where}: {wrong} Nothing was taken.") from None
     return violations
 
 

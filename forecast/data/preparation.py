@@ -119,7 +119,7 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     del raw, rows  # they may be large
     borders, too_short = borders_of(frame, dataset, settings)
     findings = left_out + violations + too_short
-    frame = _without_series(frame, too_short)
+    frame = without_series(frame, too_short)
     check_transforms(frame, settings.task)
     described = quality.describe(frame, settings)
     described["findings"] = [asdict(finding) for finding in findings]
@@ -211,9 +211,9 @@ def prepare(
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     unobserved = _find_unobserved(raw["unique_id"], frame, dataset.task)
-    frame = _without_series(frame, unobserved)
+    frame = without_series(frame, unobserved)
     incomplete = check_prepared(frame, dataset, where=where, error=error)
-    frame = _without_series(frame, incomplete)
+    frame = without_series(frame, incomplete)
     findings = [*unobserved, *incomplete, *_find_holes_of_plans(frame, dataset)]
     return add_sums(frame, dataset.task), findings
 
@@ -265,7 +265,7 @@ def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list
     ]
 
 
-def _without_series(frame: pd.DataFrame, left_out: list[Violation]) -> pd.DataFrame:
+def without_series(frame: pd.DataFrame, left_out: list[Violation]) -> pd.DataFrame:
     """The rows of the series that are not left out."""
     if not left_out:
         return frame.reset_index(drop=True)  # shares the columns; a selection would copy them

@@ -22,6 +22,7 @@ import pandas as pd
 
 from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
+from forecast.data.calendars import format_times
 from forecast.data.panel import Panel, Series
 from forecast.data.splits import Blocks
 from forecast.system import files
@@ -66,16 +67,17 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     for unique_id, rows in frame.groupby("unique_id", sort=True) if columns else ():
         for column in columns:
             values = rows[column.frame_name].to_numpy(dtype=np.float64)
-            transform_column(values, column, str(unique_id))
             low, high = column.limits
             is_outside = (values < low) | (values > high)
             if is_outside.any():
                 row = int(np.argmax(is_outside))
+                when = format_times(rows["ds"].iloc[[row]], task.calendar)
                 raise InputError(
-                    f"Target {column.name!r} of series {unique_id!r} has {values[row]:g} at row"
-                    f" {row}, outside of its bounds {low:g} to {high:g}. Correct the value, or"
-                    " `minimum` and `maximum` of the target."
+                    f"Target {column.name!r} of series {unique_id!r} has {values[row]:g} at {when},"
+                    f" outside of its bounds {low:g} to {high:g}. Correct the value, or `minimum`"
+                    " and `maximum` of the target."
                 )
+            transform_column(values, column, str(unique_id))
 
 
 def invert_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:

@@ -618,3 +618,25 @@ def test_a_file_whose_window_moves_loses_no_rows_by_it(tmp_path: Path):
     take(tmp_path, settings, AFTER)
     pd.DataFrame({"unique_id": "a", "ds": hours[200:], "y": 1.0}).to_csv(path, index=False)
     assert take(tmp_path, settings, AFTER).rows == 300
+
+
+@pytest.mark.parametrize(
+    ("target", "wrong"),
+    [({"minimum": 0}, -0.5), ({"transform": "log"}, 0.0)],
+    ids=["outside of its bounds", "no logarithm"],
+)
+def test_a_value_that_no_forecast_could_read_is_refused_and_nothing_moves(
+    tmp_path: Path, target: dict[str, Any], wrong: float
+):
+    (tmp_path / "data").mkdir()
+    settings = dataset(
+        source={"kind": "file", "path": "data/mine.csv"}, target={"column": "temp", **target}
+    )
+    rows = hourly(rows=200).assign(temp=5.0 + np.arange(200) % 7)
+    rows.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    first = take(tmp_path, settings, AFTER)
+    rows.loc[150, "temp"] = wrong
+    rows.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    with pytest.raises(InputError, match=rf"mine\.csv: .*{wrong:g} at .*Nothing was taken"):
+        take(tmp_path, settings, AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
