@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 BAND = 0.06  # least half-width of the band around a nominal coverage at one step
+POOLED_BAND = 0.03  # the same for all steps together: the tolerance of the protocol
 
 
 def mae(y: ArrayLike, y_hat: ArrayLike) -> float:
@@ -183,7 +184,7 @@ def coverage_by_step(
 
     `coverage` is the share of the actuals inside, ends included; `low` and `high` are the binomial
     95 % band around `level`, at least 6 points wide on each side because origins are dependent (3
-    points when pooled, the tolerance of the protocol). `winkler` is the interval score (Winkler
+    points when pooled, where more actuals are behind it). `winkler` is the interval score (Winkler
     1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - level) times the distance by
     which it missed.
     """
@@ -194,11 +195,13 @@ def coverage_by_step(
     missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
-    least = np.full(n.shape, level - 0.03)
-    most = np.full(n.shape, level + 0.03)
-    for count in np.unique(by_step).tolist():
-        is_of_count = by_step == count
-        least[:, 1:][is_of_count], most[:, 1:][is_of_count] = binomial_band(level, count)
+    least, most = np.empty(n.shape), np.empty(n.shape)
+    for place, least_band in ((np.s_[:, :1], POOLED_BAND), (np.s_[:, 1:], BAND)):
+        for count in np.unique(n[place]).tolist():
+            is_of_count = n[place] == count
+            least[place][is_of_count], most[place][is_of_count] = binomial_band(
+                level, count, least_band
+            )
     return {
         "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
         "n": n,
@@ -211,9 +214,9 @@ def coverage_by_step(
     }
 
 
-def binomial_band(level: float, n: int) -> tuple[float, float]:
-    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `BAND`, inside [0, 1]."""
-    half = max(BAND, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
+def binomial_band(level: float, n: int, least: float) -> tuple[float, float]:
+    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1]."""
+    half = max(least, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
     return max(0.0, level - half), min(1.0, level + half)
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, removable_cycles
 from forecast.comparison.losses import NO_ACTUALS
+from forecast.comparison.metrics import POOLED_BAND
 from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.comparison_records import (
     Alarm,
@@ -32,7 +33,6 @@ from forecast.data.results import RANKING_TITLES, as_reported
 
 MOST_PAIRS = 3
 """Pairs named in one sentence."""
-COVERAGE_TOLERANCE = 0.03
 BARS = {
     NAIVE: "repeating the last value",
     "seasonal_naive": "repeating the last season",
@@ -247,7 +247,7 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
         else:
             error = float(coverage.std(ddof=1)) / math.sqrt(len(rows))
             off = abs(float(coverage.mean()) - level)
-            is_missed = off > max(COVERAGE_TOLERANCE, 2 * error)
+            is_missed = off > max(POOLED_BAND, 2 * error)
             covered += f" (standard error {100 * error:.1f} points) over {len(rows)} series"
         if is_missed:
             sentences.append(f"The {100 * level:g} % intervals of {name} cover {covered}.")

@@ -61,6 +61,22 @@ def test_coverage_and_width_by_horizon_step():
     assert each["winkler"][1] == pytest.approx(3 + 10 * 6 / 4)
 
 
+def test_few_values_are_allowed_more_than_three_points_around_the_level():
+    """Of eight values no share lies within three points of 80 %."""
+    few, many = (
+        metrics.coverage_by_step(
+            np.arange(n, dtype=float)[None, :, None] % 8,
+            np.zeros((1, n, 1)),
+            np.full((1, n, 1), 6.0),
+            level=0.8,
+        )
+        for n in (8, 8000)
+    )
+    assert few["coverage"][0, 0] == many["coverage"][0, 0] == 7 / 8
+    assert few["inside"][0, 0] and not many["inside"][0, 0]
+    assert many["low"][0, 0] == pytest.approx(0.77) and many["high"][0, 0] == pytest.approx(0.83)
+
+
 def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
     noise = np.random.default_rng(3)
     y, lower = noise.normal(size=(7, 11, 3)), noise.normal(-1, 1, (7, 11, 3))

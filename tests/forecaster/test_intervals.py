@@ -270,8 +270,8 @@ def test_failed_forecasts_are_refused():
 
 
 def test_the_band_is_at_least_six_points_and_stays_inside_zero_and_one():
-    assert metrics.binomial_band(0.8, 100_000) == (pytest.approx(0.74), pytest.approx(0.86))
-    assert metrics.binomial_band(0.95, 50) == (pytest.approx(0.89, abs=0.01), 1.0)
+    assert metrics.binomial_band(0.8, 100_000, 0.06) == (pytest.approx(0.74), pytest.approx(0.86))
+    assert metrics.binomial_band(0.95, 50, 0.06) == (pytest.approx(0.89, abs=0.01), 1.0)
 
 
 def test_no_end_of_an_interval_lies_outside_of_the_bounds_of_the_target():
