@@ -43,7 +43,7 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
             continue  # the first step stands for all
         data = _describe_values(frame[column.name], n_steps)
         if column.name != target:
-            data += _describe_link(frame, column, target)
+            data += _describe_link(frame, column, target, dataset.season_length)
         role, reason = _role_and_reason(column, dataset)
         roles.append(ColumnRole(column.entry.column, role, reason, data))
     reason = "follows from the time alone"
@@ -98,15 +98,19 @@ def _describe_values(values: pd.Series, n_steps: int) -> str:
     return f"{text}, {share:.1%} of the steps without a value" if share > 0 else text
 
 
-def _describe_link(frame: pd.DataFrame, column: FrameColumn, target: str) -> str:
+def _describe_link(
+    frame: pd.DataFrame, column: FrameColumn, target: str, season_length: int
+) -> str:
     """How the changes of an input go with those of the target one step later: of the same time for
-    what is known ahead, whose column holds the value of the next row.
+    what is known ahead, whose column holds the value of the next row. Changes over one season, in
+    which closed days and nights do not hide a promotion.
     """
-    groups = frame.groupby("unique_id", sort=False)
-    following = groups[target].shift(-1) - frame[target]
-    changes = pd.DataFrame({"input": groups[column.name].diff(), "target": following})
+    following = frame.groupby("unique_id", sort=False)[target].shift(-1)
+    values = pd.DataFrame({"input": frame[column.name], "target": following})
+    changes = values.groupby(frame["unique_id"], sort=False).diff(season_length)
     r = float(changes.corr(min_periods=MIN_ROWS_OF_CORRELATION).to_numpy()[0, 1])
     if np.isnan(r):
         return ""
     when = "at the same time" if column.step else "one step before"
-    return f"; its change {when} goes with the target's by r = {r:+.2f}"
+    over = f" over {season_length} steps" if season_length > 1 else ""
+    return f"; its change{over} {when} goes with the target's by r = {r:+.2f}"
