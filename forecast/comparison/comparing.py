@@ -171,6 +171,7 @@ def compare_candidates(
     warnings = [
         *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
         *sentences.describe_missing_members(results.records.values()),
+        *sentences.describe_twins(_find_twins(scored)),
     ]
     if low := describe_low_test(results, chosen.get("shipped", ""), task):
         warnings.insert(0, low)
@@ -303,6 +304,16 @@ def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
         if (skill.abs() <= NEAR_NAIVE).all():
             near.append(candidate)
     return _raise_alarms(_test_cubes(near), task, describe_copy)
+
+
+def _find_twins(scored: Iterable[ScoredCandidate]) -> list[list[str]]:
+    """Models that are no networks and have the same errors in every series, those of one list."""
+    twins: dict[bytes, list[str]] = {}
+    for candidate in scored:
+        if candidate.by_series is not None and not candidate.record.is_network:
+            errors = candidate.by_series["mae"].to_numpy(dtype=float)
+            twins.setdefault(errors.tobytes(), []).append(candidate.record.model)
+    return [models for models in twins.values() if len(models) > 1]
 
 
 def _raise_alarms(

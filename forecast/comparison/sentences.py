@@ -222,6 +222,11 @@ def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
     return [f"{r.model}: {r.reason}." for r in records if r.kind == COMBINATION and r.reason]
 
 
+def describe_twins(twins: Iterable[Sequence[str]]) -> list[str]:
+    """Models that forecast the same, those of one list: tuning may lead two entries to one."""
+    return [f"{listing(models)} forecast the same; count them as one model." for models in twins]
+
+
 def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -> list[str]:
     """One sentence per level whose intervals are off by more than is allowed: of several series by
     their mean coverage, beyond two of its standard errors; that of one among them is mostly noise.

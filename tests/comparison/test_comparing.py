@@ -168,6 +168,18 @@ def test_only_a_row_whose_error_is_near_the_naive_ones_is_called_a_copy(results,
     assert [copy.model for copy in found.verdicts.copies] == ["near"]
 
 
+def test_models_that_forecast_the_same_are_named_as_one(results):
+    for model, error in {"naive": None, "theta": 1.0, "auto_theta": 1.0, "ridge": 1.5}.items():
+        write(results, model, forecasts(error))
+    evaluation = Evaluation(alpha=0.05, levels=(0.5,))
+    comparison = comparing.compare_candidates(results, FRAME, TASK, BORDERS, evaluation, BUDGET)
+    (twins,) = [s for s in comparison.verdicts.warnings if "forecast the same" in s]
+    assert twins in (
+        "theta and auto_theta forecast the same; count them as one model.",
+        "auto_theta and theta forecast the same; count them as one model.",
+    )
+
+
 def test_a_failed_candidate_is_one_row_that_says_so(trained):
     board = comparing.leaderboard(scored(trained), {}, "example")
     (failed,) = board[board["status"] == "failed"].to_dict("records")
