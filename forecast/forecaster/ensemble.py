@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -409,9 +409,11 @@ def forecast_latest(
     cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`.
 
     `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the
-    calibrated steps and are empty beyond them; `InputError` for a level that the calibration errors
-    of a series cannot support.
+    calibrated steps and are empty beyond them, and for a series whose newest errors are too few for
+    a level; `InputError` for a level that they are too few for in every series.
     """
+    if refused := judge_levels(ensemble, panel, levels).refused:
+        raise InputError(refused[0])
     targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
@@ -434,10 +436,12 @@ def forecast_latest(
             }
             difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
-                newest = ensemble.calibration(label).newest
-                ends = newest.bounds(y_hat[None], difficulty, level)
-                part[f"lo_{format_percent(level)}"] = ends.low[0]
-                part[f"hi_{format_percent(level)}"] = ends.high[0]
+                low = high = np.full(horizon, np.nan)
+                if not _find_refusal(ensemble, label, level):
+                    newest = ensemble.calibration(label).newest
+                    (low,), (high,) = newest.bounds(y_hat[None], difficulty, level)
+                part[f"lo_{format_percent(level)}"] = low
+                part[f"hi_{format_percent(level)}"] = high
             parts.append(part)
     table = {}
     for name in parts[0]:
@@ -445,26 +449,48 @@ def forecast_latest(
     return table
 
 
-def split_supported_levels(
-    ensemble: Ensemble, panel: Panel, levels: Iterable[float]
-) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """The levels that the newest errors of every series of `panel` support, and a sentence about
-    each that is not, with the first series where it is not.
+class JudgedLevels(NamedTuple):
+    """Which interval levels the newest errors of the series of a panel support."""
+
+    supported: tuple[float, ...]
+    """By one series at least."""
+    refused: tuple[str, ...]
+    """A sentence on each of the others."""
+    incomplete: tuple[str, ...]
+    """A sentence on each supported level that some series lack."""
+
+
+def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> JudgedLevels:
+    """The levels that the newest errors of the series of `panel` support, and why the others are
+    not, by the first series where they are not.
     """
     targets = panel.task.targets
     names = [series_name(s.unique_id, target, targets) for s in panel.series for target in targets]
-    supported_levels = []
-    refused = []
+    supported, refused, incomplete = [], [], []
     for level in levels:
-        try:
-            for name in names:
-                ensemble.calibration(name).newest.require(level, panel.task)
-        except InputError as error:
-            has_errors = name in ensemble.calibrated
-            refused.append(f"Series {quote(name)}: {error}" if has_errors else str(error))
-        else:
-            supported_levels.append(level)
-    return tuple(supported_levels), tuple(dict.fromkeys(refused))
+        refusals = [
+            sentence for name in names if (sentence := _find_refusal(ensemble, name, level))
+        ]
+        if len(refusals) == len(names):
+            refused.append(refusals[0])
+            continue
+        supported.append(level)
+        if refusals:
+            incomplete.append(
+                f"{len(refusals)} of {len(names)} series have no interval of"
+                f" {format_percent(level)} %. {refusals[0]}"
+            )
+    return JudgedLevels(tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete))
+
+
+def _find_refusal(ensemble: Ensemble, name: str, level: float) -> str:
+    """Why there is no interval of `level` for the series of this name; empty where there is."""
+    try:
+        ensemble.calibration(name).newest.require(level, ensemble.task)
+    except InputError as error:
+        has_errors = name in ensemble.calibrated
+        return f"Series {quote(name)}: {error}" if has_errors else str(error)
+    return ""
 
 
 def coverages_of(levels: float | Sequence[float] | None) -> tuple[float, ...]:

@@ -29,9 +29,10 @@ from forecast.data.scaling import check_transforms
 from forecast.data.windows import fill_gaps
 from forecast.forecaster.ensemble import (
     Ensemble,
+    JudgedLevels,
     forecast_latest,
     format_percent,
-    split_supported_levels,
+    judge_levels,
 )
 from forecast.forecaster.serving import (
     describe_missing_inputs,
@@ -74,7 +75,7 @@ def forecast_champion(
     levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and
     horizon support. plan: a file with the inputs known ahead, behind the last observations, instead
     of what the snapshot has of them. `InputError` for a horizon the model cannot reach, for a given
-    level that cannot be supported, and for a plan that the model does not read.
+    level that no series supports, and for a plan that the model does not read.
 
     `ForecastError` where the forecast is not finite.
     """
@@ -88,12 +89,13 @@ def forecast_champion(
         )
     frame = prepare_newest(root, dataset, ensemble, plan=plan)
     panel, left_out = keep_forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
-    notices: tuple[str, ...] = ()
     if levels is None:
-        shown_levels, notices = split_supported_levels(ensemble, panel, usual_levels)
+        judged = judge_levels(ensemble, panel, usual_levels)
+        notices = (*judged.refused, *judged.incomplete)
     else:
-        _require_levels(ensemble, panel, levels, usual_levels)
-        shown_levels = tuple(levels)
+        judged = _require_levels(ensemble, panel, levels, usual_levels)
+        notices = judged.incomplete
+    shown_levels = judged.supported
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices = (
             *notices,
@@ -143,15 +145,16 @@ def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
 
 def _require_levels(
     ensemble: Ensemble, panel: Panel, levels: Sequence[float], usual_levels: Sequence[float]
-) -> None:
-    """`InputError` for a level that a series cannot support; it ends with those of `levels` that
-    all can, else with the usual ones.
+) -> JudgedLevels:
+    """What the series make of `levels`; `InputError` for one that none can support, which ends with
+    those of `levels` that are possible, else with the usual ones.
     """
-    supported, refused = split_supported_levels(ensemble, panel, levels)
-    if refused:
-        possible = supported or split_supported_levels(ensemble, panel, usual_levels)[0]
+    judged = judge_levels(ensemble, panel, levels)
+    if judged.refused:
+        possible = judged.supported or judge_levels(ensemble, panel, usual_levels).supported
         percents = ",".join(map(format_percent, possible)) or "none"
-        raise InputError(f"{panel.name}: {refused[0]} Possible: `--levels {percents}`.")
+        raise InputError(f"{panel.name}: {judged.refused[0]} Possible: `--levels {percents}`.")
+    return judged
 
 
 def prepare_newest(
@@ -214,7 +217,7 @@ def _store_issue(
         )
     ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:
-        configured_levels = split_supported_levels(ensemble, panel, levels)[0]
+        configured_levels = judge_levels(ensemble, panel, levels).supported
         horizon = ensemble.task.horizon
         if configured_levels != printed_levels or table["step"].max() != horizon:
             table = pd.DataFrame(

@@ -29,9 +29,9 @@ from forecast.forecaster.ensemble import (
     Ensemble,
     calibration_scores,
     forecast_latest,
-    split_supported_levels,
+    judge_levels,
 )
-from forecast.forecaster.intervals import Difficulty
+from forecast.forecaster.intervals import Difficulty, SplitConformal
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
 from forecast.operations.records import read_live_scores
@@ -541,9 +541,32 @@ def test_a_new_version_is_tried_on_the_rows_that_predict_reads(moved):
 def test_without_any_calibration_error_one_sentence_says_so_and_what_can_be_done(moved):
     found = forecast(moved)
     bare = replace(found.champion.ensemble, calibrated={})
-    levels, notices = split_supported_levels(bare, found.panel, (0.8, 0.95))
-    assert levels == ()
-    (notice,) = notices
+    judged = judge_levels(bare, found.panel, (0.8, 0.95))
+    assert judged.supported == judged.incomplete == ()
+    (notice,) = judged.refused
     assert notice.startswith(f"No interval of '{NAME}': there are no calibration errors.")
     assert "wait for more rows, or begin anew with a shorter horizon" in notice
     assert "Lengthen" not in notice
+
+
+def test_a_series_of_few_errors_takes_no_level_from_the_others():
+    """The south has seven calibration errors, enough for 80 %; the north twenty, for 95 %."""
+    shops, horizon = problems.shops(), problems.HORIZON
+    calibrated = {
+        f"{shop}/{target}": SplitConformal.calibrate(np.ones((n, horizon)), np.zeros((n, horizon)))
+        for shop, n in {"north": 20, "south": 7}.items()
+        for target in shops.panel.task.targets
+    }
+    ensemble = Ensemble((families.made(shops, "naive", None),), calibrated=calibrated)
+    judged = judge_levels(ensemble, shops.panel, (0.8, 0.95, 0.99))
+    assert judged.supported == (0.8, 0.95) and "takes at least 99" in judged.refused[0]
+    (sentence,) = judged.incomplete
+    assert sentence.startswith("2 of 4 series have no interval of 95 %. Series 'south/sales': 7 ")
+    table = pd.DataFrame(
+        forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(0.8, 0.95))
+    ).set_index("unique_id")
+    assert table[["lo_80", "hi_80"]].notna().all(axis=None)
+    assert table.loc["north", ["lo_95", "hi_95"]].notna().all(axis=None)
+    assert table.loc["south", ["lo_95", "hi_95"]].isna().all(axis=None)
+    with pytest.raises(InputError, match="takes at least 99"):
+        forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(0.99,))
