@@ -33,7 +33,7 @@ from forecast.cli.common import (
     use_cluster,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import ForecastError, InputError, plural
+from forecast.system.errors import ForecastError, InputError, plural, with_minus
 from forecast.system.stage import default_jobs
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ def check(
         rows[-1]["columns"] = roles
     print_rows(rows, output_format)
     if roles and output_format is not Format.json:
-        from forecast.report.text import with_minus
-
         print_rows([role | {"data": with_minus(role["data"])} for role in roles], output_format)
     raise_faults(checks)
 

@@ -48,6 +48,7 @@ from forecast.system.errors import (
     InputError,
     plural,
     require_known,
+    with_minus,
 )
 from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import format_duration
@@ -300,7 +301,7 @@ def _last_observation(row: DatasetStatus) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+.1f} %".replace("-", "−")
+    return "" if share is None else with_minus(f"{100 * share:+.1f} %")
 
 
 def retrain(

@@ -29,7 +29,7 @@ from forecast.cli.common import (
     require_dataset,
     require_project,
 )
-from forecast.system.errors import UNHEALTHY, InputError, plural
+from forecast.system.errors import UNHEALTHY, InputError, plural, with_minus
 from forecast.system.stage import split_names
 
 if TYPE_CHECKING:
@@ -237,8 +237,6 @@ def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) 
 
 def _six_digits(value: float) -> str:
     """A number of a table; nothing for NaN."""
-    from forecast.report.text import with_minus
-
     return "" if value != value else with_minus(f"{value:.6g}")
 
 
@@ -246,8 +244,6 @@ def _provenance_sentence(provenance: Provenance) -> str:
     """`Version 2 (gru.linear), made 3 days ago, fitted on data up to 2025-02-28; on test MAE 1.28,
     skill +40.7 % ...`
     """
-    from forecast.report.text import with_minus
-
     scores = []
     if "mae" in provenance.test:
         scores.append(f"MAE {provenance.test['mae']:.4g}")

@@ -80,10 +80,27 @@ def describe_tests(
     return sentences
 
 
-def describe_bars(bars: Sequence[str]) -> list[str]:
-    """What "better" is measured against: `losses.select_bars`."""
+def describe_bars(bars: Sequence[str], tests: Sequence[PairedTest]) -> list[str]:
+    """What "better" is measured against (`losses.select_bars`), and which of it not everybody was
+    asked of.
+    """
     names = listing([BARS[name] for name in bars])
-    return [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
+    lines = [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
+    not_asked = {test.against for test in tests if _is_not_asked(test, bars)}
+    if not_asked:
+        drifting = listing([BARS[name] for name in bars if name in not_asked])
+        lines.append(
+            f"Where the difference from {drifting} drifts through the whole test block, better"
+            " means better than the others."
+        )
+    return lines
+
+
+def _is_not_asked(test: PairedTest, bars: Sequence[str]) -> bool:
+    """Whether a test against one of the further `bars` says nothing of who is better: its
+    difference drifts through the whole test block.
+    """
+    return test.against in bars[1:] and test.is_drift and (test.mean_difference or 0.0) < 0
 
 
 def name_untrained(networks: Sequence[str], skips: Sequence[str]) -> str:
@@ -265,7 +282,7 @@ def _describe_selected(
     """The selected model against the bar (where it is not the bar itself), and behind it the lowest
     of the others and the hardest skip.
     """
-    bar, *others = bars
+    bar = bars[0]
     lines = []
     if best == bar:
         lines.append(f"{BARS[bar]} had the lowest validation error, so no gain over it is claimed.")
@@ -276,7 +293,7 @@ def _describe_selected(
             if test.not_better_than and test.word in _PREPOSITIONS:
                 outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, selected on validation, is {outcome}.")
-        elif test.against in others and test.is_drift and (test.mean_difference or 0.0) < 0:
+        elif _is_not_asked(test, bars):
             size = percent(test.relative_difference)
             lines.append(
                 f"{BARS[test.against]} (error {size}) was not asked: the difference drifts through"

@@ -123,11 +123,10 @@ def compare(
         if winner is not None
     }
     networks = {model for model, _ in skips}  # a combination is none
+    bar_names = [name for name, _ in bar_keys]
     lines = [
-        *sentences.describe_tests(
-            dataset, chosen, tests, networks=networks, bars=[name for name, _ in bar_keys]
-        ),
-        *sentences.describe_bars([name for name, _ in bar_keys]),
+        *sentences.describe_tests(dataset, chosen, tests, networks=networks, bars=bar_names),
+        *sentences.describe_bars(bar_names, tests),
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
         *sentences.describe_notes(tests),

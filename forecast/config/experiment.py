@@ -137,6 +137,8 @@ class Combination(Config):
 
 NAIVE = "naive"
 """The entry that every grid has, since every score is compared with it."""
+INTERMITTENT_GRID = "intermittent"
+"""The grid for series of mostly zeros, whose median, which MAE and MASE reward, is zero."""
 REFERENCES = (
     NAIVE,
     "seasonal_naive",

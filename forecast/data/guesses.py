@@ -26,6 +26,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from pandas.api.typing import SeriesGroupBy
 
+from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.task import RegularCalendar
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
@@ -723,7 +724,7 @@ def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[EntryL
         " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
         " the quantiles"
     )
-    return [EntryLine("grid", "intermittent", note)]
+    return [EntryLine("grid", INTERMITTENT_GRID, note)]
 
 
 def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:

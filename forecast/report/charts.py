@@ -26,6 +26,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from forecast.report import text as words
+from forecast.system.errors import MINUS
 
 CHARACTER = 6.6  # mean width of a character at the font size of labels (12)
 LINE = 13.5  # least distance between two labels
@@ -79,7 +80,7 @@ def label_ticks(ticks: Sequence[float]) -> list[str]:
     """The values of an axis with as many decimals as they need to differ."""
     step = min((abs(b - a) for a, b in pairwise(ticks)), default=abs(ticks[0]) or 1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [f"{value:,.{decimals}f}".replace("-", "−") for value in ticks]
+    return [f"{value:,.{decimals}f}".replace("-", MINUS) for value in ticks]
 
 
 def name_ticks(names: Sequence[str]) -> list[tuple[float, str]]:

@@ -32,6 +32,7 @@ from forecast.report.charts import (
     line_chart,
     pad_range,
 )
+from forecast.system.errors import MINUS
 
 LINEAR = "ridge"
 """The linear reference of every chart, whatever skip a network has."""
@@ -205,7 +206,7 @@ def change(share: float) -> str:
     """A tick of an axis of relative changes: `−2 %`, `0`."""
     if not share:
         return "0"
-    return f"{100 * share:+.3g} %".replace("-", text.MINUS)
+    return f"{100 * share:+.3g} %".replace("-", MINUS)
 
 
 def describe_test(test: PairedTest, label: str) -> Interval:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
+from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import (
     BASELINE,
@@ -31,7 +32,7 @@ from forecast.data.results import (
     Row,
 )
 from forecast.report import text
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, with_minus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,11 +140,9 @@ SCORES = {
     "scaled CRPS": "scaled_crps",
 }
 """Heading → column of the leaderboard. RMSSE, the lowest of a mean, is shown of the grid
-`INTERMITTENT`. CRPS is known of the selected models, the references and
+`INTERMITTENT_GRID`. CRPS is known of the selected models, the references and
 networks with a head of distributions alone; a terminal narrower than `WIDE` leaves it out.
 """
-INTERMITTENT = "intermittent"
-"""The grid that `add` names where the median, which MAE and MASE reward, is zero."""
 HEADS = ("", "model", *SCORES, "error vs bar", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
@@ -183,7 +182,7 @@ def print_leaderboards(
             *verdicts.warnings,
         ]
         for sentence in sentences:
-            words = text.with_minus(sentence)
+            words = with_minus(sentence)
             console.print(f"{dataset}: {words}", highlight=False, markup=False)
     console.print(LEGEND, highlight=False, markup=False)
 
@@ -197,7 +196,7 @@ def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> li
     another one chose is marked.
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
-    if results.dataset.grid != INTERMITTENT:
+    if results.dataset.grid != INTERMITTENT_GRID:
         shown_rows = [{**row, "rmsse": ""} for row in shown_rows]
     shown_rows.sort(key=_order_by_mase)
     # as the sentence has it: the skill of series of unequal length is another mean

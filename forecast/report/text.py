@@ -28,13 +28,12 @@ from forecast.comparison.sentences import listing as listing
 from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import as_reported
-from forecast.system.errors import plural
+from forecast.system.errors import MINUS, plural, with_minus
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
 MOST_LISTED = 10  # series listed where there are more than `MOST_SERIES`
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
-MINUS = "−"
 WORD_MARKS = {
     "better": "▲",
     "worse": "▼",
@@ -293,13 +292,6 @@ def short(value: float) -> str:
 def as_markup(written_text: str) -> Markup:
     """What this package has drawn or written itself, in which everything foreign is escaped."""
     return Markup(written_text)  # noqa: S704
-
-
-def with_minus(sentence: str) -> str:
-    """A sentence that is stored in ASCII with signs of minus; what stands in backticks is code."""
-    parts = sentence.split("`")
-    parts[::2] = [re.sub(r"(?<!\S)(\(?)-(?=[\d.])", rf"\1{MINUS}", part) for part in parts[::2]]
-    return "`".join(parts)
 
 
 def mark_code(sentence: str) -> Markup:

@@ -191,6 +191,16 @@ def quote_names(names: Iterable[object]) -> str:
     return list_first(known, MOST_NAMES, quote)
 
 
+MINUS = "−"
+
+
+def with_minus(sentence: str) -> str:
+    """A sentence that is written in ASCII with signs of minus; what stands in backticks is code."""
+    parts = sentence.split("`")
+    parts[::2] = [re.sub(r"(?<!\S)(\(?)-(?=[\d.])", rf"\1{MINUS}", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
 def list_first(items: Sequence[T], most: int, show: Callable[[T], str]) -> str:
     """`a, b and 3 more`: the first of the items as `show` writes them, and how many are left."""
     left = len(items) - most

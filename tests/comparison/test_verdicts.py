@@ -236,6 +236,8 @@ def test_a_bar_whose_difference_lasts_as_long_as_the_test_block_is_asked_where_i
     assert (against_bar.word == "better") == is_better
     reason = "was not asked: the difference drifts through the whole test block."
     assert any(reason in sentence for sentence in result.sentences) == is_better
+    general = "Where the difference from the historical median drifts through the whole test block"
+    assert any(general in sentence for sentence in result.sentences) == is_better
 
 
 def test_a_bar_from_which_one_wild_origin_leaves_no_bound_is_asked():

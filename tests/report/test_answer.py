@@ -86,6 +86,19 @@ def test_too_few_origins_are_said_so_as_in_the_verdict(project):
     assert "not distinguishable" not in said
 
 
+def test_who_is_better_than_the_bar_alone_is_told_whom_it_is_not_better_than(project):
+    tests = files.read_json(project / "data/compared/hourly/verdicts.json")["tests"]
+    for test in tests:
+        if test["family"] == "bar":
+            test |= {"word": "not distinguishable", "not_better_than": "historical_median"}
+    change_verdicts(project, tests=tests)
+    said = describe_result(results(project, HOURLY))
+    assert (
+        "44.0 % below repeating the last value (2.163 °C), but not shown to be better than the"
+        " historical median;" in said
+    )
+
+
 def test_a_ridge_is_not_called_a_network(project):
     change_verdicts(project, chosen={"shipped": "ridge", "architecture": "lstm"})
     page = html.fromstring(rendered(project, HOURLY))

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from forecast.comparison.metrics import leaderboard_columns
+from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Untrained
 from forecast.data.results import Results
@@ -20,7 +21,6 @@ from forecast.report import text
 from forecast.report.board import leaderboard
 from forecast.report.leaderboard import (
     HEADS,
-    INTERMITTENT,
     as_csv,
     combine_leaderboards,
     leaderboard_lines,
@@ -174,7 +174,7 @@ def test_rmsse_is_shown_where_the_absolute_error_rewards_zero(root, monkeypatch)
     assert "RMSSE" not in printed(root, terminal=False, width=120)
     usual = Results.dataset.func
     intermittent = property(
-        lambda results: usual(results).model_copy(update={"grid": INTERMITTENT})
+        lambda results: usual(results).model_copy(update={"grid": INTERMITTENT_GRID})
     )
     monkeypatch.setattr(Results, "dataset", intermittent)
     assert "RMSSE" in printed(root, terminal=False, width=120)

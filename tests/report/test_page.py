@@ -26,9 +26,8 @@ from forecast.report.ledger import (
 from forecast.report.page import render
 from forecast.report.panels import models_by_role
 from forecast.report.panels import test_block_of as block_test
-from forecast.report.text import with_minus
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DataError, InputError, with_minus
 from pipelines import report
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import candidates

@@ -8,6 +8,7 @@ import pytest
 from forecast.comparison import sentences
 from forecast.report import text
 from forecast.report.leaderboard import round_cell
+from forecast.system.errors import with_minus
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_names_are_listed_as_in_a_sentence():
 def test_a_stored_sentence_is_shown_with_signs_of_minus_but_for_code_dates_and_ranges():
     stored = "gru (-3.1 %), r = -0.20 of 2024-01-31, 5-7; `missing: -999 -1`; -.5 - none."
     shown = "gru (−3.1 %), r = −0.20 of 2024-01-31, 5-7; `missing: -999 -1`; −.5 - none."
-    assert text.with_minus(stored) == shown
+    assert with_minus(stored) == shown
     assert text.mark_code("`-1` is -1") == "<code>-1</code> is −1"
 
 
