@@ -118,6 +118,7 @@ def add(
     from forecast.config.datasets import Datasets
     from forecast.config.reading import read_yaml, validate_config
     from forecast.data import guesses
+    from forecast.data.entries import add_entry
     from forecast.data.sources.file import path_in_project
     from forecast.system import files
 
@@ -141,7 +142,7 @@ def add(
     block = guesses.guess_entry(
         path, path.relative_to(project).as_posix(), entry, target=target, horizon=horizon
     )
-    new_text = guesses.add_entry(config.read_text(encoding="utf-8"), entry, block)
+    new_text = add_entry(config.read_text(encoding="utf-8"), entry, block)
     settings = validate_config(Datasets, yaml.safe_load(new_text), where=str(config)).datasets[
         entry
     ]

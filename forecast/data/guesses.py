@@ -1,8 +1,8 @@
 """The entry of configs/datasets.yaml that fits a file of the user's own, for `forecast add`.
 
 `guess_entry` reads the file and writes the entry as a block of YAML, every guess with what it was
-read from behind it, so that one look confirms or corrects it; `add_entry` puts the block into
-configs/datasets.yaml without touching the rest. Rules: the first column of times is the time; text
+read from behind it, so that one look confirms or corrects it; `data.entries` puts the block into
+configs/datasets.yaml. Rules: the first column of times is the time; text
 (or whole numbers) that tell apart rows of one time name the series; a column with values behind
 the end of another is a plan, known ahead; of the others the target goes by its name, else it is the
 first number that is no switch; what leads the target is an input, and the other numbers are
@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from forecast.data.columns import (
     is_behind_last_value,
     trim_to_last_value,
 )
+from forecast.data.entries import entry_line, flow_yaml
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.splits import (
@@ -175,79 +175,6 @@ SPANS_BY_STEP = {
 """Season, horizon and lookback by pandas' name of a step."""
 
 
-def add_entry(text: str, name: str, block: str) -> str:
-    """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`; comments
-    stay.
-
-    `InputError` with what to write by hand where the file is in a form, such as an alias, that this
-    would break.
-    """
-    entry = yaml.safe_load(block)
-    try:
-        before = yaml.safe_load(text) or {}
-        names, known = before.get("run") or [], before.get("datasets") or {}
-        extended = {**before, "run": [*names, name], "datasets": {**known, **entry}}
-        top = yaml.compose(text, Loader=yaml.SafeLoader)
-        places = {key.value: (key, value) for key, value in top.value} if top else {}
-        edits = [
-            _entry_edit(text, places.get("datasets"), block),
-            _run_edit(text, places.get("run"), _flow_yaml(name)),
-        ]
-        after = text
-        for at, new in sorted(edits, reverse=True):
-            after = after[:at] + new + after[at:]
-        if yaml.safe_load(after) == extended:
-            return after
-    except (yaml.YAMLError, AttributeError, TypeError):  # a text where keys are wanted
-        pass
-    raise InputError(
-        "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot"
-        f" be extended without changing more. Add {name!r} to `run` and this to `datasets` by hand,"
-        f" then `forecast fetch {name}`:\n{block}"
-    )
-
-
-def _entry_edit(text: str, nodes: Any, block: str) -> tuple[int, str]:
-    """Where in `text` the entry is put under `datasets`, and what is put there.
-
-    `nodes`: key and value of `datasets` as YAML parsed them, None without the key.
-    """
-    if nodes is None:
-        return len(text), f"\ndatasets:\n{block}"
-    key, value = nodes
-    if isinstance(value, yaml.MappingNode) and value.flow_style:
-        return value.start_mark.index + 1, _flow_yaml(yaml.safe_load(block))[1:-1] + (
-            ", " if value.value else ""
-        )
-    indent = (
-        value.start_mark.column
-        if isinstance(value, yaml.MappingNode)
-        else key.start_mark.column + 2
-    )
-    end = text.find("\n", key.end_mark.index) + 1
-    indented = textwrap.indent(textwrap.dedent(block), " " * indent) + "\n"
-    return (end, indented) if end else (len(text), f"\n{indented}")
-
-
-def _run_edit(text: str, nodes: Any, name: str) -> tuple[int, str]:
-    """Where in `text` the name is put into `run`, and what is put there; `nodes` as above."""
-    if nodes is None or not isinstance(nodes[1], yaml.SequenceNode):
-        return 0, f"run: [{name}]\n"
-    items, start = nodes[1].value, nodes[1].start_mark
-    if nodes[1].flow_style:
-        return (items[-1].end_mark.index, f", {name}") if items else (start.index + 1, name)
-    end = text.find("\n", items[-1].end_mark.index)
-    return end if end >= 0 else len(text), "\n" + " " * start.column + f"- {name}"
-
-
-def _flow_yaml(value: Any) -> str:
-    """A value on one line of YAML."""
-    text = yaml.safe_dump(
-        value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
-    )
-    return text.strip().removesuffix("...").strip()
-
-
 @dataclass(frozen=True)
 class GuessedTimes:
     """What a file's rows say of their times.
@@ -306,15 +233,15 @@ def guess_entry(
     if not roles.plans:
         observed = rows[~is_planned]
     lines = [
-        EntryLine("title", path.name.partition(".")[0]),
-        EntryLine(
+        entry_line("title", path.name.partition(".")[0]),
+        entry_line(
             "source",
             _source_entry(where, file_format, guess, series),
             _source_note(guess, series, file_format),
         ),
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
-    text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
+    text = [f"  {flow_yaml(name)}:", *lines]
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
     text += _describe_constants(roles.constant)
@@ -405,21 +332,6 @@ def _describe_constants(columns: list[Any]) -> list[str]:
         return []
     names = ", ".join(map(str, columns))
     return [f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"]
-
-
-@dataclass(frozen=True)
-class EntryLine:
-    """One key of the entry, its value, and what it was guessed from."""
-
-    key: str
-    value: Any
-    note: str = ""
-
-    @property
-    def text(self) -> str:
-        """As it stands in the file."""
-        note = f" # {self.note}" if self.note else ""
-        return f"    {self.key}: {_flow_yaml(self.value)}{note}"
 
 
 @dataclass(frozen=True)
@@ -539,7 +451,7 @@ def _entry_lines(
     target: Any,
     roles: GuessedRoles,
     asked_horizon: int | None,
-) -> list[EntryLine]:
+) -> list[str]:
     """All keys of the entry but title and source.
 
     `observed`: the rows up to each series' last target; `planned`: those behind the last of all.
@@ -593,20 +505,20 @@ def _entry_lines(
     steps = _step_lines(shortest, horizon, shares["calibration"])
     return [
         *_grid_lines(observed, target, season),
-        EntryLine(
+        entry_line(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
             _calendar_note(observed, guess),
         ),
-        EntryLine("horizon", horizon, horizon_note),
-        EntryLine("lookback", lookback),
-        EntryLine("season_length", season, season_note),
+        entry_line("horizon", horizon, horizon_note),
+        entry_line("lookback", lookback),
+        entry_line("season_length", season, season_note),
         *steps,
-        EntryLine("target", column, "what is forecast"),
+        entry_line("target", column, "what is forecast"),
         *_input_lines(observed, target, roles),
         *_calendar_lines(observed, calendar, target),
-        EntryLine("splits", shares, "shares of the rows; the rest is the test"),
-        EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
+        entry_line("splits", shares, "shares of the rows; the rest is the test"),
+        entry_line("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
     ]
 
@@ -618,7 +530,7 @@ def _past_lines(
     transform: str,
     names: list[Any],
     spans: Spans,
-) -> list[EntryLine]:
+) -> list[str]:
     """The key of the numbers that lead the target, and a comment that offers all of them."""
     to_units = TRANSFORMS[transform].to_units
     leading = find_leading(observed, target, names, spans, to_units)
@@ -627,7 +539,7 @@ def _past_lines(
     if leading:
         inputs = [entry for name, entry in zip(names, entries, strict=True) if name in leading]
         note = f"lead {target}: what they were tells what it will be"
-        lines.append(EntryLine("past_exogenous", inputs, note))
+        lines.append(entry_line("past_exogenous", inputs, note))
     if len(leading) < len(names):
         note = (
             "instead: all"
@@ -636,11 +548,11 @@ def _past_lines(
             " ahead `future_exogenous: [{column: ..., known_ahead: true}]` and `predict --future`;"
             " to forecast them too, one column of names and one of values (`melt` of pandas)"
         )
-        lines.append(EntryLine("# past_exogenous", entries, note))
+        lines.append(entry_line("# past_exogenous", entries, note))
     return lines
 
 
-def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> list[EntryLine]:
+def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> list[str]:
     """The keys of what is known ahead and of what never changes in a series."""
     lines = []
     if roles.plans:
@@ -652,14 +564,14 @@ def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> li
                 f"; if the past of {quote_names(weather)} was measured, errors assume a perfect"
                 " forecast of it: give those of then (`issued_path`)"
             )
-        lines.append(EntryLine("future_exogenous", plans, note))
+        lines.append(entry_line("future_exogenous", plans, note))
     if roles.static:
         static = [
             guess_static(observed[name]).model_dump(mode="json", exclude_defaults=True)
             for name in roles.static
         ]
         lines.append(
-            EntryLine("static", static, "never change in a series; every model reads them")
+            entry_line("static", static, "never change in a series; every model reads them")
         )
     return lines
 
@@ -690,19 +602,19 @@ def _block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
     }
 
 
-def _step_lines(n_rows: int, horizon: int, calibration: float) -> list[EntryLine]:
+def _step_lines(n_rows: int, horizon: int, calibration: float) -> list[str]:
     """The keys of the steps from one cutoff to the next; `calibration`: its share."""
     step_size = max(1, horizon // 4)
     steps_between = int(calibration * n_rows) - 1 - horizon
     calibration_step = max(1, steps_between // (CUTOFFS_OF_95_PERCENT - 1))
-    lines = [EntryLine("step_size", step_size, "steps from one forecast of a block to the next")]
+    lines = [entry_line("step_size", step_size, "steps from one forecast of a block to the next")]
     if calibration_step < step_size:
         note = f"an interval of 95 % takes {CUTOFFS_OF_95_PERCENT} cutoffs"
         n_cutoffs = max(round(calibration * n_rows) - horizon, 0) // calibration_step + 1
         if n_cutoffs < CUTOFFS_OF_95_PERCENT:
             level = 100 * n_cutoffs // (n_cutoffs + 1)
             note += f"; the calibration block has {n_cutoffs}, for {level} %"
-        lines.append(EntryLine("calibration_step_size", calibration_step, note))
+        lines.append(entry_line("calibration_step_size", calibration_step, note))
     return lines
 
 
@@ -714,7 +626,7 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
-def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[EntryLine]:
+def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[str]:
     """Names the grid of counts that are mostly zero, where most series are such."""
     if not is_intermittent(observed, target, season):
         return []
@@ -724,7 +636,7 @@ def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[EntryL
         " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
         " the quantiles"
     )
-    return [EntryLine("grid", INTERMITTENT_GRID, note)]
+    return [entry_line("grid", INTERMITTENT_GRID, note)]
 
 
 def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:
@@ -762,7 +674,7 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
     return note
 
 
-def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> list[EntryLine]:
+def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> list[str]:
     """The key of the features that are taken unasked, and of the day of the week where the target
     shows it; then a comment that offers public holidays, which move what has a week.
     """
@@ -770,10 +682,10 @@ def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> 
         *default_features(calendar, int(series_lengths(observed, calendar).max()))
     ]
     if not shows_week(observed, target, calendar):
-        return [EntryLine("calendar_features", features, "known in advance")]
+        return [entry_line("calendar_features", features, "known in advance")]
     return [
-        EntryLine("calendar_features", [*features, "day_of_week"], "known in advance"),
-        EntryLine("# holidays", "US", "public holidays as inputs, by the code of your country"),
+        entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
+        entry_line("# holidays", "US", "public holidays as inputs, by the code of your country"),
     ]
 
 

@@ -1,0 +1,103 @@
+"""Entries of configs/datasets.yaml as text, for `forecast add`.
+
+`entry_line` writes one key with a remark behind it. `add_entry` puts a whole entry, and its name in
+`run`, into the text of the file; comments and everything else stay as they are. What an entry says
+is `data.guesses`'.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import yaml
+
+from forecast.system.errors import InputError
+
+
+def entry_line(key: str, value: Any, note: str = "") -> str:
+    """A key of an entry, as it stands in the file."""
+    remark = f" # {note}" if note else ""
+    return f"    {key}: {flow_yaml(value)}{remark}"
+
+
+def flow_yaml(value: Any) -> str:
+    """A value on one line of YAML."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
+    )
+    return text.strip().removesuffix("...").strip()
+
+
+def add_entry(text: str, name: str, block: str) -> str:
+    """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`.
+
+    `InputError` with what to write by hand where the file is in a form, such as an alias, that this
+    would break.
+    """
+    try:
+        before = yaml.safe_load(text) or {}
+        wanted = {
+            **before,
+            "run": [*(before.get("run") or []), name],
+            "datasets": {**(before.get("datasets") or {}), **yaml.safe_load(block)},
+        }
+        after = _add_name(_add_block(text, block), flow_yaml(name))
+        if yaml.safe_load(after) == wanted:
+            return after
+    except (yaml.YAMLError, AttributeError, TypeError):  # a text where keys are wanted
+        pass
+    raise InputError(
+        "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot"
+        f" be extended without changing more. Add {name!r} to `run` and this to `datasets` by hand,"
+        f" then `forecast fetch {name}`:\n{block}"
+    )
+
+
+def _add_block(text: str, block: str) -> str:
+    """`text` with `block` as the first entry of `datasets`."""
+    nodes = _find_key(text, "datasets")
+    if nodes is None:
+        return f"{text}\ndatasets:\n{block}"
+    key, value = nodes
+    indent = key.start_mark.column + 2
+    if isinstance(value, yaml.MappingNode):
+        if value.flow_style:
+            entry = flow_yaml(yaml.safe_load(block))[1:-1]
+            separator = ", " if value.value else ""
+            return _insert(text, value.start_mark.index + 1, entry + separator)
+        indent = value.start_mark.column
+    return _insert_line(
+        text, key.end_mark.index, textwrap.indent(textwrap.dedent(block), " " * indent)
+    )
+
+
+def _add_name(text: str, name: str) -> str:
+    """`text` with `name` as the last one of `run`."""
+    nodes = _find_key(text, "run")
+    if nodes is None or not isinstance(nodes[1], yaml.SequenceNode):
+        return f"run: [{name}]\n{text}"
+    names = nodes[1]
+    if not names.value:
+        return _insert(text, names.start_mark.index + 1, name)
+    end = names.value[-1].end_mark.index
+    if names.flow_style:
+        return _insert(text, end, f", {name}")
+    return _insert_line(text, end, f"{' ' * names.start_mark.column}- {name}")
+
+
+def _find_key(text: str, name: str) -> tuple[yaml.Node, yaml.Node] | None:
+    """A key at the top of the file and its value, as YAML parses them; None without the key."""
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = top.value if isinstance(top, yaml.MappingNode) else []
+    return next(((key, value) for key, value in pairs if key.value == name), None)
+
+
+def _insert(text: str, position: int, added: str) -> str:
+    return text[:position] + added + text[position:]
+
+
+def _insert_line(text: str, position: int, line: str) -> str:
+    """`text` with `line` below the one that `position` lies in."""
+    end = text.find("\n", position)
+    return _insert(text, len(text) if end < 0 else end, f"\n{line}")
