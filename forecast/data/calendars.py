@@ -344,7 +344,8 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
         )
         spacing = (steps[-1] - steps[0]) / DAY / (len(steps) - 1)
         lengths = {name: length / spacing for name, length in days.items()}
-    return {name: lengths[name] for name in days if lengths[name] >= 3}
+    # three steps of 8 hours are a day, whatever the last digit says
+    return {name: lengths[name] for name in days if round(lengths[name], 9) >= 3}
 
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
@@ -354,19 +355,14 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     """
     if isinstance(calendar, Daily) or calendar.counts_rows:
         return []
-    if calendar.opening_hours:
-        lengths = cycles(calendar, DEFAULT_FEATURES)
-        longest = steps / 0.9
-        return [n for n in DEFAULT_FEATURES if lengths.get(_CYCLES[n][0], np.inf) <= longest]
-    step = fixed_step(calendar)
-    if isinstance(calendar, YearWeekCalendar):
-        step = 7 * DAY
-    elif isinstance(offset := to_offset(calendar.freq), pd.offsets.Week):
-        step = 7 * offset.n * DAY
-    if step is None:
+    is_weekly = isinstance(calendar, YearWeekCalendar) or isinstance(
+        to_offset(calendar.freq), pd.offsets.Week
+    )
+    if not is_weekly and step_length(calendar) is None:
         return []
-    lengths_of = {name: _CYCLES[name][1] * DAY / step for name in DEFAULT_FEATURES}
-    return [name for name, length in lengths_of.items() if 3 <= length <= steps / 0.9]
+    lengths = cycles(calendar, DEFAULT_FEATURES)
+    longest = steps / 0.9
+    return [n for n in DEFAULT_FEATURES if lengths.get(_CYCLES[n][0], np.inf) <= longest]
 
 
 def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
@@ -639,39 +635,38 @@ def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     return pd.Timestamp(int(values[phase == phases[np.argmax(counts)]].min()))
 
 
-def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:
-    """What is wrong with the first of the times off the calendar, why that may be, and which
-    calendar would fit.
+def _describe_off_calendar(calendar: Calendar, times: pd.Series, wrong: list[pd.Timestamp]) -> str:
+    """What is wrong with the first of the times off the calendar, what to do, and which calendar
+    would fit better.
     """
-    more = hint = ""
-    if len(wrong) > 1:
-        more = f" ({len(wrong)} such times in all: {format_times(wrong, calendar)})"
-    best, off_calendar, without_row = fit_calendar(stamps)
-    if off_calendar < len(wrong):
-        hint = (
-            f" Nearest calendar: {calendar_yaml(best)} ({plural(off_calendar, 'time')} off it,"
-            f" steps without a row: {without_row})."
-        )
     if isinstance(calendar, Daily):
         name = getattr(calendar, "exchange", "the configured weekdays")
-        fault = f"this is no session of {name}{more}, wanted their dates at midnight."
-        if all(t != t.normalize() for t in wrong):
-            return f"{fault} A session is named by its date. Write dates alone, without hours."
-        reason = " They lie on a weekend." if all(t.day_of_week > 4 for t in wrong) else ""
-        return f"{fault}{reason} Drop the row, or correct `calendar`.{hint}"
-    if (fixed_step(calendar) or pd.Timedelta.max) >= DAY and stamps.dt.hour.nunique() == 2:
-        hint += (
+        fault = f"this is no session of {name}"
+    elif isinstance(calendar, YearWeekCalendar):
+        fault = "this is no week counted from 1 January"
+    elif calendar.open:
+        fault = f"no step of {calendar.freq} begins then within the opening hours"
+    else:
+        fault = f"this time is off the {calendar.freq!r} grid of the other rows"
+    if len(wrong) > 1:
+        fault += f" ({len(wrong)} such times in all: {format_times(wrong, calendar)})"
+    if isinstance(calendar, Daily) and all(time != time.normalize() for time in wrong):
+        return f"{fault}. A session is named by its date. Write dates alone, without hours."
+    advice = "Round or drop it, or correct `calendar`."
+    best = fit_calendar(times)
+    if best.off_calendar < len(wrong):
+        n_off = plural(best.off_calendar, "time")
+        advice += (
+            f" Nearest calendar: {calendar_yaml(best.calendar)} ({n_off} off it, steps without a"
+            f" row: {best.without_row})."
+        )
+    is_day_or_longer = (step_length(calendar) or DAY) >= DAY
+    if is_day_or_longer and times.dt.hour.nunique() == 2:
+        advice += (
             " Midnights of a clock that changes are no days of UTC: write dates alone, such as"
             " 2024-01-31."
         )
-    if isinstance(calendar, YearWeekCalendar):
-        fault = f"this is no week counted from 1 January{more}."
-        return f"{fault} Round or drop it, or correct `calendar`.{hint}"
-    if calendar.open:
-        fault = f"no step of {calendar.freq} begins then within the opening hours{more}."
-        return f"{fault} Round or drop it, or correct `calendar.open`.{hint}"
-    fault = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
-    return f"{fault} Round or drop it, or correct `calendar.freq`.{hint}"
+    return f"{fault}. {advice}"
 
 
 def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:

@@ -64,6 +64,8 @@ def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
         == {}
     )
     assert cycles(RegularCalendar(kind="regular", freq="1YS"), ["day_of_year"]) == {}
+    thirds = cycles(RegularCalendar(kind="regular", freq="8h"), ["hour_of_day"])
+    assert thirds == pytest.approx({"day": 3})
 
 
 def test_hour_and_weekday_are_those_of_the_local_clock_in_winter_and_summer():
@@ -356,11 +358,6 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
             "no step of 1h begins then within the opening hours",
         ),
         (
-            pd.date_range("2024-01-01", periods=50, freq="D"),
-            {"kind": "weekdays"},
-            "They lie on a weekend",
-        ),
-        (
             pd.date_range("2024-01-01 09:00", periods=50, freq="B"),
             {"kind": "weekdays"},
             "Write dates alone",
@@ -375,7 +372,6 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
         "another weekday",
         "ends of months",
         "opening hours",
-        "weekends",
         "hours",
         "another exchange",
     ],
