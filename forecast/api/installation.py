@@ -12,11 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
-import io
 import re
-import shutil
-import subprocess
-import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -135,37 +131,17 @@ def describe_outdated(folder: Path) -> str:
 
 
 def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content of what comes with the package, as a project needs it.
-
-    Of a clone what its commit has: edits of its configs and its own datasets are not the package's.
-    """
+    """Relative name → content of what comes with the package, as a project needs it."""
     root = installation_folder()
-    contents = committed_files(root, patterns)
-    if not contents:
-        for pattern in patterns:
-            for path in sorted(root.glob(pattern)):
-                contents[path.relative_to(root).as_posix()] = path.read_bytes()
+    contents: dict[str, bytes] = {}
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            contents[path.relative_to(root).as_posix()] = path.read_bytes()
     contents.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
     if "dvc.yaml" in contents:
         code, version = b"      - forecast\n", f"      - {LOCK}\n".encode()
         contents["dvc.yaml"] = contents["dvc.yaml"].replace(code, version)
     return contents
-
-
-def committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content at HEAD of the files that match; empty outside of a clone, and where
-    one of the patterns matches nothing.
-    """
-    if not (root / ".git").exists() or shutil.which("git") is None:
-        return {}
-    # without `:(glob)` git's `*` crosses folders
-    pathspecs = [f":(glob){pattern}" for pattern in patterns]
-    command = ["git", "archive", "--format=zip", "HEAD", "--", *pathspecs]
-    archive = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    if archive.returncode:
-        return {}
-    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as packed:
-        return {name: packed.read(name) for name in packed.namelist() if not name.endswith("/")}
 
 
 def _installed_versions() -> str:

@@ -17,7 +17,6 @@ from pathlib import Path
 from forecast import models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
-from forecast.config.transforms import TRANSFORMS
 from forecast.data.comparison_records import Alarm
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, Results, read_costs
@@ -71,7 +70,6 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
         "panels": panels,
         "describe_limits": describe_limits,
         "describe_alarms": describe_alarms,
-        "describe_average": describe_average,
         "group_by_ranking": group_by_ranking,
         "ranking_titles": RANKING_TITLES,
         "text": text,
@@ -129,28 +127,6 @@ def describe_limits(results: Results) -> list[str]:
     if isinstance(results.dataset.calendar, SessionCalendar):
         limits.append("No trading cost is counted and no return is claimed")
     return limits
-
-
-def describe_average(record: RunRecord, datasets: Sequence[DatasetContent]) -> str:
-    """Of an average over the whole history (family `historical`) what it forecasts of each target
-    of the datasets that have it, a sentence each; nothing of any other model.
-    """
-    if record.family != "historical" or record.params["seasonal"]:
-        return ""
-    average = record.params["average"]
-    sentences = []
-    for content in datasets:
-        results = content.results
-        targets = results.dataset.target if record.model in results.records else ()
-        for target in targets:
-            forecast = f"a constant, the {average} of all values so far"
-            if target.task.is_price or TRANSFORMS[target.transform].takes_changes:
-                forecast = f"the last value, moved at every step by the {average} change so far"
-            scale = target.transform.removesuffix("diff").removesuffix("none")
-            if scale:
-                forecast += f" (on the {scale} scale)"
-            sentences.append(f"Of {target.column} in {results.name} it is {forecast}.")
-    return " ".join(sentences)
 
 
 def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:

@@ -41,29 +41,6 @@ def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_what_is_edited_in_a_clone_is_in_no_new_project(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clone = tmp_path / "clone"
-    shutil.copytree(own, clone)
-    (clone / "pyproject.toml").touch()
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *words], cwd=clone, check=True)
-    committed = (clone / "configs" / "models.yaml").read_bytes()
-    (clone / "configs" / "models.yaml").write_text("models: {}\n")
-    (clone / "configs" / "mine.yaml").write_text("mine: true\n")
-    (clone / "data" / "pointers" / "mine.json").write_text("{}")
-    monkeypatch.setattr(installation, "CLONE", clone)
-    installation.installation_folder.cache_clear()
-    try:
-        names = installation.create_project(tmp_path / "next")
-    finally:
-        installation.installation_folder.cache_clear()
-    assert (tmp_path / "next" / "configs" / "models.yaml").read_bytes() == committed
-    assert not [name for name in names if "mine" in name]
-
-
 def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(
     own: Path,
 ) -> None:

@@ -31,7 +31,6 @@ from forecast.system.errors import DataError, InputError, with_minus
 from pipelines import report
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import candidates
-from tests.support.records import run_record
 
 GRU_LEDGER = [
     "gru",
@@ -97,25 +96,6 @@ def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
     assert written() == first
     of_dvc = {name for name in first if name == "metrics.json" or name.startswith("plots/")}
     assert set(first) - of_dvc == {"leaderboard.csv", "report.html", "verdicts.json"} and of_dvc
-
-
-def test_the_historical_median_is_explained_by_what_it_is_of_each_target(root):
-    datasets = [results(root, HOURLY), results(root, DAILY)]
-    for found in datasets:
-        found.records["historical_median"] = run_record(
-            "historical_median",
-            family="historical",
-            params={"average": "median", "seasonal": False},
-        )
-    page = html.fromstring(render(datasets, {}))
-    (entry,) = page.xpath("//dl[@class='models']/div[@data-model='historical_median']")
-    assert (
-        "Of temperature in hourly it is a constant, the median of all values so far. Of close in"
-        " daily it is the last value, moved at every step by the median change so far (on the log"
-        " scale)."
-    ) in words(entry)
-    (other,) = page.xpath("//dl[@class='models']/div[@data-model='naive']")
-    assert "so far" not in words(other)
 
 
 def test_nothing_is_fetched_from_anywhere(root, page):
