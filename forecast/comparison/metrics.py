@@ -269,7 +269,7 @@ class Sample:
 class Metric:
     """One row of METRICS.
 
-    `title` and `explanation` are the report's, which shows `digits` significant digits.
+    `title` and `explanation` are the report's.
 
     `in_units`: it has the unit of its series, so several series are never averaged; `by_step`: it
     is scored at every horizon step as well; `own_column`: the report's leaderboard gives it a
@@ -280,7 +280,6 @@ class Metric:
     of: Callable[[Sample], float | None]
     title: str
     explanation: str
-    digits: int = 4
     in_units: bool = False
     by_step: bool = False
     own_column: bool = True

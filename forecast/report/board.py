@@ -210,12 +210,13 @@ def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
     error.
     """
     direction = share(row["direction"])
-    if direction is not EMPTY and not text.is_missing(row["direction_base"]):
+    if not text.is_missing(row["direction"]) and not text.is_missing(row["direction_base"]):
         hit_rate = text.percent(row["direction"]).removesuffix(" %")
-        both = f"{hit_rate} / {text.percent(row['direction_base'])}"
-        direction = replace(direction, content=both)
+        direction = replace(
+            direction, content=f"{hit_rate} / {text.percent(row['direction_base'])}"
+        )
     return [
-        *[number(row[m.name], m.digits) for m in others],
+        *[number(row[metric.name]) for metric in others],
         direction,
         number(row["validation_mase"]),
     ]
@@ -228,15 +229,12 @@ def _bar_cell(results: Results, ranking: str, model: str) -> TableCell:
     test = results.tests(ranking, "bar").get(model)
     if test is not None:
         return _test_cell(test, test.word)
-    change = results.changes_from_bar(ranking).get(model)
-    return _change(None if change is None else -change)
+    return _change(results.changes_from_bar(ranking).get(model))
 
 
-def _change(skill: Any) -> TableCell:
-    """Of the error against naive, signed like every change on the page: below zero is better."""
-    if text.is_missing(skill):
-        return EMPTY
-    return TableCell(text.signed_percent(-skill), -float(skill))
+def _change(change: float | None) -> TableCell:
+    """Of an error, signed like every change on the page: below zero is better."""
+    return text.cell(change, text.signed_percent)
 
 
 def _skip_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
@@ -281,7 +279,7 @@ def series_table(results: Results, ranking: str) -> Table:
         scores = part.droplevel(0).reindex(names)  # of a series without scores: no cell
         cells = []
         for mae, skill in scores.itertuples(index=False):
-            cells += [number(mae), _change(skill)]
+            cells += [number(mae), _change(-skill)]
         rows.append(Row(str(model), cells))
     return Table(columns, _sort_rows(rows))
 
@@ -340,7 +338,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     of_model = served.loc[[model]].droplevel(0)
     worst = of_model.sort_values("mase", ascending=False, kind="stable")[: text.MOST_LISTED]
     worst_rows = [
-        Row(str(series), [number(mae), number(mase), _change(skill)])
+        Row(str(series), [number(mae), number(mase), _change(-skill)])
         for series, mae, mase, skill in worst.itertuples()
     ]
     return ManySeries(

@@ -32,10 +32,10 @@ from forecast.data.results import (
     Row,
 )
 from forecast.report import text
-from forecast.system.errors import InputError, with_minus
+from forecast.system.errors import with_minus
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
 RANKING_ORDER = (BASELINE, *RANKINGS)
 
@@ -106,16 +106,11 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
 
 
 def _with_distributions(results: Results) -> list[Row]:
-    """The leaderboard's rows, those of the seeds' mean with the scores of distributions;
-    `InputError` where a column is missing.
-    """
-    missing = [name for name in metrics.leaderboard_columns() if name not in results.leaderboard]
-    if missing:
-        path = results.paths.compared(results.name) / "leaderboard.csv"
-        raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
+    """The leaderboard's rows, those of the seeds' mean with the scores of distributions."""
+    text_rows = results.text_rows("leaderboard")
     scores = scores_of_distributions(results)
     rows = []
-    for row in results.text_rows("leaderboard"):
+    for row in text_rows:
         if row["seed"] == MEAN:
             key = (row["model"], row["ranking"])
             added = {name: f"{of[key]:.12g}" for name, of in scores.items() if key in of}
@@ -240,24 +235,16 @@ def _print(console: Console, title: str, table_lines: list[tuple[str, ...]], bar
     from rich.table import Table
     from rich.text import Text
 
-    filled: set[str] = set()
-    for line in table_lines:
-        filled.update(
-            head for head, cell in zip(HEADS, line, strict=True) if cell not in ("", text.NOTHING)
-        )
-    places = []
-    for place, head in enumerate(HEADS):
-        has_room = console.width >= WIDE or head in ("MAE", "MASE") or head not in SCORES
-        if has_room and head in filled:
-            places.append(place)
+    cells = pd.DataFrame(table_lines, columns=HEADS)
+    is_filled = ~cells.isin(["", text.NOTHING]).all()
+    if console.width < WIDE:
+        is_filled[[head for head in SCORES if head not in ("MAE", "MASE")]] = False
     frame = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(title=title, title_justify="left", box=frame)
-    for place in places:
-        is_number = HEADS[place] in SCORES
-        head = HEADS[place].replace("bar", bar)
-        table.add_column(head, justify="right" if is_number else "left", no_wrap=True)
-    for line in table_lines:
-        style = "bold" if line[0] else ""
-        table.add_row(*[Text(line[place]) for place in places], style=style)
+    for head in cells.columns[is_filled]:
+        justify: JustifyMethod = "right" if head in SCORES else "left"
+        table.add_column(head.replace("bar", bar), justify=justify, no_wrap=True)
+    for is_chosen, line in zip(cells[""], cells.loc[:, is_filled].to_numpy(), strict=True):
+        table.add_row(*map(Text, line), style="bold" if is_chosen else "")
     console.print(table)
     console.print()

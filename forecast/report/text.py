@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -263,25 +263,24 @@ def drop_lone_series(table: Table, series: Sequence[str]) -> Table:
 EMPTY = TableCell(NOTHING)
 
 
-def number(value: Any, digits: int = 4) -> TableCell:
-    """`digits` significant digits, sorted by the exact value."""
-    if is_missing(value):
-        return EMPTY
-    return TableCell(figure(value, digits), float(value))
+def cell(value: Any, write: Callable[[Any], str]) -> TableCell:
+    """A number as `write` shows it, sorted by its exact value."""
+    return EMPTY if is_missing(value) else TableCell(write(value), float(value))
+
+
+def number(value: Any) -> TableCell:
+    """Four significant digits."""
+    return cell(value, figure)
 
 
 def whole(value: Any) -> TableCell:
     """A whole number with thousands separators."""
-    if is_missing(value):
-        return EMPTY
-    return TableCell(count(value), float(value))
+    return cell(value, count)
 
 
 def share(value: Any) -> TableCell:
     """A share as a percentage with one decimal."""
-    if is_missing(value):
-        return EMPTY
-    return TableCell(percent(value), float(value))
+    return cell(value, percent)
 
 
 def short(value: float) -> str:
