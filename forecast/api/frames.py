@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from forecast.config.task import (
     Calendar,
@@ -40,8 +40,6 @@ from forecast.data.schema import (
     KEY_COLUMNS,
     LATEST_TIME,
     check_frame,
-    first_text_cell,
-    has_number_type,
 )
 from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
@@ -68,6 +66,12 @@ CALLER_WORDS = {
     r"`calendar(\.freq)?`": "`freq`",
     r"(leaves out the season of \d+ steps)\. .*": (
         r"\1. Pass `season_length=1`, or take 'arima_fourier'."
+    ),
+    r"(column '.*wanted )(a number|numbers)\..*": (
+        r"\1numbers. Convert it by `astype(float)`, words by `pandas.get_dummies`."
+    ),
+    "or name `source.time_zone` where a clock went back": (
+        "name the column of the series as `id_col`, or pass times with their zone"
     ),
     "Write dates alone, without hours": "Convert it: `df['ds'] = df['ds'].dt.normalize()`",
     r"Write all times in UTC, or state .*": (
@@ -157,8 +161,11 @@ def long_frame(
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
-    for column in columns:
-        _require_numbers(frame, column)
+    empty = [name for name in columns if frame[name].isna().all()]
+    if empty:
+        raise InputError(
+            f"{WHERE}: columns {quote_names(empty)} are empty; wanted numbers. Drop or fill them."
+        )
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
         if calendar.counts_rows:
@@ -166,7 +173,6 @@ def long_frame(
         else:
             frame = frame.assign(ds=_times(frame, names, wall_clock=_keeps_wall_clock(calendar)))
         ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
-        _require_unique_rows(ordered, names)
         checked = check_frame(ordered, columns, where=WHERE)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
@@ -353,43 +359,16 @@ def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoRet
     )
 
 
-def _require_numbers(frame: pd.DataFrame, column: str) -> None:
-    """`InputError` for a column that is empty or holds no numbers, with what to type."""
-    values = frame[column]
-    if has_number_type(values):
-        if values.isna().all():
-            raise InputError(
-                f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it."
-            )
-        return
-    text = first_text_cell(values)
-    example = f", such as {values.iloc[0]!r}"
-    if text:
-        example = f" with {str(text[1])[:40]!r} in row {text[0]}"
-    advice = f"`df[{column!r}] = df[{column!r}].astype(float)`."
-    if is_bool_dtype(values):
-        advice = f"Convert it: {advice}"
-    elif values.dropna().astype("str").str.contains(r"\d").mean() < 0.5:
-        advice = (
-            "For a column of 0 and 1 for each of its words:"
-            f" `df = pandas.get_dummies(df, columns=[{column!r}], dtype=float)`."
-        )
-    else:
-        advice = f"Write them with a decimal point and no other marks, then {advice}"
-    raise InputError(
-        f"{WHERE}: column {column!r} has type {values.dtype}{example}; wanted numbers. {advice}"
-    )
-
-
 def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
-    """The column `ds` as times in UTC without zone; `InputError` for numbers and mixed zones."""
+    """The column `ds` as times in UTC without zone; `InputError` for numbers."""
     values = frame["ds"]
     if isinstance(values.dtype, pd.PeriodDtype):
         return values.dt.to_timestamp().astype("datetime64[ns]")
     if isinstance(values.dtype, pd.ArrowDtype):
         values = values.array.__arrow_array__().to_pandas()
-    if values.dtype == object:
-        values = _with_one_zone(values, names, wall_clock=wall_clock)
+    zones = {getattr(value, "tzinfo", None) for value in values if values.dtype == object}
+    if zones and None not in zones and not wall_clock:
+        values = pd.to_datetime(values, utc=True)
     if is_numeric_dtype(values) or values.dtype.kind == "m":
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
@@ -426,44 +405,3 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
             " Subtract the first of them."
         )
     return pd.to_datetime(60 * counts, unit="s").astype("datetime64[ns]")
-
-
-def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.Series:
-    """Dates and times that pandas keeps as objects; `InputError` where only some of them have a
-    zone.
-    """
-    zoned = np.array([getattr(value, "tzinfo", None) is not None for value in values], dtype=bool)
-    if not zoned.any():
-        return values
-    if not zoned.all():
-        expression = f"df[{names.time_col!r}]"
-        first = int(np.argmax(zoned))
-        other = int(np.argmin(zoned))
-        raise InputError(
-            f"{WHERE}: column {names.time_col!r} mixes times with a zone ({values.iloc[first]}, row"
-            f" {first}) and without ({values.iloc[other]}, row {other}); wanted one kind. Convert"
-            f" it: `{expression} = pandas.to_datetime({expression}, utc=True)`."
-        )
-    if wall_clock:
-        return pd.Series([value.replace(tzinfo=None) for value in values], values.index)
-    return pd.to_datetime(values, utc=True)
-
-
-def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
-    """`InputError` where a series has two rows of one time, with their number, the first of them
-    and what to pass.
-    """
-    is_repeated = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
-    if not is_repeated.any():
-        return
-    row = frame.iloc[int(np.argmax(is_repeated))]
-    keys = f"`{names.id_col}, {names.time_col}`"
-    cure = f"df.drop_duplicates([{names.id_col!r}, {names.time_col!r}])"
-    clock = ""
-    if is_repeated.mean() < 0.01:
-        clock = " Of a clock that was turned back, pass times with their zone."
-    raise InputError(
-        f"{WHERE}: rows that repeat their {keys}: {is_repeated.sum()}, first"
-        f" '{row['unique_id']}' at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
-        f" that identifies the series as `id_col` (one that joins them, if several do).{clock}"
-    )

@@ -46,6 +46,7 @@ from forecast.system.errors import (
     ForecastError,
     GateRefusedError,
     InputError,
+    hours_or_days,
     plural,
     require_known,
     with_minus,
@@ -293,9 +294,7 @@ def _last_observation(row: DatasetStatus) -> str:
     hours = row.last_observation_age_h
     if hours is None:
         return ""
-    span = plural(abs(hours), "hour")
-    if abs(hours) >= 48:
-        span = plural(abs(hours) / 24, "day")
+    span = hours_or_days(abs(hours))
     age = f"{span} old" if hours >= 0 else f"over in {span}"
     return f"; last observation {row.last_observation[:16]}, {age}"
 

@@ -21,7 +21,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
-from forecast.data.calendars import DAY, known_from
+from forecast.data.calendars import known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
 from forecast.data.records import SnapshotRecord
@@ -29,7 +29,7 @@ from forecast.data.scaling import check_transforms
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
 from forecast.data.sources import RawFrame, Request
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, InputError, plural
+from forecast.system.errors import DataError, ForecastError, InputError, hours_or_days
 
 MAX_FINDINGS_STORED = 50
 
@@ -79,11 +79,6 @@ def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
     fetched already.
     """
     name, as_of = request.name, request.as_of
-    if as_of is not None and as_of > now:
-        raise InputError(
-            f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier"
-            " date."
-        )
     paths = ProjectPaths.of(request.root)
     with files.hold_lock(paths.lock(f"fetch-{name}"), purpose=f"Fetching {name!r}"):
         files.remove_leftovers(paths.snapshots / name)
@@ -442,7 +437,5 @@ def summarize(
 def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
     """How long ago the last row became known, or how far the data are ahead of the clock."""
     age = now - known_from(dataset.calendar, [last])[0]
-    length = abs(age)
-    days = length / DAY
-    words = plural(days, "day") if days >= 2 else plural(length / pd.Timedelta(1, "h"), "hour")
+    words = hours_or_days(abs(age) / pd.Timedelta(1, "h"))
     return f"{words} ahead" if age < pd.Timedelta(0) else words

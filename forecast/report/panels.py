@@ -178,27 +178,19 @@ def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:
     """(why, origin): typical, worst and best error of `SeriesForecasts.judge`, a mean over the
     horizon; furthest behind naive. Each origin once.
     """
-    test = forecasts.tests[forecasts.judge]
-    naive = forecasts.tests.get("naive")
-    by_loss = _known_order(test.losses)
-    picked: list[tuple[str, int]] = []
-    if by_loss:
-        picked.append(("typical", by_loss[len(by_loss) // 2]))
-        picked.append(("worst", by_loss[-1]))
-        picked.append(("best", by_loss[0]))
-    if naive is not None:
-        by_excess_loss = _known_order(test.losses - naive.losses)
-        if by_excess_loss and test.losses[by_excess_loss[-1]] > naive.losses[by_excess_loss[-1]]:
-            picked.append(("furthest behind naive", by_excess_loss[-1]))
+    losses = pd.Series(forecasts.tests[forecasts.judge].losses)
+    by_loss = losses.dropna().sort_values(kind="stable").index
+    if by_loss.empty:
+        return []
+    picked = {"typical": by_loss[len(by_loss) // 2], "worst": by_loss[-1], "best": by_loss[0]}
+    if "naive" in forecasts.tests:
+        excess = losses - forecasts.tests["naive"].losses
+        if excess.max() > 0:
+            picked["furthest behind naive"] = excess.idxmax()
     words: dict[int, list[str]] = {}
-    for word, origin in picked:
-        words.setdefault(origin, []).append(word)
+    for word, origin in picked.items():
+        words.setdefault(int(origin), []).append(word)
     return [(", ".join(why), origin) for origin, why in words.items()]
-
-
-def _known_order(values: Floats) -> list[int]:
-    """The places of the finite values, smallest first."""
-    return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
 def _origin_panel(

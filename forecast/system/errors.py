@@ -214,6 +214,11 @@ def plural(number: float, noun: str) -> str:
     return f"{number:.0f} {noun}{ending}"
 
 
+def hours_or_days(hours: float) -> str:
+    """`5 hours`, from two days on `3 days`."""
+    return plural(hours / 24, "day") if hours >= 48 else plural(hours, "hour")
+
+
 MEMORY_TEXT = re.compile("Cannot allocate memory|failed to map segment from shared object")
 """How the loader of shared libraries says that there is no memory for one."""
 

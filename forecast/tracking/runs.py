@@ -192,15 +192,12 @@ def parameter_texts(
     params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """Model parameters with the tuned values in their place; nested ones as `outer.inner`."""
-    known = (
-        (name, value)
-        for name, value in flatten({**params, **(tuned or {})})
-        if value is not None and value != {}
-    )
-    return {
-        name: (v if isinstance(v, str) else json.dumps(v, default=str))[:MAX_TEXT]
-        for name, v in known
-    }
+    texts = {}
+    for name, value in flatten({**params, **(tuned or {})}):
+        if value is not None and value != {}:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            texts[name] = text[:MAX_TEXT]
+    return texts
 
 
 def score_points(record: CandidateRun) -> list[MetricPoint]:
@@ -375,20 +372,20 @@ def run_note(record: CandidateRun) -> str:
     from forecast.data.results import describe_members
 
     content = record.content
-    lines = [content.description]
-    lines += [f"`{content.equation}`"] if content.equation else []
-    lines += [f"Source: {content.source}"] if content.source else []
-    lines += [f"Members: {describe_members(content)}"] if content.members else []
-    if content.has_failed:
-        lines.insert(0, f"**Failed:** {content.reason}")
-    if content.is_untrained:
-        lines.insert(0, UNTRAINED)
-    if record.is_chosen:
-        lines.insert(0, "**Chosen on validation in its ranking.**")
-    if loop_verdict(content) and loop_verdict(content) not in SAFE_LOOPS:
-        lines.append(f"**Closed loop {loop_verdict(content)}**: see `diagnostics_free_run`.")
-    lines += [test.sentence for test in record.tests]
-    return "\n\n".join(line for line in lines if line)
+    loop = loop_verdict(content)
+    is_unsafe = loop != "" and loop not in SAFE_LOOPS
+    remarks = [
+        (record.is_chosen, "**Chosen on validation in its ranking.**"),
+        (content.is_untrained, UNTRAINED),
+        (content.has_failed, f"**Failed:** {content.reason}"),
+        (content.description, content.description),
+        (content.equation, f"`{content.equation}`"),
+        (content.source, f"Source: {content.source}"),
+        (content.members, f"Members: {describe_members(content)}"),
+        (is_unsafe, f"**Closed loop {loop}**: see `diagnostics_free_run`."),
+    ]
+    lines = [sentence for applies, sentence in remarks if applies]
+    return "\n\n".join([*lines, *(test.sentence for test in record.tests)])
 
 
 def flatten(

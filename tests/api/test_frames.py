@@ -70,17 +70,17 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "flags": (
         lambda: frame(y=[True, False] * 60),
         {},
-        ("'y'", "type bool", "wanted numbers. Convert it", "df['y'].astype(float)"),
+        ("'y' holds text 'True'", "wanted numbers. Convert it by `astype(float)`"),
     ),
     "words as an input": (
         lambda: frame(sky=["clear", "rain"] * 60),
         {"past_exogenous": "sky"},
-        ("'sky'", "'clear' in row 0", "pandas.get_dummies(df, columns=['sky'], dtype=float)"),
+        ("row 0", "'sky' holds text 'clear'", "words by `pandas.get_dummies`"),
     ),
     "the repeated hour of a clock": (
         lambda: frame(ds=[*DAYS[:60], DAYS[59], *DAYS[60:119]]),
         {},
-        (": 1, ", "a clock that was turned back, pass times with their zone"),
+        ("stands twice", "1 such row", "`id_col`, or pass times with their zone"),
     ),
     "a wrong calendar feature": (
         frame,
@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "duplicates": (
         lambda: pd.concat([frame(), frame().head(3)]),
         {},
-        (": 3, ", "`unique_id, ds`", "'a' at 2024-01-01", "once"),
+        ("row 120 (series 'a', 2024-01-01", "wanted once", "3 such rows", "`drop_duplicates`"),
     ),
     "a finer freq": (frame, {"freq": "1h"}, ("no value at 2737 of 2857", "a `freq` that fits")),
     "a coarser freq": (hours, {}, ("off the '1D' grid", "freq: 1h")),
@@ -210,7 +210,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         ("model 'gru'", "Did you mean 'units'?"),
     ),
     "half of the splits": (frame, {"splits": {"train": 0.9}}, ("splits.validation", "missing")),
-    "mixed zones": (mixed, {}, ("'ds'", "with a zone", "without", "utc=True")),
+    "mixed zones": (mixed, {}, ("`ds`", "mixed time zones", "utc=True")),
     "mixed zones in text": (
         lambda: frame(ds=[f"{day:%Y-%m-%dT%H:%M}{'+01:00' * (day.month > 1)}" for day in DAYS]),
         {},
@@ -231,16 +231,20 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("'ds'", "pandas.to_datetime"),
     ),
-    "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", "with a decimal point")),
+    "commas for points": (
+        lambda: frame(y=["1,5"] * 120),
+        {},
+        ("'1,5'", "wanted numbers. Convert it by `astype(float)`"),
+    ),
     "numbers as objects": (
         lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)),
         {},
-        ("'y' has type object, such as 1.0",),
+        ("'y' is of type object", "wanted numbers. Convert it by `astype(float)`"),
     ),
     "numbers as text": (
         lambda: frame(y=["1.0"] * 120),
         {},
-        ("'y'", "wanted numbers", "df['y'].astype(float)"),
+        ("'y'", "wanted numbers. Convert it by `astype(float)`"),
     ),
     "objects": (
         lambda: frame(y=pd.Series([1.0, "calm"] * 60, dtype=object)),

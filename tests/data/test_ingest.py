@@ -300,11 +300,6 @@ def test_an_as_of_that_was_never_stored_shows_nothing_later(tmp_path: Path, serv
     assert stored(tmp_path)["ds"].max() == pd.Timestamp("2021-03-12") and fetched.revised.empty
 
 
-def test_an_as_of_in_the_future_is_refused(tmp_path: Path, services: Services):
-    with pytest.raises(InputError, match="lies in the future"):
-        take(tmp_path, shares(services), BEFORE, as_of=AFTER)
-
-
 def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services: Services):
     first = take(tmp_path, shares(services), BEFORE)
     services.now = BEFORE + pd.Timedelta("3h")

@@ -173,7 +173,12 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 
 def _violations_by_series(
-    rule: str, dataset: Dataset, wrong: pd.DataFrame, limit: float, text: str, column: str = ""
+    rule: str,
+    dataset: Dataset | Task,
+    wrong: pd.DataFrame,
+    limit: float,
+    text: str,
+    column: str = "",
 ) -> Iterator[Violation]:
     """One violation for each series of which more than `limit` rows are `wrong`."""
     for series, rows in wrong.groupby("unique_id", sort=True):
@@ -279,17 +284,12 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
     for series, series_gaps in all_gaps.groupby("unique_id", sort=False):
         count = int(series_gaps["steps"].sum())
         if count > limit:
-            text = (
-                f"steps without a row: {count}"
-                f" ({format_times(series_gaps['first'], dataset.calendar)})"
-            )
+            starts = format_times(series_gaps["first"], dataset.calendar)
+            text = f"steps without a row: {count} ({starts})"
             in_other_series = series_gaps["first"][is_elsewhere[series_gaps.index]]
-            more = (
-                f"; other series have {format_times(in_other_series, dataset.calendar)}"
-                if len(in_other_series)
-                else ""
-            )
-            yield Violation("gaps", str(series), "", count, f"{text}{more}.")
+            if len(in_other_series):
+                text += f"; other series have {format_times(in_other_series, dataset.calendar)}"
+            yield Violation("gaps", str(series), "", count, f"{text}.")
 
 
 def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> Iterator[Violation]:
@@ -301,20 +301,12 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> 
     if short_gaps.empty:
         return
     skipped = short_gaps[_are_skipped_by_a_clock(short_gaps["first"])]
-    for series, series_gaps in skipped.groupby("unique_id", sort=False):
-        if len(series_gaps) > limit:
-            when = format_times(series_gaps["first"], dataset.calendar)
-            text = (
-                f"hours are missing where clocks are put forward ({when}): these look like local"
-                " times; "
-            )
-            yield Violation(
-                "clock_change",
-                str(series),
-                "ds",
-                len(series_gaps),
-                f"{text}state `source.time_zone`.",
-            )
+    text = (
+        "hours are missing where clocks are put forward ({times}): these look like local times;"
+        " state `source.time_zone`."
+    )
+    rows = skipped.rename(columns={"first": "ds"})
+    yield from _violations_by_series("clock_change", dataset, rows, limit, text, "ds")
 
 
 def freshness(
