@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import Config, load_config, validate_config
 from forecast.config.usual_names import require_model
-from forecast.system.errors import InputError, quote_names, require_known, suggest
+from forecast.system.errors import InputError, require_known
 
 Trainer = Literal["gradient", "lm"]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
@@ -210,16 +210,8 @@ class Models(Config):
             if names is rule.weights and "members" in entry:
                 raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
             groups = () if names is rule.weights else MEMBER_GROUPS
-            if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
-                members = (
-                    f"member{'s' if unknown[1:] else ''}"
-                    f" {quote_names(unknown)}.{suggest(unknown[0], fitted)}"
-                )
-                raise InputError(
-                    f"{where}: unknown {members} Wanted"
-                    f" {quote_names(groups)}{', or ' if groups else ''}names of entries that are"
-                    " fitted: no combination, no `service`."
-                )
+            for member in names:
+                require_known(member, [*groups, *fitted], f"{where}: unknown member")
         return rules
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:

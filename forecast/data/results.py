@@ -103,12 +103,12 @@ class Results:
     def pointer(self) -> dict[str, Any]:
         """The pointer to the snapshot; empty when there is none."""
         path = self.paths.pointer(self.name)
-        return _read_json_part(path, "fetch", dict) if path.exists() else {}
+        return _read_json_part(path, "fetch") if path.exists() else {}
 
     @cached_property
     def quality(self) -> QualityFile:
         """What `quality.describe` says of the prepared frame, and what the data checks found."""
-        content: Any = _read_json_part(self._compared_path("quality.json"), "compare", dict)
+        content: Any = _read_json_part(self._compared_path("quality.json"), "compare")
         return content
 
     @property
@@ -197,7 +197,7 @@ class Results:
     def verdicts(self) -> Verdicts:
         """What the tests decided, in numbers and sentences."""
         path = self._compared_path("verdicts.json")
-        return Verdicts.parse(_read_json_part(path, "compare", dict), path)
+        return Verdicts.parse(_read_json_part(path, "compare"), path)
 
     @property
     def explanation(self) -> pd.DataFrame:
@@ -398,20 +398,17 @@ def _read_text_rows(path: Path) -> tuple[Row, ...]:
         return tuple(csv.DictReader(file))
 
 
-def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
-    """The content of a stage's JSON file, which must be a list or a mapping (`kind`); else
-    `DamagedError`.
-    """
+def _read_json_part(path: Path, stage: str) -> dict[str, Any]:
+    """The mapping in a stage's JSON file; `DamagedError` where it holds none."""
     try:
         content = _read_part(path, stage, read_json)
     except ValueError as error:
         raise DamagedError(
             f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again."
         ) from None
-    if not isinstance(content, kind):
-        expected = "a list" if kind is list else "a mapping"
+    if not isinstance(content, dict):
         raise DamagedError(
-            f"{path}: found {type(content).__name__}, wanted {expected}. Run stage `{stage}` again."
+            f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again."
         )
     return content
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from forecast.cli.operation import load_jobs
 from forecast.config.operation import Schedule, ScheduledJob
@@ -105,8 +106,8 @@ def test_times_slept_through_coalesce_into_one_run() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"at": 930}, "quotes"),
-        ({"at": "5:30"}, "HH:MM"),
+        ({"at": 5}, "quotes"),
+        ({"at": "5:30"}, "wanted a time of day"),
         ({"days": ["monday"]}, "mon"),
         ({"time_zone": "Europe/Dubln"}, "Europe/Dublin"),
         ({"run": "retrian weather"}, "retrain"),
@@ -116,6 +117,10 @@ def test_times_slept_through_coalesce_into_one_run() -> None:
 def test_a_wrong_job_is_refused_with_what_is_right(keys: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         job(**keys)
+
+
+def test_a_time_without_quotes_is_the_one_that_was_meant() -> None:
+    assert job(at=yaml.safe_load("15:30")).at == ("15:30",)
 
 
 @pytest.mark.parametrize(
