@@ -293,16 +293,11 @@ def _with_missing_allowed(
     shares = n_missing / n_steps
     if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
         unique_id = str(shares.idxmax())
-        cure = (
-            "Fill them, begin later, or pass a `freq` that fits, such as freq='B' without weekends"
-            " or {'kind': 'sessions', 'exchange': 'XNYS'}."
-        )
-        if calendar.counts_rows or calendar.opening_hours:
-            cure = "Fill them, or begin later."
+        cure = "Fill them, or begin later."
         nearest = fit_calendar(frame["ds"], zone).calendar
-        if nearest != calendar and nearest.opening_hours:
-            hours = nearest.model_dump(mode="json", exclude_defaults=True)
-            cure = f"There are rows within opening hours alone: pass freq={hours}."
+        if nearest != calendar and not calendar.counts_rows:
+            entry = nearest.model_dump(mode="json", exclude_defaults=True)
+            cure = f"Fill them, or pass the calendar that fits best: freq={entry}."
         raise InputError(
             f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"

@@ -93,8 +93,7 @@ def _adjustment_factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
 
 def _product_of_later_rows(values: pd.Series) -> pd.Series:
     """At each row the product over all later rows."""
-    onwards = np.cumprod(values.to_numpy()[::-1])[::-1]
-    return pd.Series(np.append(onwards[1:], 1.0), index=values.index)
+    return values[::-1].cumprod()[::-1].shift(-1, fill_value=1.0)
 
 
 def _log_range(high: pd.Series, low: pd.Series) -> pd.Series:

@@ -137,17 +137,21 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("row 120 (series 'a', 2024-01-01", "wanted once", "3 such rows", "`drop_duplicates`"),
     ),
-    "a finer freq": (frame, {"freq": "1h"}, ("no value at 2737 of 2857", "a `freq` that fits")),
+    "a finer freq": (
+        frame,
+        {"freq": "1h"},
+        ("no value at 2737 of 2857", "freq={'kind': 'regular', 'freq': '1D'}"),
+    ),
     "a coarser freq": (hours, {}, ("off the '1D' grid", "freq: 1h")),
     "no weekends": (
         lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)),
         {},
-        ("no value at 46 of 166", "freq='B'", "XNYS"),
+        ("no value at 46 of 166", "freq={'kind': 'weekdays'}"),
     ),
     "a business that closes": (
         shop_hours,
         {"freq": "1h"},
-        ("rows within opening hours alone", "freq={'kind': 'regular', 'freq': '1h', 'open': {"),
+        ("that fits best: freq={'kind': 'regular', 'freq': '1h', 'open': {",),
     ),
     "a stamp off the grid": (
         lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))),
