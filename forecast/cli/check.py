@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from forecast.models.base import ModelSpec
 
 MOST_NAMED = 5
-"""Names listed in one line; more would bury a fault below them."""
+"""Names listed in one line."""
 OPERATION_FILES = ("schedule.yaml", "retraining.yaml")
 """Files of configs/ that only operations read."""
 DESCRIPTIONS = ("kind", "summary", "equation", "source")
@@ -199,11 +199,8 @@ def read_data(
     if files_may_differ:
         findings += _find_repeats(frame, dataset)
     findings += preparation.find_unplanned(frame, dataset)
-    lines = quality.format_violations([f for f in findings if f.action != "left out"])
-    for line in lines[:MOST_NAMED]:
+    for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")
-    if len(lines) > MOST_NAMED:
-        print(f"{name}: {len(lines) - MOST_NAMED} lines more: `forecast data {name}`")
     check_transforms(frame, dataset.task)
     return frame, len({finding.series for finding in findings if finding.action == "left out"})
 

@@ -252,7 +252,7 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     """Print what a fetch took and what is wrong with it; `kind`: of the calendar."""
     from forecast.config.task import format_time
     from forecast.data import snapshots
-    from forecast.data.quality import describe_left_out, format_violations
+    from forecast.data.quality import abridge_findings, describe_left_out
 
     verb = "restored" if fetched.is_restored else "taken"
     if fetched.is_unchanged:
@@ -277,14 +277,7 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)
     if left_out := describe_left_out(fetched.findings):
         print(f"{dataset}: {left_out}")
-    lines = format_violations([f for f in fetched.findings if f.action != "left out"])
-    if len(lines) > 5:
-        firsts = {line.partition(":")[0]: line for line in reversed(lines)}
-        lines = [
-            *firsts.values(),
-            f"{len(lines) - len(firsts)} lines more: `forecast data {dataset}`",
-        ]
-    for line in lines:
+    for line in abridge_findings(fetched.findings, dataset):
         print(f"  {line}", file=sys.stderr)
 
 

@@ -37,13 +37,13 @@ def add_entry(text: str, name: str, block: str) -> str:
     """
     try:
         before = yaml.safe_load(text) or {}
-        wanted = {
+        extended = {
             **before,
             "run": [*(before.get("run") or []), name],
             "datasets": {**(before.get("datasets") or {}), **yaml.safe_load(block)},
         }
         after = _add_name(_add_block(text, block), flow_yaml(name))
-        if yaml.safe_load(after) == wanted:
+        if yaml.safe_load(after) == extended:
             return after
     except (yaml.YAMLError, AttributeError, TypeError):  # a text where keys are wanted
         pass

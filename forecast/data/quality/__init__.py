@@ -25,6 +25,7 @@ from forecast.system.errors import ForecastError, InputError, list_first
 
 __all__ = [
     "Violation",
+    "abridge_findings",
     "describe",
     "describe_left_out",
     "find_violations",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 SHOWN_SERIES = 3
+MOST_LINES = 5
+"""Findings that `fetch`, `check` and `run` print; more would bury a fault below them."""
 MOST_LISTED = 20
 """Series of a table in the terminal."""
 
@@ -95,6 +98,20 @@ def format_violations(violations: list[Violation]) -> list[str]:
         where = f"{', '.join(place)}: " if place else ""
         lines.append(f"{action} ({rule}): {where}{text}")
     return lines
+
+
+def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
+    """A line for each finding but series that are left out; of many lines the first of each rule,
+    and where the others are.
+    """
+    lines = format_violations([v for v in violations if v.action != "left out"])
+    if len(lines) <= MOST_LINES:
+        return lines
+    by_rule: dict[str, str] = {}
+    for line in lines:
+        by_rule.setdefault(line.partition(":")[0], line)
+    n_more = len(lines) - len(by_rule)
+    return [*by_rule.values(), f"{n_more} lines more: `forecast data {dataset}`"]
 
 
 def describe_left_out(violations: list[Violation]) -> str:
