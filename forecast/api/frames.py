@@ -366,9 +366,10 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
         return values.dt.to_timestamp().astype("datetime64[ns]")
     if isinstance(values.dtype, pd.ArrowDtype):
         values = values.array.__arrow_array__().to_pandas()
-    zones = {getattr(value, "tzinfo", None) for value in values if values.dtype == object}
-    if zones and None not in zones and not wall_clock:
-        values = pd.to_datetime(values, utc=True)
+    if values.dtype == object and not wall_clock:
+        zones = {getattr(value, "tzinfo", None) for value in values}
+        if None not in zones:
+            values = pd.to_datetime(values, utc=True)
     if is_numeric_dtype(values) or values.dtype.kind == "m":
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"

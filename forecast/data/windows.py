@@ -273,20 +273,13 @@ def task_windows(
 
 
 def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
-    """`InputError` for rows at which a forecast does not have its lookback, and for rows beyond the
-    series.
-    """
-    too_early, too_late = rows[rows < task.lookback - 1], rows[rows >= len(series)]
+    """`InputError` for rows at which a forecast does not have its lookback, or not its plan."""
+    too_early = rows[rows < task.lookback - 1]
     if len(too_early):
         raise InputError(
             f"Series {series.unique_id!r}: a forecast at row {int(too_early[0])} has"
             f" {plural(too_early[0] + 1, 'row')} of history; lookback={task.lookback} are needed."
             " Give a longer history or a later cutoff."
-        )
-    if len(too_late):
-        raise InputError(
-            f"Series {series.unique_id!r}: a forecast at row {int(too_late[0])} was asked for; its"
-            f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
     if len(series) - 1 in rows and (hole := describe_hole_of_plan(task, series)):
         raise InputError(f"Series {series.unique_id!r}: {hole}")

@@ -71,13 +71,6 @@ def test_a_series_that_is_not_there_is_named_with_those_that_are():
         forecaster("naive", None).predict(problems.shops().panel, {"east": np.array([20])})
 
 
-def test_a_row_beyond_the_series_is_refused():
-    with pytest.raises(
-        InputError, match=r"'south': a forecast at row 120 was asked for; its last row is 119"
-    ):
-        forecaster("naive", None).predict(problems.shops().panel, {"south": np.array([20, 120])})
-
-
 def test_no_rows_are_no_forecasts():
     found = forecaster("lstm", "last").predict(
         problems.shops().panel, {"south": np.array([], dtype=int)}
