@@ -809,26 +809,21 @@ def _refuse_odd_time(text: pd.Series, where: str) -> None:
             refuse_rows(text, is_none, where, advice)
 
 
-def _find_clock(table: pd.DataFrame, time: Any, series: Any | None) -> Any | None:
-    """The column of its own that holds the hours of the dates in `time`, None without: `series`,
+def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
+    """`InputError` where a column of its own holds the hours of the dates in `time`: `series`,
     which was taken for the name of a series since it tells the rows of a day apart, or, where most
     days stand twice, any other.
     """
     keys = [time] if series is None else [time, series]
-    others = [column for column in table.columns if column not in keys]
-    most_stand_twice = table.duplicated(keys).mean() > 0.5
-    candidates = [*keys[1:], *(others if most_stand_twice else [])]
-    return next((column for column in candidates if _is_clock(table[column])), None)
-
-
-def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
-    """`InputError` where a column of its own holds the hours of the dates in `time`."""
-    clock = _find_clock(table, time, series)
-    if clock is not None:
-        raise InputError(
-            f"{where}: {time!r} and {clock!r} are parts of one time. Write one column of both, such"
-            " as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."
-        )
+    candidates = keys[1:]
+    if table.duplicated(keys).mean() > 0.5:
+        candidates += [column for column in table.columns if column not in keys]
+    for column in candidates:
+        if _is_clock(table[column]):
+            raise InputError(
+                f"{where}: {time!r} and {column!r} are parts of one time. Write one column of both,"
+                " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."
+            )
 
 
 def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:

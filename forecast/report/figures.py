@@ -19,7 +19,7 @@ from pandas.tseries.frequencies import to_offset
 
 from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
-from forecast.config.task import RegularCalendar, SessionCalendar
+from forecast.config.task import RegularCalendar
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import RANKING_TITLES, Results, in_ranking
 from forecast.report import text
@@ -37,6 +37,8 @@ from forecast.system.errors import MINUS
 LINEAR = "ridge"
 """The linear reference of every chart, whatever skip a network has."""
 AGAINST_NAIVE = "change of the error against naive"
+STEP_NAMES = {"index": "rows", "sessions": "sessions", "year_weeks": "weeks", "weekdays": "days"}
+"""By the kind of a calendar."""
 TIME_UNITS = {
     "s": "seconds",
     "min": "minutes",
@@ -83,20 +85,15 @@ def step_unit(dataset: Dataset) -> str:
     """What one step of the horizon is called: hours, sessions, days, steps of 15 minutes, rows
     where there are no dates.
     """
-    if dataset.calendar.counts_rows:
-        return "rows"
-    if isinstance(dataset.calendar, SessionCalendar):
-        return "sessions"
-    if dataset.calendar.kind == "year_weeks":
-        return "weeks"
-    if not isinstance(dataset.calendar, RegularCalendar):
-        return "days"
-    if dataset.calendar.open:
-        return f"open steps of {dataset.calendar.freq}"
-    step = to_offset(dataset.calendar.freq)
+    calendar = dataset.calendar
+    if not isinstance(calendar, RegularCalendar) or calendar.counts_rows:
+        return STEP_NAMES[calendar.kind]
+    if calendar.open:
+        return f"open steps of {calendar.freq}"
+    step = to_offset(calendar.freq)
     unit = TIME_UNITS.get(step.rule_code.split("-")[0].rstrip("SE"))
     if unit is None:
-        return f"steps of {dataset.calendar.freq}"
+        return f"steps of {calendar.freq}"
     return unit if step.n == 1 else f"steps of {step.n} {unit}"
 
 
