@@ -487,12 +487,11 @@ def _entry_lines(
         farthest = min(usual_horizon, with_intervals, shortest // 10)
         horizon = min(planned_steps, max(horizon, farthest))
         horizon_note += f"; the plan has {planned_steps}"
-        if horizon == usual_horizon < planned_steps:
+        if horizon < planned_steps:
             horizon_note += (
-                f", but {horizon} is a usual reach (`--horizon {planned_steps}` for all)"
+                ", more than is usual or than the rows bear with intervals of 95 %"
+                f" (`--horizon {planned_steps}` for all)"
             )
-        elif horizon < planned_steps:
-            horizon_note += ", but farther blocks and intervals of 95 % would lack cutoffs"
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
