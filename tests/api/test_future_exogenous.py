@@ -165,7 +165,7 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
         ),
         (
             lambda frame: frame.assign(holiday="yes"),
-            "future_df: column 'holiday' has type .* wanted numbers",
+            "future_df, row .*: column 'holiday' holds text 'yes', wanted numbers",
         ),
     ],
 )

@@ -446,7 +446,7 @@ def test_counted_rows_are_forecast_and_scored_by_their_numbers(tmp_path: Path) -
     ("frame", "options", "told"),
     [
         (counted(step=2), {}, ("counts in steps of 2", "df['ds'] // 2")),
-        (pd.concat([counted(), counted().head(1)]), {}, ("'a' at ds=7", "wanted each once")),
+        (pd.concat([counted(), counted().head(1)]), {}, ("series 'a', ds=7", "wanted once")),
         (counted().query("ds < 57 or ds >= 207"), {}, ("150 of 300 time steps", "begin later.")),
         (counted(), {"calendar_features": ["hour_of_day"]}, ("counted rows have no calendar",)),
         (counted(), {"freq": "1D"}, ("holds numbers", "pass `freq=1`")),
