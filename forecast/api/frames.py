@@ -320,15 +320,14 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
     for twice. The column of series may be absent under its default name: the frame is then one
     series.
     """
-    for name, count in Counter([names.id_col, names.time_col, *columns]).items():
-        if count > 1:
-            raise InputError(f"Column {name!r} is asked for {count} times; wanted once.")
     present = list(frame.columns)
-    for name, count in sorted(Counter(present).items()):
-        if count > 1:
-            raise InputError(
-                f"{WHERE}: column {name!r} stands {count} times; wanted once. Drop one."
-            )
+    asked = [names.id_col, names.time_col, *columns]
+    for group, verb in ((asked, "is asked for"), (present, "stands")):
+        for name, count in Counter(group).items():
+            if count > 1:
+                raise InputError(
+                    f"{WHERE}: column {name!r} {verb} {count} times; wanted once. Drop one."
+                )
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
     required = [names.time_col, *columns]
