@@ -239,14 +239,11 @@ def _parse_distinct(
     elif different.nunique() > 1:
         # fine only when the zone explains every one of them (its summer time)
         expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%z")
-        wrong = expected != different
-        then = f"but {zone} was at {expected[wrong].iloc[0]} then" if wrong.any() else ""
-        refuse_rows(
-            values,
-            wrong,
-            where,
-            f", {then}. Correct `source.time_zone`, or write all times in UTC.",
+        advice = (
+            f", no offset that {zone} had then. Correct `source.time_zone`, or write all times in"
+            " UTC."
         )
+        refuse_rows(values, expected != different, where, advice)
     return utc, True
 
 
