@@ -321,8 +321,8 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
     series.
     """
     present = list(frame.columns)
-    asked = [names.id_col, names.time_col, *columns]
-    for group, verb in ((asked, "is asked for"), (present, "stands")):
+    requested = [names.id_col, names.time_col, *columns]
+    for group, verb in ((requested, "is asked for"), (present, "stands")):
         for name, count in Counter(group).items():
             if count > 1:
                 raise InputError(
