@@ -13,10 +13,12 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import traceback
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,12 +69,28 @@ def use_committed_files(folder: Path) -> None:
     from forecast.system import files
 
     patterns = ("configs/**", "data/pointers/*", "data/snapshots/**", "pyproject.toml")
-    contents = installation.committed_files(ROOT, patterns)
+    contents = committed_files(ROOT, patterns)
     for name, content in contents.items():
         files.write_bytes(folder / name, content)
     # without a repository, as in an unpacked sdist, the files are those of the package
     if contents:
         installation.CLONE = folder
+
+
+def committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
+    """Relative name → content at HEAD of the files that match; empty outside of a clone, and where
+    one of the patterns matches nothing.
+    """
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return {}
+    # without `:(glob)` git's `*` crosses folders
+    pathspecs = [f":(glob){pattern}" for pattern in patterns]
+    command = ["git", "archive", "--format=zip", "HEAD", "--", *pathspecs]
+    archive = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    if archive.returncode:
+        return {}
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as packed:
+        return {name: packed.read(name) for name in packed.namelist() if not name.endswith("/")}
 
 
 def executed(text: str, name: str, pictures: Path, work: Path) -> str:
