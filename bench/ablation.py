@@ -15,7 +15,6 @@ docs/research/mechanisms.md.
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 import time
@@ -199,8 +198,7 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
             for block in ("calibration", "test")
         )
         made = intervals.SplitConformal.calibrate(calibration_y, *known, lookback=task.lookback)
-        delay = math.ceil(task.horizon / task.step_size)
-        made = made.followed_by(y, y_hat, difficulty, delay=delay)
+        made = made.followed_by(y, y_hat, difficulty, step_size=task.step_size)
         n = len(calibration_y)
         levels = [level for level in LEVELS if (n + 1) * level <= n]
         bounds = made.bounds_in_turn(y_hat, difficulty, levels)

@@ -15,7 +15,6 @@ half hours.
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 import time
@@ -41,6 +40,7 @@ from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
 from forecast.forecaster.intervals import (
+    SHORT_BLOCK,
     Difficulty,
     SplitConformal,
     min_calibration_size,
@@ -290,14 +290,13 @@ class Calibrated(NamedTuple):
 def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
     """By series that has test origins; short calibration blocks rank their errors together."""
     task = problem.panel.task
-    delay = math.ceil(task.horizon / task.step_size)
     before = {}
     newest = {}
     difficulties = {}
     for uid in row.test.forecasts:
         of_block = {
             name: difficulty_of(problem, uid, problem.rows(uid, name))
-            for name in ("calibration", "test")
+            for name in ("validation", "calibration", "test")
         }
         calibrated = SplitConformal.calibrate(
             row.calibration.targets[uid],
@@ -309,8 +308,14 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
         known = [(block.targets[uid], block.forecasts[uid]) for block in blocks]
         sizes = np.array([usual_error(known, "none")])
         before[uid] = replace(calibrated, usual_errors=sizes)
-        newest[uid] = before[uid].followed_by(
-            row.test.targets[uid], row.test.forecasts[uid], of_block["test"], delay=delay
+        resized = before[uid]
+        if len(row.calibration.targets[uid]) >= SHORT_BLOCK:
+            resized = resized.resized(*known[0], of_block["validation"])
+        newest[uid] = resized.followed_by(
+            row.test.targets[uid],
+            row.test.forecasts[uid],
+            of_block["test"],
+            step_size=task.step_size,
         )
         difficulties[uid] = of_block["test"]
     before, newest = pool_short_series(before), pool_short_series(newest)

@@ -18,7 +18,6 @@ A level that the calibration block of a series cannot support is refused for it,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,6 +34,7 @@ from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
+    SHORT_BLOCK,
     Bounds,
     Difficulty,
     SplitConformal,
@@ -113,6 +113,12 @@ class CandidateBlocks:
         return [(calibration_of.get(cube.series), cube) for cube in self.test]
 
     @cached_property
+    def finite_validation(self) -> dict[str, ForecastCube]:
+        """The validation block by series, without those with a forecast that is not finite."""
+        cubes = (cube for cube in self.validation if np.isfinite(cube.ensemble).all())
+        return {cube.series: cube for cube in cubes if len(cube.y)}
+
+    @cached_property
     def _earlier_blocks(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
         """By series the actuals and forecasts of the validation and the calibration block; without
         a block that has a forecast which is not finite.
@@ -186,7 +192,8 @@ def stack_series(
                 supported.append(level)
         if calibration is not None and supported:
             target = target_of(cube.series, blocks.task).name
-            shapes = (calibration.y.shape, cube.y.shape)
+            validation = blocks.finite_validation.get(cube.series)
+            shapes = (calibration.y.shape, cube.y.shape, validation and validation.y.shape)
             is_pooled = cube.series in n_pooled
             key = (target, is_pooled, tuple(supported), shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
@@ -209,7 +216,6 @@ def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlock
         cubes.append(cube)
         if calibration is not None:  # one without has no supported level
             earlier.append(calibration)
-    delay = math.ceil(blocks.task.horizon / blocks.task.step_size)
     target = target_of(cubes[0].series, blocks.task)
     conformal = SplitConformal.calibrate(
         *_put_beside(earlier, blocks.task),
@@ -217,8 +223,11 @@ def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlock
         transform=target.transform,
         limits=target.limits,
     )
+    if len(earlier[0].y) >= SHORT_BLOCK and cubes[0].series in blocks.finite_validation:
+        validation = [blocks.finite_validation[cube.series] for cube in cubes]
+        conformal = conformal.resized(*_put_beside(validation, blocks.task))
     y, y_hat, difficulty = _put_beside(cubes, blocks.task)
-    conformal = conformal.followed_by(y, y_hat, difficulty, delay=delay)
+    conformal = conformal.followed_by(y, y_hat, difficulty, step_size=blocks.task.step_size)
     return SeriesStack(numbers, levels, conformal, cubes, y_hat, difficulty)
 
 

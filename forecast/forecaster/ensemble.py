@@ -15,7 +15,6 @@ calibration errors do not support, or that is asked for beyond the trained steps
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -220,7 +219,7 @@ class Ensemble:
                 "typical_volatility": files.json_number(conformal.typical),
                 "lookback": conformal.lookback,
                 "transform": conformal.transform,
-                "delay": conformal.delay,
+                "step_size": conformal.step_size,
                 "usual_error": files.json_number(conformal.usual_errors[0]),
                 "pooled_target": None if conformal.pool is None else pooled_target,
             }
@@ -272,7 +271,7 @@ class Ensemble:
                 transform=saved["transform"],
                 limits=target.limits,
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
-                delay=saved["delay"],
+                step_size=saved["step_size"],
                 pool=arrays.get(f"pool-{saved['pooled_target']}"),
                 newest_pool=arrays.get(f"pool-{saved['pooled_target']}-newest"),
                 usual_errors=np.array([saved["usual_error"]], dtype=float),
@@ -344,7 +343,6 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     ratios.
     """
     targets = {column.name: column for column in task.target}
-    delay = math.ceil(task.horizon / task.step_size)
     mean = add_series_names(_mean_over_seeds(forecasts))
     blocks = {
         block: dict(iter(rows.groupby(["series", "output"], sort=True)))
@@ -362,14 +360,17 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
             transform=column.transform,
             limits=column.limits,
         )
-        if (test := blocks.get("test", {}).get((name, output))) is not None:
-            conformal = conformal.followed_by(*block_errors(test, task), delay=delay)
+        validation = blocks.get("validation", {}).get((name, output))
         if len(y) < SHORT_BLOCK:
             known = [(y, y_hat)]
-            if (validation := blocks.get("validation", {}).get((name, output))) is not None:
+            if validation is not None:
                 known.append(block_errors(validation, task)[:2])
             error = usual_error(known, column.transform)
             conformal = replace(conformal, usual_errors=np.array([error]))
+        elif validation is not None:
+            conformal = conformal.resized(*block_errors(validation, task))
+        if (test := blocks.get("test", {}).get((name, output))) is not None:
+            conformal = conformal.followed_by(*block_errors(test, task), step_size=task.step_size)
         calibrated[str(name)] = conformal
     for number in range(len(task.targets)):
         calibrated |= pool_short_series(

@@ -59,6 +59,13 @@ MIN_POOLED_SERIES = 10
 """So many of one target do; fewer rank their own."""
 RENEWALS = 40
 """How many times margins are learnt anew until all their errors are new."""
+LEANING = 0.3
+"""The weight of all steps together in the margin of each (docs/research/interval-widths.md)."""
+RESIZING = 8
+"""The power of the mean of both blocks' errors that calibration errors are made as large as: near
+the larger."""
+MAX_RESIZED = 2.0
+"""Times as large at most."""
 
 
 NO_CALIBRATION = (
@@ -137,10 +144,15 @@ def visible_volatility(scaling: Scaling, series: Series, rows: ArrayLike, task: 
 
 def root_mean(squares: Array) -> Array:
     """The root of the mean over the first axis of what is known; NaN where nothing is."""
-    known = np.isfinite(squares)
+    return np.sqrt(mean_known(squares))
+
+
+def mean_known(values: Array) -> Array:
+    """The mean over the first axis of what is known; NaN where nothing is."""
+    known = np.isfinite(values)
     count = known.sum(axis=0)
-    mean = np.where(known, squares, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return np.asarray(np.where(count > 0, np.sqrt(mean), np.nan))
+    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.asarray(np.where(count > 0, mean, np.nan))
 
 
 def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
@@ -225,12 +237,12 @@ class Bounds(NamedTuple):
     high: Array
 
 
-def newest_places(scores: Array, n_newest: int) -> NDArray[np.int64]:
-    """(n_newest, C), or (n_newest, 1) for all columns: the rows of the newest known scores of each
-    column, in their order; a missing one takes nobody's place.
+def newest_places(scores: Array, n_newest: int, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n_newest, C): the rows of the newest known scores of each column, in their order; a missing
+    one takes nobody's place. Rows from `ends` (C,) on are missing.
     """
-    if np.isfinite(scores).all():
-        return np.arange(len(scores) - n_newest, len(scores))[:, None]
+    if (np.isfinite(scores).sum(axis=0) == ends).all():
+        return ends - n_newest + np.arange(n_newest)[:, None]
     order = np.argsort(np.isfinite(scores), axis=0, kind="stable")
     return order[len(scores) - n_newest :]
 
@@ -262,8 +274,8 @@ class SplitConformal:
     """Of the target; it gives the units of the errors (`TRANSFORMS`)."""
     limits: Limits = UNBOUNDED
     """Of the target, in its unit: no end of an interval lies outside."""
-    delay: int = 1
-    """How many origins of the test block later an error of it is known at every step."""
+    step_size: int = 1
+    """The rows between two origins of the test block."""
     pool: Array | None = None
     """(N, H): of short blocks what is ranked instead of the scores, by `pool_short_series`: errors
     of calibration blocks."""
@@ -321,10 +333,10 @@ class SplitConformal:
         )
 
     def followed_by(
-        self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty, *, delay: int = 1
+        self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty, *, step_size: int = 1
     ) -> SplitConformal:
         """With the errors of the test block, shaped as `calibrate` takes them; its origins are in
-        the order of time. delay: ceil(horizon / rows between two origins).
+        the order of time, `step_size` rows apart.
         """
         errors = errors_in_units(y, y_hat, self.transform)
         expected = self._expect(difficulty, errors.shape[-1])
@@ -332,8 +344,23 @@ class SplitConformal:
             self,
             test_scores=errors / expected.factors,
             test_is_quiet=expected.is_quiet,
-            delay=delay,
+            step_size=step_size,
         )
+
+    def resized(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> SplitConformal:
+        """With larger calibration errors where those of the validation block, shaped as `calibrate`
+        takes them, are larger: a calm calibration block is no sign of a calm test block. Smaller
+        ones there make them hardly smaller.
+        """
+        n_series = self.typical.size
+        sizes = mean_known(join_steps(self.scores, n_series))
+        earlier = mean_known(join_steps(self.scale_errors(y, y_hat, difficulty), n_series))
+        is_known = (sizes > 0) & np.isfinite(earlier)
+        ratio = np.where(is_known, earlier, 1.0) / np.where(is_known, sizes, 1.0)
+        ratio = np.minimum(ratio, 2 * MAX_RESIZED)  # its power is finite
+        factors = np.minimum(((1 + ratio**RESIZING) / 2) ** (1 / RESIZING), MAX_RESIZED)
+        horizon = self.scores.shape[1] // n_series
+        return replace(self, scores=self.scores * np.repeat(factors, horizon))
 
     def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
         """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
@@ -362,7 +389,8 @@ class SplitConformal:
     @cached_property
     def newest(self) -> SplitConformal:
         """What holds once all the test block is known."""
-        return replace(self.known_after(len(self.test_scores)), pool=self.newest_pool)
+        n_later = np.full(self.scores.shape[1], len(self.test_scores))
+        return replace(self.known_after(n_later), pool=self.newest_pool)
 
     @cached_property
     def ranked(self) -> Array:
@@ -375,24 +403,33 @@ class SplitConformal:
         ones, of all steps together (n * H, S), in rising order, NaN last.
         """
         others = np.where(self.is_quiet, np.nan, self.scores)
-        quiet = np.where(self.is_quiet, self.scores, np.nan)
-        by_series = quiet.reshape(len(quiet), self.typical.size, -1)
-        pooled = np.swapaxes(by_series, 1, 2).reshape(-1, self.typical.size)
-        return np.sort(others, axis=0), np.sort(pooled, axis=0)
+        quiet = join_steps(np.where(self.is_quiet, self.scores, np.nan), self.typical.size)
+        return np.sort(others, axis=0), np.sort(quiet, axis=0)
 
-    def known_after(self, n_later: int) -> SplitConformal:
-        """What holds once `n_later` origins of the test block are known: of each step the newest
-        errors, as many as the calibration block has.
+    def known_at(self, origin: int) -> SplitConformal:
+        """What holds at the cutoff of this origin of the test block, from 0: an error is known when
+        its own target is.
         """
-        errors = np.concatenate([self.scores, self.test_scores[:n_later]])
-        is_quiet = np.concatenate([self.is_quiet, self.test_is_quiet[:n_later]])
-        places = newest_places(errors, len(self.scores))
+        horizon = self.scores.shape[1] // self.typical.size
+        steps = np.tile(np.arange(1, horizon + 1), self.typical.size)
+        origins_later = -(-steps // self.step_size)
+        return self.known_after(np.maximum(origin + 1 - origins_later, 0))
+
+    def known_after(self, n_later: NDArray[np.int64]) -> SplitConformal:
+        """What holds once `n_later` (S * H,) errors of each step of the test block are known: of
+        each step the newest errors, as many as the calibration block has.
+        """
+        test_scores = self.test_scores[: n_later.max(initial=0)]
+        is_known = np.arange(len(test_scores))[:, None] < n_later
+        errors = np.concatenate([self.scores, np.where(is_known, test_scores, np.nan)])
+        is_quiet = np.concatenate([self.is_quiet, self.test_is_quiet[: len(test_scores)]])
+        places = newest_places(errors, len(self.scores), len(self.scores) + n_later)
         return replace(
             self,
             scores=np.take_along_axis(errors, places, axis=0),
             is_quiet=np.take_along_axis(is_quiet, places, axis=0),
-            test_scores=self.test_scores[n_later:],
-            test_is_quiet=self.test_is_quiet[n_later:],
+            test_scores=self.test_scores[:0],
+            test_is_quiet=self.test_is_quiet[:0],
         )
 
     def require(self, level: float, task: Task | None = None) -> None:
@@ -414,12 +451,11 @@ class SplitConformal:
         """
         for level in levels:
             self.require(level)
-        n_known = np.maximum(np.arange(1, len(y_hat) + 1) - self.delay, 0)
-        n_known -= n_known % max(1, len(self.scores) // RENEWALS)
+        every = max(1, len(self.scores) // RENEWALS)
         quantiles = np.empty((2, len(levels), *y_hat.shape))
-        for n_later in np.unique(n_known):
-            renewed = self.known_after(n_later).quantiles(levels)
-            quantiles[..., n_known == n_later, :] = renewed[..., None, :]
+        for origin in range(0, len(y_hat), every):
+            renewed = self.known_at(origin).quantiles(levels)
+            quantiles[..., origin : origin + every, :] = renewed[..., None, :]
         return self._bounds_of_quantiles(y_hat, difficulty, quantiles)
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
@@ -466,20 +502,44 @@ class SplitConformal:
             margins = self.usual_errors[:, None] * of_step
             margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
+        n_series = self.typical.size
+        horizon = self.scores.shape[1] // n_series
         together = quantile_of_each(self.ranked, level)
         if len(self.scores) < FEW_ZEROS:
-            by_step = self.scores.reshape(len(self.scores), self.typical.size, -1)
-            by_series = np.swapaxes(by_step, 1, 2).reshape(-1, self.typical.size)
-            of_all_steps = quantile_of_each(np.sort(by_series, axis=0), level)
-            of_all_steps = np.repeat(of_all_steps, by_step.shape[-1], axis=-1)
+            of_all_steps = np.sort(join_steps(self.scores, n_series), axis=0)
+            of_all_steps = np.repeat(quantile_of_each(of_all_steps, level), horizon, axis=-1)
             together = np.where(together == 0, of_all_steps, together)
-        others = quiet = together
-        if self.is_quiet.any():
-            others, of_series = (quantile_of_each(scores, level) for scores in self.ranked_apart)
-            horizon = others.shape[-1] // of_series.shape[-1]
-            quiet = np.repeat(of_series, horizon, axis=-1)
+        together = lean_on_steps(together, self.ranked, n_series, level)
+        if not self.is_quiet.any():
+            return np.stack([together, together])
+        ranked_others, ranked_quiet = self.ranked_apart
+        others = quantile_of_each(ranked_others, level)
+        others = lean_on_steps(others, ranked_others, n_series, level)
+        quiet = np.repeat(quantile_of_each(ranked_quiet, level), horizon, axis=-1)
         is_apart = np.isfinite(others) & np.isfinite(quiet)
         return np.where(is_apart, [others, quiet], together)
+
+
+def join_steps(scores: Array, n_series: int) -> Array:
+    """(n * H, S): the scores (n, S * H) of all steps of each series in one column."""
+    by_step = scores.reshape(len(scores), n_series, -1)
+    return np.swapaxes(by_step, 1, 2).reshape(-1, n_series)
+
+
+def lean_on_steps(margins: Array, scores: Array, n_series: int, level: ArrayLike) -> Array:
+    """The margins (..., S * H) of each step, nearer to those of all steps together, whose scores
+    (n, S * H) are over the mean of their step: the largest of twenty errors is little known. One
+    of zero, or of a single step, stays.
+    """
+    horizon = scores.shape[1] // n_series
+    if horizon == 1:
+        return margins
+    means = mean_known(scores)
+    relative = np.sort(join_steps(scores / np.where(means > 0, means, 1.0), n_series), axis=0)
+    of_all = means * np.repeat(quantile_of_each(relative, level), horizon, axis=-1)
+    is_above = (margins > 0) & (of_all > 0)
+    ratio = np.where(is_above, of_all, 1.0) / np.where(is_above, margins, 1.0)
+    return np.asarray(margins * ratio**LEANING)
 
 
 def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
