@@ -577,8 +577,8 @@ def margins_from_errors_that_are_not_known_yet(root: Path) -> None:
         """
         _in_time = SplitConformal.followed_by
 
-        def _at_once(self, y, y_hat, difficulty, *, delay):
-            return _in_time(self, y, y_hat, difficulty, delay=0)
+        def _at_once(self, y, y_hat, difficulty, *, step_size):
+            return _in_time(self, y, y_hat, difficulty, step_size=1000)
 
         SplitConformal.followed_by = _at_once
     """,

@@ -24,6 +24,7 @@ from forecast.comparison.intervals import (
 )
 from forecast.comparison.metrics import crps_quantiles
 from forecast.comparison.scores import ForecastCube
+from forecast.forecaster import intervals
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import Difficulty, widths
 from tests.support import problems
@@ -54,10 +55,15 @@ def split(calibration, test, levels, **options):
     return interval_scores(blocks(calibration, test, **options), levels)
 
 
-def blocks(calibration, test, *, model="net", delay=100, transform="none"):
-    """By default no error of the test block is known in time."""
+@pytest.fixture(autouse=True)
+def margins_of_the_calibration_block_alone(monkeypatch):
+    """Learnt anew after so many errors as no test block here has."""
+    monkeypatch.setattr(intervals, "RENEWALS", 1)
+
+
+def blocks(calibration, test, *, model="net", transform="none"):
     target = {"column": "temp", "transform": transform}
-    task = dataset(horizon=delay, step_size=1, lookback=24, target=target).task
+    task = dataset(horizon=2, step_size=1, lookback=24, target=target).task
     return CandidateBlocks(
         run_record(f"{model}.linear", ranking="shipped"), calibration, test, task
     )
@@ -144,23 +150,26 @@ def test_a_missing_actual_counts_in_neither_block():
     table, _ = split([cube(held)], [cube(seen)], [0.8])
     first = table.set_index("step").loc[1]
     assert (first["n_calibration"], first["n"], first["coverage"]) == (8, 3, 1.0)
-    assert first["width"] == 18  # ceil(9 * 0.8) = 8 of the errors 2..9
+    # ceil(9 * 0.8) = 8 of the errors 2..9, and the third of all over their means 5.5 and 50, 1.6
+    assert first["width"] == pytest.approx(2 * 9**0.7 * (1.6 * 5.5) ** 0.3)
     assert table["n_calibration"].tolist() == [8, 8, 9]
 
 
-def test_nothing_of_the_test_block_moves_a_margin_before_it_is_known():
+def test_nothing_of_the_test_block_moves_a_margin_before_it_is_known(monkeypatch):
+    monkeypatch.setattr(intervals, "RENEWALS", 40)
     later = TEST.y.copy()
     later[2:] += 1000
     one, other = (
-        bands(blocks([CALIBRATION], [cube(y)], delay=2), [0.8]).set_index("cutoff")["upper"]
+        bands(blocks([CALIBRATION], [cube(y)]), [0.8]).set_index("cutoff")["upper"]
         for y in (TEST.y, later)
     )
-    assert one.loc[: HOURS[3]].tolist() == other.loc[: HOURS[3]].tolist()
+    assert one.loc[: HOURS[2]].tolist() == other.loc[: HOURS[2]].tolist()
+    assert one.loc[HOURS[3]].tolist() != other.loc[HOURS[3]].tolist()
     first = TEST.y.copy()
     first[0] += 1000
-    moved = bands(blocks([CALIBRATION], [cube(first)], delay=2), [0.8]).set_index("cutoff")["upper"]
+    moved = bands(blocks([CALIBRATION], [cube(first)]), [0.8]).set_index("cutoff")["upper"]
     is_moved = (one != moved).groupby(level=0).any()
-    assert is_moved.tolist() == [False, False, True, True]
+    assert is_moved.tolist() == [False, True, True, True]
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
@@ -222,7 +231,9 @@ def test_the_bands_are_the_ends_that_the_scores_are_of():
     assert bands(blocks([], [TEST]), [0.8]).empty
 
 
-def test_the_intervals_scored_are_those_a_served_ensemble_has():
+def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
+    monkeypatch.setattr(intervals, "RENEWALS", 40)
+    before = drifting(25, seed=4, spread=(2, 2))
     held, seen = drifting(40, seed=5, spread=(1, 1)), drifting(30, seed=6, spread=(1, 2))
     rows = [
         {
@@ -238,12 +249,12 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
             "ds": of_block.ds[origin, 0],
         }
         for seed in (0, 1)
-        for block, of_block in (("calibration", held), ("test", seen))
+        for block, of_block in (("validation", before), ("calibration", held), ("test", seen))
         for origin in range(len(of_block.y))
     ]
     task = dataset().task
     (served,) = calibration_scores(pd.DataFrame(rows), task).values()
-    scored = bands(replace(blocks([held], [seen]), task=task), [0.8])
+    scored = bands(replace(blocks([held], [seen]), task=task, validation=[before]), [0.8])
     centre = seen.y_hat.mean(axis=0)
     difficulty = Difficulty(seen.volatility, np.zeros(seen.y.shape, dtype=np.int64))
     ends = served.bounds_in_turn(centre, difficulty, [0.8])

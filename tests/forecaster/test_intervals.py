@@ -72,7 +72,8 @@ def test_of_few_errors_a_step_where_all_are_zero_has_the_margin_of_all_steps_of_
         np.hstack([asked_for, never]), np.zeros((4, 6)), Difficulty(np.full((4, 2), np.nan))
     )
     low, high = fitted.bounds(np.zeros((1, 6)), Difficulty(np.full((1, 2), np.nan)), 0.8)
-    np.testing.assert_allclose(high, [[2, 3, 2, 0, 0, 0]])  # 2: the eleventh of twelve errors
+    # the eleventh of twelve errors; the third step's own 2 leans on 2.4 times its mean of .75
+    np.testing.assert_allclose(high, [[2, 3, 2**0.7 * 1.8**0.3, 0, 0, 0]])
     np.testing.assert_allclose(low, -high)
     nights = SplitConformal.calibrate(np.repeat(asked_for, 2, axis=0), np.zeros((8, 3)))
     assert nights.bounds(np.zeros((1, 3)), unknown(1), 0.8).high[0, 0] == 0
@@ -87,23 +88,63 @@ def test_a_step_beyond_the_calibrated_ones_has_no_ends_and_a_shorter_horizon_its
     assert fitted.bounds([[100.0]], unknown(1), 0.95).high.tolist() == [[119.0]]
 
 
-@given(st.integers(4, 100), st.integers(1, 60), st.integers(1, 4), st.integers(0, 10**6))
-def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, delay, seed):
-    y = np.random.default_rng(seed).normal(size=(n + m, 1))
-    y[:m:7] = np.nan  # more are missing before than after
+@given(
+    st.integers(4, 100),
+    st.integers(1, 60),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(0, 10**6),
+)
+def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, horizon, step_size, seed):
+    y = np.random.default_rng(seed).normal(size=(n + m, horizon))
+    y[:m:7, 0] = np.nan  # more are missing before than after
     none = np.zeros_like(y)
     fitted = SplitConformal.calibrate(y[:n], none[:n])
-    held = fitted.followed_by(y[n:], none[n:], unknown(m), delay=delay)
+    held = fitted.followed_by(y[n:], none[n:], unknown(m), step_size=step_size)
     (low,), (high,) = held.bounds_in_turn(none[n:], unknown(m), [0.5])
-    every, size = max(1, n // intervals.RENEWALS), int(np.isfinite(y[:n]).sum())
+    every = max(1, n // intervals.RENEWALS)
     for origin in range(m):
-        n_later = max(origin + 1 - delay, 0) // every * every
-        known = np.abs(y[: n + n_later, 0])
-        newest = np.sort(known[np.isfinite(known)][-n:])
-        rank = intervals.conformal_rank(len(newest), 0.5)
-        assert len(newest) >= size and high[origin, 0] == newest[rank - 1]
+        then = held.known_at(origin // every * every)
+        for step in range(1, horizon + 1):
+            earlier = np.arange(origin // every * every)
+            known = earlier[(origin // every * every - earlier) * step_size >= step]
+            errors = np.abs(np.append(y[:n, step - 1], y[n + known, step - 1]))
+            newest = errors[np.isfinite(errors)][-n:]
+            scores = then.scores[:, step - 1]
+            assert scores[np.isfinite(scores)].tolist() == newest.tolist()
+        np.testing.assert_array_equal(high[origin], then.quantiles([0.5])[0, 0])
     np.testing.assert_array_equal(low, -high)
-    assert np.array_equal(held.known_after(m).scores, held.newest.scores, equal_nan=True)
+    n_later = np.full(horizon, m)
+    assert np.array_equal(held.known_after(n_later).scores, held.newest.scores, equal_nan=True)
+
+
+def test_a_margin_leans_on_those_of_all_steps_over_the_mean_of_each():
+    errors = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 100.0]])
+    fitted = SplitConformal.calibrate(errors, np.zeros((4, 2)))
+    # over the means 2.5 and 40 the seventh of all eight is 1.6
+    high = fitted.bounds(np.zeros((1, 2)), unknown(1), 0.75).high
+    np.testing.assert_allclose(high, [[4**0.7 * 4**0.3, 100**0.7 * 64**0.3]])
+    alone = SplitConformal.calibrate(errors[:, 1:], np.zeros((4, 1)))
+    assert alone.bounds(np.zeros((1, 1)), unknown(1), 0.75).high.tolist() == [[100.0]]
+
+
+def test_margins_are_those_of_the_larger_errors_of_validation_and_hardly_smaller_else():
+    small, none = np.full((9, 4), 2.0), np.zeros((9, 4))
+    of_two = Difficulty(np.full((9, 2), np.nan))
+    fitted = SplitConformal.calibrate(small, none, of_two)
+    earlier = np.repeat([[3.0, 1.0]], 2, axis=1) * np.ones((5, 1))
+    earlier[0, 0] = np.nan
+    five = Difficulty(np.full((5, 2), np.nan))
+    scores = fitted.resized(earlier, none[:5], five).scores
+    worse, better = ((1 + ratio**8) / 2 for ratio in (1.5, 0.5))
+    np.testing.assert_allclose(scores, [[2 * worse**0.125] * 2 + [2 * better**0.125] * 2] * 9)
+    assert 2.7 < scores[0, 0] < 3 and 1.8 < scores[0, 2] < 2
+    twice = fitted.resized(1e60 * earlier, none[:5], five).scores
+    np.testing.assert_allclose(twice, 4.0)
+    unseen = fitted.resized(np.nan * earlier, none[:5], five).scores
+    assert unseen.tolist() == small.tolist()
+    zero = SplitConformal.calibrate(none, none, of_two).resized(earlier, none[:5], five)
+    assert not zero.scores.any()
 
 
 def test_errors_that_grow_are_covered_once_they_are_known():
