@@ -389,8 +389,7 @@ class SplitConformal:
     @cached_property
     def newest(self) -> SplitConformal:
         """What holds once all the test block is known."""
-        n_later = np.full(self.scores.shape[1], len(self.test_scores))
-        return replace(self.known_after(n_later), pool=self.newest_pool)
+        return replace(self.known_after(len(self.test_scores)), pool=self.newest_pool)
 
     @cached_property
     def ranked(self) -> Array:
@@ -415,10 +414,11 @@ class SplitConformal:
         origins_later = -(-steps // self.step_size)
         return self.known_after(np.maximum(origin + 1 - origins_later, 0))
 
-    def known_after(self, n_later: NDArray[np.int64]) -> SplitConformal:
-        """What holds once `n_later` (S * H,) errors of each step of the test block are known: of
-        each step the newest errors, as many as the calibration block has.
+    def known_after(self, n_later: ArrayLike) -> SplitConformal:
+        """What holds once `n_later` origins of the test block, or so many (S * H,) of each step,
+        are known: of each step the newest errors, as many as the calibration block has.
         """
+        n_later = np.broadcast_to(n_later, self.scores.shape[1:])
         test_scores = self.test_scores[: n_later.max(initial=0)]
         is_known = np.arange(len(test_scores))[:, None] < n_later
         errors = np.concatenate([self.scores, np.where(is_known, test_scores, np.nan)])

@@ -114,8 +114,7 @@ def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, horizo
             assert scores[np.isfinite(scores)].tolist() == newest.tolist()
         np.testing.assert_array_equal(high[origin], then.quantiles([0.5])[0, 0])
     np.testing.assert_array_equal(low, -high)
-    n_later = np.full(horizon, m)
-    assert np.array_equal(held.known_after(n_later).scores, held.newest.scores, equal_nan=True)
+    assert np.array_equal(held.known_after(m).scores, held.newest.scores, equal_nan=True)
 
 
 def test_a_margin_leans_on_those_of_all_steps_over_the_mean_of_each():
