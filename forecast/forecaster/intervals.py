@@ -2,6 +2,7 @@
 series was restless, by the newest errors that are known.
 
     conformal = SplitConformal.calibrate(y, y_hat, difficulty)        # of the calibration block
+    conformal = conformal.resized(y, y_hat, difficulty)               # of the validation block
     conformal = conformal.followed_by(y, y_hat, difficulty)           # of the test block
     conformal.bounds_in_turn(y_hat, difficulty, [0.8, 0.95])          # of the test block
     conformal.newest.bounds(y_hat, difficulty, 0.8)                   # at any later cutoff
@@ -13,9 +14,12 @@ Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): a width that
 it gives, so that margins set in a calm season are wider after a restless week, and how large the
 calibration errors of its hour or weekday were. A position of the season with errors far below the
 usual (a closed day, solar power at night) is quiet: margins are learnt apart for these and for the
-others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). Many series with short calibration
-blocks rank their errors together, each over the mean of its series (`pool_short_series`). A level
-that too few calibration errors support is refused with the number needed (`conformal_rank`).
+others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). The margin of a step leans on all
+steps, and larger errors of the validation block raise those of calibration (`resized`); neither
+keeps the guarantee of ranks alone, and both cover simulated series of many kinds more nearly as
+asked (docs/research/interval-widths.md). Many series with short calibration blocks rank their
+errors together, each over the mean of its series (`pool_short_series`). A level that too few
+calibration errors support is refused with the number needed (`conformal_rank`).
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ has but one time in 25. Nights and closed days have as many.
 MIN_POOLED_SERIES = 10
 """So many of one target do; fewer rank their own."""
 RENEWALS = 40
-"""How many times margins are learnt anew until all their errors are new."""
+"""How many times margins are learnt anew until about all their errors are new."""
 LEANING = 0.3
 """The weight of all steps together in the margin of each (docs/research/interval-widths.md)."""
 RESIZING = 8
@@ -446,8 +450,8 @@ class SplitConformal:
         self, y_hat: Array, difficulty: Difficulty, levels: Sequence[float]
     ) -> Bounds:
         """Of L levels around the forecasts of the test block (m, S * H), in the order of time: each
-        end is (L, m, S * H). Each origin by the errors known at its cutoff, learnt anew whenever a
-        fortieth of them is new, but those of a pool by its errors at every cutoff; see `bounds`.
+        end is (L, m, S * H). By the errors known at the cutoff, learnt anew every n / 40 origins,
+        but those of a pool by its errors at every cutoff; see `bounds`.
         """
         for level in levels:
             self.require(level)
