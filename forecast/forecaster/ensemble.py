@@ -221,6 +221,7 @@ class Ensemble:
                 "transform": conformal.transform,
                 "step_size": conformal.step_size,
                 "usual_error": files.json_number(conformal.usual_errors[0]),
+                "highest": files.json_number(conformal.highest[0]),
                 "pooled_target": None if conformal.pool is None else pooled_target,
             }
         files.write_arrays(folder / SCORES, arrays)
@@ -275,6 +276,7 @@ class Ensemble:
                 pool=arrays.get(f"pool-{saved['pooled_target']}"),
                 newest_pool=arrays.get(f"pool-{saved['pooled_target']}-newest"),
                 usual_errors=np.array([saved["usual_error"]], dtype=float),
+                highest=np.array([np.inf if saved["highest"] is None else saved["highest"]]),
             )
         members = tuple(manifest.get("members", ()))
         weights = manifest.get("weights", {})

@@ -70,6 +70,10 @@ RESIZING = 8
 the larger."""
 MAX_RESIZED = 2.0
 """Times as large at most."""
+CEILING = 2.0
+"""Of a logarithm's upper ends, in highest values: one day of zero sales among a hundred of 150 is
+an error of five logarithms, and its upper end would be twenty thousand.
+"""
 
 
 NO_CALIBRATION = (
@@ -287,6 +291,9 @@ class SplitConformal:
     """(N, H): the same of the newest errors, which a model in service ranks."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
     """(S,): of short blocks, by `usual_error`."""
+    highest: Array = field(default_factory=lambda: np.full(1, np.inf))
+    """(S,): the highest actual of the calibration block, in the target's unit; infinite where none
+    is known."""
 
     @classmethod
     def calibrate(
@@ -317,6 +324,8 @@ class SplitConformal:
             record_calibration(actual[..., of_series], forecast[..., of_series])
         scores = absolute_errors(actual, forecast)
         typical = root_mean(before**2)
+        values = join_steps(np.asarray(y, dtype=float), n_series)
+        highest = np.where(np.isfinite(values), values, -np.inf).max(axis=0, initial=-np.inf)
         scores /= _widths_of_columns(before, typical, lookback, scores.shape[-1])
         season = NO_SEASON
         is_quiet = np.zeros(scores.shape, dtype=bool)
@@ -334,6 +343,7 @@ class SplitConformal:
             season,
             transform,
             limits,
+            highest=np.where(np.isfinite(highest), highest, np.inf),
         )
 
     def followed_by(
@@ -492,6 +502,9 @@ class SplitConformal:
         margins = factors * np.where(is_quiet, quiet, others)
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
+        if np.isfinite(transform.above):
+            highest = np.repeat(self.highest, centre.shape[-1] // len(self.highest))
+            high = np.minimum(high, CEILING * np.maximum(highest, y_hat))
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
     def quantiles(self, level: ArrayLike) -> Array:

@@ -90,12 +90,12 @@ def test_the_winkler_score_is_the_width_plus_ten_times_what_was_missed_at_80_per
     assert table["winkler"].tolist() == pytest.approx([np.mean(expected), *expected])
 
 
-def test_pooled_coverage_has_three_points_and_a_step_its_binomial_band():
+def test_pooled_coverage_and_that_of_a_step_have_the_binomial_band_of_their_values():
     table, _ = split([CALIBRATION], [TEST], [0.8])
     pooled, first, _ = table.to_dict("records")
-    assert (pooled["low"], pooled["high"]) == pytest.approx((0.77, 0.83))
+    assert (pooled["low"], pooled["high"]) == pytest.approx((0.8 - 1.96 * np.sqrt(0.16 / 8), 1.0))
     assert (first["low"], first["high"]) == pytest.approx((0.8 - 1.96 * 0.2, 1.0))
-    assert (pooled["inside"], first["inside"]) == (False, True)
+    assert (pooled["inside"], first["inside"]) == (True, True)
 
 
 def test_the_crps_of_intervals_is_that_of_their_ends_and_the_forecast_as_quantiles():

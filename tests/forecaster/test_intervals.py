@@ -467,3 +467,21 @@ def test_series_side_by_side_have_one_pool_with_those_alone():
     margins = replace(together, pool=pool).quantiles(0.8)[0]
     alone = [replace(conformal, pool=pool).quantiles(0.8)[0] for conformal in conformals]
     np.testing.assert_allclose(margins, np.concatenate(alone))
+
+
+def test_a_day_of_zero_sales_gives_no_upper_end_beyond_twice_the_highest():
+    y = np.full((7, 2), [150.0, 120.0])
+    y[3, 1] = 0.0
+    conformal = SplitConformal.calibrate(y, np.full((7, 2), 145.0), transform="log1p")
+    calm = Difficulty(np.full(1, np.nan))
+    usual = conformal.bounds([[145.0, 145.0]], calm, 0.8)
+    assert usual.high[0, 0] < 160 and usual.high[0, 1] == 2 * 150
+    grown = conformal.bounds([[145.0, 400.0]], calm, 0.8)
+    assert grown.high[0, 1] == 2 * 400, "a forecast may lie above all that was seen"
+
+
+def test_upper_ends_without_a_logarithm_have_no_ceiling():
+    y = np.full((7, 1), -10.0)
+    y[3] = 90.0
+    conformal = SplitConformal.calibrate(y, np.full((7, 1), -10.0))
+    assert conformal.bounds([[-10.0]], Difficulty(np.full(1, np.nan)), 0.85).high[0, 0] == 90.0
