@@ -7,14 +7,18 @@ fit of its own and is refused. What is scored against other models is `forecast.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
-from forecast.api.frames import Names, as_tuple
+from forecast.api.frames import WHERE, Names, as_tuple
 from forecast.api.model import Model
-from forecast.api.stages import FitSettings, fit_ensemble, model_entries, tuning_budget
+from forecast.api.stages import FitSettings, fit_ensemble, kind_of, model_entries, tuning_budget
 from forecast.config.reading import Entry
+from forecast.data.guesses import SHORT_ROWS
+from forecast.system.errors import plural
 
 
 def fit(
@@ -60,8 +64,10 @@ def fit(
     `total`.
     point: `mean` undoes a `transform` such as `log1p` into means instead of medians.
     splits: dates or shares as in datasets.yaml; by default the last horizon is the test block and a
-    tenth before it calibrates the intervals. tuning: None for the family's own values, `quick`,
-    `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
+    tenth before it calibrates the intervals. Of a series too short for that a simple or statistical
+    model has errors of a shorter horizon and goes on from there, with a warning. tuning: None for
+    the family's own values, `quick`, `full`, or keys of tuning.yaml. seeds: of a network; several
+    are averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelError` where the model
     cannot be fitted.
@@ -89,5 +95,18 @@ def fit(
     dataset = dataset.with_splits(splits) if splits else dataset.with_test_block(horizon)
     ((name, entry),) = model_entries([model]).items()
     recipe = FitSettings(entry, tuning_budget(tuning, seeds), tuning is not None, n_jobs)
-    ensemble, _ = fit_ensemble(name, dataset, recipe)
-    return Model(name, ensemble, dataset.names, dataset, recipe)
+    tested, tested_recipe = dataset, recipe
+    kind = kind_of(name, entry)
+    n_tested = dataset.longest_horizon
+    if horizon > n_tested and not splits and kind in ("baseline", "statistical"):
+        warnings.warn(
+            f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
+            f" of {plural(n_tested, 'step')}; those beyond, and their margins, which grow as of a"
+            " random walk, are untested.",
+            stacklevel=2,
+        )
+        tested = frame_dataset(df, replace(options, horizon=n_tested)).with_test_block(n_tested)
+        if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
+            tested_recipe = replace(recipe, entry={**entry, "refit": 1})
+    ensemble, _ = fit_ensemble(name, tested, tested_recipe)
+    return Model(name, ensemble.with_horizon(horizon), dataset.names, dataset, recipe)

@@ -47,8 +47,8 @@ from forecast.data.calendars import (
     usual_length,
 )
 from forecast.data.columns import guess_static, spread_over_horizon
-from forecast.data.guesses import guess_spans
-from forecast.data.splits import held_out_steps, most_test_steps
+from forecast.data.guesses import SHORT_ROWS, guess_spans
+from forecast.data.splits import held_out_steps, longest_horizon, most_test_steps
 from forecast.system.errors import InputError
 
 MAX_CALIBRATION_CUTOFFS = 1000
@@ -84,6 +84,13 @@ class FrameDataset:
     def n_steps(self) -> int:
         """The time steps of all series, each counted once."""
         return len(_time_steps(self.frame, self.settings.calendar))
+
+    @property
+    def longest_horizon(self) -> int:
+        """How far a series of the usual length is forecast with intervals of 80 %."""
+        task = self.settings.task
+        n_steps = usual_length(series_lengths(self.frame, task.calendar))
+        return longest_horizon(n_steps, task.season_length)
 
     def with_splits(self, splits: Entry) -> FrameDataset:
         """With the caller's splits; `InputError` for shares or dates that are not as wanted."""
@@ -256,12 +263,13 @@ def _calendar(freq: str | int | Entry) -> Calendar:
 def _usual_season(calendar: Calendar, n_steps: int) -> int:
     """The season length, in steps, that is taken where the caller gave none: the first that is
     usual for the calendar's step, if it is at most 1440 steps (the minutes of a day) and `n_steps`
-    hold four seasons. Otherwise, and for sessions and weekdays, 1: no season.
+    hold four seasons, or where few two. Otherwise, and for sessions and weekdays, 1: no season.
     """
     if calendar.kind in ("sessions", "weekdays"):
         return 1
     season = guess_spans(calendar)[0]
-    return season if season <= min(n_steps // 4, 1440) else 1
+    n_seasons = 2 if n_steps < SHORT_ROWS else 4
+    return season if season <= min(n_steps // n_seasons, 1440) else 1
 
 
 def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:

@@ -61,6 +61,9 @@ CALLER_WORDS = {
     r"local times; state .*\.": (
         "local times; convert them: `df['ds'] = df['ds'].dt.tz_localize(zone)`."
     ),
+    "or move the dates under `splits` in configs/datasets.yaml": (
+        "move `splits`, or fit 'theta' or another simple model, which goes on from fewer steps"
+    ),
     r" in configs/datasets\.yaml": "",
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
     r"`calendar(\.freq)?`": "`freq`",

@@ -63,7 +63,7 @@ MODEL_SCHEMA = 1
 """Of the file `DESCRIPTION`; `files.read_saved` refuses every other."""
 DESCRIPTION = "model.json"
 """The file of a saved model with its name and its columns."""
-SPLITS_ADVICE = r" [^.]*`splits`\."
+SPLITS_ADVICE = r" [^.]*`splits`[^.]*\."
 """Of messages on short blocks, which windows of the past have no use for."""
 
 
@@ -125,7 +125,7 @@ class Model:
         require_whole(horizon=horizon)
         n_steps = self.ensemble.task.horizon if horizon is None else horizon
         coverages = coverages_of(levels)
-        ensemble = self.ensemble.with_horizon(n_steps, coverages)
+        ensemble = self.ensemble.with_horizon(n_steps)
         panel = self._panel(df, future_df, ensemble)
         if message := describe_missing_inputs(panel):
             warnings.warn(message, stacklevel=2)

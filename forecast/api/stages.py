@@ -149,6 +149,12 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
     return entries
 
 
+def kind_of(name: str, entry: Entry) -> str:
+    """Of the entry's family: `baseline`, `statistical`, `network` and so on, or `combination`."""
+    is_combination = entry["family"] == COMBINATION
+    return COMBINATION if is_combination else spec(entry, where=f"model {name!r}").kind
+
+
 def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
     """A model's name and entry; `InputError` for an unknown name and for what is neither."""
     if isinstance(model, str):

@@ -136,6 +136,8 @@ def compare_candidates(
     lowest = select_models(validation)
     # where combinations were learnt, one of them is selected
     chosen = select_models(validation, _learnt_combinations(selectable))
+    unlearnt = _find_unlearnt(results.records.values())
+    lowest = {r: model for r, model in lowest.items() if chosen[r] not in unlearnt}
     test = block_losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, task, evaluation.levels, chosen, reference.scale)
     return_memory()
@@ -169,6 +171,7 @@ def compare_candidates(
     leaks = _find_leaks(scored, task)
     pooled = intervals.intervals.query("step == 0")
     warnings = [
+        *sentences.describe_unlearnt(chosen, unlearnt),
         *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
         *sentences.describe_missing_members(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
@@ -199,6 +202,16 @@ def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
     """The models of `candidates` that are combinations whose weights validation settles."""
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
     return [record.model for record in combinations if Combination(**record.params).is_learnt]
+
+
+def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, list[str]]:
+    """By combination its members, where weights that are to be learnt were left equal."""
+    return {
+        record.model: [member.model for member in record.members]
+        for record in records
+        if record.weights and Combination(**record.params).is_learnt
+        if len(set(record.weights[0].weights.values())) == 1
+    }
 
 
 def leaderboard(

@@ -187,6 +187,20 @@ def describe_selection(chosen: Mapping[str, str], lowest: Mapping[str, str]) -> 
     ]
 
 
+def describe_unlearnt(
+    chosen: Mapping[str, str], unlearnt: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Which selected combinations are the plain mean of their members (`unlearnt`, by model), since
+    validation is too short to learn weights.
+    """
+    return [
+        f"{title_of(ranking)}: too few rows to compare models on: {model} is the plain mean of"
+        f" {listing(unlearnt[model])}, not chosen and hardly tested."
+        for ranking, model in chosen.items()
+        if model in unlearnt
+    ]
+
+
 def describe_difference(test: PairedTest) -> str:
     """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with its limits."""
     limits = test.relative_limits

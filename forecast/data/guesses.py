@@ -55,8 +55,8 @@ from forecast.data.splits import (
     BLOCKS,
     MIN_CALIBRATION_CUTOFFS,
     held_out_steps,
+    longest_horizon,
     most_test_steps,
-    train_steps,
 )
 from forecast.data.written_times import (
     ISO_8601,
@@ -159,6 +159,11 @@ them on a target is modelled by its logarithm (docs/research/logarithm-of-a-targ
 MAX_ZERO_SHARE = 0.2
 """Of a target with a plan, such as solar power: its logarithm then bends what the plan tells of it
 (docs/research/logarithm-of-a-target.md).
+"""
+SHORT_ROWS, FEW_SERIES = 100, 10
+"""Of fewer series with fewer rows, without inputs, the mean of three simple forecasts is better
+than what validation makes whose block holds no two usual horizons
+(docs/research/short-histories.md).
 """
 MIN_SEASONS_OF_A_PLACE = 10
 """From so many on the median of the values at one place of the season says something."""
@@ -463,23 +468,23 @@ def _entry_lines(
     season, usual_horizon, lookback = guess_spans(calendar)
     most = max(shortest // 20, 1)
     lookback = min(lookback, 4 * most)
-    if season > 1:  # as far as all blocks have a cutoff, and intervals of 80 % theirs
-        n_free = shortest - train_steps(0, season) - (MIN_CALIBRATION_CUTOFFS - 1)
-        most = max(most, n_free // 4)
+    if season > 1:
+        most = longest_horizon(shortest, season)
     horizon = asked_horizon or min(usual_horizon, most)
+    is_few = shortest < SHORT_ROWS and len(rows_by_series) < FEW_SERIES
+    is_few &= calendar.kind != "sessions" and not (roles.plans or roles.static)
+    if is_few:  # what simple models cannot be tested on they go on to
+        horizon = min(horizon, longest_horizon(shortest, season))
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     season_note = "steps of a season; 1 for none"
     if 2 * season > shortest:  # errors are scaled by seasonal differences of the train rows
         season_note += f": {season} would be more than half of the series"
         season = 1
-    horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
-    shorter = rows_by_series.index[rows_by_series < shortest]
-    if len(shorter):
-        horizon_note = (
-            f"steps ahead; series have {rows_by_series.min()} to {rows_by_series.max()} rows;"
-            f" chosen for those of {shortest} and more; shorter ones: {quote_names(shorter)}"
-        )
+    horizon_note = _describe_horizon(rows_by_series, shortest)
+    reach = asked_horizon or usual_horizon
+    if horizon < reach:
+        horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested" * is_few
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
         # as far as the plan where all blocks, and intervals of 95 %, still have their cutoffs
@@ -502,8 +507,10 @@ def _entry_lines(
     transform = column.get("transform", "none")
     past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
     steps = _step_lines(shortest, horizon, shares["calibration"])
+    is_few &= round(shares["validation"] * shortest) < 2 * reach
+    is_few &= not any(line.lstrip().startswith("past_exogenous:") for line in past_lines)
     return [
-        *_grid_lines(observed, target, season),
+        *_grid_lines(observed, target, season, is_few),
         entry_line(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
@@ -520,6 +527,17 @@ def _entry_lines(
         entry_line("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
     ]
+
+
+def _describe_horizon(rows_by_series: pd.Series, shortest: int) -> str:
+    """What the horizon was chosen for: series of `shortest` rows and more."""
+    shorter = rows_by_series.index[rows_by_series < shortest]
+    if not len(shorter):
+        return f"steps ahead; the shortest series has {rows_by_series.min()}"
+    return (
+        f"steps ahead; series have {rows_by_series.min()} to {rows_by_series.max()} rows; chosen"
+        f" for those of {shortest} and more; shorter ones: {quote_names(shorter)}"
+    )
 
 
 def _past_lines(
@@ -570,7 +588,9 @@ def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> li
             for name in roles.static
         ]
         lines.append(
-            entry_line("static", static, "never change in a series; every model reads them")
+            entry_line(
+                "static", static, "never change in a series; ridge, trees and networks read them"
+            )
         )
     return lines
 
@@ -587,7 +607,8 @@ def _block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
     """The blocks of a series of `n_rows`, as shares: those of a short one by steps."""
     calibration = _calibration_share(n_rows, horizon)
     # blocks end at rounded rows, so one step fewer is counted on
-    if int(min(calibration, 0.15) * n_rows) - 1 >= horizon or n_rows < 4 * horizon:
+    n_calibrated = int(calibration * n_rows) - MIN_CALIBRATION_CUTOFFS
+    if min(n_calibrated, int(0.15 * n_rows) - 1) >= horizon or n_rows < 4 * horizon:
         return {
             "train": round(0.7 - calibration, 2),
             "validation": 0.15,
@@ -625,10 +646,13 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
-def _grid_lines(observed: pd.DataFrame, target: Any, season: int) -> list[str]:
-    """Names the grid of counts that are mostly zero, where most series are such."""
+def _grid_lines(observed: pd.DataFrame, target: Any, season: int, is_few: bool) -> list[str]:
+    """Names the grid of counts that are mostly zero, where most series are such, or that of few
+    rows.
+    """
     if not is_intermittent(observed, target, season):
-        return []
+        note = "few rows: simple models and their mean; without this line all are compared"
+        return [entry_line("grid", "short", note)] if is_few else []
     share = (observed[target].dropna() == 0).mean()
     note = (
         f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"

@@ -167,10 +167,18 @@ def _block_stops(splits: FractionSplits, n_steps: int) -> list[int]:
 
 
 def train_steps(horizon: int, season: int) -> int:
-    """The steps that a short series keeps to fit on: half a season of windows, each of a season and
-    a horizon.
+    """The steps that a short series keeps to fit on: half a season of windows, each of a season (or
+    two steps) and a horizon.
     """
-    return 3 * season // 2 + horizon
+    return max(3 * season // 2, 2) + horizon
+
+
+def longest_horizon(n_steps: int, season: int) -> int:
+    """As far as a series of `n_steps` is forecast where all blocks are to have a cutoff, and
+    intervals of 80 % theirs: a twentieth of its steps at least.
+    """
+    n_free = n_steps - train_steps(0, season) - (MIN_CALIBRATION_CUTOFFS - 1)
+    return max(n_free // 4, n_steps // 20, 1)
 
 
 def most_test_steps(n_steps: int, horizon: int, season: int) -> int:
@@ -184,18 +192,20 @@ def held_out_steps(n_rest: int, horizon: int, season: int) -> tuple[int, int]:
     """Of the steps before the test block those of validation and of calibration: at most a quarter
     each, or a horizon up to a third.
 
-    Where too few are left to fit on, validation has a horizon, and calibration what remains, or a
-    single step, without an origin, if that supports no interval of 80 %.
+    Where too few are left to fit on, or to calibrate an interval of 80 %, validation has a horizon,
+    and calibration what remains; or what that interval takes, if a season and a horizon are left to
+    fit on; or a single step, without an origin.
     """
     most = max(n_rest // 4, min(horizon, n_rest // 3))
     validation = min(max(3 * n_rest // 20, 2 * horizon), most)
     calibration = min(max(n_rest // 10, horizon + 38), most)
     n_free = n_rest - train_steps(horizon, season)
-    if validation + calibration > n_free:
+    n_of_80 = horizon + MIN_CALIBRATION_CUTOFFS - 1
+    if validation + calibration > n_free or calibration < n_of_80:
         validation = min(validation, horizon)
-        calibration = min(horizon + 38, n_free - validation)
-        if calibration < horizon + MIN_CALIBRATION_CUTOFFS - 1:
-            calibration = 1
+        calibration = min(horizon + 38, max(most, n_of_80), n_free - validation)
+        if calibration < n_of_80:
+            calibration = n_of_80 if n_rest - validation - n_of_80 >= season + horizon else 1
     return validation, calibration
 
 
@@ -230,27 +240,26 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TooShort:
-    """A series that has `n_found` of its steps in `block`, fewer than are `needed` there.
+    """A series that has `n_found` of its steps in `block`, fewer than the `n_needed` there.
 
-    n_wanted: how many steps a series needs for all blocks; None where dates end them.
+    n_needed_in_all: how many steps a series needs for all blocks; None where dates end them.
     """
 
     series: Series
     block: str
     n_found: int
-    needed: int
-    n_wanted: int | None = None
+    n_needed: int
+    n_needed_in_all: int | None = None
 
     @property
     def violation(self) -> Violation:
         """What is too short, as the finding of a series that is left out."""
         n_steps = len(self.series)
         sentence = (
-            f"its {self.block} block has {self.n_found} of {n_steps} steps, wanted at least"
-            f" {self.needed}"
+            f"its {self.block} block has {self.n_found} of {n_steps} steps, needs {self.n_needed}"
         )
-        if self.n_wanted is not None and self.n_wanted > n_steps:
-            sentence += f"; all blocks together need {self.n_wanted}"
+        if self.n_needed_in_all is not None and self.n_needed_in_all > n_steps:
+            sentence += f"; all blocks together need {self.n_needed_in_all}"
         return Violation("length", self.series.unique_id, "", n_steps, sentence, "left out")
 
 
@@ -282,7 +291,10 @@ def _fewest_steps(panel: Panel, splits: AnySplits, needed: tuple[str, ...]) -> i
     if splits.aligned_at_end:
         n_all = len(np.unique(np.concatenate([series.ds for series in panel.series])))
         return n_all - _block_stops(splits, n_all)[0] + min_sizes["train"]
-    n_steps = sum(min_sizes.values())
+    # with fewer a block has too few however it is rounded
+    shares = splits.train, splits.validation, splits.calibration
+    of_blocks = zip(BLOCKS, (*shares, 1 - sum(shares)), strict=True)
+    n_steps = max(int((min_sizes.get(block, 0) - 1) / share) for block, share in of_blocks)
     while True:
         sizes = np.diff([0, *_block_stops(splits, n_steps), n_steps])
         if all(size >= min_sizes.get(b, 0) for b, size in zip(BLOCKS, sizes, strict=True)):
@@ -330,8 +342,8 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         if len(faults) == len(panel.series) or task.hierarchy:
             longest = max(faults, key=lambda fault: len(fault.series))
             raise InputError(_describe_too_short(panel, longest))
-        n_wanted = _fewest_steps(panel, splits, needed)
-        left_out += [replace(fault, n_wanted=n_wanted).violation for fault in faults]
+        n_needed = _fewest_steps(panel, splits, needed)
+        left_out += [replace(fault, n_needed_in_all=n_needed).violation for fault in faults]
         short = {fault.series.unique_id for fault in faults}
         usable = tuple(series for series in panel.series if series.unique_id not in short)
         panel = replace(panel, series=usable)
@@ -348,6 +360,6 @@ def _describe_too_short(panel: Panel, fault: TooShort) -> str:
         f"Dataset {panel.name!r}, series {fault.series.unique_id!r}: its {fault.block} block has"
         f" {plural(fault.n_found, 'step')} (series of {plural(len(fault.series), 'step')} from"
         f" {ends[0]} to {ends[1]}); lookback={task.lookback} and horizon={task.horizon} need at"
-        f" least {fault.needed}. Shorten `lookback` or `horizon`, or move the dates under `splits`"
-        " in configs/datasets.yaml."
+        f" least {fault.n_needed}. Shorten `lookback` or `horizon`, or move the dates under"
+        " `splits` in configs/datasets.yaml."
     )

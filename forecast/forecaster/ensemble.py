@@ -9,8 +9,8 @@ backtest and as wide as the lookback was volatile, as in the compare stage. A fo
 plain JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
 so a damaged copy is refused.
 
-Refused with `InputError`: a longer horizon than the model can be continued to, a level that the
-calibration errors do not support, or that is asked for beyond the trained steps.
+Refused with `InputError`: a longer horizon than the model can be continued to, and a level that the
+calibration errors do not support.
 """
 
 from __future__ import annotations
@@ -148,11 +148,9 @@ class Ensemble:
                 joined[-1] = pair
         return joined
 
-    def with_horizon(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
+    def with_horizon(self, horizon: int) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot
         be continued.
-
-        Intervals stay those of the trained steps: `levels` beyond them are refused.
         """
         trained = self.task.horizon
         if horizon < 1:
@@ -168,12 +166,8 @@ class Ensemble:
                 f" at once and cannot continue from there. Ask for at most {trained}, or train it"
                 " with a larger `horizon`."
             )
-        if levels:
-            raise InputError(
-                f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most"
-                f" {trained} steps, or for no levels."
-            )
-        if horizon > MAX_HORIZONS * trained:
+        is_loop = any(f.spec.is_recursive for f in self.forecasters)
+        if is_loop and horizon > MAX_HORIZONS * trained:
             raise InputError(
                 f"Horizon {horizon}: at most {MAX_HORIZONS * trained} steps, {MAX_HORIZONS} times"
                 " what the model was trained for. Ask for fewer, or train it with a larger"
@@ -411,9 +405,9 @@ def forecast_latest(
     """The table of forecasts after the last row of each series, by column: `unique_id, output,
     cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`.
 
-    `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the
-    calibrated steps and are empty beyond them, and for a series whose newest errors are too few for
-    a level; `InputError` for a level that they are too few for in every series.
+    `ensemble` reaches `horizon` and `panel` was made with its task. Ends are empty for a series
+    whose newest errors are too few for a level; `InputError` for a level that they are too few for
+    in every series.
     """
     if refused := judge_levels(ensemble, panel, levels).refused:
         raise InputError(refused[0])

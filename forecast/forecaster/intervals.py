@@ -474,8 +474,8 @@ class SplitConformal:
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
         """Both ends of the intervals of `level` around forecasts in the target's unit: `y_hat` (n,
-        H), S series side by side as in `calibrate`. NaN beyond the calibrated steps; only one
-        series may have another horizon.
+        H), S series side by side as in `calibrate`. Margins beyond the calibrated steps are that of
+        the last, grown as of a random walk; only one series may have another horizon.
 
         Raises:
             InputError: there are too few errors for `level`; it names the number needed.
@@ -483,10 +483,11 @@ class SplitConformal:
         self.require(level)
         forecasts = np.asarray(y_hat, dtype=float)
         n_calibrated = self.scores.shape[1]
-        quantiles = np.full((2, 1, max(forecasts.shape[-1], n_calibrated)), np.nan)
-        quantiles[:, 0, :n_calibrated] = self.quantiles(level)
+        steps = np.arange(max(forecasts.shape[-1], n_calibrated))
+        growth = np.sqrt(np.maximum((steps + 1) / n_calibrated, 1))
+        quantiles = self.quantiles(level)[..., np.minimum(steps, n_calibrated - 1)] * growth
         return self._bounds_of_quantiles(
-            forecasts, difficulty, quantiles[..., : forecasts.shape[-1]]
+            forecasts, difficulty, quantiles[:, None, : forecasts.shape[-1]]
         )
 
     def _bounds_of_quantiles(

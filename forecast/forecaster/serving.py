@@ -82,7 +82,7 @@ class Service:
         """
         steps = horizon or self.ensemble.task.horizon
         shares = coverages_of(np.atleast_1d(levels).tolist())
-        ensemble = self.ensemble.with_horizon(steps, shares)
+        ensemble = self.ensemble.with_horizon(steps)
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a
         # tenth of a second

@@ -43,7 +43,7 @@ from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data_root
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError, plural
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def forecast_champion(
     """
     current = champion.load(root, dataset)
     n_steps = current.ensemble.task.horizon if horizon is None else horizon
-    ensemble = current.ensemble.with_horizon(n_steps, levels or ())
+    ensemble = current.ensemble.with_horizon(n_steps)
     if plan is not None and not ensemble.task.plans:
         raise InputError(
             f"{plan}: the champion of {dataset!r} reads no column known ahead, so a plan changes"
@@ -99,7 +99,8 @@ def forecast_champion(
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices = (
             *notices,
-            f"Intervals are calibrated for {trained} steps; beyond them there is none.",
+            f"Intervals are calibrated for {plural(trained, 'step')}; beyond, margins grow as those"
+            " of a random walk, untested.",
         )
     table = pd.DataFrame(forecast_latest(ensemble, panel, horizon=n_steps, levels=shown_levels))
     if not np.isfinite(table["y_hat"].to_numpy()).all():

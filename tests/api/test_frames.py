@@ -384,10 +384,6 @@ def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:
     assert model.predict(levels=80).equals(model.predict(levels=[80]))
     with pytest.raises(InputError, match=r"an interval of 99.9 % takes at least"):
         model.predict(levels=[99.9])
-    with pytest.raises(
-        InputError, match=r"Horizon 4: intervals are calibrated for 2 steps\. .* or for no levels"
-    ):
-        fitted(model="naive").predict(horizon=4, levels=[80])
 
 
 @pytest.mark.parametrize("levels", ["80", ["80"], "wide"])

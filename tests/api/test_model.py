@@ -467,7 +467,11 @@ NETWORK = {"family": "mlp", "units": 2, "refit": "monthly"}
 @pytest.mark.parametrize(
     ("models", "options", "told"),
     [
-        ("ridge", {"splits": {"train": 0.9, "validation": 0.01, "calibration": 0.04}}, "`splits`."),
+        (
+            "ridge",
+            {"splits": {"train": 0.9, "validation": 0.01, "calibration": 0.04}},
+            "move `splits`, or fit",
+        ),
         (
             "ridge",
             {"past_exogenous": [{"column": "wind", "max_missing": 0.0}]},
@@ -546,3 +550,58 @@ def test_the_parts_of_a_forecast_sum_to_it(ridge: forecast.Model) -> None:
     sums = parts.groupby(["unique_id", "ds"])["contribution"].sum()
     predicted = ridge.predict().set_index(["unique_id", "ds"])["ridge"]
     np.testing.assert_allclose(sums, predicted, rtol=1e-9)
+
+
+def test_two_years_of_months_are_forecast_a_year_ahead_with_wider_margins() -> None:
+    months = pd.date_range("2022-01-01", periods=24, freq="MS")
+    noise = np.random.default_rng(5).normal(0, 1, 24)
+    df = pd.DataFrame({"ds": months, "y": 100 + 10 * np.tile(np.arange(12.0), 2) + noise})
+    with pytest.warns(UserWarning, match="24 rows are too few to test 12 steps ahead.* of 1 step;"):
+        model = forecast.fit(df, "seasonal_naive", freq="MS", horizon=12, n_jobs=1)
+    year = model.predict(levels=80)
+    assert year["seasonal_naive"].tolist() == pytest.approx(df["y"][12:].tolist())
+    margins = (year["seasonal_naive-hi-80"] - year["seasonal_naive"]).to_numpy()
+    root = np.sqrt(np.arange(1, 13))
+    np.testing.assert_allclose(margins / margins[0], root, rtol=0.02)  # beside those of months
+    assert 0 < margins[0] < 5  # of differences of two years, of deviation 1.4
+
+
+def test_what_a_direct_model_cannot_be_tested_on_it_refuses() -> None:
+    months = pd.date_range("2022-01-01", periods=24, freq="MS")
+    df = pd.DataFrame({"ds": months, "y": np.arange(24.0)})
+    with pytest.raises(
+        InputError, match=r"Shorten `lookback` or `horizon`, move .* or fit 'theta'"
+    ):
+        forecast.fit(df, "ridge", freq="MS", horizon=12, n_jobs=1)
+
+
+@pytest.mark.parametrize(("rows", "horizon", "is_learnt"), [(48, 12, False), (150, 3, True)])
+def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
+    rows: int, horizon: int, is_learnt: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    y = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6) + rng.normal(0, 2, rows)
+    df = pd.DataFrame({"ds": pd.date_range("2010-01-01", periods=rows, freq="MS"), "y": y})
+    members = ["seasonal_naive", "ets_short", "theta_short"]
+    board = forecast.compare(df, [*members, "mean_simple"], freq="MS", horizon=horizon, n_jobs=1)
+    assert board.chosen == "mean_simple"
+    plain = [sentence for sentence in board.verdicts if "is the plain mean of" in sentence]
+    assert len(plain) == (0 if is_learnt else 1)
+    if not is_learnt:
+        assert plain[0].startswith("As shipped: too few rows to compare models on: mean_simple")
+        assert "weights are learnt" not in " ".join(board.verdicts)
+        means = np.mean([board.forecasts(name)[name] for name in members], axis=0)
+        np.testing.assert_allclose(board.forecasts("mean_simple")["mean_simple"], means)
+
+
+def test_few_rows_show_a_season_from_two_on_and_many_weeks_from_four() -> None:
+    for freq, rows, season in (
+        ("MS", 24, 12),
+        ("MS", 23, 1),
+        ("W-MON", 190, 1),
+        ("W-MON", 210, 52),
+    ):
+        df = pd.DataFrame({"ds": pd.date_range("2020-01-06", periods=rows, freq=freq)})
+        df["y"] = np.arange(rows) % 7.0
+        model = forecast.fit(df, "naive", freq=freq, horizon=1, n_jobs=1)
+        assert model.ensemble.task.season_length == season

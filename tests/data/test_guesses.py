@@ -1628,3 +1628,32 @@ def test_one_missing_day_is_taken_with_a_warning_after_a_file_without_gaps(tmp_p
     assert any(
         "steps without a row: 1 (2022-04-11)" in found.sentence for found in fetched.findings
     )
+
+
+def months_of(rows: int, **columns: Any) -> pd.DataFrame:
+    y = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6) + np.arange(rows) % 5
+    times = pd.date_range("2020-01-01", periods=rows, freq="MS")
+    return pd.DataFrame({"ds": times, "y": y, **columns})
+
+
+@pytest.mark.parametrize(("rows", "horizon"), [(24, 1), (36, 3), (48, 6), (72, 12)])
+def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_path, rows, horizon):
+    found = guessed(tmp_path, months_of(rows))
+    assert (found["grid"], found["horizon"], found["season_length"]) == ("short", horizon, 12)
+    path = tmp_path / "data" / "mine.csv"
+    asked = guesses.guess_entry(path, "data/mine.csv", "mine", horizon=24)
+    assert f"horizon: {horizon} #" in asked
+    assert "`forecast predict --horizon 24` goes on, untested" in asked
+    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
+    assert "mean_simple" in catalogue["grids"]["short"]
+
+
+def test_many_months_and_months_with_a_plan_are_compared_by_all_models(tmp_path):
+    assert "grid" not in guessed(tmp_path, months_of(100))
+    assert guessed(tmp_path, months_of(99))["grid"] == "short"
+    for rows, is_short in ((30, True), (36, True), (60, True), (72, False)):
+        weeks = months_of(rows).assign(ds=pd.date_range("2024-01-01", periods=rows, freq="W-MON"))
+        assert ("grid" in guessed(tmp_path, weeks)) == is_short, rows
+    planned = months_of(40, promo=np.arange(40) % 3)
+    planned.loc[36:, "y"] = np.nan
+    assert "grid" not in guessed(tmp_path, planned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date
 from itertools import pairwise
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecast.config.datasets import FractionSplits
 from forecast.data import splits
-from forecast.data.panel import Series, from_frame
+from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.splits import BLOCKS, Blocks, Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -87,7 +89,7 @@ def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_g
     (fault,) = too_short
     assert (fault.series, fault.count, fault.action) == ("s8", 8, "left out")
     assert fault.sentence == (
-        "its validation block has 0 of 8 steps, wanted at least 2; all blocks together need 14"
+        "its validation block has 0 of 8 steps, needs 2; all blocks together need 14"
     )
     for rows, n_short in ((13, 1), (14, 0)):
         with_short = pd.concat([*frames[::2], example_data.hourly(rows, ("short",))])
@@ -197,3 +199,47 @@ def test_only_the_blocks_asked_for_must_be_long_enough():
         short, resolved(20, horizon=3, lookback=4), needed=("train", "validation")
     )
     assert blocks["a"].train == (0, 12)
+
+
+def test_the_fewest_steps_of_long_horizons_are_those_of_counting_one_by_one():
+    cuts = FractionSplits(train=0.6, validation=0.15, calibration=0.05)
+    for horizon, lookback, fewest in ((720, 672, 14_382), (2, 3, 22), (1, 1, 7)):
+        task = example_data.dataset().task.model_copy(
+            update={"horizon": horizon, "lookback": lookback}
+        )
+        least = (horizon + lookback, horizon, horizon, horizon)
+
+        def holds(n_steps, least=least):
+            stops = [0, *(round(share * n_steps) for share in (0.6, 0.75, 0.8)), n_steps]
+            return all(b - a >= rows for (a, b), rows in zip(pairwise(stops), least, strict=True))
+
+        assert next(n for n in itertools.count(sum(least)) if holds(n)) == fewest
+        panel = Panel("example", task, ())
+        assert splits._fewest_steps(panel, cuts, splits.BLOCKS) == fewest
+
+
+@pytest.mark.parametrize(
+    ("n_rest", "horizon", "season", "held_out"),
+    [
+        (23, 1, 12, (1, 4)),  # two years of months but the test step: 18 are left to fit on
+        (19, 2, 4, (2, 5)),
+        (10, 1, 4, (1, 4)),
+        (9, 1, 4, (1, 1)),  # no season and horizon would be left
+        (36, 12, 12, (12, 1)),
+    ],
+)
+def test_few_steps_calibrate_an_interval_of_80_percent_while_a_season_is_left(
+    n_rest, horizon, season, held_out
+):
+    assert splits.held_out_steps(n_rest, horizon, season) == held_out
+
+
+def test_the_longest_horizon_leaves_every_block_its_cutoffs():
+    assert [splits.longest_horizon(n, 12) for n in (24, 36, 48, 60, 72)] == [1, 3, 6, 9, 12]
+    assert [splits.longest_horizon(n, 4) for n in (8, 20)] == [1, 2]
+    for n_steps in range(24, 100):
+        horizon = splits.longest_horizon(n_steps, 12)
+        n_rest = n_steps - splits.most_test_steps(n_steps, horizon, 12)
+        validation, calibration = splits.held_out_steps(n_rest, horizon, 12)
+        assert validation >= horizon and calibration >= horizon + 3
+        assert n_rest - validation - calibration >= 12 + horizon

@@ -79,12 +79,14 @@ def test_of_few_errors_a_step_where_all_are_zero_has_the_margin_of_all_steps_of_
     assert nights.bounds(np.zeros((1, 3)), unknown(1), 0.8).high[0, 0] == 0
 
 
-def test_a_step_beyond_the_calibrated_ones_has_no_ends_and_a_shorter_horizon_its_own():
+def test_margins_beyond_the_calibrated_steps_grow_as_of_a_random_walk_from_the_last():
     y = np.arange(1.0, 20.0)[:, None] * np.array([1.0, -2.0])
     fitted = SplitConformal.calibrate(y, np.zeros((19, 2)))
-    low, high = fitted.bounds([[100.0, 100.0, 100.0]], unknown(1), 0.95)
-    assert low[0, :2].tolist() == [81.0, 62.0] and high[0, :2].tolist() == [119.0, 138.0]
-    assert np.isnan([low[0, 2], high[0, 2]]).all()
+    low, high = fitted.bounds(np.full((1, 8), 100.0), unknown(1), 0.95)
+    margins = [19.0, 38.0, *(38.0 * np.sqrt(step / 2) for step in range(3, 9))]
+    np.testing.assert_allclose(high[0] - 100, margins)
+    np.testing.assert_allclose(100 - low[0], margins)
+    assert margins[-1] == 2 * margins[1]
     assert fitted.bounds([[100.0]], unknown(1), 0.95).high.tolist() == [[119.0]]
 
 
