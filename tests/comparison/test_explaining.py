@@ -31,7 +31,9 @@ def newest(panel) -> dict[str, int]:
 
 def test_shapley_values_of_a_known_game_are_those_by_hand():
     worth = {frozenset(): 1.0, frozenset("a"): 3.0, frozenset("b"): 2.0, frozenset("ab"): 8.0}
-    shares = average_changes("ab", lambda kept: {"s": np.full((1, 1), worth[kept])})
+    shares = average_changes(
+        "ab", lambda subsets: [{"s": np.full((1, 1), worth[kept])} for kept in subsets]
+    )
     # a alone brings 2, behind b it brings 6
     assert shares["a"]["s"].item() == 4.0 and shares["b"]["s"].item() == 3.0
 
@@ -44,7 +46,7 @@ def test_sampled_orders_are_exact_where_parts_act_in_pairs():
         there = np.array([name in kept for name in names], dtype=float)
         return {"s": np.full((1, 1), there @ pairs @ there)}
 
-    shares = average_changes(names, value)
+    shares = average_changes(names, lambda subsets: [value(kept) for kept in subsets])
     exact = np.diag(pairs) + (np.triu(pairs, 1).sum(axis=0) + np.triu(pairs, 1).sum(axis=1)) / 2
     np.testing.assert_allclose([shares[name]["s"].item() for name in names], exact, atol=1e-12)
 
@@ -70,7 +72,8 @@ def test_contributions_sum_to_the_forecast(family, skip):
     sums = table.groupby(["unique_id", "output", "step"])["contribution"].sum()
     for uid, values in forecasts.items():
         for output, target in enumerate(panel.task.targets):
-            np.testing.assert_allclose(sums[uid, target], values[0, :, output], rtol=1e-9)
+            # a network's float32 rounds otherwise for one window than for several
+            np.testing.assert_allclose(sums[uid, target], values[0, :, output], rtol=1e-6)
     assert list(table["part"].unique()) == [LEVEL, SEASON, NEWEST, "wind", "rain"]
 
 
@@ -117,6 +120,6 @@ def test_level_course_and_rest_of_a_known_series():
 
 def test_with_every_part_the_panel_is_as_it_was():
     parts = Parts(fitted("ridge"), problems.shops().panel)
-    same = parts.panel_reduced_to(frozenset(parts.names), newest(parts.panel))
+    same = parts.panel_reduced_to(frozenset(parts.names))
     for before, after in zip(parts.panel.series, same.series, strict=True):
         np.testing.assert_array_equal(before.values, after.values)
