@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
@@ -181,8 +182,12 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     # Two names for one configuration have one key, and are computed once.
     missing = {job.folder: job for job in every_job if not job.is_done}
     cached = [job for job in every_job if missing.get(job.folder) is not job]
+    tuning_seconds: Counter[str] = Counter()
+    for candidate in {job.candidate.name: job.candidate for job in missing.values()}.values():
+        cost = _tuning_cost(run, candidate.name)
+        tuning_seconds[candidate.model] += cost.get("cpu_seconds", 0.0)
     parts = []
-    for job in _order_for_workers(list(missing.values()), n_workers):
+    for job in _order_for_workers(list(missing.values()), n_workers, tuning_seconds):
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
@@ -263,19 +268,24 @@ def _join_forecasters(folders: list[Path]) -> Forecaster:
     return replace(forecasters[0], statistical=statistical)
 
 
-def _order_for_workers(jobs: list[TrainingJob], n_workers: int) -> list[TrainingJob]:
+def _order_for_workers(
+    jobs: list[TrainingJob], n_workers: int, tuning_seconds: Mapping[str, float]
+) -> list[TrainingJob]:
     """The jobs in the order in which workers take them: a network for each worker, what takes
     longer than a network (refits at many cutoffs, an automatic model), the other networks, rules
-    and linear maps that are fitted once, so that no worker is idle at the end.
+    and linear maps that are fitted once, so that no worker is idle at the end. Of the networks
+    those first whose model took the most `tuning_seconds`, for the same reason.
 
     Each worker begins with a network: loky judges its memory from there, and TensorFlow is then
-    already in it.
+    already in it. A long one: the first also pays for what all share, and beside its other seconds
+    that counts for little in the time that is told to be left.
     """
 
     def is_short(job: TrainingJob) -> bool:
         return job.candidate.spec.kind in SHORT_KINDS and not job.candidate.spec.has_refits
 
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
+    networks.sort(key=lambda job: -tuning_seconds.get(job.candidate.model, 0.0))
     networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
     short = [job for job in rest if is_short(job)]

@@ -250,23 +250,24 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize(
-    ("workers", "order"),
+    ("workers", "seconds", "order"),
     [
-        (1, "a0 auto_theta monthly a1 b0 b1 c0 c1 naive"),
-        (2, "a0 b0 auto_theta monthly a1 b1 c0 c1 naive"),
-        (4, "a0 b0 c0 a1 auto_theta monthly b1 c1 naive"),
+        (1, {}, "a0 auto_theta monthly a1 b0 b1 c0 c1 naive"),
+        (2, {}, "a0 b0 auto_theta monthly a1 b1 c0 c1 naive"),
+        (2, {"a": 1.0, "c": 9.0}, "c0 a0 auto_theta monthly c1 a1 b0 b1 naive"),
+        (4, {}, "a0 b0 c0 a1 auto_theta monthly b1 c1 naive"),
     ],
 )
-def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
-    """Each worker begins with a network, and mostly goes on with another seed of one it has
-    traced; an automatic model and refits come early, the short ones last.
+def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, seconds, order):
+    """Each worker begins with a network, the longest first, and mostly goes on with another seed of
+    one it has traced; an automatic model and refits come early, the short ones last.
     """
     automatic = candidate("auto_theta")
     monthly = replace(candidate("ridge", refit="monthly"), model="monthly")
     networks = [replace(network(), model=name) for name in "abc"]
     planned = [NAIVE, automatic, monthly, *networks]
     jobs = [job for candidate in planned for job in training._plan_jobs(run, candidate, None)]
-    found = training._order_for_workers(jobs, workers)
+    found = training._order_for_workers(jobs, workers, seconds)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
     said = [
         job.candidate.model + (index[job.seed] if job.candidate.spec.is_seeded else "")
