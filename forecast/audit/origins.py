@@ -367,21 +367,23 @@ def _count_differences(
     """
     task = base.task.with_whole_season() if forecaster.spec.reads_season else base.task
     lookback = task.lookback
-    early_rows = {}
-    late_rows = {}
+    rows = {}
+    is_late = []
     for series in base.series:
         last = count_rows_until(series.ds, moment) - 1
         last_rows = np.array([last - base.task.horizon, last - 1, last])
         starts_at_train_end = forecaster.spec.starts_at_train_end
         fitted_rows = count_rows_until(series.ds, fitted_until) if starts_at_train_end else 0
         first = max(lookback, fitted_rows) - 1
-        early_rows[series.unique_id] = last_rows[last_rows >= first]
+        early_rows = last_rows[last_rows >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1
         has_late_row = end > last >= first
-        late_rows[series.unique_id] = np.array([min(last + lookback, end)] * has_late_row, int)
-    early = _origins_that_differ(forecaster, base, other, early_rows)
-    late = _origins_that_differ(forecaster, base, other, late_rows)
-    return int(early.sum()), not late.size or bool(late.any())
+        late_rows = [min(last + lookback, end)] * has_late_row
+        rows[series.unique_id] = np.array([*early_rows, *late_rows], int)
+        is_late += [False] * len(early_rows) + [True] * len(late_rows)
+    differ = _origins_that_differ(forecaster, base, other, rows)
+    late = differ[is_late]
+    return int(differ.sum() - late.sum()), not late.size or bool(late.any())
 
 
 def _origins_that_differ(
