@@ -61,16 +61,14 @@ class Parts:
     def at(cls, rows: Rows, ensemble: Ensemble, panel: Panel) -> Parts:
         """Those of the forecasts at `rows`: of the panel the rows that they may read."""
         task = panel.task
+        n_read = task.lookback + task.season_length
         cut = []
         for series in panel.series:
             stop = rows[series.unique_id] + 1
-            start = 0
-            if not ensemble.needs_whole_history:
-                start = max(stop - task.lookback - task.season_length, 0)
-            read = slice(start, stop)
+            start = 0 if ensemble.needs_whole_history else max(stop - n_read, 0)
+            ds, values = series.ds[start:stop], series.values[start:stop]
             future = series.future[start : stop + task.horizon]
-            ds, values = series.ds[read], series.values[read]
-            cut.append(replace(series, ds=ds, values=values, future=future))
+            cut.append(Series(series.unique_id, ds, values, future))
         return cls(ensemble, replace(panel, series=tuple(cut)))
 
     @cached_property
@@ -86,14 +84,15 @@ class Parts:
         """See `ForecastWith`. All at once where a forecast is made of its lookback alone: one by
         one they take six times as long.
         """
-        panels = map(self.panel_reduced_to, subsets)
         is_reconciled = any(f.reconciliation is not None for f in self.ensemble.forecasters)
-        if self.ensemble.needs_whole_history or is_reconciled:  # these read the times of the rows
-            ends = {series.unique_id: np.array([len(series) - 1]) for series in self.panel.series}
-            known = [self.ensemble.predict(panel, ends) for panel in panels]
-            return [{uid: values[0] for uid, values in each.items()} for each in known]
-        together = self.ensemble.predict(*_join_panels(list(panels)))
-        return [{uid: values[n] for uid, values in together.items()} for n in range(len(subsets))]
+        # these read the times of the rows
+        at_once = 1 if self.ensemble.needs_whole_history or is_reconciled else len(subsets)
+        forecasts = []
+        for first in range(0, len(subsets), at_once):
+            some = subsets[first : first + at_once]
+            known = self.ensemble.predict(*_join_panels([*map(self.panel_reduced_to, some)]))
+            forecasts += [{uid: known[uid][n] for uid in known} for n in range(len(some))]
+        return forecasts
 
     def panel_reduced_to(self, present: frozenset[str]) -> Panel:
         """The panel whose newest lookback has no other parts than the level and `present`."""
@@ -124,13 +123,13 @@ class Parts:
         return replace(series, values=values, future=future)
 
 
-def _join_panels(panels: Sequence[Panel]) -> tuple[Panel, dict[str, Array]]:
+def _join_panels(panels: Sequence[Panel]) -> tuple[Panel, dict[str, np.ndarray]]:
     """The series of all `panels`, which have the same steps, one behind the other, between them the
     rows of a horizon without observations; and by series the rows at which they end.
     """
     horizon = panels[0].task.horizon
     joined = []
-    ends: dict[str, Array] = {}
+    ends: dict[str, np.ndarray] = {}
     for same_series in zip(*(panel.series for panel in panels), strict=True):
         first = same_series[0]
         steps = len(first) + horizon
