@@ -82,7 +82,7 @@ class Parts:
 
     def forecast_with(self, subsets: Sequence[frozenset[str]]) -> list[dict[str, Array]]:
         """See `ForecastWith`. All at once where a forecast is made of its lookback alone: one by
-        one they take six times as long.
+        one they take six to nine times as long.
         """
         is_reconciled = any(f.reconciliation is not None for f in self.ensemble.forecasters)
         # these read the times of the rows
