@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from forecast.identification.experiment import Array, Experiment, join_rows
 from forecast.identification.narx import Narx
@@ -30,19 +31,26 @@ class Member:
     train_rmse: float = np.inf
     run: Array | None = None
 
-    def stays_within(
-        self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int
-    ) -> bool:
-        """Whether the free run under these inputs, each (T, I), never reaches bounds that the
-        record does not reach either.
-        """
-        net = self.net
-        y = np.nan_to_num(join_rows(experiments)[1])
-        never_reached = (net.bounded(y) == y).all(axis=0)
+
+def stay_within(
+    members: Sequence[Member], experiments: Sequence[Experiment], inputs: Sequence[Array], start: int
+) -> npt.NDArray[np.bool_]:
+    """(members, inputs): whether the free run under these inputs, each (T, I), never reaches bounds
+    that the record does not reach either.
+    """
+    y = np.nan_to_num(join_rows(experiments)[1])
+    rows = max(map(len, inputs))
+    padded = [np.pad(u, ((0, rows - len(u)), (0, 0)), mode="edge") for u in inputs]
+    is_counted = np.arange(rows) < np.array([[len(u)] for u in inputs])
+    stay = np.zeros((len(members), len(inputs)), bool)
+    # members of one net run side by side
+    for net in {member.net: None for member in members}:
+        numbers = [number for number, member in enumerate(members) if member.net == net]
+        weights = np.repeat([members[number].weights for number in numbers], len(inputs), axis=0)
         first_rows = experiments[0].y[: net.rows_to_start(start)]
-        for u in inputs:
-            run = net.free_run(self.weights, u, first_rows[: len(u)])
-            is_outside = (net.bounded(run) != run)[:, : len(never_reached)]
-            if is_outside[:, never_reached].any():
-                return False
-        return True
+        runs = net.free_runs(weights, np.stack(padded * len(numbers)), first_rows[:rows])
+        never_reached = (net.bounded(y) == y).all(axis=0)
+        is_outside = (net.bounded(runs) != runs)[..., : y.shape[1]][..., never_reached]
+        is_outside = is_outside.any(axis=-1).reshape(len(numbers), *is_counted.shape)
+        stay[numbers] = ~(is_outside & is_counted).any(axis=-1)
+    return stay

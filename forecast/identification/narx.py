@@ -15,7 +15,7 @@ the units of the data. NumPy alone, for models small enough for Levenberg-Marqua
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -216,10 +216,17 @@ class Narx:
         """v (T, O) under u (T, I): its first rows are `y_start` where that is known, all else is
         the net's, not cut at `low` and `high`; what it feeds itself is.
         """
-        y = np.full((len(u), self.outputs), np.nan)
-        y[: len(y_start), : y_start.shape[1]] = y_start
-        run, _ = self._loop(weights, self.begin(weights, u), u, y)
-        return np.where(np.isnan(y), run, y)
+        return self.free_runs(weights[None], u[None], y_start)[0]
+
+    def free_runs(self, weights: Array, u: Array, y_start: Array) -> Array:
+        """The same of several weights (runs, n_weights), each under its own u (runs, T, I), side by
+        side: v (runs, T, O).
+        """
+        y = np.full((*u.shape[:2], self.outputs), np.nan)
+        y[:, : len(y_start), : y_start.shape[1]] = y_start
+        memories = [self.begin(flat, inputs) for flat, inputs in zip(weights, u, strict=True)]
+        runs, _ = self.run_side_by_side(weights, memories, u, y)
+        return np.where(np.isnan(y), runs, y)
 
     def loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None = None
@@ -238,30 +245,48 @@ class Narx:
         self, weights: Array, memory: Memory, u: Array, y: Array | None
     ) -> tuple[Array, Memory]:
         """The same with the states in v and y (T, O)."""
-        inputs = np.concatenate([memory.u, u])
-        drive = self.past_inputs(inputs, len(memory.u))
         if y is None:
             y = np.full((len(u), self.outputs), np.nan)
+        runs, after = self.run_side_by_side(weights[None], [memory], u[None], y[None])
+        return runs[0], after[0]
+
+    def run_side_by_side(
+        self, weights: Array, memories: Sequence[Memory], u: Array, y: Array
+    ) -> tuple[Array, list[Memory]]:
+        """The same of several weights (runs, n_weights): v (runs, T, O) under u (runs, T, I) with y
+        (runs, T, O), a row of all runs at once.
+        """
+        inputs = [np.concatenate([m.u, each]) for m, each in zip(memories, u, strict=True)]
+        reach = len(memories[0].u)
+        drive = np.stack([self.past_inputs(each, reach) for each in inputs], axis=1)
+        y = y.swapaxes(0, 1)
         is_measured = ~np.isnan(y)
-        has_measured = np.any(is_measured, axis=1).tolist()
-        o = self.outputs
-        v = np.empty((len(u), o), np.result_type(drive, weights))
-        fed = np.concatenate([memory.y.astype(v.dtype), v])
-        past = sliding_window_view(fed.ravel(), memory.y.size)[::o]
-        places = np.concatenate([np.arange(o) - delay * o for delay in self.y_delays])
-        z = np.hstack([np.empty((len(u), len(places)), v.dtype), drive, np.ones((len(u), 1))])
+        has_measured = np.any(is_measured, axis=(1, 2)).tolist()
+        rows, n_runs, o = y.shape
+        v = np.empty((rows, n_runs, o), np.result_type(drive, weights))
+        past = np.stack([m.y.astype(v.dtype) for m in memories], axis=1)
+        fed = np.concatenate([past, v])
+        windows = sliding_window_view(fed.ravel(), past.size)[:: n_runs * o]
+        columns = np.concatenate([np.arange(o) - delay * n_runs * o for delay in self.y_delays])
+        places = columns + o * np.arange(n_runs)[:, None]
+        ones = np.ones((rows, n_runs, 1))
+        z = np.concatenate([np.empty((rows, *places.shape), v.dtype), drive, ones], axis=2)
         low, high = self.limits
-        evaluate = self.layer.of_row(weights)
-        rows = zip(past, z[:, : len(places)], z, v, fed[len(memory.y) :], strict=False)
+        evaluate = self.layer.of_rows(weights)
+        runs = slice(None) if n_runs > 1 else 0  # vectors are faster than tables of one row
+        places, y, is_measured = places[runs], y[:, runs], is_measured[:, runs]
+        past_ys = z[:, runs, : len(columns)]
+        by_row = zip(windows, past_ys, z[:, runs], v[:, runs], fed[len(past) :, runs], strict=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            for row, (before, past_y, z_row, value, output) in enumerate(rows):
+            for row, (before, past_y, z_row, value, output) in enumerate(by_row):
                 before.take(places, out=past_y, mode="wrap")  # "raise" copies `out`
                 value[:] = evaluate(z_row)
                 np.maximum(value, low, out=output)
                 np.minimum(output, high, out=output)
                 if has_measured[row]:
                     np.copyto(output, y[row], where=is_measured[row])
-        return v, Memory(fed[len(u) :], inputs[len(inputs) - len(memory.u) :])
+        last = zip(fed[rows:].swapaxes(0, 1), inputs, strict=True)
+        return v.swapaxes(0, 1), [Memory(part, each[len(each) - reach :]) for part, each in last]
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:
         """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the

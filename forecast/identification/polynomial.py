@@ -62,11 +62,15 @@ class PolynomialLayer:
         """v (rows, O) from z (rows, d)."""
         return multiply_columns(z, self.terms) @ self.coefficients(weights)
 
-    def of_row(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a single row: v (O,) from z (d,) with a one behind it."""
+    def of_rows(self, weights: Array) -> Callable[[Array], Array]:
+        """The map of a row for each of several weights (runs, n_weights): v (runs, O) from z
+        (runs, d) with a one behind it; of a single run v (O,) from z (d,).
+        """
         numbers = column_numbers(self.terms, self.regressors)
-        coefficients = self.coefficients(weights)
-        return lambda z: z[numbers].prod(axis=1).dot(coefficients)
+        coefficients = np.stack([self.coefficients(flat) for flat in weights])
+        if len(weights) == 1:
+            return lambda z: z[numbers].prod(axis=1).dot(coefficients[0])
+        return lambda z: np.matmul(z[:, numbers].prod(axis=2)[:, None], coefficients)[:, 0]
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""

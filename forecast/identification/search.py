@@ -40,7 +40,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -59,7 +58,7 @@ from forecast.identification.experiment import (
     split_fold,
     unseen_inputs,
 )
-from forecast.identification.member import Member
+from forecast.identification.member import Member, stay_within
 from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx, initial_weights
 from forecast.identification.one_signal import OneSignal, add_bent_signal
@@ -655,11 +654,12 @@ def leave_out_straying(
     Blocks do not tell a model that takes a slow disturbance for its own motion: the rows on both
     sides of a block carry it through. On other rows it runs off.
     """
-    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
+    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[:1]
     stays: dict[Candidate, list[bool]] = {}
-    for member in members:
-        stays_within = member.stays_within(experiments, [backwards], start)
-        stays.setdefault(member.candidate, []).append(stays_within)
+    for member, outcome in zip(
+        members, stay_within(members, experiments, backwards, start), strict=True
+    ):
+        stays.setdefault(member.candidate, []).append(outcome[0])
     staying = [member for member in members if np.mean(stays[member.candidate]) > 0.5]
     return staying or members
 
@@ -698,15 +698,14 @@ def _keep_plausible(
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
-    trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
-    passed = []
+    trials = [*unseen_inputs(experiments, rows), enlarge_inputs(u, 1.5), enlarge_inputs(u, 2.0)]
+    stay = stay_within(members, experiments, trials, start)
     notes = []
-    for member in members:
-        outcomes = (member.stays_within(experiments, inputs, start) for inputs in trials)
-        passed.append((sum(takewhile(bool, outcomes)), member))
-    middle = sorted(number for number, _ in passed)[(len(passed) - 1) // 2]
-    chosen = [member for number, member in passed if number >= middle]
-    if middle < len(trials) and u.size:
+    # the first three are one trial
+    passed = np.cumprod(np.column_stack([stay[:, :3].all(axis=1), stay[:, 3:]]), axis=1).sum(axis=1)
+    middle = np.sort(passed)[(len(passed) - 1) // 2]
+    chosen = [member for number, member in zip(passed, members, strict=True) if number >= middle]
+    if middle < 3 and u.size:
         reach = ("like the record's", "like the record's", "up to half as large again")[middle]
         notes.append(
             "Under larger inputs most models leave their bounds, as may the system: trust the model"

@@ -83,19 +83,25 @@ class OneLayer:
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2
 
-    def of_row(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a single row: v (O,) from z (d,) with a one behind it."""
-        w1, b1, w2, b2, w3 = self.split(weights)
-        both = np.hstack([np.vstack([w1, w3]), np.concatenate([b1, b2])[:, None]])
+    def of_rows(self, weights: Array) -> Callable[[Array], Array]:
+        """The map of a row for each of several weights (runs, n_weights): v (runs, O) from z
+        (runs, d) with a one behind it; of a single run v (O,) from z (d,).
+        """
+        parts = zip(*map(self.split, weights), strict=True)
+        w1, b1, w2, b2, w3 = (np.stack(part) for part in parts)
+        biases = np.concatenate([b1, b2], axis=1)[..., None]
+        both = np.concatenate([np.concatenate([w1, w3], axis=1), biases], axis=2)
         k = self.hidden
-        if not k:
-            return both.dot
 
         def evaluate(z: Array) -> Array:
-            sums = both.dot(z)
-            return w2.dot(np.tanh(sums[:k])) + sums[k:]
+            sums = np.matmul(both, z[..., None])
+            return (np.matmul(w2, np.tanh(sums[:, :k])) + sums[:, k:])[..., 0]
 
-        return evaluate
+        def evaluate_single(z: Array) -> Array:
+            sums = both[0].dot(z)
+            return w2[0].dot(np.tanh(sums[:k])) + sums[k:] if k else sums
+
+        return evaluate if len(weights) > 1 else evaluate_single
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """The map and its slope by what the net sees: v (O, rows) and dv/dz (O, columns, rows) for
