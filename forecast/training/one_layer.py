@@ -121,16 +121,17 @@ class OneLayer:
         d = self.regressors
         o = self.outputs
         h = np.tanh(z @ w1.T + b1).T
+        h_slope = 1.0 - h**2
         z_t = np.ascontiguousarray(z.T)
         jacobian = np.zeros((self.n_weights, len(z), o))
-        slope = (1.0 - h**2)[:, :, None] * w2.T[:, None, :]
         of_w1 = jacobian[: k * d].reshape(k, d, len(z), o)
-        np.multiply(slope[:, None], z_t[None, :, :, None], out=of_w1)
-        jacobian[k * d : k * (d + 1)] = slope
         of_w2 = k * (d + 1)
         of_b2 = of_w2 + o * k
         of_w3 = of_b2 + o
-        for target in range(o):
+        for target in range(o):  # one after the other, for long loops over the rows
+            slope = h_slope * w2[target][:, None]
+            np.multiply(slope[:, None], z_t, out=of_w1[..., target])
+            jacobian[k * d : of_w2, :, target] = slope
             jacobian[of_w2 + target * k : of_w2 + (target + 1) * k, :, target] = h
             jacobian[of_b2 + target, :, target] = 1.0
             if self.linear:
