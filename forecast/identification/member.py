@@ -33,7 +33,10 @@ class Member:
 
 
 def stay_within(
-    members: Sequence[Member], experiments: Sequence[Experiment], inputs: Sequence[Array], start: int
+    members: Sequence[Member],
+    experiments: Sequence[Experiment],
+    inputs: Sequence[Array],
+    start: int,
 ) -> npt.NDArray[np.bool_]:
     """(members, inputs): whether the free run under these inputs, each (T, I), never reaches bounds
     that the record does not reach either.

@@ -43,7 +43,7 @@ from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain, measure_drift
 from forecast.identification.experiment import MAX_ARX_ROWS, normalise_weights
 from forecast.identification.loops import median_run
-from forecast.identification.member import Member
+from forecast.identification.member import Member, stay_within
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import limit_folds, limit_rows
 from forecast.identification.states import MAX_POLE, limit_poles, with_states
@@ -722,6 +722,19 @@ def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:
     experiments = [Experiment(u, 0.6 * u)]
     chosen, notes = search._keep_plausible([calm, wild, calm], experiments, 3)
     assert chosen == [calm, calm] and "1 of 3 models" in notes[-1]
+
+
+def test_a_run_is_judged_over_the_rows_of_its_input_alone() -> None:
+    """The level is the sum of its inputs: seven ones stay within the bound of eight, nine do not,
+    whichever else run beside them; another net has a bound of six.
+    """
+    net = Narx(1, 1, (1,), (0,), 0, low=(-8.0,), high=(8.0,))
+    wide = Member(ON_DELAYS, 0, net, np.array([0.0, 1.0, 1.0]))
+    narrow = replace(wide, net=replace(net, low=(-6.0,), high=(6.0,)))
+    inputs = [np.concatenate([np.zeros((3, 1)), np.ones((rows, 1))]) for rows in (7, 9, 6)]
+    experiments = [Experiment(np.zeros(20), np.zeros(20))]
+    stay = stay_within([wide, narrow, wide], experiments, inputs, 3)
+    assert stay.tolist() == [[True, False, True], [False, False, True], [True, False, True]]
 
 
 def test_candidates_that_run_off_under_the_record_backwards_are_left_out_unless_all_do() -> None:

@@ -50,3 +50,23 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
     assert run[:, 0].tolist() == [0.0, 0.5, 1.0, 2.0]
     assert after.y.tolist() == [[3.0]]
     assert net.loop(double, after, np.zeros((2, 0)))[0][:, 0].tolist() == [6.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        net_of(2, 3, 0.4),
+        Narx(2, 3, (1,), (0, 1), 0, dead_times=(0, 4), states=2),
+        Narx(2, 1, (1, 3), (0,), 0, low=(-2.0,), high=(2.0,), terms=((), (0,), (1, 2), (3,))),
+    ],
+    ids=["net", "states", "polynomial"],
+)
+def test_free_runs_side_by_side_are_those_one_after_the_other(net: Narx) -> None:
+    rng = np.random.default_rng(4)
+    weights = 0.3 * rng.normal(size=(4, net.n_weights))
+    u = rng.normal(size=(4, 30, 2))
+    first_rows = rng.normal(size=(5, net.measured_outputs))
+    runs = net.free_runs(weights, u, first_rows)
+    single = [net.free_run(*each, first_rows) for each in zip(weights, u, strict=True)]
+    np.testing.assert_allclose(runs, single, rtol=1e-12)
+    assert np.ptp(runs[:, 5:], axis=0).max() > 0.1
