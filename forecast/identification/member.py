@@ -33,27 +33,19 @@ class Member:
 
 
 def stay_within(
-    members: Sequence[Member],
-    experiments: Sequence[Experiment],
-    inputs: Sequence[Array],
-    start: int,
+    members: Sequence[Member], experiments: Sequence[Experiment], u: Array, start: int
 ) -> npt.NDArray[np.bool_]:
-    """(members, inputs): whether the free run under these inputs, each (T, I), never reaches bounds
-    that the record does not reach either.
+    """(members,): whether the free run under these inputs (T, I) never reaches bounds that the
+    record does not reach either.
     """
     y = np.nan_to_num(join_rows(experiments)[1])
-    rows = max(map(len, inputs))
-    padded = [np.pad(u, ((0, rows - len(u)), (0, 0)), mode="edge") for u in inputs]
-    is_counted = np.arange(rows) < np.array([[len(u)] for u in inputs])
-    stay = np.zeros((len(members), len(inputs)), bool)
-    # members of one net run side by side
-    for net in {member.net: None for member in members}:
-        numbers = [number for number, member in enumerate(members) if member.net == net]
-        weights = np.repeat([members[number].weights for number in numbers], len(inputs), axis=0)
+    stay = np.empty(len(members), bool)
+    for net in dict.fromkeys(member.net for member in members):
+        is_of_net = np.array([member.net == net for member in members])
+        weights = np.array([member.weights for member in members if member.net == net])
         first_rows = experiments[0].y[: net.rows_to_start(start)]
-        runs = net.free_runs(weights, np.stack(padded * len(numbers)), first_rows[:rows])
+        run = net.free_run(weights, u, first_rows[: len(u)])
+        is_outside = (net.bounded(run) != run)[..., : y.shape[1]]
         never_reached = (net.bounded(y) == y).all(axis=0)
-        is_outside = (net.bounded(runs) != runs)[..., : y.shape[1]][..., never_reached]
-        is_outside = is_outside.any(axis=-1).reshape(len(numbers), *is_counted.shape)
-        stay[numbers] = ~(is_outside & is_counted).any(axis=-1)
+        stay[is_of_net] = ~is_outside[..., never_reached].any(axis=(0, 2))
     return stay

@@ -15,7 +15,7 @@ the units of the data. NumPy alone, for models small enough for Levenberg-Marqua
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -214,19 +214,14 @@ class Narx:
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) under u (T, I): its first rows are `y_start` where that is known, all else is
-        the net's, not cut at `low` and `high`; what it feeds itself is.
+        the net's, not cut at `low` and `high`; what it feeds itself is. Of several weights (runs,
+        n_weights), side by side, v (T, runs, O).
         """
-        return self.free_runs(weights[None], u[None], y_start)[0]
-
-    def free_runs(self, weights: Array, u: Array, y_start: Array) -> Array:
-        """The same of several weights (runs, n_weights), each under its own u (runs, T, I), side by
-        side: v (runs, T, O).
-        """
-        y = np.full((*u.shape[:2], self.outputs), np.nan)
-        y[:, : len(y_start), : y_start.shape[1]] = y_start
-        memories = [self.begin(flat, inputs) for flat, inputs in zip(weights, u, strict=True)]
-        runs, _ = self.run_side_by_side(weights, memories, u, y)
-        return np.where(np.isnan(y), runs, y)
+        y = np.full((len(u), self.outputs), np.nan)
+        y[: len(y_start), : y_start.shape[1]] = y_start
+        run, _ = self._loop(weights, self.begin(weights, u), u, y)
+        y = y.reshape(len(u), *(1,) * (weights.ndim - 1), self.outputs)
+        return np.where(np.isnan(y), run, y)
 
     def loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None = None
@@ -244,49 +239,37 @@ class Narx:
     def _loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None
     ) -> tuple[Array, Memory]:
-        """The same with the states in v and y (T, O)."""
+        """The same with the states in v and y (T, O); of several weights v (T, runs, O)."""
+        inputs = np.concatenate([memory.u, u])
+        drive = self.past_inputs(inputs, len(memory.u))
         if y is None:
             y = np.full((len(u), self.outputs), np.nan)
-        runs, after = self.run_side_by_side(weights[None], [memory], u[None], y[None])
-        return runs[0], after[0]
-
-    def run_side_by_side(
-        self, weights: Array, memories: Sequence[Memory], u: Array, y: Array
-    ) -> tuple[Array, list[Memory]]:
-        """The same of several weights (runs, n_weights): v (runs, T, O) under u (runs, T, I) with y
-        (runs, T, O), a row of all runs at once.
-        """
-        inputs = [np.concatenate([m.u, each]) for m, each in zip(memories, u, strict=True)]
-        reach = len(memories[0].u)
-        drive = np.stack([self.past_inputs(each, reach) for each in inputs], axis=1)
-        y = y.swapaxes(0, 1)
         is_measured = ~np.isnan(y)
-        has_measured = np.any(is_measured, axis=(1, 2)).tolist()
-        rows, n_runs, o = y.shape
-        v = np.empty((rows, n_runs, o), np.result_type(drive, weights))
-        past = np.stack([m.y.astype(v.dtype) for m in memories], axis=1)
-        fed = np.concatenate([past, v])
-        windows = sliding_window_view(fed.ravel(), past.size)[:: n_runs * o]
-        columns = np.concatenate([np.arange(o) - delay * n_runs * o for delay in self.y_delays])
-        places = columns + o * np.arange(n_runs)[:, None]
-        ones = np.ones((rows, n_runs, 1))
-        z = np.concatenate([np.empty((rows, *places.shape), v.dtype), drive, ones], axis=2)
+        has_measured = np.any(is_measured, axis=1).tolist()
+        o, runs = self.outputs, weights.shape[:-1]
+        for_all_runs = (slice(None), *(None,) * len(runs))
+        v = np.empty((len(u), *runs, o), np.result_type(drive, weights))
+        fed = np.concatenate([np.empty_like(v, shape=(len(memory.y), *runs, o)), v])
+        fed[: len(memory.y)] = memory.y[for_all_runs]
+        size = fed[0].size
+        past = sliding_window_view(fed.ravel(), len(memory.y) * size)[::size]
+        places = np.concatenate([np.arange(o) - delay * size for delay in self.y_delays])
+        places = np.arange(0, size, o).reshape(*runs, 1) + places
+        n_past = places.shape[-1]
+        z = np.ones((len(u), *runs, n_past + drive.shape[1] + 1), v.dtype)
+        z[..., n_past:-1] = drive[for_all_runs]
         low, high = self.limits
-        evaluate = self.layer.of_rows(weights)
-        runs = slice(None) if n_runs > 1 else 0  # vectors are faster than tables of one row
-        places, y, is_measured = places[runs], y[:, runs], is_measured[:, runs]
-        past_ys = z[:, runs, : len(columns)]
-        by_row = zip(windows, past_ys, z[:, runs], v[:, runs], fed[len(past) :, runs], strict=False)
+        evaluate = self.layer.of_row(weights)
+        rows = zip(past, z[..., :n_past], z, v, fed[len(memory.y) :], strict=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            for row, (before, past_y, z_row, value, output) in enumerate(by_row):
+            for row, (before, past_y, z_row, value, output) in enumerate(rows):
                 before.take(places, out=past_y, mode="wrap")  # "raise" copies `out`
                 value[:] = evaluate(z_row)
                 np.maximum(value, low, out=output)
                 np.minimum(output, high, out=output)
                 if has_measured[row]:
                     np.copyto(output, y[row], where=is_measured[row])
-        last = zip(fed[rows:].swapaxes(0, 1), inputs, strict=True)
-        return v.swapaxes(0, 1), [Memory(part, each[len(each) - reach :]) for part, each in last]
+        return v, Memory(fed[len(u) :], inputs[len(inputs) - len(memory.u) :])
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:
         """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the

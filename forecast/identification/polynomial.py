@@ -47,8 +47,8 @@ class PolynomialLayer:
         return len(self.terms) * self.outputs
 
     def coefficients(self, weights: Array) -> Array:
-        """C (terms, O)."""
-        return weights.reshape(len(self.terms), self.outputs)
+        """C (terms, O), or of each of several (..., n_weights)."""
+        return weights.reshape(*weights.shape[:-1], len(self.terms), self.outputs)
 
     def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
         """The flat vector of the weights by name; a polynomial has no `layer`."""
@@ -62,15 +62,13 @@ class PolynomialLayer:
         """v (rows, O) from z (rows, d)."""
         return multiply_columns(z, self.terms) @ self.coefficients(weights)
 
-    def of_rows(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a row for each of several weights (runs, n_weights): v (runs, O) from z
-        (runs, d) with a one behind it; of a single run v (O,) from z (d,).
+    def of_row(self, weights: Array) -> Callable[[Array], Array]:
+        """The map of a single row: v (O,) from z (d,) with a one behind it; of several weights
+        (runs, n_weights) v (runs, O) from z (runs, d).
         """
         numbers = column_numbers(self.terms, self.regressors)
-        coefficients = np.stack([self.coefficients(flat) for flat in weights])
-        if len(weights) == 1:
-            return lambda z: z[numbers].prod(axis=1).dot(coefficients[0])
-        return lambda z: np.matmul(z[:, numbers].prod(axis=2)[:, None], coefficients)[:, 0]
+        coefficients = self.coefficients(weights)
+        return lambda z: np.matmul(z[..., None, numbers].prod(axis=-1), coefficients)[..., 0, :]
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""

@@ -654,12 +654,11 @@ def leave_out_straying(
     Blocks do not tell a model that takes a slow disturbance for its own motion: the rows on both
     sides of a block carry it through. On other rows it runs off.
     """
-    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[:1]
+    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
     stays: dict[Candidate, list[bool]] = {}
-    for member, outcome in zip(
-        members, stay_within(members, experiments, backwards, start), strict=True
-    ):
-        stays.setdefault(member.candidate, []).append(outcome[0])
+    outcomes = stay_within(members, experiments, backwards, start)
+    for member, outcome in zip(members, outcomes, strict=True):
+        stays.setdefault(member.candidate, []).append(outcome)
     staying = [member for member in members if np.mean(stays[member.candidate]) > 0.5]
     return staying or members
 
@@ -698,14 +697,15 @@ def _keep_plausible(
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
-    trials = [*unseen_inputs(experiments, rows), enlarge_inputs(u, 1.5), enlarge_inputs(u, 2.0)]
-    stay = stay_within(members, experiments, trials, start)
+    trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
+    passed = np.zeros(len(members), int)
     notes = []
-    # the first three are one trial
-    passed = np.cumprod(np.column_stack([stay[:, :3].all(axis=1), stay[:, 3:]]), axis=1).sum(axis=1)
+    for number, inputs in enumerate(trials):
+        stay = [stay_within(members, experiments, each, start) for each in inputs]
+        passed += np.all(stay, axis=0) & (passed == number)
     middle = np.sort(passed)[(len(passed) - 1) // 2]
     chosen = [member for number, member in zip(passed, members, strict=True) if number >= middle]
-    if middle < 3 and u.size:
+    if middle < len(trials) and u.size:
         reach = ("like the record's", "like the record's", "up to half as large again")[middle]
         notes.append(
             "Under larger inputs most models leave their bounds, as may the system: trust the model"

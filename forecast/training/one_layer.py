@@ -45,19 +45,22 @@ class OneLayer:
         return hidden + self.outputs * (1 + self.linear * self.regressors)
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
+        """Views W1, b1, W2, b2, W3 of the flat vector, or of each of several (..., n_weights);
+        zeros for W3 without a linear path.
+        """
         k = self.hidden
         d = self.regressors
         o = self.outputs
+        several = weights.shape[:-1]
         first_w2 = k * (d + 1)
         first_b2 = first_w2 + o * k
-        w1 = weights[: k * d].reshape(k, d)
-        b1 = weights[k * d : first_w2]
-        w2 = weights[first_w2:first_b2].reshape(o, k)
-        b2 = weights[first_b2 : first_b2 + o]
+        w1 = weights[..., : k * d].reshape(*several, k, d)
+        b1 = weights[..., k * d : first_w2]
+        w2 = weights[..., first_w2:first_b2].reshape(*several, o, k)
+        b2 = weights[..., first_b2 : first_b2 + o]
         if not self.linear:
-            return w1, b1, w2, b2, np.zeros((o, d), dtype=weights.dtype)
-        return w1, b1, w2, b2, weights[first_b2 + o :].reshape(o, d)
+            return w1, b1, w2, b2, np.zeros((*several, o, d), dtype=weights.dtype)
+        return w1, b1, w2, b2, weights[..., first_b2 + o :].reshape(*several, o, d)
 
     def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
         """The flat vector of the weights by name of a network whose hidden layer has the path
@@ -83,25 +86,26 @@ class OneLayer:
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2
 
-    def of_rows(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a row for each of several weights (runs, n_weights): v (runs, O) from z
-        (runs, d) with a one behind it; of a single run v (O,) from z (d,).
+    def of_row(self, weights: Array) -> Callable[[Array], Array]:
+        """The map of a single row: v (O,) from z (d,) with a one behind it; of several weights
+        (runs, n_weights) v (runs, O) from z (runs, d).
         """
-        parts = zip(*map(self.split, weights), strict=True)
-        w1, b1, w2, b2, w3 = (np.stack(part) for part in parts)
-        biases = np.concatenate([b1, b2], axis=1)[..., None]
-        both = np.concatenate([np.concatenate([w1, w3], axis=1), biases], axis=2)
+        w1, b1, w2, b2, w3 = self.split(weights)
+        biases = np.concatenate([b1, b2], axis=-1)[..., None]
+        both = np.concatenate([np.concatenate([w1, w3], axis=-2), biases], axis=-1)
         k = self.hidden
 
         def evaluate(z: Array) -> Array:
+            sums = both.dot(z)
+            return w2.dot(np.tanh(sums[:k])) + sums[k:]
+
+        def evaluate_several(z: Array) -> Array:
             sums = np.matmul(both, z[..., None])
             return (np.matmul(w2, np.tanh(sums[:, :k])) + sums[:, k:])[..., 0]
 
-        def evaluate_single(z: Array) -> Array:
-            sums = both[0].dot(z)
-            return w2[0].dot(np.tanh(sums[:k])) + sums[k:] if k else sums
-
-        return evaluate if len(weights) > 1 else evaluate_single
+        if weights.ndim > 1:
+            return evaluate_several
+        return evaluate if k else both.dot
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """The map and its slope by what the net sees: v (O, rows) and dv/dz (O, columns, rows) for

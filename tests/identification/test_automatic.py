@@ -724,17 +724,16 @@ def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:
     assert chosen == [calm, calm] and "1 of 3 models" in notes[-1]
 
 
-def test_a_run_is_judged_over_the_rows_of_its_input_alone() -> None:
-    """The level is the sum of its inputs: seven ones stay within the bound of eight, nine do not,
-    whichever else run beside them; another net has a bound of six.
-    """
+def test_whether_runs_stay_within_bounds_is_told_member_by_member() -> None:
+    """The level is the sum of its inputs: seven ones stay within a bound of eight, not of six."""
     net = Narx(1, 1, (1,), (0,), 0, low=(-8.0,), high=(8.0,))
     wide = Member(ON_DELAYS, 0, net, np.array([0.0, 1.0, 1.0]))
     narrow = replace(wide, net=replace(net, low=(-6.0,), high=(6.0,)))
-    inputs = [np.concatenate([np.zeros((3, 1)), np.ones((rows, 1))]) for rows in (7, 9, 6)]
-    experiments = [Experiment(np.zeros(20), np.zeros(20))]
-    stay = stay_within([wide, narrow, wide], experiments, inputs, 3)
-    assert stay.tolist() == [[True, False, True], [False, False, True], [True, False, True]]
+    leaking = replace(wide, weights=np.array([0.0, 0.5, 1.0]))
+    members, experiments = [wide, narrow, leaking], [Experiment(np.zeros(20), np.zeros(20))]
+    for ones, expected in ((5, [True] * 3), (7, [True, False, True]), (9, [False, False, True])):
+        u = np.concatenate([np.zeros((3, 1)), np.ones((ones, 1))])
+        assert stay_within(members, experiments, u, 3).tolist() == expected
 
 
 def test_candidates_that_run_off_under_the_record_backwards_are_left_out_unless_all_do() -> None:
