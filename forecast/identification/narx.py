@@ -220,8 +220,8 @@ class Narx:
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start
         run, _ = self._loop(weights, self.begin(weights, u), u, y)
-        y = y.reshape(len(u), *(1,) * (weights.ndim - 1), self.outputs)
-        return np.where(np.isnan(y), run, y)
+        measured = y if weights.ndim == 1 else y[:, None]
+        return np.where(np.isnan(measured), run, measured)
 
     def loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None = None

@@ -357,12 +357,9 @@ class _Search:
         """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
-        iterations = self.settings.fold_iterations
-        members = []
+        members: list[Member] = []
         for fold in range(self.settings.folds):
-            members += [
-                self._train_in_fold(member, iterations) for member in self._begin(fold, self.nets)
-            ]
+            members += map(self._train_in_fold, self._begin(fold, self.nets))
             self.progress.add(self._fold_work(), f"Fold {fold + 1} of {self.settings.folds}")
         members = [member for member in members if np.isfinite(member.held_out_rmse)]
         if not members:
@@ -399,10 +396,9 @@ class _Search:
             for member in fitted
             if is_good[candidates.index(member.candidate)]
         ]
-        least: dict[Candidate, float] = {}
-        for member in chosen:
-            rmse = least.get(member.candidate, np.inf)
-            least[member.candidate] = min(rmse, member.train_rmse)
+        # in descending order, so that the least error of a candidate is the last
+        by_error = sorted(chosen, key=lambda member: -member.train_rmse)
+        least = {member.candidate: member.train_rmse for member in by_error}
         self.progress.left = 0.0
         self.progress.add(1.0, "Models fitted one step ahead")
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
@@ -432,18 +428,13 @@ class _Search:
         fold's free run through its block; as it was where the fit diverges.
         """
         start = member.net.rows_to_start(self.settings.start)
-        member = self._judge_free_run(member)
+        judge = StackedExperiments(member.net, self.folds[member.fold].held_out, start)
+        held_out_rmse = float(np.sqrt(judge.mean_square(member.weights)))
         with suppress(ModelError, np.linalg.LinAlgError):
             member = replace(member, weights=self._fit_open_loop(member, self.searched))
         problem = OpenLoop(member.net, self.searched, start)
         one_step_rmse = (problem.loss(member.weights) / problem.n_residuals) ** 0.5
-        return replace(member, train_rmse=one_step_rmse)
-
-    def _judge_free_run(self, member: Member) -> Member:
-        """With the error of its free run through the block held out."""
-        start = member.net.rows_to_start(self.settings.start)
-        judge = StackedExperiments(member.net, self.folds[member.fold].held_out, start)
-        return replace(member, held_out_rmse=float(np.sqrt(judge.mean_square(member.weights))))
+        return replace(member, held_out_rmse=held_out_rmse, train_rmse=one_step_rmse)
 
     def train_on(self, folded: list[Member]) -> list[Member]:
         """Those chosen of what the folds made, trained on all rows; `ModelError` for none."""
@@ -526,11 +517,11 @@ class _Search:
             weights = lm.minimise(problem, weights, options=options, watch=self.watch).weights
         return weights
 
-    def _train_in_fold(self, member: Member, iterations: int) -> Member:
+    def _train_in_fold(self, member: Member) -> Member:
         """Trained on with Bayesian regularisation, and judged on the block held out."""
         fold = self.folds[member.fold]
         start = member.net.rows_to_start(self.settings.start)
-        options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
+        options = lm.Options(self.settings.fold_iterations, bayesian=True, by_gain=True)
         try:
             if member.net.terms:
                 polynomial = refine_terms(
@@ -655,11 +646,9 @@ def leave_out_straying(
     sides of a block carry it through. On other rows it runs off.
     """
     backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
-    stays: dict[Candidate, list[bool]] = {}
-    outcomes = stay_within(members, experiments, backwards, start)
-    for member, outcome in zip(members, outcomes, strict=True):
-        stays.setdefault(member.candidate, []).append(outcome)
-    staying = [member for member in members if np.mean(stays[member.candidate]) > 0.5]
+    stay = stay_within(members, experiments, backwards, start)
+    candidates = np.array([member.candidate for member in members])
+    staying = [m for m in members if stay[candidates == m.candidate].mean() > 0.5]
     return staying or members
 
 
