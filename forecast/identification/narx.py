@@ -163,7 +163,7 @@ class Narx:
         """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there
         too.
         """
-        low, high = self.limits
+        low, high = self.limits[:, : v.shape[-1]]
         is_saturated = ((y >= high) & (v >= high)) | ((y <= low) & (v <= low))
         return np.where(is_saturated, 0.0, v - y)
 

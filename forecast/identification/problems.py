@@ -104,8 +104,9 @@ class ClosedLoop(_Problem):
     def residuals(self, weights: Array) -> Array:
         """(rows * measured outputs,): the weighted residuals of the free run."""
         train = self.train
-        residual = self.net.residual(train.free_run(weights), train.y) * train.weight
-        return residual[:, : self.net.measured_outputs].ravel()
+        tables = train.free_run(weights), train.y, train.weight
+        v, y, weight = (table[:, : self.net.measured_outputs] for table in tables)
+        return (self.net.residual(v, y) * weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Residuals and the transposed Jacobian of the free run, block after block of time."""
