@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
 """Of a result's rows, what `--format json` prints."""
 
-MEASURE = "free-run RMSE / deviation of y"
-"""Of the errors that are printed, over the outputs their mean."""
+MEASURE = "free-run RMSE / deviation of y in the rows fitted"
+"""Of the errors that are printed, over the outputs their mean; y may rest in those that judge."""
 
 
 def identify(
@@ -100,7 +100,7 @@ def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
         raise ModelError(f"No row gave a model. {notes}")
     first = entries[0]
     best = min(entries, key=lambda entry: entry.test)
-    sentence = f"Chosen on validation: `{first.row}`, free-run error {first.test:.3g} on test"
+    sentence = f"Chosen on validation: `{first.row}`, {first.test:.3g} on test ({MEASURE})"
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
     rows = []
     for entry in entries:

@@ -316,9 +316,13 @@ def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
     return [e.with_arrays(weight=e.error_weights / mean) for e in experiments]
 
 
-def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list[str]:
+def describe_cautions(
+    experiments: Sequence[Experiment], n_weights: int, *, has_delay_0: bool, cure: str
+) -> list[str]:
     """What the user of a model of so many weights should know of the rows that it is trained on, a
     sentence each.
+
+    `has_delay_0`: whether it sees u[t] where it forecasts y[t]; `cure`: of too few rows.
     """
     u, y = join_rows(experiments)
     values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
@@ -330,15 +334,12 @@ def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list
         f"Output {output} is a straight line of input {column} in every row: if that is the output"
         " measured again, the model only copies it."
         for output in range(y.shape[1])
-        for column in range(u.shape[1])
+        for column in range(u.shape[1] if has_delay_0 else 0)
         if _is_straight_line(u[:, column], y[:, output])
     ]
     cautions += _describe_spikes(y)  # u may be pulses
     if values < n_weights:
-        cautions.append(
-            f"{values} values of y train {n_weights} weights: take fewer units or delays, or a"
-            " longer record."
-        )
+        cautions.append(f"{values} values of y train {n_weights} weights: {cure}.")
     return cautions
 
 

@@ -154,7 +154,7 @@ class Net:
         if self.feedback:
             sources.append(f"y[t-{_span(self.feedback_delays)}]")
         if self.states:
-            sources.append(f"{self.states} states of its own")
+            sources.append(f"{plural(self.states, 'state')} of its own")
         if self.terms:
             return f"{self.kind}: {', '.join(sources)} -> {plural(len(self.terms), 'term')} -> y[t]"
         unit = self.kind.removesuffix("net") if self.kind in GATED else "tanh"

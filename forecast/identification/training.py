@@ -53,6 +53,7 @@ FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
 # iterations without a better validation error: over time it falls less evenly than the train error
 PATIENCE = 25
 FAR_FROM_TRAIN = 10.0  # times the squared train error
+LEAST_NMSE = 0.01  # of the validation rows, below which what was learnt holds there (fit 90 %)
 
 
 def trainlm(
@@ -415,14 +416,20 @@ def add_report(model: Model, rows: DividedRows) -> Model:
     else:
         one_step = model.training.performance
         times = one_step.get("validation", 0.0) / max(one_step["train"], 1e-300)
-        if times > FAR_FROM_TRAIN:
+        variance = np.mean(model.scaling.y_scale / model.error_unit) ** 2
+        if times > FAR_FROM_TRAIN and one_step["validation"] > LEAST_NMSE * variance:
             notes.append(
                 f"The squared error of the validation rows is {times:.0f} times that of the train"
                 " rows: what it learnt does not hold there. Compare trainer 'bayesian', `restarts`,"
                 " fewer units or a longer record."
             )
     n_weights = sum(weight.size for weight in model.weights.values())
-    notes += describe_cautions(rows.parts(TRAIN), n_weights)
+    notes += describe_cautions(
+        rows.parts(TRAIN),
+        n_weights,
+        has_delay_0=model.net.shift == 0,
+        cure="take fewer units or delays, or a longer record",
+    )
     part = "validation" if "validation" in free_run else "train"
     if part in free_run:
         rmse = ", ".join(

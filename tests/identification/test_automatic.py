@@ -193,7 +193,7 @@ def test_a_mass_with_dry_friction_is_followed_where_arx_is_not_and_the_way_is_sa
     )
     runs = [m.simulate(last.u, last.y[: m.start]).y for m in (model, arx)]
     error, linear = (float(np.sqrt(np.mean((run - last.y) ** 2)) / last.y.std()) for run in runs)
-    assert error < 0.3 * linear and "1 states of its own -> 8 tanh" in " ".join(model.notes)
+    assert error < 0.3 * linear and "1 state of its own -> 8 tanh" in " ".join(model.notes)
 
 
 def test_gaps_in_y_are_passed_over() -> None:

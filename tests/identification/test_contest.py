@@ -193,7 +193,7 @@ def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixtu
     row = {"row": "arx", "validation": 0.25, "test": None, "seconds": 1.5}
     command._print_result({"rows": [row], "sentence": ""}, [])
     said = " ".join(capsys.readouterr().out.split())
-    measure = "free-run RMSE / deviation of y"
+    measure = "free-run RMSE / deviation of y in the rows fitted"
     assert f"validation, {measure} test, {measure} CPU seconds" in said
     assert "arx 0.25 lost 1.5" in said
 

@@ -40,6 +40,7 @@ from forecast.identification import (
 )
 from forecast.identification.data import VALIDATION
 from forecast.identification.loops import NetworkLoop
+from forecast.identification.nets import Net
 from forecast.identification.rows import DividedRows, mean_square_errors, validation_error
 from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
@@ -222,13 +223,30 @@ def test_validation_rows_that_no_run_reaches_are_refused() -> None:
         train(narxnet((1,), (1, 5), (3, 3)), Experiment(e.u, y))
 
 
-@pytest.mark.parametrize("copies", [True, False])
-def test_an_output_measured_again_among_the_inputs_is_said(copies: bool) -> None:
+@pytest.mark.parametrize(
+    ("copies", "net"),
+    [
+        (True, narxnet((0,), (1,), ())),
+        (False, narxnet((0,), (1,), ())),
+        (False, timedelaynet((1, 2), 2)),  # MATLAB's own way to forecast a series
+    ],
+)
+def test_an_output_measured_again_is_said_of_nets_that_see_it(copies: bool, net: Net) -> None:
     e = tank(200)
-    other = 3 + 2 * e.y if copies else np.random.default_rng(0).normal(size=e.y.shape)
-    model = train(narxnet((0,), (1,), ()), Experiment(np.hstack([e.u, other]), e.y))
+    is_copied = copies or not net.feedback
+    other = 3 + 2 * e.y if is_copied else np.random.default_rng(0).normal(size=e.y.shape)
+    model = train(net, Experiment(np.hstack([e.u, other]), e.y), iterations=5)
     said = [note for note in model.notes if note.startswith("Output 0 is a straight line of input")]
     assert len(said) == copies
+
+
+def test_a_net_that_holds_on_the_validation_rows_is_not_told_to_fail_there() -> None:
+    e = tank(200)
+    y = np.convolve(e.u[:, 0], [0.0, 1.0, 0.5])[:200] + 0.01 * (np.arange(200) >= 140)
+    model = train(timedelaynet((1, 2), ()), Experiment(e.u, y))
+    errors = model.training.performance
+    assert errors["validation"] > 10 * errors["train"]
+    assert not [note for note in model.notes if "does not hold there" in note]
 
 
 def test_a_net_that_nobody_trained_is_not_trained_further() -> None:
