@@ -117,8 +117,8 @@ def predict(u, y=None):
 SIMULATE = '''
 
 def simulate(u, y_start=None, rows=None):
-    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then
-    the free run; (T,) of y_start (T,). A net without feedback needs no y_start.
+    """Closed loop under u (T, I), or over `rows` rows without inputs: the free run, NaN in the rows
+    of y_start; (T,) of y_start (T,). A net without feedback needs no y_start.
     """
     y_start = _unless_needed(y_start, u, START)
     if len(y_start) < START:
@@ -126,9 +126,10 @@ def simulate(u, y_start=None, rows=None):
     if u is not None and np.isnan(np.asarray(u, float)).any():
         raise ValueError("u is missing in some rows; only y may be. Fill them.")
     run = _loop(u, y_start, len(y_start), rows if u is None else len(u))
-    run[: len(y_start)] = np.reshape(y_start, (len(y_start), run.shape[1]))
     lost = ~(np.abs(run - MIDDLE) <= FARTHEST).all(axis=1)
-    if lost[len(y_start) :].any():
+    lost[: len(y_start)] = False
+    run[: len(y_start)] = np.nan
+    if lost.any():
         raise ArithmeticError(
             f"The closed loop diverges: row {lost.argmax()} is far outside the training record."
         )
@@ -214,13 +215,12 @@ def _value(net, z):
 
 
 def _loop(u, y, n_measured, rows):
-    """The first `n_measured` rows of y, then the median of the nets; where y ends or is missing,
-    each net's own forecast stands in for it.
+    """The median of the nets after the first `n_measured` rows; where y ends or is missing, each
+    net's own forecast stands in for it.
     """
     y = np.asarray(y, float).reshape(len(y), len(Y_MEAN))
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
-    state, run = prepare(u[:n_measured], y[:n_measured]), np.empty((rows, len(Y_MEAN)))
-    run[:n_measured] = y[:n_measured]
+    state, run = prepare(u[:n_measured], y[:n_measured]), np.full((rows, len(Y_MEAN)), np.nan)
     for t in range(n_measured, rows):
         run[t], state = step(state, u[t], y[t] if t < len(y) else None)
     return run

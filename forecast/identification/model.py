@@ -229,15 +229,15 @@ class Model:
         """Free run under u (T, I), or over `rows` rows of a net without inputs.
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least
-        `Model.start` of them, those rows are returned as they are and the free run follows. Of a
-        net without feedback it is `predict`, and needs no measured rows.
+        `Model.start` of them, those rows are NaN, for the net did not make them, and the free run
+        follows. Of a net without feedback it is `predict`, and needs no measured rows.
 
         `ModelError`, with the step, when it is no longer finite or goes farther from the middle of
         the training record than `LOST_RANGES` times its range.
         """
-        measured, state, inputs = self._begin_free_run(u, start, rows)
+        given, state, inputs = self._begin_free_run(u, start, rows)
         run = self._run(inputs, None, state)
-        return replace(run, y=np.concatenate([measured, run.y]))
+        return replace(run, y=np.concatenate([given, run.y]))
 
     series_parallel = predict
     parallel = simulate
@@ -245,8 +245,8 @@ class Model:
     def _begin_free_run(
         self, u: npt.ArrayLike | None, start: npt.ArrayLike | State | None, rows: int | None
     ) -> tuple[Array, State, Array]:
-        """The measured rows as they were given, the state after them, and the inputs (T, I) that
-        are left to run under; `InputError` for too few or too many measured rows.
+        """NaN for every measured row that was given, the state after them, and the inputs (T, I)
+        that are left to run under; `InputError` for too few or too many measured rows.
         """
         if start is None:
             if self.net.feedback:
@@ -266,8 +266,8 @@ class Model:
                 f" u: y[:{self.start}]. One-step forecasts of all rows are `predict(u, y)`."
             )
         state = self.prepare(inputs[: len(measured)], start)
-        first_rows = measured[:, 0] if state.is_vector else measured
-        return first_rows, state, inputs[len(measured) :]
+        given = self._as_given(np.full_like(measured, np.nan), state.is_vector)
+        return given, state, inputs[len(measured) :]
 
     def removedelay(
         self,
@@ -329,11 +329,11 @@ class Model:
         rows: int | None = None,
     ) -> Array:
         """The standard deviation of the free runs of its nets, row by row, in the shape of
-        `simulate`; NaN for a single net, which does not tell it, and 0 in the measured rows.
+        `simulate`; NaN for a single net, which does not tell it, and in the measured rows.
         """
-        measured, state, inputs = self._begin_free_run(u, start, rows)
+        given, state, inputs = self._begin_free_run(u, start, rows)
         spread = self._member_spread(inputs, None, state)
-        return np.concatenate([np.zeros_like(measured), self._as_given(spread, state.is_vector)])
+        return np.concatenate([given, self._as_given(spread, state.is_vector)])
 
     def _member_spread(self, u: Array, y: Array | None, state: State) -> Array:
         """(T, O) of the runs from the state under u, free ones without y, in the units of y."""

@@ -53,6 +53,9 @@ FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
 # iterations without a better validation error: over time it falls less evenly than the train error
 PATIENCE = 25
 FAR_FROM_TRAIN = 10.0  # times the squared train error
+NOT_FOLLOWED = (
+    "No free run follows y on the validation rows, so the one-step error there chose the weights."
+)
 LEAST_NMSE = 0.01  # of the validation rows, below which what was learnt holds there (fit 90 %)
 
 
@@ -106,8 +109,8 @@ def train(
     """The net with the weights that were best on the validation rows of all experiments.
 
     `for_use`: by which error there: "simulation" (free run), "prediction" (one step) or a number of
-    steps; None: simulation for nets with feedback, prediction for others. `Model.notes` has the
-    other errors too.
+    steps; None: simulation for nets with feedback, prediction for others and where no free run
+    follows y, as of a chaotic series, which a note says. `Model.notes` has the other errors too.
 
     `trainer`: "lm" (trainlm), "bayesian" (trainbr: the weight decay follows the evidence,
     validation rows train too), or either with options of its own, `trainlm(...)`, `trainbr(...)`;
@@ -139,14 +142,25 @@ def train(
         use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
         task = _Task(net, rows, scaling, use, net.network(*rows.sizes))
-        if trainer == "adam":
-            weights, training = _train_adam(task, 1000 * iterations, seed)
-        else:
+
+        def fit(task: _Task, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
+            if trainer == "adam":
+                return _train_adam(task, 1000 * iterations, seed)
             seeds = network_problem.restart_seeds(seed, restarts)
-            fit = _fit_one_layer if net.is_narx else _fit_network
-            weights, run = fit(task, options, seeds, announce, watch)
-            training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-        training = replace(training, for_use=use)
+            by_rows = _fit_one_layer if net.is_narx else _fit_network
+            weights, run = by_rows(task, options, seeds, announce, watch)
+            return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
+
+        begin = perf_counter()
+        weights, training = fit(task, options)
+        seconds_left = options.seconds - (perf_counter() - begin)
+        is_ended = seconds_left <= 0 or (watch is not None and watch.interrupted)
+        is_default = for_use is None and use == "simulation"
+        if is_default and not is_ended and not task.is_followed(weights):
+            task = replace(task, for_use="prediction")
+            weights, training = fit(task, replace(options, seconds=seconds_left))
+            training = replace(training, notes=(NOT_FOLLOWED,))
+        training = replace(training, for_use=task.for_use)
         return add_report(Model(net, weights, scaling, training), rows)
 
 
@@ -196,6 +210,23 @@ class _Task:
         if not self.rows.has(VALIDATION):
             return None
         return validation_error(self.net, self.rows, self.scaling, self.for_use)
+
+    def is_followed(self, weights: Mapping[str, Array]) -> bool:
+        """Whether the free run is nearer to y on the validation rows than the mean of the train
+        rows, and without inputs by half: a few rows are followed by chance. True where no free
+        run reaches these rows.
+        """
+        start = self.net.start
+        squares, total_weight = 0.0, 0.0
+        for part in self.rows.validation_parts(self.scaling):
+            weight = part.error_weights[start:]
+            squares += float(np.sum(weight * np.nan_to_num(part.y[start:]) ** 2))
+            total_weight += float(weight.sum())
+        if not total_weight:
+            return True
+        error = validation_error(self.net, self.rows, self.scaling, "simulation")(weights)
+        limit = 1.0 if self.net.input_delays else NO_SIMULATION**2
+        return error < limit * squares / total_weight
 
     def series(self) -> list[TrainingSeries]:
         """The rows that train, as the network sees them."""
@@ -438,6 +469,7 @@ def add_report(model: Model, rows: DividedRows) -> Model:
         )
         notes.append(f"RMSE on the {part} rows: {rmse}{model.of_what}.")
         deviation = np.mean(model.scaling.y_scale / model.error_unit)
-        if not np.sqrt(free_run[part]) < NO_SIMULATION * deviation:
+        is_lost = not np.sqrt(free_run[part]) < NO_SIMULATION * deviation
+        if is_lost or NOT_FOLLOWED in notes:
             notes.append(describe_lost_simulation(model, rows.experiments))
     return replace(model, training=replace(model.training, notes=tuple(notes)))

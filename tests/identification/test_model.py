@@ -139,6 +139,8 @@ def test_the_closed_loop_fed_with_the_true_y_equals_the_open_loop(name) -> None:
     m = model(name)
     u, y = data(m.net)
     free = m.simulate(cut(u, 0, None), y[: m.start], rows=len(y)).y
+    assert np.isnan(free[: m.start]).all()
+    free[: m.start] = y[: m.start]
     opened = m.predict(u, free).y  # now the true y is what the closed loop says
     scaled = (m.scaling.scale_y(part[m.start :]) for part in (opened, free))
     np.testing.assert_allclose(*scaled, atol=1e-6)
@@ -272,8 +274,8 @@ def test_a_frame_is_taken_by_the_names_of_its_columns_also_by_a_saved_model(tmp_
     train(narxnet((1,), (1,), 2), record, iterations=5).save(tmp_path)
     model = Model.load(tmp_path)
     run = model.simulate(frame, y[:1]).y
-    assert model.simulate(frame[["heater", "valve"]], y[:1]).y.tolist() == run.tolist()
-    assert model.simulate(frame.to_numpy(), y[:1]).y.tolist() == run.tolist()
+    for same in (frame[["heater", "valve"]], frame.to_numpy()):
+        np.testing.assert_array_equal(model.simulate(same, y[:1]).y, run)
     with pytest.raises(InputError, match=r"trained on \['valve', 'heater'\]"):
         model.simulate(frame.rename(columns={"heater": "fan"}), y[:1])
     swapped = Experiment(frame[["heater", "valve"]], y)
@@ -285,7 +287,7 @@ def test_a_frame_is_taken_by_the_names_of_its_columns_also_by_a_saved_model(tmp_
 def test_a_single_net_does_not_tell_how_far_nets_differ() -> None:
     u, y = data(NETS[NARX])
     for single in (model(NARX), Model.average(model(NARX))):
-        assert np.isnan(single.spread(u, y[:12])[12:]).all()
+        assert np.isnan(single.spread(u, y[:12])).all()
 
 
 def test_a_list_of_models_is_refused_with_the_call_to_type() -> None:

@@ -86,7 +86,7 @@ def test_a_law_is_written_in_the_units_of_the_data_and_simulated(tmp_path) -> No
     assert "+0.0005*yu" in parts
     later = system(200, 1)
     run = model.simulate(later.u, later.y[: model.start, 0])
-    assert np.abs(run.y - later.y[:, 0]).max() < 0.02
+    assert np.nanmax(np.abs(run.y - later.y[:, 0])) < 0.02
     model.save(tmp_path)
     np.testing.assert_array_equal(
         Model.load(tmp_path).simulate(later.u, later.y[:2]).y[:, 0], run.y
@@ -118,7 +118,7 @@ def test_the_text_of_a_formula_simulates_as_its_model_does_at_a_high_level() -> 
     start = model.start
     for t in range(start, len(y)):
         y[t] = eval(law, {"t": t, "u": u, "y": y})
-    np.testing.assert_allclose(y, model.simulate(u, high.y[:start, 0]).y, atol=1e-4)
+    np.testing.assert_allclose(y[start:], model.simulate(u, high.y[:start, 0]).y[start:], atol=1e-4)
 
 
 def test_a_net_given_before_the_record_is_named() -> None:
@@ -141,7 +141,7 @@ def test_the_terms_so_far_are_kept_where_the_run_without_one_diverges(monkeypatc
     monkeypatch.setattr(term_search.lm, "minimise", diverge_later)
     model = frols(record, input_delays=(0, 1), feedback_delays=(1,))
     assert len(runs) > 1
-    assert np.isfinite(model.simulate(u, y[: model.start]).y).all()
+    assert np.isfinite(model.simulate(u, y[: model.start]).y[model.start :]).all()
 
 
 def test_a_hammerstein_system_under_a_slow_input_is_found_by_its_free_run() -> None:

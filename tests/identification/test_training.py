@@ -62,7 +62,7 @@ def test_a_net_without_hidden_units_finds_the_law_exactly() -> None:
     ratio = model.scaling.y_scale[0] / model.scaling.u_scale[0] / 10
     np.testing.assert_allclose(kernel * [1, 1, ratio], [0.6, -0.2, 1.0], atol=1e-5)
     free = model.simulate(experiment.u, experiment.y[:2])
-    np.testing.assert_allclose(free.y, experiment.y, atol=1e-2)
+    np.testing.assert_allclose(free.y[2:], experiment.y[2:], atol=1e-2)
 
 
 def test_a_narx_net_learns_a_tank_that_no_linear_model_follows() -> None:
@@ -95,7 +95,7 @@ def test_two_outputs_are_learnt_together() -> None:
     y = np.hstack([first.y, second.y])
     both = Experiment(np.hstack([first.u, second.u]), y)
     model = train(narxnet((2,), (1, 2), ()), both)
-    assert model.simulate(both.u, y[:2]).y == pytest.approx(y, abs=0.05)
+    assert model.simulate(both.u, y[:2]).y[2:] == pytest.approx(y[2:], abs=0.05)
 
 
 def test_errors_over_outputs_are_told_as_a_share_of_their_deviations_whatever_their_units() -> None:
@@ -140,7 +140,7 @@ def test_every_experiment_begins_with_the_delays_filled_from_its_own_first_rows(
         one.weights["readout/kernel"], other.weights["readout/kernel"], atol=1e-6
     )
     for part in parts:
-        np.testing.assert_allclose(one.simulate(part.u, part.y[:2]).y, part.y, atol=0.05)
+        np.testing.assert_allclose(one.simulate(part.u, part.y[:2]).y[2:], part.y[2:], atol=0.05)
 
 
 def test_error_weights_decide_which_rows_are_followed() -> None:
@@ -247,6 +247,34 @@ def test_a_net_that_holds_on_the_validation_rows_is_not_told_to_fail_there() -> 
     errors = model.training.performance
     assert errors["validation"] > 10 * errors["train"]
     assert not [note for note in model.notes if "does not hold there" in note]
+
+
+@pytest.mark.parametrize("net", [narnet((1,), 6), narnet((1,), (4, 3))], ids=["one", "two layers"])
+def test_a_chaotic_series_is_learnt_one_step_ahead_and_its_note_says_so(net: Net) -> None:
+    y = np.full(300, 0.3)
+    for t in range(1, 300):
+        y[t] = 3.97 * y[t - 1] * (1 - y[t - 1])  # the logistic map
+    series = Experiment(None, y)
+    default, by_step, by_run = (
+        train(net, series, iterations=40, for_use=use) for use in (None, "prediction", "simulation")
+    )
+    assert all((default.weights[name] == by_step.weights[name]).all() for name in default.weights)
+    assert default.training.for_use == "prediction"
+    assert default.training.performance["test"] < 1e-4 * y.var()
+    assert default.notes[0].startswith("No free run follows y on the validation rows")
+    (note,) = [note for note in default.notes if "It can be simulated for" in note]
+    assert int(note.split("simulated for ")[1].split()[0]) > 3
+    # what was asked for is done
+    assert by_run.training.for_use == "simulation"
+    assert by_run.training.performance["test"] > 0.1 * y.var()
+
+
+@pytest.mark.parametrize("net", [narxnet((1,), (1,), 3), narnet((1, 2), ())])
+def test_a_net_whose_free_run_follows_y_is_chosen_by_it(net: Net) -> None:
+    e = tank(200) if net.input_delays else Experiment(None, np.sin(0.3 * np.arange(200)))
+    default, by_run = (train(net, e, iterations=20, for_use=use) for use in (None, "simulation"))
+    assert default.training.for_use == "simulation" and default.notes == by_run.notes
+    assert all((default.weights[name] == by_run.weights[name]).all() for name in default.weights)
 
 
 def test_a_net_that_nobody_trained_is_not_trained_further() -> None:
@@ -589,7 +617,7 @@ def test_a_deep_net_whose_free_run_overflows_is_judged_and_not_lost() -> None:
     assert validation_error(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
     assert mean_square_errors(wild, rows, "simulation")["train"] == np.inf
     assert stability(wild, e).verdict == "unstable"
-    assert np.isfinite(Model.average(deep, deep, wild).simulate(e.u, e.y[:2]).y).all()
+    assert np.isfinite(Model.average(deep, deep, wild).simulate(e.u, e.y[:2]).y[2:]).all()
 
 
 def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
