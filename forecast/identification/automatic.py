@@ -111,9 +111,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
-        *describe_cautions(
-            experiments, n_weights, has_delay_0=True, cure="a longer record would show more"
-        ),
+        *describe_cautions(experiments, n_weights),
     ]
     if len({(member.candidate, member.fold) for member in result.members}) == 1:
         notes.append(

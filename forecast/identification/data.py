@@ -9,7 +9,8 @@ their delays, so the validation error of random or interleaved rows is too low.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,8 @@ def read_record(
     *,
     experiment: str | None = None,
 ) -> list[Experiment]:
-    """The experiments of a file: the columns of a CSV with a row per time, or the variables of a
+    """The experiments of a file: the columns of a CSV with a row per time (parted by commas, or by
+    semicolons or tabs, numbers then with decimal commas or points), or the variables of a
     MATLAB file (.mat, up to version 7; also fields of a struct, or a cell for each time), by name;
     NaN or empty where y is missing.
 
@@ -142,8 +144,6 @@ def read_by_name(
     file or column that cannot be read, for an input that is an output, and for dates in the first
     column that are not in order or leave out rows.
     """
-    import pandas as pd
-
     outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
     names = [*outputs, *inputs, *([experiment] if experiment else [])]
     if not outputs:
@@ -152,7 +152,7 @@ def read_by_name(
         raise InputError(f"{twice} is named twice: it would explain itself. Name it once.")
     try:
         is_matlab = Path(path).suffix == ".mat"
-        frames = _read_matlab(path, names) if is_matlab else [pd.read_csv(path)]
+        frames = _read_matlab(path, names) if is_matlab else _read_csv(path, {*outputs, *inputs})
     except FileNotFoundError:
         raise InputError(f"There is no file {path}. Give the path of a CSV or .mat file.") from None
     except ValueError as error:
@@ -181,6 +181,22 @@ def read_by_name(
     return experiments
 
 
+def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
+    """The one frame of a CSV file. What parts the names in its first line parts the columns;
+    unless that is a comma, numbers of the columns `names` may have decimal commas.
+    """
+    import pandas as pd
+
+    with Path(path).open(encoding="utf-8") as file:
+        header = re.sub(r'"[^"]*"', "", file.readline())
+    separator = max(",;\t", key=header.count)
+    frame = pd.read_csv(path, sep=separator)
+    kinds = {frame[name].dtype.kind for name in frame if name in names}
+    if separator != "," and not kinds <= set("iufb"):
+        frame = pd.read_csv(path, sep=separator, decimal=",")
+    return [frame]
+
+
 def _index_by_time(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The frame with its first column as index where that is of ISO dates and not among the names,
     else with its rows counted.
@@ -200,7 +216,7 @@ def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[s
     if missing := [name for name in names if name not in columns]:
         raise InputError(
             f"{path} has no column {missing}; it has {columns}. Name columns of the file; in a CSV"
-            " commas separate them, and numbers have decimal points."
+            " commas, semicolons or tabs separate them."
         )
 
 

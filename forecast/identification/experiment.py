@@ -317,7 +317,11 @@ def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def describe_cautions(
-    experiments: Sequence[Experiment], n_weights: int, *, has_delay_0: bool, cure: str
+    experiments: Sequence[Experiment],
+    n_weights: int,
+    *,
+    has_delay_0: bool = True,
+    cure: str = "a longer record would show more",
 ) -> list[str]:
     """What the user of a model of so many weights should know of the rows that it is trained on, a
     sentence each.

@@ -197,11 +197,30 @@ def test_a_single_name_is_a_name_not_letters(tmp_path: Path) -> None:
     np.testing.assert_array_equal(record.y[:, 0], [2, 3, 5])
 
 
-def test_a_file_with_semicolons_is_told_what_parts_the_columns(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        "time;u;y, m\n2020-01-01;1,5;2\n2020-01-02;3,5;4\n",
+        'time\tu\t"y, m"\n2020-01-01\t1,5\t2\n2020-01-02\t3,5\t4\n',
+        '"time";"u";"y, m"\n"2020-01-01";1.5;2\n"2020-01-02";3.5;4\n',
+        '\ufefftime,u,"y, m"\n2020-01-01,1.5,2\n2020-01-02,3.5,4\n',
+    ],
+)
+def test_a_file_may_part_columns_by_semicolons_or_tabs(tmp_path: Path, content: str) -> None:
     path = tmp_path / "runs.csv"
-    path.write_text("u;y\n1,5;2,5\n3,5;4,5\n")
-    with pytest.raises(InputError, match=r"has no column \['y'\].* commas separate them"):
+    path.write_text(content, encoding="utf-8")
+    (record,) = read_record(path, ["y, m"], ["u"])
+    assert record.u.tolist() == [[1.5], [3.5]] and record.y.tolist() == [[2.0], [4.0]]
+
+
+def test_columns_parted_by_another_mark_and_numbers_by_two_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("u|y\n1|2\n3|4\n")
+    with pytest.raises(InputError, match=r"has no column \['y'\].* semicolons or tabs separate"):
         read_record(path, ["y"])
+    path.write_text("u;y\n1.234,5;2\n3.234,5;4\n")
+    with pytest.raises(InputError, match=r"column 'u' has '1\.234,5' in row 0"):
+        read_record(path, ["y"], ["u"])
 
 
 def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:
