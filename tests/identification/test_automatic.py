@@ -314,6 +314,15 @@ def test_several_experiments_train_one_model() -> None:
     assert perform(y, model.simulate(u, y[:3]).y, measure="rmse") < 0.1 * y.std()
 
 
+def test_nets_that_a_short_record_hardly_supports_are_told_and_larger_ones_left_out() -> None:
+    """40 values of y; the nets have 53 and 80 weights. No user of `identify` chose them."""
+    small, large = (Candidate("delays", 3, hidden) for hidden in (5, 8))
+    settings = replace(SMALL, candidates=(small, large))
+    model = identify(Experiment(*tank(40, 0)), settings=settings)
+    assert {member.net.hidden for member in model.members} == {(5,)}
+    assert "40 values of y train 53 weights: a longer record would show more." in model.notes
+
+
 def test_many_short_experiments_are_held_out_whole() -> None:
     """Too short to be cut: 15 rows each, of which a fold of two would leave no stretch to start
     from.
