@@ -33,6 +33,7 @@ LONGEST_STEP = 1.9  # of an index, in median steps: a longer one leaves out rows
 MOST_GAPS = 0.05  # of the steps; more of several steps each are nights or weekends
 SPIKE_SPREADS = 2.0  # of the middle 90 %
 SPIKE_GAPS = 20.0  # times what 95 % of the rows differ by from the nearer one beside them
+FEW_LEVELS = 6  # of an input: nets are no better between more, and far worse between three
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
@@ -333,6 +334,11 @@ def describe_cautions(
     cautions = [
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
         for column in np.flatnonzero(np.ptp(u, axis=0) == 0)
+    ]
+    cautions += [
+        f"Input {column} has {count} levels in the rows that train: y between them is a guess."
+        for column, count in enumerate(len(np.unique(values)) for values in u.T)
+        if 1 < count < FEW_LEVELS
     ]
     cautions += [
         f"Output {output} is a straight line of input {column} in every row: if that is the output"

@@ -141,24 +141,16 @@ def train(
             raise _missing_feedback(net, rows)
         use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
-        task = _Task(net, rows, scaling, use, net.network(*rows.sizes))
-
-        def fit(task: _Task, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
-            if trainer == "adam":
-                return _train_adam(task, 1000 * iterations, seed)
-            seeds = network_problem.restart_seeds(seed, restarts)
-            by_rows = _fit_one_layer if net.is_narx else _fit_network
-            weights, run = by_rows(task, options, seeds, announce, watch)
-            return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-
+        seeds = network_problem.restart_seeds(seed, restarts)
+        steps = 1000 * iterations if trainer == "adam" else 0
+        task = _Task(net, rows, scaling, use, seeds, steps, announce, watch)
         begin = perf_counter()
-        weights, training = fit(task, options)
-        seconds_left = options.seconds - (perf_counter() - begin)
-        is_ended = seconds_left <= 0 or (watch is not None and watch.interrupted)
-        is_default = for_use is None and use == "simulation"
-        if is_default and not is_ended and not task.is_followed(weights):
+        weights, training = task.fit(options)
+        seconds = options.seconds - (perf_counter() - begin)
+        may_go_on = seconds > 0 and not (watch is not None and watch.interrupted)
+        if for_use is None and may_go_on and not task.is_followed(weights):
             task = replace(task, for_use="prediction")
-            weights, training = fit(task, replace(options, seconds=seconds_left))
+            weights, training = task.fit(replace(options, seconds=seconds))
             training = replace(training, notes=(NOT_FOLLOWED,))
         training = replace(training, for_use=task.for_use)
         return add_report(Model(net, weights, scaling, training), rows)
@@ -195,15 +187,30 @@ def _missing_feedback(net: Net, rows: DividedRows) -> InputError:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a net is trained on, and for which use; `network` is the net in the form of the
-    catalogue.
+    """What a net is trained on, for which use and how: `seeds` draw its first weights, `steps` are
+    those of Adam, 0 for Levenberg-Marquardt.
     """
 
     net: Net
     rows: DividedRows
     scaling: Standardization
     for_use: ForUse
-    network: Network
+    seeds: Sequence[int]
+    steps: int
+    announce: Callable[[str], None] | None
+    watch: Watch | None
+
+    @property
+    def network(self) -> Network:
+        """The net in the form of the catalogue."""
+        return self.net.network(*self.rows.sizes)
+
+    def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
+        """Weights by name, and how they were found."""
+        if self.steps:
+            return _train_adam(self)
+        weights, run = (_fit_one_layer if self.net.is_narx else _fit_network)(self, options)
+        return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
 
     def validation_error(self) -> Callable[[Mapping[str, Array]], float] | None:
         """The error on the validation rows by the weights' names; None where there are none."""
@@ -214,8 +221,10 @@ class _Task:
     def is_followed(self, weights: Mapping[str, Array]) -> bool:
         """Whether the free run is nearer to y on the validation rows than the mean of the train
         rows, and without inputs by half: a few rows are followed by chance. True where no free
-        run reaches these rows.
+        run reaches these rows, and for other uses.
         """
+        if self.for_use != "simulation":
+            return True
         start = self.net.start
         squares, total_weight = 0.0, 0.0
         for part in self.rows.validation_parts(self.scaling):
@@ -224,22 +233,16 @@ class _Task:
             total_weight += float(weight.sum())
         if not total_weight:
             return True
-        error = validation_error(self.net, self.rows, self.scaling, "simulation")(weights)
         limit = 1.0 if self.net.input_delays else NO_SIMULATION**2
-        return error < limit * squares / total_weight
+        judge = validation_error(self.net, self.rows, self.scaling, "simulation")
+        return judge(weights) < limit * squares / total_weight
 
     def series(self) -> list[TrainingSeries]:
         """The rows that train, as the network sees them."""
         return self.rows.series(self.network, self.scaling)
 
 
-def _fit_one_layer(
-    task: _Task,
-    options: lm.Options,
-    seeds: Sequence[int],
-    announce: Callable[[str], None] | None,
-    watch: Watch | None,
-) -> tuple[dict[str, Array], lm.Result]:
+def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name, by the short way of nets with one hidden layer: rows at once, and a free run
     solved instead of stepped.
     """
@@ -250,31 +253,25 @@ def _fit_one_layer(
     if parts and task.for_use != "simulation":
         error = validation_error(task.net, rows, scaling, task.for_use)
         problem.validate = lambda flat: error(narx.unflatten(flat))
-    starts = [narx.flatten(network_problem.draw_weights(task.network, seed)) for seed in seeds]
-    run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
+    starts = [narx.flatten(network_problem.draw_weights(task.network, seed)) for seed in task.seeds]
+    run = lm.minimise(problem, *starts, options=options, announce=task.announce, watch=task.watch)
     return narx.unflatten(run.weights), run
 
 
-def _fit_network(
-    task: _Task,
-    options: lm.Options,
-    seeds: Sequence[int],
-    announce: Callable[[str], None] | None,
-    watch: Watch | None,
-) -> tuple[dict[str, Array], lm.Result]:
+def _fit_network(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name of any other net, on whole series."""
     problem = network_problem.make_problem(task.network, task.series(), task.validation_error())
     return network_problem.fit(
         problem,
-        seeds=seeds,
+        seeds=task.seeds,
         options=options,
-        announce=announce,
-        watch=watch,
+        announce=task.announce,
+        watch=task.watch,
     )
 
 
-def _train_adam(task: _Task, steps: int, seed: int) -> tuple[dict[str, Array], TrainingRecord]:
-    """Weights by name after so many gradient steps; `InputError` without validation rows."""
+def _train_adam(task: _Task) -> tuple[dict[str, Array], TrainingRecord]:
+    """Weights by name after the gradient steps; `InputError` without validation rows."""
     from forecast.training import chunks, descent, gradient
 
     validate = task.validation_error()
@@ -292,7 +289,7 @@ def _train_adam(task: _Task, steps: int, seed: int) -> tuple[dict[str, Array], T
         series, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
     )
     settings = descent.Settings(
-        steps=steps,
+        steps=task.steps,
         learning_rate=5e-3,
         batch_size=8,
         weight_decay=0.0,
@@ -300,7 +297,7 @@ def _train_adam(task: _Task, steps: int, seed: int) -> tuple[dict[str, Array], T
         loss=POINT_LOSSES["mse"],
         evaluate_every=250,
     )
-    run = gradient.fit(task.network, joined, validate, settings, seed=seed)
+    run = gradient.fit(task.network, joined, validate, settings, seed=task.seeds[0])
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in run.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in run.weights.items()}
     return weights, TrainingRecord(run.note or "iterations used", curve)

@@ -105,6 +105,13 @@ def test_a_csv_whose_dates_leave_out_rows_is_refused(tmp_path) -> None:
     assert [len(run) for run in runs] == [3, 2]
 
 
+@pytest.mark.parametrize(("levels", "is_said"), [(1, False), (2, True), (5, True), (6, False)])
+def test_an_input_of_few_levels_is_noted(levels: int, is_said: bool) -> None:
+    e = Experiment(np.repeat(np.arange(levels), 20), np.sin(np.arange(20 * levels)))
+    note = f"Input 0 has {levels} levels in the rows that train: y between them is a guess."
+    assert (note in describe_cautions([e], 9)) == is_said
+
+
 def test_values_far_outside_of_all_others_are_noted_but_no_steps_and_heavy_tails() -> None:
     rng = np.random.default_rng(0)
     whole = Experiment(*tank(400, 0))
