@@ -5,11 +5,13 @@
 Loss differences are simulated, and with a FOLDER of panels also drawn from autoregressions that are
 fitted to the differences of real losses there (innovations resampled). Power is relative to the
 test that knows the variance of the mean, at differences that it finds in 50, 80 and 90 % of the
-samples; the lowest of the three is printed. Seeded: the tables come out the same.
+samples; the lowest of the three is printed. The table of few horizons is of `diebold_mariano` on
+pairs of losses. Seeded: the tables come out the same.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import zlib
@@ -22,6 +24,7 @@ import pandas as pd
 from scipy import signal, stats
 
 from forecast.comparison.longrun import dependence, standard_error
+from forecast.comparison.paired_tests import MINIMUM, diebold_mariano
 
 SAMPLES = 1000
 LEVEL = 0.05
@@ -56,6 +59,24 @@ PERSISTENCE = (0.0, 0.5, 0.9)
 """Coefficient of the AR(1) from one time step to the next, whose means over the horizon are the
 loss differences.
 """
+
+
+SEPARATE = (2, 3, 4, 5, 7, 9, 11)
+OVERLAPS = (2, 4, 8, 24)
+"""Separate horizons, and origins in each, of the table of few horizons."""
+HORIZON = 24
+LAST_AGAINST_SEASON = "last value against last season, noise"
+PAIRS = (
+    "absolute, AR 0",
+    "absolute, AR 0.8",
+    "absolute, AR 0.95",
+    "exponential, AR 0",
+    "exponential, AR 0.8",
+    LAST_AGAINST_SEASON,
+)
+"""Losses of two forecasters that are alike: of their errors, which share half of their variance."""
+LOWER = {"absolute": 0.7, "exponential": 0.6, "last": 0.7}
+"""The losses of the better one in the samples of power, times those of the other."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +161,66 @@ def size_and_power(samples: np.ndarray, origins: Origins) -> dict[str, float]:
         "power, % of known variance": 100 * min(shares),
         "degrees of freedom": float(dof[0]),
     }
+
+
+def pair_of_losses(kind: str, origins: Origins, rng: np.random.Generator) -> list[np.ndarray]:
+    """Twice (samples, origins): mean losses over the horizon of two forecasters that are alike."""
+    horizon, step_size = origins.horizon, origins.step_size
+    if kind == LAST_AGAINST_SEASON:
+        y = rng.standard_normal((SAMPLES, origins.count * step_size + 2 * horizon))
+        windows = np.lib.stride_tricks.sliding_window_view(y, 2 * horizon, axis=1)
+        windows = windows[:, : origins.count * step_size : step_size]
+        actual, season = windows[..., horizon:], windows[..., :horizon]
+        return [np.abs(actual - past).mean(axis=2) for past in (season[..., -1:], season)]
+    coefficient = float(kind.split()[-1])
+    length = origins.count * step_size + horizon + WARM_UP
+
+    def draw() -> np.ndarray:
+        noise = math.sqrt(1 - coefficient**2) * rng.standard_normal((SAMPLES, length))
+        return np.asarray(signal.lfilter([1], [1, -coefficient], noise, axis=1)[:, WARM_UP:])
+
+    shared = draw()
+    losses = []
+    for _ in range(2):
+        error = shared + 0.7 * draw()
+        loss = np.abs(error) if kind.startswith("absolute") else np.exp(error)
+        means = signal.lfilter(np.ones(horizon) / horizon, [1], loss, axis=1)
+        losses.append(means[:, horizon - 1 :: step_size][:, : origins.count])
+    return losses
+
+
+def table_of_few_horizons() -> pd.DataFrame:
+    """By separate horizons, in %: the lowest, median and highest size of the kinds of pairs and
+    overlaps, how many are above 7 %, and the median power.
+    """
+    rows = []
+    for separate, overlap, kind in itertools.product(SEPARATE, OVERLAPS, PAIRS):
+        origins = Origins(separate * overlap, HORIZON, HORIZON // overlap)
+        if origins.count < MINIMUM:
+            continue
+        rng = np.random.default_rng(zlib.crc32(f"{separate} {overlap} {kind}".encode()))
+        first, second = pair_of_losses(kind, origins, rng)
+        lower = LOWER[kind.partition(",")[0].partition(" ")[0]]
+        shares = {}
+        for name, factor in (("size", 1.0), ("power", lower)):
+            tests = [
+                diebold_mariano(factor * a, b, horizon=origins.horizon, step_size=origins.step_size)
+                for a, b in zip(first, second, strict=True)
+            ]
+            shares[name] = 100 * float(np.mean([test.p < LEVEL for test in tests]))
+        rows.append({"separate horizons": separate, **shares})
+    grouped = pd.DataFrame(rows).groupby("separate horizons")
+    size = grouped["size"]
+    return pd.DataFrame(
+        {
+            "cases": size.size(),
+            "lowest size": size.min(),
+            "median size": size.median(),
+            "highest size": size.max(),
+            "above 7 %": size.apply(lambda sizes: int((sizes > 7).sum())),
+            "median power": grouped["power"].median(),
+        }
+    )
 
 
 def loss_differences(panel: Panel, folder: Path) -> dict[str, np.ndarray]:
@@ -243,6 +324,7 @@ def print_summary(title: str, results: pd.DataFrame) -> None:
 def main(arguments: list[str]) -> None:
     """Print every table; the confirming panels last."""
     print_summary("Simulated", table(simulated_cases()))
+    print(f"\nFew separate horizons\n{table_of_few_horizons().round(1).to_string()}")
     if arguments:
         folder = Path(arguments[0])
         print_summary("Deciding panels", table(real_cases(DECIDING, folder)))

@@ -300,7 +300,10 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
         )
     selected = scored[verdict.chosen["shipped"]]
     share = 1 - selected["mase"] / scored["ridge"]["mase"]
-    on_skips = _about_skips([word for (family, _), word in words.items() if family == "skip"])
+    on_skips = _about_skips(
+        [word for (family, _), word in words.items() if family == "skip"],
+        [network.same_as for network in verdict.untrained if network.ranking == "shipped"],
+    )
     return (
         f"**{dataset}**: {on_skips} `{selected['model']}` (selected) has {text.percent(abs(share))}"
         f" {'less' if share >= 0 else 'more'} error than `ridge`{_about_ridge(verdict)}."
@@ -324,13 +327,22 @@ def _about_ridge(verdict: Verdicts) -> str:
     return ""
 
 
-def _about_skips(words: list[str]) -> str:
-    """How many networks are better than their linear part: the first thing a reader must know."""
+def _about_skips(words: list[str], untrained: list[str]) -> str:
+    """How many networks are better than their linear part, the first thing a reader must know, and
+    how many are no more than it: of each that did not train the row that it equals.
+    """
     better = words.count("better")
-    if not better:
-        return f"no test finds any of {len(words)} networks better than its linear model alone."
-    owner = "its" if better == 1 else "their"
-    return f"tests find {better} of {len(words)} networks better than {owner} linear model alone."
+    networks = f"any of {len(words)} networks" if len(words) > 1 else "the only network"
+    sentence = f"no test finds {networks} better than its linear model alone"
+    if better:
+        owner = "its" if better == 1 else "their"
+        sentence = (
+            f"tests find {better} of {len(words)} networks better than {owner} linear model alone"
+        )
+    if untrained:
+        listed = text.listing([f"`{model}`" for model in sorted(set(untrained))])
+        sentence += f"; {len(untrained)} more did not train (= {listed})"
+    return f"{sentence}."
 
 
 def _families() -> dict[str, str]:
@@ -368,6 +380,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "configuration": ("docs/configuration.md", configuration),
     "metrics": ("docs/configuration.md", metrics),
     "when recurrent": (study_page.PAGE, study_page.part),
+    "answer of the study": (study_page.DESIGN, study_page.answer),
     **{name: (str(page.relative_to(ROOT)), make) for name, (page, make) in measured.PARTS.items()},
 }
 """Name of each part → its page and what makes it from the code; all are tested to be up to date."""

@@ -35,6 +35,7 @@ from forecast.api.stages import (
 )
 from forecast.backtest.candidates import REFERENCE_MODELS, linear_skip_model, reason_unsuited
 from forecast.comparison import metrics
+from forecast.comparison.sentences import describe_pair
 from forecast.config.datasets import Dataset
 from forecast.config.experiment import COMBINATION
 from forecast.config.reading import Entry
@@ -45,7 +46,7 @@ from forecast.data.splits import most_test_steps
 from forecast.models import spec
 from forecast.report import page
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, require_known
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +71,8 @@ class Board:
     True
     >>> board.forecasts("ridge", levels=[80]).columns.tolist()
     ['unique_id', 'ds', 'cutoff', 'y', 'ridge', 'ridge-lo-80', 'ridge-hi-80']
+    >>> board.compare("ridge", "naive")[0].startswith("ridge against naive: ")
+    True
     >>> board.model("ridge")
     Model('ridge', horizon=3, lookback=168, series=1)
     >>> board.plot().savefig("errors.png")
@@ -139,6 +142,14 @@ class Board:
     def verdicts(self) -> tuple[str, ...]:
         """What the tests say, and what a reader must not miss, in sentences."""
         return (*self._results.verdicts.sentences, *self._results.verdicts.warnings)
+
+    def compare(self, a: str, b: str) -> tuple[str, ...]:
+        """What the tests say of two models of the leaderboard, in sentences, as `forecast compare`
+        does; `InputError` for a model that is not in it.
+        """
+        for model in (a, b):
+            require_known(model, {*self.leaderboard["model"]}, "Unknown model")
+        return tuple(describe_pair(self._results.verdicts.tests, a, b, RANKING))
 
     @property
     def levels(self) -> pd.DataFrame:

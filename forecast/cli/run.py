@@ -52,7 +52,6 @@ from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.data.comparison_records import PairedTest
     from forecast.data.results import Results
 
 FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/shapes", ".forecast/cost")
@@ -398,6 +397,7 @@ def _compare_in_rankings(
     results: Results, a: str, b: str, rows: pd.DataFrame
 ) -> list[PairComparison]:
     """The two models in each ranking of one dataset; `rows`: those of its leaderboard."""
+    from forecast.comparison.sentences import describe_pair
     from forecast.data.results import MEAN, in_ranking
 
     means = rows[(rows["seed"] == MEAN) & rows[["mae", "mase"]].notna().any(axis=1)]
@@ -420,17 +420,7 @@ def _compare_in_rankings(
                 error_a=error_a,
                 error_b=error_b,
                 difference=error_a / error_b - 1 if error_b else None,
-                sentences=_test_sentences(tests, a, b, ranking),
+                sentences=describe_pair(tests, a, b, ranking),
             )
         )
     return comparisons
-
-
-def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> list[str]:
-    """A sentence for each test of one of the two models against the other."""
-    sentences = [
-        test.sentence
-        for test in tests
-        if {test.model, test.against} == {a, b} and test.ranking in (ranking, "baseline")
-    ]
-    return sentences or ["This pair was not tested: a difference of the means alone says little."]

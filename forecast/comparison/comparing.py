@@ -180,6 +180,8 @@ def compare_candidates(
         warnings.insert(0, low)
     if borders.by_series:
         warnings.append(sentences.OWN_BLOCKS)
+    if short_budget := sentences.describe_short_budget(tuning, results.records.values()):
+        warnings.append(short_budget)
     complete = verdicts.model_copy(
         update={
             "lowest": lowest,
@@ -187,6 +189,7 @@ def compare_candidates(
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
+            "short_budget": short_budget,
             "sentences": (
                 *verdicts.sentences,
                 *sentences.describe_selection(chosen, lowest),

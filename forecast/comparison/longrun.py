@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ MAX_SLOPE = 0.97
 FEWEST_RUNS = 12
 """Runs are shorter than the overlap where fewer than these would be left."""
 FEWEST_COSINES = 4
+"""Unless the overlap allows fewer."""
 COSINES = 0.8
 """Times (number of runs)^(2/3): how many cosines."""
 MANY_RUNS = 50
@@ -86,23 +87,28 @@ class StandardError:
 def dependence(
     n: int, *, horizon: int, step_size: float = 1, cycles: Mapping[str, float] = NO_CYCLES
 ) -> Dependence:
-    """What to allow for among n origins that lie as `Spacing` says.
-
-    No cosine is faster than a quarter of the frequency at which the overlap repeats itself: there
-    the spectrum of a mean over the horizon has hardly fallen.
-    """
+    """What to allow for among n origins that lie as `Spacing` says."""
     overlap = math.ceil(horizon / step_size)
     run = max(1, min(overlap, n // FEWEST_RUNS))
     runs = n // run
-    cosines = min(COSINES * runs ** (2 / 3), n / (2 * overlap))
+    cosines = max(FEWEST_COSINES, COSINES * runs ** (2 / 3))
     known = removable_cycles(n, cycles, horizon=horizon, step_size=step_size)
     periods = [cycles[name] / step_size for name in known]
     return Dependence(
         run,
-        max(FEWEST_COSINES, round(cosines)),
+        limit_cosines(cosines, n, horizon=horizon, step_size=step_size),
         _overlap_correlation(overlap, run),
         tuple(period / run for period in periods if not _is_averaged_away(period, run)),
     )
+
+
+def limit_cosines(cosines: float, n: int, **spacing: Unpack[Spacing]) -> int:
+    """`cosines`, or fewer: none is faster than a quarter of the frequency at which the
+    overlap of horizons repeats itself: there the spectrum of a mean over the horizon has hardly
+    fallen. Few separate horizons leave few degrees of freedom, two of them one.
+    """
+    overlap = math.ceil(spacing["horizon"] / spacing.get("step_size", 1))
+    return max(1, round(min(cosines, n / (2 * overlap))))
 
 
 def removable_cycles(

@@ -89,7 +89,8 @@ def diebold_mariano(
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
         note = (
-            f"{n} origins; a test of horizon {horizon} at step size {step_size:.3g} needs {needed}"
+            f"too few separate horizons to test: {plural(n, 'origin')} of horizon {horizon} at step"
+            f" size {step_size:.3g}, a test needs {needed}"
         )
         return _result(math.nan, math.nan, StandardError(math.nan, math.nan), a, b, note)
     if np.allclose(a, b, rtol=ROUNDING, atol=0.0):

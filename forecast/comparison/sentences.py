@@ -20,7 +20,7 @@ import pandas as pd
 from forecast.comparison.longrun import NO_CYCLES, Spacing, removable_cycles
 from forecast.comparison.losses import NO_ACTUALS
 from forecast.comparison.metrics import POOLED_BAND
-from forecast.config.experiment import COMBINATION, NAIVE
+from forecast.config.experiment import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
 from forecast.data.comparison_records import (
     Alarm,
     PairedTest,
@@ -30,6 +30,7 @@ from forecast.data.comparison_records import (
 )
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, as_reported
+from forecast.system.errors import plural
 
 MOST_PAIRS = 3
 """Pairs named in one sentence."""
@@ -121,6 +122,19 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
         sentence = name_untrained(networks, skips)
         sentences.append(f"{title_of(ranking)}: {sentence} They are not counted as models.")
     return sentences
+
+
+def describe_short_budget(tuning: Tuning, records: Iterable[RunRecord]) -> str:
+    """What the networks had, where it is too little to judge them by; empty without networks."""
+    if tuning.final_steps >= JUDGED_STEPS or not any(record.is_network for record in records):
+        return ""
+    trials = f"{plural(tuning.n_trials, 'trial')} of {plural(tuning.trial_steps, 'step')}"
+    final = f"{plural(tuning.final_steps, 'step')} for each of {plural(len(tuning.seeds), 'seed')}"
+    return (
+        f"Networks had {trials} and {final} (a quick budget), too few to judge them by: repeat with"
+        f' `tuning="full"`, or with `final_steps: {JUDGED_STEPS}` in configs/tuning.yaml, before'
+        " you conclude."
+    )
 
 
 def describe_left_out(left_out: Mapping[tuple[str, str], str]) -> list[str]:
@@ -279,7 +293,7 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
         covered = f"{100 * coverage.mean():.1f} %"
         if len(rows) == 1:
             is_missed = not bool(rows["inside"].iloc[0])
-            covered += f" of {rows['series'].iloc[0]}"
+            covered += " of the test values"
         else:
             error = float(coverage.std(ddof=1)) / math.sqrt(len(rows))
             off = abs(float(coverage.mean()) - level)
@@ -399,19 +413,20 @@ def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:
     bar = BARS[tests[0].against]
     better = with_word("better", tests)
     worse = with_word("worse", tests)
-    origins = f"{max(test.n for test in tests)} origins"
-    plural = "" if len(tests) == 1 else "s"
-    looked_at = f"{len(tests)} network{plural}, {origins}"
+    origins = plural(max(test.n for test in tests), "origin")
+    looked_at = f"{plural(len(tests), 'network')}, {origins}"
     if not better and not worse:
         pvalues = [test.p_holm for test in tests if test.p_holm is not None]
-        smallest = "too few origins to test"
+        smallest = "too few separate horizons to test"
         if pvalues:
             smallest = f"smallest adjusted {p_text(min(pvalues))}"
         return [f"no network on {dataset} is distinguishable from {bar} ({looked_at}, {smallest})."]
     lines = [f"no network on {dataset} beats {bar} ({looked_at})."]
     if better:
         count = _count_of(len(better), len(tests))
-        lines = [f"{count} on {dataset} beat {bar}: {_list_differences(better)} (Holm, {origins})."]
+        beat = "beats" if len(better) == 1 else "beat"
+        listed = f"{_list_differences(better)} (Holm, {origins})"
+        lines = [f"{count} on {dataset} {beat} {bar}: {listed}."]
     if worse:
         lines.append(f"worse than {bar}: {_list_differences(worse)}.")
     return lines
@@ -446,10 +461,12 @@ def _outcome(test: PairedTest, other: str) -> str:
     if test.word == "equivalent":
         return f"equivalent to {other} (error {size}, neither error is 2 % above the other)"
     if test.word == "undecided" and test.p is None:
-        return f"undecided against {other}: {test.n} origins are too few"
+        return f"undecided against {other}: {plural(test.n, 'origin')}, too few separate horizons"
     sight = ""
     if test.detectable is not None and not test.is_beyond_detectable:
         sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
+    elif test.detectable is None and test.word == "undecided":
+        sight = "; too few separate horizons to find any difference"
     note = f": {test.note}" if test.note else ""
     words = f"{test.word} {_PREPOSITIONS[test.word]} {other}{note}"
     return f"{words} (error {size}, {p}, {test.n} origins{sight})"
@@ -472,7 +489,17 @@ def _list_differences(tests: Sequence[PairedTest]) -> str:
 def _count_of(some: int, total: int) -> str:
     if some < total:
         return f"{some} of {total} networks"
-    return "the one network" if total == 1 else f"all {total} networks"
+    return "the only network" if total == 1 else f"all {total} networks"
+
+
+def describe_pair(tests: Iterable[PairedTest], a: str, b: str, ranking: str) -> list[str]:
+    """A sentence for each test of one of the two models against the other, in `ranking`."""
+    described = [
+        test.sentence
+        for test in tests
+        if {test.model, test.against} == {a, b} and test.ranking in (ranking, "baseline")
+    ]
+    return described or ["This pair was not tested: a difference of the means alone says little."]
 
 
 def with_word(word: TestWord, tests: Iterable[PairedTest]) -> list[PairedTest]:

@@ -233,6 +233,10 @@ def load_models(folder: Path | str = "configs", grid: str = "") -> Models:
     return validate_config(Models, {**models.model_dump(), "grid": grid}, where=str(path))
 
 
+JUDGED_STEPS = 300
+"""Final gradient steps of configs/tuning.yaml: by fewer no network should be judged."""
+
+
 class Tuning(Config):
     """Trials per network, gradient steps per trial, then gradient steps and seeds of the final
     training. A comparison refuses networks with fewer trials than `n_trials`

@@ -170,6 +170,8 @@ class Verdicts(Record):
     leaks: tuple[Alarm, ...] = ()
     refused_levels: tuple[RefusedLevel, ...] = ()
     exempt_from_budget: tuple[BudgetExemption, ...] = ()
+    short_budget: str = ""
+    """What the networks had and what to do, where it is too little to judge them by."""
     sentences: tuple[str, ...] = ()
     """The result in plain words, most important first."""
     warnings: tuple[str, ...] = ()

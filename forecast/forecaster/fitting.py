@@ -176,14 +176,14 @@ def _notes_on_skip(problem: Problem, skip: Skip) -> Iterator[str]:
         yield f"does not read {names}: the error by which it was chosen is lower without"
     weights = np.array(list(skip.change_weights.values()))
     if (weights < 1).any():
-        spread = f"{weights.min():.1f}"
-        if len(weights) > 1:
-            spread += f" to {weights.max():.1f}, mean {weights.mean():.2f}"
+        spread = f"{100 * weights.min():.0f} %"
+        if weights.min() < weights.max():
+            spread += f" to {100 * weights.max():.0f} % (mean {100 * weights.mean():.0f} %)"
+        note = f"forecasts {spread} of the change from the last value that its regression gives"
         n_unchanged = int((weights == 0).all(axis=1).sum())
-        yield (
-            f"of its change from the last value a share of {spread} is forecast;"
-            f" {n_unchanged} of {len(weights)} series keep the last value"
-        )
+        if n_unchanged:
+            note += f"; of {n_unchanged} of {len(weights)} series it repeats the last value"
+        yield note
 
 
 def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:

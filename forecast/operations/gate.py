@@ -27,13 +27,20 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from forecast.comparison.longrun import Spacing, dependence, many_runs_inflation, standard_error
+from forecast.comparison.longrun import (
+    Spacing,
+    dependence,
+    limit_cosines,
+    many_runs_inflation,
+    standard_error,
+)
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
 from forecast.comparison.sentences import percent
 from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
 
 FEWEST_COSINES = 5
+"""Unless the overlap allows fewer."""
 SHARE_OF_COSINES = 0.7
 """Of the cosines of a single test: a series that is looked at daily meets its worst day, and the
 lowest frequencies are the least misled by errors that persist.
@@ -237,7 +244,8 @@ def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> 
     if not np.any(difference):
         return start.model_copy(update={"note": "identical losses"})
     allowed = dependence(n, **steps)
-    cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
+    usual_cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
+    cosines = limit_cosines(usual_cosines, n, **steps)
     error = standard_error(difference, replace(allowed, cosines=cosines), many_runs_inflation)
     # ahead by one amount everywhere: only a sign, and no variance to judge it by
     if error.value == 0.0:

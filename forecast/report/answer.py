@@ -45,7 +45,8 @@ def describe_result(results: Results) -> str:
         if _is_kept_from_better(test):
             against_bar += f", but not shown to be better than {BARS[test.not_better_than]}"
     networks = _describe_networks(results)
-    return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}."
+    alone = _describe_architecture(results)
+    return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}{alone}."
 
 
 def describe_scale(results: Results) -> str:
@@ -90,24 +91,43 @@ def _describe_outcome(test: PairedTest) -> str:
 
 
 def _describe_networks(results: Results) -> str:
-    """How many networks are better than their skip alone, and which most; in words where none is,
-    or none was compared.
+    """How many networks are better than what they are added to, which most, and whether it is worse
+    than the selected model all the same; in words where none is, or none was compared.
     """
     tests = list(results.tests("shipped", "skip").values())
     if not tests:
         return "no network was compared"
     better = with_word("better", tests)
     if not better:
-        return "no network is shown to add anything to its skip alone"
+        return "no network is shown to be better than the model that it is added to"
     best = min(better, key=lambda test: test.relative_difference or 0.0)
-    count = f"{len(better)} of {len(tests)} networks"
+    name, change_of_best = text.name(best.model), text.signed_percent(best.relative_difference)
     if len(tests) == 1:
-        count = "the one network"
-    verb = "is" if len(better) == 1 else "are"
-    return (
-        f"{count} {verb} better than the skip alone, {text.name(best.model)} most"
-        f" ({text.signed_percent(best.relative_difference)})"
-    )
+        words = f"{name}, the only network, is better than {best.against} alone ({change_of_best})"
+    else:
+        verb, what = ("is", "it stands") if len(better) == 1 else ("are", "they stand")
+        words = (
+            f"{len(better)} of {len(tests)} networks {verb} better than what {what} on, {name} most"
+            f" ({change_of_best} against {best.against})"
+        )
+    against_selected = results.tests("shipped", "best").get(best.model)
+    if against_selected is not None and against_selected.word == "worse":
+        words += f", but worse than {text.name(against_selected.against)}"
+    return words
+
+
+def _describe_architecture(results: Results) -> str:
+    """The network that is selected and better than the bar where none is added to a ridge; empty
+    without one, and where it is selected as shipped too.
+    """
+    model = results.selected_model("architecture")
+    test = results.tests("architecture", "bar").get(model or "")
+    if test is None or test.word != "better" or model != results.best_network("architecture"):
+        return ""
+    if model == results.selected_model("shipped"):
+        return ""
+    name = text.name(test.model)
+    return f"; under architecture alone, without a ridge below the networks, {name} is selected"
 
 
 def why(results: Results) -> Table | None:

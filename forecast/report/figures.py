@@ -81,6 +81,15 @@ def headline(results: Results) -> Metric:
     return next(metric for metric in METRICS if metric.name == results.headline_metric)
 
 
+def describe_horizon(dataset: Dataset) -> str:
+    """`24 hours ahead`, `1 hour ahead`."""
+    unit = step_unit(dataset)
+    if dataset.horizon == 1:
+        noun, of, rest = unit.partition(" of ")
+        unit = noun.removesuffix("s") + of + rest
+    return f"{dataset.horizon} {unit} ahead"
+
+
 def step_unit(dataset: Dataset) -> str:
     """What one step of the horizon is called: hours, sessions, days, steps of 15 minutes, rows
     where there are no dates.

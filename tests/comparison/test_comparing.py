@@ -11,7 +11,8 @@ import pytest
 from forecast.comparison import comparing, metrics, scores
 from forecast.comparison.comparing import check_same_budget
 from forecast.comparison.losses import LOSS_COLUMNS
-from forecast.config.experiment import Evaluation, Tuning
+from forecast.comparison.sentences import describe_short_budget
+from forecast.config.experiment import Evaluation, Tuning, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.data.splits import Borders
@@ -19,6 +20,7 @@ from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support import example_data
 from tests.support.records import run_record
+from tests.support.small_project import ROOT
 
 HOURS = pd.date_range("2024-01-01", periods=12, freq="h").as_unit("ns")
 BORDERS = Borders(HOURS[3], HOURS[6], HOURS[8], HOURS[11])
@@ -314,6 +316,19 @@ def steps(tuning_gradient_steps=20, gradient_steps=60):
 
 def test_networks_with_the_configured_budget_pass_without_exemption():
     assert check_same_budget([budget_record(), budget_record("lstm.last")], BUDGET) == []
+
+
+def test_of_few_steps_the_budget_is_said_and_what_to_repeat():
+    said = describe_short_budget(BUDGET, [budget_record()])
+    assert said.startswith("Networks had 2 trials of 10 steps and 30 steps for each of 2 seeds")
+    assert 'repeat with `tuning="full"`' in said
+    assert not describe_short_budget(BUDGET, [budget_record("naive", kind="baseline")])
+
+
+@pytest.mark.parametrize(("folder", "is_short"), [("configs", False), ("configs/demo", True)])
+def test_the_full_budget_alone_is_none_to_repeat(folder, is_short):
+    said = describe_short_budget(load_tuning(ROOT / folder), [budget_record()])
+    assert bool(said) == is_short
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,19 @@ def test_the_more_origins_the_more_degrees_of_freedom():
     assert counts == sorted(counts) and counts[0] >= 4
 
 
+@pytest.mark.parametrize(("separate", "wanted"), [(2, 1), (3, 2), (5, 2), (6, 3), (8, 4)])
+@pytest.mark.parametrize("overlap", [4, 24])
+def test_few_separate_horizons_leave_no_more_cosines_than_the_overlap_allows(
+    separate, wanted, overlap
+):
+    allowed = dependence(separate * overlap, horizon=24, step_size=24 / overlap)
+    assert allowed.cosines == wanted
+
+
+def test_without_overlap_few_origins_keep_four_cosines():
+    assert dependence(8, horizon=24, step_size=24).cosines == 4
+
+
 def test_few_origins_shorten_the_runs_rather_than_leaving_none():
     assert dependence(30, horizon=24).run == 2
     assert dependence(10, horizon=24).run == 1

@@ -201,9 +201,24 @@ def test_what_a_test_detects_is_found_in_about_four_of_five_samples():
     assert 0.7 < np.mean(rejected) < 0.9
 
 
+@pytest.mark.parametrize("n", [8, 12, 16])
+def test_two_forecasters_that_are_alike_are_seldom_told_apart_over_few_separate_horizons(n):
+    kernel, rejected = np.ones(24) / 24, 0
+    rng = np.random.default_rng(n)
+    for _ in range(600):
+        losses = np.abs(rng.normal(size=(2, n * 6 + 24)))
+        a, b = (np.convolve(each, kernel, "valid")[::6][:n] for each in losses)
+        test = diebold_mariano(a, b, horizon=24, step_size=6)
+        excludes = test.ci_low > 0 or test.ci_high < 0  # False where there is no limit
+        assert excludes == (test.p < 0.05)
+        rejected += excludes
+    assert 0.02 < rejected / 600 < 0.09  # 7 %, and two standard errors of so many samples
+
+
 def test_too_few_origins_are_not_tested_and_the_number_needed_is_named():
     test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24)
     assert np.isnan(test.p) and "needs 48" in test.note
+    assert test.note.startswith("too few separate horizons to test")
 
 
 def test_a_loss_that_is_not_finite_is_refused():

@@ -169,6 +169,21 @@ def test_identical_losses_are_no_evidence() -> None:
     assert standing.z == 0 and not standing.is_better and standing.note == "identical losses"
 
 
+@pytest.mark.parametrize(("horizon", "n"), [(14, 28), (28, 60)])
+def test_over_two_separate_horizons_luck_promotes_next_to_nobody_at_the_first_look(
+    horizon: int, n: int
+) -> None:
+    rng = np.random.default_rng(horizon)
+    kernel = np.ones(horizon) / horizon
+    promotions = 0
+    for _ in range(400):
+        losses = np.abs(rng.normal(size=(2, n + horizon - 1)))
+        own, other = (np.convolve(each, kernel, "valid") for each in losses)
+        evidence = PairEvidence(own, other, pair_number=1, n_first=n)
+        promotions += sequential_test(evidence, Spacing(horizon=horizon), alpha=0.05).is_better
+    assert promotions <= 2
+
+
 @pytest.mark.parametrize(
     ("name", "world"),
     [

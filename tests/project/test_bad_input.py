@@ -126,8 +126,9 @@ def test_a_constant_series_beside_another_is_left_out_and_the_other_compared(
 def test_too_few_origins_are_undecided_in_the_verdict_and_on_the_page(tmp_path: Path) -> None:
     found = compared(tmp_path, series(), test_end="2024-06-15")
     assert found.words == {"undecided"} and (found.board["n_origins"] == 5).all()
-    assert "undecided against repeating the last season: 5 origins are too few" in found.page
-    assert "5 origins; a test of horizon 2 at step size 1 needs 8" in found.page
+    few = "too few separate horizons"
+    assert f"undecided against repeating the last season: 5 origins, {few}" in found.page
+    assert f"{few} to test: 5 origins of horizon 2 at step size 1, a test needs 8" in found.page
 
 
 def test_models_with_the_same_forecasts_are_a_tie_in_words(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_readme_shows_of_each_dataset_the_selected_row_and_the_best_network(
     ]
     assert (
         " ".join(sentence.split())
-        == "**d**: no test finds any of 1 networks better than its linear model alone."
+        == "**d**: no test finds the only network better than its linear model alone."
         " `lstm` (selected) has 8.3 % less error than `ridge`."
     )
 
@@ -111,6 +111,7 @@ def test_a_network_that_did_not_train_is_not_the_best_network_of_the_readme() ->
     untrained = Untrained(model="gru", ranking="shipped", same_as="ridge")
     table = generate.results(BOARD, {"d": VERDICT.model_copy(update={"untrained": (untrained,)})})
     assert "`gru`" not in table and "`lstm` (selected)" in table
+    assert "linear model alone; 1 more did not train (= `ridge`). `lstm`" in " ".join(table.split())
 
 
 def test_a_part_without_markers_is_refused_by_name() -> None:

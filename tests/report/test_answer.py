@@ -11,6 +11,7 @@ from lxml import html
 from forecast.comparison.sentences import describe_difference
 from forecast.forecaster.intervals import NO_CALIBRATION, conformal_rank
 from forecast.report.answer import advise, describe_result, describe_scale
+from forecast.report.figures import describe_horizon
 from forecast.report.panels import sort_by_size
 from forecast.report.text import figure, interval
 from forecast.system import files
@@ -48,8 +49,40 @@ def test_the_page_opens_with_a_sentence_two_charts_and_the_next_step_of_each_dat
 def test_the_sentence_names_the_selected_model_its_error_and_what_networks_add(root):
     assert describe_result(results(root, HOURLY)) == (
         "lstm is selected: MAE 1.211 °C on test, 44.0 % below repeating the last value (2.163 °C);"
-        " 1 of 3 networks is better than the skip alone, lstm most (−6.0 %)."
+        " 1 of 3 networks is better than what it stands on, lstm most (−6.0 % against ridge)."
     )
+
+
+def test_a_network_that_is_selected_by_its_architecture_alone_is_named(project):
+    change_verdicts(project, chosen={"shipped": "ridge", "architecture": "lstm"})
+    assert describe_result(results(project, HOURLY)).endswith(
+        "; under architecture alone, without a ridge below the networks, lstm is selected."
+    )
+
+
+def test_a_network_that_is_better_than_its_skip_and_worse_than_the_selected_model_is_both(project):
+    tests = [
+        {**test, "model": "gru", "ranking": "shipped"}
+        for test in files.read_json(project / "data/compared/hourly/verdicts.json")["tests"]
+        if (test["family"], test["model"], test["ranking"]) == ("skip", "lstm", "shipped")
+    ]
+    against_selected = {**tests[0], "family": "best", "against": "naive", "word": "worse"}
+    change_verdicts(project, tests=[*tests, against_selected], chosen={"shipped": "naive"})
+    assert describe_result(results(project, HOURLY)).endswith(
+        "gru, the only network, is better than ridge alone (−6.0 %), but worse than naive."
+    )
+
+
+def test_of_a_quick_budget_the_first_screen_says_what_to_repeat(project):
+    change_verdicts(project, short_budget="Networks had 1 trial.")
+    first = html.fromstring(rendered(project, HOURLY)).xpath("//section[@class='answer']")[0]
+    assert "Networks had 1 trial." in words(first)
+
+
+def test_one_step_ahead_is_in_the_singular(root):
+    dataset = results(root, HOURLY).dataset
+    assert describe_horizon(dataset.model_copy(update={"horizon": 1})) == "1 hour ahead"
+    assert describe_horizon(dataset.model_copy(update={"horizon": 24})) == "24 hours ahead"
 
 
 def test_of_several_series_the_sentence_has_no_error_in_their_units(root):
@@ -75,7 +108,7 @@ def test_of_several_series_the_error_of_the_largest_stands_behind_it_in_its_unit
 def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):
     change_words(project, "skip", "not distinguishable")
     assert describe_result(results(project, HOURLY)).endswith(
-        "; no network is shown to add anything to its skip alone."
+        "; no network is shown to be better than the model that it is added to."
     )
 
 
