@@ -16,7 +16,7 @@ import pytest
 from forecast.api.board import TEST_SHARE
 from forecast.api.frame_dataset import block_shares
 from forecast.comparison import error_diagnostics as alarms
-from forecast.comparison import longrun, losses, metrics, paired_tests, sentences, verdicts
+from forecast.comparison import longrun, losses, metrics, paired_tests, verdicts
 from forecast.comparison.intervals import EVEN_LEVELS
 from forecast.config.datasets import Quality
 from forecast.config.experiment import LevenbergMarquardt
@@ -141,8 +141,8 @@ def settings() -> dict[str, list[str]]:
             f"at the {percent(alarms.ALARM_LEVEL)} level",
             f"({intervals.min_calibration_size(0.95)} for 95 %)",
             f"= L / (L + {intervals.PRIOR_ROWS})",
-            f"{100 * sentences.COVERAGE_TOLERANCE:g} points around the level",
-            f"at least ±{100 * metrics.BAND:g} points",
+            f"with a weight of {intervals.LEANING:g} for all steps together".replace("0.", "."),
+            f"at least ±{100 * metrics.POOLED_BAND:g} points pooled and ±{100 * metrics.BAND:g} at",
             f"levels {distributions.EVEN_LEVELS[0]} to {distributions.EVEN_LEVELS[-1]}",
             f"{100 * EVEN_LEVELS[1]:g}, … {percent(EVEN_LEVELS[-1])}",
         ],
