@@ -386,15 +386,15 @@ def widths_against_the_volatility_of_the_test_block(root: Path) -> None:
         """
         import dataclasses
 
-        _own = _calibrate
+        _own = _stack
 
-        def _calibrate(cubes, blocks):
+        def _stack(numbers, levels, blocks):
             seen = {cube.series: cube.volatility.mean() for cube in blocks.test}
             moved = [
                 dataclasses.replace(cube, volatility=cube.volatility + seen[cube.series])
-                for cube in cubes
+                for cube in blocks.calibration
             ]
-            return _own(moved, blocks)
+            return _own(numbers, levels, dataclasses.replace(blocks, calibration=moved))
     """,
     )
 

@@ -40,6 +40,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"pandas": pd, "later": later}
 
 
+# on some processors no step of a refit is better than ridge, which is worth a warning
+@pytest.mark.filterwarnings("ignore:df. gru did not train")
 @pytest.mark.slow
 def test_the_page_runs_from_its_first_line_to_its_last(names: dict[str, Any]) -> None:
     code = blocks(PAGE)
