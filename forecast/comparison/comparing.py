@@ -208,13 +208,22 @@ def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
 
 
 def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, list[str]]:
-    """By combination its members, where weights that are to be learnt were left equal."""
-    return {
-        record.model: [member.model for member in record.members]
-        for record in records
-        if record.weights and Combination(**record.params).is_learnt
-        if len(set(record.weights[0].weights.values())) == 1
-    }
+    """By combination its members, where weights that are to be learnt were left equal; its networks
+    may have one share together.
+    """
+    runs = list(records)
+    networks = {run.candidate for run in runs if run.is_network}
+    unlearnt = {}
+    for run in runs:
+        if not (run.weights and Combination(**run.params).is_learnt):
+            continue
+        weights = run.weights[0].weights
+        alone = [weight for name, weight in weights.items() if name not in networks]
+        together = sum(weight for name, weight in weights.items() if name in networks)
+        shares = [*alone, together] if alone and together else list(weights.values())
+        if len(shares) > 1 and np.allclose(shares, shares[0], rtol=1e-9):
+            unlearnt[run.model] = list(weights)
+    return unlearnt
 
 
 def leaderboard(

@@ -275,16 +275,15 @@ class FullRecipe(Recipe):
     members: tuple[MemberRecipe, ...] = ()
 
     def trains_like(self, other: FullRecipe) -> bool:
-        """Whether both train the same candidate with the same settings; of a combination each
-        member that both have, since weights are learnt anew.
+        """Whether both train the same candidate with the same settings; of a combination the
+        members that both have, one at least, since weights are learnt anew.
         """
         if (self.candidate, self.params) != (other.candidate, other.params):
             return False
         settings = {member.candidate: member.params for member in other.members}
-        return all(
-            settings.get(member.candidate, member.params) == member.params
-            for member in self.members
-        )
+        common = [member for member in self.members if member.candidate in settings]
+        has_common = bool(common) or not self.members
+        return has_common and all(settings[m.candidate] == m.params for m in common)
 
 
 class DatedWeights(Record):

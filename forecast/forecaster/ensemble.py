@@ -215,7 +215,7 @@ class Ensemble:
                 "transform": conformal.transform,
                 "step_size": conformal.step_size,
                 "usual_error": files.json_number(conformal.usual_errors[0]),
-                "highest": files.json_number(conformal.highest[0]),
+                "highest": files.json_number(conformal.newest.highest[0]),
                 "pooled_target": None if conformal.pool is None else pooled_target,
             }
         files.write_arrays(folder / SCORES, arrays)
@@ -468,14 +468,14 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
         refusals = [
             sentence for name in names if (sentence := _find_refusal(ensemble, name, level))
         ]
-        if len(refusals) == len(names):
+        if refusals and len(refusals) == len(names):
             refused.append(refusals[0])
             continue
         supported.append(level)
         if refusals:
             incomplete.append(
-                f"{len(refusals)} of {len(names)} series have no interval of"
-                f" {format_percent(level)} %. {refusals[0]}"
+                f"No interval of {format_percent(level)} % for {len(refusals)} of {len(names)}"
+                f" series. {refusals[0]}"
             )
     return JudgedLevels(tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete))
 

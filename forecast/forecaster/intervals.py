@@ -70,7 +70,7 @@ RESIZING = 8
 the larger."""
 MAX_RESIZED = 2.0
 """Times as large at most."""
-CEILING = 2.0
+CEILING = 4.0
 """Of a logarithm's upper ends, in highest values: one day of zero sales among a hundred of 150 is
 an error of five logarithms, and its upper end would be twenty thousand.
 """
@@ -292,8 +292,10 @@ class SplitConformal:
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
     """(S,): of short blocks, by `usual_error`."""
     highest: Array = field(default_factory=lambda: np.full(1, np.inf))
-    """(S,): the highest actual of the calibration block, in the target's unit; infinite where none
-    is known."""
+    """(S,): the highest actual known before the test block, in the target's unit; infinite where
+    none is known."""
+    test_highest: Array = field(default_factory=lambda: np.empty((0, 1)))
+    """(m, S): the highest of the test block up to each origin."""
 
     @classmethod
     def calibrate(
@@ -324,8 +326,7 @@ class SplitConformal:
             record_calibration(actual[..., of_series], forecast[..., of_series])
         scores = absolute_errors(actual, forecast)
         typical = root_mean(before**2)
-        values = join_steps(np.asarray(y, dtype=float), n_series)
-        highest = np.where(np.isfinite(values), values, -np.inf).max(axis=0, initial=-np.inf)
+        highest = highest_by_origin(y, n_series).max(axis=0, initial=-np.inf)
         scores /= _widths_of_columns(before, typical, lookback, scores.shape[-1])
         season = NO_SEASON
         is_quiet = np.zeros(scores.shape, dtype=bool)
@@ -359,6 +360,7 @@ class SplitConformal:
             test_scores=errors / expected.factors,
             test_is_quiet=expected.is_quiet,
             step_size=step_size,
+            test_highest=np.maximum.accumulate(highest_by_origin(y, self.typical.size)),
         )
 
     def resized(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> SplitConformal:
@@ -374,7 +376,12 @@ class SplitConformal:
         ratio = np.minimum(ratio, 2 * MAX_RESIZED)  # its power is finite
         factors = np.minimum(((1 + ratio**RESIZING) / 2) ** (1 / RESIZING), MAX_RESIZED)
         horizon = self.scores.shape[1] // n_series
-        return replace(self, scores=self.scores * np.repeat(factors, horizon))
+        highest = highest_by_origin(y, n_series).max(axis=0, initial=-np.inf)
+        return replace(
+            self,
+            scores=self.scores * np.repeat(factors, horizon),
+            highest=np.maximum(self.highest, highest),
+        )
 
     def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
         """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
@@ -438,12 +445,15 @@ class SplitConformal:
         errors = np.concatenate([self.scores, np.where(is_known, test_scores, np.nan)])
         is_quiet = np.concatenate([self.is_quiet, self.test_is_quiet[: len(test_scores)]])
         places = newest_places(errors, len(self.scores), len(self.scores) + n_later)
+        known_highest = self.test_highest[: n_later.min()]
         return replace(
             self,
             scores=np.take_along_axis(errors, places, axis=0),
             is_quiet=np.take_along_axis(is_quiet, places, axis=0),
             test_scores=self.test_scores[:0],
             test_is_quiet=self.test_is_quiet[:0],
+            highest=np.maximum(self.highest, known_highest.max(axis=0, initial=-np.inf)),
+            test_highest=self.test_highest[:0],
         )
 
     def require(self, level: float, task: Task | None = None) -> None:
@@ -486,15 +496,16 @@ class SplitConformal:
         steps = np.arange(max(forecasts.shape[-1], n_calibrated))
         growth = np.sqrt(np.maximum((steps + 1) / n_calibrated, 1))
         quantiles = self.quantiles(level)[..., np.minimum(steps, n_calibrated - 1)] * growth
+        n_steps = forecasts.shape[-1]
         return self._bounds_of_quantiles(
-            forecasts, difficulty, quantiles[:, None, : forecasts.shape[-1]]
+            forecasts, difficulty, quantiles[:, None, :n_steps], growth[:n_steps]
         )
 
     def _bounds_of_quantiles(
-        self, y_hat: Array, difficulty: Difficulty, quantiles: Array
+        self, y_hat: Array, difficulty: Difficulty, quantiles: Array, growth: Array | float = 1.0
     ) -> Bounds:
         """From quantiles (2, ..., n, C) of the scores at other and at quiet positions; n may be
-        1.
+        1. `growth`: how many times the ceilings of tested steps hold at each.
         """
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(y_hat)
@@ -505,7 +516,8 @@ class SplitConformal:
         high = transform.to_raw(centre + margins)
         if np.isfinite(transform.above):
             highest = np.repeat(self.highest, centre.shape[-1] // len(self.highest))
-            high = np.minimum(high, CEILING * np.maximum(highest, y_hat))
+            ceilings = CEILING * np.maximum(highest, y_hat) * growth
+            high = np.where(highest > 0, np.minimum(high, ceilings), high)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
     def quantiles(self, level: ArrayLike) -> Array:
@@ -634,6 +646,14 @@ def errors_in_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Array:
     return absolute_errors(
         to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
     )
+
+
+def highest_by_origin(y: ArrayLike, n_series: int) -> Array:
+    """(n, S): the highest known actual of each series in (n, S * H); minus infinity for none."""
+    values = np.asarray(y, dtype=float)
+    known = np.where(np.isfinite(values), values, -np.inf)
+    horizon = values.shape[-1] // n_series
+    return known.reshape(-1, n_series, horizon).max(axis=2)
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:

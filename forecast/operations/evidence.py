@@ -475,12 +475,13 @@ def _seasonal_changes(
 
 @dataclass(frozen=True)
 class DueDecision:
-    """Whether a challenger is made, and whether an equivalent one may take over."""
+    """Whether a challenger is made, and whether one not shown to be better may take over."""
 
     reasons: tuple[str, ...]
     """Why a challenger is made; empty when it is not."""
     ageing: str
-    """Why an equivalent challenger may take over: the champion is stale or drifting."""
+    """Why a challenger may that is equivalent, or the same recipe: the champion is stale or
+    drifting."""
     new_steps: int
     """Time steps since the last gate."""
     age_days: float | None = None

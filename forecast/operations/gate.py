@@ -193,7 +193,8 @@ def _compare(
         )
     if may_replace and skill > 0:
         return GateVerdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
-    may_renew = bool(ageing) and is_same_recipe and sequence.z > WORSE_Z
+    is_tested = not sequence.note and sequence.z > WORSE_Z
+    may_renew = bool(ageing) and is_same_recipe and is_tested
     if may_renew and skill > 0:
         return GateVerdict(
             "renewed",

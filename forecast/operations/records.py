@@ -210,7 +210,7 @@ class Decision(Record):
     revision: str
     at: str
     word: Literal["better", "equivalent", "renewed", "first", "kept", "not due"]
-    """The first three promote."""
+    """The first four promote."""
     reason: str
     champion: int | None = None
     """The version that the challenger was compared with."""

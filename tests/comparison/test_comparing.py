@@ -4,6 +4,8 @@ comparison, by name.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -180,6 +182,28 @@ def test_models_that_forecast_the_same_are_named_as_one(results):
         "theta and auto_theta forecast the same; count them as one model.",
         "auto_theta and theta forecast the same; count them as one model.",
     )
+
+
+@pytest.mark.parametrize(
+    ("weights", "is_unlearnt"),
+    [
+        ({"ridge": 0.5, "theta": 0.5}, True),
+        ({"ridge": 1 / 3, "boosting": 1 / 3, "gru.linear": 1 / 6, "lstm.linear": 1 / 6}, True),
+        ({"ridge": 1.0}, False),
+        ({"gru.linear": 1.0}, False),
+        ({"ridge": 0.6, "theta": 0.4}, False),
+    ],
+    ids=["equal", "networks as one", "one is left", "one network is left", "learnt"],
+)
+def test_weights_that_nothing_was_learnt_for_are_known(weights, is_unlearnt):
+    params = {"members": ["networks", "all"], "weights": "stacked"}
+    learnt = SimpleNamespace(weights=weights)
+    stacked = SimpleNamespace(
+        candidate="stacked", model="stacked", is_network=False, params=params, weights=(learnt,)
+    )
+    runs = [SimpleNamespace(candidate=name, is_network="." in name, weights=()) for name in weights]
+    names = comparing._find_unlearnt([*runs, stacked])
+    assert names == ({"stacked": list(weights)} if is_unlearnt else {})
 
 
 def test_a_failed_candidate_is_one_row_that_says_so(trained):

@@ -33,8 +33,15 @@ SERVED = combination(member("ridge", 0.7, alpha=1.0), member("boosting", 0.3, tr
         (combination(member("ridge", 1.0, alpha=1.0)), True),
         (combination(member("ridge", 1.0, alpha=2.0)), False),
         (combination(*SERVED.members, rule="mean"), False),
+        (combination(member("gru", 1.0)), False),
     ],
-    ids=["other weights", "a member left out", "another tuned value", "another rule"],
+    ids=[
+        "other weights",
+        "a member left out",
+        "another tuned value",
+        "another rule",
+        "no common member",
+    ],
 )
 def test_recipes_train_alike_whatever_the_weights_that_they_learn(other, is_alike):
     assert SERVED.trains_like(other) is is_alike

@@ -471,15 +471,15 @@ def test_series_side_by_side_have_one_pool_with_those_alone():
     np.testing.assert_allclose(margins, np.concatenate(alone))
 
 
-def test_a_day_of_zero_sales_gives_no_upper_end_beyond_twice_the_highest():
+def test_a_day_of_zero_sales_gives_no_upper_end_beyond_four_times_the_highest():
     y = np.full((7, 2), [150.0, 120.0])
     y[3, 1] = 0.0
     conformal = SplitConformal.calibrate(y, np.full((7, 2), 145.0), transform="log1p")
     calm = Difficulty(np.full(1, np.nan))
     usual = conformal.bounds([[145.0, 145.0]], calm, 0.8)
-    assert usual.high[0, 0] < 160 and usual.high[0, 1] == 2 * 150
+    assert usual.high[0, 0] < 160 and usual.high[0, 1] == 4 * 150
     grown = conformal.bounds([[145.0, 400.0]], calm, 0.8)
-    assert grown.high[0, 1] == 2 * 400, "a forecast may lie above all that was seen"
+    assert grown.high[0, 1] == 4 * 400, "a forecast may lie above all that was seen"
 
 
 def test_upper_ends_without_a_logarithm_have_no_ceiling():
@@ -487,3 +487,24 @@ def test_upper_ends_without_a_logarithm_have_no_ceiling():
     y[3] = 90.0
     conformal = SplitConformal.calibrate(y, np.full((7, 1), -10.0))
     assert conformal.bounds([[-10.0]], Difficulty(np.full(1, np.nan)), 0.85).high[0, 0] == 90.0
+
+
+def test_a_part_that_begins_to_be_asked_for_has_no_ceiling_of_its_years_of_zero():
+    """Forty zeros in calibration, then a demand of .6 a day: half are above zero, and an interval
+    that cannot rise covers half.
+    """
+    demand = np.random.default_rng(0).poisson(0.6, (80, 1)).astype(float)
+    always_zero, unknown = np.zeros((40, 1)), Difficulty(np.full(80, np.nan))
+    conformal = SplitConformal.calibrate(always_zero, always_zero, transform="log1p")
+    conformal = conformal.followed_by(demand, np.zeros((80, 1)), unknown)
+    ends = conformal.bounds_in_turn(np.zeros((80, 1)), unknown, [0.9])
+    is_inside = (ends.low[0] <= demand) & (demand <= ends.high[0])
+    assert is_inside[40:].mean() > 0.85
+    assert conformal.newest.highest == demand.max()
+
+
+def test_values_below_zero_have_no_ceiling_below_the_forecast():
+    y = np.linspace(-0.9, -0.5, 40)[:, None]
+    conformal = SplitConformal.calibrate(y, np.full((40, 1), -0.7), transform="log1p")
+    ends = conformal.bounds([[-0.7]], Difficulty(np.full(1, np.nan)), 0.9)
+    assert ends.low[0, 0] < -0.7 < ends.high[0, 0]

@@ -203,6 +203,20 @@ def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_
     assert np.sum(found) >= 18  # and the gate is no wall
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [(np.ones(40), np.full(40, 1.2)), (NOISE[:7], 1.5 * NOISE[:7])],
+    ids=["no variance", "few"],
+)
+def test_a_recipe_is_not_renewed_where_no_test_could_be_made(losses) -> None:
+    champion, challenger = losses
+    fresh = FreshLosses(challenger, 3 * challenger, champion)
+    evidence = PairEvidence(champion, challenger, pair_number=1, n_first=len(champion))
+    rules = replace(RULES, min_fresh=1)
+    verdict = decide(fresh, evidence, STEPS, rules, ageing="stale", is_same_recipe=True)
+    assert verdict.word == "kept" and verdict.numbers.evidence.note
+
+
 def test_a_recipe_that_naive_beats_does_not_take_over_from_a_stale_champion() -> None:
     fresh, evidence = case(1.0, naive=0.8)
     verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale", is_same_recipe=True)

@@ -560,7 +560,7 @@ def test_a_series_of_few_errors_takes_no_level_from_the_others():
     judged = judge_levels(ensemble, shops.panel, (0.8, 0.95, 0.99))
     assert judged.supported == (0.8, 0.95) and "takes at least 99" in judged.refused[0]
     (sentence,) = judged.incomplete
-    assert sentence.startswith("2 of 4 series have no interval of 95 %. Series 'south/sales': 7 ")
+    assert sentence.startswith("No interval of 95 % for 2 of 4 series. Series 'south/sales': 7 ")
     table = pd.DataFrame(
         forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(0.8, 0.95))
     ).set_index("unique_id")
