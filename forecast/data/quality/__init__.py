@@ -21,7 +21,7 @@ from forecast.data.calendars import find_gaps, series_lengths
 from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
 from forecast.data.schema import rows_by_series
-from forecast.system.errors import ForecastError, InputError, list_first
+from forecast.system.errors import ForecastError, InputError, list_first, plural
 
 __all__ = [
     "Violation",
@@ -111,7 +111,8 @@ def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
     for line in lines:
         by_rule.setdefault(line.partition(":")[0], line)
     n_more = len(lines) - len(by_rule)
-    return [*by_rule.values(), f"{n_more} lines more: `forecast data {dataset}`"]
+    rest = [f"{plural(n_more, 'line')} more: `forecast data {dataset}`"] if n_more else []
+    return [*by_rule.values(), *rest]
 
 
 def describe_left_out(violations: list[Violation]) -> str:
