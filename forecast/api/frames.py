@@ -166,8 +166,13 @@ def long_frame(
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
     empty = [name for name in columns if frame[name].isna().all()]
     if empty:
+        names_text = quote_names(empty)
+        if len(empty) == 1:
+            raise InputError(
+                f"{WHERE}: column {names_text} is empty; wanted numbers. Drop or fill it."
+            )
         raise InputError(
-            f"{WHERE}: columns {quote_names(empty)} are empty; wanted numbers. Drop or fill them."
+            f"{WHERE}: columns {names_text} are empty; wanted numbers. Drop or fill them."
         )
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
