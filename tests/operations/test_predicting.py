@@ -138,7 +138,7 @@ def test_page_and_terminal_say_that_medians_of_skewed_demand_add_up_to_less(tmp_
     low = describe_low_test(compared, "median", compared.dataset.task)
     test = compared.forecasts(compared.candidate("median", "shipped"), "test").dropna(subset="y")
     missing = 1 - test["y_hat"].sum() / test["y"].sum()
-    assert f"forecasts of median add up to {missing:.0%} less than what came" in low
+    assert f"forecasts of median add up to {100 * missing:.0f} % less than what came" in low
     assert not describe_low_test(compared, "ridge", compared.dataset.task)
 
 
