@@ -176,13 +176,12 @@ def _notes_on_skip(problem: Problem, skip: Skip) -> Iterator[str]:
         yield f"does not read {names}: the error by which it was chosen is lower without"
     weights = np.array(list(skip.change_weights.values()))
     if (weights < 1).any():
-        spread = f"{100 * weights.min():.0f} %"
-        if weights.min() < weights.max():
-            spread += f" to {100 * weights.max():.0f} % (mean {100 * weights.mean():.0f} %)"
-        note = f"forecasts {spread} of the change from the last value that its regression gives"
+        least, most = f"{100 * weights.min():.0f}", f"{100 * weights.max():.0f}"
+        spread = least if least == most else f"{least} to {most}"
+        note = f"takes {spread} % of the change that its regression forecasts"
         n_unchanged = int((weights == 0).all(axis=1).sum())
         if n_unchanged:
-            note += f"; of {n_unchanged} of {len(weights)} series it repeats the last value"
+            note += f"; repeats the last value of {n_unchanged} of {len(weights)} series"
         yield note
 
 

@@ -88,8 +88,8 @@ def test_on_many_weekly_series_at_once_no_series_pays_for_another(mixed):
 def test_how_much_of_the_change_is_forecast_is_told(mixed):
     spec = models.spec({"family": "ridge"}, where="ridge")
     note = fit(mixed, spec, skip=None, seed=0, budget=Budget(1, 1)).note
-    assert "forecasts 0 % to 90 % (mean " in note
-    assert " of 32 series it repeats the last value" in note
+    assert "takes 0 to 90 % of the change that its regression forecasts" in note
+    assert "; repeats the last value of " in note and note.endswith(" of 32 series")
 
 
 def test_shares_survive_being_saved_and_a_second_fit(mixed):
