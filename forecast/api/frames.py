@@ -73,6 +73,9 @@ CALLER_WORDS = {
     r"(column '.*wanted )(a number|numbers)\..*": (
         r"\1numbers. Convert it by `astype(float)`, words by `pandas.get_dummies`."
     ),
+    r"(holds text '[-+]?[\d.]*,\d+', wanted numbers\.) Convert .*": (
+        r"\1 Write them with a decimal point, then `astype(float)`."
+    ),
     "or name `source.time_zone` where a clock went back": (
         "name the column of the series as `id_col`, or pass times with their zone"
     ),

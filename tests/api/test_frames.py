@@ -238,7 +238,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "commas for points": (
         lambda: frame(y=["1,5"] * 120),
         {},
-        ("'1,5'", "wanted numbers. Convert it by `astype(float)`"),
+        ("'1,5'", "wanted numbers. Write them with a decimal point, then `astype(float)`."),
     ),
     "numbers as objects": (
         lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)),
