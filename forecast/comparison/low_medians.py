@@ -100,8 +100,8 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     share = 1.0 - low_rows["y_hat"].sum() / low_rows["y"].sum()
     return (
         f"In the test block the forecasts of {model}{_name_series(medians, len(by_series))} add up"
-        f" to {100 * share:.0f} % less than what came: each is a median, and high values lie further from"
-        " it than low ones. For the mean, which a sum is planned by, add"
+        f" to {100 * share:.0f} % less than what came: each is a median, and high values lie"
+        " further from it than low ones. For the mean, which a sum is planned by, add"
         f" {_name_keys(medians)} to the dataset's `target`."
     )
 
