@@ -483,8 +483,6 @@ def _entry_lines(
         season = 1
     horizon_note = _describe_horizon(rows_by_series, shortest)
     reach = asked_horizon or usual_horizon
-    if horizon < reach:
-        horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested" * is_few
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
         # as far as the plan where all blocks, and intervals of 95 %, still have their cutoffs
@@ -509,8 +507,12 @@ def _entry_lines(
     steps = _step_lines(shortest, horizon, shares["calibration"])
     is_few &= round(shares["validation"] * shortest) < 2 * reach
     is_few &= not any(line.lstrip().startswith("past_exogenous:") for line in past_lines)
+    is_zero = is_intermittent(observed, target, season)
+    is_few &= not is_zero
+    if is_few and horizon < reach:
+        horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
     return [
-        *_grid_lines(observed, target, season, is_few),
+        *_grid_lines(observed[target], is_zero, is_few),
         entry_line(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
@@ -646,14 +648,14 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
-def _grid_lines(observed: pd.DataFrame, target: Any, season: int, is_few: bool) -> list[str]:
+def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool) -> list[str]:
     """Names the grid of counts that are mostly zero, where most series are such, or that of few
     rows.
     """
-    if not is_intermittent(observed, target, season):
+    if not is_zero:
         note = "few rows: simple models and their mean; without this line all are compared"
         return [entry_line("grid", "short", note)] if is_few else []
-    share = (observed[target].dropna() == 0).mean()
+    share = (values.dropna() == 0).mean()
     note = (
         f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
         " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"

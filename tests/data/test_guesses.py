@@ -1648,6 +1648,16 @@ def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_pat
     assert "mean_simple" in catalogue["grids"]["short"]
 
 
+def test_only_the_grid_of_few_rows_says_that_a_forecast_goes_on(tmp_path):
+    path = tmp_path / "data" / "mine.csv"
+    weeks = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70, freq="W-MON"))
+    counts = months_of(60).assign(y=np.random.default_rng(0).poisson(0.3, 60))
+    for frame, name in ((weeks, None), (counts, "intermittent"), (months_of(60), "short")):
+        assert guessed(tmp_path, frame).get("grid") == name
+        text = guesses.guess_entry(path, "data/mine.csv", "mine")
+        assert ("goes on, untested" in text) == (name == "short"), name
+
+
 def test_many_months_and_months_with_a_plan_are_compared_by_all_models(tmp_path):
     assert "grid" not in guessed(tmp_path, months_of(100))
     assert guessed(tmp_path, months_of(99))["grid"] == "short"
