@@ -9,6 +9,7 @@ their delays, so the validation error of random or interleaved rows is too low.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from io import BytesIO
@@ -187,8 +188,9 @@ def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
     """
     import pandas as pd
 
-    with Path(path).open(encoding="utf-8") as file:
-        header = re.sub(r'"[^"]*"', "", file.readline())
+    # pandas unpacks a compressed file; a mark that no line has leaves the first line whole
+    (line,) = pd.read_csv(path, sep="\a", quoting=csv.QUOTE_NONE, nrows=0).columns
+    header = re.sub(r'"[^"]*"', "", line)
     separator = max(",;\t", key=header.count)
     frame = pd.read_csv(path, sep=separator)
     kinds = {frame[name].dtype.kind for name in frame if name in names}

@@ -4,6 +4,7 @@ answers.
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,13 @@ def test_a_single_name_is_a_name_not_letters(tmp_path: Path) -> None:
 def test_a_file_may_part_columns_by_semicolons_or_tabs(tmp_path: Path, content: str) -> None:
     path = tmp_path / "runs.csv"
     path.write_text(content, encoding="utf-8")
+    (record,) = read_record(path, ["y, m"], ["u"])
+    assert record.u.tolist() == [[1.5], [3.5]] and record.y.tolist() == [[2.0], [4.0]]
+
+
+def test_a_compressed_file_is_read_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv.gz"
+    path.write_bytes(gzip.compress(b'"u";"y, m"\n1,5;2\n3,5;4\n'))
     (record,) = read_record(path, ["y, m"], ["u"])
     assert record.u.tolist() == [[1.5], [3.5]] and record.y.tolist() == [[2.0], [4.0]]
 
