@@ -193,10 +193,28 @@ def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
     header = re.sub(r'"[^"]*"', "", line)
     separator = max(",;\t", key=header.count)
     frame = pd.read_csv(path, sep=separator)
-    kinds = {frame[name].dtype.kind for name in frame if name in names}
-    if separator != "," and not kinds <= set("iufb"):
-        frame = pd.read_csv(path, sep=separator, decimal=",")
+    texts = [name for name in frame if name in names and frame[name].dtype.kind not in "iufb"]
+    if separator != "," and texts:
+        cells = pd.read_csv(path, sep=separator, usecols=texts, dtype=str)
+        for name in texts:
+            frame[name] = _read_decimals(path, cells[name])
     return [frame]
+
+
+def _read_decimals(path: Path | str, cells: pd.Series) -> pd.Series:
+    """The numbers of a column of texts, with decimal commas where more cells are numbers so than
+    with points; `InputError` that names the first cell that is none.
+    """
+    import pandas as pd
+
+    # a point beside decimal commas parts thousands: 1.000 is not 1
+    commas = cells.mask(cells.str.contains(".", regex=False, na=False))
+    with_points = pd.to_numeric(cells, errors="coerce")
+    with_commas = pd.to_numeric(commas.str.replace(",", ".", regex=False), errors="coerce")
+    numbers = max(with_points, with_commas, key=pd.Series.count)
+    for row in np.flatnonzero(numbers.isna() & cells.notna())[:1]:
+        raise _refuse_cell(path, cells.name, cells.iat[row], row)
+    return numbers
 
 
 def _index_by_time(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -229,12 +247,16 @@ def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -
     numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     is_passed = np.isfinite(numbers) | (frame.isna() & ~frame.columns.isin(inputs)).to_numpy()
     for row, column in np.argwhere(~is_passed)[:1]:
-        cell = str(frame.iat[row, column])
-        raise InputError(
-            f"{path}: column {frame.columns[column]!r} has {cell!r} in row {row},"
-            " counted from 0 after the names; wanted a number, or nothing where y is missing."
-            " Correct it, or cut the row."
-        )
+        raise _refuse_cell(path, frame.columns[column], frame.iat[row, column], row)
+
+
+def _refuse_cell(path: Path | str, column: object, cell: object, row: int) -> InputError:
+    """The error that names a cell that is no finite number."""
+    return InputError(
+        f"{path}: column {column!r} has {str(cell)!r} in row {row},"
+        " counted from 0 after the names; wanted a number, or nothing where y is missing."
+        " Correct it, or cut the row."
+    )
 
 
 def _read_matlab(path: Path | str, names: Sequence[str]) -> list[pd.DataFrame]:

@@ -231,6 +231,29 @@ def test_columns_parted_by_another_mark_and_numbers_by_two_are_told(tmp_path: Pa
         read_record(path, ["y"], ["u"])
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1,5", "2,5", "1.000,5"], r"column 'u' has '1\.000,5' in row 2"),
+        (["1,5", "2,5", "1.000"], r"column 'u' has '1\.000' in row 2"),
+        (["1.5", "3,5", "2.5"], r"column 'u' has '3,5' in row 1"),
+        (["1,5", "bad", "2,5"], r"column 'u' has 'bad' in row 1"),
+        (["1,5", "", "2,5"], None),
+    ],
+)
+def test_a_bad_cell_among_decimal_commas_is_named_and_no_good_cell(
+    tmp_path: Path, cells: list[str], message: str | None
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("v;u\n" + "".join(f"0,5;{cell}\n" for cell in cells))
+    if message:
+        with pytest.raises(InputError, match=message):
+            read_record(path, ["u"], ["v"])
+    else:
+        (record,) = read_record(path, ["u"], ["v"])
+        np.testing.assert_array_equal(record.y[:, 0], [1.5, np.nan, 2.5])
+
+
 def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("run,u,y\na,1,2\n,2,3\nb,3,4\n")
