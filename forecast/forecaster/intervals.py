@@ -552,7 +552,7 @@ class SplitConformal:
 
 def join_steps(scores: Array, n_series: int) -> Array:
     """(n * H, S): the scores (n, S * H) of all steps of each series in one column."""
-    by_step = scores.reshape(len(scores), n_series, -1)
+    by_step = scores.reshape(len(scores), n_series, scores.shape[1] // n_series)
     return np.swapaxes(by_step, 1, 2).reshape(-1, n_series)
 
 

@@ -148,6 +148,13 @@ def test_margins_are_those_of_the_larger_errors_of_validation_and_hardly_smaller
     assert not zero.scores.any()
 
 
+def test_a_validation_block_without_rows_leaves_the_margins() -> None:
+    errors, empty = np.full((9, 4), 2.0), np.zeros((0, 4))
+    fitted = SplitConformal.calibrate(errors, np.zeros((9, 4)), Difficulty(np.full((9, 2), np.nan)))
+    resized = fitted.resized(empty, empty, Difficulty(np.full((0, 2), np.nan)))
+    assert resized.scores.tolist() == errors.tolist()
+
+
 def test_errors_that_grow_are_covered_once_they_are_known():
     noise = (
         np.random.default_rng(4).normal(size=(900, 1))
