@@ -195,7 +195,7 @@ def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
     frame = pd.read_csv(path, sep=separator)
     texts = [name for name in frame if name in names and frame[name].dtype.kind not in "iufb"]
     if separator != "," and texts:
-        cells = pd.read_csv(path, sep=separator, usecols=texts, dtype=str)
+        cells = pd.read_csv(path, sep=separator, dtype=dict.fromkeys(texts, str))
         for name in texts:
             frame[name] = _read_decimals(path, cells[name])
     return [frame]
