@@ -473,8 +473,6 @@ def _entry_lines(
     horizon = asked_horizon or min(usual_horizon, most)
     is_few = shortest < SHORT_ROWS and len(rows_by_series) < FEW_SERIES
     is_few &= calendar.kind != "sessions" and not (roles.plans or roles.static)
-    if is_few:  # what simple models cannot be tested on they go on to
-        horizon = min(horizon, longest_horizon(shortest, season))
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
     season_note = "steps of a season; 1 for none"
@@ -482,6 +480,11 @@ def _entry_lines(
         season_note += f": {season} would be more than half of the series"
         season = 1
     horizon_note = _describe_horizon(rows_by_series, shortest)
+    if asked_horizon and is_few and not _blocks_hold(shortest, horizon, season):
+        # what simple models cannot be tested on they go on to
+        horizon = min(horizon, longest_horizon(shortest, season))
+    if horizon < (asked_horizon or 0):
+        horizon_note += f"; {asked_horizon} are more than the blocks hold"
     reach = asked_horizon or usual_horizon
     if roles.plans and not asked_horizon:
         planned_steps = int(planned.groupby("unique_id").size().min())
@@ -622,6 +625,15 @@ def _block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
     return {
         block: round(n_steps / n_rows, 4) for block, n_steps in zip(BLOCKS, steps, strict=False)
     }
+
+
+def _blocks_hold(n_rows: int, horizon: int, season: int) -> bool:
+    """Whether validation and test have an origin, and calibration those of an interval of 80 %."""
+    shares = _block_shares(n_rows, horizon, season)
+    steps = {block: round(share * n_rows) for block, share in shares.items()}
+    shortest_tested = min(steps["validation"], n_rows - sum(steps.values()))
+    n_calibrated = steps["calibration"] - (MIN_CALIBRATION_CUTOFFS - 1)
+    return min(shortest_tested, n_calibrated) >= horizon
 
 
 def _step_lines(n_rows: int, horizon: int, calibration: float) -> list[str]:

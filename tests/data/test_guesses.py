@@ -1648,6 +1648,24 @@ def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_pat
     assert "mean_simple" in catalogue["grids"]["short"]
 
 
+@pytest.mark.parametrize(("asked", "written"), [(8, 8), (14, 14), (20, 14)])
+def test_of_few_rows_a_horizon_that_is_asked_for_is_lowered_where_no_block_holds_it_and_said(
+    tmp_path, asked, written
+):
+    days = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70))
+    days.to_csv(tmp_path / "mine.csv", index=False)
+    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=asked)
+    assert f"horizon: {written} #" in text
+    assert ("; 20 are more than the blocks hold" in text) == (asked == 20)
+
+
+def test_of_few_weeks_a_horizon_that_is_asked_for_is_written_as_far_as_the_blocks_hold(tmp_path):
+    weeks = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70, freq="W-MON"))
+    weeks.to_csv(tmp_path / "mine.csv", index=False)
+    asked = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=8)
+    assert "horizon: 8 #" in asked and "than the blocks hold" not in asked
+
+
 def test_only_the_grid_of_few_rows_says_that_a_forecast_goes_on(tmp_path):
     path = tmp_path / "data" / "mine.csv"
     weeks = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70, freq="W-MON"))
