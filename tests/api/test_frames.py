@@ -235,6 +235,16 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("'ds'", "pandas.to_datetime"),
     ),
+    "a column without a value": (
+        lambda: frame(y=[np.nan] * 120),
+        {},
+        ("column 'y' is empty; wanted numbers. Drop or fill it.",),
+    ),
+    "columns without a value": (
+        lambda: frame(y=[np.nan] * 120, x=[np.nan] * 120),
+        {"past_exogenous": "x"},
+        ("columns 'x', 'y' are empty; wanted numbers. Drop or fill them.",),
+    ),
     "commas for points": (
         lambda: frame(y=["1,5"] * 120),
         {},

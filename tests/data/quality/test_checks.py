@@ -334,3 +334,11 @@ def test_findings_are_json():
     frame = bars()
     frame.loc[7, "low"] = 0.0
     assert found(frame, shares())[0].rule == "positive_prices"
+
+
+@pytest.mark.parametrize(("n_rules", "last"), [(20, ""), (19, "1 line more"), (18, "2 lines more")])
+def test_findings_that_are_left_are_counted_only_where_some_are(n_rules: int, last: str) -> None:
+    violations = [Violation(f"rule {i % n_rules}", "a", "y", 1, f"sentence {i}") for i in range(20)]
+    lines = quality.abridge_findings(violations, "mine")
+    assert len(lines) == n_rules + bool(last)
+    assert lines[-1].startswith(last or "warn (rule 19)")
