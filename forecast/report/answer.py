@@ -156,7 +156,7 @@ def why(results: Results) -> Table | None:
 
 def advise(results: Results) -> list[str]:
     """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
-    else to ask for the mean where the median is zero; to serve the selected model where it is
+    else to ask for the mean where medians are too low; to serve the selected model where it is
     better than the bar or a simple forecast itself, to collect data where origins are too few, or
     to serve nothing; then what to do about refused levels.
     """
@@ -234,7 +234,7 @@ def _describe_serving(results: Results, model: str) -> str:
             f" `forecast promote {results.name}`."
         )
     return (
-        f"Put it into service with `forecast promote {results.name}`, then"
+        f"Put {text.name(model)} into service with `forecast promote {results.name}`, then"
         f" `forecast predict {results.name}`."
     )
 

@@ -182,7 +182,7 @@ def test_the_opening_chart_has_the_selected_model_and_the_ridge(project):
 @pytest.mark.parametrize(
     ("word", "next_step"),
     [
-        ("better", "Put it into service with `forecast promote hourly`"),
+        ("better", "Put lstm into service with `forecast promote hourly`"),
         ("undecided", "Collect more data: 60 test origins did not decide whether"),
         ("not distinguishable", "Put nothing into service yet"),
         ("equivalent", "Put nothing into service yet"),
@@ -203,7 +203,7 @@ def test_a_run_of_some_models_is_told_how_to_compare_before_promoting(project):
     narrowed = replace(whole, paths=replace(whole.paths, root=folder))
     (advice,) = advise(narrowed)
     assert "`forecast run --dataset hourly`" in advice and "`grids:`" in advice
-    assert "Put it into service" not in advice
+    assert "into service" not in advice
 
 
 @pytest.mark.parametrize("bar", ["naive", "historical_mean", "historical_median"])
@@ -219,7 +219,7 @@ def test_a_simple_forecast_that_validation_selects_is_what_to_serve(project, bar
     change_verdicts(project, chosen={"shipped": "seasonal_naive"}, bar=bar)
     (advice,) = advise(results(project, HOURLY))
     assert advice.startswith("Validation selects a simple forecast, repeating the last season: ")
-    assert "Put it into service with `forecast promote hourly`" in advice
+    assert "Put seasonal naive into service with `forecast promote hourly`" in advice
 
 
 def test_the_next_step_of_a_frame_in_python_is_a_call_in_python(project):
