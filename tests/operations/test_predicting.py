@@ -100,10 +100,10 @@ def test_a_hole_of_a_plan_is_told_by_fetch_and_status_before_a_forecast_is_refus
     assert read_status(root, NAME, now=NOW).state == "good"
 
 
-def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(tmp_path):
-    root = small_project.write(tmp_path)
-    rows = pd.read_csv(root / "data" / "wave.csv")
-    rows["y"] = np.where(np.random.default_rng(2).random(len(rows)) < 0.35, 4.0, 0.0)
+def compared_with_median(folder: Path, demand: np.ndarray) -> Path:
+    """A project without a season whose `demand` (DAYS,) the historical median forecasts too."""
+    root = small_project.write(folder)
+    rows = pd.read_csv(root / "data" / "wave.csv").assign(y=demand)
     rows.to_csv(root / "data" / "wave.csv", index=False)
     entry = {**small_project.DATASET, "season_length": 1}
     small_project.write_yaml(
@@ -111,6 +111,12 @@ def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(t
     )
     fetch(root)
     projects.gone_through(root, median={"family": "historical", "average": "median"})
+    return root
+
+
+def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(tmp_path):
+    demand = np.where(np.random.default_rng(2).random(small_project.DAYS) < 0.35, 4.0, 0.0)
+    root = compared_with_median(tmp_path, demand)
     zero = "forecasts zero at every step, or nearly so: at least half of the values are zero"
     compared = Results(ProjectPaths.of(root), NAME)
     assert compared.verdicts.chosen["shipped"] == "median"
@@ -124,16 +130,8 @@ def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(t
 
 
 def test_page_and_terminal_say_that_medians_of_skewed_demand_add_up_to_less(tmp_path):
-    root = small_project.write(tmp_path)
-    rows = pd.read_csv(root / "data" / "wave.csv")
-    rows["y"] = np.random.default_rng(2).lognormal(2.0, 0.8, len(rows))
-    rows.to_csv(root / "data" / "wave.csv", index=False)
-    entry = {**small_project.DATASET, "season_length": 1}
-    small_project.write_yaml(
-        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
-    )
-    fetch(root)
-    projects.gone_through(root, median={"family": "historical", "average": "median"})
+    demand = np.random.default_rng(2).lognormal(2.0, 0.8, small_project.DAYS)
+    root = compared_with_median(tmp_path, demand)
     compared = Results(ProjectPaths.of(root), NAME)
     low = describe_low_test(compared, "median", compared.dataset.task)
     test = compared.forecasts(compared.candidate("median", "shipped"), "test").dropna(subset="y")
