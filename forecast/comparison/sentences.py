@@ -465,6 +465,8 @@ def _outcome(test: PairedTest, other: str) -> str:
     sight = ""
     if test.detectable is not None and not test.is_beyond_detectable:
         sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
+    elif test.is_drift:
+        sight = "; the difference drifts through the whole test block, which leaves no bound of it"
     elif test.detectable is None and test.word == "undecided":
         sight = "; too few separate horizons to find any difference"
     note = f": {test.note}" if test.note else ""

@@ -78,9 +78,10 @@ def compare(
     (`losses.select_bars`). `untrained`: networks that are their skip; they are no models of their
     own and are not tested.
 
-    "Better" than the bar, the first of `bars`, means better than each of them in one test: its p is
-    the highest of theirs, which needs no correction for their number (intersection-union, Berger
-    1982). Another than the first from which it drifts is not asked (`_find_hardest`).
+    "Better" than the bar, the first of `bars` from which no selected candidate drifts, means better
+    than each of them in one test: its p is the highest of theirs, which needs no correction for
+    their number (intersection-union, Berger 1982). Another from which it drifts is not asked
+    (`_find_hardest`).
 
     The claims, each pair of a selected candidate and the bar or a skip, are corrected together by
     Holm, and so are its pairs with the other simple forecasts; so their words do not depend on what
@@ -108,11 +109,12 @@ def compare(
         for ranking in RANKINGS
         if ranking in chosen
     }
-    bar_keys = [(name, "baseline") for name in bars if (name, "baseline") in means] or [REFERENCE]
+    winners = [winner for winner in selected.values() if winner is not None]
+    near = [(name, "baseline") for name in bars if (name, "baseline") in means] or [REFERENCE]
+    bar_keys = _put_drifting_last(near, winners, means, spacing)
     references = list(dict.fromkeys((*bar_keys, REFERENCE)))
     bar = bar_keys[0][0]
     hypotheses = _hypotheses(means, skips, selected, references)
-    winners = [winner for winner in selected.values() if winner is not None]
     groups = {frozenset((winner, key)): "references" for winner in winners for key in references}
     for winner in winners:
         groups |= {frozenset((winner, key)): "claims" for key in (bar_keys[0], *skips.values())}
@@ -141,6 +143,24 @@ def compare(
         untrained=tuple(untrained),
         sentences=tuple(lines),
     )
+
+
+def _put_drifting_last(
+    bars: Sequence[Key], winners: Sequence[Key], means: pd.DataFrame, spacing: Spacing
+) -> list[Key]:
+    """`bars`, behind the others those that have a higher loss than a selected candidate by what
+    drifts through the whole test block: no test says for how long.
+    """
+
+    def is_drifting(bar: Key) -> bool:
+        tests = (
+            paired_tests.diebold_mariano(means[winner], means[bar], **spacing)
+            for winner in winners
+            if winner not in bars
+        )
+        return any(test.is_drift and test.mean_difference < 0 for test in tests)
+
+    return sorted(bars, key=is_drifting)
 
 
 def _skip_by_network(losses: pd.DataFrame) -> dict[Key, Key]:

@@ -218,17 +218,24 @@ def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_bette
     assert {*CONSTANTS, "naive"} & {*chosen.tied["shipped"]} == {"historical_median"}
 
 
+def drifting_median(first: float, last: float) -> pd.DataFrame:
+    """Losses of which those of the historical median grow through the whole block, from `first` to
+    `last` times theirs.
+    """
+    losses = table(RETURNS)
+    is_drifting = losses["model"] == "historical_median"
+    growth = np.linspace(0, 1, is_drifting.sum()) ** 4
+    losses.loc[is_drifting, "loss"] *= first + (last - first) * growth
+    return losses
+
+
 @pytest.mark.parametrize(
     ("factors", "is_better"), [((0.9, 7.0), True), ((0.2, 3.0), False)], ids=["above", "below"]
 )
 def test_a_bar_whose_difference_lasts_as_long_as_the_test_block_is_asked_where_it_is_lower(
     factors, is_better
 ):
-    losses = table(RETURNS)
-    is_drifting = losses["model"] == "historical_median"
-    first, last = factors
-    growth = np.linspace(0, 1, is_drifting.sum()) ** 4
-    losses.loc[is_drifting, "loss"] *= first + (last - first) * growth
+    losses = drifting_median(*factors)
     result = compare(losses, dataset="d", chosen={"shipped": "gru"}, bars=CONSTANTS, horizon=12)
     (drifting,) = [t for t in result.tests if (t.model, t.against) == ("gru", "historical_median")]
     (against_bar,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
@@ -238,6 +245,32 @@ def test_a_bar_whose_difference_lasts_as_long_as_the_test_block_is_asked_where_i
     assert any(reason in sentence for sentence in result.sentences) == is_better
     general = "Where the difference from the historical median drifts through the whole test block"
     assert any(general in sentence for sentence in result.sentences) == is_better
+
+
+def test_where_the_difference_from_the_lowest_simple_forecast_drifts_the_next_is_the_bar():
+    bars = ("historical_median", "historical_mean", "lookback_mean")
+    result = compare(
+        drifting_median(0.9, 7.0), dataset="d", chosen={"shipped": "gru"}, bars=bars, horizon=12
+    )
+    assert result.bar == "historical_mean"
+    (against_bar,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
+    assert (against_bar.word, against_bar.against) == ("better", "historical_mean")
+    reason = "was not asked: the difference drifts through the whole test block."
+    assert any(reason in sentence for sentence in result.sentences)
+
+
+def test_the_only_bar_stays_and_its_drift_is_told():
+    result = compare(
+        drifting_median(0.9, 7.0),
+        dataset="d",
+        chosen={"shipped": "gru"},
+        bars=("historical_median",),
+        horizon=12,
+    )
+    (against_bar,) = [t for t in result.tests if (t.family, t.model) == ("bar", "gru")]
+    assert result.bar == against_bar.against == "historical_median"
+    assert against_bar.word not in ("better", "worse")
+    assert "the difference drifts through the whole test block, which leaves" in result.sentences[0]
 
 
 def test_a_bar_from_which_one_wild_origin_leaves_no_bound_is_asked():
