@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forecast.backtest.all_rows import recipe_candidate
 from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.config.experiment import load_tuning
 from forecast.config.paths import ProjectPaths
@@ -27,7 +28,6 @@ from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord, read_run_records
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem
-from forecast.operations.refit import recipe_candidate
 from forecast.system import files
 
 BLOCKS = ("train", "validation", "test")

@@ -64,10 +64,10 @@ def fit(
     `total`.
     point: `mean` undoes a `transform` such as `log1p` into means instead of medians.
     splits: dates or shares as in datasets.yaml; by default the last horizon is the test block and a
-    tenth before it calibrates the intervals. Of a series too short for that a simple or statistical
-    model has errors of a shorter horizon and goes on from there, with a warning. tuning: None for
-    the family's own values, `quick`, `full`, or keys of tuning.yaml. seeds: of a network; several
-    are averaged.
+    tenth before it calibrates the intervals; then the model is fitted once more, on all rows. Of a
+    series too short for that a simple or statistical model has errors of a shorter horizon and goes
+    on from there, with a warning. tuning: None for the family's own values, `quick`, `full`, or
+    keys of tuning.yaml. seeds: of a network; several are averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelError` where the model
     cannot be fitted.
@@ -108,5 +108,5 @@ def fit(
         tested = frame_dataset(df, replace(options, horizon=n_tested)).with_test_block(n_tested)
         if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
             tested_recipe = replace(recipe, entry={**entry, "refit": 1})
-    ensemble, _ = fit_ensemble(name, tested, tested_recipe)
+    ensemble, _ = fit_ensemble(name, tested, tested_recipe, rows="all")
     return Model(name, ensemble.with_horizon(horizon), dataset.names, dataset, recipe)

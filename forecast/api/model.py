@@ -143,9 +143,9 @@ class Model:
         """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
         cutoff, y, <name>, …`.
 
-        The model is fitted again, once, on the rows before the first of them (with an entry that
-        has `refit: monthly` or a number, as often as that says); intervals are calibrated there as
-        well.
+        The model is fitted again, once, on the rows before the first of them but those that
+        calibrate its intervals (with an entry that has `refit: monthly` or a number, as often as
+        that says, on all rows before).
 
         `InputError` for a model that was loaded without its data.
         """
@@ -161,7 +161,7 @@ class Model:
         from forecast.api.stages import fit_ensemble  # with it comes all that training needs
 
         try:
-            ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe)
+            ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe, rows="scored")
         except (InputError, ModelError) as error:
             n_left = max(dataset.n_steps - n_test_steps, 0)
             raise type(error)(

@@ -22,12 +22,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from forecast.api.frame_dataset import FrameDataset
 from forecast.api.frames import NAME, WHERE, caller_words, require_whole, warn_of
 from forecast.api.installation import installation_folder, require_installed
+from forecast.backtest.all_rows import refit_on_all_rows
 from forecast.backtest.candidates import plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
@@ -189,12 +191,14 @@ def tuning_budget(tuning: str | Entry | None, seeds: int | Sequence[int] | None 
 
 
 def fit_ensemble(
-    name: str, dataset: FrameDataset, recipe: FitSettings
+    name: str, dataset: FrameDataset, recipe: FitSettings, *, rows: Literal["scored", "all"]
 ) -> tuple[Ensemble, pd.DataFrame]:
     """One model by the stages: all its seeds, and their forecasts of every origin.
 
-    The forecasts are those of `Results.forecasts`. Raises `ModelError` with the reason where the
-    model cannot be fitted, `InputError` for a combination.
+    rows: `scored` gives the fit whose forecasts these are; `all` the same recipe fitted once more
+    on every row (`backtest.all_rows`), whose intervals stand on the errors of those forecasts. The
+    forecasts are those of `Results.forecasts`. Raises `ModelError` with the reason where the model
+    cannot be fitted, `InputError` for a combination.
     """
     if recipe.entry.get("family") == COMBINATION:
         raise InputError(
@@ -214,7 +218,19 @@ def fit_ensemble(
         if record.is_untrained:
             sentence = name_untrained([name], [record.skip_model or NAIVE])
             warnings.warn(f"{WHERE}: {sentence}", stacklevel=3)
-        return trained_ensemble(results, candidate), results.forecasts(candidate)
+        ensemble = trained_ensemble(results, candidate)
+        if rows == "all":
+            ensemble = _refit_on_all_rows(results, candidate, recipe)
+        return ensemble, results.forecasts(candidate)
+
+
+def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSettings) -> Ensemble:
+    data = _hold_in_memory(results.paths.root, "frame.parquet", results.settings, results.prepared)
+    target = results.paths.root / "all_rows"
+    jobs = recipe.n_jobs or default_jobs(os.environ)
+    with _restored_environment():
+        refit_on_all_rows(data, results.folder(candidate), target, recipe.tuning, jobs=jobs)
+    return load_trained_ensemble(target)
 
 
 def trained_ensemble(results: Results, candidate: str) -> Ensemble:

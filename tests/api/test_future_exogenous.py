@@ -15,9 +15,9 @@ import pytest
 import forecast
 from forecast.data.panel import from_frame
 from forecast.data.results import Results
-from forecast.forecaster.ensemble import forecast_latest, load_trained_ensemble
+from forecast.forecaster.ensemble import forecast_latest
 from forecast.system.errors import InputError
-from tests.support.frame_project import SPLITS, trained
+from tests.support.frame_project import SPLITS, promoted, trained
 
 HORIZON, ROWS = 3, 400
 SPANS = {"horizon": HORIZON, "lookback": 8, "season_length": 1}
@@ -84,11 +84,11 @@ def ridge() -> forecast.Model:
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_fit_forecasts_to_the_bit_what_the_stages_made_of_the_model(
-    project: Results, name: str
+def test_a_fit_forecasts_to_the_bit_what_promote_puts_into_service(
+    project: Results, name: str, tmp_path: Path
 ) -> None:
     model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
-    ensemble = load_trained_ensemble(project.folder(project.candidate(name, "shipped") or ""))
+    ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
     said = pd.DataFrame(forecast_latest(ensemble, panel, horizon=HORIZON, levels=(0.8,)))
     wanted = said[["y_hat", "lo_80", "hi_80"]]

@@ -39,6 +39,29 @@ def ridge() -> forecast.Model:
     return forecast.fit(waves(), "ridge", **STEP)
 
 
+@pytest.mark.parametrize("model", ["ridge", "boosting", "tdnn"])
+def test_what_began_in_the_newest_rows_is_learnt(model):
+    """Promotions exist in the newest 30 of 300 days alone: those that validation does not see."""
+    days = 307
+    rng = np.random.default_rng(3)
+    promotion = (rng.random(days) < 0.4) & (np.arange(days) >= days - 37)
+    promotion[-7:] = [True, False] * 3 + [True]
+    df = pd.DataFrame(
+        {
+            "unique_id": "shop",
+            "ds": pd.date_range("2024-01-01", periods=days),
+            "promotion": promotion.astype(float),
+            "y": 100 + 40 * promotion + rng.normal(0, 2, days),
+        }
+    )
+    df.loc[df.index[-7:], "y"] = np.nan
+    options = {"freq": "1D", "horizon": 7, "lookback": 14, "n_jobs": 1}
+    fitted = forecast.fit(df, model, future_exogenous="promotion", **options)
+    y_hat = fitted.predict()[model].to_numpy()
+    raised_by = y_hat[promotion[-7:]].mean() - y_hat[~promotion[-7:]].mean()
+    assert 20 < raised_by < 60
+
+
 def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Model) -> None:
     found = ridge.cross_validation(step_size=5, n_windows=4, levels=[80])
     assert list(found.columns) == [

@@ -4,6 +4,8 @@ bit by bit.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,9 @@ import pytest
 import forecast
 from forecast.data.panel import from_frame
 from forecast.data.results import MEAN, Results
-from forecast.forecaster.ensemble import forecast_latest, load_trained_ensemble
+from forecast.forecaster.ensemble import forecast_latest
 from pipelines import compare
-from tests.support.frame_project import SPLITS, trained
+from tests.support.frame_project import SPLITS, promoted, trained
 
 SPANS = {"horizon": 2, "lookback": 7, "season_length": 7}
 BUDGET = {
@@ -134,16 +136,15 @@ def test_the_intervals_of_the_test_block_are_those_of_the_report(
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "stacked"])
-def test_a_fit_predicts_with_intervals_what_the_stages_made_of_the_model(
-    project: Results, name: str
+def test_a_fit_predicts_with_intervals_what_promote_puts_into_service(
+    project: Results, name: str, tmp_path: Path
 ) -> None:
     entry = {"name": name, **MODELS[name]}
     model = forecast.fit(
         waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET, seeds=(0, 1)
     )
     found = model.predict(levels=[80, 95])
-    candidate = project.candidate(name, "shipped")
-    ensemble = load_trained_ensemble(project.folder(candidate or ""))
+    ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
     wanted = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=(0.8, 0.95)))
     ends = [f"{name}-{end}-{level}" for level in (80, 95) for end in ("lo", "hi")]

@@ -16,6 +16,8 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.preparation import take_snapshot
 from forecast.data.results import Results
 from forecast.data.snapshots import move_pointer
+from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
+from forecast.operations.refit import refit_on_all_data
 from pipelines import fetch, prepare, train, tune
 
 NAME = "df"
@@ -62,3 +64,10 @@ def trained(
     for stage in (tune, train) if tuned else (train,):
         stage.main(NAME, str(root), state=str(root / ".forecast"), jobs=1)
     return Results(ProjectPaths.of(root), NAME)
+
+
+def promoted(results: Results, name: str, target: Path) -> Ensemble:
+    """What `promote` puts into service of the model `name`: its recipe, fitted on all rows."""
+    scored = results.folder(results.candidate(name, "shipped") or "")
+    refit_on_all_data(results.paths.root, results.name, scored, target, jobs=1)
+    return load_trained_ensemble(target)
