@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Unpack
 
 import numpy as np
@@ -38,6 +39,10 @@ ORIGINS = 30
 """Fewest origins, with horizons that do not overlap, of an equivalence."""
 DRIFT_ORIGINS = 20
 """The same of a drift: in fewer runs chance looks like a random walk."""
+FAR_APART = 2
+"""Ratio of two means from which their plain difference is looked at too. At 1.5 alike forecasters
+would be told apart too often (docs/research/paired-tests.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,21 @@ def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, Stan
     The error is that of a / mean(a) - b / mean(b), the linearised ratio (delta method): a level
     that both share is in neither. It is exact where both losses have the same relative noise. A
     mean that is not above zero has no ratio: there the plain difference is tested.
+
+    Where one mean is `FAR_APART` times the other, the smaller of this error and that of a - b
+    counts: a model that errs little may err twice as much in some weeks, which a ratio sees, and
+    is all the same far below the other in each of them.
     """
     mean_a, mean_b = float(a.mean()), float(b.mean())
     if min(mean_a, mean_b) <= 0:
         return mean_a - mean_b, standard_error(a - b, allowed)
     shares_a, shares_b = a / mean_a, b / mean_b
     error = standard_error(shares_a - shares_b, allowed, level=shares_a + shares_b)
-    return (mean_a - mean_b) / math.sqrt((mean_a**2 + mean_b**2) / 2), error
+    scale = math.sqrt((mean_a**2 + mean_b**2) / 2)
+    if max(mean_a, mean_b) > FAR_APART * min(mean_a, mean_b):
+        plain = standard_error((a - b) / scale, allowed)
+        error = min(error, plain, key=attrgetter("value"))
+    return (mean_a - mean_b) / scale, error
 
 
 def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:

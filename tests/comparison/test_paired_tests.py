@@ -138,6 +138,19 @@ def test_a_season_in_which_both_err_more_gives_no_false_alarms(n, horizon):
     assert np.mean([test.p < 0.05 for test in tests]) < 0.07 + 0.011
 
 
+def test_who_errs_an_eighth_is_better_though_its_own_error_rises_and_falls_for_weeks():
+    """Daily means of three weeks of hours, seen with a leak: lower at every origin."""
+    a = np.array(
+        [30, 35, 46, 52, 51, 47, 43, 55, 62, 67, 63, 57, 52, 58, 43, 36, 33, 38, 32, 29, 30]
+    )
+    b = 375 + 20 * np.random.default_rng(0).standard_normal(21)
+    test = diebold_mariano(np.repeat(a, 4), np.repeat(b, 4), horizon=24, step_size=6)
+    assert test.p < 0.001 and test.ci_high < 0 and not test.is_drift
+    # half as far apart, the weeks in which it erred twice as much are a doubt
+    near = diebold_mariano(np.repeat(a, 4), np.repeat(b / 5, 4), horizon=24, step_size=6)
+    assert near.p > 0.01
+
+
 def test_the_limits_of_a_ratio_are_those_of_its_inverse():
     a, b = RNG.gamma(4, 1, 200), RNG.gamma(4, 1.5, 200)
     test, other = diebold_mariano(a, b, **STEPS), diebold_mariano(b, a, **STEPS)
