@@ -42,7 +42,7 @@ from forecast.config.reading import Entry
 from forecast.data.calendars import series_lengths, usual_length
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
-from forecast.data.splits import most_test_steps
+from forecast.data.splits import TESTED_HORIZONS, most_test_steps
 from forecast.models import spec
 from forecast.report import page
 from forecast.system import files
@@ -306,10 +306,14 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:
-    """15 % of the steps, or enough for twenty cutoffs; fewer of a short series."""
+    """15 % of the steps, or enough for twenty cutoffs and eight separate horizons; of a short
+    series no more than it can spare.
+    """
     settings = dataset.settings
     n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))
-    return min(
-        max(round(TEST_SHARE * n_steps), settings.horizon + (MIN_CUTOFFS - 1) * settings.step_size),
-        most_test_steps(n_steps, settings.horizon, settings.season_length),
+    wanted = (
+        round(TEST_SHARE * n_steps),
+        settings.horizon + (MIN_CUTOFFS - 1) * settings.step_size,
+        TESTED_HORIZONS * settings.horizon,
     )
+    return min(max(wanted), most_test_steps(n_steps, settings.horizon, settings.season_length))

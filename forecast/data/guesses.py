@@ -54,6 +54,7 @@ from forecast.data.schema import describe_row, describe_text_cell, first_text_ce
 from forecast.data.splits import (
     BLOCKS,
     MIN_CALIBRATION_CUTOFFS,
+    TESTED_HORIZONS,
     held_out_steps,
     longest_horizon,
     most_test_steps,
@@ -609,13 +610,16 @@ def _without_new_series(lengths: pd.Series) -> pd.Series:
 
 
 def _block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
-    """The blocks of a series of `n_rows`, as shares: those of a short one by steps."""
+    """The blocks of a series of `n_rows`, as shares: those of a short one by steps. The test block
+    has 15 %, or `TESTED_HORIZONS` if half of the rows are left to train on.
+    """
     calibration = _calibration_share(n_rows, horizon)
     # blocks end at rounded rows, so one step fewer is counted on
     n_calibrated = int(calibration * n_rows) - MIN_CALIBRATION_CUTOFFS
     if min(n_calibrated, int(0.15 * n_rows) - 1) >= horizon or n_rows < 4 * horizon:
+        test = max(0.15, min(TESTED_HORIZONS * horizon / n_rows, 0.35 - calibration))
         return {
-            "train": round(0.7 - calibration, 2),
+            "train": round(0.85 - test - calibration, 2),
             "validation": 0.15,
             "calibration": calibration,
         }

@@ -34,6 +34,10 @@ REQUIRED_BLOCKS = ("train", "validation", "test")
 """The blocks that no dataset goes without; without that of calibration there are no intervals."""
 MIN_CALIBRATION_CUTOFFS = 4
 """So many an interval of 80 % takes."""
+TESTED_HORIZONS = 8
+"""Separate horizons of a test block, where the rows allow: over five a test finds half as much
+(docs/research/paired-tests.md).
+"""
 
 
 @dataclass(frozen=True)
