@@ -409,8 +409,9 @@ def forecast_latest(
     whose newest errors are too few for a level; `InputError` for a level that they are too few for
     in every series.
     """
-    if refused := judge_levels(ensemble, panel, levels).refused:
-        raise InputError(refused[0])
+    judged = judge_levels(ensemble, panel, levels)
+    if judged.refused:
+        raise InputError(judged.refused[0])
     targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
@@ -434,7 +435,7 @@ def forecast_latest(
             difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
                 low = high = np.full(horizon, np.nan)
-                if not _find_refusal(ensemble, label, level):
+                if (label, level) not in judged.without:
                     newest = ensemble.calibration(label).newest
                     (low,), (high,) = newest.bounds(y_hat[None], difficulty, level)
                 part[f"lo_{format_percent(level)}"] = low
@@ -455,6 +456,8 @@ class JudgedLevels(NamedTuple):
     """A sentence on each of the others."""
     incomplete: tuple[str, ...]
     """A sentence on each supported level that some series lack."""
+    without: frozenset[tuple[str, float]]
+    """The names of those series, each with the level."""
 
 
 def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> JudgedLevels:
@@ -464,20 +467,24 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
     targets = panel.task.targets
     names = [series_name(s.unique_id, target, targets) for s in panel.series for target in targets]
     supported, refused, incomplete = [], [], []
+    without: set[tuple[str, float]] = set()
     for level in levels:
-        refusals = [
-            sentence for name in names if (sentence := _find_refusal(ensemble, name, level))
-        ]
+        sentences = {name: _find_refusal(ensemble, name, level) for name in names}
+        refusals = {name: sentence for name, sentence in sentences.items() if sentence}
+        first = next(iter(refusals.values()), "")
         if refusals and len(refusals) == len(names):
-            refused.append(refusals[0])
+            refused.append(first)
             continue
         supported.append(level)
         if refusals:
+            without |= {(name, level) for name in refusals}
             incomplete.append(
                 f"No interval of {format_percent(level)} % for {len(refusals)} of {len(names)}"
-                f" series. {refusals[0]}"
+                f" series. {first}"
             )
-    return JudgedLevels(tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete))
+    return JudgedLevels(
+        tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete), frozenset(without)
+    )
 
 
 def _find_refusal(ensemble: Ensemble, name: str, level: float) -> str:
