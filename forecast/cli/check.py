@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from forecast.config.datasets import Dataset
     from forecast.config.experiment import Combination, Models
-    from forecast.data.quality import Violation
     from forecast.data.roles import ColumnRole
     from forecast.models.base import ModelSpec
 
@@ -197,22 +196,14 @@ def read_data(
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
     if files_may_differ:
-        findings += _find_repeats(frame, dataset)
+        rules = ("stale_repeats", "zero_runs")
+        last = frame["ds"].max()
+        findings += quality.find_violations(frame, dataset, as_of=last, rules=rules)
     findings += preparation.find_unplanned(frame, dataset)
     for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")
     check_transforms(frame, dataset.task)
     return frame, len({finding.series for finding in findings if finding.action == "left out"})
-
-
-def _find_repeats(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Violation]:
-    """Runs of equal values and of rare zeros, by the rules that are not off."""
-    from forecast.data.quality import checks
-
-    for rule in (checks.stale_repeats, checks.zero_runs):
-        settings = getattr(dataset.quality, rule.__name__)
-        if settings.action != "off":
-            yield from rule(frame, dataset, settings.limit)
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:

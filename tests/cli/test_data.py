@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forecast import cli
+from forecast.cli import check
 from forecast.config.datasets import load_datasets
 from forecast.data import preparation, snapshots
 from forecast.system.errors import DataError, ForecastError, InputError
@@ -228,6 +229,22 @@ def test_data_of_one_dataset_lists_its_findings(project: Path):
     hourly(rows=240).assign(temp=5.0).to_csv(project / "data" / "mine.csv", index=False)
     run("fetch", "mine", root=project)
     assert "warn (stale_repeats)" in run("data", "mine", root=project)
+
+
+@pytest.mark.parametrize("action", ["warn", "refuse", "off"])
+def test_check_tells_repeats_by_the_action_of_their_rule(
+    action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_project(tmp_path, mine={"quality": {"stale_repeats": {"action": "warn", "limit": 48}}})
+    frame = hourly(rows=240).assign(temp=5.0)
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    run("fetch", "mine", root=tmp_path)
+    rule = {"stale_repeats": {"action": action, "limit": 48}}
+    settings = load_datasets(write_project(tmp_path, mine={"quality": rule}) / "configs")
+    check.read_data("mine", settings.datasets["mine"], tmp_path, files_may_differ=True)
+    said = capsys.readouterr().out
+    assert ("stale_repeats" in said) == (action != "off")
+    assert (f"{action} (stale_repeats)" in said) == (action != "off")
 
 
 def test_a_date_that_is_none_is_refused(project: Path):
