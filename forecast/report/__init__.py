@@ -10,7 +10,7 @@ Which function draws what, from the top of the page (`Results` in, a `Table` of 
 `ChartPanel` of `figures` out; `templates/page.html.j2` and `dataset.html.j2` say where it stands):
 
     answer in words, why, advice            answer.describe_result, why, advise
-    newest forecast, errors with intervals  panels.newest_panel, answer.error_panel
+    last test forecast, errors              panels.last_panel, answer.error_panel
     leaderboard, by level, by series        board.leaderboard, level_table, series_table,
                                             many_series
     forecasts at some cutoffs               panels.forecast_panels

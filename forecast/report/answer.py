@@ -2,7 +2,7 @@
 
 The sentence and the advice are put together from the words of the corrected tests; nothing is
 judged here. The chart of errors holds the selected model, the best network, the ridge and the naive
-forecasts against the bar. `why` has what stands below: what the newest forecast is made of.
+forecasts against the bar. `why` has what stands below: what the last test forecast is made of.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _describe_architecture(results: Results) -> str:
 
 
 def why(results: Results) -> Table | None:
-    """By part its contribution to the first, a middle and the last step of the newest test forecast
+    """By part its contribution to the first, a middle and the last step of the last test forecast
     of the first series and target, their sum, the forecast, and the mean size of the contributions
     of a part over the explained origins. None of private data, or of a frame compared in Python.
     """

@@ -1,11 +1,11 @@
 """Charts of forecasts against actual values, and of the test error through the calendar.
 
-For the page: the newest forecast (its first screen), the origins that a stated rule picks, and the
+For the page: the last test forecast (its first screen), the origins that a stated rule picks, and the
 mean absolute error by hour of the day, weekday and month. All are drawn from `SeriesForecasts`: the
 test forecasts of the few models that are shown, for one series. Of data whose terms forbid to pass
 their values on no forecast is drawn, only errors; rows without dates have no calendar.
 
-`newest_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
+`last_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
 
 Another chart of forecasts is a function of `SeriesForecasts` that returns `ChartPanel`s, with its
 place in `dataset.html.j2`.
@@ -150,17 +150,17 @@ def is_private(results: Results) -> bool:
     return dataset.source.is_for_personal_use or "personal use" in dataset.licence.name.lower()
 
 
-def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel | None:
+def last_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel | None:
     """The last forecast of the test block of the largest series; None of private data."""
     if not forecasts or is_private(results):
         return None
-    newest = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
-    note = "The newest origin of the test block"
+    last = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
+    note = "The last origin of the test block, whose newest rows are the actual values"
     if len(results.series) > 1:
         first = "first" if len(results.dataset.target) > 1 else "largest (by its mean there)"
         series = f"{text.count(len(results.series))} series"
         note += f"; {forecasts[0].series} is the {first} of {series}"
-    return replace(_origin_panel(results, forecasts[0], "newest", newest), note=note)
+    return replace(_origin_panel(results, forecasts[0], "last test", last), note=note)
 
 
 def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
@@ -227,7 +227,7 @@ def _origin_panel(
         moments=moments,
     )
     note = f"Mean absolute error: {', '.join(errors)}"
-    return ChartPanel(f"{word.capitalize()}: {title}", line_chart(lines, axes), note)
+    return ChartPanel(f"{word.capitalize()} forecast: {title}", line_chart(lines, axes), note)
 
 
 Bands = tuple[tuple[Floats, Floats], ...]

@@ -39,7 +39,7 @@ def test_the_page_opens_with_a_sentence_two_charts_and_the_next_step_of_each_dat
     assert [part.get("data-dataset") for part in parts] == [HOURLY, DAILY]
     for part in parts:
         labels = part.xpath(".//svg/@aria-label")
-        assert labels[0].startswith("newest forecast of ")
+        assert labels[0].startswith("last test forecast of ")
         assert labels[1] == "Error against naive"
         assert "What to do next:" in words(part)
     before = [element.tag for element in page.xpath("//body/*")]

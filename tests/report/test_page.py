@@ -398,7 +398,7 @@ def test_a_dataset_whose_chosen_network_failed_is_still_reported(project):
         path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "narx"}}
     )
     text = rendered(project, HOURLY)
-    assert "Typical: town" in text
+    assert "Typical forecast: town" in text
 
 
 def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(project):

@@ -17,7 +17,7 @@ SIZES = {"b": 1.0, "a": 1.0, "c": 5.0}
 def test_each_series_has_the_origins_that_the_rule_picks_each_once(page):
     titles = [words(c) for c in page.xpath(f"//article[@id='{DAILY}']//figcaption")]
     for series in ("Alpha & Co", "Beta <B>"):
-        mine = [t.split(":")[0].lower() for t in titles if f": {series}, " in t]
+        mine = [t.split(" forecast:")[0].lower() for t in titles if f": {series}, " in t]
         assert sorted(", ".join(mine).split(", ")) == [
             "best",
             "typical",
@@ -50,18 +50,18 @@ def test_the_linear_line_of_the_charts_is_the_ridge_whatever_skip_the_best_netwo
     assert panels.models_by_role(results(project, HOURLY))["skip"] == "ridge"
 
 
-def test_the_newest_forecast_is_of_the_largest_series_and_says_of_how_many_between_dates(root):
+def test_the_last_test_forecast_is_of_the_largest_series_and_says_of_how_many_between_dates(root):
     several = results(root, DAILY)
     drawn = panels.read_forecasts(several)
     assert [forecasts.series for forecasts in drawn] == ["Beta <B>", "Alpha & Co"]
-    newest = panels.newest_panel(several, drawn)
-    assert newest.title.startswith("Newest: Beta <B>, ")
-    assert newest.note.endswith("; Beta <B> is the largest (by its mean there) of 2 series")
+    drawing = panels.last_panel(several, drawn)
+    assert drawing.title.startswith("Last test forecast: Beta <B>, ")
+    assert drawing.note.endswith("; Beta <B> is the largest (by its mean there) of 2 series")
     test = drawn[0].tests["chosen"]
     cutoff, last = (
         f"{day.day} {day:%b %Y}" for day in (test.cutoffs[-1], pd.Timestamp(test.ds[-1, -1]))
     )
-    chart = html.fromstring(newest.svg)
+    chart = html.fromstring(drawing.svg)
     assert words(chart.xpath(".//text[@class='tick']")[-1]) == last
     assert f"sessions, forecast from {cutoff}" in words(chart)
 
