@@ -151,6 +151,7 @@ def compare_candidates(
         dataset=results.name,
         chosen=chosen,
         bars=select_bars(validation),
+        by_rule=[model for model in chosen.values() if model in unlearnt],
         untrained=untrained,
         alpha=evaluation.alpha,
         **_spacing(task, mean_distance(test["cutoff"], task.calendar, task.step_size)),
@@ -172,7 +173,9 @@ def compare_candidates(
     pooled = intervals.intervals.query("step == 0")
     warnings = [
         *sentences.describe_unlearnt(chosen, unlearnt),
-        *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
+        *sentences.describe_warnings(
+            chosen, verdicts.tests, pooled, leaks, intervals.refused, verdicts.by_rule
+        ),
         *sentences.describe_missing_members(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
     ]

@@ -27,6 +27,7 @@ from forecast.data.comparison_records import (
     RefusedLevel,
     TestWord,
     Untrained,
+    name_choice,
 )
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, as_reported
@@ -63,16 +64,18 @@ def describe_tests(
     *,
     networks: Collection[str],
     bars: Sequence[str],
+    by_rule: Collection[str] = (),
 ) -> list[str]:
     """The result of each ranking behind its title, most important first; `networks` names the
-    models that are one, `bars` the simple forecasts that "better" has to beat, the lowest first.
+    models that are one, `bars` the simple forecasts that "better" has to beat, the lowest first;
+    `by_rule` as in `name_choice`.
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():
         of_ranking = [test for test in tests if test.ranking == ranking]
         against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
         results = [
-            *_describe_selected(ranking, best, tests, bars),
+            *_describe_selected(ranking, best, tests, bars, name_choice(best, by_rule)),
             *_describe_tied(ranking, best, tests),
             *_describe_networks(dataset, against_bar),
             *_describe_skips([t for t in of_ranking if t.family == "skip"]),
@@ -208,8 +211,8 @@ def describe_unlearnt(
     validation is too short to learn weights.
     """
     return [
-        f"{title_of(ranking)}: too few rows to compare models on: {model} is the plain mean of"
-        f" {listing(unlearnt[model])}, not chosen and hardly tested."
+        f"{title_of(ranking)}: validation has too few rows to compare models on: {model}, the plain"
+        f" mean of {listing(unlearnt[model])}, is {name_choice(model, unlearnt)} and hardly tested."
         for ranking, model in chosen.items()
         if model in unlearnt
     ]
@@ -230,12 +233,14 @@ def describe_warnings(
     intervals: pd.DataFrame,
     leaks: Sequence[Alarm],
     refused: Sequence[RefusedLevel],
+    by_rule: Collection[str] = (),
 ) -> list[str]:
     """What a reader must not miss: a selected model that loses to a simple forecast on test, leak
     alarms, its intervals that cover too little or too much, levels refused with the origins they
     need.
 
-    `intervals`: the rows of all steps pooled (`intervals.INTERVAL_COLUMNS`).
+    `intervals`: the rows of all steps pooled (`intervals.INTERVAL_COLUMNS`); `by_rule` as in
+    `name_choice`.
     """
     sentences = []
     for ranking, model in chosen.items():
@@ -247,8 +252,8 @@ def describe_warnings(
         ]
         if lower:
             sentences.append(
-                f"{title_of(ranking)}: {model}, selected on validation, has a higher error on the"
-                f" test block than {listing(lower)}."
+                f"{title_of(ranking)}: {model}, {name_choice(model, by_rule)}, has a higher error on"
+                f" the test block than {listing(lower)}."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for ranking, model in chosen.items():
@@ -305,10 +310,10 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
 
 
 def _describe_selected(
-    ranking: str, best: str, tests: Sequence[PairedTest], bars: Sequence[str]
+    ranking: str, best: str, tests: Sequence[PairedTest], bars: Sequence[str], choice: str
 ) -> list[str]:
     """The selected model against the bar (where it is not the bar itself), and behind it the lowest
-    of the others and the hardest skip.
+    of the others and the hardest skip. `choice`: how it was selected.
     """
     bar = bars[0]
     lines = []
@@ -320,7 +325,7 @@ def _describe_selected(
             outcome = _outcome(test, BARS[bar])
             if test.not_better_than and test.word in _PREPOSITIONS:
                 outcome = _outcome_of_hardest(test, of_best)
-            lines.append(f"{best}, selected on validation, is {outcome}.")
+            lines.append(f"{best}, {choice}, is {outcome}.")
         elif _is_not_asked(test, bars):
             size = percent(test.relative_difference)
             lines.append(

@@ -65,6 +65,7 @@ def compare(
     dataset: str,
     chosen: Mapping[str, str],
     bars: Sequence[str] = (NAIVE,),
+    by_rule: Collection[str] = (),
     untrained: Collection[Untrained] = (),
     alpha: float = ALPHA,
     **spacing: Unpack[Spacing],
@@ -76,7 +77,7 @@ def compare(
     origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
     validation loss; `bars`: the simple forecasts near the lowest of them there, that one first
     (`losses.select_bars`). `untrained`: networks that are their skip; they are no models of their
-    own and are not tested.
+    own and are not tested. `by_rule` as in `name_choice`.
 
     "Better" than the bar, the first of `bars` from which no selected candidate drifts, means better
     than each of them in one test: its p is the highest of theirs, which needs no correction for
@@ -127,7 +128,9 @@ def compare(
     networks = {model for model, _ in skips}  # a combination is none
     bar_names = [name for name, _ in bar_keys]
     lines = [
-        *sentences.describe_tests(dataset, chosen, tests, networks=networks, bars=bar_names),
+        *sentences.describe_tests(
+            dataset, chosen, tests, networks=networks, bars=bar_names, by_rule=by_rule
+        ),
         *sentences.describe_bars(bar_names, tests),
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
@@ -137,6 +140,7 @@ def compare(
     return Verdicts(
         dataset=dataset,
         chosen=dict(chosen),
+        by_rule=tuple(by_rule),
         bar=bar,
         tests=tuple(tests),
         tied=tied,

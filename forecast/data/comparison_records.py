@@ -12,6 +12,7 @@ shows of it is read from the record.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
@@ -150,12 +151,21 @@ class RefusedLevel(Record):
     candidates: tuple[CandidateLabel, ...]
 
 
+def name_choice(model: str, by_rule: Collection[str]) -> str:
+    """How a selected model was selected: the only words for it, so that no two sentences differ.
+    by_rule: combinations whose weights validation was too short to learn.
+    """
+    return "selected by rule" if model in by_rule else "selected on validation"
+
+
 class Verdicts(Record):
     """Everything that the tests of one dataset decided, in numbers and in sentences."""
 
     dataset: str = ""
     chosen: dict[str, str] = Field(default_factory=dict)
-    """Ranking to the model that validation selected."""
+    """Ranking to the model that was selected before the test block was looked at."""
+    by_rule: tuple[str, ...] = ()
+    """Of them those that `name_choice` has other words for."""
     bar: str = "naive"
     """The simple forecast with the lowest validation loss: who is called better is better than it,
     and than those near it.

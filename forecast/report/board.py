@@ -23,7 +23,7 @@ from forecast.comparison import metrics
 from forecast.comparison.levels import LEVEL_ERRORS
 from forecast.comparison.metrics import Metric
 from forecast.config.datasets import Dataset
-from forecast.data.comparison_records import PairedTest
+from forecast.data.comparison_records import PairedTest, name_choice
 from forecast.data.results import (
     MEAN,
     RANKING_TITLES,
@@ -189,7 +189,7 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
     """The words that stand beside a model's name; `seeds`: its rows of the leaderboard by seed."""
     marks = []
     if model == results.selected_model(ranking):
-        marks.append("selected on validation")
+        marks.append(name_choice(model, results.verdicts.by_rule))
     tied = results.tied(ranking)
     if model in tied and len(tied) > 1:
         marks.append("tied")

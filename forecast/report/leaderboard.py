@@ -148,7 +148,7 @@ SCORED = (
     "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
     " The bar of the words is the simple forecast with the lowest error on validation."
 )
-LEGEND = f"{CHOSEN} selected on validation. {SCORED}"
+LEGEND = f"{CHOSEN} selected before the test block was looked at. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lxml import html
 
 import forecast
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
@@ -600,7 +601,7 @@ def test_what_a_direct_model_cannot_be_tested_on_it_refuses() -> None:
 
 @pytest.mark.parametrize(("rows", "horizon", "is_learnt"), [(48, 12, False), (150, 3, True)])
 def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
-    rows: int, horizon: int, is_learnt: bool
+    rows: int, horizon: int, is_learnt: bool, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(5)
     y = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6) + rng.normal(0, 2, rows)
@@ -608,10 +609,20 @@ def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
     members = ["seasonal_naive", "ets_short", "theta_short"]
     board = forecast.compare(df, [*members, "mean_simple"], freq="MS", horizon=horizon, n_jobs=1)
     assert board.chosen == "mean_simple"
-    plain = [sentence for sentence in board.verdicts if "is the plain mean of" in sentence]
+    plain = [sentence for sentence in board.verdicts if "the plain mean of" in sentence]
     assert len(plain) == (0 if is_learnt else 1)
+    page = html.fromstring(board.report(tmp_path / "page.html").read_text())
+    (mark,) = page.xpath("//tr[@class='chosen']//span[@class='mark']")
+    words, other = "selected on validation", "selected by rule"
     if not is_learnt:
-        assert plain[0].startswith("As shipped: too few rows to compare models on: mean_simple")
+        words, other = other, words
+    said = " ".join([repr(board), *board.verdicts, mark.text])
+    assert other not in said and said.count(words) >= 3
+    if not is_learnt:
+        assert plain[0].startswith(
+            "As shipped: validation has too few rows to compare models on: mean_simple, the plain"
+        )
+        assert "is selected by rule and hardly tested" in plain[0]
         assert "weights are learnt" not in " ".join(board.verdicts)
         means = np.mean([board.forecasts(name)[name] for name in members], axis=0)
         np.testing.assert_allclose(board.forecasts("mean_simple")["mean_simple"], means)
