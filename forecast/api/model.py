@@ -147,7 +147,8 @@ class Model:
         calibrate its intervals (with an entry that has `refit: monthly` or a number, as often as
         that says, on all rows before).
 
-        `InputError` for a model that was loaded without its data.
+        `InputError` for a model that was loaded without its data, and where the rows before the
+        first window are too few, as of three years of months a year ahead.
         """
         if self.dataset is None or self.recipe is None:
             raise InputError(
@@ -164,9 +165,12 @@ class Model:
             ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe, rows="scored")
         except (InputError, ModelError) as error:
             n_left = max(dataset.n_steps - n_test_steps, 0)
+            advice = "To leave more, lower `n_windows` or `step_size`."
+            if n_windows == 1:
+                advice = "One window needs a fit with a shorter `horizon`, or with more rows."
             raise type(error)(
-                f"{n_left} of {dataset.n_steps} rows are left before the first window; lower"
-                f" `n_windows` or `step_size`. {re.sub(SPLITS_ADVICE, '', str(error))}"
+                f"Fitted on {n_left} of {dataset.n_steps} rows, those before the first window:"
+                f" {re.sub(SPLITS_ADVICE, '', str(error))} {advice}"
             ) from None
         return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
 

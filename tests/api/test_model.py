@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,10 +100,24 @@ def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Mod
 def test_windows_that_leave_too_few_rows_to_fit_name_the_rows_and_what_to_lower(
     ridge: forecast.Model, options: dict[str, int], n_left: int
 ) -> None:
-    words = f"^{n_left} of 200 rows are left .*lower `n_windows` or `step_size`"
+    words = f"^Fitted on {n_left} of 200 rows, .*lower `n_windows` or `step_size`"
     with pytest.raises((InputError, ModelError), match=words) as fault:
         ridge.cross_validation(**options)
     assert "splits" not in str(fault.value)
+
+
+@pytest.mark.filterwarnings("ignore:df. 36 rows are too few to test 12")
+def test_rows_too_few_for_a_single_window_are_told_with_what_makes_one_possible() -> None:
+    df = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=36, freq="MS")})
+    df["y"] = np.arange(36) % 12.0
+    options: dict[str, Any] = {"freq": "MS", "n_jobs": 1}
+    with pytest.raises(InputError) as fault:
+        forecast.fit(df, "seasonal_naive", horizon=12, **options).cross_validation()
+    assert str(fault.value).startswith("Fitted on 24 of 36 rows, those before the first window: df")
+    assert str(fault.value).endswith("fit with a shorter `horizon`, or with more rows.")
+    assert "n_windows" not in str(fault.value)
+    shorter = forecast.fit(df, "seasonal_naive", horizon=3, **options)
+    assert len(shorter.cross_validation()) == 3
 
 
 def test_a_network_that_did_not_train_says_so_when_it_is_fitted_and_shown() -> None:
