@@ -66,7 +66,7 @@ def describe_zero_forecasts(
     return (
         f"{subject} forecasts zero at every step, or nearly so{_name_series(medians, n_series)}: at"
         " least half of the values are zero, and the forecast is their median. For the mean, which"
-        f" a stock is planned by, add {_name_keys(medians)} to the dataset's `target`."
+        f" a stock is planned by, {_name_keys(medians)}."
     )
 
 
@@ -101,8 +101,8 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     return (
         f"In the test block the forecasts of {model}{_name_series(medians, len(by_series))} add up"
         f" to {100 * share:.0f} % less than what came: each is a median, and high values lie"
-        " further from it than low ones. For the mean, which a sum is planned by, add"
-        f" {_name_keys(medians)} to the dataset's `target`."
+        " further from it than low ones. For the mean, which a sum is planned by,"
+        f" {_name_keys(medians)}."
     )
 
 
@@ -117,8 +117,7 @@ def _name_series(medians: Mapping[str, TaskColumn], n_series: int) -> str:
 
 
 def _name_keys(medians: Mapping[str, TaskColumn]) -> str:
-    """The keys that make means of the first one's medians."""
+    """What to do with the keys that make means of the first one's medians."""
     column = next(iter(medians.values()))
-    if TRANSFORMS[column.transform].is_identity:
-        return "`transform: log1p` and `point: mean`"
-    return "`point: mean`"
+    transform = "`transform: log1p` and " if TRANSFORMS[column.transform].is_identity else ""
+    return f"set {transform}`point: mean` (in configs/datasets.yaml under `target`, in Python options)"

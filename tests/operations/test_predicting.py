@@ -126,7 +126,10 @@ def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(t
     assert not ridge, "it forecasts something like the mean"
     registry.promote(root, NAME, projects.register(root, "median"), now=NOW)
     (notice,) = [notice for notice in forecast(root).notices if zero in notice]
-    assert notice.endswith("add `transform: log1p` and `point: mean` to the dataset's `target`.")
+    assert notice.endswith(
+        "set `transform: log1p` and `point: mean` (in configs/datasets.yaml under `target`, in"
+        " Python options)."
+    )
 
 
 def test_page_and_terminal_say_that_medians_of_skewed_demand_add_up_to_less(tmp_path):
