@@ -2,6 +2,7 @@
 
     members    networks, all, or names; of more than
                `MAX_MEMBERS` the best on validation, with seats for models that are no networks
+               (two that forecast the same count as one)
     weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute
                error on validation, shrunk towards equal weights by `PENALTY`. `networks` beside
                others count as one, their mean: they err alike, and validation, on which they were
@@ -136,6 +137,16 @@ class MemberErrors:
         best = [*seated, *rest][:MAX_MEMBERS]
         return tuple(name for name in names if name in best)
 
+    def drop_twins(self, names: Sequence[str]) -> tuple[str, ...]:
+        """`names` without those that err as one before them does everywhere: tuning may lead two
+        entries to one model, which counts once. Who never errs may be another model elsewhere.
+        """
+        distinct: dict[bytes | str, str] = {}
+        for name in names:
+            errors = self.errors[:, self.members.index(name)]
+            distinct.setdefault(errors.tobytes() if errors.any() else name, name)
+        return tuple(distinct.values())
+
     def split_folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Of each fold of time two masks (n,): what the others learn from, and the fold itself; no
         target of the one is a target of the other.
@@ -210,12 +221,14 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
 
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
-    """The candidates that a rule names, by group, model or `all`."""
+    """The candidates that a rule names, by group, model or `all`; of twins the first."""
     rule_names = set(rule.members)
-    return tuple(
-        name
-        for name in errors.members
-        if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}
+    return errors.drop_twins(
+        [
+            name
+            for name in errors.members
+            if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}
+        ]
     )
 
 

@@ -144,6 +144,17 @@ def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
         assert found["net"] > 0.9 > 2 * found.get("bad", 0.0)
 
 
+@pytest.mark.parametrize("weights", ["equal", "stacked"])
+def test_two_that_tuning_made_one_model_count_as_one_member(weights):
+    errors = noise(1.0, 1.0, 1.0)
+    errors[:, 2] = errors[:, 1]
+    names = ("ridge", "boosting", "boosting_last")
+    rule = Combination(members=names, weights=weights)
+    learnt = learn_weights(rule, part(errors, names, ("linear", "tree", "tree")))
+    assert learnt == learn_weights(rule, part(errors[:, :2], names[:2], ("linear", "tree")))
+    assert set(learnt) == {"ridge", "boosting"}
+
+
 def test_where_nobody_errs_the_members_count_alike():
     times = pd.date_range("2024-01-01", periods=50, freq="h")
     ds = times + pd.Timedelta("1h")
