@@ -29,6 +29,7 @@ from forecast.backtest.candidates import Candidate, lock_digest, result_key
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
 from forecast.data.panel import from_frame
+from forecast.data.quality import SHOWN_SERIES
 from forecast.data.records import SeedFit
 from forecast.data.splits import REQUIRED_BLOCKS
 from forecast.forecaster import (
@@ -57,7 +58,7 @@ from forecast.forecaster.reconciliation import (
 )
 from forecast.system import files
 from forecast.system.code_closure import code_digest
-from forecast.system.errors import ModelError
+from forecast.system.errors import ModelError, list_first, plural, quote
 from forecast.system.processes import return_memory
 
 
@@ -231,14 +232,17 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
     parts = []
     for block in SCORED:
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
+        lost = []
         for uid, y_hat in timeline.predict(problem.panel, rows).items():
-            lost = int((~np.isfinite(y_hat)).any(axis=(1, 2)).sum())
-            if lost:
-                raise ModelError(
-                    f"{lost} of {len(y_hat)} forecasts of series {uid!r} in the {block} block are"
-                    " not finite: the model diverged."
-                )
+            n_lost = int((~np.isfinite(y_hat)).any(axis=(1, 2)).sum())
+            if n_lost:
+                lost.append(f"{quote(uid)} ({n_lost} of {plural(len(y_hat), 'origin')})")
             parts.append(BlockForecasts(block, uid, rows[uid], y_hat))
+        if lost:
+            raise ModelError(
+                f"forecasts in the {block} block are not finite, of series"
+                f" {list_first(lost, SHOWN_SERIES, str)}: the model diverged"
+            )
     return _forecast_table(problem, parts, seed)
 
 

@@ -176,6 +176,7 @@ def compare_candidates(
         *sentences.describe_warnings(
             chosen, verdicts.tests, pooled, leaks, intervals.refused, verdicts.by_rule
         ),
+        *sentences.describe_failures(results.records.values()),
         *sentences.describe_missing_members(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
     ]

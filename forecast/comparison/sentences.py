@@ -252,8 +252,8 @@ def describe_warnings(
         ]
         if lower:
             sentences.append(
-                f"{title_of(ranking)}: {model}, {name_choice(model, by_rule)}, has a higher error on"
-                f" the test block than {listing(lower)}."
+                f"{title_of(ranking)}: {model}, {name_choice(model, by_rule)}, has a higher error"
+                f" on the test block than {listing(lower)}."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for ranking, model in chosen.items():
@@ -270,6 +270,23 @@ def describe_warnings(
 def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
     """Of every combination the members that it was made without, or why it could not be made."""
     return [f"{r.model}: {r.reason}." for r in records if r.kind == COMBINATION and r.reason]
+
+
+def describe_failures(records: Iterable[RunRecord]) -> list[str]:
+    """Which models have no score, with what failed, and what to do: models of one reason
+    together.
+    """
+    models_by_reason: dict[str, list[str]] = {}
+    for record in records:
+        if record.has_failed and record.kind != COMBINATION:
+            models = models_by_reason.setdefault(record.reason.rstrip("."), [])
+            models += [record.model] if record.model not in models else []
+    return [
+        f"{listing(models)} failed and cannot be scored: {reason}. Leave"
+        f" {'it' if len(models) == 1 else 'them'} out (`grids` in configs/models.yaml, in Python"
+        " `models`), or give series that fail a dataset of their own."
+        for reason, models in models_by_reason.items()
+    ]
 
 
 def describe_twins(twins: Iterable[Sequence[str]]) -> list[str]:

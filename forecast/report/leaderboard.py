@@ -224,7 +224,7 @@ def _line(
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":
         scores = ["failed" if head == "MASE" else text.NOTHING for head in SCORES]
-        return mark, model, *scores, "", "see the report"
+        return mark, model, *scores, "", "see below"
     scores = [text.figure(row.get(key) or None) for key in SCORES.values()]
     return mark, model, *scores, against_bar.get(model, text.NOTHING), against_skip.get(model, "")
 

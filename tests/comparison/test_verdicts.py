@@ -11,6 +11,7 @@ import pytest
 
 from forecast.comparison.losses import select_bars
 from forecast.comparison.sentences import (
+    describe_failures,
     describe_missing_members,
     describe_notes,
     describe_warnings,
@@ -617,6 +618,19 @@ def test_a_combination_made_without_a_failed_member_says_so_by_its_name():
     network = run_record("lstm.linear", reason="seed 0: no number")
     sentences = describe_missing_members([mix, complete, network])
     assert sentences == ["mix: left out: lstm.linear (failed)."]
+
+
+def test_models_that_failed_are_told_with_the_reason_and_what_to_do_those_of_one_reason_together():
+    reason = "seed 0: auto_ets forecasts of series 'a', 'b' are not finite"
+    records = [
+        run_record("auto_ets", status="failed", reason=reason),
+        run_record("ets_seasonal", status="failed", reason=reason),
+        run_record("mix", kind="combination", status="failed", reason="none of its members"),
+        run_record("ridge"),
+    ]
+    (sentence,) = describe_failures(records)
+    assert sentence.startswith(f"auto_ets and ets_seasonal failed and cannot be scored: {reason}. ")
+    assert "Leave them out (`grids`" in sentence
 
 
 def test_a_test_with_a_remark_is_named_by_its_pair_and_many_by_their_number():
