@@ -2,8 +2,8 @@
 
 For the page: the last test forecast (its first screen), the origins that a stated rule picks, and
 the mean absolute error by hour of the day, weekday and month. All are drawn from `SeriesForecasts`:
-the test forecasts of the few models that are shown, for one series. Of data whose terms forbid to pass
-their values on no forecast is drawn, only errors; rows without dates have no calendar.
+the test forecasts of the few models that are shown, for one series. Of data whose terms forbid to
+pass their values on no forecast is drawn, only errors; rows without dates have no calendar.
 
 `last_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
 
