@@ -99,6 +99,8 @@ def create_project(folder: Path) -> list[str]:
     # the indices come with the package arch and may not be passed on: the data of a new project are
     # Dublin's
     contents["configs/datasets.yaml"] = re.sub(rb"(?m)^run: \[.*?\]", b"run: [weather]", datasets)
+    schedule = contents["configs/schedule.yaml"]
+    contents["configs/schedule.yaml"] = re.sub(rb"(?m)^  stocks.*:\n(?:    .*\n)+", b"", schedule)
     contents[LOCK] = _installed_versions().encode()
     for name, content in contents.items():
         files.write_bytes(folder / name, content)

@@ -41,6 +41,14 @@ def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_schedule_of_a_new_project_has_jobs_of_what_it_runs_alone(own: Path) -> None:
+    jobs = yaml.safe_load((own / "configs" / "schedule.yaml").read_text())["jobs"]
+    runs = load_datasets(own / "configs").run
+    assert {job["run"].split()[1] for job in jobs.values()} == {*runs}
+    clone = yaml.safe_load((installation.CLONE / "configs" / "schedule.yaml").read_text())["jobs"]
+    assert jobs == {name: job for name, job in clone.items() if job["run"].split()[1] in runs}
+
+
 def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(
     own: Path,
 ) -> None:
