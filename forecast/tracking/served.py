@@ -4,7 +4,8 @@ MLflow's scoring server lacks. A copy of this file lies beside each logged model
 Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
 rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; none
 unless asked, `forecaster.serving.DEFAULT_LEVELS`). Output: `unique_id, output, cutoff, step, ds,
-y_hat` and `lo_80, hi_80` per level, in raw units. NumPy only, no TensorFlow. It needs an
+y_hat` and `lo_80, hi_80` per level, in raw units, and a `note` where the request has no rows of a
+series that the model knows. NumPy only, no TensorFlow. It needs an
 environment in which this project is installed. Whatever is wrong with a request is one sentence and
 status 400.
 
@@ -91,7 +92,7 @@ def answer_unchecked(
 
 def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any]:
     """The decoded JSON; `MlflowException` for a parameter that is not one of `PARAMETERS`, which
-    MLflow would drop without a word.
+    MLflow would drop without a word, and for a horizon of 0, by which it means that none was given.
     """
     from forecast.system.errors import quote_names
 
@@ -101,6 +102,8 @@ def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any
         raise refusal(
             f"Unknown in `params`: {quote_names(unknown)}. Known are `horizon` and `levels`."
         )
+    if isinstance(parameters, dict) and parameters.get("horizon") == 0:
+        raise refusal("Horizon 0: wanted at least 1 step. Leave it out for the horizon as trained.")
     return content
 
 

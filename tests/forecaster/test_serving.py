@@ -227,6 +227,17 @@ def test_a_request_without_rows_is_refused():
         service("theta").answer(history().head(0).astype({"ds": object}))
 
 
+def test_a_request_is_answered_for_its_series_and_names_those_of_the_model_that_it_left_out() -> None:
+    rows = history()
+    ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
+    whole = ridge.answer(rows)
+    part = ridge.answer(rows[rows["unique_id"] == "north"])
+    assert "note" not in whole
+    assert set(part["note"]) == {"no rows, so no forecast, of series 'south'"}
+    own = whole[whole["unique_id"] == "north"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part.drop(columns="note"), own)
+
+
 def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_earlier() -> None:
     rows = problems.frame()
     assert describe_unequal_ends(problems.panel_of(rows)) == ""

@@ -11,11 +11,13 @@ with mlflow_client.silence_warnings():  # MLflow's of its own types
     from forecast.tracking.served import decode_table
 
 
-def test_a_parameter_of_another_name_is_refused_and_not_dropped() -> None:
+def test_a_parameter_of_another_name_or_no_sense_is_refused_and_not_dropped() -> None:
     """MLflow answered 200 as if it had not been given."""
     for given in ({"horizons": 3}, {"horizon": 3, "level": [80]}):
         content = {"inputs": {"y": [1.0]}, "params": given}
         with pytest.raises(MlflowException, match=r"Unknown in `params`: .* Known are `horizon`"):
             decode_table(dict, content)
+    with pytest.raises(MlflowException, match="Horizon 0: wanted at least 1 step"):
+        decode_table(dict, {"inputs": {"y": [1.0]}, "params": {"horizon": 0}})
     content = {"inputs": {"y": [1.0]}, "params": {"horizon": 3, "levels": [80]}}
     assert decode_table(dict, content) == content
