@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -26,11 +27,18 @@ from forecast.forecaster import Budget, FitResult, Forecaster
 from forecast.forecaster.ensemble import list_served_models
 from forecast.forecaster.reconciliation import Corrections, learn_corrections
 from forecast.system import files, workers
+from forecast.system.stage import show_progress
 from forecast.system.workers import WorkItem
 
 
 def refit_on_all_rows(
-    prepared: PreparedData, scored: Path, target: Path, budget: Tuning, *, jobs: int
+    prepared: PreparedData,
+    scored: Path,
+    target: Path,
+    budget: Tuning,
+    *,
+    jobs: int,
+    stream: TextIO | None = None,
 ) -> None:
     """Fit the recipe of the trained candidate `scored` on all rows of `prepared`, each of its
     seeds, and fill `target` as training fills a candidate's folder; the forecasts that intervals
@@ -68,7 +76,12 @@ def refit_on_all_rows(
                     )
                 )
         what = f"refit {prepared.dataset}"
-        workers.raise_failures(list(workers.run_items(tasks, jobs=jobs)), what=what)
+        outcomes = []
+        with show_progress(len(tasks), what, stream=stream) as advance:
+            for outcome in workers.run_items(tasks, jobs=jobs):
+                outcomes.append(outcome)
+                advance(outcome.name, outcome.seconds)
+        workers.raise_failures(outcomes, what=what)
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from forecast.data.records import Trial
 from forecast.models.search import Choice, Dimension, Params, Space, widen_space
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, ModelError
+from forecast.system.stage import format_duration
 
 if TYPE_CHECKING:
     import optuna
@@ -61,6 +64,8 @@ Objective = Callable[[Params, int], TrialOutcome]
 May raise `ModelError`; any other exception stops the study.
 """
 
+LONG_TRIAL = 15.0
+"""Seconds of a trial from which on the rest of a study is told."""
 LOCK_TIMEOUT = 2.0 * postgres.SILENT_SECONDS
 """Seconds for the lock of a worker whose machine went silent."""
 N_RANDOM_TRIALS = 4
@@ -108,7 +113,14 @@ def run_study(
         study = _open_study(key, store)
         with _name_storage_faults(key, store.folder):
             _close_interrupted(study)
+            begins = []
             while (number := len(_finished_trials(study))) < n_trials:
+                begins.append(monotonic())
+                seconds = (begins[-1] - begins[0]) / max(len(begins) - 1, 1)
+                if seconds >= LONG_TRIAL:  # the stage hears of the end alone
+                    left = format_duration(seconds * (n_trials - number))
+                    line = f"tune {store.label}: {number} of {n_trials} trials done"
+                    print(f"{line}, about {left} left", file=sys.stderr, flush=True)
                 trial = _ask_trial(study, number, seed, defaults)
                 _run_trial(study, trial, number, space, objective)
             finished = _finished_trials(study)[:n_trials]

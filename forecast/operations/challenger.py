@@ -198,7 +198,13 @@ def run_refit(
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
     env = dict(environment)
     done = subprocess.run(
-        command, cwd=project, env=env, stderr=subprocess.PIPE, encoding="utf-8", check=False
+        command,
+        cwd=project,
+        env=env,
+        stdout=2,  # its progress goes to the standard error of this process
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         kind = ERROR_OF_CODE.get(done.returncode, ForecastError)

@@ -14,6 +14,7 @@ of the scored version.
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from forecast.backtest.all_rows import recipe_candidate, refit_on_all_rows
@@ -86,7 +87,9 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     """
     paths = ProjectPaths.of(root)
     budget = load_tuning(paths.configs)
-    refit_on_all_rows(_prepared_data(paths, dataset), scored, target, budget, jobs=jobs)
+    prepared = _prepared_data(paths, dataset)
+    # standard error has the reason of a failure alone
+    refit_on_all_rows(prepared, scored, target, budget, jobs=jobs, stream=sys.stdout)
 
 
 def _prepared_data(paths: ProjectPaths, dataset: str) -> PreparedData:

@@ -1,5 +1,6 @@
 """Studies: the same result whatever interrupts them, failed models as results, one worker each."""
 
+import itertools
 import math
 import os
 import signal
@@ -13,12 +14,13 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from forecast.backtest import tuning
+from forecast.backtest import studies, tuning
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.data.records import Trial, best_trial
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, ModelError
+from forecast.system.stage import format_duration
 from tests.support import small_project, warm_interpreter
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +65,22 @@ def test_the_first_trial_is_the_familys_default(tmp_path):
     assert first.params == DEFAULTS
     assert first.value == pytest.approx(2 + 2 + 0.1 + math.log(0.01 / 0.003))
     assert first.curve == ((1, 2 * first.value), (2, first.value))
+
+
+@pytest.mark.parametrize(("seconds", "n_told"), [(100.0, 4), (1.0, 0)])
+def test_a_long_study_tells_before_each_trial_how_long_the_rest_takes(
+    tmp_path, monkeypatch, capsys, seconds, n_told
+):
+    """The first of six trials was finished by an earlier call."""
+    study(tmp_path, n_trials=1, label="heat boosting")
+    clock = itertools.count(0.0, seconds)
+    monkeypatch.setattr(studies, "monotonic", lambda: next(clock))
+    study(tmp_path, n_trials=6, label="heat boosting")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == n_told
+    for number, line in enumerate(told, 2):
+        left = format_duration(seconds * (6 - number))
+        assert line == f"tune heat boosting: {number} of 6 trials done, about {left} left"
 
 
 def test_optuna_shows_a_readable_name_and_the_loss_at_every_step(tmp_path):

@@ -180,8 +180,10 @@ def make_packaged(root):
     )
 
 
-def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_scored(project):
+def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_scored(project, capfd):
     first = small_project.command(project, "promote", NAME, "--reason", "the first")
+    shown = capfd.readouterr().err
+    assert f"refit {NAME}: 1 of 1 done in " in shown
     assert first.returncode == 0, first.stderr
     assert "wave: version 2 (version 1 (ridge, test skill" in first.stdout
     assert "fitted again on all data) is the champion" in first.stdout
