@@ -923,7 +923,8 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
             if (table[c] != table[c].shift()).sum() == table[c].nunique() < len(table)
         ]
     else:
-        most = table[time].value_counts().max()
+        # but for the hour that stands twice in autumn
+        most = table[time].value_counts().quantile(1 - MAX_SHARE_TWICE)
         whole = [
             c
             for c in others

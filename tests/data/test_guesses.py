@@ -222,10 +222,13 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
     assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
 
-def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_twice(tmp_path):
+@pytest.mark.parametrize("names", [("M1", "M2", "M3"), (101, 102, 103)])
+def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_twice(
+    tmp_path, names
+):
     times = pd.date_range("2024-09-01", periods=2400, freq="h", tz="Europe/Berlin")
     meter = pd.DataFrame({"time": times.tz_localize(None), "load": np.arange(2400.0)})
-    meters = pd.concat([meter.assign(meter=name, sky="clear") for name in ("M1", "M2", "M3")])
+    meters = pd.concat([meter.assign(meter=name, sky="clear") for name in names])
     entry = guessed(tmp_path, meters)
     assert entry["source"]["columns"] == {"ds": "time", "unique_id": "meter"}
     assert entry["source"]["time_zone"] == "Europe/Berlin"
