@@ -124,13 +124,17 @@ def keep_output_clean(output_format: Format) -> Iterator[None]:
 
 
 def require_project(root: Path) -> Path:
-    """`root` when it is a project's folder, else `InputError`."""
-    if not ProjectPaths.of(root).datasets_yaml.exists():
-        raise InputError(
-            f"{root.resolve()}: no configs/datasets.yaml here. Run the command in the project's"
-            " folder or name it with --root."
-        )
-    return root
+    """`root` when it is a project's folder, or where none is named the nearest above this one, as
+    git and DVC have it; else `InputError`.
+    """
+    above = Path.cwd().parents if root == Path() else ()
+    for folder in (root, *above):
+        if ProjectPaths.of(folder).datasets_yaml.exists():
+            return folder
+    raise InputError(
+        f"{root.resolve()}: no configs/datasets.yaml here. Run the command in the project's folder"
+        " or below it, or name it with --root."
+    )
 
 
 def require_dataset(root: Path, dataset: str) -> Path:

@@ -231,6 +231,17 @@ def test_data_of_one_dataset_lists_its_findings(project: Path):
     assert "warn (stale_repeats)" in run("data", "mine", root=project)
 
 
+def test_in_a_folder_below_it_the_project_is_found_and_a_named_one_is_not_looked_above(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(project / "data")
+    result = CliRunner().invoke(cli.app, ["fetch", "mine"])
+    assert result.exit_code == 0 and "mine: taken" in result.output
+    assert snapshots.read_pointer(project, "mine").snapshot in result.output
+    with pytest.raises(InputError, match=r"no configs/datasets.yaml here\. Run"):
+        run("fetch", "mine", root=project / "data")
+
+
 @pytest.mark.parametrize("action", ["warn", "refuse", "off"])
 def test_check_tells_repeats_by_the_action_of_their_rule(
     action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
