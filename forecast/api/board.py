@@ -40,7 +40,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.experiment import COMBINATION
 from forecast.config.reading import Entry
 from forecast.data.calendars import series_lengths, usual_length
-from forecast.data.comparison_records import TestFamily, name_choice
+from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.data.splits import TESTED_HORIZONS, most_test_steps
 from forecast.models import spec
@@ -98,8 +98,7 @@ class Board:
         board = self.leaderboard
         table = board[[name for name in SHOWN_COLUMNS if name in board]]
         errors = "errors on test, a network by the mean forecast of its seeds"
-        choice = name_choice(self.chosen, self._results.verdicts.by_rule)
-        return f"{self.chosen!r} was {choice}; {errors}:\n{table.to_string()}"
+        return f"{self.chosen!r} was selected; {errors}:\n{table.to_string()}"
 
     def _repr_html_(self) -> str:
         return str(self.leaderboard.to_html())

@@ -58,7 +58,7 @@ from forecast.forecaster.reconciliation import (
 )
 from forecast.system import files
 from forecast.system.code_closure import code_digest
-from forecast.system.errors import ModelError, list_first, plural, quote
+from forecast.system.errors import ModelError, list_first, quote
 from forecast.system.processes import return_memory
 
 
@@ -234,14 +234,13 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
         lost = []
         for uid, y_hat in timeline.predict(problem.panel, rows).items():
-            n_lost = int((~np.isfinite(y_hat)).any(axis=(1, 2)).sum())
-            if n_lost:
-                lost.append(f"{quote(uid)} ({n_lost} of {plural(len(y_hat), 'origin')})")
+            if not np.isfinite(y_hat).all():
+                lost.append(uid)
             parts.append(BlockForecasts(block, uid, rows[uid], y_hat))
         if lost:
             raise ModelError(
-                f"forecasts in the {block} block are not finite, of series"
-                f" {list_first(lost, SHOWN_SERIES, str)}: the model diverged"
+                f"forecasts of {len(lost)} of {len(rows)} series in the {block} block are not"
+                f" finite: the model diverged on {list_first(lost, SHOWN_SERIES, quote)}"
             )
     return _forecast_table(problem, parts, seed)
 

@@ -137,16 +137,6 @@ class MemberErrors:
         best = [*seated, *rest][:MAX_MEMBERS]
         return tuple(name for name in names if name in best)
 
-    def drop_twins(self, names: Sequence[str]) -> tuple[str, ...]:
-        """`names` without those that err as one before them does everywhere: tuning may lead two
-        entries to one model, which counts once. Who never errs may be another model elsewhere.
-        """
-        distinct: dict[bytes | str, str] = {}
-        for name in names:
-            errors = self.errors[:, self.members.index(name)]
-            distinct.setdefault(errors.tobytes() if errors.any() else name, name)
-        return tuple(distinct.values())
-
     def split_folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Of each fold of time two masks (n,): what the others learn from, and the fold itself; no
         target of the one is a target of the other.
@@ -221,15 +211,15 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
 
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
-    """The candidates that a rule names, by group, model or `all`; of twins the first."""
+    """The candidates that a rule names, by group, model or `all`; of those that err alike the first
+    alone: tuning may lead two entries to one model. Who never errs may be another one elsewhere.
+    """
     rule_names = set(rule.members)
-    return errors.drop_twins(
-        [
-            name
-            for name in errors.members
-            if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}
-        ]
-    )
+    distinct: dict[bytes | str, str] = {}
+    for name, of_member in zip(errors.members, errors.errors.T, strict=True):
+        if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}:
+            distinct.setdefault(of_member.tobytes() if of_member.any() else name, name)
+    return tuple(distinct.values())
 
 
 def stack(errors: MemberErrors) -> np.ndarray:

@@ -241,13 +241,10 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
 
 def _join_parts(folder: Path, parts: list[Path]) -> None:
     """Fill `folder` as one task with all the series would have, from `parts`, each with some of
-    them, and remove the parts. One that failed fails the whole, with the reasons of all.
+    them, and remove the parts. One that failed fails the whole.
     """
     fits = [SeedFit.read(part / "fit.json") for part in parts]
-    failed = None
-    if failures := [fit for fit in fits if fit.status != "ok"]:
-        reasons = dict.fromkeys(fit.reason for fit in failures)
-        failed = failures[0].model_copy(update={"reason": "; ".join(reasons)})
+    failed = next((fit for fit in fits if fit.status != "ok"), None)
     with files.atomic_directory(folder) as temporary:
         if failed is None:
             tables = [part / "forecasts.parquet" for part in parts]

@@ -196,9 +196,9 @@ def read_data(
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
     if files_may_differ:
-        rules = ("stale_repeats", "zero_runs")
-        last = frame["ds"].max()
-        findings += quality.find_violations(frame, dataset, as_of=last, rules=rules)
+        findings += quality.find_violations(
+            frame, dataset, as_of=frame["ds"].max(), rules=("stale_repeats", "zero_runs")
+        )
     findings += preparation.find_unplanned(frame, dataset)
     for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")

@@ -120,5 +120,6 @@ def _name_keys(medians: Mapping[str, TaskColumn]) -> str:
     """What to do with the keys that make means of the first one's medians."""
     column = next(iter(medians.values()))
     transform = "`transform: log1p` and " if TRANSFORMS[column.transform].is_identity else ""
-    where = "in configs/datasets.yaml under `target`, in Python options"
-    return f"set {transform}`point: mean` ({where})"
+    return (
+        f"set {transform}`point: mean` (in configs/datasets.yaml under `target`, in Python options)"
+    )

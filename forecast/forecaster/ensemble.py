@@ -409,9 +409,7 @@ def forecast_latest(
     whose newest errors are too few for a level; `InputError` for a level that they are too few for
     in every series.
     """
-    judged = judge_levels(ensemble, panel, levels)
-    if judged.refused:
-        raise InputError(judged.refused[0])
+    refusals: dict[float, list[str]] = {level: [] for level in levels}
     targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
@@ -435,12 +433,17 @@ def forecast_latest(
             difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
                 low = high = np.full(horizon, np.nan)
-                if (label, level) not in judged.without:
+                if refusal := _find_refusal(ensemble, label, level):
+                    refusals[level].append(refusal)
+                else:
                     newest = ensemble.calibration(label).newest
                     (low,), (high,) = newest.bounds(y_hat[None], difficulty, level)
                 part[f"lo_{format_percent(level)}"] = low
                 part[f"hi_{format_percent(level)}"] = high
             parts.append(part)
+    for sentences in refusals.values():
+        if len(sentences) == len(parts):
+            raise InputError(sentences[0])
     table = {}
     for name in parts[0]:
         table[name] = np.concatenate([part[name] for part in parts])
@@ -456,8 +459,6 @@ class JudgedLevels(NamedTuple):
     """A sentence on each of the others."""
     incomplete: tuple[str, ...]
     """A sentence on each supported level that some series lack."""
-    without: frozenset[tuple[str, float]]
-    """The names of those series, each with the level."""
 
 
 def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> JudgedLevels:
@@ -467,24 +468,20 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
     targets = panel.task.targets
     names = [series_name(s.unique_id, target, targets) for s in panel.series for target in targets]
     supported, refused, incomplete = [], [], []
-    without: set[tuple[str, float]] = set()
     for level in levels:
-        sentences = {name: _find_refusal(ensemble, name, level) for name in names}
-        refusals = {name: sentence for name, sentence in sentences.items() if sentence}
-        first = next(iter(refusals.values()), "")
+        refusals = [
+            sentence for name in names if (sentence := _find_refusal(ensemble, name, level))
+        ]
         if refusals and len(refusals) == len(names):
-            refused.append(first)
+            refused.append(refusals[0])
             continue
         supported.append(level)
         if refusals:
-            without |= {(name, level) for name in refusals}
             incomplete.append(
                 f"No interval of {format_percent(level)} % for {len(refusals)} of {len(names)}"
-                f" series. {first}"
+                f" series. {refusals[0]}"
             )
-    return JudgedLevels(
-        tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete), frozenset(without)
-    )
+    return JudgedLevels(tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete))
 
 
 def _find_refusal(ensemble: Ensemble, name: str, level: float) -> str:

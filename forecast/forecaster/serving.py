@@ -57,8 +57,6 @@ ADVICE_BY_REMEDY = {
 """What the stages advise on files and configurations, and what whoever sends a request can do."""
 DEFAULT_LEVELS: tuple[float, ...] = ()
 """In percent, of the intervals that a served model gives where a request names none."""
-MOST_NOTED = 3
-"""Series that a note names."""
 MAX_ROWS = 200_000
 MAX_ROWS_OF_RECURSION = 10_000_000
 
@@ -99,12 +97,13 @@ class Service:
                 f"{REQUEST}: the forecast from this history is no finite number; its largest value"
                 f" is {largest:g}. Correct the values."
             )
-        for name in ("cutoff", "ds"):
-            table[name] = np.datetime_as_string(table[name], unit="s")
-        if others := sorted(ensemble.forecasters[0].scaling.centre.keys() - panel.by_id):
-            names = list_first(others, MOST_NOTED, quote)
-            table["note"] = np.full(len(table["ds"]), f"no rows, so no forecast, of series {names}")
-        return pd.DataFrame(table)
+        answer = pd.DataFrame(
+            table
+            | {name: np.datetime_as_string(table[name], unit="s") for name in ("cutoff", "ds")}
+        )
+        if others := ensemble.forecasters[0].scaling.centre.keys() - panel.by_id:
+            answer["note"] = f"no rows, so no forecast, of series {quote_names(others)}"
+        return answer
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
         """The history as a panel of the rows that the model reads: taken as it is where it is in

@@ -26,12 +26,11 @@ from typing import ClassVar
 import numpy as np
 
 from forecast.data.panel import Series
-from forecast.data.quality import SHOWN_SERIES
 from forecast.data.windows import fill_gaps, require_rows
 from forecast.models.base import TrainableSpec
 from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
 from forecast.models.series_fit import Array, SeriesFit, SeriesModel, Units
-from forecast.system.errors import InputError, ModelError, list_first, quote
+from forecast.system.errors import InputError, ModelError
 
 
 class StatisticalSpec(TrainableSpec):
@@ -130,21 +129,12 @@ class StatisticalSpec(TrainableSpec):
         """(n, H, O) in raw units of each series; `ModelError` where the recursion is not
         finite.
         """
-        forecasts = [self._predict_series(model, series, rows) for series, rows in given]
-        lost = [
-            series.unique_id
-            for (series, _), y_hat in zip(given, forecasts, strict=True)
-            if not np.isfinite(y_hat).all()
-        ]
-        if lost:
-            names = list_first(lost, SHOWN_SERIES, quote)
-            raise ModelError(f"{self.family} forecasts of series {names} are not finite")
-        return forecasts
+        return [self._predict_series(model, series, rows) for series, rows in given]
 
     def _predict_series(
         self, model: FittedForecaster, series: Series, rows: np.ndarray
     ) -> np.ndarray:
-        """(n, H, O) in raw units of one series at `rows`; all NaN where one is not finite."""
+        """(n, H, O) in raw units of one series at `rows`; `ModelError` where one is not finite."""
         require_rows(model.task, series, rows)
         uid = series.unique_id
         scaling = model.scaling
@@ -163,7 +153,9 @@ class StatisticalSpec(TrainableSpec):
             outputs.append(forecast)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
-            return np.full_like(forecasts, np.nan)
+            raise ModelError(
+                f"{self.family} forecasts of series {series.unique_id!r} are not finite."
+            )
         return model.to_raw_units(forecasts, series, rows)
 
 

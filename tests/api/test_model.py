@@ -632,7 +632,7 @@ def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
     if not is_learnt:
         words, other = other, words
     said = " ".join([repr(board), *board.verdicts, mark.text])
-    assert other not in said and said.count(words) >= 3
+    assert other not in said and said.count(words) >= 2
     if not is_learnt:
         assert plain[0].startswith(
             "As shipped: validation has too few rows to compare models on: mean_simple, the plain"

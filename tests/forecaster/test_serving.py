@@ -227,7 +227,7 @@ def test_a_request_without_rows_is_refused():
         service("theta").answer(history().head(0).astype({"ds": object}))
 
 
-def test_a_request_is_answered_for_its_series_and_names_those_of_the_model_that_it_left_out() -> None:
+def test_a_request_is_answered_for_its_series_with_a_note_on_the_others_of_the_model() -> None:
     rows = history()
     ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
     whole = ridge.answer(rows)
