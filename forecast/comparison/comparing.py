@@ -173,17 +173,15 @@ def compare_candidates(
     pooled = intervals.intervals.query("step == 0")
     warnings = [
         *sentences.describe_unlearnt(chosen, unlearnt),
-        *sentences.describe_warnings(
-            chosen, verdicts.tests, pooled, leaks, intervals.refused, verdicts.by_rule
-        ),
+        *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
         *sentences.describe_failures(results.records.values()),
-        *sentences.describe_missing_members(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
     ]
     if low := describe_low_test(results, chosen.get("shipped", ""), task):
         warnings.insert(0, low)
-    if borders.by_series:
-        warnings.append(sentences.OWN_BLOCKS)
+    own_blocks = sentences.OWN_BLOCKS if borders.are_apart else ""
+    if own_blocks:
+        warnings.insert(0, own_blocks)
     if short_budget := sentences.describe_short_budget(tuning, results.records.values()):
         warnings.append(short_budget)
     complete = verdicts.model_copy(
@@ -194,6 +192,7 @@ def compare_candidates(
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
             "short_budget": short_budget,
+            "own_blocks": own_blocks,
             "sentences": (
                 *verdicts.sentences,
                 *sentences.describe_selection(chosen, lowest),

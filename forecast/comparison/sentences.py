@@ -46,8 +46,14 @@ BARS = {
 """In words what a simple forecast does: what any other is to be better than."""
 _PREPOSITIONS = {"not distinguishable": "from", "undecided": "against"}
 OWN_BLOCKS = (
-    "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
-    " series."
+    "Blocks are shares of each series' own rows: a model of all series may have learnt from later"
+    " days of others than it is scored on, which flatters it if they move together. To be sure,"
+    " give series that run through another time a dataset of their own."
+)
+
+LEAVE_OUT = (
+    " It has no score. Leave it out (`grids` in configs/models.yaml, in Python `models`), or give"
+    " series that fail a dataset of their own."
 )
 
 
@@ -233,14 +239,12 @@ def describe_warnings(
     intervals: pd.DataFrame,
     leaks: Sequence[Alarm],
     refused: Sequence[RefusedLevel],
-    by_rule: Collection[str] = (),
 ) -> list[str]:
     """What a reader must not miss: a selected model that loses to a simple forecast on test, leak
     alarms, its intervals that cover too little or too much, levels refused with the origins they
     need.
 
-    `intervals`: the rows of all steps pooled (`intervals.INTERVAL_COLUMNS`); `by_rule` as in
-    `name_choice`.
+    `intervals`: the rows of all steps pooled (`intervals.INTERVAL_COLUMNS`).
     """
     sentences = []
     for ranking, model in chosen.items():
@@ -252,8 +256,8 @@ def describe_warnings(
         ]
         if lower:
             sentences.append(
-                f"{title_of(ranking)}: {model}, {name_choice(model, by_rule)}, has a higher error"
-                f" on the test block than {listing(lower)}."
+                f"{title_of(ranking)}: {model} is selected and has a higher error on the test block"
+                f" than {listing(lower)}."
             )
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for ranking, model in chosen.items():
@@ -267,26 +271,16 @@ def describe_warnings(
     return list(dict.fromkeys(sentences))  # a baseline may be chosen in both rankings
 
 
-def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
-    """Of every combination the members that it was made without, or why it could not be made."""
-    return [f"{r.model}: {r.reason}." for r in records if r.kind == COMBINATION and r.reason]
-
-
 def describe_failures(records: Iterable[RunRecord]) -> list[str]:
-    """Which models have no score, with what failed, and what to do: models of one reason
-    together.
+    """Which models have no score, with the reason and what to do; of every combination the members
+    that it was made without, or why it could not be made.
     """
-    models_by_reason: dict[str, list[str]] = {}
-    for record in records:
-        if record.has_failed and record.kind != COMBINATION:
-            models = models_by_reason.setdefault(record.reason.rstrip("."), [])
-            models += [record.model] if record.model not in models else []
-    return [
-        f"{listing(models)} failed and cannot be scored: {reason}. Leave"
-        f" {'it' if len(models) == 1 else 'them'} out (`grids` in configs/models.yaml, in Python"
-        " `models`), or give series that fail a dataset of their own."
-        for reason, models in models_by_reason.items()
+    sentences = [
+        f"{r.model}: {r.reason.rstrip('.')}.{'' if r.kind == COMBINATION else LEAVE_OUT}"
+        for r in records
+        if r.reason
     ]
+    return list(dict.fromkeys(sentences))
 
 
 def describe_twins(twins: Iterable[Sequence[str]]) -> list[str]:

@@ -38,6 +38,10 @@ TESTED_HORIZONS = 8
 """Separate horizons of a test block, where the rows allow: over five a test finds half as much
 (docs/research/paired-tests.md).
 """
+LEAST_BEGUN = 0.25
+"""Of all steps, since the last series began: with fewer, tests would find differences alone that
+are more than twice as large as those that the whole test block shows.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ class Borders:
     by_series: Mapping[str, Borders] = field(default_factory=dict, kw_only=True)
 
     @property
+    def are_apart(self) -> bool:
+        """Whether the fit of one series ends at another moment than that of another."""
+        return len({each.validation_end for each in self.by_series.values()}) > 1
+
+    @property
     def ends(self) -> dict[str, pd.Timestamp]:
         """By name of the field, the last moment of each block."""
         return {f"{block}_end": getattr(self, f"{block}_end") for block in BLOCKS}
@@ -119,7 +128,8 @@ class Borders:
 
 def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = BLOCKS) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
-    steps, or where fewer series are too short for a `needed` block then, on each series' own rows.
+    steps; where fewer series are too short for a `needed` block then, on the steps since the last
+    series began, or else on each series' own rows.
     """
     options: list[tuple[int, Borders]] = []
     for borders in _possible_borders(panel, splits):
@@ -131,8 +141,12 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
 
 
 def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
-    """Those of the dates; of shares the shared ones, and unless forecasts are summed those of each
-    series' own rows: by shares of them, or as many of the newest ones as the shared blocks have.
+    """Those of the dates; of shares the shared ones, and unless forecasts are summed those of the
+    steps since the last series began, and those of each series' own rows: by shares of them, or as
+    many of the newest ones as the shared blocks have.
+
+    With blocks of their own a model learns from later days of other series than it is scored on.
+    Moments that all share are honest; the price is a shorter test block (`LEAST_BEGUN`).
     """
     if isinstance(splits, Splits):
         yield _borders_by_date(splits)
@@ -142,6 +156,9 @@ def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
     yield shared
     if panel.task.hierarchy:
         return
+    n_begun = int((all_steps >= max(series.ds[0] for series in panel.series)).sum())
+    if not splits.aligned_at_end and n_begun >= LEAST_BEGUN * len(all_steps):
+        yield _borders_by_share(splits, all_steps, n_begun)
     for is_of_all in (True,) if splits.aligned_at_end else (False, True):
         by_series = {}
         for series in panel.series:

@@ -172,11 +172,12 @@ def print_leaderboards(
             table_lines = leaderboard_lines(rows, ranking, results)
             _print(console, f"{dataset}, {title}", table_lines, verdicts.bar)
         sentences = [
+            verdicts.own_blocks,
             *verdicts.sentences[:1],
             *describe_selection(verdicts.chosen, verdicts.lowest),
             *verdicts.warnings,
         ]
-        for sentence in sentences:
+        for sentence in filter(None, dict.fromkeys(sentences)):
             words = with_minus(sentence)
             console.print(f"{dataset}: {words}", highlight=False, markup=False)
     console.print(LEGEND, highlight=False, markup=False)

@@ -12,7 +12,6 @@ import pytest
 from forecast.comparison.losses import select_bars
 from forecast.comparison.sentences import (
     describe_failures,
-    describe_missing_members,
     describe_notes,
     describe_warnings,
     percent,
@@ -555,7 +554,7 @@ def test_what_a_reader_must_not_miss_is_said():
         refused,
     ) == [
         (
-            "As shipped: lstm, selected on validation, has a higher error on the test block than"
+            "As shipped: lstm is selected and has a higher error on the test block than"
             " repeating the last value (+2.1 %) and the mean of the lookback (+1.0 %)."
         ),
         "Leak alarm: gru on a: MAE 40.0 % below repeating the last value.",
@@ -615,22 +614,21 @@ def test_the_interval_of_the_gain_stands_beside_the_word():
 def test_a_combination_made_without_a_failed_member_says_so_by_its_name():
     mix = run_record("mix", kind="combination", reason="left out: lstm.linear (failed)")
     complete = run_record("mix", kind="combination")
-    network = run_record("lstm.linear", reason="seed 0: no number")
-    sentences = describe_missing_members([mix, complete, network])
-    assert sentences == ["mix: left out: lstm.linear (failed)."]
+    network = run_record("lstm.linear")
+    assert describe_failures([mix, complete, network]) == ["mix: left out: lstm.linear (failed)."]
 
 
-def test_models_that_failed_are_told_with_the_reason_and_what_to_do_those_of_one_reason_together():
+def test_models_that_failed_are_told_once_with_the_reason_and_what_to_do():
     reason = "seed 0: auto_ets forecasts of series 'a', 'b' are not finite"
     records = [
-        run_record("auto_ets", status="failed", reason=reason),
-        run_record("ets_seasonal", status="failed", reason=reason),
-        run_record("mix", kind="combination", status="failed", reason="none of its members"),
+        *[
+            run_record("auto_ets", status="failed", reason=reason, ranking=name)
+            for name in ("shipped", "architecture")
+        ],
         run_record("ridge"),
     ]
     (sentence,) = describe_failures(records)
-    assert sentence.startswith(f"auto_ets and ets_seasonal failed and cannot be scored: {reason}. ")
-    assert "Leave them out (`grids`" in sentence
+    assert sentence.startswith(f"auto_ets: {reason}. It has no score. Leave it out (")
 
 
 def test_a_test_with_a_remark_is_named_by_its_pair_and_many_by_their_number():

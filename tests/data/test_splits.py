@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
@@ -111,6 +112,32 @@ def test_series_of_which_none_can_calibrate_are_kept_without_intervals():
 @pytest.mark.parametrize(("n_rest", "held_out"), [(36, (12, 1)), (57, (12, 15)), (84, (21, 21))])
 def test_a_short_series_keeps_half_a_season_of_windows_to_fit_on(n_rest, held_out):
     assert splits.held_out_steps(n_rest, horizon=12, season=12) == held_out
+
+
+def late_panel(n_late):
+    start = str(pd.Timestamp("2024-01-01") + pd.Timedelta(hours=200 - n_late))
+    frames = [example_data.hourly(200, ("long",)), example_data.hourly(n_late, ("late",), start)]
+    return from_frame(pd.concat(frames, ignore_index=True), "example", example_data.dataset().task)
+
+
+def test_a_late_series_is_cut_at_the_moments_of_all_where_a_quarter_of_the_steps_hold_blocks():
+    """Else a model of all series learns from days of the late one behind the cutoffs of others."""
+    late_and_long, shares = late_panel(60), example_data.dataset().splits
+    borders = splits.resolve_borders(late_and_long, shares)
+    assert not borders.by_series and not borders.are_apart
+    _, *ends = itertools.accumulate([140, 36, 9, 6, 9])
+    hour, begin = pd.Timedelta(hours=1), pd.Timestamp("2024-01-01")
+    assert list(borders.ends.values()) == [begin + (end - 1) * hour for end in ends]
+    late = splits.split_series(late_and_long.by_id["late"], borders)
+    assert late == Blocks((0, 36), (36, 45), (45, 51), (51, 60))
+    assert splits.resolve_borders(late_panel(49), shares).are_apart
+
+
+def test_blocks_of_as_many_newest_steps_are_apart_where_series_end_apart_alone():
+    newest = example_data.dataset().splits.model_copy(update={"aligned_at_end": True})
+    together = Borders(*pd.date_range("2024", periods=4), by_series={})
+    assert not replace(together, by_series={"a": together, "b": together}).are_apart
+    assert splits.resolve_borders(unequal(200, 120, 160), newest).are_apart
 
 
 def test_series_that_end_almost_together_share_their_moments():
