@@ -33,6 +33,8 @@ from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, as_reported
 from forecast.system.errors import plural
 
+FAR_TOO_LOW = 0.1
+"""The coverage of a single series that lies further below its level is told."""
 MOST_PAIRS = 3
 """Pairs named in one sentence."""
 BARS = {
@@ -317,6 +319,13 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
             covered += f" (standard error {100 * error:.1f} points) over {len(rows)} series"
         if is_missed:
             sentences.append(f"The {100 * level:g} % intervals of {name} cover {covered}.")
+            continue
+        lowest = rows.loc[rows["coverage"].idxmin()]
+        if not lowest["inside"] and lowest["coverage"] < level - FAR_TOO_LOW:
+            sentences.append(
+                f"The {100 * level:g} % intervals of {name} cover {100 * lowest['coverage']:.0f} %"
+                f" of {lowest['series']}, the least of {len(rows)} series."
+            )
     return sentences
 
 
@@ -495,6 +504,8 @@ def describe_p(test: PairedTest) -> str:
     if test.p is None or test.p_holm is None or test.corrected_for < 2:
         return p_text(test.p_holm)
     corrected = p_text(test.p_holm).removeprefix("p ").removeprefix("= ")
+    if test.p_holm > 1.001 * test.corrected_for * test.p:  # no correction is as large
+        corrected += " against another simple forecast near it,"
     return f"{p_text(test.p)}, {corrected} corrected for {test.corrected_for} tests"
 
 

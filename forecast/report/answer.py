@@ -16,7 +16,7 @@ from forecast.report import text
 from forecast.report.board import select_served
 from forecast.report.charts import Interval, interval_chart
 from forecast.report.figures import LINEAR, ChartPanel, change, describe_test, headline
-from forecast.report.panels import is_private, sort_by_size
+from forecast.report.panels import describe_first, is_private, sort_by_size
 from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
 
@@ -60,7 +60,7 @@ def describe_scale(results: Results) -> str:
     errors = select_served(in_ranking(results.by_series, "shipped"))["mae"]
     unit = f" {results.unit_of(series)}" if results.unit_of(series) else ""
     mae = text.figure(errors.get((model, series)))
-    which = "first" if len(results.dataset.target) > 1 else "largest"
+    which = describe_first(results)
     words = f"For scale: of {series}, the {which} series, its mean absolute error is {mae}{unit}"
     bar = results.verdicts.bar
     if bar in BARS and bar != model:
@@ -92,10 +92,14 @@ def _describe_outcome(test: PairedTest) -> str:
 
 def _describe_networks(results: Results) -> str:
     """How many networks are better than what they are added to, which most, and whether it is worse
-    than the selected model all the same; in words where none is, or none was compared.
+    than the selected model all the same; in words where none is, none trained, or none was
+    compared.
     """
     tests = list(results.tests("shipped", "skip").values())
     if not tests:
+        untrained = [text.name(name) for name in results.untrained("shipped")]
+        if untrained:
+            return f"no step of training helped {text.listing(untrained)}, so no network was left"
         return "no network was compared"
     better = with_word("better", tests)
     if not better:
@@ -179,8 +183,7 @@ def advise(results: Results) -> list[str]:
     else:
         advice.append(
             f"Validation selects a simple forecast, {BARS[model]}: no model had a lower error"
-            f" there. {_describe_serving(results, model)} To beat it, give the models inputs that"
-            " are known ahead, or a longer history."
+            f" there. {_describe_serving(results, model)} {_describe_remedy(model)}"
         )
     if verdicts.refused_levels:
         levels = sorted({refused.level for refused in verdicts.refused_levels})
@@ -207,16 +210,20 @@ def describe_doubt(results: Results) -> str:
             f"Collect more data: {plural(test.n, 'test origin')} did not decide whether"
             f" {text.name(model)} is better than {bar}."
         )
-    remedy = "Give the models inputs that are known ahead, or a longer history."
-    if results.verdicts.bar in CONSTANT_BARS:
-        remedy = (
+    return (
+        "Put nothing into service yet: what validation selects is not shown to be better than"
+        f" {bar}. {_describe_remedy(results.verdicts.bar)}"
+    )
+
+
+def _describe_remedy(bar: str) -> str:
+    """What could beat a simple forecast."""
+    if bar in CONSTANT_BARS:
+        return (
             "Of a random walk, such as most prices, or of noise around a level, no history tells"
             " more; only inputs that are known ahead could."
         )
-    return (
-        "Put nothing into service yet: what validation selects is not shown to be better than"
-        f" {bar}. {remedy}"
-    )
+    return "To beat it, give the models inputs that are known ahead, or a longer history."
 
 
 def _describe_serving(results: Results, model: str) -> str:

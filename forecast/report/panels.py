@@ -116,13 +116,29 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
 
 def sort_by_size(results: Results) -> list[str]:
     """The series by the mean of their actuals in the test block, the largest first, equal ones by
-    name; as they stand where several targets have units of their own.
+    name, those that have ended at the end; as they stand where several targets have units of their
+    own.
     """
     if len(results.dataset.target) > 1:
         return list(results.series)
     means = results.naive_on_test.groupby("unique_id")["y"].mean()
-    means = means.reindex(sorted(results.series))
-    return list(means.sort_values(ascending=False, kind="stable").index)
+    means = means.reindex(sorted(results.series)).sort_values(ascending=False, kind="stable")
+    return sorted(means.index, key=_ended_series(results).__contains__)
+
+
+def describe_first(results: Results) -> str:
+    """What the first of `sort_by_size` is: `largest`."""
+    if len(results.dataset.target) > 1:
+        return "first"
+    return "largest that goes on" if _ended_series(results) else "largest"
+
+
+def _ended_series(results: Results) -> set[str]:
+    """The series without an actual behind the newest test origin."""
+    tested = results.naive_on_test
+    newest = tested["cutoff"].max()
+    ends = tested.groupby("unique_id")["ds"].max()
+    return set(ends.index[ends <= newest])
 
 
 def models_by_role(results: Results) -> dict[str, str]:
@@ -157,7 +173,9 @@ def last_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel
     last = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
     note = "The last origin of the test block, whose newest rows are the actual values"
     if len(results.series) > 1:
-        first = "first" if len(results.dataset.target) > 1 else "largest (by its mean there)"
+        first = describe_first(results)
+        if first != "first":
+            first += " (by its mean there)"
         series = f"{text.count(len(results.series))} series"
         note += f"; {forecasts[0].series} is the {first} of {series}"
     return replace(_origin_panel(results, forecasts[0], "last test", last), note=note)

@@ -13,6 +13,7 @@ from forecast.comparison.losses import select_bars
 from forecast.comparison.sentences import (
     describe_failures,
     describe_notes,
+    describe_p,
     describe_warnings,
     percent,
 )
@@ -572,7 +573,37 @@ def test_what_a_reader_must_not_miss_is_said():
     assert not describe_warnings(*about, pd.DataFrame([empty]), [], [])
     # a store that is off by chance among others that are not is no alarm
     intervals[0]["coverage"], intervals[1]["coverage"] = 0.95, 0.9
+    intervals[2]["inside"] = True
     assert not describe_warnings({"shipped": "lstm"}, [], pd.DataFrame(intervals), [], [])
+
+
+def test_a_single_series_that_is_covered_far_too_seldom_is_named():
+    rows = [
+        {
+            "model": "ridge",
+            "ranking": "shipped",
+            "series": name,
+            "level": 0.8,
+            "coverage": covered,
+            "inside": covered > 0.7,
+        }
+        for name, covered in (("Altstadt", 0.84), ("Hafen", 0.68), ("Bergdorf", 0.84))
+    ]
+    about = ({"shipped": "ridge"}, [])
+    assert describe_warnings(*about, pd.DataFrame(rows), [], []) == [
+        "The 80 % intervals of ridge cover 68 % of Hafen, the least of 3 series."
+    ]
+    rows[1]["coverage"] = 0.75
+    assert not describe_warnings(*about, pd.DataFrame(rows), [], [])
+
+
+def test_a_p_that_no_correction_makes_is_said_to_be_of_another_test():
+    test = paired_test("ridge", "bar", "undecided", p=0.05, p_holm=0.41, corrected_for=3)
+    assert describe_p(test) == (
+        "p = 0.050, 0.41 against another simple forecast near it, corrected for 3 tests"
+    )
+    corrected = paired_test("ridge", "bar", "undecided", p=0.05, p_holm=0.15, corrected_for=3)
+    assert describe_p(corrected) == "p = 0.050, 0.15 corrected for 3 tests"
 
 
 def test_intervals_of_one_ranking_are_not_hidden_by_those_of_the_other():

@@ -143,6 +143,17 @@ def test_page_and_terminal_say_that_medians_of_skewed_demand_add_up_to_less(tmp_
     assert not describe_low_test(compared, "ridge", compared.dataset.task)
 
 
+def test_what_is_low_in_the_test_block_alone_is_no_matter_of_medians(tmp_path):
+    """Demand that rises in the last weeks: a mean would follow it too late as well."""
+    demand = np.random.default_rng(2).normal(20.0, 4.0, small_project.DAYS)
+    demand[-30:] += np.linspace(0, 5, 30)
+    root = compared_with_median(tmp_path, demand)
+    compared = Results(ProjectPaths.of(root), NAME)
+    test = compared.forecasts(compared.candidate("median", "shipped"), "test").dropna(subset="y")
+    assert test["y_hat"].sum() < 0.95 * test["y"].sum()
+    assert not describe_low_test(compared, "median", compared.dataset.task)
+
+
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):
     root = small_project.write(tmp_path)
     days = pd.date_range("2024-01-01", periods=small_project.DAYS + 5)

@@ -118,6 +118,18 @@ def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):
     )
 
 
+def test_networks_none_of_which_trained_are_no_missing_networks(project):
+    path = project / "data/compared/hourly/verdicts.json"
+    tests = [test for test in files.read_json(path)["tests"] if test["family"] != "skip"]
+    network = {"model": "gru", "ranking": "shipped", "same_as": "ridge"}
+    change_verdicts(project, tests=tests, untrained=[network])
+    assert describe_result(results(project, HOURLY)).endswith(
+        "; no step of training helped gru, so no network was left."
+    )
+    change_verdicts(project, untrained=[])
+    assert describe_result(results(project, HOURLY)).endswith("; no network was compared.")
+
+
 def test_too_few_origins_are_said_so_as_in_the_verdict(project):
     change_words(project, "bar", "undecided")
     said = describe_result(results(project, HOURLY))

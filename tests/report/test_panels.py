@@ -73,6 +73,14 @@ def test_series_of_equal_size_stand_by_name_and_units_of_several_targets_are_not
     found.__dict__["naive"] = pd.concat(rows)  # in place of the cached properties
     found.__dict__["series"] = tuple(SIZES)
     assert panels.sort_by_size(found) == ["c", "a", "b"]
+    assert panels.describe_first(found) == "largest"
+    # what has ended is not what a reader wants to see first
+    oldest = rows[-1].loc[rows[-1]["block"] == "test", "cutoff"].min()
+    rows[-1] = rows[-1][rows[-1]["cutoff"] <= oldest]
+    found.__dict__["naive"] = pd.concat(rows)
+    ended = rows[-1]["unique_id"].iloc[0]
+    assert panels.sort_by_size(found)[-1] == ended
+    assert panels.describe_first(found) == "largest that goes on"
     targets = found.dataset.target * 2
     found.__dict__["dataset"] = found.dataset.model_copy(update={"target": targets})
     assert panels.sort_by_size(found) == ["b", "a", "c"]
