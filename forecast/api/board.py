@@ -311,9 +311,9 @@ def _n_test_steps(dataset: FrameDataset) -> int:
     """
     settings = dataset.settings
     n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))
-    wanted = (
+    least_steps = (
         round(TEST_SHARE * n_steps),
         settings.horizon + (MIN_CUTOFFS - 1) * settings.step_size,
         TESTED_HORIZONS * settings.horizon,
     )
-    return min(max(wanted), most_test_steps(n_steps, settings.horizon, settings.season_length))
+    return min(max(least_steps), most_test_steps(n_steps, settings.horizon, settings.season_length))
