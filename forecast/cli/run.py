@@ -44,7 +44,13 @@ from forecast.operations import repro
 from forecast.system import files
 from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
-from forecast.system.errors import INTERRUPTED, InputError, require_known, with_minus
+from forecast.system.errors import (
+    INTERRUPTED,
+    ForecastError,
+    InputError,
+    require_known,
+    with_minus,
+)
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import require_unix, return_memory, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.data.results import Results
+    from forecast.tracking import SyncResult
 
 FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/shapes", ".forecast/cost")
 """What later runs take from earlier ones."""
@@ -110,8 +117,9 @@ def run(
             if models:
                 runs = _run_narrowed(project, datasets, models, environment)
             else:
-                runs = [_run_whole(project, datasets, environment, only=dataset)]
-                print(publish(project))
+                publication = Publication.of(project)
+                runs = [_run_whole(publication, datasets, environment, only=dataset)]
+                print(publication.finish())
         except KeyboardInterrupt:
             remove_run_leftovers(project)
             print(
@@ -148,14 +156,14 @@ def _run_narrowed(
 
 
 def _run_whole(
-    project: Path, datasets: Sequence[str], environment: dict[str, str], *, only: str
+    publication: Publication, datasets: Sequence[str], environment: dict[str, str], *, only: str
 ) -> FinishedRun:
-    """Bring every stage up to date, or those of the dataset `only`."""
+    """Bring every stage up to date, or those of the dataset `only`, and begin to publish."""
     from forecast.report import page
 
-    paths = ProjectPaths.of(project)
+    paths = ProjectPaths.of(publication.root)
     targets = [f"compare@{only}"] if only else []
-    repro.run_dvc(project, targets, environment)
+    repro.run_dvc(paths.root, targets, environment, on_stored=publication.publish_stored)
     report = paths.report
     # DVC restores what a stage made before, but not the page, which is not one of its outs
     if only or not report.exists():
@@ -244,25 +252,70 @@ def ui(
 
 def publish(root: Path) -> str:
     """Publish the last run to MLflow; returns what was done and where its leaderboards are."""
-    from forecast import tracking
+    return Publication.of(root).finish()
 
-    result = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
-    lines = [
-        f"MLflow: {len(result.published)} runs made, {result.unchanged} already there,"
-        f" {len(result.set_aside)} set aside."
-    ]
-    server = show_address(tracking.tracking_store(root, tracking_uri()).uri)
-    if server.startswith("http"):
-        head = "The leaderboards are at"
-        address = server.rstrip("/")
-    else:
-        head = "After `forecast ui` the leaderboards are at"
-        address = "http://127.0.0.1:5000"
-    if result.pages:
-        lines.append(head)
-    for name, page in sorted(result.pages.items()):
-        lines.append(f"  {name}: {address}{page}")
-    return "\n".join(lines)
+
+@dataclass
+class Publication:
+    """The publishing of one run, by this process alone. A dataset is published as soon as its stage
+    `compare` is stored, since the stages that follow leave a core idle; the others, and all after a
+    failure, at the end.
+    """
+
+    root: Path
+    revision: str
+    """The git commit at the begin of the run."""
+    result: SyncResult
+    """Of the datasets that are published."""
+    has_failed: bool = False
+
+    @classmethod
+    def of(cls, root: Path) -> Publication:
+        """One that has published nothing yet."""
+        from forecast import tracking
+
+        return cls(root, revision(root), tracking.SyncResult())
+
+    def publish_stored(self, stage: str) -> None:
+        """Publish the dataset of `stage`, where that is `compare`."""
+        name, _, dataset = stage.partition("@")
+        if name != "compare" or self.has_failed:
+            return
+        try:
+            self._publish([dataset])
+        except ForecastError:  # `finish` tries again, and says what is wrong
+            self.has_failed = True
+
+    def finish(self) -> str:
+        """Publish what is left; what was done in all, and where the leaderboards are."""
+        from forecast import tracking
+
+        result = self.result
+        self._publish([n for n in tracking.list_datasets(self.root) if n not in result.pages])
+        lines = [
+            f"MLflow: {len(result.published)} runs made, {result.unchanged} already there,"
+            f" {len(result.set_aside)} set aside."
+        ]
+        server = show_address(tracking.tracking_store(self.root, tracking_uri()).uri)
+        if server.startswith("http"):
+            head = "The leaderboards are at"
+            address = server.rstrip("/")
+        else:
+            head = "After `forecast ui` the leaderboards are at"
+            address = "http://127.0.0.1:5000"
+        if result.pages:
+            lines.append(head)
+        for name, page in sorted(result.pages.items()):
+            lines.append(f"  {name}: {address}{page}")
+        return "\n".join(lines)
+
+    def _publish(self, datasets: Sequence[str]) -> None:
+        from forecast import tracking
+
+        now = time.time()
+        self.result.add(
+            tracking.sync(self.root, tracking_uri(), datasets, now=now, revision=self.revision)
+        )
 
 
 def revision(root: Path) -> str:

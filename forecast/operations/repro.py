@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -26,8 +27,13 @@ import yaml
 from forecast.config.paths import NARROWED
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, combine_exit_codes
-from forecast.system.processes import end_with_this_process, is_alive, send_signal
-from forecast.system.stage import LOG_VARIABLE, format_duration
+from forecast.system.processes import (
+    POLL_SECONDS,
+    end_with_this_process,
+    is_alive,
+    send_signal,
+)
+from forecast.system.stage import LOG_VARIABLE, format_duration, show_nothing
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
@@ -42,10 +48,14 @@ def run_dvc(
     environment: Mapping[str, str],
     *,
     options: Sequence[str] = ("--keep-going",),
+    on_stored: Callable[[str], None] = show_nothing,
 ) -> None:
     """`dvc repro` of everything, or up to the stages `targets`. Where it fails, outs of the stages
     that are not finished are brought back, and the `ForecastError` names what failed and what had
     to wait; `BusyError` while another one works.
+
+    on_stored: called in this process with each stage that has ended well and whose outs DVC has
+    put in place, while the next ones run; the last ones may be left out.
     """
     refuse_if_busy(root)
     _remove_half_written_record(root / "dvc.lock")
@@ -56,10 +66,18 @@ def run_dvc(
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
         stage_environment = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
         stage_environment["PATH"] = path
-        code = run_watched([*dvc_command(), "repro", *options, *targets], root, stage_environment)
-        log_text = log.read_text(encoding="utf-8") if log.exists() else ""
-    # one of each stage that ended by itself
-    lines = [json.loads(line) for line in log_text.splitlines() if line.strip()]
+        reported: set[str] = set()
+
+        def report_stored() -> None:
+            # DVC moves a stage's outs into its cache and back before it begins the next stage
+            for line in _read_stage_log(log)[:-1]:
+                if line.get("code") == 0 and line["stage"] not in reported:
+                    reported.add(line["stage"])
+                    on_stored(line["stage"])
+
+        command = [*dvc_command(), "repro", *options, *targets]
+        code = run_watched(command, root, stage_environment, meanwhile=report_stored)
+        lines = [line for line in _read_stage_log(log) if "code" in line]
     if lines:
         spent = [
             f"{line['stage']} {format_duration(line['ended'] - line['began'])}" for line in lines
@@ -77,6 +95,16 @@ def run_dvc(
                 files.write_bytes(root / name, content)
         failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
         raise explain_failures(failed, open_stages)
+
+
+def _read_stage_log(log: Path) -> list[dict[str, Any]]:
+    """The lines of a run's stages so far: one of each that has begun, and one of each that ended by
+    itself, with its `code`.
+    """
+    if not log.exists():
+        return []
+    whole_lines = log.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    return [json.loads(line) for line in whole_lines if line.strip()]
 
 
 def _remove_half_written_record(path: Path) -> None:
@@ -143,16 +171,26 @@ def _pids_in(lock: Path) -> list[int]:
     return [info["pid"] for info in files.read_json(lock).get("write", {}).values()]
 
 
-def run_watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:
-    """The exit status of `command`. Ctrl-C ends it in about 5 seconds (`stop_process_tree`), and
-    the lock that it leaves is removed (`refuse_if_busy`).
+def run_watched(
+    command: list[str],
+    root: Path,
+    environment: Mapping[str, str],
+    meanwhile: Callable[[], None] | None = None,
+) -> int:
+    """The exit status of `command`, while which `meanwhile` is called again and again. Ctrl-C ends
+    it in about 5 seconds (`stop_process_tree`), and the lock that it leaves is removed
+    (`refuse_if_busy`); a bug in `meanwhile` ends it, too.
     """
     sys.stdout.flush()
     env = dict(environment)
     process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process)
     try:
+        while meanwhile is not None and process.poll() is None:
+            meanwhile()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=POLL_SECONDS)
         return process.wait()
-    except KeyboardInterrupt:
+    except BaseException:
         with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
             stop_process_tree(psutil.Process(process.pid))
         process.wait()

@@ -62,12 +62,13 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     collect_garbage_rarely()
     stop_on_signals()
     end_with_parent(grace=2.0)
+    _write_log_line(began=began)
     code, message = _run_and_explain(function, options, stage)
+    if code != INTERRUPTED:
+        close_workers()
+    _write_log_line(began=began, code=code, message=message, ended=time.time())
     if code == INTERRUPTED:
-        _write_log_line(code, message, began)
         exit_now(code)
-    close_workers()
-    _write_log_line(code, message, began)
     sys.exit(code)
 
 
@@ -133,20 +134,14 @@ def _print_error(message: str, code: int) -> tuple[int, str]:
     return code, message
 
 
-def _write_log_line(code: int, message: str, began: float) -> None:
-    """One line for `forecast run`, which cannot see exit codes through DVC, in the file that
-    FORECAST_STAGE_LOG names; none without it.
+def _write_log_line(**content: float | str) -> None:
+    """One line at the begin and one at the end of a stage for `forecast run`, which sees neither
+    these nor exit codes through DVC, in the file that FORECAST_STAGE_LOG names; none without it.
     """
     log = os.environ.get(LOG_VARIABLE)
     if not log:
         return
-    line = {
-        "stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem),
-        "code": code,
-        "message": message,
-        "began": began,
-        "ended": time.time(),
-    }
+    line = {"stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem), **content}
     try:
         with Path(log).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

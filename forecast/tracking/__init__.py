@@ -12,7 +12,7 @@ run cache is healed by `sync`. Only the parent process calls this.
 """
 
 from forecast.tracking.publishing import SyncResult, sync
-from forecast.tracking.runs import CandidateRun, read_candidate_runs
+from forecast.tracking.runs import CandidateRun, list_datasets, read_candidate_runs
 from forecast.tracking.tracking_store import TrackingStore, hold_store_lock, tracking_store
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "SyncResult",
     "TrackingStore",
     "hold_store_lock",
+    "list_datasets",
     "read_candidate_runs",
     "sync",
     "tracking_store",

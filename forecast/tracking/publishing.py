@@ -47,10 +47,25 @@ class SyncResult:
     pages: dict[str, str] = field(default_factory=dict)
     """Per dataset, the part of the address after the server's that opens its leaderboard."""
 
+    def add(self, other: SyncResult) -> None:
+        """Take in what another call changed, of other datasets."""
+        self.published += other.published
+        self.set_aside += other.set_aside
+        self.closed += other.closed
+        self.unchanged += other.unchanged
+        self.pages.update(other.pages)
 
-def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncResult:
-    """Make the store show exactly the records below `root`, whatever happened to it or to an
-    earlier publisher.
+
+def sync(
+    root: Path,
+    uri: str = "",
+    datasets: Sequence[str] | None = None,
+    *,
+    now: float,
+    revision: str = "",
+) -> SyncResult:
+    """Make the store show exactly the records below `root`, or those of `datasets`, whatever
+    happened to it or to an earlier publisher.
 
     Afterwards each record's candidate has exactly one current parent run; in a store of this
     project's own any other current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI;
@@ -60,7 +75,9 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
     """
     store = tracking_store(root, uri)
     result = SyncResult()
-    records = {name: read_candidate_runs(root, name) for name in list_datasets(root)}
+    if datasets is None:
+        datasets = list_datasets(root)
+    records = {name: read_candidate_runs(root, name) for name in datasets}
     sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(store):
         return result

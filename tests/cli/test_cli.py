@@ -425,6 +425,31 @@ def test_the_leaderboards_are_said_to_be_where_they_were_published(
     assert run.publish(tmp_path).partition("\n")[2] == said
 
 
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_reachable: bool
+) -> None:
+    asked: list[list[str]] = []
+
+    def sync(_root: Path, _uri: str, datasets: list[str], **_: object) -> tracking.SyncResult:
+        asked.append(datasets)
+        if len(asked) == 1 and not is_reachable:
+            raise ForecastError("no server")
+        return tracking.SyncResult(
+            [f"{name}: naive" for name in datasets], pages=dict.fromkeys(datasets, "/#/1")
+        )
+
+    monkeypatch.setattr(tracking, "sync", sync)
+    monkeypatch.setattr(tracking, "list_datasets", lambda _: ["ebb", "tide", "wave"])
+    publication = run.Publication.of(tmp_path)
+    for stage in ("settings", "train@wave", "compare@wave", "compare@tide"):
+        publication.publish_stored(stage)
+    assert "MLflow: 3 runs made, 0 already there" in publication.finish()
+    assert asked == (
+        [["wave"], ["tide"], ["ebb"]] if is_reachable else [["wave"], ["ebb", "tide", "wave"]]
+    )
+
+
 def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
     path = root / "configs" / "models.yaml"

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from forecast.operations import repro
 from forecast.operations.repro import refuse_if_busy
-from forecast.system.errors import BusyError
+from forecast.system.errors import BusyError, ForecastError
 from tests.faults.processes import crowding, dvc, eventually, left_behind, processes_of, started
 from tests.support import small_project, warm_interpreter
 
@@ -133,6 +134,30 @@ def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(
     assert "Failed: train@wave: train: RuntimeError: a bug in the stage" in done.stderr
     assert "Not made because of that: report." in done.stderr
     assert (project / "data/trained/tide.txt").read_text() == "tide 1\n"
+
+
+def test_a_stage_is_told_of_while_the_next_one_runs_with_its_outs_in_place(project: Path) -> None:
+    waits = "    while not Path('go').exists(): time.sleep(0.05)\n"
+    report = REPORT.replace("def main():\n", f"def main():\n{waits}")
+    (project / "pipelines" / "report.py").write_text(f"import time\n{report}")
+    seen: dict[str, str] = {}
+
+    def note(stage: str) -> None:
+        name = stage.partition("@")[2]
+        seen[stage] = (project / f"data/trained/{name}.txt").read_text()
+        if len(seen) == 2:
+            (project / "go").touch()
+
+    repro.run_dvc(project, (), small_project.environment(), on_stored=note)
+    assert seen == {"train@wave": "wave 1\n", "train@tide": "tide 1\n"}
+
+
+def test_a_stage_that_failed_is_not_told_of(project: Path) -> None:
+    behave(project, "wave", "bug")
+    seen: list[str] = []
+    with pytest.raises(ForecastError):
+        repro.run_dvc(project, (), small_project.environment(), on_stored=seen.append)
+    assert "train@wave" not in seen
 
 
 def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(
