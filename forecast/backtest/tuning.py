@@ -108,16 +108,7 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
         # two names for one configuration are studied once
         if not path.exists():
             missing.setdefault(path, candidate)
-    # A grid begins with what is quick: from both its ends in turn, what is done tells most of the
-    # time that is left, and the slowest is not the last.
-    models = list(dict.fromkeys(candidate.model for candidate in tunable))
-    place = {name: min(2 * i, 2 * (len(models) - i) - 1) for i, name in enumerate(models)}
-    mixed = sorted(missing.values(), key=lambda candidate: place[candidate.model])
-    # Trial k has the same values in both rankings of a network, and so the same traced updates.
-    ordered = workers.interleave_groups(mixed, attrgetter("model"), jobs)
-    # Networks first: loky judges a worker's memory from its first task, and replaces one that loads
-    # TensorFlow later, with its traces; the new one spends 4 CPU seconds on imports.
-    ordered.sort(key=lambda candidate: not candidate.spec.uses_tensorflow)
+    ordered = _order_for_workers(list(missing.values()), jobs)
     outcomes = []
     items = [_work_item(plan, candidate) for candidate in ordered]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
@@ -141,6 +132,28 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
             record = StudyRecord.read(cached_files[candidate.name])
             record = record.model_copy(update={"model": candidate.model})
             record.write(temporary / f"{candidate.name}.json")
+
+
+def _order_for_workers(candidates: list[Candidate], n_workers: int) -> list[Candidate]:
+    """The candidates, in the order of a grid, in that in which workers take them: other families
+    before the last two networks of each worker, since one of them at the end takes as long as those
+    two, and all workers but one are idle then.
+
+    A network for each worker comes first: loky judges a worker's memory from its first task, and
+    replaces one that loads TensorFlow later, with its traces; the new one spends 4 CPU seconds on
+    imports.
+    """
+    # A grid begins with what is quick: from both its ends in turn, what is done tells most of the
+    # time that is left, and the slowest is not the last.
+    models = list(dict.fromkeys(candidate.model for candidate in candidates))
+    place = {name: min(2 * i, 2 * (len(models) - i) - 1) for i, name in enumerate(models)}
+    mixed = sorted(candidates, key=lambda candidate: place[candidate.model])
+    # Trial k has the same values in both rankings of a network, and so the same traced updates.
+    ordered = workers.interleave_groups(mixed, attrgetter("model"), n_workers)
+    networks = [candidate for candidate in ordered if candidate.spec.uses_tensorflow]
+    others = [candidate for candidate in ordered if not candidate.spec.uses_tensorflow]
+    before_last = max(n_workers, len(networks) - 2 * n_workers)
+    return [*networks[:before_last], *others, *networks[before_last:]]
 
 
 def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:

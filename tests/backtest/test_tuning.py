@@ -125,6 +125,21 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
     assert (content["model"], content["skip"], content["gradient_steps"]) == ("gru", "linear", 10)
 
 
+@pytest.mark.parametrize(("n_workers", "place"), [(1, 4), (2, 2), (4, 4)])
+def test_every_worker_begins_with_a_network_and_ends_with_two_where_there_are_enough(
+    n_workers, place
+):
+    networks = [
+        candidate(name, skip=skip)
+        for name in ("elman", "gru", "lstm")
+        for skip in ("linear", "last")
+    ]
+    grid = [candidate("ridge", skip=None), *networks]
+    ordered = tuning._order_for_workers(grid, n_workers)
+    assert [c.model for c in ordered].index("ridge") == place
+    assert sorted(c.name for c in ordered) == sorted(c.name for c in grid)
+
+
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
