@@ -277,15 +277,15 @@ class Results:
         """The network with the lowest validation error in `ranking`: what to look at when a
         baseline was chosen; None without networks that have one.
         """
-        board = self.leaderboard
+        return self._best_networks.get(ranking)
+
+    @cached_property
+    def _best_networks(self) -> dict[str, str]:
+        """By ranking; a page asks for every line of every chart."""
+        board = _means_of_fitted(self.leaderboard).dropna(subset=["validation_mase"])
         networks = {record.model for record in self.records.values() if record.is_network}
-        board = board[(board["ranking"] == ranking) & board["model"].isin(networks)]
-        rows = (
-            _means_of_fitted(board)
-            .dropna(subset=["validation_mase"])
-            .sort_values(["validation_mase", "model"])
-        )
-        return None if rows.empty else str(rows["model"].iloc[0])
+        rows = board[board["model"].isin(networks)].sort_values(["validation_mase", "model"])
+        return {str(r): str(m) for r, m in rows.groupby("ranking")["model"].first().items()}
 
     def combinations(self, ranking: str) -> dict[str, RunRecord]:
         """By model, the records of `ranking` that combine others."""

@@ -194,7 +194,8 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     lines = []
     for model, part in table.groupby("model", sort=True):
         model = str(model)
-        by_seed = sign * part.pivot_table(index="step", columns="seed", values=metric)
+        known = part.dropna(subset=[metric])
+        by_seed = sign * known.pivot(index="step", columns="seed", values=metric)
         seeds = by_seed[[column for column in by_seed if str(column).isdigit()]]
         mean = by_seed["mean"] if "mean" in by_seed else seeds.mean(axis=1)
         role = role_of(results, ranking, model)
