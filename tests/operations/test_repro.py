@@ -35,6 +35,20 @@ def test_a_command_that_ends_at_once_with_ctrl_c_leaves_no_traceback_of_its_own(
     assert done.stderr.endswith("KeyboardInterrupt\n") and "NoSuchProcess" not in done.stderr
 
 
+def test_a_bug_in_what_is_done_meanwhile_ends_the_command(tmp_path: Path) -> None:
+    script = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+
+    def fail() -> None:
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+            raise ZeroDivisionError
+
+    command = [sys.executable, "-c", script]
+    with pytest.raises(ZeroDivisionError):
+        repro.run_watched(command, tmp_path, dict(os.environ), meanwhile=fail)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def test_a_stage_of_the_users_own_is_named_behind_those_of_the_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

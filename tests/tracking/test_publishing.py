@@ -116,6 +116,19 @@ def test_publishing_twice_makes_one_run_per_model(root):
     assert_one_current_run_each(root)
 
 
+def test_one_dataset_is_published_and_the_others_left_as_they_are(published):
+    write_records(published, "tide")
+    before = [run.to_dictionary() for run in runs_of(published)]
+    result = sync(published, "", ["tide"], now=NOW + 60)
+    assert len(result.published) == 3 and list(result.pages) == ["tide"]
+    assert [run.to_dictionary() for run in runs_of(published)] == before
+    rest = sync(published, "", ["weather"], now=NOW + 120)
+    assert rest.published == [] and rest.unchanged == 3
+    rest.add(result)
+    assert len(rest.published) == rest.unchanged == 3 and set(rest.pages) == {"tide", "weather"}
+    assert_one_current_run_each(published, dataset="tide")
+
+
 def test_a_deleted_database_is_restored_by_sync(published, empty_database):
     for path in published.glob("mlflow.db*"):
         path.unlink()
