@@ -100,7 +100,6 @@ def run(
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
     from forecast.data.results import read_leaderboard
-    from forecast.networks.ahead import compile_ahead
     from forecast.report.leaderboard import print_leaderboards
 
     require_unix("`forecast run`")
@@ -109,7 +108,7 @@ def run(
     project = require_project(root).resolve()
     started = time.monotonic()
     lock = hold_lock(project / RUN_LOCK, purpose="`forecast run`")
-    with lock, keep_output_clean(output_format), compile_ahead(project):
+    with lock, keep_output_clean(output_format), repro.compile_ahead(project):
         try:
             _check_and_clean(project, dataset)
             models = split_names(model)
