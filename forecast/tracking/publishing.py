@@ -75,9 +75,9 @@ def sync(
     """
     store = tracking_store(root, uri)
     result = SyncResult()
-    if datasets is None:
-        datasets = list_datasets(root)
-    records = {name: read_candidate_runs(root, name) for name in datasets}
+    with_records = list_datasets(root)
+    names = [name for name in with_records if datasets is None or name in datasets]
+    records = {name: read_candidate_runs(root, name) for name in names}
     sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(store):
         return result
