@@ -195,7 +195,7 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     for model, part in table.groupby("model", sort=True):
         model = str(model)
         known = part.dropna(subset=[metric])
-        by_seed = sign * known.pivot(index="step", columns="seed", values=metric)
+        by_seed = sign * known.groupby(["step", "seed"])[metric].mean().unstack("seed")
         seeds = by_seed[[column for column in by_seed if str(column).isdigit()]]
         mean = by_seed["mean"] if "mean" in by_seed else seeds.mean(axis=1)
         role = role_of(results, ranking, model)
