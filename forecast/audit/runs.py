@@ -88,11 +88,13 @@ def compare_choices(
     other_table = other.table("by_series.parquet")
     if base_table.empty or len(base_table) != len(other_table):
         return
-    # MAE / MASE is the scale of the train part, whatever the test block holds
+    # MAE / MASE is the scale of the train part, whatever the test block holds; an error of zero, as
+    # of repeating a constant, does not show it
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
-        base_scale = base_table[error].to_numpy(float) / base_table[scaled].to_numpy(float)
-        other_scale = other_table[error].to_numpy(float) / other_table[scaled].to_numpy(float)
-        if not np.allclose(base_scale, other_scale, rtol=1e-8, equal_nan=True):
+        ratio = (base_table[error] * other_table[scaled]) / (
+            base_table[scaled] * other_table[error]
+        )
+        if not np.allclose(ratio.dropna(), 1.0, rtol=1e-8):
             yield Finding(
                 "scores", detector, scaled.upper(), f"the scale of {scaled.upper()} {change_text}"
             )
