@@ -98,11 +98,13 @@ def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any
 
     content: Mapping[str, Any] = decode(request)
     parameters = content.get("params")
-    if isinstance(parameters, dict) and (unknown := parameters.keys() - PARAMETERS):
+    if not isinstance(parameters, dict):
+        return content
+    if unknown := parameters.keys() - PARAMETERS:
         raise refusal(
             f"Unknown in `params`: {quote_names(unknown)}. Known are `horizon` and `levels`."
         )
-    if isinstance(parameters, dict) and parameters.get("horizon") == 0:
+    if parameters.get("horizon") == 0:
         raise refusal("Horizon 0: wanted at least 1 step. Leave it out for the horizon as trained.")
     return content
 
