@@ -48,6 +48,7 @@ from forecast.forecaster.intervals import (
     usual_error,
     visible_volatility,
 )
+from forecast.models.statistical import StatisticalSpec
 
 TREES, SEASONS = 400, 4
 MAX_STEPS, MAX_HOURS, MAX_ROWS = 4_000, 8_000, 20_000
@@ -238,13 +239,21 @@ def scaled_forecasts(problem: Problem, forecaster: Forecaster, block: str) -> Sc
     horizon = problem.panel.task.horizon
     for series in problem.panel.series:
         rows = problem.rows(series.unique_id, block)
-        batches = list(forecaster.windows(series, rows))
-        parts = [forecaster.spec.scaled_forecast(forecaster, each)[:, :, 0] for each in batches]
-        if parts:
+        if len(rows):
             known = problem.targets(series.unique_id, rows, horizon=horizon)
             targets[series.unique_id] = known[:, :, 0]
-            forecasts[series.unique_id] = np.concatenate(parts)
+            forecasts[series.unique_id] = series_forecasts(forecaster, series, rows)
     return Scaled(targets, forecasts)
+
+
+def series_forecasts(forecaster: Forecaster, series: panel.Series, rows: np.ndarray) -> np.ndarray:
+    """(n, H) in scaled units, of the first target of a series at `rows`."""
+    spec = forecaster.spec
+    if isinstance(spec, StatisticalSpec):  # reads every row, not windows
+        return spec.forecast_series(forecaster, series, rows)[:, :, 0]
+    batches = forecaster.windows(series, rows)
+    parts = [spec.scaled_forecast(forecaster, each)[:, :, 0] for each in batches]
+    return np.concatenate(parts)
 
 
 def combine(problem: Problem, rows: list[Row]) -> Row:

@@ -48,13 +48,14 @@ MISS = 5.0
 
 
 class Kind(NamedTuple):
-    """What makes a series (rows `ds`, `y` and numbers of the file) of a draw; how many series, and
-    the longer season of the contender in steps (1: none).
+    """What makes a series (rows `ds`, `y` and numbers of the file) of a draw; the longer season of
+    the contender in steps (1: none), how many series, and the newest rows that are kept (0: all).
     """
 
     series: Callable[[Draw], pd.DataFrame]
     long_season: int
     n_series: int = 1
+    newest: int = 0
 
 
 def times(count: int, freq: str) -> pd.DatetimeIndex:
@@ -615,6 +616,235 @@ def years_of_towns(draw: Draw) -> pd.DataFrame:
     return rows(times(35, "YS"), np.exp(draw.normal(6, 1.5) + np.cumsum(growth_of_years)))
 
 
+# -- kinds that strangers bring --------------------------------------------------------------------
+
+
+def subscriptions(draw: Draw) -> pd.DataFrame:
+    """Subscribers by the day: sign-ups with a week and campaigns, more leave after a price step."""
+    ds = times(1300, "D")
+    base, leaves = draw.uniform(30, 80), draw.uniform(0.002, 0.005)
+    count = base / leaves * draw.uniform(0.1, 0.5)
+    more_leave, campaign = np.zeros(len(ds)), np.zeros(len(ds))
+    for day in set(draw.integers(300, 1250, 3).tolist()):
+        more_leave[day : day + 30] += draw.uniform(0.002, 0.006)
+    for day in draw.integers(0, 1250, 8):
+        campaign[day : day + 14] = draw.uniform(0.5, 2)
+    mean = base * np.exp(week_shape(draw, ds, 0.2)) * (1 + campaign)
+    y = np.empty(len(ds))
+    for t in range(len(ds)):
+        count += draw.poisson(mean[t]) - draw.binomial(int(count), leaves + more_leave[t])
+        y[t] = count
+    return rows(ds, y)
+
+
+def solar_fleet(draw: Draw) -> pd.DataFrame:
+    """Solar energy by the day of panels that grow in number."""
+    ds = times(1300, "D")
+    added = np.cumsum((draw.random(len(ds)) < 1 / 120) * draw.uniform(0.1, 0.4, len(ds)))
+    season = 1 + 0.7 * np.sin(2 * np.pi * (ds.day_of_year - 80) / 365)
+    clear = 1 / (1 + np.exp(-autoregression(draw, len(ds), 0.5, 1.5)))
+    return rows(ds, (1 + added) * 100 * season * (0.2 + 0.8 * clear))
+
+
+def water_leak(draw: Draw) -> pd.DataFrame:
+    """Water of a district by the hour: a day, a week, and leaks that grow until they are mended."""
+    ds = times(24 * 240, "h")
+    hours = clock(ds)
+    shape = 1 + 0.5 * bell(hours, 8, 2.5) + 0.6 * bell(hours, 19, 3) - 0.5 * bell(hours, 3, 3)
+    y = draw.uniform(15, 40) * shape * np.exp(week_shape(draw, ds, 0.05))
+    y = y * np.exp(autoregression(draw, len(ds), 0.9, 0.06))
+    leak, first = np.zeros(len(ds)), 0
+    while first < len(ds):
+        first += int(draw.exponential(24 * 30)) + 24
+        mended = first + int(draw.uniform(24 * 3, 24 * 20))
+        growing = draw.uniform(3, 10) * np.linspace(0.2, 1, mended - first)
+        leak[first:mended] = growing[: max(len(ds) - first, 0)]
+        first = mended
+    return rows(ds, y + leak)
+
+
+def viral(draw: Draw) -> pd.DataFrame:
+    """Visits of a site by the day: a week, growth, and bursts that fade by a power of their age."""
+    ds = times(900, "D")
+    log_mean = 6 + week_shape(draw, ds, 0.15) + growth(draw, ds)
+    mean = np.exp(log_mean + autoregression(draw, len(ds), 0.9, 0.15))
+    for day in draw.integers(20, 880, 6):
+        age = np.arange(len(ds) - day) + 1.0
+        mean[day:] += np.exp(6) * draw.uniform(2, 15) * age ** -draw.uniform(0.8, 1.4)
+    return rows(ds, poisson(draw, mean))
+
+
+def power_price(draw: Draw) -> pd.DataFrame:
+    """A power price by the hour, below zero where sun and wind leave no load, with peaks."""
+    ds = times(24 * 300, "h")
+    hours = clock(ds)
+    used = 1 + 0.25 * bell(hours, 9, 3) + 0.35 * bell(hours, 19, 3) - 0.2 * (ds.day_of_week > 4)
+    season = 1 + 0.5 * np.sin(2 * np.pi * (ds.day_of_year - 80) / 365)
+    sun = np.maximum(day_wave(ds, 12.5) - 0.2, 0) * season
+    sun = sun * np.repeat(draw.beta(3, 2, len(ds) // 24), 24)
+    rest = used - 0.9 * sun - 0.35 / (1 + np.exp(-autoregression(draw, len(ds), 0.985, 2)))
+    peaks = 150 * np.maximum(rest - 1.05, 0) ** 1.5 * (draw.random(len(ds)) < 0.9)
+    return rows(ds, 60 + 90 * (rest - 0.5) + peaks + autoregression(draw, len(ds), 0.8, 6))
+
+
+def ferry(draw: Draw) -> pd.DataFrame:
+    """Passengers by the day: a timetable of the summer, a break, and a slow return."""
+    ds = times(1800, "D")
+    summer = ((ds.month >= 5) & (ds.month <= 9)).astype(float)
+    log_mean = 6 + 0.9 * summer + 0.5 * (ds.day_of_week > 4) * (0.3 + summer)
+    log_mean += year_wave(draw, ds, 0.2)
+    age = np.arange(len(ds)) - int(draw.integers(500, 800))
+    lost = -2.5 * np.exp(-np.maximum(age - 120, 0) / draw.uniform(100, 250)) * (age >= 0)
+    log_mean = log_mean + lost + autoregression(draw, len(ds), 0.8, 0.12)
+    return rows(ds, poisson(draw, np.exp(log_mean)))
+
+
+def battery(draw: Draw) -> pd.DataFrame:
+    """The charge of a house's battery by the hour: sun fills it, the evening empties it."""
+    ds = times(24 * 200, "h")
+    clear = np.repeat(draw.beta(2, 1.5, len(ds) // 24), 24)
+    season = 1 + 0.5 * np.sin(2 * np.pi * (ds.day_of_year - 80) / 365)
+    charge = 2.2 * clear * season * np.maximum(day_wave(ds, 12.5) - 0.1, 0)
+    use = 0.3 + 0.9 * bell(clock(ds), 20, 2.5) + 0.3 * bell(clock(ds), 7, 1.5)
+    use = use * np.exp(draw.normal(0, 0.4, len(ds)))
+    y, level = np.empty(len(ds)), 5.0
+    for t in range(len(ds)):
+        level = min(max(level + charge[t] - use[t], 0.5), 10.0)
+        y[t] = level
+    return rows(ds, y)
+
+
+def beds(draw: Draw) -> pd.DataFrame:
+    """Beds of a hospital by the day that are taken: a week, waves, and no more than there are."""
+    ds = times(1200, "D")
+    most = draw.integers(150, 260)
+    mean = most / 6 * np.exp(autoregression(draw, len(ds), 0.985, 0.18))
+    mean = mean * np.exp(0.25 * ((ds.day_of_week < 5) - 0.7))
+    y, taken = np.empty(len(ds)), int(most * 0.8)
+    for t in range(len(ds)):
+        taken -= draw.binomial(taken, 0.17)
+        taken = min(taken + draw.poisson(mean[t]), most)
+        y[t] = taken
+    return rows(ds, y)
+
+
+def snow_river(draw: Draw) -> pd.DataFrame:
+    """A river by the day: rain, and snow that lies in winter and melts in spring."""
+    ds = times(1500, "D")
+    warmth = 5 + 11 * np.sin(2 * np.pi * (ds.day_of_year - 110) / 365)
+    warmth += autoregression(draw, len(ds), 0.8, 4)
+    rain = (draw.random(len(ds)) < 0.3) * draw.exponential(8, len(ds))
+    y, snow, fast, slow = np.empty(len(ds)), 0.0, 0.0, 100.0
+    for t in range(len(ds)):
+        melts = min(snow, 1.2 * warmth[t]) if warmth[t] >= 0 else -rain[t]
+        snow -= melts
+        fast = 0.75 * fast + 0.6 * (rain[t] + melts)
+        slow = 0.985 * slow + 0.4 * (rain[t] + melts)
+        y[t] = 0.25 * fast + 0.015 * slow + 0.3
+    return rows(ds, y * np.exp(draw.normal(0, 0.03, len(ds))))
+
+
+def price_index(draw: Draw) -> pd.DataFrame:
+    """A price index by the month that always rises, at a pace that changes."""
+    pace = 0.002 + 0.003 * np.abs(autoregression(draw, 240, 0.97, 1))
+    return rows(times(240, "MS"), 80 * np.exp(np.cumsum(pace + draw.normal(0, 0.0015, 240))))
+
+
+def installs(draw: Draw) -> pd.DataFrame:
+    """Machines in the field by the week: adopted, later replaced by another product."""
+    t = np.arange(260)
+    middle, end = draw.uniform(70, 120), draw.uniform(180, 280)
+    curve = 5000 / (1 + np.exp(-(t - middle) / draw.uniform(12, 25)))
+    curve -= 3000 / (1 + np.exp(-(t - end) / 15))
+    return rows(
+        times(260, "7D"), np.maximum(curve * np.exp(autoregression(draw, 260, 0.8, 0.01)), 1)
+    )
+
+
+def epidemic(draw: Draw) -> pd.DataFrame:
+    """New cases by the day in waves, fewer at weekends."""
+    ds = times(700, "D")
+    pace = autoregression(draw, len(ds), 0.98, 0.05)
+    level = lfilter([1.0], [1.0, -0.99], pace + 0.06, zi=[5.94])[0]
+    week = 0.3 * np.cos(2 * np.pi * (ds.day_of_week - 1) / 7)
+    log_mean = np.clip(level, 0, 11) + week + draw.normal(0, 0.08, len(ds))
+    return rows(ds, poisson(draw, np.exp(log_mean)))
+
+
+def reservoir(draw: Draw) -> pd.DataFrame:
+    """A reservoir by the day in percent: filled in winter up to the brim, drawn down in summer."""
+    ds = times(1500, "D")
+    inflow = np.maximum(1 + np.cos(2 * np.pi * (ds.day_of_year - 30) / 365), 0)
+    inflow = inflow * np.exp(autoregression(draw, len(ds), 0.97, 0.7))
+    use = 1.0 + 0.5 * np.cos(2 * np.pi * (ds.day_of_year - 200) / 365)
+    y, level = np.empty(len(ds)), 60.0
+    for t in range(len(ds)):
+        level = min(max(level + 0.35 * inflow[t] - 0.35 * use[t], 5), 100)
+        y[t] = level
+    return rows(ds, y)
+
+
+def tool_wear(draw: Draw) -> pd.DataFrame:
+    """The wear of a tool by the hour: it grows with the work until the tool is changed."""
+    ds = times(3000, "h")
+    works = (ds.hour >= 6) & (ds.hour < 22) & (ds.day_of_week < 6)
+    rate, limit = draw.uniform(0.3, 0.7), draw.uniform(60, 100)
+    y, wear = np.empty(len(ds)), 0.0
+    for t in range(len(ds)):
+        wear += rate * works[t] * (1 + (wear / limit) ** 2) * np.exp(draw.normal(0, 0.3))
+        if wear > limit * draw.uniform(0.9, 1.05):
+            wear = 0.0
+        y[t] = wear
+    return rows(ds, y + np.abs(draw.normal(0, 0.5, len(ds))))
+
+
+def backlog(draw: Draw) -> pd.DataFrame:
+    """Open tickets by the day: worked off on workdays, and in a push every quarter."""
+    ds = times(1000, "D")
+    works = ds.day_of_week < 5
+    come = 40 * np.exp(autoregression(draw, len(ds), 0.97, 0.25)) * np.where(works, 1, 0.2)
+    y, is_open = np.empty(len(ds)), 200
+    for t in range(len(ds)):
+        is_open += draw.poisson(come[t])
+        team = 44 + 0.05 * max(is_open - 200, 0) + 60 * (t % 90 > 84)
+        is_open = max(is_open - draw.poisson(team) * works[t], 0)
+        y[t] = is_open
+    return rows(ds, y)
+
+
+def christmas(draw: Draw) -> pd.DataFrame:
+    """Sales of a toy shop by the week: a steep peak before Christmas, little else."""
+    ds = pd.date_range("2018-01-07", periods=330, freq="7D")
+    weeks = (ds.day_of_year - 350) / 7.0
+    log_mean = 5 + 0.001 * np.arange(330) * draw.uniform(-1, 2)
+    log_mean += 1.6 * np.exp(-((weeks / 3) ** 2)) * (weeks < 2)
+    return rows(ds, poisson(draw, np.exp(log_mean + autoregression(draw, 330, 0.6, 0.1))))
+
+
+def enrolment(draw: Draw) -> pd.DataFrame:
+    """Pupils by the month: another number each September, a few less before."""
+    ds = times(180, "MS")
+    y, level = np.empty(180), 800.0
+    for t in range(180):
+        if ds.month[t] == 9:
+            level *= np.exp(draw.normal(0.01, 0.04))
+        y[t] = level + draw.normal(0, 2) - 3 * (ds.month[t] in (6, 7))
+    return rows(ds, np.round(y))
+
+
+def bike_share(draw: Draw) -> pd.DataFrame:
+    """Rides by the hour of a young system over eight months: more bikes, a week, wet days."""
+    ds = times(24 * 240, "h")
+    hours = clock(ds)
+    bikes = 1 / (1 + np.exp(-(np.arange(len(ds)) / 24 - draw.uniform(60, 130)) / 25))
+    work = bell(hours, 8, 1.3) + 1.2 * bell(hours, 17.5, 1.8) + 0.3 * bell(hours, 13, 4)
+    shape = np.where(ds.day_of_week < 5, work, 1.1 * bell(hours, 15, 4)) + 0.03
+    wet = np.exp(-0.8 * np.repeat((draw.random(len(ds) // 24) < 0.25), 24))
+    year = np.exp(0.4 * np.sin(2 * np.pi * (ds.day_of_year - 100) / 365))
+    mean = (20 + 200 * bikes) * shape * wet * year
+    return rows(ds, poisson(draw, mean * np.exp(autoregression(draw, len(ds), 0.9, 0.15))))
+
+
 KINDS = {
     "tank": Kind(tank, WEEK_OF_HOURS),
     "silo": Kind(silo, WEEK_OF_HOURS),
@@ -670,7 +900,41 @@ KINDS = {
     "quarters": Kind(quarters, 1, n_series=3),
     "months_of_shops": Kind(months_of_shops, 1, n_series=20),
     "years_of_towns": Kind(years_of_towns, 1, n_series=40),
+    "subscriptions": Kind(subscriptions, YEAR),
+    "solar_fleet": Kind(solar_fleet, YEAR),
+    "water_leak": Kind(water_leak, WEEK_OF_HOURS),
+    "viral": Kind(viral, YEAR),
+    "power_price": Kind(power_price, WEEK_OF_HOURS),
+    "ferry": Kind(ferry, YEAR),
+    "battery": Kind(battery, WEEK_OF_HOURS),
+    "beds": Kind(beds, YEAR),
+    "snow_river": Kind(snow_river, YEAR),
+    "price_index": Kind(price_index, 1),
+    "installs": Kind(installs, 1),
+    "epidemic": Kind(epidemic, YEAR),
+    "reservoir": Kind(reservoir, YEAR),
+    "tool_wear": Kind(tool_wear, WEEK_OF_HOURS),
+    "backlog": Kind(backlog, YEAR),
+    "christmas": Kind(christmas, 1),
+    "enrolment": Kind(enrolment, 1),
+    "bike_share": Kind(bike_share, WEEK_OF_HOURS),
 }
+OF_A_YEAR = [
+    "shop",
+    "closed_sundays",
+    "gas",
+    "beds",
+    "backlog",
+    "viral",
+    "museum",
+    "ferry",
+    "subscriptions",
+    "reservoir",
+    "canteen",
+    "views_by_day",
+]
+YEAR_ENDING = "_of_a_year"
+KINDS |= {name + YEAR_ENDING: KINDS[name]._replace(newest=YEAR) for name in OF_A_YEAR}
 PLANNED = {f"planned_{name}": name for name in planned_systems.SYSTEMS}
 """The systems of `bench.planned_systems` by their names here, some of which are kinds too."""
 
@@ -679,8 +943,10 @@ def simulate(name: str, seed: int) -> pd.DataFrame:
     """Rows of all series of a kind."""
     kind, parts = KINDS[name], []
     for number in range(kind.n_series):
-        draw = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
-        parts.append(kind.series(draw).assign(unique_id=f"series {number}"))
+        series_name = name.removesuffix(YEAR_ENDING)
+        draw = np.random.default_rng([seed, zlib.crc32(series_name.encode()), number])
+        series = kind.series(draw)[-kind.newest :]
+        parts.append(series.assign(unique_id=f"series {number}"))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -708,9 +974,12 @@ def draw_kind(name: str, seed: int) -> Drawn:
 
 
 def served_row(drawn: Drawn) -> Row:
-    """The mean with weights, or the lowest row on validation of an intermittent target."""
+    """The mean with weights, of few rows with theta, or the lowest row on validation of an
+    intermittent target.
+    """
     if drawn.grid != "intermittent":
-        return combine(drawn.problem, [fit_row(drawn.problem, row) for row in ROWS])
+        members = (*ROWS, "theta") if drawn.grid == "few" else ROWS
+        return combine(drawn.problem, [fit_row(drawn.problem, row) for row in members])
     fitted = [fit_row(drawn.problem, row) for row in (*SIMPLE_ROWS, *ROWS)]
     return min(fitted, key=lambda row: np.nanmean(np.abs(row.validation.errors)))
 

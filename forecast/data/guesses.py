@@ -166,6 +166,8 @@ SHORT_ROWS, FEW_SERIES = 100, 10
 than what validation makes whose block holds no two usual horizons
 (docs/research/short-histories.md).
 """
+FEW_ROWS = 400
+"""Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
 MIN_SEASONS_OF_A_PLACE = 10
 """From so many on the median of the values at one place of the season says something."""
 ROOM_FOR_GAPS = 0.05
@@ -516,7 +518,7 @@ def _entry_lines(
     if is_few and horizon < reach:
         horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
     return [
-        *_grid_lines(observed[target], is_zero, is_few),
+        *_grid_lines(observed[target], is_zero, is_few, shortest),
         entry_line(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
@@ -664,20 +666,24 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
-def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool) -> list[str]:
+def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool, rows: int) -> list[str]:
     """Names the grid of counts that are mostly zero, where most series are such, or that of few
-    rows.
+    rows: `is_few`, whether they are too few to compare models on; `rows` of the usual series.
     """
-    if not is_zero:
+    if is_zero:
+        share = (values.dropna() == 0).mean()
+        note = (
+            f"{share:.0%} of the values are zero: the absolute error rewards the median, which is"
+            " zero; for the mean add `transform: log1p, point: mean` to the target and see RMSSE,"
+            " for a stock the quantiles"
+        )
+        return [entry_line("grid", INTERMITTENT_GRID, note)]
+    if is_few:
         note = "few rows: simple models and their mean; without this line all are compared"
-        return [entry_line("grid", "short", note)] if is_few else []
-    share = (values.dropna() == 0).mean()
-    note = (
-        f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
-        " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
-        " the quantiles"
-    )
-    return [entry_line("grid", INTERMITTENT_GRID, note)]
+        return [entry_line("grid", "short", note)]
+    if rows < FEW_ROWS:
+        return [entry_line("grid", "few", "a few hundred rows: theta joins the mean of models")]
+    return []
 
 
 def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:

@@ -129,12 +129,17 @@ class StatisticalSpec(TrainableSpec):
         """(n, H, O) in raw units of each series; `ModelError` where the recursion is not
         finite.
         """
-        return [self._predict_series(model, series, rows) for series, rows in given]
+        return [
+            model.to_raw_units(self.forecast_series(model, series, rows), series, rows)
+            for series, rows in given
+        ]
 
-    def _predict_series(
+    def forecast_series(
         self, model: FittedForecaster, series: Series, rows: np.ndarray
     ) -> np.ndarray:
-        """(n, H, O) in raw units of one series at `rows`; `ModelError` where one is not finite."""
+        """(n, H, O) in scaled units of one series at `rows`; `ModelError` where one is not
+        finite.
+        """
         require_rows(model.task, series, rows)
         uid = series.unique_id
         scaling = model.scaling
@@ -156,7 +161,7 @@ class StatisticalSpec(TrainableSpec):
             raise ModelError(
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
             )
-        return model.to_raw_units(forecasts, series, rows)
+        return forecasts
 
 
 def _has_fewer_rows(problem: Problem, uid: str) -> bool:

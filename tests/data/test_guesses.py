@@ -1673,18 +1673,30 @@ def test_only_the_grid_of_few_rows_says_that_a_forecast_goes_on(tmp_path):
     path = tmp_path / "data" / "mine.csv"
     weeks = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70, freq="W-MON"))
     counts = months_of(60).assign(y=np.random.default_rng(0).poisson(0.3, 60))
-    for frame, name in ((weeks, None), (counts, "intermittent"), (months_of(60), "short")):
+    for frame, name in ((weeks, "few"), (counts, "intermittent"), (months_of(60), "short")):
         assert guessed(tmp_path, frame).get("grid") == name
         text = guesses.guess_entry(path, "data/mine.csv", "mine")
         assert ("goes on, untested" in text) == (name == "short"), name
 
 
 def test_many_months_and_months_with_a_plan_are_compared_by_all_models(tmp_path):
-    assert "grid" not in guessed(tmp_path, months_of(100))
+    assert guessed(tmp_path, months_of(100))["grid"] == "few"
     assert guessed(tmp_path, months_of(99))["grid"] == "short"
-    for rows, is_short in ((30, True), (36, True), (60, True), (72, False)):
+    for rows, name in ((30, "short"), (36, "short"), (60, "short"), (72, "few")):
         weeks = months_of(rows).assign(ds=pd.date_range("2024-01-01", periods=rows, freq="W-MON"))
-        assert ("grid" in guessed(tmp_path, weeks)) == is_short, rows
+        assert guessed(tmp_path, weeks)["grid"] == name, rows
     planned = months_of(40, promo=np.arange(40) % 3)
     planned.loc[36:, "y"] = np.nan
-    assert "grid" not in guessed(tmp_path, planned)
+    assert guessed(tmp_path, planned)["grid"] == "few"
+
+
+def test_of_a_few_hundred_rows_theta_joins_the_mean_of_all_models(tmp_path):
+    days = months_of(400).assign(ds=pd.date_range("2023-01-01", periods=400))
+    assert "grid" not in guessed(tmp_path, days)
+    assert guessed(tmp_path, days[1:])["grid"] == "few"
+    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
+    few, usual = catalogue["grids"]["few"], catalogue["grids"]["default"]
+    assert few[:-1] == usual[:-1] and "theta" in few
+    rule, other = catalogue["models"][few[-1]], catalogue["models"][usual[-1]]
+    assert {*rule["members"]} - {*other["members"]} == {"theta"}
+    assert {**rule, "members": ()} == {**other, "members": ()}

@@ -711,6 +711,14 @@ def test_of_counts_that_are_mostly_zero_the_lowest_row_of_validation_is_served(m
     assert simulated_kinds.served_row(drawn).validation.errors.tolist() == [1.0]
 
 
+def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
+    monkeypatch.setattr(simulated_kinds, "fit_row", lambda problem, name: name)
+    monkeypatch.setattr(simulated_kinds, "combine", lambda problem, rows: rows)
+    for grid, is_member in (("few", True), ("", False)):
+        drawn = simulated_kinds.Drawn(None, grid, pd.DataFrame(), 1)
+        assert ("theta" in simulated_kinds.served_row(drawn)) == is_member
+
+
 def test_kinds_are_counted_by_the_bar_and_by_what_their_intervals_cover():
     def outcome(ratio, covered):
         inside = np.arange(100) < covered
