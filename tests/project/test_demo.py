@@ -44,6 +44,10 @@ def test_it_ends_with_the_leaderboard_and_the_path_of_the_report_and_overwrites_
 ) -> None:
     root = with_an_earlier_result(small_project.write_real(tmp_path / "project", models=()))
     shutil.copytree(ROOT / "configs" / "demo", root / "configs" / "demo")
+    budget = root / "configs" / "demo" / "tuning.yaml"
+    few_steps, n_shortened = re.subn(r"(?m)^(\w+_steps): \d+$", r"\1: 4", budget.read_text())
+    assert n_shortened == 2
+    budget.write_text(few_steps.replace("evaluate_every: 25", "evaluate_every: 2"))
     shown = demo(root, 200, jobs=1)  # every worker would import TensorFlow once more
     assert "wave, as shipped" in shown
     report = Path(re.search(r"Report: (\S+)$", shown.strip())[1])
