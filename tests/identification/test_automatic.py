@@ -291,19 +291,21 @@ def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_t
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SYSTEMS, *SLOW])
 def test_the_announced_seconds_hold_within_a_factor_of_one_and_a_half(
-    name: str,
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of the processor, which a search has to itself where other work comes and goes."""
+    monkeypatch.setattr(search.time, "perf_counter", time.process_time)
     first = (simulated_record if name in SYSTEMS else slow_record)(name)[0]
     seconds: list[float] = []
     marks: list[float] = []
 
     def note(text: str) -> None:
-        marks.append(time.perf_counter())
+        marks.append(time.process_time())
         if text.startswith("Fold 1"):
             seconds.append(float(text.split("about ")[1].split(" s")[0]))
 
     identify(first, announce=note)
-    spent = time.perf_counter() - marks[1]
+    spent = time.process_time() - marks[1]
     assert seconds[0] / 1.5 < spent < seconds[0] * 1.5
 
 
