@@ -256,6 +256,28 @@ def newest_places(scores: Array, n_newest: int, ends: NDArray[np.int64]) -> NDAr
 
 
 @dataclass(frozen=True)
+class RankedScores:
+    """Scores of each step of S series, ranked once for all levels and forecasts."""
+
+    of_steps: Array
+    """(n, S * H) in rising order, NaN last."""
+    n_series: int
+
+    @cached_property
+    def means(self) -> Array:
+        """(S * H,): the mean of each step."""
+        return mean_known(self.of_steps)
+
+    @cached_property
+    def relative(self) -> Array:
+        """(n * H, S): the scores of all steps together, each over the mean of its step, in rising
+        order.
+        """
+        scores = self.of_steps / np.where(self.means > 0, self.means, 1.0)
+        return np.sort(join_steps(scores, self.n_series), axis=0)
+
+
+@dataclass(frozen=True)
 class SplitConformal:
     """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
     Lei et al. 2018).
@@ -400,7 +422,7 @@ class SplitConformal:
         of_season = self.season.at(difficulty.positions)
         return Season(factors * of_season.factors, of_season.is_quiet)
 
-    @property
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """(S * H,): the errors of each step that margins rest on."""
         if self.pool is not None:
@@ -413,18 +435,18 @@ class SplitConformal:
         return replace(self.known_after(len(self.test_scores)), pool=self.newest_pool)
 
     @cached_property
-    def ranked(self) -> Array:
-        """The scores of each step in rising order, NaN last: one sort for all levels."""
-        return np.sort(self.scores, axis=0)
+    def ranked(self) -> RankedScores:
+        """The scores of each step."""
+        return RankedScores(np.sort(self.scores, axis=0), self.typical.size)
 
     @cached_property
-    def ranked_apart(self) -> tuple[Array, Array]:
-        """The scores of each step at positions that are not quiet (n, S * H), and those at quiet
-        ones, of all steps together (n * H, S), in rising order, NaN last.
+    def ranked_apart(self) -> tuple[RankedScores, Array]:
+        """The scores of each step at positions that are not quiet, and those at quiet ones, of all
+        steps together (n * H, S), in rising order, NaN last.
         """
         others = np.where(self.is_quiet, np.nan, self.scores)
         quiet = join_steps(np.where(self.is_quiet, self.scores, np.nan), self.typical.size)
-        return np.sort(others, axis=0), np.sort(quiet, axis=0)
+        return RankedScores(np.sort(others, axis=0), self.typical.size), np.sort(quiet, axis=0)
 
     def known_at(self, origin: int) -> SplitConformal:
         """What holds at the cutoff of this origin of the test block, from 0: an error is known when
@@ -534,17 +556,17 @@ class SplitConformal:
             return np.stack([margins, margins])
         n_series = self.typical.size
         horizon = self.scores.shape[1] // n_series
-        together = quantile_of_each(self.ranked, level)
+        together = quantile_of_each(self.ranked.of_steps, level)
         if len(self.scores) < FEW_ZEROS:
             of_all_steps = np.sort(join_steps(self.scores, n_series), axis=0)
             of_all_steps = np.repeat(quantile_of_each(of_all_steps, level), horizon, axis=-1)
             together = np.where(together == 0, of_all_steps, together)
-        together = lean_on_steps(together, self.ranked, n_series, level)
+        together = lean_on_steps(together, self.ranked, level)
         if not self.is_quiet.any():
             return np.stack([together, together])
         ranked_others, ranked_quiet = self.ranked_apart
-        others = quantile_of_each(ranked_others, level)
-        others = lean_on_steps(others, ranked_others, n_series, level)
+        others = quantile_of_each(ranked_others.of_steps, level)
+        others = lean_on_steps(others, ranked_others, level)
         quiet = np.repeat(quantile_of_each(ranked_quiet, level), horizon, axis=-1)
         is_apart = np.isfinite(others) & np.isfinite(quiet)
         return np.where(is_apart, [others, quiet], together)
@@ -556,17 +578,14 @@ def join_steps(scores: Array, n_series: int) -> Array:
     return np.swapaxes(by_step, 1, 2).reshape(-1, n_series)
 
 
-def lean_on_steps(margins: Array, scores: Array, n_series: int, level: ArrayLike) -> Array:
-    """The margins (..., S * H) of each step, nearer to those of all steps together, whose scores
-    (n, S * H) are over the mean of their step: the largest of twenty errors is little known. One
-    of zero, or of a single step, stays.
+def lean_on_steps(margins: Array, scores: RankedScores, level: ArrayLike) -> Array:
+    """The margins (..., S * H) of each step, nearer to those of all steps together: the largest of
+    twenty errors is little known. One of zero, or of a single step, stays.
     """
-    horizon = scores.shape[1] // n_series
+    horizon = scores.of_steps.shape[1] // scores.n_series
     if horizon == 1:
         return margins
-    means = mean_known(scores)
-    relative = np.sort(join_steps(scores / np.where(means > 0, means, 1.0), n_series), axis=0)
-    of_all = means * np.repeat(quantile_of_each(relative, level), horizon, axis=-1)
+    of_all = scores.means * np.repeat(quantile_of_each(scores.relative, level), horizon, axis=-1)
     is_above = (margins > 0) & (of_all > 0)
     ratio = np.where(is_above, of_all, 1.0) / np.where(is_above, margins, 1.0)
     return np.asarray(margins * ratio**LEANING)
