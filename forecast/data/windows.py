@@ -242,7 +242,9 @@ def _stretches(
         return np.empty((len(first_rows), length, columns), dtype)
     start = int(first_rows.min())
     flat: np.ndarray = values[start : int(first_rows.max()) + length].ravel().astype(dtype)
-    pieces = np.lib.stride_tricks.sliding_window_view(flat, length * columns)
+    size = length * columns
+    # sliding_window_view looks at its arguments for as long as a window takes
+    pieces = np.ndarray((len(flat) - size + 1, size), dtype, flat, strides=2 * flat.strides)
     return pieces[(first_rows - start) * columns].reshape(len(first_rows), length, columns)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -108,6 +109,13 @@ class Taps(Block):
     def reach(self) -> int:
         """The longest delay."""
         return max(self.delays, default=0)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Those of the delayed rows, in the order of `delays`, among rows that end with the present
+        one.
+        """
+        return -1 - np.array(self.delays)
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """No weights, and a column for each delay of each channel; InputError where they do not fit

@@ -138,8 +138,17 @@ def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
     """What is known ahead at the last `steps`: future `(B, T + H, F)` gives `(steps, H, F, B)`,
     a view; `frames[t]` holds the future rows t + 1 ... t + H.
     """
-    windows = np.lib.stride_tricks.sliding_window_view(future, horizon, axis=1)[:, 1:]
-    return windows[:, -steps:].transpose(1, 3, 2, 0)
+    future = np.ascontiguousarray(future)
+    batch, rows, columns = future.shape
+    of_window, of_row, of_column = future.strides
+    # sliding_window_view looks at its arguments for longer than a dense layer takes
+    windows = np.ndarray(
+        (batch, rows - horizon + 1, horizon, columns),
+        future.dtype,
+        future,
+        strides=(of_window, of_row, of_row, of_column),
+    )
+    return windows[:, 1:][:, -steps:].transpose(1, 2, 3, 0)
 
 
 def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:

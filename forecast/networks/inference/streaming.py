@@ -128,7 +128,7 @@ class Step(BlockVisitor[np.ndarray]):
         now = x if block.channels is None else x[:, list(block.channels)]
         line = np.concatenate([self.before[path]["line"], now[:, None]], axis=1)
         self.after[path] = {"line": line[:, 1:]}
-        return np.concatenate([line[:, -1 - delay] for delay in block.delays], axis=1)
+        return line.take(block.places, axis=1).reshape(len(x), -1)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
         """The branches' outputs side by side."""
