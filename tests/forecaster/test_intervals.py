@@ -515,3 +515,15 @@ def test_values_below_zero_have_no_ceiling_below_the_forecast():
     conformal = SplitConformal.calibrate(y, np.full((40, 1), -0.7), transform="log1p")
     ends = conformal.bounds([[-0.7]], Difficulty(np.full(1, np.nan)), 0.9)
     assert ends.low[0, 0] < -0.7 < ends.high[0, 0]
+
+
+def test_errors_are_ranked_once_for_all_levels_and_forecasts(monkeypatch):
+    errors = np.random.default_rng(3).normal(size=(40, 4))
+    conformal = SplitConformal.calibrate(errors, np.zeros((40, 4)))
+    difficulty = Difficulty(np.full(1, np.nan))
+    first = conformal.bounds(np.zeros((1, 4)), difficulty, 0.8)
+    monkeypatch.setattr(np, "sort", None)
+    again = conformal.bounds(np.zeros((1, 4)), difficulty, 0.8)
+    wider = conformal.bounds(np.zeros((1, 4)), difficulty, 0.9)
+    np.testing.assert_array_equal(again.high, first.high)
+    assert (wider.high > first.high).all()

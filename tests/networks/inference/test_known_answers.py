@@ -22,6 +22,7 @@ from forecast.networks.description import (
     Taps,
 )
 from forecast.networks.inference import absorb, forecast_last, forward, initial, step
+from forecast.networks.inference.batch import future_frames
 from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
@@ -325,3 +326,16 @@ def test_a_context_of_data_takes_one_full_step_for_one_forecast(monkeypatch, bat
     for t in range(past.shape[1]):
         _, rows = step(network, w, rows, past[:, t], future[:, t + 1 : t + 1 + SHAPES.horizon])
     np.testing.assert_array_equal(final, rows.blocks["j"]["mu"])
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_frame_of_a_step_holds_the_rows_that_follow_it(every):
+    """Of windows side by side, and of every second, whose memory is not in one piece."""
+    future = np.arange(4.0 * 9 * 2).reshape(4, 9, 2)[::every]
+    frames = future_frames(future, 3, 5)
+    assert frames.shape == (5, 3, 2, len(future))
+    for number, frame in enumerate(frames):
+        newest = 9 - 3 - 5 + number
+        np.testing.assert_array_equal(
+            frame.transpose(2, 0, 1), future[:, newest + 1 : newest + 1 + 3]
+        )
