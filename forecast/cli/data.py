@@ -162,8 +162,8 @@ def _print_next_steps(name: str, project: Path) -> None:
     if (project / ".git").exists():
         print(
             "Git is told to leave your files below data/ out; their content is kept in"
-            " data/snapshots/. For `forecast retrain` commit the entry: `git add configs"
-            " data/pointers data/snapshots`."
+            " data/snapshots/. For `forecast retrain` commit the project: `git add -A`, `git commit"
+            f" -m 'Add {name}'`."
         )
 
 

@@ -79,7 +79,8 @@ class Quality(Config):
     clock_change: QualityRule = QualityRule(action="warn", limit=0)
     # steps of the calendar since the last row
     freshness: QualityRule = QualityRule(action="warn", limit=3)
-    # rows of a stored series that are later than its last one of a fetch, as a share
+    # rows of a stored series that lie behind its last one of a fetch, or, less those it gained,
+    # before its first one, as a share
     shrinkage: QualityRule = QualityRule(action="refuse", limit=0.05)
 
     @model_validator(mode="before")

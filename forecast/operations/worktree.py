@@ -84,11 +84,15 @@ def require_committed(root: Path, dataset: str) -> None:
     committed = run_git(root, "show", "HEAD:./configs/datasets.yaml")
     content = yaml.safe_load(committed.stdout) if committed.returncode == 0 else None
     datasets = content.get("datasets") if isinstance(content, dict) else None
+    missing = ""
     if not isinstance(datasets, dict) or dataset not in datasets:
+        missing = f"configs/datasets.yaml: the entry {dataset!r}"
+    elif run_git(root, "cat-file", "-e", "HEAD:./dvc.yaml").returncode:
+        missing = "dvc.yaml"
+    if missing:
         raise InputError(
-            f"configs/datasets.yaml: the entry {dataset!r} is not committed, and a challenger is"
-            " made from committed code: `git add configs data/pointers data/snapshots`, `git commit"
-            f" -m 'Add the dataset {dataset}'`, then the same command again."
+            f"{missing} is not committed, and a challenger is made from committed code: `git add"
+            f" -A`, `git commit -m 'Add the dataset {dataset}'`, then the same command again."
         )
 
 

@@ -477,6 +477,18 @@ def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
         guessed(tmp_path, pd.DataFrame({**times, "y": WAVE}))
 
 
+def test_a_number_that_never_changes_in_a_series_is_static_and_no_target(tmp_path):
+    days = pd.date_range("2024-01-01", periods=600, freq="D").strftime("%Y-%m-%d")
+    wards = [
+        pd.DataFrame({"Date": days, "Ward": f"ward {i}", "Capacity": 20 + i, "Occupied": WAVE + i})
+        for i in range(6)
+    ]
+    entry = guessed(tmp_path, pd.concat(wards))
+    assert entry["target"]["column"] == "Occupied"
+    assert [column["column"] for column in entry["static"]] == ["Capacity"]
+    assert "past_exogenous" not in entry
+
+
 def test_a_clock_of_numbers_is_no_target_where_a_failure_makes_text_of_all_others(tmp_path):
     readings = ["ERR" if n == 7 else value for n, value in enumerate(WAVE)]
     frame = pd.DataFrame({"ticks": 1577836800 + 60 * np.arange(600), "bearing": readings})

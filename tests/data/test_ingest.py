@@ -608,11 +608,27 @@ def test_a_file_whose_window_moves_loses_no_rows_by_it(tmp_path: Path):
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "mine.csv"
     settings = dataset(source={"kind": "file", "path": "data/mine.csv"}, target={"column": "y"})
-    hours = pd.date_range("2021-01-01", periods=500, freq="h")
-    pd.DataFrame({"unique_id": "a", "ds": hours, "y": 1.0}).to_csv(path, index=False)
+    hours = pd.date_range("2021-01-01", periods=700, freq="h")
+    pd.DataFrame({"unique_id": "a", "ds": hours[:500], "y": 1.0}).to_csv(path, index=False)
     take(tmp_path, settings, AFTER)
     pd.DataFrame({"unique_id": "a", "ds": hours[200:], "y": 1.0}).to_csv(path, index=False)
-    assert take(tmp_path, settings, AFTER).rows == 300
+    assert take(tmp_path, settings, AFTER).rows == 500
+
+
+def test_a_file_of_the_newest_rows_alone_is_refused_and_the_history_stays(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    source = {"kind": "file", "path": "data/mine.csv"}
+    settings = dataset(source=source, target={"column": "y"})
+    hours = pd.date_range("2021-01-01", periods=600, freq="h")
+    pd.DataFrame({"unique_id": "a", "ds": hours[:500], "y": 1.0}).to_csv(path, index=False)
+    first = take(tmp_path, settings, AFTER)
+    pd.DataFrame({"unique_id": "a", "ds": hours[500:], "y": 1.0}).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"500 of 500 stored rows are earlier.*below the earlier"):
+        take(tmp_path, settings, AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+    allowing = dataset(source=source, target={"column": "y"}, quality={"shrinkage": "warn"})
+    assert take(tmp_path, allowing, AFTER).rows == 100
 
 
 @pytest.mark.parametrize(

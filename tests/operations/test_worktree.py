@@ -152,7 +152,7 @@ def test_a_dataset_that_is_not_committed_is_refused_with_the_commit_to_make(
         done = small_project.run_warm(committed, "retrain", "tide")
         assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 0.6
         assert done.returncode == 2 and "'tide' is not committed" in done.stderr
-        assert "`git add configs data/pointers data/snapshots`" in done.stderr
+        assert "`git add -A`" in done.stderr
         assert not (committed / ".forecast" / "retrain" / "tide").exists()
     finally:
         config.write_text(text)

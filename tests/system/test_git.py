@@ -32,3 +32,20 @@ def test_a_retraining_asks_for_a_repository_where_git_is_not_installed(
 def test_a_folder_that_is_not_there_is_told_apart_from_a_missing_git(tmp_path: Path) -> None:
     answer = run_git(tmp_path / "gone", "status")
     assert answer.returncode == 127 and "there is no folder" in answer.stderr
+
+
+def test_a_project_whose_stages_are_not_committed_is_told_the_commit_that_has_them(
+    tmp_path: Path,
+) -> None:
+    assert run_git(tmp_path, "init", "-q").returncode == 0
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "datasets.yaml").write_text("datasets: {weather: {}}\n")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    run_git(tmp_path, "add", "configs")
+    assert run_git(tmp_path, *author, "commit", "-qm", "Add weather").returncode == 0
+    with pytest.raises(InputError, match=r"^dvc\.yaml is not committed.*`git add -A`"):
+        require_committed(tmp_path, "weather")
+    run_git(tmp_path, "add", "-A")
+    assert run_git(tmp_path, *author, "commit", "-qm", "Add stages").returncode == 0
+    require_committed(tmp_path, "weather")

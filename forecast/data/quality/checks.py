@@ -327,19 +327,32 @@ def freshness(
 def shrinkage(
     frame: pd.DataFrame, dataset: Dataset, limit: float, stored: pd.DataFrame | None
 ) -> Iterator[Violation]:
-    """Series whose stored rows go on behind their last one, as behind a half-copied file; a window
-    that moves loses its oldest rows. Series that are gone are told by themselves.
+    """Series whose stored rows go on behind their last one, as behind a half-copied file, or whose
+    oldest rows are gone, as from an export of the newest month: a window that moves gains as many
+    as it loses. Series that are gone are told by themselves.
     """
     if stored is None:
         return
-    last = frame.groupby("unique_id")["ds"].max()
-    is_behind = stored["ds"] > stored["unique_id"].map(last)
-    shares = is_behind.groupby(stored["unique_id"]).agg(["sum", "size"])
-    for series, n_behind, n_stored in shares.itertuples():
-        if n_behind > max(limit * n_stored, MOST_DROPPED_ROWS):
-            ends = format_times([last.loc[series]], dataset.calendar)
-            text = f"ends at {ends}; {n_behind} of {n_stored} stored rows are later."
-            yield Violation("shrinkage", str(series), "", int(n_behind), text)
+    spans = frame.groupby("unique_id")["ds"].agg(["min", "max"])
+    for series, rows in stored.groupby("unique_id"):
+        if series not in spans.index:
+            continue
+        first, last = spans.loc[series]
+        n_later = int((rows["ds"] > last).sum())
+        n_earlier = int((rows["ds"] < first).sum())
+        is_new = (frame["unique_id"] == series) & (frame["ds"] > rows["ds"].max())
+        most = max(limit * len(rows), MOST_DROPPED_ROWS)
+        if n_later > most:
+            ends = format_times([last], dataset.calendar)
+            text = f"ends at {ends}; {n_later} of {len(rows)} stored rows are later."
+            yield Violation("shrinkage", str(series), "", n_later, text)
+        if n_earlier - is_new.sum() > most:
+            begins = format_times([first], dataset.calendar)
+            text = (
+                f"begins at {begins}; {n_earlier} of {len(rows)} stored rows are earlier. If these"
+                " are the newest rows alone, write them below the earlier ones in the file."
+            )
+            yield Violation("shrinkage", str(series), "", n_earlier, text)
 
 
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
