@@ -969,9 +969,9 @@ def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[Any]:
 def _pick_target(
     rows: pd.DataFrame, times: pd.Series, numbers: list[Any], target: str, where: str
 ) -> Any:
-    """The column that `target` names; else, of those that change and are no plan, by name, else the first
-    number that is neither a forecast nor a switch; `InputError` where there is none. A temperature
-    behind a number that is no weather, as of arrivals, is rather its input.
+    """The column that `target` names; else, of those that change in a series and are no plan, by
+    name, else the first number that is neither a forecast nor a switch; `InputError` where there is
+    none. A temperature behind a number that is no weather, as of arrivals, is rather its input.
     """
     if not numbers:
         raise InputError(
@@ -986,8 +986,8 @@ def _pick_target(
         )
     if target:
         return by_name[target]
-    by_series = rows.groupby("unique_id")[numbers]
-    numbers = [c for c in numbers if by_series[c].nunique().gt(1).any()] or numbers
+    changes = rows.groupby("unique_id")[numbers].nunique().gt(1).any()
+    numbers = [c for c in numbers if changes[c]] or numbers
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
     unplanned = _drop_plans(rows[numbers], times)
     numbers = [c for c in numbers if c in unplanned or _is_measured(c)]

@@ -11,6 +11,7 @@ the work tree, which the next one reads. The next step is a function here of the
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ from forecast.operations.champion import Champion
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
-from forecast.system.stage import show_nothing
+from forecast.system.stage import COMMAND_VARIABLE, show_nothing
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def run_refit(
         )
     command = [sys.executable, "-m", "forecast.operations.refit", dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    env = dict(environment)
+    env = {**environment, COMMAND_VARIABLE: str(os.getpid())}
     done = subprocess.run(
         command,
         cwd=project,

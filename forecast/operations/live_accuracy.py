@@ -135,7 +135,7 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
             issues=int(n_issues),
             scored=rows["cutoff"].nunique(),
             error=_error_over_expected(rows, card),
-            skill=_skill(rows),
+            skill=_skill(rows, card),
             coverage=_coverage(rows),
         )
         scores.append(accuracy)
@@ -188,16 +188,20 @@ def naive_growth(live: float, on_test: float) -> float:
     return max(live / on_test, 1.0) if on_test > 0 else 1.0
 
 
-def _skill(rows: pd.DataFrame) -> float | None:
-    """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps; None
-    where no last value is known, or it made no error.
+def _skill(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
+    """1 - MAE / MAE of the last value, at the same cutoffs and steps; None where no last value is
+    known, or it made no error. Both are means over series, in units of what the last value errs on
+    the test block: a mean of ratios would be that of one series that hardly moved.
     """
-    values = []
-    for _, series_rows in rows[rows["last"].notna()].groupby("series"):
-        naive = float((series_rows["y"] - series_rows["last"]).abs().sum())
-        if naive > 0:
-            values.append(1 - float((series_rows["y"] - series_rows["y_hat"]).abs().sum()) / naive)
-    return sum(values) / len(values) if values else None
+    model = naive = 0.0
+    for series, series_rows in rows[rows["last"].notna()].groupby("series"):
+        last_error = float((series_rows["y"] - series_rows["last"]).abs().mean())
+        on_test = card.naive.get(str(series), []) if card else []
+        unit = sum(on_test) / max(len(on_test), 1) or last_error
+        if unit > 0:
+            naive += last_error / unit
+            model += float((series_rows["y"] - series_rows["y_hat"]).abs().mean()) / unit
+    return 1 - model / naive if naive > 0 else None
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:

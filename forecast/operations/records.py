@@ -100,7 +100,7 @@ class LiveAccuracy(Record):
     error: Number
     """Mean over series of the MAE over what was expected at the same steps (1: as on test)."""
     skill: Number
-    """1 - MAE over that of repeating the last value."""
+    """1 - MAE over that of repeating the last value, of all series together."""
     coverage: Mapping[str, float] = {}
     """Level in percent to the share of actuals inside the interval."""
 

@@ -34,7 +34,7 @@ from forecast.system.processes import (
     is_alive,
     send_signal,
 )
-from forecast.system.stage import LOG_VARIABLE, format_duration, show_nothing
+from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, format_duration, show_nothing
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
@@ -67,7 +67,7 @@ def run_dvc(
         # dvc.yaml takes `python3` of PATH where the folder has no .venv
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
         stage_environment = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
-        stage_environment["PATH"] = path
+        stage_environment |= {"PATH": path, COMMAND_VARIABLE: str(os.getpid())}
         reported: set[str] = set()
 
         def report_stored() -> None:

@@ -160,7 +160,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     if card is not None:
         model = card.candidate
         training_cutoff = format_time(kind, card.training_cutoff, 19)
-        age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
+        age_days = round(_age(card.created_at, now) / DAY, 1)
     scored_version = champion.find_scored_version(root, dataset, local.version)
     rules, wrong_rules = _read_rules(root, dataset)
     faults = _find_faults(root, dataset, entry, local, data) + wrong_rules
@@ -349,7 +349,7 @@ def _find_stale_champion(
     if decisions and data.last <= (newest_decision := decisions[-1]).data_end:
         outcome = f"{newest_decision.word} ({newest_decision.reason})"
         advice = f"decided on {newest_decision.at[:10]}: {outcome}; with newer rows {advice}"
-    return [f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"]
+    return [f"stale: {subject} {age / DAY:.0f} days old, {rules.max_age_days:g} allowed; {advice}"]
 
 
 def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> list[str]:
@@ -419,7 +419,9 @@ def _find_stale_data(
     advice = f"`forecast fetch {dataset}`"
     if entry.source_files:
         advice += f", once newer rows are in {entry.source_files[0]}"
-    return [f"stale: the last observation is {age.days} days old, {reach.days} allowed; {advice}"]
+    return [
+        f"stale: the last observation is {age / DAY:.0f} days old, {reach.days} allowed; {advice}"
+    ]
 
 
 def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> list[str]:

@@ -143,24 +143,30 @@ def prepare_worker() -> None:
     end_with_parent()
 
 
-def end_with_parent(grace: float = 0.0) -> None:
+def end_with_parent(grace: float = 0.0, *, command: int = 0) -> None:
     """Watches the parent from a thread and ends this process, and its children, soon after the
-    parent is gone.
+    parent is gone, or `command`: the process, if any, for which the parent works. What was killed
+    while this one began has left it another parent already.
 
     A parent killed with -9 cannot say goodbye; without this its workers would go on writing into
     the next run. With `grace` the process gets SIGTERM first and that many seconds to unwind.
     """
     parent = os.getppid()
-    if parent > 1:
+    if parent > 1 or command:
+        arguments = (parent, command, grace)
         threading.Thread(
-            target=_end_after_parent, args=(parent, grace), name="end-with-parent", daemon=True
+            target=_end_after_parent, args=arguments, name="end-with-parent", daemon=True
         ).start()
 
 
-def _end_after_parent(parent: int, grace: float) -> None:
-    """Wait until this process has another parent than `parent`, then end it and its children."""
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
+def _end_after_parent(parent: int, command: int, grace: float) -> None:
+    """Wait until this process has another parent than `parent`, or `command` (0: none) is gone,
+    then end it and its children.
+    """
+    is_needed = True
+    while is_needed:
+        time.sleep(POLL_SECONDS)  # first, for what begins to get where a signal is answered
+        is_needed = os.getppid() == parent and (not command or is_alive(command))
     if grace > 0:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(grace)

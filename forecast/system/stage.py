@@ -42,6 +42,8 @@ from forecast.system.processes import (
 
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
 JOBS_VARIABLE = "FORECAST_JOBS"
+COMMAND_VARIABLE = "FORECAST_COMMAND"
+"""The process for which stages run, and with which they end."""
 
 
 def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -61,7 +63,7 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     use_system_memory()
     collect_garbage_rarely()
     stop_on_signals()
-    end_with_parent(grace=2.0)
+    end_with_parent(grace=2.0, command=int(os.environ.get(COMMAND_VARIABLE, 0)))
     _write_log_line(began=began)
     code, message = _run_and_explain(function, options, stage)
     if code != INTERRUPTED:

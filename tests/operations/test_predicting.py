@@ -420,6 +420,16 @@ def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
     assert found.champion.version == 1 and found.notices[0].startswith("Version 2 cannot be used")
 
 
+def test_a_series_that_hardly_moved_is_not_the_live_skill_of_all(moved):
+    card = champion.load(moved, NAME).card.model_copy(update={"naive": {"a": [2.0], "b": [2.0]}})
+    hours = pd.date_range("2024-01-01", periods=10, freq="h")
+    quiet = pd.DataFrame({"series": "a", "ds": hours, "y": 5.0, "y_hat": 6.0, "last": 5.0})
+    quiet.loc[0, "last"] = 4.9
+    moving = quiet.assign(series="b", last=1.0)
+    skill = live_accuracy._skill(pd.concat([quiet, moving]), card)
+    assert skill == pytest.approx(1 - (1.0 + 1.0) / (0.01 + 4.0))
+
+
 def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     frame = projects.prepared(moved)
     ensemble = champion.load(moved, NAME).ensemble

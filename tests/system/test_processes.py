@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+from forecast.system.stage import COMMAND_VARIABLE
+
 
 def test_a_ctrl_c_that_a_destructor_swallows_comes_once_more():
     code = """
@@ -82,3 +84,17 @@ def test_what_arrow_frees_goes_back_to_the_system_in_a_command() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert said.stdout.strip() == "system"
+
+
+def test_a_stage_whose_command_was_killed_while_it_began_ends_by_itself() -> None:
+    code = """
+import time
+from forecast.system.stage import run_stage
+def main():
+    time.sleep(60)
+run_stage(main)
+"""
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    environment = {**os.environ, COMMAND_VARIABLE: gone.stdout.decode().strip()}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=30)
+    assert done.returncode == 130
