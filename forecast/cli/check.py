@@ -172,8 +172,10 @@ def read_data(
     files_may_differ: a file that changed since its snapshot, as one does that grows every day, is
     noted and no fault, but one that was taken here and is gone is.
     """
+    import pandas as pd
+
     from forecast.config.experiment import load_models
-    from forecast.data import preparation, quality
+    from forecast.data import preparation, quality, snapshots
     from forecast.data.scaling import check_transforms
     from forecast.data.splits import borders_of
 
@@ -196,9 +198,10 @@ def read_data(
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
     if files_may_differ:
-        findings += quality.find_violations(
-            frame, dataset, as_of=frame["ds"].max(), rules=("stale_repeats", "zero_runs")
-        )
+        raw = preparation.read_snapshot(name, dataset, root=root)
+        as_of = pd.Timestamp(snapshots.read_pointer(root, name).as_of)
+        observations = preparation.adjusted_observations(raw, dataset)
+        findings += quality.find_violations(observations, dataset, as_of=as_of)
     findings += preparation.find_unplanned(frame, dataset)
     for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")

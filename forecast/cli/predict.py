@@ -97,7 +97,9 @@ def predict(
 
 def watch(
     dataset: str = DATASET,
-    rate: float = typer.Option(10, "--rate", help="Bound on the share of false alarms, percent."),
+    rate: float = typer.Option(
+        10, "--rate", help="Percent of the alarms that may be false, beside those of chance alone."
+    ),
     pooled: bool = typer.Option(
         False, "--pooled", help="Judge all series together, by the errors of all."
     ),
@@ -125,17 +127,20 @@ def watch(
     else:
         if len(alarms):
             numbers = ["y", "y_hat", "p", "level"]
-            _print_numbers(_with_written_times(alarms), numbers, "is_newest")
+            keys = _keys(verdict.table)
+            _print_numbers(_with_written_times(alarms), keys, numbers, "is_newest")
         print(_watch_sentences(verdict, rate))
     if verdict.has_new_alarms:
         raise typer.Exit(UNHEALTHY)
 
 
-def _print_numbers(table: pd.DataFrame, numbers: list[str], *others: str) -> None:
-    """Print a row for each time: series and target where there are several, then `numbers`, to six
-    digits if they are not text yet.
-    """
-    keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
+def _keys(table: pd.DataFrame) -> list[str]:
+    """The columns of series and target, where there are several."""
+    return [name for name in ("unique_id", "output") if table[name].nunique() > 1]
+
+
+def _print_numbers(table: pd.DataFrame, keys: list[str], numbers: list[str], *others: str) -> None:
+    """Print a row for each time: `keys`, then `numbers`, to six digits if they are not text yet."""
     for name in numbers:
         if table[name].dtype.kind == "f":
             table = table.assign(**{name: table[name].map(_six_digits)})
@@ -154,11 +159,12 @@ def _watch_sentences(verdict: WatchedChampion, rate: float) -> str:
     if not len(verdict.table):
         return f"{judged}: nothing to judge yet."
     n_errors = min(verdict.watched.n_errors.values())
-    memory = rate / 100 * (n_errors + 1)
+    by_chance = len(verdict.table) / (n_errors + 1)
     return (
-        f"{judged}: {plural(n_alarms, 'alarm')}. Of the alarms in any {memory:.0f} observations in"
-        f" a row, and one more, at most {rate:g} % are expected to be false; where all is quiet,"
-        f" one observation in {n_errors + 1} ({n_errors} calibration errors)."
+        f"{judged}: {plural(n_alarms, 'alarm')}. False ones are expected to be at most"
+        f" {by_chance:.0f} (one observation in {n_errors + 1}, by {n_errors} calibration errors)"
+        f" and {rate:g} % of the alarms besides; more where errors are larger now than in"
+        " calibration."
     )
 
 
@@ -216,7 +222,7 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     cutoff = table["cutoff"].max()
     after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
-    _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), numbers)
+    _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), _keys(table), numbers)
     print(_provenance_sentence(describe_provenance(forecast, now())))
 
 

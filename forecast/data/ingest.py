@@ -409,10 +409,13 @@ def summarize(
         return SnapshotSummary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
     left_out += preparation.find_short_series(frame, name, dataset)
-    violations = left_out + quality.find_violations(
-        preparation.adjusted_observations(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
-    )
     kind = dataset.calendar.kind
+    as_of = pd.Timestamp(pointer.as_of)
+    if kind != "index" and dataset.source.kind != "packaged":
+        as_of = max(as_of, now)  # a file is known as far as its last row
+    violations = left_out + quality.find_violations(
+        preparation.adjusted_observations(raw, dataset), dataset, as_of=as_of
+    )
     last = format_time(kind, frame["ds"].max().isoformat())
     failed = record.get("failed")
     summary = SnapshotSummary(

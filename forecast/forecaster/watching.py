@@ -1,5 +1,5 @@
 """Anomalies: observations that lie further from their one-step forecast than the calibration errors
-allow, with a bound on the share of false alarms.
+allow, with a bound on the number of false alarms.
 
     table = watch(ensemble, panel, rows, rate=0.1)      # one row per observation, `alarm` or not
 
@@ -13,10 +13,12 @@ can give, and no fault of a long quiet series would ever be seen:
     level[t] = rate (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
     gamma[j] = 0.0722 ln(max(j, 2)) / (j exp(sqrt(ln j)))         (their sum is below 1)
 
-Summed with weights d^(T-t), levels are at most rate (1 + weighted alarms), so false alarms are
-expected to be at most that where p-values are valid given the past. 1 / (1 - d), the memory, is
-rate (n + 1) observations for n calibration errors: level[t] is then the smallest p-value,
-1 / (n + 1), while all is quiet.
+1 / (1 - d), the memory, is rate (n + 1) observations for n calibration errors: level[t] is then the
+smallest p-value, 1 / (n + 1), while all is quiet. The levels of N observations with R alarms sum to
+at most N / (n + 1) + rate R, and so many false alarms are expected where p-values are valid given
+the past: of a quiet stream all alarms are false, one in n + 1. A p-value is valid while errors are
+exchangeable with those of calibration; after a change of level, or where errors come in crowds, it
+is not, and there are more. A fault of ordinary errors is not found, however long it lasts.
 """
 
 from __future__ import annotations
@@ -61,9 +63,10 @@ def watch(
     """Judge the observation after each of `rows` by the forecast made there; missing ones are left
     out.
 
-    rate: bound on the share of false alarms, 0 to 1. pooled: the errors of all series, each over
-    its median, are one reference and their observations one stream, where a series alone has too
-    few errors. `InputError` for a rate that so few calibration errors cannot keep.
+    rate: share of the alarms that may be false, beside one observation in n + 1; 0 to 1. pooled:
+    the errors of all series, each over its median, are one reference and their observations one
+    stream, where a series alone has too few errors. `InputError` for a rate that so few calibration
+    errors cannot keep.
     """
     if not 0 < rate < 1:
         raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")

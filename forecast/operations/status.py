@@ -46,6 +46,7 @@ from forecast.system.errors import (
     suggest,
 )
 
+DAY = timedelta(days=1)
 MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
 NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
@@ -349,7 +350,7 @@ def _find_stale_champion(
     if decisions and data.last <= (newest_decision := decisions[-1]).data_end:
         outcome = f"{newest_decision.word} ({newest_decision.reason})"
         advice = f"decided on {newest_decision.at[:10]}: {outcome}; with newer rows {advice}"
-    return [f"stale: {subject} {age / DAY:.0f} days old, {rules.max_age_days:g} allowed; {advice}"]
+    return [f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"]
 
 
 def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> list[str]:

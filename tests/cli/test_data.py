@@ -225,6 +225,18 @@ def test_data_says_what_was_never_fetched(project: Path):
     assert row["state"] == "not fetched; run `forecast fetch mine`" and row["rows"] == 0
 
 
+def test_check_names_what_fetch_found_and_data_that_the_rows_are_old(with_new_series: Path):
+    path = with_new_series / "data" / "mine.csv"
+    frame = pd.read_csv(path)
+    frame.loc[100, "temp"] += 1000.0
+    frame.to_csv(path, index=False)
+    fetched = run("fetch", "mine", root=with_new_series)
+    checked = run("check", "mine", root=with_new_series)
+    assert "warn (spikes)" in fetched and "warn (spikes)" in checked
+    assert "series 'a'" not in checked.partition("(freshness)")[2]
+    assert "warn (freshness): series 'a'" in run("data", "mine", root=with_new_series)
+
+
 def test_data_of_one_dataset_lists_its_findings(project: Path):
     hourly(rows=240).assign(temp=5.0).to_csv(project / "data" / "mine.csv", index=False)
     run("fetch", "mine", root=project)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.cli.operation import _status_lines
+from forecast.cli.operation import _last_observation, _status_lines
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry, repair, status
 from forecast.operations.records import Heartbeat, JobRun, LiveAccuracy, LiveScores, Shift
@@ -479,3 +479,10 @@ def test_a_dataset_without_a_champion_is_two_lines(project):
     assert [line["what"] for line in _status_lines(row)] == ["data", "state"]
     failed = replace(row, last_run="2024-07-21T05:30:00: exit 3")
     assert [line["what"] for line in _status_lines(failed)] == ["data", "last run", "state"]
+
+
+def test_the_age_of_a_row_is_one_number_wherever_it_stands(moved):
+    change_record(moved, last="2024-08-23T23:59:59")
+    row = read_status(moved, NAME, now=datetime(2024, 8, 24, 18, tzinfo=UTC))
+    assert _last_observation(row).endswith("37 days old")
+    assert "the last observation is 37 days old" in row.state

@@ -52,7 +52,7 @@ def test_a_fault_in_the_newest_rows_is_an_alarm_and_the_command_exits_5(moved):
     assert newest["ds"].startswith("2024-07-20") and newest["is_newest"]
     assert newest["p"] <= newest["level"]
     table = forecast_command(moved, "watch", NAME)
-    assert table.returncode == 5 and "are expected to be false" in table.stdout
+    assert table.returncode == 5 and "False ones are expected to be at most" in table.stdout
 
 
 def test_an_alarm_counts_as_new_only_among_the_newest_rows_and_stays_one(moved):
@@ -89,3 +89,16 @@ def test_without_new_observations_the_command_says_that_there_is_nothing_to_judg
     )
     watch(NAME, 10, False, 0, Format.table, moved)
     assert "nothing to judge yet" in capsys.readouterr().out
+
+
+def test_alarms_of_one_series_of_several_name_it_and_chance_has_its_number(moved, capsys):
+    from forecast.cli import predict
+
+    verdict = watch_champion(moved, NAME, rate=0.1)
+    row = verdict.table[:1].assign(alarm=True)
+    several = pd.concat([row, row.assign(unique_id="quiet", alarm=False)])
+    predict._print_numbers(row, predict._keys(several), ["y"])
+    assert NAME in capsys.readouterr().out and predict._keys(row) == []
+    (n_errors,) = verdict.watched.n_errors.values()
+    crowd = replace(verdict, table=pd.concat([row] * 3 * (n_errors + 1)))
+    assert f"at most 3 (one observation in {n_errors + 1}," in predict._watch_sentences(crowd, 10)

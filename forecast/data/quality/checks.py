@@ -91,11 +91,13 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled
-    gap.
+    gap. A greatest value that comes back is what there is room for, as of beds, and no fault.
     """
     for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
         runs = _find_equal_runs(values)
-        runs = runs[(runs["n_rows"] > limit) & (runs["value"] != 0)]
+        is_greatest = runs["value"] == values.max()
+        is_stuck = (runs["n_rows"] > limit) & ~(is_greatest & (is_greatest.sum() > 1))
+        runs = runs[is_stuck & (runs["value"] != 0)]
         if len(runs):
             text = (
                 f"equal values: {_list_runs(runs, when, dataset)}. They are fitted and scored like"
@@ -105,17 +107,26 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 
 def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Zero for more than `limit` rows in a row, between values above half of the median, in a
-    target that is never negative and hardly ever zero: sold out, switched off, or a fault of the
-    counter. Nights and closed days come too often to be meant.
+    """Zero for more than `limit` rows in a row, between values above half of the median (or beside
+    one, where a season before most are), in a target that is never negative and hardly ever zero:
+    sold out, switched off, or a fault of the counter. Nights and closed days come too often to be
+    meant.
     """
+    season = dataset.season_length
     for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
         if values.min() < 0 or np.mean(values == 0) > MOST_ZEROS:
             continue
         runs = _find_equal_runs(values)
-        is_usual = runs["value"] > np.median(values) / 2
-        is_fall = is_usual.shift(1, fill_value=True) & is_usual.shift(-1, fill_value=True)
-        runs = runs[is_fall & (runs["value"] == 0) & (runs["n_rows"] > limit)]
+        least = np.median(values) / 2
+        is_usual = runs["value"] > least
+        is_before, is_after = (is_usual.shift(side, fill_value=True) for side in (1, -1))
+        runs = runs.assign(is_fall=is_before & is_after, has_edge=is_before | is_after)
+        runs = runs[runs["has_edge"] & (runs["value"] == 0) & (runs["n_rows"] > limit)]
+        back = season * -(-runs["n_rows"] // season)
+        spans = zip(runs["start"] - back, runs["n_rows"], strict=True)
+        is_day = [first >= 0 and np.median(values[first : first + n]) > least for first, n in spans]
+        runs = runs[runs["is_fall"] | (np.array(is_day, dtype=bool) & (season > 1))]
+        runs = runs[["value", "n_rows", "start"]]
         if len(runs):
             text = (
                 f"zero, which is rare here: {_list_runs(runs, when, dataset)}. Where nothing could"

@@ -273,6 +273,24 @@ def test_hours_without_a_sale_in_a_shop_that_always_sells_are_named():
     assert f"0 in 8 rows from {first} to {last}. Where nothing" in finding.sentence
 
 
+def test_an_outage_that_begins_in_the_quiet_of_the_night_is_named():
+    frame = sales()
+    is_night = frame["ds"].dt.hour < 6
+    frame.loc[is_night, "temp"] = 9.0 + np.arange(is_night.sum()) % 3
+    start = 240 + int(np.argmax(frame["ds"].dt.hour[240:] == 6))
+    frame.loc[start : start + 14, "temp"] = 0.0
+    assert only(frame, settings(season_length=24), "zero_runs").count == 15
+    assert found(frame, settings(season_length=1)) == []
+
+
+def test_beds_that_are_all_taken_again_and_again_are_no_stuck_sensor():
+    frame = weather().assign(temp=np.arange(400) % 9 + 5.0)
+    frame.loc[100:120, "temp"] = 20.0
+    assert only(frame, settings(), "stale_repeats").count == 21
+    frame.loc[200:201, "temp"] = 20.0
+    assert found(frame, settings()) == []
+
+
 def test_a_shop_that_has_sold_out_at_the_end_is_named():
     frame = sales()
     frame.loc[396:, "temp"] = 0.0
