@@ -86,7 +86,7 @@ def predict(
     for notice in forecast.notices:
         print(notice, file=sys.stderr)
     if output_format == "csv":
-        _write(_with_written_times(forecast.table), "csv")
+        _write(_with_written_times(forecast.table, zone=settings.source.clock), "csv")
     elif output_format == "parquet":
         _write(forecast.table, "parquet")
     elif output_format == "json":

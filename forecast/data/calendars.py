@@ -68,8 +68,10 @@ MAX_SHARE_CLOSED_EARLY = 0.25
 """The same within opening hours: a Saturday may be short."""
 MAX_SHARE_BY_GUESSED_CLOCK = 0.05
 """The same by a clock that is guessed: night work in Berlin is a day in New York."""
-GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
-"""Clocks that a file's times may be of; each stands for those that change with it."""
+GUESSED_ZONES = {"Europe/Berlin": "DE", "Europe/London": "GB", "America/New_York": "US"}
+"""Clocks that a file's times may be of, each of which stands for those that change with it, and the
+country that has it.
+"""
 MIN_OPEN_DAYS = 10
 """So many days show which hours of a day have no rows."""
 MAX_GRID_STEPS = 100_000_000

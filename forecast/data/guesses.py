@@ -530,7 +530,7 @@ def _entry_lines(
         *steps,
         entry_line("target", column, "what is forecast"),
         *_input_lines(observed, target, roles),
-        *_calendar_lines(observed, calendar, target),
+        *_calendar_lines(observed, calendar, target, guess.zone),
         entry_line("splits", shares, "shares of the rows; the rest is the test"),
         entry_line("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
@@ -721,7 +721,9 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
     return note
 
 
-def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> list[str]:
+def _calendar_lines(
+    observed: pd.DataFrame, calendar: Calendar, target: Any, zone: str | None
+) -> list[str]:
     """The key of the features that are taken unasked, and of the day of the week where the target
     shows it; then a comment that offers public holidays, which move what has a week.
     """
@@ -732,7 +734,11 @@ def _calendar_lines(observed: pd.DataFrame, calendar: Calendar, target: Any) -> 
         return [entry_line("calendar_features", features, "known in advance")]
     return [
         entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
-        entry_line("# holidays", "US", "public holidays as inputs, by the code of your country"),
+        entry_line(
+            "# holidays",
+            GUESSED_ZONES.get(zone or "", "US"),
+            "public holidays as inputs, by the code of your country",
+        ),
     ]
 
 

@@ -153,6 +153,13 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
 def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) -> pd.DataFrame:
     """The rows of a CSV file, see `read_table`."""
     lines = first_lines(path, where, form.encoding)[:20]
+    # UTF-8 with an umlaut is text in nearly every other encoding too, but hardly ever by chance
+    is_utf_8 = not _can_decode(path, "ascii") and _can_decode(path, "utf-8")
+    if is_utf_8 and form.encoding.lower() not in ("utf-8", "utf8", "utf-8-sig"):
+        raise InputError(
+            f"{where}: found text in UTF-8, wanted `encoding: {form.encoding}` as its entry says."
+            " Set `encoding: utf-8` under `source`, or save the file as before."
+        )
     stated_mark = stated_separator(lines)
     separator = stated_mark or form.separator
     before = int(stated_mark != "")
@@ -522,6 +529,11 @@ def _require_names_first(lines: list[str], where: str) -> None:
     """`InputError` where titles stand above the names of the columns, as lines of fewer cells than
     the last ones have; and where blanks part the columns, as no entry can say.
     """
+    if lines and re.match(r"\s*<(!doctype|html|\?xml)", lines[0], re.IGNORECASE):
+        raise InputError(
+            f"{where}: is a page for a browser ({quote(lines[0][:60])}), wanted CSV. It may be the"
+            " answer of a server that failed: take the file again."
+        )
     last = lines[-5:]
     has_blanks = not any(mark in line for line in last for mark in SEPARATORS)
     mark = guess_separator(last)

@@ -86,6 +86,8 @@ def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
         ({"family": "auto_arima", "fourier": 6}, 1, "need a season"),
         ({"family": "auto_arima", "fourier": 6}, 7, ""),
         ({"family": "mstl"}, 1, "needs a season"),
+        ({"family": "har"}, 5, ""),
+        ({"family": "har"}, 24, "no season but trading weeks"),
         ({"family": "auto_ets", "seasonal": "kept"}, 1, "no season to keep"),
     ],
 )

@@ -1712,3 +1712,14 @@ def test_of_a_few_hundred_rows_theta_joins_the_mean_of_all_models(tmp_path):
     rule, other = catalogue["models"][few[-1]], catalogue["models"][usual[-1]]
     assert {*rule["members"]} - {*other["members"]} == {"theta"}
     assert {**rule, "members": ()} == {**other, "members": ()}
+
+
+@pytest.mark.parametrize(
+    ("zone", "country"), [("Europe/Berlin", "DE"), ("Europe/London", "GB"), (None, "US")]
+)
+def test_the_holidays_offered_are_those_of_the_clock(tmp_path, zone, country):
+    times = pd.date_range("2024-09-01", periods=2400, freq="h", tz=zone).tz_localize(None)
+    frame = pd.DataFrame({"ds": times, "y": 10 + 5.0 * (times.day_of_week >= 5) + np.tile(WAVE, 4)})
+    guessed(tmp_path, frame)
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert f"# holidays: {country} #" in text

@@ -317,7 +317,8 @@ def _select_columns(
             if ours in without and ours not in source.columns:
                 continue
             advice = f"Map the file's names under `source.columns` ({ours}: <its name>)."
-            require_column(theirs, table.columns, where, advice)
+            present = [name for name in table.columns if name not in dataset.static_names]
+            require_column(theirs, present, where, advice)
         chosen[ours] = table[theirs]
     selected = pd.DataFrame(chosen, index=table.index)
     if "unique_id" not in selected:

@@ -69,7 +69,8 @@ class Spec(StatisticalSpec):
 
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season (1: none); empty when it fits."""
-        return "" if season_length == 1 else "it knows no season but trading weeks and months"
+        knows = season_length in (1, SPANS[1])
+        return "" if knows else "it knows no season but trading weeks and months"
 
     def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Har:
         """The regression, fitted anew every time; it has no season."""

@@ -552,3 +552,15 @@ def test_a_number_that_stands_for_no_value_is_blanked_in_parquet(tmp_path):
     source = {"kind": "file", "path": "data/mine.parquet", "missing": [-999]}
     request = sources.Request("mine", dataset(source=source), tmp_path)
     assert sources.read(request).frame["temp"].isna().tolist() == [True, False]
+
+
+def test_a_file_saved_as_utf_8_since_is_told_with_the_encoding_and_no_name_to_map(tmp_path):
+    path = encoded(tmp_path, "utf-8")
+    with pytest.raises(InputError, match=r"found text in UTF-8.*Set `encoding: utf-8`"):
+        own_files.read_table(path, "mine.csv", own_files.FileFormat(encoding="cp1252"))
+
+
+def test_a_page_of_a_server_s_error_is_told_as_such(tmp_path):
+    (tmp_path / "mine.csv").write_text("<html><body>502 Bad Gateway</body></html>\n")
+    with pytest.raises(InputError, match="is a page for a browser"):
+        own_files.read_table(tmp_path / "mine.csv", "mine.csv")
