@@ -112,6 +112,7 @@ def watch(
     """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 when one
     of the newest is.
     """
+    from forecast.config.datasets import load_dataset
     from forecast.operations.predicting import watch_champion
 
     project = require_dataset(root, dataset)
@@ -126,9 +127,10 @@ def watch(
         print_rows(cast("list[dict[str, Cell]]", records), output_format)
     else:
         if len(alarms):
+            zone = load_dataset(dataset, project / "configs").source.clock
             numbers = ["y", "y_hat", "p", "level"]
             keys = _keys(verdict.table)
-            _print_numbers(_with_written_times(alarms), keys, numbers, "is_newest")
+            _print_numbers(_with_written_times(alarms, zone=zone), keys, numbers, "is_newest")
         print(_watch_sentences(verdict, rate))
     if verdict.has_new_alarms:
         raise typer.Exit(UNHEALTHY)
@@ -213,14 +215,16 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
 
 def _print_table(forecast: Forecast, settings: Dataset) -> None:
     """Print the forecast for people: title, a row per step, and a sentence about its provenance."""
-    table = _with_written_times(forecast.table)
+    table = _with_written_times(forecast.table, zone=settings.source.clock)
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     targets = forecast.panel.task.targets
     title = settings.title
     if len(targets) == 1 and settings.units.get(targets[0]):
         title += f" ({settings.units[targets[0]]})"
     cutoff = table["cutoff"].max()
-    after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
+    after = cutoff if isinstance(cutoff, str) else f"row {cutoff}"
+    if isinstance(cutoff, str) and not settings.source.clock:
+        after += " UTC"
     print(f"{title}, after {after}")
     _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), _keys(table), numbers)
     print(_provenance_sentence(describe_provenance(forecast, now())))
@@ -268,9 +272,9 @@ def _provenance_sentence(provenance: Provenance) -> str:
     return f"{sentence}."
 
 
-def _with_written_times(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
-    """Times as people write them: a session is a date, an hour is an hour (UTC), a row without a
-    date its number.
+def _with_written_times(table: pd.DataFrame, style: str = "", *, zone: str = "") -> pd.DataFrame:
+    """Times as people write them: a session is a date, an hour is an hour (of `zone` with its
+    offset, else of UTC), a row without a date its number.
     """
     import pandas as pd
 
@@ -278,9 +282,12 @@ def _with_written_times(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
     times = pd.concat([table[name] for name in names])
     if times.dtype.kind != "M":
         return table
-    if not style:
-        are_dates = (times == times.dt.normalize()).all()
-        style = "%Y-%m-%d" if are_dates else "%Y-%m-%d %H:%M"
+    are_dates = (times == times.dt.normalize()).all()
+    if zone and not style and not are_dates:
+        local = {name: table[name].dt.tz_localize("UTC").dt.tz_convert(zone) for name in names}
+        written = {name: [t.isoformat(" ", "minutes") for t in local[name]] for name in names}
+        return table.assign(**written)
+    style = style or ("%Y-%m-%d" if are_dates else "%Y-%m-%d %H:%M")
     return table.assign(**{name: table[name].dt.strftime(style) for name in names})
 
 

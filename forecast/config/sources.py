@@ -93,6 +93,11 @@ class Source(Config):
         """The user's own files that it reads, from the project's root; that of the rows first."""
         return ()
 
+    @property
+    def clock(self) -> str:
+        """The time zone in which its rows are written, and forecasts for people; empty for UTC."""
+        return ""
+
     def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         """What has to stay the same for a stored history, and the forecasts kept beside it, to be
         continued.

@@ -99,6 +99,11 @@ class Settings(Source):
         return (self.path,) if self.issued_path is None else (self.path, self.issued_path)
 
     @property
+    def clock(self) -> str:
+        """Its `time_zone`."""
+        return self.time_zone or ""
+
+    @property
     def file_format(self) -> own_files.FileFormat:
         """How both files are written."""
         return own_files.FileFormat(
