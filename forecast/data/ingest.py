@@ -155,7 +155,10 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     if stored is not None:
         rows_before = len(stored.frame)
         new_observations -= len(trim_to_observed(stored.frame, request.dataset))
-        lost_series = sorted({*stored.frame["unique_id"]} - {*frame["unique_id"]})
+        present = {*frame["unique_id"]}
+        if request.dataset.hierarchy:  # before it was stated a series had no groups in its name
+            present |= {name.rpartition("/")[2] for name in present}
+        lost_series = sorted({*stored.frame["unique_id"]} - present)
         failed = dict.fromkeys(lost_series, "no row of it any more") | failed
     return FetchResult(
         pointer,

@@ -651,3 +651,16 @@ def test_a_value_that_no_forecast_could_read_is_refused_and_nothing_moves(
     with pytest.raises(InputError, match=rf"mine\.csv: .*{wrong:g} at .*Nothing was taken"):
         take(tmp_path, settings, AFTER)
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+
+
+def test_series_that_got_groups_in_their_names_are_not_said_to_be_gone(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    source = {"kind": "file", "path": "data/mine.csv"}
+    hours = pd.date_range("2021-01-01", periods=100, freq="h")
+    rows = [pd.DataFrame({"unique_id": name, "ds": hours, "y": 1.0}) for name in "abc"]
+    frame = pd.concat(rows).assign(house="north", ward=lambda table: table["unique_id"])
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    take(tmp_path, dataset(source=source, target={"column": "y"}), AFTER)
+    grouped = dataset(source=source, target={"column": "y"}, hierarchy=["house", "ward"])
+    frame[frame["ward"] != "c"].to_csv(tmp_path / "data" / "mine.csv", index=False)
+    assert take(tmp_path, grouped, AFTER).failed == {"c": "no row of it any more"}
