@@ -422,6 +422,19 @@ def test_three_years_of_months_are_fitted_half_a_year_ahead_with_their_season() 
     assert len(model.predict()) == 6
 
 
+@pytest.mark.parametrize("model", ["auto_ets", "auto_theta", "mstl"])
+def test_sixty_months_are_forecast_as_by_statsforecast_from_all_of_them(model: str) -> None:
+    methods = pytest.importorskip("statsforecast.models")
+    t = np.arange(60)
+    noise = np.random.default_rng(7).standard_normal(60)
+    y = 100 * (1 + 0.3 * np.sin(2 * np.pi * t / 12) + 0.004 * t) * np.exp(0.08 * noise)
+    df = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=60, freq="MS"), "y": y})
+    theirs = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta", "mstl": "MSTL"}[model]
+    expected = getattr(methods, theirs)(season_length=12).fit(y).predict(6)["mean"]
+    ours = forecast.fit(df, model, freq="MS", horizon=6, n_jobs=1).predict()[model]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
 def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_asked_for() -> None:
     board = forecast.compare(waves(), ["naive", "ridge", "arx", "stacked"], **STEP, tuning="quick")
     assert board.leaderboard.set_index("model").loc["stacked", "status"] == "ok"

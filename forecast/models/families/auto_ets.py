@@ -7,7 +7,7 @@
 AICc looks one step ahead only: on hourly data it drops the day for a random walk, which is far
 worse at every longer horizon. `seasonal: kept` keeps the additive season and has the rest chosen:
 the stronger bar there. `Ets` holds the fitted numbers; a refit keeps the form that the first fit
-chose.
+chose, but of `FEW_ROWS`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import numpy as np
 
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
+
+FEW_ROWS = 100
+"""Up to which a refit chooses its form anew: on half of sixty months AICc does not see the year."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,10 @@ class Spec(StatisticalSpec):
         return ""
 
     def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Ets:
-        """A form chosen by AICc; of a second fit that of the first, as to choose takes fifteen
-        fits.
+        """A form chosen by AICc; of a second fit on many rows that of the first, as to choose takes
+        fifteen fits.
         """
-        if isinstance(before, Ets):
+        if isinstance(before, Ets) and len(y) > FEW_ROWS:
             form = before.components
             return Ets.fit(y, season, form=form[:3], is_damped=form[3] != "N")
         return Ets.fit(y, season, form="ZZA" if self.seasonal == "kept" else "ZZZ")
