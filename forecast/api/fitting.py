@@ -7,18 +7,20 @@ fit of its own and is refused. What is scored against other models is `forecast.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
-from forecast.api.frames import WHERE, Names, as_tuple
+from forecast.api.frames import Names, as_tuple
 from forecast.api.model import Model
-from forecast.api.stages import FitSettings, fit_ensemble, kind_of, model_entries, tuning_budget
+from forecast.api.stages import (
+    FitSettings,
+    fit_ensemble,
+    fit_on_all_rows,
+    model_entries,
+    tuning_budget,
+)
 from forecast.config.reading import Entry
-from forecast.data.guesses import SHORT_ROWS
-from forecast.system.errors import plural
 
 
 def fit(
@@ -92,21 +94,10 @@ def fit(
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
     dataset = frame_dataset(df, options)
-    dataset = dataset.with_splits(splits) if splits else dataset.with_test_block(horizon)
     ((name, entry),) = model_entries([model]).items()
     recipe = FitSettings(entry, tuning_budget(tuning, seeds), tuning is not None, n_jobs)
-    tested, tested_recipe = dataset, recipe
-    kind = kind_of(name, entry)
-    n_tested = dataset.longest_horizon
-    if horizon > n_tested and not splits and kind in ("baseline", "statistical"):
-        warnings.warn(
-            f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
-            f" of {plural(n_tested, 'step')}; those beyond, and their margins, which grow as of a"
-            " random walk, are untested.",
-            stacklevel=2,
-        )
-        tested = frame_dataset(df, replace(options, horizon=n_tested)).with_test_block(n_tested)
-        if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
-            tested_recipe = replace(recipe, entry={**entry, "refit": 1})
-    ensemble, _ = fit_ensemble(name, tested, tested_recipe, rows="all")
-    return Model(name, ensemble.with_horizon(horizon), dataset.names, dataset, recipe)
+    if splits:
+        ensemble, _ = fit_ensemble(name, dataset.with_splits(splits), recipe, rows="all")
+    else:
+        ensemble = fit_on_all_rows(name, dataset, recipe)
+    return Model(name, ensemble, dataset.names, dataset, recipe)

@@ -69,11 +69,15 @@ class Inputs(Config):
 
 @dataclass(frozen=True)
 class FrameDataset:
-    """A checked frame, its entry of datasets.yaml, and the caller's names and zone."""
+    """A checked frame, its entry of datasets.yaml, the caller's names and zone, and what the entry
+    was made from.
+    """
 
     frame: pd.DataFrame
     entry: Entry
     names: Names
+    options: TaskOptions
+    inputs: Inputs
 
     @cached_property
     def settings(self) -> Dataset:
@@ -91,6 +95,13 @@ class FrameDataset:
         task = self.settings.task
         n_steps = usual_length(series_lengths(self.frame, task.calendar))
         return longest_horizon(n_steps, task.season_length)
+
+    def again(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
+        """The same call with other rows or another horizon: what the caller left out is chosen
+        again.
+        """
+        options = replace(self.options, horizon=horizon)
+        return _describe_frame(frame, self.names, options, self.inputs)
 
     def with_splits(self, splits: Entry) -> FrameDataset:
         """With the caller's splits; `InputError` for shares or dates that are not as wanted."""
@@ -148,6 +159,37 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     names = options.names
     require_whole(horizon=horizon, lookback=options.lookback, season_length=options.season_length)
     calendar = _calendar(options.freq)
+    target = [str(name) for name in names.target_col]
+    past, future = (
+        [str(column.get("column")) for column in _column_entries(option, getattr(options, option))]
+        for option in ("past_exogenous", "future_exogenous")
+    )
+    hierarchy = as_tuple("hierarchy", options.hierarchy)
+    content = {"holidays": options.holidays, "static": _static_entries(df, options)}
+    inputs = validate_config(Inputs, content, where="forecast")
+    columns = [*target, *past, *future]
+    frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
+    frame = up_to_last_target(frame, names, past, future, calendar, stacklevel=3)
+    names = replace(names, time_zone=zone_of_times(df, names.time_col))
+    if inputs.holidays and inputs.holidays.time_zone is None:
+        zone = clock_name(names.time_zone)
+        local = inputs.holidays.model_copy(update={"time_zone": zone})
+        inputs = inputs.model_copy(update={"holidays": local})
+    if future or inputs.holidays:
+        with caller_words(names.time_col, calendar):
+            frame = spread_over_horizon(
+                frame, future, [*target, *past], horizon, calendar, inputs.holidays
+            )
+    return _describe_frame(frame, names, options, inputs)
+
+
+def _describe_frame(
+    frame: pd.DataFrame, names: Names, options: TaskOptions, inputs: Inputs
+) -> FrameDataset:
+    """A checked frame with its entry; what the caller left out is chosen by its rows."""
+    horizon = options.horizon
+    calendar = _calendar(options.freq)
+    zone = clock_name(names.time_zone)
     target: list[Entry] = [
         {
             "column": name,
@@ -162,25 +204,6 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         {"known_ahead": True, **column}
         for column in _column_entries("future_exogenous", options.future_exogenous)
     ]
-    observed_columns = [str(column.get("column")) for column in (*target, *past)]
-    future_columns = [str(column.get("column")) for column in future]
-    hierarchy = as_tuple("hierarchy", options.hierarchy)
-    content = {"holidays": options.holidays, "static": _static_entries(df, options)}
-    inputs = validate_config(Inputs, content, where="forecast")
-    columns = [*observed_columns, *future_columns]
-    frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
-    past_columns = observed_columns[len(target) :]
-    frame = up_to_last_target(frame, names, past_columns, future_columns, calendar, stacklevel=3)
-    names = replace(names, time_zone=zone_of_times(df, names.time_col))
-    zone = clock_name(names.time_zone)
-    if inputs.holidays and inputs.holidays.time_zone is None:
-        local = inputs.holidays.model_copy(update={"time_zone": zone})
-        inputs = inputs.model_copy(update={"holidays": local})
-    if future_columns or inputs.holidays:
-        with caller_words(names.time_col, calendar):
-            frame = spread_over_horizon(
-                frame, future_columns, observed_columns, horizon, calendar, inputs.holidays
-            )
     n_steps = usual_length(series_lengths(frame, calendar))
     calendar_features = options.calendar_features
     if calendar_features is None:
@@ -201,7 +224,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         "future_exogenous": future,
         "calendar_features": list(as_tuple("calendar_features", calendar_features)),
         **inputs.model_dump(mode="json"),
-        "hierarchy": list(hierarchy),
+        "hierarchy": list(as_tuple("hierarchy", options.hierarchy)),
         "horizon": int(horizon),
         "lookback": int(options.lookback or _usual_lookback(season, horizon, n_steps)),
         "season_length": int(season),
@@ -209,7 +232,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
         "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
     }
-    dataset = FrameDataset(frame, entry, names)
+    dataset = FrameDataset(frame, entry, names, options, inputs)
     _ = dataset.settings  # a wrong option is reported before anything is computed
     return dataset
 

@@ -44,6 +44,7 @@ from forecast.forecaster.ensemble import (
     forecast_latest,
     format_percent,
 )
+from forecast.forecaster.intervals import Bounds
 from forecast.forecaster.serving import (
     describe_missing_inputs,
     keep_forecastable,
@@ -143,9 +144,9 @@ class Model:
         """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
         cutoff, y, <name>, …`.
 
-        The model is fitted again, once, on the rows before the first of them but those that
-        calibrate its intervals (with an entry that has `refit: monthly` or a number, as often as
-        that says, on all rows before).
+        The model is fitted again, once, on all rows before the first of them, as by `forecast.fit`
+        on those alone; each window is what it predicts there. An entry with `refit: monthly` or a
+        number is fitted as often as that says, on all rows before, and learns margins on the way.
 
         `InputError` for a model that was loaded without its data, and where the rows before the
         first window are too few, as of three years of months a year ahead.
@@ -159,10 +160,15 @@ class Model:
         horizon = self.ensemble.task.horizon
         n_test_steps = horizon + (n_windows - 1) * step_size
         dataset = self.dataset.with_step_size(step_size).with_test_block(n_test_steps)
-        from forecast.api.stages import fit_ensemble  # with it comes all that training needs
+        # with it comes all that training needs
+        from forecast.api.stages import fit_ensemble, forecast_windows
 
+        is_refitted = self.recipe.entry.get("refit", "never") != "never"
         try:
-            ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe, rows="scored")
+            if is_refitted:
+                ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe, rows="scored")
+            else:
+                ensemble, forecasts = forecast_windows(self.name, dataset, self.recipe)
         except (InputError, ModelError) as error:
             n_left = max(dataset.n_steps - n_test_steps, 0)
             advice = "To leave more, lower `n_windows` or `step_size`."
@@ -172,7 +178,8 @@ class Model:
                 f"Fitted on {n_left} of {dataset.n_steps} rows, those before the first window:"
                 f" {re.sub(SPLITS_ADVICE, '', str(error))} {advice}"
             ) from None
-        return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
+        model = replace(self, ensemble=ensemble)
+        return windows_of(model, forecasts, levels, learn_on_the_way=is_refitted)
 
     def explain(self, df: Any = None, *, future_df: Any = None) -> pd.DataFrame:
         """What the forecast that `predict` gives is made of: `unique_id, ds, part, contribution`,
@@ -358,23 +365,34 @@ class Model:
 
 
 def windows_of(
-    model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]
+    model: Model,
+    forecasts: pd.DataFrame,
+    levels: float | Sequence[float],
+    *,
+    learn_on_the_way: bool = True,
 ) -> pd.DataFrame:
     """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>,
-    <name>-lo-80, …`.
+    <name>-lo-80, …`; learn_on_the_way: as for `windows`.
     """
+    rows = forecasts[forecasts["block"] == "test"]
     table, columns = windows(
-        forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels
+        rows, model.ensemble, model.name, levels, learn_on_the_way=learn_on_the_way
     )
     return model._with_caller_names(table, {name: name for name in columns if name != "ds"})
 
 
 def windows(
-    rows: pd.DataFrame, ensemble: Ensemble, name: str, levels: float | Sequence[float]
+    rows: pd.DataFrame,
+    ensemble: Ensemble,
+    name: str,
+    levels: float | Sequence[float],
+    *,
+    learn_on_the_way: bool = True,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The mean over the seeds of long forecasts (`unique_id, output, cutoff, step, ds, y, y_hat,
     volatility`), with the ends of the intervals that `ensemble` was calibrated for, and the names
-    of the columns to show. name: of the column of forecasts.
+    of the columns to show. name: of the column of forecasts. learn_on_the_way: whether the errors
+    of earlier windows move the margins of later ones.
     """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
     mean = add_series_names(
@@ -388,7 +406,12 @@ def windows(
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
             _, y_hat, difficulty = block_errors(rows_of_series, ensemble.task)
-            bounds = ensemble.calibration(str(series)).bounds_in_turn(y_hat, difficulty, shares)
+            margins = ensemble.calibration(str(series))
+            if learn_on_the_way:
+                bounds = margins.bounds_in_turn(y_hat, difficulty, shares)
+            else:
+                at_once = [margins.newest.bounds(y_hat, difficulty, share) for share in shares]
+                bounds = Bounds(*np.stack(at_once, axis=1))
             by_target = np.transpose(bounds, (2, 3, 1, 0))  # (m, H, L, 2)
             mean.loc[rows_of_series.index, ends] = by_target.reshape(-1, len(ends))
         columns += ends

@@ -30,6 +30,7 @@ from forecast.api.frame_dataset import FrameDataset
 from forecast.api.frames import NAME, WHERE, caller_words, require_whole, warn_of
 from forecast.api.installation import installation_folder, require_installed
 from forecast.backtest.all_rows import refit_on_all_rows
+from forecast.backtest.backtest import BlockForecasts, forecast_table
 from forecast.backtest.candidates import plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
@@ -52,12 +53,15 @@ from forecast.config.reading import Entry, PlainValue, validate_config
 from forecast.config.usual_names import require_model
 from forecast.data import quality
 from forecast.data.comparison_records import Verdicts
+from forecast.data.guesses import SHORT_ROWS
+from forecast.data.panel import from_frame
 from forecast.data.preparation import PreparedDataset, prepare_frame
 from forecast.data.quality import QualityFile
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
+from forecast.data.splits import origins, split_series
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
-from forecast.system.errors import InputError, ModelError, require_known
+from forecast.system.errors import InputError, ModelError, plural, require_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
@@ -222,6 +226,64 @@ def fit_ensemble(
         if rows == "all":
             ensemble = _refit_on_all_rows(results, candidate, recipe)
         return ensemble, results.forecasts(candidate)
+
+
+def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> Ensemble:
+    """One model on all rows, its intervals by errors of the newest. Of few rows a simple or
+    statistical model is tested on fewer steps than `dataset` asks for, with a warning.
+    """
+    horizon = dataset.settings.task.horizon
+    n_tested = dataset.longest_horizon
+    kind = kind_of(name, recipe.entry)
+    if horizon > n_tested and kind in ("baseline", "statistical"):
+        warnings.warn(
+            f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
+            f" of {plural(n_tested, 'step')}; those beyond, and their margins, which grow as of a"
+            " random walk, are untested.",
+            stacklevel=3,
+        )
+        if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
+            recipe = replace(recipe, entry={**recipe.entry, "refit": 1})
+        dataset = dataset.again(dataset.frame, n_tested)
+    dataset = dataset.with_test_block(dataset.settings.task.horizon)
+    ensemble, _ = fit_ensemble(name, dataset, recipe, rows="all")
+    return ensemble.with_horizon(horizon)
+
+
+def forecast_windows(
+    name: str, dataset: FrameDataset, recipe: FitSettings
+) -> tuple[Ensemble, pd.DataFrame]:
+    """`fit_on_all_rows` of the rows before the test block of `dataset`, and its forecasts of every
+    origin there, as `Results.forecasts` has them.
+    """
+    settings = dataset.settings
+    with caller_words(dataset.names.time_col, settings.calendar):
+        prepared = prepare_frame(dataset.frame, NAME, settings)
+    frame = dataset.frame
+    ends = {
+        uid: prepared.borders.of_series(uid).calibration_end for uid in frame["unique_id"].unique()
+    }
+    known = frame[frame["ds"] <= frame["unique_id"].map(ends)].reset_index(drop=True)
+    ensemble = fit_on_all_rows(name, dataset.again(known, settings.task.horizon), recipe)
+    panel = from_frame(prepared.frame, NAME, ensemble.task)
+    scaling = ensemble.forecasters[0].scaling
+    rows = {}
+    for series in panel.series:
+        blocks = split_series(series, prepared.borders)
+        at = origins(
+            blocks,
+            "test",
+            horizon=ensemble.task.horizon,
+            lookback=ensemble.task.lookback,
+            step_size=settings.task.step_size,
+        )
+        if series.unique_id in scaling.centre and at.size:
+            rows[series.unique_id] = at
+    parts = [
+        BlockForecasts("test", uid, rows[uid], y_hat)
+        for uid, y_hat in ensemble.predict(panel, rows).items()
+    ]
+    return ensemble, forecast_table(panel, scaling, parts, seed=0)
 
 
 def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSettings) -> Ensemble:

@@ -28,9 +28,10 @@ import pandas as pd
 from forecast.backtest.candidates import Candidate, lock_digest, result_key
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
-from forecast.data.panel import from_frame
+from forecast.data.panel import Panel, from_frame
 from forecast.data.quality import SHOWN_SERIES
 from forecast.data.records import SeedFit
+from forecast.data.scaling import Scaling
 from forecast.data.splits import REQUIRED_BLOCKS
 from forecast.forecaster import (
     Budget,
@@ -242,7 +243,7 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
                 f"forecasts of {len(lost)} of {len(rows)} series in the {block} block are not"
                 f" finite: the model diverged on {list_first(lost, SHOWN_SERIES, quote)}"
             )
-    return _forecast_table(problem, parts, seed)
+    return forecast_table(problem.panel, problem.scaling, parts, seed)
 
 
 class BlockForecasts(NamedTuple):
@@ -255,11 +256,13 @@ class BlockForecasts(NamedTuple):
     """(n, H, O): at each of the n cutoffs."""
 
 
-def _forecast_table(problem: Problem, parts: list[BlockForecasts], seed: int) -> pd.DataFrame:
+def forecast_table(
+    panel: Panel, scaling: Scaling, parts: list[BlockForecasts], seed: int
+) -> pd.DataFrame:
     """The rows of `forecast_blocks` by block, series, cutoff, step and output: one table from the
     start, since those of single blocks beside it take as much memory again.
     """
-    task = problem.panel.task
+    task = panel.task
     steps = np.arange(1, task.horizon + 1)
     outputs = len(task.targets)
     cutoffs = []
@@ -267,12 +270,12 @@ def _forecast_table(problem: Problem, parts: list[BlockForecasts], seed: int) ->
     actuals = []
     volatilities = []
     for _, unique_id, cutoff_rows, _ in parts:
-        series = problem.panel.by_id[unique_id]
+        series = panel.by_id[unique_id]
         target_rows = cutoff_rows[:, None] + steps
         cutoffs.append(series.ds[cutoff_rows])
         times.append(series.ds[target_rows].ravel())
         actuals.append(series.values[target_rows, :outputs].ravel())
-        before = visible_volatility(problem.scaling, series, cutoff_rows, task)
+        before = visible_volatility(scaling, series, cutoff_rows, task)
         volatilities.append(np.repeat(before, len(steps), axis=0).ravel())
     blocks, names, _, forecasts = zip(*parts, strict=True)
     sizes = [y_hat.size for y_hat in forecasts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,29 @@ def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.
     changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0
     found = forecast.fit(changed, "ridge", **STEP).cross_validation(n_windows=1)
     assert found["ridge"].tolist() == ridge.cross_validation(n_windows=1)["ridge"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("model", "n_days", "options"),
+    [
+        ("ridge", 200, STEP),
+        ("seasonal_naive", 70, {"freq": "1D", "horizon": 12, "n_jobs": 1}),
+    ],
+    ids=["all given", "more steps than can be tested"],
+)
+def test_windows_are_what_a_fit_on_the_rows_before_them_predicts(model, n_days, options) -> None:
+    df = waves(n_days).assign(promo=lambda rows: (rows["y"] > 5.5).astype(float))
+    options = {**options, "future_exogenous": "promo"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        windows = forecast.fit(df, model, **options).cross_validation(n_windows=3, levels=[80])
+        known = df[df["ds"] <= windows["cutoff"].min()]
+        by_hand = forecast.fit(known, model, **options)
+    for cutoff, window in windows.groupby("cutoff"):
+        rows = df.assign(y=df["y"].where(df["ds"] <= cutoff))
+        expected = by_hand.predict(rows, levels=[80]).drop(columns=["unique_id", "ds"])
+        shown = window[expected.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(shown, expected, rtol=1e-9)
 
 
 def test_later_data_move_the_forecast_on_without_another_fit(ridge: forecast.Model) -> None:

@@ -317,15 +317,15 @@ def scored_against_the_value_before(root: Path) -> None:
         root,
         "forecast/backtest/backtest.py",
         """
-        _exact_table = _forecast_table
+        _exact_table = forecast_table
 
-        def _forecast_table(problem, parts, seed):
-            steps = np.arange(problem.panel.task.horizon)
+        def forecast_table(panel, scaling, parts, seed):
+            steps = np.arange(panel.task.horizon)
             y = [
-                problem.panel.by_id[uid].values[cutoff_rows[:, None] + steps, :1].ravel()
+                panel.by_id[uid].values[cutoff_rows[:, None] + steps, :1].ravel()
                 for _, uid, cutoff_rows, _ in parts
             ]
-            table = _exact_table(problem, parts, seed)
+            table = _exact_table(panel, scaling, parts, seed)
             return table.assign(y=np.concatenate(y))
     """,
     )

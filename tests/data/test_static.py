@@ -69,14 +69,14 @@ def errors_by_shop(model: str | dict[str, Any], static: list[str]) -> pd.Series:
 @pytest.mark.parametrize(
     ("model", "most_of_short"),
     [
-        ("ridge", 0.9),
+        ("ridge", 0.95),
         (
             {
                 "family": "sklearn",
                 "regressor": "ExtraTreesRegressor",
                 "options": {"n_estimators": 30},
             },
-            0.9,
+            0.95,
         ),
         # which tells the kind of a shop from its newest rows and the month, in part
         pytest.param(
@@ -93,6 +93,7 @@ def test_a_kind_that_decides_the_season_helps_every_model_and_short_series_too(
     without = errors_by_shop(model, [])
     with_kind = errors_by_shop(model, ["kind", "size"])
     assert with_kind.mean() < 0.9 * without.mean()
+    # five years show most of a season without the kind: both are near the noise
     assert with_kind.tail(N_SHORT).mean() < most_of_short * without.tail(N_SHORT).mean()
 
 
