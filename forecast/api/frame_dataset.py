@@ -96,7 +96,7 @@ class FrameDataset:
         n_steps = usual_length(series_lengths(self.frame, task.calendar))
         return longest_horizon(n_steps, task.season_length)
 
-    def again(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
+    def choose_again(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
         """The same call with other rows or another horizon: what the caller left out is chosen
         again.
         """

@@ -244,7 +244,7 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
         )
         if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
             recipe = replace(recipe, entry={**recipe.entry, "refit": 1})
-        dataset = dataset.again(dataset.frame, n_tested)
+        dataset = dataset.choose_again(dataset.frame, n_tested)
     dataset = dataset.with_test_block(dataset.settings.task.horizon)
     ensemble, _ = fit_ensemble(name, dataset, recipe, rows="all")
     return ensemble.with_horizon(horizon)
@@ -264,7 +264,7 @@ def forecast_windows(
         uid: prepared.borders.of_series(uid).calibration_end for uid in frame["unique_id"].unique()
     }
     known = frame[frame["ds"] <= frame["unique_id"].map(ends)].reset_index(drop=True)
-    ensemble = fit_on_all_rows(name, dataset.again(known, settings.task.horizon), recipe)
+    ensemble = fit_on_all_rows(name, dataset.choose_again(known, settings.task.horizon), recipe)
     panel = from_frame(prepared.frame, NAME, ensemble.task)
     scaling = ensemble.forecasters[0].scaling
     rows = {}
