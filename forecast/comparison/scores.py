@@ -198,7 +198,7 @@ def _values(sample: metrics.Sample, metric_list: Iterable[metrics.Metric]) -> li
 
 def average_over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
     """The mean over the series of what may be averaged; with one series every metric stays as it
-    is.
+    is. A series without a MASE is compared by no test, so no metric of several counts it.
 
     Skill is taken of the mean MASE: the mean of the series' skills could call a model better than
     naive that has the higher MASE.
@@ -206,6 +206,9 @@ def average_over_series(scores: pd.DataFrame, by: list[str], reference: Referenc
     if scores["series"].nunique() == 1:
         return scores.drop(columns="series")
     numbers = [c for c in scores.columns if c not in ("series", *by)]
+    is_compared = scores["series"].isin(scores.loc[scores["mase"].notna(), "series"])
+    if is_compared.any():
+        scores = scores[is_compared]
     scores = scores.assign(naive_mase=reference.naive_mase(scores))
     mean = scores.groupby(by, sort=False, as_index=False)[[*numbers, "naive_mase"]].mean()
     mean["skill"] = [

@@ -4,6 +4,8 @@ ensemble.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +99,21 @@ def test_over_several_series_ratios_are_averaged_and_units_are_not():
     assert board["mase"].tolist() == [1.25, 3.0, 1.125]
     assert board["mae"].isna().all() and board["rmse"].isna().all()
     assert row(board, "3")["skill"] == pytest.approx(1 - 1.25 / ((1.5 / 0.5 + 12.5 / 20) / 2))
+
+
+def test_a_series_without_a_scale_is_in_no_average_of_the_others():
+    table = by_series()
+    names = ["seed", "mase", "rmsse", "smape", "direction"]
+    expected = scores.average_over_series(table, ["seed"], REFERENCE)[names]
+    constant = table[table["series"] == "a"].assign(series="c", mase=np.nan, smape=0.0, direction=0)
+    reference = replace(
+        REFERENCE,
+        scale={**REFERENCE.scale, "c": np.nan},
+        naive_whole={**REFERENCE.naive_whole, "c": 0.0},
+    )
+    whole = pd.concat([table, constant])
+    shown = scores.average_over_series(whole, ["seed"], reference)[names]
+    pd.testing.assert_frame_equal(shown, expected)
 
 
 @given(arrays(float, (3, 4, 5, 2), elements=st.floats(0.1, 100)), arrays(bool, (4, 5, 2)))
