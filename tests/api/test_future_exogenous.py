@@ -57,6 +57,26 @@ def shop() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@pytest.mark.parametrize("kind", [bool, "boolean", object])
+def test_switches_are_read_as_zero_and_one(kind: Any) -> None:
+    numbers = shop()
+    numbers["sun"] = (numbers["holiday"].shift(1) > 0).where(numbers["y"].notna()).astype(float)
+    numbers["large"] = (numbers["unique_id"] == "b").astype(float)
+    switches = numbers.assign(
+        holiday=numbers["holiday"].astype(bool).astype(kind),
+        sun=numbers["sun"].astype("boolean").astype("boolean" if kind is bool else kind),
+        large=numbers["large"].astype(bool).astype(kind),
+    )
+    options = {**OPTIONS, "past_exogenous": "sun", "static": "large"}
+    entry = {"column": "large", "levels": ["0.0", "1.0"]}
+    expected = forecast.fit(numbers, "ridge", **{**options, "static": entry}).predict()
+    model = forecast.fit(switches, "ridge", **options)
+    pd.testing.assert_frame_equal(model.predict(), expected)
+    known = switches.dropna(subset="y")
+    plan = switches.loc[switches["y"].isna(), ["unique_id", "ds", "holiday"]]
+    pd.testing.assert_frame_equal(model.predict(known, future_df=plan), expected)
+
+
 def sold() -> pd.DataFrame:
     return shop().dropna(ignore_index=True)
 
