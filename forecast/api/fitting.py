@@ -22,6 +22,9 @@ from forecast.api.stages import (
 )
 from forecast.config.reading import Entry
 
+SEARCH_KEYS = {"n_trials", "trial_steps"}
+"""Of tuning.yaml, with which a call asks for a search; other keys are of the training alone."""
+
 
 def fit(
     df: Any,
@@ -69,7 +72,8 @@ def fit(
     tenth before it calibrates the intervals; then the model is fitted once more, on all rows. Of a
     series too short for that a simple or statistical model has errors of a shorter horizon and goes
     on from there, with a warning. tuning: None for the family's own values, `quick`, `full`, or
-    keys of tuning.yaml. seeds: of a network; several are averaged.
+    keys of tuning.yaml, which search with `n_trials` or `trial_steps` alone. seeds: the numbers of
+    those of a network, or one number; the forecasts of several are averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelError` where the model
     cannot be fitted.
@@ -95,7 +99,8 @@ def fit(
     )
     dataset = frame_dataset(df, options)
     ((name, entry),) = model_entries([model]).items()
-    recipe = FitSettings(entry, tuning_budget(tuning, seeds), tuning is not None, n_jobs)
+    is_tuned = isinstance(tuning, str) or bool(SEARCH_KEYS & {*(tuning or {})})
+    recipe = FitSettings(entry, tuning_budget(tuning, seeds), is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_splits(splits), recipe, rows="all")
     else:

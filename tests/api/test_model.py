@@ -130,6 +130,17 @@ def test_a_network_that_did_not_train_says_so_when_it_is_fitted_and_shown() -> N
     assert repr(model).endswith("series=1, did not train)")
 
 
+@pytest.mark.filterwarnings("ignore:df. gru did not train")  # in two steps
+@pytest.mark.parametrize(("budget", "is_searched"), [({}, False), ({"n_trials": 1}, True)])
+def test_steps_alone_ask_for_no_search(
+    budget: dict[str, int], is_searched: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = {"family": "gru", "units": 2}
+    model = forecast.fit(waves(), network, tuning={"final_steps": 2, **budget}, **STEP)
+    assert ("tune df" in capfd.readouterr().err) == is_searched
+    assert all(forecaster.steps <= 2 for forecaster in model.ensemble.forecasters)
+
+
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
     changed = waves()
     changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "coming-from-others.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python ?(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PEERS = sorted({peer for peer, _ in SNIPPETS if peer})
 SHOWN = 'tuning={"final_steps": 50}'
-TESTED = 'tuning={"final_steps": 5, "n_trials": 1, "trial_steps": 5}'
+TESTED = 'tuning={"final_steps": 5}'
 """Few steps, and no search for units and rates, which the page leaves to its default."""
 
 
