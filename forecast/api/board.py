@@ -170,7 +170,8 @@ class Board:
     def model(self, name: str | None = None) -> Model:
         """A compared model, fitted on the train block alone; None: the chosen one.
 
-        To forecast with all rows, fit it again: `forecast.fit(df, board.chosen, ...)`.
+        To forecast with all rows, fit it again: `forecast.fit(df, board.chosen, ...)`. A
+        combination, such as `stacked`, has no fit but this.
         """
         model = name or str(self.chosen)
         (candidate,) = candidates(self._results, RANKING, [model])

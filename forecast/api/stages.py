@@ -207,7 +207,8 @@ def fit_ensemble(
     if recipe.entry.get("family") == COMBINATION:
         raise InputError(
             f"Model {name!r} is a combination of fitted rows and has no fit of its own. Pass it to"
-            " `forecast.compare` beside its members."
+            " `forecast.compare` beside its members, whose board has it fitted:"
+            f" `board.model({name!r}).predict()`."
         )
     with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
         results = run_stages(

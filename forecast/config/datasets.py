@@ -261,9 +261,12 @@ class FractionSplits(Config):
 
 
 def _kind_of_splits(value: object) -> str:
-    """A mapping with any share is read as shares, so that a fault is told about what was meant."""
+    """A mapping with any share, or number, is read as shares, so that a fault is told about what
+    was meant.
+    """
     names = value if isinstance(value, dict) else vars(value) if isinstance(value, Config) else {}
-    return "shares" if names.keys() & FractionSplits.model_fields.keys() else "dates"
+    has_number = any(isinstance(value, float) for value in names.values())
+    return "shares" if has_number or names.keys() & FractionSplits.model_fields.keys() else "dates"
 
 
 AnySplits = Annotated[

@@ -303,15 +303,12 @@ def find_too_short(
 
 def _fewest_steps(panel: Panel, splits: AnySplits, needed: tuple[str, ...]) -> int | None:
     """How many steps a series must have to get an origin in every `needed` block where its own
-    steps are cut; None where dates cut them.
+    steps are cut; None where dates cut them, or a call whose blocks depend on all lengths.
     """
-    if isinstance(splits, Splits):
+    if isinstance(splits, Splits) or splits.aligned_at_end:
         return None
     task = panel.task
     min_sizes = dict.fromkeys(needed, task.horizon) | {"train": task.horizon + task.lookback}
-    if splits.aligned_at_end:
-        n_all = len(np.unique(np.concatenate([series.ds for series in panel.series])))
-        return n_all - _block_stops(splits, n_all)[0] + min_sizes["train"]
     # with fewer a block has too few however it is rounded
     shares = splits.train, splits.validation, splits.calibration
     of_blocks = zip(BLOCKS, (*shares, 1 - sum(shares)), strict=True)

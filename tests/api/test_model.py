@@ -476,9 +476,11 @@ def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_aske
     left_out = "left out: nlinear, climatology_ar, boosting, boosting_last (not in this run)"
     assert any(left_out in said for said in board.verdicts)
     with pytest.raises(
-        InputError, match="'stacked' is a combination of fitted rows and has no fit"
+        InputError,
+        match=r"'stacked' is a combination of fitted rows .*`board.model\('stacked'\).predict\(\)`",
     ):
-        board.model("stacked").cross_validation()
+        forecast.fit(waves(), "stacked", **STEP)
+    assert len(board.model("stacked").predict()) == 6
 
 
 @pytest.mark.parametrize(("family", "row"), [("ffnn", "ridge"), ("jordan", "arx")])

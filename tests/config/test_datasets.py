@@ -106,9 +106,9 @@ def test_a_fault_names_the_key_as_it_stands_in_the_file():
     assert "key 'source.tickers' is missing" in refused(
         source={"kind": "yahoo", "start": "2020-01-01"}
     )
-    assert "unknown key 'splits.trian'. Did you mean 'train'?" in refused(
-        splits={"trian": 0.5, "validation": 0.1}
-    )
+    for shares in ({"trian": 0.5, "validation": 0.1}, {"trian": 0.5}):
+        said = refused(splits=shares)
+        assert "unknown key 'splits.trian'. Did you mean 'train'?" in said
 
 
 def test_a_wrong_item_of_a_list_is_one_fault_and_an_empty_list_another():
