@@ -10,6 +10,7 @@ is dropped or filled here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -49,7 +50,7 @@ from forecast.data.calendars import (
 from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import SHORT_ROWS, guess_spans
 from forecast.data.splits import held_out_steps, longest_horizon, most_test_steps
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, quote_names
 
 MAX_CALIBRATION_CUTOFFS = 1000
 
@@ -322,6 +323,15 @@ def _with_missing_allowed(
     n_steps = series_lengths(frame, calendar)
     n_missing = n_steps - frame.groupby("unique_id")[str(column["column"])].count()
     shares = n_missing / n_steps
+    # of a series that has no value at all a warning of its own tells
+    is_sparse = (shares > MAX_MISSING_SHARE) & (shares < 1)
+    if is_sparse.any() and is_sparse.mean() <= 0.5 and "max_missing" not in column:
+        warnings.warn(
+            f"{WHERE}: column {column['column']!r} has no value at more than"
+            f" {MAX_MISSING_SHARE:.0%} of the time steps of"
+            f" {quote_names(is_sparse.index[is_sparse])}; they are fitted all the same.",
+            stacklevel=5,
+        )
     if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
         unique_id = str(shares.idxmax())
         cure = "Fill them, or begin later."

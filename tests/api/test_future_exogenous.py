@@ -123,6 +123,14 @@ def test_a_fit_forecasts_to_the_bit_what_promote_puts_into_service(
     assert again.predict(shop(), levels=80).equals(found)
 
 
+def test_a_plan_of_an_unknown_series_is_named(ridge: forecast.Model) -> None:
+    of_b = plan()[plan()["unique_id"] == "b"]
+    more = pd.concat([plan(), of_b.assign(unique_id="z")])
+    with pytest.warns(UserWarning, match="future_df: series without a history .*: 'z'"):
+        shown = ridge.predict(future_df=more)
+    assert shown.equals(ridge.predict(future_df=plan()))
+
+
 def test_the_forecast_follows_the_plan(ridge: forecast.Model) -> None:
     found = ridge.predict(future_df=plan())
     assert np.abs(found["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
