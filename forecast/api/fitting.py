@@ -7,11 +7,12 @@ fit of its own and is refused. What is scored against other models is `forecast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
-from forecast.api.frames import Names, as_tuple
+from forecast.api.frames import WHERE, Names, as_tuple
 from forecast.api.model import Model
 from forecast.api.stages import (
     FitSettings,
@@ -21,6 +22,7 @@ from forecast.api.stages import (
     tuning_budget,
 )
 from forecast.config.reading import Entry
+from forecast.forecaster.intervals import NO_CALIBRATION
 
 SEARCH_KEYS = {"n_trials", "trial_steps"}
 """Of tuning.yaml, with which a call asks for a search; other keys are of the training alone."""
@@ -99,10 +101,16 @@ def fit(
     )
     dataset = frame_dataset(df, options)
     ((name, entry),) = model_entries([model]).items()
-    is_tuned = isinstance(tuning, str) or bool(SEARCH_KEYS & {*(tuning or {})})
-    recipe = FitSettings(entry, tuning_budget(tuning, seeds), is_tuned, n_jobs)
+    budget = tuning_budget(tuning, seeds)
+    is_tuned = tuning is not None
+    if isinstance(tuning, Mapping):
+        is_tuned = bool(SEARCH_KEYS & tuning.keys())
+    recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_splits(splits), recipe, rows="all")
     else:
         ensemble = fit_on_all_rows(name, dataset, recipe)
+    if not ensemble.calibrated:
+        words = f"{WHERE}: {dataset.n_steps} rows leave no errors to make intervals of"
+        warnings.warn(f"{words}; `predict` refuses `levels`. {NO_CALIBRATION}", stacklevel=2)
     return Model(name, ensemble, dataset.names, dataset, recipe)

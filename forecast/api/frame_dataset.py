@@ -171,6 +171,12 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     columns = [*target, *past, *future]
     frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
     frame = up_to_last_target(frame, names, past, future, calendar, stacklevel=3)
+    observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
+    if flat := [name for name in observed if observed[name].nunique() == 1]:
+        words = (
+            f"{WHERE}: {quote_names(flat)} has one value in all rows with a target; no model can"
+        )
+        warnings.warn(f"{words} learn what another means.", stacklevel=3)
     names = replace(names, time_zone=zone_of_times(df, names.time_col))
     if inputs.holidays and inputs.holidays.time_zone is None:
         zone = clock_name(names.time_zone)

@@ -123,6 +123,11 @@ def test_a_fit_forecasts_to_the_bit_what_promote_puts_into_service(
     assert again.predict(shop(), levels=80).equals(found)
 
 
+def test_an_input_that_never_changes_is_named() -> None:
+    with pytest.warns(UserWarning, match="'holiday' has one value in all rows with a target"):
+        forecast.fit(sold().assign(holiday=0.0), "naive", **OPTIONS)
+
+
 def test_a_plan_of_an_unknown_series_is_named(ridge: forecast.Model) -> None:
     of_b = plan()[plan()["unique_id"] == "b"]
     more = pd.concat([plan(), of_b.assign(unique_id="z")])
