@@ -8,7 +8,7 @@ fit of its own and is refused. What is scored against other models is `forecast.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
@@ -102,9 +102,7 @@ def fit(
     dataset = frame_dataset(df, options)
     ((name, entry),) = model_entries([model]).items()
     budget = tuning_budget(tuning, seeds)
-    is_tuned = tuning is not None
-    if isinstance(tuning, Mapping):
-        is_tuned = bool(SEARCH_KEYS & tuning.keys())
+    is_tuned = isinstance(tuning, str) or bool(SEARCH_KEYS & (tuning or {}).keys())
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_splits(splits), recipe, rows="all")

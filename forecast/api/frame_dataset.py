@@ -329,15 +329,6 @@ def _with_missing_allowed(
     n_steps = series_lengths(frame, calendar)
     n_missing = n_steps - frame.groupby("unique_id")[str(column["column"])].count()
     shares = n_missing / n_steps
-    # of a series that has no value at all a warning of its own tells
-    is_sparse = (shares > MAX_MISSING_SHARE) & (shares < 1)
-    if is_sparse.any() and is_sparse.mean() <= 0.5 and "max_missing" not in column:
-        warnings.warn(
-            f"{WHERE}: column {column['column']!r} has no value at more than"
-            f" {MAX_MISSING_SHARE:.0%} of the time steps of"
-            f" {quote_names(is_sparse.index[is_sparse])}; they are fitted all the same.",
-            stacklevel=5,
-        )
     if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
         unique_id = str(shares.idxmax())
         cure = "Fill them, or begin later."
@@ -350,7 +341,12 @@ def _with_missing_allowed(
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"
             f" {MAX_MISSING_SHARE:.0%}. {cure}"
         )
-    most = shares[shares < 1].max()  # a series without any value is left out
+    shares = shares[shares < 1]  # a series without any value is left out
+    most = shares.max()
+    if most > MAX_MISSING_SHARE and "max_missing" not in column:
+        sparse = quote_names(shares.index[shares > MAX_MISSING_SHARE])
+        words = f"column {column['column']!r} has no value at many time steps of {sparse}"
+        warnings.warn(f"{WHERE}: {words}; they are fitted all the same.", stacklevel=5)
     return {"max_missing": max(MAX_MISSING_SHARE, most) if most > 0 else 0.0, **column}
 
 

@@ -167,9 +167,9 @@ def long_frame(
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
-    inputs = [name for name in columns if name not in names.target_col]
-    switches = [name for name in inputs if infer_dtype(frame[name], skipna=True) == "boolean"]
-    frame = frame.astype(dict.fromkeys(switches, "boolean")).astype(dict.fromkeys(switches, float))
+    for name in {*columns} - {*names.target_col}:
+        if infer_dtype(frame[name]) == "boolean":
+            frame[name] = frame[name].astype("boolean").astype(float)
     empty = [name for name in columns if frame[name].isna().all()]
     if empty:
         names_text = quote_names(empty)

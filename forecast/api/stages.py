@@ -55,10 +55,10 @@ from forecast.data import quality
 from forecast.data.comparison_records import Verdicts
 from forecast.data.guesses import SHORT_ROWS
 from forecast.data.panel import from_frame
-from forecast.data.preparation import PreparedDataset, prepare_frame
+from forecast.data.preparation import PreparedDataset, prepare_frame, rows_until
 from forecast.data.quality import QualityFile
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
-from forecast.data.splits import origins, split_series
+from forecast.data.splits import origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
 from forecast.system.errors import InputError, ModelError, plural, require_known
@@ -260,30 +260,17 @@ def forecast_windows(
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
-    frame = dataset.frame
-    ends = {
-        uid: prepared.borders.of_series(uid).calibration_end for uid in frame["unique_id"].unique()
-    }
-    known = frame[frame["ds"] <= frame["unique_id"].map(ends)].reset_index(drop=True)
+    known = rows_until(dataset.frame, prepared.borders, "calibration_end")
     ensemble = fit_on_all_rows(name, dataset.choose_again(known, settings.task.horizon), recipe)
     panel = from_frame(prepared.frame, NAME, ensemble.task)
     scaling = ensemble.forecasters[0].scaling
-    rows = {}
-    for series in panel.series:
-        blocks = split_series(series, prepared.borders)
-        at = origins(
-            blocks,
-            "test",
-            horizon=ensemble.task.horizon,
-            lookback=ensemble.task.lookback,
-            step_size=settings.task.step_size,
-        )
-        if series.unique_id in scaling.centre and at.size:
-            rows[series.unique_id] = at
-    parts = [
-        BlockForecasts("test", uid, rows[uid], y_hat)
-        for uid, y_hat in ensemble.predict(panel, rows).items()
-    ]
+    rows = {
+        series.unique_id: origins_of(settings.task, split_series(series, prepared.borders), "test")
+        for series in panel.series
+        if series.unique_id in scaling.centre
+    }
+    values = ensemble.predict(panel, rows)
+    parts = [BlockForecasts("test", uid, rows[uid], values[uid]) for uid in rows]
     return ensemble, forecast_table(panel, scaling, parts, seed=0)
 
 

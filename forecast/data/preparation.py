@@ -82,9 +82,14 @@ class PreparedDataset:
     @property
     def tuning_frame(self) -> pd.DataFrame:
         """The rows that tuning may see: up to the end of each series' validation block."""
-        series = self.frame["unique_id"]
-        ends = {name: self.borders.of_series(name).validation_end for name in series.unique()}
-        return self.frame[self.frame["ds"] <= series.map(ends)]
+        return rows_until(self.frame, self.borders, "validation_end")
+
+
+def rows_until(frame: pd.DataFrame, borders: Borders, end: str) -> pd.DataFrame:
+    """The rows of a long frame up to each series' `end`, a field of `Borders`."""
+    series = frame["unique_id"]
+    ends = {name: getattr(borders.of_series(name), end) for name in series.unique()}
+    return frame[frame["ds"] <= series.map(ends)]
 
 
 def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
