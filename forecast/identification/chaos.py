@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.identification.experiment import Experiment
+from forecast.identification.experiment import Experiment, simulation_starts
 from forecast.identification.model import Model
+from forecast.identification.stability import ZERO_EXPONENT, stability
 from forecast.system.errors import ModelError, plural
 
 NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulation
@@ -21,32 +22,55 @@ MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
 
 
 def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) -> str:
-    """That the free run is no simulation, and for how many steps it is one."""
-    steps = count_simulated_steps(model, max(experiments, key=len))
-    reach = f"It can be simulated for {plural(steps, 'step')} from measured rows"
+    """That the free run is no simulation, why as far as that is known, and for how many steps it is
+    one.
+    """
+    firsts = [(e, simulation_starts(e, model.start)[:1]) for e in experiments]
+    runs = [e.part(slice(first[0], first[0] + MOST_ROWS)) for e, first in firsts if len(first)]
+    longest = max(runs, key=len)
+    steps = count_simulated_steps(model, longest)
+    limit = f"its error below {NO_SIMULATION:g} standard deviations"
+    reach = f"It can be simulated for {plural(steps, 'step')} from measured rows, {limit}"
     if steps == MOST_STEPS:
-        reach = f"It holds for {MOST_STEPS} steps from measured rows and is lost later"
+        reach = f"From measured rows it can be simulated for at least {MOST_STEPS} steps, {limit}"
     return (
-        "Its free run is no simulation of this record: an input is missing, or the series is"
-        f" chaotic. {reach}. For forecasts of several steps compare `train` with `for_use`, their"
-        " number, by `ahead`."
+        f"Its free run is no simulation of this record: {_describe_reason(model, longest)} {reach}."
+        " For forecasts of several steps compare `train` with `for_use`, their number, by `ahead`."
     )
+
+
+def _describe_reason(model: Model, experiment: Experiment) -> str:
+    """What may be the reason. Chaos is named for a series without inputs, and of a model trained
+    on its free run where neighbouring runs separate: of others noise on y is the likelier reason.
+    """
+    if not model.inputs:
+        return "the series is chaotic, or noise drives it."
+    if model.training.loop == "series-parallel":
+        cure = "`train_parallel`, which trains the free run, or `identify`"
+        return (
+            "it was trained one step ahead, which noise on y leads astray. Try"
+            f" {cure if model.net.is_narx else '`identify`'}; if that does not follow y either, an"
+            " input may be missing."
+        )
+    exponent = stability(model, experiment).exponent
+    if exponent is not None and exponent >= ZERO_EXPONENT:
+        return "runs that begin next to each other separate, as where the system is chaotic."
+    return "an input is missing, or disturbances that nobody measured move y."
 
 
 def count_simulated_steps(model: Model, experiment: Experiment) -> int:
     """The steps from measured rows over which the error, root mean square over the rows, stays
     below `NO_SIMULATION` deviations of y; `MOST_STEPS` at most.
     """
-    part = experiment.part(slice(MOST_ROWS))
-    steps = min(MOST_STEPS, (len(part) - model.start) // 4)
+    steps = min(MOST_STEPS, (len(experiment) - model.start) // 4)
     while steps > 0:
         try:
-            forecasts = model.ahead(part.u, part.y, steps=steps)
+            forecasts = model.ahead(experiment.u, experiment.y, steps=steps)
             break
         except ModelError:  # some of these runs are lost
             steps //= 2
     for step in range(1, steps + 1):
-        target = part.y[step : step + len(forecasts)]
+        target = experiment.y[step : step + len(forecasts)]
         error = np.sqrt(np.nanmean((forecasts[:, step - 1] - target) ** 2, axis=0))
         if not np.mean(error / model.scaling.y_scale) < NO_SIMULATION:
             return step - 1

@@ -4,9 +4,20 @@ run still tells.
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from forecast.identification import Experiment, Model, narnet
+import numpy as np
+from scipy.signal import lfilter
+
+from forecast.identification import (
+    Experiment,
+    Model,
+    TrainingRecord,
+    narnet,
+    narxnet,
+    random_steps,
+    train,
+)
 from forecast.identification.chaos import (
     NO_SIMULATION,
     count_simulated_steps,
@@ -53,3 +64,38 @@ def test_the_note_on_a_lost_simulation_advises_a_comparison_and_promises_nothing
     """Of a series without inputs `identify` forecasts as well as `train` with `for_use` does."""
     note = describe_lost_simulation(model_of(0.8, walk(0)), [walk(0)])
     assert "compare `train` with `for_use`" in note and "better" not in note
+
+
+def driven(seed: int) -> Experiment:
+    """A slow answer to u, under noise on y that one-step training takes for the system's."""
+    rng = np.random.default_rng(seed)
+    u = random_steps(400, -1.0, 1.0, hold=10, seed=seed)
+    return Experiment(u, lfilter([0.05], [1.0, -0.95], u) + 0.4 * rng.normal(size=400))
+
+
+def test_a_net_trained_one_step_ahead_on_noisy_y_is_sent_on_and_no_chaos_is_named() -> None:
+    e = driven(0)
+    net = narxnet((1,), (1,), 3)
+    model = train(net, e, iterations=20, for_use="prediction")
+    note = describe_lost_simulation(model, [e])
+    assert "trained one step ahead" in note and "`train_parallel`" in note and "`identify`" in note
+    assert "chao" not in note and "lost later" not in note
+    deep = train(narxnet((1,), (1,), (3, 2)), e, iterations=3)
+    assert "`train_parallel`" not in describe_lost_simulation(deep, [e])
+
+
+def test_chaos_is_named_of_a_model_of_the_free_run_whose_neighbouring_runs_separate() -> None:
+    e = driven(0)
+    steady = Model.average(train(narxnet((1,), (1,), ()), e, iterations=5))
+    parallel = replace(steady, training=TrainingRecord(loop="parallel"))
+    assert "disturbances that nobody measured" in describe_lost_simulation(parallel, [e])
+    kernel = parallel.weights["0/readout/kernel"].copy()
+    kernel[0] = 1.05  # y[t-1]: two runs part by 5 % a row
+    growing = replace(parallel, weights={**parallel.weights, "0/readout/kernel": kernel})
+    assert "runs that begin next to each other separate" in describe_lost_simulation(growing, [e])
+
+
+def test_a_record_that_begins_with_a_gap_has_its_steps_counted_after_it() -> None:
+    e = walk(0, rows=300)
+    gapped = e.with_arrays(y=np.where(np.arange(300)[:, None] < 20, np.nan, e.y))
+    assert "simulated for" in describe_lost_simulation(model_of(0.8, e), [gapped])
