@@ -31,7 +31,8 @@ from forecast.identification.experiment import (
     order_columns,
     refuse_gaps,
 )
-from forecast.identification.loops import LoopMemory, State
+from forecast.identification.loops import LoopMemory, SetLoop, SetMemory, State, median_run
+from forecast.identification.narx import Memory
 from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
@@ -40,6 +41,7 @@ from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
 SCHEMA = 3
 BEYOND_RANGE = 0.01  # of the range of an input: farther outside, a run is marked
+DISAGREEMENT = 0.5  # of the deviation of y: nets that differ by more on average do not agree
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
 
 
@@ -330,24 +332,37 @@ class Model:
     ) -> Array:
         """The standard deviation of the free runs of its nets, row by row, in the shape of
         `simulate`; NaN for a single net, which does not tell it, and in the measured rows.
+
+        No error bar: all nets learnt from the same rows and may be wrong alike, and the median of
+        which they are is nearer to y than most. Measure errors on rows that did not train.
         """
         given, state, inputs = self._begin_free_run(u, start, rows)
-        spread = self._member_spread(inputs, None, state)
+        spread = self._spread_of(self._member_runs(inputs, None, state)[0])
         return np.concatenate([given, self._as_given(spread, state.is_vector)])
 
-    def _member_spread(self, u: Array, y: Array | None, state: State) -> Array:
-        """(T, O) of the runs from the state under u, free ones without y, in the units of y."""
+    def _member_runs(self, u: Array, y: Array | None, state: State) -> tuple[Array, LoopMemory]:
+        """(nets, T, O), scaled: the runs from the state under u, free ones without y, and what is
+        remembered after them.
+        """
         loop, weights = self.loop_and_weights()
-        if len(self.members) == 1:
-            return np.full((len(u), self.outputs), np.nan)
+        inputs = self.scaling.scale_u(u)
         measured = None if y is None else self.scaling.scale_y(y)
-        runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u), measured)
+        if isinstance(loop, SetLoop):
+            return loop.member_runs(weights, state.memory, inputs, measured)
+        run, after = loop.loop(weights, state.memory, inputs, measured)
+        return loop.bounded(run)[None], after
+
+    def _spread_of(self, runs: Array) -> Array:
+        """(T, O) of the runs (nets, T, O), in the units of y; NaN of a single one."""
+        if len(runs) == 1:
+            return np.full(runs.shape[1:], np.nan)
         with np.errstate(over="ignore", invalid="ignore"):  # of runs that are lost
             return runs.std(axis=0) * self.scaling.y_scale
 
-    def _describe_reach(self, u: Array, y: Array | None, state: State) -> tuple[str, ...]:
+    def _describe_reach(self, u: Array, runs: Array, is_free: bool) -> tuple[str, ...]:
         """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
-        differ there; and of inputs that never moved in training and have another level here.
+        differ there; of inputs that never moved in training and have another level here; and where
+        the nets of a free run differ in the other rows.
         """
         if self.u_range is None or not len(u):
             return ()
@@ -361,17 +376,23 @@ class Model:
             f" {farthest[column]:g} here: nothing was learnt of it."
             for column in np.flatnonzero(is_moved)
         )
+        spread = self._spread_of(runs)
+        within = spread[~is_beyond].mean(axis=0) if not is_beyond.all() else np.zeros(self.outputs)
+        if is_free and (within > DISAGREEMENT * self.scaling.y_scale).any():
+            notes += (
+                f"The nets differ by {_list_outputs(within)} (standard deviation) where u is within"
+                " the range of training: some began in another state than the others, or have lost"
+                " the system. Give more measured rows to start from; if they differ as much then,"
+                " trust no long free run.",
+            )
         if not is_beyond.any():
             return notes
-        spread = self._member_spread(u, y, state)[is_beyond].mean(axis=0)
-        listed = f"{spread[0]:.3g}"
-        if len(spread) > 1:
-            listed = ", ".join(
-                f"{each:.3g} (output {number})" for number, each in enumerate(spread)
-            )
-        nets = f"the nets differ by {listed} there (standard deviation)"
-        if len(self.members) == 1:
+        beyond = spread[is_beyond].mean(axis=0)
+        nets = f"the nets differ by {_list_outputs(beyond)} there (standard deviation)"
+        if len(runs) == 1:
             nets = "a single net does not tell how sure it is there"
+        elif not is_beyond.all():
+            nets += f", by {_list_outputs(within)} in the other rows"
         return (
             *notes,
             f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
@@ -453,19 +474,30 @@ class Model:
     def _run(self, u: Array, y: Array | None, state: State) -> LoopRun:
         """From the state; y None: closed loop. `InputError` for the state of another net."""
         loop, weights = self.loop_and_weights()
-        inputs = self.scaling.scale_u(u)
-        measured = None if y is None else self.scaling.scale_y(y)
-        if _shapes(state.memory) != _shapes(loop.begin(weights, inputs)):
+        if _shapes(state.memory) != _shapes(loop.begin(weights, self.scaling.scale_u(u))):
             raise InputError(
                 f"The state is that of another net than this {self.net.kind}. Take one of this"
                 " model."
             )
-        run, after = loop.loop(weights, state.memory, inputs, measured)
-        run = self.scaling.unscale_y(loop.bounded(run))
-        notes = self._describe_reach(u, y, state)
-        if y is None and self.net.feedback:
-            self._require_on_record(run[None], notes)
+        runs, after = self._member_runs(u, y, state)
+        run = self.scaling.unscale_y(median_run(runs))
+        is_free = y is None and self.net.feedback
+        notes = self._describe_reach(u, runs, is_free)
+        if is_free and self.leaves_record(run[None]).any():
+            self._require_on_record(
+                run[None], notes, is_range_to_blame=self._holds_within(u, state)
+            )
         return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector), notes)
+
+    def _holds_within(self, u: Array, state: State) -> bool:
+        """Whether the free run from the state stays on the record under u, before and after it, cut
+        to the range of training.
+        """
+        if self.u_range is None:
+            return False
+        memory = _cut_inputs(state.memory, self.scaling.scale_u(self.u_range))
+        runs, _ = self._member_runs(np.clip(u, *self.u_range), None, replace(state, memory=memory))
+        return not self.leaves_record(self.scaling.unscale_y(median_run(runs))[None]).any()
 
     @property
     def middle_and_limit(self) -> Array:
@@ -484,9 +516,11 @@ class Model:
         middle, limit = self.middle_and_limit
         return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
 
-    def _require_on_record(self, run: Array, notes: tuple[str, ...] = ()) -> None:
+    def _require_on_record(
+        self, run: Array, notes: tuple[str, ...] = (), *, is_range_to_blame: bool = False
+    ) -> None:
         """`ModelError` that names the first step at which a closed loop (B, T, O) is lost, with
-        the notes on its inputs.
+        the notes on its inputs, and whether it holds where these are cut to the range of training.
         """
         streaming.require_finite(run)
         is_lost = self.leaves_record(run)
@@ -495,8 +529,10 @@ class Model:
                 "Train it on its free run (`train_parallel`), choose it for simulation, or use its"
                 " one-step forecasts alone."
             )
-            if notes:
+            if notes and is_range_to_blame:
                 cure = " ".join([*notes, "Give u as in training, or train it on such inputs too."])
+            elif notes:
+                cure = " ".join([*notes, "With u cut to that range it diverges too.", cure])
             raise ModelError(
                 f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
                 f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
@@ -563,6 +599,21 @@ class Model:
                 + is_transposed * f" Time runs down the rows: give {name}.T."
             )
         return table
+
+
+def _cut_inputs(memory: LoopMemory, limits: Array) -> LoopMemory:
+    """What a NARX net or a set of them remembers, its u within the scaled limits (2, I)."""
+    if isinstance(memory, SetMemory):
+        members: Any = tuple(_cut_inputs(member, limits) for member in memory.members)
+        return SetMemory(members)
+    return replace(memory, u=np.clip(memory.u, *limits)) if isinstance(memory, Memory) else memory
+
+
+def _list_outputs(values: Array) -> str:
+    """A value of each output (O,), with its number where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    return ", ".join(f"{each:.3g} (output {number})" for number, each in enumerate(values))
 
 
 def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:

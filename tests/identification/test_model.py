@@ -600,6 +600,27 @@ def test_inputs_beyond_those_of_training_are_named_by_either_loop_and_where_it_d
             trained.simulate(1e4 * e.u, e.y[:1])
 
 
+def test_a_loop_that_diverges_within_the_range_of_u_too_does_not_blame_the_range() -> None:
+    e = tank(60)
+    trained = train(narxnet((1,), (1,), ()), e, iterations=2)
+    kernel = trained.weights["readout/kernel"].copy()
+    kernel[0] = 1.5  # y[t-1]
+    growing = replace(trained, weights={**trained.weights, "readout/kernel": kernel})
+    with pytest.raises(ModelError, match=r"With u cut to that range it diverges too\. Train it on"):
+        growing.simulate(1.2 * e.u, e.y[:1])
+
+
+def test_nets_that_differ_within_the_range_of_u_are_noted_and_the_range_is_not_blamed() -> None:
+    e = tank(60)
+    net = train(narxnet((1,), (1,), ()), e, iterations=2)
+    bias = net.weights["readout/bias"] + 0.5
+    other = replace(net, weights={**net.weights, "readout/bias": bias})
+    (note,) = Model.average(net, other).simulate(e.u, e.y[:1]).notes
+    assert "where u is within the range of training" in note and "more measured rows" in note
+    assert Model.average(net, net).simulate(e.u, e.y[:1]).notes == ()
+    assert "in the other rows" in Model.average(net, other).simulate(1.2 * e.u, e.y[:1]).notes[1]
+
+
 def test_an_input_that_never_moved_in_training_and_has_another_level_is_noted() -> None:
     e = tank(60)
     net, never_moved = narxnet((1,), (1,), 2), np.full_like(e.u, 5.0)
