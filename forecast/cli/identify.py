@@ -22,6 +22,7 @@ import typer
 from forecast.cli.common import FORMAT, ROOT, Format, now, print_rows, tracking_uri
 from forecast.system import files
 from forecast.system.errors import ModelError
+from forecast.system.stage import show_progress
 
 if TYPE_CHECKING:
     from forecast.identification.contest import RowResult
@@ -53,8 +54,10 @@ def identify(
     print(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
+        flush=True,
     )
-    entries = contest.compete(record, experiments)
+    with show_progress(2 * len(record.rows), f"identify {experiment}") as advance:
+        entries = contest.compete(record, experiments, advance)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
     result = {**settings, **_result(entries)}
     folder = paths.identified(experiment)

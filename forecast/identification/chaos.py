@@ -48,7 +48,7 @@ def _describe_reason(model: Model, experiment: Experiment) -> str:
     if model.training.loop == "series-parallel":
         cure = "`train_parallel`, which trains the free run, or `identify`"
         return (
-            "it was trained one step ahead, which noise on y leads astray. Try"
+            "it was trained one step ahead, which noise on y can lead astray. Try"
             f" {cure if model.net.is_narx else '`identify`'}; if that does not follow y either, an"
             " input may be missing."
         )

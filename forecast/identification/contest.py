@@ -32,6 +32,7 @@ from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
 from forecast.system.errors import ForecastError, InputError, ModelError
+from forecast.system.stage import show_nothing
 
 Fit = Callable[[Sequence[Experiment], int], Model]
 """A model from the experiments and a seed."""
@@ -62,16 +63,20 @@ class RowResult:
     run: Array | None = None
 
 
-def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> list[RowResult]:
+def compete(
+    record: ExperimentEntry,
+    experiments: Mapping[str, Experiment],
+    advance: Callable[[str], None] = show_nothing,
+) -> list[RowResult]:
     """The contestants, the lowest validation error first and those without a model last; Ctrl-C
-    keeps those that are done.
+    keeps those that are done. `advance` is called with the name after each of the two fits.
     """
     fitted, test = split(experiments, record.test)
     train, validation = split(fitted, record.validation)
     results: list[RowResult] = []
     with suppress(KeyboardInterrupt):
         stages = [(train, validation), (fitted, test)]
-        results.extend(_fit_row(row, stages, record.seed) for row in record.rows)
+        results.extend(_fit_row(row, stages, record.seed, advance) for row in record.rows)
     return sorted(results, key=lambda result: (result.model is None, result.validation))
 
 
@@ -107,7 +112,10 @@ def split(
 
 
 def _fit_row(
-    row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
+    row: str,
+    stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]],
+    seed: int,
+    advance: Callable[[str], None],
 ) -> RowResult:
     """The contestant fitted and judged in both stages, validation and test; the note says why
     it failed.
@@ -120,7 +128,10 @@ def _fit_row(
             rmse, run = free_run_rmse(model, blocks)
             deviation = np.nanstd(join_rows(fitted.values())[1], axis=0)
             errors[stage] = float(np.mean(rmse / deviation))
+            advance(row)
     except ForecastError as error:
+        for _ in stages[stage:]:
+            advance(row)
         return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])
     seconds = time.process_time() - begin
     note = "\n".join([model.net.describe(), *model.notes])

@@ -95,7 +95,9 @@ def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> 
 
 def test_a_row_that_fails_says_why_and_is_the_last() -> None:
     alone = Experiment(None, tank(300).y)
-    entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone})
+    shown: list[str] = []
+    entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone}, shown.append)
+    assert shown == ["gru", "gru", "arx", "arx"]
     assert entries[-1].row == "gru" and not np.isfinite(entries[-1].validation)
     assert "wants inputs" in entries[-1].note
 
@@ -164,6 +166,7 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     )
     done = small_project.command(tmp_path, "identify", "tank", "--format", "json")
     assert done.returncode == 0, done.stderr
+    assert "identify tank: 4 of 4 done" in done.stderr
     found = json.loads(done.stdout)
     assert [row["row"] for row in found] == ["narx_lm", "arx"]
     folder = tmp_path / "data" / "identified" / "tank"

@@ -803,3 +803,16 @@ def test_the_time_of_a_training_is_that_of_all_its_restarts(
     assert 990 < shares[0] <= 1000
     # what an early start leaves goes to the later ones
     assert shares[0] < shares[1] < shares[2] < shares[3] <= 4000
+
+
+def test_adam_says_before_it_begins_what_it_does_and_after_its_first_steps_how_long() -> None:
+    said: list[str] = []
+    net = narxnet((1,), (1,), 2)
+    model = train(net, tank(60), trainer="adam", iterations=1, announce=said.append)
+    assert said[0].startswith("Adam, 1000 steps: how long")
+    assert [line.split(": about")[0] for line in said[1:]] == [
+        "Adam, 250 of 1000 steps",
+        "Adam, 500 of 1000 steps",
+    ]
+    silent = train(net, tank(60), trainer="adam", iterations=1)
+    assert all((silent.weights[name] == weight).all() for name, weight in model.weights.items())
