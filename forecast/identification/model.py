@@ -175,7 +175,11 @@ class Model:
     @property
     def of_what(self) -> str:
         """Behind errors from `describe_rmse`: what they are a share of, where they are one."""
-        return "" if self.outputs == 1 else ", of each output's standard deviation"
+        return (
+            ""
+            if self.outputs == 1
+            else ", of each output's standard deviation in the rows that train"
+        )
 
     def describe_rmse(self, mean_square: float) -> str:
         """The root of a mean square in `error_unit`, of several outputs in % of it."""

@@ -45,8 +45,8 @@ class Net:
 
     What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
     `dead_times` (I,), the steps by which each input is held back; `first`, the rows that a run
-    begins with where they are fewer than the delays of u reach, and the first u stands in before
-    them; `states`, of the net's own; `terms`, the products of a polynomial.
+    begins with where they are not those of the delays: of u the first stands in before them;
+    `states`, of the net's own; `terms`, the products of a polynomial.
     """
 
     kind: str

@@ -85,7 +85,8 @@ class SearchSettings:
     """How large the search of `identify` is.
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
-    that errors compare; 1 where y is never observed in as many in a row. `folds`: at most; fewer
+    that errors compare; 1 where y is never observed in as many in a row. A free run of the result
+    may ask for more. `folds`: at most; fewer
     where a block would be shorter than eight times `start`. `ahead_candidates`: "delays" and
     "polynomial", for series without inputs alone, fitted one step ahead and judged by forecasts of
     several; () for none. `fold_iterations`: in every fold, after which two thirds of the candidates

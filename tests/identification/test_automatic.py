@@ -44,7 +44,7 @@ from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain, measure_drift
 from forecast.identification.experiment import MAX_ARX_ROWS, normalise_weights
 from forecast.identification.loops import median_run
-from forecast.identification.member import Member, stay_within
+from forecast.identification.member import MOST_START, Member, count_start_rows, stay_within
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import limit_folds, limit_rows
 from forecast.identification.states import MAX_POLE, limit_poles, with_states
@@ -222,7 +222,7 @@ def test_a_record_with_few_whole_rows_is_identified_without_a_warning(later: flo
     settings = replace(SMALL, candidates=(POLYNOMIAL, Candidate("polynomial", 3), ON_STATES))
     model = identify(Experiment(u, y), settings=settings)
     v, truth = tank(200, 1)
-    run = model.simulate(v, truth[:3]).y
+    run = model.simulate(v, truth[: model.start]).y
     assert perform(truth, run, measure="rmse") < 0.4 * truth.std()
 
 
@@ -400,11 +400,14 @@ def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model
     u, y = tank(200, 0, dead=4)
     model = identify(Experiment(u, y), seed=0, settings=settings)
     assert any(net.states for net in model.net.nets) == (settings is WITH_STATES)
-    whole = model.simulate(u, y[:3])
+    whole = model.simulate(u, y[: model.start])
     model.save(tmp_path)
     again = Model.load(tmp_path)
-    assert again.simulate(u, y[:3]).y.tobytes() == whole.y.tobytes() and again.notes == model.notes
-    first = model.simulate(u[:90], y[:3])
+    assert (
+        again.simulate(u, y[: model.start]).y.tobytes() == whole.y.tobytes()
+        and again.notes == model.notes
+    )
+    first = model.simulate(u[:90], y[: model.start])
     assert model.simulate(u[90:], first.state).y.tobytes() == whole.y[90:].tobytes()
     ahead = model.ahead(u, y, steps=4)
     state = model.predict(u[:51], y[:51]).state
@@ -412,7 +415,7 @@ def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model
     export(model, tmp_path / "simulator.py")
     code = (
         "import sys, simulator, numpy as np; d = np.load('d.npz'); r = simulator.simulate(d['u'],"
-        " d['y'][:3])\n"
+        f" d['y'][:{model.start}])\n"
     )
     code += (
         "np.save('r.npy', r); assert not [m for m in sys.modules if m.split('.')[0] in ('forecast',"
@@ -431,14 +434,48 @@ def test_its_output_is_the_middle_of_its_nets_and_their_spread_is_told() -> None
     y += 0.04 * y.std() * np.random.default_rng(0).normal(size=y.shape)
     settings = replace(SMALL, candidates=(ON_STATES,), fold_iterations=30, refit_iterations=(20, 5))
     model = identify(Experiment(u, y), seed=0, settings=settings)
-    runs = np.array([member.simulate(u, y[:3]).y for member in model.members])
+    runs = np.array([member.simulate(u, y[: model.start]).y for member in model.members])
     assert len(runs) > 1
-    np.testing.assert_allclose(model.simulate(u, y[:3]).y, np.median(runs, axis=0), rtol=1e-12)
-    np.testing.assert_allclose(model.spread(u, y[:3]), runs.std(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(
+        model.simulate(u, y[: model.start]).y, np.median(runs, axis=0), rtol=1e-12
+    )
+    np.testing.assert_allclose(model.spread(u, y[: model.start]), runs.std(axis=0), rtol=1e-9)
     assert (
         set(model.training.free_run) == {"train", "validation"}
         and f"Median of {len(runs)} nets" in model.notes[0]
     )
+
+
+def net_that_forgets(pole: float) -> Member:
+    """A state that is so many times what it was a row before, whatever y and u are."""
+    net = with_states(Narx(1, 1, (1,), (0,), 0), 2, 0)
+    weights = np.zeros(net.n_weights)
+    net.layer.split(weights)[4][1, 1] = pole
+    return Member(ON_STATES, 0, net, weights)
+
+
+def test_a_free_run_is_asked_to_begin_with_the_rows_in_which_states_are_forgotten() -> None:
+    """With five rows, nets of 13 in 20 records of an air path kept to a wrong state for ever."""
+    u, y = tank(200, 0)
+    record = [Experiment(u, y)]
+    quick, middling, slow = map(net_that_forgets, (0.1, 0.8, 0.999))
+    assert count_start_rows([quick], record, 5) == 5
+    # .8^n falls below a tenth at n = 11, of states of deviation 1
+    assert 9 <= count_start_rows([middling], record, 5) <= 14
+    assert count_start_rows([slow], record, 5) == MOST_START
+    assert count_start_rows([quick, quick, slow], record, 5) == 5
+    without = replace(quick, net=Narx(1, 1, (1,), (0,), 0), weights=np.zeros(3))
+    assert count_start_rows([without], record, 5) == 5
+
+
+def test_no_more_rows_are_asked_for_than_records_with_gaps_or_few_rows_have() -> None:
+    """Of eight rows with a gap a run of 5 begins in 3 places, of 6 in 2, of 7 in 1."""
+    u, y = tank(200, 0)
+    slow = [net_that_forgets(0.999)]
+    gapped = Experiment(u, np.where(np.arange(200)[:, None] % 8 == 7, np.nan, y))
+    assert count_start_rows(slow, [gapped], 5) == 6
+    few = gapped.with_arrays(u=u[:12], y=y[:12])
+    assert count_start_rows(slow, [Experiment(u, y), few], 5) < 12
 
 
 def test_three_of_seven_nets_lost_on_the_same_side_leave_the_output_within_the_others() -> None:
@@ -713,10 +750,11 @@ def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units()
     settings = replace(SMALL, candidates=(ON_DELAYS, ON_STATES), fold_iterations=4)
     large = identify(Experiment(inputs, both), settings=settings)
     small = identify(Experiment(inputs, both * [2**10, 1]), settings=settings)
-    pattern = r"blocks [\d.]+ % to [\d.]+ %, ([\d.]+) % in the middle, of each output's standard"
+    pattern = r"of single nets, ([\d.]+) % of their median, of each output's standard deviation"
     (found,) = re.findall(pattern, large.notes[0])
     assert small.notes == large.notes
-    assert f"free-run RMSE {found} %, of each output's standard deviation" in repr(large)
+    of_what = "of each output's standard deviation in the rows that train"
+    assert f"free-run RMSE {found} %, {of_what}" in repr(large)
     (note,) = large.simulate(1.5 * inputs, both[:3]).notes
     beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
     first, second = large.spread(1.5 * inputs, both[:3])[3:][beyond].mean(axis=0)
@@ -876,7 +914,7 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
         == said
     )
     middle, percent = map(
-        float, re.findall(r"([\d.]+) in the middle: ([\d.]+) % of the range of y", first)[0]
+        float, re.findall(r"([\d.]+) of their median: ([\d.]+) % of the range of y", first)[0]
     )
     assert percent == pytest.approx(100 * middle / np.ptp(y), rel=0.05)
 
