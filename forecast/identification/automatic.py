@@ -97,19 +97,17 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     on_record = np.sqrt(training.free_run.get("train", np.nan))
     deviation = float(np.mean(result.scaling.y_scale / model.error_unit))
     held_out = [member.held_out_rmse * deviation for member in result.members]
-    low, high = (model.describe_rmse(rmse**2) for rmse in (min(held_out), max(held_out)))
-    median, whose = float(np.median(held_out)), "the one in the middle"
-    if result.held_out_rmse is not None:
-        median, whose = result.held_out_rmse * deviation, "their median"
-    middle = model.describe_rmse(median**2)
+    median = float(np.median(held_out))
+    low, middle, high = (
+        model.describe_rmse(rmse**2) for rmse in (min(held_out), median, max(held_out))
+    )
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
     notes = [
-        f"Median of {len(result.members)} nets; free-run RMSE on held-out blocks, before the last"
-        f" training: {low} to {high} of single nets, {middle} of {whose}"
-        f"{model.of_what or of_range}.",
+        f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
+        f" {low} to {high}, {middle} in the middle{model.of_what or of_range}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,

@@ -92,9 +92,10 @@ def _drop_terms(
         hessian, _ = lm.normal_equations(problem, run.weights)
         if not np.isfinite(hessian).all():  # a chaotic run, whose derivatives grow without end
             break
-        variances = np.diag(np.linalg.pinv(hessian, hermitian=True))
         by_term = run.weights.reshape(len(net.terms), -1)
-        ratios = by_term**2 / np.maximum(variances, 1e-300).reshape(by_term.shape)
+        variances = np.diag(np.linalg.pinv(hessian, hermitian=True)).reshape(by_term.shape)
+        ratios = np.zeros_like(by_term)  # of a term that the run does not feel, as of a constant u
+        np.divide(by_term**2, variances, out=ratios, where=variances > 1e-200)
         least = int(np.argmin(ratios.sum(axis=1)))
         weights = np.delete(by_term, least, axis=0).ravel()
         net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])

@@ -126,6 +126,16 @@ def test_a_net_given_before_the_record_is_named() -> None:
         frols(narxnet(), system(60, 0))
 
 
+def test_a_term_that_the_run_does_not_feel_goes_first_and_without_a_warning() -> None:
+    """A constant input is 0 once scaled, and its weight has no variance."""
+    y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).normal(size=(200, 1)), axis=0)
+    net = Narx(1, 1, (1,), (0,), 0, terms=((0,), (1,)))
+    record = [Experiment(np.zeros(200), y)]
+    weights = np.array([0.9, 1e5])
+    polynomial = term_search._drop_terms(net, weights, record, 1, None)
+    assert polynomial.net.terms == ((0,),)
+
+
 def test_the_terms_so_far_are_kept_where_the_run_without_one_diverges(monkeypatch) -> None:
     u = random_steps(200, hold=1, seed=3)
     y = lfilter([0.4], [1.0, -0.5], u)
