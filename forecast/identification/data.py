@@ -82,7 +82,9 @@ def dividerand(
 def divideind(
     train: Iterable[int], validation: Iterable[int] = (), test: Iterable[int] = ()
 ) -> Divide:
-    """Rows by their numbers, from 0; a row in none of them is not used."""
+    """Rows by their numbers, from 0; a row in none of them is not used, `InputError` for a row in
+    two of them.
+    """
     chosen = {TRAIN: list(train), VALIDATION: list(validation), TEST: list(test)}
 
     def divide(rows: int) -> Labels:
@@ -92,6 +94,11 @@ def divideind(
                 raise InputError(
                     f"divideind: {BLOCK_NAMES[label]} rows reach from {min(numbers)} to"
                     f" {max(numbers)}; the experiment has rows 0 to {rows - 1}."
+                )
+            if (labels[numbers] != UNUSED).any():
+                raise InputError(
+                    f"divideind: some of the {BLOCK_NAMES[label]} rows train or validate too. Give"
+                    " each row once; a range of Python leaves out its end."
                 )
             labels[numbers] = label
         return labels
@@ -343,7 +350,8 @@ def detrend(experiment: Experiment) -> Experiment:
 def measure_drift(experiment: Experiment) -> Array:
     """(O,): by how much each output rises over the record beside what a linear model of the inputs
     explains, as a sensor drifts; 0 where a line lowers the error of that model not clearly, or
-    would move y more than it moves, and in records of more rows than an ARX model is fitted to.
+    would move y more than it moves, and in records of more rows than an ARX model is fitted to. Of
+    a strongly nonlinear system the ARX model hides the line.
     """
     scaling = Standardization.fit([experiment])
     scaled = scaling.scale(experiment)
