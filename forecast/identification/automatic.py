@@ -106,8 +106,10 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
     notes = [
-        f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
-        f" {low} to {high}, {middle} in the middle{model.of_what or of_range}.",
+        f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
+        f" blocks, before the last training, {low} to {high}, {middle} in the middle"
+        f"{model.of_what or of_range}; of the median itself on the rows that train"
+        f" {model.describe_rmse(on_record**2)}: on new rows its error is mostly between the two.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,

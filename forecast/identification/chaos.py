@@ -29,13 +29,12 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
     runs = [e.part(slice(first[0], first[0] + MOST_ROWS)) for e, first in firsts if len(first)]
     longest = max(runs, key=len)
     steps = count_simulated_steps(model, longest)
-    limit = f"its error below {NO_SIMULATION:g} standard deviations"
-    reach = f"It can be simulated for {plural(steps, 'step')} from measured rows, {limit}"
-    if steps == MOST_STEPS:
-        reach = f"From measured rows it can be simulated for at least {MOST_STEPS} steps, {limit}"
+    at_least = "at least " * (steps == MOST_STEPS)
     return (
-        f"Its free run is no simulation of this record: {_describe_reason(model, longest)} {reach}."
-        " For forecasts of several steps compare `train` with `for_use`, their number, by `ahead`."
+        f"Its free run is no simulation of this record: {_describe_reason(model, longest)} It can"
+        f" be simulated for {at_least}{plural(steps, 'step')} from measured rows, its error below"
+        f" {NO_SIMULATION:g} standard deviations. For forecasts of several steps compare `train`"
+        " with `for_use`, their number, by `ahead`."
     )
 
 
@@ -46,11 +45,10 @@ def _describe_reason(model: Model, experiment: Experiment) -> str:
     if not model.inputs:
         return "the series is chaotic, or noise drives it."
     if model.training.loop == "series-parallel":
-        cure = "`train_parallel`, which trains the free run, or `identify`"
         return (
-            "it was trained one step ahead, which noise on y can lead astray. Try"
-            f" {cure if model.net.is_narx else '`identify`'}; if that does not follow y either, an"
-            " input may be missing."
+            "it was trained one step ahead, which noise on y can lead astray. Try `train_parallel`,"
+            " which trains the free run of a net with one hidden layer, or `identify`; if that does"
+            " not follow y either, an input may be missing."
         )
     exponent = stability(model, experiment).exponent
     if exponent is not None and exponent >= ZERO_EXPONENT:

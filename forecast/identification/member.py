@@ -5,7 +5,7 @@ leaves out, `automatic` joins and reports.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ from forecast.identification.search_settings import Candidate
 
 MOST_START = 20  # measured rows that a free run is asked to begin with, at most
 FORGOTTEN = 0.1  # of where states began: so much left no longer matters
-BEGINNINGS = 4  # states from which a net is begun, at each of several places
-PLACES = 6  # of a record, at which states are begun
+PLACES = 10  # of a record, at which states are begun
 
 
 @dataclass(frozen=True)
@@ -69,37 +68,23 @@ def count_start_rows(
     in every experiment half of the places where a run can begin with the least.
     """
     longest = max(experiments, key=len)
-    counts = [_count_forgetting_rows(m, longest, least) for m in members if m.net.states]
-    most = min(int(np.median(counts)) if counts else least, *map(len, experiments))
-    n_places = np.array(
-        [
-            [len(simulation_starts(e, rows)) for e in experiments]
-            for rows in range(least, max(most, least) + 1)
-        ]
-    )
-    return least + int((2 * n_places[1:] >= n_places[0]).all(axis=1).sum())
+    counts = [_count_forgetting_rows(m, longest) for m in members if m.net.states] or [least]
+    most = min(int(np.median(counts)), *map(len, experiments))
+    for e in experiments:
+        places = [len(simulation_starts(e, rows)) for rows in range(least, most + 1)]
+        most = least + sum(2 * count >= places[0] for count in places[1:])
+    return max(most, least)
 
 
-def _count_forgetting_rows(member: Member, experiment: Experiment, least: int) -> int:
-    """Rows of measured y, from `least` to `MOST_START`, after which states that began elsewhere
-    differ by `FORGOTTEN` of what they did.
+def _count_forgetting_rows(member: Member, experiment: Experiment) -> int:
+    """Rows of measured y, up to `MOST_START`, after which states that began two deviations apart
+    are as near as `FORGOTTEN`, wherever they began.
     """
-    net, rng = member.net, np.random.default_rng(0)  # fixed: the same states for every net
-    last = max(len(experiment) - MOST_START, 0)
-    begun = []
-    for place in np.linspace(0, last, PLACES).astype(int):
-        e = experiment.part(slice(int(place), int(place) + MOST_START))
-        memory = net.begin(member.weights, e.u)
-        for _ in range(BEGINNINGS):
-            y = np.hstack([np.zeros(net.measured_outputs), rng.normal(size=net.states)])
-            begun.append((e, replace(memory, y=y[None])))
-    distances = np.empty(MOST_START)
-    for row in range(MOST_START):
-        begun = [
-            (e, net.loop(member.weights, memory, e.u[row : row + 1], e.y[row : row + 1])[1])
-            for e, memory in begun
-        ]
-        states = np.array([memory.y[-1, net.measured_outputs :] for _, memory in begun])
-        distances[row] = states.reshape(PLACES, BEGINNINGS, -1).std(axis=1).max(initial=0.0)
-    is_left = np.append(distances > FORGOTTEN, False)
-    return max(least, min(int(np.flatnonzero(is_left).max(initial=-1)) + 2, MOST_START))
+    net, runs = member.net, []
+    e = experiment.take(slice(PLACES * MOST_START))
+    for states in (-1.0, 1.0):
+        y = net.add_state_columns(e.y)
+        y[::MOST_START, net.measured_outputs :] = states
+        runs.append(net.free_run(member.weights, e.u, y))
+    is_left = (np.abs(runs[1] - runs[0]) > 2 * FORGOTTEN).any(axis=1)
+    return min(int((np.flatnonzero(is_left) % MOST_START).max()) + 2, MOST_START)

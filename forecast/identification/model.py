@@ -31,8 +31,7 @@ from forecast.identification.experiment import (
     order_columns,
     refuse_gaps,
 )
-from forecast.identification.loops import LoopMemory, SetLoop, SetMemory, State, median_run
-from forecast.identification.narx import Memory
+from forecast.identification.loops import LoopMemory, SetLoop, State, median_run
 from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
@@ -381,22 +380,24 @@ class Model:
             for column in np.flatnonzero(is_moved)
         )
         spread = self._spread_of(runs)
-        within = spread[~is_beyond].mean(axis=0) if not is_beyond.all() else np.zeros(self.outputs)
-        if is_free and (within > DISAGREEMENT * self.scaling.y_scale).any():
+        spread_within = (
+            spread[~is_beyond].mean(axis=0) if not is_beyond.all() else np.zeros(self.outputs)
+        )
+        if is_free and (spread_within > DISAGREEMENT * self.scaling.y_scale).any():
             notes += (
-                f"The nets differ by {_list_outputs(within)} (standard deviation) where u is within"
-                " the range of training: some began in another state than the others, or have lost"
-                " the system. Give more measured rows to start from; if they differ as much then,"
-                " trust no long free run.",
+                f"The nets differ by {_list_outputs(spread_within)} (standard deviation) where u is"
+                " within the range of training: some began in another state than the others, or"
+                " have lost the system. Give more measured rows to start from; if they differ as"
+                " much then, trust no long free run.",
             )
         if not is_beyond.any():
             return notes
-        beyond = spread[is_beyond].mean(axis=0)
-        nets = f"the nets differ by {_list_outputs(beyond)} there (standard deviation)"
+        spread_beyond = spread[is_beyond].mean(axis=0)
+        nets = f"the nets differ by {_list_outputs(spread_beyond)} there (standard deviation)"
         if len(runs) == 1:
             nets = "a single net does not tell how sure it is there"
         elif not is_beyond.all():
-            nets += f", by {_list_outputs(within)} in the other rows"
+            nets += f", by {_list_outputs(spread_within)} in the other rows"
         return (
             *notes,
             f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
@@ -487,21 +488,9 @@ class Model:
         run = self.scaling.unscale_y(median_run(runs))
         is_free = y is None and self.net.feedback
         notes = self._describe_reach(u, runs, is_free)
-        if is_free and self.leaves_record(run[None]).any():
-            self._require_on_record(
-                run[None], notes, is_range_to_blame=self._holds_within(u, state)
-            )
+        if is_free:
+            self._require_on_record(run[None], notes)
         return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector), notes)
-
-    def _holds_within(self, u: Array, state: State) -> bool:
-        """Whether the free run from the state stays on the record under u, before and after it, cut
-        to the range of training.
-        """
-        if self.u_range is None:
-            return False
-        memory = _cut_inputs(state.memory, self.scaling.scale_u(self.u_range))
-        runs, _ = self._member_runs(np.clip(u, *self.u_range), None, replace(state, memory=memory))
-        return not self.leaves_record(self.scaling.unscale_y(median_run(runs))[None]).any()
 
     @property
     def middle_and_limit(self) -> Array:
@@ -520,11 +509,9 @@ class Model:
         middle, limit = self.middle_and_limit
         return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
 
-    def _require_on_record(
-        self, run: Array, notes: tuple[str, ...] = (), *, is_range_to_blame: bool = False
-    ) -> None:
+    def _require_on_record(self, run: Array, notes: tuple[str, ...] = ()) -> None:
         """`ModelError` that names the first step at which a closed loop (B, T, O) is lost, with
-        the notes on its inputs, and whether it holds where these are cut to the range of training.
+        the notes on its inputs, which need not be the reason.
         """
         streaming.require_finite(run)
         is_lost = self.leaves_record(run)
@@ -533,10 +520,11 @@ class Model:
                 "Train it on its free run (`train_parallel`), choose it for simulation, or use its"
                 " one-step forecasts alone."
             )
-            if notes and is_range_to_blame:
-                cure = " ".join([*notes, "Give u as in training, or train it on such inputs too."])
-            elif notes:
-                cure = " ".join([*notes, "With u cut to that range it diverges too.", cure])
+            if notes:
+                cure = (
+                    f"{' '.join(notes)} Give u as in training, or train it on such inputs too. If"
+                    f" it diverges then too: {cure}"
+                )
             raise ModelError(
                 f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
                 f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
@@ -603,14 +591,6 @@ class Model:
                 + is_transposed * f" Time runs down the rows: give {name}.T."
             )
         return table
-
-
-def _cut_inputs(memory: LoopMemory, limits: Array) -> LoopMemory:
-    """What a NARX net or a set of them remembers, its u within the scaled limits (2, I)."""
-    if isinstance(memory, SetMemory):
-        members: Any = tuple(_cut_inputs(member, limits) for member in memory.members)
-        return SetMemory(members)
-    return replace(memory, u=np.clip(memory.u, *limits)) if isinstance(memory, Memory) else memory
 
 
 def _list_outputs(values: Array) -> str:

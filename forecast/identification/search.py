@@ -59,7 +59,6 @@ from forecast.identification.experiment import (
     split_fold,
     unseen_inputs,
 )
-from forecast.identification.loops import median_run
 from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx, initial_weights
@@ -113,8 +112,7 @@ UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begin
 @dataclass(frozen=True)
 class SearchResult:
     """The models of the ensemble, the scaling of their data, the rows a run begins with, the
-    experiments without drift, and what was chosen, a sentence each; `held_out_rmse`: of the median
-    of such models, each trained without the block it runs through, scaled, or None.
+    experiments without drift, and what was chosen, a sentence each.
     """
 
     members: tuple[Member, ...]
@@ -122,7 +120,6 @@ class SearchResult:
     start: int
     experiments: Sequence[Experiment]
     notes: tuple[str, ...]
-    held_out_rmse: float | None = None
 
 
 @dataclass(frozen=True)
@@ -161,11 +158,10 @@ def search_members(
         reason = (
             f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks"
         )
-        members, held_out_rmse = search.fit_ahead(folded), None
+        members = search.fit_ahead(folded)
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             members = search.train_on(folded)
-            held_out_rmse = search.measure_median(folded, members)
     notes = [f"{reason}.", *drift_notes]
     if any(input_dead_times):
         rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)
@@ -180,7 +176,7 @@ def search_members(
     start = count_start_rows(chosen, scaled, settings.start)
     if start > settings.start:
         notes.append(f"A free run begins with {start} measured rows, in which the states settle.")
-    return SearchResult(tuple(chosen), scaling, start, experiments, tuple(notes), held_out_rmse)
+    return SearchResult(tuple(chosen), scaling, start, experiments, tuple(notes))
 
 
 def _take_out_drift(
@@ -462,24 +458,6 @@ class _Search:
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
-
-    def measure_median(self, folded: list[Member], members: list[Member]) -> float:
-        """The RMSE on the held-out blocks of the median of the models that the folds made of the
-        members' candidates: as the result is, but for its last training.
-        """
-        candidates = {member.candidate for member in members}
-        start = self.settings.start
-        errors, weights = [], []
-        for number, fold in enumerate(self.folds):
-            models = [m for m in folded if m.fold == number and m.candidate in candidates]
-            for e in fold.held_out if models else ():
-                runs = [m.net.bounded(m.net.free_run(m.weights, e.u, e.y[:start])) for m in models]
-                run = median_run(np.array([each[:, : e.y.shape[1]] for each in runs]))
-                errors.append(np.nan_to_num(run - e.y)[start:])
-                weights.append(e.error_weights[start:])
-        return float(
-            np.sqrt(np.average(np.concatenate(errors) ** 2, weights=np.concatenate(weights)))
-        )
 
     def _count_survivors(self) -> int:
         return max(2 * len(self.settings.candidates) // 3, 2)

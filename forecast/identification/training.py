@@ -52,7 +52,6 @@ Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
 # iterations without a better validation error: over time it falls less evenly than the train error
 PATIENCE = 25
-ADAM_LOOK = 250  # steps of Adam between two looks at the validation rows
 FAR_FROM_TRAIN = 10.0  # times the squared train error
 NOT_FOLLOWED = (
     "No free run follows y on the validation rows, so the one-step error there chose the weights."
@@ -282,9 +281,8 @@ def _train_adam(task: _Task) -> tuple[dict[str, Array], TrainingRecord]:
         )
     if task.announce is not None:
         task.announce(
-            f"Adam, {plural(task.steps, 'step')}: how long they take is told after {ADAM_LOOK}."
+            f"Adam, {plural(task.steps, 'step')}: many times as long as Levenberg-Marquardt takes."
         )
-        validate = _tell_time_left(validate, task.steps, task.announce)
     start = task.net.start
     series = []
     for each in task.series():
@@ -301,33 +299,12 @@ def _train_adam(task: _Task) -> tuple[dict[str, Array], TrainingRecord]:
         weight_decay=0.0,
         clip=1.0,
         loss=POINT_LOSSES["mse"],
-        evaluate_every=ADAM_LOOK,
+        evaluate_every=250,
     )
     run = gradient.fit(task.network, joined, validate, settings, seed=task.seeds[0])
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in run.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in run.weights.items()}
     return weights, TrainingRecord(run.note or "iterations used", curve)
-
-
-def _tell_time_left(
-    validate: Callable[[Mapping[str, Array]], float], steps: int, announce: Callable[[str], None]
-) -> Callable[[Mapping[str, Array]], float]:
-    """`validate`, which Adam calls before its first step and after every `ADAM_LOOK` of them, that
-    announces the seconds left besides, after twice as many steps each time.
-    """
-    begin, n_done, next_told = perf_counter(), -ADAM_LOOK, ADAM_LOOK
-
-    def validate_and_tell(weights: Mapping[str, Array]) -> float:
-        """The error, and perhaps a line before."""
-        nonlocal n_done, next_told
-        n_done += ADAM_LOOK
-        if n_done == next_told and n_done < steps:
-            next_told *= 2
-            left = (perf_counter() - begin) / n_done * (steps - n_done)
-            announce(f"Adam, {n_done} of {steps} steps: about {left:.1f} s more.")
-        return validate(weights)
-
-    return validate_and_tell
 
 
 def train_parallel(

@@ -750,7 +750,9 @@ def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units()
     settings = replace(SMALL, candidates=(ON_DELAYS, ON_STATES), fold_iterations=4)
     large = identify(Experiment(inputs, both), settings=settings)
     small = identify(Experiment(inputs, both * [2**10, 1]), settings=settings)
-    pattern = r"of single nets, ([\d.]+) % of their median, of each output's standard deviation"
+    pattern = (
+        r"([\d.]+) % in the middle, of each output's standard deviation in the rows that train"
+    )
     (found,) = re.findall(pattern, large.notes[0])
     assert small.notes == large.notes
     of_what = "of each output's standard deviation in the rows that train"
@@ -914,7 +916,7 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
         == said
     )
     middle, percent = map(
-        float, re.findall(r"([\d.]+) of their median: ([\d.]+) % of the range of y", first)[0]
+        float, re.findall(r"([\d.]+) in the middle: ([\d.]+) % of the range of y", first)[0]
     )
     assert percent == pytest.approx(100 * middle / np.ptp(y), rel=0.05)
 

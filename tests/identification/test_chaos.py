@@ -80,8 +80,6 @@ def test_a_net_trained_one_step_ahead_on_noisy_y_is_sent_on_and_no_chaos_is_name
     note = describe_lost_simulation(model, [e])
     assert "trained one step ahead" in note and "`train_parallel`" in note and "`identify`" in note
     assert "chao" not in note and "lost later" not in note
-    deep = train(narxnet((1,), (1,), (3, 2)), e, iterations=3)
-    assert "`train_parallel`" not in describe_lost_simulation(deep, [e])
 
 
 def test_chaos_is_named_of_a_model_of_the_free_run_whose_neighbouring_runs_separate() -> None:

@@ -107,7 +107,8 @@ def test_errors_over_outputs_are_told_as_a_share_of_their_deviations_whatever_th
     run = large.simulate(u, y[:1] * [1, 2**13]).y / [1, 2**13]
     rows = divideblock()(150) == VALIDATION
     error = np.sqrt(np.mean(((run - y) / plain.scaling.y_scale)[rows] ** 2))
-    told = f"{100 * error:.3g} % in free run, of each output's standard deviation."
+    of_what = "of each output's standard deviation in the rows that train."
+    told = f"{100 * error:.3g} % in free run, {of_what}"
     assert large.notes[-1].endswith(told)
     assert f"free-run RMSE {100 * error:.3g} %, of each output's" in repr(large)
 
@@ -508,6 +509,10 @@ BAD = {
         lambda: train(narxnet(), tank(50), divide=divideblock),
         "`divide` gave no label for each row",
     ),
+    "rows of two kinds": (
+        lambda: divideind(range(30), range(20, 40))(50),
+        "some of the validation rows train or validate too",
+    ),
     "rows that are not there": (lambda: divideind([0, 9])(5), "train rows reach from 0 to 9"),
     "shares": (lambda: divideblock(0.0, 1.0), "train above it"),
     "an output that says nothing": (
@@ -805,14 +810,9 @@ def test_the_time_of_a_training_is_that_of_all_its_restarts(
     assert shares[0] < shares[1] < shares[2] < shares[3] <= 4000
 
 
-def test_adam_says_before_it_begins_what_it_does_and_after_its_first_steps_how_long() -> None:
+def test_adam_says_before_it_begins_how_many_steps_it_takes() -> None:
     said: list[str] = []
     net = narxnet((1,), (1,), 2)
-    model = train(net, tank(60), trainer="adam", iterations=1, announce=said.append)
-    assert said[0].startswith("Adam, 1000 steps: how long")
-    assert [line.split(": about")[0] for line in said[1:]] == [
-        "Adam, 250 of 1000 steps",
-        "Adam, 500 of 1000 steps",
-    ]
-    silent = train(net, tank(60), trainer="adam", iterations=1)
-    assert all((silent.weights[name] == weight).all() for name, weight in model.weights.items())
+    train(net, tank(60), trainer="adam", iterations=1, announce=said.append)
+    (line,) = said
+    assert line.startswith("Adam, 1000 steps: many times as long")
