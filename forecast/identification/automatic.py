@@ -109,7 +109,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
         f" blocks, before the last training, {low} to {high}, {middle} in the middle"
         f"{model.of_what or of_range}; of the median itself on the rows that train"
-        f" {model.describe_rmse(on_record**2)}: on new rows its error is mostly between the two.",
+        f" {model.describe_rmse(on_record**2)}, which is less than on new rows.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,

@@ -998,3 +998,25 @@ def test_a_search_without_a_block_held_out_is_refused(folds: int) -> None:
             InputError, match=f"`folds` is {folds}; wanted a whole number from 2 up"
         ):
             identify(*records, settings=SearchSettings(folds=folds))
+
+
+def test_the_first_note_says_which_errors_are_of_single_nets_and_gives_that_of_the_median() -> None:
+    u, y = tank(200, 0)
+    model = identify(Experiment(u, y), settings=SMALL)
+    rmse = model.describe_rmse(model.training.free_run["train"])
+    assert (
+        "free-run RMSE of single nets on their held-out blocks, before the last" in model.notes[0]
+    )
+    assert f"of the median itself on the rows that train {rmse}, which is less" in model.notes[0]
+
+
+def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -> None:
+    """Nets with slow states on noisy y: the first rows alone do not tell where they are."""
+    u, y = tank(300, 0)
+    noisy = y + 0.05 * y.std() * np.random.default_rng(0).normal(size=y.shape)
+    model = identify(Experiment(u, noisy), settings=replace(WITH_STATES, fold_iterations=20))
+    asked = f"A free run begins with {model.start} measured rows"
+    assert WITH_STATES.start < model.start <= MOST_START
+    assert any(note.startswith(asked) for note in model.notes)
+    with pytest.raises(InputError, match=f"wanted at least {model.start} of y"):
+        model.simulate(u, noisy[: model.start - 1])
