@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.identification import identify
+from forecast.identification import SearchSettings, identify
 from forecast.identification.experiment import Experiment, Standardization, saturation
 from forecast.identification.narx import Narx, initial_weights
 from forecast.identification.problems import ClosedLoop, OpenLoop
@@ -52,7 +52,9 @@ def procedure(train: Arrays, test: Arrays, seed: int) -> float:
     could be kept.
     """
     try:
-        model = identify(Experiment(*train), seed=seed, announce=print if seed == 0 else None)
+        settings = SearchSettings(most_start=START)
+        announce = print if seed == 0 else None
+        model = identify(Experiment(*train), seed=seed, settings=settings, announce=announce)
     except ModelError:
         return np.inf
     return rmse(model.simulate(test[0], test[1][:START]).y, test[1])

@@ -149,10 +149,11 @@ def _tanks(seed: int) -> Measure:
     """
 
     def identified(data: Path, _: Row) -> Row:
-        from forecast.identification import Experiment, identify
+        from forecast.identification import Experiment, SearchSettings, identify
 
         train, test = cascaded_tanks.read(data / FILES["tanks"].name)
-        model = identify(Experiment(*train), seed=seed)
+        settings = SearchSettings(most_start=cascaded_tanks.START)
+        model = identify(Experiment(*train), seed=seed, settings=settings)
         run = model.simulate(test[0], test[1][: cascaded_tanks.START]).y
         without = {
             f"without {n}": float(np.sqrt(np.mean((run - test[1])[n:] ** 2))) for n in (50, 5)

@@ -54,7 +54,6 @@ def identify(
     print(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
-        flush=True,
     )
     with show_progress(2 * len(record.rows), f"identify {experiment}") as advance:
         entries = contest.compete(record, experiments, advance)

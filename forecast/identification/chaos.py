@@ -29,7 +29,7 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
     runs = [e.part(slice(first[0], first[0] + MOST_ROWS)) for e, first in firsts if len(first)]
     longest = max(runs, key=len)
     steps = count_simulated_steps(model, longest)
-    at_least = "at least " * (steps == MOST_STEPS)
+    at_least = "at least " if steps == MOST_STEPS else ""
     return (
         f"Its free run is no simulation of this record: {_describe_reason(model, longest)} It can"
         f" be simulated for {at_least}{plural(steps, 'step')} from measured rows, its error below"
@@ -50,8 +50,7 @@ def _describe_reason(model: Model, experiment: Experiment) -> str:
             " which trains the free run of a net with one hidden layer, or `identify`; if that does"
             " not follow y either, an input may be missing."
         )
-    exponent = stability(model, experiment).exponent
-    if exponent is not None and exponent >= ZERO_EXPONENT:
+    if (stability(model, experiment).exponent or 0.0) >= ZERO_EXPONENT:
         return "runs that begin next to each other separate, as where the system is chaotic."
     return "an input is missing, or disturbances that nobody measured move y."
 

@@ -19,7 +19,7 @@ from forecast.identification.experiment import (
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import Candidate
 
-MOST_START = 20  # measured rows that a free run is asked to begin with, at most
+LOOK_AHEAD = 20  # rows over which it is looked how fast states forget where they began
 FORGOTTEN = 0.1  # of where states began: so much left no longer matters
 PLACES = 10  # of a record, at which states are begun
 
@@ -61,15 +61,15 @@ def stay_within(
 
 
 def count_start_rows(
-    members: Sequence[Member], experiments: Sequence[Experiment], least: int
+    members: Sequence[Member], experiments: Sequence[Experiment], least: int, most: int
 ) -> int:
     """Measured rows that a free run should begin with: those after which half of the nets with
-    states have forgotten where these began, from `least` to `MOST_START`; and no more than leave
+    states have forgotten where these began, from `least` to `most`; and no more than leave
     in every experiment half of the places where a run can begin with the least.
     """
     longest = max(experiments, key=len)
     counts = [_count_forgetting_rows(m, longest) for m in members if m.net.states] or [least]
-    most = min(int(np.median(counts)), *map(len, experiments))
+    most = min(int(np.median(counts)), most, *map(len, experiments))
     for e in experiments:
         places = [len(simulation_starts(e, rows)) for rows in range(least, most + 1)]
         most = least + sum(2 * count >= places[0] for count in places[1:])
@@ -77,14 +77,14 @@ def count_start_rows(
 
 
 def _count_forgetting_rows(member: Member, experiment: Experiment) -> int:
-    """Rows of measured y, up to `MOST_START`, after which states that began two deviations apart
+    """Rows of measured y, up to `LOOK_AHEAD`, after which states that began two deviations apart
     are as near as `FORGOTTEN`, wherever they began.
     """
     net, runs = member.net, []
-    e = experiment.take(slice(PLACES * MOST_START))
+    e = experiment.take(slice(PLACES * LOOK_AHEAD))
     for states in (-1.0, 1.0):
         y = net.add_state_columns(e.y)
-        y[::MOST_START, net.measured_outputs :] = states
+        y[::LOOK_AHEAD, net.measured_outputs :] = states
         runs.append(net.free_run(member.weights, e.u, y))
     is_left = (np.abs(runs[1] - runs[0]) > 2 * FORGOTTEN).any(axis=1)
-    return min(int((np.flatnonzero(is_left) % MOST_START).max()) + 2, MOST_START)
+    return min(int((np.flatnonzero(is_left) % LOOK_AHEAD).max()) + 2, LOOK_AHEAD)

@@ -173,7 +173,7 @@ def search_members(
     if all(member.net.is_linear for member in chosen):
         chosen = [_widen_bounds(member, scaled) for member in chosen]
     notes += notes_of_bounds
-    start = count_start_rows(chosen, scaled, settings.start)
+    start = count_start_rows(chosen, scaled, settings.start, settings.most_start)
     if start > settings.start:
         notes.append(f"A free run begins with {start} measured rows, in which the states settle.")
     return SearchResult(tuple(chosen), scaling, start, experiments, tuple(notes))

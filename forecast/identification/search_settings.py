@@ -86,16 +86,17 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare; 1 where y is never observed in as many in a row. A free run of the result
-    may ask for more. `folds`: at most; fewer
-    where a block would be shorter than eight times `start`. `ahead_candidates`: "delays" and
-    "polynomial", for series without inputs alone, fitted one step ahead and judged by forecasts of
-    several; () for none. `fold_iterations`: in every fold, after which two thirds of the candidates
+    begins with as many as its states take to settle, at most `most_start`, at least `start`.
+    `folds`: at most; fewer where a block would be shorter than eight times `start`.
+    `ahead_candidates`: "delays" and "polynomial", for series without inputs alone, fitted one step
+    ahead and judged by forecasts of several; () for none. `fold_iterations`: in every fold, after which two thirds of the candidates
     go on. `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
     both are the same rows, the models after each of them make up the ensemble.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
     start: int = 5
+    most_start: int = 20
     folds: int = 5
     candidates: tuple[Candidate, ...] = CANDIDATES
     ahead_candidates: tuple[Candidate, ...] = AHEAD_CANDIDATES
@@ -116,7 +117,9 @@ class SearchSettings:
                 f"`ahead_candidates` has {sorted(others)}; wanted 'delays' and 'polynomial', which"
                 " are fitted one step ahead. Give the others as `candidates`."
             )
-        require_whole(1, start=self.start, candidates=len(self.candidates))
+        require_whole(
+            1, start=self.start, most_start=self.most_start, candidates=len(self.candidates)
+        )
         require_whole(2, folds=self.folds)
         longest = self.longest_dead_time
         require_whole(0, fold_iterations=self.fold_iterations, longest_dead_time=longest)

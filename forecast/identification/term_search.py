@@ -94,8 +94,8 @@ def _drop_terms(
             break
         by_term = run.weights.reshape(len(net.terms), -1)
         variances = np.diag(np.linalg.pinv(hessian, hermitian=True)).reshape(by_term.shape)
-        ratios = np.zeros_like(by_term)  # of a term that the run does not feel, as of a constant u
-        np.divide(by_term**2, variances, out=ratios, where=variances > 1e-200)
+        # the run does not feel a term without variance, as of a constant u
+        ratios = (variances > 1e-200) * by_term**2 / np.maximum(variances, 1e-200)
         least = int(np.argmin(ratios.sum(axis=1)))
         weights = np.delete(by_term, least, axis=0).ravel()
         net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])

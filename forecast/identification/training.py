@@ -280,9 +280,7 @@ def _train_adam(task: _Task) -> tuple[dict[str, Array], TrainingRecord]:
             "Adam keeps the weights best on validation rows; there are none. Divide off some."
         )
     if task.announce is not None:
-        task.announce(
-            f"Adam, {plural(task.steps, 'step')}: many times as long as Levenberg-Marquardt takes."
-        )
+        task.announce(f"Adam, {task.steps} steps: many times as long as Levenberg-Marquardt takes.")
     start = task.net.start
     series = []
     for each in task.series():

@@ -44,7 +44,7 @@ from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain, measure_drift
 from forecast.identification.experiment import MAX_ARX_ROWS, normalise_weights
 from forecast.identification.loops import median_run
-from forecast.identification.member import MOST_START, Member, count_start_rows, stay_within
+from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import limit_folds, limit_rows
 from forecast.identification.states import MAX_POLE, limit_poles, with_states
@@ -459,13 +459,16 @@ def test_a_free_run_is_asked_to_begin_with_the_rows_in_which_states_are_forgotte
     u, y = tank(200, 0)
     record = [Experiment(u, y)]
     quick, middling, slow = map(net_that_forgets, (0.1, 0.8, 0.999))
-    assert count_start_rows([quick], record, 5) == 5
+    assert count_start_rows([quick], record, 5, 20) == 5
     # .8^n falls below a tenth at n = 11, of states of deviation 1
-    assert 9 <= count_start_rows([middling], record, 5) <= 14
-    assert count_start_rows([slow], record, 5) == MOST_START
-    assert count_start_rows([quick, quick, slow], record, 5) == 5
+    assert 9 <= count_start_rows([middling], record, 5, 20) <= 14
+    assert count_start_rows([slow], record, 5, 20) == 20
+    assert (
+        count_start_rows([slow], record, 5, 8) == 8 and count_start_rows([slow], record, 5, 1) == 5
+    )
+    assert count_start_rows([quick, quick, slow], record, 5, 20) == 5
     without = replace(quick, net=Narx(1, 1, (1,), (0,), 0), weights=np.zeros(3))
-    assert count_start_rows([without], record, 5) == 5
+    assert count_start_rows([without], record, 5, 20) == 5
 
 
 def test_no_more_rows_are_asked_for_than_records_with_gaps_or_few_rows_have() -> None:
@@ -473,9 +476,9 @@ def test_no_more_rows_are_asked_for_than_records_with_gaps_or_few_rows_have() ->
     u, y = tank(200, 0)
     slow = [net_that_forgets(0.999)]
     gapped = Experiment(u, np.where(np.arange(200)[:, None] % 8 == 7, np.nan, y))
-    assert count_start_rows(slow, [gapped], 5) == 6
+    assert count_start_rows(slow, [gapped], 5, 20) == 6
     few = gapped.with_arrays(u=u[:12], y=y[:12])
-    assert count_start_rows(slow, [Experiment(u, y), few], 5) < 12
+    assert count_start_rows(slow, [Experiment(u, y), few], 5, 20) < 12
 
 
 def test_three_of_seven_nets_lost_on_the_same_side_leave_the_output_within_the_others() -> None:
@@ -925,6 +928,7 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
     ("number", "message"),
     [
         ({"start": 0}, "`start` is 0; wanted a whole number from 1 up"),
+        ({"most_start": 0}, "`most_start` is 0; wanted a whole number from 1 up"),
         ({"start": 2.5}, "`start` is 2.5; wanted a whole number from 1"),
         ({"fold_iterations": -1}, "`fold_iterations` is -1; wanted a whole number from 0"),
         ({"refit_iterations": (5, 2.5)}, "`refit_iterations` is 2.5; wanted a whole number from 0"),
@@ -1016,7 +1020,9 @@ def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -
     noisy = y + 0.05 * y.std() * np.random.default_rng(0).normal(size=y.shape)
     model = identify(Experiment(u, noisy), settings=replace(WITH_STATES, fold_iterations=20))
     asked = f"A free run begins with {model.start} measured rows"
-    assert WITH_STATES.start < model.start <= MOST_START
+    assert WITH_STATES.start < model.start <= WITH_STATES.most_start
     assert any(note.startswith(asked) for note in model.notes)
     with pytest.raises(InputError, match=f"wanted at least {model.start} of y"):
         model.simulate(u, noisy[: model.start - 1])
+    few = replace(WITH_STATES, most_start=WITH_STATES.start, fold_iterations=2)
+    assert identify(Experiment(u, noisy), settings=few).start == WITH_STATES.start
