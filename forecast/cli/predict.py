@@ -222,9 +222,8 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     if len(targets) == 1 and settings.units.get(targets[0]):
         title += f" ({settings.units[targets[0]]})"
     cutoff = table["cutoff"].max()
-    after = cutoff if isinstance(cutoff, str) else f"row {cutoff}"
-    if isinstance(cutoff, str) and not settings.source.clock:
-        after += " UTC"
+    clock = "" if settings.source.clock else " UTC"
+    after = f"{cutoff}{clock}" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
     _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), _keys(table), numbers)
     print(_provenance_sentence(describe_provenance(forecast, now())))
@@ -284,9 +283,10 @@ def _with_written_times(table: pd.DataFrame, style: str = "", *, zone: str = "")
         return table
     are_dates = (times == times.dt.normalize()).all()
     if zone and not style and not are_dates:
-        local = {name: table[name].dt.tz_localize("UTC").dt.tz_convert(zone) for name in names}
-        written = {name: [t.isoformat(" ", "minutes") for t in local[name]] for name in names}
-        return table.assign(**written)
+        local = table[names].apply(
+            lambda moments: moments.dt.tz_localize("UTC").dt.tz_convert(zone)
+        )
+        return table.assign(**local.map(lambda moment: moment.isoformat(" ", "minutes")))
     style = style or ("%Y-%m-%d" if are_dates else "%Y-%m-%d %H:%M")
     return table.assign(**{name: table[name].dt.strftime(style) for name in names})
 

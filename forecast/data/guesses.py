@@ -993,7 +993,7 @@ def _pick_target(
     if target:
         return by_name[target]
     changes = rows.groupby("unique_id")[numbers].nunique().gt(1).any()
-    numbers = [c for c in numbers if changes[c]] or numbers
+    numbers = [*changes.index[changes]] or numbers
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
     unplanned = _drop_plans(rows[numbers], times)
     numbers = [c for c in numbers if c in unplanned or _is_measured(c)]

@@ -156,8 +156,8 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
         rows_before = len(stored.frame)
         new_observations -= len(trim_to_observed(stored.frame, request.dataset))
         present = {*frame["unique_id"]}
-        if request.dataset.hierarchy:  # before it was stated a series had no groups in its name
-            present |= {name.rpartition("/")[2] for name in present}
+        # before a hierarchy was stated a series had no groups in its name
+        present |= {name.rpartition("/")[2] for name in present}
         lost_series = sorted({*stored.frame["unique_id"]} - present)
         failed = dict.fromkeys(lost_series, "no row of it any more") | failed
     return FetchResult(

@@ -161,10 +161,8 @@ class Ensemble:
             f for f in self.forecasters if not f.spec.can_extend_horizon or f.correction is not None
         ]
         if fixed:
-            is_only_one = len({f.spec.family for f in self.forecasters}) == 1
-            whose = "the model" if is_only_one else "a member of the model"
             raise InputError(
-                f"Horizon {horizon}: {whose} ({fixed[0].spec.family}) forecasts {trained} steps"
+                f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps"
                 f" at once and cannot continue from there. Ask for at most {trained}, or train it"
                 " with a larger `horizon`."
             )

@@ -194,14 +194,12 @@ def _skill(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
     the test block: a mean of ratios would be that of one series that hardly moved.
     """
     model = naive = 0.0
-    for series, series_rows in rows[rows["last"].notna()].groupby("series"):
-        last_error = float((series_rows["y"] - series_rows["last"]).abs().mean())
-        on_test = card.naive.get(str(series), []) if card else []
-        unit = sum(on_test) / max(len(on_test), 1) or last_error
+    for series, known in rows[rows["last"].notna()].groupby("series"):
+        unit = pd.Series(card.naive.get(str(series)) if card else None, dtype=float).sum()
         if unit > 0:
-            naive += last_error / unit
-            model += float((series_rows["y"] - series_rows["y_hat"]).abs().mean()) / unit
-    return 1 - model / naive if naive > 0 else None
+            naive += (known["y"] - known["last"]).abs().mean() / unit
+            model += (known["y"] - known["y_hat"]).abs().mean() / unit
+    return float(1 - model / naive) if naive > 0 else None
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:

@@ -107,26 +107,20 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 
 def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Zero for more than `limit` rows in a row, between values above half of the median (or beside
-    one, where a season before most are), in a target that is never negative and hardly ever zero:
+    """Zero for more than `limit` rows in a row, between values above half of the median (for more
+    than a third of a season beside one), in a target that is never negative and hardly ever zero:
     sold out, switched off, or a fault of the counter. Nights and closed days come too often to be
     meant.
     """
-    season = dataset.season_length
+    long = dataset.season_length / 3 if dataset.season_length > 1 else np.inf
     for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
         if values.min() < 0 or np.mean(values == 0) > MOST_ZEROS:
             continue
         runs = _find_equal_runs(values)
-        least = np.median(values) / 2
-        is_usual = runs["value"] > least
-        is_before, is_after = (is_usual.shift(side, fill_value=True) for side in (1, -1))
-        runs = runs.assign(is_fall=is_before & is_after, has_edge=is_before | is_after)
-        runs = runs[runs["has_edge"] & (runs["value"] == 0) & (runs["n_rows"] > limit)]
-        back = season * -(-runs["n_rows"] // season)
-        spans = zip(runs["start"] - back, runs["n_rows"], strict=True)
-        is_day = [first >= 0 and np.median(values[first : first + n]) > least for first, n in spans]
-        runs = runs[runs["is_fall"] | (np.array(is_day, dtype=bool) & (season > 1))]
-        runs = runs[["value", "n_rows", "start"]]
+        is_usual = runs["value"] > np.median(values) / 2
+        before, after = is_usual.shift(1, fill_value=True), is_usual.shift(-1, fill_value=True)
+        is_fall = (before & after) | ((before | after) & (runs["n_rows"] > long))
+        runs = runs[is_fall & (runs["value"] == 0) & (runs["n_rows"] > limit)]
         if len(runs):
             text = (
                 f"zero, which is rare here: {_list_runs(runs, when, dataset)}. Where nothing could"
@@ -344,26 +338,23 @@ def shrinkage(
     """
     if stored is None:
         return
-    spans = frame.groupby("unique_id")["ds"].agg(["min", "max"])
-    for series, rows in stored.groupby("unique_id"):
-        if series not in spans.index:
-            continue
-        first, last = spans.loc[series]
-        n_later = int((rows["ds"] > last).sum())
-        n_earlier = int((rows["ds"] < first).sum())
-        is_new = (frame["unique_id"] == series) & (frame["ds"] > rows["ds"].max())
-        most = max(limit * len(rows), MOST_DROPPED_ROWS)
+    stored_times = dict(iter(stored.groupby("unique_id")["ds"]))
+    for series, rows in rows_by_series(frame).items():
+        times, before = frame["ds"].iloc[rows], stored_times.get(series, pd.Series(dtype="M8[ns]"))
+        n_later, n_earlier = (before > times.max()).sum(), (before < times.min()).sum()
+        most = max(limit * len(before), MOST_DROPPED_ROWS)
         if n_later > most:
-            ends = format_times([last], dataset.calendar)
-            text = f"ends at {ends}; {n_later} of {len(rows)} stored rows are later."
-            yield Violation("shrinkage", str(series), "", n_later, text)
-        if n_earlier - is_new.sum() > most:
-            begins = format_times([first], dataset.calendar)
+            ends = format_times([times.max()], dataset.calendar)
+            text = f"ends at {ends}; {n_later} of {len(before)} stored rows are later."
+        elif n_earlier - (times > before.max()).sum() > most:
+            begins = format_times([times.min()], dataset.calendar)
             text = (
-                f"begins at {begins}; {n_earlier} of {len(rows)} stored rows are earlier. If these"
-                " are the newest rows alone, write them below the earlier ones in the file."
+                f"begins at {begins}; {n_earlier} of {len(before)} stored rows are earlier. If"
+                " these are the newest rows alone, write them below the earlier ones in the file."
             )
-            yield Violation("shrinkage", str(series), "", n_earlier, text)
+        else:
+            continue
+        yield Violation("shrinkage", series, "", int(n_later + n_earlier), text)
 
 
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
