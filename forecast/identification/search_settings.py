@@ -90,8 +90,9 @@ class SearchSettings:
     `folds`: at most; fewer where a block would be shorter than eight times `start`.
     `ahead_candidates`: "delays" and "polynomial", for series without inputs alone, fitted one step
     ahead and judged by forecasts of several; () for none. `fold_iterations`: in every fold, after
-    which two thirds of the candidates go on. `refit_iterations`: on all rows that are searched, then of what was chosen on all; where
-    both are the same rows, the models after each of them make up the ensemble.
+    which two thirds of the candidates go on. `refit_iterations`: on all rows that are searched,
+    then of what was chosen on all; where both are the same rows, the models after each of them make
+    up the ensemble.
     `longest_dead_time`: rows up to which the dead time of an input is looked for.
     """
 
