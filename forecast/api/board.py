@@ -133,8 +133,8 @@ class Board:
 
     @property
     def bar(self) -> str:
-        """The simple forecast with the lowest error on validation, such as `naive` or
-        `historical_mean`: "better" means better than it and than those near it.
+        """The simple forecast with the lowest error on validation (of those from which the selected
+        model does not drift), such as `naive`: "better" means better than it and than those near.
         """
         return self._results.verdicts.bar
 

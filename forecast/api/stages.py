@@ -61,7 +61,7 @@ from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.data.splits import origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
-from forecast.system.errors import InputError, ModelError, plural, require_known
+from forecast.system.errors import ForecastError, InputError, ModelError, plural, require_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
@@ -279,7 +279,11 @@ def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSetting
     target = results.paths.root / "all_rows"
     jobs = recipe.n_jobs or default_jobs(os.environ)
     with _restored_environment():
-        refit_on_all_rows(data, results.folder(candidate), target, recipe.tuning, jobs=jobs)
+        try:
+            refit_on_all_rows(data, results.folder(candidate), target, recipe.tuning, jobs=jobs)
+        except ForecastError as error:
+            model = results.records[candidate].model
+            raise ModelError(f"Model {model!r} could not be fitted on all rows: {error}") from None
     return load_trained_ensemble(target)
 
 

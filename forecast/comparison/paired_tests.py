@@ -39,9 +39,9 @@ ORIGINS = 30
 """Fewest origins, with horizons that do not overlap, of an equivalence."""
 DRIFT_ORIGINS = 20
 """The same of a drift: in fewer runs chance looks like a random walk."""
-FAR_APART = 2
-"""Ratio of two means from which their plain difference is looked at too. At 1.5 alike forecasters
-would be told apart too often (docs/research/paired-tests.md).
+FAR_APART = 3
+"""Ratio of two means from which their plain difference is looked at too. At 2 alike forecasters
+with wild losses would be told apart too often (docs/research/paired-tests.md).
 """
 
 

@@ -504,7 +504,8 @@ def describe_p(test: PairedTest) -> str:
     if test.p is None or test.p_holm is None or test.corrected_for < 2:
         return p_text(test.p_holm)
     corrected = p_text(test.p_holm).removeprefix("p ").removeprefix("= ")
-    if test.p_holm > 1.001 * test.corrected_for * test.p:  # no correction is as large
+    # no correction is as large
+    if test.p_holm > max(1.001 * test.corrected_for * test.p, 0.001):
         corrected += " against another simple forecast near it,"
     return f"{p_text(test.p)}, {corrected} corrected for {test.corrected_for} tests"
 

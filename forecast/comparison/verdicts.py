@@ -152,17 +152,17 @@ def compare(
 def _put_drifting_last(
     bars: Sequence[Key], winners: Sequence[Key], means: pd.DataFrame, spacing: Spacing
 ) -> list[Key]:
-    """`bars`, behind the others those that have a higher loss than a selected candidate by what
-    drifts through the whole test block: no test says for how long.
+    """`bars`, behind the others those that have a higher loss than every selected candidate by what
+    drifts through the whole test block: no test says for how long. One that is selected stays.
     """
 
     def is_drifting(bar: Key) -> bool:
-        tests = (
-            paired_tests.diebold_mariano(means[winner], means[bar], **spacing)
-            for winner in winners
-            if winner not in bars
-        )
-        return any(test.is_drift and test.mean_difference < 0 for test in tests)
+        if bar in winners or not winners:
+            return False
+        tests = [
+            paired_tests.diebold_mariano(means[winner], means[bar], **spacing) for winner in winners
+        ]
+        return all(test.is_drift and test.mean_difference < 0 for test in tests)
 
     return sorted(bars, key=is_drifting)
 

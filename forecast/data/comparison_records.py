@@ -167,8 +167,8 @@ class Verdicts(Record):
     by_rule: tuple[str, ...] = ()
     """Of them those that `name_choice` has other words for."""
     bar: str = "naive"
-    """The simple forecast with the lowest validation loss: who is called better is better than it,
-    and than those near it.
+    """The simple forecast with the lowest validation loss of those from which the selected model
+    does not drift: who is called better is better than it, and than those near it.
     """
     tests: tuple[PairedTest, ...] = ()
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -619,9 +619,10 @@ def _block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
     # blocks end at rounded rows, so one step fewer is counted on
     n_calibrated = int(calibration * n_rows) - MIN_CALIBRATION_CUTOFFS
     if min(n_calibrated, int(0.15 * n_rows) - 1) >= horizon or n_rows < 4 * horizon:
-        test = max(0.15, min(TESTED_HORIZONS * horizon / n_rows, 0.35 - calibration))
+        # blocks end at rounded rows, so one more is counted on
+        test = max(0.15, min((TESTED_HORIZONS * horizon + 1) / n_rows, 0.35 - calibration))
         return {
-            "train": round(0.85 - test - calibration, 2),
+            "train": math.floor(100 * (0.85 - test - calibration) + 1e-6) / 100,
             "validation": 0.15,
             "calibration": calibration,
         }

@@ -146,7 +146,8 @@ ONLY_BASELINES = {"baseline": "baselines"}
 CHOSEN = "*"
 SCORED = (
     "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
-    " The bar of the words is the simple forecast with the lowest error on validation."
+    " The bar of the words is the simple forecast with the lowest error on validation of"
+    " those from which no difference drifts."
 )
 LEGEND = f"{CHOSEN} selected before the test block was looked at. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`

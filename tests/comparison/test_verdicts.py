@@ -260,6 +260,21 @@ def test_where_the_difference_from_the_lowest_simple_forecast_drifts_the_next_is
     assert any(reason in sentence for sentence in result.sentences)
 
 
+def test_a_simple_forecast_that_is_selected_stays_the_bar_of_what_drifts_from_it():
+    bars = ("historical_median", "historical_mean", "lookback_mean")
+    losses = drifting_median(0.9, 7.0)
+    alone = losses[losses["model"] == "gru"].assign(ranking="architecture", skip="naive")
+    result = compare(
+        pd.concat([losses, alone]),
+        dataset="d",
+        chosen={"shipped": "historical_median", "architecture": "gru"},
+        bars=bars,
+        horizon=12,
+    )
+    assert result.bar == "historical_median"
+    assert "so no gain over it is claimed" in result.sentences[0]
+
+
 def test_the_only_bar_stays_and_its_drift_is_told():
     result = compare(
         drifting_median(0.9, 7.0),

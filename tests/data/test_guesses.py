@@ -1702,6 +1702,14 @@ def test_many_months_and_months_with_a_plan_are_compared_by_all_models(tmp_path)
     assert guessed(tmp_path, planned)["grid"] == "few"
 
 
+@pytest.mark.parametrize(("rows", "horizon"), [(307, 7), (365, 7), (500, 14), (640, 14)])
+def test_the_test_block_holds_eight_horizons_where_half_of_the_rows_train(rows, horizon):
+    shares = guesses._block_shares(rows, horizon, season=7)
+    stops = [round(rows * share) for share in np.cumsum(list(shares.values()))]
+    assert (rows - stops[-1]) // horizon >= 8
+    assert 0.48 * rows <= stops[0]
+
+
 def test_of_a_few_hundred_rows_theta_joins_the_mean_of_all_models(tmp_path):
     days = months_of(400).assign(ds=pd.date_range("2023-01-01", periods=400))
     assert "grid" not in guessed(tmp_path, days)

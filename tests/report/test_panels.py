@@ -81,6 +81,13 @@ def test_series_of_equal_size_stand_by_name_and_units_of_several_targets_are_not
     ended = rows[-1]["unique_id"].iloc[0]
     assert panels.sort_by_size(found)[-1] == ended
     assert panels.describe_first(found) == "largest that goes on"
+    # one that came a step late goes on
+    late = naive[naive["ds"] < naive["ds"].max()]
+    rows = [
+        part.assign(unique_id=name, y=part["y"] + 1) for name, part in (("a", naive), ("b", late))
+    ]
+    found.__dict__["naive"] = pd.concat(rows)
+    assert panels.describe_first(found) == "largest"
     targets = found.dataset.target * 2
     found.__dict__["dataset"] = found.dataset.model_copy(update={"target": targets})
     assert panels.sort_by_size(found) == ["b", "a", "c"]
