@@ -109,6 +109,8 @@ def fit(
     else:
         ensemble = fit_on_all_rows(name, dataset, recipe)
     if not ensemble.calibrated:
-        words = f"{WHERE}: {dataset.n_steps} rows leave no errors to make intervals of"
-        warnings.warn(f"{words}; `predict` refuses `levels`. {NO_CALIBRATION}", stacklevel=2)
+        warnings.warn(
+            f"{WHERE}: `predict` will refuse `levels`. {NO_CALIBRATION}",
+            stacklevel=2,
+        )
     return Model(name, ensemble, dataset.names, dataset, recipe)

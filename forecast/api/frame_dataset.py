@@ -160,23 +160,20 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     names = options.names
     require_whole(horizon=horizon, lookback=options.lookback, season_length=options.season_length)
     calendar = _calendar(options.freq)
-    target = [str(name) for name in names.target_col]
+    target = list(map(str, names.target_col))
     past, future = (
         [str(column.get("column")) for column in _column_entries(option, getattr(options, option))]
         for option in ("past_exogenous", "future_exogenous")
     )
-    hierarchy = as_tuple("hierarchy", options.hierarchy)
     content = {"holidays": options.holidays, "static": _static_entries(df, options)}
     inputs = validate_config(Inputs, content, where="forecast")
-    columns = [*target, *past, *future]
-    frame = long_frame(df, names, columns, calendar, hierarchy, inputs.static)
+    hierarchy = as_tuple("hierarchy", options.hierarchy)
+    frame = long_frame(df, names, [*target, *past, *future], calendar, hierarchy, inputs.static)
     frame = up_to_last_target(frame, names, past, future, calendar, stacklevel=3)
     observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
-    if flat := [name for name in observed if observed[name].nunique() == 1]:
-        words = (
-            f"{WHERE}: {quote_names(flat)} has one value in all rows with a target; no model can"
-        )
-        warnings.warn(f"{words} learn what another means.", stacklevel=3)
+    flat = quote_names(observed.columns[observed.nunique() == 1])
+    if flat:
+        warnings.warn(f"{WHERE}: one value in all rows with a target: {flat}", stacklevel=3)
     names = replace(names, time_zone=zone_of_times(df, names.time_col))
     if inputs.holidays and inputs.holidays.time_zone is None:
         zone = clock_name(names.time_zone)
@@ -345,8 +342,10 @@ def _with_missing_allowed(
     most = shares.max()
     if most > MAX_MISSING_SHARE and "max_missing" not in column:
         sparse = quote_names(shares.index[shares > MAX_MISSING_SHARE])
-        words = f"column {column['column']!r} has no value at many time steps of {sparse}"
-        warnings.warn(f"{WHERE}: {words}; they are fitted all the same.", stacklevel=5)
+        warnings.warn(
+            f"{WHERE}: {column['column']!r} has no value at many time steps of {sparse}",
+            stacklevel=5,
+        )
     return {"max_missing": max(MAX_MISSING_SHARE, most) if most > 0 else 0.0, **column}
 
 

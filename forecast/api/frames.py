@@ -280,8 +280,10 @@ def with_future(
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
     if unknown := {*future["unique_id"]} - {*history["unique_id"]}:
-        words = f"future_df: series without a history are left out: {quote_names(unknown)}."
-        warnings.warn(words, stacklevel=5)
+        warnings.warn(
+            f"future_df: series without a history are left out: {quote_names(unknown)}",
+            stacklevel=5,
+        )
     return append_plan(history, future, observed)
 
 

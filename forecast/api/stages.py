@@ -260,8 +260,10 @@ def forecast_windows(
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
-    known = rows_until(dataset.frame, prepared.borders, "calibration_end")
-    ensemble = fit_on_all_rows(name, dataset.choose_again(known, settings.task.horizon), recipe)
+    before = dataset.choose_again(
+        rows_until(dataset.frame, prepared.borders, "calibration_end"), settings.task.horizon
+    )
+    ensemble = fit_on_all_rows(name, before, recipe)
     panel = from_frame(prepared.frame, NAME, ensemble.task)
     scaling = ensemble.forecasters[0].scaling
     rows = {

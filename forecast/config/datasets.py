@@ -261,12 +261,9 @@ class FractionSplits(Config):
 
 
 def _kind_of_splits(value: object) -> str:
-    """A mapping with any share, or number, is read as shares, so that a fault is told about what
-    was meant.
-    """
+    """A mapping without dates is read as shares, so that a fault is told about what was meant."""
     names = value if isinstance(value, dict) else vars(value) if isinstance(value, Config) else {}
-    has_number = any(isinstance(value, float) for value in names.values())
-    return "shares" if has_number or names.keys() & FractionSplits.model_fields.keys() else "dates"
+    return "dates" if names.keys() & Splits.model_fields.keys() else "shares"
 
 
 AnySplits = Annotated[

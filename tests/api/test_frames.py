@@ -323,7 +323,7 @@ def test_a_series_that_ends_early_has_blocks_of_its_own_and_is_forecast_from_its
 def test_a_series_that_is_too_short_is_named_and_the_others_go_on() -> None:
     both = pd.concat([frame(), frame(unique_id="b").head(10)])
     words = r"1 series left out[^b]*\n *b "
-    with pytest.warns(UserWarning, match="no errors"), pytest.warns(UserWarning, match=words):
+    with pytest.warns(UserWarning, match="will refuse"), pytest.warns(UserWarning, match=words):
         model = fitted(both)
     assert model.predict()["unique_id"].tolist() == ["a", "a"]
     with pytest.warns(

@@ -124,7 +124,7 @@ def test_a_fit_forecasts_to_the_bit_what_promote_puts_into_service(
 
 
 def test_an_input_that_never_changes_is_named() -> None:
-    with pytest.warns(UserWarning, match="'holiday' has one value in all rows with a target"):
+    with pytest.warns(UserWarning, match="one value in all rows with a target: 'holiday'"):
         forecast.fit(sold().assign(holiday=0.0), "naive", **OPTIONS)
 
 

@@ -452,7 +452,7 @@ def test_the_usual_season_follows_from_the_step(freq: str, season: int) -> None:
 def test_three_years_of_months_are_fitted_half_a_year_ahead_with_their_season() -> None:
     months = pd.date_range("2020-01-01", periods=36, freq="MS")
     df = waves(36)[:36].assign(ds=months)
-    with pytest.warns(UserWarning, match="36 rows leave no errors to make intervals of"):
+    with pytest.warns(UserWarning, match="`predict` will refuse `levels`"):
         model = forecast.fit(df, "ridge", freq="MS", horizon=6, season_length=12, n_jobs=1)
     assert model.ensemble.task.lookback == 12 and model.ensemble.task.season_length == 12
     assert len(model.predict()) == 6
