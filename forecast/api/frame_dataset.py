@@ -171,8 +171,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     frame = long_frame(df, names, [*target, *past, *future], calendar, hierarchy, inputs.static)
     frame = up_to_last_target(frame, names, past, future, calendar, stacklevel=3)
     observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
-    flat = quote_names(observed.columns[observed.nunique() == 1])
-    if flat:
+    if flat := quote_names(observed.columns[observed.nunique() == 1]):
         warnings.warn(f"{WHERE}: one value in all rows with a target: {flat}", stacklevel=3)
     names = replace(names, time_zone=zone_of_times(df, names.time_col))
     if inputs.holidays and inputs.holidays.time_zone is None:
