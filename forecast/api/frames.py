@@ -167,7 +167,7 @@ def long_frame(
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
-    for name in {*columns} - {*names.target_col}:
+    for name in set(columns).difference(names.target_col):
         if infer_dtype(frame[name]) == "boolean":
             frame[name] = frame[name].astype("boolean").astype(float)
     empty = [name for name in columns if frame[name].isna().all()]
@@ -279,7 +279,7 @@ def with_future(
         future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
-    if unknown := {*future["unique_id"]} - {*history["unique_id"]}:
+    if unknown := set(future["unique_id"]).difference(history["unique_id"]):
         warnings.warn(
             f"future_df: series without a history are left out: {quote_names(unknown)}",
             stacklevel=5,
