@@ -203,7 +203,7 @@ class Model:
         explain: `unique_id, ds, y, <name>, p, level, alarm`.
 
         df: a history that goes on from the data of the fit, since errors on rows that were fitted
-        are too small. rate: bound on the share of false alarms, in percent; pooled: one bound for
+        are too small. rate: percent of the alarms that may be false, beside those of chance; pooled: one level for
         all series together, by the errors of all (`forecast.forecaster.watching`). `InputError` for
         rows without a whole lookback, and where too few calibration errors keep the rate.
         """

@@ -18,7 +18,7 @@ def ended(
     signals.
     """
     monkeypatch.setattr(stage, "stop_on_signals", lambda: None)
-    monkeypatch.setattr(stage, "end_with_parent", lambda grace: None)
+    monkeypatch.setattr(stage, "end_with_parent", lambda **_: None)
     if log is not None:
         monkeypatch.setenv(stage.LOG_VARIABLE, str(log))
     with pytest.raises(SystemExit) as end:
