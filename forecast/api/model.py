@@ -203,9 +203,10 @@ class Model:
         explain: `unique_id, ds, y, <name>, p, level, alarm`.
 
         df: a history that goes on from the data of the fit, since errors on rows that were fitted
-        are too small. rate: percent of the alarms that may be false, beside those of chance; pooled: one level for
-        all series together, by the errors of all (`forecast.forecaster.watching`). `InputError` for
-        rows without a whole lookback, and where too few calibration errors keep the rate.
+        are too small. rate: percent of the alarms that may be false, beside those of chance;
+        pooled: one level for all series together, by the errors of all
+        (`forecast.forecaster.watching`). `InputError` for rows without a whole lookback, and where
+        too few calibration errors keep the rate.
         """
         require_whole(newest=newest)
         with frames.caller_words(self.names.time_col, self.ensemble.task.calendar):
