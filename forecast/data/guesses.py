@@ -936,8 +936,9 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
             if (table[c] != table[c].shift()).sum() == table[c].nunique() < len(table)
         ]
     else:
+        sizes = table[time].value_counts()
         # but for the hour that stands twice in autumn
-        most = table[time].value_counts().quantile(1 - MAX_SHARE_TWICE)
+        most = sizes.quantile(1 - MAX_SHARE_TWICE)
         whole = [
             c
             for c in others
@@ -954,7 +955,7 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
             for limit in (0, most_repeats)
             for kind in (text, whole)
         ]
-        telling = next((kind for kind in kinds if kind), []) if most > 1 else []
+        telling = next((kind for kind in kinds if kind), []) if sizes.max() > 1 else []
     return table[telling].nunique().idxmin() if telling else None
 
 

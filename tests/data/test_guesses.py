@@ -542,6 +542,15 @@ def test_a_note_among_numbers_names_no_series(tmp_path):
     assert guesses._find_series_column(mixed, "Date") is None
 
 
+def test_a_young_series_beside_a_long_one_is_named_by_its_column():
+    days = pd.date_range("2022-01-01", periods=600)
+    shops = [
+        pd.DataFrame({"day": days[-n:], "shop": name, "sales": WAVE[-n:]})
+        for name, n in (("north", 600), ("south", 5))
+    ]
+    assert guesses._find_series_column(pd.concat(shops), "day") == "shop"
+
+
 def test_two_lines_of_names_as_yfinance_writes_them_are_told(tmp_path):
     fields = pd.MultiIndex.from_product(
         [["Close", "Open"], ["AAA", "BBB"]], names=["Price", "Ticker"]
