@@ -46,7 +46,6 @@ from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import (
     INTERRUPTED,
-    ForecastError,
     InputError,
     require_known,
     with_minus,
@@ -283,8 +282,13 @@ class Publication:
             return
         try:
             self._publish([dataset])
-        except ForecastError:  # `finish` tries again, and says what is wrong
+        except Exception as error:  # noqa: BLE001  the stages work on; `finish` tries again
             self.has_failed = True
+            print(
+                f"Publishing {dataset!r} failed ({type(error).__name__}: {error}). It is tried"
+                " again after the last stage.",
+                file=sys.stderr,
+            )
 
     def finish(self) -> str:
         """Publish what is left; what was done in all, and where the leaderboards are."""

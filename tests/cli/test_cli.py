@@ -425,16 +425,19 @@ def test_the_leaderboards_are_said_to_be_where_they_were_published(
     assert run.publish(tmp_path).partition("\n")[2] == said
 
 
-@pytest.mark.parametrize("is_reachable", [True, False])
+@pytest.mark.parametrize("fault", [None, ForecastError("no server"), OSError(28, "disk full")])
 def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_reachable: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: Exception | None,
 ) -> None:
     asked: list[list[str]] = []
 
     def sync(_root: Path, _uri: str, datasets: list[str], **_: object) -> tracking.SyncResult:
         asked.append(datasets)
-        if len(asked) == 1 and not is_reachable:
-            raise ForecastError("no server")
+        if len(asked) == 1 and fault:
+            raise fault
         return tracking.SyncResult(
             [f"{name}: naive" for name in datasets], pages=dict.fromkeys(datasets, "/#/1")
         )
@@ -444,9 +447,11 @@ def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_a
     publication = run.Publication.of(tmp_path)
     for stage in ("settings", "train@wave", "compare@wave", "compare@tide"):
         publication.publish_stored(stage)
+    said = capsys.readouterr().err
+    assert said.startswith("Publishing 'wave' failed") and str(fault) in said if fault else not said
     assert "MLflow: 3 runs made, 0 already there" in publication.finish()
     assert asked == (
-        [["wave"], ["tide"], ["ebb"]] if is_reachable else [["wave"], ["ebb", "tide", "wave"]]
+        [["wave"], ["ebb", "tide", "wave"]] if fault else [["wave"], ["tide"], ["ebb"]]
     )
 
 
