@@ -78,7 +78,7 @@ class BordersFile(TypedDict):
 class Borders:
     """The moment each block ends (included), resolved once from the configured dates or shares.
 
-    by_series: those of each series, where they share none.
+    by_series: those of each series that does not share them.
     """
 
     train_end: pd.Timestamp
@@ -90,7 +90,7 @@ class Borders:
     @property
     def are_apart(self) -> bool:
         """Whether the fit of one series ends at another moment than that of another."""
-        return len({each.validation_end for each in self.by_series.values()}) > 1
+        return len({each.validation_end for each in (self, *self.by_series.values())}) > 1
 
     @property
     def ends(self) -> dict[str, pd.Timestamp]:
@@ -132,7 +132,7 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
     series began, or else on each series' own rows.
     """
     options: list[tuple[int, Borders]] = []
-    for borders in _possible_borders(panel, splits):
+    for borders in _possible_borders(panel, splits, needed):
         n_short = len(find_too_short(panel, borders, needed))
         if not n_short:
             return borders
@@ -140,10 +140,13 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
     return min(options, key=itemgetter(0))[1]
 
 
-def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
+def _possible_borders(
+    panel: Panel, splits: AnySplits, needed: tuple[str, ...]
+) -> Iterator[Borders]:
     """Those of the dates; of shares the shared ones, and unless forecasts are summed those of the
-    steps since the last series began, and those of each series' own rows: by shares of them, or as
-    many of the newest ones as the shared blocks have.
+    steps since the last series began that leaves `LEAST_BEGUN` of them, younger ones that lack a
+    `needed` block then cut by themselves, and those of each series' own rows: by shares of them, or
+    as many of the newest ones as the shared blocks have.
 
     With blocks of their own a model learns from later days of other series than it is scored on.
     Moments that all share are honest; the price is a shorter test block (`LEAST_BEGUN`).
@@ -156,9 +159,16 @@ def _possible_borders(panel: Panel, splits: AnySplits) -> Iterator[Borders]:
     yield shared
     if panel.task.hierarchy:
         return
-    n_begun = int((all_steps >= max(series.ds[0] for series in panel.series)).sum())
-    if not splits.aligned_at_end and n_begun >= LEAST_BEGUN * len(all_steps):
-        yield _borders_by_share(splits, all_steps, n_begun)
+    if not splits.aligned_at_end:
+        n_since = [int((all_steps >= series.ds[0]).sum()) for series in panel.series]
+        n_begun = min(n for n in n_since if n >= LEAST_BEGUN * len(all_steps))
+        begun = _borders_by_share(splits, all_steps, n_begun)
+        young = {
+            fault.series.unique_id: _borders_by_share(splits, fault.series.ds, len(fault.series))
+            for fault in find_too_short(panel, begun, needed)
+            if fault.series.ds[0] > all_steps[-n_begun]
+        }
+        yield replace(begun, by_series=young)
     for is_of_all in (True,) if splits.aligned_at_end else (False, True):
         by_series = {}
         for series in panel.series:

@@ -133,6 +133,24 @@ def test_a_late_series_is_cut_at_the_moments_of_all_where_a_quarter_of_the_steps
     assert splits.resolve_borders(late_panel(49), shares).are_apart
 
 
+def test_a_young_series_alone_is_cut_by_itself_while_the_others_share_their_moments():
+    starts = {"long": 200, "late": 60, "young": 20}
+    frames = [
+        example_data.hourly(
+            n, (name,), str(pd.Timestamp("2024-01-01") + pd.Timedelta(hours=200 - n))
+        )
+        for name, n in starts.items()
+    ]
+    settings = example_data.dataset()
+    panel_of_all = from_frame(pd.concat(frames, ignore_index=True), "example", settings.task)
+    borders = splits.resolve_borders(panel_of_all, settings.splits)
+    without_young = splits.resolve_borders(late_panel(60), settings.splits)
+    assert borders.ends == without_young.ends
+    young = splits.split_series(panel_of_all.by_id["young"], borders)
+    assert young == Blocks((0, 12), (12, 15), (15, 17), (17, 20))
+    assert set(borders.by_series) == {"young"} and borders.are_apart
+
+
 def test_blocks_of_as_many_newest_steps_are_apart_where_series_end_apart_alone():
     newest = example_data.dataset().splits.model_copy(update={"aligned_at_end": True})
     together = Borders(*pd.date_range("2024", periods=4), by_series={})
