@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 import pandas as pd
 
@@ -273,15 +274,17 @@ def describe_warnings(
     return list(dict.fromkeys(sentences))  # a baseline may be chosen in both rankings
 
 
-def describe_failures(records: Iterable[RunRecord]) -> list[str]:
-    """Which models have no score, with the reason and what to do; of every combination the members
-    that it was made without, or why it could not be made.
+def describe_failures(records: Collection[RunRecord]) -> list[str]:
+    """Which models have no score, or none in one ranking, with the reason and what to do; of every
+    combination the members that it was made without, or why it could not be made.
     """
-    sentences = [
-        f"{r.model}: {r.reason.rstrip('.')}.{'' if r.kind == COMBINATION else LEAVE_OUT}"
-        for r in records
-        if r.reason
-    ]
+    scored = {record.model for record in records if not record.has_failed}
+    sentences = []
+    for record in filter(attrgetter("reason"), records):
+        name, advice = record.model, "" if record.kind == COMBINATION else LEAVE_OUT
+        if advice and name in scored:
+            name, advice = f"{name} ({RANKING_TITLES[record.ranking]})", " It has no score there."
+        sentences.append(f"{name}: {record.reason.rstrip('.')}.{advice}")
     return list(dict.fromkeys(sentences))
 
 

@@ -677,6 +677,14 @@ def test_models_that_failed_are_told_once_with_the_reason_and_what_to_do():
     assert sentence.startswith(f"auto_ets: {reason}. It has no score. Leave it out (")
 
 
+def test_a_network_that_failed_in_one_ranking_is_not_to_be_left_out():
+    failed = run_record("lstm.linear", status="failed", reason="seed 0: not finite")
+    others = [run_record("lstm.last"), run_record("naive")]
+    assert describe_failures([failed, *others]) == [
+        "lstm (as shipped): seed 0: not finite. It has no score there."
+    ]
+
+
 def test_a_test_with_a_remark_is_named_by_its_pair_and_many_by_their_number():
     def with_note(model):
         words = {"ranking": "shipped", "family": "best", "word": "equivalent"}
