@@ -107,7 +107,7 @@ def run(
     project = require_project(root).resolve()
     started = time.monotonic()
     lock = hold_lock(project / RUN_LOCK, purpose="`forecast run`")
-    with lock, keep_output_clean(output_format), repro.compile_ahead(project):
+    with lock, keep_output_clean(output_format):
         try:
             _check_and_clean(project, dataset)
             models = split_names(model)

@@ -1,6 +1,5 @@
 """DVC as a child process: `run_dvc` starts `dvc repro`, passes on what it prints and names what
 failed; `run_narrowed` runs the stages of a few models past DVC, in a folder of their own.
-`compile_ahead` compiles beside the first stages what the workers of tuning would wait for.
 
 DVC removes the outs of a stage before it runs, so those of a stage that failed are brought back. A
 child ends with this process, and Ctrl-C ends it within seconds.
@@ -17,8 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
-COMPILER = "from forecast.networks.layers import fused; fused.register_recurrences()"
 UNCACHED = ("reports/leaderboard.csv", "reports/metrics.json", "reports/verdicts.json")
 
 
@@ -134,37 +132,6 @@ def _is_whole(record: object) -> bool:
 def dvc_command() -> list[str]:
     """DVC of this environment, whatever PATH says."""
     return [sys.executable, "-m", "dvc"]
-
-
-@contextmanager
-def compile_ahead(root: Path) -> Iterator[None]:
-    """While the block works, a process of its own, in `root`, compiles the kernels, unless they are
-    newer than their code or switched off: eleven CPU seconds, of which the stages before the first
-    tuning leave a core idle for longer. The process ends with the block at the latest.
-    """
-    try:
-        from forecast.networks import native
-    except ImportError:  # switched off
-        yield
-        return
-    folder = Path(native.__file__).parent
-    newest_code = max(path.stat().st_mtime for path in folder.glob("*.py"))
-    compiled = [path.stat().st_mtime for path in folder.glob("__pycache__/*.nbi")]
-    if max(compiled, default=0.0) >= newest_code:
-        yield
-        return
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMPILER],
-        cwd=root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=end_with_this_process,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def refuse_if_busy(root: Path) -> None:
