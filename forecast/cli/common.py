@@ -28,16 +28,33 @@ from forecast.system.errors import InputError, quote, require_known
 if TYPE_CHECKING:
     import pandas as pd
 
-ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
+
+def _take_as_named(context: typer.Context, root: Path) -> Path:
+    """A `.` that was named is written out, so that `require_project` does not look above it."""
+    source = context.get_parameter_source("root")
+    is_named = source is not None and source.name == "COMMANDLINE"
+    return Path.cwd() if is_named and root == Path() else root
+
+
+ROOT = typer.Option(
+    Path(),
+    "--root",
+    help="The project's folder.",
+    show_default="this one",
+    callback=_take_as_named,
+)
 
 
 def complete_dataset(incomplete: str) -> list[str]:
-    """What a shell offers for the name of a dataset: those of configs/datasets.yaml in this folder
+    """What a shell offers for the name of a dataset: those of the project in this folder or above
     that begin so.
     """
     from forecast.operations.status import read_datasets_yaml
 
-    entries = read_datasets_yaml(Path()).get("datasets")
+    try:
+        entries = read_datasets_yaml(require_project(Path())).get("datasets")
+    except InputError:
+        return []
     names = entries if isinstance(entries, dict) else ()
     return [name for name in names if str(name).startswith(incomplete)]
 

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forecast import cli
-from forecast.cli import check
+from forecast.cli import check, common
 from forecast.config.datasets import load_datasets
 from forecast.data import preparation, snapshots
 from forecast.system.errors import DataError, ForecastError, InputError
@@ -250,8 +250,10 @@ def test_in_a_folder_below_it_the_project_is_found_and_a_named_one_is_not_looked
     result = CliRunner().invoke(cli.app, ["fetch", "mine"])
     assert result.exit_code == 0 and "mine: taken" in result.output
     assert snapshots.read_pointer(project, "mine").snapshot in result.output
-    with pytest.raises(InputError, match=r"no configs/datasets.yaml here\. Run"):
-        run("fetch", "mine", root=project / "data")
+    for named in (project / "data", Path()):
+        with pytest.raises(InputError, match=r"no configs/datasets.yaml here\. Run"):
+            run("fetch", "mine", root=named)
+    assert common.complete_dataset("mi") == ["mine"]
 
 
 @pytest.mark.parametrize("action", ["warn", "refuse", "off"])
