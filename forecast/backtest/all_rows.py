@@ -20,8 +20,9 @@ from forecast import models
 from forecast.backtest.backtest import CandidateFitter, load_problem, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import DataInMemory, PreparedData
+from forecast.backtest.training import TrainingJob, join_forecasters
 from forecast.config.experiment import Tuning
-from forecast.data.records import Recipe, RunRecord
+from forecast.data.records import Digests, Recipe, RunRecord
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, FitResult, Forecaster
 from forecast.forecaster.ensemble import list_served_models
@@ -55,7 +56,9 @@ def refit_on_all_rows(
         places = [
             (recipe_candidate(recipe), f"members/{recipe.candidate}") for recipe in record.members
         ]
-        tasks = []
+        tasks: list[WorkItem] = []
+        split_jobs: list[tuple[Path, list[Path]]] = []
+        n_series = rows.frame["unique_id"].nunique()
         for candidate, folder in places or [(recipe_candidate(record), ".")]:
             # only a network takes steps, and only what uses TensorFlow loads it
             uses_tensorflow = candidate.spec.uses_tensorflow
@@ -64,17 +67,16 @@ def refit_on_all_rows(
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 written = temporary / folder / f"seed-{seed}"
-                fitter = CandidateFitter(candidate, int(seed), own_steps)
-                arguments = (data, fitter, saved, written, corrections)
-                tasks.append(
-                    WorkItem(
-                        f"{candidate.name} seed {seed}",
-                        _refit_seed,
-                        arguments,
-                        prepare,
-                        writes=written,
+                job = TrainingJob(candidate, int(seed), own_steps, written, Digests())
+                parts = job.split(n_series)
+                if len(parts) > 1:
+                    split_jobs.append((written, [part.folder for part in parts]))
+                for part in parts:
+                    fitter = CandidateFitter(candidate, part.seed, own_steps, part.series)
+                    arguments = (data, fitter, saved, part.folder, corrections)
+                    tasks.append(
+                        WorkItem(part.title, _refit_seed, arguments, prepare, writes=part.folder)
                     )
-                )
         what = f"refit {prepared.dataset}"
         outcomes = []
         with show_progress(len(tasks), what, stream=stream) as advance:
@@ -82,6 +84,10 @@ def refit_on_all_rows(
                 outcomes.append(outcome)
                 advance(outcome.name, outcome.seconds)
         workers.raise_failures(outcomes, what=what)
+        for whole, folders in split_jobs:
+            join_forecasters(folders).save(whole)
+            for folder_of_part in folders:
+                shutil.rmtree(folder_of_part)
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")

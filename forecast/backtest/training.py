@@ -251,7 +251,7 @@ def _join_parts(folder: Path, parts: list[Path]) -> None:
             files.join_frames(temporary / "forecasts.parquet", tables)
             for name in SAVED_FITS:
                 if (parts[0] / name).exists():
-                    _join_forecasters([part / name for part in parts]).save(temporary / name)
+                    join_forecasters([part / name for part in parts]).save(temporary / name)
         rows_seen = sum(fit.rows_seen for fit in fits)
         joined = failed or fits[0].model_copy(update={"rows_seen": rows_seen})
         joined.write(temporary / "fit.json")
@@ -259,7 +259,7 @@ def _join_parts(folder: Path, parts: list[Path]) -> None:
         shutil.rmtree(part)
 
 
-def _join_forecasters(folders: list[Path]) -> Forecaster:
+def join_forecasters(folders: list[Path]) -> Forecaster:
     """One forecaster with the fitted numbers of every series."""
     forecasters = [Forecaster.load(folder) for folder in folders]
     statistical: dict[str, Sequence[SeriesFit]] = {}

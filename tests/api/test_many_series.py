@@ -4,11 +4,15 @@ rest is named.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import forecast
+from forecast.backtest import training
+from forecast.system import workers
 from forecast.system.errors import InputError
 
 LENGTHS = (16, 70, 150, 240, 330, 420, 600, 700, 800, 900, 1000, 1200)
@@ -123,3 +127,22 @@ def test_series_of_different_years_get_as_many_windows_each() -> None:
     model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
     windows = model.cross_validation(n_windows=20)
     assert windows.groupby("unique_id")["cutoff"].nunique().to_dict() == {"a": 20, "b": 20}
+
+
+def test_a_fit_on_all_rows_shares_series_out_as_training_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    df = pd.concat([daily(name, n) for name, n in (("a", 150), ("b", 151), ("c", 152))])
+    whole = forecast.fit(df, "theta", freq="1D", horizon=7, n_jobs=1).predict(levels=80)
+    monkeypatch.setattr(training, "SERIES_PER_TASK", 2)
+    asked: list[list[str]] = []
+    real = workers.run_items
+
+    def note(items: list[workers.WorkItem], **about: Any) -> Any:
+        asked.append([item.name for item in items])
+        return real(items, **about)
+
+    monkeypatch.setattr(workers, "run_items", note)
+    shared_out = forecast.fit(df, "theta", freq="1D", horizon=7, n_jobs=1).predict(levels=80)
+    assert asked[-1] == ["theta from series 0", "theta from series 2"]
+    pd.testing.assert_frame_equal(shared_out, whole)
