@@ -5,7 +5,7 @@ A process of its own, since it runs the code that it examines. `audit` is its fu
 stages on the data as they are and on changed copies (`sandbox`), compares the runs (`runs`), the
 prepared rows and forecasts at single moments (`origins`), the published scores (`rescored`), the
 finished results of the project (`stored`) and the data themselves (`data`). It refuses datasets
-whose blocks are shares of each series' own rows. `main` prints the outcome; its exit code is
+with series whose blocks are shares of their own rows. `main` prints the outcome; its exit code is
 `UNHEALTHY` when a leak was found or the project's own run is out of date.
 """
 
@@ -131,10 +131,10 @@ def audit(
         base.opened_files += opened
         if "by_series" in files.read_json(base.prepared / "borders.json"):
             reason = (
-                "Blocks are shares of each series' own rows here, and an audit changes all rows"
-                " after one moment."
+                "Blocks of some series are shares of their own rows here, and an audit changes all"
+                " rows after one moment."
             )
-            raise InputError(f"{reason} Audit the series one by one, or those that end together.")
+            raise InputError(f"{reason} Audit the series one by one, or those that share blocks.")
         import_libraries(base)
         changed_run = receive_later()
     findings = _compare_changed_after_validation(base, changed_run, ends["validation"])

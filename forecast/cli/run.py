@@ -282,10 +282,10 @@ class Publication:
             return
         try:
             self._publish([dataset])
-        except Exception as error:  # noqa: BLE001  the stages work on; `finish` tries again
+        except Exception as fault:  # noqa: BLE001  the stages work on; `finish` tries again
             self.has_failed = True
             print(
-                f"Publishing {dataset!r} failed ({type(error).__name__}: {error}). It is tried"
+                f"Publishing {dataset!r} failed ({type(fault).__name__}: {fault}). It is tried"
                 " again after the last stage.",
                 file=sys.stderr,
             )
