@@ -55,7 +55,7 @@ def identify(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
     )
-    with show_progress(2 * len(record.rows), f"identify {experiment}") as advance:
+    with show_progress(len(record.rows), f"identify {experiment}") as advance:
         entries = contest.compete(record, experiments, advance)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
     result = {**settings, **_result(entries)}

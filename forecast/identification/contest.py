@@ -69,14 +69,16 @@ def compete(
     advance: Callable[[str], None] = show_nothing,
 ) -> list[RowResult]:
     """The contestants, the lowest validation error first and those without a model last; Ctrl-C
-    keeps those that are done. `advance` is called with the name after each of the two fits.
+    keeps those that are done. `advance` is called with the name after its fits.
     """
     fitted, test = split(experiments, record.test)
     train, validation = split(fitted, record.validation)
     results: list[RowResult] = []
     with suppress(KeyboardInterrupt):
         stages = [(train, validation), (fitted, test)]
-        results.extend(_fit_row(row, stages, record.seed, advance) for row in record.rows)
+        for row in record.rows:
+            results.append(_fit_row(row, stages, record.seed))
+            advance(row)
     return sorted(results, key=lambda result: (result.model is None, result.validation))
 
 
@@ -112,10 +114,7 @@ def split(
 
 
 def _fit_row(
-    row: str,
-    stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]],
-    seed: int,
-    advance: Callable[[str], None],
+    row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
 ) -> RowResult:
     """The contestant fitted and judged in both stages, validation and test; the note says why
     it failed.
@@ -128,10 +127,7 @@ def _fit_row(
             rmse, run = free_run_rmse(model, blocks)
             deviation = np.nanstd(join_rows(fitted.values())[1], axis=0)
             errors[stage] = float(np.mean(rmse / deviation))
-            advance(row)
     except ForecastError as error:
-        for _ in stages[stage:]:
-            advance(row)
         return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])
     seconds = time.process_time() - begin
     note = "\n".join([model.net.describe(), *model.notes])

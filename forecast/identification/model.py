@@ -380,24 +380,22 @@ class Model:
             for column in np.flatnonzero(is_moved)
         )
         spread = self._spread_of(runs)
-        spread_within = (
-            spread[~is_beyond].mean(axis=0) if not is_beyond.all() else np.zeros(self.outputs)
-        )
-        if is_free and (spread_within > DISAGREEMENT * self.scaling.y_scale).any():
+        within, beyond = spread[~is_beyond], spread[is_beyond]
+        limit = DISAGREEMENT * self.scaling.y_scale
+        if is_free and len(within) and (within.mean(axis=0) > limit).any():
             notes += (
-                f"The nets differ by {_list_outputs(spread_within)} (standard deviation) where u is"
+                f"The nets differ by {_list_means(within)} (standard deviation) where u is"
                 " within the range of training: some began in another state than the others, or"
                 " have lost the system. Give more measured rows to start from; if they differ as"
                 " much then, trust no long free run.",
             )
         if not is_beyond.any():
             return notes
-        spread_beyond = spread[is_beyond].mean(axis=0)
-        nets = f"the nets differ by {_list_outputs(spread_beyond)} there (standard deviation)"
+        nets = f"the nets differ by {_list_means(beyond)} there (standard deviation)"
         if len(runs) == 1:
             nets = "a single net does not tell how sure it is there"
-        elif not is_beyond.all():
-            nets += f", by {_list_outputs(spread_within)} in the other rows"
+        elif len(within):
+            nets += f", by {_list_means(within)} in the other rows"
         return (
             *notes,
             f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
@@ -593,11 +591,12 @@ class Model:
         return table
 
 
-def _list_outputs(values: Array) -> str:
-    """A value of each output (O,), with its number where there are several."""
-    if len(values) == 1:
-        return f"{values[0]:.3g}"
-    return ", ".join(f"{each:.3g} (output {number})" for number, each in enumerate(values))
+def _list_means(spread: Array) -> str:
+    """The mean of each output over the rows (T, O), with its number where there are several."""
+    means = spread.mean(axis=0)
+    if len(means) == 1:
+        return f"{means[0]:.3g}"
+    return ", ".join(f"{mean:.3g} (output {number})" for number, mean in enumerate(means))
 
 
 def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:
