@@ -171,19 +171,17 @@ def compare_candidates(
         level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _find_leaks(scored, task)
     pooled = intervals.intervals.query("step == 0")
+    own_blocks = sentences.OWN_BLOCKS if borders.are_apart else ""
+    short_budget = sentences.describe_short_budget(tuning, results.records.values())
     warnings = [
+        own_blocks,
+        describe_low_test(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
         *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
         *sentences.describe_failures(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
+        short_budget,
     ]
-    if low := describe_low_test(results, chosen.get("shipped", ""), task):
-        warnings.insert(0, low)
-    own_blocks = sentences.OWN_BLOCKS if borders.are_apart else ""
-    if own_blocks:
-        warnings.insert(0, own_blocks)
-    if short_budget := sentences.describe_short_budget(tuning, results.records.values()):
-        warnings.append(short_budget)
     complete = verdicts.model_copy(
         update={
             "lowest": lowest,
@@ -198,7 +196,7 @@ def compare_candidates(
                 *sentences.describe_selection(chosen, lowest),
                 *level_sentences,
             ),
-            "warnings": tuple(warnings),
+            "warnings": tuple(filter(None, warnings)),
         }
     )
     return Comparison(tables, intervals.bands, complete)

@@ -91,15 +91,15 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     }
     if zero := describe_zero_forecasts(model, zero_series, len(by_series)):
         return zero
-    missing = {
-        name: share
+    low_series = {
+        name: targets[name]
         for name, rows in by_series.items()
-        if (share := missing_share(rows["y"], rows["y_hat"])) >= LEAST_MISSING
+        if missing_share(rows["y"], rows["y_hat"]) >= LEAST_MISSING
         # what is low in the test block alone follows a rise too late, as a mean would
         if name in before
         and missing_share(before[name]["y"], before[name]["y_hat"]) >= LEAST_MISSING / 2
     }
-    medians = _select_medians({name: targets[name] for name in missing})
+    medians = _select_medians(low_series)
     if not medians:
         return ""
     low_rows = known[known["series"].isin(list(medians))]
