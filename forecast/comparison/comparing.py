@@ -26,7 +26,6 @@ from forecast.comparison.error_diagnostics import (
 from forecast.comparison.explaining import explain_selected
 from forecast.comparison.intervals import interval_tables, is_chosen, target_of
 from forecast.comparison.levels import describe_levels, level_scores
-from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
     mean_distance,
@@ -154,7 +153,9 @@ def compare_candidates(
         by_rule=[model for model in chosen.values() if model in unlearnt],
         untrained=untrained,
         alpha=evaluation.alpha,
-        **_spacing(task, mean_distance(test["cutoff"], task.calendar, task.step_size)),
+        horizon=task.horizon,
+        step_size=mean_distance(test["cutoff"], task.calendar, task.step_size),
+        cycles=cycles(task.calendar, task.calendar_features),
     )
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
@@ -285,15 +286,6 @@ def _origin_losses(cube: ForecastCube) -> np.ndarray:
     n_known = np.isfinite(error).sum(axis=1)
     usual = n_known.sum() / max(np.count_nonzero(n_known), 1) or 1.0
     return np.where(n_known > 0, np.nansum(error, axis=1) / usual, np.nan)
-
-
-def _spacing(task: Task, step_size: float) -> Spacing:
-    """How the origins of a task lie."""
-    return Spacing(
-        horizon=task.horizon,
-        step_size=step_size,
-        cycles=cycles(task.calendar, task.calendar_features),
-    )
 
 
 def _join_labelled(tables: list[tuple[RunRecord, pd.DataFrame | None]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.identification.experiment import Experiment, simulation_starts
+from forecast.identification.experiment import Experiment, begin_where_measured
 from forecast.identification.model import Model
 from forecast.identification.stability import ZERO_EXPONENT, stability
 from forecast.system.errors import ModelError, plural
@@ -25,9 +25,7 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
     """That the free run is no simulation, why as far as that is known, and for how many steps it is
     one.
     """
-    firsts = [(e, simulation_starts(e, model.start)[:1]) for e in experiments]
-    runs = [e.part(slice(first[0], first[0] + MOST_ROWS)) for e, first in firsts if len(first)]
-    longest = max(runs, key=len)
+    longest = max(begin_where_measured(experiments, model.start), key=len).part(slice(MOST_ROWS))
     steps = count_simulated_steps(model, longest)
     at_least = "at least " if steps == MOST_STEPS else ""
     return (

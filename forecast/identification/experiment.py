@@ -617,3 +617,9 @@ def simulation_starts(experiment: Experiment, start: int) -> npt.NDArray[np.intp
     is_missing = np.isnan(experiment.y).any(axis=1)
     missing_before = np.concatenate([[0], np.cumsum(is_missing)])
     return np.flatnonzero(missing_before[start:] == missing_before[: len(missing_before) - start])
+
+
+def begin_where_measured(experiments: Iterable[Experiment], start: int) -> list[Experiment]:
+    """Each from the first row from which on y is measured for `start` rows; none of the others."""
+    firsts = [(e, simulation_starts(e, start)[:1]) for e in experiments]
+    return [e.part(slice(int(first[0]), None)) for e, first in firsts if len(first)]

@@ -73,7 +73,7 @@ def count_start_rows(
     for e in experiments:
         places = [len(simulation_starts(e, rows)) for rows in range(least, most + 1)]
         most = least + sum(2 * count >= places[0] for count in places[1:])
-    return max(most, least)
+    return most
 
 
 def _count_forgetting_rows(member: Member, experiment: Experiment) -> int:

@@ -51,11 +51,11 @@ from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
+    begin_where_measured,
     dead_times,
     delay_inputs,
     enlarge_inputs,
     saturation,
-    simulation_starts,
     split_fold,
     unseen_inputs,
 )
@@ -205,9 +205,7 @@ def _begin_where_measured(
     `start`, or 1 where y is never observed in as many in a row; `InputError` for too few of them.
     """
     for rows in (start, 1):
-        firsts = [simulation_starts(e, rows)[:1] for e in experiments]
-        pairs = zip(experiments, firsts, strict=True)
-        begun = [e.part(slice(int(first[0]), None)) for e, first in pairs if len(first)]
+        begun = begin_where_measured(experiments, rows)
         parts = [part for part in begun if np.isfinite(part.y).any(axis=1).sum() > 3 * rows]
         if parts:
             return parts, rows

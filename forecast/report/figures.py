@@ -66,14 +66,9 @@ class ChartPanel:
     model: str = ""
 
 
-def has_several_series(results: Results) -> bool:
-    """Whether titles and tables have to say which series they are about."""
-    return len(results.series) > 1
-
-
 def title_of_series(results: Results, title: str, series: str) -> str:
     """`lstm, town`; of a dataset of one series `lstm`."""
-    return f"{title}, {series}" if has_several_series(results) else title
+    return f"{title}, {series}" if len(results.series) > 1 else title
 
 
 def headline(results: Results) -> Metric:
