@@ -318,14 +318,16 @@ def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
 def _with_missing_allowed(
     column: Entry, frame: pd.DataFrame, calendar: Calendar, zone: str | None
 ) -> Entry:
-    """The column's entry with room for the values that it misses.
+    """The column's entry with room for the values that it misses, where it says none itself.
 
     Raises `InputError` where most series miss more than `MAX_MISSING_SHARE`.
     """
+    if "max_missing" in column:
+        return column
     n_steps = series_lengths(frame, calendar)
     n_missing = n_steps - frame.groupby("unique_id")[str(column["column"])].count()
     shares = n_missing / n_steps
-    if (shares > MAX_MISSING_SHARE).mean() > 0.5 and "max_missing" not in column:
+    if (shares > MAX_MISSING_SHARE).mean() > 0.5:
         unique_id = str(shares.idxmax())
         cure = "Fill them, or begin later."
         nearest = fit_calendar(frame["ds"], zone).calendar
@@ -339,7 +341,7 @@ def _with_missing_allowed(
         )
     shares = shares[shares < 1]  # a series without any value is left out
     most = shares.max()
-    if most > MAX_MISSING_SHARE and "max_missing" not in column:
+    if most > MAX_MISSING_SHARE:
         sparse = quote_names(shares.index[shares > MAX_MISSING_SHARE])
         warnings.warn(
             f"{WHERE}: {column['column']!r} has no value at many time steps of {sparse}",

@@ -155,12 +155,6 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
     return entries
 
 
-def kind_of(name: str, entry: Entry) -> str:
-    """Of the entry's family: `baseline`, `statistical`, `network` and so on, or `combination`."""
-    is_combination = entry["family"] == COMBINATION
-    return COMBINATION if is_combination else spec(entry, where=f"model {name!r}").kind
-
-
 def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
     """A model's name and entry; `InputError` for an unknown name and for what is neither."""
     if isinstance(model, str):
@@ -235,7 +229,8 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
     """
     horizon = dataset.settings.task.horizon
     n_tested = dataset.longest_horizon
-    kind = kind_of(name, recipe.entry)
+    family = str(recipe.entry["family"])
+    kind = COMBINATION if family == COMBINATION else catalogue()[family].kind
     if horizon > n_tested and kind in ("baseline", "statistical"):
         warnings.warn(
             f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
