@@ -237,7 +237,10 @@ def _test_hypotheses(
     pvalues: dict[str, dict[Pair, float]] = {}
     for place in places.values():
         pvalues.setdefault(place.group, {}).setdefault(place.pair, place.p)
-    adjusted = {group: _adjust_pvalues(by_pair) for group, by_pair in pvalues.items()}
+    adjusted = {
+        group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
+        for group, by_pair in pvalues.items()
+    }
     tests = []
     below_all: dict[Key, float] = {}
     for (family, hypothesis), (group, pair, lower, _) in places.items():
@@ -314,11 +317,6 @@ def _place_pairs(
                 pair, p = frozenset({lower}), hardest[lower].p
             places[family, hypothesis] = Place(group, pair, lower, p)
     return places
-
-
-def _adjust_pvalues(pvalues: Mapping[Pair, float]) -> dict[Pair, float]:
-    """The p of every pair, corrected for their number."""
-    return dict(zip(pvalues, holm(list(pvalues.values())), strict=True))
 
 
 def _find_hardest(

@@ -409,7 +409,8 @@ def forecast_latest(
     whose newest errors are too few for a level; `InputError` for a level that they are too few for
     in every series.
     """
-    refusals: dict[float, list[str]] = {level: [] for level in levels}
+    if refused := judge_levels(ensemble, panel, levels).refused:
+        raise InputError(refused[0])
     targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
@@ -433,17 +434,12 @@ def forecast_latest(
             difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
                 low = high = np.full(horizon, np.nan)
-                if refusal := _find_refusal(ensemble, label, level):
-                    refusals[level].append(refusal)
-                else:
+                if not _find_refusal(ensemble, label, level):
                     newest = ensemble.calibration(label).newest
                     (low,), (high,) = newest.bounds(y_hat[None], difficulty, level)
                 part[f"lo_{format_percent(level)}"] = low
                 part[f"hi_{format_percent(level)}"] = high
             parts.append(part)
-    for sentences in refusals.values():
-        if len(sentences) == len(parts):
-            raise InputError(sentences[0])
     table = {}
     for name in parts[0]:
         table[name] = np.concatenate([part[name] for part in parts])

@@ -116,7 +116,7 @@ def train(
     validation rows train too), or either with options of its own, `trainlm(...)`, `trainbr(...)`;
     "adam" for nets too large for these, `iterations` then being thousands of gradient steps.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which
-    can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
+    can show progress, Ctrl-C keeps the best net so far. Adam tells its steps alone.
 
     `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
     seed that are not whole numbers, for rows that do not suffice or never have y at all delays, and
