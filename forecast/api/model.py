@@ -96,7 +96,7 @@ class Model:
     def __repr__(self) -> str:
         """Name, horizon, lookback, the number of series, and that a network did not train."""
         task = self.ensemble.task
-        series = len(self.ensemble.forecasters[0].scaling.centre)
+        series = len(self.ensemble.scaling.centre)
         untrained = ""
         if all(forecaster.steps == 0 for forecaster in self.ensemble.forecasters):
             untrained = ", did not train"
@@ -270,7 +270,7 @@ class Model:
             with frames.caller_words(self.names.time_col, ensemble.task.calendar):
                 panel = self._checked_panel(history, future_df, ensemble)
         if df is None:  # the fit has named those that it left out
-            fitted = ensemble.forecasters[0].scaling.centre
+            fitted = ensemble.scaling.centre
             known = tuple(each for each in panel.series if each.unique_id in fitted)
             panel = replace(panel, series=known)
         panel, left_out = keep_forecastable(panel, ensemble)

@@ -260,7 +260,7 @@ def forecast_windows(
     )
     ensemble = fit_on_all_rows(name, before, recipe)
     panel = from_frame(prepared.frame, NAME, ensemble.task)
-    scaling = ensemble.forecasters[0].scaling
+    scaling = ensemble.scaling
     rows = {
         series.unique_id: origins_of(settings.task, split_series(series, prepared.borders), "test")
         for series in panel.series

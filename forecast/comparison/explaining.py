@@ -106,7 +106,7 @@ class Parts:
         task = self.panel.task
         lookback = slice(len(series) - task.lookback, len(series))
         values, future = series.values.copy(), series.future.copy()
-        scaling = self.ensemble.forecasters[0].scaling
+        scaling = self.ensemble.scaling
         for number, column in enumerate(task.columns):
             in_lookback = values[lookback, number]
             if number < self.panel.outputs:

@@ -29,6 +29,7 @@ from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, add_series_names, series_name, target_number
 from forecast.data.records import RunRecord
+from forecast.data.scaling import Scaling
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     NO_CALIBRATION,
@@ -87,11 +88,16 @@ class Ensemble:
         return self.forecasters[0].dataset_name
 
     @property
+    def scaling(self) -> Scaling:
+        """By what the targets were scaled; its keys are the series of the fit."""
+        return self.forecasters[0].scaling
+
+    @property
     def series(self) -> tuple[str, ...]:
         """The names under which errors and intervals are kept, per series and target."""
         targets = self.task.targets
         names: list[str] = []
-        for uid in sorted(self.forecasters[0].scaling.centre):
+        for uid in sorted(self.scaling.centre):
             names += [series_name(uid, name, targets) for name in targets]
         return tuple(names)
 
@@ -416,7 +422,7 @@ def forecast_latest(
     parts = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
-        scaling = ensemble.forecasters[0].scaling
+        scaling = ensemble.scaling
         (before,) = visible_volatility(scaling, series, [len(series) - 1], ensemble.task)
         calendar = ensemble.task.calendar
         ds = calendars.next_steps(calendar, cutoff, horizon).to_numpy()

@@ -101,7 +101,7 @@ class Service:
             table
             | {name: np.datetime_as_string(table[name], unit="s") for name in ("cutoff", "ds")}
         )
-        if others := ensemble.forecasters[0].scaling.centre.keys() - panel.by_id:
+        if others := ensemble.scaling.centre.keys() - panel.by_id:
             answer["note"] = f"no rows, so no forecast, of series {quote_names(others)}"
         return answer
 
@@ -257,7 +257,7 @@ def require_known_series(
     series_ids: Iterable[str], ensemble: Ensemble, *, where: str = REQUEST
 ) -> None:
     """`InputError` for series that the model was not trained on."""
-    known = ensemble.forecasters[0].scaling.centre
+    known = ensemble.scaling.centre
     unknown = set(series_ids) - known.keys()
     if unknown:
         raise InputError(
@@ -292,7 +292,7 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     one that ended a horizon before it, such as a closed shop, need not have a plan.
     """
     task = ensemble.task
-    if series.unique_id not in ensemble.forecasters[0].scaling.centre:
+    if series.unique_id not in ensemble.scaling.centre:
         return "not in the fit: it came later, or had too few rows for the blocks"
     if len(series) < task.lookback:
         return f"fewer rows than lookback={task.lookback}"

@@ -124,7 +124,7 @@ def _score_observations(
     parts = []
     for unique_id, forecasts in ensemble.predict(panel, rows).items():
         series = panel.by_id[unique_id]
-        scaling = ensemble.forecasters[0].scaling
+        scaling = ensemble.scaling
         before = visible_volatility(scaling, series, rows[unique_id], panel.task)
         ds = series.ds[rows[unique_id] + 1]
         for output, name in enumerate(targets):

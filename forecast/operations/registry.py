@@ -368,7 +368,7 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
         return None
     if ensemble.task.plans:
         frame = frame.groupby("unique_id").head(-ensemble.task.horizon)
-    known = ensemble.forecasters[0].scaling.centre
+    known = ensemble.scaling.centre
     rows = ensemble.select_newest_rows(frame[frame["unique_id"].isin(known)])
     lengths = rows.groupby("unique_id").size()
     return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
