@@ -59,6 +59,11 @@ class Panel:
         return {s.unique_id: s for s in self.series}
 
     @property
+    def newest(self) -> np.datetime64:
+        """The last time of any series."""
+        return max(series.ds[-1] for series in self.series)
+
+    @property
     def outputs(self) -> int:
         """How many targets each series has."""
         return len(self.task.target)

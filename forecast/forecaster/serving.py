@@ -272,7 +272,7 @@ def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
     reason; empty without any. The panel as it is where none can be forecast, so that forecasting
     it names the reason.
     """
-    newest = max(series.ds[-1] for series in panel.series)
+    newest = panel.newest
     left_out: dict[str, list[str]] = {}
     for series in panel.series:
         reason = _find_obstacle(series, ensemble, newest)
@@ -309,7 +309,7 @@ def describe_unequal_ends(panel: Panel) -> str:
     """A sentence on the series that lack the newest rows, each with its last one; empty where all
     end together.
     """
-    newest = max(series.ds[-1] for series in panel.series)
+    newest = panel.newest
     shorter = [series for series in panel.series if series.ds[-1] < newest]
     if not shorter:
         return ""

@@ -206,7 +206,7 @@ def _store_issue(
     when all was written: a full disk must not cost the forecast. Nothing is stored of rows that the
     model was fitted on: it would be scored on what it has seen.
     """
-    newest = pd.Timestamp(max(series.ds[-1] for series in panel.series))
+    newest = pd.Timestamp(panel.newest)
     fitted_to = current.card.training_cutoff
     if newest < pd.Timestamp(fitted_to):
         kind = panel.task.calendar.kind

@@ -129,7 +129,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         shifts,
         settings,
         rules,
-        as_of=pd.Timestamp(max(series.ds[-1] for series in panel.series)),
+        as_of=pd.Timestamp(panel.newest),
         now=job.now,
         new_steps=_count_new_steps(job, current, panel),
     )
