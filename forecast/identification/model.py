@@ -380,22 +380,22 @@ class Model:
             for column in np.flatnonzero(is_moved)
         )
         spread = self._spread_of(runs)
-        within, beyond = spread[~is_beyond], spread[is_beyond]
+        spread_within = spread[~is_beyond]
         limit = DISAGREEMENT * self.scaling.y_scale
-        if is_free and len(within) and (within.mean(axis=0) > limit).any():
+        if is_free and len(spread_within) and (spread_within.mean(axis=0) > limit).any():
             notes += (
-                f"The nets differ by {_list_means(within)} (standard deviation) where u is"
+                f"The nets differ by {_list_means(spread_within)} (standard deviation) where u is"
                 " within the range of training: some began in another state than the others, or"
                 " have lost the system. Give more measured rows to start from; if they differ as"
                 " much then, trust no long free run.",
             )
         if not is_beyond.any():
             return notes
-        nets = f"the nets differ by {_list_means(beyond)} there (standard deviation)"
+        nets = f"the nets differ by {_list_means(spread[is_beyond])} there (standard deviation)"
         if len(runs) == 1:
             nets = "a single net does not tell how sure it is there"
-        elif len(within):
-            nets += f", by {_list_means(within)} in the other rows"
+        elif len(spread_within):
+            nets += f", by {_list_means(spread_within)} in the other rows"
         return (
             *notes,
             f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
