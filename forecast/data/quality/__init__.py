@@ -10,7 +10,6 @@ series has, for quality.json and the report. Nothing is repaired.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
@@ -47,9 +46,8 @@ def find_violations(
     *,
     as_of: pd.Timestamp,
     stored: pd.DataFrame | None = None,
-    rules: Iterable[str] = tuple(Quality.model_fields),
 ) -> list[Violation]:
-    """What breaks one of `rules` that is not off, refusing ones first.
+    """What breaks a rule that is not off, refusing ones first.
 
     `frame`: checked, adjusted, all of its columns; of those over the horizon the last step stands
     for the others. `stored`: the history that a fetch continues.
@@ -63,7 +61,7 @@ def find_violations(
         "freshness": {"as_of": as_of},
         "shrinkage": {"stored": stored},
     }
-    for name in rules:
+    for name in Quality.model_fields:
         rule = getattr(dataset.quality, name)
         if rule.action != "off":
             found_by_rule = getattr(checks, name)(frame, dataset, rule.limit, **extra.get(name, {}))
