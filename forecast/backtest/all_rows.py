@@ -28,7 +28,6 @@ from forecast.forecaster import Budget, FitResult, Forecaster
 from forecast.forecaster.ensemble import list_served_models
 from forecast.forecaster.reconciliation import Corrections, learn_corrections
 from forecast.system import files, workers
-from forecast.system.stage import show_progress
 from forecast.system.workers import WorkItem
 
 
@@ -60,30 +59,22 @@ def refit_on_all_rows(
         split_jobs: list[tuple[Path, list[Path]]] = []
         n_series = rows.frame["unique_id"].nunique()
         for candidate, folder in places or [(recipe_candidate(record), ".")]:
-            # only a network takes steps, and only what uses TensorFlow loads it
-            uses_tensorflow = candidate.spec.uses_tensorflow
-            prepare = load_tensorflow if uses_tensorflow else None
-            own_steps = steps if uses_tensorflow else Budget(0, 1)
+            prepare = load_tensorflow if candidate.spec.uses_tensorflow else None
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 written = temporary / folder / f"seed-{seed}"
-                job = TrainingJob(candidate, int(seed), own_steps, written, Digests())
+                job = TrainingJob(candidate, int(seed), steps, written, Digests())
                 parts = job.split(n_series)
                 if len(parts) > 1:
                     split_jobs.append((written, [part.folder for part in parts]))
                 for part in parts:
-                    fitter = CandidateFitter(candidate, part.seed, own_steps, part.series)
+                    fitter = CandidateFitter(candidate, part.seed, steps, part.series)
                     arguments = (data, fitter, saved, part.folder, corrections)
                     tasks.append(
                         WorkItem(part.title, _refit_seed, arguments, prepare, writes=part.folder)
                     )
-        what = f"refit {prepared.dataset}"
-        outcomes = []
-        with show_progress(len(tasks), what, stream=stream) as advance:
-            for outcome in workers.run_items(tasks, jobs=jobs):
-                outcomes.append(outcome)
-                advance(outcome.name, outcome.seconds)
-        workers.raise_failures(outcomes, what=what)
+        label = f"refit {prepared.dataset}"
+        list(workers.run_with_progress(tasks, label, jobs=jobs, stream=stream))
         for whole, folders in split_jobs:
             join_forecasters(folders).save(whole)
             for folder_of_part in folders:

@@ -55,7 +55,7 @@ from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
 from forecast.models.series_fit import SeriesFit
 from forecast.system import files, workers
-from forecast.system.stage import Piece, show_progress
+from forecast.system.stage import Piece
 from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
@@ -181,7 +181,7 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     """
     # Two names for one configuration have one key, and are computed once.
     missing = {job.folder: job for job in every_job if not job.is_done}
-    cached = [job for job in every_job if missing.get(job.folder) is not job]
+    cached = [job.title for job in every_job if missing.get(job.folder) is not job]
     tuning_seconds: Counter[str] = Counter()
     for candidate in {job.candidate.name: job.candidate for job in missing.values()}.values():
         cost = _tuning_cost(run, candidate.name)
@@ -191,22 +191,15 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
-    outcomes = []
     pieces = {part.title: _weigh_piece(run, part) for part in parts}
-    total = len(cached) + len(parts)
-    with show_progress(total, f"train {run.data.dataset}", pieces) as advance:
-        for job in cached:
-            advance(job.title, 0)
-        for outcome in workers.run_items(items, jobs=n_workers):
-            outcomes.append(outcome)
-            if not outcome.error:
-                files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
-            advance(outcome.name, outcome.seconds)
+    label = f"train {run.data.dataset}"
+    for outcome in workers.run_with_progress(items, label, pieces, jobs=n_workers, finished=cached):
+        if not outcome.error:
+            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
     for job in missing.values():
         job_parts = job.split(run.n_series)
         if len(job_parts) > 1 and all(part.is_done for part in job_parts):
             _join_parts(job.folder, [part.folder for part in job_parts])
-    workers.raise_failures(outcomes, what=f"train {run.data.dataset}")
 
 
 def _weigh_piece(run: TrainingRun, job: TrainingJob) -> Piece:

@@ -38,7 +38,7 @@ from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, fit
 from forecast.models.search import Params
 from forecast.system import files, postgres, workers
-from forecast.system.stage import Piece, show_progress
+from forecast.system.stage import Piece
 from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
@@ -109,24 +109,22 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
         if not path.exists():
             missing.setdefault(path, candidate)
     ordered = _order_for_workers(list(missing.values()), jobs)
-    outcomes = []
     items = [_work_item(plan, candidate) for candidate in ordered]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
-    with show_progress(len(tunable), f"tune {plan.data.dataset}", pieces) as advance:
-        for candidate in tunable:
-            if missing.get(cached_files[candidate.name]) is not candidate:
-                advance(candidate.name, 0)
-        for outcome in workers.run_items(items, jobs=jobs):
-            outcomes.append(outcome)
-            if not outcome.error:
-                record, cpu_seconds = outcome.value
-                # a complete study keeps the cost of when it was made
-                if cpu_seconds:
-                    cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
-                    files.write_json(cost, {"cpu_seconds": cpu_seconds})
-                record.write(cached_files[outcome.name])
-            advance(outcome.name, outcome.seconds)
-    workers.raise_failures(outcomes, what=f"tune {plan.data.dataset}")
+    finished = [
+        candidate.name
+        for candidate in tunable
+        if missing.get(cached_files[candidate.name]) is not candidate
+    ]
+    label = f"tune {plan.data.dataset}"
+    for outcome in workers.run_with_progress(items, label, pieces, jobs=jobs, finished=finished):
+        if not outcome.error:
+            record, cpu_seconds = outcome.value
+            # a complete study keeps the cost of when it was made
+            if cpu_seconds:
+                cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
+                files.write_json(cost, {"cpu_seconds": cpu_seconds})
+            record.write(cached_files[outcome.name])
     with files.atomic_directory(target) as temporary:
         for candidate in tunable:
             record = StudyRecord.read(cached_files[candidate.name])

@@ -2,7 +2,7 @@
 each; results do not depend on which is run when and where.
 
 A task that fails is an outcome (`WorkOutcome`) with its error and stops no other;
-`raise_failures` then makes one error of all.
+`raise_failures` then makes one error of all, as `run_with_progress` does, which shows what is done.
 
 With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.cluster`).
 """
@@ -14,18 +14,20 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TextIO, TypeVar
 
 import psutil
 
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes
 from forecast.system.processes import prepare_worker
+from forecast.system.stage import Piece, show_progress
 
 T = TypeVar("T")
 MAX_GROWTH = int(1.5e9)
@@ -65,6 +67,30 @@ class WorkOutcome:
     exit_code: int = 0
     seconds: float = 0.0
     """Of work, without what prepared the process."""
+
+
+def run_with_progress(
+    items: Sequence[WorkItem],
+    label: str,
+    pieces: Mapping[str, Piece] = MappingProxyType({}),
+    *,
+    jobs: int,
+    finished: Sequence[str] = (),
+    stream: TextIO | None = None,
+) -> Iterator[WorkOutcome]:
+    """`run_items`, and its progress; at the end one error naming every task that failed.
+
+    label, pieces, stream: as in `show_progress`. finished: names of what was there already.
+    """
+    outcomes = []
+    with show_progress(len(finished) + len(items), label, pieces, stream=stream) as advance:
+        for name in finished:
+            advance(name, 0)
+        for outcome in run_items(items, jobs=jobs):
+            outcomes.append(outcome)
+            yield outcome
+            advance(outcome.name, outcome.seconds)
+    raise_failures(outcomes, what=label)
 
 
 def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:

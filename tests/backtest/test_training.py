@@ -241,8 +241,8 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
     assert computed == ["ffnn.linear", "ffnn.linear", "naive", "ridge"]
     first, told = tree(tmp_path / "trained"), []
     computed.clear()
-    shown = lambda *_: contextlib.nullcontext(lambda name, _: told.append(name))  # noqa: E731
-    monkeypatch.setattr(training, "show_progress", shown)
+    shown = lambda *_, **__: contextlib.nullcontext(lambda name, _: told.append(name))  # noqa: E731
+    monkeypatch.setattr(training.workers, "show_progress", shown)
     train(run, planned, {}, tmp_path / "trained", jobs=1)
     assert computed == []
     assert told == ["naive", "ridge", "ffnn.linear seed 3", "ffnn.linear seed 7"]

@@ -112,8 +112,8 @@ def no_engine(monkeypatch):
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    shown = lambda *_: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
-    monkeypatch.setattr(tuning, "show_progress", shown)
+    shown = lambda *_, **__: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
+    monkeypatch.setattr(tuning.workers, "show_progress", shown)
     target = plan.data.paths.root / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1)
     assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
@@ -143,8 +143,8 @@ def test_every_worker_begins_with_a_network_and_ends_with_two_where_there_are_en
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    shown = lambda *_: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
-    monkeypatch.setattr(tuning, "show_progress", shown)
+    shown = lambda *_, **__: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
+    monkeypatch.setattr(tuning.workers, "show_progress", shown)
     target = plan.data.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
         tune(plan, [OTHER, NET], target, jobs=1)
