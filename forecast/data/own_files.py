@@ -154,8 +154,8 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     """The rows of a CSV file, see `read_table`."""
     lines = first_lines(path, where, form.encoding)[:20]
     # UTF-8 with an umlaut is text in nearly every other encoding too, but hardly ever by chance
-    is_utf_8 = not _can_decode(path, "ascii") and _can_decode(path, "utf-8")
-    if is_utf_8 and not form.encoding.lower().startswith("utf"):
+    is_other = not form.encoding.lower().startswith("utf")
+    if is_other and not _can_decode(path, "ascii") and _can_decode(path, "utf-8"):
         raise InputError(
             f"{where}: found text in UTF-8, wanted `encoding: {form.encoding}` as its entry says."
             " Set `encoding: utf-8` under `source`, or save the file as before."
