@@ -197,11 +197,10 @@ def run_refit(
         )
     command = [sys.executable, "-m", "forecast.operations.refit", dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    env = {**environment, COMMAND_VARIABLE: str(os.getpid())}
     done = subprocess.run(
         command,
         cwd=project,
-        env=env,
+        env={**environment, COMMAND_VARIABLE: str(os.getpid())},
         stdout=2,  # its progress goes to the standard error of this process
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -151,12 +151,10 @@ def end_with_parent(grace: float = 0.0, *, command: int = 0) -> None:
     A parent killed with -9 cannot say goodbye; without this its workers would go on writing into
     the next run. With `grace` the process gets SIGTERM first and that many seconds to unwind.
     """
-    parent = os.getppid()
-    if parent > 1 or command:
-        arguments = (parent, command, grace)
-        threading.Thread(
-            target=_end_after_parent, args=arguments, name="end-with-parent", daemon=True
-        ).start()
+    arguments = (os.getppid(), command, grace)
+    threading.Thread(
+        target=_end_after_parent, args=arguments, name="end-with-parent", daemon=True
+    ).start()
 
 
 def _end_after_parent(parent: int, command: int, grace: float) -> None:

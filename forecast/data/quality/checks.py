@@ -338,9 +338,12 @@ def shrinkage(
     """
     if stored is None:
         return
-    stored_times = dict(iter(stored.groupby("unique_id")["ds"]))
-    for series, rows in rows_by_series(frame).items():
-        times, before = frame["ds"].iloc[rows], stored_times.get(series, pd.Series(dtype="M8[ns]"))
+    rows = rows_by_series(frame)
+    for name, before in stored.groupby("unique_id")["ds"]:
+        series = str(name)
+        if series not in rows:
+            continue
+        times = frame["ds"].iloc[rows[series]]
         n_later, n_earlier = (before > times.max()).sum(), (before < times.min()).sum()
         most = max(limit * len(before), MOST_DROPPED_ROWS)
         if n_later > most:
