@@ -42,7 +42,6 @@ class SyncResult:
 
     published: list[str] = field(default_factory=list)
     set_aside: list[str] = field(default_factory=list)
-    closed: list[str] = field(default_factory=list)
     unchanged: int = 0
     pages: dict[str, str] = field(default_factory=dict)
     """Per dataset, the part of the address after the server's that opens its leaderboard."""
@@ -51,7 +50,6 @@ class SyncResult:
         """Take in what another call changed, of other datasets."""
         self.published += other.published
         self.set_aside += other.set_aside
-        self.closed += other.closed
         self.unchanged += other.unchanged
         self.pages.update(other.pages)
 
@@ -113,7 +111,6 @@ class _Experiment:
             if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
                 target._mark_trials(run, current=False)
                 writer.close(run.info.run_id, run.info.run_name)
-                result.closed.append(run.info.run_name)
         for run in target._search(f"tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'"):
             target.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
         return target
