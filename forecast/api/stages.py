@@ -278,9 +278,9 @@ def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSetting
     with _restored_environment():
         try:
             refit_on_all_rows(data, results.folder(candidate), target, recipe.tuning, jobs=jobs)
-        except ForecastError as error:
+        except ForecastError as fault:
             model = results.records[candidate].model
-            raise ModelError(f"Model {model!r} could not be fitted on all rows: {error}") from None
+            raise ModelError(f"Model {model!r} could not be fitted on all rows: {fault}") from None
     return load_trained_ensemble(target)
 
 
