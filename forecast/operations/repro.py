@@ -104,7 +104,7 @@ def _read_stage_log(log: Path) -> list[dict[str, Any]]:
     if not log.exists():
         return []
     whole_lines = log.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    return [json.loads(line) for line in whole_lines if line.strip()]
+    return [json.loads(line) for line in whole_lines]
 
 
 def _remove_half_written_record(path: Path) -> None:
