@@ -48,20 +48,6 @@ LIBRARIES = (
     "keras",
     "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
     "dvc.repo.reproduce",
-    "dvc.repo.artifacts",  # what a repository asks for, of itself and of git, as it is opened
-    "dvc.repo.datasets",
-    "dvc.repo.metrics",
-    "dvc.repo.open_repo",
-    "dvc.repo.params",
-    "dvc.repo.plots",
-    "dvc.repo.stage",
-    "dvc.rwlock",
-    "dvc.scm",
-    "dvc.utils.strictyaml",
-    "dvc_data.hashfile.status",
-    "fsspec.implementations.memory",
-    "networkx",
-    "scmrepo.git",
 )
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -170,13 +169,9 @@ def end(code: int | str | None) -> NoReturn:
 
 if __name__ == "__main__":
     place, session_process, *libraries = sys.argv[1:]
-    gc.disable()
     for library in libraries:
         importlib.import_module(library)
     mlflow_tables.copy_tables_from_the_first_database(Path(place) / "tables.db")
-    # no program looks through the libraries for garbage, nor copies their pages for it
-    gc.freeze()
     asked_for = serve(place, int(session_process))
     become(asked_for)
-    gc.enable()
     end(run(asked_for["words"]))
