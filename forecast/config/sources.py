@@ -52,6 +52,8 @@ class Source(Config):
     """What its rows come from, in messages."""
     is_for_personal_use: ClassVar[bool] = False
     """Whether its terms forbid to show values in a page that may be passed on."""
+    has_new_rows: ClassVar[bool] = True
+    """Whether rows come with time, so that they grow old."""
 
     @model_validator(mode="wrap")
     @classmethod

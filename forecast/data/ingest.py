@@ -414,7 +414,7 @@ def summarize(
     left_out += preparation.find_short_series(frame, name, dataset)
     kind = dataset.calendar.kind
     as_of = pd.Timestamp(pointer.as_of)
-    if kind != "index" and dataset.source.kind != "packaged":
+    if kind != "index" and dataset.source.has_new_rows:
         as_of = max(as_of, now)  # a file is known as far as its last row
     violations = left_out + quality.find_violations(
         preparation.adjusted_observations(raw, dataset), dataset, as_of=as_of

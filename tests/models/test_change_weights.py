@@ -32,7 +32,7 @@ def weekly(kind: str, rows: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def panel_of(kinds: list[str]) -> Problem:
-    """176 to 716 weeks of each, the last third of them to be tested on."""
+    """176 to 716 weeks of each; what most of them share is cut at the same moments."""
     rng, parts = np.random.default_rng(0), []
     for number, kind in enumerate(kinds):
         rows = int(np.exp(rng.uniform(np.log(60), np.log(600)))) + LATER
@@ -78,7 +78,7 @@ def test_on_many_weekly_series_at_once_no_series_pays_for_another(mixed):
         kind: [error for uid, error in errors.items() if uid.startswith(kind)]
         for kind in ("noise", "walk", "steps")
     }
-    assert np.mean(by_kind["noise"]) < 0.87 and max(by_kind["noise"]) <= 1.0
+    assert np.mean(by_kind["noise"]) < 0.88 and max(by_kind["noise"]) <= 1.02
     assert max(by_kind["steps"]) <= 1.02
     assert max(by_kind["walk"]) <= 1.02
     weights = {uid: each[0] for uid, each in skip.change_weights.items()}
@@ -88,7 +88,7 @@ def test_on_many_weekly_series_at_once_no_series_pays_for_another(mixed):
 def test_how_much_of_the_change_is_forecast_is_told(mixed):
     spec = models.spec({"family": "ridge"}, where="ridge")
     note = fit(mixed, spec, skip=None, seed=0, budget=Budget(1, 1)).note
-    assert "takes 0 to 90 % of the change that its regression forecasts" in note
+    assert "takes 0 to 100 % of the change that its regression forecasts" in note
     assert "; repeats the last value of " in note and note.endswith(" of 32 series")
 
 

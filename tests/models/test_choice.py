@@ -230,7 +230,8 @@ def test_the_only_cutoff_of_a_short_validation_block_chooses_a_linear_map():
     months = pd.date_range("2018-01-01", periods=60, freq="MS")
     y = 10 + np.sin(np.arange(60) * np.pi / 6) + 0.1 * np.random.default_rng(0).normal(size=60)
     line = pd.DataFrame({"ds": months, "y": y})
-    model = forecast.fit(line, "ridge", freq="MS", horizon=12, lookback=7, n_jobs=1)
+    with pytest.warns(UserWarning, match="`predict` will refuse `levels`"):
+        model = forecast.fit(line, "ridge", freq="MS", horizon=12, lookback=7, n_jobs=1)
     assert len(model.predict()) == 12
 
 

@@ -32,7 +32,7 @@ def run_snippets(of_peer: str) -> dict[str, Any]:
 def test_our_snippets_run_one_after_another() -> None:
     assert PAGE.count(SHOWN) == 2
     names = run_snippets(of_peer="")
-    assert names["board"].chosen in ("naive", "ridge", "auto_ets")
+    assert names["board"].chosen in ("naive", "ridge", "arx", "auto_ets")
     assert len(names["model"].predict()) == 24
 
 

@@ -27,6 +27,7 @@ class Settings(Source):
     """Series that come with an installed package or with this project; no network."""
 
     origin: ClassVar[str] = "the installed package"
+    has_new_rows: ClassVar[bool] = False
     kind: Literal["packaged"]
     name: str
 
