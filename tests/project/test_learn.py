@@ -26,7 +26,7 @@ from tests.support.small_project import ROOT
 
 PAGES = sorted((DOCS / "learn").glob("*.md"))
 DRAWN = {"first-forecast": 3, "own-csv": 1, "stock-prices": 1, "narx-from-matlab": 3, "new-cell": 1}
-DRAWN |= {"reading-the-report": 2, "operating": 1, "exercises": 0}
+DRAWN |= {"reading-the-report": 2, "operating": 0, "exercises": 0}
 """Page → its figures."""
 WITH_EXAMPLES = sorted(
     path
