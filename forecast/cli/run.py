@@ -44,12 +44,7 @@ from forecast.operations import repro
 from forecast.system import files
 from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
-from forecast.system.errors import (
-    INTERRUPTED,
-    InputError,
-    require_known,
-    with_minus,
-)
+from forecast.system.errors import INTERRUPTED, InputError, require_known, with_minus
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import require_unix, return_memory, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names

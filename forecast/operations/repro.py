@@ -27,12 +27,7 @@ import yaml
 from forecast.config.paths import NARROWED
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, combine_exit_codes
-from forecast.system.processes import (
-    POLL_SECONDS,
-    end_with_this_process,
-    is_alive,
-    send_signal,
-)
+from forecast.system.processes import POLL_SECONDS, end_with_this_process, is_alive, send_signal
 from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, format_duration, show_nothing
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
