@@ -224,8 +224,8 @@ def on_memory(cells: pd.DataFrame) -> str:
         share = "missing" if row is None else gap_closed(cells, setting, row)
         shares.append(f"{architecture} {share}")
     return (
-        "Where a slow state over 40 rows decides, recurrence pays: of what can be gained over the"
-        f" ridge {', '.join(shares)}."
+        "Where a slow state over 40 rows decides, recurrence with gates pays most: of what can be"
+        f" gained over the ridge {', '.join(shares)}."
     )
 
 
@@ -235,12 +235,16 @@ def on_curvature_and_delay(cells: pd.DataFrame) -> str:
             f"{architecture} {change(select(cells, base_setting(name), architecture, 'linear'))}"
             for architecture in architectures
         ]
-        for name, architectures in (("threshold", ("ffnn", "gru")), ("delay 40", ("mlp", "gru")))
+        for name, architectures in (
+            ("threshold", ("ffnn", "gru")),
+            ("delay 40", ("mlp", "segment_gru", "gru")),
+        )
     )
     return (
         "Where the newest row alone bends the law, a network without memory is enough"
         f" ({', '.join(bend)}); where one exact row of long ago decides, one that reads the whole"
-        f" window is, and a recurrent one is not ({', '.join(delay)})."
+        " window is, and a recurrent one only where it reads segments instead of rows"
+        f" ({', '.join(delay)})."
     )
 
 

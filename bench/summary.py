@@ -46,9 +46,13 @@ def _compared(rows: Rows, what: str) -> str:
         f"{min(own)[0]:.2f} to {max(own)[0]:.2f} times {NAMES.get(name, name)}'s"
         for name, own in sorted(found.items())
     ]
-    bars = [(lower, bar) for own in found.values() for _, lower, bar in own if bar is not None]
+    rows_of_peers = [row for own in found.values() for row in own]
+    bars = [(lower, bar) for _, lower, bar in rows_of_peers if bar is not None]
+    slower = sum(ratio < 1 and bar is None for ratio, _, bar in rows_of_peers)
+    without_bar = f", {slower} slower rows have none" if slower else ""
     return (
         f"{' and '.join(spans)}; {sum(lower >= bar for lower, bar in bars)} of {len(bars)} bars met"
+        f"{without_bar}"
         if spans
         else ""
     )
