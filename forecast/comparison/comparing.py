@@ -209,9 +209,9 @@ def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
     return [record.model for record in combinations if Combination(**record.params).is_learnt]
 
 
-def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, list[str]]:
-    """By combination its members, where weights that are to be learnt were left equal; its networks
-    may have one share together.
+def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, sentences.EqualShares]:
+    """By combination its members, where weights that are to be learnt were left equal on
+    validation; its networks may have one share together.
     """
     runs = list(records)
     networks = {run.candidate for run in runs if run.is_network}
@@ -219,12 +219,15 @@ def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, list[str]]:
     for run in runs:
         if not (run.weights and Combination(**run.params).is_learnt):
             continue
-        weights = run.weights[0].weights
-        alone = [weight for name, weight in weights.items() if name not in networks]
-        together = sum(weight for name, weight in weights.items() if name in networks)
-        shares = [*alone, together] if alone and together else list(weights.values())
-        if len(shares) > 1 and np.allclose(shares, shares[0], rtol=1e-9):
-            unlearnt[run.model] = list(weights)
+        shares = run.weights[0].weights
+        alone = {name: weight for name, weight in shares.items() if name not in networks}
+        if alone and len(alone) < len(shares):
+            together = sum(weight for name, weight in shares.items() if name in networks)
+            shares = {**alone, "the mean of the networks": together}
+        equal = list(shares.values())
+        if len(equal) > 1 and np.allclose(equal, equal[0], rtol=1e-9):
+            is_learnt_later = any(d.weights != run.weights[0].weights for d in run.weights)
+            unlearnt[run.model] = sentences.EqualShares(list(shares), is_learnt_later)
     return unlearnt
 
 

@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -45,6 +46,7 @@ BARS = {
     "historical_mean": "the historical mean",
     "historical_median": "the historical median",
     "lookback_mean": "the mean of the lookback",
+    "drift": "the line through the lookback",
 }
 """In words what a simple forecast does: what any other is to be better than."""
 _PREPOSITIONS = {"not distinguishable": "from", "undecided": "against"}
@@ -54,10 +56,20 @@ OWN_BLOCKS = (
     " sure, give series that run through another time a dataset of their own."
 )
 
+
 LEAVE_OUT = (
     " It has no score. Leave it out (`grids` in configs/models.yaml, in Python `models`), or give"
     " series that fail a dataset of their own."
 )
+
+
+class EqualShares(NamedTuple):
+    """The members of a combination that nothing was learnt for on validation."""
+
+    members: list[str]
+    """Those with a share of their own; networks may share one together."""
+    is_learnt_later: bool
+    """Whether weights differ in a later block."""
 
 
 def title_of(ranking: str) -> str:
@@ -213,18 +225,23 @@ def describe_selection(chosen: Mapping[str, str], lowest: Mapping[str, str]) -> 
     ]
 
 
-def describe_unlearnt(
-    chosen: Mapping[str, str], unlearnt: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Which selected combinations are the plain mean of their members (`unlearnt`, by model), since
-    validation is too short to learn weights.
+def describe_unlearnt(chosen: Mapping[str, str], unlearnt: Mapping[str, EqualShares]) -> list[str]:
+    """Which selected combinations begin as the plain mean of their members (`unlearnt`, by model),
+    since validation is too short to learn weights.
     """
-    return [
-        f"{title_of(ranking)}: validation has too few rows to compare models on: {model}, the plain"
-        f" mean of {listing(unlearnt[model])}, is {name_choice(model, unlearnt)} and hardly tested."
-        for ranking, model in chosen.items()
-        if model in unlearnt
-    ]
+    sentences = []
+    for ranking, model in chosen.items():
+        if model not in unlearnt:
+            continue
+        shares = unlearnt[model]
+        begins = ", at first" if shares.is_learnt_later else ","
+        later = " Its weights are learnt from later errors." if shares.is_learnt_later else ""
+        sentences.append(
+            f"{title_of(ranking)}: validation has too few rows to compare models on:"
+            f" {model}{begins} the plain mean of {listing(shares.members)}, is"
+            f" {name_choice(model, unlearnt)} and hardly tested.{later}"
+        )
+    return sentences
 
 
 def describe_difference(test: PairedTest) -> str:

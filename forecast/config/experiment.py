@@ -146,9 +146,11 @@ REFERENCES = (
     "historical_mean",
     "historical_median",
     "lookback_mean",
+    "drift",
 )
 """Entries that any series has for nothing: who is called better has to beat each of them. Prices
-have a drift, returns scatter about a mean, and there the last value is no bar. Beside them stand
+have a drift, returns scatter about a mean, what grows goes on growing, and there the last value is
+no bar. Beside them stand
 `backtest.candidates.REFERENCE_MODELS`, which a board of one's own models is judged against,
 `comparison.intervals.SHOWN_REFERENCES` and the words of `comparison.sentences.BARS`.
 """

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import comparing, metrics, scores
+from forecast.comparison import comparing, metrics, scores, sentences
 from forecast.comparison.comparing import check_same_budget
 from forecast.comparison.losses import LOSS_COLUMNS
 from forecast.comparison.sentences import describe_short_budget
@@ -185,25 +185,37 @@ def test_models_that_forecast_the_same_are_named_as_one(results):
 
 
 @pytest.mark.parametrize(
-    ("weights", "is_unlearnt"),
+    ("weights", "members"),
     [
-        ({"ridge": 0.5, "theta": 0.5}, True),
-        ({"ridge": 1 / 3, "boosting": 1 / 3, "gru.linear": 1 / 6, "lstm.linear": 1 / 6}, True),
-        ({"ridge": 1.0}, False),
-        ({"gru.linear": 1.0}, False),
-        ({"ridge": 0.6, "theta": 0.4}, False),
+        ({"ridge": 0.5, "theta": 0.5}, ["ridge", "theta"]),
+        (
+            {"ridge": 1 / 3, "boosting": 1 / 3, "gru.linear": 1 / 6, "lstm.linear": 1 / 6},
+            ["ridge", "boosting", "the mean of the networks"],
+        ),
+        ({"ridge": 1.0}, None),
+        ({"gru.linear": 1.0}, None),
+        ({"ridge": 0.6, "theta": 0.4}, None),
     ],
     ids=["equal", "networks as one", "one is left", "one network is left", "learnt"],
 )
-def test_weights_that_nothing_was_learnt_for_are_known(weights, is_unlearnt):
+@pytest.mark.parametrize("is_learnt_later", [False, True])
+def test_weights_that_nothing_was_learnt_for_are_known(weights, members, is_learnt_later):
     params = {"members": ["networks", "all"], "weights": "stacked"}
-    learnt = SimpleNamespace(weights=weights)
+    history = [SimpleNamespace(weights=weights), SimpleNamespace(weights=weights)]
+    if is_learnt_later:
+        history.append(SimpleNamespace(weights={"ridge": 1.0, "theta": 0.0}))
     stacked = SimpleNamespace(
-        candidate="stacked", model="stacked", is_network=False, params=params, weights=(learnt,)
+        candidate="stacked", model="stacked", is_network=False, params=params, weights=history
     )
     runs = [SimpleNamespace(candidate=name, is_network="." in name, weights=()) for name in weights]
-    names = comparing._find_unlearnt([*runs, stacked])
-    assert names == ({"stacked": list(weights)} if is_unlearnt else {})
+    unlearnt = comparing._find_unlearnt([*runs, stacked])
+    if members is None:
+        assert unlearnt == {}
+        return
+    assert unlearnt == {"stacked": (members, is_learnt_later)}
+    (sentence,) = sentences.describe_unlearnt({"shipped": "stacked"}, unlearnt)
+    assert ("stacked, at first the plain mean of ridge" in sentence) == is_learnt_later
+    assert sentence.endswith("learnt from later errors.") == is_learnt_later
 
 
 def test_a_failed_candidate_is_one_row_that_says_so(trained):

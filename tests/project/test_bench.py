@@ -591,7 +591,8 @@ def test_the_first_page_counts_bars_by_their_bound_and_says_what_was_not_run() -
         for v in (0.1, 0.36, 0.4)
     }
     lines = summary.lines({"speed": speeds, "tables": own})
-    assert "0.90 to 1.60 times torch's; 0 of 1 bars met (`make bench`)" in lines[0]
+    assert "0.90 to 1.60 times torch's; 0 of 1 bars met, 1 slower rows" in lines[0]
+    assert "have none (`make bench`)" in lines[0]
     assert lines[1:4] == [f"- not run (`make {name}`)" for name in ("bench", "race", "beside")]
     assert (
         "Cascaded tanks, free run: 0 of 1; ETTh1, all channels: 2 of 4 (`make tables`)" in lines[4]
