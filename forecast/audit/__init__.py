@@ -21,16 +21,16 @@ Which module catches which kind of leak (the keys of `KINDS`); a `Finding` names
     runs      rows after a moment changed: fits, choices,     scaling, skip, tuning, training,
               calibrations and forecasts of two runs          weights, choice, calibration, scores,
                                                               forecast, beside
-    runs      one run: labels, origins, folds, calibration    blocks, folds, tuning, calibration,
-              rows, and the targets that a fit asked for      skip, training
+    runs      one run: the rows of tuning, origins, folds,    blocks, folds, tuning, calibration,
+              calibration rows, targets that a fit asked for  skip, training
     origins   rows after one moment changed or cut            scaling, features, gap, known future,
                                                               forecast, beside
-    rescored  scores, choices and intervals once more         origins, scores, choice, tuning,
+    rescored  scores and choices once more                    origins, scores, choice, tuning,
                                                               training
     data      the data themselves                             history, target, column, actuals,
                                                               repeated
-    stored    the finished results once more; fits made       stored, scaling, training, and those
-              once more without later rows                    of two runs
+    stored    the finished results once more; fits made       stored, scaling, training, scores,
+              once more without later rows                    choice, and those of two runs
 
 The leak planted for each kind is in tests/audit (`test_leaks`, `test_training_leaks`, `test_data`
 ...). The next detector is a function of that module which yields findings, called by

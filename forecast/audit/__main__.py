@@ -238,13 +238,12 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
             Finding("beside", "files opened meanwhile", path, OPENED_PROJECT_FILE.format(path))
             for path in base.opened_files[:1]
         ),
-        *runs.check_blocks(base, ends),
+        *runs.check_tuning_slice(base, ends),
         *runs.check_origins(base, panel, ends),
         *runs.check_requested_targets(base, panel, ends),
         *runs.check_folds(base, panel.task),
         *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"], "scores computed again"),
         *rescored.check_best_kept(base, "validation losses of trials and steps"),
-        *rescored.check_intervals(base, panel, "scores of the drawn intervals"),
         *runs.check_calibration_rows(base, panel, ends),
     ]
 

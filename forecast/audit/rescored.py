@@ -1,10 +1,10 @@
-"""Every published score, choice and interval once more, from the prepared rows and the forecasts
-alone: by code of the audit's own, for its runs and for the finished results of a project.
+"""The scores and choices of the audit's own run once more, from the prepared rows and the forecasts
+alone: by code of the audit's own.
 
-`rescore` asks whether the forecasts are complete and against the true actuals, then whether the
-tables hold their scores and the choice follows them; `check_best_kept` whether trials and steps
-with the lowest validation loss were kept; `check_intervals` whether the drawn intervals have the
-coverage and the score that is published.
+`check_forecasts` asks whether the forecasts are complete and against the true actuals, `rescore`
+then whether the tables hold their scores and the choice follows them; `check_best_kept` whether
+trials and steps with the lowest validation loss were kept. The finished results of a project, whose
+tables `audit.stored` makes again by the compare stage's code, are asked the first and the last.
 
 A perturbation shows what a number depends on, not whether it is the number it says it is: a score
 over the easier origins, against shifted actuals, of the luckier seed, or a choice by something else
@@ -13,9 +13,7 @@ than validation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +24,7 @@ from forecast.audit.changes import count_rows_until
 from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination
-from forecast.config.task import TaskColumn
-from forecast.data.panel import Panel, Series, add_series_names, series_name
+from forecast.data.panel import Panel, add_series_names
 from forecast.data.records import StudyRecord
 
 SCORE_TOLERANCE = 1e-8
@@ -35,30 +32,36 @@ SCORED_BLOCKS = ("validation", "calibration", "test")
 NAIVE = "naive"
 SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
-INTERVAL_SCORES = ("coverage", "width", "winkler")
-INTERVAL_TOLERANCE = 1e-6
-IntervalKey = tuple[str, str, str, float]
 
 
 ErrorsByRow = dict[tuple[str, str], pd.DataFrame]
 """(model, ranking) to the absolute errors on one block, see `_absolute_errors`."""
 
 
+def check_forecasts(
+    base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int], detector: str
+) -> list[Finding]:
+    """Whether every candidate's forecasts are complete and against the true actuals."""
+    findings: list[Finding] = []
+    for name, record in base.records().items():
+        if not record.has_failed:
+            expected_seeds = seeds if record.is_network else [0]
+            table = base.forecasts(name)
+            findings += _check_candidate(table, panel, ends, expected_seeds, name, detector)
+    return findings
+
+
 def rescore(
     base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int], detector: str
 ) -> list[Finding]:
-    """Forecasts complete and against the true actuals; scores on test and validation those of these
+    """`check_forecasts`; and whether the scores on test and validation are those of these
     forecasts.
 
     A later question is asked only where the one before it found nothing: its answer would be a
     consequence.
     """
-    findings: list[Finding] = []
+    findings = check_forecasts(base, panel, ends, seeds, detector)
     records = {name: record for name, record in base.records().items() if not record.has_failed}
-    tables = {name: base.forecasts(name) for name in records}
-    for name, table in tables.items():
-        expected_seeds = seeds if records[name].is_network else [0]
-        findings += _check_forecasts(table, panel, ends, expected_seeds, name, detector)
     by_series = base.table("by_series.parquet")
     if findings or by_series.empty:
         return findings
@@ -66,35 +69,17 @@ def rescore(
     validation_errors: ErrorsByRow = {}
     for name, record in records.items():
         row = (record.model, record.ranking)
-        validation_errors[row] = _absolute_errors(tables[name], "validation")
-        test_errors[row] = _absolute_errors(tables[name], "test")
-    if NAIVE in tables:
-        findings += _check_naive(tables[NAIVE], hide_wild(panel, ends["train"]), detector)
+        table = base.forecasts(name)
+        validation_errors[row] = _absolute_errors(table, "validation")
+        test_errors[row] = _absolute_errors(table, "test")
     board = base.table("leaderboard.csv")
     # what the published table divides the errors of each series by
     scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
-    findings += list(_check_scores(by_series, test_errors, detector)) or [
-        *_check_leaderboard(board, by_series, detector),
-        *_check_validation_scores(board, scale, validation_errors, detector),
-    ]
+    wrong_scores = list(_check_scores(by_series, test_errors, detector))
+    if not wrong_scores:
+        findings += _check_validation_scores(board, scale, validation_errors, detector)
     findings += _check_choice(base, scale, validation_errors, detector)
-    return findings
-
-
-def hide_wild(panel: Panel, train_end: pd.Timestamp) -> Panel:
-    """The panel as models see it: without a value that alone lies 30 spans (95th less 5th
-    percentile) of the train rows beyond them, where these are 20 and their middle half differs.
-    """
-    masked_series = []
-    for series in panel.series:
-        table = pd.DataFrame(series.values)
-        train = table[: count_rows_until(series.ds, train_end)]
-        low, first, third, high = train.quantile([0.05, 0.25, 0.75, 0.95]).to_numpy()
-        reach = (30 * (high - low)) / ((train.count() >= 20) & (third > first))
-        is_far = (table < low - reach) | (table > high + reach)
-        is_alone = is_far & ~is_far.shift(fill_value=False)
-        masked_series.append(replace(series, values=table.mask(is_alone).to_numpy()))
-    return replace(panel, series=tuple(masked_series))
+    return wrong_scores + findings
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
@@ -109,22 +94,7 @@ def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
     return y_hat.rsub(rows.groupby(keys)["y"].first(), axis=0).abs()
 
 
-def _series_by_name(panel: Panel) -> dict[str, tuple[Series, int]]:
-    """Series and place of its target by the name of the two in the published tables."""
-    targets = panel.task.targets
-    by_name = {}
-    for series in panel.series:
-        for output, target in enumerate(targets):
-            by_name[series_name(series.unique_id, target, targets)] = (series, output)
-    return by_name
-
-
-def _rows_of(table: pd.DataFrame, series: Series, target: TaskColumn) -> pd.DataFrame:
-    """The forecasts of one target of one series."""
-    return table[(table["unique_id"] == series.unique_id) & (table["output"] == target.name)]
-
-
-def _check_forecasts(
+def _check_candidate(
     table: pd.DataFrame, panel: Panel, ends: BlockEnds, seeds: list[int], name: str, detector: str
 ) -> Iterator[Finding]:
     """Every seed forecasts every origin of the grid of every block, and `y` is the value at `ds`,
@@ -166,33 +136,6 @@ def _check_forecasts(
                     yield Finding("origins", detector, name, text)
 
 
-def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[Finding]:
-    """The forecasts of naive, which every skill is measured against, repeat the last observed
-    value; of differences they repeat the last change, and are not looked at. Where means are asked
-    for, the validation block alone has it.
-    """
-    for series, output in _series_by_name(panel).values():
-        column = panel.task.target[output]
-        if "diff" in column.transform:
-            continue
-        series_rows = _rows_of(table, series, column)
-        if column.point == "mean":
-            series_rows = series_rows[series_rows["block"] == "validation"]
-        last = (
-            pd.Series(series.values[:, output], series.ds)
-            .ffill()
-            .reindex(series_rows["cutoff"])
-            .to_numpy()
-        )
-        wrong = ~np.isclose(series_rows["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
-        if wrong.any():
-            text = (
-                f"{int(wrong.sum())} of {len(series_rows)} forecasts of {NAIVE} are not the value"
-                " last observed"
-            )
-            yield Finding("scores", detector, NAIVE, text)
-
-
 def _check_scores(
     table: pd.DataFrame, test_errors: ErrorsByRow, detector: str
 ) -> Iterator[Finding]:
@@ -227,38 +170,6 @@ def _is_close(published: Any, expected: Any) -> Any:
     """Whether scores are equal to `SCORE_TOLERANCE`; NaN equals NaN."""
     tolerance = SCORE_TOLERANCE
     return np.isclose(published, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def _check_leaderboard(
-    board: pd.DataFrame, table: pd.DataFrame, detector: str
-) -> Iterator[Finding]:
-    """The leaderboard is the mean over the series of by_series.parquet; its row `mean` is that of
-    the seeds' mean.
-
-    The skill of several series is that of their mean MASE; of one, that of its errors, also where
-    MASE has no scale.
-    """
-    is_single_series = table["series"].nunique() == 1
-    names = ["mase", "skill"]
-    if is_single_series:
-        names += ["mae", "rmse"]
-    means = table.groupby(["model", "ranking", "seed"])[names].mean()
-    naive = means.loc[means.index.get_level_values("model") == NAIVE, "mase"]
-    if not is_single_series:
-        means["skill"] = np.nan
-        if len(naive) and naive.iloc[0] > 0:
-            means["skill"] = 1 - means["mase"] / naive.iloc[0]
-    # the last row is `mean`, or the only seed
-    last = means.groupby(level=["model", "ranking"]).tail(1).reset_index("seed", drop=True)
-    mean = last.assign(seed="mean").set_index("seed", append=True)
-    expected = pd.concat([means.drop(index=mean.index.intersection(means.index)), mean])
-    published = board[board["status"] == "ok"].set_index(["model", "ranking", "seed"])[names]
-    common_rows = expected.index.intersection(published.index)
-    is_equal = _is_close(published.loc[common_rows], expected.loc[common_rows]).all(axis=1)
-    for position in np.flatnonzero(~np.asarray(is_equal)):
-        model, ranking, seed = common_rows[int(position)]
-        text = f"the row {seed} of {model} ({ranking}) in leaderboard.csv is not that of its series"
-        yield Finding("scores", detector, str(model), text)
 
 
 def _check_validation_scores(
@@ -341,70 +252,3 @@ def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
             if looks and looks.get(fit.best_step) != min(looks.values()):
                 text = f"seed {fit.seed} of {name} kept step {fit.best_step}, not the lowest"
                 yield Finding("training", detector, name, text)
-
-
-def _mean(errors: np.ndarray) -> float:
-    """Of the finite ones; NaN without any."""
-    known: Any = errors[np.isfinite(errors)]
-    return float(known.mean()) if known.size else math.nan
-
-
-def _interval_scores(
-    y: np.ndarray, lower: np.ndarray, upper: np.ndarray, level: float
-) -> dict[str, float]:
-    """Pooled over origins and steps; a missing actual is left out of coverage and score."""
-    known = np.isfinite(y)
-    missed = np.maximum(lower - y, 0.0) + np.maximum(y - upper, 0.0)
-    score = (upper - lower) + 2 / (1 - level) * missed
-    is_covered = (y >= lower) & (y <= upper)
-    return {"coverage": _mean(is_covered[known].astype(float)), "winkler": _mean(score[known])}
-
-
-def check_intervals(base: Sandbox, panel: Panel, detector: str) -> Iterator[Finding]:
-    """The intervals drawn of the selected models have the published coverage and score, over all
-    steps.
-    """
-    bands = base.table("bands.parquet")
-    published = base.table("intervals.parquet")
-    if bands.empty or published.empty:
-        return
-    for key, row in _pooled_scores(published).items():
-        is_drawn = bands["series"].eq(key[2]) & bands["level"].eq(key[3])
-        rows = bands[is_drawn & bands["model"].eq(key[0]) & bands["ranking"].eq(key[1])]
-        if len(rows):
-            series, output = _series_by_name(panel)[key[2]]
-            cutoffs = np.searchsorted(series.ds, rows["cutoff"].to_numpy())
-            target_rows = cutoffs + rows["step"].to_numpy()
-            new_scores = _interval_scores(
-                series.values[target_rows, output],
-                rows["lower"].to_numpy(),
-                rows["upper"].to_numpy(),
-                key[3],
-            )
-            yield from _compare_interval_scores(row, new_scores, key, detector)
-
-
-def _pooled_scores(table: pd.DataFrame) -> dict[IntervalKey, dict[str, float]]:
-    """The scores over all steps, by model, ranking, series and level."""
-    rows = table[table["step"] == 0].set_index(["model", "ranking", "series", "level"])
-    scores_by_key: dict[IntervalKey, dict[str, float]] = rows[list(INTERVAL_SCORES)].to_dict(
-        "index"
-    )  # type: ignore[assignment]
-    return scores_by_key
-
-
-def _compare_interval_scores(
-    row: dict[str, float], new_scores: dict[str, float], key: IntervalKey, detector: str
-) -> Iterator[Finding]:
-    """A finding for the first of `new_scores` that the published `row` does not have; nothing where
-    all agree to `INTERVAL_TOLERANCE`.
-    """
-    for name, value in new_scores.items():
-        if not np.isclose(float(row[name]), value, rtol=INTERVAL_TOLERANCE, equal_nan=True):
-            model, ranking, series, level = key
-            text = (
-                f"{name} of the shown {100 * level:g} % intervals of {model} ({ranking}), {series},"
-                f" is {row[name]:.6g}; made again it is {value:.6g}"
-            )
-            yield Finding("scores", detector, model, text)
-            return

@@ -202,22 +202,10 @@ def compare_forecasts(
             yield Finding(kind, detector, name, text)
 
 
-def check_blocks(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Every scored forecast lies in the block it is labelled with, by the borders of the
+def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
+    """The rows that tuning may see end with the validation block, by the borders of the
     configuration.
     """
-    names = list(ends)
-    starts = dict(zip(names[1:], list(ends.values())[:-1], strict=True))
-    for path in sorted(base.trained.glob("*/forecasts.parquet")):
-        table = pd.read_parquet(path, columns=["unique_id", "cutoff", "ds", "block"])
-        early = table["ds"] <= table["block"].map(starts)
-        late = table["ds"] > table["block"].map(ends)
-        if (early | late).any():
-            first_outside = table[early | late].iloc[0]
-            outside_count = int((early | late).sum())
-            example = f"{first_outside['ds']} in {first_outside['block']}"
-            text = f"{outside_count} targets lie outside their block, such as {example}"
-            yield Finding("blocks", "labels of the forecasts", path.parent.name, text)
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
         text = (

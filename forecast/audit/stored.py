@@ -1,8 +1,8 @@
 """The finished results that a project holds: are they those of its models, data and settings, to
 the last digit?
 
-What needs no model, such as the scores in its tables, is `rescored` for these results too; their
-intervals are made again as the compare stage makes them.
+Whether forecasts are complete and against the true actuals is asked as in `rescored`; all tables of
+the compare stage, and the choice, are made again by its own code.
 
 The audit's own runs show what the code does; a file edited or mixed up after its run shows only
 here (`audit_stored_results`). And fits made once more: from rows that end with the validation block
@@ -14,6 +14,7 @@ the other fits take few.
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,28 +26,27 @@ import yaml
 from forecast import models
 from forecast.audit import Finding, rescored, runs
 from forecast.audit.changes import reverse_order_of_test_errors
-from forecast.audit.rescored import INTERVAL_TOLERANCE
 from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
 from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import RefitSchedule
-from forecast.comparison.intervals import interval_tables
-from forecast.comparison.scores import score_candidates
+from forecast.comparison.comparing import compare_candidates, table_text
 from forecast.config.experiment import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
-from forecast.data.results import Results
+from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.system import files
-from forecast.system.errors import ModelError
+from forecast.system.errors import InputError, ModelError
 
 REFIT_DETECTOR = "fit without the later rows"
 STORED_DETECTOR = "stored results computed again"
 CUTOFFS_PER_BLOCK = 3
 FORECAST_KEYS = ["unique_id", "output", "cutoff", "step"]
+TABLE_TOLERANCE = 1e-6
 FORECAST_TOLERANCE = 1e-5
 """Of the spread of a forecast: batches of another size change its last digits."""
 
@@ -77,31 +77,40 @@ def audit_stored_results(
     seeds = list(load_tuning(project.paths.configs).seeds)
     return [
         *run_isolated(_audit_saved_models, base, project, panel),
-        *rescored.rescore(base, panel, ends, seeds, STORED_DETECTOR),
+        *rescored.check_forecasts(base, panel, ends, seeds, STORED_DETECTOR),
         *rescored.check_best_kept(base, STORED_DETECTOR),
-        *rescored.check_intervals(base, panel, STORED_DETECTOR),
-        *run_isolated(_remake_intervals, base),
+        *run_isolated(_repeat_comparison, base),
     ]
 
 
-def _remake_intervals(base: Sandbox) -> list[Finding]:
-    """A finding for each table of intervals that is not the one of the forecasts."""
+def _repeat_comparison(base: Sandbox) -> list[Finding]:
+    """A finding for each table of the compare stage that is not the one of the forecasts, and for
+    a choice that does not follow from them.
+    """
+    results = Results(base.paths, base.dataset)
+    if not results.is_compared:
+        return []
     frame = pd.read_parquet(base.prepared / "frame.parquet")
     task = load_task(base.paths.task(base.dataset))
     borders = splits.Borders.from_json(files.read_json(base.paths.borders(base.dataset)))
-    scored, references = score_candidates(Results(base.paths, base.dataset), frame, task, borders)
-    levels = load_evaluation(base.paths.configs).levels
-    tables = interval_tables(scored, task, levels, base.verdicts.chosen, references["test"].scale)
+    evaluation = load_evaluation(base.paths.configs)
+    tuning = load_tuning(base.paths.configs)
+    try:
+        repeated = compare_candidates(results, frame, task, borders, evaluation, tuning)
+    except InputError as error:
+        return [Finding("stored", STORED_DETECTOR, "verdicts.json", str(error))]
     findings = []
-    for name, table in (("intervals", tables.intervals), ("bands", tables.bands)):
-        published = base.table(f"{name}.parquet")
-        if published.empty:
-            continue
+    for name, table in {**repeated.tables, "bands": repeated.bands}.items():
+        wanted = table if name in PARQUET_TABLES else parse_table(io.StringIO(table_text(table)))
         try:
-            pd.testing.assert_frame_equal(published, table, rtol=INTERVAL_TOLERANCE)
+            pd.testing.assert_frame_equal(results.read_table(name), wanted, rtol=TABLE_TOLERANCE)
         except AssertionError:
-            text = f"{name}.parquet is not what the forecasts and their errors give"
+            text = f"the table {name} is not what the forecasts give"
             findings.append(Finding("scores", STORED_DETECTOR, name, text))
+    chosen = results.verdicts.chosen
+    if chosen != repeated.verdicts.chosen:
+        text = f"{chosen} was chosen; from the forecasts follows {repeated.verdicts.chosen}"
+        findings.append(Finding("choice", STORED_DETECTOR, "verdicts.json", text))
     return findings
 
 

@@ -2,8 +2,7 @@
 
 A model sees `to_units(value)`, of `diff` and `logdiff` its change from the row before. Intervals
 take their errors as differences of `to_units`, of `diff` and `logdiff` too. A new transform is one
-row here and its name in `config.task.TransformName`; `audit.rescored` has its own formulas, since
-it shares none with what it checks.
+row here and its name in `config.task.TransformName`.
 """
 
 from __future__ import annotations

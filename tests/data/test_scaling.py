@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecast import models
-from forecast.audit import rescored
 from forecast.config.datasets import Column
 from forecast.config.task import TransformName
 from forecast.config.transforms import TRANSFORMS
@@ -223,13 +222,3 @@ def test_a_row_with_a_wild_value_at_its_cutoff_is_forecast_as_without_it():
         model = fit(problem, spec, skip="linear", seed=0, budget=Budget(1, 1)).forecaster
         forecasts.append(model.predict(problem.panel, newest)["north"])
     np.testing.assert_array_equal(*forecasts)
-
-
-def test_the_audit_hides_the_same_values():
-    problem = problems.problem_of(with_sales([-1, -40, -39, 30], 100))
-    train_end = problem.borders.train_end
-    audited = rescored.hide_wild(problem.panel, train_end)
-    for series in audited.series:
-        seen = problem.scaling.hide_wild(problem.panel.by_id[series.unique_id])
-        np.testing.assert_array_equal(series.values, seen)
-        assert np.isnan(seen[:, 0]).sum() == (3 if series.unique_id == "north" else 0)
