@@ -843,9 +843,10 @@ def _find_count_column(
     if unread and (in_parts or not counts):
         raise InputError(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
-            " Write them in one column as 2024-01-31 or 2024-01-31T13:00, or write the entry by"
-            " hand with `time_format`, or with `calendar: {kind: index}` where the rows have no"
-            " dates (docs/data.md)."
+            " Name the columns in the first line, with a comma, semicolon, tab or | between them,"
+            " and write times in one as 2024-01-31 or 2024-01-31T13:00; or write the entry by hand"
+            " with `time_format`, or with `calendar: {kind: index}` where the rows have no dates"
+            " (docs/data.md)."
         )
     number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -133,7 +132,8 @@ def read_table(
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None
         reason = one_line(error)[:400]
         raise InputError(
-            f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole."
+            f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole and begins"
+            " with the names of the columns, and what `source` in its entry says of it."
         ) from error
 
 
@@ -163,8 +163,6 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     stated_mark = stated_separator(lines)
     separator = stated_mark or form.separator
     before = int(stated_mark != "")
-    _require_names_first(lines[before:], where)
-    _require_separator(lines[before:], separator, where)
     header = next(csv.reader(lines[before:], delimiter=separator), [])
     _require_distinct_names(header, where)
     missing_texts = None
@@ -186,8 +184,8 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     if not isinstance(rows.index, pd.RangeIndex):
         raise InputError(
             f"{where}: its first row has more values, separated by {separator!r}, than the"
-            " header has names. Name every column; where numbers have decimal commas, separate the"
-            " columns by semicolons."
+            " header has names. Name every column in the first line and remove what stands above;"
+            " where numbers have decimal commas, separate the columns by semicolons."
         )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     is_plain = (form.decimal, form.thousands, form.units) == (".", "", ())
@@ -487,18 +485,6 @@ def guess_number_marks(
     return decimal, thousands if thousands != decimal else ""
 
 
-def marks_hint(cell: object, separator: str) -> str:
-    """The settings that make a number of a cell of text; empty where none do."""
-    unit = _unit_of([str(cell)])
-    units = (unit,) if unit else ()
-    decimal, thousands = guess_number_marks(_bare_numbers([str(cell)], units), separator)
-    settings = FileFormat(decimal=decimal, thousands=thousands, units=units).changed_settings()
-    if not settings:
-        return ""
-    lines = _setting_lines(settings)
-    return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml."
-
-
 def _has_minus_behind(values: pd.Series) -> bool:
     """Whether a cell ends as `12,50-` does."""
     return bool(values.astype("str").str.endswith("-").any())
@@ -523,54 +509,3 @@ def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
     )
     mixed = values.where(~fits, plain)
     return pd.to_numeric(mixed) if (fits | values.isna()).all() else mixed
-
-
-def _require_names_first(lines: list[str], where: str) -> None:
-    """`InputError` where titles stand above the names of the columns, as lines of fewer cells than
-    the last ones have; and where blanks part the columns, as no entry can say.
-    """
-    if lines and re.match(r"\s*<(!doctype|html|\?xml)", lines[0], re.IGNORECASE):
-        raise InputError(
-            f"{where}: is a page for a browser ({quote(lines[0][:60])}), wanted CSV. It may be the"
-            " answer of a server that failed: take the file again."
-        )
-    last = lines[-5:]
-    has_blanks = not any(mark in line for line in last for mark in SEPARATORS)
-    mark = guess_separator(last)
-    rows = [line.split() for line in lines] if has_blanks else [*csv.reader(lines, delimiter=mark)]
-    names = next((row for row in rows if len(row) == len(rows[-1]) > 1 and all(row)), [])
-    if not names or any(map(NUMBER.match, names)):
-        return
-    if has_blanks and {*map(len, rows[-5:])} == {len(names)}:
-        raise InputError(
-            f"{where}: its columns are separated by blanks, wanted {quote_names(SEPARATORS)}. Write"
-            f" the table with one of them, from {quote(' '.join(names))} on."
-        )
-    if len([cell for cell in rows[0] if cell]) < len(names):
-        raise InputError(
-            f"{where}: its first line holds {quote(lines[0].strip(mark))} alone, wanted the names"
-            f" of the columns. Remove what stands above {quote(mark.join(names))}."
-        )
-
-
-def _require_separator(lines: list[str], separator: str, where: str) -> None:
-    """A header that `separator` does not part, and another mark does, is told with the settings to
-    add; as an `InputError`.
-    """
-    fitting = guess_separator(lines)
-    n_read, n_fitting = (
-        len(next(csv.reader(lines[:1], delimiter=mark), [])) for mark in (separator, fitting)
-    )
-    if n_read < n_fitting:
-        settings = _format_of(lines[1:], fitting).changed_settings()
-        advice = f"Add {_setting_lines(settings)}" if settings else "Remove `separator`"
-        raise InputError(
-            f"{where}: its columns are separated by {fitting!r}, read with {separator!r}. {advice}"
-            " under `source` in configs/datasets.yaml."
-        )
-
-
-def _setting_lines(settings: dict[str, str | tuple[str, ...]]) -> str:
-    return ", ".join(
-        f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in settings.items()
-    )

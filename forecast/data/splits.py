@@ -271,16 +271,12 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TooShort:
-    """A series that has `n_found` of its steps in `block`, fewer than the `n_needed` there.
-
-    n_needed_in_all: how many steps a series needs for all blocks; None where dates end them.
-    """
+    """A series that has `n_found` of its steps in `block`, fewer than the `n_needed` there."""
 
     series: Series
     block: str
     n_found: int
     n_needed: int
-    n_needed_in_all: int | None = None
 
     @property
     def violation(self) -> Violation:
@@ -289,8 +285,6 @@ class TooShort:
         sentence = (
             f"its {self.block} block has {self.n_found} of {n_steps} steps, needs {self.n_needed}"
         )
-        if self.n_needed_in_all is not None and self.n_needed_in_all > n_steps:
-            sentence += f"; all blocks together need {self.n_needed_in_all}"
         return Violation("length", self.series.unique_id, "", n_steps, sentence, "left out")
 
 
@@ -309,25 +303,6 @@ def find_too_short(
                 faults.append(TooShort(series, block, stop - start, rows))
                 break
     return faults
-
-
-def _fewest_steps(panel: Panel, splits: AnySplits, needed: tuple[str, ...]) -> int | None:
-    """How many steps a series must have to get an origin in every `needed` block where its own
-    steps are cut; None where dates cut them, or a call whose blocks depend on all lengths.
-    """
-    if isinstance(splits, Splits) or splits.aligned_at_end:
-        return None
-    task = panel.task
-    min_sizes = dict.fromkeys(needed, task.horizon) | {"train": task.horizon + task.lookback}
-    # with fewer a block has too few however it is rounded
-    shares = splits.train, splits.validation, splits.calibration
-    of_blocks = zip(BLOCKS, (*shares, 1 - sum(shares)), strict=True)
-    n_steps = max(int((min_sizes.get(block, 0) - 1) / share) for block, share in of_blocks)
-    while True:
-        sizes = np.diff([0, *_block_stops(splits, n_steps), n_steps])
-        if all(size >= min_sizes.get(b, 0) for b, size in zip(BLOCKS, sizes, strict=True)):
-            return n_steps
-        n_steps += 1
 
 
 def split_panel(
@@ -370,8 +345,7 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         if len(faults) == len(panel.series) or task.hierarchy:
             longest = max(faults, key=lambda fault: len(fault.series))
             raise InputError(_describe_too_short(panel, longest))
-        n_needed = _fewest_steps(panel, splits, needed)
-        left_out += [replace(fault, n_needed_in_all=n_needed).violation for fault in faults]
+        left_out += [fault.violation for fault in faults]
         short = {fault.series.unique_id for fault in faults}
         usable = tuple(series for series in panel.series if series.unique_id not in short)
         panel = replace(panel, series=usable)

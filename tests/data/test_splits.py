@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.config.datasets import FractionSplits
 from forecast.data import splits
-from forecast.data.panel import Panel, Series, from_frame
+from forecast.data.panel import Series, from_frame
 from forecast.data.splits import BLOCKS, Blocks, Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -89,9 +88,7 @@ def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_g
     assert borders.by_series == {}
     (fault,) = too_short
     assert (fault.series, fault.count, fault.action) == ("s8", 8, "left out")
-    assert fault.sentence == (
-        "its validation block has 0 of 8 steps, needs 2; all blocks together need 14"
-    )
+    assert fault.sentence == "its validation block has 0 of 8 steps, needs 2"
     for rows, n_short in ((13, 1), (14, 0)):
         with_short = pd.concat([*frames[::2], example_data.hourly(rows, ("short",))])
         assert len(splits.borders_of(with_short, "example", settings)[1]) == n_short
@@ -244,23 +241,6 @@ def test_only_the_blocks_asked_for_must_be_long_enough():
         short, resolved(20, horizon=3, lookback=4), needed=("train", "validation")
     )
     assert blocks["a"].train == (0, 12)
-
-
-def test_the_fewest_steps_of_long_horizons_are_those_of_counting_one_by_one():
-    cuts = FractionSplits(train=0.6, validation=0.15, calibration=0.05)
-    for horizon, lookback, fewest in ((720, 672, 14_382), (2, 3, 22), (1, 1, 7)):
-        task = example_data.dataset().task.model_copy(
-            update={"horizon": horizon, "lookback": lookback}
-        )
-        least = (horizon + lookback, horizon, horizon, horizon)
-
-        def holds(n_steps, least=least):
-            stops = [0, *(round(share * n_steps) for share in (0.6, 0.75, 0.8)), n_steps]
-            return all(b - a >= rows for (a, b), rows in zip(pairwise(stops), least, strict=True))
-
-        assert next(n for n in itertools.count(sum(least)) if holds(n)) == fewest
-        panel = Panel("example", task, ())
-        assert splits._fewest_steps(panel, cuts, splits.BLOCKS) == fewest
 
 
 @pytest.mark.parametrize(

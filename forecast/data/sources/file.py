@@ -269,9 +269,9 @@ def _read_flags(
     for name in columns:
         cell = first_text_cell(table[name])
         if cell is not None:
-            hint = own_files.marks_hint(cell[1], source.separator) or (
-                f" Where such a cell stands for no value, add `missing: [{quote(cell[1])}]`"
-                " under `source` in configs/datasets.yaml."
+            hint = (
+                f" Of no value, add `missing: [{quote(cell[1])}]` under `source`; for numbers"
+                " written so `decimal`, `thousands` or `units`."
             )
             raise InputError(where + describe_text_cell(table, str(name)) + hint)
     return table
