@@ -57,10 +57,6 @@ class Quality(Config):
     default.
     """
 
-    # sessions with Low > Open, Close or High < Open, Close
-    ohlc_order: QualityRule = QualityRule(action="warn", limit=0)
-    # prices at or below zero
-    positive_prices: QualityRule = QualityRule(action="refuse", limit=0)
     # distance of a jump from 2:1, 3:1, ... as a share
     unadjusted_split: QualityRule = QualityRule(action="warn", limit=0.03)
     # a step there and back, in 99th percentiles of a step
@@ -69,8 +65,6 @@ class Quality(Config):
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
     # zeros in a row, of what is hardly ever zero
     zero_runs: QualityRule = QualityRule(action="warn", limit=2)
-    # steps without a value, as a share
-    missing_share: QualityRule = QualityRule(action="warn", limit=0.05)
     # rows with an empty cell
     missing_cells: QualityRule = QualityRule(action="warn", limit=0)
     # missing steps inside a series

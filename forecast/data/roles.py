@@ -1,9 +1,7 @@
 """What each column of a dataset is to a model, why, and what the data show of it.
 
 For `forecast check NAME`, from the prepared frame and the entry of configs/datasets.yaml, one
-`ColumnRole` per column. What is shown of an input beside its values is how its changes go with
-those of the first target, over all series: a description, no test, and no reason to leave one out
-(`docs/data.md`, which inputs help).
+`ColumnRole` per column.
 
 Another fact about a column is a field of `ColumnRole`.
 """
@@ -12,13 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Column, Dataset, FrameColumn
 from forecast.data.calendars import series_lengths
-
-MIN_ROWS_OF_CORRELATION = 10
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,11 @@ class ColumnRole:
 def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
     """The roles of the columns of a prepared `frame`, in the channel order, then the calendar."""
     n_steps = int(series_lengths(frame, dataset.calendar).sum())
-    target = dataset.target[0].column
     roles = []
     for column in dataset.frame_columns:
         if column.step > 1:
             continue  # the first step stands for all
         data = _describe_values(frame[column.name], n_steps)
-        if column.name != target:
-            data += _describe_link(frame, column, target, dataset.season_length)
         role, reason = _role_and_reason(column, dataset)
         roles.append(ColumnRole(column.entry.column, role, reason, data))
     reason = "follows from the time alone"
@@ -96,21 +88,3 @@ def _describe_values(values: pd.Series, n_steps: int) -> str:
     text = f"{known.min():.4g} to {known.max():.4g}, mean {known.mean():.4g}"
     share = 1 - len(known) / n_steps
     return f"{text}, {share:.1%} of the steps without a value" if share > 0 else text
-
-
-def _describe_link(
-    frame: pd.DataFrame, column: FrameColumn, target: str, season_length: int
-) -> str:
-    """How the changes of an input go with those of the target one step later: of the same time for
-    what is known ahead, whose column holds the value of the next row. Changes over one season, in
-    which closed days and nights do not hide a promotion.
-    """
-    following = frame.groupby("unique_id", sort=False)[target].shift(-1)
-    values = pd.DataFrame({"input": frame[column.name], "target": following})
-    changes = values.groupby(frame["unique_id"], sort=False).diff(season_length)
-    r = float(changes.corr(min_periods=MIN_ROWS_OF_CORRELATION).to_numpy()[0, 1])
-    if np.isnan(r):
-        return ""
-    when = "at the same time" if column.step else "one step before"
-    over = f" over {season_length} steps" if season_length > 1 else ""
-    return f"; its change{over} {when} goes with the target's by r = {r:+.2f}"

@@ -14,8 +14,7 @@ from heapq import nlargest
 
 import pandas as pd
 
-from forecast.config.datasets import Dataset
-from forecast.config.task import SessionCalendar, WeekdayCalendar, YearWeekCalendar, format_time
+from forecast.config.task import format_time
 from forecast.data.quality import SeriesDescription
 from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, TrainingCost
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
@@ -224,20 +223,3 @@ def findings_table(results: Results) -> Table | None:
             cells.append(TableCell(label, label))
         rows.append(Row(str(finding["rule"]), cells))
     return Table(text.columns("findings", most=MAX_FINDINGS), rows) if rows else None
-
-
-def describe_calendar(dataset: Dataset) -> str:
-    """When there is a row, in words."""
-    calendar = dataset.calendar
-    if isinstance(calendar, SessionCalendar):
-        return f"sessions of the exchange {calendar.exchange}"
-    if isinstance(calendar, WeekdayCalendar):
-        return f"days: {text.listing(list(calendar.days))}"
-    if isinstance(calendar, YearWeekCalendar):
-        return f"{calendar.weeks} weeks of a year from 1 January"
-    if calendar.counts_rows:
-        return "rows without dates"
-    if hours := calendar.open:
-        days = hours.exchange or text.listing(list(hours.days))
-        return f"every {calendar.freq} from {hours.first} to {hours.last} {hours.time_zone}: {days}"
-    return f"every {calendar.freq}, UTC"

@@ -17,6 +17,7 @@ from pathlib import Path
 from forecast import models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
+from forecast.data.calendars import calendar_yaml
 from forecast.data.comparison_records import Alarm
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, Results, read_costs
@@ -68,6 +69,7 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
         "figures": figures,
         "ledger": ledger,
         "panels": panels,
+        "calendar_yaml": calendar_yaml,
         "describe_limits": describe_limits,
         "describe_alarms": describe_alarms,
         "group_by_ranking": group_by_ranking,

@@ -18,7 +18,6 @@ from forecast.api.frame_dataset import block_shares
 from forecast.comparison import error_diagnostics as alarms
 from forecast.comparison import longrun, losses, metrics, paired_tests, verdicts
 from forecast.comparison.intervals import EVEN_LEVELS
-from forecast.config.datasets import Quality
 from forecast.config.experiment import LevenbergMarquardt
 from forecast.config.operation import (
     DEFAULT_GATE_DAYS,
@@ -92,7 +91,6 @@ def settings() -> dict[str, list[str]]:
         "README.md": [
             "comes within 2 % of the lowest error",  # held by test_readme_numbers.py
         ],
-        "docs/data.md": [f"more than {percent(Quality().missing_share.limit)}"],
         "docs/glossary.md": [f"test at {percent(verdicts.ALPHA)} finds"],
         "docs/identification.md": [
             f"longest_dead_time={SearchSettings().longest_dead_time}",

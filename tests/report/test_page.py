@@ -19,7 +19,6 @@ from forecast.data.records import CandidateCost
 from forecast.report.figures import role_of, step_panels, step_unit
 from forecast.report.ledger import (
     budget_sentence,
-    describe_calendar,
     findings_table,
     timeline,
 )
@@ -501,7 +500,6 @@ def test_opening_hours_are_named_with_their_clock_and_days(root):
     calendar = RegularCalendar.model_validate({"kind": "regular", "freq": "1h", "open": hours})
     opened = dataset.model_copy(update={"calendar": calendar})
     assert step_unit(opened) == "open steps of 1h"
-    assert describe_calendar(opened) == "every 1h from 09:00 to 17:00 UTC: mon and tue"
 
 
 def test_a_series_of_more_than_292_years_has_a_timeline(root):

@@ -153,28 +153,11 @@ def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
     return "; ".join(spans) + more
 
 
-def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Empty cells as a share of a series' rows."""
-    is_empty = frame[_number_columns(frame)].isna().groupby(frame["unique_id"], sort=True)
-    counts, shares = is_empty.sum(), is_empty.mean()
-    for row, column in np.argwhere(shares.to_numpy() > limit):
-        series, name = str(shares.index[row]), str(shares.columns[column])
-        text = f"{shares.iloc[row, column]:.1%} of the rows have no value."
-        yield Violation("missing_share", series, name, int(counts.iloc[row, column]), text)
-
-
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Rows where a column has no value, named by their times; a larger share is `missing_share`'s
-    to tell.
-    """
-    rows_of = frame["unique_id"].value_counts()
+    """Rows where a column has no value, named by their times."""
     for column in _number_columns(frame):
         empty, text = frame[frame[column].isna()], "empty cells: {count} ({times})."
-        for violation in _violations_by_series(
-            "missing_cells", dataset, empty, limit, text, column
-        ):
-            if violation.count <= dataset.quality.missing_share.limit * rows_of[violation.series]:
-                yield violation
+        yield from _violations_by_series("missing_cells", dataset, empty, limit, text, column)
 
 
 def _violations_by_series(
@@ -234,31 +217,6 @@ def _bar_columns(frame: pd.DataFrame) -> list[str]:
     """
     names = {str(name).lower(): str(name) for name in frame.columns}
     return [names[name] for name in BAR_COLUMNS] if {*BAR_COLUMNS} <= {*names} else []
-
-
-def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Low ≤ Open, Close ≤ High."""
-    if names := _bar_columns(frame):
-        opening, high, low, close = names
-        body = frame[[opening, close]]
-        wrong = (
-            (frame[low] > body.min(axis=1))
-            | (frame[high] < body.max(axis=1))
-            | (frame[high] < frame[low])
-        )
-        text = (
-            "sessions that break low ≤ open, close ≤ high: {count} ({times}); correct or drop them."
-        )
-        yield from _violations_by_series("ohlc_order", dataset, frame[wrong], limit, text)
-
-
-def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Above zero, in every column of a bar, else in the price."""
-    for column in _bar_columns(frame) or _prices(frame, dataset):
-        text = "prices not above zero: {count} ({times}); a log is impossible there."
-        yield from _violations_by_series(
-            "positive_prices", dataset, frame[frame[column] <= 0], limit, text, column
-        )
 
 
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

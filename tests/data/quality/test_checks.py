@@ -144,12 +144,6 @@ def test_rain_is_no_spike():
     assert found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mm"}])) == []
 
 
-def test_a_column_that_misses_a_tenth_is_named_with_its_share():
-    frame = weather()
-    frame.loc[frame.index % 10 == 0, "wind"] = np.nan
-    assert "10.0% of the rows" in only(frame, settings(), "missing_share").sentence
-
-
 def test_single_empty_cells_are_named_with_their_times():
     frame = bars(series=("A", "B"))
     frame.loc[[10, 70], "open"] = np.nan
@@ -178,21 +172,6 @@ def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
     assert "2013-03-10 02:00" in finding.sentence and "source.time_zone" in finding.sentence
 
 
-def test_bars_out_of_order_are_named():
-    frame = bars()
-    frame.loc[[5, 9], "high"] = frame.loc[[5, 9], "low"] * 0.9
-    assert only(frame, shares(), "ohlc_order").count == 2
-
-
-def test_prices_at_or_below_zero_refuse_the_data():
-    frame = bars()
-    frame.loc[7, "low"] = 0.0
-    findings = found(frame, shares())
-    assert findings[0].rule == "positive_prices" and findings[0].action == "refuse"
-    with pytest.raises(InputError, match=r"set `quality.positive_prices: warn`"):
-        quality.refuse_violations(findings, where="x")
-
-
 @pytest.mark.parametrize("ratio", [2, 4, 10, 1 / 5])
 def test_a_split_that_was_not_undone_is_named(ratio: float):
     frame = bars()
@@ -208,18 +187,6 @@ def test_the_bars_of_a_file_are_checked_by_its_own_names(kept: list[str]):
     frame = frame[["unique_id", "ds", *kept]]
     frame.loc[30:, kept] /= 4
     assert "unadjusted_split" in {f.rule for f in found(frame, given)}
-    frame.loc[7, kept[-2:]] = 0.0
-    assert "positive_prices" in {f.rule for f in found(frame, given)}
-    if "High" in frame:
-        frame.loc[5, "High"] = 1.0
-        assert "ohlc_order" in {f.rule for f in found(frame, given)}
-
-
-def test_a_shop_that_was_not_open_and_oil_below_zero_are_no_faulty_prices():
-    frame = weather(open=1.0).rename(columns={"temp": "close"})
-    frame.loc[[7, 8], ["open", "close"]] = 0.0, -5.0
-    given = settings(target={"column": "close"}, past_exogenous=[{"column": "open"}])
-    assert "positive_prices" not in {f.rule for f in found(frame, given)}
 
 
 def test_a_demand_that_is_modelled_by_its_changes_has_no_splits():
@@ -346,12 +313,6 @@ def test_off_is_off_although_yaml_reads_it_as_false():
 def test_an_unknown_rule_is_refused():
     with pytest.raises(InputError, match=r"unknown key 'quality.spike'. Did you mean 'spikes'\?"):
         settings(quality={"spike": "off"})
-
-
-def test_findings_are_json():
-    frame = bars()
-    frame.loc[7, "low"] = 0.0
-    assert found(frame, shares())[0].rule == "positive_prices"
 
 
 @pytest.mark.parametrize(("n_rules", "last"), [(20, ""), (19, "1 line more"), (18, "2 lines more")])
