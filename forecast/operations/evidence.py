@@ -37,7 +37,7 @@ from forecast.data.records import Record
 from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import PairEvidence
-from forecast.operations.live_accuracy import naive_growth
+from forecast.operations.live_accuracy import error_over_expected
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
 from forecast.system.errors import DamagedError, DataError
@@ -395,8 +395,8 @@ def measure_live_error(
     block promised, times `naive_growth`: forecasts made again here, unlike `live_accuracy`, which
     scores those issued and is only shown.
 
-    The mean over series and steps of MAE / expected MAE; a mean that is no number counts as too
-    high. None with fewer than 8 origins that it has not seen, and where nothing was expected.
+    A mean that is no number counts as too high. None with fewer than 8 origins that it has not
+    seen, and where nothing was expected.
     """
     task = panel.task
     last_used = np.datetime64(pd.Timestamp(card.last_target_used))
@@ -406,45 +406,37 @@ def measure_live_error(
         last_seen = int(np.searchsorted(series.ds, last_used, side="right")) - 1
         first = max(last_seen, stop - recent_steps, task.lookback - 1)
         rows[series.unique_id] = np.arange(first, stop, task.step_size)
-    if min(map(len, rows.values())) < 8 or not card.expected:
+    if min(map(len, rows.values())) < 8:
         return None
-    if not (ratios := _error_ratios(champion, card, panel, rows)):
+    ratio = error_over_expected(_forecasts_again(champion, panel, rows), card)
+    if ratio is None:
         return None
-    ratio = float(np.mean(ratios))
     is_high = not ratio < rules.live_error
     return Shift(what="live error of the champion", live_error=ratio, drifted=is_high)
 
 
-def _error_ratios(
-    champion: Ensemble,
-    card: ChampionCard,
-    panel: Panel,
-    rows: Mapping[str, NDArray[np.int64]],
-) -> list[float]:
-    """Per series and target MAE / expected MAE at the origins `rows`, a mean of the ratios of all
-    steps, over `naive_growth`; none for a target of which nothing, or another horizon, was
-    expected.
+def _forecasts_again(
+    champion: Ensemble, panel: Panel, rows: Mapping[str, NDArray[np.int64]]
+) -> pd.DataFrame:
+    """`series, step, y, y_hat, last` of the champion's forecasts at the origins `rows`, where the
+    actual is known.
     """
     names = panel.task.targets
-    horizon = panel.task.horizon
-    ratios = []
+    steps = np.arange(1, panel.task.horizon + 1)
+    parts = []
     for uid, forecasts in champion.predict(panel, rows).items():
         for output, name in enumerate(names):
             values = panel.by_id[uid].values[:, output]
-            last = values[rows[uid]][:, None]
-            actual = values[rows[uid][:, None] + np.arange(1, horizon + 1)]
-            label = series_name(uid, name, names)
-            expected = np.array(card.expected.get(label, ()), dtype=float)
-            if len(expected) != horizon or not np.isfinite(actual).any():
-                continue
-            on_test = np.array(card.naive.get(label, [np.nan] * horizon), dtype=float)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                by_step = np.nanmean(np.abs(actual - forecasts[:, :, output]), axis=0)
-                live = np.nanmean(np.abs(actual - last), axis=0)
-                has_both = np.isfinite(live + on_test)  # not where y is never known
-                growth = naive_growth(float(live[has_both].sum()), float(on_test[has_both].sum()))
-                ratios.append(float(np.nanmean(by_step / expected)) / growth)
-    return ratios
+            last = pd.Series(values).ffill().to_numpy()[rows[uid]]
+            columns = {
+                "series": series_name(uid, name, names),
+                "step": np.tile(steps, len(last)),
+                "y": values[rows[uid][:, None] + steps].ravel(),
+                "y_hat": forecasts[:, :, output].ravel(),
+                "last": np.repeat(last, len(steps)),
+            }
+            parts.append(pd.DataFrame(columns))
+    return pd.concat(parts).dropna(subset=["y"])
 
 
 def _seasonal_changes(

@@ -12,8 +12,9 @@ to go on; it is never replaced without being asked.
 The live error here is of the forecasts that were issued, as far as their actuals are known, over
 the test error at the same steps (1: as expected), which is raised as far as repeating the last
 value errs more than on the test block (`naive_growth`), as in a heating season; `status` shows it.
-Whether a retraining is due is decided by another number, `evidence.measure_live_error`: the
-champion's forecasts made again at the newest cutoffs that it has not seen, issued or not.
+Whether a retraining is due is decided by the same error of other forecasts
+(`evidence.measure_live_error`): the champion's, made again at the newest cutoffs that it has not
+seen, issued or not.
 
 An issue is the champion's forecast over its trained horizon with every level its calibration
 supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
@@ -134,7 +135,7 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
             version=version,
             issues=int(n_issues),
             scored=rows["cutoff"].nunique(),
-            error=_error_over_expected(rows, card),
+            error=error_over_expected(rows, card) if card else None,
             skill=_skill(rows, card),
             coverage=_coverage(rows),
         )
@@ -162,22 +163,23 @@ def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: 
     return scores
 
 
-def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
-    """Mean over series of MAE / expected MAE at the same steps, of the forecasts that were issued;
-    the expected one grows with that of the last value. None where nothing was expected. Shown; what
-    makes a retraining due is `evidence.measure_live_error`.
+def error_over_expected(rows: pd.DataFrame, card: ChampionCard) -> float | None:
+    """Mean over series of MAE / expected MAE at the same steps; the expected one grows with that of
+    the last value. None where nothing was expected, NaN where a forecast is no number.
+
+    rows: `series, step, y, y_hat, last`, the actuals known. Of the forecasts that were issued it is
+    shown; of those made again for unseen rows it makes a retraining due.
     """
-    if card is None:
-        return None
     ratios = []
     for series, series_rows in rows.groupby("series"):
         by_step = card.expected.get(str(series), [])
         known = series_rows[series_rows["step"] <= len(by_step)]
         expected = known["step"].map(dict(enumerate(by_step, 1)))
         if expected.notna().all() and expected.sum():
-            error = (known["y"] - known["y_hat"]).abs().sum() / expected.sum()
-            on_test = known["step"].map(dict(enumerate(card.naive.get(str(series), []), 1))).sum()
-            ratios.append(error / naive_growth((known["y"] - known["last"]).abs().sum(), on_test))
+            error = (known["y"] - known["y_hat"]).abs().sum(skipna=False) / expected.sum()
+            moved = known[known["last"].notna()]
+            on_test = moved["step"].map(dict(enumerate(card.naive.get(str(series), []), 1))).sum()
+            ratios.append(error / naive_growth((moved["y"] - moved["last"]).abs().sum(), on_test))
     return sum(ratios) / len(ratios) if ratios else None
 
 

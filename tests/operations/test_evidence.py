@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,7 +18,7 @@ from forecast.data.panel import from_frame
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
-from forecast.operations import evidence, registry
+from forecast.operations import evidence, live_accuracy, registry
 from forecast.operations.evidence import judge_due
 from forecast.operations.registry import make_card
 from forecast.system.errors import DataError, InputError
@@ -275,12 +274,11 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
 
 
 def test_where_no_last_value_is_known_the_live_error_is_a_number_still() -> None:
-    """The growth of the naive error was none, and the champion drifting."""
     values = np.array([[np.nan], [1.0], [2.0], [np.nan], [1.0], [2.0]])
     panel = Mock(task=Mock(targets=("y",), horizon=2), by_id={"y": Mock(values=values)})
     champion = Mock(predict=lambda _panel, rows: {uid: np.zeros((2, 2, 1)) for uid in rows})
     card = Mock(expected={"y": [1.0, 1.0]}, naive={"y": [1.0, 1.0]})
-    rows = {"y": np.array([0, 3])}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
-        assert evidence._error_ratios(champion, card, panel, rows) == [1.5]
+    table = evidence._forecasts_again(champion, panel, {"y": np.array([0, 3])})
+    assert table["last"].isna().tolist() == [True, True, False, False]
+    assert live_accuracy.error_over_expected(table, card) == 1.5
+    assert np.isnan(live_accuracy.error_over_expected(table.assign(y_hat=np.nan), card))

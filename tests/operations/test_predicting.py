@@ -409,9 +409,9 @@ def test_a_season_in_which_every_forecast_errs_more_is_no_fault_of_the_champion(
     card = card.model_copy(update={"expected": {"wave": [1.0]}, "naive": {"wave": [4.0]}})
     rows = pd.DataFrame({"series": "wave", "step": 1, "y": [12.0, -12.0], "y_hat": 9.0, "last": 0})
     rows["y_hat"] *= np.sign(rows["y"])
-    assert live_accuracy._error_over_expected(rows, card) == pytest.approx(1.0)
+    assert live_accuracy.error_over_expected(rows, card) == pytest.approx(1.0)
     worse = rows.assign(y_hat=0.5 * rows["y"])
-    assert live_accuracy._error_over_expected(worse, card) == pytest.approx(2.0)
+    assert live_accuracy.error_over_expected(worse, card) == pytest.approx(2.0)
 
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
