@@ -80,7 +80,7 @@ def promote(
     all data, or a registered version.
     """
     from forecast.data.results import Results
-    from forecast.operations import challenger, registry
+    from forecast.operations import challenger, evidence, registry
     from forecast.report.answer import describe_doubt
 
     stop_on_signals()
@@ -115,6 +115,8 @@ def promote(
         )
     if doubt := describe_doubt(Results(ProjectPaths.of(project), dataset)):
         print(doubt, file=sys.stderr)
+    if refusal := evidence.describe_gate_refusal(project, dataset):
+        print(f"`forecast retrain {dataset}` would be refused: {refusal}", file=sys.stderr)
     _print_champion(project, dataset, promotion.version, output_format)
 
 

@@ -26,8 +26,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.comparison import metrics
-from forecast.config.datasets import Dataset, FractionSplits
-from forecast.config.operation import Retraining
+from forecast.config.datasets import Dataset, FractionSplits, load_dataset
+from forecast.config.operation import Retraining, load_retraining
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
@@ -40,7 +40,7 @@ from forecast.operations.gate import PairEvidence
 from forecast.operations.live_accuracy import error_over_expected
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
-from forecast.system.errors import DamagedError, DataError
+from forecast.system.errors import DamagedError, DataError, ForecastError
 
 YEAR = pd.Timedelta(365, "D")
 
@@ -75,6 +75,23 @@ def gate_splits(
         return dict(zip(("train", "validation", "calibration"), sizes.tolist(), strict=False))
     names = ("test_end", "calibration_end", "validation_end", "train_end")
     return {key: f"{end:%Y-%m-%d}" for key, end in reversed(list(zip(names, ends, strict=True)))}
+
+
+def describe_gate_refusal(root: Path, name: str) -> str:
+    """Why `retrain` could not judge with the rows of the last run, as `gate_splits` says it; empty
+    where they are enough, or not here.
+    """
+    paths = ProjectPaths.of(root)
+    if not paths.frame(name).exists():
+        return ""
+    try:
+        settings = load_dataset(name, paths.configs)
+        fresh_steps = load_retraining(name, paths.configs).gate_steps(settings)
+        ds = files.read_frame(paths.frame(name))["ds"]
+        gate_splits(ds, name, settings, fresh_steps=fresh_steps)
+    except ForecastError as fault:
+        return str(fault)
+    return ""
 
 
 def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, pd.Timedelta]:

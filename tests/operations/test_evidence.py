@@ -60,6 +60,18 @@ def test_too_short_a_history_says_what_to_change() -> None:
         evidence.gate_splits(days(45), NAME, wave(), fresh_steps=28)
 
 
+def test_promotion_says_at_once_that_the_gate_would_refuse(project: Path) -> None:
+    command = ("promote", NAME, "--scored")
+    assert "would be refused" not in small_project.command(project, *command).stderr
+    rules = {"defaults": {"fresh_steps": 150}}
+    small_project.write_yaml(project / "configs" / "retraining.yaml", rules)
+    told = small_project.command(project, *command)
+    with pytest.raises(DataError) as refusal:
+        evidence.gate_splits(days(small_project.DAYS), NAME, wave(), fresh_steps=150)
+    assert f"`forecast retrain {NAME}` would be refused: {refusal.value}" in told.stderr
+    assert "is the champion" in told.stdout
+
+
 def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     settings = wave(calendar={"kind": "index"})
     rows = pd.Series(pd.to_datetime(60 * np.arange(500), unit="s"))
