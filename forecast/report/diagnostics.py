@@ -77,16 +77,3 @@ def looks_back(diagnostics: Diagnostics) -> int | None:
     if not greatest > 0:
         return None
     return int(np.asarray(arrays.lags)[gradient >= SEEN * greatest].max())
-
-
-def describe_unstable_loops(results: Results) -> list[str]:
-    """The closed loops that do not hold, one sentence each."""
-    sentences = []
-    for record, diagnostics in examined_networks(results):
-        word = diagnostics.loop_verdict
-        if word and word not in SAFE:
-            title = RANKING_TITLES[record.ranking]
-            sentences.append(
-                f"{text.name(record.model)} ({title}): its closed loop is {word}: it {LOOPS[word]}."
-            )
-    return sentences

@@ -10,7 +10,7 @@ Another section is a part of `dataset.html.j2` and a function that returns its t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,6 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
         "calendar_yaml": calendar_yaml,
         "describe_limits": describe_limits,
         "describe_alarms": describe_alarms,
-        "group_by_ranking": group_by_ranking,
         "ranking_titles": RANKING_TITLES,
         "text": text,
         "models": sorted(records),
@@ -93,21 +92,6 @@ class DatasetContent:
     costs: ledger.Costs
     """By candidate."""
     forecasts: list[panels.SeriesForecasts]
-
-
-def group_by_ranking(sentences: list[str], models: Collection[str]) -> dict[str, list[str]]:
-    """The verdict's sentences under their ranking, whose name they begin with; others under
-    nothing. A name of `models` at the begin of one stays as it is.
-    """
-    groups: dict[str, list[str]] = {}
-    for sentence in sentences:
-        lead, _, rest = sentence.partition(": ")
-        if lead.lower() in RANKING_TITLES.values():
-            is_name = rest.split(" ", 1)[0] in models
-            groups.setdefault(lead, []).append(rest if is_name else rest[:1].upper() + rest[1:])
-        else:
-            groups.setdefault("", []).append(sentence)
-    return groups
 
 
 def describe_limits(results: Results) -> list[str]:

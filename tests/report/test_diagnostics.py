@@ -1,6 +1,6 @@
 """What the page says of the inside of the networks."""
 
-from tests.report.reading import HOURLY, table_rows, words
+from tests.report.reading import HOURLY, table_rows
 
 
 def test_memory_and_stability_of_every_network_stand_in_one_table(page):
@@ -10,11 +10,3 @@ def test_memory_and_stability_of_every_network_stand_in_one_table(page):
     } - {("narx", "architecture alone")}
     assert rows["lstm", "as shipped"] == ["3", "–", "–"]
     assert rows["narx", "as shipped"] == ["1", "unstable", "–"]
-
-
-def test_a_closed_loop_that_does_not_hold_is_named_aloud(page):
-    said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
-    assert (
-        "narx (as shipped): its closed loop is unstable: it leaves the range of the train data"
-        in said
-    )
