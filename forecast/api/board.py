@@ -267,9 +267,9 @@ def compare(
     )
     dataset = frame_dataset(df, options)
     if step_size is not None:
-        dataset = dataset.with_step_size(step_size)
+        dataset = dataset.with_keys(step_size=int(step_size))
     if splits:
-        dataset = dataset.with_splits(splits)
+        dataset = dataset.with_keys(splits=splits)
     else:
         dataset = dataset.with_test_block(_n_test_steps(dataset))
     entries = model_entries(models)

@@ -105,7 +105,7 @@ def fit(
     is_tuned = isinstance(tuning, str) or bool(SEARCH_KEYS & (tuning or {}).keys())
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
-        ensemble, _ = fit_ensemble(name, dataset.with_splits(splits), recipe, rows="all")
+        ensemble, _ = fit_ensemble(name, dataset.with_keys(splits=splits), recipe, rows="all")
     else:
         ensemble = fit_on_all_rows(name, dataset, recipe)
     if not ensemble.calibrated:

@@ -104,15 +104,11 @@ class FrameDataset:
         options = replace(self.options, horizon=horizon)
         return _describe_frame(frame, self.names, options, self.inputs)
 
-    def with_splits(self, splits: Entry) -> FrameDataset:
-        """With the caller's splits; `InputError` for shares or dates that are not as wanted."""
-        dataset = replace(self, entry={**self.entry, "splits": splits})
+    def with_keys(self, **keys: Any) -> FrameDataset:
+        """With other keys of the entry; `InputError` for one that is not as wanted."""
+        dataset = replace(self, entry={**self.entry, **keys})
         _ = dataset.settings  # checked at once
         return dataset
-
-    def with_step_size(self, step_size: int) -> FrameDataset:
-        """With an origin every `step_size` rows."""
-        return replace(self, entry={**self.entry, "step_size": int(step_size)})
 
     def with_test_block(self, n_steps: int) -> FrameDataset:
         """With the last `n_steps` as test block and the steps before it in the three others.
@@ -124,8 +120,7 @@ class FrameDataset:
         calibration_steps = round(splits["calibration"] * self.n_steps)
         step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
         splits_of_steps = {**splits, "aligned_at_end": True}
-        entry = {**self.entry, "splits": splits_of_steps, "calibration_step_size": step_size}
-        return replace(self, entry=entry)
+        return self.with_keys(splits=splits_of_steps, calibration_step_size=step_size)
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class Model:
         require_whole(step_size=step_size, n_windows=n_windows)
         horizon = self.ensemble.task.horizon
         n_test_steps = horizon + (n_windows - 1) * step_size
-        dataset = self.dataset.with_step_size(step_size).with_test_block(n_test_steps)
+        dataset = self.dataset.with_keys(step_size=int(step_size)).with_test_block(n_test_steps)
         # with it comes all that training needs
         from forecast.api.stages import fit_ensemble, forecast_windows
 
