@@ -119,8 +119,7 @@ class FrameDataset:
         splits = block_shares(self.frame, task.calendar, task.horizon, task.season_length, n_steps)
         calibration_steps = round(splits["calibration"] * self.n_steps)
         step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
-        splits_of_steps = {**splits, "aligned_at_end": True}
-        return self.with_keys(splits=splits_of_steps, calibration_step_size=step_size)
+        return self.with_keys(splits=splits, calibration_step_size=step_size)
 
 
 @dataclass(frozen=True)

@@ -277,7 +277,14 @@ def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSetting
     jobs = recipe.n_jobs or default_jobs(os.environ)
     with _restored_environment():
         try:
-            refit_on_all_rows(data, results.folder(candidate), target, recipe.tuning, jobs=jobs)
+            refit_on_all_rows(
+                data,
+                results.prepared.served,
+                results.folder(candidate),
+                target,
+                recipe.tuning,
+                jobs=jobs,
+            )
         except ForecastError as fault:
             model = results.records[candidate].model
             raise ModelError(f"Model {model!r} could not be fitted on all rows: {fault}") from None

@@ -2,29 +2,35 @@
 
 What was scored had to keep rows back: the test block, and the errors that intervals are made of.
 `refit_on_all_rows` fits the same recipe up to the last row. For what others choose, such as
-penalties, the newest rows (as many as the validation block has) are kept back, then fitted on too;
-a network takes as many gradient steps as the scored fit of its seed took. Nothing of it can be
-scored; its intervals stand on the errors of the scored fit.
+penalties, the newest rows of each series (as many as the validation block has, where a window is
+left to fit on) are kept back, then fitted on too; a network takes as many gradient steps as the
+scored fit of its seed took. Nothing of it can be scored, so series that lack a block are in it;
+its intervals stand on the errors of the scored fit.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, load_problem, load_tensorflow
+from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import DataInMemory, PreparedData
 from forecast.backtest.training import TrainingJob, join_forecasters
 from forecast.config.experiment import Tuning
+from forecast.data.panel import Series, from_frame
 from forecast.data.records import Digests, Recipe, RunRecord
-from forecast.data.splits import Borders
-from forecast.forecaster import Budget, FitResult, Forecaster
+from forecast.data.scaling import Scaling
+from forecast.data.splits import Blocks, Borders
+from forecast.data.windows import layout
+from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.forecaster.ensemble import list_served_models
 from forecast.forecaster.reconciliation import Corrections, learn_corrections
 from forecast.system import files, workers
@@ -33,6 +39,7 @@ from forecast.system.workers import WorkItem
 
 def refit_on_all_rows(
     prepared: PreparedData,
+    served: pd.DataFrame,
     scored: Path,
     target: Path,
     budget: Tuning,
@@ -40,16 +47,15 @@ def refit_on_all_rows(
     jobs: int,
     stream: TextIO | None = None,
 ) -> None:
-    """Fit the recipe of the trained candidate `scored` on all rows of `prepared`, each of its
-    seeds, and fill `target` as training fills a candidate's folder; the forecasts that intervals
-    are made of are copied.
+    """Fit the recipe of the trained candidate `scored` on all rows of `served`, each of its seeds,
+    and fill `target` as training fills a candidate's folder; the forecasts that intervals are made
+    of are copied. `prepared`: the data that it was scored on.
     """
     record = RunRecord.read(scored / "record.json")
     calibrated = scored / "forecasts.parquet"
-    rows = prepared.load()
-    borders = move_to_end(rows.frame, rows.borders)
+    rows = replace(prepared.load(), frame=served)
     corrections = learn_corrections(pd.read_parquet(calibrated), rows.task)
-    data = DataInMemory(**(vars(prepared) | {"rows": replace(rows, borders=borders)}))
+    data = DataInMemory(**(vars(prepared) | {"rows": rows}))
     steps = Budget(budget.final_steps, budget.evaluate_every)
     with files.atomic_directory(target) as temporary:
         places = [
@@ -57,7 +63,7 @@ def refit_on_all_rows(
         ]
         tasks: list[WorkItem] = []
         split_jobs: list[tuple[Path, list[Path]]] = []
-        n_series = rows.frame["unique_id"].nunique()
+        n_series = served["unique_id"].nunique()
         for candidate, folder in places or [(recipe_candidate(record), ".")]:
             prepare = load_tensorflow if candidate.spec.uses_tensorflow else None
             for saved in list_served_models(scored / folder):
@@ -80,7 +86,8 @@ def refit_on_all_rows(
             for folder_of_part in folders:
                 shutil.rmtree(folder_of_part)
         record.write(temporary / "record.json")
-        files.write_json(temporary / "borders.json", borders.to_json())
+        last = served["ds"].max()
+        files.write_json(temporary / "borders.json", Borders(last, last, last, last).to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
 
 
@@ -94,7 +101,7 @@ def _refit_seed(
     """One seed, whose scored fit is `saved`, into `folder` with the `corrections` of the scored
     version; it runs in a worker.
     """
-    problem = load_problem(data, ("train", "validation"))
+    problem = load_whole_problem(data)
     scored = Forecaster.load(saved)
     if scored.steps is None:
         _, final = fitter.fit_both(problem)
@@ -104,23 +111,27 @@ def _refit_seed(
     replace(final.forecaster, **corrections).save(folder)
 
 
-def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:
-    """Validation as long as before at the very end, everything earlier for training; nothing is
-    left to score on.
-    """
-    last = frame["ds"].max()
-    length = borders.validation_end - borders.train_end
-    borders_by_series = {
-        name: move_to_end(frame[frame["unique_id"] == name], series_borders)
-        for name, series_borders in borders.by_series.items()
+@lru_cache(maxsize=1)
+def load_whole_problem(data: PreparedData) -> Problem:
+    """All rows to fit on, once per process; nothing is left to score on."""
+    rows = data.load()
+    panel = from_frame(rows.frame, data.dataset, rows.task)
+    length = rows.borders.validation_end - rows.borders.train_end
+    blocks = {
+        series.unique_id: keep_newest_back(series, length, rows.task.rows_per_origin)
+        for series in panel.series
     }
-    return Borders(
-        last - length,
-        validation_end=last,
-        calibration_end=last,
-        test_end=last,
-        by_series=borders_by_series,
-    )
+    scaling = Scaling.fit(panel, blocks)
+    channels = layout(rows.task)
+    return Problem(panel, rows.borders, blocks, scaling, channels, shapes=data.shapes)
+
+
+def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks:
+    """The newest rows of a series, of `length`, as validation block; `least` rows to fit on."""
+    n_rows = len(series)
+    before = series.ds[-1] - length.to_timedelta64()
+    n_fitted = max(int(np.searchsorted(series.ds, before, side="right")), least)
+    return Blocks((0, n_fitted), (n_fitted, n_rows), (n_rows, n_rows), (n_rows, n_rows))
 
 
 def recipe_candidate(recipe: Recipe) -> Candidate:

@@ -172,10 +172,8 @@ def compare_candidates(
         level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _find_leaks(scored, task)
     pooled = intervals.intervals.query("step == 0")
-    own_blocks = sentences.OWN_BLOCKS if borders.are_apart else ""
     short_budget = sentences.describe_short_budget(tuning, results.records.values())
     warnings = [
-        own_blocks,
         describe_low_test(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
         *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
@@ -191,7 +189,6 @@ def compare_candidates(
             "refused_levels": tuple(intervals.refused),
             "exempt_from_budget": tuple(exempt),
             "short_budget": short_budget,
-            "own_blocks": own_blocks,
             "sentences": (
                 *verdicts.sentences,
                 *sentences.describe_selection(chosen, lowest),

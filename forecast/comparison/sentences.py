@@ -50,13 +50,6 @@ BARS = {
 }
 """In words what a simple forecast does: what any other is to be better than."""
 _PREPOSITIONS = {"not distinguishable": "from", "undecided": "against"}
-OWN_BLOCKS = (
-    "Blocks of some series are shares of their own rows: a model of all series may have learnt from"
-    " later days of others than it is scored on, which flatters it if they move together. To be"
-    " sure, give series that run through another time a dataset of their own."
-)
-
-
 LEAVE_OUT = (
     " It has no score. Leave it out (`grids` in configs/models.yaml, in Python `models`), or give"
     " series that fail a dataset of their own."

@@ -236,11 +236,6 @@ class FractionSplits(Config):
     train: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
     calibration: float = Field(gt=0, lt=1)
-    aligned_at_end: bool = Field(
-        False,
-        description="whether series that end apart have as many newest steps in each block as the"
-        " shares give of all; else their shares are of their own steps",
-    )
 
     @model_validator(mode="after")
     def _leaves_a_test(self) -> FractionSplits:

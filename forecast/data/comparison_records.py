@@ -182,8 +182,6 @@ class Verdicts(Record):
     exempt_from_budget: tuple[BudgetExemption, ...] = ()
     short_budget: str = ""
     """What the networks had and what to do, where it is too little to judge them by."""
-    own_blocks: str = ""
-    """What flatters models of all series, where these are cut at moments of their own."""
     sentences: tuple[str, ...] = ()
     """The result in plain words, most important first."""
     warnings: tuple[str, ...] = ()

@@ -73,6 +73,8 @@ class PreparedDataset:
 
     frame: pd.DataFrame
     """`unique_id, ds, *Dataset.columns`, every series in order of time."""
+    served: pd.DataFrame
+    """The same with the series that lack a block, which a fit on all rows takes."""
     borders: Borders
     findings: list[Violation]
     """Series left out of the frame, and what the rules for suspicious values found."""
@@ -112,7 +114,7 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
 def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> PreparedDataset:
     """Check a raw frame against the dataset's rules and split its time axis.
 
-    A series that is too short for a block is left out and named by a finding. Raises `InputError`
+    A series that lacks a block is left out of the frame and named by a finding. Raises `InputError`
     for data that break a rule, and where every series is too short.
     """
     rows = adjusted_observations(raw, settings)
@@ -124,11 +126,13 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     del raw, rows  # they may be large
     borders, too_short = borders_of(frame, dataset, settings)
     findings = left_out + violations + too_short
-    frame = without_series(frame, too_short)
-    check_transforms(frame, settings.task)
+    unfitted = [finding for finding in too_short if finding.action == "left out"]
+    served = without_series(frame, unfitted)
+    check_transforms(served, settings.task)
+    frame = without_series(served, too_short)
     described = quality.describe(frame, settings)
     described["findings"] = [asdict(finding) for finding in findings]
-    return PreparedDataset(frame, borders, findings, described)
+    return PreparedDataset(frame, served, borders, findings, described)
 
 
 def take_snapshot(
@@ -396,8 +400,8 @@ class MissingSteps:
 
 
 def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[Violation]:
-    """The series of a prepared frame that are too short for their blocks and will be left out;
-    where no run is possible, a warning why not.
+    """The series of a prepared frame that lack a block and will not be scored; where no run is
+    possible, a warning why not.
     """
     try:
         return borders_of(frame, name, dataset)[1]

@@ -7,16 +7,17 @@ last `horizon` rows before a border carry no origin of the block they end (the e
 blocks share a target.
 
 `Borders` are the ends of the blocks, by date or by share (`resolve_borders`), `Blocks` the row
-ranges of one series (`split_series`), `origins_of` the cutoffs of a block. Series too short for a
-block are named by `borders_of`, for stage `prepare` to leave out.
+ranges of one series (`split_series`), `origins_of` the cutoffs of a block. All series are cut at
+the same moments, so no fit has seen a day behind a cutoff that it forecasts. Series that lack a
+block are named by `borders_of`: stage `prepare` leaves them out of what is scored, and
+`backtest.all_rows` fits them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -37,10 +38,6 @@ MIN_CALIBRATION_CUTOFFS = 4
 TESTED_HORIZONS = 8
 """Separate horizons of a test block, where the rows allow: over five a test finds half as much
 (docs/research/paired-tests.md).
-"""
-LEAST_BEGUN = 0.25
-"""Of all steps, since the last series began: with fewer, tests would find differences alone that
-are more than twice as large as those that the whole test block shows.
 """
 
 
@@ -78,7 +75,7 @@ class BordersFile(TypedDict):
 class Borders:
     """The moment each block ends (included), resolved once from the configured dates or shares.
 
-    by_series: those of each series that does not share them.
+    by_series: those of each series whose rows are numbered by itself (`resolve_borders`).
     """
 
     train_end: pd.Timestamp
@@ -86,11 +83,6 @@ class Borders:
     calibration_end: pd.Timestamp
     test_end: pd.Timestamp
     by_series: Mapping[str, Borders] = field(default_factory=dict, kw_only=True)
-
-    @property
-    def are_apart(self) -> bool:
-        """Whether the fit of one series ends at another moment than that of another."""
-        return len({each.validation_end for each in (self, *self.by_series.values())}) > 1
 
     @property
     def ends(self) -> dict[str, pd.Timestamp]:
@@ -127,54 +119,45 @@ class Borders:
 
 
 def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = BLOCKS) -> Borders:
-    """Dates hold to the end of their day; shares are counted on the union of all series' time
-    steps; where fewer series are too short for a `needed` block then, on the steps since the last
-    series began, or else on each series' own rows.
-    """
-    options: list[tuple[int, Borders]] = []
-    for borders in _possible_borders(panel, splits, needed):
-        n_short = len(find_too_short(panel, borders, needed))
-        if not n_short:
-            return borders
-        options.append((n_short, borders))
-    return min(options, key=itemgetter(0))[1]
+    """Dates hold to the end of their day. Shares are counted on the time steps of all series, or on
+    those since one of them began: where the number of series with an origin in every `needed`
+    block, times the root of the steps, is largest. A mean over four times as many steps is twice as
+    precise.
 
-
-def _possible_borders(
-    panel: Panel, splits: AnySplits, needed: tuple[str, ...]
-) -> Iterator[Borders]:
-    """Those of the dates; of shares the shared ones, and unless forecasts are summed those of the
-    steps since the last series began that leaves `LEAST_BEGUN` of them, younger ones that lack a
-    `needed` block then cut by themselves, and those of each series' own rows: by shares of them, or
-    as many of the newest ones as the shared blocks have.
-
-    With blocks of their own a model learns from later days of other series than it is scored on.
-    Moments that all share are honest; the price is a shorter test block (`LEAST_BEGUN`).
+    Rows that every series numbers from the same one are no moments: where such series end apart,
+    each is cut as if they ended together.
     """
     if isinstance(splits, Splits):
-        yield _borders_by_date(splits)
-        return
-    all_steps = np.unique(np.concatenate([s.ds for s in panel.series]))
-    shared = _borders_by_share(splits, all_steps, len(all_steps))
-    yield shared
-    if panel.task.hierarchy:
-        return
-    if not splits.aligned_at_end:
-        n_since = [int((all_steps >= series.ds[0]).sum()) for series in panel.series]
-        n_begun = min(n for n in n_since if n >= LEAST_BEGUN * len(all_steps))
-        begun = _borders_by_share(splits, all_steps, n_begun)
-        young = {
-            fault.series.unique_id: _borders_by_share(splits, fault.series.ds, len(fault.series))
-            for fault in find_too_short(panel, begun, needed)
-            if fault.series.ds[0] > all_steps[-n_begun]
-        }
-        yield replace(begun, by_series=young)
-    for is_of_all in (True,) if splits.aligned_at_end else (False, True):
-        by_series = {}
-        for series in panel.series:
-            n_steps = len(all_steps if is_of_all else series)
-            by_series[series.unique_id] = _borders_by_share(splits, series.ds, n_steps)
-        yield replace(shared, by_series=by_series)
+        return _borders_by_date(splits)
+    task = panel.task
+    steps = np.unique(np.concatenate([series.ds for series in panel.series]))
+    firsts = np.searchsorted(steps, [series.ds[0] for series in panel.series])
+    n_after = len(steps) - 1 - np.searchsorted(steps, [series.ds[-1] for series in panel.series])
+    is_numbered_apart = (
+        task.calendar.counts_rows and not task.hierarchy and not firsts.any() and n_after.any()
+    )
+    if is_numbered_apart:
+        firsts, n_after = n_after, firsts
+    least = np.array([task.horizon if block in needed else 0 for block in BLOCKS])
+    least[0] += task.lookback
+    most = -1.0
+    for first in np.unique(firsts).tolist():
+        n_steps = len(steps) - first
+        stops = first + np.array(_block_stops(splits, n_steps))
+        ends = np.array([0, *stops, len(steps)])
+        sizes = np.diff(np.clip(ends, firsts[:, None], len(steps) - n_after[:, None]))
+        n_scored = (sizes >= least).all(axis=1).sum()
+        if n_scored * n_steps**0.5 > most:
+            most = n_scored * n_steps**0.5
+            chosen = stops
+    borders = _borders_at(chosen, steps)
+    if not is_numbered_apart:
+        return borders
+    by_series = {
+        series.unique_id: _borders_at(chosen - n_before, series.ds)
+        for series, n_before in zip(panel.series, firsts, strict=True)
+    }
+    return replace(borders, by_series=by_series)
 
 
 def _borders_by_date(splits: Splits) -> Borders:
@@ -184,11 +167,10 @@ def _borders_by_date(splits: Splits) -> Borders:
     )
 
 
-def _borders_by_share(splits: FractionSplits, steps: np.ndarray, n_steps: int) -> Borders:
-    """Those of `steps` whose blocks behind the train block have their shares of `n_steps`."""
-    n_more = len(steps) - n_steps
-    stops = [max(stop + n_more, 1) for stop in _block_stops(splits, n_steps)]
-    return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
+def _borders_at(stops: np.ndarray, steps: np.ndarray) -> Borders:
+    """The ends of blocks that stop before the rows `stops`, the last one with the last step."""
+    lasts = [*np.maximum(stops - 1, 0), -1]
+    return Borders(*(pd.Timestamp(steps[last]) for last in lasts))
 
 
 def _block_stops(splits: FractionSplits, n_steps: int) -> list[int]:
@@ -278,14 +260,16 @@ class TooShort:
     n_found: int
     n_needed: int
 
-    @property
-    def violation(self) -> Violation:
-        """What is too short, as the finding of a series that is left out."""
+    def to_violation(self, task: Task) -> Violation:
+        """What is too short, as the finding of a series that is not scored; one without a lookback
+        and a horizon is not fitted either.
+        """
         n_steps = len(self.series)
         sentence = (
             f"its {self.block} block has {self.n_found} of {n_steps} steps, needs {self.n_needed}"
         )
-        return Violation("length", self.series.unique_id, "", n_steps, sentence, "left out")
+        action = "not scored" if n_steps >= task.rows_per_origin else "left out"
+        return Violation("length", self.series.unique_id, "", n_steps, sentence, action)
 
 
 def find_too_short(
@@ -317,8 +301,8 @@ def split_panel(
 
 
 def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[Violation]]:
-    """Where the blocks of a prepared frame end, and the series that are too short for one of them:
-    as few as any way to cut leaves out. Where none has a cutoff to calibrate on, none needs it.
+    """Where the blocks of a prepared frame end, and the series that are too short for one of them.
+    Where none has a cutoff to calibrate on, none needs it.
 
     `InputError` naming the longest of them where all are, and where sums would lack one.
     """
@@ -330,25 +314,15 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         nothing = np.empty((len(steps), 0))  # times alone decide where blocks end
         every_series.append(Series(str(uid), steps, nothing, nothing))
     panel = Panel(name, task, tuple(every_series))
-    splits = dataset.splits
-    left_out: list[Violation] = []
-    needed: tuple[str, ...] = BLOCKS
-    while True:  # without those that are left out, shares of the steps lie elsewhere
-        borders = resolve_borders(panel, splits, needed)
+    for needed in (BLOCKS, REQUIRED_BLOCKS):
+        borders = resolve_borders(panel, dataset.splits, needed)
         faults = find_too_short(panel, borders, needed)
-        if not faults:
-            return borders, left_out
-        blocks = {fault.block for fault in faults}
-        if len(faults) == len(panel.series) and "calibration" in blocks:
-            needed = REQUIRED_BLOCKS
-            continue
-        if len(faults) == len(panel.series) or task.hierarchy:
-            longest = max(faults, key=lambda fault: len(fault.series))
-            raise InputError(_describe_too_short(panel, longest))
-        left_out += [fault.violation for fault in faults]
-        short = {fault.series.unique_id for fault in faults}
-        usable = tuple(series for series in panel.series if series.unique_id not in short)
-        panel = replace(panel, series=usable)
+        if len(faults) < len(panel.series):
+            break
+    if len(faults) == len(panel.series) or (faults and task.hierarchy):
+        longest = max(faults, key=lambda fault: len(fault.series))
+        raise InputError(_describe_too_short(panel, longest))
+    return borders, [fault.to_violation(task) for fault in faults]
 
 
 def _describe_too_short(panel: Panel, fault: TooShort) -> str:

@@ -24,6 +24,7 @@ from forecast.backtest.training import TrainingRun, train
 from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_tuning
 from forecast.config.paths import ProjectPaths
+from forecast.data.preparation import prepare_frame
 from forecast.data.records import FullRecipe
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -87,9 +88,11 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     """
     paths = ProjectPaths.of(root)
     budget = load_tuning(paths.configs)
-    prepared = _prepared_data(paths, dataset)
+    data = _prepared_data(paths, dataset)
+    raw = files.read_frame(paths.raw(dataset))
+    served = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs)).served
     # standard error has the reason of a failure alone
-    refit_on_all_rows(prepared, scored, target, budget, jobs=jobs, stream=sys.stdout)
+    refit_on_all_rows(data, served, scored, target, budget, jobs=jobs, stream=sys.stdout)
 
 
 def _prepared_data(paths: ProjectPaths, dataset: str) -> PreparedData:

@@ -124,7 +124,7 @@ def _distribution_column(results: Results, name: str) -> tuple[str, str]:
 
 def count_origins(results: Results) -> tuple[int, int, int]:
     """The test origins of all series together, which the verdict counts, and the fewest and the
-    most of one series: shares of each series' own rows are blocks of its own.
+    most of one series: one that ended in the test block has fewer.
     """
     test = results.naive_on_test
     of_series = test.groupby("unique_id")["cutoff"].nunique()

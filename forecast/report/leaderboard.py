@@ -173,7 +173,6 @@ def print_leaderboards(
             table_lines = leaderboard_lines(rows, ranking, results)
             _print(console, f"{dataset}, {title}", table_lines, verdicts.bar)
         sentences = [
-            verdicts.own_blocks,
             *verdicts.sentences[:1],
             *describe_selection(verdicts.chosen, verdicts.lowest),
             *verdicts.warnings,

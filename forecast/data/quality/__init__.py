@@ -38,6 +38,11 @@ MOST_LINES = 5
 """Findings that `fetch`, `check` and `run` print; more would bury a fault below them."""
 MOST_LISTED = 20
 """Series of a table in the terminal."""
+UNUSED = {
+    "left out": ", of which there is no forecast; the others are used",
+    "not scored": ", and without intervals; the fit on all rows, which serves, forecasts them",
+}
+"""By the action of a finding what it means for its series."""
 
 
 def find_violations(
@@ -101,10 +106,10 @@ def format_violations(violations: list[Violation]) -> list[str]:
 
 
 def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
-    """A line for each finding but series that are left out; of many lines the first of each rule,
-    and where the others are.
+    """A line for each finding but series that are left out or not scored; of many lines the first
+    of each rule, and where the others are.
     """
-    lines = format_violations([v for v in violations if v.action != "left out"])
+    lines = format_violations([v for v in violations if v.action not in UNUSED])
     if len(lines) <= MOST_LINES:
         return lines
     by_rule: dict[str, str] = {}
@@ -116,28 +121,33 @@ def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
 
 
 def describe_left_out(violations: list[Violation]) -> str:
-    """The series that are left out, with the reason, as one table; empty where none is."""
-    rows = [
-        {"series": violation.series, "why": violation.sentence}
-        for violation in violations
-        if violation.action == "left out"
-    ]
-    if not rows:
-        return ""
-    n_series = len({row["series"] for row in rows})
-    table = pd.DataFrame(rows[:MOST_LISTED])
-    lines = [
-        f"{n_series} series left out, of which there is no forecast; the others are used:",
-        table.to_string(index=False, justify="left", max_colwidth=120),
-    ]
-    if len(rows) > MOST_LISTED:
-        lines.append(f"and {len(rows) - MOST_LISTED} more")
+    """The series that are left out or not scored, with the reason, as tables; empty where none
+    is.
+    """
+    tables = []
+    for action, consequence in UNUSED.items():
+        rows = [
+            {"series": violation.series, "why": violation.sentence}
+            for violation in violations
+            if violation.action == action
+        ]
+        if not rows:
+            continue
+        table = pd.DataFrame(rows[:MOST_LISTED])
+        n_series = len({row["series"] for row in rows})
+        lines = [
+            f"{n_series} series {action}{consequence}:",
+            table.to_string(index=False, justify="left", max_colwidth=120),
+        ]
+        if len(rows) > MOST_LISTED:
+            lines.append(f"and {len(rows) - MOST_LISTED} more")
+        tables.append("\n".join(lines))
     if any(violation.rule == "length" for violation in violations):
-        lines.append(
-            "What is too short is forecast once it has the rows. A shorter `lookback` or `horizon`"
-            " needs fewer, of all series; so short ones may have a dataset of their own."
+        tables.append(
+            "Blocks end at the same moments for all series. A shorter `lookback` or `horizon` needs"
+            " fewer rows, of all series; those of another time may have a dataset of their own."
         )
-    return "\n".join(lines)
+    return "\n".join(tables)
 
 
 class ColumnDescription(TypedDict):
