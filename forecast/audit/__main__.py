@@ -131,8 +131,8 @@ def audit(
         base.opened_files += opened
         if "by_series" in files.read_json(base.prepared / "borders.json"):
             reason = (
-                "Blocks of some series are shares of their own rows here, and an audit changes all"
-                " rows after one moment."
+                "Each series numbers its rows by itself here, and an audit changes all rows after"
+                " one moment."
             )
             raise InputError(f"{reason} Audit the series one by one, or those that share blocks.")
         import_libraries(base)

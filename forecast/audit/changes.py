@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,8 @@ def cut_around_borders(
 
 
 def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]:
-    """The last moment of each block by the configuration alone, worked out apart from the code that
-    is audited.
+    """The last moment of each block by the configuration alone (`data.splits.resolve_borders` has
+    the rule), worked out apart from the code that is audited.
     """
     names = ("train", "validation", "calibration", "test")
     splits = dataset.splits
@@ -174,10 +175,21 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
         day_long = pd.Timedelta("1D") - pd.Timedelta(1, "ns")
         return {name: pd.Timestamp(getattr(splits, f"{name}_end")) + day_long for name in names}
     groups = trim_to_observed(frame, dataset).groupby("unique_id", sort=False)["ds"]
-    grids = [calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]) for _, times in groups]
-    steps = np.unique(np.concatenate([grid.to_numpy() for grid in grids]))
+    grids = [
+        calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]).to_numpy()
+        for _, times in groups
+    ]
+    steps = np.unique(np.concatenate(grids))
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    last = [*(max(round(share * len(steps)), 1) - 1 for share in shares), len(steps) - 1]
+    least = dataset.horizon + np.array([dataset.lookback, 0, 0, 0])
+    candidates: list[tuple[float, list[int]]] = []
+    for begin in np.unique(np.searchsorted(steps, [grid[0] for grid in grids])).tolist():
+        n_steps = len(steps) - begin
+        last = [*(max(begin + round(share * n_steps), 1) - 1 for share in shares), len(steps) - 1]
+        stops = [np.searchsorted(grid, steps[last], side="right") for grid in grids]
+        n_whole = sum((np.diff(stop, prepend=0) >= least).all() for stop in stops)
+        candidates.append((n_whole * n_steps**0.5, last))
+    _, last = max(candidates, key=itemgetter(0))
     return {name: pd.Timestamp(steps[row]) for name, row in zip(names, last, strict=True)}
 
 

@@ -182,7 +182,7 @@ def _compare_at_moments(
     """
     source_values = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
-    borders = run_isolated(splits.resolve_borders, base, project.settings.splits)
+    borders = splits.Borders(*ends.values())
     prepared_panels = []
     for number, moment in enumerate(moments):
         borders_known = borders if moment >= ends["train"] else None

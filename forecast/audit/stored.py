@@ -76,7 +76,7 @@ def audit_stored_results(
     base = Sandbox(project.paths, project.dataset)
     seeds = list(load_tuning(project.paths.configs).seeds)
     return [
-        *run_isolated(_audit_saved_models, base, project, panel),
+        *run_isolated(_audit_saved_models, base, panel, splits.Borders(*ends.values())),
         *rescored.check_forecasts(base, panel, ends, seeds, STORED_DETECTOR),
         *rescored.check_best_kept(base, STORED_DETECTOR),
         *run_isolated(_repeat_comparison, base),
@@ -114,12 +114,11 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
     return findings
 
 
-def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[Finding]:
+def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) -> list[Finding]:
     """Of every candidate that did not fail: its settings, its weighted mean where it is a
     combination, and of each seed the scaling and some forecasts made again (of one fitted again,
     those of the fit that serves).
     """
-    borders = splits.resolve_borders(panel, project.settings.splits)
     scaling = Problem.of(panel, borders, ("train",)).scaling
     findings: list[Finding] = []
     for candidate, record in base.records().items():

@@ -69,8 +69,8 @@ class StatisticalSpec(TrainableSpec):
     ) -> Parameters:
         """One fit per series and target on the train rows; `seed` is not used.
 
-        before: by series the fits on fewer rows. A series that begins so late that it has no more
-        rows yet keeps them.
+        before: by series the fits on fewer rows. One that has no more rows by the number of a refit
+        (`data.splits.resolve_borders`: rows that each series numbers by itself) keeps them.
         """
         fits = {}
         for uid in problem.blocks:

@@ -9,6 +9,7 @@ import pytest
 from forecast.audit.changes import block_ends, mirror, shake, shrink, thin_out, times_known
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
 from forecast.data.calendars import Calendar, grid, known_from
+from forecast.data.splits import borders_of
 from tests.support.example_data import dataset
 
 DAYS = pd.date_range("2024-01-01", periods=20)
@@ -57,6 +58,19 @@ def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> 
     assert times_known(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[
         0
     ] == moment + pd.Timedelta("1D")
+
+
+@pytest.mark.parametrize("begins", [(0, 0, 0), (0, 0, 110), (0, 0, 40), (0, 90, 90), (0, 0, 195)])
+def test_the_ends_of_blocks_worked_out_here_are_those_of_the_stage(begins: tuple[int, ...]) -> None:
+    settings = dataset(splits={"train": 0.5, "validation": 0.2, "calibration": 0.1})
+    hours = pd.date_range("2024-01-01", periods=200, freq="h")
+    parts = [
+        pd.DataFrame({"unique_id": f"s{number}", "ds": hours[begin:], "temp": 1.0})
+        for number, begin in enumerate(begins)
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    borders, _ = borders_of(frame, "late", settings)
+    assert list(block_ends(frame, settings).values()) == [*borders.ends.values()]
 
 
 def test_shares_are_of_the_rows_up_to_the_last_observation() -> None:

@@ -216,10 +216,10 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
 
 
 def apart(hours=150):
-    """Two shops of 200 hours of which one ends earlier, so that each has blocks of its own rows."""
-    frame = problems.frame({"north": 200, "south": 200}, gaps=False)
-    frame.loc[frame["unique_id"] == "north", "ds"] -= pd.Timedelta(hours=hours)
-    problem = problems.problem_of(frame)
+    """Two shops whose rows have numbers for times, one with `hours` rows more than the other."""
+    frame = problems.frame({"north": 200, "south": 200 + hours}, gaps=False)
+    frame["ds"] = pd.Timestamp(0) + pd.to_timedelta(frame.groupby("unique_id").cumcount(), "min")
+    problem = problems.problem_of(frame, calendar={"kind": "index"}, calendar_features=[])
     assert problem.borders.by_series
     return problem
 
@@ -259,19 +259,20 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
         ).all()
 
 
-def test_a_series_that_begins_late_keeps_its_first_fit_until_it_has_more_rows():
+def test_a_series_keeps_its_first_fit_at_refits_by_numbers_that_its_train_block_holds():
     problem = apart(400)
     one = Candidate("it", spec("theta", refit=5), "baseline", None)
     fits = timeline.fit_through_time(problem, one.spec, CandidateFitter(one, 0, ONCE))
-    begin, moments = problem.panel.by_id["south"].ds[0], refit_cutoffs(problem, one.spec)
+    cutoffs = refit_cutoffs(problem, one.spec)
+    train_end = problem.panel.by_id["south"].ds[problem.blocks["south"].train[1] - 1]
     early = [
-        stage.forecaster
-        for stage in fits.timeline.fits
-        if stage.first_cutoff in moments and stage.first_cutoff < begin
+        fit.forecaster
+        for fit in fits.timeline.fits
+        if fit.first_cutoff in cutoffs and fit.first_cutoff < train_end
     ]
     first = fits.first.forecaster.statistical
-    assert early and all(one.statistical["south"] == first["south"] for one in early)
-    assert any(one.statistical["north"] != first["north"] for one in early)
+    assert early and all(fitted.statistical["south"] == first["south"] for fitted in early)
+    assert any(fitted.statistical["north"] != first["north"] for fitted in early)
 
 
 def crossed(problem, **options):

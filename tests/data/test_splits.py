@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
@@ -69,31 +68,53 @@ def unequal(*lengths):
     return from_frame(pd.concat(frames, ignore_index=True), "example", example_data.dataset().task)
 
 
-def test_shares_are_of_each_series_own_rows_where_they_do_not_end_together(tmp_path):
-    found = unequal(200, 120, 160)
-    borders = splits.resolve_borders(found, example_data.dataset().splits)
-    for series in found.series:
-        n = len(series)
-        shares = [round(share * n) for share in (0, 0.6, 0.75, 0.85, 1)]
-        assert splits.split_series(series, borders) == Blocks(*pairwise(shares)), series.unique_id
+def numbered(*lengths):
+    frame = pd.concat([example_data.hourly(rows, (f"s{rows}",)) for rows in lengths])
+    rows = frame.groupby("unique_id").cumcount()
+    return frame.assign(ds=pd.Timestamp(0) + pd.to_timedelta(rows, "min"))
+
+
+def test_series_that_end_early_are_cut_at_the_moments_of_all():
+    panel_of_all = unequal(200, 120, 160)
+    borders = splits.resolve_borders(panel_of_all, example_data.dataset().splits)
+    assert borders == splits.resolve_borders(unequal(200), example_data.dataset().splits)
+    short = splits.find_too_short(panel_of_all, borders)
+    assert [(fault.series.unique_id, fault.block) for fault in short] == [
+        ("s120", "validation"),
+        ("s160", "test"),
+    ]
+
+
+def test_rows_that_each_series_numbers_by_itself_are_cut_from_their_ends(tmp_path):
+    settings = example_data.dataset(calendar={"kind": "index"})
+    frame = numbered(200, 120, 160)
+    panel_of_all = from_frame(frame, "example", settings.task)
+    borders = splits.resolve_borders(panel_of_all, settings.splits)
+    for series in panel_of_all.series:
+        train, validation, calibration = (len(series) - n for n in (80, 50, 30))
+        stops = (0, train, validation, calibration, len(series))
+        assert splits.split_series(series, borders) == Blocks(*pairwise(stops)), series.unique_id
     files.write_json(tmp_path / "borders.json", borders.to_json())
     assert Borders.from_json(files.read_json(tmp_path / "borders.json")) == borders
-    assert splits.split_panel(found, borders).keys() == found.by_id.keys()
+    assert splits.split_panel(panel_of_all, borders).keys() == panel_of_all.by_id.keys()
+    later = frame["unique_id"] == "s120"
+    frame.loc[later, "ds"] += pd.Timedelta(minutes=1)
+    begun_apart = from_frame(frame, "example", settings.task)
+    assert not splits.resolve_borders(begun_apart, settings.splits).by_series
 
 
 def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_go_on():
     settings = example_data.dataset()
-    frames = [example_data.hourly(rows, (f"s{rows}",)) for rows in (200, 8, 190)]
+    frames = [example_data.hourly(rows, (f"s{rows}",)) for rows in (200, 8, 4, 190)]
     borders, too_short = splits.borders_of(pd.concat(frames), "example", settings)
     assert borders.by_series == {}
-    (fault,) = too_short
-    assert (fault.series, fault.count, fault.action) == ("s8", 8, "left out")
-    assert fault.sentence == "its validation block has 0 of 8 steps, needs 2"
-    for rows, n_short in ((13, 1), (14, 0)):
-        with_short = pd.concat([*frames[::2], example_data.hourly(rows, ("short",))])
-        assert len(splits.borders_of(with_short, "example", settings)[1]) == n_short
-    with pytest.raises(InputError, match="series 's8'"):
-        splits.borders_of(frames[1], "example", settings)
+    assert [(fault.series, fault.count, fault.action) for fault in too_short] == [
+        ("s4", 4, "left out"),
+        ("s8", 8, "not scored"),
+    ]
+    assert too_short[1].sentence == "its validation block has 0 of 8 steps, needs 2"
+    with pytest.raises(InputError, match="series 's4'"):
+        splits.borders_of(frames[2], "example", settings)
     summed = settings.model_copy(update={"hierarchy": ("region",)})
     with pytest.raises(InputError, match="series 's8'"):
         splits.borders_of(pd.concat(frames), "example", summed)
@@ -117,42 +138,33 @@ def late_panel(n_late):
     return from_frame(pd.concat(frames, ignore_index=True), "example", example_data.dataset().task)
 
 
-def test_a_late_series_is_cut_at_the_moments_of_all_where_a_quarter_of_the_steps_hold_blocks():
-    """Else a model of all series learns from days of the late one behind the cutoffs of others."""
-    late_and_long, shares = late_panel(60), example_data.dataset().splits
+def test_the_steps_since_a_late_series_began_are_cut_where_tests_gain_by_it():
+    """The root of a quarter of the steps, times two series, is as much as one of all steps."""
+    late_and_long, shares = late_panel(51), example_data.dataset().splits
     borders = splits.resolve_borders(late_and_long, shares)
-    assert not borders.by_series and not borders.are_apart
-    _, *ends = itertools.accumulate([140, 36, 9, 6, 9])
+    _, *ends = itertools.accumulate([149, 31, 7, 5, 8])
     hour, begin = pd.Timedelta(hours=1), pd.Timestamp("2024-01-01")
     assert list(borders.ends.values()) == [begin + (end - 1) * hour for end in ends]
     late = splits.split_series(late_and_long.by_id["late"], borders)
-    assert late == Blocks((0, 36), (36, 45), (45, 51), (51, 60))
-    assert splits.resolve_borders(late_panel(49), shares).are_apart
+    assert late == Blocks((0, 31), (31, 38), (38, 43), (43, 51))
+    of_all = splits.resolve_borders(late_panel(200), shares)
+    assert splits.resolve_borders(late_panel(50), shares) == of_all
 
 
-def test_a_young_series_alone_is_cut_by_itself_while_the_others_share_their_moments():
-    starts = {"long": 200, "late": 60, "young": 20}
+def test_a_young_series_moves_no_block_of_many():
+    starts = {"a": 200, "b": 200, "c": 200, "young": 100}
+    settings = example_data.dataset()
     frames = [
         example_data.hourly(
             n, (name,), str(pd.Timestamp("2024-01-01") + pd.Timedelta(hours=200 - n))
         )
         for name, n in starts.items()
     ]
-    settings = example_data.dataset()
-    panel_of_all = from_frame(pd.concat(frames, ignore_index=True), "example", settings.task)
-    borders = splits.resolve_borders(panel_of_all, settings.splits)
-    without_young = splits.resolve_borders(late_panel(60), settings.splits)
-    assert borders.ends == without_young.ends
-    young = splits.split_series(panel_of_all.by_id["young"], borders)
-    assert young == Blocks((0, 12), (12, 15), (15, 17), (17, 20))
-    assert set(borders.by_series) == {"young"} and borders.are_apart
-
-
-def test_blocks_of_as_many_newest_steps_are_apart_where_series_end_apart_alone():
-    newest = example_data.dataset().splits.model_copy(update={"aligned_at_end": True})
-    together = Borders(*pd.date_range("2024", periods=4), by_series={})
-    assert not replace(together, by_series={"a": together, "b": together}).are_apart
-    assert splits.resolve_borders(unequal(200, 120, 160), newest).are_apart
+    borders, not_scored = splits.borders_of(pd.concat(frames[:3]), "example", settings)
+    frames[3] = frames[3].tail(60)
+    with_young, (young,) = splits.borders_of(pd.concat(frames), "example", settings)
+    assert with_young == borders and not not_scored
+    assert (young.series, young.action) == ("young", "not scored")
 
 
 def test_series_that_end_almost_together_share_their_moments():
