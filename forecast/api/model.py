@@ -406,6 +406,8 @@ def windows(
         ends = [f"{name}-{end}-{percent}" for percent in percents for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
+            if ensemble.calibrated and series not in ensemble.calibrated:
+                continue
             _, y_hat, difficulty = block_errors(rows_of_series, ensemble.task)
             margins = ensemble.calibration(str(series))
             if learn_on_the_way:

@@ -250,7 +250,7 @@ def forecast_windows(
     name: str, dataset: FrameDataset, recipe: FitSettings
 ) -> tuple[Ensemble, pd.DataFrame]:
     """`fit_on_all_rows` of the rows before the test block of `dataset`, and its forecasts of every
-    origin there, as `Results.forecasts` has them.
+    origin there, as `Results.forecasts` has them; of a series that lacks an earlier block too.
     """
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar):
@@ -259,13 +259,14 @@ def forecast_windows(
         rows_until(dataset.frame, prepared.borders, "calibration_end"), settings.task.horizon
     )
     ensemble = fit_on_all_rows(name, before, recipe)
-    panel = from_frame(prepared.frame, NAME, ensemble.task)
+    panel = from_frame(prepared.served, NAME, ensemble.task)
     scaling = ensemble.scaling
     rows = {
         series.unique_id: origins_of(settings.task, split_series(series, prepared.borders), "test")
         for series in panel.series
         if series.unique_id in scaling.centre
     }
+    rows = {uid: cutoff_rows for uid, cutoff_rows in rows.items() if len(cutoff_rows)}
     values = ensemble.predict(panel, rows)
     parts = [BlockForecasts("test", uid, rows[uid], values[uid]) for uid in rows]
     return ensemble, forecast_table(panel, scaling, parts, seed=0)

@@ -4,6 +4,7 @@ rest is named.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from forecast.system.errors import InputError
 
 LENGTHS = (16, 70, 150, 240, 330, 420, 600, 700, 800, 900, 1000, 1200)
 TOO_SHORT = {"s00"}
+ENDED_EARLY = {"s07"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def counted(df: pd.DataFrame) -> pd.DataFrame:
     return df.assign(ds=df.groupby("unique_id").cumcount())
 
 
-def test_compare_scores_every_series_that_is_long_enough_without_an_empty_column(
+def test_compare_scores_every_series_that_has_all_blocks_without_an_empty_column(
     weekly: pd.DataFrame,
 ) -> None:
     with pytest.warns(UserWarning, match="series left out") as told:
@@ -47,7 +49,16 @@ def test_compare_scores_every_series_that_is_long_enough_without_an_empty_column
     assert not board.leaderboard.isna().any().any()
     left_out = {name for name in weekly["unique_id"].unique() if name in str(told[0].message)}
     scored = set(board.forecasts("ridge")["unique_id"])
-    assert left_out == TOO_SHORT and scored == set(weekly["unique_id"]) - left_out
+    assert left_out == TOO_SHORT | ENDED_EARLY and scored == set(weekly["unique_id"]) - left_out
+
+
+def test_a_series_that_ended_early_is_forecast_without_intervals(weekly: pd.DataFrame) -> None:
+    with pytest.warns(UserWarning, match=r"(?s)1 series not scored.*\ns07 "):
+        model = forecast.fit(weekly, "naive", freq="W-SUN", horizon=12, n_jobs=1)
+    table = model.predict(levels=80)
+    assert set(table["unique_id"]) == set(weekly["unique_id"]) - TOO_SHORT
+    is_empty = table["naive-lo-80"].isna()
+    assert set(table.loc[is_empty, "unique_id"]) == ENDED_EARLY
 
 
 @pytest.mark.parametrize("times", ["dates", "counts"])
@@ -122,11 +133,81 @@ def test_a_single_series_that_is_too_short_says_how_many_rows_a_block_needs(n_ro
         forecast.fit(daily("a", n_rows), "ridge", freq="1D", horizon=7, n_jobs=1)
 
 
-def test_series_of_different_years_get_as_many_windows_each() -> None:
+def test_a_series_that_ended_years_before_is_forecast_and_not_scored() -> None:
     df = pd.concat([daily("a", 300, last="2021-06-30"), daily("b", 300)])
-    model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
-    windows = model.cross_validation(n_windows=20)
-    assert windows.groupby("unique_id")["cutoff"].nunique().to_dict() == {"a": 20, "b": 20}
+    with pytest.warns(UserWarning, match=r"(?s)1 series not scored.*\n *a "):
+        model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
+    ahead = model.predict().groupby("unique_id")["ds"].min().astype(str)
+    assert ahead.to_dict() == {"a": "2021-07-01", "b": "2024-07-01"}
+    with pytest.warns(UserWarning, match="1 series not scored"):
+        windows = model.cross_validation(n_windows=20)
+    assert windows.groupby("unique_id")["cutoff"].nunique().to_dict() == {"b": 20}
+
+
+CHANGE = 260
+"""The day of 300 from which a week has another shape."""
+
+
+def changing(name: str, begins: int, *, sign: float = -1.0) -> pd.DataFrame:
+    """A week's shape, times `sign` from day `CHANGE` on."""
+    days = np.arange(300)
+    shape = np.sin(2 * np.pi * days / 7) * np.where(days < CHANGE, 1.0, sign)
+    y = 50 + 5 * shape + np.random.default_rng(len(name) + begins).normal(0, 1, 300)
+    ds = pd.date_range("2024-01-01", periods=300)
+    return pd.DataFrame({"unique_id": name, "ds": ds, "y": y}).iloc[begins:]
+
+
+def forecasts_of(df: pd.DataFrame) -> pd.DataFrame:
+    """Those of a ridge in the test block, shares 0.6, 0.15 and 0.1, one week ahead."""
+    shares = {"train": 0.6, "validation": 0.15, "calibration": 0.1}
+    options: dict[str, Any] = {"freq": "1D", "horizon": 7, "lookback": 7, "n_jobs": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        board = forecast.compare(df, ["ridge"], splits=shares, **options)
+    return board.forecasts("ridge")
+
+
+def test_a_later_day_of_a_late_series_lowers_no_error_of_an_earlier_cutoff() -> None:
+    """Its new week, of which a fit on shares of its own rows would know, is all that it shows."""
+    long = pd.concat([changing(name, 0) for name in ("a", "bb", "ccc")])
+    with_late = pd.concat([long, changing("late", 250)])
+    pd.testing.assert_frame_equal(forecasts_of(with_late), forecasts_of(long))
+
+
+def test_no_forecast_knows_a_day_behind_its_cutoff_of_any_series() -> None:
+    """Of series that all are scored, on the steps since the late ones began."""
+    parts = [("a", 0), ("bb", 0), ("late", 150), ("later", 150)]
+    table = forecasts_of(pd.concat([changing(*part) for part in parts]))
+    others = forecasts_of(pd.concat([changing(*part, sign=9.0) for part in parts]))
+    assert set(table["unique_id"]) == {name for name, _ in parts}
+    changed = pd.Timestamp("2024-01-01") + pd.Timedelta(CHANGE, "D")
+    early = table["cutoff"] < changed
+    is_known = table["ds"] < changed
+    assert early.any() and (~early).any()
+    pd.testing.assert_frame_equal(table[early & is_known], others[early & is_known])
+    np.testing.assert_array_equal(table.loc[early, "ridge"], others.loc[early, "ridge"])
+
+
+def test_a_young_station_is_forecast_by_every_kind_of_model_and_takes_part_in_no_score() -> None:
+    old = pd.concat([daily(name, 400) for name in "bcd"])
+    df = pd.concat([old, daily("young", 30)])
+    options: dict[str, Any] = {"freq": "1D", "horizon": 7, "lookback": 14, "n_jobs": 1}
+    for model in ("ridge", "boosting", "theta", "gru", "nlinear"):
+        with pytest.warns(UserWarning, match=r"(?s)1 series not scored.*\n *young "):
+            fitted = forecast.fit(df, model, tuning={"final_steps": 20}, **options)
+        table = fitted.predict().set_index("unique_id")[model]
+        assert (table["young"].between(30, 70)).all() and len(table["young"]) == 7
+
+
+def test_windows_of_the_past_score_a_young_station_by_a_fit_on_all_rows_before() -> None:
+    df = pd.concat([daily(name, n) for name, n in (("b", 400), ("c", 400), ("young", 40))])
+    with pytest.warns(UserWarning, match="1 series not scored"):
+        model = forecast.fit(df, "ridge", freq="1D", horizon=7, lookback=14, n_jobs=1)
+    with pytest.warns(UserWarning, match="1 series not scored"):
+        windows = model.cross_validation(levels=80).set_index("unique_id")
+    assert len(windows.loc["young"]) == len(windows.loc["b"]) == 7
+    is_empty = windows["ridge-lo-80"].isna()
+    assert is_empty["young"].all() and not is_empty.drop("young").any()
 
 
 def test_a_fit_on_all_rows_shares_series_out_as_training_does(
