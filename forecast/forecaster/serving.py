@@ -262,8 +262,8 @@ def require_known_series(
     if unknown:
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}."
-            " One that came after the fit, or had too few rows for the blocks, was left out of it:"
-            " fit again once it has the rows, or with a shorter `lookback` or `horizon`."
+            " One that came after the fit, or had too few rows, was left out of it: fit again once"
+            " it has the rows, or with a shorter `lookback` or `horizon`."
         )
 
 
@@ -293,7 +293,7 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     """
     task = ensemble.task
     if series.unique_id not in ensemble.scaling.centre:
-        return "not in the fit: it came later, or had too few rows for the blocks"
+        return "not in the fit: it came later, or had too few rows"
     if len(series) < task.lookback:
         return f"fewer rows than lookback={task.lookback}"
     if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():

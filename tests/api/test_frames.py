@@ -311,9 +311,10 @@ def test_bad_input_is_told_with_the_column_what_was_found_and_what_to_type(name:
     assert "configs/" not in said and "\n" not in said
 
 
-def test_a_series_that_ends_early_has_blocks_of_its_own_and_is_forecast_from_its_end() -> None:
+def test_a_series_that_ends_early_is_not_scored_and_is_forecast_from_its_end() -> None:
     other = frame(unique_id="b").head(60)
-    forecasts = fitted(pd.concat([frame(), other])).predict()
+    with pytest.warns(UserWarning, match="will refuse"), pytest.warns(UserWarning, match="scored"):
+        forecasts = fitted(pd.concat([frame(), other])).predict()
     assert forecasts["unique_id"].tolist() == ["a", "a", "b", "b"]
     for unique_id, series in (("a", frame()), ("b", other)):
         first = forecasts.loc[forecasts["unique_id"] == unique_id, "ds"].iloc[0]

@@ -79,12 +79,6 @@ def test_of_a_quick_budget_the_first_screen_says_what_to_repeat(project):
     assert "Networks had 1 trial." in words(first)
 
 
-def test_the_first_screen_says_what_flatters_models_of_all_series(project):
-    change_verdicts(project, own_blocks="Blocks are shares of each series' own rows.")
-    first = html.fromstring(rendered(project, HOURLY)).xpath("//section[@class='answer']")[0]
-    assert "Blocks are shares of each series' own rows." in words(first)
-
-
 def test_one_step_ahead_is_in_the_singular(root):
     dataset = results(root, HOURLY).dataset
     assert describe_horizon(dataset.model_copy(update={"horizon": 1})) == "1 hour ahead"

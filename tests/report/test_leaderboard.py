@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 from forecast.comparison.metrics import leaderboard_columns
-from forecast.comparison.sentences import OWN_BLOCKS
 from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Untrained
@@ -269,18 +268,6 @@ def test_warnings_stand_below_the_tables(tmp_path):
     console = Console(file=io.StringIO(), width=80, color_system=None)
     print_leaderboards(ProjectPaths.of(root), ["hourly"], console)
     assert "hourly: Leak alarm: gru on x: too good." in console.file.getvalue().splitlines()
-
-
-def test_what_flatters_models_of_all_series_stands_before_the_result_once(tmp_path):
-    root = write_project(tmp_path, datasets=("hourly",))
-    path = root / "data" / "compared" / "hourly" / "verdicts.json"
-    told = {"own_blocks": OWN_BLOCKS, "warnings": [OWN_BLOCKS, "Another."]}
-    files.write_json(path, {**files.read_json(path), **told})
-    console = Console(file=io.StringIO(), width=1_000, color_system=None)
-    print_leaderboards(ProjectPaths.of(root), ["hourly"], console)
-    lines = console.file.getvalue().splitlines()
-    sentences = [line for line in lines if line.startswith("hourly: ")]
-    assert sentences[0] == f"hourly: {OWN_BLOCKS}" and sentences.count(sentences[0]) == 1
 
 
 def test_a_failed_model_stands_last_and_says_so(root):
