@@ -353,14 +353,10 @@ def block_shares(
     Short series give calibration more, up to a quarter: 39 cutoffs support an interval of 97.5 %.
     Blocks are as long as suits a series of the usual length.
     """
-    lengths = series_lengths(frame, calendar)
-    usual = usual_length(lengths)
-    # shorter ones may be left out, and their steps with them
-    is_usual = frame["unique_id"].isin(lengths.index[lengths >= usual])
-    steps = _time_steps(frame[is_usual], calendar)
-    n_rest = max(usual - n_test_steps, 0)
+    n_rest = max(usual_length(series_lengths(frame, calendar)) - n_test_steps, 0)
     validation, calibration = held_out_steps(n_rest, horizon, season)
-    n_train = len(steps) - n_test_steps - validation - calibration
-    n_steps = max(len(steps), 4)  # fewer have no blocks, as `borders_of` says
+    n_steps = len(_time_steps(frame, calendar))
+    n_train = n_steps - n_test_steps - validation - calibration
+    n_steps = max(n_steps, 4)  # fewer have no blocks, as `borders_of` says
     shares = (np.maximum([n_train, validation, calibration], 1) / n_steps).tolist()
     return dict(zip(("train", "validation", "calibration"), shares, strict=True))

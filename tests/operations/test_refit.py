@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from forecast.data.panel import from_frame
 from forecast.forecaster import fitting
 from forecast.forecaster.ensemble import load_trained_ensemble
+from forecast.forecaster.serving import keep_forecastable
 from forecast.operations import refit
+from forecast.operations.predicting import prepare_newest
 from forecast.system import files
 from pipelines import fetch, prepare, train
 from tests.operations.projects import NAME
-from tests.support import small_project
+from tests.support import frame_project, small_project
 
 
 def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
@@ -42,3 +46,37 @@ def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
     for old, new in zip(scored, newest, strict=True):
         assert new.scaling.centre != old.scaling.centre, "that of more rows"
         assert not np.allclose(new.weights["readout/kernel"], old.weights["readout/kernel"])
+
+
+def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: Path) -> None:
+    days = pd.date_range(end="2024-06-30", periods=300)
+    week = 5 * np.sin(2 * np.pi * np.arange(300) / 7)
+    old = pd.DataFrame({"unique_id": "old", "ds": days, "y": 50 + week})
+    young = old.tail(40).assign(unique_id="young", y=lambda rows: rows["y"] + 100)
+    entry = {
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "horizon": 7,
+        "lookback": 14,
+        "season_length": 7,
+        "target": {"column": "y"},
+    }
+    budget = {
+        "seeds": [0],
+        "n_trials": 1,
+        "trial_steps": 1,
+        "final_steps": 1,
+        "evaluate_every": 1,
+        "base_seed": 0,
+    }
+    models = {name: {"family": name} for name in ("naive", "ridge")}
+    frame = pd.concat([old, young], ignore_index=True)
+    results = frame_project.trained(tmp_path, frame, entry, models, budget)
+    scored = load_trained_ensemble(results.folder("ridge"))
+    assert scored.scaling.centre.keys() == {"old"} == {*results.forecasts("ridge")["unique_id"]}
+    serving = frame_project.promoted(results, "ridge", tmp_path / "all")
+    panel = from_frame(prepare_newest(tmp_path, frame_project.NAME, serving), "df", serving.task)
+    usable, left_out = keep_forecastable(panel, serving)
+    rows = {name: np.array([len(series) - 1]) for name, series in usable.by_id.items()}
+    forecasts = serving.predict(usable, rows)
+    assert not left_out and forecasts.keys() == {"old", "young"}
+    np.testing.assert_allclose(forecasts["young"] - forecasts["old"], 100, atol=1.0)

@@ -40,7 +40,10 @@ MOST_LISTED = 20
 """Series of a table in the terminal."""
 UNUSED = {
     "left out": ", of which there is no forecast; the others are used",
-    "not scored": ", and without intervals; the fit on all rows, which serves, forecasts them",
+    "not scored": (
+        ", for they lack a block, which all share; the fit on all rows, which serves, forecasts"
+        " them, without intervals. To score them, give them a dataset of their own"
+    ),
 }
 """By the action of a finding what it means for its series."""
 
@@ -142,11 +145,6 @@ def describe_left_out(violations: list[Violation]) -> str:
         if len(rows) > MOST_LISTED:
             lines.append(f"and {len(rows) - MOST_LISTED} more")
         tables.append("\n".join(lines))
-    if any(violation.rule == "length" for violation in violations):
-        tables.append(
-            "Blocks end at the same moments for all series. A shorter `lookback` or `horizon` needs"
-            " fewer rows, of all series; those of another time may have a dataset of their own."
-        )
     return "\n".join(tables)
 
 
