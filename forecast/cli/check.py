@@ -132,11 +132,11 @@ def check_project(
     for name in names:
         settings = datasets.datasets[name]
         try:
-            frame, n_left_out = read_data(name, settings, root, files_may_differ=files_may_differ)
+            frame, n_not_scored = read_data(name, settings, root, files_may_differ=files_may_differ)
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
-            described = _described_rows(frame, settings.calendar.kind, n_left_out)
+            described = _described_rows(frame, settings.calendar.kind, n_not_scored)
             roles = tuple(describe_roles(frame, settings))
             yield Check(f"dataset {name}", described, roles=roles)
 
@@ -166,8 +166,8 @@ def _list_names(content: Any) -> str:
 def read_data(
     name: str, dataset: Dataset, root: Path, *, files_may_differ: bool
 ) -> tuple[pd.DataFrame, int]:
-    """The prepared frame, which fits its transforms, and how many series a run leaves out; the grid
-    that the entry names is read too.
+    """The prepared frame, which fits its transforms, and how many series a run does not score; the
+    grid that the entry names is read too.
 
     files_may_differ: a file that changed since its snapshot, as one does that grows every day, is
     noted and no fault, but one that was taken here and is gone is.
@@ -206,7 +206,7 @@ def read_data(
     for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")
     check_transforms(frame, dataset.task)
-    return frame, len({finding.series for finding in findings if finding.action == "left out"})
+    return frame, len({finding.series for finding in findings if finding.action in quality.UNUSED})
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
@@ -270,7 +270,7 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
     return {**specs, **models.combinations(all_names)}
 
 
-def _described_rows(frame: pd.DataFrame, kind: str, n_left_out: int) -> str:
+def _described_rows(frame: pd.DataFrame, kind: str, n_not_scored: int) -> str:
     """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18; 1 series left out`; `kind`: of the
     calendar.
     """
@@ -280,7 +280,7 @@ def _described_rows(frame: pd.DataFrame, kind: str, n_left_out: int) -> str:
     last = format_time(kind, frame["ds"].max().isoformat(), 10)
     n_series = frame["unique_id"].nunique()
     text = f"right: {plural(len(frame), 'row')} of {n_series} series, {first} to {last}"
-    return f"{text}; {n_left_out} series left out" if n_left_out else text
+    return f"{text}; {n_not_scored} series not scored" if n_not_scored else text
 
 
 def models(

@@ -77,6 +77,17 @@ def shares_instead_of_dates(root: Path) -> None:
 
 
 @case
+def a_late_series_and_one_too_young_for_a_score(root: Path) -> None:
+    begins = {"old": 0, "late": 160, "young": 290}
+    parts = [
+        wave(number).iloc[begin:].assign(unique_id=name)
+        for number, (name, begin) in enumerate(begins.items())
+    ]
+    shares = {"train": 0.5, "validation": 0.2, "calibration": 0.1}
+    write(root, frame=pd.concat(parts, ignore_index=True), splits=shares)
+
+
+@case
 def one_step_ahead(root: Path) -> None:
     write(root, horizon=1)
 

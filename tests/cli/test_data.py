@@ -116,16 +116,15 @@ def with_new_series(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_series_that_is_too_short_is_named_with_the_rows_it_needs_wherever_data_are_told(
+def test_a_series_that_lacks_a_block_is_named_with_the_rows_it_needs_wherever_data_are_told(
     with_new_series: Path,
 ):
     for command in ("fetch", "check"):
         said = " ".join(run(command, "mine", root=with_new_series).split())
-        assert "1 series left out, of which there is no forecast" in said
-        assert "new its validation block has 0 of 9 steps" in said
-        assert "A shorter `lookback`" in said
-    assert "of 3 series, 2024-01-01 to 2024-01-10; 1 series left out" in said
-    assert "left out (length): series 'new'" in run("data", "mine", root=with_new_series)
+        assert "1 series not scored, for they lack a block" in said
+        assert "new its validation block has 0 of 9 steps, needs 2" in said
+    assert "of 3 series, 2024-01-01 to 2024-01-10; 1 series not scored" in said
+    assert "not scored (length): series 'new'" in run("data", "mine", root=with_new_series)
 
 
 def test_check_names_a_stuck_sensor_with_its_times_and_what_becomes_of_the_rows(
@@ -145,7 +144,7 @@ def test_check_for_a_program_prints_nothing_but_json(with_new_series: Path):
     run("fetch", "mine", root=with_new_series)
     done = small_project.command(with_new_series, "check", "mine", "--format", "json")
     assert json.loads(done.stdout)[-1]["what"] == "dataset mine"
-    assert "1 series left out" in done.stderr
+    assert "1 series not scored" in done.stderr
 
 
 def test_fetch_names_what_the_checks_found(project: Path):
