@@ -266,7 +266,6 @@ def forecast_windows(
         for series in panel.series
         if series.unique_id in scaling.centre
     }
-    rows = {uid: cutoff_rows for uid, cutoff_rows in rows.items() if len(cutoff_rows)}
     values = ensemble.predict(panel, rows)
     parts = [BlockForecasts("test", uid, rows[uid], values[uid]) for uid in rows]
     return ensemble, forecast_table(panel, scaling, parts, seed=0)

@@ -130,11 +130,10 @@ def audit(
         base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
         base.opened_files += opened
         if "by_series" in files.read_json(base.prepared / "borders.json"):
-            reason = (
+            raise InputError(
                 "Each series numbers its rows by itself here, and an audit changes all rows after"
-                " one moment."
+                " one moment. Audit the series one by one."
             )
-            raise InputError(f"{reason} Audit the series one by one, or those that share blocks.")
         import_libraries(base)
         changed_run = receive_later()
     findings = _compare_changed_after_validation(base, changed_run, ends["validation"])

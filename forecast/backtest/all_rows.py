@@ -121,9 +121,14 @@ def load_whole_problem(data: PreparedData) -> Problem:
         series.unique_id: keep_newest_back(series, length, rows.task.rows_per_origin)
         for series in panel.series
     }
-    scaling = Scaling.fit(panel, blocks)
-    channels = layout(rows.task)
-    return Problem(panel, rows.borders, blocks, scaling, channels, shapes=data.shapes)
+    return Problem(
+        panel,
+        rows.borders,
+        blocks,
+        Scaling.fit(panel, blocks),
+        layout(rows.task),
+        shapes=data.shapes,
+    )
 
 
 def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks:

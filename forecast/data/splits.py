@@ -146,9 +146,9 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
         stops = first + np.array(_block_stops(splits, n_steps))
         ends = np.array([0, *stops, len(steps)])
         sizes = np.diff(np.clip(ends, firsts[:, None], len(steps) - n_after[:, None]))
-        n_scored = (sizes >= least).all(axis=1).sum()
-        if n_scored * n_steps**0.5 > most:
-            most = n_scored * n_steps**0.5
+        weight = (sizes >= least).all(axis=1).sum() * n_steps**0.5
+        if weight > most:
+            most = weight
             chosen = stops
     borders = _borders_at(chosen, steps)
     if not is_numbered_apart:

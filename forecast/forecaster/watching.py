@@ -65,11 +65,14 @@ def watch(
 
     rate: share of the alarms that may be false, beside one observation in n + 1; 0 to 1. pooled:
     the errors of all series, each over its median, are one reference and their observations one
-    stream, where a series alone has too few errors. `InputError` for a rate that so few calibration
-    errors cannot keep.
+    stream, where a series alone has too few errors. A series that was not scored has none and is
+    not watched. `InputError` for a rate that so few calibration errors cannot keep.
     """
     if not 0 < rate < 1:
         raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")
+    targets = panel.task.targets
+    scored = [uid for uid in rows if series_name(uid, targets[0], targets) in ensemble.calibrated]
+    rows = {uid: rows[uid] for uid in scored or rows}
     observations, references = _score_observations(ensemble, panel, rows, pooled=pooled)
     parts = []
     for stream, reference in references.items():

@@ -210,6 +210,8 @@ def test_windows_of_the_past_score_a_young_station_by_a_fit_on_all_rows_before()
     assert len(windows.loc["young"]) == len(windows.loc["b"]) == 7
     is_empty = windows["ridge-lo-80"].isna()
     assert is_empty["young"].all() and not is_empty.drop("young").any()
+    watched = model.watch(df, newest=3, rate=50)
+    assert set(watched["unique_id"]) == {"b", "c"}, "young has no errors to judge it by"
 
 
 def test_a_fit_on_all_rows_shares_series_out_as_training_does(
