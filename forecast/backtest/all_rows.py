@@ -132,10 +132,13 @@ def load_whole_problem(data: PreparedData) -> Problem:
 
 
 def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks:
-    """The newest rows of a series, of `length`, as validation block; `least` rows to fit on."""
+    """The newest rows of a series, of `length`, as validation block; `least` rows to fit on, and
+    half of all.
+    """
     n_rows = len(series)
     before = series.ds[-1] - length.to_timedelta64()
-    n_fitted = max(int(np.searchsorted(series.ds, before, side="right")), least)
+    n_before = int(np.searchsorted(series.ds, before, side="right"))
+    n_fitted = max(n_before, least, n_rows // 2)
     return Blocks((0, n_fitted), (n_fitted, n_rows), (n_rows, n_rows), (n_rows, n_rows))
 
 

@@ -121,8 +121,8 @@ class Borders:
 def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = BLOCKS) -> Borders:
     """Dates hold to the end of their day. Shares are counted on the time steps of all series, or on
     those since one of them began: where the number of series with an origin in every `needed`
-    block, times the root of the steps, is largest. A mean over four times as many steps is twice as
-    precise.
+    block, and with no shorter a train block than one of validation, times the root of the steps, is
+    largest. A mean over four times as many steps is twice as precise.
 
     Rows that every series numbers from the same one are no moments: where such series end apart,
     each is cut as if they ended together.
@@ -146,7 +146,8 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
         stops = first + np.array(_block_stops(splits, n_steps))
         ends = np.array([0, *stops, len(steps)])
         sizes = np.diff(np.clip(ends, firsts[:, None], len(steps) - n_after[:, None]))
-        weight = (sizes >= least).all(axis=1).sum() * n_steps**0.5
+        is_fitted = sizes[:, 0] >= sizes[:, 1]
+        weight = (sizes[is_fitted] >= least).all(axis=1).sum() * n_steps**0.5
         if weight > most:
             most = weight
             chosen = stops
