@@ -187,9 +187,9 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
         n_steps = len(steps) - begin
         last = [*(max(begin + round(share * n_steps), 1) - 1 for share in shares), len(steps) - 1]
         stops = [np.searchsorted(grid, steps[last], side="right") for grid in grids]
-        sizes = [np.diff(stop, prepend=0) for stop in stops]
-        n_whole = sum((size >= least).all() and size[0] >= size[1] for size in sizes)
-        candidates.append((n_whole * n_steps**0.5, last))
+        sizes = np.diff(stops, prepend=0)
+        is_whole = (sizes >= least).all(axis=1) & (sizes[:, 0] >= sizes[:, 1])
+        candidates.append((is_whole.sum() * n_steps**0.5, last))
     _, last = max(candidates, key=itemgetter(0))
     return {name: pd.Timestamp(steps[row]) for name, row in zip(names, last, strict=True)}
 

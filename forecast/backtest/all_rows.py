@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 import pandas as pd
 
 from forecast import models
@@ -86,8 +85,8 @@ def refit_on_all_rows(
             for folder_of_part in folders:
                 shutil.rmtree(folder_of_part)
         record.write(temporary / "record.json")
-        last = served["ds"].max()
-        files.write_json(temporary / "borders.json", Borders(last, last, last, last).to_json())
+        borders = Borders(*[served["ds"].max()] * 4)
+        files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
 
 
@@ -136,10 +135,9 @@ def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks
     half of all.
     """
     n_rows = len(series)
-    before = series.ds[-1] - length.to_timedelta64()
-    n_before = int(np.searchsorted(series.ds, before, side="right"))
+    n_before = int((series.ds <= series.ds[-1] - length.to_timedelta64()).sum())
     n_fitted = max(n_before, least, n_rows // 2)
-    return Blocks((0, n_fitted), (n_fitted, n_rows), (n_rows, n_rows), (n_rows, n_rows))
+    return Blocks((0, n_fitted), (n_fitted, n_rows), *[(n_rows, n_rows)] * 2)
 
 
 def recipe_candidate(recipe: Recipe) -> Candidate:

@@ -310,10 +310,11 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
     spans = frame.groupby("unique_id", sort=True)["ds"].agg(["first", "last"])
     task = dataset.task
     every_grid = grids(task.calendar, spans["first"].to_numpy(), spans["last"].to_numpy())
-    every_series = []
-    for uid, steps in zip(spans.index, every_grid, strict=True):
-        nothing = np.empty((len(steps), 0))  # times alone decide where blocks end
-        every_series.append(Series(str(uid), steps, nothing, nothing))
+    nothing = np.empty((0, 0))  # times alone decide where blocks end
+    every_series = [
+        Series(str(uid), steps, nothing, nothing)
+        for uid, steps in zip(spans.index, every_grid, strict=True)
+    ]
     panel = Panel(name, task, tuple(every_series))
     for needed in (BLOCKS, REQUIRED_BLOCKS):
         borders = resolve_borders(panel, dataset.splits, needed)

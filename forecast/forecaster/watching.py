@@ -71,9 +71,14 @@ def watch(
     if not 0 < rate < 1:
         raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")
     targets = panel.task.targets
-    scored = [uid for uid in rows if series_name(uid, targets[0], targets) in ensemble.calibrated]
-    rows = {uid: rows[uid] for uid in scored or rows}
-    observations, references = _score_observations(ensemble, panel, rows, pooled=pooled)
+    scored_rows = {
+        uid: rows[uid]
+        for uid in rows
+        if series_name(uid, targets[0], targets) in ensemble.calibrated
+    }
+    observations, references = _score_observations(
+        ensemble, panel, scored_rows or rows, pooled=pooled
+    )
     parts = []
     for stream, reference in references.items():
         of_stream = observations[observations["stream"] == stream]

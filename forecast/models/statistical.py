@@ -69,15 +69,9 @@ class StatisticalSpec(TrainableSpec):
     ) -> Parameters:
         """One fit per series and target on the train rows; `seed` is not used.
 
-        before: by series the fits on fewer rows. One that has no more rows by the number of a refit
-        (`data.splits.resolve_borders`: rows that each series numbers by itself) keeps them.
+        before: by series the fits on fewer rows.
         """
-        fits = {}
-        for uid in problem.blocks:
-            if uid in before and _has_fewer_rows(problem, uid):
-                fits[uid] = before[uid]
-            else:
-                fits[uid] = self._fit_targets(problem, uid, before.get(uid, ()))
+        fits = {uid: self._fit_targets(problem, uid, before.get(uid, ())) for uid in problem.blocks}
         return Parameters(series=fits)
 
     def _fit_targets(
@@ -162,14 +156,6 @@ class StatisticalSpec(TrainableSpec):
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
             )
         return forecasts
-
-
-def _has_fewer_rows(problem: Problem, uid: str) -> bool:
-    """Whether a second fit of a series would be given fewer rows than the first had."""
-    first_problem = problem.chosen_by
-    if first_problem is None:
-        return False
-    return problem.blocks[uid].train[1] < first_problem.blocks[uid].train[1]
 
 
 def _recursion_start(begins: str, series: Series) -> int:

@@ -259,22 +259,6 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
         ).all()
 
 
-def test_a_series_keeps_its_first_fit_at_refits_by_numbers_that_its_train_block_holds():
-    problem = apart(400)
-    one = Candidate("it", spec("theta", refit=5), "baseline", None)
-    fits = timeline.fit_through_time(problem, one.spec, CandidateFitter(one, 0, ONCE))
-    cutoffs = refit_cutoffs(problem, one.spec)
-    train_end = problem.panel.by_id["south"].ds[problem.blocks["south"].train[1] - 1]
-    early = [
-        fit.forecaster
-        for fit in fits.timeline.fits
-        if fit.first_cutoff in cutoffs and fit.first_cutoff < train_end
-    ]
-    first = fits.first.forecaster.statistical
-    assert early and all(fitted.statistical["south"] == first["south"] for fitted in early)
-    assert any(fitted.statistical["north"] != first["north"] for fitted in early)
-
-
 def crossed(problem, **options):
     """Fits of a ridge that has, of each stretch of validation, a forecaster with coefficients of
     its own.

@@ -129,15 +129,11 @@ def describe_left_out(violations: list[Violation]) -> str:
     """
     tables = []
     for action, consequence in UNUSED.items():
-        rows = [
-            {"series": violation.series, "why": violation.sentence}
-            for violation in violations
-            if violation.action == action
-        ]
+        rows = [(each.series, each.sentence) for each in violations if each.action == action]
         if not rows:
             continue
-        table = pd.DataFrame(rows[:MOST_LISTED])
-        n_series = len({row["series"] for row in rows})
+        table = pd.DataFrame(rows[:MOST_LISTED], columns=["series", "why"])
+        n_series = len(dict(rows))
         lines = [
             f"{n_series} series {action}{consequence}:",
             table.to_string(index=False, justify="left", max_colwidth=120),
