@@ -71,7 +71,6 @@ OURS = {
 
 def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
     from forecast.networks import cells
-    from forecast.networks.layers import prepare_runtime
     from forecast.networks.layers.scan import Scan
 
     class Outputs(Scan):
@@ -83,7 +82,6 @@ def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
         def compute_output_shape(self, input_shape: Any) -> Any:
             return super().compute_output_shape(input_shape)[0]
 
-    prepare_runtime(threads=1)
     name, options = OURS[task["cell"]]
     cell = cells.get(name, task["units"], options)
     return stepped(lambda: Outputs(cell), task, compiled=False), ("tensorflow",)
@@ -91,10 +89,7 @@ def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
 
 def keras_step(task: Task) -> tuple[Call, tuple[str, ...]]:
     """Keras's own layers; "keras-xla" compiles the step by XLA."""
-    from forecast.networks.layers import prepare_runtime
-
-    prepare_runtime(threads=1)
-    import keras
+    from forecast.networks.layers import keras
 
     options = {"reset_after": task["cell"] == "GRU"} if task["cell"].startswith("GRU") else {}
     layer = getattr(keras.layers, task["cell"].split()[0])
@@ -103,8 +98,7 @@ def keras_step(task: Task) -> tuple[Call, tuple[str, ...]]:
 
 
 def stepped(layer: Call, task: Task, *, compiled: bool) -> Call:
-    import keras
-    import tensorflow as tf
+    from forecast.networks.layers import keras, tf
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([layer() for _ in range(2)])

@@ -104,13 +104,10 @@ def gpu_name(_: None) -> str:
 
 def measured(task: Task) -> Row:
     """The median of three readings, or why there is none."""
-    import tensorflow as tf
-
-    from forecast.networks.layers import prepare_runtime, scan
+    from forecast.networks.layers import scan, tf
 
     if task.way == "core":
         tf.config.set_visible_devices([], "GPU")
-    prepare_runtime(threads=1)
     if task.way == "loop":
         scan.has_gpu = lambda: False
     try:
@@ -131,8 +128,7 @@ def seconds(steps: Callable[[int], float], count: int) -> float:
 
 def own_steps(task: Task) -> Callable[[int], float]:
     """The training of `forecast.training.gradient`: so many updates, and their mean loss."""
-    import tensorflow as tf
-
+    from forecast.networks.layers import tf
     from forecast.training.descent import Settings
     from forecast.training.gradient import Updates
 
@@ -153,8 +149,7 @@ def own_steps(task: Task) -> Callable[[int], float]:
 
 def keras_steps(task: Task) -> Callable[[int], float]:
     """The same network of Keras's layers, on one batch."""
-    import keras
-    import tensorflow as tf
+    from forecast.networks.layers import keras, tf
 
     shape = task.batch, task.lookback, CHANNELS
     layer = getattr(keras.layers, task.cell)(task.units, return_sequences=True)

@@ -130,9 +130,7 @@ class Trial:
         self.problem = self.problem or problem(self.data, self.recipe, self.horizon)
         self.spec = spec(dict(self.recipe.entry), where="table")
         if self.spec.uses_tensorflow:
-            from forecast.networks.layers import prepare_runtime
-
-            prepare_runtime(threads=1)
+            import forecast.networks.layers  # noqa: F401  (no training pays for its import)
         self.budget = Budget(self.recipe.steps, max(self.recipe.steps // 12, 1))
 
     def first(self, seed: int) -> FitResult:

@@ -83,14 +83,11 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = REQUIRED_BLOCKS) 
 
 
 def load_tensorflow() -> None:
-    """Import and set up TensorFlow: one thread, every operation deterministic; again: no effect.
+    """Import and set up TensorFlow; again: no effect.
 
-    The imports stand inside, so that only what trains a network waits for them: it is the `prepare`
+    The import stands inside, so that only what trains a network waits for it: it is the `prepare`
     of a `WorkItem` where the candidate uses TensorFlow.
     """
-    from forecast.networks.layers import prepare_runtime
-
-    prepare_runtime(threads=1)
     import forecast.training.gradient  # noqa: F401
 
 

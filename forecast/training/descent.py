@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from forecast.config.experiment import (
     LearningRateSchedule,
     OptimizerName,
 )
 from forecast.networks.heads.base import Maths
+from forecast.networks.layers import tf
 from forecast.networks.layers.blocks import TensorNamespace
 from forecast.networks.losses import ForecastLoss
 

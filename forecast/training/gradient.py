@@ -17,18 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from forecast.networks.description import Network
 from forecast.networks.inference.steppers import CACHE_LINE
-from forecast.networks.layers.assemble import (
-    assemble,
-    get_weights,
-    set_seed,
-    set_weights,
-)
+from forecast.networks.layers import keras, tf
+from forecast.networks.layers.assemble import assemble, get_weights, set_seed, set_weights
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
 from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights

@@ -44,14 +44,6 @@ def network(skip="linear", **options):
 NAIVE, DRIFT, RIDGE = candidate("naive"), candidate("drift"), candidate("ridge")
 
 
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch):
-    """TensorFlow belongs to the whole test process; a worker of its own would set it up as it
-    needs.
-    """
-    monkeypatch.setattr("forecast.networks.layers.prepare_runtime", lambda **options: None)
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """The two shops as the prepare stage leaves them."""

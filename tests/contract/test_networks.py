@@ -103,8 +103,7 @@ def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
     """The forecasts and the gradients of their squared sum, from weights given in the network's own
     order.
     """
-    import tensorflow as tf
-
+    from forecast.networks.layers import tf
     from forecast.networks.layers.assemble import assemble, named_weights, set_weights
 
     shops = problems.shops()

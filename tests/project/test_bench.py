@@ -621,9 +621,6 @@ def test_without_a_gpu_nothing_is_measured(
 @pytest.mark.parametrize("steps", [gpu.own_steps, gpu.keras_steps])
 @pytest.mark.parametrize("cell", gpu.CELLS)
 def test_the_steps_of_the_gpu_table_run_on_a_processor(steps: Callable, cell: str) -> None:
-    from forecast.networks.layers import prepare_runtime
-
-    prepare_runtime(threads=1)  # before the first tensor, for the tests that come after it
     assert np.isfinite(steps(gpu.Task("core", cell, 2, 3, 4))(2))
 
 

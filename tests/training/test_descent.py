@@ -4,15 +4,14 @@ Keras's own, variable by variable.
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from forecast.models import spec as spec_of_entry
 from forecast.models.base import EXAMPLE_SHAPES
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
+from forecast.networks.layers import keras, tf
 from forecast.networks.layers.assemble import assemble
 from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from forecast.models.base import add_dropout
 from forecast.networks import inference
 from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.layers import assemble as layers
+from forecast.networks.layers import keras, tf
 from forecast.networks.losses import POINT_LOSSES
 from forecast.training import gradient
 from forecast.training.chunks import join_series

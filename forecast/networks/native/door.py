@@ -1,4 +1,4 @@
-"""The one module that uses numba and TensorFlow beyond their public Python interfaces.
+"""The one module that computes by what is not public in numba and TensorFlow.
 
 Of numba: its BLAS wrapper, attributes of LLVM functions. Of TensorFlow: the C interface for
 operations of one's own, called from machine code. Importing it raises ImportError where numba is

@@ -1,5 +1,3 @@
-"""One thread and the same bits each time, before the first tensor of the process."""
+"""TensorFlow as a training has it, before a test module imports it."""
 
-from forecast.networks.layers import prepare_runtime
-
-prepare_runtime(threads=1)
+import forecast.networks.layers  # noqa: F401

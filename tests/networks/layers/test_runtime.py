@@ -1,27 +1,24 @@
-"""How TensorFlow is set up: in processes of their own, because threads are set once per process."""
+"""How TensorFlow is set up: in processes of their own, because it is set up once per process."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 import tensorflow as tf
-
-from forecast.networks.layers import prepare_runtime
+from tensorflow.python.util import _pywrap_util_port
 
 PROGRAM = """
 import warnings
 warnings.simplefilter("error")
-from forecast.networks.layers import prepare_runtime
+{imported}
 from forecast.networks.layers.assemble import assemble
 from forecast.networks.description import Network, Recurrent, Shapes
-prepare_runtime(threads=1)
-prepare_runtime(threads=1)
 import tensorflow as tf
 network = Network((Recurrent("a", "lstm", 2),), Shapes(1, 0, 1, 1, 3))
-assemble(network, seed=0)({"past": tf.zeros([1, 3, 1])})
-prepare_runtime(threads=1)
+assemble(network, seed=0)({{"past": tf.zeros([1, 3, 1])}})
 import importlib.util, sys
 gone = lambda name: name in sys.modules or not importlib.util.find_spec(name)
 print([name for name in ("matplotlib", "sklearn") if gone(name)])
@@ -32,17 +29,40 @@ print(
 """
 
 
-def test_program_that_uses_a_network_prints_nothing_but_its_own_words() -> None:
-    """Nor does it load what Keras imports for its own plots; that can still be imported
-    afterwards.
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("TF_")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.parametrize("module", ["networks.layers", "training.gradient", "training.descent"])
+def test_program_that_uses_a_network_prints_nothing_but_its_own_words(module: str) -> None:
+    """Not that oneDNN is on, which would train to other last digits. Nor does it load what Keras
+    imports for its own plots; that can still be imported afterwards.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
-    )
+    done = run(PROGRAM.format(imported=f"import forecast.{module}"))
     assert (done.stdout, done.stderr, done.returncode) == ("[]\n1 1\n", "", 0)
 
 
 def test_threads_cannot_change_once_tensors_exist() -> None:
-    tf.zeros([1])
-    with pytest.warns(RuntimeWarning, match="fit a model before other work with TensorFlow"):
-        prepare_runtime(threads=7)
+    done = run(
+        "import os; os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'\n"
+        "import tensorflow; tensorflow.zeros([1]); import forecast.training.gradient"
+    )
+    assert "Fit a model before other work with TensorFlow." in done.stderr
+    assert (done.returncode, done.stderr.count("RuntimeWarning")) == (0, 1)
+
+
+def test_onednn_cannot_change_once_tensorflow_is_imported() -> None:
+    done = run("import keras, forecast.training.gradient")
+    warned = "or set TF_ENABLE_ONEDNN_OPTS=0 before Python starts." in done.stderr
+    # a processor without VNNI, or another system, has it switched off
+    assert warned == ("oneDNN custom operations are on" in done.stderr)
+    assert (done.returncode, done.stderr.count("RuntimeWarning")) == (0, int(warned))
+
+
+def test_this_process_trains_as_a_worker_does() -> None:
+    threading = tf.config.threading
+    assert threading.get_intra_op_parallelism_threads() == 1
+    assert threading.get_inter_op_parallelism_threads() == 1
+    assert not _pywrap_util_port.IsMklEnabled()
