@@ -52,7 +52,7 @@ LIBRARIES = (
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-"""As `forecast.networks.layers.set_environment` sets them."""
+"""As `forecast.networks.layers` sets them."""
 
 
 @functools.cache

@@ -18,15 +18,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from forecast.system.processes import pause_garbage_collection, require_address_space
 
 __all__ = ["keras", "tf"]
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 TENSORFLOW_ADDRESS_SPACE = 2_000_000_000
 """Bytes with which TensorFlow loads; below them it hangs or aborts."""
-KERAS_EXTRAS = ("matplotlib", "sklearn")
 
 
 @contextmanager
@@ -34,7 +32,7 @@ def hide_keras_extras() -> Iterator[None]:
     """A context in which Keras does not find packages that it imports for its plots and wrappers,
     which take a fifth of its start-up. If a new Keras needs them, leave this out.
     """
-    absent = [name for name in KERAS_EXTRAS if name not in sys.modules]
+    absent = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
     # None: the import fails as if not installed
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
@@ -42,16 +40,6 @@ def hide_keras_extras() -> Iterator[None]:
     finally:
         for name in absent:
             sys.modules.pop(name, None)
-
-
-def set_environment() -> None:
-    """Set what TensorFlow reads of the environment while it is imported; what the user has set
-    stays.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Without oneDNN small products are faster; with it, whose message ignores the level above, sums
-    # have other last digits.
-    os.environ.setdefault(ONEDNN, "0")
 
 
 def set_up_tensorflow() -> None:
@@ -67,44 +55,39 @@ def set_up_tensorflow() -> None:
     tf.config.experimental.enable_op_determinism()
     # A GPU would round the factors of float32 products to 10 bits: other numbers than NumPy's.
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    if os.environ[ONEDNN] == "0" and is_onednn_on():
-        warn_of_other_digits(
-            "TensorFlow was imported with oneDNN switched on. Import forecast.networks.layers"
-            f" before TensorFlow and Keras, or set {ONEDNN}=0 before Python starts."
-        )
-    threading = tf.config.threading
+    is_too_late = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0" and is_onednn_on()
     try:
-        threading.set_intra_op_parallelism_threads(1)
-        threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError:
-        warn_of_other_digits(
-            "TensorFlow already runs, on several threads or on all memory of a GPU. Fit a model"
-            " before other work with TensorFlow."
+        is_too_late = True
+    if is_too_late:
+        warnings.warn(
+            "This program imported TensorFlow before forecast could set it up (no oneDNN, one"
+            " thread): networks may train to other last digits than in `forecast run`. Import"
+            " forecast.networks.layers before TensorFlow and Keras.",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 
 def is_onednn_on() -> bool:
     """As TensorFlow decided while it was imported; no public function tells."""
-    try:
-        from tensorflow.python.util._pywrap_util_port import IsMklEnabled
-    except ImportError:
-        return False
-    return bool(IsMklEnabled())
+    with suppress(ImportError):
+        from tensorflow.python.util import _pywrap_util_port
 
-
-def warn_of_other_digits(cause: str) -> None:
-    """A RuntimeWarning with the cause and the user's next move."""
-    warnings.warn(
-        f"Networks may train to other last digits than in `forecast run`: {cause}",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+        return bool(_pywrap_util_port.IsMklEnabled())
+    return False
 
 
 require_address_space(TENSORFLOW_ADDRESS_SPACE)
-set_environment()
+# TensorFlow reads the environment while it is imported; what the user has set stays.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Without oneDNN small products are faster; with it, whose message ignores the level above, sums
+# have other last digits.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 with hide_keras_extras(), pause_garbage_collection():
     import keras
     import tensorflow as tf
