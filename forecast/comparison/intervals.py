@@ -3,8 +3,8 @@ block, and the bands.
 
 The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
 conformal (`forecaster.intervals`), one per series and horizon step. Their margins are learnt from
-the newest errors known at each cutoff. Ten series or more of a target whose calibration blocks are
-too short for an interval of 95 % rank the errors of these blocks together.
+the newest errors known at each cutoff. Ten series or more of a target with short calibration blocks
+rank their errors together.
 
 Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
 ratios, so a series that has doubled has intervals twice as wide.
@@ -40,7 +40,7 @@ from forecast.forecaster.intervals import (
     SplitConformal,
     absolute_errors,
     conformal_rank,
-    pool_errors,
+    put_in_pool,
     select_pooled,
     usual_error,
 )
@@ -195,19 +195,22 @@ def stack_series(
             validation = blocks.finite_validation.get(cube.series)
             shapes = (calibration.y.shape, cube.y.shape, validation and validation.y.shape)
             is_pooled = cube.series in n_pooled
-            key = (target, is_pooled, tuple(supported), shapes, number // MAX_STACKED_SERIES)
+            of_pool = cube.ds.tobytes() if is_pooled else None  # its cutoffs are those of all
+            key = (target, of_pool, tuple(supported), shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks: list[SeriesStack] = []
     pooled: dict[str, list[SeriesStack]] = {}
-    for (target, is_pooled, supported_levels, *_), numbers in groups.items():
-        stack = _stack(numbers, supported_levels, blocks)
-        (pooled.setdefault(target, []) if is_pooled else stacks).append(stack)
+    for (target, of_pool, supported_levels, *_), numbers in groups.items():
+        stack = _stack(numbers, supported_levels, blocks, is_resized=of_pool is None)
+        (stacks if of_pool is None else pooled.setdefault(target, [])).append(stack)
     for of_target in pooled.values():
         stacks += _pool_stacks(of_target, blocks)
     return stacks, refused
 
 
-def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
+def _stack(
+    numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks, *, is_resized: bool
+) -> SeriesStack:
     """The series of these numbers side by side: of one target, of blocks of equal shapes."""
     earlier = []
     cubes = []
@@ -223,7 +226,8 @@ def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlock
         transform=target.transform,
         limits=target.limits,
     )
-    if len(earlier[0].y) >= SHORT_BLOCK and cubes[0].series in blocks.finite_validation:
+    is_resized &= len(earlier[0].y) >= SHORT_BLOCK
+    if is_resized and cubes[0].series in blocks.finite_validation:
         validation = [blocks.finite_validation[cube.series] for cube in cubes]
         conformal = conformal.resized(*_put_beside(validation, blocks.task))
     y, y_hat, difficulty = _put_beside(cubes, blocks.task)
@@ -237,10 +241,9 @@ def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[Ser
     for stack in stacks:
         sizes = np.array([blocks.usual_error(cube.series) for cube in stack.cubes])
         conformals.append(replace(stack.calibration, usual_errors=sizes))
-    pool = pool_errors(conformals)
     return [
-        replace(stack, calibration=replace(conformal, pool=pool))
-        for stack, conformal in zip(stacks, conformals, strict=True)
+        replace(stack, calibration=conformal)
+        for stack, conformal in zip(stacks, put_in_pool(conformals), strict=True)
     ]
 
 

@@ -33,12 +33,12 @@ from forecast.data.scaling import Scaling
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     NO_CALIBRATION,
-    SHORT_BLOCK,
     Array,
     Difficulty,
+    RankedPool,
     Season,
     SplitConformal,
-    pool_short_series,
+    finish_series,
     usual_error,
     visible_volatility,
 )
@@ -212,9 +212,9 @@ class Ensemble:
             arrays[f"{i:04d}-season"] = conformal.season.factors
             arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
             pooled_target = target_number(name, self.task.targets)
-            if conformal.pool is not None and conformal.newest_pool is not None:
-                arrays[f"pool-{pooled_target}"] = conformal.pool
-                arrays[f"pool-{pooled_target}-newest"] = conformal.newest_pool
+            if (pool := conformal.newest.pool) is not None:
+                arrays[f"pool-{pooled_target}"] = pool.calibration
+                arrays[f"pool-{pooled_target}-newest"] = pool.newest
             calibration[name] = {
                 "typical_volatility": files.json_number(conformal.typical),
                 "lookback": conformal.lookback,
@@ -265,6 +265,9 @@ class Ensemble:
                 field_name: arrays[f"{i:04d}{ending}"]
                 for ending, field_name in SAVED_ARRAYS.items()
             }
+            pool = None
+            if (pooled := saved["pooled_target"]) is not None:
+                pool = RankedPool(arrays[f"pool-{pooled}"], arrays[f"pool-{pooled}-newest"])
             calibrated[name] = SplitConformal(
                 **of_series,
                 typical=np.asarray(saved["typical_volatility"] or 0.0),
@@ -273,8 +276,7 @@ class Ensemble:
                 limits=target.limits,
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 step_size=saved["step_size"],
-                pool=arrays.get(f"pool-{saved['pooled_target']}"),
-                newest_pool=arrays.get(f"pool-{saved['pooled_target']}-newest"),
+                pool=pool,
                 usual_errors=np.array([saved["usual_error"]], dtype=float),
                 highest=np.array([np.inf if saved["highest"] is None else saved["highest"]]),
             )
@@ -351,6 +353,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
         for block, rows in mean.groupby("block")
     }
     calibrated = {}
+    earlier = {}
     for (name, output), rows in blocks.get("calibration", {}).items():
         column = targets[str(output)]
         y, y_hat, difficulty = block_errors(rows, task)
@@ -362,26 +365,20 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
             transform=column.transform,
             limits=column.limits,
         )
-        validation = blocks.get("validation", {}).get((name, output))
-        if len(y) < SHORT_BLOCK:
-            known = [(y, y_hat)]
-            if validation is not None:
-                known.append(block_errors(validation, task)[:2])
-            error = usual_error(known, column.transform)
-            conformal = replace(conformal, usual_errors=np.array([error]))
-        elif validation is not None:
-            conformal = conformal.resized(*block_errors(validation, task))
+        known = [(y, y_hat)]
+        if (validation := blocks.get("validation", {}).get((name, output))) is not None:
+            earlier[str(name)] = block_errors(validation, task)
+            known.append(earlier[str(name)][:2])
+        error = usual_error(known, column.transform)
+        conformal = replace(conformal, usual_errors=np.array([error]))
         if (test := blocks.get("test", {}).get((name, output))) is not None:
             conformal = conformal.followed_by(*block_errors(test, task), step_size=task.step_size)
         calibrated[str(name)] = conformal
-    for number in range(len(task.targets)):
-        calibrated |= pool_short_series(
-            {
-                name: conformal
-                for name, conformal in calibrated.items()
-                if target_number(name, task.targets) == number
-            }
-        )
+    by_target: dict[int, dict[str, SplitConformal]] = {}
+    for name, conformal in calibrated.items():
+        by_target.setdefault(target_number(name, task.targets), {})[name] = conformal
+    for of_target in by_target.values():
+        calibrated |= finish_series(of_target, earlier)
     return calibrated
 
 

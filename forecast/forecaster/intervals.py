@@ -17,8 +17,8 @@ usual (a closed day, solar power at night) is quiet: margins are learnt apart fo
 others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). The margin of a step leans on all
 steps, and larger errors of the validation block raise those of calibration (`resized`); neither
 keeps the guarantee of ranks alone, and both cover simulated series of many kinds more nearly as
-asked (docs/research/interval-widths.md). Many series with short calibration blocks rank their
-errors together, each over the mean of its series (`pool_short_series`). A level that too few
+asked (docs/research/interval-widths.md). Many series with short calibration blocks rank the newest
+errors of all together, each over the mean of its series (`put_in_pool`). A level that too few
 calibration errors support is refused with the number needed (`conformal_rank`).
 """
 
@@ -28,7 +28,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +42,8 @@ from forecast.models.problem import record_calibration
 from forecast.system.errors import InputError, plural
 
 Array = NDArray[np.float64]
+Times = NDArray[np.datetime64]
+NO_TIMES = np.empty((0, 0), dtype="datetime64[ns]")
 Limits = tuple[float, float]
 """The lowest and the highest value that a target can have."""
 UNBOUNDED: Limits = (-math.inf, math.inf)
@@ -54,13 +56,17 @@ PRIOR_ERRORS = 60
 QUIET = 1 / 3
 """Times the usual error: a position of the season below it is quiet, where it has PRIOR_ERRORS."""
 SHORT_BLOCK = 19
-"""Calibration origins, fewer than which support no 95 %: such series rank their errors together."""
+"""Calibration origins, fewer than which support no 95 %: those of validation say little of them."""
 FEW_ZEROS = 8
 """Fewer errors of zero say little: of eight even a part that is asked for in a third of the months
 has but one time in 25. Nights and closed days have as many.
 """
+POOLED_BLOCK = 39
+"""Calibration origins, fewer than which let series rank their errors together."""
 MIN_POOLED_SERIES = 10
 """So many of one target do; fewer rank their own."""
+POOLED_HORIZONS = 3
+"""The newest, whose errors are ranked together (docs/research/interval-widths.md)."""
 RENEWALS = 40
 """How many times margins are learnt anew until about all their errors are new."""
 LEANING = 0.3
@@ -191,11 +197,13 @@ class Difficulty(NamedTuple):
     """(n,) or (n, S): before each cutoff, in model units; NaN where it is not known."""
     positions: NDArray[np.int64] | None = None
     """(n, S * H): of every target in its season (`calendars.season_positions`)."""
+    ds: Times = NO_TIMES
+    """(n, S * H): of every target."""
 
     @classmethod
     def of_targets(cls, volatility: Array, ds: NDArray[np.datetime64], task: Task) -> Difficulty:
         """Of forecasts of the times `ds` (n, S * H)."""
-        return cls(volatility, season_positions(task.calendar, ds, task.season_length))
+        return cls(volatility, season_positions(task.calendar, ds, task.season_length), ds)
 
 
 class Season(NamedTuple):
@@ -277,6 +285,56 @@ class RankedScores:
         return np.sort(join_steps(scores, self.n_series), axis=0)
 
 
+class RankedPool(NamedTuple):
+    """Errors of all series that rank theirs together, each over the usual error of its series: (N,
+    H) by step in rising order, NaN last.
+    """
+
+    calibration: Array
+    newest: Array
+
+    def quantiles(self, level: ArrayLike) -> Array:
+        """(..., H): of the newest; where they are too few for a level no less than the largest of
+        them, and of the calibration block.
+        """
+        of_calibration = quantile_of_each(self.calibration, level)
+        if not len(self.newest):
+            return of_calibration
+        of_newest = quantile_of_each(self.newest, level)
+        largest = np.fmax.reduce(self.newest, axis=0, initial=0.0)
+        return np.where(np.isnan(of_newest), np.maximum(largest, of_calibration), of_newest)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Errors of all series that rank theirs together, in no order."""
+
+    calibration: Array
+    """(N, H): as `RankedPool` has them."""
+    errors: Array
+    """(n, H): of the calibration and the test blocks."""
+    ds: Times
+    """(n, H): of their targets."""
+    ranked_before: dict[np.datetime64, RankedPool] = field(default_factory=dict)
+
+    def known_before(self, ds: np.datetime64) -> RankedPool:
+        """What holds where the first target is that of `ds`: errors of the newest
+        `POOLED_HORIZONS` before.
+        """
+        if ds not in self.ranked_before:
+            first = np.searchsorted(self.steps, ds) - POOLED_HORIZONS * self.ds.shape[1]
+            is_newest = (self.ds < ds) & (self.ds >= self.steps[max(first, 0)])
+            errors = np.where(is_newest, self.errors, np.nan)
+            ranked = np.sort(errors[is_newest.any(axis=1)], axis=0)
+            self.ranked_before[ds] = RankedPool(self.calibration, ranked)
+        return self.ranked_before[ds]
+
+    @cached_property
+    def steps(self) -> Times:
+        """Of targets, in the order of time."""
+        return np.unique(self.ds)
+
+
 @dataclass(frozen=True)
 class SplitConformal:
     """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
@@ -306,11 +364,14 @@ class SplitConformal:
     """Of the target, in its unit: no end of an interval lies outside."""
     step_size: int = 1
     """The rows between two origins of the test block."""
-    pool: Array | None = None
-    """(N, H): of short blocks what is ranked instead of the scores, by `pool_short_series`: errors
-    of calibration blocks."""
-    newest_pool: Array | None = None
-    """(N, H): the same of the newest errors, which a model in service ranks."""
+    pool: RankedPool | None = None
+    """Of short blocks what is ranked instead of the scores, by `put_in_pool`."""
+    all_pooled: Pool | None = None
+    """Of what `pool` is made anew at every cutoff."""
+    ds: Times = field(default_factory=NO_TIMES.copy)
+    """(n, S * H): of the targets of the calibration block."""
+    test_ds: Times = field(default_factory=NO_TIMES.copy)
+    """(m, S * H): of those of the test block."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
     """(S,): of short blocks, by `usual_error`."""
     highest: Array = field(default_factory=lambda: np.full(1, np.inf))
@@ -367,6 +428,7 @@ class SplitConformal:
             transform,
             limits,
             highest=np.where(np.isfinite(highest), highest, np.inf),
+            ds=difficulty.ds,
         )
 
     def followed_by(
@@ -383,6 +445,7 @@ class SplitConformal:
             test_is_quiet=expected.is_quiet,
             step_size=step_size,
             test_highest=np.maximum.accumulate(highest_by_origin(y, self.typical.size)),
+            test_ds=difficulty.ds,
         )
 
     def resized(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> SplitConformal:
@@ -426,13 +489,18 @@ class SplitConformal:
     def counts(self) -> NDArray[np.int64]:
         """(S * H,): the errors of each step that margins rest on."""
         if self.pool is not None:
-            return np.tile(np.isfinite(self.pool).sum(axis=0), len(self.usual_errors))
+            n_errors = np.isfinite(self.pool.calibration).sum(axis=0)
+            return np.tile(n_errors, len(self.usual_errors))
         return np.asarray(np.isfinite(self.scores).sum(axis=0))
 
     @cached_property
     def newest(self) -> SplitConformal:
         """What holds once all the test block is known."""
-        return replace(self.known_after(len(self.test_scores)), pool=self.newest_pool)
+        known = self.known_after(len(self.test_scores))
+        if self.all_pooled is None:
+            return known
+        after_all = self.all_pooled.steps[-1] + np.timedelta64(1, "ns")
+        return replace(known, pool=self.all_pooled.known_before(after_all), all_pooled=None)
 
     @cached_property
     def ranked(self) -> RankedScores:
@@ -455,7 +523,10 @@ class SplitConformal:
         horizon = self.scores.shape[1] // self.typical.size
         steps = np.tile(np.arange(1, horizon + 1), self.typical.size)
         origins_later = -(-steps // self.step_size)
-        return self.known_after(np.maximum(origin + 1 - origins_later, 0))
+        known = self.known_after(np.maximum(origin + 1 - origins_later, 0))
+        if self.all_pooled is None:
+            return known
+        return replace(known, pool=self.all_pooled.known_before(self.test_ds[origin, 0]))
 
     def known_after(self, n_later: ArrayLike) -> SplitConformal:
         """What holds once `n_later` origins of the test block, or so many (S * H,) of each step,
@@ -492,8 +563,8 @@ class SplitConformal:
         self, y_hat: Array, difficulty: Difficulty, levels: Sequence[float]
     ) -> Bounds:
         """Of L levels around the forecasts of the test block (m, S * H), in the order of time: each
-        end is (L, m, S * H). By the errors known at the cutoff, learnt anew every n / 40 origins,
-        but those of a pool by its errors at every cutoff; see `bounds`.
+        end is (L, m, S * H). By the errors known at the cutoff, learnt anew every n / 40 origins;
+        see `bounds`.
         """
         for level in levels:
             self.require(level)
@@ -550,7 +621,7 @@ class SplitConformal:
         was asked for in none of four months may be asked for in the next.
         """
         if self.pool is not None:
-            of_step = quantile_of_each(self.pool, level)[..., None, :]
+            of_step = self.pool.quantiles(level)[..., None, :]
             margins = self.usual_errors[:, None] * of_step
             margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
@@ -606,9 +677,9 @@ def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
 def select_pooled(
     errors: Mapping[str, ArrayLike], usual_error_of: Callable[[str], float]
 ) -> list[str]:
-    """Which series of one target rank their errors together: those with a short calibration block
-    of errors (n, H), one at every step, that are not all zero; none where they are too few. For
-    errors the actuals do that they are of.
+    """Which series of one target rank their errors together: those with fewer than `POOLED_BLOCK`
+    errors (n, H) of calibration, one at every step, that are not all zero; none where they are too
+    few series. For errors the actuals do that they are of.
 
     usual_error_of: the `usual_error` of a series.
     """
@@ -616,7 +687,7 @@ def select_pooled(
     for series, of_series in errors.items():
         is_known = np.isfinite(of_series)
         if (
-            len(is_known) < SHORT_BLOCK
+            len(is_known) < POOLED_BLOCK
             and is_known.any(axis=0).all()
             and usual_error_of(series) > 0
         ):
@@ -624,29 +695,49 @@ def select_pooled(
     return short if len(short) >= MIN_POOLED_SERIES else []
 
 
-def pool_short_series(calibrated: Mapping[str, SplitConformal]) -> dict[str, SplitConformal]:
-    """The series of one target, those that rank their errors together with the errors of all."""
+def finish_series(
+    calibrated: Mapping[str, SplitConformal],
+    validation: Mapping[str, tuple[ArrayLike, ArrayLike, Difficulty]],
+) -> dict[str, SplitConformal]:
+    """The series of one target: those that rank their errors together with the errors of all, the
+    others `resized` by their validation block unless their own is a `SHORT_BLOCK`.
+    """
     errors = {name: conformal.scores for name, conformal in calibrated.items()}
     names = select_pooled(errors, lambda name: calibrated[name].usual_errors[0])
-    if not names:
-        return dict(calibrated)
-    pool = pool_errors(calibrated[name] for name in names)
-    newest_pool = pool_errors(calibrated[name].newest for name in names)
-    pooled = {name: replace(calibrated[name], pool=pool, newest_pool=newest_pool) for name in names}
-    return {**calibrated, **pooled}
+    pooled = put_in_pool([calibrated[name] for name in names])
+    finished = {**calibrated, **dict(zip(names, pooled, strict=True))}
+    for name in set(calibrated) & set(validation) - set(names):
+        if len(calibrated[name].scores) >= SHORT_BLOCK:
+            finished[name] = calibrated[name].resized(*validation[name])
+    return finished
 
 
-def pool_errors(conformals: Iterable[SplitConformal]) -> Array:
-    """(N, H): the scores of all series of some short blocks, each over the usual error of its
-    series, which is above zero; in rising order by step, NaN last.
+def put_in_pool(conformals: Sequence[SplitConformal]) -> list[SplitConformal]:
+    """All of them, each with the errors of all over the usual error of its series, which is above
+    zero.
     """
-    relative = []
-    for conformal in conformals:
-        n_series = len(conformal.usual_errors)
-        by_series = conformal.scores.reshape(len(conformal.scores), n_series, -1)
-        errors = by_series / conformal.usual_errors[:, None]
-        relative.append(errors.reshape(-1, errors.shape[2]))
-    return np.sort(np.concatenate(relative), axis=0)
+    if not conformals:
+        return []
+    calibration = [_over_usual(each, each.scores) for each in conformals]
+    test = [_over_usual(each, each.test_scores) for each in conformals]
+    ds = [_split_series(each, each.ds) for each in conformals]
+    ds += [_split_series(each, each.test_ds) for each in conformals]
+    ranked = np.sort(np.concatenate(calibration), axis=0)
+    pool = Pool(ranked, np.concatenate([*calibration, *test]), np.concatenate(ds))
+    first = RankedPool(ranked, ranked[:0])
+    return [replace(each, pool=first, all_pooled=pool) for each in conformals]
+
+
+def _over_usual(conformal: SplitConformal, scores: Array) -> Array:
+    """(n * S, H): those of each series over its usual error."""
+    usual_errors = np.tile(conformal.usual_errors, len(scores))
+    return _split_series(conformal, scores) / usual_errors[:, None]
+
+
+def _split_series(conformal: SplitConformal, values: Any) -> Any:
+    """(n * S, H) of (n, S * H)."""
+    horizon = conformal.scores.shape[1] // len(conformal.usual_errors)
+    return values.reshape(-1, horizon)
 
 
 def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -> float:
