@@ -616,6 +616,27 @@ def years_of_towns(draw: Draw) -> pd.DataFrame:
     return rows(times(35, "YS"), np.exp(draw.normal(6, 1.5) + np.cumsum(growth_of_years)))
 
 
+def weeks_of_goods(draw: Draw) -> pd.DataFrame:
+    """130 weeks of an article: any demand and noise, a season, and noise that lasts."""
+    t = np.arange(130)
+    noise = np.exp(draw.normal(-1.8, 0.5))
+    log_mean = draw.normal(4, 1) + draw.uniform(0, 0.4) * np.sin(
+        2 * np.pi * t / 52 + draw.uniform(0, 6)
+    )
+    log_mean += autoregression(draw, 130, draw.uniform(0.2, 0.9), noise)
+    return rows(times(130, "7D"), poisson(draw, np.exp(log_mean)))
+
+
+def weeks_of_shops(draw: Draw) -> pd.DataFrame:
+    """143 weeks of a shop, whose sales double at most before Christmas and fall behind it."""
+    ds = pd.date_range("2020-02-07", periods=143, freq="7D")
+    weeks = (ds.day_of_year.to_numpy() - 355) / 7.0
+    peak = draw.uniform(0.2, 0.7) * np.exp(-((weeks / 1.5) ** 2))
+    slump = draw.uniform(0, 0.3) * (ds.day_of_year < 28)
+    log_mean = draw.normal(8, 0.6) + peak - slump + autoregression(draw, 143, 0.6, 0.06)
+    return rows(ds, np.exp(log_mean + draw.normal(0, draw.uniform(0.02, 0.08), 143)))
+
+
 # -- kinds that strangers bring --------------------------------------------------------------------
 
 
@@ -900,6 +921,8 @@ KINDS = {
     "quarters": Kind(quarters, 1, n_series=3),
     "months_of_shops": Kind(months_of_shops, 1, n_series=20),
     "years_of_towns": Kind(years_of_towns, 1, n_series=40),
+    "weeks_of_goods": Kind(weeks_of_goods, 1, n_series=25),
+    "weeks_of_shops": Kind(weeks_of_shops, 1, n_series=30),
     "subscriptions": Kind(subscriptions, YEAR),
     "solar_fleet": Kind(solar_fleet, YEAR),
     "water_leak": Kind(water_leak, WEEK_OF_HOURS),
