@@ -40,10 +40,11 @@ from forecast.data.guesses import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
 from forecast.forecaster.intervals import (
+    SHORT_BLOCK,
     Difficulty,
     SplitConformal,
-    finish_series,
     min_calibration_size,
+    pool_short_series,
     usual_error,
     visible_volatility,
 )
@@ -300,7 +301,6 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
     task = problem.panel.task
     before = {}
     newest = {}
-    earlier = {}
     difficulties = {}
     for uid in row.test.forecasts:
         of_block = {
@@ -317,15 +317,17 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
         known = [(block.targets[uid], block.forecasts[uid]) for block in blocks]
         sizes = np.array([usual_error(known, "none")])
         before[uid] = replace(calibrated, usual_errors=sizes)
-        earlier[uid] = (*known[0], of_block["validation"])
-        newest[uid] = before[uid].followed_by(
+        resized = before[uid]
+        if len(row.calibration.targets[uid]) >= SHORT_BLOCK:
+            resized = resized.resized(*known[0], of_block["validation"])
+        newest[uid] = resized.followed_by(
             row.test.targets[uid],
             row.test.forecasts[uid],
             of_block["test"],
             step_size=task.step_size,
         )
         difficulties[uid] = of_block["test"]
-    before, newest = finish_series(before, {}), finish_series(newest, earlier)
+    before, newest = pool_short_series(before), pool_short_series(newest)
     return {uid: Calibrated(before[uid], newest[uid], difficulties[uid]) for uid in before}
 
 

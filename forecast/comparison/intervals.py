@@ -201,16 +201,14 @@ def stack_series(
     stacks: list[SeriesStack] = []
     pooled: dict[str, list[SeriesStack]] = {}
     for (target, of_pool, supported_levels, *_), numbers in groups.items():
-        stack = _stack(numbers, supported_levels, blocks, is_resized=of_pool is None)
+        stack = _stack(numbers, supported_levels, blocks)
         (stacks if of_pool is None else pooled.setdefault(target, [])).append(stack)
     for of_target in pooled.values():
         stacks += _pool_stacks(of_target, blocks)
     return stacks, refused
 
 
-def _stack(
-    numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks, *, is_resized: bool
-) -> SeriesStack:
+def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
     """The series of these numbers side by side: of one target, of blocks of equal shapes."""
     earlier = []
     cubes = []
@@ -226,8 +224,7 @@ def _stack(
         transform=target.transform,
         limits=target.limits,
     )
-    is_resized &= len(earlier[0].y) >= SHORT_BLOCK
-    if is_resized and cubes[0].series in blocks.finite_validation:
+    if len(earlier[0].y) >= SHORT_BLOCK and cubes[0].series in blocks.finite_validation:
         validation = [blocks.finite_validation[cube.series] for cube in cubes]
         conformal = conformal.resized(*_put_beside(validation, blocks.task))
     y, y_hat, difficulty = _put_beside(cubes, blocks.task)

@@ -33,12 +33,13 @@ from forecast.data.scaling import Scaling
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     NO_CALIBRATION,
+    SHORT_BLOCK,
     Array,
     Difficulty,
     RankedPool,
     Season,
     SplitConformal,
-    finish_series,
+    pool_short_series,
     usual_error,
     visible_volatility,
 )
@@ -353,7 +354,6 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
         for block, rows in mean.groupby("block")
     }
     calibrated = {}
-    earlier = {}
     for (name, output), rows in blocks.get("calibration", {}).items():
         column = targets[str(output)]
         y, y_hat, difficulty = block_errors(rows, task)
@@ -367,8 +367,10 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
         )
         known = [(y, y_hat)]
         if (validation := blocks.get("validation", {}).get((name, output))) is not None:
-            earlier[str(name)] = block_errors(validation, task)
-            known.append(earlier[str(name)][:2])
+            earlier = block_errors(validation, task)
+            known.append(earlier[:2])
+            if len(y) >= SHORT_BLOCK:
+                conformal = conformal.resized(*earlier)
         error = usual_error(known, column.transform)
         conformal = replace(conformal, usual_errors=np.array([error]))
         if (test := blocks.get("test", {}).get((name, output))) is not None:
@@ -378,7 +380,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     for name, conformal in calibrated.items():
         by_target.setdefault(target_number(name, task.targets), {})[name] = conformal
     for of_target in by_target.values():
-        calibrated |= finish_series(of_target, earlier)
+        calibrated |= pool_short_series(of_target)
     return calibrated
 
 

@@ -695,21 +695,12 @@ def select_pooled(
     return short if len(short) >= MIN_POOLED_SERIES else []
 
 
-def finish_series(
-    calibrated: Mapping[str, SplitConformal],
-    validation: Mapping[str, tuple[ArrayLike, ArrayLike, Difficulty]],
-) -> dict[str, SplitConformal]:
-    """The series of one target: those that rank their errors together with the errors of all, the
-    others `resized` by their validation block unless their own is a `SHORT_BLOCK`.
-    """
+def pool_short_series(calibrated: Mapping[str, SplitConformal]) -> dict[str, SplitConformal]:
+    """The series of one target, those that rank their errors together with the errors of all."""
     errors = {name: conformal.scores for name, conformal in calibrated.items()}
     names = select_pooled(errors, lambda name: calibrated[name].usual_errors[0])
     pooled = put_in_pool([calibrated[name] for name in names])
-    finished = {**calibrated, **dict(zip(names, pooled, strict=True))}
-    for name in set(calibrated) & set(validation) - set(names):
-        if len(calibrated[name].scores) >= SHORT_BLOCK:
-            finished[name] = calibrated[name].resized(*validation[name])
-    return finished
+    return {**calibrated, **dict(zip(names, pooled, strict=True))}
 
 
 def put_in_pool(conformals: Sequence[SplitConformal]) -> list[SplitConformal]:
