@@ -276,7 +276,7 @@ def many(count, *, n, seed):
 
 
 def test_many_series_side_by_side_have_the_rows_that_each_has_alone():
-    held, seen = many(12, n=19, seed=7), many(12, n=9, seed=8)
+    held, seen = many(12, n=39, seed=7), many(12, n=9, seed=8)
     together, refused = interval_scores(blocks(held, seen), [0.8, 0.95])
     alone = [
         interval_scores(blocks([h], [s]), [0.8, 0.95]) for h, s in zip(held, seen, strict=True)
@@ -307,8 +307,8 @@ def test_ten_short_series_have_95_percent_together_and_nine_have_not():
 
 
 def test_a_long_series_beside_short_ones_ranks_its_own_errors():
-    long, seen = cube(np.ones((20, 2)), series="long"), many(10, n=9, seed=8)
-    long.y[:3, 0] = np.nan  # 17 errors at the first step are too few for 95 %
+    long, seen = cube(np.ones((40, 2)), series="long"), many(10, n=9, seed=8)
+    long.y[:23, 0] = np.nan  # 17 errors at the first step are too few for 95 %
     short = many(10, n=5, seed=7)
     later = [*seen, cube(np.ones((9, 2)), series="long")]
     _, refused = coverages([*short, long], later)

@@ -451,12 +451,10 @@ def short_series(n_series: int, n: int, *, seed: int) -> list[SplitConformal]:
 
 def test_many_series_with_six_errors_have_an_interval_of_95_percent_together():
     conformals = short_series(20, 6, seed=1)
-    pool = intervals.pool_errors(conformals)
     draw = np.random.default_rng(2)
     inside = []
-    for number, conformal in enumerate(conformals):
+    for number, pooled in enumerate(intervals.put_in_pool(conformals)):
         later = 2.0**number * draw.normal(size=(500, H))
-        pooled = replace(conformal, pool=pool)
         inside.append(share_inside(later, *pooled.bounds(0 * later, unknown(500), 0.95)))
     assert 0.92 < np.mean(inside) < 0.97
     assert min(inside) > 0.7
@@ -471,11 +469,78 @@ def test_series_side_by_side_have_one_pool_with_those_alone():
         scores=np.hstack([conformal.scores for conformal in conformals]),
         usual_errors=np.concatenate([conformal.usual_errors for conformal in conformals]),
     )
-    pool = intervals.pool_errors([together])
-    np.testing.assert_allclose(pool, intervals.pool_errors(conformals))
-    margins = replace(together, pool=pool).quantiles(0.8)[0]
-    alone = [replace(conformal, pool=pool).quantiles(0.8)[0] for conformal in conformals]
+    margins = intervals.put_in_pool([together])[0].quantiles(0.8)[0]
+    alone = [pooled.quantiles(0.8)[0] for pooled in intervals.put_in_pool(conformals)]
     np.testing.assert_allclose(margins, np.concatenate(alone))
+
+
+def shops_behind_christmas(n_series: int) -> dict[str, SplitConformal]:
+    """21 origins of two steps, the first eleven with errors of 90 in all series but for their size,
+    then of 1 to 10; and four of the test block, with errors of 20.
+    """
+    first = np.datetime64("2020-01-01", "ns")
+    errors = np.where(np.arange(25) < 11, 90.0, 1.0 + np.arange(25) % 10)
+    errors[21:] = 20.0
+    pooled = {}
+    for number in range(n_series):
+        y = 2.0**number * np.column_stack([errors, errors])
+        weeks = np.arange(25)[:, None] + np.arange(1, 3) + 2 * (np.arange(25)[:, None] > 20)
+        ds = first + 7 * weeks.astype("timedelta64[D]")
+        difficulty = Difficulty(np.full(25, np.nan), None, ds)
+        calibration, test = (
+            (
+                y[rows],
+                np.zeros_like(y[rows]),
+                Difficulty(difficulty.volatility[rows], None, ds[rows]),
+            )
+            for rows in (slice(0, 21), slice(21, 25))
+        )
+        conformal = SplitConformal.calibrate(*calibration)
+        usual = np.array([intervals.usual_error([calibration[:2]], "none")])
+        pooled[str(number)] = replace(conformal, usual_errors=usual).followed_by(*test)
+    return intervals.pool_short_series(pooled)
+
+
+def test_shops_forget_christmas_by_the_newest_three_horizons_of_all():
+    """The newest six weeks of targets known at the first test cutoff hold of each of 12 shops the
+    errors 7 to 10 and 1 at step 1, also 6 at step 2: of 60 number 49 is 10, of 72 number 59 is 9.
+    At the fourth cutoff three errors of 20 are known at step 1 beside 10 and 1.
+    """
+    shops = shops_behind_christmas(12)
+    forecasts = np.zeros((4, 2))
+    for number, shop in enumerate(shops.values()):
+        low, high = shop.bounds_in_turn(forecasts, Difficulty(np.full(4, np.nan)), [0.8])
+        np.testing.assert_allclose(high[0, 0] / 2.0**number, [10.0, 9.0])
+        np.testing.assert_allclose(high[0, 3, 0] / 2.0**number, 20.0)
+        np.testing.assert_allclose(low, -high)
+        served = shop.newest.bounds(forecasts[:1], Difficulty(np.full(1, np.nan)), 0.8)
+        np.testing.assert_allclose(served.high[0] / 2.0**number, 20.0)
+
+
+def test_fewer_shops_have_margins_of_their_own():
+    """Nine do not rank their errors together: of each shop's 21 the rank of 80 % is 90."""
+    for number, shop in enumerate(shops_behind_christmas(9).values()):
+        ends = shop.bounds_in_turn(np.zeros((4, 2)), Difficulty(np.full(4, np.nan)), [0.8])
+        np.testing.assert_allclose(ends.high[0, 0] / 2.0**number, 90.0)
+
+
+def test_no_error_of_a_pool_is_used_before_its_target_is_known():
+    shops = shops_behind_christmas(12)
+    before = shops["0"].bounds_in_turn(np.zeros((4, 2)), Difficulty(np.full(4, np.nan)), [0.8])
+    pool = shops["0"].all_pooled
+    is_later = pool.ds >= shops["0"].test_ds[1, 0]
+    other = replace(pool, errors=np.where(is_later, 1e6, pool.errors), ranked_before={})
+    changed = replace(shops["0"], all_pooled=other)
+    after = changed.bounds_in_turn(np.zeros((4, 2)), Difficulty(np.full(4, np.nan)), [0.8])
+    np.testing.assert_array_equal(after.high[:, :2], before.high[:, :2])
+    assert (after.high[:, 3] > before.high[:, 3]).all()
+
+
+def test_a_level_that_the_newest_errors_do_not_support_is_that_of_calibration_or_wider():
+    pool = intervals.RankedPool(np.arange(1.0, 101)[:, None], np.full((9, 1), 120.0))
+    np.testing.assert_allclose(pool.quantiles([0.8, 0.9, 0.95])[:, 0], 120.0)
+    calm = pool._replace(newest=np.full((9, 1), 2.0))
+    np.testing.assert_allclose(calm.quantiles([0.8, 0.9, 0.95])[:, 0], [2.0, 2.0, 96.0])
 
 
 def test_a_day_of_zero_sales_gives_no_upper_end_beyond_four_times_the_highest():
