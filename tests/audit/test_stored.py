@@ -389,9 +389,10 @@ def test_intervals_of_a_series_with_closed_hours_are_the_same_for_table_and_serv
     compare_intervals(table, panel, level, served)
 
 
+@pytest.mark.parametrize("first", [24, 40], ids=["26 origins", "10 origins"])
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_intervals_of_many_short_series_are_the_same_for_table_and_service(
-    level: float,
+    level: float, first: int
 ) -> None:
     draw = np.random.default_rng(1)
     ds = pd.date_range("2024-01-01", periods=80, freq="h")
@@ -402,7 +403,7 @@ def test_intervals_of_many_short_series_are_the_same_for_table_and_service(
         rows = pd.DataFrame({"unique_id": f"shop {number:02}", "ds": ds, "sales": sales})
         parts.append(rows[: len(ds) - number])  # test blocks of unequal lengths
     panel = problems.panel_of(pd.concat(parts), **ONE_TARGET)
-    starts = {"validation": 0, "calibration": 40, "test": 50}
+    starts = {"validation": 0, "calibration": first, "test": 50}
     table = forecasts_of(panel, starts, np.zeros(len(ds)))
     served = ensemble.calibration_scores(table, panel.task)
     compare_intervals(table, panel, level, served)
