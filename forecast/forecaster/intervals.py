@@ -56,7 +56,7 @@ PRIOR_ERRORS = 60
 QUIET = 1 / 3
 """Times the usual error: a position of the season below it is quiet, where it has PRIOR_ERRORS."""
 SHORT_BLOCK = 19
-"""Calibration origins, fewer than which support no 95 %: those of validation say little of them."""
+"""Calibration origins, fewer than which support no 95 % and are not `resized`."""
 FEW_ZEROS = 8
 """Fewer errors of zero say little: of eight even a part that is asked for in a third of the months
 has but one time in 25. Nights and closed days have as many.
@@ -709,8 +709,8 @@ def put_in_pool(conformals: Sequence[SplitConformal]) -> list[SplitConformal]:
     """
     if not conformals:
         return []
-    calibration = [_over_usual(each, each.scores) for each in conformals]
-    test = [_over_usual(each, each.test_scores) for each in conformals]
+    calibration = [_divide_by_usual(each, each.scores) for each in conformals]
+    test = [_divide_by_usual(each, each.test_scores) for each in conformals]
     ds = [_split_series(each, each.ds) for each in conformals]
     ds += [_split_series(each, each.test_ds) for each in conformals]
     ranked = np.sort(np.concatenate(calibration), axis=0)
@@ -719,13 +719,13 @@ def put_in_pool(conformals: Sequence[SplitConformal]) -> list[SplitConformal]:
     return [replace(each, pool=first, all_pooled=pool) for each in conformals]
 
 
-def _over_usual(conformal: SplitConformal, scores: Array) -> Array:
+def _divide_by_usual(conformal: SplitConformal, scores: Array) -> Array:
     """(n * S, H): those of each series over its usual error."""
     usual_errors = np.tile(conformal.usual_errors, len(scores))
     return _split_series(conformal, scores) / usual_errors[:, None]
 
 
-def _split_series(conformal: SplitConformal, values: Any) -> Any:
+def _split_series(conformal: SplitConformal, values: NDArray[Any]) -> NDArray[Any]:
     """(n * S, H) of (n, S * H)."""
     horizon = conformal.scores.shape[1] // len(conformal.usual_errors)
     return values.reshape(-1, horizon)
