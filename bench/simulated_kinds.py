@@ -42,6 +42,8 @@ from forecast.system.errors import InputError
 
 FIRST = pd.Timestamp("2021-03-01")
 DAY, WEEK_OF_HOURS, YEAR = 24, 168, 365
+FEW_ROWS = ("theta", "naive", "nlinear_no_constant")
+"""Members of the mean of few rows beside the others."""
 SIMPLE_ROWS = ("naive", "seasonal_naive", "lookback_mean", "lookback_median")
 MISS = 5.0
 """By more points than this from its level a coverage is called off."""
@@ -866,6 +868,110 @@ def bike_share(draw: Draw) -> pd.DataFrame:
     return rows(ds, poisson(draw, mean * np.exp(autoregression(draw, len(ds), 0.9, 0.15))))
 
 
+# -- levels that grow, and may stop ---------------------------------------------------------------
+
+
+def plateau(draw: Draw) -> pd.DataFrame:
+    """Sales by the month: fast growth that slows (Gompertz), and a year in proportion to it."""
+    t = np.arange(130)
+    middle, width = draw.uniform(35, 80), draw.uniform(10, 25)
+    log_level = np.log(500) - np.exp(-(t - middle) / width)
+    log_level += 0.1 * np.sin(2 * np.pi * (t + draw.integers(12)) / 12)
+    log_level = np.maximum(log_level, 0) + autoregression(draw, 130, 0.6, 0.05)
+    return rows(times(130, "MS"), np.exp(log_level) + 1)
+
+
+def decline(draw: Draw) -> pd.DataFrame:
+    """A product by the week that is given up, down to a floor."""
+    floor = draw.uniform(20, 150)
+    mean = floor + 1000 * np.exp(-np.arange(220) / draw.uniform(25, 80))
+    return rows(times(220, "7D"), mean * np.exp(autoregression(draw, 220, 0.7, 0.04)))
+
+
+def ramp_stops(draw: Draw) -> pd.DataFrame:
+    """Orders by the day with a week: a straight rise that stops."""
+    ds, stop = times(340, "D"), draw.integers(150, 330)
+    level = 100 + draw.uniform(0.3, 2) * np.minimum(np.arange(340), stop)
+    noise = week_shape(draw, ds, 0.15) + autoregression(draw, 340, 0.8, 0.05)
+    return rows(ds, level * np.exp(noise))
+
+
+def slope_changes(draw: Draw) -> pd.DataFrame:
+    """A line by the week whose slope is another one every few months."""
+    slope, first = np.zeros(260), 0
+    while first < len(slope):
+        last = first + int(draw.integers(25, 90))
+        slope[first:last] = draw.normal(0, 2)
+        first = last
+    return rows(times(260, "7D"), 600 + np.cumsum(slope) + autoregression(draw, 260, 0.5, 6))
+
+
+def line(draw: Draw) -> pd.DataFrame:
+    """A line by the month: growth that goes on."""
+    level = 200 + draw.uniform(0.5, 3) * np.arange(150)
+    return rows(times(150, "MS"), level + autoregression(draw, 150, 0.6, 12))
+
+
+def exponential(draw: Draw) -> pd.DataFrame:
+    """Growth by the week at one pace, which goes on."""
+    log_level = draw.uniform(0.005, 0.015) * np.arange(200) + autoregression(draw, 200, 0.8, 0.05)
+    return rows(times(200, "7D"), 50 * np.exp(log_level))
+
+
+def cumulative(draw: Draw) -> pd.DataFrame:
+    """All cases so far by the day: one to three waves that end."""
+    t, new = np.arange(260), np.zeros(260)
+    for _ in range(int(draw.integers(1, 4))):
+        middle, width = draw.uniform(30, 250), draw.uniform(5, 15)
+        new += draw.uniform(1000, 5000) / width / np.cosh((t - middle) / (2 * width)) ** 2
+    new = new * np.exp(autoregression(draw, 260, 0.5, 0.15)) + 0.5
+    return rows(times(260, "D"), np.cumsum(poisson(draw, new)))
+
+
+def drifting(draw: Draw) -> pd.DataFrame:
+    """A walk by the week with a small drift, measured with noise."""
+    walk = np.cumsum(draw.normal(draw.uniform(-0.5, 0.5), 4, 300))
+    return rows(times(300, "7D"), 500 + walk + draw.normal(0, 2, 300))
+
+
+def smooth_trend(draw: Draw) -> pd.DataFrame:
+    """A level by the day whose slope comes and goes."""
+    slope = autoregression(draw, 360, 0.97, 0.8)
+    return rows(times(360, "D"), 300 + np.cumsum(slope) + draw.normal(0, 3, 360))
+
+
+def users(draw: Draw) -> pd.DataFrame:
+    """Users by the day of something new, with a week: growth that slows (a logistic curve)."""
+    ds = times(380, "D")
+    curve = 2000 / (1 + np.exp(-(np.arange(380) - draw.uniform(60, 220)) / draw.uniform(20, 45)))
+    noise = week_shape(draw, ds, 0.2) + autoregression(draw, 380, 0.8, 0.06)
+    return rows(ds, poisson(draw, 20 + curve * np.exp(noise)))
+
+
+def levels(draw: Draw) -> pd.DataFrame:
+    """A level by the week that steps up or down five times."""
+    level = np.full(220, 300.0)
+    for first in draw.integers(10, 210, 5):
+        level[first:] += draw.normal(15, 50)
+    noise = autoregression(draw, 220, 0.4, 0.05)
+    return rows(times(220, "7D"), np.maximum(level, 20) * np.exp(noise))
+
+
+def fading(draw: Draw) -> pd.DataFrame:
+    """Growth by the month whose slope fades for years, with a year."""
+    t = np.arange(160)
+    level = 100 + np.cumsum(3 * np.exp(-t / draw.uniform(30, 90)))
+    level += 5 * np.sin(2 * np.pi * t / 12)
+    return rows(times(160, "MS"), level + autoregression(draw, 160, 0.7, 3))
+
+
+def wearing(draw: Draw) -> pd.DataFrame:
+    """A capacity by the day that falls faster and faster."""
+    age = np.arange(380) / 380
+    level = 100 - draw.uniform(2, 8) * age - draw.uniform(5, 20) * age ** draw.uniform(2, 5)
+    return rows(times(380, "D"), level + autoregression(draw, 380, 0.6, 0.4))
+
+
 KINDS = {
     "tank": Kind(tank, WEEK_OF_HOURS),
     "silo": Kind(silo, WEEK_OF_HOURS),
@@ -941,6 +1047,19 @@ KINDS = {
     "christmas": Kind(christmas, 1),
     "enrolment": Kind(enrolment, 1),
     "bike_share": Kind(bike_share, WEEK_OF_HOURS),
+    "plateau": Kind(plateau, 1),
+    "decline": Kind(decline, 1),
+    "ramp_stops": Kind(ramp_stops, YEAR),
+    "slope_changes": Kind(slope_changes, 1),
+    "line": Kind(line, 1),
+    "exponential": Kind(exponential, 1),
+    "cumulative": Kind(cumulative, YEAR),
+    "drifting": Kind(drifting, 1),
+    "smooth_trend": Kind(smooth_trend, YEAR),
+    "users": Kind(users, YEAR),
+    "levels": Kind(levels, 1),
+    "fading": Kind(fading, 1),
+    "wearing": Kind(wearing, YEAR),
 }
 OF_A_YEAR = [
     "shop",
@@ -997,11 +1116,11 @@ def draw_kind(name: str, seed: int) -> Drawn:
 
 
 def served_row(drawn: Drawn) -> Row:
-    """The mean with weights, of few rows with theta, or the lowest row on validation of an
+    """The mean with weights, of few rows with more members, or the lowest row on validation of an
     intermittent target.
     """
     if drawn.grid != "intermittent":
-        members = (*ROWS, "theta") if drawn.grid == "few" else ROWS
+        members = (*ROWS, *FEW_ROWS) if drawn.grid == "few" else ROWS
         return combine(drawn.problem, [fit_row(drawn.problem, row) for row in members])
     fitted = [fit_row(drawn.problem, row) for row in (*SIMPLE_ROWS, *ROWS)]
     return min(fitted, key=lambda row: np.nanmean(np.abs(row.validation.errors)))

@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from bench import (
     beijing,
@@ -709,12 +710,14 @@ def test_of_counts_that_are_mostly_zero_the_lowest_row_of_validation_is_served(m
     assert simulated_kinds.served_row(drawn).validation.errors.tolist() == [1.0]
 
 
-def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
+def test_of_few_rows_what_the_bench_serves_has_more_members(monkeypatch):
     monkeypatch.setattr(simulated_kinds, "fit_row", lambda problem, name: name)
     monkeypatch.setattr(simulated_kinds, "combine", lambda problem, rows: rows)
-    for grid, is_member in (("few", True), ("", False)):
+    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text())["models"]
+    for grid, rule in (("few", "stacked_few"), ("", "stacked")):
         drawn = simulated_kinds.Drawn(None, grid, pd.DataFrame(), 1)
-        assert ("theta" in simulated_kinds.served_row(drawn)) == is_member
+        members = {*catalogue[rule]["members"]} - {"networks", "climatology_ar"}
+        assert {*simulated_kinds.served_row(drawn)} == members
 
 
 def test_kinds_are_counted_by_the_bar_and_by_what_their_intervals_cover():
