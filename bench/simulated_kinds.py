@@ -42,7 +42,7 @@ from forecast.system.errors import InputError
 
 FIRST = pd.Timestamp("2021-03-01")
 DAY, WEEK_OF_HOURS, YEAR = 24, 168, 365
-FEW_ROWS = ("theta", "naive", "nlinear_no_constant")
+FEW_ROWS = ("theta", "nlinear_no_constant")
 """Members of the mean of few rows beside the others."""
 SIMPLE_ROWS = ("naive", "seasonal_naive", "lookback_mean", "lookback_median")
 MISS = 5.0
