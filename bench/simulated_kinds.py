@@ -42,8 +42,6 @@ from forecast.system.errors import InputError
 
 FIRST = pd.Timestamp("2021-03-01")
 DAY, WEEK_OF_HOURS, YEAR = 24, 168, 365
-FEW_ROWS = ("theta", "nlinear_no_constant")
-"""Members of the mean of few rows beside the others."""
 SIMPLE_ROWS = ("naive", "seasonal_naive", "lookback_mean", "lookback_median")
 MISS = 5.0
 """By more points than this from its level a coverage is called off."""
@@ -1116,11 +1114,11 @@ def draw_kind(name: str, seed: int) -> Drawn:
 
 
 def served_row(drawn: Drawn) -> Row:
-    """The mean with weights, of few rows with more members, or the lowest row on validation of an
+    """The mean with weights, of few rows with theta, or the lowest row on validation of an
     intermittent target.
     """
     if drawn.grid != "intermittent":
-        members = (*ROWS, *FEW_ROWS) if drawn.grid == "few" else ROWS
+        members = (*ROWS, "theta") if drawn.grid == "few" else ROWS
         return combine(drawn.problem, [fit_row(drawn.problem, row) for row in members])
     fitted = [fit_row(drawn.problem, row) for row in (*SIMPLE_ROWS, *ROWS)]
     return min(fitted, key=lambda row: np.nanmean(np.abs(row.validation.errors)))

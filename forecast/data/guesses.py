@@ -167,7 +167,7 @@ than what validation makes whose block holds no two usual horizons
 (docs/research/short-histories.md).
 """
 FEW_ROWS = 400
-"""Of fewer, members that flatten growth lower the error (docs/research/quarter-hour.md)."""
+"""Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
 MIN_SEASONS_OF_A_PLACE = 10
 """From so many on the median of the values at one place of the season says something."""
 ROOM_FOR_GAPS = 0.05
@@ -683,8 +683,7 @@ def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool, rows: int) -> li
         note = "few rows: simple models and their mean; without this line all are compared"
         return [entry_line("grid", "short", note)]
     if rows < FEW_ROWS:
-        note = "a few hundred rows: members that flatten growth join the mean"
-        return [entry_line("grid", "few", note)]
+        return [entry_line("grid", "few", "a few hundred rows: theta joins the mean of models")]
     return []
 
 

@@ -312,15 +312,11 @@ def _cases_of(
 
 
 def fold_cases(
-    folds: Folds,
-    sums: SumsByLearners,
-    parts: Callable[[Windows, np.ndarray], LinearBatch],
-    *,
-    has_constant: bool = True,
+    folds: Folds, sums: SumsByLearners, parts: Callable[[Windows, np.ndarray], LinearBatch]
 ) -> tuple[dict[int, FoldCase], Windows]:
     """By fold what it learns from and is scored on, and the windows of one batch. parts: what a
-    linear map (`has_constant`: with one) makes of windows and their targets. Rows that the same
-    folds learn from are added up once; `sums` are those that were made before.
+    linear map makes of windows and their targets. Rows that the same folds learn from are added up
+    once; `sums` are those that were made before.
     """
     sums_of_learners: SumsByLearners = defaultdict(float, sums)
     inputs_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
@@ -344,9 +340,7 @@ def fold_cases(
             if learners[k]:
                 total = total + products
         cases[k] = FoldCase(
-            centre_sums(total, has_constant=has_constant),
-            np.concatenate(inputs),
-            np.concatenate(targets_by_fold[k]),
+            centre_sums(total), np.concatenate(inputs), np.concatenate(targets_by_fold[k])
         )
     return cases, windows
 

@@ -601,16 +601,14 @@ class Moments(NamedTuple):
     """(columns,)."""
 
 
-def centre_sums(sums: np.ndarray, *, has_constant: bool = True) -> Moments:
-    """The moments in a `products_matrix`; about zero for a map without a constant. `ModelError`
-    below two complete rows.
-    """
+def centre_sums(sums: np.ndarray) -> Moments:
+    """The moments in a `products_matrix`; `ModelError` below two complete rows."""
     count = sums[-1, -1]
     if count < 2:
         raise ModelError(
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
         )
-    means = has_constant * sums[-1, :-1] / count
+    means = sums[-1, :-1] / count
     return Moments(sums[:-1, :-1] - count * np.outer(means, means), means)
 
 

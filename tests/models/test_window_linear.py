@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,12 +43,9 @@ def anomalies(rows: int = 6000, **entry_keys: object) -> Problem:
     return Problem.of(known, splits.resolve_borders(known, entry.splits))
 
 
-@pytest.mark.parametrize("constant", [True, False])
-def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value(
-    constant: bool,
-) -> None:
+def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value() -> None:
     problem = problems.problem_of(problems.frame(gaps=False))
-    ours = fitted(problem, constant=constant).weights
+    ours = fitted(problem).weights
     xs, ys = [], []
     for windows, target in problem.examples("train", problems.HORIZON)():
         window = fill_gaps(windows.z[:, :, :1])[0][:, :, 0]
@@ -59,23 +55,10 @@ def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value(
     theirs = np.zeros_like(ours["0/map"])
     assert len(ours["0/mean_of"]) > 1 and ours["0/mean_of"][:, 0].sum() == pytest.approx(1)
     for weight, lags, penalty in ours["0/mean_of"]:
-        one = Ridge(alpha=penalty, fit_intercept=constant).fit(x[:, -int(lags) :], y)
+        one = Ridge(alpha=penalty).fit(x[:, -int(lags) :], y)
         theirs[-int(lags) - 1 : -1] += weight * one.coef_.T
         theirs[-1] += weight * one.intercept_
     np.testing.assert_allclose(ours["0/map"], theirs, atol=1e-8)
-
-
-def test_without_a_constant_what_stands_still_stays_there() -> None:
-    problem = anomalies(1500)
-    grown = replace(problem.panel.series[0], values=np.minimum(np.arange(1500.0), 1400.0)[:, None])
-    problem = Problem.of(replace(problem.panel, series=(grown,)), problem.borders)
-    rows = {"y": np.array([1499])}
-    with_constant, without = (
-        fitted(problem, constant=each).predict(problem.panel, rows)["y"][0, :, 0]
-        for each in (True, False)
-    )
-    np.testing.assert_allclose(without, 1400.0)
-    np.testing.assert_allclose(with_constant, 1400.0 + np.arange(1, 7))
 
 
 def test_weights_are_those_of_the_errors_on_the_folds() -> None:

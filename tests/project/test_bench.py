@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from sklearn.linear_model import Ridge
 
 from bench import (
     beijing,
@@ -22,6 +22,7 @@ from bench import (
     beside_tests,
     contender,
     gpu,
+    growing,
     interval_margins,
     one_model,
     page,
@@ -41,6 +42,7 @@ from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile, options_of
 from forecast.forecaster.intervals import Bounds
+from forecast.models import skip
 from forecast.system.errors import InputError
 from forecast.system.files import read_json, write_json
 
@@ -710,14 +712,27 @@ def test_of_counts_that_are_mostly_zero_the_lowest_row_of_validation_is_served(m
     assert simulated_kinds.served_row(drawn).validation.errors.tolist() == [1.0]
 
 
-def test_of_few_rows_what_the_bench_serves_has_more_members(monkeypatch):
+def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
     monkeypatch.setattr(simulated_kinds, "fit_row", lambda problem, name: name)
     monkeypatch.setattr(simulated_kinds, "combine", lambda problem, rows: rows)
-    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text())["models"]
-    for grid, rule in (("few", "stacked_few"), ("", "stacked")):
+    for grid, is_member in (("few", True), ("", False)):
         drawn = simulated_kinds.Drawn(None, grid, pd.DataFrame(), 1)
-        members = {*catalogue[rule]["members"]} - {"networks", "climatology_ar"}
-        assert {*simulated_kinds.served_row(drawn)} == members
+        assert ("theta" in simulated_kinds.served_row(drawn)) == is_member
+
+
+def test_the_bench_of_growth_fits_a_ridge_without_a_constant():
+    x, y = np.split(np.random.default_rng(0).normal(1, 1, (40, 5)), [3], axis=1)
+    moments = growing.sums_about_zero(skip.products_matrix(x, y))
+    slopes = skip.solve_ridge(moments, np.arange(3), 2.0, 2)
+    expected = Ridge(alpha=2.0, fit_intercept=False).fit(x, y).coef_.T
+    np.testing.assert_allclose(slopes, np.vstack([expected, np.zeros(2)]), atol=1e-12)
+
+
+def test_the_bench_of_growth_takes_the_mean_over_series_of_errors_over_the_last_value():
+    table = pd.DataFrame({"unique_id": ["a", "a", "b"], "y": 0.0, "y_hat": [1.0, 9.0, 3.0]})
+    table["block"] = ["test", "validation", "test"]
+    naive = table.assign(y_hat=[2.0, 1.0, 2.0])
+    assert growing.relative_error(table, naive, ["test"]) == 1.0
 
 
 def test_kinds_are_counted_by_the_bar_and_by_what_their_intervals_cover():

@@ -9,9 +9,7 @@ long-horizon networks were shown to lose to.
 No other column is seen, and each target has a map of its own, shared by all series. Ridge instead
 of the papers' gradient steps: a mean over penalties and lags, weighted by cross-validation
 (`forecast.models.choice`), as of the ridge. A refit keeps these settings. Where the target drifts
-`dlinear` has no anchor. The constant of a map is the mean change of its train rows, which goes on
-where growth has stopped (docs/research/quarter-hour.md): without it a window that stands still
-stays there.
+`dlinear` has no anchor.
 """
 
 from __future__ import annotations
@@ -54,9 +52,6 @@ class Spec(RegressorSpec):
 
     form: Literal["nlinear", "dlinear", "climatology"] = "nlinear"
     average: int = Field(25, ge=2, description="rows of dlinear's moving average")
-    constant: bool = Field(
-        True, description="whether the map ends in one; without, what stands still stays there"
-    )
 
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
@@ -99,8 +94,7 @@ class Spec(RegressorSpec):
 
             # what the climatology leaves is other values once that is fitted again
             key = None if self.form == "climatology" else (self.form, self.average, output)
-            sums = problem.sum_train(products, task.horizon, key)
-            moments = centre_sums(sums, has_constant=self.constant)
+            moments = centre_sums(problem.sum_train(products, task.horizon, key))
             n_inputs = len(moments.means) - task.horizon
             arrays[f"{output}/map"] = np.zeros((n_inputs + 1, task.horizon))
             for weight, lags, penalty in mean_of:
@@ -124,8 +118,7 @@ class Spec(RegressorSpec):
         def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
             return self._linear_batch(arrays, output, windows, target)
 
-        folds = problem.folds(task.horizon)
-        cases, _ = fold_cases(folds, {}, parts, has_constant=self.constant)
+        cases, _ = fold_cases(problem.folds(task.horizon), {}, parts)
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
         errors_by_pair = []
         for lags, penalty in pairs:
