@@ -148,10 +148,10 @@ CHANGE = 260
 """The day of 300 from which a week has another shape."""
 
 
-def changing(name: str, begins: int, *, sign: float = -1.0) -> pd.DataFrame:
-    """A week's shape, times `sign` from day `CHANGE` on."""
+def changing(name: str, begins: int, *, sign: float = -1.0, day: int = CHANGE) -> pd.DataFrame:
+    """A week's shape, times `sign` from `day` on."""
     days = np.arange(300)
-    shape = np.sin(2 * np.pi * days / 7) * np.where(days < CHANGE, 1.0, sign)
+    shape = np.sin(2 * np.pi * days / 7) * np.where(days < day, 1.0, sign)
     y = 50 + 5 * shape + np.random.default_rng(len(name) + begins).normal(0, 1, 300)
     ds = pd.date_range("2024-01-01", periods=300)
     return pd.DataFrame({"unique_id": name, "ds": ds, "y": y}).iloc[begins:]
@@ -179,10 +179,12 @@ def test_a_later_day_of_a_late_series_lowers_no_error_of_an_earlier_cutoff() -> 
 def test_no_forecast_knows_a_day_behind_its_cutoff_of_any_series() -> None:
     """Of series that all are scored, on the steps since the late ones began."""
     parts = [("a", 0), ("bb", 0), ("late", 150), ("later", 150)]
-    table = forecasts_of(pd.concat([changing(*part) for part in parts]))
-    others = forecasts_of(pd.concat([changing(*part, sign=9.0) for part in parts]))
+    table, others = (
+        forecasts_of(pd.concat([changing(*part, sign=sign, day=285) for part in parts]))
+        for sign in (-1.0, 9.0)
+    )
     assert set(table["unique_id"]) == {name for name, _ in parts}
-    changed = pd.Timestamp("2024-01-01") + pd.Timedelta(CHANGE, "D")
+    changed = pd.Timestamp("2024-01-01") + pd.Timedelta(285, "D")
     early = table["cutoff"] < changed
     is_known = table["ds"] < changed
     assert early.any() and (~early).any()

@@ -121,7 +121,7 @@ def test_a_series_that_lacks_a_block_is_named_with_the_rows_it_needs_wherever_da
 ):
     for command in ("fetch", "check"):
         said = " ".join(run(command, "mine", root=with_new_series).split())
-        assert "1 series not scored, for they lack a block" in said
+        assert "1 series not scored (they lack a block" in said
         assert "new its validation block has 0 of 9 steps, needs 2" in said
     assert "of 3 series, 2024-01-01 to 2024-01-10; 1 series not scored" in said
     assert "not scored (length): series 'new'" in run("data", "mine", root=with_new_series)

@@ -41,8 +41,8 @@ MOST_LISTED = 20
 UNUSED = {
     "left out": ", of which there is no forecast; the others are used",
     "not scored": (
-        ", for they lack a block, which all share; the fit on all rows, which serves, forecasts"
-        " them, without intervals. To score them, give them a dataset of their own"
+        " (they lack a block, which all share; the fit on all rows, which serves, forecasts them,"
+        " without intervals; to score them, give them a dataset of their own)"
     ),
 }
 """By the action of a finding what it means for its series."""
