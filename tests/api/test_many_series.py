@@ -133,6 +133,13 @@ def test_a_single_series_that_is_too_short_says_how_many_rows_a_block_needs(n_ro
         forecast.fit(daily("a", n_rows), "ridge", freq="1D", horizon=7, n_jobs=1)
 
 
+def test_series_that_lack_the_newest_days_have_intervals() -> None:
+    ends = {"b": "2024-06-30", "c": "2024-06-27", "d": "2024-06-24"}
+    df = pd.concat([daily(name, 200, last=last) for name, last in ends.items()])
+    model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
+    assert not model.predict(levels=80).isna().any(axis=None)
+
+
 def test_a_series_that_ended_years_before_is_forecast_and_not_scored() -> None:
     df = pd.concat([daily("a", 300, last="2021-06-30"), daily("b", 300)])
     with pytest.warns(UserWarning, match=r"(?s)1 series not scored.*\n *a "):
