@@ -98,15 +98,15 @@ class FrameDataset:
         return longest_horizon(n_steps, task.season_length)
 
     @property
-    def n_steps_behind(self) -> int:
-        """How many steps the newest series has behind the end of another, up to a horizon: one that
-        ends earlier than that is no late report, but has ended.
+    def least_test_steps(self) -> int:
+        """Of a test block in which each series has a horizon, also where its newest steps are late;
+        one that lacks more than a horizon has ended.
         """
         task = self.settings.task
         steps = _time_steps(self.frame, task.calendar)
-        lasts = self.frame.groupby("unique_id")["ds"].max().to_numpy()
-        n_behind = len(steps) - 1 - np.searchsorted(steps, lasts)
-        return int(n_behind[n_behind <= task.horizon].max())
+        lasts = self.frame.groupby("unique_id")["ds"].max()
+        needed = len(steps) - 1 - np.searchsorted(steps, lasts) + task.horizon
+        return int(needed[needed <= 2 * task.horizon].max())
 
     def choose_again(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
         """The same call with other rows or another horizon: what the caller left out is chosen

@@ -241,8 +241,7 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
         if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
             recipe = replace(recipe, entry={**recipe.entry, "refit": 1})
         dataset = dataset.choose_again(dataset.frame, n_tested)
-    n_test_steps = dataset.settings.task.horizon + dataset.n_steps_behind
-    dataset = dataset.with_test_block(n_test_steps)
+    dataset = dataset.with_test_block(dataset.least_test_steps)
     ensemble, _ = fit_ensemble(name, dataset, recipe, rows="all")
     return ensemble.with_horizon(horizon)
 

@@ -70,15 +70,7 @@ def watch(
     """
     if not 0 < rate < 1:
         raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")
-    targets = panel.task.targets
-    scored_rows = {
-        uid: rows[uid]
-        for uid in rows
-        if series_name(uid, targets[0], targets) in ensemble.calibrated
-    }
-    observations, references = _score_observations(
-        ensemble, panel, scored_rows or rows, pooled=pooled
-    )
+    observations, references = _score_observations(ensemble, panel, rows, pooled=pooled)
     parts = []
     for stream, reference in references.items():
         of_stream = observations[observations["stream"] == stream]
@@ -137,6 +129,8 @@ def _score_observations(
         ds = series.ds[rows[unique_id] + 1]
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
+            if ensemble.calibrated and label not in ensemble.calibrated:
+                continue
             calibration = ensemble.calibration(label)
             scores = calibration.scores[:, 0]
             scores = scores[np.isfinite(scores)]

@@ -127,21 +127,20 @@ def describe_left_out(violations: list[Violation]) -> str:
     """The series that are left out or not scored, with the reason, as tables; empty where none
     is.
     """
-    tables = []
+    lines: list[str] = []
     for action, consequence in UNUSED.items():
         rows = [(each.series, each.sentence) for each in violations if each.action == action]
         if not rows:
             continue
         table = pd.DataFrame(rows[:MOST_LISTED], columns=["series", "why"])
         n_series = len(dict(rows))
-        lines = [
+        lines += [
             f"{n_series} series {action}{consequence}:",
             table.to_string(index=False, justify="left", max_colwidth=120),
         ]
         if len(rows) > MOST_LISTED:
             lines.append(f"and {len(rows) - MOST_LISTED} more")
-        tables.append("\n".join(lines))
-    return "\n".join(tables)
+    return "\n".join(lines)
 
 
 class ColumnDescription(TypedDict):
