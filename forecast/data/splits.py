@@ -146,8 +146,8 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
         stops = first + np.array(_block_stops(splits, n_steps))
         ends = np.array([0, *stops, len(steps)])
         sizes = np.diff(np.clip(ends, firsts[:, None], len(steps) - n_after[:, None]))
-        is_fitted = sizes[:, 0] >= sizes[:, 1]
-        weight = (sizes[is_fitted] >= least).all(axis=1).sum() * n_steps**0.5
+        fitted_sizes = sizes[sizes[:, 0] >= sizes[:, 1]]
+        weight = (fitted_sizes >= least).all(axis=1).sum() * n_steps**0.5
         if weight > most:
             most = weight
             chosen = stops
@@ -170,8 +170,7 @@ def _borders_by_date(splits: Splits) -> Borders:
 
 def _borders_at(stops: np.ndarray, steps: np.ndarray) -> Borders:
     """The ends of blocks that stop before the rows `stops`, the last one with the last step."""
-    lasts = [*np.maximum(stops - 1, 0), -1]
-    return Borders(*(pd.Timestamp(steps[last]) for last in lasts))
+    return Borders(*map(pd.Timestamp, steps[[*np.maximum(stops - 1, 0), -1]]))
 
 
 def _block_stops(splits: FractionSplits, n_steps: int) -> list[int]:
