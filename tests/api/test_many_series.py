@@ -177,7 +177,7 @@ def forecasts_of(df: pd.DataFrame) -> pd.DataFrame:
 def test_a_later_day_of_a_late_series_lowers_no_error_of_an_earlier_cutoff() -> None:
     """Its new week, of which a fit on shares of its own rows would know, is all that it shows."""
     long = pd.concat([changing(name, 0) for name in ("a", "bb", "ccc")])
-    with_late = pd.concat([long, changing("late", 250)])
+    with_late = pd.concat([long, changing("late", 230)])
     table = forecasts_of(with_late)
     of_long = table[table["unique_id"] != "late"].reset_index(drop=True)
     pd.testing.assert_frame_equal(of_long, forecasts_of(long))
