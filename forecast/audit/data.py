@@ -24,11 +24,11 @@ from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.columns import trim_to_observed
+from forecast.data.leading import MOST_LAGS, explain_later_target, residual_variance
 from forecast.data.panel import Panel
 from forecast.data.snapshots import find_revisions
 from forecast.system import files
 
-MOST_LAGS = 24
 UNEXPLAINED_LIMIT = 0.05
 """Share of what the past leaves unexplained of a later value.
 
@@ -146,7 +146,9 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
                     yield Finding("column", "classes against later changes", name, text)
                     break
             for view, target_view, column_view in _views(target, column):
-                explained = _explains_later_target(target_view, column_view, furthest)
+                explained = explain_later_target(
+                    target_view, column_view, furthest, UNEXPLAINED_LIMIT
+                )
                 if explained is not None:
                     step, unexplained = explained
                     text = (
@@ -177,7 +179,9 @@ def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
     """
     notes = []
     for name, target, column in _future_inputs(panel):
-        explained = _explains_later_target(target, np.append(column[1:], np.nan), 1)
+        explained = explain_later_target(
+            target, np.append(column[1:], np.nan), 1, UNEXPLAINED_LIMIT
+        )
         if explained is not None and not _is_same_quantity(target, column):
             notes.append(
                 f"Strong: {name} explains all but {100 * explained[1]:.2g} % of what the past"
@@ -192,7 +196,7 @@ def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
     is_known = np.isfinite(target) & np.isfinite(column)
     if is_known.sum() < FEWEST_PER_CLASS:
         return False
-    rest = _residual_variance(column[is_known, None], target[is_known])
+    rest = residual_variance(column[is_known, None], target[is_known])
     return bool(rest <= IDENTITY_LIMIT * np.var(target[is_known]))
 
 
@@ -280,43 +284,6 @@ def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[floa
     if not 2 <= len(statistics) <= MOST_CLASSES or statistics["size"].min() < FEWEST_PER_CLASS:
         return []
     return sorted(statistics[["min", "max"]].itertuples(index=False, name=None))
-
-
-def _explains_later_target(
-    target: np.ndarray, column: np.ndarray, steps: int
-) -> tuple[int, float] | None:
-    """The step ahead (1 to `steps`) at which the column, beside the past of both, leaves least of
-    what the target's past alone leaves unexplained, and that share; None above `UNEXPLAINED_LIMIT`
-    or of too few rows.
-    """
-    lags = min(MOST_LAGS, max(2, len(target) // 20))
-    usable = np.arange(lags, len(target) - steps)
-    if len(usable) < 4 * lags:
-        return None
-    past_rows = usable[:, None] - np.arange(lags)
-    target_lags = target[past_rows]
-    all_lags = np.concatenate([target_lags, column[past_rows]], axis=1)
-    later_targets = target[usable[:, None] + np.arange(1, steps + 1)]
-    is_known = np.isfinite(all_lags).all(axis=1) & np.isfinite(later_targets).all(axis=1)
-    if is_known.sum() < 4 * lags:
-        return None
-    alone = _residual_variance(target_lags[is_known], later_targets[is_known])
-    with_column = _residual_variance(all_lags[is_known], later_targets[is_known])
-    # a target that its own past gives nearly exactly leaves nothing for a column to tell
-    is_open = alone > 1e-6 * np.var(later_targets[is_known], axis=0)
-    share = np.where(is_open, with_column / np.where(alone > 0, alone, 1.0), 1.0)
-    step = int(np.argmin(share))
-    return (step + 1, float(share[step])) if share[step] < UNEXPLAINED_LIMIT else None
-
-
-def _residual_variance(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Residual variance of each output on all inputs."""
-    x = inputs - inputs.mean(axis=0)
-    spread = x.std(axis=0)
-    x = x / np.where(spread > 0, spread, 1.0)
-    y = outputs - outputs.mean(axis=0)
-    coefficients = np.linalg.lstsq(x, y, rcond=1e-10)[0]
-    return np.asarray(np.var(y - x @ coefficients, axis=0))
 
 
 def differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:

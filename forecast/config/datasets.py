@@ -65,6 +65,8 @@ class Quality(Config):
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
     # zeros in a row, of what is hardly ever zero
     zero_runs: QualityRule = QualityRule(action="warn", limit=2)
+    # what an input leaves of what the past leaves open of a later target, as a share
+    leaks: QualityRule = QualityRule(action="warn", limit=0.005)
     # rows with an empty cell
     missing_cells: QualityRule = QualityRule(action="warn", limit=0)
     # missing steps inside a series

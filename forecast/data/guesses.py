@@ -25,6 +25,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from pandas.api.typing import SeriesGroupBy
 
+from forecast.config.datasets import Quality
 from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.task import RegularCalendar
 from forecast.config.transforms import TRANSFORMS
@@ -49,7 +50,7 @@ from forecast.data.columns import (
     trim_to_last_value,
 )
 from forecast.data.entries import entry_line, flow_yaml
-from forecast.data.leading import FITTED_SHARE, Spans, find_leading
+from forecast.data.leading import FITTED_SHARE, Spans, find_leading, find_leaks
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.splits import (
     BLOCKS,
@@ -558,9 +559,17 @@ def _past_lines(
 ) -> list[str]:
     """The key of the numbers that lead the target, and a comment that offers all of them."""
     to_units = TRANSFORMS[transform].to_units
+    leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
+    leaking = dict.fromkeys(leak.column for leak in leaks)
+    names = [name for name in names if str(name) not in leaking]
     leading = find_leading(observed, target, names, spans, to_units)
     entries = _column_entries(observed, calendar, names)
     lines = []
+    if leaking:
+        lines.append(
+            f"    # no input: {', '.join(leaking)} (looks like a leak: tells a later {target} nearly"
+            " exactly; where it is known by then, add it to `past_exogenous`)"
+        )
     if leading:
         inputs = [entry for name, entry in zip(names, entries, strict=True) if name in leading]
         note = f"lead {target}: what they were tells what it will be"

@@ -45,3 +45,45 @@ def test_what_stands_in_test_rows_makes_no_number_an_input(tmp_path):
     newest = frame.index >= 0.75 * len(frame)
     frame["level"] = frame["level"].where(newest, still["level"])
     assert "past_exogenous" not in written(tmp_path, frame, horizon=6)[0]
+
+
+COLUMNS_FROM_LATER_ROWS = {
+    "shifted": lambda sales: sales.shift(-1),
+    "shifted a week": lambda sales: 1000 - 2 * sales.shift(-7),
+    "centred mean": lambda sales: sales.rolling(3, center=True).mean().round(2),
+    "sum to come": lambda sales: sales[::-1].rolling(5).sum()[::-1],
+}
+
+
+@pytest.fixture
+def shop():
+    """Daily sales that wander, and by name a column that has them on a later row."""
+    draw = np.random.default_rng(1)
+    sales = pd.Series(200 + np.cumsum(draw.normal(0, 2, 900))).round(2)
+    days = pd.date_range("2022-01-01", periods=900)
+    return pd.DataFrame({"ds": days, "level": sales, "orders": sales.shift(-1)})
+
+
+@pytest.mark.parametrize("made", COLUMNS_FROM_LATER_ROWS.values(), ids=COLUMNS_FROM_LATER_ROWS)
+@pytest.mark.parametrize("horizon", [1, 7])
+def test_a_column_made_of_later_values_is_no_input_and_told_as_a_leak(
+    tmp_path, shop, made, horizon
+):
+    shop["orders"] = made(shop["level"])
+    entry, text = written(tmp_path, shop, horizon=horizon)
+    assert "past_exogenous" not in text.replace("`past_exogenous`", "")
+    assert "no input: orders (looks like a leak" in text and entry["target"]["column"] == "level"
+
+
+def test_orders_that_tell_a_later_value_with_an_error_are_an_input_and_no_leak(tmp_path, shop):
+    draw = np.random.default_rng(2)
+    shop["orders"] += draw.normal(0, 1, len(shop))  # half of the deviation of a day's change
+    entry, text = written(tmp_path, shop, horizon=1)
+    assert [column["column"] for column in entry["past_exogenous"]] == ["orders"]
+    assert "leak" not in text
+
+
+@pytest.mark.parametrize("made", [lambda sales: 2.5 * sales, lambda sales: sales.shift(1)])
+def test_what_holds_present_or_past_values_is_no_leak(tmp_path, shop, made):
+    shop["orders"] = made(shop["level"])
+    assert "leak" not in written(tmp_path, shop, horizon=7)[1]

@@ -20,7 +20,9 @@ import pandas as pd
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, Task
 from forecast.data.calendars import find_gaps, format_times, known_from, next_steps
+from forecast.data.leading import find_leaks
 from forecast.data.schema import KEY_COLUMNS, rows_by_series
+from forecast.system.errors import plural
 
 BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
@@ -151,6 +153,21 @@ def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
         spans.append(f"{value:g} in {n_rows:.0f} rows from {first_time} to {last_time}")
     more = f" and {len(runs) - MOST_RUNS} runs more" if len(runs) > MOST_RUNS else ""
     return "; ".join(spans) + more
+
+
+def leaks(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """A past input that tells a later target nearly exactly: that value itself, shifted by some
+    rows or in a mean around its own.
+    """
+    columns = [c.column for c in dataset.past_exogenous if c.column in frame.columns]
+    for target in _targets(frame, dataset) if columns else []:
+        for leak in find_leaks(frame, target, columns, dataset.horizon, limit):
+            text = (
+                f"looks like a leak: it tells {target!r} {plural(leak.steps, 'step')} later nearly"
+                " exactly. If that was not known then, as of a shifted column or a centred mean,"
+                " take it out of `past_exogenous`."
+            )
+            yield Violation("leaks", leak.series, leak.column, 1, text)
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

@@ -321,3 +321,20 @@ def test_findings_that_are_left_are_counted_only_where_some_are(n_rules: int, la
     lines = quality.abridge_findings(violations, "mine")
     assert len(lines) == n_rules + bool(last)
     assert lines[-1].startswith(last or "warn (rule 19)")
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_an_input_that_is_a_later_target_is_told_of_each_series(steps: int) -> None:
+    frame = weather(series=("a", "b"))
+    frame["wind"] = frame.groupby("unique_id")["temp"].shift(-steps).round(1)
+    told = [finding for finding in found(frame, settings()) if finding.rule == "leaks"]
+    assert [(finding.series, finding.column) for finding in told] == [("a", "wind"), ("b", "wind")]
+    assert all("take it out of `past_exogenous`" in finding.sentence for finding in told)
+    assert "leaks" not in {finding.rule for finding in found(frame, settings(past_exogenous=[]))}
+
+
+def test_an_input_that_is_an_earlier_or_the_same_target_is_no_leak() -> None:
+    for steps in (0, 1):
+        frame = weather()
+        frame["wind"] = frame["temp"].shift(steps)
+        assert "leaks" not in {finding.rule for finding in found(frame, settings())}
