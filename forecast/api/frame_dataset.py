@@ -41,6 +41,7 @@ from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, Holidays, RegularCalendar, StaticColumn
 from forecast.data.calendars import (
     default_features,
+    describe_own_steps,
     fit_calendar,
     grid,
     series_lengths,
@@ -336,7 +337,9 @@ def _with_missing_allowed(
         unique_id = str(shares.idxmax())
         cure = "Fill them, or begin later."
         nearest = fit_calendar(frame["ds"], zone).calendar
-        if nearest != calendar and not calendar.counts_rows:
+        if own_steps := describe_own_steps(frame):
+            cure = f"The {own_steps}"
+        elif nearest != calendar and not calendar.counts_rows:
             entry = nearest.model_dump(mode="json", exclude_defaults=True)
             cure = f"Fill them, or pass the calendar that fits best: freq={entry}."
         raise InputError(

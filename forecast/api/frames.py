@@ -41,7 +41,7 @@ from forecast.data.schema import (
     LATEST_TIME,
     check_frame,
 )
-from forecast.data.written_times import to_utc
+from forecast.data.written_times import describe_wide, to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
 
 NAME = "df"
@@ -67,6 +67,7 @@ CALLER_WORDS = {
     r" in configs/datasets\.yaml": "",
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
     r"`calendar(\.freq)?`": "`freq`",
+    r"`calendar: \{kind: index\}`": "whole numbers as times and `freq=1`",
     r"(leaves out the season of \d+ steps)\. .*": (
         r"\1. Pass `season_length=1`, or take 'arima_fourier'."
     ),
@@ -367,6 +368,8 @@ def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoRet
             f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
             f" `df.reset_index({argument})`."
         )
+    if wide := describe_wide(frame.columns):
+        raise InputError(f"{WHERE}: column {name!r} not found. {wide}.")
     options = dict.fromkeys(names.target_col, "`target_col`")
     options |= {names.time_col: "`time_col`", names.id_col: "`id_col`"}
     present = list(frame.columns)

@@ -66,7 +66,7 @@ class Quality(Config):
     # zeros in a row, of what is hardly ever zero
     zero_runs: QualityRule = QualityRule(action="warn", limit=2)
     # what an input leaves of what the past leaves open of a later target, as a share
-    leaks: QualityRule = QualityRule(action="warn", limit=0.005)
+    leaks: QualityRule = QualityRule(action="warn", limit=0.01)
     # rows with an empty cell
     missing_cells: QualityRule = QualityRule(action="warn", limit=0)
     # missing steps inside a series

@@ -72,6 +72,12 @@ GUESSED_ZONES = {"Europe/Berlin": "DE", "Europe/London": "GB", "America/New_York
 """Clocks that a file's times may be of, each of which stands for those that change with it, and the
 country that has it.
 """
+COUNT_ADVICE = (
+    "Write the first day of the period that each row stands for, such as 2024-01-01 for a month; or"
+    " leave the times out and count the rows: `calendar: {kind: index}`."
+)
+MIN_EVEN_STEPS = 10
+"""So many rows of a series show that its steps are even."""
 MIN_OPEN_DAYS = 10
 """So many days show which hours of a day have no rows."""
 MAX_GRID_STEPS = 100_000_000
@@ -458,7 +464,7 @@ def check_calendar(
     if not wrong:
         return
     position = int(np.argmax(frame["ds"].isin(wrong).to_numpy()))
-    fault = _describe_off_calendar(calendar, times, sorted(wrong))
+    fault = _describe_off_calendar(calendar, frame, sorted(wrong))
     raise error(f"{where}, {describe_row(frame, position)}: {fault}")
 
 
@@ -512,6 +518,39 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
     if not whole and fits[0].off_calendar == 0:
         whole = _fit_opening_hours(stamps, fits[0].calendar, time_zone)
     return min(whole or fits, key=CalendarFit.count_misfits)
+
+
+def describe_own_steps(frame: pd.DataFrame) -> str:
+    """What to do where two series of `frame`, each of even steps, share neither a time nor a
+    calendar, as weeks that begin on other days; empty where there are none.
+    """
+    series, times = frame["unique_id"], frame["ds"]
+    is_first = series == series.iloc[0]
+    others = series[~series.isin(series[times.isin(times[is_first])])]
+    if others.empty:
+        return ""
+    pair = [times[is_first], times[series == others.iloc[0]]]
+    fits = [fit_calendar(stamps) for stamps in pair]
+    shared = fit_calendar(pd.concat(pair)).calendar
+    is_even = all(
+        fit.count_misfits() <= MAX_SHARE_WITHOUT_ROW * len(stamps) and len(stamps) >= MIN_EVEN_STEPS
+        for fit, stamps in zip(fits, pair, strict=True)
+    )
+    misfits = (
+        _fit_steps(shared, pd.DatetimeIndex(stamps.sort_values())).count_misfits() / len(stamps)
+        for stamps in pair
+    )
+    if not is_even or max(misfits) < MAX_SHARE_CLOSED_EARLY:
+        return ""
+    first, second = (
+        f"{name!r} {calendar_yaml(fit.calendar)} from {format_times([stamps.min()], shared)}"
+        for name, fit, stamps in zip((series.iloc[0], others.iloc[0]), fits, pair, strict=True)
+    )
+    return (
+        f"series have steps of their own, as {first} and {second}; wanted one calendar for all."
+        " Write the same times in all, such as full hours, or of a week its Monday: `t -"
+        " pandas.to_timedelta(t.dt.weekday, 'D')` of the times `t`."
+    )
 
 
 def _fit_steps(calendar: Calendar, stamps: pd.DatetimeIndex) -> CalendarFit:
@@ -583,7 +622,8 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
         ]
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
     longer = [f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")]
-    return [*weeks, *longer, f"{common.days}D"]
+    business = [f"1{step}" for step in ("BMS", "BME", "BQS", "BQE", "BYS", "BYE")]
+    return [*weeks, *longer, *business, f"{common.days}D"]
 
 
 def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
@@ -637,10 +677,13 @@ def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     return pd.Timestamp(int(values[phase == phases[np.argmax(counts)]].min()))
 
 
-def _describe_off_calendar(calendar: Calendar, times: pd.Series, wrong: list[pd.Timestamp]) -> str:
+def _describe_off_calendar(
+    calendar: Calendar, frame: pd.DataFrame, wrong: list[pd.Timestamp]
+) -> str:
     """What is wrong with the first of the times off the calendar, what to do, and which calendar
     would fit better.
     """
+    times = frame["ds"].drop_duplicates()
     if isinstance(calendar, Daily):
         name = getattr(calendar, "exchange", "the configured weekdays")
         fault = f"this is no session of {name}"
@@ -656,11 +699,16 @@ def _describe_off_calendar(calendar: Calendar, times: pd.Series, wrong: list[pd.
         return f"{fault}. A session is named by its date. Write dates alone, without hours."
     advice = "Round or drop it, or correct `calendar`."
     best = fit_calendar(times)
-    if best.off_calendar < len(wrong):
+    if own_steps := describe_own_steps(frame):
+        advice = f"The {own_steps}"
+    elif 2 * best.off_calendar > len(times):
+        advice = COUNT_ADVICE
+    elif best.off_calendar < len(wrong):
         n_off = plural(best.off_calendar, "time")
+        n_steps = series_lengths(frame, best.calendar).sum()
         advice += (
             f" Nearest calendar: {calendar_yaml(best.calendar)} ({n_off} off it, steps without a"
-            f" row: {best.without_row})."
+            f" row: {max(n_steps - len(frame) + best.off_calendar, 0)})."
         )
     is_day_or_longer = (step_length(calendar) or DAY) >= DAY
     if is_day_or_longer and times.dt.hour.nunique() == 2:

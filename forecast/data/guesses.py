@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from forecast.config.task import RegularCalendar
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
+    COUNT_ADVICE,
     DAY,
     GUESSED_ZONES,
     Calendar,
@@ -38,6 +40,7 @@ from forecast.data.calendars import (
     calendar_yaml,
     count_day_steps,
     default_features,
+    describe_own_steps,
     fit_calendar,
     series_lengths,
     shows_week,
@@ -62,7 +65,9 @@ from forecast.data.splits import (
 )
 from forecast.data.written_times import (
     ISO_8601,
+    describe_wide,
     guess_time_format,
+    read_times,
     refuse_rows,
     sort_oldest_first,
     to_utc,
@@ -123,6 +128,14 @@ SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
 TEMPERATURE_NAME = re.compile("temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)")
 """What is in a name whose values may fall below zero in another season."""
+NUMBERS_FOR_TIMES = {
+    r"(19|20)\d\d(0[1-9]|1[0-2])": " Months as 202401 are read by `time_format: '%Y%m'`.",
+    r"(19|20)\d\d([0-4]\d|5[0-3])": " Write weeks as 2024W05.",
+    r"1\d{9}": " Seconds since 1970 become times by `pandas.to_datetime(..., unit='s')`.",
+    r"1\d{12}": " Milliseconds since 1970 become times by `pandas.to_datetime(..., unit='ms')`.",
+    r"1\d{15}": " Microseconds since 1970 become times by `pandas.to_datetime(..., unit='us')`.",
+}
+"""Numbers that stand for times, by their digits, and what to do with them."""
 CLOCK_WORDS = {
     *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
     *("heure", "hora", "stunde", "uhrzeit"),
@@ -142,6 +155,10 @@ MAX_SHARE_TWICE = 0.01
 their own series, as the hour does that a clock passes again in autumn; two shops of one name stand
 twice at every time.
 """
+MIN_TOTAL_SHARE = 0.9
+"""Of its rows: in so many a series is the sum of all others that is taken for their total."""
+MIN_ROWS_OF_A_SERIES = 10
+"""On average, for a text to tell series none of whose times are shared."""
 MAX_PLAN_SHARE = 0.15
 """Of the times: a column that has been empty for longer is no longer measured."""
 MIN_STATIC_SERIES = 4
@@ -211,7 +228,9 @@ def guess_entry(
     """
     table, file_format = _read_rows(path, where, own_files.guess_format(path, where))
     time, time_format = _find_time_column(table)
-    series = _find_series_column(table, time)
+    if time_format == "%Y" or time is None:
+        _refuse_wide(table, where)
+    series = _find_series_column(table, time, time_format)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
         table[series] = with_names[series]
@@ -253,7 +272,7 @@ def guess_entry(
     text = [f"  {flow_yaml(name)}:", *lines]
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
-    text += _describe_constants(roles.constant)
+    text += [*_describe_series(observed, chosen), *_describe_constants(roles.constant)]
     text += _describe_doubtful_number(path, file_format)
     for column in others:
         if column not in numbers and own_files.is_mostly_numbers(rows[column]):
@@ -335,6 +354,31 @@ def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[st
     ]
 
 
+def _describe_series(observed: pd.DataFrame, target: Any) -> Iterator[str]:
+    """A comment for a series that is the sum of all others, and for each that goes on under a name
+    written otherwise.
+    """
+    values, names = observed[target], observed["unique_id"]
+    if names.nunique() > 2:
+        half = values.groupby(observed["ds"]).transform("sum") / 2
+        is_half = pd.Series(np.isclose(values, half) & (values != 0), index=values.index)
+        shares = is_half.groupby(names).mean()
+        for name in shares.index[shares > MIN_TOTAL_SHARE]:
+            yield (
+                f"    # {name!r} is the sum of the other series: take its rows out; `hierarchy`"
+                " forecasts sums that agree with their parts"
+            )
+    spans = observed.groupby("unique_id")["ds"].agg(["min", "max"]).sort_values("min")
+    written_alike = spans.index.to_series().str.casefold().str.split().str.join(" ")
+    for _, alike in spans.groupby(written_alike):
+        for (name, before), (other, after) in itertools.pairwise(alike.iterrows()):
+            if before["max"] < after["min"]:
+                yield (
+                    f"    # {other!r} begins behind the end of {name!r}: if they are one series,"
+                    " write one name"
+                )
+
+
 def _describe_constants(columns: list[Any]) -> list[str]:
     """A comment below the entry that names what might be static or a group; none without any."""
     if not columns:
@@ -401,7 +445,11 @@ def _guess_times(
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
     ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
+    if own_steps := describe_own_steps(ordered.assign(ds=times)):
+        raise InputError(f"{where}: {own_steps}")
     fit = fit_calendar(times, zone)
+    if 2 * fit.off_calendar > times.nunique():
+        raise InputError(f"{where}: {time!r} holds times that no calendar has. {COUNT_ADVICE}")
     return GuessedTimes(time, time_format, zone, times, fit)
 
 
@@ -567,8 +615,8 @@ def _past_lines(
     lines = []
     if leaking:
         lines.append(
-            f"    # no input: {', '.join(leaking)} (looks like a leak: tells a later {target} nearly"
-            " exactly; where it is known by then, add it to `past_exogenous`)"
+            f"    # no input: {', '.join(leaking)} (looks like a leak: tells a later {target}"
+            " nearly exactly; where it is known by then, add it to `past_exogenous`)"
         )
     if leading:
         inputs = [entry for name, entry in zip(names, entries, strict=True) if name in leading]
@@ -771,8 +819,10 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)
         return day if day == steps else 1, min(day, 96), min(7 * day, 672)
-    name = offset.freqstr.lstrip("0123456789").split("-")[0]
-    season, horizon, lookback = SPANS_BY_STEP.get(name.rstrip("SE"), (1, *SPANS_BY_STEP["D"][1:]))
+    name = offset.freqstr.lstrip("0123456789").split("-")[0].rstrip("SE")
+    usual = 1, *SPANS_BY_STEP["D"][1:]
+    # a month of working days is a month
+    season, horizon, lookback = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", usual)
     return season // offset.n if season % offset.n == 0 else 1, horizon, lookback
 
 
@@ -790,8 +840,8 @@ def _column_entries(
 
 
 def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
-    """The first column that holds times, and its format where that is not ISO 8601; years that
-    count where none does.
+    """The first column that holds times, and its format where that is not ISO 8601; one that counts
+    months or years where none does.
 
     None where no column holds times.
     """
@@ -810,13 +860,19 @@ def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
             form = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
             if pd.to_datetime(values.astype("str"), format=form, errors="coerce").notna().all():
                 return name, form
+    return _find_years(table)
+
+
+def _find_years(table: pd.DataFrame) -> tuple[Any | None, str | None]:
+    """The first column of whole numbers that counts months (202401) or years, and its format."""
     whole = table.select_dtypes("integer")
-    years = [
-        c
-        for c in whole
-        if whole[c].between(1678, 2199).all() and (whole[c].diff() == 1).mean() > 0.5
-    ]
-    return (years[0], "%Y") if years else (None, None)
+    for form, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
+        for name, values in whole.items():
+            times = pd.to_datetime(values.astype("str"), format=form, errors="coerce")
+            is_year = times.dt.year.between(1678, 2199)
+            if is_year.all() and values.diff().abs().isin(steps).mean() > 0.5:
+                return name, form
+    return None, None
 
 
 def _find_count_column(
@@ -850,15 +906,27 @@ def _find_count_column(
     for column in unread:
         _refuse_odd_time(table[column].dropna().astype("str").str.strip(), where)
     if unread and (in_parts or not counts):
+        texts = [table[column].dropna().astype("str").str for column in unread]
+        hints = (
+            hint
+            for digits, hint in NUMBERS_FOR_TIMES.items()
+            if any(text.fullmatch(digits).all() for text in texts)
+        )
         raise InputError(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
-            " Name the columns in the first line, with a comma, semicolon, tab or | between them,"
-            " and write times in one as 2024-01-31 or 2024-01-31T13:00; or write the entry by hand"
-            " with `time_format`, or with `calendar: {kind: index}` where the rows have no dates"
-            " (docs/data.md)."
+            f"{next(hints, '')} Name the columns in the first line, with a comma, semicolon, tab or"
+            " | between them, and write times in one as 2024-01-31 or 2024-01-31T13:00; or write"
+            " the entry by hand with `time_format`, or with `calendar: {kind: index}` where the rows"
+            " have no dates (docs/data.md)."
         )
     number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
+
+
+def _refuse_wide(table: pd.DataFrame, where: str) -> None:
+    """`InputError` for a table with a column for each time."""
+    if wide := describe_wide(table.columns):
+        raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
 
 
 def _refuse_odd_time(text: pd.Series, where: str) -> None:
@@ -924,10 +992,13 @@ def _is_clock(values: pd.Series) -> bool:
     return bool(text.str.fullmatch(CLOCK_TEXT).all())
 
 
-def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
+def _find_series_column(
+    table: pd.DataFrame, time: Any | None, time_format: str | None
+) -> Any | None:
     """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
-    nearly all where none tells all: of text, else of whole numbers. Without times the text that
-    changes the seldomest, each value in one stretch of rows.
+    nearly all where none tells all: of text, else of whole numbers. Where no two rows share a time
+    the text whose values have steps of their own; without times the text that changes the
+    seldomest, each value in one stretch of rows.
     """
     if "unique_id" in table.columns:
         return "unique_id"
@@ -965,8 +1036,38 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
             for limit in (0, most_repeats)
             for kind in (text, whole)
         ]
-        telling = next((kind for kind in kinds if kind), []) if sizes.max() > 1 else []
+        if sizes.max() > 1:
+            telling = next((kind for kind in kinds if kind), [])
+        else:
+            times = read_times(table[time], time_format)
+            telling = [c for c in text if _has_own_steps(times, table[c])]
     return table[telling].nunique().idxmin() if telling else None
+
+
+def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
+    """Whether `names` tells series whose times overlap, though none is shared: each stands in rows
+    of its own, where time begins anew, or has even steps that all rows together have not, as of
+    weeks that begin on other days.
+    """
+    if not 2 <= names.nunique() <= len(names) / MIN_ROWS_OF_A_SERIES:
+        return False
+    spans = times.groupby(names).agg(["min", "max"]).sort_values("min")
+    if (spans["min"].iloc[1:].to_numpy() > spans["max"].cummax().iloc[:-1].to_numpy()).all():
+        return False
+    if (names != names.shift()).sum() == names.nunique():
+        by_name = times.groupby(names)
+        return bool((by_name.is_monotonic_increasing | by_name.is_monotonic_decreasing).all())
+    ordered = times.sort_values()
+    alone = ordered.groupby(names[ordered.index]).diff()
+    usual = alone.groupby(names[ordered.index]).transform("median")
+    steps = ordered.diff()
+    return _share_of_even_steps(alone, usual) > 0.9 and _share_of_even_steps(steps) < 0.6
+
+
+def _share_of_even_steps(steps: pd.Series, usual: pd.Series | None = None) -> float:
+    """How many of them are as long as `usual` (None: their median), up to a fifth: months are."""
+    ratios = (steps / (steps.median() if usual is None else usual)).dropna()
+    return float(ratios.between(0.8, 1.2).mean())
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[Any]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ from forecast.data.schema import (
     first_time_outside,
     name_row,
 )
-from forecast.system.errors import InputError, quote
+from forecast.system.errors import InputError, quote, quote_names
 
 CLOCK_ERRORS: tuple[type[Exception], ...] = (ValueError,)
 with contextlib.suppress(ImportError):
@@ -84,6 +85,10 @@ TIME_FORMATS = (
     " %I:%M%p",
     " %I %p",
 )
+MIN_TIME_NAMES, EARLIEST_NAME = 4, pd.Timestamp("1800", tz="UTC")
+"""So many columns with names of times, none of them a number such as 1001, make a table with a
+column for each time.
+"""
 ISO_8601 = "ISO8601"
 """What `pandas.to_datetime` takes as the format of any ISO 8601 time."""
 
@@ -106,6 +111,25 @@ def guess_time_format(values: pd.Series) -> str | None:
     return min(fitting, key=lambda form: _measure_disorder(text, form))
 
 
+def describe_wide(columns: Iterable[object]) -> str:
+    """What to do with a table most of whose columns are times or months; empty for any other."""
+    names = pd.Series([str(name).strip() for name in columns], dtype="str")
+    # the first and the last may be of something else
+    examples = (names.iloc[[len(names) * part // 4]] for part in (1, 2, 3))
+    forms = {guess_time_format(example) for example in examples if len(example)}
+    is_time = pd.Series(False, index=names.index)
+    for form in forms.union(("%b", "%B")).difference([None]):
+        times = pd.to_datetime(_periods_to_days(names), format=form, errors="coerce", utc=True)
+        is_time |= times >= EARLIEST_NAME
+    if is_time.sum() < max(MIN_TIME_NAMES, len(names) / 2):
+        return ""
+    return (
+        f"{is_time.sum()} columns are named by times, such as {quote_names(names[is_time][:2])};"
+        " wanted a row for each time. Turn them into rows by `melt` of pandas:"
+        f" `df.melt(id_vars={names[~is_time].tolist()}, var_name='time', value_name='value')`"
+    )
+
+
 def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
     """How often the rows turn against their usual direction in time, as at each further series of
     a file, and the longest gap in seconds otherwise.
@@ -118,13 +142,18 @@ def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
     return int((steps < 0).sum()), float(steps.max())
 
 
+def read_times(values: pd.Series, form: str | None) -> pd.Series:
+    """Times as written in `form` (None: ISO 8601), taken as UTC; NaT for what is none."""
+    text = _periods_to_days(values.astype("str").str.strip())
+    return pd.to_datetime(text, format=form or ISO_8601, errors="coerce", utc=True)
+
+
 def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
     """The rows of a file whose `ds` is written newest first turned round; all others as they
     are.
     """
     head = table[["unique_id", "ds"]].head(1000)
-    text = _periods_to_days(head["ds"].astype("str").str.strip())
-    times = pd.to_datetime(text, format=form or ISO_8601, errors="coerce", utc=True)
+    times = read_times(head["ds"], form)
     # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
     times = times.dt.as_unit("us")
     steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))

@@ -540,7 +540,7 @@ def test_a_note_among_numbers_names_no_series(tmp_path):
     frame = pd.DataFrame({"Date": days, "Open": WAVE, "Close": WAVE})
     note = pd.DataFrame({"Date": days[40:41], "Open": "0.25 Dividend"})
     mixed = pd.concat([frame.assign(Open=WAVE + 0.1 * np.arange(600)), note.assign(Close=1.0)])
-    assert guesses._find_series_column(mixed, "Date") is None
+    assert guesses._find_series_column(mixed, "Date", None) is None
 
 
 def test_a_young_series_beside_a_long_one_is_named_by_its_column():
@@ -549,7 +549,7 @@ def test_a_young_series_beside_a_long_one_is_named_by_its_column():
         pd.DataFrame({"day": days[-n:], "shop": name, "sales": WAVE[-n:]})
         for name, n in (("north", 600), ("south", 5))
     ]
-    assert guesses._find_series_column(pd.concat(shops), "day") == "shop"
+    assert guesses._find_series_column(pd.concat(shops), "day", None) == "shop"
 
 
 def test_two_lines_of_names_as_yfinance_writes_them_are_told(tmp_path):
