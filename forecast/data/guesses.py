@@ -370,7 +370,7 @@ def _describe_series(observed: pd.DataFrame, target: Any) -> Iterator[str]:
             )
     spans = observed.groupby("unique_id")["ds"].agg(["min", "max"]).sort_values("min")
     written_alike = spans.index.to_series().str.casefold().str.split().str.join(" ")
-    for _, alike in spans.groupby(written_alike):
+    for _, alike in spans[written_alike.duplicated(keep=False)].groupby(written_alike):
         for (name, before), (other, after) in itertools.pairwise(alike.iterrows()):
             if before["max"] < after["min"]:
                 yield (
@@ -916,8 +916,8 @@ def _find_count_column(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
             f"{next(hints, '')} Name the columns in the first line, with a comma, semicolon, tab or"
             " | between them, and write times in one as 2024-01-31 or 2024-01-31T13:00; or write"
-            " the entry by hand with `time_format`, or with `calendar: {kind: index}` where the rows"
-            " have no dates (docs/data.md)."
+            " the entry by hand with `time_format`, or with `calendar: {kind: index}` where the"
+            " rows have no dates (docs/data.md)."
         )
     number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")

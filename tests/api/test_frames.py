@@ -574,6 +574,29 @@ def test_a_value_far_from_all_others_is_warned_of():
         fitted(days)
 
 
+def test_an_input_that_holds_the_next_value_is_warned_of_as_a_leak() -> None:
+    wind = 10 + np.random.default_rng(0).normal(0, 1, 120).round(2)
+    leaking = frame(y=wind, wind=[*wind[1:], 10.0])
+    with pytest.warns(UserWarning, match=r"'wind': looks like a leak: it tells 'y' 1 step later"):
+        fitted(leaking, past_exogenous="wind")
+
+
+def test_weeks_that_begin_on_other_days_in_each_series_are_told_what_to_write() -> None:
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": day, "ds": pd.date_range("2021-01-01", periods=120, freq=day)})
+        for day in ("W-MON", "W-WED")
+    ).assign(y=1.0)
+    for freq in ("W-MON", {"kind": "weekdays", "days": ["mon", "wed"]}):
+        with pytest.raises(InputError, match=r"series have steps of their own.*its Monday"):
+            fitted(frame, freq=freq)
+
+
+def test_a_frame_with_a_column_for_each_month_is_told_how_to_turn_it() -> None:
+    wide = pd.DataFrame({"shop": ["a"], **dict.fromkeys(map(str, DAYS.date), 1.0)})
+    with pytest.raises(InputError, match=r"'ds' not found. 120 columns .*melt\(id_vars=\['shop'\]"):
+        fitted(wide)
+
+
 def test_local_hours_without_a_zone_are_warned_of_with_the_line_that_converts_them():
     local = pd.date_range("2024-03-20", "2024-04-10", freq="h", tz="Europe/Berlin").tz_localize(
         None

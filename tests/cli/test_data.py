@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -343,6 +344,19 @@ def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project:
     assert len(snapshots.read_pointed(project, "My_power")) == 600
     with pytest.raises(InputError, match=r"`forecast fetch My_power`.*--name"):
         run("add", "data/My power.csv", root=project)
+
+
+def test_a_table_with_a_column_for_each_month_leaves_nothing_behind(project: Path):
+    configs = project / "configs" / "datasets.yaml"
+    before = configs.read_bytes()
+    months = pd.date_range("2012-01-01", periods=120, freq="MS").strftime("%Y-%m")
+    wide = pd.DataFrame({"what": ["births"], **dict.fromkeys(months, 5.0)})
+    wide.to_csv(project / "data" / "wide.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=r"120 columns are named by times.*melt"):
+            run("add", "data/wide.csv", root=project)
+    assert configs.read_bytes() == before and not (project / "data/snapshots/wide").exists()
 
 
 @pytest.mark.parametrize("moment", range(6))

@@ -24,6 +24,7 @@ from forecast.data.calendars import (
     check_calendar,
     cycles,
     default_features,
+    describe_own_steps,
     find_gaps,
     fit_calendar,
     grid,
@@ -384,6 +385,34 @@ def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(
     with pytest.raises(InputError, match="such times in all") as fault:
         check_calendar(frame, own, where="mine")
     assert said in str(fault.value)
+
+
+def test_the_nearest_calendar_is_counted_of_each_series_by_itself():
+    days = pd.Series(pd.date_range("2024-01-01", periods=50, freq="D"))
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": name, "ds": days[days.index % 10 != hole], "temp": 1.0})
+        for name, hole in {"a": 3, "b": 7}.items()
+    )
+    weeks = dataset(calendar={"kind": "regular", "freq": "W-MON"}).calendar
+    told = r"freq: 1D\} \(0 times off it, steps without a row: 10\)"
+    with pytest.raises(InputError, match=told):
+        check_calendar(frame, weeks, where="mine")
+
+
+def test_series_whose_weeks_begin_on_other_days_are_told_no_calendar_but_what_to_do():
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": day, "ds": pd.date_range("2024-01-01", periods=50, freq=day)})
+        for day in ("W-MON", "W-SUN")
+    )
+    own = dataset(calendar={"kind": "regular", "freq": "W-MON"}).calendar
+    with pytest.raises(InputError, match="of a week its Monday") as fault:
+        check_calendar(frame.reset_index(drop=True), own, where="mine")
+    assert "Nearest calendar" not in str(fault.value)
+    assert describe_own_steps(frame[frame["unique_id"] == "W-SUN"]) == ""
+    later = pd.DataFrame(
+        {"unique_id": "x", "ds": pd.date_range("2026-01-05", periods=50, freq="7D")}
+    )
+    assert describe_own_steps(pd.concat([frame[frame["unique_id"] == "W-MON"], later])) == ""
 
 
 def test_days_of_more_than_the_292_years_that_nanoseconds_count_have_a_grid():

@@ -67,8 +67,18 @@ def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
             12,
         ),
         (
+            pd.date_range("1960-01-01", periods=600, freq="BME"),
+            {"kind": "regular", "freq": "1BME"},
+            12,
+        ),
+        (
             pd.date_range("1900-01-01", periods=400, freq="QE"),
             {"kind": "regular", "freq": "1QE"},
+            4,
+        ),
+        (
+            pd.date_range("1900-01-01", periods=400, freq="BQS"),
+            {"kind": "regular", "freq": "1BQS"},
             4,
         ),
         (
@@ -85,7 +95,9 @@ def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
         "weeks",
         "months",
         "month ends",
+        "last working days",
         "quarters",
+        "first working days",
         "years",
     ],
 )
@@ -1731,3 +1743,157 @@ def test_the_holidays_offered_are_those_of_the_clock(tmp_path, zone, country):
     guessed(tmp_path, frame)
     text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert f"# holidays: {country} #" in text
+
+
+def weekly_regions(first_days: dict[str, str]) -> pd.DataFrame:
+    """A region below the other, each with weeks of its own."""
+    parts = [
+        pd.DataFrame({"region": region, "week": pd.date_range(day, periods=140, freq="7D")})
+        for region, day in first_days.items()
+    ]
+    return pd.concat(parts, ignore_index=True).assign(cases=np.resize(WAVE, 140 * len(parts)))
+
+
+REGIONS = {"north": "2021-01-04", "south": "2021-01-06", "west": "2021-01-10"}
+A_WEEK = {f"r{n}": str(day.date()) for n, day in enumerate(pd.date_range("2021-01-04", periods=7))}
+
+
+@pytest.mark.parametrize(
+    ("first_days", "order"),
+    [(REGIONS, None), (REGIONS, "week"), (A_WEEK, None)],
+    ids=["one below the other", "sorted by time", "a region for each day of the week"],
+)
+def test_regions_with_weeks_of_their_own_are_series_and_told_to_share_days(
+    tmp_path, first_days, order
+):
+    frame = weekly_regions(first_days)
+    ordered = frame if order is None else frame.sort_values(order)
+    own = r"W-MON\} from 2021-01-04 and .*W-(WED|TUE)\} from .*`t - pandas.to_timedelta"
+    with pytest.raises(InputError, match=f"series have steps of their own, as .*{own}"):
+        guessed(tmp_path, ordered)
+    frame["week"] -= pd.to_timedelta(frame["week"].dt.weekday, "D")
+    entry = guessed(tmp_path, frame)
+    assert entry["source"]["columns"] == {"ds": "week", "unique_id": "region"}
+    assert entry["calendar"] == {"kind": "regular", "freq": "W-MON"}
+
+
+def test_words_of_the_rows_of_one_series_are_no_series(tmp_path):
+    days = pd.bdate_range("2021-01-04", periods=600)
+    words = {
+        "weekday": days.day_name(),
+        "year": "FY" + days.strftime("%Y"),
+        "sky": np.random.default_rng(0).choice(["clear", "rain"], 600),
+    }
+    for name, text in words.items():
+        frame = pd.DataFrame({"day": days, name: text, "y": WAVE})
+        assert guessed(tmp_path, frame)["source"]["columns"] == {"ds": "day"}
+    newest_year_first = frame.assign(year=words["year"]).sort_values(
+        "year", ascending=False, kind="stable"
+    )
+    assert guesses._find_series_column(newest_year_first.astype("str"), "day", None) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "beside"),
+    [
+        (pd.date_range("2012-01-01", periods=120, freq="MS").strftime("%Y-%m"), {"what": "births"}),
+        (pd.date_range("2012-01-01", periods=24, freq="MS").strftime("%b-%y"), {"what": "births"}),
+        (
+            pd.date_range("2023-05-01", periods=90).strftime("%m/%d/%Y"),
+            {"shop": "a", "unit": "EUR"},
+        ),
+        (pd.period_range("2012Q1", periods=12, freq="Q").astype(str), {}),
+        (range(2000, 2024), {"country": "IS"}),
+        (pd.date_range("2024-01-01", periods=12, freq="MS").strftime("%b"), {"year": [2023, 2024]}),
+    ],
+    ids=["months", "months in words", "days", "quarters", "years", "months beside a year"],
+)
+def test_a_table_with_a_column_for_each_time_is_refused_with_what_to_do(tmp_path, names, beside):
+    frame = pd.DataFrame({**beside, **{str(n): [1.5, 2.5] for n in names}})
+    told = (
+        rf"{len(names)} columns are named by times.*df\.melt\(id_vars={re.escape(str([*beside]))}"
+    )
+    with pytest.raises(InputError, match=told):
+        guessed(tmp_path, frame)
+
+
+@pytest.mark.parametrize("names", [range(1001, 1013), ["jan", "may", *"abcdefgh"]])
+def test_columns_with_numbers_or_few_months_for_names_are_no_times(tmp_path, names):
+    frame = make_wide(**{str(name): WAVE for name in names})
+    assert guessed(tmp_path, frame)["source"]["columns"] == {"ds": "date"}
+    assert guessed(tmp_path, frame.drop(columns="date"))["calendar"] == {"kind": "index"}
+
+
+def test_times_of_no_calendar_are_refused_with_what_to_write(tmp_path):
+    weeks = np.resize([4, 5, 4], 96).cumsum()
+    ends = pd.Timestamp("2015-01-03") + pd.to_timedelta(7 * weeks, "D")
+    with pytest.raises(InputError, match=r"'end' holds times that no calendar has.*kind: index"):
+        guessed(tmp_path, pd.DataFrame({"end": ends, "y": WAVE[:96]}))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("shops", [1, 2])
+def test_months_of_six_digits_are_read_by_the_format_that_is_written(tmp_path, order, shops):
+    months = pd.date_range("2012-01-01", periods=120, freq="MS")
+    frame = pd.concat(
+        pd.DataFrame({"shop": f"s{n}", "period": months.strftime("%Y%m"), "y": WAVE[:120] + n})
+        for n in range(shops)
+    )[::order]
+    entry = guessed(tmp_path, frame)
+    assert entry["source"]["time_format"] == "%Y%m" and entry["calendar"]["freq"] == "1MS"
+    read = taken(tmp_path, frame)
+    assert read["ds"].min() == months[0] and read["ds"].max() == months[-1]
+
+
+def test_a_month_of_six_digits_beside_the_day_is_no_time(tmp_path):
+    frame = make_wide(y=WAVE)
+    frame.insert(0, "month", frame["date"].dt.strftime("%Y%m"))
+    assert guessed(tmp_path, frame)["source"]["columns"] == {"ds": "date"}
+
+
+HOURS_SINCE_1970 = 1704067200 + 3600 * np.arange(600)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "hint"),
+    [
+        (HOURS_SINCE_1970, "unit='s'"),
+        (1000 * HOURS_SINCE_1970, "unit='ms'"),
+        (pd.date_range("2012-01-02", periods=600, freq="7D").strftime("%G%V"), "weeks as 2024W05"),
+    ],
+)
+def test_numbers_that_stand_for_times_are_told_how_to_write(tmp_path, numbers, hint):
+    with pytest.raises(InputError, match=f"may be some. .*{re.escape(hint)}"):
+        guessed(tmp_path, pd.DataFrame({"ts": numbers, "y": WAVE}))
+
+
+def comments(tmp_path: Path, frame: pd.DataFrame) -> list[str]:
+    """Those of the entry that stand in lines of their own."""
+    guessed(tmp_path, frame)
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    return [line.strip() for line in text.splitlines() if line.strip().startswith("#")]
+
+
+def test_a_series_that_is_the_sum_of_the_others_is_told(tmp_path):
+    shops = make_wide(A=100 + WAVE, B=200 - WAVE**2, C=50 + WAVE[::-1])
+    parts = shops.melt("date", var_name="shop", value_name="y")
+    assert not any("sum of" in line for line in comments(tmp_path, parts))
+    total = shops.assign(y=shops[["A", "B", "C"]].sum(axis=1), shop="All")[["date", "shop", "y"]]
+    told = [line for line in comments(tmp_path, pd.concat([parts, total])) if "sum of" in line]
+    assert len(told) == 1 and "'All' is the sum of the other series: take its rows out" in told[0]
+
+
+@pytest.mark.parametrize(("first_rows", "is_told"), [(300, True), (400, False)])
+def test_a_name_that_goes_on_in_another_case_is_told_where_no_times_are_shared(
+    tmp_path, first_rows, is_told
+):
+    rows = make_wide(y=WAVE)
+    frame = pd.concat(
+        [
+            rows[:first_rows].assign(shop="Cork"),
+            rows[300:].assign(shop="cork"),
+            rows.assign(shop="B"),
+        ]
+    )
+    told = "# 'cork' begins behind the end of 'Cork': if they are one series, write one name"
+    assert (told in comments(tmp_path, frame)) == is_told
