@@ -549,7 +549,7 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
     return (
         f"series have steps of their own, as {first} and {second}; wanted one calendar for all."
         " Write the same times in all, such as full hours, or of a week its Monday: `t -"
-        " pandas.to_timedelta(t.dt.weekday, 'D')` of the times `t`."
+        " pandas.to_timedelta(t.dt.day_of_week, 'D')` of the times `t`."
     )
 
 

@@ -1771,7 +1771,7 @@ def test_regions_with_weeks_of_their_own_are_series_and_told_to_share_days(
     own = r"W-MON\} from 2021-01-04 and .*W-(WED|TUE)\} from .*`t - pandas.to_timedelta"
     with pytest.raises(InputError, match=f"series have steps of their own, as .*{own}"):
         guessed(tmp_path, ordered)
-    frame["week"] -= pd.to_timedelta(frame["week"].dt.weekday, "D")
+    frame["week"] -= pd.to_timedelta(frame["week"].dt.day_of_week, "D")
     entry = guessed(tmp_path, frame)
     assert entry["source"]["columns"] == {"ds": "week", "unique_id": "region"}
     assert entry["calendar"] == {"kind": "regular", "freq": "W-MON"}
