@@ -189,7 +189,8 @@ def find_leaks(
     sizes = frame["unique_id"].value_counts()
     for series in sizes.index[:LEAK_SERIES]:
         rows = frame[frame["unique_id"] == series][[target, *columns]].tail(LEAK_ROWS)
-        values = rows.to_numpy(dtype=np.float64)
+        rows = rows.astype(float)
+        values = (rows / rows.abs().max()).to_numpy()  # the squares of 1e200 are infinite
         for name, column in zip(columns, values.T[1:], strict=True):
             explained = explain_later_target(values[:, 0], column, min(horizon, MOST_LAGS), limit)
             if explained is not None:
