@@ -42,14 +42,11 @@ LEAK_SERIES, LEAK_ROWS = 3, 2_000
 
 
 class Leak(NamedTuple):
-    """`column` of `series` leaves `share` of what the past leaves unexplained of the target `steps`
-    later.
-    """
+    """`column` of `series` tells the target `steps` later."""
 
     series: str
     column: str
     steps: int
-    share: float
 
 
 class Spans(NamedTuple):
@@ -194,7 +191,7 @@ def find_leaks(
         for name, column in zip(columns, values.T[1:], strict=True):
             explained = explain_later_target(values[:, 0], column, min(horizon, MOST_LAGS), limit)
             if explained is not None:
-                yield Leak(str(series), str(name), *explained)
+                yield Leak(str(series), str(name), explained[0])
 
 
 def explain_later_target(
