@@ -97,8 +97,8 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
     tuning = load_tuning(base.paths.configs)
     try:
         repeated = compare_candidates(results, frame, task, borders, evaluation, tuning)
-    except InputError as error:
-        return [Finding("stored", STORED_DETECTOR, "verdicts.json", str(error))]
+    except InputError as fault:
+        return [Finding("stored", STORED_DETECTOR, "verdicts.json", str(fault))]
     findings = []
     for name, table in {**repeated.tables, "bands": repeated.bands}.items():
         wanted = table if name in PARQUET_TABLES else parse_table(io.StringIO(table_text(table)))
