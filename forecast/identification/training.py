@@ -1,5 +1,4 @@
-"""Train a net on one or several experiments: Levenberg-Marquardt unless `trainer` says otherwise,
-open loop first.
+"""Train a net on one or several experiments by Levenberg-Marquardt, open loop first.
 
 `train` is series-parallel: every row is forecast from measured ones, plain regression; of the
 weights it passes, those are kept that are best on the validation rows in the loop the net is for.
@@ -39,14 +38,12 @@ from forecast.identification.rows import (
     validation_error,
 )
 from forecast.networks.description import Network
-from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError, ModelError, plural
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
-from forecast.training.chunks import TrainingSeries
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
-Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
+Trainer = Literal["lm", "bayesian"] | lm.Options
 
 # steps of the free runs that a diverging net is trained on, in turn
 FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
@@ -113,10 +110,9 @@ def train(
     follows y, as of a chaotic series, which a note says. `Model.notes` has the other errors too.
 
     `trainer`: "lm" (trainlm), "bayesian" (trainbr: the weight decay follows the evidence,
-    validation rows train too), or either with options of its own, `trainlm(...)`, `trainbr(...)`;
-    "adam" for nets too large for these, `iterations` then being thousands of gradient steps.
+    validation rows train too), or either with options of its own, `trainlm(...)`, `trainbr(...)`.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which
-    can show progress, Ctrl-C keeps the best net so far. Adam tells its steps alone.
+    can show progress, Ctrl-C keeps the best net so far.
 
     `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
     seed that are not whole numbers, for rows that do not suffice or never have y at all delays, and
@@ -130,7 +126,7 @@ def train(
         )
     require_whole(1, restarts=restarts)
     require_whole(0, seed=seed)
-    with note_interrupt(None if trainer == "adam" else watch):
+    with note_interrupt(watch):
         rows = DividedRows.of(net, experiments, divide or divideblock())
         rows = replace(rows, feedback_delays=net.feedback_delays)
         options = _options(trainer, iterations, for_use)
@@ -142,8 +138,7 @@ def train(
         use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
         seeds = network_problem.restart_seeds(seed, restarts)
-        steps = 1000 * iterations if trainer == "adam" else 0
-        task = _Task(net, rows, scaling, use, seeds, steps, announce, watch)
+        task = _Task(net, rows, scaling, use, seeds, announce, watch)
         begin = perf_counter()
         weights, training = task.fit(options)
         seconds = options.seconds - (perf_counter() - begin)
@@ -187,16 +182,13 @@ def _missing_feedback(net: Net, rows: DividedRows) -> InputError:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a net is trained on, for which use and how: `seeds` draw its first weights, `steps` are
-    those of Adam, 0 for Levenberg-Marquardt.
-    """
+    """What a net is trained on, and for which use; `seeds` draw its first weights."""
 
     net: Net
     rows: DividedRows
     scaling: Standardization
     for_use: ForUse
     seeds: Sequence[int]
-    steps: int
     announce: Callable[[str], None] | None
     watch: Watch | None
 
@@ -207,8 +199,6 @@ class _Task:
 
     def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
         """Weights by name, and how they were found."""
-        if self.steps:
-            return _train_adam(self)
         weights, run = (_fit_one_layer if self.net.is_narx else _fit_network)(self, options)
         return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
 
@@ -237,10 +227,6 @@ class _Task:
         judge = validation_error(self.net, self.rows, self.scaling, "simulation")
         return judge(weights) < limit * squares / total_weight
 
-    def series(self) -> list[TrainingSeries]:
-        """The rows that train, as the network sees them."""
-        return self.rows.series(self.network, self.scaling)
-
 
 def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name, by the short way of nets with one hidden layer: rows at once, and a free run
@@ -260,7 +246,8 @@ def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], 
 
 def _fit_network(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name of any other net, on whole series."""
-    problem = network_problem.make_problem(task.network, task.series(), task.validation_error())
+    series = task.rows.series(task.network, task.scaling)
+    problem = network_problem.make_problem(task.network, series, task.validation_error())
     return network_problem.fit(
         problem,
         seeds=task.seeds,
@@ -268,41 +255,6 @@ def _fit_network(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm
         announce=task.announce,
         watch=task.watch,
     )
-
-
-def _train_adam(task: _Task) -> tuple[dict[str, Array], TrainingRecord]:
-    """Weights by name after the gradient steps; `InputError` without validation rows."""
-    from forecast.training import chunks, descent, gradient
-
-    validate = task.validation_error()
-    if validate is None:
-        raise InputError(
-            "Adam keeps the weights best on validation rows; there are none. Divide off some."
-        )
-    if task.announce is not None:
-        task.announce(f"Adam, {task.steps} steps: many times as long as Levenberg-Marquardt takes.")
-    start = task.net.start
-    series = []
-    for each in task.series():
-        arrays = (each.past, each.future, each.target, each.weight)
-        series.append(TrainingSeries(*(np.asarray(array, np.float32) for array in arrays)))
-    shortest = min(len(each.past) for each in series)
-    joined = chunks.join_series(
-        series, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
-    )
-    settings = descent.Settings(
-        steps=task.steps,
-        learning_rate=5e-3,
-        batch_size=8,
-        weight_decay=0.0,
-        clip=1.0,
-        loss=POINT_LOSSES["mse"],
-        evaluate_every=250,
-    )
-    run = gradient.fit(task.network, joined, validate, settings, seed=task.seeds[0])
-    curve = tuple((step, loss, error, float("nan")) for step, loss, error in run.curve)
-    weights = {name: np.asarray(value, np.float64) for name, value in run.weights.items()}
-    return weights, TrainingRecord(run.note or "iterations used", curve)
 
 
 def train_parallel(
@@ -314,8 +266,7 @@ def train_parallel(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """The model with its weights trained further on the free-run error (closed loop), by
-    Levenberg-Marquardt (`trainer` "adam" is taken as "lm").
+    """The model with its weights trained further on the free-run error (closed loop).
 
     A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from
     measured rows, until it holds over the whole experiments; `Model.notes` says so, and where
@@ -417,10 +368,9 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Op
         )
     if isinstance(trainer, lm.Options):
         return trainer
-    if trainer not in ("lm", "bayesian", "adam"):
+    if trainer not in ("lm", "bayesian"):
         raise InputError(
-            f"`trainer` is {trainer!r}; wanted 'lm' or trainlm(...), 'bayesian' or"
-            " trainbr(...), or 'adam'."
+            f"`trainer` is {trainer!r}; wanted 'lm' or trainlm(...), 'bayesian' or trainbr(...)."
         )
     return replace(trainlm(iterations, max_fail=PATIENCE), bayesian=trainer == "bayesian")
 

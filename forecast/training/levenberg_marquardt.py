@@ -184,7 +184,7 @@ def describe_too_large(problem: LeastSquares) -> str:
     return (
         f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has"
         f" {problem.n_weights} and would take about {memory_bytes(problem) / 2**20:.0f} MB. Use"
-        " fewer units or delays, or train it with Adam."
+        " fewer units or delays, or in a project's grid another `trainer`."
     )
 
 

@@ -451,10 +451,6 @@ def test_divisions_by_hand() -> None:
 
 
 BAD = {
-    "Adam without validation rows": (
-        lambda: train(narxnet(), tank(50), divide=dividetrain(), trainer="adam"),
-        "best on validation rows; there are none",
-    ),
     "nothing": (lambda: train(narxnet()), "at least one experiment"),
     "arrays": (
         lambda: train(narxnet(), tank(50).u, tank(50).y),
@@ -808,11 +804,3 @@ def test_the_time_of_a_training_is_that_of_all_its_restarts(
     assert 990 < shares[0] <= 1000
     # what an early start leaves goes to the later ones
     assert shares[0] < shares[1] < shares[2] < shares[3] <= 4000
-
-
-def test_adam_says_before_it_begins_how_many_steps_it_takes() -> None:
-    said: list[str] = []
-    net = narxnet((1,), (1,), 2)
-    train(net, tank(60), trainer="adam", iterations=1, announce=said.append)
-    (line,) = said
-    assert line.startswith("Adam, 1000 steps: many times as long")
