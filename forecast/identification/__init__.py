@@ -31,13 +31,7 @@ from forecast.identification.data import (
     sunspots_like,
     tank,
 )
-from forecast.identification.delays import (
-    DelayChoice,
-    arx_order,
-    autocorrelation,
-    choose_delays,
-    cross_correlation,
-)
+from forecast.identification.delays import arx_order, autocorrelation, cross_correlation
 from forecast.identification.design import (
     chirp,
     crest_factor,
@@ -83,7 +77,6 @@ from forecast.training.levenberg_marquardt import Watch
 
 __all__ = [
     "Candidate",
-    "DelayChoice",
     "Experiment",
     "LoopRun",
     "Model",
@@ -96,7 +89,6 @@ __all__ = [
     "arx_order",
     "autocorrelation",
     "chirp",
-    "choose_delays",
     "crest_factor",
     "cross_correlation",
     "decimate",

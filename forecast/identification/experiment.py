@@ -24,6 +24,7 @@ AT_BOUND = 1e-4  # of the range: a value nearer than this to an extreme counts a
 BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make it a bound
 BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
 MIN_DEAD_TIME = 3  # steps
+LONGEST_DEAD_TIME = 100  # steps
 CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
 COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
 DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
@@ -483,6 +484,20 @@ def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ..
         is_found = dead_time >= MIN_DEAD_TIME and _fits_better(x, y, delays, dead_time - 1)
         lags.append(dead_time - 1 if is_found else 0)
     return tuple(lags)
+
+
+def strongest_delays(experiments: Sequence[Experiment], deepest: int) -> list[int]:
+    """(I,) per input the first of the two neighbouring delays up to `deepest` that explain most of
+    y beside past y; 0 where the nearest do.
+    """
+    inputs, outputs = count_columns(experiments)
+    x, y = arx_regressors(experiments, deepest)
+    first = DEAD_TIME_Y_DELAYS * outputs
+    return [
+        _best_pair(x, y, first + column + inputs * np.arange(deepest + 1))
+        for column in range(inputs)
+        if len(y)
+    ]
 
 
 def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:

@@ -46,7 +46,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.identification.data import measure_drift
-from forecast.identification.delays import arx_order
+from forecast.identification.delays import count_arx_delays
 from forecast.identification.experiment import (
     Array,
     Experiment,
@@ -269,7 +269,7 @@ class _Search:
         self.searched = limit_rows(experiments, settings.start)
         self.input_delays = 0
         if self.plain.inputs:
-            self.input_delays = max(len(self._arx_delays(MOST_INPUT_DELAYS)[0]), 4)
+            self.input_delays = max(self._count_arx_delays(MOST_INPUT_DELAYS)[0], 4)
         self.nets = {candidate: self._net_of(candidate) for candidate in settings.candidates}
         shortest = min(map(len, self.searched))
         reach = shortest // REACH_SHARE
@@ -327,29 +327,27 @@ class _Search:
         rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
         return limit_iterations(experiments, iterations) * rows_ratio
 
-    def _arx_delays(self, longest: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The delays of u and y of the ARX model with the least Schwarz criterion."""
+    def _count_arx_delays(self, longest: int) -> tuple[int, int]:
+        """How many delays of u and y the ARX model has with the least Schwarz criterion."""
         longest = min(longest, max(min(map(len, self.searched)) // 20, 5))
         with suppress(InputError):  # too few whole rows to choose by
-            return arx_order(*self.searched, longest=longest)
-        return tuple(range(longest if self.plain.inputs else 0)), tuple(range(1, longest + 1))
+            return count_arx_delays(self.searched, longest)
+        return longest, longest
 
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
         if candidate.kind == "arx":
-            u_delays, y_delays = self._arx_delays(candidate.order)
-            return replace(self.plain, y_delays=y_delays, u_delays=u_delays)
-        if candidate.kind not in ("delays", "polynomial"):
+            n_u, n_y = self._count_arx_delays(candidate.order)
+        elif candidate.kind in ("delays", "polynomial"):
+            n_y = min(candidate.order, self.settings.start)
+            n_u = self.input_delays
+            if candidate.kind == "polynomial":
+                n_u = min(n_u, POLYNOMIAL_INPUTS)
+        else:
             return with_states(self.plain, self._order_of(candidate), candidate.hidden)
-        delays = self.input_delays
-        if candidate.kind == "polynomial":
-            delays = min(delays, POLYNOMIAL_INPUTS)
-        return replace(
-            self.plain,
-            y_delays=tuple(range(1, min(candidate.order, self.settings.start) + 1)),
-            u_delays=tuple(range(delays)),
-            hidden=candidate.hidden,
-        )
+        y_delays = tuple(range(1, n_y + 1))
+        u_delays = tuple(range(n_u if self.plain.inputs else 0))
+        return replace(self.plain, y_delays=y_delays, u_delays=u_delays, hidden=candidate.hidden)
 
     def _order_of(self, candidate: Candidate) -> int:
         """The order of its linear model, lower where several outputs would make many states."""

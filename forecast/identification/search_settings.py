@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from forecast.identification.experiment import (
+    LONGEST_DEAD_TIME,
     Experiment,
     count_columns,
     require_whole,
@@ -103,7 +104,7 @@ class SearchSettings:
     ahead_candidates: tuple[Candidate, ...] = AHEAD_CANDIDATES
     fold_iterations: int = 20
     refit_iterations: tuple[int, int] = (25, 50)
-    longest_dead_time: int = 100
+    longest_dead_time: int = LONGEST_DEAD_TIME
 
     def __post_init__(self) -> None:
         """Raises `InputError` for numbers that no search could have."""
