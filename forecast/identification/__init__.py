@@ -59,7 +59,6 @@ from forecast.identification.nets import (
 )
 from forecast.identification.performance import (
     perform,
-    plotbode,
     ploterrcorr,
     ploterrhist,
     plotinerrcorr,
@@ -67,7 +66,6 @@ from forecast.identification.performance import (
     plotregression,
     plotresponse,
     plotspectrum,
-    plotstatic,
     plottrainstate,
 )
 from forecast.identification.search_settings import Candidate, SearchSettings
@@ -113,7 +111,6 @@ __all__ = [
     "narnet",
     "narxnet",
     "perform",
-    "plotbode",
     "ploterrcorr",
     "ploterrhist",
     "plotinerrcorr",
@@ -121,7 +118,6 @@ __all__ = [
     "plotregression",
     "plotresponse",
     "plotspectrum",
-    "plotstatic",
     "plottrainstate",
     "prbs",
     "random_steps",

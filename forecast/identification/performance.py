@@ -1,8 +1,7 @@
 """How good a trained net is: its error in one number, and MATLAB's plots as matplotlib figures.
 
 For a user's script: `perform` measures a forecast against y; each `plot...` returns a figure with
-`.savefig(path)`. Of several outputs (inputs) one is drawn, `output` (`input`), the number of its
-column, which then stands above the figure; `InputError` where there is none of it. Errors with as
+`.savefig(path)`. Of several outputs or inputs give the one to draw, as `y[:, [0]]`. Errors with as
 many columns as rows are refused: a vector minus a column gives them.
 """
 
@@ -18,7 +17,6 @@ from forecast.identification.delays import Correlation, autocorrelation, cross_c
 from forecast.identification.experiment import (
     Array,
     error_columns,
-    require_whole,
     weight_columns,
 )
 from forecast.identification.model import TrainingRecord
@@ -95,40 +93,28 @@ def _relative_performance(y: Array, error: Array, counts: Array, measure: Measur
     return float(100 * (1 - share.mean()))
 
 
-def ploterrcorr(errors: npt.ArrayLike, longest: int = 20, *, output: int = 0) -> Figure:
-    """Autocorrelation of the one-step errors of an output, with its 95 % band: inside it from
-    delay 1 on, the errors hold nothing more to learn from y.
+def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
+    """Autocorrelation of the one-step errors, with its 95 % band: inside it from delay 1 on, the
+    errors hold nothing more to learn from y.
     """
-    correlation = autocorrelation(_column("output", output, "errors", errors), longest)
-    name = _name_column("output", output, errors)
-    return _plot_correlation(correlation, "Autocorrelation of the errors", name)
+    correlation = autocorrelation(_column("errors", errors), longest)
+    return _plot_correlation(correlation, "Autocorrelation of the errors")
 
 
-def plotinerrcorr(
-    u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20, *, input: int = 0, output: int = 0
-) -> Figure:
-    """Correlation of an input with the one-step errors of an output: bars beyond the band at delays
-    above 0 say that the input explains more than the net has learnt.
+def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) -> Figure:
+    """Correlation of an input with the one-step errors: bars beyond the band at delays above 0 say
+    that the input explains more than the net has learnt.
     """
-    shown_input = _column("input", input, "u", u)
-    correlation = cross_correlation(
-        shown_input, _column("output", output, "errors", errors), longest
-    )
-    pair = _name_column("input", input, u), _name_column("output", output, errors)
-    names = ", ".join(filter(None, pair))
-    return _plot_correlation(correlation, "Correlation of u[t - delay] with the error at t", names)
+    correlation = cross_correlation(_column("u", u), _column("errors", errors), longest)
+    return _plot_correlation(correlation, "Correlation of u[t - delay] with the error at t")
 
 
-def plotresponse(
-    y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | None = None, *, output: int = 0
-) -> Figure:
+def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | None = None) -> Figure:
     """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation
     and test rows.
     """
-    measured, predicted = _columns(output, y=y, forecast=forecast)
-    figure, (above, below) = _figure(
-        2, _name_column("output", output, y), sharex=True, height_ratios=[3, 1]
-    )
+    measured, predicted = _columns(y=y, forecast=forecast)
+    figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
     rows = np.arange(len(measured))
     above.plot(rows, measured, color=INK, lw=1.2, label="measured")
     for name, in_part in _split_by_label(labels, len(rows)).items():
@@ -143,11 +129,11 @@ def plotresponse(
     return figure
 
 
-def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike, *, output: int = 0) -> Figure:
+def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     """Forecast against measured, the fitted line and its correlation R; `InputError` for fewer than
     two rows with both.
     """
-    measured, predicted = _columns(output, y=y, forecast=forecast)
+    measured, predicted = _columns(y=y, forecast=forecast)
     both = np.isfinite(measured) & np.isfinite(predicted)
     measured, predicted = measured[both], predicted[both]
     if len(set(measured)) < 2:
@@ -155,7 +141,7 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike, *, output: int = 0
             "Fewer than two different measured values have a forecast; there is no line to fit."
         )
     slope, offset = np.polyfit(measured, predicted, 1)
-    figure, (axes,) = _figure(1, _name_column("output", output, y), size=(4.6, 4.6))
+    figure, (axes,) = _figure(1, size=(4.6, 4.6))
     ends = np.array([measured.min(), measured.max()])
     axes.plot(ends, ends, ":", color=INK, lw=1, label="forecast = measured")
     axes.plot(measured, predicted, ".", ms=4, color=COLOURS["train"])
@@ -166,13 +152,11 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike, *, output: int = 0
     return figure
 
 
-def ploterrhist(
-    errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20, *, output: int = 0
-) -> Figure:
+def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
     """Histogram of the errors, stacked by what their rows were for."""
-    error = _column("output", output, "errors", errors)
+    error = _column("errors", errors)
     parts = _split_by_label(labels, len(error))
-    figure, (axes,) = _figure(1, _name_column("output", output, errors))
+    figure, (axes,) = _figure(1)
     axes.hist(
         [error[in_part & np.isfinite(error)] for in_part in parts.values()],
         bins=bins,
@@ -221,21 +205,21 @@ def plottrainstate(training: TrainingRecord) -> Figure:
     return figure
 
 
-def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike, *, output: int = 0) -> Figure:
-    """Amplitude spectrum of an output and of its error: the frequencies at which the model
+def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
+    """Amplitude spectrum of y and of its error: the frequencies at which the model
     does not follow.
 
     Rows before the first and after the last with both are cut; gaps between are filled by the mean.
     `InputError` for fewer than 8 rows.
     """
-    measured, predicted = _columns(output, y=y, forecast=forecast)
+    measured, predicted = _columns(y=y, forecast=forecast)
     both = np.flatnonzero(np.isfinite(measured) & np.isfinite(predicted))
     if len(both) < 8:
         raise InputError(
             f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8."
         )
     rows = slice(both[0], both[-1] + 1)
-    figure, (axes,) = _figure(1, _name_column("output", output, y))
+    figure, (axes,) = _figure(1)
     for name, values, colour in (("y", measured, INK), ("error", measured - predicted, BAND)):
         deviation = np.nan_to_num(values[rows] - np.nanmean(values[rows]))
         windowed = deviation * np.hanning(len(deviation))
@@ -246,37 +230,7 @@ def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike, *, output: int = 0) 
     return figure
 
 
-def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike, *, output: int = 0) -> Figure:
-    """The static curve: an output where the model settles (`static_curve`), by the level of the
-    input.
-    """
-    figure, (axes,) = _figure(1, _name_column("output", output, settled))
-    shown_output = _column("output", output, "settled", settled)
-    level, level_after = _columns(0, levels=levels, settled=shown_output)
-    axes.plot(level, level_after, "o-", ms=3, color=COLOURS["train"])
-    axes.set(xlabel="input, held", ylabel="output, settled")
-    return figure
-
-
-def plotbode(
-    frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128], *, output: int = 0
-) -> Figure:
-    """Bode plot of an output of a `frequency_response`: amplitude in dB and phase in
-    degrees.
-    """
-    frequency = np.asarray(frequencies)[1:]
-    table = np.asarray(response).reshape(len(frequency) + 1, -1)[1:]
-    _require_column("output", output, table)
-    values = table[:, output]
-    figure, (above, below) = _figure(2, _name_column("output", output, table), sharex=True)
-    above.semilogx(frequency, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
-    above.set(ylabel="dB")
-    below.semilogx(frequency, np.degrees(np.unwrap(np.angle(values))), color=COLOURS["train"])
-    below.set(xlabel="frequency per row", ylabel="phase in degrees")
-    return figure
-
-
-def _curve(training: TrainingRecord) -> npt.NDArray[np.float64]:
+def _curve(training: TrainingRecord) -> Array:
     """(4, iterations): iteration, training error, validation error (NaN without one), mu;
     `InputError` for a set of nets, which has none.
     """
@@ -287,40 +241,28 @@ def _curve(training: TrainingRecord) -> npt.NDArray[np.float64]:
     return np.array(training.curve).T
 
 
-def _column(kind: str, number: int, name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """(T,) of the input or output (`kind`) of that number; `InputError` where there is none."""
+def _column(name: str, values: npt.ArrayLike) -> Array:
+    """(T,) of the only column; `InputError` for several."""
     table = error_columns(name, values)
-    _require_column(kind, number, table)
-    return table[:, number]
-
-
-def _require_column(kind: str, number: int, table: npt.NDArray[Any]) -> None:
-    """`InputError` where the table has no column of that number."""
-    require_whole(0, **{kind: number})
-    width = table.shape[1]
-    if number >= width:
+    if table.shape[1] != 1:
         raise InputError(
-            f"`{kind}` is {number}; wanted a column that there is, from 0 to {width - 1}."
+            f"`{name}` has {table.shape[1]} columns; wanted one to draw. Choose it: {name}[:, [0]]."
         )
+    return table[:, 0]
 
 
-def _columns(output: int, **series: npt.ArrayLike) -> list[npt.NDArray[np.float64]]:
-    """(T,) of the output of each, by its name; `InputError` for unequal rows."""
-    columns = [_column("output", output, name, values) for name, values in series.items()]
+def _columns(**series: npt.ArrayLike) -> list[Array]:
+    """(T,) of each, by its name; `InputError` for unequal rows."""
+    columns = [_column(name, values) for name, values in series.items()]
     rows = [len(column) for column in columns]
     if len(set(rows)) > 1:
         raise InputError(f"Rows of {' and '.join(series)}: {rows}; wanted equal numbers of rows.")
     return columns
 
 
-def _name_column(kind: str, number: int, values: npt.ArrayLike) -> str:
-    """What is drawn of values with several columns, such as "output 1"; nothing of a single one."""
-    return f"{kind} {number}" if np.shape(values)[1:] > (1,) else ""
-
-
-def _plot_correlation(correlation: Correlation, title: str, names: str) -> Figure:
+def _plot_correlation(correlation: Correlation, title: str) -> Figure:
     """Bars over the delays, on the band within which they tell nothing."""
-    figure, (axes,) = _figure(1, names)
+    figure, (axes,) = _figure(1)
     band = correlation.band
     axes.axhspan(-band, band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")
     axes.bar(correlation.lags, correlation.values, width=0.6, color=COLOURS["train"])
@@ -331,16 +273,14 @@ def _plot_correlation(correlation: Correlation, title: str, names: str) -> Figur
 
 
 def _figure(
-    rows: int, title: str = "", size: tuple[float, float] = (7.0, 3.6), **options: Any
+    rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any
 ) -> tuple[Figure, list[Any]]:
-    """A figure and its axes, one below the other, under a title where there is one."""
+    """A figure and its axes, one below the other."""
     from matplotlib import figure as figures
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = figures.Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(title, fontsize=10)
     axes = figure.subplots(rows, 1, squeeze=False, **options)[:, 0]
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)

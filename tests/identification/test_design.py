@@ -21,9 +21,7 @@ from forecast.identification import (
     frequency_response,
     multisine,
     narxnet,
-    plotbode,
     plotspectrum,
-    plotstatic,
     plottrainstate,
     prbs,
     random_steps,
@@ -91,7 +89,6 @@ def test_the_static_curve_of_a_linear_model_is_its_gain() -> None:
     )
     assert np.isnan(static_curve(growing, [1.0])).all()
     np.testing.assert_array_equal(static_curve(linear(), 3.0), settled[2:])
-    assert len(plotstatic(levels, settled).axes) == 1
 
 
 POLES = {"fast": 0.8, "slower than the rows": 0.999, "integrates": 1.0}
@@ -163,7 +160,6 @@ def test_the_response_of_a_linear_model_is_its_transfer_function() -> None:
     frequencies, found = frequency_response(linear(), 0.3)
     z = np.exp(2j * np.pi * frequencies)
     np.testing.assert_allclose(found[:, 0], 0.5 / (z - 0.8), rtol=1e-6)
-    assert len(plotbode(frequencies, found).axes) == 2
 
 
 def test_the_order_of_a_linear_system_is_found() -> None:

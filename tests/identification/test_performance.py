@@ -14,12 +14,10 @@ from forecast.identification import (
     Model,
     TrainingRecord,
     autocorrelation,
-    cross_correlation,
     divideblock,
     narnet,
     narxnet,
     perform,
-    plotbode,
     ploterrcorr,
     ploterrhist,
     plotinerrcorr,
@@ -27,7 +25,6 @@ from forecast.identification import (
     plotregression,
     plotresponse,
     plotspectrum,
-    plotstatic,
     plottrainstate,
     stability,
     tank,
@@ -107,57 +104,30 @@ def test_labels_of_other_rows_and_a_line_through_nothing_are_refused() -> None:
         plotregression([2.0, 2.0], [1.0, 1.0])
 
 
-@pytest.mark.parametrize("plot", [plotresponse, plotregression, plotspectrum, plotstatic])
+@pytest.mark.parametrize("plot", [plotresponse, plotregression, plotspectrum])
 def test_two_series_of_unequal_rows_are_not_drawn(plot) -> None:
     with pytest.raises(InputError, match=r": \[120, 50\]; wanted equal numbers of rows"):
         plot(E.y, E.y[:50])
 
 
 SECOND = np.hstack([E.y, E.y + E.u])
-FREQUENCIES, RESPONSES = np.arange(5) / 10, np.ones((5, 2)) * [1, 10j]
 
 
 @pytest.mark.parametrize(
     ("plot", "arguments"),
     [
         (ploterrcorr, (SECOND,)),
+        (plotinerrcorr, (E.u, SECOND)),
         (plotresponse, (SECOND, SECOND + 1)),
         (plotregression, (SECOND, SECOND + 1)),
         (ploterrhist, (SECOND,)),
         (plotspectrum, (SECOND, SECOND * 1.1)),
-        (plotstatic, (E.u, SECOND)),
-        (plotbode, (FREQUENCIES, RESPONSES)),
     ],
 )
-def test_any_output_is_drawn_and_named_where_there_are_several(plot, arguments, tmp_path) -> None:
-    *others, last = arguments
-    others = [each if each.shape[1:] < (2,) else each[:, 1:] for each in others]
-    alone, second = plot(*others, last[:, 1:]), plot(*arguments, output=1)
-    assert [alone.get_suptitle(), second.get_suptitle()] == ["", "output 1"]
-    second._suptitle.remove()
-    second._suptitle = None
-    for figure in (alone, second):
-        figure.savefig(tmp_path / f"{figure is alone}.png")
-    assert (tmp_path / "True.png").read_bytes() == (tmp_path / "False.png").read_bytes()
-    with pytest.raises(
-        InputError, match="`output` is 2; wanted a column that there is, from 0 to 1"
-    ):
-        plot(*arguments, output=2)
-
-
-def test_any_input_is_drawn_beside_any_output_and_both_are_named() -> None:
-    inputs = np.hstack([E.u, np.roll(E.u, 3)])
-    figure = plotinerrcorr(inputs, SECOND, input=1, output=0)
-    bars = [bar.get_height() for bar in figure.axes[0].patches[1:]]
-    assert bars == pytest.approx(cross_correlation(inputs[:, 1], E.y, 20).values)
-    assert figure.get_suptitle() == "input 1, output 0"
-    assert plotinerrcorr(E.u, SECOND, output=1).get_suptitle() == "output 1"
-    with pytest.raises(InputError, match="`input` is -1; wanted a whole number from 0 up"):
-        plotinerrcorr(inputs, SECOND, input=-1)
-
-
-def test_a_response_given_as_a_vector_is_drawn() -> None:
-    assert len(plotbode(np.arange(5.0), np.ones(5)).axes) == 2
+def test_of_several_outputs_one_is_asked_for(plot, arguments) -> None:
+    with pytest.raises(InputError, match=r"has 2 columns; wanted one to draw. Choose it: \w+\[:, "):
+        plot(*arguments)
+    assert plot(*(each[:, [-1]] for each in arguments)).axes
 
 
 def test_figures_are_written_as_files(found, tmp_path) -> None:
