@@ -26,14 +26,12 @@ from forecast.identification.data import (
     divideint,
     dividerand,
     dividetrain,
-    narma10,
     read_record,
     sunspots_like,
     tank,
 )
 from forecast.identification.delays import arx_order, autocorrelation, cross_correlation
 from forecast.identification.design import (
-    chirp,
     crest_factor,
     frequency_response,
     multisine,
@@ -65,7 +63,6 @@ from forecast.identification.performance import (
     plotperform,
     plotregression,
     plotresponse,
-    plotspectrum,
     plottrainstate,
 )
 from forecast.identification.search_settings import Candidate, SearchSettings
@@ -86,7 +83,6 @@ __all__ = [
     "Watch",
     "arx_order",
     "autocorrelation",
-    "chirp",
     "crest_factor",
     "cross_correlation",
     "decimate",
@@ -107,7 +103,6 @@ __all__ = [
     "layrecnet",
     "lstmnet",
     "multisine",
-    "narma10",
     "narnet",
     "narxnet",
     "perform",
@@ -117,7 +112,6 @@ __all__ = [
     "plotperform",
     "plotregression",
     "plotresponse",
-    "plotspectrum",
     "plottrainstate",
     "prbs",
     "random_steps",

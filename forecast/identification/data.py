@@ -419,23 +419,6 @@ def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0
     return Experiment(u, y + noise * rng.normal(size=rows))
 
 
-def narma10(rows: int = 400, *, seed: int = 0) -> Experiment:
-    """NARMA-10 (Atiya & Parlos 2000): ten steps of memory, multiplied; no linear model follows
-    it.
-    """
-    rng = np.random.default_rng(seed)
-    u = rng.uniform(0.0, 0.5, rows)
-    y = np.zeros(rows)
-    for t in range(10, rows):
-        y[t] = (
-            0.3 * y[t - 1]
-            + 0.05 * y[t - 1] * y[t - 10 : t].sum()
-            + 1.5 * u[t - 10] * u[t - 1]
-            + 0.1
-        )
-    return Experiment(u, y)
-
-
 def sunspots_like(rows: int = 300, *, seed: int = 0) -> Experiment:
     """A series without inputs that swings with a period of about eleven rows."""
     rng = np.random.default_rng(seed)

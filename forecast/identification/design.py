@@ -6,7 +6,7 @@ system follows, and holds long enough for it to settle now and then. The crest f
 value by the effective one, says how well a signal uses its amplitude: the lower the better
 (Schoukens, Pintelon & Rolain 2012).
 
-`multisine`, `prbs`, `random_steps` and `chirp` make inputs, `crest_factor` judges one;
+`multisine`, `prbs` and `random_steps` make inputs, `crest_factor` judges one;
 `static_curve` and `frequency_response` ask a `Model`.
 """
 
@@ -62,16 +62,6 @@ def _count_levels(rows: int, hold: int) -> int:
     """
     require_whole(1, rows=rows, hold=hold)
     return rows // int(hold) + 1
-
-
-def chirp(
-    rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)
-) -> Array:
-    """(rows,) a sine whose frequency per row rises evenly through the band."""
-    require_whole(1, rows=rows)
-    t = np.arange(rows)
-    wave = np.sin(2 * np.pi * (band[0] * t + (band[1] - band[0]) * t**2 / (2 * rows)))
-    return low + (wave + 1) / 2 * (high - low)
 
 
 def crest_factor(signal: npt.ArrayLike) -> float:

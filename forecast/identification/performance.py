@@ -205,31 +205,6 @@ def plottrainstate(training: TrainingRecord) -> Figure:
     return figure
 
 
-def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
-    """Amplitude spectrum of y and of its error: the frequencies at which the model
-    does not follow.
-
-    Rows before the first and after the last with both are cut; gaps between are filled by the mean.
-    `InputError` for fewer than 8 rows.
-    """
-    measured, predicted = _columns(y=y, forecast=forecast)
-    both = np.flatnonzero(np.isfinite(measured) & np.isfinite(predicted))
-    if len(both) < 8:
-        raise InputError(
-            f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8."
-        )
-    rows = slice(both[0], both[-1] + 1)
-    figure, (axes,) = _figure(1)
-    for name, values, colour in (("y", measured, INK), ("error", measured - predicted, BAND)):
-        deviation = np.nan_to_num(values[rows] - np.nanmean(values[rows]))
-        windowed = deviation * np.hanning(len(deviation))
-        amplitude = 4 * np.abs(np.fft.rfft(windowed)) / len(windowed)
-        frequency = np.fft.rfftfreq(len(windowed))
-        axes.semilogy(frequency[1:], amplitude[1:], color=colour, lw=1, label=name)
-    _label_axes(axes, "frequency per row", "amplitude")
-    return figure
-
-
 def _curve(training: TrainingRecord) -> Array:
     """(4, iterations): iteration, training error, validation error (NaN without one), mu;
     `InputError` for a set of nets, which has none.

@@ -24,7 +24,6 @@ from forecast.identification import (
     plotperform,
     plotregression,
     plotresponse,
-    plotspectrum,
     plottrainstate,
     stability,
     tank,
@@ -104,7 +103,7 @@ def test_labels_of_other_rows_and_a_line_through_nothing_are_refused() -> None:
         plotregression([2.0, 2.0], [1.0, 1.0])
 
 
-@pytest.mark.parametrize("plot", [plotresponse, plotregression, plotspectrum])
+@pytest.mark.parametrize("plot", [plotresponse, plotregression])
 def test_two_series_of_unequal_rows_are_not_drawn(plot) -> None:
     with pytest.raises(InputError, match=r": \[120, 50\]; wanted equal numbers of rows"):
         plot(E.y, E.y[:50])
@@ -121,7 +120,6 @@ SECOND = np.hstack([E.y, E.y + E.u])
         (plotresponse, (SECOND, SECOND + 1)),
         (plotregression, (SECOND, SECOND + 1)),
         (ploterrhist, (SECOND,)),
-        (plotspectrum, (SECOND, SECOND * 1.1)),
     ],
 )
 def test_of_several_outputs_one_is_asked_for(plot, arguments) -> None:
