@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast.system.errors import InputError, plural
+from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 
@@ -32,8 +32,6 @@ DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 CONSTANT_SCALE = 1e200
 LONGEST_STEP = 1.9  # of an index, in median steps: a longer one leaves out rows
 MOST_GAPS = 0.05  # of the steps; more of several steps each are nights or weekends
-SPIKE_SPREADS = 2.0  # of the middle 90 %
-SPIKE_GAPS = 20.0  # times what 95 % of the rows differ by from the nearer one beside them
 FEW_LEVELS = 6  # of an input: nets are no better between more, and far worse between three
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 
@@ -348,31 +346,9 @@ def describe_cautions(
         for column in range(u.shape[1] if has_delay_0 else 0)
         if _is_straight_line(u[:, column], y[:, output])
     ]
-    cautions += _describe_spikes(y)  # u may be pulses
     if values < n_weights:
         cautions.append(f"{values} values of y train {n_weights} weights: {cure}.")
     return cautions
-
-
-def _describe_spikes(y: Array) -> list[str]:
-    """A note for each column of y (T, O) with single values far from both rows beside them, by its
-    middle 90 % and by what is usual there: steps and answers to a pulse last longer, heavy tails
-    are usual.
-    """
-    notes = []
-    for column, values in enumerate(y.T):
-        spread = float(np.ptp(np.nanpercentile(values, [5, 95])))
-        steps = np.nan_to_num(np.abs(np.diff(values)))
-        gaps = np.pad(np.minimum(steps[:-1], steps[1:]), 1)
-        limit = max(SPIKE_SPREADS * spread, SPIKE_GAPS * np.percentile(gaps, 95))
-        count = int(np.count_nonzero(gaps > limit))
-        if count and spread:
-            notes.append(
-                f"{plural(count, 'value')} in column {column} of y, such as"
-                f" {values[gaps.argmax()]:.4g}, alone and more than {limit:.3g} from the rows"
-                " beside: if measured wrong, set them to NaN."
-            )
-    return notes
 
 
 def _is_straight_line(u: Array, y: Array) -> bool:

@@ -38,7 +38,7 @@ from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
-SCHEMA = 3
+SCHEMA = 4
 BEYOND_RANGE = 0.01  # of the range of an input: farther outside, a run is marked
 DISAGREEMENT = 0.5  # of the deviation of y: nets that differ by more on average do not agree
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
@@ -364,43 +364,36 @@ class Model:
 
     def _describe_reach(self, u: Array, runs: Array, is_free: bool) -> tuple[str, ...]:
         """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
-        differ there; of inputs that never moved in training and have another level here; and where
-        the nets of a free run differ in the other rows.
+        differ there; and where the nets of a free run differ in the other rows.
         """
         if self.u_range is None or not len(u):
             return ()
         low, high = self.u_range
         excess = np.maximum(low - u, u - high) / np.where(high > low, high - low, np.inf)
         is_beyond = (excess > BEYOND_RANGE).any(axis=1)
-        farthest = u[np.abs(u - low).argmax(axis=0), np.arange(self.inputs)]
-        is_moved = (low == high) & ~np.isclose(farthest, low, atol=0.0)
-        notes = tuple(
-            f"Input {column} was always {low[column]:g} in training and reaches"
-            f" {farthest[column]:g} here: nothing was learnt of it."
-            for column in np.flatnonzero(is_moved)
-        )
         spread = self._spread_of(runs)
-        spread_within = spread[~is_beyond]
-        limit = DISAGREEMENT * self.scaling.y_scale
-        if is_free and len(spread_within) and (spread_within.mean(axis=0) > limit).any():
+        within = spread[~is_beyond]
+        notes: tuple[str, ...] = ()
+        if (
+            is_free
+            and len(within)
+            and (within.mean(axis=0) > DISAGREEMENT * self.scaling.y_scale).any()
+        ):
             notes += (
-                f"The nets differ by {_list_means(spread_within)} (standard deviation) where u is"
-                " within the range of training: some began in another state than the others, or"
-                " have lost the system. Give more measured rows to start from; if they differ as"
-                " much then, trust no long free run.",
+                f"The nets differ by {_list_means(within)} (standard deviation) where u is within"
+                " the range of training: some began in another state than the others, or have lost"
+                " the system. Give more measured rows to start from; if they differ as much then,"
+                " trust no long free run.",
             )
-        if not is_beyond.any():
-            return notes
-        nets = f"the nets differ by {_list_means(spread[is_beyond])} there (standard deviation)"
-        if len(runs) == 1:
+        if is_beyond.any():
             nets = "a single net does not tell how sure it is there"
-        elif len(spread_within):
-            nets += f", by {_list_means(spread_within)} in the other rows"
-        return (
-            *notes,
-            f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
-            f" {100 * excess.max():.0f} % of it: {nets}.",
-        )
+            if len(runs) > 1:
+                nets = f"the nets differ by {_list_means(spread[is_beyond])} there"
+            notes += (
+                f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up"
+                f" to {100 * excess.max():.0f} % of it: {nets}.",
+            )
+        return notes
 
     def _is_vector(self, y: npt.ArrayLike | None) -> bool:
         """Whether y was given as (T,); without any, whether that of training was."""
@@ -423,14 +416,13 @@ class Model:
             "schema": SCHEMA,
             "net": asdict(self.net),
             "training": training,
-            "y_range": None if self.y_range is None else self.y_range.tolist(),
-            "u_range": None if self.u_range is None else self.u_range.tolist(),
             "names": self.names,
             "is_vector": self.is_vector,
         }
         files.write_json(folder / "model.json", content)
-        scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
-        files.write_arrays(folder / "weights.npz", {**self.weights, **scaling})
+        tables = {**vars(self.scaling), "y_range": self.y_range, "u_range": self.u_range}
+        known = {f"data:{name}": table for name, table in tables.items() if table is not None}
+        files.write_arrays(folder / "weights.npz", {**self.weights, **known})
 
     @classmethod
     def load(cls, folder: Path | str) -> Model:
@@ -444,21 +436,17 @@ class Model:
         try:
             arrays = files.read_arrays(folder / "weights.npz")
             scaling = {
-                field.name: arrays.pop(f"scaling:{field.name}") for field in fields(Standardization)
+                each.name: arrays.pop(f"data:{each.name}") for each in fields(Standardization)
             }
+            ranges = [arrays.pop(f"data:{name}", None) for name in ("y_range", "u_range")]
             net: Net | NetSet
             if nets := content["net"].get("nets"):
                 net = NetSet(tuple(Net(**each) for each in nets))
             else:
                 net = Net(**content["net"])
-            y_range, u_range = (
-                None if content[name] is None else np.array(content[name], np.float64)
-                for name in ("y_range", "u_range")
-            )
             training = TrainingRecord(**content["training"])
-            scale = Standardization(**scaling)
             names, is_vector = content["names"], content["is_vector"]
-            return cls(net, arrays, scale, training, y_range, u_range, names, is_vector)
+            return cls(net, arrays, Standardization(*scaling), training, *ranges, names, is_vector)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
@@ -592,11 +580,8 @@ class Model:
 
 
 def _list_means(spread: Array) -> str:
-    """The mean of each output over the rows (T, O), with its number where there are several."""
-    means = spread.mean(axis=0)
-    if len(means) == 1:
-        return f"{means[0]:.3g}"
-    return ", ".join(f"{mean:.3g} (output {number})" for number, mean in enumerate(means))
+    """The mean of each output over the rows (T, O)."""
+    return ", ".join(f"{mean:.3g}" for mean in spread.mean(axis=0))
 
 
 def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:

@@ -763,7 +763,7 @@ def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units()
     (note,) = large.simulate(1.5 * inputs, both[:3]).notes
     beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
     first, second = large.spread(1.5 * inputs, both[:3])[3:][beyond].mean(axis=0)
-    assert f"the nets differ by {first:.3g} (output 0), {second:.3g} (output 1) there" in note
+    assert f"the nets differ by {first:.3g}, {second:.3g} there" in note
 
 
 def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:

@@ -112,19 +112,6 @@ def test_an_input_of_few_levels_is_noted(levels: int, is_said: bool) -> None:
     assert (note in describe_cautions([e], 9)) == is_said
 
 
-def test_values_far_outside_of_all_others_are_noted_but_no_steps_and_heavy_tails() -> None:
-    rng = np.random.default_rng(0)
-    whole = Experiment(*tank(400, 0))
-    y = whole.y.copy()
-    y[[50, 51, 200, 300]] = 9_000.0
-    (note,) = describe_cautions([whole.with_arrays(y=y)], 9)
-    assert note.startswith("2 values in column 0 of y, such as 9000, alone and more than")
-    y[::2] = np.nan
-    assert not describe_cautions([whole.with_arrays(y=y)], 9)
-    for values in (rng.standard_t(3, size=400), np.arange(400) // 390 + rng.normal(size=400) / 99):
-        assert not describe_cautions([Experiment(whole.u, values)], 9)
-
-
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:
     u, y = (
         np.column_stack([np.arange(5.0), np.full(5, 7.0)]),

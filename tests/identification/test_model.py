@@ -618,18 +618,7 @@ def test_nets_that_differ_within_the_range_of_u_are_noted_and_the_range_is_not_b
     (note,) = Model.average(net, other).simulate(e.u, e.y[:1]).notes
     assert "where u is within the range of training" in note and "more measured rows" in note
     assert Model.average(net, net).simulate(e.u, e.y[:1]).notes == ()
-    assert "in the other rows" in Model.average(net, other).simulate(1.2 * e.u, e.y[:1]).notes[1]
-
-
-def test_an_input_that_never_moved_in_training_and_has_another_level_is_noted() -> None:
-    e = tank(60)
-    net, never_moved = narxnet((1,), (1,), 2), np.full_like(e.u, 5.0)
-    trained = train(net, Experiment(np.hstack([e.u, never_moved]), e.y), iterations=2)
-    assert trained.simulate(np.hstack([e.u, never_moved]), e.y[:1]).notes == ()
-    note = "Input 1 was always 5 in training and reaches 50 here: nothing was learnt of it."
-    assert trained.simulate(np.hstack([e.u, 10 * never_moved]), e.y[:1]).notes == (note,)
-    run = trained.simulate(np.hstack([2 * e.u, 10 * never_moved]), e.y[:1])
-    assert run.notes[0] == note and "leaves the range it was trained on" in run.notes[1]
+    assert "leaves the range" in Model.average(net, other).simulate(1.2 * e.u, e.y[:1]).notes[1]
 
 
 def test_an_exported_model_goes_on_row_by_row_as_it_does_over_the_whole_record(tmp_path) -> None:
