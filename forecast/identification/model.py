@@ -436,17 +436,18 @@ class Model:
         try:
             arrays = files.read_arrays(folder / "weights.npz")
             scaling = {
-                each.name: arrays.pop(f"data:{each.name}") for each in fields(Standardization)
+                field.name: arrays.pop(f"data:{field.name}") for field in fields(Standardization)
             }
-            ranges = [arrays.pop(f"data:{name}", None) for name in ("y_range", "u_range")]
+            y_range, u_range = (arrays.pop(f"data:{name}", None) for name in ("y_range", "u_range"))
             net: Net | NetSet
             if nets := content["net"].get("nets"):
                 net = NetSet(tuple(Net(**each) for each in nets))
             else:
                 net = Net(**content["net"])
             training = TrainingRecord(**content["training"])
+            scale = Standardization(**scaling)
             names, is_vector = content["names"], content["is_vector"]
-            return cls(net, arrays, Standardization(*scaling), training, *ranges, names, is_vector)
+            return cls(net, arrays, scale, training, y_range, u_range, names, is_vector)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
