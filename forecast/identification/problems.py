@@ -28,15 +28,20 @@ NEWTON_TOLERANCE = 1e-4
 NEWTON_LOST = 1e2  # in scaled units: from farther off no run was found in `NEWTON_STEPS`
 
 
-class _Problem(LeastSquares):
-    """What both problems share: the errors over the experiments, whose first `start` rows only fill
-    the delays.
-
-    Weights are judged by `validate`: the error of the free run over held-out experiments.
+def _count(
+    problem: OpenLoop | ClosedLoop, weight: Array, held_out: Sequence[Experiment], start: int
+) -> None:
+    """Set what `LeastSquares` asks for; `weight` (rows, O) multiplies the residuals: the root of
+    what a squared error counts.
     """
+    problem.n_weights = problem.net.n_weights
+    problem.n_residuals = int(np.count_nonzero(weight))
+    if held_out:
+        problem.validate = StackedExperiments(problem.net, held_out, start).mean_square
 
-    weight: Array
-    """(rows, O) multiplies the residuals: the root of what a squared error counts."""
+
+class OpenLoop(LeastSquares):
+    """One-step residuals, of the rows in which no delay reaches to a missing y."""
 
     def __init__(
         self,
@@ -44,29 +49,12 @@ class _Problem(LeastSquares):
         experiments: Sequence[Experiment],
         start: int,
         held_out: Sequence[Experiment] = (),
-        guess: Array | None = None,
     ) -> None:
-        """Weights are judged on the experiments held out, where there are any. `guess`: a free run
-        of about the same weights over the same rows, from which the first one is found sooner.
+        """The first `start` rows of each only fill the delays; weights are judged by the free run
+        over the experiments held out, where there are any.
         """
         self.net = net
-        if held_out:
-            self.validate = StackedExperiments(net, held_out, start).mean_square
-        self._arrange(experiments, start, guess)
-        self.n_weights = net.n_weights
-        self.n_residuals = int(np.count_nonzero(self.weight))
-
-    def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
-        """Set `weight` and what the residuals are computed from."""
-        raise NotImplementedError
-
-
-class OpenLoop(_Problem):
-    """One-step residuals."""
-
-    def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
-        """Rows in which a delay reaches to a missing y are left out."""
-        z = np.concatenate([self.net.open_loop_regressors(e, start) for e in experiments])
+        z = np.concatenate([net.open_loop_regressors(e, start) for e in experiments])
         y = np.concatenate([e.y[start:] for e in experiments])
         weight = np.concatenate([np.sqrt(e.error_weights[start:]) for e in experiments])
         weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
@@ -74,6 +62,7 @@ class OpenLoop(_Problem):
         self.z = z[is_used]
         self.weight = weight[is_used]
         self.y = np.nan_to_num(y[is_used])
+        _count(self, self.weight, held_out, start)
 
     def residuals(self, weights: Array) -> Array:
         """(rows * O,): the weighted one-step residuals."""
@@ -94,12 +83,23 @@ class OpenLoop(_Problem):
             yield weighted[part].ravel(), jacobian.reshape(self.n_weights, -1)
 
 
-class ClosedLoop(_Problem):
+class ClosedLoop(LeastSquares):
     """Free-run residuals, of each experiment from its first measured rows; for one descent."""
 
-    def _arrange(self, experiments: Sequence[Experiment], start: int, guess: Array | None) -> None:
-        self.train = StackedExperiments(self.net, experiments, start, guess)
-        self.weight = self.train.weight
+    def __init__(
+        self,
+        net: Narx,
+        experiments: Sequence[Experiment],
+        start: int,
+        held_out: Sequence[Experiment] = (),
+        guess: Array | None = None,
+    ) -> None:
+        """As of `OpenLoop`. `guess`: a free run of about the same weights over the same rows, from
+        which the first one is found sooner.
+        """
+        self.net = net
+        self.train = StackedExperiments(net, experiments, start, guess)
+        _count(self, self.train.weight, held_out, start)
 
     def residuals(self, weights: Array) -> Array:
         """(rows * measured outputs,): the weighted residuals of the free run."""
@@ -140,7 +140,7 @@ class StackedExperiments:
         start: int,
         guess: Array | None = None,
     ) -> None:
-        """`start`: rows of each experiment that only fill the delays; `guess`: see `_Problem`."""
+        """`start`: rows of each experiment that only fill the delays; `guess`: see `ClosedLoop`."""
         self.net = net
         self.experiments = experiments
         self.start = start
@@ -309,16 +309,3 @@ def solve_feedback(
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
     return solution.T.reshape(p, rows, o)
-
-
-def cut_segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:
-    """Pieces of `start` measured rows and the `steps` rows after them, one after the other
-    (multiple shooting).
-    """
-    segments = []
-    for experiment in experiments:
-        for first in range(0, len(experiment) - start, steps):
-            part = experiment.part(slice(first, first + start + steps))
-            if np.isfinite(part.y[:start]).all() and part.error_weights[start:].any():
-                segments.append(part)
-    return segments

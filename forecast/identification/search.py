@@ -287,40 +287,32 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        self.progress = self._plan(announce)
+        iterations = settings.fold_iterations + BEGINNING_ITERATIONS
+        self.fold_work = iterations * len(self.nets)
+        self.ahead_work = AHEAD_ITERATIONS * len(self.ahead_nets)
+        self.progress = Progress(announce, self._plan())
+        if announce is not None:
+            announce(
+                f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
+                " how long it takes is told after the first."
+            )
 
     @property
     def is_interrupted(self) -> bool:
         """Whether Ctrl-C was pressed: what is left is only to be judged."""
         return self.watch is not None and self.watch.interrupted
 
-    def _plan(self, announce: Callable[[str], None] | None) -> Progress:
-        """Of all folds and the last training, which are announced."""
-        settings = self.settings
-        first, second = settings.refit_iterations
+    def _plan(self) -> float:
+        """The work of all folds and of both trainings after them."""
+        first, second = self.settings.refit_iterations
         # of what goes on half is chosen, as a rule, and judged as it is after each training
         refit = (
             self.refit_work(self.searched, first)
             + self.refit_work(self.experiments, second) / 2
             + JUDGING_ITERATIONS
         )
-        fold_work = self._fold_work() + self._ahead_work()
-        work = settings.folds * (fold_work + self._count_survivors() * refit)
-        if announce is not None:
-            announce(
-                f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
-                " how long it takes is told after the first."
-            )
-        return Progress(announce, work)
-
-    def _fold_work(self) -> int:
-        """Of the candidates in a fold, with their first weights."""
-        iterations = self.settings.fold_iterations + BEGINNING_ITERATIONS
-        return iterations * len(self.settings.candidates)
-
-    def _ahead_work(self) -> int:
-        """Of the models fitted one step ahead in a fold."""
-        return AHEAD_ITERATIONS * len(self.ahead_nets)
+        fold_work = self.fold_work + self.ahead_work
+        return self.settings.folds * (fold_work + self._count_survivors() * refit)
 
     def refit_work(self, experiments: Sequence[Experiment], iterations: int) -> float:
         """Of so many iterations of training a model on the experiments."""
@@ -360,7 +352,7 @@ class _Search:
         members: list[Member] = []
         for fold in range(self.settings.folds):
             members += map(self._train_in_fold, self._begin(fold, self.nets))
-            self.progress.add(self._fold_work(), f"Fold {fold + 1} of {self.settings.folds}")
+            self.progress.add(self.fold_work, f"Fold {fold + 1} of {self.settings.folds}")
         members = [member for member in members if np.isfinite(member.held_out_rmse)]
         if not members:
             return []
@@ -381,7 +373,7 @@ class _Search:
                 break  # the last of these are as they were drawn
             fitted += begun
             stage = f"One step ahead, fold {fold + 1} of {self.settings.folds}"
-            self.progress.add(self._ahead_work(), stage)
+            self.progress.add(self.ahead_work, stage)
         if not fitted:
             return []
         candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])
@@ -687,22 +679,26 @@ def _keep_plausible(
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
     trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
-    passed = np.zeros(len(members), int)
+    stay = np.ones(len(members), bool)
+    n_passed = 0
+    for inputs in trials:
+        still = np.all(
+            [stay, *(stay_within(members, experiments, v, start) for v in inputs)], axis=0
+        )
+        if still.mean() <= 0.5:
+            break
+        stay = still
+        n_passed += 1
     notes = []
-    for number, inputs in enumerate(trials):
-        stay = [stay_within(members, experiments, each, start) for each in inputs]
-        passed += np.all(stay, axis=0) & (passed == number)
-    middle = np.sort(passed)[(len(passed) - 1) // 2]
-    chosen = [member for number, member in zip(passed, members, strict=True) if number >= middle]
-    if middle < len(trials) and u.size:
-        reach = ("like the record's", "like the record's", "up to half as large again")[middle]
+    if n_passed < len(trials) and u.size:
+        reach = "up to half as large again" if n_passed == 2 else "like the record's"
         notes.append(
             "Under larger inputs most models leave their bounds, as may the system: trust the model"
             f" under inputs {reach}."
         )
-    if dropped := len(passed) - len(chosen):
+    if dropped := np.count_nonzero(~stay):
         notes.append(
             "Left out for leaving their bounds where others do not:"
-            f" {dropped} of {len(passed)} models."
+            f" {dropped} of {len(members)} models."
         )
-    return chosen, notes
+    return [member for member, stays in zip(members, stay, strict=True) if stays], notes

@@ -29,7 +29,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.problems import ClosedLoop, OpenLoop, cut_segments
+from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.identification.rows import (
     DividedRows,
     ForUse,
@@ -45,8 +45,6 @@ from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 Trainer = Literal["lm", "bayesian"] | lm.Options
 
-# steps of the free runs that a diverging net is trained on, in turn
-FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
 # iterations without a better validation error: over time it falls less evenly than the train error
 PATIENCE = 25
 FAR_FROM_TRAIN = 10.0  # times the squared train error
@@ -268,10 +266,8 @@ def train_parallel(
 ) -> Model:
     """The model with its weights trained further on the free-run error (closed loop).
 
-    A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from
-    measured rows, until it holds over the whole experiments; `Model.notes` says so, and where
-    nothing improved the weights given. `ModelError` when it never holds; `InputError` for a net
-    that is no NARX net of one hidden layer at most.
+    `Model.notes` says where nothing improved the weights given. `ModelError` for a free run that
+    diverges as it is; `InputError` for a net that is no NARX net of one hidden layer at most.
     """
     if not isinstance(model, Model):
         raise InputError(
@@ -293,15 +289,17 @@ def train_parallel(
         validation_parts = rows.validation_parts(model.scaling)
     problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
     with note_interrupt(watch):
-        given = weights = narx.flatten(model.weights)
+        given = narx.flatten(model.weights)
+        if not np.isfinite(problem.loss(given)):
+            raise ModelError(
+                "Its free run diverges, so there is no error to lower. Choose weights that"
+                " simulate, by `train(..., for_use='simulation')`, take fewer delays or units, or"
+                " `identify`."
+            )
+        run = lm.minimise(problem, given, options=options, announce=announce, watch=watch)
         notes: tuple[str, ...] = ()
-        if is_lost(problem, weights):
-            begin = perf_counter()
-            weights, notes = _lengthen_free_runs(problem, train_rows, weights, options, watch)
-            options = replace(options, seconds=options.seconds - (perf_counter() - begin))
-        run = lm.minimise(problem, weights, options=options, announce=announce, watch=watch)
         if np.array_equal(run.weights, given):
-            notes += ("No free-run training improved it: the weights are those given.",)
+            notes = ("No free-run training improved it: the weights are those given.",)
         training = TrainingRecord(
             run.reason,
             run.curve,
@@ -311,49 +309,6 @@ def train_parallel(
             effective=run.effective_weights,
         )
         return add_report(Model(net, narx.unflatten(run.weights), model.scaling, training), rows)
-
-
-def is_lost(problem: ClosedLoop, weights: Array) -> bool:
-    """Whether the free run leaves the record: no finite error, or one beyond the deviation of y by
-    a factor of ten.
-    """
-    loss = problem.loss(weights)
-    return not np.isfinite(loss) or loss > 100.0 * max(problem.n_residuals, 1)
-
-
-def _lengthen_free_runs(
-    problem: ClosedLoop,
-    experiments: Sequence[Experiment],
-    weights: Array,
-    options: lm.Options,
-    watch: Watch | None,
-) -> tuple[Array, tuple[str, ...]]:
-    """Weights whose free run holds over the whole experiments, trained on ever longer free runs,
-    and a note of it. `ModelError` where it never holds.
-    """
-    options = replace(
-        options,
-        max_iterations=20,
-        patience=20,
-        seconds=options.seconds / len(FREE_RUN_STEPS),
-    )
-    start = problem.train.start
-    longest = max(map(len, experiments))
-    tried = [steps for steps in FREE_RUN_STEPS if steps < longest]
-    for count, steps in enumerate(tried, 1):
-        short = ClosedLoop(problem.net, cut_segments(experiments, start, steps), start)
-        weights = lm.minimise(short, weights, options=options, watch=watch).weights
-        if not is_lost(problem, weights):
-            note = (
-                "The free run diverged at first; it was trained on free runs of"
-                f" {', '.join(map(str, tried[:count]))} steps before."
-            )
-            return weights, (note,)
-    raise ModelError(
-        "The free run diverges from the start, and still does after training on free runs of"
-        f" {tried} steps. Take fewer delays or units, or a net whose one-step training went on for"
-        " longer."
-    )
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Options:
