@@ -48,6 +48,7 @@ Trainer = Literal["lm", "bayesian"] | lm.Options
 # iterations without a better validation error: over time it falls less evenly than the train error
 PATIENCE = 25
 FAR_FROM_TRAIN = 10.0  # times the squared train error
+LOST = 100.0  # times the variance of y: the mean squared error of a free run that diverges
 NOT_FOLLOWED = (
     "No free run follows y on the validation rows, so the one-step error there chose the weights."
 )
@@ -290,7 +291,7 @@ def train_parallel(
     problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
     with note_interrupt(watch):
         given = narx.flatten(model.weights)
-        if not np.isfinite(problem.loss(given)):
+        if not problem.loss(given) <= LOST * problem.n_residuals:
             raise ModelError(
                 "Its free run diverges, so there is no error to lower. Choose weights that"
                 " simulate, by `train(..., for_use='simulation')`, take fewer delays or units, or"

@@ -637,7 +637,7 @@ def test_a_net_whose_free_run_diverges_is_not_trained_on_it() -> None:
     model = train(narxnet((1, 2), (1, 2), 4), experiment, iterations=3)
     wild = {name: value.copy() for name, value in model.weights.items()}
     # the linear path of y[t-1]: its loop grows by a factor each step
-    wild["readout/kernel"][4] += 30
+    wild["readout/kernel"][4] += 0.6
     broken = replace(model, weights=wild)
     with pytest.raises(ModelError, match=r"after \d+ of 298 steps on its own"):
         broken.simulate(experiment.u, experiment.y[:2])
