@@ -19,8 +19,6 @@ No TensorFlow needed. The modules, from below: `experiment` (the data), `polynom
 
 from forecast.identification.automatic import identify
 from forecast.identification.data import (
-    decimate,
-    detrend,
     divideblock,
     divideind,
     divideint,
@@ -32,12 +30,10 @@ from forecast.identification.data import (
 )
 from forecast.identification.delays import arx_order, autocorrelation, cross_correlation
 from forecast.identification.design import (
-    crest_factor,
     frequency_response,
     multisine,
     prbs,
     random_steps,
-    static_curve,
 )
 from forecast.identification.experiment import Experiment
 from forecast.identification.export import export
@@ -83,10 +79,7 @@ __all__ = [
     "Watch",
     "arx_order",
     "autocorrelation",
-    "crest_factor",
     "cross_correlation",
-    "decimate",
-    "detrend",
     "distdelaynet",
     "divideblock",
     "divideind",
@@ -117,7 +110,6 @@ __all__ = [
     "random_steps",
     "read_record",
     "stability",
-    "static_curve",
     "sunspots_like",
     "tank",
     "timedelaynet",

@@ -135,25 +135,17 @@ def _fit_row(
 
 
 def free_run_rmse(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
-    """(O,): the RMSE of the free runs of all blocks together; and the first block's run (rows,
-    O).
+    """(O,): the RMSE of the free runs of all blocks together; and the first block's run (rows, O),
+    NaN where delays reach farther back than what is measured before.
     """
-    runs = [_free_run(model, before, rows) for before, rows in blocks]
+    runs = []
+    for before, rows in blocks:
+        u = np.concatenate([before.u, rows.u])
+        y = np.concatenate([before.y, rows.y])
+        run = model.simulate(u, y[: max(len(before), model.start)]).y
+        runs.append(run[len(before) :])
     error = np.concatenate([run - rows.y for run, (_, rows) in zip(runs, blocks, strict=True)])
     return np.sqrt(np.nanmean(error**2, axis=0)), runs[0]
-
-
-def _free_run(model: Model, before: Experiment, rows: Experiment) -> Array:
-    """(rows, O); NaN in the first rows of a net whose delays reach farther back than what is
-    measured before.
-    """
-    u = np.concatenate([before.u, rows.u])
-    y = np.concatenate([before.y, rows.y])
-    first = max(len(before), model.start)
-    state = model.prepare(u[:first], y[:first])
-    run = np.full_like(y, np.nan)
-    run[first:] = model.simulate(u[first:], state).y
-    return run[len(before) :]
 
 
 def _identify(experiments: Sequence[Experiment], seed: int) -> Model:

@@ -1,7 +1,7 @@
-"""Data for a user's script: records read from files and prepared, systems to try a net on (MATLAB's
-*_dataset functions), and the rows that train, validate and test (its divide functions).
+"""Data for a user's script: records read from files, systems to try a net on (MATLAB's *_dataset
+functions), and the rows that train, validate and test (its divide functions).
 
-`read_record` gives `Experiment`s from a CSV or .mat file; `detrend` and `decimate` prepare one. A
+`read_record` gives `Experiment`s from a CSV or .mat file, `measure_drift` is for `identify`. A
 divide function returns a function from the number of rows to a label for each of them.
 `divideblock` is the default here, where narxnet's was random: neighbouring rows of one series share
 their delays, so the validation error of random or interleaved rows is too low.
@@ -25,7 +25,6 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     arx_regressors,
-    count_columns,
     nested_deviances,
 )
 from forecast.system.errors import InputError
@@ -339,14 +338,6 @@ def _require_equal(path: Path | str, what: str, counts: dict[str, int]) -> None:
         raise InputError(f"{path}: {listed}; wanted equal numbers of {what}. Cut or name others.")
 
 
-def detrend(experiment: Experiment) -> Experiment:
-    """Without the straight line through each column, which a sensor's drift leaves; missing y stays
-    missing.
-    """
-    count_columns([experiment])
-    return experiment.with_arrays(u=_detrend_table(experiment.u), y=_detrend_table(experiment.y))
-
-
 def measure_drift(experiment: Experiment) -> Array:
     """(O,): by how much each output rises over the record beside what a linear model of the inputs
     explains, as a sensor drifts; 0 where a line lowers the error of that model not clearly, or
@@ -369,41 +360,6 @@ def measure_drift(experiment: Experiment) -> Array:
     feedback = weights[: order * outputs].reshape(order, outputs, outputs).sum(axis=0)
     rise = np.linalg.lstsq(np.eye(outputs) - feedback.T, weights[-1], rcond=None)[0]
     return scaling.y_scale * np.where(is_clear & (np.abs(rise) < MOST_DRIFT), rise, 0.0)
-
-
-def _detrend_table(table: Array) -> Array:
-    """(T, columns) without the straight line of each column."""
-    rows = np.arange(len(table))
-    detrended = table.copy()
-    for column in detrended.T:
-        observed = np.isfinite(column)
-        if observed.sum() > 1:
-            column -= np.polyval(np.polyfit(rows[observed], column[observed], 1), rows)
-    return detrended
-
-
-def decimate(experiment: Experiment, every: int) -> Experiment:
-    """The means of every so many rows, of u and y alike, which is low-pass filter and slower
-    sampling in one.
-
-    A mean is that of the observed y, and missing where none is; rows at the end that fill no mean
-    are left out. `InputError` unless `every` is whole, from 1 to half of the rows.
-    """
-    count_columns([experiment])
-    if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
-        raise InputError(
-            f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there"
-            " are."
-        )
-    rows = len(experiment) // every
-    means = {}
-    for name in ("u", "y", "weight"):
-        table = getattr(experiment, name)
-        if table is not None:
-            groups = table[: rows * every].reshape(rows, every, table.shape[1])
-            with np.errstate(invalid="ignore"):  # 0 / 0 is missing
-                means[name] = np.nansum(groups, axis=1) / np.isfinite(groups).sum(axis=1)
-    return experiment.with_arrays(**means)
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

@@ -1,13 +1,8 @@
-"""Inputs that excite a system, and what a model does around an operating point: static curve and
-frequency response.
+"""Inputs that excite a system, and the frequency response of a model around an operating point.
 
 An input for identification moves over the whole range the simulator is for, at all frequencies the
-system follows, and holds long enough for it to settle now and then. The crest factor, the largest
-value by the effective one, says how well a signal uses its amplitude: the lower the better
-(Schoukens, Pintelon & Rolain 2012).
-
-`multisine`, `prbs` and `random_steps` make inputs, `crest_factor` judges one;
-`static_curve` and `frequency_response` ask a `Model`.
+system follows, and holds long enough for it to settle now and then (Schoukens, Pintelon & Rolain
+2012). `multisine`, `prbs` and `random_steps` make inputs.
 """
 
 from __future__ import annotations
@@ -15,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import Array, as_columns, require_whole
+from forecast.identification.experiment import Array, require_whole
 from forecast.identification.model import Model
-from forecast.system.errors import InputError, ModelError
+from forecast.system.errors import InputError
 
 
 def multisine(
@@ -64,45 +59,6 @@ def _count_levels(rows: int, hold: int) -> int:
     return rows // int(hold) + 1
 
 
-def crest_factor(signal: npt.ArrayLike) -> float:
-    """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a sine.
-    `InputError` for a constant, and for gaps.
-    """
-    values = as_columns("signal", signal)
-    if np.isnan(values).any() or len(np.unique(values)) < 2:
-        raise InputError(
-            "The signal has gaps, or is constant and excites nothing. Give one without."
-        )
-    return float(np.abs(values - values.mean()).max() / values.std())
-
-
-def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: int = 500) -> Array:
-    """(levels, O): where the free run settles with one input held at each level, the others at
-    their means.
-
-    NaN where it does not settle within `rows` rows. `InputError` for more than one column of
-    levels.
-    """
-    table = as_columns("levels", np.atleast_1d(levels))
-    if table.shape[1] != 1:
-        raise InputError(
-            f"`levels` has {table.shape[1]} columns; one input is held at each level in turn. Give"
-            " one row of numbers, and the input as `column`."
-        )
-    curve = []
-    for level in table[:, 0]:
-        u = np.tile(_input_levels(model, model.scaling.u_mean, column), (rows, 1))
-        u[:, column] = level
-        try:
-            run = _run_from_mean(model, u)
-        except ModelError:
-            run = np.full((rows, model.outputs), np.nan)
-        last_rows = run[-max(rows // 10, 2) :]
-        is_settled = np.ptp(last_rows, axis=0) < 0.01 * model.scaling.y_scale
-        curve.append(np.where(is_settled, run[-1], np.nan))
-    return np.array(curve)
-
-
 def frequency_response(
     model: Model, at: npt.ArrayLike, *, column: int = 0, rows: int = 512
 ) -> tuple[Array, npt.NDArray[np.complex128]]:
@@ -113,14 +69,20 @@ def frequency_response(
     followed for up to 32 times the rows until it stands still. What then stays of it, for it
     integrates, is summed to its end: infinite at frequency 0.
     """
-    level = _input_levels(model, at, column)
+    if column not in range(model.inputs) or np.size(at) not in (1, model.inputs):
+        raise InputError(
+            f"Column {column} of inputs that are held at {np.size(at)} values; the model has"
+            f" {model.inputs} inputs. Give one value for each, or one for all."
+        )
+    level = np.broadcast_to(np.ravel(np.asarray(at, np.float64)), (model.inputs,))
     pulse = 1e-3 * model.scaling.u_scale[column]
     for times in (1, 2, 4, 8, 16, 32):
         before = times * rows
         u = np.tile(level, (2 * before, 1))
-        still_run = _run_from_mean(model, u)
+        mean = np.tile(model.scaling.y_mean, (model.start, 1))
+        still_run = model.simulate(u, mean).y
         u[before, column] += pulse
-        answer = (_run_from_mean(model, u) - still_run)[before:] / pulse
+        answer = (model.simulate(u, mean).y - still_run)[before:] / pulse
         size = np.abs(answer).max(axis=0)
         if (np.ptp(answer[-(before // 10) :], axis=0) <= 1e-3 * size).all():
             break
@@ -130,20 +92,3 @@ def frequency_response(
     response[1:] += remainder / (1 - np.exp(-2j * np.pi * frequencies[1:, None]))
     response[0, remainder != 0] = np.inf
     return np.asarray(frequencies), response
-
-
-def _input_levels(model: Model, at: npt.ArrayLike, column: int) -> Array:
-    """(I,) where the inputs are held; `InputError` for another number of them, or a column that
-    the model does not have.
-    """
-    if column not in range(model.inputs) or np.size(at) not in (1, model.inputs):
-        raise InputError(
-            f"Column {column} of inputs that are held at {np.size(at)} values; the model has"
-            f" {model.inputs} inputs. Give one value for each, or one for all."
-        )
-    return np.broadcast_to(np.ravel(np.asarray(at, np.float64)), (model.inputs,))
-
-
-def _run_from_mean(model: Model, u: Array) -> Array:
-    """The run (T, O) under u, from the mean of y."""
-    return model.simulate(u, np.tile(model.scaling.y_mean, (model.start, 1))).y

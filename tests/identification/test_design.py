@@ -14,9 +14,6 @@ from forecast.identification import (
     Experiment,
     Model,
     arx_order,
-    crest_factor,
-    decimate,
-    detrend,
     frequency_response,
     multisine,
     narxnet,
@@ -25,7 +22,6 @@ from forecast.identification import (
     random_steps,
     read_record,
     stability,
-    static_curve,
     tank,
     timedelaynet,
     train,
@@ -48,18 +44,9 @@ def test_a_multisine_has_its_band_and_nothing_else_at_a_low_crest_factor() -> No
     assert u.min() == pytest.approx(2.0) and u.max() == pytest.approx(6.0)
     np.testing.assert_allclose(sizes[inside], sizes[20], rtol=1e-9)
     assert np.delete(sizes, inside).max() < 1e-9 * sizes[20]
-    assert crest_factor(u) < 2.0 < crest_factor(np.eye(1, 256)[0])
+    assert np.abs(u - u.mean()).max() < 2.0 * u.std()
     with pytest.raises(InputError, match="No cosine with whole periods in 10 rows"):
         multisine(10, band=(0.01, 0.02))
-
-
-def test_the_crest_factor_of_two_levels_is_one_and_of_a_sine_the_root_of_two() -> None:
-    assert crest_factor([-1.0, 1.0, -1.0, 1.0]) == 1.0
-    assert crest_factor(np.sin(2 * np.pi * np.arange(400) / 40)) == pytest.approx(
-        np.sqrt(2), rel=1e-3
-    )
-    with pytest.raises(InputError, match="constant"):
-        crest_factor([3.0, 3.0])
 
 
 def test_steps_are_held() -> None:
@@ -71,19 +58,6 @@ def test_steps_are_held() -> None:
         and len(set(steps.tolist())) == 10
         and 1.0 <= steps.min() < steps.max() <= 4.0
     )
-
-
-def test_the_static_curve_of_a_linear_model_is_its_gain() -> None:
-    levels = np.array([-1.0, 0.0, 3.0])
-    settled = static_curve(linear(), levels)
-    np.testing.assert_allclose(settled[:, 0], 2.5 * levels, atol=1e-9)
-    growing = Model(
-        linear().net,
-        {**linear().weights, "readout/kernel": np.array([[1.1], [0.5]])},
-        linear().scaling,
-    )
-    assert np.isnan(static_curve(growing, [1.0])).all()
-    np.testing.assert_array_equal(static_curve(linear(), 3.0), settled[2:])
 
 
 POLES = {"fast": 0.8, "slower than the rows": 0.999, "integrates": 1.0}
@@ -105,16 +79,8 @@ def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_reme
 
 WRONG = {
     "no such column": (
-        lambda: static_curve(linear(), [0.0], column=1),
+        lambda: frequency_response(linear(), 0.0, column=1),
         "Column 1 of .* the model has 1 inputs",
-    ),
-    "levels of two inputs": (
-        lambda: static_curve(linear(), np.zeros((3, 2))),
-        "`levels` has 2 columns; one input is held at each",
-    ),
-    "levels in words": (
-        lambda: static_curve(linear(), ["low", "high"]),
-        "`levels` is no table of numbers",
     ),
     "none counted from behind": (
         lambda: frequency_response(linear(), 0.0, column=-1),
@@ -131,8 +97,6 @@ WRONG = {
     "half a row": (lambda: prbs(10, hold=2.5), "`hold` is 2.5"),
     "no row": (lambda: prbs(0), "`rows` is 0; wanted a whole number from 1 up"),
     "a thousand as MATLAB writes it": (lambda: multisine(1e3), "`rows` is 1000.0"),
-    "a signal with a gap": (lambda: crest_factor([1.0, np.nan, 2.0]), "has gaps"),
-    "a signal of nothing": (lambda: crest_factor([]), "constant"),
 }
 
 
@@ -142,10 +106,9 @@ def test_inputs_that_are_not_there_and_levels_held_for_no_row_are_refused(call, 
         call()
 
 
-def test_a_net_without_feedback_has_a_static_curve_and_a_frequency_response() -> None:
+def test_a_net_without_feedback_has_a_frequency_response() -> None:
     weights = {"readout/kernel": np.array([[0.5], [0.25]]), "readout/bias": np.ones(1)}
     model = Model(timedelaynet((1, 3), ()), weights, linear().scaling)
-    np.testing.assert_allclose(static_curve(model, [0.0, 2.0])[:, 0], [1.0, 2.5])
     frequencies, found = frequency_response(model, 0.3, rows=64)
     z = np.exp(2j * np.pi * frequencies)
     np.testing.assert_allclose(found[:, 0], 0.5 / z + 0.25 / z**3, atol=1e-9)
@@ -273,25 +236,9 @@ def test_a_cell_that_is_no_number_is_named_by_file_column_and_row(tmp_path: Path
         read_record(path, [], ["u"])
 
 
-def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
-    y = 3 + 0.5 * np.arange(20.0)
-    y[7] = np.nan
-    flat = detrend(Experiment(np.arange(20.0), y))
-    assert (
-        np.isnan(flat.y[7, 0])
-        and np.nanmax(np.abs(flat.y)) < 1e-12
-        and np.abs(flat.u).max() < 1e-12
-    )
-
-
-@pytest.mark.parametrize(
-    "call",
-    [detrend, lambda y: decimate(y, 2), lambda y: stability(linear(), y)],
-    ids=["detrend", "decimate", "stability"],
-)
-def test_an_array_in_the_place_of_an_experiment_is_refused(call) -> None:
+def test_an_array_in_the_place_of_an_experiment_is_refused() -> None:
     with pytest.raises(InputError, match=r"Got ndarray .* Give `Experiment\(u, y\)`"):
-        call(np.zeros(20))
+        stability(linear(), np.zeros(20))
 
 
 def test_the_train_state_shows_mu_and_the_iterations_since_the_best() -> None:
@@ -301,24 +248,6 @@ def test_the_train_state_shows_mu_and_the_iterations_since_the_best() -> None:
     np.testing.assert_array_equal(above.lines[0].get_ydata(), curve[:, 3])
     best = int(np.argmin(curve[:, 2]))
     assert below.lines[0].get_ydata()[-1] == curve[-1, 0] - best
-
-
-def test_decimated_rows_are_means_without_those_that_fill_none() -> None:
-    y = np.arange(8.0)
-    y[4] = np.nan
-    found = decimate(Experiment(2 * np.arange(8.0), y, weight=np.arange(8.0)), 3)
-    np.testing.assert_array_equal(found.u, [[2.0], [8.0]])
-    np.testing.assert_array_equal(found.y, [[1.0], [4.0]])
-    np.testing.assert_array_equal(found.weight, [[1.0], [4.0]])
-    with pytest.raises(InputError, match="`every` is 5; wanted whole rows from 1 to half of the 8"):
-        decimate(Experiment(None, np.arange(8.0)), 5)
-
-
-def test_a_decimated_output_that_is_seldom_measured_keeps_what_was_measured() -> None:
-    y = np.full(9, np.nan)
-    y[[0, 6]] = 3.0, 5.0
-    found = decimate(Experiment(None, y), 3)
-    np.testing.assert_array_equal(found.y, [[3.0], [np.nan], [5.0]])
 
 
 def test_cells_and_structs_of_matlab_are_read_as_preparets_takes_them(tmp_path: Path) -> None:
