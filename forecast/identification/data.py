@@ -1,10 +1,10 @@
 """Data for a user's script: records read from files, systems to try a net on (MATLAB's *_dataset
 functions), and the rows that train, validate and test (its divide functions).
 
-`read_record` gives `Experiment`s from a CSV or .mat file, `measure_drift` is for `identify`. A
-divide function returns a function from the number of rows to a label for each of them.
-`divideblock` is the default here, where narxnet's was random: neighbouring rows of one series share
-their delays, so the validation error of random or interleaved rows is too low.
+`read_record` gives `Experiment`s from a CSV or .mat file. A divide function returns a function from
+the number of rows to a label for each of them. `divideblock` is the default here, where narxnet's
+was random: neighbouring rows of one series share their delays, so the validation error of random or
+interleaved rows is too low.
 """
 
 from __future__ import annotations
@@ -19,14 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import (
-    MAX_ARX_ROWS,
-    Array,
-    Experiment,
-    Standardization,
-    arx_regressors,
-    nested_deviances,
-)
+from forecast.identification.experiment import Array, Experiment
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,10 +27,6 @@ if TYPE_CHECKING:
 
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
-
-DRIFT_ORDER = 5  # delays of u and y beside which a line is looked for
-DRIFT_GAIN = 4.0  # times what Schwarz's criterion asks: slow and bent systems come to 3
-MOST_DRIFT = 3.5  # deviations of y: a line that rises by as much moves like y
 
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
@@ -336,30 +325,6 @@ def _require_equal(path: Path | str, what: str, counts: dict[str, int]) -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise InputError(f"{path}: {listed}; wanted equal numbers of {what}. Cut or name others.")
-
-
-def measure_drift(experiment: Experiment) -> Array:
-    """(O,): by how much each output rises over the record beside what a linear model of the inputs
-    explains, as a sensor drifts; 0 where a line lowers the error of that model not clearly, or
-    would move y more than it moves, and in records of more rows than an ARX model is fitted to. Of
-    a strongly nonlinear system the ARX model hides the line.
-    """
-    scaling = Standardization.fit([experiment])
-    scaled = scaling.scale(experiment)
-    rows, outputs = scaled.y.shape
-    order = min(DRIFT_ORDER, max(rows // 20, 2))
-    line = np.linspace(-0.5, 0.5, rows)[:, None]
-    x, y = arx_regressors([scaled], order, order)
-    line_of_rows = arx_regressors([scaled.with_arrays(u=line)], 0, order)[0][:, -2:-1]
-    x = np.hstack([x, line_of_rows])
-    if not scaled.u.size or rows > MAX_ARX_ROWS or len(y) <= x.shape[1]:
-        return np.zeros(outputs)
-    without, with_line = nested_deviances(x, y)[-2:]
-    is_clear = without - with_line > DRIFT_GAIN * outputs * np.log(len(y))
-    weights = np.linalg.lstsq(x, y, rcond=None)[0]
-    feedback = weights[: order * outputs].reshape(order, outputs, outputs).sum(axis=0)
-    rise = np.linalg.lstsq(np.eye(outputs) - feedback.T, weights[-1], rcond=None)[0]
-    return scaling.y_scale * np.where(is_clear & (np.abs(rise) < MOST_DRIFT), rise, 0.0)
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

@@ -1,4 +1,4 @@
-"""Correlations over lags, and the delays of a linear ARX model, dead times included.
+"""Correlations over lags, and what linear models say of a record: delays, dead times, a drift.
 
 The bands of single correlations are those of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel &
 Ljung 2015, 2.1.6): they hold for one-step errors alone, for errors over several steps are
@@ -6,7 +6,8 @@ correlated however good the net is.
 
 `arx_order` takes, of all linear ARX models from 1 delay of each kind to `longest`, of the inputs
 from their dead time on, the one with the least AIC or BIC, and so both kinds of delays at once. It
-is where trying nets can begin: compare them on the validation rows.
+is where trying nets can begin: compare them on the validation rows. For `identify`: `dead_times`,
+the steps by which each input is held back, and `measure_drift`, a line in y beside the model.
 """
 
 from __future__ import annotations
@@ -19,22 +20,27 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.experiment import (
-    LONGEST_DEAD_TIME,
     Array,
     Experiment,
     Standardization,
-    arx_regressors,
     count_columns,
-    dead_times,
     delay_inputs,
     error_columns,
-    nested_deviances,
     require_whole,
-    strongest_delays,
 )
+from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
 from forecast.system.workers import limit_to_one_thread
 
+MIN_DEAD_TIME = 3  # steps
+LONGEST_DEAD_TIME = 100  # steps
+CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
+COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
+DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
+MAX_ARX_ROWS = 10_000  # enough to choose delays
+DRIFT_ORDER = 5  # delays of u and y beside which a line is looked for
+DRIFT_GAIN = 4.0  # times what Schwarz's criterion asks: slow and bent systems come to 3
+MOST_DRIFT = 3.5  # deviations of y: a line that rises by as much moves like y
 NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
 
@@ -143,3 +149,137 @@ def count_arx_delays(
             columns = len(past) + u_delays * inputs
             scores[u_delays, y_delays] = errors[columns] + penalty * outputs * columns
     return min(scores, key=scores.__getitem__)
+
+
+def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ...]:
+    """(I,) steps to hold each input back, up to `deepest`: at most its dead time less one, for a
+    net sees the delays from there on; 0 where three tests do not all find one, or y has too many
+    gaps for any row of them.
+
+    1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
+       criterion).
+    2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays
+       that alone lower the error most beside past y must lie beyond the dead time, and clearly
+       (`CLEAR_GAIN`).
+    3. Under a smooth input a swinging system passes both, so a few delays from the dead time on
+       must explain y clearly better than as many from 0 on.
+    """
+    last = min(deepest, min(map(len, experiments)) // 4)
+    inputs, outputs = count_columns(experiments)
+    x, y = arx_regressors(experiments, last)
+    if last < MIN_DEAD_TIME or not len(y):
+        return (0,) * inputs
+    lags = []
+    for column in range(inputs):
+        # columns of x, nearest delay first
+        delays = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
+        dead_time = min(_superfluous_delays(x, y, delays), _best_pair(x, y, delays))
+        is_found = dead_time >= MIN_DEAD_TIME and _fits_better(x, y, delays, dead_time - 1)
+        lags.append(dead_time - 1 if is_found else 0)
+    return tuple(lags)
+
+
+def strongest_delays(experiments: Sequence[Experiment], deepest: int) -> list[int]:
+    """(I,) per input the first of the two neighbouring delays up to `deepest` that explain most of
+    y beside past y; 0 where the nearest do.
+    """
+    inputs, outputs = count_columns(experiments)
+    x, y = arx_regressors(experiments, deepest)
+    first = DEAD_TIME_Y_DELAYS * outputs
+    return [
+        _best_pair(x, y, first + column + inputs * np.arange(deepest + 1))
+        for column in range(inputs)
+        if len(y)
+    ]
+
+
+def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
+    """How many of the nearest delays a model with all others does without."""
+    counts = np.arange(len(delays))
+    others = np.delete(np.arange(x.shape[1]), delays)
+    # the nearest come last, so that the model without so many of them is one of those nested
+    errors = nested_deviances(x[:, [*others, *delays[::-1]]], y)[::-1][: len(delays)]
+    is_worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * counts
+    return int(np.argmax(is_worse)) - 1 if is_worse.any() else 0
+
+
+def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
+    """The first of the two neighbouring delays that lower the error most beside past y; 0 where the
+    nearest do.
+    """
+    past = x[:, [*range(DEAD_TIME_Y_DELAYS * y.shape[1]), -1]]
+    outcomes = np.hstack([x[:, delays], y])
+    unexplained = outcomes - past @ np.linalg.lstsq(past, outcomes, rcond=None)[0]
+    left = unexplained[:, len(delays) :]
+    pairs = [unexplained[:, first : first + 2] for first in range(len(delays) - 1)]
+    # the error with none of the two above that with both
+    gains = np.array([np.ptp(nested_deviances(pair, left)) for pair in pairs])
+    best = int(np.argmax(gains))
+    return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
+
+
+def _fits_better(x: Array, y: Array, delays: npt.NDArray[np.int64], held_back: int) -> bool:
+    """Whether delays from there on explain y better beside all else than as many of the nearest
+    do, by more than they would cost in Schwarz's criterion.
+    """
+    others = np.delete(np.arange(x.shape[1]), delays)
+    deviances = []
+    for first in (0, held_back):
+        columns = [*others, *delays[first : first + COMPARED_DELAYS]]
+        deviances.append(float(nested_deviances(x[:, columns], y)[-1]))
+    return deviances[1] < deviances[0] - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
+
+
+def measure_drift(experiment: Experiment) -> Array:
+    """(O,): by how much each output rises over the record beside what a linear model of the inputs
+    explains, as a sensor drifts; 0 where a line lowers the error of that model not clearly, or
+    would move y more than it moves, and in records of more rows than an ARX model is fitted to. Of
+    a strongly nonlinear system the ARX model hides the line.
+    """
+    scaling = Standardization.fit([experiment])
+    scaled = scaling.scale(experiment)
+    rows, outputs = scaled.y.shape
+    order = min(DRIFT_ORDER, max(rows // 20, 2))
+    line = np.linspace(-0.5, 0.5, rows)[:, None]
+    x, y = arx_regressors([scaled], order, order)
+    line_of_rows = arx_regressors([scaled.with_arrays(u=line)], 0, order)[0][:, -2:-1]
+    x = np.hstack([x, line_of_rows])
+    if not scaled.u.size or rows > MAX_ARX_ROWS or len(y) <= x.shape[1]:
+        return np.zeros(outputs)
+    without, with_line = nested_deviances(x, y)[-2:]
+    is_clear = without - with_line > DRIFT_GAIN * outputs * np.log(len(y))
+    weights = np.linalg.lstsq(x, y, rcond=None)[0]
+    feedback = weights[: order * outputs].reshape(order, outputs, outputs).sum(axis=0)
+    rise = np.linalg.lstsq(np.eye(outputs) - feedback.T, weights[-1], rcond=None)[0]
+    return scaling.y_scale * np.where(is_clear & (np.abs(rise) < MOST_DRIFT), rise, 0.0)
+
+
+def arx_regressors(
+    experiments: Sequence[Experiment], last: int, y_delays: int = DEAD_TIME_Y_DELAYS
+) -> tuple[Array, Array]:
+    """Regressors (rows, y_delays * O + (last + 1) * I + 1) and y (rows, O) of the first
+    `MAX_ARX_ROWS` observed rows.
+
+    Columns: y at delays 1 ... y_delays, all inputs at delays 0 ... last, a one.
+    """
+    inputs, outputs = count_columns(experiments)
+    delays = tuple(range(1, y_delays + 1)), tuple(range(last + 1))
+    net = Narx(inputs, outputs, *delays, hidden=0)
+    first = max(last, y_delays)
+    z = np.concatenate([net.open_loop_regressors(e, first) for e in experiments])
+    y = np.concatenate([e.y[first:] for e in experiments])
+    is_observed = np.isfinite(np.hstack([z, y])).all(axis=1)
+    x = np.hstack([z, np.ones((len(z), 1))])
+    return x[is_observed][:MAX_ARX_ROWS], y[is_observed][:MAX_ARX_ROWS]
+
+
+def nested_deviances(x: Array, y: Array) -> Array:
+    """(columns + 1,): -2 log likelihood of the least-squares fit to the first columns of x, none to
+    all, up to a constant, summed over the outputs.
+    """
+    columns = x.shape[1]
+    # next to nothing, so that a column that is a sum of others explains nothing
+    ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
+    triangle = np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
+    squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
+    return len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1)

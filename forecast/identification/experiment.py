@@ -2,9 +2,9 @@
 
 `Experiment` is what a user gives to every function of this package; it refuses gaps in u and tables
 that do not fit. `Standardization` scales u and y. Besides, for the search of `identify`:
-`saturation` finds bounds the output sits on, `dead_times` the steps by which each input is held
-back, `split_fold` hides a block from training, `unseen_inputs` makes inputs to try a free run on.
-Arrays have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
+`saturation` finds bounds the output sits on, `split_fold` hides a block from training,
+`unseen_inputs` makes inputs to try a free run on. Arrays have time down the rows: u (T, I), y
+(T, O); y may be missing (NaN).
 """
 
 from __future__ import annotations
@@ -23,17 +23,11 @@ Array = npt.NDArray[np.float64]
 AT_BOUND = 1e-4  # of the range: a value nearer than this to an extreme counts as on it
 BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make it a bound
 BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
-MIN_DEAD_TIME = 3  # steps
-LONGEST_DEAD_TIME = 100  # steps
-CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
-COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
-DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
 LONGEST_STEP = 1.9  # of an index, in median steps: a longer one leaves out rows
 MOST_GAPS = 0.05  # of the steps; more of several steps each are nights or weekends
 FEW_LEVELS = 6  # of an input: nets are no better between more, and far worse between three
-MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
 @dataclass(frozen=True, repr=False)
@@ -434,125 +428,12 @@ def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return (in_run.mean(axis=0) >= BOUND_SHARE) & ~at_extreme.all(axis=0)
 
 
-def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ...]:
-    """(I,) steps to hold each input back, up to `deepest`: at most its dead time less one, for a
-    net sees the delays from there on; 0 where three tests do not all find one, or y has too many
-    gaps for any row of them.
-
-    1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
-       criterion).
-    2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays
-       that alone lower the error most beside past y must lie beyond the dead time, and clearly
-       (`CLEAR_GAIN`).
-    3. Under a smooth input a swinging system passes both, so a few delays from the dead time on
-       must explain y clearly better than as many from 0 on.
-    """
-    last = min(deepest, min(map(len, experiments)) // 4)
-    inputs, outputs = count_columns(experiments)
-    x, y = arx_regressors(experiments, last)
-    if last < MIN_DEAD_TIME or not len(y):
-        return (0,) * inputs
-    lags = []
-    for column in range(inputs):
-        # columns of x, nearest delay first
-        delays = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
-        dead_time = min(_superfluous_delays(x, y, delays), _best_pair(x, y, delays))
-        is_found = dead_time >= MIN_DEAD_TIME and _fits_better(x, y, delays, dead_time - 1)
-        lags.append(dead_time - 1 if is_found else 0)
-    return tuple(lags)
-
-
-def strongest_delays(experiments: Sequence[Experiment], deepest: int) -> list[int]:
-    """(I,) per input the first of the two neighbouring delays up to `deepest` that explain most of
-    y beside past y; 0 where the nearest do.
-    """
-    inputs, outputs = count_columns(experiments)
-    x, y = arx_regressors(experiments, deepest)
-    first = DEAD_TIME_Y_DELAYS * outputs
-    return [
-        _best_pair(x, y, first + column + inputs * np.arange(deepest + 1))
-        for column in range(inputs)
-        if len(y)
-    ]
-
-
-def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
-    """How many of the nearest delays a model with all others does without."""
-    counts = np.arange(len(delays))
-    others = np.delete(np.arange(x.shape[1]), delays)
-    # the nearest come last, so that the model without so many of them is one of those nested
-    errors = nested_deviances(x[:, [*others, *delays[::-1]]], y)[::-1][: len(delays)]
-    is_worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * counts
-    return int(np.argmax(is_worse)) - 1 if is_worse.any() else 0
-
-
-def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
-    """The first of the two neighbouring delays that lower the error most beside past y; 0 where the
-    nearest do.
-    """
-    past = x[:, [*range(DEAD_TIME_Y_DELAYS * y.shape[1]), -1]]
-    outcomes = np.hstack([x[:, delays], y])
-    unexplained = outcomes - past @ np.linalg.lstsq(past, outcomes, rcond=None)[0]
-    left = unexplained[:, len(delays) :]
-    pairs = [unexplained[:, first : first + 2] for first in range(len(delays) - 1)]
-    # the error with none of the two above that with both
-    gains = np.array([np.ptp(nested_deviances(pair, left)) for pair in pairs])
-    best = int(np.argmax(gains))
-    return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
-
-
-def _fits_better(x: Array, y: Array, delays: npt.NDArray[np.int64], held_back: int) -> bool:
-    """Whether delays from there on explain y better beside all else than as many of the nearest
-    do, by more than they would cost in Schwarz's criterion.
-    """
-    others = np.delete(np.arange(x.shape[1]), delays)
-    deviances = []
-    for first in (0, held_back):
-        columns = [*others, *delays[first : first + COMPARED_DELAYS]]
-        deviances.append(float(nested_deviances(x[:, columns], y)[-1]))
-    return deviances[1] < deviances[0] - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
-
-
 def longest_stretch(parts: Sequence[Array]) -> int:
     """The most rows without a gap in a row; no stretch reaches from one part (T, columns) into the
     next.
     """
     missing = [np.append(np.isnan(part).any(axis=1), True) for part in parts]
     return int(np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1)
-
-
-def arx_regressors(
-    experiments: Sequence[Experiment], last: int, y_delays: int = DEAD_TIME_Y_DELAYS
-) -> tuple[Array, Array]:
-    """Regressors (rows, y_delays * O + (last + 1) * I + 1) and y (rows, O) of the first
-    `MAX_ARX_ROWS` observed rows.
-
-    Columns: y at delays 1 ... y_delays, all inputs at delays 0 ... last, a one.
-    """
-    regressors = []
-    targets = []
-    for experiment in experiments:
-        rows = np.arange(max(last, y_delays), len(experiment))
-        lagged = [experiment.y[rows - delay] for delay in range(1, y_delays + 1)]
-        lagged += [experiment.u[rows - delay] for delay in range(last + 1)]
-        regressors.append(np.hstack([*lagged, np.ones((len(rows), 1))]))
-        targets.append(experiment.y[rows])
-    x = np.concatenate(regressors)
-    y = np.concatenate(targets)
-    observed = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
-    return x[observed][:MAX_ARX_ROWS], y[observed][:MAX_ARX_ROWS]
-
-
-def nested_deviances(x: Array, y: Array) -> Array:
-    """(columns + 1,): -2 log likelihood of the least-squares fit to the first columns of x, none to
-    all, up to a constant, summed over the outputs.
-    """
-    columns = x.shape[1]
-    # next to nothing, so that a column that is a sum of others explains nothing
-    ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
-    triangle = np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
-    squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
-    return len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1)
 
 
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:

@@ -45,14 +45,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from forecast.identification.data import measure_drift
-from forecast.identification.delays import count_arx_delays
+from forecast.identification.delays import count_arx_delays, dead_times, measure_drift
 from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
     begin_where_measured,
-    dead_times,
     delay_inputs,
     enlarge_inputs,
     saturation,

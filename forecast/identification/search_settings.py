@@ -18,8 +18,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from forecast.identification.delays import LONGEST_DEAD_TIME
 from forecast.identification.experiment import (
-    LONGEST_DEAD_TIME,
     Experiment,
     count_columns,
     require_whole,

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.identification.experiment import Array, Experiment, arx_regressors
+from forecast.identification.delays import arx_regressors
+from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx, random_hidden_weights
 
 MAX_POLE = 0.999  # a time constant of a thousand rows

@@ -41,8 +41,9 @@ from forecast.identification import (
 )
 from forecast.identification import tank as simulated
 from forecast.identification.contest import FIT_BY_ROW
-from forecast.identification.data import dividetrain, measure_drift
-from forecast.identification.experiment import MAX_ARX_ROWS, normalise_weights
+from forecast.identification.data import dividetrain
+from forecast.identification.delays import MAX_ARX_ROWS, measure_drift
+from forecast.identification.experiment import normalise_weights
 from forecast.identification.loops import median_run
 from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.narx import Narx

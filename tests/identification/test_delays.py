@@ -15,7 +15,7 @@ from forecast.identification import (
     cross_correlation,
     tank,
 )
-from forecast.identification.experiment import dead_times, nested_deviances
+from forecast.identification.delays import dead_times, nested_deviances
 from forecast.system.errors import InputError
 
 
@@ -118,8 +118,7 @@ def test_delays_are_chosen_in_one_thread(monkeypatch) -> None:
         threads.extend(library["num_threads"] for library in threadpool_info())
         return nested_deviances(x, y)
 
-    for module in ("experiment", "delays"):
-        monkeypatch.setattr(f"forecast.identification.{module}.nested_deviances", noted)
+    monkeypatch.setattr("forecast.identification.delays.nested_deviances", noted)
     with threadpool_limits(2):
         arx_order(tank(100), longest=4)
     assert set(threads) == {1}

@@ -9,10 +9,10 @@ import pytest
 from scipy.signal import lfilter
 
 from forecast.identification import multisine, read_record
+from forecast.identification.delays import dead_times
 from forecast.identification.experiment import (
     Experiment,
     Standardization,
-    dead_times,
     delay_inputs,
     describe_cautions,
     saturation,
