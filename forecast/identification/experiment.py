@@ -101,28 +101,17 @@ class Experiment:
         experiment.__dict__.update(vars(self) | arrays)
         return experiment
 
-    def part(self, rows: Any) -> Experiment:
-        """From the first to the last of the chosen rows (a slice, numbers or a mask), y missing in
-        those left out between them; a column of y may have no observed value among them.
-        `InputError` where none is chosen, one that is not there, or not in the order of time.
+    def part(self, rows: slice) -> Experiment:
+        """The rows of a slice, which follow each other; a column of y may have no observed value
+        among them. `InputError` for none, and for rows that are left out or go back.
         """
-        numbers = np.arange(len(self))
-        try:
-            chosen = numbers[rows]
-        except IndexError:
-            chosen = numbers[:0]
-        if not chosen.size:
+        is_slice = isinstance(rows, slice) and rows.step in (None, 1)
+        if not is_slice or not range(len(self))[rows]:
             raise InputError(
-                f"{rows} chooses none of the rows 0 to {len(self) - 1}, or others. Choose some."
+                f"{rows} chooses none of the rows 0 to {len(self) - 1}, or not one after the other."
+                " Give such as `slice(0, 100)`; what is not to count may be missing in y."
             )
-        if chosen.ndim != 1 or (np.diff(chosen) <= 0).any():
-            raise InputError(
-                f"{rows} is no rising choice of rows; a record goes forward in time. Choose such as"
-                " `slice(0, 100)`, or a mask."
-            )
-        span = slice(int(chosen[0]), int(chosen[-1]) + 1)
-        part = self.take(span)
-        return part.with_arrays(y=np.where(np.isin(numbers[span], chosen)[:, None], part.y, np.nan))
+        return self.take(rows)
 
     def take(self, rows: Any) -> Experiment:
         """The chosen rows (a slice or a mask) alone, as if they followed each other."""

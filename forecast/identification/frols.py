@@ -56,9 +56,8 @@ def frols(
     scaled = [scaling.scale(e) for e in rows.experiments]
     narx = net.narx(*rows.sizes)
     problem = OpenLoop(narx, scaled, net.start)
-    choice = select_terms(problem.z, problem.y, degree=degree, most=terms)
-    narx = replace(narx, terms=choice.terms)
-    weights = choice.weights
+    first_terms, weights = select_terms(problem.z, problem.y, degree=degree, most=terms)
+    narx = replace(narx, terms=first_terms)
     lost = []
     try:
         polynomial = refine_terms(narx, weights, scaled, net.start, degree=degree, most=terms)

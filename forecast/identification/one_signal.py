@@ -65,10 +65,6 @@ class OneSignal(LeastSquares):
         """Those of the net."""
         return self.problem.residuals(self.expand(weights))
 
-    def validation(self, weights: Array) -> float | None:
-        """The error on held-out rows, by which weights are kept; None without any."""
-        return self.problem.validation(self.expand(weights))
-
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Residuals (rows,) and the transposed Jacobian (n_weights, rows), block after block."""
         for residual, jacobian_t in self.problem.blocks(self.expand(weights)):

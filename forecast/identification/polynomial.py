@@ -107,16 +107,9 @@ def column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp
     return np.array([(*term, *(columns,) * (degree - len(term))) for term in terms])
 
 
-@dataclass(frozen=True)
-class TermChoice:
-    """The terms in the order they were chosen, and C (terms, O), flat, of the least-squares fit."""
-
-    terms: tuple[Term, ...]
-    weights: Array
-
-
-def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
-    """Of the products of z (rows, d) up to the degree, at most `most` that explain y (rows, O).
+def select_terms(z: Array, y: Array, *, degree: int, most: int) -> tuple[tuple[Term, ...], Array]:
+    """Of the products of z (rows, d) up to the degree, at most `most` that explain y (rows, O), in
+    the order they were chosen, and C (terms, O), flat, of their least-squares fit.
 
     Several outputs share their terms: the ratio is that of all sums of squares together. The degree
     is lowered until there are `MAX_PRODUCTS` or fewer. `ModelError` where no term explains y, as in
@@ -151,7 +144,7 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
     columns = chosen[: int(np.argmin(criteria)) + 1]
     coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)
     terms = tuple(candidates[column] for column in columns)
-    return TermChoice(terms, coefficients.ravel())
+    return terms, coefficients.ravel()
 
 
 def error_reductions(z: Array, y: Array, terms: tuple[Term, ...]) -> Array:

@@ -462,11 +462,10 @@ class _Search:
             try:
                 if candidate.kind == "polynomial":
                     problem = OpenLoop(net, train, net.rows_to_start(self.settings.start))
-                    choice = select_terms(
+                    terms, weights = select_terms(
                         problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS
                     )
-                    net = replace(net, terms=choice.terms)
-                    weights = choice.weights
+                    net = replace(net, terms=terms)
                 elif candidate.kind in ("delays", "arx"):
                     weights = initial_weights(net, rng)
                     weights = self._fit_open_loop(Member(candidate, fold, net, weights), train)

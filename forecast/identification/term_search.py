@@ -52,9 +52,8 @@ def refine_terms(
     z, _ = train.regressors(train.free_run(first.weights))
     counts = train.weight.all(axis=1)
     try:
-        choice = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
-        net = replace(net, terms=choice.terms)
-        second = _drop_terms(net, choice.weights, experiments, start, watch)
+        terms, weights = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
+        second = _drop_terms(replace(net, terms=terms), weights, experiments, start, watch)
     except ModelError:
         return first
     return min(first, second, key=lambda polynomial: polynomial.criterion)
