@@ -30,6 +30,7 @@ from forecast.identification.experiment import (
     check_index,
     order_columns,
     refuse_gaps,
+    require_whole,
 )
 from forecast.identification.loops import LoopMemory, SetLoop, State, median_run
 from forecast.identification.nets import Net, NetSet, check_first_rows
@@ -550,21 +551,17 @@ class Model:
         """u (T, I), checked; of a net without inputs `rows` empty rows; `InputError` where these
         are not given, or differ from those of u.
         """
-        if rows is not None:
-            is_count = isinstance(rows, int | np.integer) and rows >= 0
-            if not is_count or (u is not None and rows != len(np.atleast_1d(u))):
-                raise InputError(
-                    f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own"
-                    " rows."
-                )
         if u is None and self.inputs == 0:
             if rows is None:
                 raise InputError(
                     f"A free run of {self.net.kind} without inputs needs `rows`, its number of"
                     " rows."
                 )
+            require_whole(0, rows=rows)
             return np.zeros((rows, 0))
         inputs = self._table("u", np.zeros((0, 0)) if u is None else u, self.inputs)
+        if rows not in (None, len(inputs)):
+            raise InputError(f"`rows` is {rows!r}, u has {len(inputs)}. Leave `rows` out beside u.")
         refuse_gaps(inputs)
         return inputs
 

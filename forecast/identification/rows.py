@@ -166,8 +166,8 @@ def validation_error(
             f"No validation row counts after {net.start} rows in which y is measured. Take fewer"
             " delays, fill the gaps of y, or train on all rows: `divide=dividetrain()`."
         )
-    shortest = min(map(len, parts), default=0) - net.start
-    if isinstance(for_use, int) and parts and for_use >= shortest:
+    shortest = min(map(len, parts)) - net.start
+    if isinstance(for_use, int) and for_use >= shortest:
         raise InputError(
             f"`for_use` is {for_use}; a stretch of validation rows has {shortest}. Take fewer"
             " steps."
@@ -213,18 +213,15 @@ def run_loop(
     return np.concatenate([not_run, run]), weight
 
 
-def _count_names(names: Mapping[str, tuple[str, ...]]) -> int:
-    """How many columns have names."""
-    return sum(map(len, names.values()))
-
-
 def measure_errors(model: Model, rows: DividedRows) -> Model:
     """The model with the ranges of the rows that train, and its errors on train, validation and
     test rows one step ahead and, with feedback, in free run.
     """
     tables = join_rows(rows.parts(TRAIN))
     u_range, y_range = (np.stack([np.nanmin(t, axis=0), np.nanmax(t, axis=0)]) for t in tables)
-    names = max((each.names for each in rows.experiments), key=_count_names)
+    names: dict[str, tuple[str, ...]] = {}
+    for e in rows.experiments:
+        names |= {table: columns for table, columns in e.names.items() if columns}
     is_vector = rows.experiments[0].is_vector
     model = replace(model, y_range=y_range, u_range=u_range, names=names, is_vector=is_vector)
     free_run = mean_square_errors(model, rows, "simulation") if model.net.feedback else {}
@@ -239,8 +236,7 @@ def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict
     over the delays.
     """
     loop, loop_weights = model.loop_and_weights()
-    squares = dict.fromkeys(BLOCK_NAMES, 0.0)
-    total_weights = dict.fromkeys(BLOCK_NAMES, 0.0)
+    sums = np.zeros((len(BLOCK_NAMES), 2))  # of weighted squares, of weights
     label_weights = {label: rows.weights(label) for label in BLOCK_NAMES}
     steps = for_use if isinstance(for_use, int) else 0
     for number, experiment in enumerate(rows.experiments):
@@ -258,11 +254,10 @@ def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict
         for label in BLOCK_NAMES:
             weight = np.where(counted_weight > 0, label_weights[label][number][first:], 0.0)
             errors = _counted_errors(run, e.y, weight) / model.error_unit
-            squares[label] += float(np.sum(errors**2 * weight))
-            total_weights[label] += float(weight.sum())
-    mean_squares = {}
-    for label, name in BLOCK_NAMES.items():
-        if total_weights[label]:
-            error = squares[label] / total_weights[label]
-            mean_squares[name] = error if np.isfinite(error) else np.inf
-    return mean_squares
+            sums[label] += np.sum(errors**2 * weight), weight.sum()
+    counted = [label for label in BLOCK_NAMES if sums[label, 1]]
+    means = [float(sums[label, 0] / sums[label, 1]) for label in counted]
+    return {
+        BLOCK_NAMES[label]: mean if np.isfinite(mean) else np.inf
+        for label, mean in zip(counted, means, strict=True)
+    }
