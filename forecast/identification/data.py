@@ -187,12 +187,12 @@ def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
     (line,) = pd.read_csv(path, sep="\a", quoting=csv.QUOTE_NONE, nrows=0).columns
     header = re.sub(r'"[^"]*"', "", line)
     separator = max(",;\t", key=header.count)
-    frame = pd.read_csv(path, sep=separator)
-    texts = [name for name in frame if name in names and frame[name].dtype.kind not in "iufb"]
-    if separator != "," and texts:
-        cells = pd.read_csv(path, sep=separator, dtype=dict.fromkeys(texts, str))
-        for name in texts:
-            frame[name] = _read_decimals(path, cells[name])
+    # in one go: of parts some cells of a column could be numbers and some texts
+    frame = pd.read_csv(path, sep=separator, low_memory=False)
+    if separator != ",":
+        for name in frame:
+            if name in names and frame[name].dtype.kind not in "iufb":
+                frame[name] = _read_decimals(path, frame[name])
     return [frame]
 
 
