@@ -34,8 +34,8 @@ from forecast.system.workers import limit_to_one_thread
 
 MIN_DEAD_TIME = 3  # steps
 LONGEST_DEAD_TIME = 100  # steps
-CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
-COMPARED_DELAYS = 8  # of an input, from the dead time on and from 0 on
+CLEAR_GAIN = 3.0  # times what Schwarz's criterion asks: less is no dead time
+COMPARED_DELAYS = 6
 DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 MAX_ARX_ROWS = 10_000  # enough to choose delays
 DRIFT_ORDER = 5  # delays of u and y beside which a line is looked for
@@ -105,9 +105,8 @@ def arx_order(
     criterion.
 
     All models up to `longest` past outputs and inputs are fitted to the same rows; inputs begin at
-    their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps, or at the delays that
-    explain most where the models would not reach these. `InputError` for too few rows, and for
-    another criterion.
+    their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps. `InputError` for too few
+    rows, and for another criterion.
     """
     require_whole(1, longest=longest)
     if criterion not in ("aic", "bic"):
@@ -116,11 +115,8 @@ def arx_order(
     Standardization.fit(experiments)  # refuses a constant y
     reach = min(LONGEST_DEAD_TIME, min(map(len, experiments)) // 4)
     with limit_to_one_thread():
-        held_back = min(dead_times(experiments, reach), default=0)
-        if held_back == 0 and reach >= longest:
-            first = min(strongest_delays(experiments, reach), default=0)
-            if first + 1 >= longest:  # none of the models from 0 on sees both delays
-                held_back = first
+        steps = dead_times(experiments, reach, min(longest, COMPARED_DELAYS))
+        held_back = min(steps, default=0)
         begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in experiments]
         u_delays, y_delays = count_arx_delays(begun, longest, criterion)
     return tuple(range(held_back, held_back + u_delays)), tuple(range(1, y_delays + 1))
@@ -151,83 +147,38 @@ def count_arx_delays(
     return min(scores, key=scores.__getitem__)
 
 
-def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ...]:
-    """(I,) steps to hold each input back, up to `deepest`: at most its dead time less one, for a
-    net sees the delays from there on; 0 where three tests do not all find one, or y has too many
-    gaps for any row of them.
+def dead_times(
+    experiments: Sequence[Experiment], deepest: int, compared: int = COMPARED_DELAYS
+) -> tuple[int, ...]:
+    """(I,) steps to hold each input back, up to `deepest`: its dead time less one, for a net sees
+    the delays from there on; 0 where none is found, or y has too many gaps for any row.
 
-    1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
-       criterion).
-    2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays
-       that alone lower the error most beside past y must lie beyond the dead time, and clearly
-       (`CLEAR_GAIN`).
-    3. Under a smooth input a swinging system passes both, so a few delays from the dead time on
-       must explain y clearly better than as many from 0 on.
+    So many neighbouring delays of the input are `compared` by what they explain of y beside past y:
+    the last that explain as much as any, where that is clearly more than those from 0 on do.
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, last)
     if last < MIN_DEAD_TIME or not len(y):
         return (0,) * inputs
-    lags = []
+    n_past = DEAD_TIME_Y_DELAYS * outputs
+    past = x[:, [*range(n_past), -1]]
+    rest = np.hstack([x[:, n_past:-1], y])
+    unexplained = rest - past @ np.linalg.lstsq(past, rest, rcond=None)[0]
+    left = unexplained[:, -outputs:]
+    weight_cost = np.log(len(y)) * outputs  # in Schwarz's criterion
+    steps = []
     for column in range(inputs):
-        # columns of x, nearest delay first
-        delays = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
-        dead_time = min(_superfluous_delays(x, y, delays), _best_pair(x, y, delays))
-        is_found = dead_time >= MIN_DEAD_TIME and _fits_better(x, y, delays, dead_time - 1)
-        lags.append(dead_time - 1 if is_found else 0)
-    return tuple(lags)
-
-
-def strongest_delays(experiments: Sequence[Experiment], deepest: int) -> list[int]:
-    """(I,) per input the first of the two neighbouring delays up to `deepest` that explain most of
-    y beside past y; 0 where the nearest do.
-    """
-    inputs, outputs = count_columns(experiments)
-    x, y = arx_regressors(experiments, deepest)
-    first = DEAD_TIME_Y_DELAYS * outputs
-    return [
-        _best_pair(x, y, first + column + inputs * np.arange(deepest + 1))
-        for column in range(inputs)
-        if len(y)
-    ]
-
-
-def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
-    """How many of the nearest delays a model with all others does without."""
-    counts = np.arange(len(delays))
-    others = np.delete(np.arange(x.shape[1]), delays)
-    # the nearest come last, so that the model without so many of them is one of those nested
-    errors = nested_deviances(x[:, [*others, *delays[::-1]]], y)[::-1][: len(delays)]
-    is_worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * counts
-    return int(np.argmax(is_worse)) - 1 if is_worse.any() else 0
-
-
-def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
-    """The first of the two neighbouring delays that lower the error most beside past y; 0 where the
-    nearest do.
-    """
-    past = x[:, [*range(DEAD_TIME_Y_DELAYS * y.shape[1]), -1]]
-    outcomes = np.hstack([x[:, delays], y])
-    unexplained = outcomes - past @ np.linalg.lstsq(past, outcomes, rcond=None)[0]
-    left = unexplained[:, len(delays) :]
-    pairs = [unexplained[:, first : first + 2] for first in range(len(delays) - 1)]
-    # the error with none of the two above that with both
-    gains = np.array([np.ptp(nested_deviances(pair, left)) for pair in pairs])
-    best = int(np.argmax(gains))
-    return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
-
-
-def _fits_better(x: Array, y: Array, delays: npt.NDArray[np.int64], held_back: int) -> bool:
-    """Whether delays from there on explain y better beside all else than as many of the nearest
-    do, by more than they would cost in Schwarz's criterion.
-    """
-    others = np.delete(np.arange(x.shape[1]), delays)
-    deviances = []
-    for first in (0, held_back):
-        columns = [*others, *delays[first : first + COMPARED_DELAYS]]
-        deviances.append(float(nested_deviances(x[:, columns], y)[-1]))
-    return deviances[1] < deviances[0] - np.log(len(y)) * y.shape[1] * COMPARED_DELAYS
+        delays = unexplained[:, column:-outputs:inputs]
+        gains = []
+        for first in range(last + 1):
+            deviances = nested_deviances(delays[:, first : first + compared], left)
+            gains.append(deviances[0] - deviances[-1])
+        # of equals the last: earlier ones begin with delays that explain nothing
+        first = int(np.flatnonzero(gains >= max(gains) - weight_cost)[-1])
+        is_clear = gains[first] > gains[0] + CLEAR_GAIN * compared * weight_cost
+        steps.append(first - 1 if first >= MIN_DEAD_TIME and is_clear else 0)
+    return tuple(steps)
 
 
 def measure_drift(experiment: Experiment) -> Array:
