@@ -97,7 +97,7 @@ def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
 
     Raises `ModelError` where no row gave a model.
     """
-    if not entries or entries[0].run is None:
+    if not entries or entries[0].model is None:
         notes = " ".join(f"{entry.row}: {entry.note}" for entry in entries)
         raise ModelError(f"No row gave a model. {notes}")
     first = entries[0]
@@ -106,7 +106,7 @@ def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
     rows = []
     for entry in entries:
-        row = {key: value for key, value in vars(entry).items() if key not in ("model", "run")}
+        row = {key: value for key, value in vars(entry).items() if key != "model"}
         row["validation"] = files.json_number(entry.validation)
         row["test"] = files.json_number(entry.test)
         rows.append(row)

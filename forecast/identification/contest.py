@@ -49,8 +49,7 @@ Block = tuple[Experiment, Experiment]
 class RowResult:
     """A contestant's result. Errors: RMSE of the free run over the deviation of y in the fitted
     rows, mean over outputs; infinite where the loop is lost or the fit failed, and `note` says why.
-    `rmse`: on test, per output in its units; `run`: the first free run there; `seconds` of CPU
-    time.
+    `rmse`: on test, per output in its units; `seconds` of CPU time.
     """
 
     row: str
@@ -60,7 +59,6 @@ class RowResult:
     test: float = np.inf
     rmse: tuple[float, ...] = ()
     model: Model | None = None
-    run: Array | None = None
 
 
 def compete(
@@ -124,28 +122,27 @@ def _fit_row(
     try:
         for stage, (fitted, blocks) in enumerate(stages):
             model = FIT_BY_ROW[row](list(fitted.values()), seed)
-            rmse, run = free_run_rmse(model, blocks)
+            rmse = free_run_rmse(model, blocks)
             deviation = np.nanstd(join_rows(fitted.values())[1], axis=0)
             errors[stage] = float(np.mean(rmse / deviation))
     except ForecastError as error:
         return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])
     seconds = time.process_time() - begin
     note = "\n".join([model.net.describe(), *model.notes])
-    return RowResult(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model, run)
+    return RowResult(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model)
 
 
-def free_run_rmse(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
-    """(O,): the RMSE of the free runs of all blocks together; and the first block's run (rows, O),
-    NaN where delays reach farther back than what is measured before.
+def free_run_rmse(model: Model, blocks: Sequence[Block]) -> Array:
+    """(O,): the RMSE of the free runs of all blocks together, without first rows whose delays reach
+    farther back than what is measured before.
     """
-    runs = []
+    errors = []
     for before, rows in blocks:
         u = np.concatenate([before.u, rows.u])
         y = np.concatenate([before.y, rows.y])
         run = model.simulate(u, y[: max(len(before), model.start)]).y
-        runs.append(run[len(before) :])
-    error = np.concatenate([run - rows.y for run, (_, rows) in zip(runs, blocks, strict=True)])
-    return np.sqrt(np.nanmean(error**2, axis=0)), runs[0]
+        errors.append((run - y)[len(before) :])
+    return np.sqrt(np.nanmean(np.concatenate(errors) ** 2, axis=0))
 
 
 def _identify(experiments: Sequence[Experiment], seed: int) -> Model:

@@ -5,7 +5,7 @@ Ljung 2015, 2.1.6): they hold for one-step errors alone, for errors over several
 correlated however good the net is.
 
 `arx_order` takes, of all linear ARX models from 1 delay of each kind to `longest`, of the inputs
-from their dead time on, the one with the least AIC or BIC, and so both kinds of delays at once. It
+from their dead time on, the one with the least BIC, and so both kinds of delays at once. It
 is where trying nets can begin: compare them on the validation rows. For `identify`: `dead_times`,
 the steps by which each input is held back, and `measure_drift`, a line in y beside the model.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -99,18 +98,15 @@ def _correlate(first: Array, second: Array, lags: range) -> Correlation:
 
 
 def arx_order(
-    *experiments: Experiment, longest: int = 10, criterion: Literal["aic", "bic"] = "bic"
+    *experiments: Experiment, longest: int = 10
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(input delays, feedback delays) of the linear ARX model with the least Akaike or Schwarz
-    criterion.
+    """(input delays, feedback delays) of the linear ARX model with the least Schwarz criterion.
 
     All models up to `longest` past outputs and inputs are fitted to the same rows; inputs begin at
     their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps. `InputError` for too few
-    rows, and for another criterion.
+    rows.
     """
     require_whole(1, longest=longest)
-    if criterion not in ("aic", "bic"):
-        raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, _ = count_columns(experiments)
     Standardization.fit(experiments)  # refuses a constant y
     reach = min(LONGEST_DEAD_TIME, min(map(len, experiments)) // 4)
@@ -118,14 +114,12 @@ def arx_order(
         steps = dead_times(experiments, reach, min(longest, COMPARED_DELAYS))
         held_back = min(steps, default=0)
         begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in experiments]
-        u_delays, y_delays = count_arx_delays(begun, longest, criterion)
+        u_delays, y_delays = count_arx_delays(begun, longest)
     return tuple(range(held_back, held_back + u_delays)), tuple(range(1, y_delays + 1))
 
 
-def count_arx_delays(
-    experiments: Sequence[Experiment], longest: int, criterion: str = "bic"
-) -> tuple[int, int]:
-    """How many delays of u, from 0 on, and of y the ARX model has that the criterion likes best;
+def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[int, int]:
+    """How many delays of u, from 0 on, and of y the ARX model has with the least Schwarz criterion;
     `InputError` for too few rows.
     """
     inputs, outputs = count_columns(experiments)
@@ -135,7 +129,6 @@ def count_arx_delays(
             f"{len(y)} whole rows for ARX models of {x.shape[1]} weights; wanted more. Lower"
             " `longest`."
         )
-    penalty = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
     first_u = longest * outputs
     for y_delays in range(1, longest + 1):
@@ -143,7 +136,7 @@ def count_arx_delays(
         errors = nested_deviances(x[:, [*past, *range(first_u, first_u + longest * inputs)]], y)
         for u_delays in range(1, longest + 1) if inputs else (0,):
             columns = len(past) + u_delays * inputs
-            scores[u_delays, y_delays] = errors[columns] + penalty * outputs * columns
+            scores[u_delays, y_delays] = errors[columns] + np.log(len(y)) * outputs * columns
     return min(scores, key=scores.__getitem__)
 
 

@@ -417,14 +417,6 @@ def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return (in_run.mean(axis=0) >= BOUND_SHARE) & ~at_extreme.all(axis=0)
 
 
-def longest_stretch(parts: Sequence[Array]) -> int:
-    """The most rows without a gap in a row; no stretch reaches from one part (T, columns) into the
-    next.
-    """
-    missing = [np.append(np.isnan(part).any(axis=1), True) for part in parts]
-    return int(np.diff(np.flatnonzero(np.concatenate(missing)), prepend=-1).max() - 1)
-
-
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
     """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first
     row.

@@ -23,7 +23,6 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     describe_cautions,
-    longest_stretch,
     require_same_names,
     require_whole,
 )
@@ -131,7 +130,11 @@ def train(
             labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
             rows = replace(rows, labels=labels)
         if not rows.has(TRAIN):
-            raise _missing_feedback(net, rows)
+            raise InputError(
+                f"{net.kind} learns from rows with y observed in them and at the delays"
+                f" {net.feedback_delays} before; found none among those that train. Take shorter"
+                " delays, a net without feedback (`timedelaynet`), or `identify`."
+            )
         use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
         seeds = network_problem.restart_seeds(seed, restarts)
@@ -163,18 +166,6 @@ def _choose_use(rows: DividedRows, for_use: ForUse | None) -> ForUse:
             " on with `train_parallel`, which trains the free run, or take trainer 'lm'."
         )
     return "prediction"
-
-
-def _missing_feedback(net: Net, rows: DividedRows) -> InputError:
-    """What is raised where no row that trains has y observed at all its delays."""
-    longest = longest_stretch([e.y for e in rows.parts(TRAIN)])
-    shorter = f"feedback delays up to {longest - 1}, " if longest > 1 else ""
-    return InputError(
-        f"{net.kind} learns from rows with y observed in them and at the delays"
-        f" {net.feedback_delays} before; found none among those that train, and y observed in at"
-        f" most {longest} rows in a row. Take {shorter}a net without feedback (`timedelaynet`), or"
-        " `identify`."
-    )
 
 
 @dataclass(frozen=True)

@@ -68,10 +68,8 @@ def test_a_model_whose_delays_exceed_the_measured_rows_is_judged_from_where_it_b
     whole = tank(200)
     model = train(narxnet((1,), (1, WARM_UP + 9), 2), whole, iterations=3)
     (block,) = split({"a": whole, "b": whole}, ("b",))[1]
-    errors, run = contest.free_run_rmse(model, [block])
-    assert np.isnan(run[:9]).all() and len(run) == 200 - WARM_UP
+    errors = contest.free_run_rmse(model, [block])
     free = model.simulate(whole.u, whole.y[: WARM_UP + 9]).y[WARM_UP + 9 :]
-    np.testing.assert_array_equal(run[9:], free)
     np.testing.assert_allclose(
         errors, np.sqrt(np.mean((free - whole.y[WARM_UP + 9 :]) ** 2, axis=0))
     )

@@ -391,12 +391,10 @@ def test_a_free_run_is_trained_on_a_y_that_is_measured_every_third_row() -> None
 def test_a_record_without_a_row_behind_filled_delays_is_refused_one_step_ahead() -> None:
     e = tank(200)
     gapped = Experiment(e.u, np.where(np.arange(200)[:, None] % 3 == 0, e.y, np.nan))
-    with pytest.raises(InputError, match=r"at most 1 rows in a row. Take a net without feedback"):
+    with pytest.raises(
+        InputError, match=r"found none among those that train\. Take shorter delays"
+    ):
         train(narxnet((1, 2), (1, 2), 2), gapped)
-    pairs = Experiment(e.u, np.where(np.arange(200)[:, None] % 3 > 0, e.y, np.nan))
-    with pytest.raises(InputError, match="Take feedback delays up to 1, a net without feedback"):
-        train(narxnet((1, 2), (1, 2), 2), pairs)
-    train(narxnet((1, 2), (1,), 2), pairs, iterations=1)
 
 
 def test_closed_loop_training_is_refused_for_nets_it_has_no_derivatives_of() -> None:
