@@ -160,10 +160,7 @@ class Net:
         unit = self.kind.removesuffix("net") if self.kind in GATED else "tanh"
         layers = [f"{units} {unit}" for units in self.hidden]
         for index, delays in enumerate(self.layer_delays):
-            if self.kind == "distdelaynet":
-                layers[index] += f" -> delays {_span(delays)}"
-            else:
-                layers[index] += f" (own output t-{_span(delays)})"
+            layers[index] += f" (delays {_span(delays)})"
         path = " + linear path" if self.linear and self.hidden else ""
         return " -> ".join([f"{self.kind}: {', '.join(sources)}", *layers, f"linear{path} -> y[t]"])
 

@@ -87,7 +87,6 @@ TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best 
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 AHEAD = 10  # steps by whose forecasts a series without inputs is judged
 SAME_AHEAD = 1.05  # times the least error of these forecasts: about the same
-MOST_AHEAD = 5  # candidates of these that stay
 SAME_ONE_STEP = 1.1  # times the least one-step error of a candidate's fits: as good as that
 REACH_SHARE = 8  # the shortest record has so many times the rows that delays reach
 NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
@@ -379,8 +378,7 @@ class _Search:
         simulating = [self._judge_ahead(member) for member in folded]
         if simulating and mean_errors(tabulate_errors(simulating)[1]).min() <= means.min():
             return []
-        limit = min(SAME_AHEAD * means.min(), np.sort(means)[:MOST_AHEAD][-1])
-        is_good = means <= limit
+        is_good = means <= SAME_AHEAD * means.min()
         chosen = [
             self._refit_one_step(member)
             for member in fitted
