@@ -151,10 +151,11 @@ def dead_times(
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
-    x, y = arx_regressors(experiments, last)
-    if last < MIN_DEAD_TIME or not len(y):
-        return (0,) * inputs
+    reach = last + compared
+    x, y = arx_regressors(experiments, reach)
     n_past = DEAD_TIME_Y_DELAYS * outputs
+    if last < MIN_DEAD_TIME or len(y) <= n_past + compared:
+        return (0,) * inputs
     past = x[:, [*range(n_past), -1]]
     rest = np.hstack([x[:, n_past:-1], y])
     unexplained = rest - past @ np.linalg.lstsq(past, rest, rcond=None)[0]
@@ -164,13 +165,14 @@ def dead_times(
     for column in range(inputs):
         delays = unexplained[:, column:-outputs:inputs]
         gains = []
-        for first in range(last + 1):
+        for first in range(reach + 1):
             deviances = nested_deviances(delays[:, first : first + compared], left)
             gains.append(deviances[0] - deviances[-1])
         # of equals the last: earlier ones begin with delays that explain nothing
         first = int(np.flatnonzero(gains >= max(gains) - weight_cost)[-1])
         is_clear = gains[first] > gains[0] + CLEAR_GAIN * compared * weight_cost
-        steps.append(first - 1 if first >= MIN_DEAD_TIME and is_clear else 0)
+        is_found = MIN_DEAD_TIME <= first <= last and is_clear
+        steps.append(first - 1 if is_found else 0)
     return tuple(steps)
 
 

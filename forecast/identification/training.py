@@ -123,18 +123,8 @@ def train(
     require_whole(1, restarts=restarts)
     require_whole(0, seed=seed)
     with note_interrupt(watch):
-        rows = DividedRows.of(net, experiments, divide or divideblock())
-        rows = replace(rows, feedback_delays=net.feedback_delays)
         options = _options(trainer, iterations, for_use)
-        if options.bayesian:
-            labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
-            rows = replace(rows, labels=labels)
-        if not rows.has(TRAIN):
-            raise InputError(
-                f"{net.kind} learns from rows with y observed in them and at the delays"
-                f" {net.feedback_delays} before; found none among those that train. Take shorter"
-                " delays, a net without feedback (`timedelaynet`), or `identify`."
-            )
+        rows = _divide(net, experiments, divide or divideblock(), is_bayesian=options.bayesian)
         use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
         seeds = network_problem.restart_seeds(seed, restarts)
@@ -149,6 +139,26 @@ def train(
             training = replace(training, notes=(NOT_FOLLOWED,))
         training = replace(training, for_use=task.for_use)
         return add_report(Model(net, weights, scaling, training), rows)
+
+
+def _divide(
+    net: Net, experiments: Sequence[Experiment], divide: Divide, *, is_bayesian: bool
+) -> DividedRows:
+    """The rows that train one step ahead, with those that validate where the weight decay follows
+    the evidence; `InputError` where none has y at all its delays.
+    """
+    rows = DividedRows.of(net, experiments, divide)
+    rows = replace(rows, feedback_delays=net.feedback_delays)
+    if is_bayesian:
+        labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
+        rows = replace(rows, labels=labels)
+    if not rows.has(TRAIN):
+        raise InputError(
+            f"{net.kind} learns from rows with y observed in them and at the delays"
+            f" {net.feedback_delays} before; found none among those that train. Take shorter"
+            " delays, a net without feedback (`timedelaynet`), or `identify`."
+        )
+    return rows
 
 
 def _choose_use(rows: DividedRows, for_use: ForUse | None) -> ForUse:

@@ -891,7 +891,7 @@ def test_of_a_long_record_some_rows_are_searched_and_all_train_what_was_chosen(m
 
     def noted(problem, *starts, **options):
         inner = getattr(problem, "problem", problem)
-        rows.append(len(inner.weight))
+        rows.append(inner.n_residuals)
         return minimise(problem, *starts, **options)
 
     monkeypatch.setattr(lm, "minimise", noted)
