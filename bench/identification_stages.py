@@ -118,7 +118,7 @@ VARIANTS: dict[str, Variant] = {
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1),
     "no one-step fit": with_replaced("_fit_open_loop", at_random, search._Search),
     "no saturation": with_replaced("saturation", margins),
-    "no dead times": with_replaced("dead_times", lambda es, _: (0,) * es[0].u.shape[1]),
+    "no dead times": with_replaced("dead_times", lambda es, _: ((0,),) * es[0].u.shape[1]),
 }
 
 

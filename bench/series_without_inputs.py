@@ -87,7 +87,7 @@ def limit_cycle(rng: Rng) -> Series:
 
 
 def fit_linear(record: narx.Experiment) -> narx.Model:
-    net = narx.narnet(narx.arx_order(record, longest=40)[1], ())
+    net = narx.narnet(narx.choose_delays(record, longest=40)[1], ())
     return narx.train(net, record, divide=narx.dividetrain())
 
 

@@ -28,7 +28,7 @@ from forecast.identification.data import (
     sunspots_like,
     tank,
 )
-from forecast.identification.delays import arx_order, autocorrelation, cross_correlation
+from forecast.identification.delays import autocorrelation, choose_delays, cross_correlation
 from forecast.identification.design import (
     frequency_response,
     multisine,
@@ -77,8 +77,8 @@ __all__ = [
     "State",
     "TrainingRecord",
     "Watch",
-    "arx_order",
     "autocorrelation",
+    "choose_delays",
     "cross_correlation",
     "distdelaynet",
     "divideblock",

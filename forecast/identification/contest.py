@@ -26,7 +26,7 @@ import numpy as np
 from forecast.config.operation import ExperimentEntry
 from forecast.identification.automatic import identify
 from forecast.identification.data import divideblock, dividetrain
-from forecast.identification.delays import arx_order
+from forecast.identification.delays import choose_delays
 from forecast.identification.experiment import Array, Experiment, join_rows
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
@@ -175,7 +175,7 @@ def _fit_arx(experiments: Sequence[Experiment], seed: int) -> Model:
 
 def _arx_net(experiments: Sequence[Experiment]) -> Net:
     """The ARX model whose delays Schwarz's criterion chooses."""
-    input_delays, feedback_delays = arx_order(*experiments, longest=8)
+    input_delays, feedback_delays = choose_delays(*experiments, longest=8)
     if not input_delays:
         return narnet(feedback_delays, (), linear=False)
     return narxnet(input_delays, feedback_delays, ())

@@ -4,8 +4,8 @@ The bands of single correlations are those of white noise, 1.96 / sqrt(n) (Box, 
 Ljung 2015, 2.1.6): they hold for one-step errors alone, for errors over several steps are
 correlated however good the net is.
 
-`arx_order` takes, of all linear ARX models from 1 delay of each kind to `longest`, of the inputs
-from their dead time on, the one with the least BIC, and so both kinds of delays at once. It
+`choose_delays` takes, of all linear ARX models from 1 delay of each kind to `longest`, of the
+inputs from their dead time on, the one with the least BIC, and so both kinds of delays at once. It
 is where trying nets can begin: compare them on the validation rows. For `identify`: `dead_times`,
 the steps by which each input is held back, and `measure_drift`, a line in y beside the model.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from forecast.system.workers import limit_to_one_thread
 MIN_DEAD_TIME = 3  # steps
 LONGEST_DEAD_TIME = 100  # steps
 CLEAR_GAIN = 3.0  # times what Schwarz's criterion asks: less is no dead time
+NO_GAIN = 12.0  # of so many delays by chance, of which 6 % gain more
 COMPARED_DELAYS = 6
 DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 MAX_ARX_ROWS = 10_000  # enough to choose delays
@@ -97,23 +99,25 @@ def _correlate(first: Array, second: Array, lags: range) -> Correlation:
     return Correlation(np.array(lags), correlations, band)
 
 
-def arx_order(
-    *experiments: Experiment, longest: int = 10
+def choose_delays(
+    *experiments: Experiment, longest: int = 10, longest_dead_time: int = LONGEST_DEAD_TIME
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(input delays, feedback delays) of the linear ARX model with the least Schwarz criterion.
 
     All models up to `longest` past outputs and inputs are fitted to the same rows; inputs begin at
-    their shortest dead time, looked for up to `LONGEST_DEAD_TIME` steps. `InputError` for too few
-    rows.
+    their shortest dead time, looked for up to `longest_dead_time` steps as by `identify`.
+    `InputError` for too few rows.
     """
     require_whole(1, longest=longest)
+    require_whole(0, longest_dead_time=longest_dead_time)
     inputs, _ = count_columns(experiments)
-    Standardization.fit(experiments)  # refuses a constant y
-    reach = min(LONGEST_DEAD_TIME, min(map(len, experiments)) // 4)
+    scaling = Standardization.fit(experiments)
+    scaled = [scaling.scale(e) for e in experiments]
+    reach = min(longest_dead_time, min(map(len, experiments)) // 4)
     with limit_to_one_thread():
-        steps = dead_times(experiments, reach, min(longest, COMPARED_DELAYS))
-        held_back = min(steps, default=0)
-        begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in experiments]
+        steps = dead_times(scaled, reach, min(longest, COMPARED_DELAYS))
+        held_back = min(map(min, steps), default=0)
+        begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in scaled]
         u_delays, y_delays = count_arx_delays(begun, longest)
     return tuple(range(held_back, held_back + u_delays)), tuple(range(1, y_delays + 1))
 
@@ -133,7 +137,8 @@ def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[i
     first_u = longest * outputs
     for y_delays in range(1, longest + 1):
         past = [-1, *range(y_delays * outputs)]
-        errors = nested_deviances(x[:, [*past, *range(first_u, first_u + longest * inputs)]], y)
+        begun = x[:, [*past, *range(first_u, first_u + longest * inputs)]]
+        errors = nested_deviances(begun, y).sum(axis=1)
         for u_delays in range(1, longest + 1) if inputs else (0,):
             columns = len(past) + u_delays * inputs
             scores[u_delays, y_delays] = errors[columns] + np.log(len(y)) * outputs * columns
@@ -142,38 +147,48 @@ def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[i
 
 def dead_times(
     experiments: Sequence[Experiment], deepest: int, compared: int = COMPARED_DELAYS
-) -> tuple[int, ...]:
-    """(I,) steps to hold each input back, up to `deepest`: its dead time less one, for a net sees
-    the delays from there on; 0 where none is found, or y has too many gaps for any row.
+) -> tuple[tuple[int, ...], ...]:
+    """For each input the steps to hold it back, up to `deepest`: its dead time less one, for a net
+    sees the delays from there on; several where outputs answer it after other dead times. 0 where
+    none is found, or y has too many gaps for any row.
 
-    So many neighbouring delays of the input are `compared` by what they explain of y beside past y:
-    the last that explain as much as any, where that is clearly more than those from 0 on do.
+    So many neighbouring delays of the input are `compared` by what they explain of each output
+    beside past y and the other inputs: the last that explain as much as any, where that is clearly
+    more than those from 0 on do, or these explain nothing.
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
-    reach = last + compared
-    x, y = arx_regressors(experiments, reach)
-    n_past = DEAD_TIME_Y_DELAYS * outputs
-    if last < MIN_DEAD_TIME or len(y) <= n_past + compared:
-        return (0,) * inputs
-    past = x[:, [*range(n_past), -1]]
-    rest = np.hstack([x[:, n_past:-1], y])
-    unexplained = rest - past @ np.linalg.lstsq(past, rest, rcond=None)[0]
-    left = unexplained[:, -outputs:]
-    weight_cost = np.log(len(y)) * outputs  # in Schwarz's criterion
+    x, y = arx_regressors(experiments, last)
+    if last < MIN_DEAD_TIME or not len(y):
+        return ((0,),) * inputs
+    cost = compared * np.log(len(y))  # of so many weights in Schwarz's criterion
     steps = []
     for column in range(inputs):
-        delays = unexplained[:, column:-outputs:inputs]
+        own = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
+        others = np.delete(np.arange(x.shape[1]), own)
+        # what these leave of the rest, in as few rows as it has columns
+        left = triangulate(x[:, [*others, *own]], y)[len(others) :, len(others) :]
         gains = []
-        for first in range(reach + 1):
-            deviances = nested_deviances(delays[:, first : first + compared], left)
+        for first in range(last + 1):
+            delays = left[:, first : min(first + compared, last + 1)]
+            deviances = nested_deviances(delays, left[:, last + 1 :], len(y))
             gains.append(deviances[0] - deviances[-1])
-        # of equals the last: earlier ones begin with delays that explain nothing
-        first = int(np.flatnonzero(gains >= max(gains) - weight_cost)[-1])
-        is_clear = gains[first] > gains[0] + CLEAR_GAIN * compared * weight_cost
-        is_found = MIN_DEAD_TIME <= first <= last and is_clear
-        steps.append(first - 1 if is_found else 0)
+        steps.append(_hold_back(np.array(gains), cost, cost / compared))
     return tuple(steps)
+
+
+def _hold_back(gains: Array, cost: float, equal: float) -> tuple[int, ...]:
+    """The steps to hold an input back, in rising order and no two of them near each other, by what
+    delays from each step on gain (steps, O). Outputs that it does not move do not count.
+    """
+    steps = set()
+    for gain in gains.T[gains.max(axis=0) > cost]:
+        # of equals the last: earlier ones begin with delays that explain nothing
+        first = int(np.flatnonzero(gain >= gain.max() - equal)[-1])
+        is_clear = gain[first] - gain[0] > (CLEAR_GAIN if gain[0] > NO_GAIN else 1.0) * cost
+        steps.add(first - 1 if first >= MIN_DEAD_TIME and is_clear else 0)
+    is_near = [any(step - MIN_DEAD_TIME < other < step for other in steps) for step in steps]
+    return tuple(sorted(compress(steps, np.logical_not(is_near)))) or (0,)
 
 
 def measure_drift(experiment: Experiment) -> Array:
@@ -192,7 +207,7 @@ def measure_drift(experiment: Experiment) -> Array:
     x = np.hstack([x, line_of_rows])
     if not scaled.u.size or rows > MAX_ARX_ROWS or len(y) <= x.shape[1]:
         return np.zeros(outputs)
-    without, with_line = nested_deviances(x, y)[-2:]
+    without, with_line = nested_deviances(x, y)[-2:].sum(axis=1)
     is_clear = without - with_line > DRIFT_GAIN * outputs * np.log(len(y))
     weights = np.linalg.lstsq(x, y, rcond=None)[0]
     feedback = weights[: order * outputs].reshape(order, outputs, outputs).sum(axis=0)
@@ -219,13 +234,20 @@ def arx_regressors(
     return x[is_observed][:MAX_ARX_ROWS], y[is_observed][:MAX_ARX_ROWS]
 
 
-def nested_deviances(x: Array, y: Array) -> Array:
-    """(columns + 1,): -2 log likelihood of the least-squares fit to the first columns of x, none to
-    all, up to a constant, summed over the outputs.
+def nested_deviances(x: Array, y: Array, rows: int = 0) -> Array:
+    """(columns + 1, O): -2 log likelihood of the least-squares fit of each output to the first
+    columns of x, none to all, up to a constant; of `rows` where x and y were turned into fewer.
     """
+    columns = x.shape[1]
+    rows = rows or len(y)
+    triangle = triangulate(x, y)
+    squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
+    return rows * np.log(squares / rows + 1e-300)
+
+
+def triangulate(x: Array, y: Array) -> Array:
+    """(columns, columns): x beside y turned into a triangle, which keeps all sums of products."""
     columns = x.shape[1]
     # next to nothing, so that a column that is a sum of others explains nothing
     ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
-    triangle = np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
-    squares = np.cumsum(triangle[::-1, columns:] ** 2, axis=0)[::-1][: columns + 1]
-    return len(y) * np.log(squares / len(y) + 1e-300).sum(axis=1)
+    return np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))

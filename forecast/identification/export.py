@@ -50,18 +50,19 @@ def _narx_text(model: Model, description: str) -> str:
         if not isinstance(layer, PolynomialLayer):
             parts = layer.split(narx.flatten(arrays))
             arrays = dict(zip(("w1", "b1", "w2", "b2", "w3"), parts, strict=True))
-        dead_times = narx.dead_times or (0,) * model.inputs
         entries = {
             **{k: f"np.array({v.tolist()}).reshape({v.shape})" for k, v in arrays.items()},
             "terms": narx.terms,
             "y_delays": narx.y_delays,
             "u_delays": narx.u_delays,
-            "dead_times": dead_times,
+            "held_back": narx.held_back,
             "outputs": narx.outputs,
             "low": narx.low,
             "high": narx.high,
         }
-        reach = max(reach, max(narx.u_delays, default=0) + max(dead_times, default=0))
+        reach = max(
+            reach, max(narx.u_delays, default=0) + max((s for _, s in narx.held_back), default=0)
+        )
         line = ", ".join(f"{name!r}: {value}" for name, value in entries.items())
         nets.append(f"    {{{line}}},")
     scaling = [
@@ -199,7 +200,7 @@ def _scale(past_u, u, y):
 def _step(net, past, past_u, measured):
     z = [past[-delay] for delay in net["y_delays"]]
     for delay in net["u_delays"]:
-        z.append([past_u[-1 - delay - held, i] for i, held in enumerate(net["dead_times"])])
+        z.append([past_u[-1 - delay - steps, i] for i, steps in net["held_back"]])
     run = _value(net, np.concatenate(z))
     if net["low"] is not None:
         run = np.clip(run, net["low"], net["high"])

@@ -39,7 +39,7 @@ from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
-SCHEMA = 4
+SCHEMA = 5
 BEYOND_RANGE = 0.01  # of the range of an input: farther outside, a run is marked
 DISAGREEMENT = 0.5  # of the deviation of y: nets that differ by more on average do not agree
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
@@ -290,7 +290,7 @@ class Model:
         inputs, outputs = self._columns(u, y)
         if self.inputs and u_next is None:
             nets = [self.net] if isinstance(self.net, Net) else self.net.nets
-            if 0 in [net.shift + min(net.dead_times, default=0) for net in nets]:
+            if 0 in [net.shift + min(map(min, net.dead_times), default=0) for net in nets]:
                 raise InputError(
                     f"{self.net.kind} uses u of the very row it forecasts; the next step needs"
                     " `u_next`, the input then. Give it, or train a net whose input delays begin"

@@ -43,7 +43,8 @@ class Narx:
     """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None
     without.
 
-    `dead_times` (I,): steps by which every input is held back besides; none given: 0.
+    `dead_times` (I,): steps by which every input is held back besides, each with delays of its own
+    where there are several; none given: 0.
     `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the
     others are y. `terms`: of a polynomial, products of columns of z in the place of the net. The
     weights are one flat vector (n_weights,), in the order of `layer`.
@@ -57,7 +58,7 @@ class Narx:
     linear: bool = True
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
-    dead_times: tuple[int, ...] = ()
+    dead_times: tuple[tuple[int, ...], ...] = ()
     states: int = 0
     terms: tuple[Term, ...] = ()
 
@@ -79,7 +80,13 @@ class Narx:
     @property
     def regressors(self) -> int:
         """d, the columns of z."""
-        return self.past_outputs + len(self.u_delays) * self.inputs
+        return self.past_outputs + len(self.u_delays) * len(self.held_back)
+
+    @cached_property
+    def held_back(self) -> list[tuple[int, int]]:
+        """(column of u, steps it is held back) of the columns of z that hold u at a delay."""
+        dead_times = self.dead_times or ((0,),) * self.inputs
+        return [(column, steps) for column, each in enumerate(dead_times) for steps in each]
 
     @cached_property
     def layer(self) -> OneLayer | PolynomialLayer:
@@ -88,17 +95,23 @@ class Narx:
             return PolynomialLayer(self.terms, self.regressors, self.outputs)
         return OneLayer(self.regressors, self.hidden, self.outputs, self.linear)
 
+    @property
+    def input_reach(self) -> int:
+        """Rows before the present one whose u acts."""
+        longest = max((steps for _, steps in self.held_back), default=0)
+        return max(self.u_delays, default=0) + longest
+
     def column_names(self) -> list[str]:
         """Of each column of z, as in y[t-1], u2[t-3]."""
         names = []
-        for letter, delays, held_back in (
-            ("y", self.y_delays, (0,) * self.outputs),
-            ("u", self.u_delays, self.dead_times or (0,) * self.inputs),
+        for letter, delays, columns, held_back in (
+            ("y", self.y_delays, self.outputs, [(output, 0) for output in range(self.outputs)]),
+            ("u", self.u_delays, self.inputs, self.held_back),
         ):
             for delay in delays:
-                for number, rows in enumerate(held_back, 1):
-                    name = f"{letter}{number}" if len(held_back) > 1 else letter
-                    names.append(f"{name}[t-{delay + rows}]".replace("-0", ""))
+                for column, steps in held_back:
+                    name = f"{letter}{column + 1}" if columns > 1 else letter
+                    names.append(f"{name}[t-{delay + steps}]".replace("-0", ""))
         return names
 
     @property
@@ -168,14 +181,15 @@ class Narx:
         return np.where(is_saturated, 0.0, v - y)
 
     def past_inputs(self, u: Array, start: int) -> Array:
-        """(T - start, len(u_delays) * I): the columns of z_t that hold u, from row `start`, held
-        back by delay and dead time (delay 0 is the present u); before row 0 u is its first.
+        """(T - start, len(u_delays) * len(held_back)): the columns of z_t that hold u, from row
+        `start`, held back by delay and dead time (delay 0 is the present u); before row 0 u is its
+        first.
         """
         if not self.u_delays:
             return np.zeros((len(u[start:]), 0))
-        dead_times = np.array(self.dead_times or (0,) * self.inputs, np.int64)
-        columns = [delay_inputs(u, delay + dead_times)[start:] for delay in self.u_delays]
-        return np.concatenate(columns, axis=1)
+        columns, steps = np.array(self.held_back, np.int64).T
+        delayed = [delay_inputs(u[:, columns], delay + steps)[start:] for delay in self.u_delays]
+        return np.concatenate(delayed, axis=1)
 
     def open_loop_regressors(self, experiment: Experiment, start: int) -> Array:
         """(T - start, d): z_t of the open loop from row `start`, before which the y delays must
@@ -189,7 +203,7 @@ class Narx:
         """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all
         before it.
         """
-        rows = max(self.u_delays, default=0) + max(self.dead_times, default=0)
+        rows = self.input_reach
         past_u = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past_u)
 

@@ -44,9 +44,9 @@ class Net:
     (recurrent).
 
     What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
-    `dead_times` (I,), the steps by which each input is held back; `first`, the rows that a run
-    begins with where they are not those of the delays: of u the first stands in before them;
-    `states`, of the net's own; `terms`, the products of a polynomial.
+    `dead_times` (I,), the steps by which each input is held back, several where outputs differ in
+    it; `first`, the rows that a run begins with where they are not those of the delays: of u the
+    first stands in before them; `states`, of the net's own; `terms`, the products of a polynomial.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Net:
     linear: bool = False
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
-    dead_times: tuple[int, ...] = ()
+    dead_times: tuple[tuple[int, ...], ...] = ()
     first: int | None = None
     states: int = 0
     terms: tuple[Term, ...] = ()

@@ -53,6 +53,7 @@ from forecast.identification.experiment import (
     begin_where_measured,
     delay_inputs,
     enlarge_inputs,
+    join_rows,
     saturation,
     split_fold,
     unseen_inputs,
@@ -103,6 +104,8 @@ POLYNOMIAL_TERMS = 12  # at most
 BEGINNING_ITERATIONS = 18  # that the first weights of a model cost in a fold, as a rule
 AHEAD_ITERATIONS = 12  # that a model fitted one step ahead costs in a fold, as a rule
 JUDGING_ITERATIONS = 15  # that judging and reporting a model cost in the end, as a rule
+SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
+NEAR_ERROR = 1.05  # times the least error on the blocks: likely to be chosen
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
 
@@ -142,6 +145,12 @@ def search_members(
     is left. `InputError` for too few rows, `ModelError` when no model follows any held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
+    u, _ = join_rows(experiments)
+    if u.size and not np.ptp(u, axis=0).any():
+        raise InputError(
+            "No input ever moves: nothing can be learnt of what it does. Give a record in which it"
+            " does, or y alone, `Experiment(None, y)`."
+        )
     experiments, drift_notes = _take_out_drift(experiments)
     scaling = Standardization.fit(experiments)
     scaled, start = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
@@ -149,7 +158,10 @@ def search_members(
     with limit_to_one_thread():
         searched = limit_rows(scaled, settings.start)
         input_dead_times = dead_times(searched, settings.longest_dead_time)
-        aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
+        # an input that acts after several dead times is several to the search
+        columns = [column for column, each in enumerate(input_dead_times) for _ in each]
+        steps = [step for each in input_dead_times for step in each]
+        aligned = [e.with_arrays(u=delay_inputs(e.u[:, columns], steps)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         folded = search.train_folds()
         reason = (
@@ -160,12 +172,17 @@ def search_members(
             reason = "Chosen by their free run on the held-out blocks"
             members = search.train_on(folded)
     notes = [f"{reason}.", *drift_notes]
-    if any(input_dead_times):
-        rows = ", ".join(str(held_back + 1 if held_back else 0) for held_back in input_dead_times)
+    if any(steps):
+        rows = ", ".join(
+            " and ".join(str(step + 1 if step else 0) for step in each) for each in input_dead_times
+        )
         notes.append(f"Dead time of the inputs: {rows} rows.")
     if search.is_interrupted:
         notes.append("The search was interrupted: these are the best models so far.")
-    members = [replace(m, net=replace(m.net, dead_times=input_dead_times)) for m in members]
+    inputs = len(input_dead_times)
+    members = [
+        replace(m, net=replace(m.net, inputs=inputs, dead_times=input_dead_times)) for m in members
+    ]
     chosen, notes_of_bounds = _keep_plausible(members, scaled, settings.start)
     if all(member.net.is_linear for member in chosen):
         chosen = [_widen_bounds(member, scaled) for member in chosen]
@@ -217,10 +234,9 @@ class Progress:
     from what was done so far. Work is counted in iterations of a model over the rows searched.
     """
 
-    def __init__(self, announce: Callable[[str], None] | None, work: float) -> None:
-        """So much `work` is planned."""
+    def __init__(self, announce: Callable[[str], None] | None) -> None:
         self.announce = announce
-        self.left = work
+        self.left = 0.0
         self.done = 0.0
         self.seconds_left = np.inf
         self.begin = time.perf_counter()
@@ -287,7 +303,7 @@ class _Search:
         iterations = settings.fold_iterations + BEGINNING_ITERATIONS
         self.fold_work = iterations * len(self.nets)
         self.ahead_work = AHEAD_ITERATIONS * len(self.ahead_nets)
-        self.progress = Progress(announce, self._plan())
+        self.progress = Progress(announce)
         if announce is not None:
             announce(
                 f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
@@ -299,21 +315,32 @@ class _Search:
         """Whether Ctrl-C was pressed: what is left is only to be judged."""
         return self.watch is not None and self.watch.interrupted
 
-    def _plan(self) -> float:
-        """The work of all folds and of both trainings after them."""
+    def _plan_training(self, members: list[Member]) -> float:
+        """The work after the folds, as far as the errors on their blocks tell so far who goes on
+        and who is chosen.
+        """
         first, second = self.settings.refit_iterations
-        # of what goes on half is chosen, as a rule, and judged as it is after each training
-        refit = (
-            self.refit_work(self.searched, first)
-            + self.refit_work(self.experiments, second) / 2
-            + JUDGING_ITERATIONS
-        )
-        fold_work = self.fold_work + self.ahead_work
-        return self.settings.folds * (fold_work + self._count_survivors() * refit)
+        survivors = self._leave_out_worst(members)
+        candidates, errors = tabulate_errors(survivors)
+        is_near = mean_errors(errors) <= NEAR_ERROR * mean_errors(errors).min()
+        best = errors[mean_errors(errors).argmin()]
+        is_good = is_near | ((errors <= best).mean(axis=1) >= TIED_BLOCKS)
+        work = 0.0
+        for member in survivors:
+            work += self.refit_work(member, self.searched, first)
+            if is_good[candidates.index(member.candidate)]:
+                work += self.refit_work(member, self.experiments, second) + 2 * JUDGING_ITERATIONS
+        return work * self.settings.folds / (1 + max(member.fold for member in members))
 
-    def refit_work(self, experiments: Sequence[Experiment], iterations: int) -> float:
-        """Of so many iterations of training a model on the experiments."""
+    def refit_work(
+        self, member: Member, experiments: Sequence[Experiment], iterations: int
+    ) -> float:
+        """Of so many iterations of training a model on the experiments; one that is linear in its
+        weights takes few.
+        """
         rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
+        if member.candidate.kind in ("polynomial", "arx"):
+            iterations = min(iterations, SETTLED_ITERATIONS)
         return limit_iterations(experiments, iterations) * rows_ratio
 
     def _count_arx_delays(self, longest: int) -> tuple[int, int]:
@@ -347,15 +374,24 @@ class _Search:
         the models that are lost on their block.
         """
         members: list[Member] = []
-        for fold in range(self.settings.folds):
-            members += map(self._train_in_fold, self._begin(fold, self.nets))
-            self.progress.add(self.fold_work, f"Fold {fold + 1} of {self.settings.folds}")
-        members = [member for member in members if np.isfinite(member.held_out_rmse)]
+        folds = self.settings.folds
+        for fold in range(folds):
+            trained = map(self._train_in_fold, self._begin(fold, self.nets))
+            members += [member for member in trained if np.isfinite(member.held_out_rmse)]
+            self.progress.left = (folds - fold) * self.fold_work + folds * self.ahead_work
+            if members:
+                self.progress.left += self._plan_training(members)
+            self.progress.add(self.fold_work, f"Fold {fold + 1} of {folds}")
         if not members:
             return []
         members = leave_out_straying(members, self.searched, self.settings.start)
+        return self._leave_out_worst(members)
+
+    def _leave_out_worst(self, members: list[Member]) -> list[Member]:
+        """Those of the better two thirds of the candidates, two at least."""
         candidates, errors = tabulate_errors(members)
-        best = np.argsort(mean_errors(errors), kind="stable")[: self._count_survivors()]
+        n_best = max(2 * len(self.settings.candidates) // 3, 2)
+        best = np.argsort(mean_errors(errors), kind="stable")[:n_best]
         return [member for member in members if candidates.index(member.candidate) in best]
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
@@ -434,17 +470,14 @@ class _Search:
             )
         staying = leave_out_straying(trained, self.searched, self.settings.start)
         chosen = choose_members(staying)
-        work = self.refit_work(self.experiments, second) + 2 * JUDGING_ITERATIONS
-        self.progress.left = len(chosen) * work
+        work = [self.refit_work(m, self.experiments, second) for m in chosen]
+        self.progress.left = sum(work) + 2 * JUDGING_ITERATIONS * len(chosen)
         members = self.refit(chosen, self.experiments, second, "Last training")
         members = leave_out_lost(members)
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
-
-    def _count_survivors(self) -> int:
-        return max(2 * len(self.settings.candidates) // 3, 2)
 
     def _begin(self, fold: int, nets: Mapping[Candidate, Narx]) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from: terms chosen one
@@ -536,9 +569,8 @@ class _Search:
         """Trained on all rows of the experiments, announced as this stage; as they were where a
         training diverges.
         """
-        work = self.refit_work(experiments, iterations)
-        iterations = limit_iterations(experiments, iterations)
-        options = lm.Options(max_iterations=iterations, bayesian=True, by_gain=True)
+        most = limit_iterations(experiments, iterations)
+        options = lm.Options(max_iterations=most, bayesian=True, by_gain=True)
         trained: list[Member] = []
         for member in members:
             start = member.net.rows_to_start(self.settings.start)
@@ -554,6 +586,7 @@ class _Search:
             run = problem.train.free_run(weights)
             rmse = max(error, ROUNDING)
             trained.append(replace(member, weights=weights, train_rmse=rmse, run=run))
+            work = self.refit_work(member, experiments, iterations)
             self.progress.add(work, f"{stage}, {len(trained)} of {len(members)} models")
         return trained
 

@@ -27,7 +27,7 @@ from forecast.identification import (
     Model,
     SearchSettings,
     Watch,
-    arx_order,
+    choose_delays,
     export,
     formula,
     identify,
@@ -731,7 +731,7 @@ def test_a_dead_time_up_to_the_limit_is_found_named_and_agreed_upon(
     y = y + 0.01 * np.random.default_rng(0).normal(size=len(y))
     model = identify(Experiment(u, y), settings=SMALL)
     assert f"Dead time of the inputs: {dead_time + 1} rows." in model.notes
-    assert dead_time + 1 in arx_order(Experiment(u, y))[0][:2]
+    assert dead_time + 1 in choose_delays(Experiment(u, y))[0][:2]
     short = identify(Experiment(u, y), settings=replace(SMALL, longest_dead_time=10))
     assert not any("Dead time" in note for note in short.notes)
 

@@ -10,13 +10,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.identification import (
     Experiment,
-    arx_order,
     autocorrelation,
+    choose_delays,
     cross_correlation,
     tank,
 )
 from forecast.identification.delays import dead_times, nested_deviances
+from forecast.identification.experiment import Standardization
 from forecast.system.errors import InputError
+
+GAINS, POLES = (0.1, 0.12, -0.1, 0.3), (0.9, 0.8, 0.9, 0.7)
 
 
 def delayed_arx(rows: int, dead: int, seed: int) -> Experiment:
@@ -30,7 +33,7 @@ def delayed_arx(rows: int, dead: int, seed: int) -> Experiment:
 
 
 def test_the_orders_of_an_arx_model_begin_at_the_dead_time() -> None:
-    assert arx_order(delayed_arx(600, 12, 0), longest=4) == ((11, 12), (1, 2))
+    assert choose_delays(delayed_arx(600, 12, 0), longest=4) == ((11, 12), (1, 2))
 
 
 @pytest.mark.parametrize("lag", [3, 7, 20])
@@ -38,7 +41,7 @@ def test_the_order_of_an_arx_model_reaches_an_input_behind_its_longest_delay(lag
     draw = np.random.default_rng(lag)
     u, e = draw.standard_normal(600), 0.02 * draw.standard_normal(600)
     y = lfilter([1], [1, -0.7], np.concatenate([np.zeros(lag), u[:-lag]]) + e)
-    u_delays, _ = arx_order(Experiment(u, y), longest=3)
+    u_delays, _ = choose_delays(Experiment(u, y), longest=3)
     assert lag in u_delays
 
 
@@ -50,8 +53,21 @@ def test_the_orders_of_an_arx_model_take_one_search_for_dead_times(monkeypatch) 
         return dead_times(*arguments)
 
     monkeypatch.setattr("forecast.identification.delays.dead_times", noted)
-    arx_order(delayed_arx(600, 1, 0), longest=4)
+    choose_delays(delayed_arx(600, 1, 0), longest=4)
     assert len(searches) == 1
+
+
+def test_every_output_may_answer_an_input_after_a_dead_time_of_its_own() -> None:
+    rng = np.random.default_rng(3)
+    u = np.repeat(rng.uniform(-1, 1, size=(125, 2)), 8, axis=0)
+    late = [np.roll(u[:, i], steps) for i, steps in ((0, 5), (1, 18), (0, 21), (1, 9))]
+    filters = zip(GAINS, POLES, late, strict=True)
+    parts = [lfilter([gain], [1, -pole], v) for gain, pole, v in filters]
+    y = np.column_stack([parts[0] + parts[1], parts[2] + parts[3]])
+    e = Experiment(u, y + 0.02 * rng.normal(size=y.shape))
+    assert dead_times([Standardization.fit([e]).scale(e)], 100) == ((4, 20), (8, 17))
+    assert choose_delays(e)[0][0] == 4
+    assert choose_delays(e, longest_dead_time=0)[0][0] == 0
 
 
 def test_correlations_in_numbers() -> None:
@@ -91,33 +107,33 @@ def test_correlations_take_lists_and_frames(form) -> None:
 def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
     e = tank(100)
     with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
-        arx_order(e, Experiment(np.hstack([e.u, e.u]), e.y))
+        choose_delays(e, Experiment(np.hstack([e.u, e.u]), e.y))
     with pytest.raises(InputError, match="nothing to train on"):
-        arx_order()
+        choose_delays()
     for longest in (0, 2.5):
         with pytest.raises(InputError, match=f"`longest` is {longest}; wanted a whole number"):
-            arx_order(e, longest=longest)
+            choose_delays(e, longest=longest)
     with pytest.raises(InputError, match="Output 0 is constant"):
-        arx_order(Experiment(e.u, np.ones(100)))
+        choose_delays(Experiment(e.u, np.ones(100)))
     for correlate in (lambda k: autocorrelation(e.y, k), lambda k: cross_correlation(e.u, e.y, k)):
         for longest in (-3, 2.5):
             with pytest.raises(InputError, match=f"`longest` is {longest}; wanted a whole number"):
                 correlate(longest)
     with pytest.raises(InputError, match="60 whole rows for ARX models of 82 weights"):
-        arx_order(e, longest=40)
+        choose_delays(e, longest=40)
 
 
 def test_delays_are_chosen_in_one_thread(monkeypatch) -> None:
     """On a busy machine threads that wait for each other made a minute of a tenth of a second."""
     threads: list[int] = []
 
-    def noted(x, y):
+    def noted(*arguments):
         threads.extend(library["num_threads"] for library in threadpool_info())
-        return nested_deviances(x, y)
+        return nested_deviances(*arguments)
 
     monkeypatch.setattr("forecast.identification.delays.nested_deviances", noted)
     with threadpool_limits(2):
-        arx_order(tank(100), longest=4)
+        choose_delays(tank(100), longest=4)
     assert set(threads) == {1}
 
 

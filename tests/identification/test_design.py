@@ -13,7 +13,7 @@ import pytest
 from forecast.identification import (
     Experiment,
     Model,
-    arx_order,
+    choose_delays,
     frequency_response,
     multisine,
     narxnet,
@@ -125,8 +125,8 @@ def test_the_order_of_a_linear_system_is_found() -> None:
     u, y = rng.normal(size=600), np.zeros(600)
     for t in range(3, 600):
         y[t] = 0.7 * y[t - 1] - 0.3 * y[t - 2] + u[t - 1] + 0.5 * u[t - 3] + 0.1 * rng.normal()
-    assert arx_order(Experiment(u, y), longest=6) == ((0, 1, 2, 3), (1, 2))
-    inputs, outputs = arx_order(Experiment(u, y), longest=6)
+    assert choose_delays(Experiment(u, y), longest=6) == ((0, 1, 2, 3), (1, 2))
+    inputs, outputs = choose_delays(Experiment(u, y), longest=6)
     assert len(inputs) >= 4 and len(outputs) >= 2
 
 

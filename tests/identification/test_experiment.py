@@ -148,4 +148,4 @@ def test_a_swinging_system_under_a_smooth_input_has_no_dead_time(seed: int) -> N
         y += lfilter([0.0, *(rng.normal(size=2) * (1.0 - radius))], denominator, u)
     experiment = Experiment(u, y / y.std() + 0.002 * rng.normal(size=len(y)))
     scaled = Standardization.fit([experiment]).scale(experiment)
-    assert dead_times([scaled], 100) == (0,)
+    assert dead_times([scaled], 100) == ((0,),)
