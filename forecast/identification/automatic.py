@@ -14,7 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.identification.chaos import NO_SIMULATION, describe_lost_simulation
+from forecast.identification.chaos import (
+    NO_SIMULATION,
+    describe_lost_simulation,
+    describe_spikes,
+)
 from forecast.identification.data import dividetrain
 from forecast.identification.experiment import (
     Experiment,
@@ -32,6 +36,8 @@ from forecast.identification.search_settings import SearchSettings
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
+WORSE_ONE_STEP = 1.1  # times the free-run error: so much noise of y forecasts take over
+HARD_BLOCK = 4.0  # times the error on the other blocks held out
 EXACT_SHARE = 1e-3  # of the range of y: a free run this near lacks nothing
 
 
@@ -109,7 +115,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
         f" blocks, before the last training, {low} to {high}, {middle} in the middle"
         f"{model.of_what or of_range}; of the median itself on the rows that train"
-        f" {model.describe_rmse(on_record**2)}, which is less than on new rows.",
+        f" {model.describe_rmse(on_record**2)}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
@@ -120,17 +126,47 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             "No other net follows the record as well, so nothing bears this one out: compare"
             " another `seed`."
         )
-    if not median < NO_SIMULATION * deviation:
+    exact = EXACT_SHARE * y_range
+    if one_step > max(WORSE_ONE_STEP * on_record, exact):
+        notes.append(
+            "One-step forecasts from measured y (`predict`) err by"
+            f" {model.describe_rmse(one_step**2)}, more than the free run, for they take over the"
+            " noise of y. As measurements arrive, go on with `simulate` from a state, or compare a"
+            ' net of `train(..., for_use="prediction")`.'
+        )
+    if spikes := describe_spikes(model, experiments):
+        notes += spikes
+    elif not median < NO_SIMULATION * deviation:
         notes.append(describe_lost_simulation(model, experiments))
-    elif on_record > max(FAR_FROM_ONE_STEP * one_step, EXACT_SHARE * y_range):
+    elif on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
+        alone = " identify each output alone, and" if model.outputs > 1 else ""
         notes.append(
             f"The free-run error is {on_record / one_step:.2g} times the one-step error:"
-            " unless the noise of y is correlated over time, part of the system is not in it, such"
-            " as an input, or what only a longer record shows. Compare ARX and single nets by"
-            " their free run (`forecast identify`)."
+            " the noise of y may be correlated over time, the nets too small, or part of the system"
+            " not in them, such as an input, or what only a longer record shows."
+            f" To find out,{alone} compare ARX and single nets by their free run (`forecast"
+            " identify`)."
         )
+    notes += _describe_hardest_block(result)
     free_run = {**training.free_run, "validation": median**2}
     return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
+
+
+def _describe_hardest_block(result: SearchResult) -> list[str]:
+    """A note where one block was followed much worse than the others when it was held out."""
+    errors = {
+        fold: np.median([m.held_out_rmse for m in result.members if m.fold == fold])
+        for fold in sorted({member.fold for member in result.members})
+    }
+    hardest = max(errors, key=errors.__getitem__)
+    ratio = errors.pop(hardest) / np.median(list(errors.values()) or np.inf)
+    if not ratio > HARD_BLOCK:
+        return []
+    return [
+        f"Block {hardest + 1} of those held out was followed {ratio:.2g} times worse than the"
+        " others: its rows show what no others do, or the system changes with time. A longer record"
+        " tells."
+    ]
 
 
 def _describe_polynomial(model: Model) -> list[str]:

@@ -2,22 +2,33 @@
 
 In closed loop a chaotic series parts from its model after a few steps, however good the net. For
 `train` and `identify`: `describe_lost_simulation` says for how many steps the record can be
-simulated.
+simulated, `describe_spikes` which values may be measured wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
-from forecast.identification.experiment import Experiment, begin_where_measured
+from forecast.identification.experiment import (
+    Array,
+    Experiment,
+    begin_where_measured,
+    simulation_starts,
+)
 from forecast.identification.model import Model
 from forecast.identification.stability import ZERO_EXPONENT, stability
-from forecast.system.errors import ModelError, plural
+from forecast.system.errors import InputError, ModelError, plural
 
 NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulation
 MOST_STEPS = 50  # that are looked at
+SPIKE_SHARE = 0.5  # of the middle 90 % of y: a smaller error is no spike
+SPIKE_DEVIATIONS = 12.0  # times the median error, eight deviations of normal ones
+MOST_LISTED = 8  # rows of spikes
 MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
 
 
@@ -51,6 +62,43 @@ def _describe_reason(model: Model, experiment: Experiment) -> str:
     if (stability(model, experiment).exponent or 0.0) >= ZERO_EXPONENT:
         return "runs that begin next to each other separate, as where the system is chaotic."
     return "an input is missing, or disturbances that nobody measured move y."
+
+
+def describe_spikes(model: Model, experiments: Sequence[Experiment]) -> list[str]:
+    """A note for each output of which single values are far from the free run, others near it."""
+    notes = []
+    for column in range(model.outputs):
+        places = []
+        for number, e in enumerate(experiments):
+            first = next(iter(simulation_starts(e, model.start)), len(e))
+            error = np.full(len(e), np.nan)
+            with suppress(InputError, ModelError):
+                run = model.simulate(e.u[first:], e.y[first : first + model.start])
+                error[first:] = e.y[first:, column] - run.y[:, column]
+            spread = np.ptp(np.nanpercentile(e.y[:, column], [5, 95]))
+            of_experiment = f" of experiment {number}" if len(experiments) > 1 else ""
+            places += [f"{row}{of_experiment}" for row in find_spikes(error, SPIKE_SHARE * spread)]
+        if places:
+            listed = ", ".join(places[:MOST_LISTED]) + (", ..." if places[MOST_LISTED:] else "")
+            notes.append(
+                f"{plural(len(places), 'value')} of output {column} far from the free run, which"
+                f" the rows beside are near: rows {listed}. If measured wrong, set them to NaN and"
+                " identify again: they bend the model and count in its errors."
+            )
+    return notes
+
+
+def find_spikes(error: Array, least: float) -> npt.NDArray[np.intp]:
+    """The rows of errors (T,), NaN where unknown, at least so large and beyond what is usual, by
+    its median, that neither wrong steps nor pulses make: no three of them in a row.
+    """
+    rows = np.flatnonzero(np.isfinite(error))
+    if not len(rows):
+        return rows
+    size = np.abs(error[rows] - np.median(error[rows]))
+    is_far = size > max(SPIKE_DEVIATIONS * np.median(size), least)
+    in_a_row = sliding_window_view(np.pad(is_far, 2), 3).all(axis=1)
+    return rows[is_far & ~sliding_window_view(in_a_row, 3).any(axis=1)]
 
 
 def count_simulated_steps(model: Model, experiment: Experiment) -> int:

@@ -235,6 +235,7 @@ class Progress:
     """
 
     def __init__(self, announce: Callable[[str], None] | None) -> None:
+        """`announce` is told; what is `left` is set by those who plan."""
         self.announce = announce
         self.left = 0.0
         self.done = 0.0
