@@ -154,14 +154,14 @@ def dead_times(
 
     So many neighbouring delays of the input are `compared` by what they explain of each output
     beside past y and the other inputs: the last that explain as much as any, where that is clearly
-    more than those from 0 on do, or these explain nothing.
+    more than those from 0 on do. Of several inputs each may move y little: less is enough where
+    those from 0 on explain nothing.
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, last)
     if last < MIN_DEAD_TIME or not len(y):
         return ((0,),) * inputs
-    cost = compared * np.log(len(y))  # of so many weights in Schwarz's criterion
     steps = []
     for column in range(inputs):
         own = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
@@ -173,19 +173,21 @@ def dead_times(
             delays = left[:, first : min(first + compared, last + 1)]
             deviances = nested_deviances(delays, left[:, last + 1 :], len(y))
             gains.append(deviances[0] - deviances[-1])
-        steps.append(_hold_back(np.array(gains), cost, cost / compared))
+        steps.append(_hold_back(np.array(gains), compared, np.log(len(y)), inputs > 1))
     return tuple(steps)
 
 
-def _hold_back(gains: Array, cost: float, equal: float) -> tuple[int, ...]:
+def _hold_back(gains: Array, compared: int, cost: float, is_one_of_many: bool) -> tuple[int, ...]:
     """The steps to hold an input back, in rising order and no two of them near each other, by what
-    delays from each step on gain (steps, O). Outputs that it does not move do not count.
+    so many delays from each step on gain (steps, O) and cost each in Schwarz's criterion. Outputs
+    that it does not move do not count.
     """
     steps = set()
-    for gain in gains.T[gains.max(axis=0) > cost]:
+    for gain in gains.T[gains.max(axis=0) > compared * cost]:
         # of equals the last: earlier ones begin with delays that explain nothing
-        first = int(np.flatnonzero(gain >= gain.max() - equal)[-1])
-        is_clear = gain[first] - gain[0] > (CLEAR_GAIN if gain[0] > NO_GAIN else 1.0) * cost
+        first = int(np.flatnonzero(gain >= gain.max() - cost)[-1])
+        factor = 1.0 if is_one_of_many and gain[0] < NO_GAIN else CLEAR_GAIN
+        is_clear = gain[first] - gain[0] > factor * compared * cost
         steps.add(first - 1 if first >= MIN_DEAD_TIME and is_clear else 0)
     is_near = [any(step - MIN_DEAD_TIME < other < step for other in steps) for step in steps]
     return tuple(sorted(compress(steps, np.logical_not(is_near)))) or (0,)
