@@ -22,7 +22,7 @@ import typer
 from forecast.cli.common import FORMAT, ROOT, Format, now, print_rows, tracking_uri
 from forecast.system import files
 from forecast.system.errors import ModelError
-from forecast.system.stage import show_progress
+from forecast.system.stage import Piece, show_progress
 
 if TYPE_CHECKING:
     from forecast.identification.contest import RowResult
@@ -55,7 +55,8 @@ def identify(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
     )
-    with show_progress(len(record.rows), f"identify {experiment}") as advance:
+    pieces = {row: Piece(weight=contest.WEIGHT_BY_ROW[row]) for row in record.rows}
+    with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
         entries = contest.compete(record, experiments, advance)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
     result = {**settings, **_result(entries)}

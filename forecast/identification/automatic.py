@@ -37,7 +37,7 @@ from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 WORSE_ONE_STEP = 1.1  # times the free-run error: so much noise of y forecasts take over
-HARD_BLOCK = 4.0  # times the error on the other blocks held out
+HARD_BLOCK = 3.0  # times the error on the other blocks held out
 EXACT_SHARE = 1e-3  # of the range of y: a free run this near lacks nothing
 
 
@@ -139,13 +139,14 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     elif not median < NO_SIMULATION * deviation:
         notes.append(describe_lost_simulation(model, experiments))
     elif on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
-        alone = " identify each output alone, and" if model.outputs > 1 else ""
+        too_many, alone = "", ""
+        if model.outputs > 1:
+            too_many, alone = " or the nets too small for all outputs", "Identify each alone, too. "
         notes.append(
             f"The free-run error is {on_record / one_step:.2g} times the one-step error:"
-            " the noise of y may be correlated over time, the nets too small, or part of the system"
-            " not in them, such as an input, or what only a longer record shows."
-            f" To find out,{alone} compare ARX and single nets by their free run (`forecast"
-            " identify`)."
+            f" unless the noise of y is correlated over time{too_many}, part of the system is not"
+            " in it, such as an input, or what only a longer record shows."
+            f" {alone}Compare ARX and single nets by their free run (`forecast identify`)."
         )
     notes += _describe_hardest_block(result)
     free_run = {**training.free_run, "validation": median**2}

@@ -185,7 +185,7 @@ class Narx:
         `start`, held back by delay and dead time (delay 0 is the present u); before row 0 u is its
         first.
         """
-        if not self.u_delays:
+        if not self.u_delays or not self.inputs:
             return np.zeros((len(u[start:]), 0))
         columns, steps = np.array(self.held_back, np.int64).T
         delayed = [delay_inputs(u[:, columns], delay + steps)[start:] for delay in self.u_delays]

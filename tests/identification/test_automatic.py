@@ -1012,7 +1012,7 @@ def test_the_first_note_says_which_errors_are_of_single_nets_and_gives_that_of_t
     assert (
         "free-run RMSE of single nets on their held-out blocks, before the last" in model.notes[0]
     )
-    assert f"of the median itself on the rows that train {rmse}, which is less" in model.notes[0]
+    assert f"of the median itself on the rows that train {rmse}." in model.notes[0]
 
 
 def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -> None:
@@ -1027,3 +1027,93 @@ def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -
         model.simulate(u, noisy[: model.start - 1])
     few = replace(WITH_STATES, most_start=WITH_STATES.start, fold_iterations=2)
     assert identify(Experiment(u, noisy), settings=few).start == WITH_STATES.start
+
+
+@pytest.mark.slow  # three searches
+def test_outputs_that_answer_inputs_after_unlike_dead_times_are_identified_together() -> None:
+    """With a dead time for each input alone the error was two and three times as large."""
+    rng = np.random.default_rng(21)
+    u = np.repeat(rng.uniform(-1, 1, size=(200, 2)), 8, axis=0)
+    late = [np.roll(u[:, i], steps) for i, steps in ((0, 5), (1, 13), (0, 21), (1, 9))]
+    late[3] = np.tanh(2 * late[3])
+    filters = zip((0.1, 0.12, -0.05, 0.15), (0.9, 0.8, 0.93, 0.85), late, strict=True)
+    parts = [lfilter([gain], [1, -pole], v) for gain, pole, v in filters]
+    clean = np.column_stack([parts[0] + parts[1], parts[2] + parts[3]])
+    y = clean + 0.02 * rng.normal(size=clean.shape)
+    model = identify(Experiment(u[:1000], y[:1000]))
+    assert "Dead time of the inputs: 5 and 21, 9 and 13 rows." in model.notes
+    run = model.simulate(u[1000:], y[1000 : 1000 + model.start]).y
+    error = np.sqrt(np.mean((run - clean[1000:])[30:] ** 2, axis=0)) / clean.std(axis=0)
+    assert (error < 0.08).all()
+
+
+def test_that_forecasts_take_over_the_noise_of_y_is_said_with_what_to_do_instead() -> None:
+    u, y = tank(300, 0)
+    noisy = y + 0.1 * y.std() * np.random.default_rng(0).normal(size=y.shape)
+    model = identify(Experiment(u, noisy), settings=WITH_STATES)
+    note = next(note for note in model.notes if note.startswith("One-step forecasts"))
+    one_step, free = (e["train"] for e in (model.training.performance, model.training.free_run))
+    assert one_step > free
+    assert f"err by {model.describe_rmse(one_step)}, more than the free run" in note
+    assert "`simulate` from a state" in note
+    exact = identify(Experiment(u, y), settings=WITH_STATES)
+    assert not any(note.startswith("One-step forecasts") for note in exact.notes)
+
+
+def test_single_values_far_from_the_free_run_are_listed_also_beside_missing_ones() -> None:
+    u, y = tank(300, 0)
+    y = y + 5.0 * np.random.default_rng(0).normal(size=y.shape)
+    y[100] = np.nan
+    rows = [40, 101, 200, 201]
+    y[rows] += 3_000.0
+    notes = identify(Experiment(u, y), settings=WITH_STATES).notes
+    assert any(
+        note.startswith("4 values of output 0 far from the free run")
+        and "rows 40, 101, 200, 201. If measured wrong" in note
+        for note in notes
+    )
+    assert not any("no simulation" in note or "part of the system" in note for note in notes)
+    y[rows] = np.nan
+    notes = identify(Experiment(u, y), settings=WITH_STATES).notes
+    assert not any("far from the free run" in note for note in notes)
+
+
+def test_a_block_followed_much_worse_than_the_others_is_named() -> None:
+    u = random_steps(400, -1.0, 1.0, hold=6, seed=1)
+    noise = 0.01 * np.random.default_rng(0).normal(size=400)
+
+    def notes_of(reach: float) -> list[str]:
+        """Of a record whose last fourth goes so many times as far."""
+        v = np.where(np.arange(400) < 300, 1.0, reach) * u
+        y = lfilter([0.3], [1.0, -0.7], v + v**2) + noise
+        settings = replace(WITH_STATES, folds=4, fold_iterations=20)
+        return [note[:39] for note in identify(Experiment(v, y), settings=settings).notes]
+
+    assert "Block 4 of those held out was followed " in notes_of(2.0)
+    assert not any(note.startswith("Block ") for note in notes_of(1.0))
+
+
+def test_inputs_that_never_move_are_refused_with_what_to_give_instead() -> None:
+    _, y = tank(100, 0)
+    with pytest.raises(InputError, match=r"No input ever moves.*`Experiment\(None, y\)`"):
+        identify(Experiment(np.ones((100, 2)), y), settings=SMALL)
+
+
+def test_the_seconds_left_are_told_anew_when_the_folds_say_who_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the processor. Half of all survivors were counted where a polynomial alone was chosen."""
+    monkeypatch.setattr(search.time, "perf_counter", time.process_time)
+    u = random_steps(400, -1.0, 1.0, hold=8, seed=5)
+    y = lfilter([0.0, 0.08], [1.0, -1.4, 0.48], u + 0.6 * u**2 - 0.3 * u**3)
+    y = y + 0.01 * np.random.default_rng(5).normal(size=len(y))
+    told: list[tuple[float, float]] = []
+
+    def note(text: str) -> None:
+        if text.startswith("Fold"):
+            told.append((time.process_time(), float(text.split("about ")[1].split(" s")[0])))
+
+    identify(Experiment(u, y), announce=note)
+    end = time.process_time()
+    for moment, seconds in (told[0], told[-1]):
+        assert seconds / 2 < end - moment < 2 * seconds

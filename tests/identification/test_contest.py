@@ -30,6 +30,7 @@ from forecast.identification import (
 )
 from forecast.identification.contest import WARM_UP, compete, split
 from forecast.system.errors import InputError, ModelError
+from forecast.system.stage import Pace, Piece
 from tests.support import small_project
 
 PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
@@ -208,3 +209,21 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     assert load_experiment("tank", tmp_path).outputs == ("level",)
     with pytest.raises(InputError, match="tank"):
         load_experiment("tonk", tmp_path)
+
+
+def test_the_time_left_knows_that_contestants_take_unlike_long() -> None:
+    """An ARX model was thought to take as long as a whole search."""
+    seconds = iter([0.0, 100.0, 101.0])
+    pieces = {row: Piece(weight=contest.WEIGHT_BY_ROW[row]) for row in ("identify", "arx")}
+    assert set(contest.WEIGHT_BY_ROW) == set(contest.FIT_BY_ROW)
+    pace = Pace(2, pieces, lambda: next(seconds))
+    assert pace.finish("identify", None) == ", about 1 s left"
+
+
+def test_nets_of_a_kind_are_counted_and_not_listed_in_the_note_of_a_row() -> None:
+    several = Model.average(*[contest.FIT_BY_ROW["arx"]([tank(300)], 0)] * 10)
+    fits = {**contest.FIT_BY_ROW, "identify": lambda experiments, seed: several}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "FIT_BY_ROW", fits)
+        (entry,) = compete(record(rows=["identify"]), {"": tank(300)})
+    assert entry.note == "median of 10 nets"
