@@ -55,7 +55,7 @@ def identify(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
     )
-    pieces = {row: Piece(weight=contest.WEIGHT_BY_ROW[row]) for row in record.rows}
+    pieces = {str(row): Piece(weight=contest.WEIGHT_BY_ROW[row]) for row in record.rows}
     with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
         entries = contest.compete(record, experiments, advance)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}

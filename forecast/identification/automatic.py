@@ -154,9 +154,9 @@ def _add_report(model: Model, result: SearchResult) -> Model:
 
 
 def _describe_hardest_block(result: SearchResult) -> list[str]:
-    """A note where one block was followed much worse than the others when it was held out."""
+    """A note where the best model follows the block it held out much worse than those of others."""
     errors = {
-        fold: np.median([m.held_out_rmse for m in result.members if m.fold == fold])
+        fold: min(m.held_out_rmse for m in result.members if m.fold == fold)
         for fold in sorted({member.fold for member in result.members})
     }
     hardest = max(errors, key=errors.__getitem__)

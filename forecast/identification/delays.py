@@ -164,10 +164,10 @@ def dead_times(
         return ((0,),) * inputs
     steps = []
     for column in range(inputs):
-        own = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
-        others = np.delete(np.arange(x.shape[1]), own)
+        lags = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
+        others = np.delete(np.arange(x.shape[1]), lags)
         # what these leave of the rest, in as few rows as it has columns
-        left = triangulate(x[:, [*others, *own]], y)[len(others) :, len(others) :]
+        left = triangulate(x[:, [*others, *lags]], y)[len(others) :, len(others) :]
         gains = []
         for first in range(last + 1):
             delays = left[:, first : min(first + compared, last + 1)]

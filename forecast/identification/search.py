@@ -53,7 +53,6 @@ from forecast.identification.experiment import (
     begin_where_measured,
     delay_inputs,
     enlarge_inputs,
-    join_rows,
     saturation,
     split_fold,
     unseen_inputs,
@@ -145,12 +144,6 @@ def search_members(
     is left. `InputError` for too few rows, `ModelError` when no model follows any held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
-    u, _ = join_rows(experiments)
-    if u.size and not np.ptp(u, axis=0).any():
-        raise InputError(
-            "No input ever moves: nothing can be learnt of what it does. Give a record in which it"
-            " does, or y alone, `Experiment(None, y)`."
-        )
     experiments, drift_notes = _take_out_drift(experiments)
     scaling = Standardization.fit(experiments)
     scaled, start = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
