@@ -159,19 +159,21 @@ def dead_times(
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
-    x, y = arx_regressors(experiments, last)
-    if last < MIN_DEAD_TIME or not len(y):
+    reach = last + compared
+    x, y = arx_regressors(experiments, reach)
+    n_past = DEAD_TIME_Y_DELAYS * outputs
+    if last < MIN_DEAD_TIME or len(y) <= n_past + compared:
         return ((0,),) * inputs
     steps = []
     for column in range(inputs):
-        lags = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
+        lags = n_past + column + inputs * np.arange(reach + 1)
         others = np.delete(np.arange(x.shape[1]), lags)
         # what these leave of the rest, in as few rows as it has columns
         left = triangulate(x[:, [*others, *lags]], y)[len(others) :, len(others) :]
         gains = []
-        for first in range(last + 1):
-            delays = left[:, first : min(first + compared, last + 1)]
-            deviances = nested_deviances(delays, left[:, last + 1 :], len(y))
+        for first in range(reach + 1):
+            delays = left[:, first : min(first + compared, reach + 1)]
+            deviances = nested_deviances(delays, left[:, reach + 1 :], len(y))
             gains.append(deviances[0] - deviances[-1])
         steps.append(_hold_back(np.array(gains), compared, np.log(len(y)), inputs > 1))
     return tuple(steps)
@@ -182,13 +184,14 @@ def _hold_back(gains: Array, compared: int, cost: float, is_one_of_many: bool) -
     so many delays from each step on gain (steps, O) and cost each in Schwarz's criterion. Outputs
     that it does not move do not count.
     """
+    last = len(gains) - 1 - compared  # beyond it are delays too long to be named
     steps = set()
     for gain in gains.T[gains.max(axis=0) > compared * cost]:
         # of equals the last: earlier ones begin with delays that explain nothing
         first = int(np.flatnonzero(gain >= gain.max() - cost)[-1])
         factor = 1.0 if is_one_of_many and gain[0] < NO_GAIN else CLEAR_GAIN
         is_clear = gain[first] - gain[0] > factor * compared * cost
-        steps.add(first - 1 if first >= MIN_DEAD_TIME and is_clear else 0)
+        steps.add(first - 1 if MIN_DEAD_TIME <= first <= last and is_clear else 0)
     is_near = [any(step - MIN_DEAD_TIME < other < step for other in steps) for step in steps]
     return tuple(sorted(compress(steps, np.logical_not(is_near)))) or (0,)
 
