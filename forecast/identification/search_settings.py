@@ -134,18 +134,12 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
     """With no more folds than leave blocks long enough to judge a free run by; whole experiments
     stay whole.
 
-    `InputError` for experiments that differ in their columns, for inputs none of which moves, and
-    for one that is too short, with settings that would do.
+    `InputError` for experiments that differ in their columns, for one that is too short, with
+    settings that would do, and for inputs none of which moves.
     """
     if not isinstance(settings, SearchSettings):
         raise InputError(f"`settings` is {settings!r}; wanted `SearchSettings(...)`.")
     count_columns(experiments)
-    u, _ = join_rows(experiments)
-    if u.size and not np.ptp(u, axis=0).any():
-        raise InputError(
-            "No input ever moves: nothing can be learnt of what it does. Give a record in which it"
-            " does, or y alone, `Experiment(None, y)`."
-        )
     shortest = min(map(len, experiments))
     if len(experiments) < settings.folds:
         most = shortest // (8 * settings.start)
@@ -160,6 +154,12 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
         raise InputError(
             f"An experiment has {shortest} rows; {settings.folds} folds that start from"
             f" {settings.start} measured rows need {needed}. {advice}"
+        )
+    u, _ = join_rows(experiments)
+    if u.size and not np.ptp(u, axis=0).any():
+        raise InputError(
+            "No input ever moves: nothing can be learnt of what it does. Give a record in which it"
+            " does, or y alone, `Experiment(None, y)`."
         )
     return settings
 
