@@ -134,11 +134,11 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             " noise of y. As measurements arrive, go on with `simulate` from a state, or compare a"
             ' net of `train(..., for_use="prediction")`.'
         )
-    if spikes := describe_spikes(model, experiments):
-        notes += spikes
-    elif not median < NO_SIMULATION * deviation:
+    spikes = describe_spikes(model, experiments)
+    notes += spikes or _describe_hardest_block(result)
+    if not spikes and not median < NO_SIMULATION * deviation:
         notes.append(describe_lost_simulation(model, experiments))
-    elif on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
+    elif not spikes and on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
         too_many, alone = "", ""
         if model.outputs > 1:
             too_many, alone = " or the nets too small for all outputs", "Identify each alone, too. "
@@ -148,7 +148,6 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             " in it, such as an input, or what only a longer record shows."
             f" {alone}Compare ARX and single nets by their free run (`forecast identify`)."
         )
-    notes += _describe_hardest_block(result)
     free_run = {**training.free_run, "validation": median**2}
     return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
 

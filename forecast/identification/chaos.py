@@ -28,7 +28,7 @@ NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulatio
 MOST_STEPS = 50  # that are looked at
 SPIKE_SHARE = 0.5  # of the middle 90 % of y: a smaller error is no spike
 SPIKE_DEVIATIONS = 12.0  # times the median error, eight deviations of normal ones
-MOST_LISTED = 8  # rows of spikes
+MOST_LISTED = 20  # rows of spikes
 MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
 
 
