@@ -65,37 +65,40 @@ def _describe_reason(model: Model, experiment: Experiment) -> str:
 
 
 def describe_spikes(model: Model, experiments: Sequence[Experiment]) -> list[str]:
-    """A note for each output of which single values are far from the free run, others near it."""
+    """A note for each output of which single values that count are far from the free run, others
+    near it.
+    """
+    places: list[list[str]] = [[] for _ in range(model.outputs)]
+    for number, e in enumerate(experiments):
+        of_experiment = f" of experiment {number}" if len(experiments) > 1 else ""
+        first = next(iter(simulation_starts(e, model.start)), len(e))
+        with suppress(InputError, ModelError):
+            run = model.simulate(e.u[first:], e.y[first : first + model.start]).y
+            y = np.where(e.error_weights > 0, e.y, np.nan)[first:]
+            for column, errors in enumerate((y - run).T):
+                rows = first + find_spikes(errors, y[:, column])
+                places[column] += [f"{row}{of_experiment}" for row in rows]
     notes = []
-    for column in range(model.outputs):
-        places = []
-        for number, e in enumerate(experiments):
-            first = next(iter(simulation_starts(e, model.start)), len(e))
-            error = np.full(len(e), np.nan)
-            with suppress(InputError, ModelError):
-                run = model.simulate(e.u[first:], e.y[first : first + model.start])
-                error[first:] = e.y[first:, column] - run.y[:, column]
-            spread = np.ptp(np.nanpercentile(e.y[:, column], [5, 95]))
-            of_experiment = f" of experiment {number}" if len(experiments) > 1 else ""
-            places += [f"{row}{of_experiment}" for row in find_spikes(error, SPIKE_SHARE * spread)]
-        if places:
-            listed = ", ".join(places[:MOST_LISTED]) + (", ..." if places[MOST_LISTED:] else "")
+    for column, listed in enumerate(places):
+        if listed:
+            shown = ", ".join(listed[:MOST_LISTED]) + (", ..." if listed[MOST_LISTED:] else "")
             notes.append(
-                f"{plural(len(places), 'value')} of output {column} far from the free run, which"
-                f" the rows beside are near: rows {listed}. If measured wrong, set them to NaN and"
+                f"{plural(len(listed), 'value')} of output {column} far from the free run, which"
+                f" the rows beside are near: rows {shown}. If measured wrong, set them to NaN and"
                 " identify again: they bend the model and count in its errors."
             )
     return notes
 
 
-def find_spikes(error: Array, least: float) -> npt.NDArray[np.intp]:
-    """The rows of errors (T,), NaN where unknown, at least so large and beyond what is usual, by
-    its median, that neither wrong steps nor pulses make: no three of them in a row.
+def find_spikes(errors: Array, y: Array) -> npt.NDArray[np.intp]:
+    """The rows of errors (T,), NaN where unknown, that are large beside y and beyond what is usual,
+    by their median, and that neither wrong steps nor pulses make: no three of them in a row.
     """
-    rows = np.flatnonzero(np.isfinite(error))
+    rows = np.flatnonzero(np.isfinite(errors))
     if not len(rows):
         return rows
-    size = np.abs(error[rows] - np.median(error[rows]))
+    size = np.abs(errors[rows] - np.median(errors[rows]))
+    least = SPIKE_SHARE * np.ptp(np.percentile(y[rows], [5, 95]))
     is_far = size > max(SPIKE_DEVIATIONS * np.median(size), least)
     in_a_row = sliding_window_view(np.pad(is_far, 2), 3).all(axis=1)
     return rows[is_far & ~sliding_window_view(in_a_row, 3).any(axis=1)]
