@@ -129,10 +129,10 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     exact = EXACT_SHARE * y_range
     if one_step > max(WORSE_ONE_STEP * on_record, exact):
         notes.append(
-            "One-step forecasts from measured y (`predict`) err by"
+            "One-step forecasts from measured y (`predict`) err on the same rows by"
             f" {model.describe_rmse(one_step**2)}, more than the free run, for they take over the"
-            " noise of y. As measurements arrive, go on with `simulate` from a state, or compare a"
-            ' net of `train(..., for_use="prediction")`.'
+            " noise of y. As measurements arrive, compare on other rows `predict`, `simulate` from"
+            ' a state and a net of `train(..., for_use="prediction")`.'
         )
     spikes = describe_spikes(model, experiments)
     notes += spikes or _describe_hardest_block(result)

@@ -81,11 +81,11 @@ def describe_spikes(model: Model, experiments: Sequence[Experiment]) -> list[str
     notes = []
     for column, listed in enumerate(places):
         if listed:
-            shown = ", ".join(listed[:MOST_LISTED]) + (", ..." if listed[MOST_LISTED:] else "")
+            row_list = ", ".join(listed[:MOST_LISTED]) + (", ..." if listed[MOST_LISTED:] else "")
             notes.append(
                 f"{plural(len(listed), 'value')} of output {column} far from the free run, which"
-                f" the rows beside are near: rows {shown}. If measured wrong, set them to NaN and"
-                " identify again: they bend the model and count in its errors."
+                f" the rows beside are near: rows {row_list}. If measured wrong, set them to NaN"
+                " and identify again: they bend the model and count in its errors."
             )
     return notes
 

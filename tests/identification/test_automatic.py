@@ -1054,7 +1054,9 @@ def test_that_forecasts_take_over_the_noise_of_y_is_said_with_what_to_do_instead
     note = next(note for note in model.notes if note.startswith("One-step forecasts"))
     one_step, free = (e["train"] for e in (model.training.performance, model.training.free_run))
     assert one_step > free
-    assert f"err by {model.describe_rmse(one_step)}, more than the free run" in note
+    assert (
+        f"err on the same rows by {model.describe_rmse(one_step)}, more than the free run" in note
+    )
     assert "`simulate` from a state" in note
     exact = identify(Experiment(u, y), settings=WITH_STATES)
     assert not any(note.startswith("One-step forecasts") for note in exact.notes)
