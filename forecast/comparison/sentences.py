@@ -228,11 +228,11 @@ def describe_unlearnt(chosen: Mapping[str, str], unlearnt: Mapping[str, EqualSha
             continue
         shares = unlearnt[model]
         begins = ", at first" if shares.is_learnt_later else ","
-        later = " Its weights are learnt from later errors." if shares.is_learnt_later else ""
+        learning = " Its weights are learnt from later errors." if shares.is_learnt_later else ""
         sentences.append(
             f"{title_of(ranking)}: validation has too few rows to compare models on:"
             f" {model}{begins} the plain mean of {listing(shares.members)}, is"
-            f" {name_choice(model, unlearnt)} and hardly tested.{later}"
+            f" {name_choice(model, unlearnt)} and hardly tested.{learning}"
         )
     return sentences
 
