@@ -412,18 +412,23 @@ def measure_live_error(
     block promised, times `naive_growth`: forecasts made again here, unlike `live_accuracy`, which
     scores those issued and is only shown.
 
-    A mean that is no number counts as too high. None with fewer than 8 origins that it has not
-    seen, and where nothing was expected.
+    A mean that is no number counts as too high. Left out are series of which nothing was expected,
+    which the champion need not know, and those with fewer than 8 origins that it has not seen, such
+    as a closed shop; None where none remains.
     """
     task = panel.task
     last_used = np.datetime64(pd.Timestamp(card.last_target_used))
     rows = {}
     for series in panel.series:
+        if series_name(series.unique_id, task.targets[0], task.targets) not in card.expected:
+            continue
         stop = len(series) - task.horizon
         last_seen = int(np.searchsorted(series.ds, last_used, side="right")) - 1
         first = max(last_seen, stop - recent_steps, task.lookback - 1)
-        rows[series.unique_id] = np.arange(first, stop, task.step_size)
-    if min(map(len, rows.values())) < 8:
+        origins = np.arange(first, stop, task.step_size)
+        if len(origins) >= 8:
+            rows[series.unique_id] = origins
+    if not rows:
         return None
     ratio = error_over_expected(_forecasts_again(champion, panel, rows), card)
     if ratio is None:

@@ -294,3 +294,31 @@ def test_where_no_last_value_is_known_the_live_error_is_a_number_still() -> None
     assert table["last"].isna().tolist() == [True, True, False, False]
     assert live_accuracy.error_over_expected(table, card) == 1.5
     assert np.isnan(live_accuracy.error_over_expected(table.assign(y_hat=np.nan), card))
+
+
+def test_a_new_shop_and_a_closed_one_leave_the_live_error_of_the_others_as_it_is() -> None:
+    """`new` joined after the champion's fit and `closed` ended before it."""
+    spans = {"open": (0, 60), "new": (25, 60), "closed": (0, 30)}
+    y = np.random.default_rng(0).normal(50, 5, 60)
+    all_days = days(60)
+    parts = [
+        pd.DataFrame({"unique_id": name, "ds": all_days[first:stop], "y": y[first:stop]})
+        for name, (first, stop) in spans.items()
+    ]
+    settings = wave(target={"column": "y"}, lookback=4, horizon=2, step_size=1)
+    champion = Mock(
+        predict=lambda panel, rows: {uid: np.full((len(rows[uid]), 2, 1), 50.0) for uid in rows}
+    )
+    card = Mock(
+        last_target_used=str(all_days[39]),
+        expected={"open": [5.0, 5.0], "closed": [5.0, 5.0]},
+        naive={"open": [7.0, 7.0], "closed": [7.0, 7.0]},
+    )
+
+    def measure(frame: pd.DataFrame) -> object:
+        panel = from_frame(frame, NAME, settings.task)
+        return evidence.measure_live_error(champion, card, panel, RULES, recent_steps=28)
+
+    assert measure(parts[0]) is not None
+    assert measure(pd.concat(parts, ignore_index=True)) == measure(parts[0])
+    assert measure(pd.concat(parts[1:], ignore_index=True)) is None
