@@ -168,7 +168,9 @@ class Model:
             if is_refitted:
                 ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe, rows="scored")
             else:
-                ensemble, forecasts = forecast_windows(self.name, dataset, self.recipe)
+                ensemble, forecasts = forecast_windows(
+                    self.name, dataset, self.recipe, n_test_steps=n_test_steps
+                )
         except (InputError, ModelError) as error:
             n_left = max(dataset.n_steps - n_test_steps, 0)
             advice = "To leave more, lower `n_windows` or `step_size`."

@@ -247,22 +247,26 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
 
 
 def forecast_windows(
-    name: str, dataset: FrameDataset, recipe: FitSettings
+    name: str, dataset: FrameDataset, recipe: FitSettings, *, n_test_steps: int
 ) -> tuple[Ensemble, pd.DataFrame]:
-    """`fit_on_all_rows` of the rows before the test block of `dataset`, and its forecasts of every
-    origin there, as `Results.forecasts` has them; of a series that lacks an earlier block too.
+    """`fit_on_all_rows` of the rows before the last `n_test_steps`, the test block of `dataset`,
+    and its forecasts of every origin there, as `Results.forecasts` has them; of a series that lacks
+    an earlier block too.
     """
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
+    # shares of the steps since a late series began would leave fewer to test on
+    panel = from_frame(prepared.served, NAME, settings.task)
+    borders = prepared.borders.with_test_block(panel, n_test_steps)
     before = dataset.choose_again(
-        rows_until(dataset.frame, prepared.borders, "calibration_end"), settings.task.horizon
+        rows_until(dataset.frame, borders, "calibration_end"), settings.task.horizon
     )
     ensemble = fit_on_all_rows(name, before, recipe)
-    panel = from_frame(prepared.served, NAME, ensemble.task)
+    panel = replace(panel, task=ensemble.task)
     scaling = ensemble.scaling
     rows = {
-        series.unique_id: origins_of(settings.task, split_series(series, prepared.borders), "test")
+        series.unique_id: origins_of(settings.task, split_series(series, borders), "test")
         for series in panel.series
         if series.unique_id in scaling.centre
     }

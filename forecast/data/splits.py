@@ -93,6 +93,18 @@ class Borders:
         """Those of one series."""
         return self.by_series.get(unique_id, self)
 
+    def with_test_block(self, panel: Panel, n_steps: int) -> Borders:
+        """The test block begins `n_steps` before the end of `panel`, or of each numbered series."""
+
+        def move(borders: Borders, steps: np.ndarray) -> Borders:
+            last = pd.Timestamp(steps[max(len(steps) - n_steps - 1, 0)])
+            return replace(borders, calibration_end=last)
+
+        by_series = {
+            uid: move(borders, panel.by_id[uid].ds) for uid, borders in self.by_series.items()
+        }
+        return replace(move(self, panel.steps), by_series=by_series)
+
     def to_json(self) -> BordersFile:
         """ISO 8601 times, and under `by_series` those of each series that has its own."""
         content: BordersFile = {
@@ -130,7 +142,7 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
     if isinstance(splits, Splits):
         return _borders_by_date(splits)
     task = panel.task
-    steps = np.unique(np.concatenate([series.ds for series in panel.series]))
+    steps = panel.steps
     firsts = np.searchsorted(steps, [series.ds[0] for series in panel.series])
     n_after = len(steps) - 1 - np.searchsorted(steps, [series.ds[-1] for series in panel.series])
     is_numbered_apart = (

@@ -13,7 +13,7 @@ machines that share the store; a second is a `BusyError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +195,7 @@ def _ask_gate(
     )
     data = evidence.GateData.read(tree.path, job.dataset, settings.task)
     job.log_step("gate")
-    rival, last_targets = _rival_model(job, tree, current, settings, card)
+    rival, last_targets = _rival_model(job, tree, current, settings, card, data.panel.by_id.keys())
     losses = evidence.fresh_losses(data, load_trained_ensemble(candidate), rival, last_targets)
     ledger = None
     gathered = None
@@ -243,19 +243,21 @@ def _rival_model(
     current: Champion | None,
     settings: Dataset,
     card: ChampionCard,
+    series: Set[str],
 ) -> tuple[Ensemble | None, list[pd.Timestamp]]:
     """The challenger's rival at the gate, and the last targets that the two have used.
 
     The champion as it serves where it has seen none of the challenger's fresh origins and forecasts
-    the same thing; else its recipe, fitted again at the challenger's cutoff (in rival/ of the job's
-    folder); None when that fails, and without a champion.
+    the same thing of all `series`; else its recipe, fitted again at the challenger's cutoff (in
+    rival/ of the job's folder); None when that fails, and without a champion.
     """
     challenger_end = pd.Timestamp(card.last_target_used)
     if current is None:
         return None, [challenger_end]
     champion_end = pd.Timestamp(current.card.last_target_used)
     has_same_task = evidence.has_same_task(current.ensemble, settings.task)
-    if champion_end <= challenger_end and has_same_task:
+    knows_all = series <= current.ensemble.scaling.centre.keys()
+    if champion_end <= challenger_end and has_same_task and knows_all:
         return current.ensemble, [challenger_end, champion_end]
     folder = job.folder / "rival"
     challenger.champion_recipe(current).write(job.folder / "rival.json")

@@ -38,7 +38,7 @@ def judged(moved, monkeypatch):
 def test_a_champion_that_has_seen_no_fresh_row_is_compared_as_it_serves(judged, moved):
     job, tree, settings, card, calls = judged
     current = champion.load(moved, NAME)
-    rival, last_targets = retrain._rival_model(job, tree, current, settings, card)
+    rival, last_targets = retrain._rival_model(job, tree, current, settings, card, {NAME})
     assert rival is current.ensemble and not calls
     assert last_targets == [pd.Timestamp(card.last_target_used)] * 2
 
@@ -52,7 +52,7 @@ def test_a_champion_fitted_on_all_data_is_represented_by_its_recipe_at_the_chall
     newest = data.panel.series[0].ds[-1]
     seen_all = current.card.model_copy(update={"last_target_used": str(newest), "refit_of": 1})
     rival, last_targets = retrain._rival_model(
-        job, tree, replace(current, card=seen_all), settings, card
+        job, tree, replace(current, card=seen_all), settings, card, {NAME}
     )
     assert calls == ["gate"] and rival is not current.ensemble
     border = pd.Timestamp(card.last_target_used)
@@ -61,3 +61,11 @@ def test_a_champion_fitted_on_all_data_is_represented_by_its_recipe_at_the_chall
     rows = data.fresh_rows(last_targets)[NAME]
     assert len(rows) and (series.ds[rows + 1] > np.datetime64(border)).all()
     assert not len(data.fresh_rows([border, pd.Timestamp(newest)])[NAME])
+
+
+def test_a_champion_that_does_not_know_a_series_is_represented_by_its_recipe(judged, moved):
+    job, tree, settings, card, calls = judged
+    current = champion.load(moved, NAME)
+    series = {NAME, "a new shop"}
+    rival, _ = retrain._rival_model(job, tree, current, settings, card, series)
+    assert calls == ["gate"] and rival is not current.ensemble
