@@ -257,13 +257,14 @@ def forecast_windows(
     with caller_words(dataset.names.time_col, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
     # shares of the steps since a late series began would leave fewer to test on
-    panel = from_frame(prepared.served, NAME, settings.task)
-    borders = prepared.borders.with_test_block(panel, n_test_steps)
+    borders = prepared.borders.with_test_block(
+        from_frame(prepared.served, NAME, settings.task), n_test_steps
+    )
     before = dataset.choose_again(
         rows_until(dataset.frame, borders, "calibration_end"), settings.task.horizon
     )
     ensemble = fit_on_all_rows(name, before, recipe)
-    panel = replace(panel, task=ensemble.task)
+    panel = from_frame(prepared.served, NAME, ensemble.task)
     scaling = ensemble.scaling
     rows = {
         series.unique_id: origins_of(settings.task, split_series(series, borders), "test")

@@ -64,6 +64,11 @@ class Panel:
         return max(series.ds[-1] for series in self.series)
 
     @property
+    def steps(self) -> np.ndarray:
+        """The times of all series, rising, each once."""
+        return np.unique(np.concatenate([series.ds for series in self.series]))
+
+    @property
     def outputs(self) -> int:
         """How many targets each series has."""
         return len(self.task.target)

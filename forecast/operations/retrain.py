@@ -290,7 +290,7 @@ def _count_new_steps(job: RetrainingJob, current: Champion | None, panel: Panel)
     """
     ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
     last = max(ends, default=current.card.as_of if current else "")
-    steps = np.unique(np.concatenate([series.ds for series in panel.series]))
+    steps = panel.steps
     return int((steps > np.datetime64(pd.Timestamp(last))).sum()) if last else len(steps)
 
 

@@ -223,6 +223,21 @@ def test_windows_of_the_past_score_a_young_station_by_a_fit_on_all_rows_before()
     assert set(watched["unique_id"]) == {"b", "c"}, "young has no errors to judge it by"
 
 
+@pytest.mark.parametrize("times", ["dates", "counts"])
+def test_there_are_as_many_windows_as_asked_where_late_series_move_the_cut(times: str) -> None:
+    """Its shares are then of the 150 steps since the late ones began."""
+    lengths = {"a": 400, "b": 400} | {f"late {number}": 150 for number in range(8)}
+    df = pd.concat([daily(name, n_rows) for name, n_rows in lengths.items()], ignore_index=True)
+    options: dict[str, Any] = {"freq": "1D", "horizon": 7, "lookback": 80, "n_jobs": 1}
+    if times == "counts":
+        df, options["freq"] = counted(df), 1
+    model = forecast.fit(df, "ridge", **options)
+    with pytest.warns(UserWarning, match="series not scored"):
+        windows = model.cross_validation(n_windows=20)
+    assert windows.groupby("unique_id")["cutoff"].nunique().eq(20).all()
+    assert set(windows["unique_id"]) == set(lengths)
+
+
 def test_a_fit_on_all_rows_shares_series_out_as_training_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
