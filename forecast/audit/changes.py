@@ -181,16 +181,21 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
     ]
     steps = np.unique(np.concatenate(grids))
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    least = dataset.horizon + np.array([dataset.lookback, 0, 0, 0])
-    candidates: list[tuple[float, list[int]]] = []
-    for begin in np.unique(np.searchsorted(steps, [grid[0] for grid in grids])).tolist():
-        n_steps = len(steps) - begin
-        last = [*(max(begin + round(share * n_steps), 1) - 1 for share in shares), len(steps) - 1]
-        stops = [np.searchsorted(grid, steps[last], side="right") for grid in grids]
-        sizes = np.diff(stops, prepend=0)
-        is_whole = (sizes >= least).all(axis=1) & (sizes[:, 0] >= sizes[:, 1])
-        candidates.append((is_whole.sum() * n_steps**0.5, last))
-    _, last = max(candidates, key=itemgetter(0))
+    for calibration in (dataset.horizon, 0):  # where none has a cutoff there, none needs it
+        least = [dataset.lookback + dataset.horizon, dataset.horizon, calibration, dataset.horizon]
+        candidates: list[tuple[float, bool, list[int]]] = []
+        for begin in np.unique(np.searchsorted(steps, [grid[0] for grid in grids])).tolist():
+            n_steps = len(steps) - begin
+            stops = (max(begin + round(share * n_steps), 1) - 1 for share in shares)
+            last = [*stops, len(steps) - 1]
+            ends = [np.searchsorted(grid, steps[last], side="right") for grid in grids]
+            sizes = np.diff(ends, prepend=0)
+            is_whole = (sizes >= least).all(axis=1)
+            is_counted = is_whole & (sizes[:, 0] >= sizes[:, 1])
+            candidates.append((is_counted.sum() * n_steps**0.5, bool(is_whole.any()), last))
+        _, has_whole, last = max(candidates, key=itemgetter(0))
+        if has_whole:
+            break
     return {name: pd.Timestamp(steps[row]) for name, row in zip(names, last, strict=True)}
 
 

@@ -60,9 +60,12 @@ def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> 
     ] == moment + pd.Timedelta("1D")
 
 
+@pytest.mark.parametrize("calibration", [0.1, 0.005], ids=["", "too few rows to calibrate on"])
 @pytest.mark.parametrize("begins", [(0, 0, 0), (0, 0, 110), (0, 0, 40), (0, 90, 90), (0, 0, 195)])
-def test_the_ends_of_blocks_worked_out_here_are_those_of_the_stage(begins: tuple[int, ...]) -> None:
-    settings = dataset(splits={"train": 0.5, "validation": 0.2, "calibration": 0.1})
+def test_the_ends_of_blocks_worked_out_here_are_those_of_the_stage(
+    begins: tuple[int, ...], calibration: float
+) -> None:
+    settings = dataset(splits={"train": 0.5, "validation": 0.2, "calibration": calibration})
     hours = pd.date_range("2024-01-01", periods=200, freq="h")
     parts = [
         pd.DataFrame({"unique_id": f"s{number}", "ds": hours[begin:], "temp": 1.0})
