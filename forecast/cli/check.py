@@ -271,7 +271,7 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
 
 
 def _described_rows(frame: pd.DataFrame, kind: str, n_not_scored: int) -> str:
-    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18; 1 series left out`; `kind`: of the
+    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18; 1 series not scored`; `kind`: of the
     calendar.
     """
     from forecast.config.task import format_time

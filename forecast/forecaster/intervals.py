@@ -341,7 +341,7 @@ class SplitConformal:
     Lei et al. 2018).
 
     Made by `calibrate`, of one series or of several side by side; by `forecaster.ensemble` when it
-    is loaded. `audit.rescored` works them out anew.
+    is loaded.
     """
 
     scores: Array

@@ -3,7 +3,7 @@
 `find_violations` runs the rule of every field of the entry's `quality` (a function of the same name
 in `checks`) that is not off, and gives a `Violation` for each series and column that breaks it;
 `refuse_violations` raises for those whose action is `refuse`, `format_violations` words them,
-`describe_left_out` is a table of series that are left out. For
+`describe_left_out` is a table of series that are left out or not scored. For
 `forecast fetch` and stage `prepare`. `describe` says how many rows, gaps and missing values each
 series has, for quality.json and the report. Nothing is repaired.
 """

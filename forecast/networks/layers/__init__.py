@@ -4,7 +4,7 @@ threads, determinism, quiet logs.
 `assemble` makes the model of a network, `wiring` its graph, `blocks`, `scan` and `decoder` hold the
 layers, and `fused` the recurrences in machine code.
 
-Every other module takes `keras` and `tf` from here: this import switches oneDNN off and sets
+Modules outside take `keras` and `tf` from here: this import switches oneDNN off and sets
 threads and determinism, which equal results to the byte depend on, and is too late after
 TensorFlow's own.
 
