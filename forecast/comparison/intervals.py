@@ -238,9 +238,10 @@ def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[Ser
     for stack in stacks:
         sizes = np.array([blocks.usual_error(cube.series) for cube in stack.cubes])
         conformals.append(replace(stack.calibration, usual_errors=sizes))
+    pooled = put_in_pool(conformals, are_numbered=blocks.task.calendar.counts_rows)
     return [
         replace(stack, calibration=conformal)
-        for stack, conformal in zip(stacks, put_in_pool(conformals), strict=True)
+        for stack, conformal in zip(stacks, pooled, strict=True)
     ]
 
 

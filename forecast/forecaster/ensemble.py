@@ -380,7 +380,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     for name, conformal in calibrated.items():
         by_target.setdefault(target_number(name, task.targets), {})[name] = conformal
     for of_target in by_target.values():
-        calibrated |= pool_short_series(of_target)
+        calibrated |= pool_short_series(of_target, are_numbered=task.calendar.counts_rows)
     return calibrated
 
 

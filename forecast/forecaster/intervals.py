@@ -695,20 +695,35 @@ def select_pooled(
     return short if len(short) >= MIN_POOLED_SERIES else []
 
 
-def pool_short_series(calibrated: Mapping[str, SplitConformal]) -> dict[str, SplitConformal]:
-    """The series of one target, those that rank their errors together with the errors of all."""
+def pool_short_series(
+    calibrated: Mapping[str, SplitConformal], *, are_numbered: bool = False
+) -> dict[str, SplitConformal]:
+    """The series of one target, those that rank their errors together with the errors of all;
+    are_numbered: as for `put_in_pool`.
+    """
     errors = {name: conformal.scores for name, conformal in calibrated.items()}
     names = select_pooled(errors, lambda name: calibrated[name].usual_errors[0])
-    pooled = put_in_pool([calibrated[name] for name in names])
+    pooled = put_in_pool([calibrated[name] for name in names], are_numbered=are_numbered)
     return {**calibrated, **dict(zip(names, pooled, strict=True))}
 
 
-def put_in_pool(conformals: Sequence[SplitConformal]) -> list[SplitConformal]:
+def put_in_pool(
+    conformals: Sequence[SplitConformal], *, are_numbered: bool = False
+) -> list[SplitConformal]:
     """All of them, each with the errors of all over the usual error of its series, which is above
     zero.
+
+    are_numbered: rows have numbers for times, which are no moments where test blocks begin apart;
+    the newest errors are then those before as many steps of each test block.
     """
     if not conformals:
         return []
+    if are_numbered:
+        begins = [(each.test_ds if len(each.test_ds) else each.ds)[0, 0] for each in conformals]
+        conformals = [
+            replace(each, ds=each.ds - begin, test_ds=each.test_ds - begin)
+            for each, begin in zip(conformals, np.array(begins) - begins[0], strict=True)
+        ]
     calibration = [_divide_by_usual(each, each.scores) for each in conformals]
     test = [_divide_by_usual(each, each.test_scores) for each in conformals]
     ds = [_split_series(each, each.ds) for each in conformals]

@@ -517,6 +517,22 @@ def test_shops_forget_christmas_by_the_newest_three_horizons_of_all():
         np.testing.assert_allclose(served.high[0] / 2.0**number, 20.0)
 
 
+def test_shops_whose_rows_are_numbered_apart_forget_by_as_many_steps_of_each():
+    shops = shops_behind_christmas(12)
+    week = np.timedelta64(7, "D")
+    apart = [
+        replace(shop, ds=shop.ds + 30 * number * week, test_ds=shop.test_ds + 30 * number * week)
+        for number, shop in enumerate(shops.values())
+    ]
+    aligned = intervals.put_in_pool(apart, are_numbered=True)
+    for shop, other in zip(shops.values(), aligned, strict=True):
+        for origin in range(4):
+            np.testing.assert_array_equal(
+                shop.known_at(origin).quantiles(0.8), other.known_at(origin).quantiles(0.8)
+            )
+        np.testing.assert_array_equal(shop.newest.quantiles(0.8), other.newest.quantiles(0.8))
+
+
 def test_fewer_shops_have_margins_of_their_own():
     """Nine do not rank their errors together: of each shop's 21 the rank of 80 % is 90."""
     for number, shop in enumerate(shops_behind_christmas(9).values()):
