@@ -17,6 +17,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from forecast.backtest.all_rows import recipe_candidate, refit_on_all_rows
 from forecast.backtest.backtest import share_shapes
 from forecast.backtest.prepared_data import PreparedData
@@ -28,7 +30,7 @@ from forecast.data.preparation import prepare_frame
 from forecast.data.records import FullRecipe
 from forecast.forecaster import Budget
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import DataError, InputError
 from forecast.system.stage import run_stage
 
 
@@ -84,15 +86,27 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
 
 def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, jobs: int) -> None:
     """Fit the recipe of the trained candidate `scored` up to the last row and fill `target`
-    (`backtest.all_rows`).
+    (`backtest.all_rows`). Series that were not scored come from data/raw; `DataError` where that
+    has other rows than those that were compared.
     """
     paths = ProjectPaths.of(root)
     budget = load_tuning(paths.configs)
     data = _prepared_data(paths, dataset)
     raw = files.read_frame(paths.raw(dataset))
-    served = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs)).served
+    prepared = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs))
+    compared = files.read_frame(paths.frame(dataset))
+    if describe_extent(prepared.frame) != describe_extent(compared):
+        raise DataError(
+            f"Dataset {dataset!r}: its rows or its entry have changed since it was compared. Run"
+            f" `forecast run --dataset {dataset}` first, or `forecast promote {dataset} --scored`."
+        )
     # standard error has the reason of a failure alone
-    refit_on_all_rows(data, served, scored, target, budget, jobs=jobs, stream=sys.stdout)
+    refit_on_all_rows(data, prepared.served, scored, target, budget, jobs=jobs, stream=sys.stdout)
+
+
+def describe_extent(frame: pd.DataFrame) -> tuple[list[str], int, pd.Timestamp]:
+    """The columns, the number of rows and the last time of a frame."""
+    return list(frame.columns), len(frame), frame["ds"].max()
 
 
 def _prepared_data(paths: ProjectPaths, dataset: str) -> PreparedData:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
 from forecast.forecaster import fitting
 from forecast.forecaster.ensemble import load_trained_ensemble
@@ -15,6 +16,7 @@ from forecast.forecaster.serving import keep_forecastable
 from forecast.operations import refit
 from forecast.operations.predicting import prepare_newest
 from forecast.system import files
+from forecast.system.errors import DataError
 from pipelines import fetch, prepare, train
 from tests.operations.projects import NAME
 from tests.support import frame_project, small_project
@@ -74,6 +76,12 @@ def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: P
     scored = load_trained_ensemble(results.folder("ridge"))
     assert scored.scaling.centre.keys() == {"old"} == {*results.forecasts("ridge")["unique_id"]}
     serving = frame_project.promoted(results, "ridge", tmp_path / "all")
+    raw = ProjectPaths.of(tmp_path).raw(frame_project.NAME)
+    rows = files.read_frame(raw)
+    files.write_frame(raw, rows[rows["ds"] < rows["ds"].max()])
+    with pytest.raises(DataError, match="have changed since it was compared"):
+        frame_project.promoted(results, "ridge", tmp_path / "fewer")
+    files.write_frame(raw, rows)
     panel = from_frame(prepare_newest(tmp_path, frame_project.NAME, serving), "df", serving.task)
     usable, left_out = keep_forecastable(panel, serving)
     rows = {name: np.array([len(series) - 1]) for name, series in usable.by_id.items()}
