@@ -66,7 +66,7 @@ class Board:
     the board does.
 
     >>> board.leaderboard["model"].tolist()[:2], board.bar
-    (['arx', 'ridge'], 'naive')
+    (['arx', 'ridge'], 'drift')
     >>> board.verdicts[0].startswith(f"As shipped: {board.chosen}")
     True
     >>> board.forecasts("ridge", levels=[80]).columns.tolist()

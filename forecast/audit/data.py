@@ -24,7 +24,7 @@ from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.columns import trim_to_observed
-from forecast.data.leading import MOST_LAGS, explain_later_target, residual_variance
+from forecast.data.leaks import MOST_LAGS, explain_later_target, residual_variance
 from forecast.data.panel import Panel
 from forecast.data.snapshots import find_revisions
 from forecast.system import files

@@ -53,7 +53,8 @@ from forecast.data.columns import (
     trim_to_last_value,
 )
 from forecast.data.entries import entry_line, flow_yaml
-from forecast.data.leading import FITTED_SHARE, Spans, find_leading, find_leaks
+from forecast.data.leading import FITTED_SHARE, Spans, find_leading
+from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
 from forecast.data.splits import (
     BLOCKS,

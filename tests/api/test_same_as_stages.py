@@ -33,6 +33,7 @@ MODELS = {
     "historical_mean": {"family": "historical", "refit": "never"},
     "historical_median": {"family": "historical", "average": "median", "refit": "never"},
     "lookback_mean": {"family": "naive", "value": "mean"},
+    "drift": {"family": "drift"},
     "ridge": {"family": "ridge"},
     "arx": {"family": "arx"},
     "rectify": {"family": "rectify"},

@@ -116,7 +116,7 @@ def test_only_a_problem_hands_out_targets():
 
 
 def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_stretch():
-    horizon, lasting = problems.HORIZON, 90
+    horizon, lasting = problems.HORIZON, 60
     long = problems.frame({"north": 300, "south": 200})
     problem = problems.problem_of(
         long, splits={"train": 0.5, "validation": 0.3, "calibration": 0.1}, step_size=1

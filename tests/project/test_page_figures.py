@@ -211,7 +211,7 @@ def test_the_settings_that_a_page_gives_are_those_of_the_code(page: str) -> None
     ],
 )
 def test_a_planted_figure_is_seen(sentence: str) -> None:
-    assert figures_by_hand(sentence, SETTINGS["docs/data.md"])
+    assert figures_by_hand(sentence, SETTINGS["docs/glossary.md"])
 
 
 def test_a_figure_in_a_generated_part_or_in_code_is_not_taken_for_one_by_hand() -> None:

@@ -77,7 +77,7 @@ def test_a_model_is_fitted_compared_saved_and_asked_without_what_windows_lacks(
         board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=6, lookback=24)
         print(len(board.leaderboard))
     """
-    assert run_hidden(code, tmp_path) == "8\n"  # the two, and six that they are tested against
+    assert run_hidden(code, tmp_path) == "9\n"  # the two, and seven that they are tested against
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ import pandas as pd
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, Task
 from forecast.data.calendars import find_gaps, format_times, known_from, next_steps
-from forecast.data.leading import find_leaks
+from forecast.data.leaks import find_leaks
 from forecast.data.schema import KEY_COLUMNS, rows_by_series
 from forecast.system.errors import plural
 
