@@ -79,6 +79,7 @@ CALLER_WORDS = {
     ),
     "or name `source.time_zone` where a clock went back": (
         "name the column of the series as `id_col`, or pass times with their zone"
+        " where a clock went back: `df['ds'].dt.tz_localize('Europe/Berlin', ambiguous='infer')`"
     ),
     "Write dates alone, without hours": "Convert it: `df['ds'] = df['ds'].dt.normalize()`",
     r"Write all times in UTC, or state .*": (

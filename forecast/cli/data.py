@@ -260,7 +260,9 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     snapshot = fetched.pointer.snapshot
     new_rows = fetched.rows - fetched.rows_before
     record = snapshots.read_provenance(root, dataset)
-    moments = f"last observation {_short_time(record['last'])}; as of {fetched.pointer.as_of} UTC"
+    last = _short_time(record["last"])
+    clock = " UTC" if ":" in last else ""
+    moments = f"last observation {last}{clock}; as of {fetched.pointer.as_of} UTC"
     if kind == "index":
         moments = f"as of {format_time(kind, record['last'])}"
     rows = f"{plural(fetched.rows, 'row')}, {new_rows:+d}"

@@ -296,7 +296,8 @@ def _last_observation(row: DatasetStatus) -> str:
         return ""
     span = hours_or_days(abs(hours))
     age = f"{span} old" if hours >= 0 else f"over in {span}"
-    return f"; last observation {row.last_observation[:16]}, {age}"
+    clock = " UTC" if ":" in row.last_observation else ""
+    return f"; last observation {row.last_observation[:16]}{clock}, {age}"
 
 
 def _percent(share: float | None) -> str:

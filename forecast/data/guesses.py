@@ -999,7 +999,8 @@ def _find_series_column(
     """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
     nearly all where none tells all: of text, else of whole numbers. Where no two rows share a time
     the text whose values have steps of their own; without times the text that changes the
-    seldomest, each value in one stretch of rows.
+    seldomest, each value in one stretch of rows. None where only hours of autumn stand twice: what
+    tells these apart is a clock's name or the end of a step.
     """
     if "unique_id" in table.columns:
         return "unique_id"
@@ -1019,6 +1020,8 @@ def _find_series_column(
         ]
     else:
         sizes = table[time].value_counts()
+        if sizes.max() == 2 and _stand_twice_in_autumn(table[time], time_format):
+            return None
         # but for the hour that stands twice in autumn
         most = sizes.quantile(1 - MAX_SHARE_TWICE)
         whole = [
@@ -1043,6 +1046,22 @@ def _find_series_column(
             times = read_times(table[time], time_format)
             telling = [c for c in text if _has_own_steps(times, table[c])]
     return table[telling].nunique().idxmin() if telling else None
+
+
+def _stand_twice_in_autumn(written: pd.Series, time_format: str | None) -> bool:
+    """Whether the times that stand twice are all of hours that one of the clocks passes twice."""
+    times = read_times(written[written.duplicated()], time_format).dt.tz_localize(None)
+    if times.isna().any():
+        return False
+    summer = np.ones(len(times), dtype=bool)
+    for zone in GUESSED_ZONES:
+        first, second = (
+            times.dt.tz_localize(zone, ambiguous=is_summer, nonexistent="shift_forward")
+            for is_summer in (summer, ~summer)
+        )
+        if (first != second).all():
+            return True
+    return False
 
 
 def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:

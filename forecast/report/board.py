@@ -54,8 +54,8 @@ INTERVAL_SCORE = (
     " distance of the values outside"
 )
 CRPS = (
-    "Of the served intervals around the seeds' mean, or of a head's whole distribution; of a single"
-    " number it would be the MAE"
+    "Of the served intervals around the seeds' mean (of the selected row, naive ones and ridge),"
+    " or of a head's whole distribution; of a single number it would be the MAE"
 )
 SCALED_CRPS = f"{CRPS}. Divided as MASE is, mean over the series"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"

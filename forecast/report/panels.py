@@ -235,9 +235,10 @@ def _origin_panel(
     write = time_format(results)
     moments = [write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]]
     title = f"{series}, {write(cutoff)}"
+    clock = " UTC" if ":" in write(cutoff) else ""
     axes = Axes(
         label=f"{word} forecast of {series} at {write(cutoff)}, against the actual values",
-        x_title=f"{step_unit(results.dataset)}, forecast from {write(cutoff)}",
+        x_title=f"{step_unit(results.dataset)}, forecast from {write(cutoff)}{clock}",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
         x_ticks=[(x[0], moments[0]), (x[-1], moments[-1])],
         divide=0.0,

@@ -295,19 +295,20 @@ def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Itera
 @contextmanager
 def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
     """A line every few seconds where there is no terminal."""
-    last = pace.started
+    last, n_finished = pace.started, 0
     is_over, has_news = threading.Event(), threading.Event()
 
     def tell_alive() -> None:
         """Print a line after `SILENT_SECONDS` without another, so that nobody thinks it hangs."""
         while not is_over.wait(SILENT_SECONDS):
             if not has_news.is_set():
-                print(f"{label}: at work", file=out, flush=True)
+                print(f"{label}: at work, {n_finished} of {total} done", file=out, flush=True)
             has_news.clear()
 
     def show(done: int, name: str, left: str) -> None:
         """Print a line at the end; before it, no sooner than `PLAIN_SECONDS` after the last."""
-        nonlocal last
+        nonlocal last, n_finished
+        n_finished = done
         if done < total and pace.last - last < PLAIN_SECONDS:
             return
         last = pace.last

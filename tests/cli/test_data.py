@@ -49,7 +49,7 @@ def test_fetch_says_that_nothing_is_new_and_how_many_rows_of_a_plan_got_values(t
     root = write_project(tmp_path, mine=plan)
     rows = hourly(rows=240).assign(promo=1.0)
     rows.assign(temp=rows["temp"].where(rows.index < 237)).to_csv(root / "data" / "mine.csv")
-    assert "(240 rows, +240, observations +237; last observation 2024-01-10 20:00;" in run(
+    assert "(240 rows, +240, observations +237; last observation 2024-01-10 20:00 UTC;" in run(
         "fetch", "mine", root=root
     )
     assert "mine: nothing new in data/snapshots" in run("fetch", "mine", root=root)

@@ -252,6 +252,19 @@ def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_
     assert guessed(tmp_path, again)["source"]["columns"]["unique_id"] == "meter"
 
 
+@pytest.mark.parametrize("column", ["clock", "end"])
+def test_what_tells_apart_an_hour_of_autumn_is_no_name_of_a_series(tmp_path, column):
+    times = pd.date_range("2023-08-01", "2024-04-30", freq="h", tz="Europe/Berlin")
+    is_summer = times.strftime("%z") == "+0200"
+    ends = (times + pd.Timedelta("1h")).strftime("%Y-%m-%d %H:%M")
+    text = np.where(is_summer, "MESZ", "MEZ") if column == "clock" else ends
+    begins = times.strftime("%Y-%m-%d %H:%M")
+    frame = pd.DataFrame({"start": begins, column: text, "kWh": np.arange(len(times)) % 24 + 0.5})
+    source = guessed(tmp_path, frame)["source"]
+    assert source["columns"] == {"ds": "start"}
+    assert source["time_zone"] == "Europe/Berlin"
+
+
 def test_two_shops_of_one_name_are_told_apart_by_their_city(tmp_path):
     days = pd.date_range("2024-01-01", periods=40)
     names = [*(f"shop {number}" for number in range(149)), "shop 0"]

@@ -26,7 +26,7 @@ def test_a_long_piece_is_told_to_be_at_work(monkeypatch):
     monkeypatch.setattr(stage, "SILENT_SECONDS", 0.01)
     out, deadline = io.StringIO(), time.monotonic() + 60
     with show_progress(1, "tune a", stream=out) as advance:
-        while "tune a: at work" not in out.getvalue():
+        while "tune a: at work, 0 of" not in out.getvalue():
             assert time.monotonic() < deadline
         advance("ridge")
     assert "tune a: 1 of 1 done" in out.getvalue()

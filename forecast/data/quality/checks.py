@@ -277,7 +277,7 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> 
     if not isinstance(dataset.calendar, RegularCalendar):
         return
     all_gaps = find_gaps(frame, dataset.calendar)
-    short_gaps = all_gaps[all_gaps["steps"] == 1]
+    short_gaps = all_gaps[all_gaps["last"] - all_gaps["first"] < pd.Timedelta("1h")]
     if short_gaps.empty:
         return
     skipped = short_gaps[_are_skipped_by_a_clock(short_gaps["first"])]

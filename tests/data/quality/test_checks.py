@@ -172,6 +172,15 @@ def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
     assert "2013-03-10 02:00" in finding.sentence and "source.time_zone" in finding.sentence
 
 
+@pytest.mark.parametrize("freq", ["15min", "30min"])
+def test_quarters_missing_where_clocks_go_forward_betray_local_times_too(freq):
+    times = pd.date_range("2025-02-15", "2025-06-15", freq=freq, tz="Europe/Berlin")
+    frame = pd.DataFrame({"unique_id": "a", "ds": times.tz_localize(None), "y": 1.0})
+    task = settings(calendar={"kind": "regular", "freq": freq})
+    (violation,) = quality.checks.clock_change(frame, task, 0)
+    assert "2025-03-30 02:00" in violation.sentence
+
+
 @pytest.mark.parametrize("ratio", [2, 4, 10, 1 / 5])
 def test_a_split_that_was_not_undone_is_named(ratio: float):
     frame = bars()
