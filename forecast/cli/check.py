@@ -189,19 +189,17 @@ def read_data(
                     f"Dataset {name!r}: {path}: no such file. Restore it, or correct `source` in"
                     " configs/datasets.yaml."
                 )
+    as_of = None
+    if files_may_differ:
+        as_of = pd.Timestamp(snapshots.read_pointer(root, name).as_of)
     frame, findings = preparation.check_data(
-        name, dataset, root=root, files_may_differ=files_may_differ
+        name, dataset, root=root, files_may_differ=files_may_differ, as_of=as_of
     )
     if changed := preparation.describe_changed_files(name, dataset, root):
         print(f"{name}: {changed} `forecast fetch {name}` takes the new one.", file=sys.stderr)
     findings += borders_of(frame, name, dataset)[1]
     if table := quality.describe_left_out(findings):
         print(f"{name}: {table}")
-    if files_may_differ:
-        raw = preparation.read_snapshot(name, dataset, root=root)
-        as_of = pd.Timestamp(snapshots.read_pointer(root, name).as_of)
-        observations = preparation.adjusted_observations(raw, dataset)
-        findings += quality.find_violations(observations, dataset, as_of=as_of)
     findings += preparation.find_unplanned(frame, dataset)
     for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")

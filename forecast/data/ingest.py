@@ -404,21 +404,18 @@ def summarize(
     """
     if not ProjectPaths.of(root).pointer(name).exists():
         return SnapshotSummary(name, rows=0, state=f"not fetched; run `forecast fetch {name}`"), []
+    kind = dataset.calendar.kind
     try:
-        frame, left_out = preparation.check_data(name, dataset, root=root)
-        raw = preparation.read_snapshot(name, dataset, root=root)
-        pointer, record = snapshots.read_pointer(root, name), snapshots.read_provenance(root, name)
+        pointer = snapshots.read_pointer(root, name)
+        as_of = pd.Timestamp(pointer.as_of)
+        if kind != "index" and dataset.source.has_new_rows:
+            as_of = max(as_of, now)  # a file is known as far as its last row
+        frame, violations = preparation.check_data(name, dataset, root=root, as_of=as_of)
+        record = snapshots.read_provenance(root, name)
     except ForecastError as error:
         return SnapshotSummary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
-    left_out += preparation.find_short_series(frame, name, dataset)
-    kind = dataset.calendar.kind
-    as_of = pd.Timestamp(pointer.as_of)
-    if kind != "index" and dataset.source.has_new_rows:
-        as_of = max(as_of, now)  # a file is known as far as its last row
-    violations = left_out + quality.find_violations(
-        preparation.adjusted_observations(raw, dataset), dataset, as_of=as_of
-    )
+    violations += preparation.find_short_series(frame, name, dataset)
     last = format_time(kind, frame["ds"].max().isoformat())
     failed = record.get("failed")
     summary = SnapshotSummary(

@@ -2,7 +2,7 @@
 
 Stage `prepare`, `forecast check`, `forecast predict` and a fetch come this way. In this order:
 
-1. `read_snapshot` or `check_data` reads the stored rows; `check_raw` checks what a source gave.
+1. `read_snapshot` reads the stored rows; `check_raw` checks what a source gave.
 2. `add_looked_up`: columns of other datasets, what is known ahead spread over the horizon, and the
    provider's forecasts.
 3. `prepare`: prices adjusted, rows of a plan alone cut off, computed columns derived; then
@@ -296,41 +296,40 @@ def check_data(
     root: Path,
     plan: Path | None = None,
     files_may_differ: bool = False,
+    as_of: pd.Timestamp | None = None,
 ) -> tuple[pd.DataFrame, list[Violation]]:
     """The prepared frame of one dataset and the series left out of it, with every check that
-    `forecast check` names: pointer, snapshot, schema, calendar, missing shares. Writes nothing.
+    `forecast check` names: pointer, snapshot, schema, calendar, missing shares.
 
     `plan`: a file whose rows stand behind the last observations instead of what the snapshot has
     there. `files_may_differ`: the stored snapshot serves although the file it was taken from has
-    changed; otherwise that is an `InputError`. A packaged snapshot that was not made yet is read
-    from its package.
+    changed; otherwise that is an `InputError`. `as_of`: what the rules for suspicious values find
+    as of then stands behind the series left out; None: they are not asked.
     """
-    pointer = snapshots.read_pointer(root, name)
-    _require_same_groups(name, dataset, root)
     changed = describe_changed_files(name, dataset, root)
     if changed and not files_may_differ:
         raise InputError(
             f"{changed} Run `forecast fetch {name}` to take the new data, or restore the file."
         )
-    if snapshots.path_in_store(root, pointer.snapshot).exists() or dataset.source.is_remote:
-        raw = snapshots.read_pointed(root, name)
-    else:
-        request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
-        raw = check_raw(sources.read(request), dataset)
+    raw = read_snapshot(name, dataset, root=root)
+    where = snapshots.read_pointer(root, name).snapshot
+    findings: list[Violation] = []
+    if as_of is not None:
+        observations = adjusted_observations(raw, dataset)
+        findings = quality.find_violations(observations, dataset, as_of=as_of)
     mend = (
         f"If the entry asks for it only since the last fetch, run `forecast fetch {name}`."
         f" Otherwise: {MAPPING_HINT}"
     )
-    require_columns(
-        [str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend
-    )
+    require_columns([str(column) for column in raw.columns], dataset, where=where, mend=mend)
     if plan is not None:
         rows = read_plan(plan, dataset, raw["unique_id"].unique())
         raw = append_plan(raw, rows, measured_columns(raw, dataset))
         check_calendar(raw, dataset.calendar, where=str(plan))
     known_forecasts = vintages.read_vintages(root, name)
-    whole = add_looked_up(raw, dataset, known_forecasts, root=root, where=pointer.snapshot)
-    return prepare(whole, dataset, where=pointer.snapshot)
+    whole = add_looked_up(raw, dataset, known_forecasts, root=root, where=where)
+    frame, left_out = prepare(whole, dataset, where=where)
+    return frame, left_out + findings
 
 
 def check_raw(
