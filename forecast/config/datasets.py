@@ -2,9 +2,9 @@
 
 A `Dataset` has its source, calendar, columns (`Column` of the target and the past, `FutureColumn`
 over the horizon, `Holidays`), spans, splits, data checks and licence; what it asks of a model is
-its `task`. `FrameColumn` names the columns of the prepared frame in the channel order. A key or a
-combination of keys that makes no sense is refused here, with what was found and wanted, before any
-data are read; whether the data have the columns is found out in `data`.
+its `task`, which names the columns of the prepared frame too. A key or a combination of keys that
+makes no sense is refused here, with what was found and wanted, before any data are read; whether
+the data have the columns is found out in `data`.
 
 The next key of an entry is a field here with its bounds, and what combinations it refuses; a key
 that models need is handed on by `task`.
@@ -12,7 +12,6 @@ that models need is handed on by `task`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +32,6 @@ from forecast.config.task import (
     TaskColumn,
     TransformName,
     WeekdayCalendar,
-    future_frame_name,
     static_input_names,
 )
 from forecast.config.transforms import TRANSFORMS
@@ -188,28 +186,6 @@ class FutureColumn(Config):
 def _planned_column(name: str) -> FutureColumn:
     """A column known ahead that no entry describes further."""
     return FutureColumn(column=name, known_ahead=True, max_missing=0.0)
-
-
-@dataclass(frozen=True)
-class FrameColumn:
-    """One column of the prepared frame: an entry's column in its own row (`step` 0), or a future
-    input `step` rows later.
-    """
-
-    entry: Column | FutureColumn
-    step: int = 0
-
-    @property
-    def name(self) -> str:
-        """In the frame."""
-        if self.step:
-            return future_frame_name(self.entry.column, self.step)
-        return self.entry.column
-
-    @property
-    def is_issued(self) -> bool:
-        """Whether it holds the provider's forecasts."""
-        return isinstance(self.entry, FutureColumn) and self.entry.issued
 
 
 class Splits(Config):
@@ -428,9 +404,8 @@ class Dataset(Config):
         """The source's columns of which the provider's forecasts are stored: targets, and future
         columns with `issued`. What the source cannot keep (its own `vintage_columns`) is left out.
         """
-        targets = [column.column for column in self.target]
-        future = [column.column for column in self.future_exogenous if column.issued]
-        names = dict.fromkeys([*targets, *future])
+        columns = (*self.target, *self.issued)
+        names = dict.fromkeys(column.column for column in columns)
         return tuple(name for name in names if name in self.source.vintage_columns)
 
     @property
@@ -444,6 +419,11 @@ class Dataset(Config):
         names = self.holidays.columns if self.holidays else ()
         computed = [_planned_column(name) for name in names]
         return (*self.future_exogenous, *computed)
+
+    @property
+    def issued(self) -> list[FutureColumn]:
+        """The future inputs that are the provider's forecasts."""
+        return [column for column in self.future_exogenous if column.issued]
 
     @property
     def known_ahead(self) -> list[str]:
@@ -460,17 +440,6 @@ class Dataset(Config):
         """What the source is asked for: all but what is joined or issued."""
         observed = [column.column for column in self.columns if column.joined is None]
         return [*observed, *self.known_ahead, *self.static_names]
-
-    @property
-    def frame_columns(self) -> tuple[FrameColumn, ...]:
-        """Targets, past exogenous columns, then every step of the future ones: the channel order
-        everywhere.
-        """
-        observed = [FrameColumn(column) for column in self.columns]
-        future: list[FrameColumn] = []
-        for column in self.future_columns:
-            future += [FrameColumn(column, step) for step in range(1, self.horizon + 1)]
-        return (*observed, *future)
 
     @property
     def units(self) -> dict[str, str]:

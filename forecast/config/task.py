@@ -489,6 +489,12 @@ class Task(Config):
         return [column.name for column in (*self.target, *self.past_exogenous)]
 
     @property
+    def first_step_names(self) -> list[str]:
+        """One column of a prepared frame for each of the task: of a future input its first step."""
+        first_steps = [column.columns[0].frame_name for column in self.future_exogenous]
+        return [*self.observed_names, *first_steps]
+
+    @property
     def plans(self) -> list[str]:
         """The inputs over the horizon whose values the data, or the caller, must give."""
         computed = self.holidays.columns if self.holidays else ()

@@ -135,12 +135,12 @@ def require_columns(
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`unique_id, ds` and `Dataset.frame_columns` of a raw frame; what the dataset does not use is
+    """`unique_id, ds` and `Task.frame_names` of a raw frame; what the dataset does not use is
     dropped.
     """
     require_columns([str(name) for name in raw.columns], dataset, where=where)
     columns = {name: raw[name] for name in KEY_COLUMNS}
-    names = [column.name for column in dataset.frame_columns] + dataset.static_names
+    names = [*dataset.task.frame_names, *dataset.static_names]
     for name in names:
         if name in raw.columns:
             columns[name] = raw[name]

@@ -118,7 +118,8 @@ and not cloud cover beside it; in this order.
 """
 WEATHER_NAME = re.compile(
     "temp|hum|feucht|wind|gust|rain|regen|precip|niederschlag|snow|schnee|cloud|wolke|dew|sun|sonne"
-    "|press|druck|radiation|strahlung|visib|sicht"
+    "|press|druck|radiation|strahlung|visib|sicht",
+    re.IGNORECASE,
 )
 """What is in a name of a number beside which a temperature may be the target."""
 MOST_CODES = 31
@@ -127,7 +128,9 @@ FORECAST_WORDS = {"forecast", "fc", "fcst", "planned", "prognose", "vorhersage"}
 """Words of a name that tells of the target or an input what somebody else expects of it."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
-TEMPERATURE_NAME = re.compile("temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)")
+TEMPERATURE_NAME = re.compile(
+    "temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)", re.IGNORECASE
+)
 """What is in a name whose values may fall below zero in another season."""
 NUMBERS_FOR_TIMES = {
     r"(19|20)\d\d(0[1-9]|1[0-2])": " Months as 202401 are read by `time_format: '%Y%m'`.",
@@ -211,7 +214,7 @@ class GuessedTimes:
     and what does not fit it.
     """
 
-    column: Any | None
+    column: str | None
     format: str | None
     zone: str | None
     times: pd.Series
@@ -233,7 +236,7 @@ def guess_entry(
         _refuse_wide(table, where)
     series = _find_series_column(table, time, time_format)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        with_names = own_files.read_table(path, where, file_format, texts=[str(series)])
+        with_names = own_files.read_table(path, where, file_format, texts=[series])
         table[series] = with_names[series]
     if time is not None:
         _refuse_parted_time(table, time, series, where)
@@ -245,14 +248,12 @@ def guess_entry(
     others = [
         column
         for column in table.columns
-        if column not in (guess.column, series) and str(column).lower() not in TIME_COLUMN_NAMES
+        if column not in (guess.column, series) and column.lower() not in TIME_COLUMN_NAMES
     ]
     rows = _read_flags(rows, others)
     numbers = _number_columns(rows, others, target, where)
     rows[numbers], file_format = _blank_placeholders(rows[numbers], file_format)
     chosen = _pick_target(rows, guess.times, numbers, target, where)
-    if not is_numeric_dtype(rows[chosen]):  # integers beyond 64 bits
-        rows[chosen] = rows[chosen].astype("str")
     rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     observed = trim_to_last_value(rows, [chosen])
@@ -273,7 +274,12 @@ def guess_entry(
     text = [f"  {flow_yaml(name)}:", *lines]
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
-    text += [*_describe_series(observed, chosen), *_describe_constants(roles.constant)]
+    text += _describe_series(observed, chosen)
+    if roles.constant:
+        names = ", ".join(roles.constant)
+        text.append(
+            f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"
+        )
     text += _describe_doubtful_number(path, file_format)
     for column in others:
         if column not in numbers and own_files.is_mostly_numbers(rows[column]):
@@ -321,7 +327,7 @@ def _refuse_two_headers(path: Path, where: str, form: own_files.FileFormat) -> N
         )
 
 
-def _read_flags(rows: pd.DataFrame, columns: list[Any]) -> pd.DataFrame:
+def _read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """The rows with 1 and 0 in those of the columns that say yes and no, both: one text alone may
     be a name, as `NO` of Norway.
     """
@@ -355,7 +361,7 @@ def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[st
     ]
 
 
-def _describe_series(observed: pd.DataFrame, target: Any) -> Iterator[str]:
+def _describe_series(observed: pd.DataFrame, target: str) -> Iterator[str]:
     """A comment for a series that is the sum of all others, and for each that goes on under a name
     written otherwise.
     """
@@ -380,14 +386,6 @@ def _describe_series(observed: pd.DataFrame, target: Any) -> Iterator[str]:
                 )
 
 
-def _describe_constants(columns: list[Any]) -> list[str]:
-    """A comment below the entry that names what might be static or a group; none without any."""
-    if not columns:
-        return []
-    names = ", ".join(map(str, columns))
-    return [f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"]
-
-
 @dataclass(frozen=True)
 class GuessedRoles:
     """The columns beside the target.
@@ -397,18 +395,18 @@ class GuessedRoles:
     learn from it. past: all other numbers.
     """
 
-    plans: list[Any]
-    static: list[Any]
-    constant: list[Any]
-    past: list[Any]
+    plans: list[str]
+    static: list[str]
+    constant: list[str]
+    past: list[str]
 
 
 def _guess_roles(
     observed: pd.DataFrame,
     planned: pd.DataFrame,
-    numbers: list[Any],
-    target: Any,
-    columns: list[Any],
+    numbers: list[str],
+    target: str,
+    columns: list[str],
     where: str,
 ) -> GuessedRoles:
     """The roles of `columns`, some of them `numbers`, from the rows up to each series' last target
@@ -438,7 +436,7 @@ def _guess_roles(
 
 
 def _guess_times(
-    rows: pd.DataFrame, time: Any | None, time_format: str | None, target: str, where: str
+    rows: pd.DataFrame, time: str | None, time_format: str | None, target: str, where: str
 ) -> GuessedTimes:
     """The times of `rows`, which have a `unique_id`, from their column `time`; counts without."""
     if time is None:
@@ -454,7 +452,7 @@ def _guess_times(
     return GuessedTimes(time, time_format, zone, times, fit)
 
 
-def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: str) -> list[Any]:
+def _number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: str) -> list[str]:
     """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
     holds text, and where no column of numbers is left: with the row and the text, or the columns.
     """
@@ -464,17 +462,17 @@ def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: 
         cells = rows[text].astype("str")
         target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
     for column in text:
-        if str(column) == target:
+        if column == target:
             raise InputError(where + describe_text_cell(rows, column))
     return numbers
 
 
 def _source_entry(
-    where: str, file_format: own_files.FileFormat, guess: GuessedTimes, series: Any | None
+    where: str, file_format: own_files.FileFormat, guess: GuessedTimes, series: str | None
 ) -> dict[str, Any]:
     """The key `source` of the entry."""
     columns = {
-        ours: str(theirs)
+        ours: theirs
         for ours, theirs in (("ds", guess.column), ("unique_id", series))
         if theirs not in (None, ours)
     }
@@ -483,7 +481,7 @@ def _source_entry(
     return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
 
 
-def _source_note(guess: GuessedTimes, series: Any | None, form: own_files.FileFormat) -> str:
+def _source_note(guess: GuessedTimes, series: str | None, form: own_files.FileFormat) -> str:
     """What times, series and numbers were read from."""
     if guess.fit is COUNTED_ROWS:
         note = "rows counted"
@@ -506,7 +504,7 @@ def _entry_lines(
     observed: pd.DataFrame,
     planned: pd.DataFrame,
     guess: GuessedTimes,
-    target: Any,
+    target: str,
     roles: GuessedRoles,
     asked_horizon: int | None,
 ) -> list[str]:
@@ -601,16 +599,16 @@ def _describe_horizon(rows_by_series: pd.Series, shortest: int) -> str:
 def _past_lines(
     observed: pd.DataFrame,
     calendar: Calendar,
-    target: Any,
+    target: str,
     transform: str,
-    names: list[Any],
+    names: list[str],
     spans: Spans,
 ) -> list[str]:
     """The key of the numbers that lead the target, and a comment that offers all of them."""
     to_units = TRANSFORMS[transform].to_units
     leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
     leaking = dict.fromkeys(leak.column for leak in leaks)
-    names = [name for name in names if str(name) not in leaking]
+    names = [name for name in names if name not in leaking]
     leading = find_leading(observed, target, names, spans, to_units)
     entries = _column_entries(observed, calendar, names)
     lines = []
@@ -635,13 +633,13 @@ def _past_lines(
     return lines
 
 
-def _input_lines(observed: pd.DataFrame, target: Any, roles: GuessedRoles) -> list[str]:
+def _input_lines(observed: pd.DataFrame, target: str, roles: GuessedRoles) -> list[str]:
     """The keys of what is known ahead and of what never changes in a series."""
     lines = []
     if roles.plans:
-        plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
+        plans = [{"column": name, "known_ahead": True} for name in roles.plans]
         note = f"have values after the last {target}: a plan, which every forecast needs"
-        weather = [name for name in roles.plans if WEATHER_NAME.search(str(name).lower())]
+        weather = [name for name in roles.plans if WEATHER_NAME.search(name)]
         if weather:
             note += (
                 f"; if the past of {quote_names(weather)} was measured, errors assume a perfect"
@@ -745,7 +743,7 @@ def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool, rows: int) -> li
     return []
 
 
-def is_intermittent(observed: pd.DataFrame, target: Any, season: int) -> bool:
+def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
     """Whether in most series half of the values and more are zero and none is below, at every place
     of the season, if there are enough seasons: nights without sun and closed days are at places of
     their own. In the rows that are fitted and validated on.
@@ -781,7 +779,7 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
 
 
 def _calendar_lines(
-    observed: pd.DataFrame, calendar: Calendar, target: Any, zone: str | None
+    observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
 ) -> list[str]:
     """The key of the features that are taken unasked, and of the day of the week where the target
     shows it; then a comment that offers public holidays, which move what has a week.
@@ -828,7 +826,7 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
 
 
 def _column_entries(
-    observed: pd.DataFrame, calendar: Calendar, names: list[Any]
+    observed: pd.DataFrame, calendar: Calendar, names: list[str]
 ) -> list[dict[str, Any]]:
     """The columns `names` with their `max_missing`: what the series lacks that lacks most, and
     `ROOM_FOR_GAPS`.
@@ -837,10 +835,10 @@ def _column_entries(
     counts = observed.groupby("unique_id")[names].count()
     shares = 1 - counts.div(lengths, axis=0).min()
     allowed = (shares.clip(0, 0.94) + ROOM_FOR_GAPS).round(2).to_dict()
-    return [{"column": str(name), "max_missing": share} for name, share in allowed.items()]
+    return [{"column": name, "max_missing": share} for name, share in allowed.items()]
 
 
-def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
+def _find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
     """The first column that holds times, and its format where that is not ISO 8601; one that counts
     months or years where none does.
 
@@ -859,18 +857,17 @@ def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
         elif values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all():
             # a number is read by a format alone: 20240131, 2024013113, 202401311330
             form = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
-            if pd.to_datetime(values.astype("str"), format=form, errors="coerce").notna().all():
+            if read_times(values, form).notna().all():
                 return name, form
     return _find_years(table)
 
 
-def _find_years(table: pd.DataFrame) -> tuple[Any | None, str | None]:
+def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
     """The first column of whole numbers that counts months (202401) or years, and its format."""
     whole = table.select_dtypes("integer")
     for form, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
         for name, values in whole.items():
-            times = pd.to_datetime(values.astype("str"), format=form, errors="coerce")
-            is_year = times.dt.year.between(1678, 2199)
+            is_year = read_times(values, form).dt.year.between(1678, 2199)
             if is_year.all() and values.diff().abs().isin(steps).mean() > 0.5:
                 return name, form
     return None, None
@@ -878,7 +875,7 @@ def _find_years(table: pd.DataFrame) -> tuple[Any | None, str | None]:
 
 def _find_count_column(
     table: pd.DataFrame, target: str, where: str
-) -> tuple[Any | None, pd.Series]:
+) -> tuple[str | None, pd.Series]:
     """The column that counts the rows of each series, None where none does; and the counts as
     times.
 
@@ -895,15 +892,13 @@ def _find_count_column(
         for c in steps
         if (steps[c].isin([1]) | steps[c].isna()).all()
         and table[c].min() >= 0
-        and str(c).lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
+        and c.lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
     ]
     file_columns = table.columns.drop("unique_id")
     rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
     text = [c for c in file_columns if table[c].is_unique and first_text_cell(table[c]) is not None]
-    unread = [
-        c for c in file_columns if c in (*rising, *text) or str(c).lower() in TIME_COLUMN_NAMES
-    ]
-    in_parts = {"year", "month"} <= {str(c).lower() for c in file_columns}
+    unread = [c for c in file_columns if c in (*rising, *text) or c.lower() in TIME_COLUMN_NAMES]
+    in_parts = {"year", "month"} <= {c.lower() for c in file_columns}
     for column in unread:
         _refuse_odd_time(table[column].dropna().astype("str").str.strip(), where)
     if unread and (in_parts or not counts):
@@ -935,14 +930,14 @@ def _refuse_odd_time(text: pd.Series, where: str) -> None:
     for place, example in (("first row", text[:1]), ("row below", text[1:2])):
         form = guess_time_format(example)
         if form is not None:
-            is_none = pd.to_datetime(text, format=form, errors="coerce", utc=True).isna()
+            is_none = read_times(text, form).isna()
             advice = f", wanted a time as in the {place}. Correct or drop the row."
             if text[is_none].str.contains(r"\b24[:.]?00").any():
                 advice += " What is 24:00 of a day, write as 00:00 of the next one."
             refuse_rows(text, is_none, where, advice)
 
 
-def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, where: str) -> None:
+def _refuse_parted_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
     """`InputError` where a column of its own holds the hours of the dates in `time`: `series`,
     which was taken for the name of a series since it tells the rows of a day apart, or, where most
     days stand twice, any other.
@@ -959,7 +954,7 @@ def _refuse_parted_time(table: pd.DataFrame, time: Any, series: Any | None, wher
             )
 
 
-def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
+def _refuse_parted_names(table: pd.DataFrame, time: str, where: str) -> None:
     """`InputError` where columns together, and none alone, tell apart rows of one time: two of text
     or whole numbers, else the fewest of text.
     """
@@ -978,13 +973,13 @@ def _refuse_parted_names(table: pd.DataFrame, time: Any, where: str) -> None:
             raise InputError(
                 f"{where}: {' and '.join(map(quote, parts))} together name a series. Write one"
                 f" column with all, such as {example!r}, or the entry by hand with `hierarchy:"
-                f" [{', '.join(map(str, parts))}]`, the largest group first (docs/data.md)."
+                f" [{', '.join(parts)}]`, the largest group first (docs/data.md)."
             )
 
 
 def _is_clock(values: pd.Series) -> bool:
     """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
-    name, text = str(values.name), values.dropna().astype("str").str.strip()
+    name, text = values.name, values.dropna().astype("str").str.strip()
     if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(_words_of(name)):
         return bool(text.str.contains(r"\d").all())
     if values.dtype.kind == "i":
@@ -994,8 +989,8 @@ def _is_clock(values: pd.Series) -> bool:
 
 
 def _find_series_column(
-    table: pd.DataFrame, time: Any | None, time_format: str | None
-) -> Any | None:
+    table: pd.DataFrame, time: str | None, time_format: str | None
+) -> str | None:
     """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
     nearly all where none tells all: of text, else of whole numbers. Where no two rows share a time
     the text whose values have steps of their own; without times the text that changes the
@@ -1035,7 +1030,7 @@ def _find_series_column(
         repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole]}
         most_repeats = MAX_SHARE_TWICE * table[time].duplicated().sum()
         most_times = MAX_SHARE_TWICE * table[time].nunique()
-        kinds: list[list[Any]] = [
+        kinds: list[list[str]] = [
             [c for c in kind if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
             for limit in (0, most_repeats)
             for kind in (text, whole)
@@ -1090,7 +1085,7 @@ def _share_of_even_steps(steps: pd.Series, usual: pd.Series | None = None) -> fl
     return float(ratios.between(0.8, 1.2).mean())
 
 
-def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[Any]:
+def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
     """The columns of numbers but those with a value behind the end of another, as a plan has.
 
     A gap of a usual length is no end, nor one of more than `MAX_PLAN_SHARE` of the times; weather
@@ -1100,13 +1095,13 @@ def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[Any]:
     n_behind = has_value[::-1].argmax(axis=0)
     longest_gaps = [np.diff(np.flatnonzero(column)).max(initial=1) - 1 for column in has_value.T]
     is_end = (n_behind > longest_gaps) & (n_behind <= MAX_PLAN_SHARE * len(has_value))
-    is_weather = np.array([WEATHER_NAME.search(str(name).lower()) is not None for name in values])
+    is_weather = np.array([WEATHER_NAME.search(name) is not None for name in values])
     is_end &= (is_weather.all() | ~is_weather) & (values.nunique() > 2)
     return list(values.columns[n_behind >= n_behind[is_end].max(initial=0)])
 
 
 def _pick_target(
-    rows: pd.DataFrame, times: pd.Series, numbers: list[Any], target: str, where: str
+    rows: pd.DataFrame, times: pd.Series, numbers: list[str], target: str, where: str
 ) -> Any:
     """The column that `target` names; else, of those that change in a series and are no plan, by
     name, else the first number that is neither a forecast nor a switch; `InputError` where there is
@@ -1117,14 +1112,13 @@ def _pick_target(
             f"{where}: no number in {quote_names(rows.columns)} beside times and series. Add a"
             " column with what is to be forecast."
         )
-    by_name = {str(column): column for column in numbers}
-    if target and target not in by_name:
+    if target and target not in numbers:
         raise InputError(
             f"{where}: no column of numbers called {target!r}; found {quote_names(numbers)}. Name"
             " one of them with --target."
         )
     if target:
-        return by_name[target]
+        return target
     changes = rows.groupby("unique_id")[numbers].nunique().gt(1).any()
     numbers = [*changes.index[changes]] or numbers
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(_words_of(c))] or numbers
@@ -1133,12 +1127,12 @@ def _pick_target(
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
-    is_temperature = TEMPERATURE_NAME.search(str(surest).lower())
+    is_temperature = TEMPERATURE_NAME.search(surest)
     before = numbers[: numbers.index(surest)] if is_temperature else []
     return next((c for c in before if _may_be_target(rows[c])), surest)
 
 
-def _is_measured(column: Any) -> bool:
+def _is_measured(column: str) -> bool:
     """Whether its name tells a target that nobody knows ahead, as sales are and a list price is
     not.
     """
@@ -1147,7 +1141,7 @@ def _is_measured(column: Any) -> bool:
 
 def _may_be_target(values: pd.Series) -> bool:
     """Whether numbers are neither weather nor codes nor a counter."""
-    is_weather = WEATHER_NAME.search(str(values.name).lower())
+    is_weather = WEATHER_NAME.search(values.name)
     return not is_weather and values.nunique() > MOST_CODES and not values.is_monotonic_increasing
 
 
@@ -1155,9 +1149,9 @@ NO_TARGET = math.inf
 """The rank of a column whose name says nothing of a target."""
 
 
-def _target_rank(column: Any) -> float:
+def _target_rank(column: str) -> float:
     """How surely the name of a column tells the target, the surest lowest."""
-    if str(column).lower() in TARGET_COLUMN_NAMES:
+    if column.lower() in TARGET_COLUMN_NAMES:
         return -1
     words = _words_of(column)
     if set(words) in ({"adj", "close"}, {"adjusted", "close"}):
@@ -1165,14 +1159,14 @@ def _target_rank(column: Any) -> float:
     return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
 
 
-def _words_of(column: Any) -> list[str]:
+def _words_of(column: str) -> list[str]:
     """`DailySales_EUR` → daily, sales, eur."""
-    parted = re.sub(r"([a-z])([A-Z])", r"\1 \2", str(column))
+    parted = re.sub(r"([a-z])([A-Z])", r"\1 \2", column)
     return re.findall(r"[^\W\d_]+", parted.lower())
 
 
 def _guess_scale(
-    observed: pd.DataFrame, calendar: Calendar, target: Any, season: int
+    observed: pd.DataFrame, calendar: Calendar, target: str, season: int
 ) -> dict[str, Any]:
     """Of the target: a price is modelled by its returns, and what varies in proportion to its level
     by its logarithm; what was never negative has no negative forecast, and a share none above its
@@ -1180,13 +1174,13 @@ def _guess_scale(
     """
     values = observed[target].dropna()
     words = set(_words_of(target))
-    if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(str(target).lower()):
+    if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(target):
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target)
     ):
         return {"transform": "log", "difference_inputs": True}
-    if "%" in str(target) or words & SHARE_WORDS:
+    if "%" in target or words & SHARE_WORDS:
         maximum = 1 if values.max() <= 1 else 100
         return {"minimum": 0, "maximum": maximum} if values.max() <= maximum else {"minimum": 0}
     if varies_with_level(observed, target, season):
@@ -1194,7 +1188,7 @@ def _guess_scale(
     return {"minimum": 0}
 
 
-def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
+def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
     """Whether the spread within a season grows in proportion to its level, in the rows that are
     fitted and validated on.
     """
@@ -1213,7 +1207,7 @@ def varies_with_level(observed: pd.DataFrame, target: Any, season: int) -> bool:
     return float(level @ spread) >= MIN_SLOPE * float(level @ level)
 
 
-def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: Any) -> bool:
+def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str) -> bool:
     """Whether the logarithms of positive days walk at random in the middle series: over ten days
     they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988). Over
     twenty days a stock that is refilled is back where it was, and varies no more.

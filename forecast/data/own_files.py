@@ -143,10 +143,11 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
 
     _require_few_columns(len(read_schema(path).names), where)
     rows = pd.read_parquet(path)
-    _require_distinct_names(rows.columns, where)
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
     if has_named_index and not {*rows.index.names} & {*rows.columns}:
-        return rows.reset_index()
+        rows = rows.reset_index()
+    rows.columns = list(map(str, rows.columns))
+    _require_distinct_names(rows.columns, where)
     return rows
 
 
@@ -254,8 +255,8 @@ def _require_few_columns(n_columns: int, where: str) -> None:
 
 def _require_distinct_names(header: Iterable[str], where: str) -> None:
     """`InputError` for a header that gives two columns one name: which was meant is not known."""
-    counts = Counter(name.strip() for name in header if str(name).strip())
-    repeated = [name for name, count in counts.items() if count > 1]
+    counts = Counter(map(str.strip, header))
+    repeated = [name for name, count in counts.items() if name and count > 1]
     if repeated:
         raise InputError(
             f"{where}: the header names {quote_names(repeated)} more than once. Give every column a"

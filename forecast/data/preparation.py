@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast.config.datasets import Dataset, FrameColumn, FutureColumn, load_dataset
+from forecast.config.datasets import Column, Dataset, FutureColumn, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data import quality, snapshots, sources, vintages
@@ -67,7 +67,7 @@ NOTHING_PLANNED = (
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """What stage `prepare` makes of a raw frame; `frame` has all of `Dataset.frame_columns`, the
+    """What stage `prepare` makes of a raw frame; `frame` has all of `Task.frame_names`, the
     steps of the future ones too.
     """
 
@@ -214,7 +214,7 @@ def add_looked_up(
 def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """`unique_id, ds` and `Dataset.frame_columns` of a raw frame that `add_looked_up` has been
+    """`unique_id, ds` and `Task.frame_names` of a raw frame that `add_looked_up` has been
     over, checked against the dataset's rules, with the sums of its hierarchy; the series that were
     left out of it, with the reason, and the holes of plans.
     """
@@ -356,31 +356,33 @@ def check_prepared(
     check_calendar(frame, dataset.calendar, where=where, error=error)
     lengths = series_lengths(frame, dataset.calendar)
     counts = frame.groupby("unique_id", sort=True).count()
+    # what is known ahead may have any gap of the past; of the horizon `require_rows` tells
+    entries: dict[str, Column | FutureColumn] = {c.column: c for c in dataset.columns}
+    for column in dataset.issued:
+        entries |= {step.frame_name: column for step in column.task(dataset.horizon).columns}
     incomplete: list[MissingSteps] = []
-    for column in dataset.frame_columns:
-        if isinstance(column.entry, FutureColumn) and column.entry.known_ahead:
-            continue  # of the past any gap; of the horizon `require_rows` tells
-        missing = lengths - counts[column.name]
-        limit = column.entry.max_missing
-        for unique_id in lengths.index[missing > limit * lengths]:
-            steps = int(lengths[unique_id])
-            incomplete.append(MissingSteps(str(unique_id), column, int(missing[unique_id]), steps))
-    if len({entry.series for entry in incomplete}) > MAX_LEFT_OUT_SHARE * len(lengths):
+    for name, entry in entries.items():
+        missing = lengths - counts[name]
+        for unique_id in lengths.index[missing > entry.max_missing * lengths]:
+            count, steps = int(missing[unique_id]), int(lengths[unique_id])
+            incomplete.append(MissingSteps(str(unique_id), name, entry, count, steps))
+    if len({each.series for each in incomplete}) > MAX_LEFT_OUT_SHARE * len(lengths):
         raise error(_describe_missing(where, incomplete))
     return [
-        Violation(
-            "missing", entry.series, entry.column.name, entry.count, entry.sentence, "left out"
-        )
-        for entry in incomplete
+        Violation("missing", each.series, each.column, each.count, each.sentence, "left out")
+        for each in incomplete
     ]
 
 
 @dataclass(frozen=True)
 class MissingSteps:
-    """`count` of the `steps` of one series have no value in a column, more than it allows."""
+    """`count` of the `steps` of one series have no value in a column of the prepared frame, more
+    than its entry allows.
+    """
 
     series: str
-    column: FrameColumn
+    column: str
+    entry: Column | FutureColumn
     count: int
     steps: int
 
@@ -394,7 +396,7 @@ class MissingSteps:
         """What is missing, and how much may be."""
         return (
             f"misses {self.count} of {self.steps} steps ({self.share:.2%}), wanted at most"
-            f" {self.column.entry.max_missing:.2%}."
+            f" {self.entry.max_missing:.2%}."
         )
 
 
@@ -424,17 +426,17 @@ def _describe_missing(where: str, incomplete: list[MissingSteps]) -> str:
     would allow it.
     """
     worst: dict[str, MissingSteps] = {}
-    for entry in incomplete:
-        name = entry.column.entry.column
-        if name not in worst or entry.share > worst[name].share:
-            worst[name] = entry
+    for missing in incomplete:
+        name = missing.entry.column
+        if name not in worst or missing.share > worst[name].share:
+            worst[name] = missing
     faults = "; ".join(
-        f"series {entry.series!r}: column {entry.column.name!r} {entry.sentence[:-1]}"
-        for entry in worst.values()
+        f"series {missing.series!r}: column {missing.column!r} {missing.sentence[:-1]}"
+        for missing in worst.values()
     )
     lines = []
-    for name, entry in worst.items():
-        allowed = math.ceil(100 * entry.share) / 100
+    for name, missing in worst.items():
+        allowed = math.ceil(100 * missing.share) / 100
         if allowed < 1:
             lines.append(f"{{column: {name}, max_missing: {allowed:g}}}")
     start = f"{where}, {faults}. Complete the data, start later, or"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset, FrameColumn
+from forecast.config.datasets import Column, Dataset, FutureColumn
 from forecast.data.calendars import series_lengths
 
 
@@ -32,12 +32,12 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
     """The roles of the columns of a prepared `frame`, in the channel order, then the calendar."""
     n_steps = int(series_lengths(frame, dataset.calendar).sum())
     roles = []
-    for column in dataset.frame_columns:
-        if column.step > 1:
-            continue  # the first step stands for all
-        data = _describe_values(frame[column.name], n_steps)
+    columns = (*dataset.columns, *dataset.future_columns)
+    # the first step of what is known ahead stands for all
+    for column, name in zip(columns, dataset.task.first_step_names, strict=True):
         role, reason = _role_and_reason(column, dataset)
-        roles.append(ColumnRole(column.entry.column, role, reason, data))
+        data = _describe_values(frame[name], n_steps)
+        roles.append(ColumnRole(column.column, role, reason, data))
     reason = "follows from the time alone"
     calendar = [ColumnRole(n, "calendar_features", reason, "") for n in dataset.calendar_features]
     return [*roles, *_static_roles(frame, dataset), *calendar]
@@ -60,9 +60,8 @@ def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
     return roles
 
 
-def _role_and_reason(column: FrameColumn, dataset: Dataset) -> tuple[str, str]:
-    """The key of the entry under which the column stands, and what that means for a forecast."""
-    entry = column.entry
+def _role_and_reason(entry: Column | FutureColumn, dataset: Dataset) -> tuple[str, str]:
+    """The key under which the column `entry` stands, and what that means for a forecast."""
     if entry in dataset.target:
         transformed = "" if entry.transform == "none" else f", as {entry.transform}"
         return "target", f"what is forecast{transformed}"

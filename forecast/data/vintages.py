@@ -120,14 +120,12 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
     each row; all NaN where `table` is empty.
     """
     result = frame.copy(deep=False)
-    for column in dataset.frame_columns:
-        if not column.is_issued:
-            continue
-        result[column.name] = np.nan
-        if not table.empty:
-            name = column.entry.column
-            newest = newest_forecasts(table, dataset, frame, name, step=column.step)
-            result[column.name] = newest["value"].to_numpy(dtype=np.float64)
+    for column in dataset.issued:
+        for step in column.task(dataset.horizon).columns:
+            result[step.frame_name] = np.nan
+            if not table.empty:
+                newest = newest_forecasts(table, dataset, frame, step.name, step=step.step)
+                result[step.frame_name] = newest["value"].to_numpy(dtype=np.float64)
     return result
 
 

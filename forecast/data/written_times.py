@@ -119,8 +119,7 @@ def describe_wide(columns: Iterable[object]) -> str:
     forms = {guess_time_format(example) for example in examples if len(example)}
     is_time = pd.Series(False, index=names.index)
     for form in forms.union(("%b", "%B")).difference([None]):
-        times = pd.to_datetime(_periods_to_days(names), format=form, errors="coerce", utc=True)
-        is_time |= times >= EARLIEST_NAME
+        is_time |= read_times(names, form) >= EARLIEST_NAME
     if is_time.sum() < max(MIN_TIME_NAMES, len(names) / 2):
         return ""
     return (
@@ -134,7 +133,7 @@ def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
     """How often the rows turn against their usual direction in time, as at each further series of
     a file, and the longest gap in seconds otherwise.
     """
-    times = pd.to_datetime(text, format=form, errors="coerce").dropna()
+    times = read_times(text, form).dropna()
     # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
     steps = times.dt.as_unit("us").diff().dt.total_seconds()
     if (steps < 0).sum() > (steps > 0).sum():

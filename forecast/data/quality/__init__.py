@@ -61,7 +61,7 @@ def find_violations(
     for the others. `stored`: the history that a fetch continues.
     """
     earlier_steps = [
-        column.name for column in dataset.frame_columns if 0 < column.step < dataset.horizon
+        step.frame_name for step in dataset.task.future_steps if step.step < dataset.horizon
     ]
     frame = frame.drop(columns=earlier_steps, errors="ignore")
     violations: list[Violation] = []
@@ -178,11 +178,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
     all_gaps = find_gaps(frame, dataset.calendar)
     runs = all_gaps["unique_id"].value_counts()
     lengths = series_lengths(frame, dataset.calendar)
-    columns = {
-        column.name: frame[column.name].to_numpy()
-        for column in dataset.frame_columns
-        if column.step <= 1
-    }
+    columns = {name: frame[name].to_numpy() for name in dataset.task.first_step_names}
     series: dict[str, SeriesDescription] = {}
     for unique_id, rows in rows_by_series(frame).items():
         steps = int(lengths[unique_id])
