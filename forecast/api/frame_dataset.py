@@ -338,7 +338,7 @@ def _with_missing_allowed(
         cure = "Fill them, or begin later."
         nearest = fit_calendar(frame["ds"], zone).calendar
         if own_steps := describe_own_steps(frame):
-            cure = f"The {own_steps}"
+            cure = own_steps
         elif nearest != calendar and not calendar.counts_rows:
             entry = nearest.model_dump(mode="json", exclude_defaults=True)
             cure = f"Fill them, or pass the calendar that fits best: freq={entry}."

@@ -404,7 +404,7 @@ class Dataset(Config):
         """The source's columns of which the provider's forecasts are stored: targets, and future
         columns with `issued`. What the source cannot keep (its own `vintage_columns`) is left out.
         """
-        columns = (*self.target, *self.issued)
+        columns: list[Column | FutureColumn] = [*self.target, *self.issued]
         names = dict.fromkeys(column.column for column in columns)
         return tuple(name for name in names if name in self.source.vintage_columns)
 

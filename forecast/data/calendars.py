@@ -32,7 +32,7 @@ from forecast.config.task import (
     YearWeekCalendar,
     format_time,
 )
-from forecast.data.schema import describe_row, rows_by_series
+from forecast.data.schema import describe_row, first_true, rows_by_series
 from forecast.system.errors import (
     ForecastError,
     InputError,
@@ -463,7 +463,7 @@ def check_calendar(
     wrong = set(times[~times.isin(steps)])
     if not wrong:
         return
-    position = int(np.argmax(frame["ds"].isin(wrong).to_numpy()))
+    position = first_true(frame["ds"].isin(wrong))
     fault = _describe_off_calendar(calendar, frame, sorted(wrong))
     raise error(f"{where}, {describe_row(frame, position)}: {fault}")
 
@@ -525,30 +525,28 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
     calendar, as weeks that begin on other days; empty where there are none.
     """
     series, times = frame["unique_id"], frame["ds"]
-    is_first = series == series.iloc[0]
-    others = series[~series.isin(series[times.isin(times[is_first])])]
+    first = series.iloc[0]
+    others = series[~series.isin(series[times.isin(times[series == first])])]
     if others.empty:
         return ""
-    pair = [times[is_first], times[series == others.iloc[0]]]
-    fits = [fit_calendar(stamps) for stamps in pair]
-    shared = fit_calendar(pd.concat(pair)).calendar
-    is_even = all(
-        fit.count_misfits() <= MAX_SHARE_WITHOUT_ROW * len(stamps) and len(stamps) >= MIN_EVEN_STEPS
-        for fit, stamps in zip(fits, pair, strict=True)
-    )
-    misfits = (
-        _fit_steps(shared, pd.DatetimeIndex(stamps.sort_values())).count_misfits() / len(stamps)
-        for stamps in pair
-    )
-    if not is_even or max(misfits) < MAX_SHARE_CLOSED_EARLY:
+    names = (first, others.iloc[0])
+    pair = [pd.DatetimeIndex(times[series == name].sort_values()) for name in names]
+    shared = fit_calendar(pair[0].append(pair[1])).calendar
+    has_own_steps, examples = False, []
+    for name, stamps in zip(names, pair, strict=True):
+        fit = fit_calendar(stamps)
+        most = MAX_SHARE_WITHOUT_ROW * len(stamps)
+        if len(stamps) < MIN_EVEN_STEPS or fit.count_misfits() > most:
+            return ""
+        most = MAX_SHARE_CLOSED_EARLY * len(stamps)
+        has_own_steps |= _fit_steps(shared, stamps).count_misfits() >= most
+        begin = format_times([stamps[0]], shared)
+        examples.append(f"{name!r} {calendar_yaml(fit.calendar)} from {begin}")
+    if not has_own_steps:
         return ""
-    first, second = (
-        f"{name!r} {calendar_yaml(fit.calendar)} from {format_times([stamps.min()], shared)}"
-        for name, fit, stamps in zip((series.iloc[0], others.iloc[0]), fits, pair, strict=True)
-    )
     return (
-        f"series have steps of their own, as {first} and {second}; wanted one calendar for all."
-        " Write the same times in all, such as full hours, or of a week its Monday: `t -"
+        f"The series have steps of their own, as {' and '.join(examples)}; wanted one calendar for"
+        " all. Write the same times in all, such as full hours, or of a week its Monday: `t -"
         " pandas.to_timedelta(t.dt.day_of_week, 'D')` of the times `t`."
     )
 
@@ -700,7 +698,7 @@ def _describe_off_calendar(
     advice = "Round or drop it, or correct `calendar`."
     best = fit_calendar(times)
     if own_steps := describe_own_steps(frame):
-        advice = f"The {own_steps}"
+        advice = own_steps
     elif 2 * best.off_calendar > len(times):
         advice = COUNT_ADVICE
     elif best.off_calendar < len(wrong):

@@ -138,7 +138,7 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     """`unique_id, ds` and `Task.frame_names` of a raw frame; what the dataset does not use is
     dropped.
     """
-    require_columns([str(name) for name in raw.columns], dataset, where=where)
+    require_columns(raw.columns, dataset, where=where)
     columns = {name: raw[name] for name in KEY_COLUMNS}
     names = [*dataset.task.frame_names, *dataset.static_names]
     for name in names:

@@ -445,7 +445,7 @@ def _guess_times(
     ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
     if own_steps := describe_own_steps(ordered.assign(ds=times)):
-        raise InputError(f"{where}: {own_steps}")
+        raise InputError(f"{where}: no calendar fits. {own_steps}")
     fit = fit_calendar(times, zone)
     if 2 * fit.off_calendar > times.nunique():
         raise InputError(f"{where}: {time!r} holds times that no calendar has. {COUNT_ADVICE}")
@@ -456,7 +456,7 @@ def _number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: 
     """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
     holds text, and where no column of numbers is left: with the row and the text, or the columns.
     """
-    text = [column for column in columns if first_text_cell(rows[column]) is not None]
+    text = _text_columns(rows[columns])
     numbers = [c for c in columns if c not in set(text) and rows[c].notna().any()]
     if text and not numbers:
         cells = rows[text].astype("str")
@@ -869,7 +869,7 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
         for name, values in whole.items():
             is_year = read_times(values, form).dt.year.between(1678, 2199)
             if is_year.all() and values.diff().abs().isin(steps).mean() > 0.5:
-                return name, form
+                return str(name), form
     return None, None
 
 
@@ -889,14 +889,14 @@ def _find_count_column(
     )
     counts = [
         c
-        for c in steps
+        for c in steps.columns
         if (steps[c].isin([1]) | steps[c].isna()).all()
         and table[c].min() >= 0
         and c.lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
     ]
     file_columns = table.columns.drop("unique_id")
     rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
-    text = [c for c in file_columns if table[c].is_unique and first_text_cell(table[c]) is not None]
+    text = [c for c in _text_columns(table[file_columns]) if table[c].is_unique]
     unread = [c for c in file_columns if c in (*rising, *text) or c.lower() in TIME_COLUMN_NAMES]
     in_parts = {"year", "month"} <= {c.lower() for c in file_columns}
     for column in unread:
@@ -962,8 +962,8 @@ def _refuse_parted_names(table: pd.DataFrame, time: str, where: str) -> None:
         return
     may_name = (table.nunique() <= len(table) / 10) & (table.dtypes.astype("str") != "float64")
     names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")[:10]
-    texts = [name for name in names if first_text_cell(table[name]) is not None]
-    sets = [*itertools.combinations(names, 2)]
+    texts = _text_columns(table[names])
+    sets: list[tuple[str, ...]] = [*itertools.combinations(names, 2)]
     if not table.duplicated([*texts, time]).any():
         for size in range(3, len(texts) + 1):
             sets += itertools.combinations(texts, size)
@@ -977,9 +977,15 @@ def _refuse_parted_names(table: pd.DataFrame, time: str, where: str) -> None:
             )
 
 
+def _text_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that hold something else than numbers."""
+    return [name for name in table.columns if first_text_cell(table[name]) is not None]
+
+
 def _is_clock(values: pd.Series) -> bool:
     """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
-    name, text = values.name, values.dropna().astype("str").str.strip()
+    name: Any = values.name
+    text = values.dropna().astype("str").str.strip()
     if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(_words_of(name)):
         return bool(text.str.contains(r"\d").all())
     if values.dtype.kind == "i":
@@ -990,7 +996,7 @@ def _is_clock(values: pd.Series) -> bool:
 
 def _find_series_column(
     table: pd.DataFrame, time: str | None, time_format: str | None
-) -> str | None:
+) -> Any | None:
     """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
     nearly all where none tells all: of text, else of whole numbers. Where no two rows share a time
     the text whose values have steps of their own; without times the text that changes the
@@ -1000,11 +1006,10 @@ def _find_series_column(
     if "unique_id" in table.columns:
         return "unique_id"
     others = [c for c in table.columns if c != time]
-    text = [c for c in others if first_text_cell(table[c]) is not None]
     # but for numbers with a note among them
     text = [
         c
-        for c in text
+        for c in _text_columns(table[others])
         if table[c].nunique() <= len(table) / 2 or not own_files.is_mostly_numbers(table[c])
     ]
     if time is None:
@@ -1095,7 +1100,7 @@ def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
     n_behind = has_value[::-1].argmax(axis=0)
     longest_gaps = [np.diff(np.flatnonzero(column)).max(initial=1) - 1 for column in has_value.T]
     is_end = (n_behind > longest_gaps) & (n_behind <= MAX_PLAN_SHARE * len(has_value))
-    is_weather = np.array([WEATHER_NAME.search(name) is not None for name in values])
+    is_weather = np.array([WEATHER_NAME.search(name) is not None for name in values.columns])
     is_end &= (is_weather.all() | ~is_weather) & (values.nunique() > 2)
     return list(values.columns[n_behind >= n_behind[is_end].max(initial=0)])
 
@@ -1141,7 +1146,7 @@ def _is_measured(column: str) -> bool:
 
 def _may_be_target(values: pd.Series) -> bool:
     """Whether numbers are neither weather nor codes nor a counter."""
-    is_weather = WEATHER_NAME.search(values.name)
+    is_weather = WEATHER_NAME.search(str(values.name))
     return not is_weather and values.nunique() > MOST_CODES and not values.is_monotonic_increasing
 
 

@@ -321,7 +321,7 @@ def check_data(
         f"If the entry asks for it only since the last fetch, run `forecast fetch {name}`."
         f" Otherwise: {MAPPING_HINT}"
     )
-    require_columns([str(column) for column in raw.columns], dataset, where=where, mend=mend)
+    require_columns(raw.columns, dataset, where=where, mend=mend)
     if plan is not None:
         rows = read_plan(plan, dataset, raw["unique_id"].unique())
         raw = append_plan(raw, rows, measured_columns(raw, dataset))
@@ -336,7 +336,7 @@ def check_raw(
     raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError
 ) -> pd.DataFrame:
     """Structure, then calendar: a fault names the row of the origin."""
-    names = [str(name) for name in raw.frame.columns.drop(list(KEY_COLUMNS), errors="ignore")]
+    names = raw.frame.columns.drop(list(KEY_COLUMNS), errors="ignore")
     require_columns(names, dataset, where=raw.where)
     frame = check_frame(raw.frame, names, where=raw.where, error=error)
     times = raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]"))

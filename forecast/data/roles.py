@@ -32,7 +32,7 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
     """The roles of the columns of a prepared `frame`, in the channel order, then the calendar."""
     n_steps = int(series_lengths(frame, dataset.calendar).sum())
     roles = []
-    columns = (*dataset.columns, *dataset.future_columns)
+    columns: list[Column | FutureColumn] = [*dataset.columns, *dataset.future_columns]
     # the first step of what is known ahead stands for all
     for column, name in zip(columns, dataset.task.first_step_names, strict=True):
         role, reason = _role_and_reason(column, dataset)

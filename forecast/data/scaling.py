@@ -24,6 +24,7 @@ from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import format_times
 from forecast.data.panel import Panel, Series
+from forecast.data.schema import first_true
 from forecast.data.splits import Blocks
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -42,7 +43,7 @@ def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = ""
     transform = TRANSFORMS[column.transform]
     is_wrong = (values <= transform.above) | (values >= transform.below)
     if np.isfinite(transform.above) and is_wrong.any():
-        row = int(np.argmax(is_wrong))
+        row = first_true(is_wrong)
         allowed = f"above {transform.above:g}"
         if np.isfinite(transform.below):
             allowed += f" and below {transform.below:g}"
@@ -70,7 +71,7 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
             low, high = column.limits
             is_outside = (values < low) | (values > high)
             if is_outside.any():
-                row = int(np.argmax(is_outside))
+                row = first_true(is_outside)
                 when = format_times(rows["ds"].iloc[[row]], task.calendar)
                 raise InputError(
                     f"Target {column.name!r} of series {unique_id!r} has {values[row]:g} at {when},"

@@ -87,8 +87,13 @@ def first_time_outside(times: pd.Series) -> int | None:
     """
     zone = getattr(times.dtype, "tz", None)
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
-    outside = ((times < early) | (times >= late)).to_numpy()
-    return int(np.argmax(outside)) if outside.any() else None
+    outside = (times < early) | (times >= late)
+    return first_true(outside) if outside.any() else None
+
+
+def first_true(condition: pd.Series | np.ndarray) -> int:
+    """The position of the first row of which a condition holds that holds of some."""
+    return int(np.argmax(condition))
 
 
 def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
@@ -108,7 +113,7 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
         None,
     )
     if odd is not None:
-        row = describe_row(frame, int(np.argmax((names == odd).to_numpy())))
+        row = describe_row(frame, first_true(names == odd))
         advice = f"wanted at most {MAX_NAME_LENGTH}, all printable. Rename it."
         return f", {row}: a series name of {len(odd)} characters; {advice}"
     for column in columns:
@@ -116,7 +121,7 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
             return describe_text_cell(frame, column)
         vast = np.abs(frame[column].to_numpy()) > MAX_MAGNITUDE
         if vast.any():
-            position = int(np.argmax(vast))
+            position = first_true(vast)
             value = frame[column].iloc[position]
             return (
                 f", {describe_row(frame, position)}: column {column!r} holds {value:g}, wanted a"
@@ -150,10 +155,10 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
     """The end of the sentence about times that do not rise: how many are repeated, by equal rows
     or by others, or which is earlier.
     """
-    repeats = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
+    repeats = frame.duplicated(list(KEY_COLUMNS))
     if repeats.any():
-        differs = repeats & ~frame.duplicated().to_numpy()
-        first = int(np.argmax(differs if differs.any() else repeats))
+        differs = repeats & ~frame.duplicated()
+        first = first_true(differs if differs.any() else repeats)
         advice = "each with the values of an earlier one: `drop_duplicates` of pandas drops them."
         if differs.any():
             advice = (
@@ -165,8 +170,8 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
             f", {row}: this time stands twice in its series, wanted once. Found"
             f" {plural(repeats.sum(), 'such row')}, {advice}"
         )
-    earlier = (frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)).to_numpy()
-    row = describe_row(frame, int(np.argmax(earlier)))
+    is_earlier = frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)
+    row = describe_row(frame, first_true(is_earlier))
     return (
         f", {row}: this time is earlier than the one before it, wanted ascending times in each"
         " series. Sort the file by time; if the order has another reason (local clock turned"
@@ -186,7 +191,7 @@ def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
     wrong = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
     if not wrong.any():
         return None
-    label = values.index[int(np.argmax(wrong.to_numpy()))]
+    label = values.index[first_true(wrong)]
     return label, values.loc[label]
 
 
@@ -266,8 +271,8 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:
     """The end of the sentence about a name or time that is empty or of the wrong type."""
     content = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
-    missing = frame[column].isna().to_numpy()
+    missing = frame[column].isna()
     if missing.any():
-        row = frame.index[int(np.argmax(missing))]
+        row = frame.index[first_true(missing)]
         return f", row {row}: {column!r} is empty, wanted {content}. Complete or drop the row."
     return f": column {column!r} is of type {frame[column].dtype}, wanted {content}."

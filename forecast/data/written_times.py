@@ -19,7 +19,6 @@ import itertools
 import re
 from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -28,6 +27,7 @@ from forecast.data.schema import (
     LATEST_TIME,
     OUTSIDE_SENTENCE,
     first_time_outside,
+    first_true,
     name_row,
 )
 from forecast.system.errors import InputError, quote, quote_names
@@ -316,12 +316,10 @@ def _outside_fault(written: pd.Series, position: int, where: str) -> InputError:
 
 def _refuse_outside_years(parsed: pd.Series, written: pd.Series, where: str) -> None:
     """As `_refuse_outside`, of times that the nanoseconds of pandas 2 lose."""
-    years = pd.to_numeric(written.str.extract(r"^\s*(\d{4})-", expand=False)).to_numpy(float)
-    outside = parsed.isna().to_numpy() & (
-        (years < EARLIEST_TIME.year) | (years >= LATEST_TIME.year)
-    )
+    years = pd.to_numeric(written.str.extract(r"^\s*(\d{4})-", expand=False))
+    outside = parsed.isna() & ((years < EARLIEST_TIME.year) | (years >= LATEST_TIME.year))
     if outside.any():
-        raise _outside_fault(written, int(np.argmax(outside)), where)
+        raise _outside_fault(written, first_true(outside), where)
 
 
 def _local_to_utc(
@@ -344,7 +342,7 @@ def _local_to_utc(
     except CLOCK_ERRORS:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
-        raise time_fault(times, int(np.argmax(has_no_instant.to_numpy())), where, end) from None
+        raise time_fault(times, first_true(has_no_instant), where, end) from None
 
 
 def _zoned_to_utc(times: pd.Series) -> pd.Series:
@@ -354,7 +352,7 @@ def _zoned_to_utc(times: pd.Series) -> pd.Series:
 def refuse_rows(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
     """Raises `InputError` about the first row that is `wrong`."""
     if wrong.any():
-        raise time_fault(values, int(np.argmax(wrong.to_numpy())), where, end)
+        raise time_fault(values, first_true(wrong), where, end)
 
 
 def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputError:

@@ -339,7 +339,8 @@ def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
     """Whether some of the known clocks jump over each of the local times in spring."""
     times = pd.DatetimeIndex(moments)
     first_of_two = np.ones(len(times), dtype=bool)
-    is_skipped = ~first_of_two
-    for zone in CLOCK_CHANGE_ZONES:
-        is_skipped |= times.tz_localize(zone, nonexistent="NaT", ambiguous=first_of_two).isna()
-    return is_skipped
+    by_zone = [
+        times.tz_localize(zone, nonexistent="NaT", ambiguous=first_of_two).isna()
+        for zone in CLOCK_CHANGE_ZONES
+    ]
+    return np.any(by_zone, axis=0)

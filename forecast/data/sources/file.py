@@ -35,6 +35,7 @@ from forecast.data.schema import (
     describe_row,
     describe_text_cell,
     first_text_cell,
+    first_true,
 )
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.written_times import (
@@ -133,7 +134,7 @@ def read(request: Request) -> RawFrame:
     read = encode_static(read, static, id_column, where=where)
     table = _select_columns(read, request.dataset, source, where)
     numbers = table.columns.drop(["unique_id", "ds"], errors="ignore")
-    table = _read_flags(table, numbers, source, where)
+    table = _read_flags(table, numbers, where)
     if request.dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
         table = sort_oldest_first(table, None)
@@ -191,7 +192,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(series)}."
         )
-    table = _read_flags(table, dataset.known_ahead, settings, where)
+    table = _read_flags(table, dataset.known_ahead, where)
     if dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
     else:
@@ -219,7 +220,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
-    table = _read_flags(table, request.dataset.vintage_columns, source, where)
+    table = _read_flags(table, request.dataset.vintage_columns, where)
     form = source.time_format
     # where clocks go back an hour stands twice, in order within a series and an issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
@@ -228,8 +229,8 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     table["issued_at"] = to_utc(
         issued, form, time_zone=source.time_zone, wall_clock=False, where=f"{where}, issued_at"
     )
-    if (twice := table.duplicated(vintages.VINTAGE_KEYS).to_numpy()).any():
-        row = describe_row(table, int(twice.argmax()))
+    if (twice := table.duplicated(vintages.VINTAGE_KEYS)).any():
+        row = describe_row(table, first_true(twice))
         raise InputError(f"{where}, {row}: two forecasts of one issue. Drop one.")
     vintages.require_issued_before_known(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
@@ -259,13 +260,11 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
     return table
 
 
-def _read_flags(
-    table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str
-) -> pd.DataFrame:
+def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.DataFrame:
     """The table with 1 and 0 for yes and no in the number `columns`; `InputError` for the first
     cell of any other text there, with its line and the setting that would read it.
     """
-    table = table.assign(**{str(name): own_files.parse_flags(table[name]) for name in columns})
+    table = table.assign(**{name: own_files.parse_flags(table[name]) for name in columns})
     for name in columns:
         cell = first_text_cell(table[name])
         if cell is not None:
@@ -273,7 +272,7 @@ def _read_flags(
                 f" Of no value, add `missing: [{quote(cell[1])}]` under `source`; for numbers"
                 " written so `decimal`, `thousands` or `units`."
             )
-            raise InputError(where + describe_text_cell(table, str(name)) + hint)
+            raise InputError(where + describe_text_cell(table, name) + hint)
     return table
 
 
