@@ -302,9 +302,14 @@ class Dataset(Config):
                 f"future_exogenous: {quote_names(future_names)}; wanted each name once"
             )
         for future in self.future_exogenous:
-            if future.issued:
-                self._require_vintages(future.column)
-            elif future.column in self.units:
+            if future.issued and future.column not in self.vintage_columns:
+                raise ValueError(
+                    f"future_exogenous: no forecasts of {future.column!r} are kept."
+                    f" Kept are {quote_names(self.source.vintage_columns) or 'none'}; wanted a"
+                    " variable of a source with `forecast_url` or `previous_runs_url`, or one of"
+                    " the `issued_columns` of a file"
+                )
+            if future.known_ahead and future.column in self.units:
                 raise ValueError(
                     f"future_exogenous {future.column!r} is the target, not known ahead. Drop it"
                 )
@@ -384,20 +389,6 @@ class Dataset(Config):
                     " column to another name under `source.columns`"
                 )
         return self
-
-    def _require_vintages(self, name: str) -> None:
-        """`ValueError` where no forecasts (vintages) are kept of the source's column `name`.
-
-        Checks the settings alone: no stored forecast is read. The message names all that the source
-        could keep.
-        """
-        if name not in self.vintage_columns:
-            raise ValueError(
-                f"future_exogenous: no forecasts of {name!r} are kept."
-                f" Kept are {quote_names(self.source.vintage_columns) or 'none'}; wanted a"
-                " variable of a source with `forecast_url` or `previous_runs_url`, or one of"
-                " the `issued_columns` of a file"
-            )
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset, load_dataset
+from forecast.config.datasets import Dataset, JoinedColumn, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
 from forecast.config.task import (
@@ -401,21 +401,18 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than
     `max_age_days`.
     """
-    others = {
-        name: load_dataset(name, ProjectPaths.of(root).configs) for name in joined_datasets(dataset)
-    }
-    values = {
-        name: adjust_prices(snapshots.read_pointed(root, name), o.source.adjustment)
-        for name, o in others.items()
-    }
-    if any(column.joined is not None and not column.joined.dataset for column in dataset.columns):
-        others[""], values[""] = dataset, adjust_prices(frame, dataset.source.adjustment)
+    others = {"": dataset}
+    rows = {"": frame}
+    for name in joined_datasets(dataset):
+        others[name] = load_dataset(name, ProjectPaths.of(root).configs)
+        rows[name] = snapshots.read_pointed(root, name)
     result = frame.copy(deep=False)
     for column in dataset.columns:
         if column.joined is not None:
-            name = column.joined.dataset
+            other = others[column.joined.dataset]
+            values = adjust_prices(rows[column.joined.dataset], other.source.adjustment)
             result[column.column] = _joined_values(
-                frame, dataset, column, others[name], values[name], where
+                frame, dataset, column.joined, other, values, where
             )
     return result
 
@@ -423,7 +420,7 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
 def _joined_values(
     frame: pd.DataFrame,
     dataset: Dataset,
-    column: Column,
+    lookup: JoinedColumn,
     other: Dataset,
     values: pd.DataFrame,
     where: str,
@@ -431,11 +428,9 @@ def _joined_values(
     """The values of one joined column for the rows of `frame`: the last one known when each row is,
     NaN where none was or it is older than `max_age_days`.
 
-    `other`, `values`: the dataset that the column is looked up in, and its rows. `InputError` for a
+    `other`, `values`: the dataset that `lookup` names, and its rows. `InputError` for a
     column or series that it does not have.
     """
-    lookup = column.joined
-    assert lookup is not None
     subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
     where = f"{where}, `joined`: {subject}"
     require_known(lookup.column, list(values.columns), f"{where} has no column")

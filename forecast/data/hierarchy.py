@@ -116,12 +116,11 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     target_table = tables[task.targets[0]]
     has_begun = target_table.notna().cummax()
     counted = target_table.where(has_begun, 0.0)
-    series_by_sum: dict[str, list[str]] = {}
-    for series in target_table.columns:
-        for name in groups_above(str(series)):
-            series_by_sum.setdefault(name, []).append(str(series))
+    names = target_table.columns
+    sums = [groups_above(name) for name in names]
+    members = pd.DataFrame({"series": names, "sum": sums}).explode("sum")
     parts = [frame]
-    for name, summands in series_by_sum.items():
+    for name, summands in members.groupby("sum")["series"]:
         values = {column: table[summands].mean(axis=1) for column, table in tables.items()}
         values[task.targets[0]] = counted[summands].sum(axis=1, skipna=False)
         rows = pd.DataFrame(values)[has_begun[summands].any(axis=1)]

@@ -235,7 +235,7 @@ def find_revisions(
     stored range that was not there), `unanswered` (behind the end of an answer from `since` on: the
     row is kept), or `provisional` when the value was stored as such.
     """
-    names = [c for c in stored.columns if c not in KEY_COLUMNS and c in fresh.columns]
+    names = _shared_values(stored, fresh)
     # The stored rows that the fresh answer should repeat.
     first = pd.to_datetime(stored["unique_id"].map(dict(since)))
     repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (
@@ -293,11 +293,16 @@ def _is_same_number(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return close | (np.isnan(old) & np.isnan(new))
 
 
+def _shared_values(stored: pd.DataFrame, fresh: pd.DataFrame) -> list[str]:
+    """The columns of values that both frames have."""
+    return [c for c in stored.columns if c not in KEY_COLUMNS and c in fresh.columns]
+
+
 def _with_stored_digits(stored: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
     """`fresh` with the stored digits wherever the two are the same number."""
     known = fresh[list(KEY_COLUMNS)].merge(stored, on=list(KEY_COLUMNS), how="left")
     result = fresh.reset_index(drop=True).copy()
-    for name in (c for c in stored.columns if c not in KEY_COLUMNS and c in fresh.columns):
+    for name in _shared_values(stored, fresh):
         old, new = known[name].to_numpy(), result[name].to_numpy()
         result[name] = np.where(_is_same_number(old, new), old, new)
     return result

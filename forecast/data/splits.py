@@ -23,7 +23,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
+from forecast.config.datasets import AnySplits, Dataset, Splits
 from forecast.config.task import Task, format_time
 from forecast.data.calendars import grids
 from forecast.data.panel import Panel, Series
@@ -152,10 +152,11 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
         firsts, n_after = n_after, firsts
     least = np.array([task.horizon if block in needed else 0 for block in BLOCKS])
     least[0] += task.lookback
+    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
     most = -1.0
     for first in np.unique(firsts).tolist():
         n_steps = len(steps) - first
-        stops = first + np.array(_block_stops(splits, n_steps))
+        stops = first + np.rint(shares * n_steps).astype(int)
         ends = np.array([0, *stops, len(steps)])
         sizes = np.diff(np.clip(ends, firsts[:, None], len(steps) - n_after[:, None]))
         fitted_sizes = sizes[sizes[:, 0] >= sizes[:, 1]]
@@ -183,12 +184,6 @@ def _borders_by_date(splits: Splits) -> Borders:
 def _borders_at(stops: np.ndarray, steps: np.ndarray) -> Borders:
     """The ends of blocks that stop before the rows `stops`, the last one with the last step."""
     return Borders(*map(pd.Timestamp, steps[[*np.maximum(stops - 1, 0), -1]]))
-
-
-def _block_stops(splits: FractionSplits, n_steps: int) -> list[int]:
-    """Where the blocks but that of the test end, in a series of `n_steps`."""
-    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    return [round(share * n_steps) for share in shares]
 
 
 def train_steps(horizon: int, season: int) -> int:

@@ -180,8 +180,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     table = own_files.read_table(path, where, file_format).rename(columns=names)
     required = ["ds", *dataset.known_ahead]
-    for name in required:
-        require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
+    _require_columns(table, required, where)
     if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
         table = name_by_groups(table, dataset.hierarchy, "unique_id", where=where)
     if "unique_id" not in table.columns:
@@ -204,6 +203,12 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     )
 
 
+def _require_columns(table: pd.DataFrame, required: list[str], where: str) -> None:
+    """`InputError` for the first of the `required` columns that the file lacks."""
+    for name in required:
+        require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
+
+
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
     """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None
     without such a file. `InputError` for a column that is missing, and for two rows of the same
@@ -215,8 +220,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     path = path_in_project(request.root, source.issued_path)
     table = own_files.read_table(path, where, source.file_format)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
-    for name in required:
-        require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
+    _require_columns(table, required, where)
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
