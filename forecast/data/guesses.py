@@ -55,7 +55,7 @@ from forecast.data.columns import (
 from forecast.data.entries import entry_line, flow_yaml
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.leaks import find_leaks
-from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
+from forecast.data.schema import describe_row, describe_text_cell, find_text_cell
 from forecast.data.splits import (
     BLOCKS,
     MIN_CALIBRATION_CUTOFFS,
@@ -979,7 +979,7 @@ def _refuse_parted_names(table: pd.DataFrame, time: str, where: str) -> None:
 
 def _text_columns(table: pd.DataFrame) -> list[str]:
     """The columns that hold something else than numbers."""
-    return [name for name in table.columns if first_text_cell(table[name]) is not None]
+    return [name for name in table.columns if find_text_cell(table[name]) is not None]
 
 
 def _is_clock(values: pd.Series) -> bool:

@@ -105,9 +105,12 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
         frame = snapshots.read_verified(path, content["sha256"], name)
-        vintage_files = {key: content.get(key) for key in ("issued", "issued_sha256")}
         pointer = snapshots.Pointer(
-            content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **vintage_files
+            content["as_of"],
+            content["sha256"],
+            path.relative_to(root).as_posix(),
+            content.get("issued"),
+            content.get("issued_sha256"),
         )
         snapshots.move_pointer(root, name, pointer)
         return FetchResult(pointer, len(frame), len(frame), NO_REVISIONS, is_restored=True)
@@ -189,13 +192,11 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
     observed = trim_to_observed(stored.frame, dataset)
     compare = partial(find_revisions, observed, provisional_from=stored.provisional_from)
     revised = compare(fresh, since=since)
-    if not since:
-        return ComparedAnswer(raw, fresh, since, revised)
     is_final = ~revised["kind"].isin(["provisional", "unanswered"])
     narrowed = dataset.source.narrowed_to(set(revised.loc[is_final, "unique_id"]))
-    if narrowed is None:
+    if narrowed is None or not since:
         return ComparedAnswer(raw, fresh, since, revised)
-    whole = sources.read(
+    whole, reread = _read_source(
         replace(
             request,
             dataset=dataset.model_copy(update={"source": narrowed}),
@@ -203,7 +204,6 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
             advance=sources.ignore_progress,
         )
     )
-    reread = preparation.check_raw(whole, dataset, error=DataError)
     reread_series = set(reread["unique_id"])
     others = fresh[~fresh["unique_id"].isin(reread_series)]
     fresh = pd.concat([others, reread]).sort_values(

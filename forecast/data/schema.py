@@ -64,9 +64,9 @@ def check_frame(
         raise error(
             f"{where}: found no rows, wanted at least one observation. Check what was asked for."
         )
-    outside = first_time_outside(frame["ds"]) if frame["ds"].dtype.kind == "M" else None
-    if outside is not None:
-        raise error(f"{where}, {describe_row(frame, outside)}: {OUTSIDE_SENTENCE} Correct the row.")
+    if frame["ds"].dtype.kind == "M" and (outside := lie_outside(frame["ds"])).any():
+        row = describe_row(frame, first_true(outside))
+        raise error(f"{where}, {row}: {OUTSIDE_SENTENCE} Correct the row.")
     frame = _cast_lossless(frame[[*KEY_COLUMNS, *columns]], columns)
     fault = _describe_first_fault(frame, columns)
     if fault is not None:
@@ -81,14 +81,11 @@ def check_frame(
 OUTSIDE_SENTENCE = "this time lies outside of the years 1678 to 2199, wanted one inside them."
 
 
-def first_time_outside(times: pd.Series) -> int | None:
-    """The position of the first time that nanoseconds, or the steps after it, cannot hold; of any
-    resolution; None where all can be held.
-    """
+def lie_outside(times: pd.Series) -> pd.Series:
+    """Which times, of any resolution, nanoseconds or the steps after them cannot hold."""
     zone = getattr(times.dtype, "tz", None)
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
-    outside = (times < early) | (times >= late)
-    return first_true(outside) if outside.any() else None
+    return (times < early) | (times >= late)
 
 
 def first_true(condition: pd.Series | np.ndarray) -> int:
@@ -184,15 +181,12 @@ def has_number_type(values: pd.Series) -> bool:
     return is_numeric_dtype(values) and not is_bool_dtype(values)
 
 
-def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
-    """(row label, value) of the first cell that is neither a number nor missing; None without."""
+def find_text_cell(values: pd.Series) -> int | None:
+    """The position of the first cell that is neither a number nor missing; None without any."""
     if has_number_type(values):
         return None
-    wrong = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
-    if not wrong.any():
-        return None
-    label = values.index[first_true(wrong)]
-    return label, values.loc[label]
+    is_text = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
+    return first_true(is_text) if is_text.any() else None
 
 
 def name_row(index: pd.Index, position: int) -> str:
@@ -256,12 +250,10 @@ def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
     """The end of the sentence about a column that should hold numbers and does not."""
-    cell = first_text_cell(frame[column])
-    if cell is None:
+    position = find_text_cell(frame[column])
+    if position is None:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
-    label, text = cell
-    position = frame.index.get_loc(label)
-    row = describe_row(frame, position if isinstance(position, int) else 0)
+    row, text = describe_row(frame, position), frame[column].iloc[position]
     advice = "No cell of the column is one: write numbers alone, without units."
     if pd.to_numeric(frame[column], errors="coerce").notna().any():
         advice = "Correct the cell, or leave it empty where nothing was measured."

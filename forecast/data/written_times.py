@@ -26,8 +26,8 @@ from forecast.data.schema import (
     EARLIEST_TIME,
     LATEST_TIME,
     OUTSIDE_SENTENCE,
-    first_time_outside,
     first_true,
+    lie_outside,
     name_row,
 )
 from forecast.system.errors import InputError, quote, quote_names
@@ -89,6 +89,7 @@ MIN_TIME_NAMES, EARLIEST_NAME = 4, pd.Timestamp("1800", tz="UTC")
 """So many columns with names of times, none of them a number such as 1001, make a table with a
 column for each time.
 """
+OUTSIDE = f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`."
 ISO_8601 = "ISO8601"
 """What `pandas.to_datetime` takes as the format of any ISO 8601 time."""
 
@@ -217,7 +218,7 @@ def to_utc(
         advice = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
         refuse_rows(text, values.isna(), where, advice)
     if values.dtype.kind == "M":
-        _refuse_outside(values, values, where)
+        refuse_rows(values, lie_outside(values), where, OUTSIDE)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         naive = values.dt.tz_localize(None) if wall_clock else _zoned_to_utc(values)
         return naive.astype("datetime64[ns]")
@@ -283,14 +284,14 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
         _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_8601
     )
     if parsed.isna().any():
-        _refuse_outside_years(parsed, values, where)
+        refuse_rows(values, parsed.isna() & _have_years_outside(values), where, OUTSIDE)
         _refuse_odd_row(values, parsed.notna(), where)
         fits = guess_time_format(values)
         known = f'All rows fit `time_format: "{fits}"`' if fits else "Or name their `time_format`"
         expected = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
         advice = f"Correct the row. {known} under `source`."
         refuse_rows(values, parsed.isna(), where, f", {expected}. {advice}")
-    _refuse_outside(parsed, values, where)
+    refuse_rows(values, lie_outside(parsed), where, OUTSIDE)
     return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
 
 
@@ -302,24 +303,10 @@ def _refuse_odd_row(written: pd.Series, is_read: pd.Series, where: str) -> None:
         refuse_rows(written, ~is_read, where, advice)
 
 
-def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
-    """`InputError` about the first time that nanoseconds cannot hold, as it was written."""
-    position = first_time_outside(times)
-    if position is not None:
-        raise _outside_fault(written, position, where)
-
-
-def _outside_fault(written: pd.Series, position: int, where: str) -> InputError:
-    end = f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`."
-    return time_fault(written, position, where, end)
-
-
-def _refuse_outside_years(parsed: pd.Series, written: pd.Series, where: str) -> None:
-    """As `_refuse_outside`, of times that the nanoseconds of pandas 2 lose."""
+def _have_years_outside(written: pd.Series) -> pd.Series:
+    """Which years `lie_outside`, of times that the nanoseconds of pandas 2 lose."""
     years = pd.to_numeric(written.str.extract(r"^\s*(\d{4})-", expand=False))
-    outside = parsed.isna() & ((years < EARLIEST_TIME.year) | (years >= LATEST_TIME.year))
-    if outside.any():
-        raise _outside_fault(written, first_true(outside), where)
+    return (years < EARLIEST_TIME.year) | (years >= LATEST_TIME.year)
 
 
 def _local_to_utc(

@@ -30,7 +30,8 @@ from forecast.data.schema import (
     MAPPING_HINT,
     MAX_MAGNITUDE,
     check_frame,
-    first_time_outside,
+    first_true,
+    lie_outside,
 )
 from forecast.data.windows import describe_hole_of_plan
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, coverages_of, forecast_latest
@@ -242,9 +243,9 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
     is_text = np.array([isinstance(value, str) for value in history["ds"]], dtype=bool)
-    unread = times.isna().to_numpy() | ~is_text
-    position = int(np.argmax(unread)) if unread.any() else first_time_outside(times)
-    if position is not None:
+    is_wrong = times.isna() | ~is_text | lie_outside(times)
+    if is_wrong.any():
+        position = first_true(is_wrong)
         raise InputError(
             f"{REQUEST}, row {position}: column 'ds' holds {quote(history['ds'].iloc[position])},"
             " wanted ISO 8601 times such as 2026-06-30T23:00, between 1678 and 2199. Correct the"

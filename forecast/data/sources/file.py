@@ -34,7 +34,7 @@ from forecast.data.schema import (
     check_frame,
     describe_row,
     describe_text_cell,
-    first_text_cell,
+    find_text_cell,
     first_true,
 )
 from forecast.data.sources import RawFrame, Request, keep_known
@@ -270,10 +270,11 @@ def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.D
     """
     table = table.assign(**{name: own_files.parse_flags(table[name]) for name in columns})
     for name in columns:
-        cell = first_text_cell(table[name])
-        if cell is not None:
+        position = find_text_cell(table[name])
+        if position is not None:
+            text = quote(table[name].iloc[position])
             hint = (
-                f" Of no value, add `missing: [{quote(cell[1])}]` under `source`; for numbers"
+                f" Of no value, add `missing: [{text}]` under `source`; for numbers"
                 " written so `decimal`, `thousands` or `units`."
             )
             raise InputError(where + describe_text_cell(table, name) + hint)
