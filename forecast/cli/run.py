@@ -209,7 +209,7 @@ def remove_run_leftovers(root: Path) -> list[Path]:
 
 def sync(root: Path = ROOT) -> None:
     """Publish the last run to MLflow, whatever is there."""
-    typer.echo(publish(require_project(root)))
+    typer.echo(Publication.of(require_project(root)).finish())
 
 
 def ui(
@@ -242,11 +242,6 @@ def ui(
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },
     )
-
-
-def publish(root: Path) -> str:
-    """Publish the last run to MLflow; returns what was done and where its leaderboards are."""
-    return Publication.of(root).finish()
 
 
 @dataclass

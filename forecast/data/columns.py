@@ -174,12 +174,12 @@ def encode_static(
                 )
             values = groups.transform("first")
         if column.levels:
-            encoded = {level: (values == level).astype(float) for level in column.levels}
+            encoded = [(values == level).astype(float) for level in column.levels]
             is_wrong = ~values.isin(column.levels)
             allowed = f"one of {quote_names(column.levels)}"
         else:
             numbers = (pd.to_numeric(values, errors="coerce") - column.centre) / column.scale
-            encoded = {name: numbers}
+            encoded = [numbers]
             is_wrong = numbers.isna()
             allowed = (
                 f"a number, or `levels: [{', '.join(map(str, values.unique()[:MOST_LEVELS]))}]`"
@@ -190,7 +190,7 @@ def encode_static(
                 f"{where}: column {name!r} holds {cell!r}; wanted {allowed}. Correct the cell,"
                 " or the column under `static`."
             )
-        inputs |= dict(zip(column.frame_names, encoded.values(), strict=True))
+        inputs |= dict(zip(column.frame_names, encoded, strict=True))
     return table.assign(**inputs)
 
 

@@ -422,7 +422,7 @@ def test_the_leaderboards_are_said_to_be_where_they_were_published(
     monkeypatch.setattr(
         tracking, "sync", lambda *_, **__: tracking.SyncResult(pages={"wave": "/#/1"})
     )
-    assert run.publish(tmp_path).partition("\n")[2] == said
+    assert run.Publication.of(tmp_path).finish().partition("\n")[2] == said
 
 
 @pytest.mark.parametrize("fault", [None, ForecastError("no server"), OSError(28, "disk full")])

@@ -1910,3 +1910,23 @@ def test_a_name_that_goes_on_in_another_case_is_told_where_no_times_are_shared(
     )
     told = "# 'cork' begins behind the end of 'Cork': if they are one series, write one name"
     assert (told in comments(tmp_path, frame)) == is_told
+
+
+def test_a_parquet_whose_columns_are_numbered_is_read_by_the_numbers_as_names(tmp_path):
+    times = pd.date_range("2024-01-01", periods=200, name="time")
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.parquet"
+    pd.DataFrame({0: WAVE[:200], 1: WAVE[200:400]}, index=times).to_parquet(path)
+    entry = yaml.safe_load(guesses.guess_entry(path, "data/mine.parquet", "mine"))["mine"]
+    assert entry["target"]["column"] == "0"
+    write_project(tmp_path, mine=entry)
+    settings = load_dataset("mine", tmp_path / "configs")
+    taken = preparation.take_snapshot("mine", settings, root=tmp_path)
+    assert pd.read_parquet(tmp_path / taken.snapshot)["0"].tolist() == WAVE[:200].tolist()
+
+
+def test_of_quarters_the_row_that_is_none_is_named(tmp_path):
+    quarters = [f"{year}Q{quarter}" for year in range(1990, 2020) for quarter in range(1, 5)]
+    frame = pd.DataFrame({"time": [*quarters, "total"], "y": np.arange(121.0)})
+    with pytest.raises(InputError, match="line 122: `time` holds 'total', wanted a time"):
+        guessed(tmp_path, frame)
