@@ -34,7 +34,6 @@ def name_by_groups(
     A column `id_column` that tells more series apart is the last part of the names. `InputError`
     for a group that is missing, empty or has a slash, and for a series in two groups.
     """
-    parts = []
     for column in groups:
         require_column(column, table.columns, where, "Correct `hierarchy`.")
         texts = table[column].astype("str").where(table[column].notna(), "")
@@ -46,8 +45,9 @@ def name_by_groups(
                 f" {texts[wrong].iloc[0]!r}; wanted a name that is not {TOTAL!r} and has no"
                 " slash. Correct the cell."
             )
-        parts.append(texts)
-    names = parts[0].str.cat(parts[1:], sep="/")
+    first, *others = groups
+    parts = table[list(groups)].astype("str")
+    names = parts[first].str.cat(parts[others], sep="/")
     if id_column in table and id_column not in groups:
         ids = table[id_column].astype("str")
         paths = pd.DataFrame({"id": ids, "path": names}).drop_duplicates()
