@@ -16,7 +16,15 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from forecast.config.reading import Config, load_config, require_plain_names
 from forecast.config.sources import Source
@@ -43,10 +51,15 @@ the typing error.
 """
 
 
+def _read_off(value: Any) -> Any:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
 class QualityRule(Config):
     """`limit`: what the check compares with; what it means stands beside each rule of `Quality`."""
 
-    action: Literal["off", "warn", "refuse"]
+    action: Annotated[Literal["off", "warn", "refuse"], BeforeValidator(_read_off)]
     limit: float = Field(ge=0.0)
 
 
@@ -80,20 +93,16 @@ class Quality(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults(cls, value: Any) -> Any:
-        """A rule that names its action or limit alone keeps the other of its default."""
+        """A rule that names its action or limit alone keeps the other of its default; a bare word
+        is an action.
+        """
         if not isinstance(value, dict):
             return value
-        usual = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
-        return {name: {**usual.get(name, {}), **_as_rule(rule)} for name, rule in value.items()}
-
-
-def _as_rule(value: Any) -> dict[str, Any]:
-    """A bare word is an action; YAML reads a bare `off` as false."""
-    if isinstance(value, dict):
-        return {
-            key: "off" if key == "action" and item is False else item for key, item in value.items()
-        }
-    return {"action": "off" if value is False else value}
+        rules = {}
+        for name, rule in value.items():
+            usual = cls.model_fields[name].default.model_dump() if name in cls.model_fields else {}
+            rules[name] = usual | (rule if isinstance(rule, dict) else {"action": rule})
+        return rules
 
 
 class JoinedColumn(Config):

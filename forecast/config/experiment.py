@@ -17,7 +17,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from forecast.config.reading import Config, load_config, validate_config
+from forecast.config.reading import (
+    EACH_ONCE,
+    ONE_OR_MANY,
+    Config,
+    load_config,
+    validate_config,
+)
 from forecast.config.usual_names import require_model
 from forecast.system.errors import InputError, require_known
 
@@ -88,7 +94,7 @@ class Combination(Config):
     )
 
     family: Literal["combination"] = "combination"
-    members: tuple[str, ...] = Field(
+    members: Annotated[tuple[str, ...], ONE_OR_MANY] = Field(
         ("networks",),
         description="`networks`, `all`, or names of entries",
     )
@@ -105,11 +111,6 @@ class Combination(Config):
             " k-th origin"
         ),
     )
-
-    @field_validator("members", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _weights_are_some(self) -> Combination:
@@ -239,6 +240,10 @@ JUDGED_STEPS = 300
 """Final gradient steps of configs/tuning.yaml: by fewer no network should be judged."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""NumPy and Keras take no others."""
+
+
 class Tuning(Config):
     """Trials per network, gradient steps per trial, then gradient steps and seeds of the final
     training. A comparison refuses networks with fewer trials than `n_trials`
@@ -249,19 +254,8 @@ class Tuning(Config):
     trial_steps: int = Field(ge=1, le=10_000_000)
     final_steps: int = Field(ge=1, le=10_000_000)
     evaluate_every: int = Field(50, ge=1)
-    seeds: tuple[int, ...] = Field(min_length=1, max_length=1000)
-    base_seed: int = Field(ge=0, lt=2**31)
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        """Refuses seeds that repeat, or that NumPy and Keras do not take."""
-        if len(set(value)) < len(value) or min(value) < 0 or max(value) >= 2**31:
-            raise ValueError(
-                "seeds must be distinct whole numbers from 0 to 2147483647 (NumPy and Keras take no"
-                " others)"
-            )
-        return value
+    seeds: Annotated[tuple[Seed, ...], EACH_ONCE] = Field(min_length=1, max_length=1000)
+    base_seed: Seed
 
 
 def load_tuning(folder: Path | str) -> Tuning:

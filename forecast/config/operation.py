@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 
 from forecast.config.reading import (
+    ONE_OR_MANY,
     Config,
     load_config,
     read_yaml,
@@ -136,7 +137,7 @@ class ScheduledJob(Config):
     """
 
     run: tuple[str, ...] = Field(min_length=1)
-    at: tuple[ClockTime, ...] = Field(min_length=1)
+    at: Annotated[tuple[ClockTime, ...], ONE_OR_MANY] = Field(min_length=1)
     days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
     time_zone: TimeZone = "UTC"
     jitter_minutes: float = Field(0.0, ge=0, lt=720)
@@ -153,12 +154,6 @@ class ScheduledJob(Config):
         """Refuses what is no command of `forecast` that a schedule may start."""
         require_known(value[0], SCHEDULED_COMMANDS, "unknown command", ValueError)
         return value
-
-    @field_validator("at", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        """One time is a list of one."""
-        return value if isinstance(value, list | tuple) else (value,)
 
     @field_validator("at")
     @classmethod

@@ -12,12 +12,20 @@ through `load_config` alone.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from forecast.system.addresses import hide_addresses
@@ -84,6 +92,18 @@ def require_plain_names(kind: str) -> AfterValidator:
     return AfterValidator(require_plain)
 
 
+def _require_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values themselves; `ValueError` where one is there again."""
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{quote_names(repeated)} stands twice; wanted each once")
+    return values
+
+
+EACH_ONCE = AfterValidator(_require_each_once)
+"""For a list in which nothing may be repeated."""
+ONE_OR_MANY = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+"""For a list that may be written as its only entry."""
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 

@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from forecast.config.reading import Config, validate_config
+from forecast.config.reading import EACH_ONCE, Config, validate_config
 from forecast.system.errors import quote_names, suggest
 from forecast.system.files import read_json
 
@@ -150,7 +150,7 @@ class OpeningHours(Config):
     exchange: whose holidays and half days have none either.
     """
 
-    days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
+    days: Annotated[tuple[Weekday, ...], EACH_ONCE] = Field(WEEKDAYS, min_length=1)
     first: ClockTime
     last: ClockTime
     time_zone: TimeZone = "UTC"
@@ -164,8 +164,6 @@ class OpeningHours(Config):
                 f"first: {self.first} is after last: {self.last}; wanted both on one day. Hours"
                 " that pass midnight have no `open`"
             )
-        if len(set(self.days)) < len(self.days):
-            raise ValueError(f"days: {quote_names(self.days)} stand twice; wanted each once")
         return self
 
     def step_starts(self, freq: str) -> np.ndarray:

@@ -153,7 +153,8 @@ def test_the_projects_budget_is_valid_and_has_three_seeds():
         ({"n_trails": 8}, "unknown key 'n_trails'. Did you mean 'n_trials'"),
         ({"n_trials": 0}, "key 'n_trials'"),
         ({"seeds": []}, "key 'seeds'"),
-        ({"seeds": [1, 1]}, "distinct"),
+        ({"seeds": [1, 1]}, "'1' stands twice"),
+        ({"seeds": [2**31]}, "key 'seeds.0'.*less than 2147483648"),
     ],
 )
 def test_a_wrong_budget_is_named(change, message):

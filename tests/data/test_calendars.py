@@ -314,7 +314,7 @@ def test_an_hour_is_known_when_it_has_ended():
                 "freq": "1h",
                 "open": {"days": ["mon", "mon"], "first": "09:30", "last": "16:00"},
             },
-            "stand twice; wanted each once",
+            "'mon' stands twice; wanted each once",
         ),
         (
             {"kind": "regular", "freq": "1h", "open": {"first": "18:00", "last": "02:00"}},

@@ -20,7 +20,7 @@ import shutil
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import numpy as np
@@ -28,6 +28,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from forecast.config.paths import ProjectPaths
+from forecast.config.reading import EACH_ONCE
 from forecast.config.sources import Adjustment, RemoteSource, Url
 from forecast.data.calendars import known_from
 from forecast.data.records import SnapshotRecord
@@ -62,22 +63,20 @@ class Settings(RemoteSource):
 
     is_for_personal_use: ClassVar[bool] = True
     kind: Literal["yahoo"]
-    tickers: tuple[str, ...] = Field(min_length=1)
+    tickers: Annotated[tuple[str, ...], EACH_ONCE] = Field(min_length=1)
     adjust: Adjustment = "splits_and_dividends"
     max_failed: float = Field(0.2, ge=0.0, lt=1.0)
     base_url: Url = YAHOO
 
     @field_validator("tickers")
     @classmethod
-    def _plain_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuses tickers that could change the question put to the service, and repeated ones."""
+    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuses tickers that could change the question put to the service."""
         for ticker in value:
             if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
                 raise ValueError(
                     f"ticker {ticker!r}: wanted capitals, digits and . ^ = - such as MSFT or ^VIX"
                 )
-        if len(set(value)) < len(value):
-            raise ValueError("a ticker stands twice")
         return value
 
     @property
