@@ -297,7 +297,7 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
     usual for the calendar's step, if it is at most 1440 steps (the minutes of a day) and `n_steps`
     hold four seasons, or where few two. Otherwise, and for sessions and weekdays, 1: no season.
     """
-    if calendar.kind in ("sessions", "weekdays"):
+    if calendar.keeps_wall_clock:
         return 1
     season = guess_spans(calendar)[0]
     n_seasons = 2 if n_steps < SHORT_ROWS else 4

@@ -26,10 +26,8 @@ from pandas.api.types import infer_dtype, is_integer_dtype, is_numeric_dtype
 
 from forecast.config.task import (
     Calendar,
-    SessionCalendar,
     StaticColumn,
     Task,
-    WeekdayCalendar,
     static_input_names,
 )
 from forecast.data.calendars import check_calendar, format_times, row_numbers
@@ -187,7 +185,7 @@ def long_frame(
         if calendar.counts_rows:
             frame = frame.assign(ds=_times_of_counts(frame, names))
         else:
-            frame = frame.assign(ds=_times(frame, names, wall_clock=_keeps_wall_clock(calendar)))
+            frame = frame.assign(ds=_times(frame, names, wall_clock=calendar.keeps_wall_clock))
         ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
         checked = check_frame(ordered, columns, where=WHERE)
         check_calendar(checked, calendar, where=WHERE)
@@ -218,15 +216,10 @@ def clock_name(zone: tzinfo | None) -> str | None:
 def in_zone(times: Any, zone: tzinfo, calendar: Calendar) -> pd.DatetimeIndex:
     """Times of the stages as the caller had them; the date of a session stays that date."""
     moments = pd.DatetimeIndex(times)
-    if _keeps_wall_clock(calendar):
+    if calendar.keeps_wall_clock:
         is_first = np.ones(len(moments), dtype=bool)  # of two midnights where clocks go back
         return moments.tz_localize(zone, ambiguous=is_first, nonexistent="shift_forward")
     return moments.tz_localize("UTC").tz_convert(zone)
-
-
-def _keeps_wall_clock(calendar: Calendar) -> bool:
-    """Whether times are dates of the local clock, which become no other date in UTC."""
-    return isinstance(calendar, SessionCalendar | WeekdayCalendar)
 
 
 def warn_of(

@@ -34,12 +34,10 @@ from forecast.config.task import (
     FutureInput,
     Holidays,
     Point,
-    SessionCalendar,
     StaticColumn,
     Task,
     TaskColumn,
     TransformName,
-    WeekdayCalendar,
     static_input_names,
 )
 from forecast.config.transforms import TRANSFORMS
@@ -470,7 +468,7 @@ class Dataset(Config):
         """The zone of the source's times, or of the opening hours; None where these are UTC, or
         dates of its clock.
         """
-        if isinstance(self.calendar, SessionCalendar | WeekdayCalendar):
+        if self.calendar.keeps_wall_clock:
             return None
         zone: str | None = getattr(self.source, "time_zone", None)
         if not zone and (hours := self.calendar.opening_hours):

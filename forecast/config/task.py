@@ -109,6 +109,11 @@ class CalendarBase(Config):
         return self.kind == "index"
 
     @property
+    def keeps_wall_clock(self) -> bool:
+        """Whether steps are dates of the local clock, which become no other date in UTC."""
+        return self.kind in ("sessions", "weekdays")
+
+    @property
     def opening_hours(self) -> OpeningHours | None:
         """Of regular steps where there are some outside of which there is none."""
         return getattr(self, "open", None)

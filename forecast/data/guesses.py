@@ -1238,9 +1238,9 @@ def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str 
     twice = table.duplicated(["unique_id", "ds"]).any()
     for zone in GUESSED_ZONES if twice else (None, *GUESSED_ZONES):
         try:
-            utc = to_utc(table, form, time_zone=zone, wall_clock=False, where=where)
+            utc = to_utc(table, form, time_zone=zone, where=where)
         except InputError:
             continue
         if not table.assign(ds=utc).duplicated(["unique_id", "ds"]).any():
             return zone, utc
-    return None, to_utc(table, form, time_zone=None, wall_clock=False, where=where)
+    return None, to_utc(table, form, time_zone=None, where=where)

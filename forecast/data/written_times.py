@@ -196,7 +196,7 @@ def to_utc(
     form: str | None = None,
     *,
     time_zone: str | None,
-    wall_clock: bool,
+    wall_clock: bool = False,
     where: str,
 ) -> pd.Series:
     """Column `ds` of `table` as datetime64[ns] in UTC without a zone.

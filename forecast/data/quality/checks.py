@@ -218,7 +218,7 @@ def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     """The targets modelled as prices that are some by their name, their bars or their calendar:
     only these split, and a demand whose logarithm drifts does not.
     """
-    is_traded = _bar_columns(frame) or dataset.calendar.kind in ("sessions", "weekdays")
+    is_traded = _bar_columns(frame) or dataset.calendar.keeps_wall_clock
     return [
         c.column
         for c in dataset.target

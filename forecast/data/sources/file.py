@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
-from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
+from forecast.config.task import TimeZone
 from forecast.data import own_files, vintages
 from forecast.data.columns import (
     encode_static,
@@ -231,7 +231,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     table["ds"] = _to_utc(table.assign(unique_id=issue), form, source, request.dataset, where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = to_utc(
-        issued, form, time_zone=source.time_zone, wall_clock=False, where=f"{where}, issued_at"
+        issued, form, time_zone=source.time_zone, where=f"{where}, issued_at"
     )
     if (twice := table.duplicated(vintages.VINTAGE_KEYS)).any():
         row = describe_row(table, first_true(twice))
@@ -246,7 +246,7 @@ def _to_utc(
     """The column `ds` of `table`, written as `form` by the clock of `source`, as times in UTC; of
     sessions and weekdays the day that is written.
     """
-    wall_clock = isinstance(dataset.calendar, SessionCalendar | WeekdayCalendar)
+    wall_clock = dataset.calendar.keeps_wall_clock
     return to_utc(table, form, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
 
 
