@@ -470,10 +470,8 @@ class Dataset(Config):
         """
         if self.calendar.keeps_wall_clock:
             return None
-        zone: str | None = getattr(self.source, "time_zone", None)
-        if not zone and (hours := self.calendar.opening_hours):
-            return hours.time_zone
-        return zone
+        hours = self.calendar.opening_hours
+        return self.source.clock or (hours.time_zone if hours else None)
 
     def _local_holidays(self) -> Holidays | None:
         """The holidays, by the clock of the source's times where they name none of their own."""
