@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from forecast.config.reading import Config
-from forecast.system.errors import require_known
+from forecast.system.errors import DataError, ForecastError, InputError, require_known
 
 PACKAGE = "forecast.data.sources"
 Adjustment = Literal["splits_and_dividends", "splits", "none"]
@@ -45,9 +45,11 @@ class Source(Config):
 
     kind: str
     is_remote: ClassVar[bool] = False
-    """Whether it is asked over the network: its faults are then the service's, not the user's;
-    its rows are as of the moment of asking, and go on from those stored before.
+    """Whether it is asked over the network: its rows are then as of the moment of asking, and go on
+    from those stored before.
     """
+    fault: ClassVar[type[ForecastError]] = InputError
+    """Raised for wrong rows: they are the user's, or those of a service."""
     origin: ClassVar[str] = "the source"
     """What its rows come from, in messages."""
     is_for_personal_use: ClassVar[bool] = False
@@ -120,6 +122,7 @@ class RemoteSource(Source):
     """
 
     is_remote: ClassVar[bool] = True
+    fault: ClassVar[type[ForecastError]] = DataError
     start: date
     base_url: Url
     deadline_s: float = Field(300.0, gt=0)

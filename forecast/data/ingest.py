@@ -178,8 +178,7 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
 def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:
     """The source's answer, and its rows checked."""
     raw = sources.read(request)
-    fault = _fault_class(request.dataset)
-    return raw, preparation.check_raw(raw, request.dataset, error=fault)
+    return raw, preparation.check_raw(raw, request.dataset)
 
 
 def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAnswer:
@@ -236,8 +235,8 @@ def _check_history(
     now: pd.Timestamp,
 ) -> list[Violation]:
     """What the data checks find; raises where a rule refuses, or the pipeline could not use it."""
-    dataset, fault = request.dataset, _fault_class(request.dataset)
-    vintages.require_issued_before_known(known, dataset, where=raw.where, error=fault)
+    dataset, fault = request.dataset, request.dataset.source.fault
+    vintages.require_issued_before_known(known, dataset, where=raw.where)
     whole = vintages.add_issued(frame, dataset, known)
     joined = add_joined(whole, dataset, root=request.root, where=raw.where)
     complete = add_known_ahead(joined, dataset)
@@ -366,10 +365,6 @@ def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timest
         str(name): (moment if bound is None else min(moment, bound)).normalize()
         for name, moment in last.items()
     }
-
-
-def _fault_class(dataset: Dataset) -> type[DataError] | type[InputError]:
-    return DataError if dataset.source.is_remote else InputError
 
 
 @dataclass(frozen=True)

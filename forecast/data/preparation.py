@@ -332,10 +332,9 @@ def check_data(
     return frame, left_out + findings
 
 
-def check_raw(
-    raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError
-) -> pd.DataFrame:
-    """Structure, then calendar: a fault names the row of the origin."""
+def check_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
+    """Structure, then calendar: a fault (`Source.fault`) names the row of the origin."""
+    error = dataset.source.fault
     names = raw.frame.columns.drop(list(KEY_COLUMNS), errors="ignore")
     require_columns(names, dataset, where=raw.where)
     frame = check_frame(raw.frame, names, where=raw.where, error=error)

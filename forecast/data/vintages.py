@@ -19,7 +19,7 @@ from forecast.config.datasets import Dataset
 from forecast.data import snapshots
 from forecast.data.calendars import grid, known_from, next_steps
 from forecast.system import files
-from forecast.system.errors import ForecastError, plural
+from forecast.system.errors import plural
 
 VINTAGE_KEYS = ["unique_id", "ds", "issued_at"]
 
@@ -49,11 +49,9 @@ def merge_vintages(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> p
     return both.sort_values(VINTAGE_KEYS, kind="stable", ignore_index=True)
 
 
-def require_issued_before_known(
-    table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError]
-) -> None:
-    """Raises `error` for a forecast whose issue is later than the moment at which its target is
-    known.
+def require_issued_before_known(table: pd.DataFrame, dataset: Dataset, *, where: str) -> None:
+    """Raises `Source.fault` for a forecast whose issue is later than the moment at which its target
+    is known.
     """
     if table.empty:
         return
@@ -62,7 +60,7 @@ def require_issued_before_known(
     ).nonzero()[0]
     if len(late):
         first = table.iloc[int(late[0])]
-        raise error(
+        raise dataset.source.fault(
             f"{where}: issued after their target was known: {plural(len(late), 'forecast')}, such"
             f" as that of {first['ds']} (series {first['unique_id']!r}) issued at"
             f" {first['issued_at']}. Wanted the time of issue in UTC, before the target; are the"

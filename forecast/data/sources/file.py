@@ -236,7 +236,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     if (twice := table.duplicated(vintages.VINTAGE_KEYS)).any():
         row = describe_row(table, first_true(twice))
         raise InputError(f"{where}, {row}: two forecasts of one issue. Drop one.")
-    vintages.require_issued_before_known(table, request.dataset, where=where, error=InputError)
+    vintages.require_issued_before_known(table, request.dataset, where=where)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 
