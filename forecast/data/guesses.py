@@ -262,7 +262,8 @@ def guess_entry(
     roles = _guess_roles(observed, planned, numbers, chosen, others, where)
     if not roles.plans:
         observed = rows[~is_planned]
-    lines = [
+    text = [
+        f"  {flow_yaml(name)}:",
         entry_line("title", path.name.partition(".")[0]),
         entry_line(
             "source",
@@ -271,15 +272,9 @@ def guess_entry(
         ),
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
-    text = [f"  {flow_yaml(name)}:", *lines]
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
-    text += _describe_series(observed, chosen)
-    if roles.constant:
-        names = ", ".join(roles.constant)
-        text.append(
-            f"    # constant in every series: {names} (inputs: `static`, groups: `hierarchy`)"
-        )
+    text += _describe_series(observed, chosen, roles.constant)
     text += _describe_doubtful_number(path, file_format)
     for column in others:
         if column not in numbers and own_files.is_mostly_numbers(rows[column]):
@@ -361,9 +356,9 @@ def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[st
     ]
 
 
-def _describe_series(observed: pd.DataFrame, target: str) -> Iterator[str]:
-    """A comment for a series that is the sum of all others, and for each that goes on under a name
-    written otherwise.
+def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -> Iterator[str]:
+    """A comment for a series that is the sum of all others, for each that goes on under a name
+    written otherwise, and for the columns `constant` in every series.
     """
     values, names = observed[target], observed["unique_id"]
     if names.nunique() > 2:
@@ -384,6 +379,9 @@ def _describe_series(observed: pd.DataFrame, target: str) -> Iterator[str]:
                     f"    # {other!r} begins behind the end of {name!r}: if they are one series,"
                     " write one name"
                 )
+    if constant:
+        columns = ", ".join(constant)
+        yield f"    # constant in every series: {columns} (inputs: `static`, groups: `hierarchy`)"
 
 
 @dataclass(frozen=True)
