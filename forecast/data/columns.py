@@ -401,19 +401,19 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than
     `max_age_days`.
     """
-    others = {"": dataset}
-    rows = {"": frame}
-    for name in joined_datasets(dataset):
-        others[name] = load_dataset(name, ProjectPaths.of(root).configs)
-        rows[name] = snapshots.read_pointed(root, name)
+    lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
+    others: dict[str, Dataset] = {}
+    values: dict[str, pd.DataFrame] = {}
+    for name in sorted({lookup.dataset for lookup in lookups.values()}):
+        others[name], rows = dataset, frame  # without a name in this dataset itself
+        if name:
+            others[name] = load_dataset(name, ProjectPaths.of(root).configs)
+            rows = snapshots.read_pointed(root, name)
+        values[name] = adjust_prices(rows, others[name].source.adjustment)
     result = frame.copy(deep=False)
-    for column in dataset.columns:
-        if column.joined is not None:
-            other = others[column.joined.dataset]
-            values = adjust_prices(rows[column.joined.dataset], other.source.adjustment)
-            result[column.column] = _joined_values(
-                frame, dataset, column.joined, other, values, where
-            )
+    for column, lookup in lookups.items():
+        other, rows = others[lookup.dataset], values[lookup.dataset]
+        result[column] = _joined_values(frame, dataset, lookup, other, rows, where)
     return result
 
 
