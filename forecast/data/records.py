@@ -71,7 +71,7 @@ class Record(BaseModel):
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise cls._damage_error(path, one_line(error)) from None
+            raise cls._damage_error(path, describe_first(error)) from None
         return cls.parse(content, path)
 
     @classmethod
@@ -95,8 +95,12 @@ class Record(BaseModel):
         )
 
 
-def describe_first(error: ValidationError) -> str:
-    """The first fault of a record: its key and what is wrong with it."""
+def describe_first(error: Exception) -> str:
+    """The first fault of a record: its key and what is wrong with it; of a file without one what
+    its reader says.
+    """
+    if not isinstance(error, ValidationError):
+        return one_line(error)
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"])) or "the file"
     return f"{place}: {first['msg']}"
@@ -438,9 +442,8 @@ def read_snapshot_record(path: Path) -> SnapshotRecord:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # a ValidationError is a ValueError
-        fault = describe_first(error) if isinstance(error, ValidationError) else str(error)
         raise DamagedError(
-            f"{path}: cannot be read ({one_line(fault)}). Restore it from git, or delete"
+            f"{path}: cannot be read ({describe_first(error)}). Restore it from git, or delete"
             f" it: then `forecast fetch {path.parent.name}` does not know which rows were"
             " provisional, and the provider's forecasts begin again."
         ) from None

@@ -23,14 +23,19 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.records import SnapshotRecord, read_snapshot_record
+from forecast.data.records import (
+    SnapshotRecord,
+    TimeText,
+    describe_first,
+    read_snapshot_record,
+)
 from forecast.data.schema import KEY_COLUMNS
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, one_line
@@ -50,11 +55,14 @@ class Pointer:
     service's forecasts.
     """
 
-    as_of: str
+    as_of: TimeText
     sha256: str
     snapshot: str
     issued: str | None = None
     issued_sha256: str | None = None
+
+
+POINTER = TypeAdapter(Pointer)
 
 
 def content_sha256(frame: pd.DataFrame) -> str:
@@ -121,14 +129,10 @@ def read_pointer(root: Path, dataset: str) -> Pointer:
             f"{path}: no such file: {dataset!r} was never fetched. Run `forecast fetch {dataset}`."
         )
     try:
-        pointer = Pointer(**files.read_json(path))
-        datetime.fromisoformat(pointer.as_of)
-        if isinstance(pointer.sha256, str) and isinstance(pointer.snapshot, str):
-            return pointer
-        raise TypeError("something else than texts")
-    except (ValueError, TypeError) as error:
+        return POINTER.validate_python(files.read_json(path))
+    except ValueError as error:  # a ValidationError is one
         raise InputError(
-            f"{path}: not a pointer (found {one_line(error)}; wanted as_of, sha256,"
+            f"{path}: not a pointer (found {describe_first(error)}; wanted as_of, sha256,"
             f" snapshot). Restore it from git or run `forecast fetch {dataset}`."
         ) from None
 
