@@ -198,7 +198,9 @@ def test_the_wrong_time_zone_shows_as_days_that_are_no_sessions(tmp_path: Path, 
 
     raw = read(tmp_path, services, ("KIWI",))
     settings = dataset(
-        calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
+        source={"kind": "yahoo", "tickers": ["KIWI"], "start": "2021-05-03"},
+        calendar={"kind": "sessions", "exchange": "XNYS"},
+        target={"column": "close"},
     )
     with pytest.raises(DataError, match="no session of XNYS"):
         preparation.check_raw(raw, settings)
