@@ -31,9 +31,9 @@ import yaml
 from bench.quarter_hour import CONFIRMING, PANELS, BarPanel, problem_of
 from forecast import models
 from forecast.backtest import combinations
-from forecast.backtest.backtest import CandidateFitter, forecast_blocks
+from forecast.backtest.backtest import forecast_blocks
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.timeline import fit_through_time
+from forecast.backtest.timeline import CandidateFitter, fit_through_time
 from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.sources import packaged

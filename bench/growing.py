@@ -26,9 +26,9 @@ from bench.ablation import RULE, Forecasts, Patch, combine, patched
 from bench.quarter_hour import PANELS, problem_from, problem_of, written_entry
 from bench.simulated_kinds import OF_A_YEAR, YEAR, YEAR_ENDING, draw_kind
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, forecast_blocks
+from forecast.backtest.backtest import forecast_blocks
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.timeline import fit_through_time
+from forecast.backtest.timeline import CandidateFitter, fit_through_time
 from forecast.forecaster import Budget, Problem
 from forecast.models import choice, skip
 from forecast.models.families import window_linear

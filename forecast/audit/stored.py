@@ -27,9 +27,9 @@ from forecast import models
 from forecast.audit import Finding, rescored, runs
 from forecast.audit.changes import reverse_order_of_test_errors
 from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
-from forecast.backtest.backtest import CandidateFitter, load_tensorflow
+from forecast.backtest.backtest import load_tensorflow
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.timeline import RefitSchedule
+from forecast.backtest.timeline import CandidateFitter, RefitSchedule
 from forecast.comparison.comparing import compare_candidates, table_text
 from forecast.config.experiment import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths

@@ -19,9 +19,10 @@ from typing import TextIO
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, load_tensorflow
+from forecast.backtest.backtest import load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import DataInMemory, PreparedData
+from forecast.backtest.timeline import CandidateFitter
 from forecast.backtest.training import TrainingJob, join_forecasters
 from forecast.config.experiment import Tuning
 from forecast.data.panel import Series, from_frame

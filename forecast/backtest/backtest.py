@@ -1,7 +1,6 @@
 """One candidate and seed: fit it, forecast every cutoff of the scored blocks, save all of it.
 
-`fit_and_forecast` is the task that stage `train` gives to a worker; `CandidateFitter` is how a
-candidate is fitted, for the backtest, for the refit before serving, and for the leak audit. What is
+`fit_and_forecast` is the task that stage `train` gives to a worker. What is
 written (fit.json, forecasts.parquet, the saved models) is read by `forecast.backtest.training`. A
 model that cannot be fitted or whose forecasts are not finite leaves its reason; nothing else is
 caught. Scores and intervals are computed later, from the forecasts alone.
@@ -17,7 +16,7 @@ saved, and serves, is then the newest fit that the first cutoff of the test bloc
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +26,13 @@ import pandas as pd
 
 from forecast.backtest.candidates import Candidate, lock_digest, result_key
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
+from forecast.backtest.timeline import (
+    SCORED,
+    CandidateFitter,
+    FitTimeline,
+    SeedFits,
+    fit_through_time,
+)
 from forecast.data.panel import Panel, from_frame
 from forecast.data.quality import SHOWN_SERIES
 from forecast.data.records import SeedFit
@@ -35,16 +40,13 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import REQUIRED_BLOCKS
 from forecast.forecaster import (
     Budget,
-    FitResult,
     Problem,
-    fit,
-    fit_again,
     log_density,
     predict_quantiles,
     rise_probability,
 )
-from forecast.forecaster.distributions import DISTRIBUTIONS_FILE as DISTRIBUTIONS
 from forecast.forecaster.distributions import (
+    DISTRIBUTIONS_FILE,
     LOG_DENSITY_COLUMN,
     RISE_COLUMN,
     STORED_LEVELS,
@@ -138,7 +140,7 @@ def fit_and_forecast(
             _save_models(temporary, fits, corrections)
             files.write_frame(temporary / "forecasts.parquet", forecasts)
             if distributions is not None:
-                files.write_frame(temporary / DISTRIBUTIONS, distributions)
+                files.write_frame(temporary / DISTRIBUTIONS_FILE, distributions)
             _seed_fit(seed, fits, problem).write(temporary / "fit.json")
             del forecasts, distributions
     return_memory()
@@ -176,49 +178,6 @@ def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:
         refits=fits.refits,
         rows_seen=sum(block.train[1] - block.train[0] for block in blocks),
     )
-
-
-@dataclass(frozen=True)
-class CandidateFitter:
-    """How one candidate and seed is fitted, on whatever rows a backtest or a refit asks for."""
-
-    candidate: Candidate
-    seed: int
-    budget: Budget
-    part: slice | None = None
-    """The numbers of the series that are fitted; None: all."""
-
-    def fit_first(self, problem: Problem) -> FitResult:
-        """The fit on the train rows of `problem`, with the steps, penalties, lags or trees that its
-        validation block selects.
-        """
-        return fit(
-            problem.with_series(self.part),
-            self.candidate.spec,
-            skip=self.candidate.skip,
-            seed=self.seed,
-            budget=self.budget,
-        )
-
-    def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
-        """`fit_first`, and what it selected fitted on train and validation rows; the same object
-        twice where the model is not fitted again.
-        """
-        first = self.fit_first(problem)
-        return first, self.refit(problem, first)
-
-    def refit(self, problem: Problem, first: FitResult) -> FitResult:
-        """What `first` selected, fitted on the rows of `problem`; of a network that has refits the
-        weights stay.
-        """
-        return fit_again(
-            problem.with_series(self.part),
-            self.candidate.spec,
-            first,
-            skip=self.candidate.skip,
-            seed=self.seed,
-            budget=self.budget,
-        )
 
 
 def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.DataFrame:

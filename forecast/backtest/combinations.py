@@ -29,7 +29,7 @@ nowhere but in record.json; one that `select_best` left out leaves no trace ther
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -266,15 +266,11 @@ def write_combination(name: str, rule: Combination, trained: Path) -> None:
     eligible, omissions = _eligible_members(rule, records)
     folder = trained / name
     folder.mkdir(parents=True)
-
-    def errors_of(rows: pd.DataFrame, forecasts: Mapping[str, np.ndarray]) -> MemberErrors:
-        return MemberErrors.of(rows, forecasts, eligible)
-
     history: list[DatedWeights] = []
     weights: Weights = {}
     fit = SeedFit(seed=0, reason=omissions)
     try:
-        history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
+        history, table = _combine_forecasts(rule, eligible, *_read_forecasts(eligible, trained))
     except ModelError as error:
         fit = SeedFit(seed=0, status="failed", reason=str(error))
     else:
@@ -322,7 +318,7 @@ def _eligible_members(
 
 def _combine_forecasts(
     rule: Combination,
-    errors_of: Callable[..., MemberErrors],
+    records: Mapping[str, RunRecord],
     rows: pd.DataFrame,
     values: Mapping[str, np.ndarray],
 ) -> tuple[list[DatedWeights], pd.DataFrame]:
@@ -335,7 +331,8 @@ def _combine_forecasts(
     in_validation = (rows["block"] == "validation").to_numpy()
     cutoffs = rows["cutoff"].to_numpy()
     times = rows["ds"].to_numpy()
-    on_validation = errors_of(rows[in_validation], _select_rows(values, in_validation))
+    validated = _select_rows(values, in_validation)
+    on_validation = MemberErrors.of(rows[in_validation], validated, records)
     history = [_date_weights(learn_weights(rule, on_validation), times[in_validation].max())]
     y_hat = weighted_mean(history[0].weights, values)
     for learns, forecasts in on_validation.split_folds():
@@ -352,7 +349,7 @@ def _combine_forecasts(
         is_known = times <= refit
         follows_refit = cutoffs >= refit
         known_forecasts = {name: values[name][is_known] for name in members}
-        errors = errors_of(rows[is_known], known_forecasts)
+        errors = MemberErrors.of(rows[is_known], known_forecasts, records)
         weights = learn_weights(rule, errors)
         y_hat[follows_refit] = weighted_mean(weights, _select_rows(values, follows_refit))
         history.append(_date_weights(weights, refit))

@@ -1,6 +1,7 @@
 """When a model is fitted again in a backtest, and which of its fits forecasts a cutoff.
 
     RefitSchedule      the cutoffs at which a model is fitted again, and what it may see there
+    CandidateFitter    fits one candidate and seed, as often as a backtest asks
     FitTimeline        its `DatedFit`s: which one forecasts a cutoff, and with what it forecasts
     fit_through_time   makes all of them for one candidate and seed (`SeedFits`)
 
@@ -30,14 +31,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
+from forecast.backtest.candidates import Candidate
 from forecast.config.experiment import RefitFrequency
 from forecast.data.panel import Panel
 from forecast.data.splits import Blocks
-from forecast.forecaster import FitResult, Forecaster, Problem
+from forecast.forecaster import Budget, FitResult, Forecaster, Problem, fit, fit_again
 from forecast.models.base import ModelSpec
 from forecast.models.problem import validation_fold_starts
 
@@ -60,17 +62,44 @@ class DatedForecaster(NamedTuple):
     forecaster: Forecaster
 
 
-class Fitter(Protocol):
-    """Fits one model with one seed, as often as a backtest asks."""
+@dataclass(frozen=True)
+class CandidateFitter:
+    """How one candidate and seed is fitted, on whatever rows are asked for: for the backtest, for
+    the refit before serving, and for the leak audit.
+    """
+
+    candidate: Candidate
+    seed: int
+    budget: Budget
+    part: slice | None = None
+    """The numbers of the series that are fitted; None: all."""
 
     def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
-        """The first fit, on the train rows, and the final one, on train and validation rows.
-
-        The same object twice where the model is not fitted a second time.
+        """The fit on the train rows of `problem`, with the steps, penalties, lags or trees that its
+        validation block selects; and what it selected fitted on train and validation rows: the same
+        object twice where the model is not fitted again.
         """
+        first = fit(
+            problem.with_series(self.part),
+            self.candidate.spec,
+            skip=self.candidate.skip,
+            seed=self.seed,
+            budget=self.budget,
+        )
+        return first, self.refit(problem, first)
 
     def refit(self, problem: Problem, first: FitResult) -> FitResult:
-        """What `first` selected, fitted on the train rows of `problem`."""
+        """What `first` selected, fitted on the rows of `problem`; of a network that has refits the
+        weights stay.
+        """
+        return fit_again(
+            problem.with_series(self.part),
+            self.candidate.spec,
+            first,
+            skip=self.candidate.skip,
+            seed=self.seed,
+            budget=self.budget,
+        )
 
 
 @dataclass(frozen=True)
@@ -191,11 +220,11 @@ class FitTimeline:
             for uid, cutoff_rows in rows.items()
         }
         values = dict[str, np.ndarray]()
-        for number, fit in enumerate(self.fits):
+        for number, dated in enumerate(self.fits):
             fit_rows = {uid: each[numbers[uid] == number] for uid, each in rows.items()}
             if number > 0:  # the first predicts for every series, so that each has its shape
                 fit_rows = {uid: each for uid, each in fit_rows.items() if len(each)}
-            for uid, part in predictor(fit.forecaster, panel, fit_rows).items():
+            for uid, part in predictor(dated.forecaster, panel, fit_rows).items():
                 if uid not in values:
                     values[uid] = np.empty((len(rows[uid]), *part.shape[1:]), part.dtype)
                 values[uid][numbers[uid] == number] = part
@@ -218,7 +247,7 @@ class SeedFits:
     """What serves where it is a refit: the newest fit that has seen no target of the test block."""
 
 
-def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedFits:
+def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter) -> SeedFits:
     """Fit `spec` on the train rows, on train and validation rows, and at each of its refits.
 
     Which fit forecasts what:

@@ -195,13 +195,9 @@ def coverage_by_step(
     missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
-    least, most = np.empty(n.shape), np.empty(n.shape)
-    for place, least_band in ((np.s_[:, :1], POOLED_BAND), (np.s_[:, 1:], BAND)):
-        for count in np.unique(n[place]).tolist():
-            is_of_count = n[place] == count
-            least[place][is_of_count], most[place][is_of_count] = binomial_band(
-                level, count, least_band
-            )
+    least_band = np.full(n.shape[1], BAND)
+    least_band[0] = POOLED_BAND
+    least, most = binomial_band(level, n, least_band)
     return {
         "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
         "n": n,
@@ -214,10 +210,13 @@ def coverage_by_step(
     }
 
 
-def binomial_band(level: float, n: int, least: float) -> tuple[float, float]:
-    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1]."""
-    half = max(least, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
-    return max(0.0, level - half), min(1.0, level + half)
+def binomial_band(level: float, n: ArrayLike, least: ArrayLike) -> tuple[Array, Array]:
+    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1];
+    all of it for n = 0.
+    """
+    with np.errstate(divide="ignore"):
+        half = np.maximum(least, 1.96 * np.sqrt(level * (1 - level) / np.asarray(n)))
+    return np.maximum(0.0, level - half), np.minimum(1.0, level + half)
 
 
 def _average_by_step(values: Array, known: NDArray[np.bool_]) -> Array:

@@ -12,8 +12,8 @@ import pytest
 
 from forecast import models
 from forecast.backtest import timeline
-from forecast.backtest.backtest import CandidateFitter
 from forecast.backtest.candidates import Candidate
+from forecast.backtest.timeline import CandidateFitter
 from forecast.forecaster import Budget
 from forecast.forecaster.forecaster import MAX_ROWS_IN_GROUP, MIN_SERIES_IN_GROUP
 from forecast.models.problem import VALIDATION_FOLDS, validation_fold_starts
