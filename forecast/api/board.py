@@ -21,7 +21,7 @@ import pandas as pd
 
 from forecast.api.export import candidates, leaderboard
 from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset
-from forecast.api.frames import NAME, Names, as_tuple, require_whole
+from forecast.api.frames import NAME, require_whole
 from forecast.api.installation import require_installed
 from forecast.api.model import Model, windows_of
 from forecast.api.stages import (
@@ -249,23 +249,7 @@ def compare(
     """
     require_installed("arch", "`forecast.compare`")
     require_whole(step_size=step_size)
-    options = TaskOptions(
-        freq=freq,
-        horizon=horizon,
-        lookback=lookback,
-        season_length=season_length,
-        past_exogenous=past_exogenous,
-        future_exogenous=future_exogenous,
-        calendar_features=calendar_features,
-        holidays=holidays,
-        static=static,
-        hierarchy=hierarchy,
-        transform=transform,
-        difference_inputs=difference_inputs,
-        point=point,
-        names=Names(id_col, time_col, as_tuple("target_col", target_col)),
-    )
-    dataset = frame_dataset(df, options)
+    dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     if step_size is not None:
         dataset = dataset.with_keys(step_size=int(step_size))
     if splits:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
-from forecast.api.frames import WHERE, Names, as_tuple
+from forecast.api.frames import WHERE
 from forecast.api.model import Model
 from forecast.api.stages import (
     FitSettings,
@@ -83,23 +83,7 @@ def fit(
     >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])
     Model('ridge', horizon=24, lookback=168, series=1)
     """
-    options = TaskOptions(
-        freq=freq,
-        horizon=horizon,
-        lookback=lookback,
-        season_length=season_length,
-        past_exogenous=past_exogenous,
-        future_exogenous=future_exogenous,
-        calendar_features=calendar_features,
-        holidays=holidays,
-        static=static,
-        hierarchy=hierarchy,
-        transform=transform,
-        difference_inputs=difference_inputs,
-        point=point,
-        names=Names(id_col, time_col, as_tuple("target_col", target_col)),
-    )
-    dataset = frame_dataset(df, options)
+    dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
     budget = tuning_budget(tuning, seeds)
     is_tuned = isinstance(tuning, str) or bool(SEARCH_KEYS & (tuning or {}).keys())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -154,7 +154,16 @@ class TaskOptions:
     transform: str
     difference_inputs: bool
     point: str
-    names: Names
+    id_col: str
+    time_col: str
+    target_col: str | Sequence[str]
+
+    @classmethod
+    def of_call(cls, arguments: Mapping[str, Any]) -> TaskOptions:
+        """Of all `arguments` of a call those that are options, which have the names of these
+        fields.
+        """
+        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
 
 
 def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
@@ -163,7 +172,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     Raises `InputError` for a frame or an option that is not as wanted.
     """
     horizon = options.horizon
-    names = options.names
+    names = Names(options.id_col, options.time_col, as_tuple("target_col", options.target_col))
     require_whole(horizon=horizon, lookback=options.lookback, season_length=options.season_length)
     calendar = _calendar(options.freq)
     target = list(map(str, names.target_col))

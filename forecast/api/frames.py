@@ -172,13 +172,10 @@ def long_frame(
             frame[name] = frame[name].astype("boolean").astype(float)
     empty = [name for name in columns if frame[name].isna().all()]
     if empty:
-        names_text = quote_names(empty)
-        if len(empty) == 1:
-            raise InputError(
-                f"{WHERE}: column {names_text} is empty; wanted numbers. Drop or fill it."
-            )
+        what, are, them = ("column", "is", "it") if len(empty) == 1 else ("columns", "are", "them")
         raise InputError(
-            f"{WHERE}: columns {names_text} are empty; wanted numbers. Drop or fill them."
+            f"{WHERE}: {what} {quote_names(empty)} {are} empty; wanted numbers. Drop or fill"
+            f" {them}."
         )
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -81,14 +81,9 @@ MAX_STACKED_SERIES = 200
 """Series of one stack at the most: its arrays hold every level, origin and step of each."""
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A level that the calibration block of one series cannot support for one candidate, and
-    why.
-    """
+class Refusal(NamedTuple):
+    """A level that the calibration block of a series cannot support, and why."""
 
-    model: str
-    ranking: str
     series: str
     level: float
     reason: str
@@ -186,8 +181,7 @@ def stack_series(
             calibration, levels, n_pooled.get(cube.series), blocks.task
         ).items():
             if reason:
-                labels = {**blocks.record.labels, "series": cube.series}
-                refused.append(Refusal(**labels, level=level, reason=reason))
+                refused.append(Refusal(cube.series, level, reason))
             else:
                 supported.append(level)
         if calibration is not None and supported:
@@ -375,15 +369,14 @@ def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
     return _join_stacks(parts, blocks, BAND_COLUMNS)
 
 
-def group_refusals(refused: Iterable[Refusal]) -> list[RefusedLevel]:
+def group_refusals(refused: Iterable[tuple[CandidateLabel, Refusal]]) -> list[RefusedLevel]:
     """One entry per series, level and reason, with the candidates it holds for."""
-    groups: dict[tuple[str, float, str], list[CandidateLabel]] = {}
-    for refusal in refused:
-        candidates = groups.setdefault((refusal.series, refusal.level, refusal.reason), [])
-        candidates.append(CandidateLabel(model=refusal.model, ranking=refusal.ranking))
+    candidates: dict[Refusal, list[CandidateLabel]] = {}
+    for candidate, refusal in refused:
+        candidates.setdefault(refusal, []).append(candidate)
     return [
-        RefusedLevel(series=series, level=level, reason=reason, candidates=tuple(candidates))
-        for (series, level, reason), candidates in groups.items()
+        RefusedLevel(**refusal._asdict(), candidates=tuple(labels))
+        for refusal, labels in candidates.items()
     ]
 
 
@@ -418,11 +411,12 @@ def interval_tables(
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     references = [c for c in usable if c.name in SHOWN_REFERENCES and c not in selected]
     tables = []
-    refused: list[Refusal] = []
+    refused: list[tuple[CandidateLabel, Refusal]] = []
     for candidate in usable:
         table, refusals = interval_scores(_candidate_blocks(candidate, task), levels)
         tables.append(table)
-        refused += refusals
+        label = CandidateLabel(**candidate.record.labels)
+        refused += [(label, refusal) for refusal in refusals]
     reliability = []
     crps = []
     for candidate in [*selected, *references]:

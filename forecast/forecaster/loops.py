@@ -54,6 +54,7 @@ class Loop:
         through the weights number n modulo their count, `weights` being number 0.
         """
         inputs = windows.z[:, :, channels.outputs :]
+        # of the past-only inputs, in scaled units; NaN where their last values are repeated
         carried = np.full((len(inputs), horizon, inputs.shape[2]), np.nan)
         if skip.carry is not None:
             carried = skip.carry.forecast_inputs(inputs, horizon)
@@ -62,20 +63,26 @@ class Loop:
         self._network = network
         self._weights = (weights, *twins)
         self._skip = skip
-        self._rolling = _RollingWindow(windows, channels, carried)
+        self._channels = channels
+        self._carried = carried
+        # NaN: never observed
+        self._input = np.where(np.isfinite(inputs).any(axis=1), fill_gaps(inputs)[0][:, -1], np.nan)
+        # the last `lookback` rows; of z the targets, which is what a skip reads
+        self._windows = replace(
+            windows, z=windows.z[:, :, : channels.outputs], past=windows.past.copy()
+        )
         parts = [_warm_up(network, *part) for part in deal_rows(self._weights, windows)]
         self._raw = interleave([raw for raw, _ in parts])
         self._states = [state for _, state in parts]
         self._row: np.ndarray | None = None
         self._step = 1
-        self._horizon = horizon
 
     def run(self, feedback: Feedback = add_network) -> np.ndarray:
         """(B, H, O) scaled forecasts; `feedback`: what is fed back at each step, e.g. a value drawn
         from a density.
         """
         forecasts = []
-        for _ in range(self._horizon):
+        for _ in range(self._carried.shape[1]):
             forecasts.append(feedback(*self.propose()))
             self.advance(forecasts[-1])
         return np.stack(forecasts, axis=1)
@@ -84,7 +91,8 @@ class Loop:
         """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B,
         O).
         """
-        view = self._rolling.view(self._step)
+        windows = self._windows
+        future = windows.future[:, : windows.past.shape[1] + self._step]
         if self._row is not None and self._network is not None:
             outputs = []
             for number, weights in enumerate(self._weights):
@@ -92,17 +100,60 @@ class Loop:
                 state = self._states[number]
                 assert state is not None
                 output, self._states[number] = inference.step(
-                    self._network, weights, state, self._row[dealt], view.future[dealt, -1:]
+                    self._network, weights, state, self._row[dealt], future[dealt, -1:]
                 )
                 outputs.append(output[:, 0].astype(np.float64))
             self._raw = interleave(outputs)
         self._row = None
-        return self._raw, self._skip.forecast(view, self._rolling.channels)[:, 0], view.last
+        view = replace(windows, future=future, rows=windows.rows + self._step - 1)
+        return self._raw, self._skip.forecast(view, self._channels)[:, 0], windows.last
 
     def advance(self, values: np.ndarray) -> None:
-        """Feed `values` (B, O) back as if they had been observed."""
-        self._row = self._rolling.append(values, self._step)
+        """Feed `values` (B, O) back as if they had been observed: one row further."""
+        windows = self._windows
+        self._row = self._next_row(values)
+        past = np.concatenate([windows.past[:, 1:], self._row[:, None, :]], axis=1)
+        clear_first_row(past, self._channels)
+        z = np.concatenate([windows.z[:, 1:], values[:, None, :]], axis=1)
+        self._windows = replace(windows, z=z, past=past, last=values)
         self._step += 1
+
+    def _next_row(self, forecast: np.ndarray) -> np.ndarray:
+        """The row (B, channels) of the time that was forecast: targets as forecast, past-only
+        inputs as carried or, where nothing is carried, repeated as they were.
+        """
+        carried = self._carried[:, self._step - 1]
+        is_known = np.isfinite(carried)
+        # no change is known from nothing
+        last_inputs = np.where(np.isnan(self._input), carried, self._input)
+        values = np.hstack([forecast, carried])
+        last = np.hstack([self._windows.last, last_inputs])
+        # a forecast that is no number must not be passed over
+        is_observed = np.hstack([np.ones(forecast.shape, dtype=bool), is_known])
+        row = self._windows.past[:, -1].copy()
+        for i in range(values.shape[1]):
+            self._write(row, i, values[:, i], last[:, i], is_observed[:, i])
+        self._input = np.where(is_known, carried, self._input)
+        return row
+
+    def _write(
+        self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray
+    ) -> None:
+        """Write column i of the task into the new row, in place: its value or, with
+        `difference_inputs`, its change from `last`; where it was not observed it repeats the row
+        before. A mask and the log of the rows since the last observation are kept up where the
+        column has them.
+        """
+        channels = self._channels
+        channel = channels.value[i]
+        if channels.difference_inputs[i]:
+            row[:, channel] = np.where(observed, value - last, 0.0)
+        else:
+            row[:, channel] = np.where(observed, value, row[:, channel])
+        if channels.mask[i] >= 0:
+            row[:, channels.mask[i]] = observed
+            longer = np.log1p(np.expm1(self._windows.past[:, -1, channels.since[i]]) + 1.0)
+            row[:, channels.since[i]] = np.where(observed, 0.0, longer)
 
 
 def deal_rows(
@@ -149,78 +200,3 @@ def _warm_up(
         network, weights, state, past[:, before], windows.future[:, before + 1 : before + 2]
     )
     return output[:, 0].astype(np.float64), state
-
-
-class _RollingWindow:
-    """The last `lookback` rows that a closed loop's skip and network read; forecasts are appended
-    as if they had been observed.
-    """
-
-    def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray) -> None:
-        """Begin with `windows`; `carried` (B, H, inputs): forecasts of the past-only inputs, in
-        scaled units, NaN where their last values are repeated.
-        """
-        self.channels = channels
-        self.windows = replace(
-            windows, z=windows.z[:, :, : channels.outputs], past=windows.past.copy()
-        )
-        self._carried = carried
-        z = windows.z[:, :, channels.outputs :]
-        # NaN: never observed
-        self._input = np.where(np.isfinite(z).any(axis=1), fill_gaps(z)[0][:, -1], np.nan)
-
-    def view(self, step: int) -> Windows:
-        """The current rows as windows with one step ahead; of `z` the targets, which is what a skip
-        reads.
-        """
-        windows = self.windows
-        ahead = windows.past.shape[1] + step
-        return replace(windows, future=windows.future[:, :ahead], rows=windows.rows + step - 1)
-
-    def append(self, forecast: np.ndarray, step: int) -> np.ndarray:
-        """Shift by one row; returns the new row (B, channels)."""
-        row = self._next_row(forecast, step)
-        windows = self.windows
-        past = np.concatenate([windows.past[:, 1:], row[:, None, :]], axis=1)
-        clear_first_row(past, self.channels)
-        z = np.concatenate([windows.z[:, 1:], forecast[:, None, :]], axis=1)
-        self.windows = replace(windows, z=z, past=past, last=forecast)
-        return row
-
-    def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
-        """The row (B, channels) of the time that was forecast: targets as forecast, past-only
-        inputs as carried or, where nothing is carried, repeated as they were.
-        """
-        row = self.windows.past[:, -1].copy()
-        outputs = self.channels.outputs
-        # a forecast that is no number must not be passed over
-        observed = np.ones(forecast.shape, dtype=bool)
-        for i in range(outputs):
-            self._write(row, i, forecast[:, i], self.windows.last[:, i], observed[:, i])
-        carried = self._carried[:, step - 1]
-        is_known = np.isfinite(carried)
-        # no change is known from nothing
-        last = np.where(np.isnan(self._input), carried, self._input)
-        for i in range(carried.shape[1]):
-            self._write(row, outputs + i, carried[:, i], last[:, i], is_known[:, i])
-        self._input = np.where(is_known, carried, self._input)
-        return row
-
-    def _write(
-        self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray
-    ) -> None:
-        """Write column i of the task into the new row, in place: its value or, with
-        `difference_inputs`, its change from `last`; where it was not observed it repeats the row
-        before. A mask and the log of the rows since the last observation are kept up where the
-        column has them.
-        """
-        channels = self.channels
-        channel = channels.value[i]
-        if channels.difference_inputs[i]:
-            row[:, channel] = np.where(observed, value - last, 0.0)
-        else:
-            row[:, channel] = np.where(observed, value, row[:, channel])
-        if channels.mask[i] >= 0:
-            row[:, channels.mask[i]] = observed
-            longer = np.log1p(np.expm1(self.windows.past[:, -1, channels.since[i]]) + 1.0)
-            row[:, channels.since[i]] = np.where(observed, 0.0, longer)

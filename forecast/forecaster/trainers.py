@@ -152,12 +152,6 @@ def train_by_levenberg_marquardt(
     Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32,
     like those of every network. `ModelError` for a network too large.
     """
-    problem = network_problem.NetworkProblem(network, series)
-    if problem.n_weights > lm.MAX_WEIGHTS:
-        # a row that failed, not a run that stops: another trial may be small enough
-        raise ModelError(lm.describe_too_large(problem))
-    skip_alone = initialise(network, seed)
-    skip_error = float(validate(skip_alone)[0])
 
     def overall_error(weights: Weights) -> float:
         return float(validate(weights)[0])
@@ -165,6 +159,11 @@ def train_by_levenberg_marquardt(
     problem = network_problem.make_problem(
         network, series, overall_error, warm_up=warm_up_rows(network, spec.warm_up)
     )
+    if problem.n_weights > lm.MAX_WEIGHTS:
+        # a row that failed, not a run that stops: another trial may be small enough
+        raise ModelError(lm.describe_too_large(problem))
+    skip_alone = initialise(network, seed)
+    skip_error = overall_error(skip_alone)
     best_weights, run = network_problem.fit(
         problem,
         seeds=network_problem.restart_seeds(seed, spec.lm.restarts),

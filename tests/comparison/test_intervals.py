@@ -24,6 +24,7 @@ from forecast.comparison.intervals import (
 )
 from forecast.comparison.metrics import crps_quantiles
 from forecast.comparison.scores import ForecastCube
+from forecast.data.comparison_records import CandidateLabel
 from forecast.forecaster import intervals
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import Difficulty, widths
@@ -190,7 +191,7 @@ def test_a_forecast_that_is_not_finite_is_refused():
 
 def test_the_same_refusal_is_said_once_with_those_it_holds_for():
     refused = [
-        refusal
+        (CandidateLabel(model=model, ranking="baseline"), refusal)
         for model in ("net", "naive")
         for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
     ]

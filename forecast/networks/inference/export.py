@@ -90,13 +90,11 @@ class LinearSkip:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are there, by the names under which the file keeps them."""
-        optional = {
-            "kernel": self.kernel,
-            "bias": self.bias,
-            "future": self.future,
-            "products": self.products,
+        return {
+            f"{LINEAR}/{name}": array
+            for name, array in vars(self).items()
+            if isinstance(array, np.ndarray)
         }
-        return {f"{LINEAR}/{name}": array for name, array in optional.items() if array is not None}
 
 
 def export(

@@ -81,10 +81,12 @@ class Wiring(BlockVisitor[Tensor]):
         """
         weight_shapes(self.network)
         shapes = self.network.shapes
-        inputs = {"past": self._input("past", (None, shapes.channels))}
-        if shapes.future_channels:
-            inputs["future"] = self._input("future", (None, shapes.future_channels))
-        return inputs
+        columns = {"past": shapes.channels, "future": shapes.future_channels}
+        return {
+            name: keras.Input((None, width), dtype=self.dtype, name=name)
+            for name, width in columns.items()
+            if width
+        }
 
     def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
         """The first block's input, at all steps or at the last ones that matter."""
@@ -223,9 +225,6 @@ class Wiring(BlockVisitor[Tensor]):
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
         """The layer at `path`, made with these arguments."""
         return make(**arguments, name=path.replace("/", "."), dtype=self.dtype)
-
-    def _input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
-        return keras.Input(shape, dtype=self.dtype, name=name.replace("/", "."))
 
 
 def delay_lines(block: Block, path: str) -> dict[str, Taps]:
