@@ -44,8 +44,8 @@ MOST_EXACT = 5
 SAMPLED_PAIRS = 8
 Rows = Mapping[str, int]
 """By series the row of a cutoff."""
-ForecastWith = Callable[[Sequence[frozenset[str]]], Sequence[Mapping[str, Array]]]
-"""For each set of parts by series the forecast (H, O) in raw units from the level and these
+ForecastWith = Callable[[Sequence[frozenset[str]]], Sequence[Array]]
+"""For each set of parts the forecast (S, H, O) of all series in raw units from the level and these
 parts.
 """
 
@@ -80,7 +80,7 @@ class Parts:
         season = [SEASON] if has_course or task.calendar_features else []
         return (*season, NEWEST, *dict.fromkeys(inputs))
 
-    def forecast_with(self, subsets: Sequence[frozenset[str]]) -> list[dict[str, Array]]:
+    def forecast_with(self, subsets: Sequence[frozenset[str]]) -> list[Array]:
         """See `ForecastWith`. All at once where a forecast is made of its lookback alone: one by
         one they take six to nine times as long.
         """
@@ -90,8 +90,8 @@ class Parts:
         forecasts = []
         for first in range(0, len(subsets), at_once):
             some = subsets[first : first + at_once]
-            known = self.ensemble.predict(*_join_panels([*map(self.panel_reduced_to, some)]))
-            forecasts += [{uid: known[uid][n] for uid in known} for n in range(len(some))]
+            by_series = self.ensemble.predict(*_join_panels([*map(self.panel_reduced_to, some)]))
+            forecasts += [*np.stack([*by_series.values()], axis=1)]
         return forecasts
 
     def panel_reduced_to(self, present: frozenset[str]) -> Panel:
@@ -203,24 +203,23 @@ def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
     rows_of_a_series = pd.MultiIndex.from_product(
         [targets, shares, steps], names=["output", "part", "step"]
     ).to_frame(index=False)
+    contributions = np.stack([*shares.values()])  # (part, series, step, output)
     tables = []
-    for series in panel.series:
+    for number, series in enumerate(panel.series):
         cutoff = pd.Timestamp(series.ds[rows[series.unique_id]])
         ds = calendars.next_steps(panel.task.calendar, cutoff, panel.task.horizon)
-        contributions = np.stack([by_series[series.unique_id] for by_series in shares.values()])
         table = rows_of_a_series.assign(unique_id=series.unique_id, cutoff=cutoff)
         table["ds"] = np.tile(ds, len(targets) * len(shares))
-        table["contribution"] = contributions.transpose(2, 0, 1).ravel()  # (output, part, step)
+        # (output, part, step)
+        table["contribution"] = contributions[:, number].transpose(2, 0, 1).ravel()
         tables.append(table)
     columns = ["unique_id", "output", "cutoff", "step", "ds", "part", "contribution"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def average_changes(
-    names: Sequence[str], forecast_with: ForecastWith
-) -> dict[str, Mapping[str, Array]]:
-    """By part and series its contribution (H, O): the forecast from the level alone, and of each
-    other part its Shapley value. `forecast_with` is asked once.
+def average_changes(names: Sequence[str], forecast_with: ForecastWith) -> dict[str, Array]:
+    """By part its contribution (S, H, O): the forecast from the level alone, and of each other part
+    its Shapley value. `forecast_with` is asked once.
     """
     if len(names) <= MOST_EXACT:
         orders = list(itertools.permutations(names))
@@ -231,13 +230,13 @@ def average_changes(
     growing = [[frozenset(order[:n]) for n in range(len(order) + 1)] for order in orders]
     subsets = list(dict.fromkeys(itertools.chain.from_iterable(growing)))
     forecasts = dict(zip(subsets, forecast_with(subsets), strict=True))
-    sums: dict[str, dict[str, Array]] = {name: {} for name in names}
+    level = forecasts[frozenset()]
+    sums = dict.fromkeys(names, np.zeros_like(level))
     for order, grown in zip(orders, growing, strict=True):
         for name, before, after in zip(order, grown, grown[1:], strict=False):
-            for uid, forecast in forecasts[after].items():
-                change = (forecast - forecasts[before][uid]) / len(orders)
-                sums[name][uid] = sums[name].get(uid, 0.0) + change
-    return {LEVEL: forecasts[frozenset()], **sums}
+            change = (forecasts[after] - forecasts[before]) / len(orders)
+            sums[name] = sums[name] + change
+    return {LEVEL: level, **sums}
 
 
 MOST_SERIES = 4

@@ -88,9 +88,10 @@ def describe_tests(
     for ranking, best in chosen.items():
         of_ranking = [test for test in tests if test.ranking == ranking]
         against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
+        against_best = [t for t in of_ranking if (t.family, t.against) == ("best", best)]
         results = [
             *_describe_selected(ranking, best, tests, bars, name_choice(best, by_rule)),
-            *_describe_tied(ranking, best, tests),
+            *_describe_tied(best, against_best),
             *_describe_networks(dataset, against_bar),
             *_describe_skips([t for t in of_ranking if t.family == "skip"]),
         ]
@@ -383,15 +384,10 @@ def _outcome_of_hardest(test: PairedTest, tests: Sequence[PairedTest]) -> str:
     return f"{words}: better than {against_bar}, but not than {against_rival}"
 
 
-def _describe_tied(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
+def _describe_tied(best: str, against_best: Sequence[PairedTest]) -> list[str]:
     """Who is better than the selected model; who is tied with it, with the differences that the
     tests could have seen; of whom nothing was decided.
     """
-    against_best = [
-        test
-        for test in tests
-        if (test.family, test.ranking, test.against) == ("best", ranking, best)
-    ]
     sentences = []
     better = with_word("better", against_best)
     if better:

@@ -353,7 +353,8 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
         block: dict(iter(rows.groupby(["series", "output"], sort=True)))
         for block, rows in mean.groupby("block")
     }
-    calibrated = {}
+    calibrated: dict[str, SplitConformal] = {}
+    by_target: dict[str, dict[str, SplitConformal]] = {}
     for (name, output), rows in blocks.get("calibration", {}).items():
         column = targets[str(output)]
         y, y_hat, difficulty = block_errors(rows, task)
@@ -376,9 +377,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
         if (test := blocks.get("test", {}).get((name, output))) is not None:
             conformal = conformal.followed_by(*block_errors(test, task), step_size=task.step_size)
         calibrated[str(name)] = conformal
-    by_target: dict[int, dict[str, SplitConformal]] = {}
-    for name, conformal in calibrated.items():
-        by_target.setdefault(target_number(name, task.targets), {})[name] = conformal
+        by_target.setdefault(column.name, {})[str(name)] = conformal
     for of_target in by_target.values():
         calibrated |= pool_short_series(of_target, are_numbered=task.calendar.counts_rows)
     return calibrated
@@ -429,16 +428,16 @@ def forecast_latest(
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)
             part: dict[str, Any] = {
-                "unique_id": np.full(horizon, series.unique_id),
-                "output": np.full(horizon, column.name),
-                "cutoff": np.full(horizon, cutoff.to_datetime64()),
+                "unique_id": series.unique_id,
+                "output": column.name,
+                "cutoff": cutoff.to_datetime64(),
                 "step": np.arange(1, horizon + 1),
                 "ds": ds,
                 "y_hat": y_hat,
             }
             difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
-                low = high = np.full(horizon, np.nan)
+                low = high = np.nan
                 if not _find_refusal(ensemble, label, level):
                     newest = ensemble.calibration(label).newest
                     (low,), (high,) = newest.bounds(y_hat[None], difficulty, level)
@@ -447,7 +446,8 @@ def forecast_latest(
             parts.append(part)
     table = {}
     for name in parts[0]:
-        table[name] = np.concatenate([part[name] for part in parts])
+        columns = [np.broadcast_to(part[name], horizon) for part in parts]
+        table[name] = np.concatenate(columns)
     return table
 
 

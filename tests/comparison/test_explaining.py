@@ -32,10 +32,10 @@ def newest(panel) -> dict[str, int]:
 def test_shapley_values_of_a_known_game_are_those_by_hand():
     worth = {frozenset(): 1.0, frozenset("a"): 3.0, frozenset("b"): 2.0, frozenset("ab"): 8.0}
     shares = average_changes(
-        "ab", lambda subsets: [{"s": np.full((1, 1), worth[kept])} for kept in subsets]
+        "ab", lambda subsets: [np.full((1, 1, 1), worth[kept]) for kept in subsets]
     )
     # a alone brings 2, behind b it brings 6
-    assert shares["a"]["s"].item() == 4.0 and shares["b"]["s"].item() == 3.0
+    assert shares["a"].item() == 4.0 and shares["b"].item() == 3.0
 
 
 def test_sampled_orders_are_exact_where_parts_act_in_pairs():
@@ -44,11 +44,11 @@ def test_sampled_orders_are_exact_where_parts_act_in_pairs():
 
     def value(kept):
         there = np.array([name in kept for name in names], dtype=float)
-        return {"s": np.full((1, 1), there @ pairs @ there)}
+        return np.full((1, 1, 1), there @ pairs @ there)
 
     shares = average_changes(names, lambda subsets: [value(kept) for kept in subsets])
     exact = np.diag(pairs) + (np.triu(pairs, 1).sum(axis=0) + np.triu(pairs, 1).sum(axis=1)) / 2
-    np.testing.assert_allclose([shares[name]["s"].item() for name in names], exact, atol=1e-12)
+    np.testing.assert_allclose([shares[name].item() for name in names], exact, atol=1e-12)
 
 
 @pytest.mark.parametrize(

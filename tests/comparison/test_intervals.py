@@ -125,7 +125,7 @@ def test_a_series_that_supports_no_90_percent_has_no_crps():
 def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invented():
     table, refused = split([CALIBRATION], [TEST], [0.8, 0.95])
     assert set(table["level"]) == {0.8}
-    assert [(r.model, r.series, r.level) for r in refused] == [("net", "a", 0.95)]
+    assert [(r.series, r.level) for r in refused] == [("a", 0.95)]
     assert (
         "9 calibration errors found for a step; an interval of 95 % takes at least 19."
         in refused[0].reason
