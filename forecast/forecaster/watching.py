@@ -134,17 +134,26 @@ def _score_observations(
             calibration = ensemble.calibration(label)
             scores = calibration.scores[:, 0]
             scores = scores[np.isfinite(scores)]
-            unit = float(np.median(scores)) if pooled else 1.0
-            stream = ALL_SERIES if pooled else label
-            references.setdefault(stream, []).append(scores / (unit or 1.0))
+            unit = 1.0
+            stream = label
+            if pooled:
+                unit = float(np.median(scores)) or 1.0
+                stream = ALL_SERIES
+            references.setdefault(stream, []).append(scores / unit)
             actual = series.values[rows[unique_id] + 1, output]
             y_hat = forecasts[:, 0, output]
-            part = pd.DataFrame({"ds": ds, "y": actual, "y_hat": y_hat})
             difficulty = Difficulty.of_targets(before[:, output], ds[:, None], panel.task)
             score = calibration.scale_errors(actual[:, None], y_hat[:, None], difficulty)
-            part = part.assign(unique_id=unique_id, output=name, stream=stream)
-            parts.append(part.assign(score=score[:, 0] / (unit or 1.0)))
+            columns = {
+                "unique_id": unique_id,
+                "output": name,
+                "ds": ds,
+                "y": actual,
+                "y_hat": y_hat,
+                "stream": stream,
+                "score": score[:, 0] / unit,
+            }
+            parts.append(pd.DataFrame(columns))
     observations = pd.concat(parts).dropna(subset="y").sort_values("ds", kind="stable")
-    columns = ["unique_id", "output", "ds", "y", "y_hat", "stream", "score"]
     sorted_references = {name: np.sort(np.concatenate(each)) for name, each in references.items()}
-    return observations[columns], sorted_references
+    return observations, sorted_references
