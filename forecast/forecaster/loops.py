@@ -18,7 +18,7 @@ import numpy as np
 from forecast.data.windows import Layout, Windows, clear_first_row, fill_gaps
 from forecast.models.skip import Skip
 from forecast.networks import inference
-from forecast.networks.description import Network
+from forecast.networks.description import Network, States
 
 Feedback = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the
@@ -184,7 +184,7 @@ def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, 
 
 def _warm_up(
     network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows
-) -> tuple[np.ndarray, inference.State | None]:
+) -> tuple[np.ndarray, States | None]:
     """The network's raw output (B, O, K) at the last measured row, and its state after it."""
     if network is None:
         return np.zeros((*windows.last.shape, 1)), None

@@ -10,16 +10,14 @@ absorb        the state after a window, from which `step` goes on
 from __future__ import annotations
 
 from forecast.networks.inference.batch import forecast_last, forward
-from forecast.networks.inference.streaming import State, absorb, initial, step
-from forecast.networks.weights import initialise, weight_shapes
+from forecast.networks.inference.streaming import absorb, initial, step
+from forecast.networks.weights import initialise
 
 __all__ = [
-    "State",
     "absorb",
     "forecast_last",
     "forward",
     "initial",
     "initialise",
     "step",
-    "weight_shapes",
 ]

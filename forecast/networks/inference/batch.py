@@ -34,6 +34,7 @@ from forecast.networks.description import (
     Parallel,
     Recurrent,
     Segments,
+    States,
     Taps,
     weights_at,
 )
@@ -76,23 +77,21 @@ def forecast_last(
 
 def final_states(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
-) -> dict[str, dict[str, np.ndarray]]:
-    """The states of all blocks after the last step, batch first, by block path (see
-    `networks.weights`).
-    """
+) -> States:
+    """The states of all blocks after the last step, batch first, by block path."""
     dtype = check_weights(network, weights)
     past, future = cast_windows(network, past, future, dtype)
     passes = _run_slices(network, weights, past, future, 1)
     return concatenate_states([run.final for _, run, _ in passes])
 
 
-def concatenate_states(parts: Sequence[Mapping[str, Arrays]]) -> dict[str, dict[str, np.ndarray]]:
+def concatenate_states(parts: Sequence[States]) -> States:
     """The states of several batches, which have the same blocks, as those of one."""
-    states: dict[str, dict[str, np.ndarray]] = {}
+    states: States = {}
     for path, arrays in parts[0].items():
-        states[path] = {}
-        for name in arrays:
-            states[path][name] = np.concatenate([part[path][name] for part in parts])
+        states[path] = {
+            name: np.concatenate([part[path][name] for part in parts]) for name in arrays
+        }
     return states
 
 
@@ -177,7 +176,7 @@ class Pass(BlockVisitor[np.ndarray]):
     network: Network
     weights: Arrays
     batch: int
-    final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    final: States = field(default_factory=dict)
     frames: np.ndarray | None = None
     wanted_steps: dict[str, int] = field(default_factory=dict)
 

@@ -135,7 +135,7 @@ def _source(
     shapes = network.shapes
     first = initial(network, weights, batch=1)  # refuses what cannot be streamed
     states: dict[str, dict[str, tuple[int, ...]]] = {}
-    for path, arrays in first.blocks.items():
+    for path, arrays in first.items():
         states[path] = {name: array.shape[1:] for name, array in arrays.items()}
     cells: dict[str, Cell] = {}
     for path, block in walk_blocks(network.blocks):

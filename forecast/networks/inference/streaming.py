@@ -1,10 +1,10 @@
 """Forecasts one row at a time in NumPy, and both loops of a one-step network, with the state in the
 caller's hands.
 
-`initial` or `absorb` gives the `State` to begin with, `step` takes one row further. A state belongs
-to its caller: `step` returns a new one and leaves the old as it was, so a run can be continued
-twice. A network whose forecast is fed back sees, in the row of time t, y of the time before and
-what drives it:
+`initial` or `absorb` gives the states to begin with (`networks.description.States`), `step` takes
+one row further. They belong to their caller: `step` returns new ones and leaves the old as they
+were, so a run can be continued twice. A network whose forecast is fed back sees, in the row of time
+t, y of the time before and what drives it:
 
     y^[t] = F(y[t-1], drive[t]; memory)     open loop (series-parallel): y[t-1] is measured
                                             closed loop (parallel, free run): y[t-1] is the
@@ -22,7 +22,7 @@ another shape; a loop that explodes is a `ModelError` where it is asked (`ahead`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,56 +52,42 @@ from forecast.networks.weights import first_states, future_width
 from forecast.system.errors import ModelError
 
 
-@dataclass(frozen=True)
-class State:
-    """`blocks`: what every block remembers, by block path (see
-    `forecast.networks.description.States`).
-    """
-
-    blocks: Mapping[str, Arrays]
-    batch: int
-    dtype: np.dtype
-
-
-def initial(network: Network, weights: Arrays, batch: int) -> State:
-    """The state before the first row: what `forward` starts a window from."""
-    dtype = check_weights(network, weights)
-    return State(first_states(network, weights, batch), batch, dtype)
+def initial(network: Network, weights: Arrays, batch: int) -> States:
+    """The states before the first row: what `forward` starts a window from."""
+    check_weights(network, weights)
+    return first_states(network, weights, batch)
 
 
 def absorb(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
-) -> State:
-    """The state after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
+) -> States:
+    """The states after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
     loop takes over.
     """
-    return State(
-        final_states(network, weights, past, future), len(past), check_weights(network, weights)
-    )
+    return final_states(network, weights, past, future)
 
 
 def step(
     network: Network,
     weights: Arrays,
-    state: State,
+    states: States,
     past_t: np.ndarray,
     future_window: np.ndarray | None = None,
-) -> tuple[np.ndarray, State]:
+) -> tuple[np.ndarray, States]:
     """One row further: `past_t (B, C)`, and the H future rows after it `future_window (B, H, F)`.
 
-    Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new state.
+    Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new states.
     """
     shapes = network.shapes
-    x, frame = cast_windows(network, past_t, future_window, state.dtype)
+    x, frame = cast_windows(network, past_t, future_window, weights["readout/kernel"].dtype)
     if frame is not None and future_width(network):
-        z = frame.reshape(state.batch, -1) @ weights["future/kernel"] + weights["future/bias"]
+        z = frame.reshape(len(x), -1) @ weights["future/kernel"] + weights["future/bias"]
         x = np.concatenate([x, np.tanh(z)], axis=1)
-    blocks: States = {}
-    x = Step(network, weights, state.blocks, blocks, frame).visit_series(network.blocks, "", x)
+    after: States = {}
+    x = Step(network, weights, states, after, frame).visit_series(network.blocks, "", x)
     if not network.decoder:
         x = x @ weights["readout/kernel"] + weights["readout/bias"]
-    out = x.reshape(state.batch, shapes.horizon, shapes.outputs, shapes.parameters)
-    return out, State(blocks, state.batch, state.dtype)
+    return x.reshape(len(x), shapes.horizon, shapes.outputs, shapes.parameters), after
 
 
 @dataclass
@@ -112,7 +98,7 @@ class Step(BlockVisitor[np.ndarray]):
 
     network: Network
     weights: Arrays
-    before: Mapping[str, Arrays]
+    before: States
     after: States
     frame: np.ndarray | None
 
@@ -158,7 +144,7 @@ class LoopState:
     O)`.
     """
 
-    memory: State
+    memory: States
     last: np.ndarray
 
 
@@ -233,7 +219,5 @@ def require_finite(run: np.ndarray) -> None:
 
 def _join_states(states: Sequence[LoopState]) -> LoopState:
     """Many states of the same network as one batch, in their order."""
-    memories = [state.memory for state in states]
-    blocks = concatenate_states([memory.blocks for memory in memories])
-    memory = State(blocks, sum(memory.batch for memory in memories), memories[0].dtype)
+    memory = concatenate_states([state.memory for state in states])
     return LoopState(memory, np.concatenate([state.last for state in states]))

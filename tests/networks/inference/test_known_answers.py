@@ -289,10 +289,10 @@ def test_layers_of_one_window_are_those_of_that_window_among_two(name, steps):
         atol=1e-12,
     )
     alone, both = absorb(network, w, past[:1], future[:1]), absorb(network, w, past, future)
-    for path, states in both.blocks.items():
+    for path, states in both.items():
         for state, values in states.items():
             np.testing.assert_allclose(
-                alone.blocks[path][state], values[:1], atol=1e-12, err_msg=f"{path} {state}"
+                alone[path][state], values[:1], atol=1e-12, err_msg=f"{path} {state}"
             )
 
 
@@ -321,11 +321,11 @@ def test_a_context_of_data_takes_one_full_step_for_one_forecast(monkeypatch, bat
     last = forecast_last(network, w, past, future)
     np.testing.assert_allclose(last, every[:, -1], rtol=1e-6)  # read out by another product
     assert len(number_of_steps) == 1
-    final = absorb(network, w, past, future).blocks["j"]["mu"]
+    final = absorb(network, w, past, future)["j"]["mu"]
     rows = initial(network, w, batch)
     for t in range(past.shape[1]):
         _, rows = step(network, w, rows, past[:, t], future[:, t + 1 : t + 1 + SHAPES.horizon])
-    np.testing.assert_array_equal(final, rows.blocks["j"]["mu"])
+    np.testing.assert_array_equal(final, rows["j"]["mu"])
 
 
 @pytest.mark.parametrize("every", [1, 2])
