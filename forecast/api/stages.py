@@ -114,8 +114,6 @@ class FrameResults(Results):
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A table of stage `compare`, with the digits and empty cells that its file would have."""
-        if name == "bands":
-            return self._comparison.bands
         table = self._comparison.tables[name]
         if name in PARQUET_TABLES:
             return table

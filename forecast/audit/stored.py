@@ -100,7 +100,7 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
     except InputError as fault:
         return [Finding("stored", STORED_DETECTOR, "verdicts.json", str(fault))]
     findings = []
-    for name, table in {**repeated.tables, "bands": repeated.bands}.items():
+    for name, table in repeated.tables.items():
         expected = table
         if name not in PARQUET_TABLES:
             expected = parse_table(io.StringIO(table_text(table)))

@@ -66,18 +66,15 @@ CSV_DIGITS = "%.12g"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What stage `compare` writes of one dataset: tables, the selected models' intervals (`bands`,
-    `intervals.BAND_COLUMNS`), and the verdicts.
-    """
+    """What stage `compare` writes of one dataset: tables and the verdicts."""
 
     tables: dict[str, pd.DataFrame]
     """By the name of their file, which is Parquet for those of `PARQUET_TABLES`, else CSV."""
-    bands: pd.DataFrame
     verdicts: Verdicts
 
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Write data/compared/<dataset>/: the tables, bands.parquet, verdicts.json; and
+    """Write data/compared/<dataset>/: the tables, verdicts.json; and
     quality.json as stage `prepare` left it, so that the report reads one folder.
     """
     results = Results(paths, dataset)
@@ -101,7 +98,6 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
                 files.write_frame(folder / f"{name}.parquet", table)
             else:
                 files.write_text(folder / f"{name}.csv", table_text(table))
-        files.write_frame(folder / "bands.parquet", comparison.bands)
         comparison.verdicts.write(folder / "verdicts.json")
         shutil.copyfile(paths.quality(dataset), folder / "quality.json")
 
@@ -138,7 +134,9 @@ def compare_candidates(
     unlearnt = _find_unlearnt(results.records.values())
     lowest = {r: model for r, model in lowest.items() if chosen[r] not in unlearnt}
     test = block_losses(scored, reference.scale, "test")
-    intervals = interval_tables(scored, task, evaluation.levels, chosen, reference.scale)
+    interval_parts, refused = interval_tables(
+        scored, task, evaluation.levels, chosen, reference.scale
+    )
     return_memory()
     untrained = [
         Untrained(**s.record.labels, same_as=s.record.skip_model or NAIVE)
@@ -161,9 +159,7 @@ def compare_candidates(
         "leaderboard": leaderboard(scored, chosen, results.name),
         "by_step": _join_labelled([(s.record, s.by_step) for s in scored]),
         "by_series": _join_labelled([(s.record, s.by_series) for s in scored]),
-        "intervals": intervals.intervals,
-        "reliability": intervals.reliability,
-        "crps": intervals.crps,
+        **interval_parts,
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
     level_sentences = []
@@ -171,12 +167,12 @@ def compare_candidates(
         tables["levels"] = level_scores(results, scored, reference.scale, task)
         level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _find_leaks(scored, task)
-    pooled = intervals.intervals.query("step == 0")
+    pooled = tables["intervals"].query("step == 0")
     short_budget = sentences.describe_short_budget(tuning, results.records.values())
     warnings = [
         describe_low_test(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
-        *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, intervals.refused),
+        *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, refused),
         *sentences.describe_failures(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
         short_budget,
@@ -186,7 +182,7 @@ def compare_candidates(
             "lowest": lowest,
             "copies": tuple(_find_copies(scored, task)),
             "leaks": tuple(leaks),
-            "refused_levels": tuple(intervals.refused),
+            "refused_levels": tuple(refused),
             "exempt_from_budget": tuple(exempt),
             "short_budget": short_budget,
             "sentences": (
@@ -197,7 +193,7 @@ def compare_candidates(
             "warnings": tuple(filter(None, warnings)),
         }
     )
-    return Comparison(tables, intervals.bands, complete)
+    return Comparison(tables, complete)
 
 
 def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:

@@ -380,29 +380,21 @@ def group_refusals(refused: Iterable[tuple[CandidateLabel, Refusal]]) -> list[Re
     ]
 
 
-@dataclass(frozen=True)
-class IntervalTables:
-    """Scores of intervals, and the intervals of the selected models themselves."""
-
-    intervals: pd.DataFrame
-    """INTERVAL_COLUMNS, of every candidate."""
-    reliability: pd.DataFrame
-    """Over RELIABILITY_LEVELS, all steps pooled, of the selected models and the references."""
-    crps: pd.DataFrame
-    """CRPS_COLUMNS, of the same models."""
-    bands: pd.DataFrame
-    """BAND_COLUMNS, of the selected models on test."""
-    refused: list[RefusedLevel]
-
-
 def interval_tables(
     scored: list[ScoredCandidate],
     task: Task,
     levels: Sequence[float],
     chosen: Mapping[str, str],
     scale: Mapping[str, float],
-) -> IntervalTables:
-    """The tables of all candidates with forecasts, from the calibration and the test block.
+) -> tuple[dict[str, pd.DataFrame], list[RefusedLevel]]:
+    """The tables of all candidates with forecasts, from the calibration and the test block, by the
+    names of their files; and the levels that were refused.
+
+        intervals     INTERVAL_COLUMNS, of every candidate
+        reliability   over RELIABILITY_LEVELS, all steps pooled, of the selected models and the
+                      references
+        crps          CRPS_COLUMNS, of the same models
+        bands         BAND_COLUMNS, of the selected models on test
 
     `chosen`: the model chosen on validation, by ranking; `scale`: the denominator of MASE by
     series.
@@ -410,11 +402,11 @@ def interval_tables(
     usable = [candidate for candidate in scored if candidate.blocks]
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     references = [c for c in usable if c.name in SHOWN_REFERENCES and c not in selected]
-    tables = []
+    scores = []
     refused: list[tuple[CandidateLabel, Refusal]] = []
     for candidate in usable:
         table, refusals = interval_scores(_candidate_blocks(candidate, task), levels)
-        tables.append(table)
+        scores.append(table)
         label = CandidateLabel(**candidate.record.labels)
         refused += [(label, refusal) for refusal in refusals]
     reliability = []
@@ -425,13 +417,13 @@ def interval_tables(
         reliability.append(pooled)
         crps.append(crps_by_series(blocks, pooled, scale))
     diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
-    return IntervalTables(
-        intervals=_join_filled(tables),
-        reliability=diagram,
-        crps=_join_filled(crps),
-        bands=_join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
-        refused=group_refusals(refused),
-    )
+    tables = {
+        "intervals": _join_filled(scores),
+        "reliability": diagram,
+        "crps": _join_filled(crps),
+        "bands": _join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
+    }
+    return tables, group_refusals(refused)
 
 
 def crps_by_series(

@@ -33,26 +33,18 @@ CACHE_LINE = 64  # bytes
 
 
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
-    """The fastest stepper for the cell, starting from `states`, each `(size, B)`."""
-    kind = stepper_class(cell)
-    if kind is None:
-        return AnyStepper(cell, w, states)
-    return kind(kind.weight_rows(w), states)
+    """The fastest stepper for the cell, starting from `states`, each `(size, B)`: cells and options
+    that none is made for run their own `step`.
 
-
-def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
-    """The stepper that is made for the cell; None for cells and options that have none and run
-    their own `step`.
-
-    It knows the equation of the class: no subclass of these may have another one.
+    A stepper knows the equation of its class: no subclass of these may have another one.
     """
     if type(cell) is LSTM:
-        return LSTMStepper
+        return LSTMStepper(w, states)
     if type(cell) is GRU and cell.reset_after:
-        return GRUStepper
+        return GRUStepper(w, states)
     if isinstance(cell, SimpleRNN | Elman) and cell.activation == "tanh":
-        return SimpleStepper
-    return None
+        return SimpleStepper(w, states)
+    return AnyStepper(cell, w, states)
 
 
 def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
@@ -139,13 +131,13 @@ class LSTMStepper(StackedStepper):
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
-    def __init__(self, rows: np.ndarray, states: Arrays) -> None:
-        """Weights as `weight_rows` gives them, and the states before the first step."""
+    def __init__(self, w: Arrays, states: Arrays) -> None:
+        """The cell's weights by name, and the states before the first step."""
         u = len(states["h"])
-        super().__init__(rows, states["h"], u)
+        super().__init__(self.weight_rows(w), states["h"], u)
         # as an array: NumPy converts a number anew at every step
         z = self.z
-        half = np.array(0.5, rows.dtype)
+        half = np.array(0.5, z.dtype)
         i_f = z[: 2 * u]
         gates = z[: 3 * u]
         all_four = z[: 4 * u]
@@ -194,12 +186,12 @@ class GRUStepper(StackedStepper):
         rows[:, : 2 * u] *= 0.5
         return rows
 
-    def __init__(self, rows: np.ndarray, states: Arrays) -> None:
-        """Weights as `weight_rows` gives them, and the states before the first step."""
-        super().__init__(rows, states["h"])
+    def __init__(self, w: Arrays, states: Arrays) -> None:
+        """The cell's weights by name, and the states before the first step."""
+        super().__init__(self.weight_rows(w), states["h"])
         u = len(states["h"])
         z = self.z
-        half = np.array(0.5, rows.dtype)
+        half = np.array(0.5, z.dtype)
         gates = z[: 2 * u]
         keep = z[:u]
         r = z[u : 2 * u]
@@ -229,9 +221,9 @@ class SimpleStepper(StackedStepper):
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
-    def __init__(self, rows: np.ndarray, states: Arrays) -> None:
-        """Weights as `weight_rows` gives them, and the states before the first step."""
-        super().__init__(rows, states["h"])
+    def __init__(self, w: Arrays, states: Arrays) -> None:
+        """The cell's weights by name, and the states before the first step."""
+        super().__init__(self.weight_rows(w), states["h"])
         z = self.z
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
