@@ -97,14 +97,12 @@ def describe_leaks(
     actual, forecast = _changes(y, y_hat, last)
     naive = metrics.mae(actual, np.zeros_like(actual))
     gain = metrics.skill(metrics.mae(actual, forecast), naive)
-    hits, commoner = metrics.direction_hits(y, y_hat, np.asarray(last, dtype=float)[:, None])
+    start = np.asarray(last, dtype=float)[:, None]
+    hits, commoner = metrics.direction_hits(y, y_hat, start)
     ahead = np.where(np.isfinite(hits - commoner), hits - commoner, 0.0).sum(axis=1)
     p = 1.0
     if len(ahead) >= MINIMUM and np.any(ahead):
         p = _p_above_zero(ahead, horizon, step_size)
-    moved = np.isfinite(commoner)
-    hit = metrics.average(hits[moved])
-    base = metrics.average(commoner[moved])
     reasons = []
     if len(actual) >= MINIMUM and gain > GAIN:
         reasons.append(
@@ -112,6 +110,7 @@ def describe_leaks(
             " of daily closes"
         )
     if p < ALARM_LEVEL:
+        hit, base = metrics.directional_accuracy(y, y_hat, start)
         reasons.append(
             f"direction right in {100 * hit:.1f} % against a base rate of {100 * base:.1f} % (p ="
             f" {p:.1g})"

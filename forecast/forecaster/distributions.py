@@ -66,7 +66,7 @@ def predict_quantiles(
         raise InputError(
             f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %)."
         )
-    head = _check_request(forecaster, panel, rows)
+    head = _require_head(forecaster)
     if not head.head.has_distribution:
         raise InputError(
             f"Head {head.head.kind!r} gives a probability and no distribution of values, so no"
@@ -102,7 +102,7 @@ def sample_paths(
     Every cutoff has random numbers of its own, so its paths depend neither on the cutoffs beside it
     nor on how much history comes with it. `InputError` for a model with a point head.
     """
-    _check_request(forecaster, panel, rows)
+    _require_head(forecaster)
     shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
 
     def draw_paths(series: Series, windows: Windows) -> np.ndarray:
@@ -126,7 +126,7 @@ def rise_probability(
     forecasts made at `rows`; by formula in scaled units, or from `N_PATHS` paths in raw ones drawn
     with `seed`. `InputError` as of `sample_paths`.
     """
-    head = _check_request(forecaster, panel, rows)
+    head = _require_head(forecaster)
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
     if has_formula(forecaster):
@@ -153,7 +153,7 @@ def log_density(
     made at `rows`; NaN where the actual is missing, for heads that are no densities and where steps
     have no formula.
     """
-    head = _check_request(forecaster, panel, rows)
+    head = _require_head(forecaster)
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
     if not (has_formula(forecaster) and head.head.has_density):
@@ -179,8 +179,9 @@ def _evaluate_windows(
     size: int = 512,
 ) -> dict[str, np.ndarray]:
     """Per series what `evaluate` makes (B, *shape) of the windows that end at its `rows`, `size` of
-    them at a time, joined in the order of the rows.
+    them at a time, joined in the order of the rows; `InputError` for series that are not there.
     """
+    forecaster.require_series(panel, rows)
     result = {}
     for uid, cutoff_rows in rows.items():
         series = panel.by_id[uid]
@@ -208,14 +209,6 @@ def _require_head(forecaster: Forecaster) -> FittedHead:
             " or `updown`, and train it."
         )
     return forecaster.head
-
-
-def _check_request(
-    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]
-) -> FittedHead:
-    """The head that answers; `InputError` for a point head and for series that are not there."""
-    forecaster.require_series(panel, rows)
-    return _require_head(forecaster)
 
 
 def _network_and_skip(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:

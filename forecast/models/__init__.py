@@ -28,12 +28,7 @@ def catalogue() -> dict[str, type[ModelSpec]]:
 
 def _names() -> list[str]:
     """The names of the files in `families/`, and in folders that were added to its path."""
-    return _list_modules(tuple(families.__path__))
-
-
-@cache
-def _list_modules(folders: tuple[str, ...]) -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(folders))
+    return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
 
 
 def _family(name: str) -> type[ModelSpec]:
