@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import NamedTuple
 
 import numpy as np
 
@@ -51,15 +50,10 @@ BEGINNING = np.datetime64(1 - 2**63, "ns")
 NEVER = np.datetime64(2**63 - 1, "ns")
 """After every cutoff."""
 
+Forecasters = dict[np.datetime64, Forecaster]
+"""By the first cutoff that each forecasts, rising."""
 Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
-
-
-class DatedForecaster(NamedTuple):
-    """A forecaster, and the first cutoff that it forecasts."""
-
-    first_cutoff: np.datetime64
-    forecaster: Forecaster
 
 
 @dataclass(frozen=True)
@@ -269,14 +263,12 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter)
         known = schedule.problem_at(problem, cutoff)
         return fitter.refit(known, replace(first, forecaster=forecaster)).forecaster
 
-    in_validation = [DatedForecaster(BEGINNING, first.forecaster)]
-    fold_starts = validation_fold_starts(problem)
-    for start, forecaster in zip(fold_starts, first.forecasters_by_fold, strict=False):
-        in_validation.append(DatedForecaster(start, forecaster))
-    after_validation = []
+    by_fold = zip(validation_fold_starts(problem), first.forecasters_by_fold, strict=False)
+    in_validation = {BEGINNING: first.forecaster, **dict(by_fold)}
+    after_validation: Forecasters = {}
     if has_final:
-        after_validation = [DatedForecaster(min(validation_ends.values()), final.forecaster)]
-    whole_refits = []
+        after_validation = {min(validation_ends.values()): final.forecaster}
+    whole_refits: Forecasters = {}
     if spec.keeps_weights_at_refit:
         last_end = max(validation_ends.values())
         early = [cutoff for cutoff in schedule.cutoffs if not has_final or cutoff < last_end]
@@ -284,10 +276,12 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter)
         in_validation = _renew_skips(in_validation, early, refit)
         after_validation = _renew_skips(after_validation, late, refit)
     else:
-        whole_refits = [
-            DatedForecaster(cutoff, refit(cutoff, first.forecaster)) for cutoff in schedule.cutoffs
-        ]
-        in_validation = [dated for dated in in_validation if dated.first_cutoff < schedule.first]
+        whole_refits = {cutoff: refit(cutoff, first.forecaster) for cutoff in schedule.cutoffs}
+        in_validation = {
+            start: forecaster
+            for start, forecaster in in_validation.items()
+            if start < schedule.first
+        }
 
     anytime = dict.fromkeys(validation_ends, BEGINNING)
     ends = validation_ends if has_final else None
@@ -306,7 +300,7 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter)
 
 
 def _date_fits(
-    forecasters: Sequence[DatedForecaster],
+    forecasters: Forecasters,
     begins: Mapping[str, np.datetime64],
     ends: Mapping[str, np.datetime64] | None = None,
 ) -> list[DatedFit]:
@@ -315,7 +309,7 @@ def _date_fits(
     ends before it.
     """
     fits = []
-    for start, forecaster in forecasters:
+    for start, forecaster in forecasters.items():
         first_cutoffs = {
             uid: max(start, begin)
             for uid, begin in begins.items()
@@ -326,22 +320,22 @@ def _date_fits(
 
 
 def _renew_skips(
-    forecasters: Sequence[DatedForecaster],
+    forecasters: Forecasters,
     refits: Sequence[np.datetime64],
     refit: Callable[[np.datetime64, Forecaster], Forecaster],
-) -> list[DatedForecaster]:
-    """The rising `forecasters`, and one more at each of `refits`, with the skip of the newest
+) -> Forecasters:
+    """The `forecasters`, and one more at each of `refits`, with the skip of the newest
     refit: `refit(cutoff, forecaster)` gives the forecaster with the skip fitted at `cutoff`.
     """
     if not forecasters:
-        return []
-    renewed = []
-    for cutoff in sorted({*refits, *(dated.first_cutoff for dated in forecasters)}):
-        forecaster = [dated.forecaster for dated in forecasters if dated.first_cutoff <= cutoff][-1]
+        return {}
+    renewed = {}
+    for cutoff in sorted({*refits, *forecasters}):
+        forecaster = forecasters[max(start for start in forecasters if start <= cutoff)]
         known = [refit_cutoff for refit_cutoff in refits if refit_cutoff <= cutoff]
         if known:
             forecaster = refit(known[-1], forecaster)
-        renewed.append(DatedForecaster(cutoff, forecaster))
+        renewed[cutoff] = forecaster
     return renewed
 
 

@@ -9,7 +9,7 @@ Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A sli
 through all blocks before the next one starts. Each block is given only as many trailing steps as
 the later blocks look back: for the last forecast of a network of taps that is its memory and not
 the whole window. Three names count trailing steps, and no others: `steps` of the output that was
-asked for, `needed` of the window for it (`input_steps`), and `wanted_steps` of each block's output
+asked for, `needed` of the window for it, and `wanted_steps` of each block's output
 in between, by block path. The next kind of block is a `visit_` method of `Pass`, and one of
 `streaming`.
 """
@@ -36,6 +36,7 @@ from forecast.networks.description import (
     Segments,
     States,
     Taps,
+    total_reach,
     weights_at,
 )
 from forecast.networks.inference.steppers import (
@@ -118,19 +119,12 @@ def _run_slices(
     most `needed` steps of the widest columns for every window. With each its pass and the forecasts
     `(steps, H * O * K, B)`.
     """
-    needed = min(input_steps(network.blocks, steps), past.shape[1])
+    needed = min(steps + total_reach(network.blocks), past.shape[1])
     size = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
     for start in range(0, max(len(past), 1), size):
         part = slice(start, start + size)
         run = Pass(network, weights, len(past[part]))
         yield part, run, run.forecasts(past[part], None if future is None else future[part], steps)
-
-
-def input_steps(blocks: Sequence[Block], steps: int) -> int:
-    """How many trailing steps of their input blocks in series need to give `steps` trailing steps
-    of output.
-    """
-    return min(steps + sum(block.reach for block in blocks), ALL_ROWS)
 
 
 def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
@@ -186,7 +180,7 @@ class Pass(BlockVisitor[np.ndarray]):
         """
         network = self.network
         self.wanted_steps = count_wanted_steps(network.blocks, "", steps)
-        needed = min(input_steps(network.blocks, steps), past.shape[1])
+        needed = min(steps + total_reach(network.blocks), past.shape[1])
         if future is not None:
             self.frames = future_frames(future, network.shapes.horizon, needed)
         x = self.visit_series(network.blocks, "", self._first_input(past[:, -needed:]))[-steps:]
