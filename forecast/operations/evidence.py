@@ -111,13 +111,13 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 
 @dataclass(frozen=True)
 class GateData:
-    """The prepared data of one gate. `scale`: by series what the errors of its targets (O,) are
-    divided by, so that those of all can be averaged.
+    """The prepared data of one gate. `scale`: by series and target what errors are divided by, so
+    that those of all can be averaged.
     """
 
     panel: Panel
     borders: Borders
-    scale: Mapping[str, np.ndarray]
+    scale: pd.Series
 
     @classmethod
     def read(cls, project: Path, name: str, task: Task) -> GateData:
@@ -138,66 +138,34 @@ class GateData:
             rows_by_series[series.unique_id] = rows[series.ds[rows + 1] > last]
         return rows_by_series
 
-    def model_loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
-        """Mean scaled absolute error over horizon, targets and series at each origin, indexed by
-        its time.
+    def mean_loss(self, table: pd.DataFrame, forecast: str) -> pd.Series:
+        """Mean scaled absolute error of the column `forecast` of `table` (`_forecasts_again`), over
+        horizon, targets and series at each origin, indexed by its time.
 
-        An unknown actual is left out; what a model cannot forecast is NaN, never left out.
+        An unknown actual is left out; what a model cannot forecast is an infinite error.
         """
-        with np.errstate(all="ignore"):
-            forecasts = ensemble.predict(self.panel, rows)
-        return self._mean_loss(forecasts, rows)
-
-    def naive_loss(self, rows: Mapping[str, np.ndarray]) -> pd.Series:
-        """The same of repeating the last observed value."""
-        forecasts = {}
-        for uid, at in rows.items():
-            values = self.panel.by_id[uid].values[:, : self.panel.outputs]
-            known = pd.DataFrame(values).ffill().to_numpy()
-            forecasts[uid] = known[at][:, None, :]
-        return self._mean_loss(forecasts, rows)
-
-    def _mean_loss(
-        self, forecasts: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
-    ) -> pd.Series:
-        """The losses of `forecasts` (series to (origins, H, targets), or H 1 of one value for all
-        steps) at the origins `rows`, as `model_loss` returns them.
-        """
-        parts = []
-        for uid, at in rows.items():
-            series = self.panel.by_id[uid]
-            ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
-            actual = series.values[ahead, : self.panel.outputs]
-            is_known = np.isfinite(actual)
-            errors = np.abs(actual - forecasts[uid]) / self.scale[uid]
-            total = np.where(is_known, errors, 0.0).sum(axis=(1, 2))
-            count = is_known.sum(axis=(1, 2))
-            known = count > 0
-            parts.append(pd.Series(total[known] / count[known], index=series.ds[at[known]]))
-        # over series and targets; a loss that is not finite makes the mean of its origin so
-        return (
-            pd.concat(parts)
-            .groupby(level=0)
-            .agg(lambda values: values.mean(skipna=False))
-            .sort_index()
-        )
+        scale = self.scale.loc[pd.MultiIndex.from_frame(table[["unique_id", "output"]])].to_numpy()
+        errors = ((table["y"] - table[forecast]).abs() / scale).fillna(np.inf)
+        by_series = errors.groupby([table["cutoff"], table["unique_id"]]).mean()
+        return by_series.groupby(level="cutoff").mean()
 
 
-def _error_scales(panel: Panel, borders: Borders) -> dict[str, np.ndarray]:
-    """By series the in-sample errors (O,) of the seasonal naive forecast over the train block, as
-    MASE has them; `DataError` for a series that is constant there.
+def _error_scales(panel: Panel, borders: Borders) -> pd.Series:
+    """By series and target the in-sample error of the seasonal naive forecast over the train block,
+    as MASE has it; `DataError` for a series that is constant there.
     """
     season = panel.task.season_length
     scales = {}
     for series in panel.series:
-        train = series.values[: split_series(series, borders).train[1], : panel.outputs]
-        scale = np.array([metrics.insample_scale(y, season_length=season) for y in train.T])
-        if not (scale > 0).all():
-            raise DataError(
-                f"Series {series.unique_id!r} is constant in training; its errors have no scale."
-            )
-        scales[series.unique_id] = scale
-    return scales
+        train = series.values[: split_series(series, borders).train[1]]
+        for y, target in zip(train.T, panel.task.targets, strict=False):
+            scale = metrics.insample_scale(y, season_length=season)
+            if not scale > 0:
+                raise DataError(
+                    f"Series {series.unique_id!r} is constant in training; its errors have no scale."
+                )
+            scales[series.unique_id, target] = scale
+    return pd.Series(scales)
 
 
 def fresh_losses(
@@ -213,9 +181,14 @@ def fresh_losses(
     calibration.
     """
     rows = data.fresh_rows(last_targets)
-    losses = {"challenger": data.model_loss(challenger, rows), "naive": data.naive_loss(rows)}
+    table = _forecasts_again(challenger, data.panel, rows)
+    losses = {
+        "challenger": data.mean_loss(table, "y_hat"),
+        "naive": data.mean_loss(table, "last"),
+    }
     if champion is not None:
-        losses["champion"] = data.model_loss(champion, rows)
+        rival_table = _forecasts_again(champion, data.panel, rows)
+        losses["champion"] = data.mean_loss(rival_table, "y_hat")
     return pd.DataFrame(losses)
 
 
@@ -438,20 +411,26 @@ def measure_live_error(
 
 
 def _forecasts_again(
-    champion: Ensemble, panel: Panel, rows: Mapping[str, NDArray[np.int64]]
+    ensemble: Ensemble, panel: Panel, rows: Mapping[str, NDArray[np.int64]]
 ) -> pd.DataFrame:
-    """`series, step, y, y_hat, last` of the champion's forecasts at the origins `rows`, where the
-    actual is known.
+    """`unique_id, output, series, cutoff, step, y, y_hat, last` of the ensemble's forecasts at the
+    origins `rows`, where the actual is known; `last`: the last observed value.
     """
     names = panel.task.targets
     steps = np.arange(1, panel.task.horizon + 1)
     parts = []
-    for uid, forecasts in champion.predict(panel, rows).items():
+    with np.errstate(all="ignore"):
+        forecasts_by_series = ensemble.predict(panel, rows)
+    for uid, forecasts in forecasts_by_series.items():
+        series = panel.by_id[uid]
         for output, name in enumerate(names):
-            values = panel.by_id[uid].values[:, output]
+            values = series.values[:, output]
             last = pd.Series(values).ffill().to_numpy()[rows[uid]]
             columns = {
+                "unique_id": uid,
+                "output": name,
                 "series": series_name(uid, name, names),
+                "cutoff": np.repeat(series.ds[rows[uid]], len(steps)),
                 "step": np.tile(steps, len(last)),
                 "y": values[rows[uid][:, None] + steps].ravel(),
                 "y_hat": forecasts[:, :, output].ravel(),

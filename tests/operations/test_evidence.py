@@ -287,7 +287,8 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
 
 def test_where_no_last_value_is_known_the_live_error_is_a_number_still() -> None:
     values = np.array([[np.nan], [1.0], [2.0], [np.nan], [1.0], [2.0]])
-    panel = Mock(task=Mock(targets=("y",), horizon=2), by_id={"y": Mock(values=values)})
+    series = Mock(values=values, ds=np.arange(6))
+    panel = Mock(task=Mock(targets=("y",), horizon=2), by_id={"y": series})
     champion = Mock(predict=lambda _panel, rows: {uid: np.zeros((2, 2, 1)) for uid in rows})
     card = Mock(expected={"y": [1.0, 1.0]}, naive={"y": [1.0, 1.0]})
     table = evidence._forecasts_again(champion, panel, {"y": np.array([0, 3])})
