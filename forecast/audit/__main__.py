@@ -163,7 +163,7 @@ def audit(
         notes.append(reason)
     notes += data.describe_strong_plans(whole_panel)
     checked = {
-        "candidates": len(base.records()),
+        "candidates": len(base.results.records),
         "forecasters": len(list(trained.glob("*/seed-*"))),
         "moments": len(moments),
         "calls for targets": len(base.target_requests),
@@ -329,7 +329,7 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
         return ends["calibration"]
     refit_intervals = [
         record.params["refit"]
-        for record in base.records().values()
+        for record in base.results.records.values()
         if record.params.get("refit", "never") != "never"
     ]
     frequency: RefitFrequency = refit_intervals[0] if refit_intervals else "never"
@@ -342,8 +342,8 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
 
 def _describe_unaudited(base: Sandbox) -> list[str]:
     """What the run `base` could not show, in sentences."""
-    notes = [f"{remark}." for remark in families.describe_pretrained(base.records().values())]
-    failed = [name for name, record in base.records().items() if record.has_failed]
+    notes = [f"{remark}." for remark in families.describe_pretrained(base.results.records.values())]
+    failed = [name for name, record in base.results.records.items() if record.has_failed]
     if failed:
         notes.append(f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}.")
     if not base.calibration_calls:

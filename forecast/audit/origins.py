@@ -67,9 +67,7 @@ def select_moments(
     times = np.sort(observed_rows["ds"].unique())
     scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
     rng = np.random.default_rng(0)
-    random_times = scored
-    if len(scored):
-        random_times = rng.choice(scored, min(MOST_RANDOM_MOMENTS, len(scored)), replace=False)
+    random_times = _draw([*map(pd.Timestamp, scored)], MOST_RANDOM_MOMENTS, rng)
     borders = [ends[name] for name in ("train", "validation", "calibration")]
     # The last moment of every run of missing rows or cells, before the value that follows it.
     missing = observed_rows.drop(columns=["unique_id", "ds"]).isna()
@@ -88,7 +86,7 @@ def select_moments(
     mended_moments = _draw(
         sorted({at for _, at, _ in data.differing_values(project, base)}), MOST_MENDED_MOMENTS, rng
     )
-    moments = {*map(pd.Timestamp, random_times), *borders, *extra_moments, *mended_moments}
+    moments = {*random_times, *borders, *extra_moments, *mended_moments}
     return sorted(moment for moment in moments if times[0] < moment < times[-1])
 
 
@@ -213,13 +211,12 @@ def _compare_scalings(
     changed.
     """
     for moment, other in others:
-        other_scaling = other.scaling
-        if other_scaling is None:
+        if other.scaling is None:
             continue
         for uid in base_scaling.centre:
             if (
-                bits_differ(base_scaling.centre[uid], other_scaling.centre[uid]).any()
-                or bits_differ(base_scaling.scale[uid], other_scaling.scale[uid]).any()
+                bits_differ(base_scaling.centre[uid], other.scaling.centre[uid]).any()
+                or bits_differ(base_scaling.scale[uid], other.scaling.scale[uid]).any()
             ):
                 text = (
                     f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"

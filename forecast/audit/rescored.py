@@ -14,6 +14,7 @@ than validation.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from forecast.data.panel import Panel, add_series_names
 from forecast.data.records import StudyRecord
 
 SCORE_TOLERANCE = 1e-8
-SCORED_BLOCKS = ("validation", "calibration", "test")
 NAIVE = "naive"
 SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
@@ -43,10 +43,10 @@ def check_forecasts(
 ) -> list[Finding]:
     """Whether every candidate's forecasts are complete and against the true actuals."""
     findings: list[Finding] = []
-    for name, record in base.records().items():
+    for name, record in base.results.records.items():
         if not record.has_failed:
             expected_seeds = seeds if record.is_network else [0]
-            table = base.forecasts(name)
+            table = base.results.forecasts(name)
             findings += _check_candidate(table, panel, ends, expected_seeds, name, detector)
     return findings
 
@@ -61,25 +61,23 @@ def rescore(
     consequence.
     """
     findings = check_forecasts(base, panel, ends, seeds, detector)
-    records = {name: record for name, record in base.records().items() if not record.has_failed}
-    by_series = base.table("by_series.parquet")
-    if findings or by_series.empty:
+    results = base.results
+    if findings or not results.is_compared:
         return findings
     test_errors: ErrorsByRow = {}
     validation_errors: ErrorsByRow = {}
-    for name, record in records.items():
-        row = (record.model, record.ranking)
-        table = base.forecasts(name)
-        validation_errors[row] = _absolute_errors(table, "validation")
-        test_errors[row] = _absolute_errors(table, "test")
-    board = base.table("leaderboard.csv")
+    for name, record in results.records.items():
+        if not record.has_failed:
+            row = (record.model, record.ranking)
+            validation_errors[row] = _absolute_errors(results.forecasts(name), "validation")
+            test_errors[row] = _absolute_errors(results.forecasts(name), "test")
+    by_series = results.by_series
     # what the published table divides the errors of each series by
     scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
-    wrong_scores = list(_check_scores(by_series, test_errors, detector))
-    if not wrong_scores:
-        findings += _check_validation_scores(board, scale, validation_errors, detector)
-    findings += _check_choice(base, scale, validation_errors, detector)
-    return wrong_scores + findings
+    wrong_scores = list(_check_scores(by_series, test_errors, detector)) or list(
+        _check_validation_scores(results.leaderboard, scale, validation_errors, detector)
+    )
+    return [*wrong_scores, *_check_choice(base, scale, validation_errors, detector)]
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
@@ -105,8 +103,7 @@ def _check_candidate(
         series_rows = table[table["unique_id"] == series.unique_id]
         cutoff = np.searchsorted(series.ds, series_rows["cutoff"].to_numpy())
         ahead = np.searchsorted(series.ds, series_rows["ds"].to_numpy())
-        position = {name: i for i, name in enumerate(task.targets)}
-        outputs = series_rows["output"].map(position).to_numpy()
+        outputs = series_rows["output"].map(task.targets.index).to_numpy()
         actual = series.values[np.minimum(ahead, len(series) - 1), outputs]
         wrong = (ahead - cutoff != series_rows["step"].to_numpy()) | bits_differ(
             actual, series_rows["y"].to_numpy()
@@ -117,17 +114,15 @@ def _check_candidate(
                 " value of another time"
             )
             yield Finding("origins", detector, name, text)
-        for block in SCORED_BLOCKS:
-            previous_block = list(ends)[list(ends).index(block) - 1]
+        labels = [series_rows[name].to_numpy() for name in ("block", "seed")]
+        rows_by_block_and_seed = pd.Series(cutoff).groupby(labels).agg(set)
+        for previous_block, block in pairwise(ends):
             start = count_rows_until(series.ds, ends[previous_block])
             stop = count_rows_until(series.ds, ends[block])
             last = range(start - 1, stop - task.horizon, task.step_size_in(block))
             grid = {row for row in last if row >= task.lookback - 1}
-            is_in_block = (series_rows["block"] == block).to_numpy()
             for seed in seeds:
-                scored_rows = set(
-                    cutoff[is_in_block & (series_rows["seed"] == seed).to_numpy()].tolist()
-                )
+                scored_rows = rows_by_block_and_seed.get((block, seed), set())
                 if scored_rows != grid:
                     text = (
                         f"{name}, seed {seed}: {len(scored_rows)} origins in {block}, {len(grid)}"
@@ -207,10 +202,10 @@ def _check_choice(
     }
     learnt = {
         record.model
-        for record in base.records().values()
+        for record in base.results.records.values()
         if record.kind == Combination.kind and Combination(**record.params).is_learnt
     }
-    for ranking, model in base.verdicts.chosen.items():
+    for ranking, model in base.results.verdicts.chosen.items():
         losses_in_ranking = {
             m: loss
             for (m, r), loss in losses.items()
@@ -246,7 +241,7 @@ def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
         if best is not None and values and values.get(best) != min(values.values()):
             text = f"trial {best} was kept with {values.get(best)}, not the lowest of {path.stem}"
             yield Finding("tuning", detector, path.stem, text)
-    for name, record in base.records().items():
+    for name, record in base.results.records.items():
         for fit in record.seeds:
             looks = {step: loss for step, _, loss in fit.curve if loss is not None}
             if looks and looks.get(fit.best_step) != min(looks.values()):

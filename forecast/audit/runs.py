@@ -66,17 +66,17 @@ def compare_choices(
     for path in sorted(base.tuned.glob("*.json")):
         if _read_study(path) != _read_study(other.tuned / path.name):
             yield Finding("tuning", detector, path.stem, f"the study of {path.stem} {change_text}")
-    other_records = other.records()
+    other_records = other.results.records
     record_parts = (
         ("training", _training_outcome, "the training of {} (its validation curve or best step)"),
         ("weights", _first_weights, "the members of {}, or their weights,"),
     )
-    for name, record in base.records().items():
+    for name, record in base.results.records.items():
         for kind, select_part, description in record_parts:
             if name not in other_records or select_part(record) != select_part(other_records[name]):
                 yield Finding(kind, detector, name, f"{description.format(name)} {change_text}")
-    base_choice = base.verdicts.chosen
-    other_choice = other.verdicts.chosen
+    base_choice = base.results.verdicts.chosen
+    other_choice = other.results.verdicts.chosen
     if base_choice != other_choice:
         yield Finding(
             "choice",
@@ -84,9 +84,9 @@ def compare_choices(
             "verdicts.json",
             f"the chosen model {change_text}: {base_choice}, then {other_choice}",
         )
-    base_table = base.table("by_series.parquet")
-    other_table = other.table("by_series.parquet")
-    if base_table.empty or len(base_table) != len(other_table):
+    base_table = base.results.by_series
+    other_table = other.results.by_series
+    if len(base_table) != len(other_table):
         return
     # MAE / MASE is the scale of the train part, whatever the test block holds; an error of zero, as
     # of repeating a constant, does not show it
@@ -107,7 +107,7 @@ def compare_calibrations(
     for number, (base_call, other_call) in enumerate(
         zip(base.calibration_calls, other.calibration_calls, strict=False)
     ):
-        if any(not _has_equal_bits(base_call[name], other_call[name]) for name in base_call):
+        if not _has_equal_arrays(base_call, other_call):
             text = (
                 f"calibration call {number} was given values that change with rows after"
                 f" {moment:%Y-%m-%d %H:%M}"
@@ -193,7 +193,7 @@ def compare_forecasts(
             yield Finding(kind, detector, name, text)
             continue
         pairs = zip(base_values.to_numpy(), other_values.to_numpy(), strict=True)
-        n_differing = sum(not _has_equal_bits(a, b) for a, b in pairs)
+        n_differing = sum(not np.array_equal(a, b, equal_nan=True) for a, b in pairs)
         if n_differing:
             text = (
                 f"{n_differing} of {len(base_values)} {noun} of {name} change with rows after"
@@ -313,7 +313,7 @@ def list_fit_folders(base: Sandbox) -> list[str]:
     """The folders of all saved models, as chosen and as fitted again; the provider's kept forecasts
     are no fit.
     """
-    names = [name for name, record in base.records().items() if record.family != "service"]
+    names = [name for name, record in base.results.records.items() if record.family != "service"]
     folders: list[Path] = []
     for kind in ("chosen", "seed"):
         for name in names:
@@ -341,16 +341,14 @@ def _has_equal_content(path: Path, other_path: Path) -> bool:
     if path.suffix == ".json":
         content = files.read_json(path) | NOT_OF_THE_FIT
         return bool(content == files.read_json(other_path) | NOT_OF_THE_FIT)
-    a = files.read_arrays(path)
-    b = files.read_arrays(other_path)
-    return a.keys() == b.keys() and all(_has_equal_bits(a[name], b[name]) for name in a)
+    return _has_equal_arrays(files.read_arrays(path), files.read_arrays(other_path))
 
 
-def _has_equal_bits(a: Any, b: Any) -> bool:
-    """Whether two arrays have the same shape and are the same bit for bit."""
-    a = np.ascontiguousarray(a)
-    b = np.ascontiguousarray(b)
-    return a.shape == b.shape and a.tobytes() == b.tobytes()
+def _has_equal_arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    """Whether both have the same names, shapes and numbers; NaN equals NaN."""
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[name], b[name], equal_nan=True) for name in a
+    )
 
 
 def _bytes_of_actuals(values: np.ndarray) -> bytes:

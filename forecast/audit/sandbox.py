@@ -40,8 +40,7 @@ from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
 from forecast.data.columns import joined_datasets, trim_to_observed
-from forecast.data.comparison_records import Verdicts
-from forecast.data.records import RunRecord, read_run_records
+from forecast.data.results import Results
 from forecast.models.problem import Purpose, record_with
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
@@ -160,7 +159,8 @@ class Sandbox:
     stage: str = ""
 
     def __post_init__(self) -> None:
-        """Name the folders that the stages fill."""
+        """Name what the stages fill."""
+        self.results = Results(self.paths, self.dataset)
         self.prepared = self.paths.prepared(self.dataset)
         self.tuned = self.paths.tuned(self.dataset)
         self.trained = self.paths.trained(self.dataset)
@@ -180,29 +180,6 @@ class Sandbox:
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
         """Note what a conformal fit was given."""
         self.calibration_calls.append({"y": y, "y_hat": y_hat})
-
-    def records(self) -> dict[str, RunRecord]:
-        """The record of every candidate's training, by name."""
-        return read_run_records(self.trained)
-
-    def forecasts(self, candidate: str) -> pd.DataFrame:
-        """forecasts.parquet of a candidate."""
-        return pd.read_parquet(self.trained / candidate / "forecasts.parquet")
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A table of the stage compare; empty where it wrote none."""
-        path = self.compared / name
-        if not path.exists():
-            return pd.DataFrame()
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype={"seed": str, "series": str, "model": str})
-
-    @property
-    def verdicts(self) -> Verdicts:
-        """What the stage compare decided; empty where it has not run."""
-        path = self.compared / "verdicts.json"
-        return Verdicts.read(path) if path.exists() else Verdicts()
 
 
 def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) -> list[str]:
@@ -327,7 +304,7 @@ def _write_project(
                 changed = change(trim_to_observed(frame, project.settings), after)
                 changed_frame = restore_plans(changed, frame, project.settings, after)
             else:
-                changed_frame = change(changed_frame, _last_row_known(project, name, after))
+                changed_frame = change(stored, _last_row_known(project, name, known_until))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, changed_frame, as_of=as_of, provenance={})
         table = _change_vintages(project.paths.root, name, known_until, change)
@@ -377,9 +354,8 @@ def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
     return pd.Timestamp(times_known(project.settings.calendar, [last])[0])
 
 
-def _last_row_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
-    """The last row of a joined dataset that was known when row `after` of the audited one was."""
-    known_until = _time_known(project, after)
+def _last_row_known(project: Project, other: str, known_until: pd.Timestamp) -> pd.Timestamp:
+    """The last row of a joined dataset that was known at `known_until`."""
     calendar = load_dataset(other, project.paths.configs).calendar
     times = project.raw[other]["ds"]
     known_times = times[np.asarray(times_known(calendar, times) <= known_until)]

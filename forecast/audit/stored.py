@@ -37,7 +37,7 @@ from forecast.config.task import load_task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
-from forecast.data.results import PARQUET_TABLES, Results, parse_table
+from forecast.data.results import PARQUET_TABLES, parse_table
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.system import files
 from forecast.system.errors import InputError, ModelError
@@ -87,7 +87,7 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
     """A finding for each table of the compare stage that is not the one of the forecasts, and for
     a choice that does not follow from them.
     """
-    results = Results(base.paths, base.dataset)
+    results = base.results
     if not results.is_compared:
         return []
     frame = pd.read_parquet(base.prepared / "frame.parquet")
@@ -123,13 +123,13 @@ def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) ->
     """
     scaling = Problem.of(panel, borders, ("train",)).scaling
     findings: list[Finding] = []
-    for candidate, record in base.records().items():
+    for candidate, record in base.results.records.items():
         if record.has_failed:
             continue
         findings += _compare_settings(
             record, base.tuned / f"{candidate}.json", base.trained / candidate
         )
-        table = base.forecasts(candidate)
+        table = base.results.forecasts(candidate)
         findings += _check_weighted_mean(candidate, record, table, base)
         for folder in sorted((base.trained / candidate).glob("seed-*")):
             forecaster = Forecaster.load(folder)
@@ -188,7 +188,7 @@ def refit_without_later_rows(
     borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
     problem = Problem.of(panel, borders, ("train", "validation"))
     findings: list[Finding] = []
-    for name, record in base.records().items():
+    for name, record in base.results.records.items():
         if record.has_failed or record.members:
             continue
         spec = models.spec(record.params, where=f"record of {name}")
@@ -223,7 +223,7 @@ def audit_at_full_budget(
     """
     sizes = {
         record.model: record.n_params
-        for record in base.records().values()
+        for record in base.results.records.values()
         if record.cost.gradient_steps
     }
     if not sizes:
@@ -314,7 +314,7 @@ def _check_weighted_mean(
         return
     means: dict[str, pd.Series] = {}
     for member in set().union(*(dated.weights for dated in record.weights)):
-        rows = base.forecasts(member)
+        rows = base.results.forecasts(member)
         later_rows = rows[rows["block"] != "validation"]
         means[member] = later_rows.groupby(FORECAST_KEYS, sort=True)["y_hat"].mean()
     expected = 0 * next(iter(means.values()))

@@ -134,21 +134,15 @@ def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | N
         return None
 
 
-def find_scored_version(root: Path, dataset: str, version: int | None) -> int | None:
-    """The version that the leaderboard scored: of a refit on all data the one whose recipe it has;
-    None where that is not stored here any more.
+def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | None, float | None]:
+    """The version that the leaderboard scored (of a refit on all data the one whose recipe it has)
+    and its skill on the test block; None where that is not stored here any more.
     """
     card = find_card(root, dataset, version)
     while card is not None and card.refit_of is not None:
         version = card.refit_of
         card = find_card(root, dataset, version)
-    return version if card is not None else None
-
-
-def find_skill(root: Path, dataset: str, version: int | None) -> float | None:
-    """The skill of a scored version on its test block; None where it is not stored here."""
-    card = find_card(root, dataset, version)
-    return card.metrics.get("skill") if card else None
+    return (version, card.metrics.get("skill")) if card is not None else (None, None)
 
 
 def store_version(root: Path, dataset: str, version: int, folder: Path) -> None:
@@ -295,7 +289,7 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
     rows = []
     for event in read_events(root, dataset):
         card = find_card(root, dataset, event.version)
-        scored_version = find_scored_version(root, dataset, event.version)
+        scored_version, skill = find_score(root, dataset, event.version)
         row = HistoryRow(
             at=event.at,
             event=event.event,
@@ -304,7 +298,7 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
             model=card.candidate if card else "",
             training_cutoff=format_time(kind, card.training_cutoff, 10) if card else "",
             scored_version=scored_version,
-            test_skill=find_skill(root, dataset, scored_version),
+            test_skill=skill,
             reason=event.reason,
         )
         rows.append(row)

@@ -162,7 +162,8 @@ def _error_scales(panel: Panel, borders: Borders) -> pd.Series:
             scale = metrics.insample_scale(y, season_length=season)
             if not scale > 0:
                 raise DataError(
-                    f"Series {series.unique_id!r} is constant in training; its errors have no scale."
+                    f"Series {series.unique_id!r} is constant in training; its errors have no"
+                    " scale."
                 )
             scales[series.unique_id, target] = scale
     return pd.Series(scales)
@@ -458,8 +459,6 @@ class DueDecision:
     ageing: str
     """Why a challenger may that is equivalent, or the same recipe: the champion is stale or
     drifting."""
-    new_steps: int
-    """Time steps since the last gate."""
     age_days: float | None = None
     """Of the champion; None while there is none."""
 
@@ -482,7 +481,7 @@ def judge_due(
     `status` has this rule of age once more (`_find_stale_champion`), without pandas: change both.
     """
     if card is None:
-        return DueDecision(("there is no champion",), "", new_steps)
+        return DueDecision(("there is no champion",), "")
     began = card.as_of
     today = as_of
     if dataset.calendar.counts_rows:
@@ -502,4 +501,4 @@ def judge_due(
     wanted_steps = rules.new_steps or dataset.horizon
     if new_steps >= wanted_steps:
         reasons.append(f"{new_steps} new steps ({wanted_steps} wanted)")
-    return DueDecision(tuple(reasons), " and ".join(ageing), new_steps, round(age_days, 3))
+    return DueDecision(tuple(reasons), " and ".join(ageing), round(age_days, 3))

@@ -119,8 +119,7 @@ def decide(
     """
     n_fresh = len(fresh.challenger)
     counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)
-    if not np.isfinite(fresh.challenger).all():
-        n_bad = int((~np.isfinite(fresh.challenger)).sum())
+    if n_bad := int((~np.isfinite(fresh.challenger)).sum()):
         return GateVerdict(
             "kept", f"the challenger's loss is not finite at {n_bad} origins", counts
         )
@@ -184,27 +183,33 @@ def _compare(
             "equivalence": EquivalenceNumbers(word=word, upper=same.upper, note=same.note),
         }
     )
-    skill = _skill(fresh.challenger, fresh.naive)
     ageing = numbers.ageing
-    may_replace = bool(ageing) and word == "equivalent"
-    if sequence.is_better and difference < 0 and skill > 0:
-        return GateVerdict(
-            "better", f"better than the champion: {_describe_test(sequence)}", numbers
-        )
-    if may_replace and skill > 0:
-        return GateVerdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
     is_tested = not sequence.note and sequence.z > WORSE_Z
-    may_renew = bool(ageing) and is_same_recipe and is_tested
-    if may_renew and skill > 0:
-        return GateVerdict(
+    claims: list[tuple[Outcome, bool, str]] = [
+        (
+            "better",
+            sequence.is_better and difference < 0,
+            f"better than the champion: {_describe_test(sequence)}",
+        ),
+        (
+            "equivalent",
+            bool(ageing) and word == "equivalent",
+            f"no worse than the champion, which is {ageing}",
+        ),
+        (
             "renewed",
+            bool(ageing) and is_same_recipe and is_tested,
             f"the champion's recipe on newer data, not shown to be worse; the champion is {ageing}",
-            numbers,
-        )
-    if (sequence.is_better or may_replace or may_renew) and not skill > 0:
-        return GateVerdict(
-            "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
-        )
+        ),
+    ]
+    skill = _skill(fresh.challenger, fresh.naive)
+    for outcome, holds, reason in claims:
+        if holds and skill > 0:
+            return GateVerdict(outcome, reason, numbers)
+        if holds:
+            return GateVerdict(
+                "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
+            )
     if is_identical:
         return GateVerdict("kept", SAME_RECIPE, numbers)
     reason = f"not shown to be better: {_describe_test(sequence)}"

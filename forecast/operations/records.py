@@ -209,8 +209,7 @@ class Decision(Record):
     config_hash: str
     revision: str
     at: str
-    word: Literal["better", "equivalent", "renewed", "first", "kept", "not due"]
-    """The first four promote."""
+    word: Outcome | Literal["not due"]
     reason: str
     champion: int | None = None
     """The version that the challenger was compared with."""
@@ -232,7 +231,7 @@ class Decision(Record):
     @property
     def promotes(self) -> bool:
         """Whether the challenger takes the champion's place."""
-        return self.word in ("better", "equivalent", "renewed", "first")
+        return self.word not in ("kept", "not due")
 
 
 def read_decisions(root: Path, dataset: str) -> list[Decision]:

@@ -17,8 +17,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from forecast.backtest.all_rows import recipe_candidate, refit_on_all_rows
 from forecast.backtest.backtest import share_shapes
 from forecast.backtest.prepared_data import PreparedData
@@ -94,19 +92,13 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     data = _prepared_data(paths, dataset)
     raw = files.read_frame(paths.raw(dataset))
     prepared = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs))
-    compared = files.read_frame(paths.frame(dataset))
-    if describe_extent(prepared.frame) != describe_extent(compared):
+    if not prepared.frame.reset_index(drop=True).equals(data.load().frame):
         raise DataError(
             f"Dataset {dataset!r}: its rows or its entry have changed since it was compared. Run"
             f" `forecast run --dataset {dataset}` first, or `forecast promote {dataset} --scored`."
         )
     # standard error has the reason of a failure alone
     refit_on_all_rows(data, prepared.served, scored, target, budget, jobs=jobs, stream=sys.stdout)
-
-
-def describe_extent(frame: pd.DataFrame) -> tuple[list[str], int, pd.Timestamp]:
-    """The columns, the number of rows and the last time of a frame."""
-    return list(frame.columns), len(frame), frame["ds"].max()
 
 
 def _prepared_data(paths: ProjectPaths, dataset: str) -> PreparedData:

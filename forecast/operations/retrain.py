@@ -124,6 +124,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     current = _load_champion(job)
     panel = from_frame(frame, job.dataset, settings.task)
     shifts = _measure_drift(current, panel, settings, rules)
+    new_steps = _count_new_steps(job, current, panel)
     due = evidence.judge_due(
         current.card if current else None,
         shifts,
@@ -131,7 +132,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         rules,
         as_of=pd.Timestamp(panel.newest),
         now=job.now,
-        new_steps=_count_new_steps(job, current, panel),
+        new_steps=new_steps,
     )
     draft = draft.model_copy(
         update={
@@ -139,12 +140,12 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
             "served_version": champion.read_aliases(job.root, job.dataset).get("champion"),
             "due": due.reasons,
             "drift": tuple(shifts),
-            "numbers": GateNumbers(age_days=due.age_days, new_steps=due.new_steps),
+            "numbers": GateNumbers(age_days=due.age_days, new_steps=new_steps),
         }
     )
     if not due.reasons:
         state = due.ageing or f"champion {due.age_days or 0:g} days old, no drift"
-        reason = f"not due: {state}, {plural(due.new_steps, 'new step')}"
+        reason = f"not due: {state}, {plural(new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
         frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)

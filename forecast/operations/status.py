@@ -162,7 +162,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         model = card.candidate
         training_cutoff = format_time(kind, card.training_cutoff, 19)
         age_days = round(_age(card.created_at, now) / DAY, 1)
-    scored_version = champion.find_scored_version(root, dataset, local.version)
+    scored_version, skill = champion.find_score(root, dataset, local.version)
     rules, wrong_rules = _read_rules(root, dataset)
     faults = _find_faults(root, dataset, entry, local, data) + wrong_rules
     if card is not None and rules is not None:
@@ -181,7 +181,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         last_observation=format_time(kind, data.last),
         last_observation_age_h=observation_age,
         scored_version=scored_version,
-        skill=champion.find_skill(root, dataset, scored_version),
+        skill=skill,
         live_error=live.error,
         live_skill=live.skill,
         live_coverage=live.coverage,
