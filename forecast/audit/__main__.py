@@ -42,7 +42,7 @@ from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget
 from forecast.system import cluster, files
 from forecast.system.errors import UNHEALTHY, ForecastError, InputError
-from forecast.system.stage import split_names
+from forecast.system.stage import show_nothing, split_names
 
 OPENED_PROJECT_FILE = "the stages opened {} of the project itself, beside the data they were given"
 LogProgress = Callable[[str], None]
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     code when the audit could not be made.
     """
     options = _parser().parse_args(arguments)
-    log_progress = _ignore_progress if options.json else partial(print, file=sys.stderr, flush=True)
+    log_progress = show_nothing if options.json else partial(print, file=sys.stderr, flush=True)
     try:
         with files.scratch_folder() as folder:
             finished_audit = audit(
@@ -72,10 +72,6 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print("\n".join(finished_audit.lines()))
     return 0 if finished_audit.is_clean and not finished_audit.outdated_file else UNHEALTHY
-
-
-def _ignore_progress(line: str) -> None:
-    """Of an audit that is to be quiet."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,7 +96,7 @@ def audit(
     *,
     models: tuple[str, ...] = (),
     jobs: int = 1,
-    log_progress: LogProgress = _ignore_progress,
+    log_progress: LogProgress = show_nothing,
 ) -> Audit:
     """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the
     grid.
@@ -217,7 +213,17 @@ def _audit_results(
     """What the first run, the data and the finished results show by themselves; the file that is
     out of date (`data.find_outdated_file`), and why the finished results were not looked at.
     """
-    findings = _audit_first_run(base, ends) + _audit_data(project, whole_panel, whole_ends)
+    findings = [
+        *_audit_first_run(base, ends),
+        *data.check_history(project),
+        *data.check_actuals(project, whole_panel),
+        *data.check_columns(whole_panel),
+        *data.check_future_inputs(whole_panel),
+        *(
+            list(data.find_repeated_stretches(whole_panel, whole_ends))
+            or data.find_copied_stretches(whole_panel, whole_ends)
+        ),
+    ]
     outdated_file = data.find_outdated_file(project, whole)
     if outdated_file or any(finding.kind == "history" for finding in findings):
         return findings, outdated_file, ""
@@ -244,22 +250,6 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
         *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"], "scores computed again"),
         *rescored.check_best_kept(base, "validation losses of trials and steps"),
         *runs.check_calibration_rows(base, panel, ends),
-    ]
-
-
-def _audit_data(
-    project: Project, whole_panel: Panel, ends: dict[str, pd.Timestamp]
-) -> list[Finding]:
-    """What stands in the data themselves."""
-    return [
-        *data.check_history(project),
-        *data.check_actuals(project, whole_panel),
-        *data.check_columns(whole_panel),
-        *data.check_future_inputs(whole_panel),
-        *(
-            list(data.find_repeated_stretches(whole_panel, ends))
-            or data.find_copied_stretches(whole_panel, ends)
-        ),
     ]
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits, load_dataset
@@ -102,11 +103,11 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
     if isinstance(splits, FractionSplits):
         span = steps[-1] - steps[0]
         return splits.calibration * span, splits.validation * span
-    ends = [
-        pd.Timestamp(day)
-        for day in (splits.train_end, splits.validation_end, splits.calibration_end)
-    ]
-    return ends[2] - ends[1], ends[1] - ends[0]
+    validation_end = pd.Timestamp(splits.validation_end)
+    return (
+        pd.Timestamp(splits.calibration_end) - validation_end,
+        validation_end - pd.Timestamp(splits.train_end),
+    )
 
 
 @dataclass(frozen=True)
@@ -231,36 +232,32 @@ class LedgerEntry(Record):
     """When it was counted."""
 
 
-class LedgerFile(Record):
-    """What ledger.json holds."""
-
-    rows: tuple[LedgerEntry, ...] = ()
-
-
-class Ledger:
+class Ledger(Record):
     """Every origin that a gate has counted, once: `.forecast/retrain/<dataset>/ledger.json`.
 
     Which model stood against which at an origin was settled before its targets were known, so the
-    differences are evidence however often they are looked at. `DamagedError` for a file that
-    cannot be read.
+    differences are evidence however often they are looked at.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read `path`; a ledger without a file is empty; `DamagedError` for one that cannot be
+    rows: list[LedgerEntry] = Field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Ledger:
+        """The ledger in `path`, empty where there is none; `DamagedError` for a file that cannot be
         read.
         """
-        self.path = path
         try:
-            content = LedgerFile.read(path) if path.exists() else LedgerFile()
+            return super().read(path)
+        except FileNotFoundError:
+            return cls()
         except DamagedError:
             raise DamagedError(
                 f"{path}: cannot be read. Delete it: evidence is then gathered again."
             ) from None
-        self.entries = list(content.rows)
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
         """Count the origins of `losses` that are newer than any this pair has counted, and where
-        both losses are finite; in memory, until `save`.
+        both losses are finite; in memory, until `write`.
 
         `losses` has columns champion and challenger and is indexed by origin.
         """
@@ -276,7 +273,7 @@ class Ledger:
                 challenger=float(row["challenger"]),
                 at=at.isoformat(),
             )
-            self.entries.append(entry)
+            self.rows.append(entry)
 
     def evidence(self, *, version: int, recipe: str) -> PairEvidence | None:
         """What one pair has gathered, None when nothing.
@@ -298,18 +295,14 @@ class Ledger:
     def _pairs_begun_before(self, version: int, recipe: str, moment: pd.Timestamp) -> int:
         """How many other pairs, of different models, began in the year up to `moment`."""
         begun: dict[tuple[int, str], pd.Timestamp] = {}
-        for entry in self.entries:
+        for entry in self.rows:
             if entry.champion != entry.challenger:
                 begun.setdefault((entry.version, entry.recipe), pd.Timestamp(entry.at))
         begun.pop((version, recipe), None)
         return sum(moment - YEAR < at <= moment for at in begun.values())
 
-    def save(self) -> None:
-        """Write the file whole."""
-        LedgerFile(rows=tuple(self.entries)).write(self.path)
-
     def _entries_of(self, version: int, recipe: str) -> list[LedgerEntry]:
-        return [e for e in self.entries if e.version == version and e.recipe == recipe]
+        return [e for e in self.rows if e.version == version and e.recipe == recipe]
 
 
 BINS = 10

@@ -500,7 +500,5 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
     rows = add_series_names(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     mae = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
-    errors_by_series = {}
-    for series, by_step in mae.groupby(level="series"):
-        errors_by_series[str(series)] = [files.json_number(value) for value in by_step]
-    return errors_by_series
+    by_series = mae.groupby(level="series")
+    return {str(series): files.json_number(by_step.to_numpy()) for series, by_step in by_series}

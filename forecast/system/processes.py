@@ -183,12 +183,19 @@ def end_children(grace: float = 1.0) -> None:
     psutil.wait_procs(left, timeout=2.0)
 
 
+def idle_workers() -> Any:
+    """The executor in which joblib keeps workers for the next call; None where there is none.
+    Asking joblib for it by its public name would make a new one.
+    """
+    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
+    return getattr(executors, "_executor", None)
+
+
 def close_workers() -> None:
     """Shuts joblib's idle workers down now, so that their memory and CPU time are counted with this
     process.
     """
-    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
-    executor = getattr(executors, "_executor", None)
+    executor = idle_workers()
     if executor is not None:
         executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
 

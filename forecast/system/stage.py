@@ -21,8 +21,9 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TextIO
@@ -170,21 +171,8 @@ class Piece:
     """How long it takes beside others of its kind."""
 
 
-class Advance:
-    """Called with the name of each finished piece."""
-
-    def __init__(self, pace: Pace, show: Callable[[int, str, str], None]) -> None:
-        """`show` is called with the number of finished pieces, the name of the last one, and what
-        `pace` says of the time.
-        """
-        self._pace = pace
-        self._show = show
-        self.done = 0
-
-    def __call__(self, name: str = "", seconds: float | None = None) -> None:
-        """Count one more finished piece; `seconds` as in `Pace.finish`."""
-        self.done += 1
-        self._show(self.done, name, self._pace.finish(name, seconds))
+Show = Callable[[int, str, str], None]
+"""Called with the number of finished pieces, the name of the last one, and how long is left."""
 
 
 class Pace:
@@ -243,6 +231,7 @@ class Pace:
         return work
 
 
+@contextmanager
 def show_progress(
     total: int,
     label: str,
@@ -250,7 +239,7 @@ def show_progress(
     *,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> AbstractContextManager[Advance]:
+) -> Iterator[Callable[..., None]]:
     """`with show_progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard
     error by default.
 
@@ -258,13 +247,19 @@ def show_progress(
     """
     out = stream or sys.stderr
     pace = Pace(total, pieces, clock)
-    if out.isatty():
-        return _terminal_progress(total, label, out, pace)
-    return _plain_progress(total, label, out, pace)
+    numbers = count(1)
+    progress = _terminal_progress if out.isatty() else _plain_progress
+    with progress(total, label, out, pace) as show:
+
+        def advance(name: str = "", seconds: float | None = None) -> None:
+            """Count one more finished piece; `seconds` as in `Pace.finish`."""
+            show(next(numbers), name, pace.finish(name, seconds))
+
+        yield advance
 
 
 @contextmanager
-def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
+def _terminal_progress(total: int, label: str, out: TextIO, _pace: Pace) -> Iterator[Show]:
     """A bar on a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -289,11 +284,11 @@ def _terminal_progress(total: int, label: str, out: TextIO, pace: Pace) -> Itera
             """Move the bar."""
             bar.update(task, completed=done, name=name, left=left)
 
-        yield Advance(pace, show)
+        yield show
 
 
 @contextmanager
-def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Advance]:
+def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Show]:
     """A line every few seconds where there is no terminal."""
     last, n_finished = pace.started, 0
     is_over, has_news = threading.Event(), threading.Event()
@@ -318,7 +313,7 @@ def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator
 
     threading.Thread(target=tell_alive, daemon=True).start()
     try:
-        yield Advance(pace, show)
+        yield show
     finally:
         is_over.set()
 

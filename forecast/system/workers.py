@@ -26,7 +26,7 @@ import psutil
 
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes
-from forecast.system.processes import prepare_worker
+from forecast.system.processes import idle_workers, prepare_worker
 from forecast.system.stage import Piece, show_progress
 
 T = TypeVar("T")
@@ -164,9 +164,7 @@ def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: in
 
 def kill_pool() -> None:
     """End the idle workers that joblib keeps for the next call, and remove its folders."""
-    # asking joblib for it by its public name would make a new one
-    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
-    executor = getattr(executors, "_executor", None)
+    executor = idle_workers()
     if executor is not None:
         executor.terminate(kill_workers=True)
 

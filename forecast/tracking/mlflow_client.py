@@ -96,10 +96,11 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
             client.delete_experiment(experiment.experiment_id)
         experiment = None
     if experiment is None:
-        folder = store.artifact_root / name if store.artifact_root is not None else None
-        if folder is not None:
+        location = None
+        if store.artifact_root is not None:
+            folder = store.artifact_root / name
             folder.mkdir(parents=True, exist_ok=True)
-        location = folder.as_uri() if folder is not None else None
+            location = folder.as_uri()
         with _ignore_existing():
             client.create_experiment(name, artifact_location=location)
         return client.get_experiment_by_name(name)

@@ -73,10 +73,8 @@ def sync(
     """
     store = tracking_store(root, uri)
     result = SyncResult()
-    with_records = list_datasets(root)
-    names = [name for name in with_records if datasets is None or name in datasets]
+    names = [name for name in list_datasets(root) if datasets is None or name in datasets]
     records = {name: read_candidate_runs(root, name) for name in names}
-    sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(store):
         return result
     what = f"Publishing to {show_address(store.uri)}"
@@ -86,7 +84,7 @@ def sync(
             experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id
             writer = Writer(client, experiment_id, store.publisher, int(1000 * now), revision)
             target = _Experiment.of(writer, store, result)
-            target.describe(sentences[name])
+            target.describe(verdict_sentences(root, name))
             result.pages[name] = leaderboard_page(experiment_id)
             for number, record in enumerate(dataset_runs):
                 target.put(record, number)

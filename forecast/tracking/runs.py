@@ -167,6 +167,7 @@ LOOP = ("reach", "exponent")
 SAFE_LOOPS = ("stable", "marginal")
 INTERVALS = ("coverage", "width", "winkler")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
+"""Of a candidate, as far as they were kept."""
 DIGEST_LENGTH = 12
 UNTRAINED = (
     "**Did not train:** in no seed was a step better on validation than the model that the network"
@@ -223,7 +224,7 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
         + interval_points(record)
         + distribution_points(record)
         + count_points(record)
-        + cost_points(record)
+        + [MetricPoint(name, getattr(record.cost, name)) for name in COSTS]
     )
 
 
@@ -291,12 +292,6 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
         MetricPoint("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.free_run)
     ]
     return finite_points(points)
-
-
-def cost_points(record: CandidateRun) -> list[MetricPoint]:
-    """CPU and wall seconds, as far as they were kept."""
-    values = {name: getattr(record.cost, name) for name in COSTS}
-    return [MetricPoint(name, value) for name, value in values.items() if value is not None]
 
 
 def curve_points(content: RunRecord) -> list[MetricPoint]:

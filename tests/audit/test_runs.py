@@ -13,12 +13,8 @@ from forecast.audit.runs import compare_choices
 
 def run_with(folder: Path, **columns: list[float]) -> SimpleNamespace:
     scores = pd.DataFrame({"rmse": [1.0, 2.0], "rmsse": [0.5, 1.0], **columns})
-    return SimpleNamespace(
-        tuned=folder,
-        records=dict,
-        verdicts=SimpleNamespace(chosen={}),
-        table=lambda _: scores,
-    )
+    results = SimpleNamespace(records={}, verdicts=SimpleNamespace(chosen={}), by_series=scores)
+    return SimpleNamespace(tuned=folder, results=results)
 
 
 @pytest.mark.parametrize(("mase", "n_leaks"), [([0.25, 0.5], 0), ([0.25, 0.4], 1)], ids=str)

@@ -141,11 +141,11 @@ def losses(first: int, n: int, champion: float = 1.0) -> pd.DataFrame:
 
 
 def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
-    ledger = evidence.Ledger(tmp_path / "ledger.json")
+    ledger = evidence.Ledger.read(tmp_path / "ledger.json")
     ledger.add(losses(0, 30), version=1, recipe="a", at=NOW)
     ledger.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(1, "D"))
-    ledger.save()
-    again = evidence.Ledger(tmp_path / "ledger.json")
+    ledger.write(tmp_path / "ledger.json")
+    again = evidence.Ledger.read(tmp_path / "ledger.json")
     again.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(2, "D"))
     gathered = again.evidence(version=1, recipe="a")
     assert gathered is not None and (
@@ -162,7 +162,7 @@ def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
 def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
     tmp_path: Path,
 ) -> None:
-    ledger = evidence.Ledger(tmp_path / "ledger.json")
+    ledger = evidence.Ledger.read(tmp_path / "ledger.json")
     for number, (version, recipe) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
         ledger.add(
             losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D")
@@ -177,7 +177,7 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
 
 
 def test_a_loss_that_is_not_finite_is_no_evidence(tmp_path: Path) -> None:
-    ledger = evidence.Ledger(tmp_path / "ledger.json")
+    ledger = evidence.Ledger.read(tmp_path / "ledger.json")
     ledger.add(losses(0, 10, champion=np.nan), version=1, recipe="a", at=NOW)
     assert ledger.evidence(version=1, recipe="a") is None
 
