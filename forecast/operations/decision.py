@@ -127,14 +127,13 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     decision.write(folder / f"{decision.key}.json")
     if decision.key not in [event.decision for event in champion.read_events(root, dataset)]:
-        drifted = [shift.what for shift in decision.drift if shift.drifted]
         event = HistoryEvent(
             at=now.floor("s").isoformat(),
             event="gate passed" if decision.promotes else "gate refused",
             decision=decision.key,
             version=decision.version,
             reason=decision.reason,
-            drift=", ".join(drifted) or "none",
+            drift=", ".join(decision.drifted) or "none",
         )
         champion.record_event(root, dataset, event)
     with contextlib.suppress(ForecastError):

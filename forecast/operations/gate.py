@@ -213,6 +213,8 @@ def _compare(
     if is_identical:
         return GateVerdict("kept", SAME_RECIPE, numbers)
     reason = f"not shown to be better: {_describe_test(sequence)}"
+    if sequence.is_better:
+        reason = f"better over all origins ({_describe_test(sequence)}), not over the fresh ones"
     if ageing:
         reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"
     return GateVerdict("kept", reason, numbers)

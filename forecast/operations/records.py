@@ -229,6 +229,11 @@ class Decision(Record):
     note: str = ""
 
     @property
+    def drifted(self) -> list[str]:
+        """What has drifted."""
+        return [shift.what for shift in self.drift if shift.drifted]
+
+    @property
     def promotes(self) -> bool:
         """Whether the challenger takes the champion's place."""
         return self.word not in ("kept", "not due")

@@ -59,8 +59,13 @@ def run_dvc(
         log = folder / "stages.jsonl"
         # dvc.yaml takes `python3` of PATH where the folder has no .venv
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
-        stage_environment = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
-        stage_environment |= {"PATH": path, COMMAND_VARIABLE: str(os.getpid())}
+        stage_environment = {
+            **environment,
+            LOG_VARIABLE: str(log),
+            "PYTHONUNBUFFERED": "1",
+            "PATH": path,
+            COMMAND_VARIABLE: str(os.getpid()),
+        }
         reported: set[str] = set()
 
         def report_stored() -> None:

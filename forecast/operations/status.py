@@ -12,7 +12,7 @@ the next run is what the scheduler planned.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -164,7 +164,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         age_days = round(_age(card.created_at, now) / DAY, 1)
     scored_version, skill = champion.find_score(root, dataset, local.version)
     rules, wrong_rules = _read_rules(root, dataset)
-    faults = _find_faults(root, dataset, entry, local, data) + wrong_rules
+    faults = [*_find_faults(root, dataset, entry, local, data), *wrong_rules]
     if card is not None and rules is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_other_task(root, dataset, entry, local.version)
@@ -199,35 +199,32 @@ def _find_faults(
     entry: DatasetEntry,
     local: LocalChampion,
     data: NewestData,
-) -> list[str]:
+) -> Iterator[str]:
     """A sentence for each fault of the files: of the champion, the data and issued forecasts."""
-    faults = list(local.faults)
-    if not faults and local.version is None:
-        faults.append(
+    yield from local.faults
+    if not local.faults and local.version is None:
+        yield (
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
         )
-    faults += data.unplanned
+    yield from data.unplanned
     if data.damaged is not None:
-        faults.append(
+        yield (
             f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
             f" it and `forecast fetch {dataset}`"
         )
     if ProjectPaths.of(root).taking(dataset).exists():  # a colleague's clone has snapshots alone
-        faults += [
-            f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
-            for path in entry.source_files
-            if not (root / path).exists()
-        ]
+        for path in entry.source_files:
+            if not (root / path).exists():
+                yield f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
     changed = files.find_changed(root, entry.source_files, data.file_digests)
     if changed is not None:
-        faults.append(
+        yield (
             f"stale: {changed} was changed since its snapshot was taken; `forecast fetch {dataset}`"
         )
     damage = find_damaged_issues(root, dataset)
     if damage:
-        faults.append(damage)
-    return faults
+        yield damage
 
 
 def _read_newest_data(project: Path, dataset: str) -> NewestData:
@@ -327,7 +324,7 @@ def _find_stale_champion(
     decisions: Sequence[Decision],
     rules: Retraining,
     now: datetime,
-) -> list[str]:
+) -> Iterator[str]:
     """A sentence where the champion is stale: at least `max_age_days` older than the newest row
     (than now where rows have no dates), with rows after its data. `evidence.judge_due` has the same
     rule, but loads pandas: change both. A retraining asks no gate twice about the same rows, so
@@ -339,26 +336,26 @@ def _find_stale_champion(
     is_dated = entry.calendar_kind != "index"
     newest = now
     if entry.source_kind == "packaged" or (entry.source_files and data.last <= card.as_of):
-        return []
+        return
     if entry.source_files and is_dated:
         newest = datetime.fromisoformat(data.last).replace(tzinfo=now.tzinfo)
     age = _age(card.as_of if is_dated else card.created_at, newest)
     if age < timedelta(days=rules.max_age_days):
-        return []
+        return
     subject = "data of the champion are" if is_dated else "the champion is"
     advice = f"`forecast retrain {dataset}`"
     if decisions and data.last <= (newest_decision := decisions[-1]).data_end:
         outcome = f"{newest_decision.word} ({newest_decision.reason})"
         advice = f"decided on {newest_decision.at[:10]}: {outcome}; with newer rows {advice}"
-    return [f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"]
+    yield f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"
 
 
-def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> list[str]:
+def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> Iterator[str]:
     """A sentence where the snapshot has no row of a series that the champion forecasts, with the
     new name that is nearest. The champion's names may have a target behind them, or be sums.
     """
     if not data.series:
-        return []
+        return
     present = set(data.series)
     with_sums = {TOTAL}.union(*map(_list_prefixes, present))
     champion_names = {name: _list_prefixes(name) for name in card.expected}
@@ -367,23 +364,23 @@ def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> lis
         for name, prefixes in champion_names.items()
         if name not in with_sums and not prefixes & present
     ]
-    if not lost:
-        return []
-    new_names = present.difference(*champion_names.values())
-    return [
-        f"lost: no row any more of series {quote_names(lost)}.{suggest(lost[0], new_names)} Restore"
-        f" them and `forecast fetch {dataset}`, or `forecast retrain {dataset}` without them"
-    ]
+    if lost:
+        new_names = present.difference(*champion_names.values())
+        yield (
+            f"lost: no row any more of series {quote_names(lost)}.{suggest(lost[0], new_names)}"
+            f" Restore them and `forecast fetch {dataset}`, or `forecast retrain {dataset}` without"
+            " them"
+        )
 
 
 def _find_other_task(
     root: Path, dataset: str, entry: DatasetEntry, version: int | None
-) -> list[str]:
+) -> Iterator[str]:
     """A sentence where the champion forecasts another horizon or target than the entry asks for."""
     folder = champion.version_folder(root, dataset, version)
     task = files.read_note(folder / "forecaster-0" / "spec.json").get("task")
     if not task or not entry.horizon:
-        return []
+        return
     targets = tuple(column["name"] for column in task["target"])
     if task["horizon"] != entry.horizon:
         change = f"horizon {task['horizon']}, configs/datasets.yaml {entry.horizon}"
@@ -392,11 +389,11 @@ def _find_other_task(
             f"target {quote_names(targets)}, configs/datasets.yaml {quote_names(entry.targets)}"
         )
     else:
-        return []
-    return [
+        return
+    yield (
         f"other task: the champion has {change}; `forecast run --dataset {dataset}`, then `forecast"
         f" promote {dataset}`"
-    ]
+    )
 
 
 def _list_prefixes(name: str) -> set[str]:
@@ -407,40 +404,37 @@ def _list_prefixes(name: str) -> set[str]:
 
 def _find_stale_data(
     dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
-) -> list[str]:
+) -> Iterator[str]:
     """A sentence where the newest observation is so old that no forecast from it reaches beyond
     now, and older than `MIN_OBSERVATION_AGE`. Data that came with a package never get newer.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
-        return []
+        return
     reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
     age = _age(data.known, now)
     if age <= reach:
-        return []
+        return
     advice = f"`forecast fetch {dataset}`"
     if entry.source_files:
         advice += f", once newer rows are in {entry.source_files[0]}"
-    return [
-        f"stale: the last observation is {age / DAY:.0f} days old, {reach.days} allowed; {advice}"
-    ]
+    yield f"stale: the last observation is {age / DAY:.0f} days old, {reach.days} allowed; {advice}"
 
 
-def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> list[str]:
+def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> Iterator[str]:
     """A sentence where the mean live error is `live_error` of configs/retraining.yaml or more.
 
     mean = error * min(scored, 8) / 8 with `MIN_SCORED_FORECASTS` = 8: of fewer scored forecasts the
     missing ones count as error 0, the least that they could bring.
     """
     if rules is None or live.error is None:
-        return []
+        return
     least_mean = live.error * min(live.scored, MIN_SCORED_FORECASTS) / MIN_SCORED_FORECASTS
-    if least_mean < rules.live_error:
-        return []
-    return [
-        f"poor: the live error is {live.error:.2f} x what was expected, {rules.live_error:g}"
-        " allowed; see whether the newest rows are right, then `forecast retrain"
-        f" {dataset}`"
-    ]
+    if not least_mean < rules.live_error:
+        yield (
+            f"poor: the live error is {live.error:.2f} x what was expected, {rules.live_error:g}"
+            " allowed; see whether the newest rows are right, then `forecast retrain"
+            f" {dataset}`"
+        )
 
 
 def _read_rules(root: Path, dataset: str) -> tuple[Retraining | None, list[str]]:
@@ -455,8 +449,7 @@ def _describe_drift(decision: Decision | None) -> str:
     """What had drifted at the newest decision, and its day; in words where there is none."""
     if decision is None:
         return "not examined yet"
-    drifted = [shift.what for shift in decision.drift if shift.drifted]
-    return f"{', '.join(drifted) or 'none'} ({decision.at[:10]})"
+    return f"{', '.join(decision.drifted) or 'none'} ({decision.at[:10]})"
 
 
 def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple[str, str]:

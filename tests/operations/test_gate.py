@@ -41,6 +41,14 @@ def test_a_challenger_with_a_clearly_lower_loss_is_better() -> None:
     assert verdict.numbers.challenger_skill == pytest.approx(0.55, abs=0.01)
 
 
+def test_what_is_better_over_all_origins_and_not_over_the_fresh_ones_is_told_so() -> None:
+    fresh, _ = case(1.05)
+    _, gathered = case(0.9)
+    verdict = decide(fresh, gathered, STEPS, RULES)
+    assert verdict.word == "kept" and "better over all origins" in verdict.reason
+    assert "not over the fresh ones" in verdict.reason
+
+
 def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
     assert decide(*case(1.0), STEPS, RULES).word == "kept"
     verdict = decide(*case(1.0), STEPS, RULES, ageing="stale (40 days old)")
