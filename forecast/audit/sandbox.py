@@ -47,8 +47,14 @@ from forecast.system.code_closure import code_digest
 from forecast.system.errors import ForecastError, InputError
 from forecast.system.workers import kill_pool, limit_to_one_thread
 
-SMALL_STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
-SMALL_BUDGET: dict[str, Any] = {**SMALL_STEPS, "seeds": [0, 1], "base_seed": 0}
+SMALL_BUDGET: dict[str, Any] = {
+    "n_trials": 2,
+    "trial_steps": 2,
+    "final_steps": 3,
+    "evaluate_every": 1,
+    "seeds": [0, 1],
+    "base_seed": 0,
+}
 REFIT_SHARE = 0.6
 """Share of the origins of validation and calibration between two fits of a model with a refit
 policy: seldom, but one fit is made before the test block, whose rows it may not see.

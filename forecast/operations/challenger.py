@@ -60,11 +60,6 @@ class RetrainingJob:
         """Everything that this dataset's retrainings keep."""
         return ProjectPaths.of(self.root).retraining(self.dataset)
 
-    @property
-    def ledger(self) -> Path:
-        """The file with every origin that a gate has counted."""
-        return self.folder / "ledger.json"
-
 
 def champion_recipe(current: Champion) -> FullRecipe:
     """The champion's recipe as a train stage's record has it; a combination's has those of its

@@ -77,7 +77,7 @@ def retrain(job: RetrainingJob) -> Decision:
         if judged.decision.word == "not due":
             return judged.decision
         if judged.ledger is not None:
-            judged.ledger.write(job.ledger)
+            judged.ledger.write(job.folder / "ledger.json")
         if judged.decision.promotes:
             assert judged.candidate is not None and judged.card is not None
             job.log_step("write down")
@@ -203,7 +203,7 @@ def _ask_gate(
     if current is not None:
         # a recipe that cannot be fitted any more
         losses["champion"] = losses.get("champion", np.nan)
-        ledger = evidence.Ledger.read(job.ledger)
+        ledger = evidence.Ledger.read(job.folder / "ledger.json")
         ledger.add(losses, version=current.version, recipe=draft.config_hash, at=job.now)
         gathered = ledger.evidence(version=current.version, recipe=draft.config_hash)
     steps = Spacing(horizon=settings.horizon, step_size=settings.step_size)

@@ -81,10 +81,11 @@ def leaderboard(results: Results, ranking: str) -> Table:
     others = [
         metric
         for metric in metrics.METRICS
-        if metric.own_column and metric is not ranked_by and board[metric.name].notna().any()
+        if metric.own_column
+        and metric is not ranked_by
+        and board[metric.name].notna().any()
+        and (metric.name != "qlike" or _forecasts_volatility(results.dataset))
     ]
-    if not _forecasts_volatility(results.dataset):
-        others = [metric for metric in others if metric.name != "qlike"]
     columns = [
         ("Model", ""),
         (_title(results, ranked_by), f"{ranked_by.explanation}; {SEEDS}"),
