@@ -17,11 +17,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from forecast.api.model import windows
-from forecast.config.task import load_task
 from forecast.config.usual_names import require_model
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
-from forecast.system import files
 from forecast.system.errors import InputError
 
 
@@ -60,8 +58,8 @@ def observations(results: Results) -> pd.DataFrame:
 
     With several targets `unique_id` is series/column, one below the other.
     """
-    task = load_task(results.paths.task(results.name))
-    frame = files.read_frame(results.paths.frame(results.name))
+    task = results.task
+    frame = results.frame
     key_columns = {"unique_id", "ds", "y"}
     past = {
         column.name: f"input {column.name}" if column.name in key_columns else column.name

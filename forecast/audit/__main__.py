@@ -35,7 +35,6 @@ from forecast.audit.sandbox import (
     run_stages,
 )
 from forecast.backtest.timeline import RefitSchedule
-from forecast.config.datasets import load_dataset
 from forecast.config.experiment import RefitFrequency
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
@@ -236,8 +235,8 @@ def _audit_results(
 
 def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
     """What the run on the data as they are did and wrote."""
-    frame = pd.read_parquet(base.prepared / "frame.parquet")
-    panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.paths.configs).task)
+    results = base.results
+    panel = from_frame(results.frame, base.dataset, results.dataset.task)
     return [
         *(
             Finding("beside", "files opened meanwhile", path, OPENED_PROJECT_FILE.format(path))

@@ -245,9 +245,7 @@ def prepare(
     sandbox = run_stages(
         project, frame, folder, after=moment, change=change, stages=("fetch", "prepare")
     )
-    panel = from_frame(
-        pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings.task
-    )
+    panel = from_frame(sandbox.results.frame, project.dataset, project.settings.task)
     return PreparedPanel(panel, None if borders is None else _fit_scaling(panel, borders))
 
 

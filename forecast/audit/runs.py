@@ -23,7 +23,7 @@ from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.panel import Panel
 from forecast.data.records import RunRecord
-from forecast.data.splits import REQUIRED_BLOCKS, Borders
+from forecast.data.splits import REQUIRED_BLOCKS
 from forecast.forecaster import Problem
 from forecast.system import files
 
@@ -219,8 +219,7 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
     """The targets of every origin a fit or a score uses lie inside its block, by the borders of the
     configuration. A target behind the last row is taken as that row.
     """
-    borders = Borders.from_json(files.read_json(base.prepared / "borders.json"))
-    problem = Problem.of(panel, borders, REQUIRED_BLOCKS)
+    problem = Problem.of(panel, base.results.borders, REQUIRED_BLOCKS)
     starts = [pd.Timestamp.min, *ends.values()]
     for (name, end), start in zip(ends.items(), starts, strict=False):
         for series in panel.series:

@@ -33,7 +33,6 @@ from forecast.backtest.timeline import CandidateFitter, RefitSchedule
 from forecast.comparison.comparing import compare_candidates, table_text
 from forecast.config.experiment import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import load_task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
@@ -90,13 +89,12 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
     results = base.results
     if not results.is_compared:
         return []
-    frame = pd.read_parquet(base.prepared / "frame.parquet")
-    task = load_task(base.paths.task(base.dataset))
-    borders = splits.Borders.from_json(files.read_json(base.paths.borders(base.dataset)))
     evaluation = load_evaluation(base.paths.configs)
     tuning = load_tuning(base.paths.configs)
     try:
-        repeated = compare_candidates(results, frame, task, borders, evaluation, tuning)
+        repeated = compare_candidates(
+            results, results.frame, results.task, results.borders, evaluation, tuning
+        )
     except InputError as fault:
         return [Finding("stored", STORED_DETECTOR, "verdicts.json", str(fault))]
     findings = []
@@ -182,13 +180,12 @@ def refit_without_later_rows(
     `end`: it must be the one that was saved, of its seed, with its curve. What is not there cannot
     be looked at, however late.
     """
-    paths = base.paths
-    frame = pd.read_parquet(base.prepared / "frame.parquet")
-    panel = from_frame(frame[frame["ds"] <= end], base.dataset, load_task(paths.task(base.dataset)))
-    borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
-    problem = Problem.of(panel, borders, ("train", "validation"))
+    results = base.results
+    frame = results.frame
+    panel = from_frame(frame[frame["ds"] <= end], base.dataset, results.task)
+    problem = Problem.of(panel, results.borders, ("train", "validation"))
     findings: list[Finding] = []
-    for name, record in base.results.records.items():
+    for name, record in results.records.items():
         if record.has_failed or record.members:
             continue
         spec = models.spec(record.params, where=f"record of {name}")

@@ -44,7 +44,7 @@ from forecast.config.experiment import (
     load_tuning,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import SessionCalendar, Task, load_task
+from forecast.config.task import SessionCalendar, Task
 from forecast.data.calendars import cycles
 from forecast.data.comparison_records import (
     Alarm,
@@ -78,20 +78,19 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     quality.json as stage `prepare` left it, so that the report reads one folder.
     """
     results = Results(paths, dataset)
-    frame = files.read_frame(paths.frame(dataset))
-    task = load_task(paths.task(dataset))
+    frame = results.frame
     comparison = compare_candidates(
         results,
         frame,
-        task,
-        Borders.from_json(files.read_json(paths.borders(dataset))),
+        results.task,
+        results.borders,
         load_evaluation(paths.configs),
         load_tuning(paths.configs),
     )
     return_memory()
     selected = results.candidate(comparison.verdicts.chosen.get("shipped", ""), "shipped")
     if selected is not None:
-        comparison.tables["explanation"] = explain_selected(results, selected, frame, task)
+        comparison.tables["explanation"] = explain_selected(results, selected, frame, results.task)
     with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in comparison.tables.items():
             if name in PARQUET_TABLES:

@@ -25,16 +25,17 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import format_time
+from forecast.config.task import Task, format_time, load_task
 from forecast.data.comparison_records import (
     Alarm,
     PairedTest,
     TestFamily,
     Verdicts,
 )
-from forecast.data.panel import add_series_names, target_number
+from forecast.data.panel import Panel, add_series_names, from_frame, target_number
 from forecast.data.quality import QualityFile
 from forecast.data.records import CandidateCost, RunRecord, read_run_records
+from forecast.data.splits import Borders
 from forecast.system.errors import DamagedError, InputError
 from forecast.system.files import read_frame, read_json
 
@@ -104,6 +105,28 @@ class Results:
         """The pointer to the snapshot; empty when there is none."""
         path = self.paths.pointer(self.name)
         return _read_json_part(path, "fetch") if path.exists() else {}
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The prepared rows of all blocks; not kept, as they may be large."""
+        frame: pd.DataFrame = read_frame(self.paths.frame(self.name))
+        return frame
+
+    @cached_property
+    def task(self) -> Task:
+        """What was trained for, which the entry may no longer say."""
+        return load_task(self.paths.task(self.name))
+
+    @property
+    def panel(self) -> Panel:
+        """The series of `frame`."""
+        return from_frame(self.frame, self.name, self.task)
+
+    @cached_property
+    def borders(self) -> Borders:
+        """The ends of the blocks."""
+        content: Any = _read_json_part(self.paths.borders(self.name), "prepare")
+        return Borders.from_json(content)
 
     @cached_property
     def quality(self) -> QualityFile:

@@ -33,8 +33,9 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import DAY
-from forecast.data.panel import Panel, from_frame, series_name
+from forecast.data.panel import Panel, series_name
 from forecast.data.records import Record
+from forecast.data.results import Results
 from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import PairEvidence
@@ -121,12 +122,11 @@ class GateData:
     scale: pd.Series
 
     @classmethod
-    def read(cls, project: Path, name: str, task: Task) -> GateData:
+    def read(cls, project: Path, name: str) -> GateData:
         """What stage `prepare` wrote below `project`."""
-        paths = ProjectPaths.of(project)
-        panel = from_frame(files.read_frame(paths.frame(name)), name, task)
-        borders = Borders.from_json(files.read_json(paths.borders(name)))
-        return cls(panel, borders, _error_scales(panel, borders))
+        results = Results(ProjectPaths.of(project), name)
+        panel = results.panel
+        return cls(panel, results.borders, _error_scales(panel, results.borders))
 
     def fresh_rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
         """Per series the origins of the test block whose first target lies after every moment of

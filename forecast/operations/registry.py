@@ -34,7 +34,6 @@ from forecast.comparison import metrics
 from forecast.config.datasets import load_dataset
 from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import load_task
 from forecast.data import snapshots
 from forecast.data.panel import add_series_names
 from forecast.data.results import Results
@@ -438,9 +437,8 @@ def selected_candidate(
             " models or with those of a shorter list under `grids:` in configs/models.yaml that"
             " `grid:` in the dataset's entry names."
         )
-    trained = load_task(results.paths.task(dataset))
     entry = load_dataset(dataset, results.paths.configs).task
-    if changed := [key for key, value in entry if value != getattr(trained, key)]:
+    if changed := [key for key, value in entry if value != getattr(results.task, key)]:
         raise InputError(
             f"configs/datasets.yaml: {quote_names(changed)} of {dataset!r} changed since the last"
             f" run. Run `forecast run --dataset {dataset}`, or take the change back."
@@ -471,14 +469,13 @@ def make_card(
     results = Results(ProjectPaths.of(project), dataset)
     record = results.records[folder.name]
     score = results.score(record.model, record.ranking) or {}
-    borders = Borders.from_json(files.read_json(results.paths.borders(dataset)))
     pointer = snapshots.read_pointer(project, dataset)
     return ChampionCard(
         dataset=dataset,
         candidate=record.candidate,
         model=record.model,
-        training_cutoff=borders.validation_end.isoformat(),
-        last_target_used=borders.calibration_end.isoformat(),
+        training_cutoff=results.borders.validation_end.isoformat(),
+        last_target_used=results.borders.calibration_end.isoformat(),
         as_of=pointer.as_of,
         data_sha256=pointer.sha256,
         config_hash=record.digests.config,

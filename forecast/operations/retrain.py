@@ -194,7 +194,7 @@ def _ask_gate(
     candidate, card = selected_candidate(
         tree.path, job.dataset, now=job.now, revision=tree.revision
     )
-    data = evidence.GateData.read(tree.path, job.dataset, settings.task)
+    data = evidence.GateData.read(tree.path, job.dataset)
     job.log_step("gate")
     rival, last_targets = _rival_model(job, tree, current, settings, card, data.panel.by_id.keys())
     losses = evidence.fresh_losses(data, load_trained_ensemble(candidate), rival, last_targets)

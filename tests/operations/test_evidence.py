@@ -107,7 +107,7 @@ def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
 
 @pytest.fixture
 def case(repro: Path) -> evidence.GateData:
-    return evidence.GateData.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
+    return evidence.GateData.read(repro, NAME)
 
 
 def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(

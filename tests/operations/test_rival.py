@@ -48,7 +48,7 @@ def test_a_champion_fitted_on_all_data_is_represented_by_its_recipe_at_the_chall
 ):
     job, tree, settings, card, calls = judged
     current = champion.load(moved, NAME)
-    data = evidence.GateData.read(moved, NAME, settings.task)
+    data = evidence.GateData.read(moved, NAME)
     newest = data.panel.series[0].ds[-1]
     seen_all = current.card.model_copy(update={"last_target_used": str(newest), "refit_of": 1})
     rival, last_targets = retrain._rival_model(
