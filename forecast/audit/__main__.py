@@ -124,7 +124,7 @@ def audit(
         # one job, so that all it opens is noted
         base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
         base.opened_files += opened
-        if "by_series" in files.read_json(base.prepared / "borders.json"):
+        if base.results.borders.by_series:
             raise InputError(
                 "Each series numbers its rows by itself here, and an audit changes all rows after"
                 " one moment. Audit the series one by one."
@@ -310,9 +310,7 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
     """The cutoff of an origin of the test block at which a model is fitted again, or of one in its
     first quarter: one row seen too many is then one changed.
     """
-    table = pd.read_parquet(
-        base.trained / "naive" / "forecasts.parquet", columns=["block", "cutoff"]
-    )
+    table = base.results.forecasts("naive")
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
     if not len(cutoffs):
         return ends["calibration"]
