@@ -108,7 +108,6 @@ def train_experiment(
     and print what does not suit the data.
     """
     config = experiment.models
-    tuning = experiment.tuning
     paths = experiment.data.paths
     dataset = experiment.data.dataset
     only = add_references(models, config)
@@ -120,9 +119,22 @@ def train_experiment(
     )
     for name, reason in unsuited.items():
         print(f"train {dataset}: {name} is left out: {reason}", flush=True)
+    studies = {
+        path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
+    }
+    combinations = {
+        name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
+    }
+    run = plan_run(experiment)
+    train(run, planned, studies, paths.trained(dataset), jobs=jobs, combinations=combinations)
+
+
+def plan_run(experiment: Experiment) -> TrainingRun:
+    """The run that trains on the data of `experiment` with its budget and seeds."""
+    tuning = experiment.tuning
     # what corrects the forecasts is learnt from all series
     is_one_part = bool(experiment.task.hierarchy or experiment.task.asks_mean)
-    run = TrainingRun(
+    return TrainingRun(
         data=share_shapes(experiment.data),
         task=experiment.task,
         budget=Budget(tuning.final_steps, tuning.evaluate_every),
@@ -130,13 +142,6 @@ def train_experiment(
         borders=experiment.borders,
         n_series=1 if is_one_part else experiment.n_series,
     )
-    studies = {
-        path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
-    }
-    combinations = {
-        name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
-    }
-    train(run, planned, studies, paths.trained(dataset), jobs=jobs, combinations=combinations)
 
 
 def train(

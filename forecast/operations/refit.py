@@ -18,15 +18,13 @@ import sys
 from pathlib import Path
 
 from forecast.backtest.all_rows import recipe_candidate, refit_on_all_rows
-from forecast.backtest.backtest import share_shapes
-from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.training import TrainingRun, train
+from forecast.backtest.experiment import read_training_experiment
+from forecast.backtest.training import plan_run, train
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import Combination, load_tuning
+from forecast.config.experiment import Combination
 from forecast.config.paths import ProjectPaths
 from forecast.data.preparation import prepare_frame
 from forecast.data.records import FullRecipe
-from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.system.stage import run_stage
@@ -57,16 +55,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     """Train the recipe at the borders that stage `prepare` wrote, and fill `target` with its
     candidate, anew where it exists; what was trained already comes from the cache of stage `train`.
     """
-    paths = ProjectPaths.of(root)
-    settings = load_dataset(dataset, paths.configs)
-    budget = load_tuning(paths.configs)
-    run = TrainingRun(
-        data=_prepared_data(paths, dataset),
-        task=settings.task,
-        budget=Budget(budget.final_steps, budget.evaluate_every),
-        seeds=budget.seeds,
-        borders=files.read_json(paths.borders(dataset)),
-    )
+    run = plan_run(read_training_experiment(ProjectPaths.of(root), dataset))
     combined = {}
     if recipe.members:
         weights = {member.candidate: member.weight for member in recipe.members}
@@ -88,8 +77,8 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     has other rows than those that were compared.
     """
     paths = ProjectPaths.of(root)
-    budget = load_tuning(paths.configs)
-    data = _prepared_data(paths, dataset)
+    experiment = read_training_experiment(paths, dataset)
+    data = plan_run(experiment).data
     raw = files.read_frame(paths.raw(dataset))
     prepared = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs))
     if not prepared.frame.reset_index(drop=True).equals(data.load().frame):
@@ -98,13 +87,9 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
             f" `forecast run --dataset {dataset}` first, or `forecast promote {dataset} --scored`."
         )
     # standard error has the reason of a failure alone
-    refit_on_all_rows(data, prepared.served, scored, target, budget, jobs=jobs, stream=sys.stdout)
-
-
-def _prepared_data(paths: ProjectPaths, dataset: str) -> PreparedData:
-    """All rows, whose linear maps' shapes are shared with other processes."""
-    digest = files.sha256(paths.frame(dataset))
-    return share_shapes(PreparedData(paths, dataset, "frame.parquet", digest))
+    refit_on_all_rows(
+        data, prepared.served, scored, target, experiment.tuning, jobs=jobs, stream=sys.stdout
+    )
 
 
 if __name__ == "__main__":

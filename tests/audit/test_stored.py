@@ -292,6 +292,11 @@ class Judged:
         self.learnt = learnt
         self.errors = errors
 
+    @property
+    def results(self) -> Judged:
+        return self
+
+    @property
     def records(self) -> dict[str, RunRecord]:
         weights = {self.learnt: "stacked"}
         return {
