@@ -113,13 +113,13 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 
 @dataclass(frozen=True)
 class GateData:
-    """The prepared data of one gate. `scale`: by series and target what errors are divided by, so
-    that those of all can be averaged.
+    """The prepared data of one gate. `scale`: by name (`series_name`) what errors are divided by,
+    so that those of all can be averaged.
     """
 
     panel: Panel
     borders: Borders
-    scale: pd.Series
+    scale: Mapping[str, float]
 
     @classmethod
     def read(cls, project: Path, name: str) -> GateData:
@@ -145,29 +145,30 @@ class GateData:
 
         An unknown actual is left out; what a model cannot forecast is an infinite error.
         """
-        scale = self.scale.loc[pd.MultiIndex.from_frame(table[["unique_id", "output"]])].to_numpy()
+        scale = table["series"].map(self.scale)
         errors = ((table["y"] - table[forecast]).abs() / scale).fillna(np.inf)
         by_series = errors.groupby([table["cutoff"], table["unique_id"]]).mean()
         return by_series.groupby(level="cutoff").mean()
 
 
-def _error_scales(panel: Panel, borders: Borders) -> pd.Series:
-    """By series and target the in-sample error of the seasonal naive forecast over the train block,
-    as MASE has it; `DataError` for a series that is constant there.
+def _error_scales(panel: Panel, borders: Borders) -> dict[str, float]:
+    """By name (`series_name`) the in-sample error of the seasonal naive forecast over the train
+    block, as MASE has it; `DataError` for a series that is constant there.
     """
+    names = panel.task.targets
     season = panel.task.season_length
     scales = {}
     for series in panel.series:
         train = series.values[: split_series(series, borders).train[1]]
-        for y, target in zip(train.T, panel.task.targets, strict=False):
+        for y, name in zip(train.T, names, strict=False):
             scale = metrics.insample_scale(y, season_length=season)
             if not scale > 0:
                 raise DataError(
                     f"Series {series.unique_id!r} is constant in training; its errors have no"
                     " scale."
                 )
-            scales[series.unique_id, target] = scale
-    return pd.Series(scales)
+            scales[series_name(series.unique_id, name, names)] = scale
+    return scales
 
 
 def fresh_losses(
@@ -407,7 +408,7 @@ def measure_live_error(
 def _forecasts_again(
     ensemble: Ensemble, panel: Panel, rows: Mapping[str, NDArray[np.int64]]
 ) -> pd.DataFrame:
-    """`unique_id, output, series, cutoff, step, y, y_hat, last` of the ensemble's forecasts at the
+    """`unique_id, series, cutoff, step, y, y_hat, last` of the ensemble's forecasts at the
     origins `rows`, where the actual is known; `last`: the last observed value.
     """
     names = panel.task.targets
@@ -422,7 +423,6 @@ def _forecasts_again(
             last = pd.Series(values).ffill().to_numpy()[rows[uid]]
             columns = {
                 "unique_id": uid,
-                "output": name,
                 "series": series_name(uid, name, names),
                 "cutoff": np.repeat(series.ds[rows[uid]], len(steps)),
                 "step": np.tile(steps, len(last)),

@@ -20,7 +20,9 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.scores import ForecastCube, series_forecasts
 from forecast.config.task import format_time
+from forecast.data.panel import add_series_names
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart, name_ticks
@@ -33,49 +35,14 @@ MOST_MONTHS = 24
 
 
 @dataclass(frozen=True)
-class TestBlock:
-    """One candidate's test forecasts of one series: cutoffs (n,), ds and y (n, H), y_hat (seeds, n,
-    H), raw units.
-    """
-
-    cutoffs: pd.DatetimeIndex
-    ds: np.ndarray
-    y: Floats
-    y_hat: Floats
-
-    @property
-    def forecast(self) -> Floats:
-        """The seed-mean forecast (n, H)."""
-        return np.asarray(self.y_hat.mean(axis=0))
-
-    @property
-    def losses(self) -> Floats:
-        """Mean absolute error per origin (n,); steps without an observation are left out."""
-        return np.asarray(pd.DataFrame(np.abs(self.forecast - self.y)).mean(axis=1))
-
-
-def test_block_of(frame: pd.DataFrame, series: str) -> TestBlock:
-    """The block `test` of one series from a long forecast frame."""
-    mine = frame[(frame["block"] == "test") & (frame["unique_id"] == series)]
-    mine = mine.sort_values(["seed", "cutoff", "step"])
-    shape = (mine["seed"].nunique(), mine["cutoff"].nunique(), -1)
-    return TestBlock(
-        cutoffs=pd.DatetimeIndex(mine["cutoff"].unique()),
-        ds=mine["ds"].to_numpy().reshape(shape)[0],
-        y=mine["y"].to_numpy(float).reshape(shape)[0],
-        y_hat=mine["y_hat"].to_numpy(float).reshape(shape),
-    )
-
-
-@dataclass(frozen=True)
 class SeriesForecasts:
     """What is drawn of one series."""
 
     series: str
     models: dict[str, str]
     """Role (naive, skip, network, chosen) to the model that plays it."""
-    tests: dict[str, TestBlock]
-    """By role; never empty."""
+    tests: dict[str, ForecastCube]
+    """By role the forecasts of the test block; never empty."""
     history: pd.Series
     """Every observed target, by time."""
 
@@ -89,29 +56,29 @@ class SeriesForecasts:
 
 def read_forecasts(results: Results) -> list[SeriesForecasts]:
     """Those of the `MOST_SERIES` largest series; empty where no shown model has any."""
-    frames: dict[str, pd.DataFrame] = {}
     models = models_by_role(results)
-    shown_series = sort_by_size(results)[:MOST_SERIES]
-    for role, model in models.items():
-        candidate = results.candidate(model, "shipped")
-        forecasts_of_all = results.forecasts_by_series(str(candidate))
-        frames[role] = forecasts_of_all[forecasts_of_all["unique_id"].isin(shown_series)]
-    if not frames:
+    if not models:
         return []
-    forecasts = []
-    for series in shown_series:
-        first = next(iter(frames.values()))
-        actuals = first.loc[first["unique_id"] == series, ["ds", "y"]]
-        actuals = actuals.drop_duplicates("ds").sort_values("ds")
-        forecasts.append(
-            SeriesForecasts(
-                series,
-                models,
-                tests={role: test_block_of(frame, series) for role, frame in frames.items()},
-                history=pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"])),
-            )
-        )
-    return forecasts
+    names = {role: str(results.candidate(model, "shipped")) for role, model in models.items()}
+    actuals = results.forecasts_by_series(next(iter(names.values())))
+    histories = {}
+    for series in sort_by_size(results)[:MOST_SERIES]:
+        rows = actuals[actuals["unique_id"] == series].drop_duplicates("ds").sort_values("ds")
+        histories[series] = pd.Series(floats(rows["y"]), index=pd.DatetimeIndex(rows["ds"]))
+    tests: dict[str, dict[str, ForecastCube]] = {series: {} for series in histories}
+    for role, name in names.items():
+        rows = add_series_names(results.forecasts(name, "test"))
+        for cube in series_forecasts(rows[rows["series"].isin(list(histories))], histories):
+            tests[cube.series][role] = cube
+    return [
+        SeriesForecasts(series, models, tests[series], history)
+        for series, history in histories.items()
+    ]
+
+
+def mean_errors(test: ForecastCube) -> Floats:
+    """Mean absolute error per origin (n,); steps without an observation are left out."""
+    return np.asarray(pd.DataFrame(np.abs(test.ensemble - test.y)).mean(axis=1))
 
 
 def sort_by_size(results: Results) -> list[str]:
@@ -195,13 +162,13 @@ def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:
     """(why, origin): typical, worst and best error of `SeriesForecasts.judge`, a mean over the
     horizon; furthest behind naive. Each origin once.
     """
-    losses = pd.Series(forecasts.tests[forecasts.judge].losses)
+    losses = pd.Series(mean_errors(forecasts.tests[forecasts.judge]))
     by_loss = losses.dropna().sort_values(kind="stable").index
     if by_loss.empty:
         return []
     picked = {"typical": by_loss[len(by_loss) // 2], "worst": by_loss[-1], "best": by_loss[0]}
     if "naive" in forecasts.tests:
-        excess = losses - forecasts.tests["naive"].losses
+        excess = losses - mean_errors(forecasts.tests["naive"])
         if excess.max() > 0:
             picked["furthest behind naive"] = excess.idxmax()
     words: dict[int, list[str]] = {}
@@ -218,7 +185,7 @@ def _origin_panel(
     """
     series = forecasts.series
     test = forecasts.tests[forecasts.judge]
-    cutoff = test.cutoffs[origin]
+    cutoff = pd.Timestamp(test.cutoffs[origin])
     horizon = test.y.shape[1]
     known = forecasts.history[forecasts.history.index <= cutoff]
     past = known.iloc[-max(2 * horizon, LEAST_HISTORY) :]
@@ -231,7 +198,7 @@ def _origin_panel(
         if role == "chosen":
             intervals = intervals_at(results, model, series, cutoff)
         lines.append(_forecast_line(role, model, of_model, origin, x, intervals))
-        errors.append(f"{text.name(model)} {text.figure(of_model.losses[origin], 3)}")
+        errors.append(f"{text.name(model)} {text.figure(mean_errors(of_model)[origin], 3)}")
     write = time_format(results)
     moments = [write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]]
     title = f"{series}, {write(cutoff)}"
@@ -252,7 +219,7 @@ Bands = tuple[tuple[Floats, Floats], ...]
 
 
 def _forecast_line(
-    role: str, model: str, test: TestBlock, origin: int, x: Floats, intervals: Bands
+    role: str, model: str, test: ForecastCube, origin: int, x: Floats, intervals: Bands
 ) -> Line:
     """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the
     range over seeds.
@@ -345,7 +312,7 @@ def _calendar_panel(
     """
     lines = []
     for role, test in forecasts.tests.items():
-        errors = pd.Series(np.abs(test.forecast - test.y).ravel()).groupby(keys).mean().sort_index()
+        errors = pd.Series(np.abs(test.ensemble - test.y).ravel()).groupby(keys).mean().sort_index()
         if errors.notna().any():
             model = forecasts.models[role]
             x = np.arange(float(len(errors)))

@@ -23,8 +23,7 @@ from forecast.report.ledger import (
     timeline,
 )
 from forecast.report.page import render
-from forecast.report.panels import models_by_role
-from forecast.report.panels import test_block_of as block_test
+from forecast.report.panels import mean_errors, models_by_role, read_forecasts
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, with_minus
 from pipelines import report
@@ -234,15 +233,17 @@ def test_the_selected_row_is_marked_tied_only_beside_another(page):
 
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     rows = results(root, HOURLY).forecasts_by_series("lstm.linear")
-    found = block_test(rows, "town")
+    (drawn,) = read_forecasts(results(root, HOURLY))
+    found = drawn.tests["chosen"]
     rows = (
         rows[rows["block"] == "test"]
         .groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]]
         .mean()
     )
     errors = (rows["y"] - rows["y_hat"]).abs().groupby(rows["cutoff"]).mean()
-    assert found.cutoffs[int(np.argmax(found.losses))] == errors.idxmax()
-    assert found.losses.max() == pytest.approx(errors.max())
+    losses = mean_errors(found)
+    assert found.cutoffs[int(np.argmax(losses))] == errors.idxmax()
+    assert losses.max() == pytest.approx(errors.max())
 
 
 def test_the_change_against_naive_has_the_range_of_the_seeds(page):
