@@ -58,7 +58,7 @@ def test_the_last_test_forecast_is_of_the_largest_series_and_says_of_how_many_be
     assert drawing.note.endswith("; Beta <B> is the largest (by its mean there) of 2 series")
     test = drawn[0].tests["chosen"]
     cutoff, last = (
-        f"{day.day} {day:%b %Y}" for day in (test.cutoffs[-1], pd.Timestamp(test.ds[-1, -1]))
+        f"{day.day} {day:%b %Y}" for day in map(pd.Timestamp, (test.cutoffs[-1], test.ds[-1, -1]))
     )
     chart = html.fromstring(drawing.svg)
     assert words(chart.xpath(".//text[@class='tick']")[-1]) == last
