@@ -45,6 +45,7 @@ from forecast.data.results import MEAN, read_costs
 from forecast.data.splits import TESTED_HORIZONS, most_test_steps
 from forecast.models import spec
 from forecast.report import page
+from forecast.report.leaderboard import scores_of_distributions
 from forecast.system import files
 from forecast.system.errors import InputError, require_known
 
@@ -57,7 +58,12 @@ MIN_CUTOFFS = 20
 """Of the test block, where the series are long enough."""
 SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
-SHOWN_COLUMNS = ("model", "status", "mae", "mase", "skill", "chosen", "vs_bar", "vs_skip")
+NUMBERS = ["vs_bar_change", "vs_bar_low", "vs_bar_high", "vs_bar_p"]
+"""Of the tests against the bar, beside their words."""
+SHOWN_COLUMNS = (
+    *("model", "status", "mae", "mase", "skill", "crps", "scaled_crps", "chosen"),
+    *("vs_bar", *NUMBERS, "vs_skip"),
+)
 """Of the leaderboard, where it is printed."""
 
 
@@ -96,9 +102,9 @@ class Board:
     def __repr__(self) -> str:
         """The selected model and the most important columns of the leaderboard."""
         board = self.leaderboard
-        table = board[[name for name in SHOWN_COLUMNS if name in board]]
+        table = board[[name for name in SHOWN_COLUMNS if name in board]].dropna(axis=1, how="all")
         errors = "errors on test, a network by the mean forecast of its seeds"
-        return f"{self.chosen!r} was selected; {errors}:\n{table.to_string()}"
+        return f"{self.chosen!r} was selected; {errors}:\n{table.to_string(na_rep='')}"
 
     def _repr_html_(self) -> str:
         return str(self.leaderboard.to_html())
@@ -107,7 +113,12 @@ class Board:
     def leaderboard(self) -> pd.DataFrame:
         """One row per model, lowest MASE first: its metrics on the test block (of a network: of its
         seeds' mean forecast), whether validation chose it, and the words of the Holm-corrected
-        tests against `bar` and against its own linear part alone.
+        tests against `bar` and against its own linear part alone. Columns named as in
+        reports/leaderboard.csv are those.
+
+        Beside `vs_bar` stand the change of the error as a share of the bar's (below 0 is better),
+        its 95 % limits `vs_bar_low` and `vs_bar_high`, not corrected, and `vs_bar_p` after Holm.
+        CRPS is known of the selected model, the references and heads of distributions.
 
         Of several series only the scale-free metrics have a column: an error in the units of one
         says nothing beside that of another.
@@ -122,6 +133,15 @@ class Board:
             tests = self._results.tests(RANKING, family)
             words = [tests[m].word if m in tests else "" for m in rows["model"]]
             table[f"vs_{family}"] = words
+        numbers = {
+            model: (test.relative_difference, *(test.relative_limits or (None, None)), test.p_holm)
+            for model, test in self._results.tests(RANKING, "bar").items()
+        }
+        against_bar = pd.DataFrame.from_dict(numbers, "index", dtype=float, columns=NUMBERS)
+        table[NUMBERS] = against_bar.reindex(rows["model"]).to_numpy()
+        keys = pd.MultiIndex.from_frame(rows[["model", "ranking"]])
+        for name, scores in scores_of_distributions(self._results).items():
+            table[name] = pd.Series(scores).reindex(keys).to_numpy()
         return table.reset_index(drop=True)
 
     @property

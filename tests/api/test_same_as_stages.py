@@ -4,6 +4,7 @@ bit by bit.
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import forecast
 from forecast.data.panel import from_frame
 from forecast.data.results import MEAN, Results
 from forecast.forecaster.ensemble import forecast_latest
+from forecast.report.leaderboard import as_csv, combine_leaderboards
 from pipelines import compare
 from tests.support.frame_project import SPLITS, promoted, trained
 
@@ -118,6 +120,21 @@ def test_the_leaderboard_is_that_of_the_compare_stage(
     assert board.leaderboard.set_index("model")["mase"].to_dict() == wanted.to_dict()
     assert board.chosen == project.selected_model("shipped")
     assert board.verdicts == (*project.verdicts.sentences, *project.verdicts.warnings)
+
+
+def test_the_board_has_the_crps_of_leaderboard_csv_and_the_numbers_of_the_tests(
+    project: Results, board: forecast.Board
+) -> None:
+    table = board.leaderboard.set_index("model")
+    text = as_csv(combine_leaderboards(project.paths, [project.name]))
+    written = pd.read_csv(StringIO(text)).query("seed == @MEAN").set_index("model")["scaled_crps"]
+    assert written.notna().sum() > 3
+    pd.testing.assert_series_equal(table["scaled_crps"], written[table.index], rtol=1e-4)
+    test = project.tests("shipped", "bar")["ridge"]
+    numbers = table.loc["ridge", ["vs_bar_change", "vs_bar_low", "vs_bar_high", "vs_bar_p"]]
+    assert test.relative_limits and test.p_holm
+    assert numbers.tolist() == [test.relative_difference, *test.relative_limits, test.p_holm]
+    assert {"scaled_crps", "vs_bar_p"} <= {*repr(board).split()}
 
 
 def test_the_intervals_of_the_test_block_are_those_of_the_report(
