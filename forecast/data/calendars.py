@@ -219,10 +219,12 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
 
 def usual_length(lengths: pd.Series) -> int:
     """The length that spans and blocks are chosen for: nine in ten series have it, as have those of
-    at least a tenth of the median length. Shorter ones may be left out.
+    at least a tenth of the median length; a quarter where there are fewer than ten series, so that
+    a short one does not shorten the blocks of all. Shorter ones may be left out.
     """
     decile = lengths.quantile(0.1, interpolation="lower")
-    return int(max(decile, lengths[lengths >= lengths.median() / 10].min()))
+    least = lengths.median() / (10 if len(lengths) >= 10 else 4)
+    return int(max(decile, lengths[lengths >= least].min()))
 
 
 @cache

@@ -35,6 +35,8 @@ REQUIRED_BLOCKS = ("train", "validation", "test")
 """The blocks that no dataset goes without; without that of calibration there are no intervals."""
 MIN_CALIBRATION_CUTOFFS = 4
 """So many an interval of 80 % takes."""
+FIRST_ROW = np.datetime64(1, "m")
+"""The highest number that a count of rows begins with."""
 TESTED_HORIZONS = 8
 """Separate horizons of a test block, where the rows allow: over five a test finds half as much
 (docs/research/paired-tests.md).
@@ -136,8 +138,8 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
     block, and with no shorter a train block than one of validation, times the root of the steps, is
     largest. A mean over four times as many steps is twice as precise.
 
-    Rows that every series numbers from the same one are no moments: where such series end apart,
-    each is cut as if they ended together.
+    Rows that every series numbers from 0 or 1 are no moments, as years are: where such series end
+    apart, each is cut as if they ended together.
     """
     if isinstance(splits, Splits):
         return _borders_by_date(splits)
@@ -145,9 +147,8 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
     steps = panel.steps
     firsts = np.searchsorted(steps, [series.ds[0] for series in panel.series])
     n_after = len(steps) - 1 - np.searchsorted(steps, [series.ds[-1] for series in panel.series])
-    is_numbered_apart = (
-        task.calendar.counts_rows and not task.hierarchy and not firsts.any() and n_after.any()
-    )
+    is_numbered = task.calendar.counts_rows and steps[0] <= FIRST_ROW and not task.hierarchy
+    is_numbered_apart = is_numbered and not firsts.any() and n_after.any()
     if is_numbered_apart:
         firsts, n_after = n_after, firsts
     least = np.array([task.horizon if block in needed else 0 for block in BLOCKS])

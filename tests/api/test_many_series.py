@@ -224,6 +224,15 @@ def test_windows_of_the_past_score_a_young_station_by_a_fit_on_all_rows_before()
     assert set(watched["unique_id"]) == {"b", "c"}, "young has no errors to judge it by"
 
 
+def test_two_short_series_beside_three_long_ones_do_not_have_the_call_refused() -> None:
+    lengths = (200, 260, 300, 40, 25)
+    df = pd.concat([daily(str(n_rows), n_rows) for n_rows in lengths], ignore_index=True)
+    with pytest.warns(UserWarning, match="1 series not scored"):
+        board = forecast.compare(df, ["naive"], freq="1D", horizon=7, n_jobs=1)
+    cutoffs = board.forecasts("ridge").groupby("unique_id")["cutoff"].nunique()
+    assert cutoffs.to_dict() == dict.fromkeys(("200", "260", "300"), 44)
+
+
 @pytest.mark.parametrize("times", ["dates", "counts"])
 def test_there_are_as_many_windows_as_asked_where_late_series_move_the_cut(times: str) -> None:
     """Its shares are then of the 150 steps since the late ones began."""

@@ -618,3 +618,9 @@ def test_opening_hours_of_more_steps_than_memory_holds_are_refused():
     calendar = dataset(calendar={"kind": "regular", "freq": "1s", "open": hours}).calendar
     with pytest.raises(InputError, match="more than 100,000,000 steps of 1s"):
         grid(calendar, "1990-01-01", "2024-01-01")
+
+
+def test_the_usual_length_is_not_that_of_the_shortest_of_five_nor_above_a_tenth_of_many():
+    assert calendars.usual_length(pd.Series([200, 260, 300, 40, 25])) == 200
+    many = pd.Series(np.linspace(60, 2000, 300).astype(int))
+    assert (many < calendars.usual_length(many)).mean() <= 0.1

@@ -101,6 +101,13 @@ def test_rows_that_each_series_numbers_by_itself_are_cut_from_their_ends(tmp_pat
     frame.loc[later, "ds"] += pd.Timedelta(minutes=1)
     begun_apart = from_frame(frame, "example", settings.task)
     assert not splits.resolve_borders(begun_apart, settings.splits).by_series
+    frame["ds"] += np.where(later, 0, 1) * pd.Timedelta(minutes=1)
+    assert splits.resolve_borders(
+        from_frame(frame, "example", settings.task), settings.splits
+    ).by_series
+    frame["ds"] += pd.Timedelta(minutes=1990)
+    years = from_frame(frame, "example", settings.task)
+    assert not splits.resolve_borders(years, settings.splits).by_series
 
 
 def test_series_too_short_for_the_cut_that_suits_most_are_named_and_the_others_go_on():
