@@ -54,7 +54,7 @@ from forecast.forecaster.serving import (
 )
 from forecast.forecaster.watching import watch
 from forecast.system import files
-from forecast.system.errors import InputError, ModelError, quote_names
+from forecast.system.errors import InputError, ModelError, plural, quote_names
 
 if TYPE_CHECKING:
     from forecast.api.frame_dataset import FrameDataset
@@ -146,7 +146,8 @@ class Model:
 
         The model is fitted again, once, on all rows before the first of them, as by `forecast.fit`
         on those alone; each window is what it predicts there. An entry with `refit: monthly` or a
-        number is fitted as often as that says, on all rows before, and learns margins on the way.
+        number is fitted as often as that says, on all rows before, and learns margins on the way;
+        where late series leave it fewer windows, a warning says how many.
 
         `InputError` for a model that was loaded without its data, and where the rows before the
         first window are too few, as of three years of months a year ahead.
@@ -181,7 +182,16 @@ class Model:
                 f" {re.sub(SPLITS_ADVICE, '', str(error))} {advice}"
             ) from None
         model = replace(self, ensemble=ensemble)
-        return windows_of(model, forecasts, levels, learn_on_the_way=is_refitted)
+        table = windows_of(model, forecasts, levels, learn_on_the_way=is_refitted)
+        n_found = table["cutoff"].nunique()
+        if n_found < n_windows:
+            warnings.warn(
+                f"{WHERE}: {n_found} of {plural(n_windows, 'window')}: with `refit` they share the"
+                " steps since late series began. Ask for more, leave late series out, or do without"
+                " `refit`.",
+                stacklevel=2,
+            )
+        return table
 
     def explain(self, df: Any = None, *, future_df: Any = None) -> pd.DataFrame:
         """What the forecast that `predict` gives is made of: `unique_id, ds, part, contribution`,

@@ -246,6 +246,10 @@ def test_there_are_as_many_windows_as_asked_where_late_series_move_the_cut(times
         windows = model.cross_validation(n_windows=20)
     assert windows.groupby("unique_id")["cutoff"].nunique().eq(20).all()
     assert set(windows["unique_id"]) == set(lengths)
+    refitted = forecast.fit(df, {"family": "ridge", "refit": 10}, **options)
+    with pytest.warns(UserWarning, match=r"\d+ of 20 windows: .*late series") as warned:
+        windows = refitted.cross_validation(n_windows=20)
+    assert f"{windows['cutoff'].nunique()} of 20" in str(warned[-1].message)
 
 
 def test_a_fit_on_all_rows_shares_series_out_as_training_does(
