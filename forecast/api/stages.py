@@ -68,7 +68,7 @@ BUDGET_FOLDERS = {"quick": "demo", "full": "."}
 """Folder of the installed configs whose tuning.yaml is meant."""
 EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "sklearn"]}
 """Packages of the extras by the kind of a family."""
-WARNED_RULES = ("spikes", "clock_change", "leaks")
+WARNED_RULES = ("spikes", "clock_change", "leaks", "partial_end")
 """Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""
 RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output", "p", "level", "alarm")
 """Columns of the frames that are returned, which no model may be called."""

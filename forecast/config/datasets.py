@@ -74,6 +74,8 @@ class Quality(Config):
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
     # zeros in a row, of what is hardly ever zero
     zero_runs: QualityRule = QualityRule(action="warn", limit=2)
+    # the lowest value before the last one, in last values
+    partial_end: QualityRule = QualityRule(action="warn", limit=3)
     # what an input leaves of what the past leaves open of a later target, as a share
     leaks: QualityRule = QualityRule(action="warn", limit=0.01)
     # rows with an empty cell

@@ -24,6 +24,7 @@ from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
+from forecast.data.quality.checks import PARTIAL_ADVICE
 from forecast.data.records import SnapshotRecord
 from forecast.data.scaling import check_transforms
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
@@ -32,6 +33,8 @@ from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, hours_or_days
 
 MAX_FINDINGS_STORED = 50
+SHORT_STEP = pd.Timedelta(12, "h")
+"""What is measured every hour or so is no sum; the newest of it may be of a step that goes on."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,10 @@ def _check_history(
             " slow, or does `source` lack a `time_zone`?"
         )
         violations.append(Violation("freshness", "", "ds", 1, text, action))
+    end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action
+    if last <= now < end and end - last > SHORT_STEP and action != "off":
+        text = f"the newest step, {last:%Y-%m-%d}, ends at {end} UTC. {PARTIAL_ADVICE}"
+        violations.append(Violation("partial_end", "", "ds", 1, text, action))
     quality.refuse_violations(violations, where=raw.where, error=fault)
     try:
         check_transforms(preparation.without_series(prepared, too_short), dataset.task)

@@ -664,3 +664,24 @@ def test_series_that_got_groups_in_their_names_are_not_said_to_be_gone(tmp_path:
     grouped = dataset(source=source, target={"column": "y"}, hierarchy=["house", "ward"])
     frame[frame["ward"] != "c"].to_csv(tmp_path / "data" / "mine.csv", index=False)
     assert take(tmp_path, grouped, AFTER).failed == {"c": "no row of it any more"}
+
+
+@pytest.mark.parametrize(
+    ("freq", "now", "is_partial"),
+    [("1MS", "2024-05-31", True), ("1MS", "2024-06-01", False), ("1h", "2024-05-01 00:30", False)],
+)
+def test_a_newest_step_that_is_not_over_is_named(
+    tmp_path: Path, freq: str, now: str, is_partial: bool
+):
+    times = pd.date_range(end="2024-05-01", periods=120, freq=freq)
+    y = 50 + np.sin(np.arange(120))
+    files.write_text(
+        tmp_path / "data" / "mine.csv", pd.DataFrame({"ds": times, "temp": y}).to_csv(index=False)
+    )
+    settings = dataset(
+        source={"kind": "file", "path": "data/mine.csv"},
+        calendar={"kind": "regular", "freq": freq},
+    )
+    findings = take(tmp_path, settings, pd.Timestamp(now)).findings
+    assert [finding.rule for finding in findings] == ["partial_end"] * is_partial
+    assert not is_partial or "ends at 2024-06-01 00:00:00 UTC" in findings[0].sentence

@@ -30,6 +30,9 @@ MOST_RUNS = 3
 """Runs of equal values in a sentence, the longest first."""
 MOST_ZEROS = 0.05
 """A share of a series: where more values are zero, zero is an ordinary value."""
+MIN_ROWS = 20
+"""Fewer say too little of what is usual."""
+PARTIAL_ADVICE = "If that is the sum of a step that was not over, leave the row out."
 MOST_DROPPED_ROWS = 3
 """The last ones of a source may be provisional."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
@@ -59,7 +62,7 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
     for series, column, when, values in _observed_values(frame, _number_columns(frame)):
         step = np.diff(values)
         # what is zero most of the time comes in bursts, as rain does
-        if len(step) < 20 or np.mean(values == 0) > 0.5:
+        if len(step) < MIN_ROWS or np.mean(values == 0) > 0.5:
             continue
         usual = np.quantile(np.abs(step), 0.99)
         before, after = step[:-1], -step[1:]
@@ -129,6 +132,20 @@ def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
                 " be sold or measured, empty the cells: empty ones are neither fitted nor scored."
             )
             yield Violation("zero_runs", series, column, int(runs["n_rows"].sum()), text)
+
+
+def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """A last value of a target below the lowest before it, divided by `limit`: the sum of a month
+    or a day that was not over; a first zero is more often a true one. A newest step that is not
+    over by the clock is told by `ingest`.
+    """
+    for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
+        if len(values) > MIN_ROWS and 0 < values[-1] < values[:-1].min() / limit:
+            text = (
+                f"the last value, of {format_times(when[-1:], dataset.calendar)}, is far below all"
+                f" before it. {PARTIAL_ADVICE}"
+            )
+            yield Violation("partial_end", series, column, 1, text)
 
 
 def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:

@@ -273,6 +273,17 @@ def test_a_shop_that_has_sold_out_at_the_end_is_named():
     assert only(frame, settings(), "zero_runs").count == 4
 
 
+def test_a_last_value_far_below_all_before_it_may_be_of_a_step_that_was_not_over():
+    frame = sales()
+    assert found(frame, settings()) == []
+    frame.loc[399, "temp"] = frame["temp"].min() // 4
+    finding = only(frame, settings(), "partial_end")
+    assert f"of {frame['ds'].iloc[-1]:%Y-%m-%d %H:%M}" in finding.sentence
+    assert "leave the row out" in finding.sentence
+    frame.loc[200, "temp"] = frame.loc[399, "temp"]  # as low before
+    assert "partial_end" not in {finding.rule for finding in found(frame, settings())}
+
+
 def test_nights_a_calm_and_degrees_of_frost_are_no_rare_zeros():
     nights = sales()
     nights.loc[nights["ds"].dt.hour < 5, "temp"] = 0.0
