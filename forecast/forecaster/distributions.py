@@ -204,9 +204,9 @@ def _require_head(forecaster: Forecaster) -> FittedHead:
     """The model's head; `InputError` where it gives a point alone."""
     if forecaster.head is None:
         raise InputError(
-            f"Model {forecaster.spec.family!r} has a point head, which gives no distribution. Give"
-            " its entry in configs/models.yaml `head: quantiles`, `gaussian`, `student_t`, `bins`"
-            " or `updown`, and train it."
+            "The model has a point head, which gives no distribution. Give its entry in"
+            " configs/models.yaml `head: quantiles`, `gaussian`, `student_t`, `bins` or `updown`,"
+            " and train it."
         )
     return forecaster.head
 

@@ -164,14 +164,14 @@ class Ensemble:
             raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
         if horizon <= trained:
             return self
-        fixed = [
-            f for f in self.forecasters if not f.spec.can_extend_horizon or f.correction is not None
-        ]
-        if fixed:
+        # a saved model does not know its name in the leaderboard, only its family
+        is_fixed = any(
+            not f.spec.can_extend_horizon or f.correction is not None for f in self.forecasters
+        )
+        if is_fixed:
             raise InputError(
-                f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps"
-                f" at once and cannot continue from there. Ask for at most {trained}, or train it"
-                " with a larger `horizon`."
+                f"Horizon {horizon}: the model forecasts {trained} steps at once and cannot go on"
+                f" from there. Ask for at most {trained}, or train it with a larger `horizon`."
             )
         is_loop = any(f.spec.is_recursive for f in self.forecasters)
         if is_loop and horizon > MAX_HORIZONS * trained:

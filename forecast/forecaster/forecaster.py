@@ -301,7 +301,7 @@ class Forecaster:
         """
         network = self.network
         if network is None:
-            raise InputError(f"Model {self.spec.family!r} is not a network. Choose a network.")
+            raise InputError("The model is not a network. Choose a network.")
         outputs = []
         for weights, dealt in deal_rows((self.weights, *self.twins), windows):
             future = dealt.future if network.shapes.future_channels else None

@@ -357,9 +357,7 @@ def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(mov
     with pytest.raises(InputError, match="at most 20 steps"):
         forecast(moved, horizon=21)
     champion.write_aliases(moved, NAME, {"champion": 1})
-    with pytest.raises(
-        InputError, match=r"Horizon 3: the model \(ridge\) forecasts 2 steps at once"
-    ):
+    with pytest.raises(InputError, match="Horizon 3: the model forecasts 2 steps at once"):
         forecast(moved, horizon=3)
     assert len(forecast(moved, horizon=1).table) == 1
 
