@@ -21,11 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator
 
 from forecast.networks.heads.base import Array, FittedHead, Maths, numpy_maths
+from forecast.system.errors import suggest_known
 
 ErrorLoss = Callable[[Maths, Array], Array]
 """(array functions, forecast - actual) -> the loss of every error, of the same shape.
@@ -101,7 +103,12 @@ with a gradient that falls to zero at its minimum, as Huber's does.
 
 DEFAULT_LOSS = "smooth_mae"
 
-if TYPE_CHECKING:
-    LossName = str
-else:
-    LossName = Literal[tuple(POINT_LOSSES)]  # the schema of the configuration lists the rows
+
+def _require_loss(name: str) -> str:
+    if name not in POINT_LOSSES:
+        raise ValueError(f"unknown loss {name!r}.{suggest_known(name, POINT_LOSSES)}")
+    return name
+
+
+LossName = Annotated[str, AfterValidator(_require_loss)]
+"""Looked up when an entry is checked: a row may come from a module of the user's own."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from scipy import special
 
 from forecast import models
+from forecast.networks import heads
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.densities import Gaussian, StudentT
 from forecast.networks.heads.piecewise import Bins, Quantiles
 from forecast.networks.heads.updown import UpDown
+from forecast.networks.losses import POINT_LOSSES, PointLoss
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(1)
@@ -159,3 +163,27 @@ def test_a_head_that_makes_no_sense_is_refused(head, message):
 def test_the_search_space_is_the_family_s_own_whatever_the_head():
     spaces = [models.spec({"family": "gru", "head": head}, where="test").space() for head in HEADS]
     assert all(space == spaces[0] for space in spaces)
+
+
+def test_a_head_of_a_folder_that_is_added_later_and_a_loss_of_ones_own_are_known(
+    tmp_path, monkeypatch
+):
+    code = """from typing import Literal
+from forecast.networks.heads.densities import Gaussian
+
+class Mine(Gaussian):
+    kind: Literal["mine"] = "mine"
+"""
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.setattr(heads, "__path__", [*heads.__path__, str(tmp_path)])
+    monkeypatch.setattr(heads, "HEADS", dict(HEADS))
+    entry = {"family": "gru", "head": {"kind": "mine"}}
+    spec = models.spec(entry, where="test")
+    assert spec.head.kind == "mine" and spec.model_dump()["head"]["kind"] == "mine"
+    assert models.spec({**entry, "head": spec.head}, where="test").head == spec.head
+    del sys.modules["forecast.networks.heads.mine"]
+    row = PointLoss("fourth", lambda xp, error: error**4, lambda xp, error: error**4)
+    with pytest.raises(InputError, match="unknown loss 'fourth'"):
+        models.spec({"family": "gru", "loss": "fourth"}, where="test")
+    monkeypatch.setitem(POINT_LOSSES, "fourth", row)
+    assert models.spec({"family": "gru", "loss": "fourth"}, where="test").point_loss is row
