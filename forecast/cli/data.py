@@ -147,7 +147,15 @@ def add(
         entry
     ]
     print(block, end="")
-    _fetch_one(entry, project, None, settings)
+    try:
+        _fetch_one(entry, project, None, settings)
+    except InputError as error:
+        if not ProjectPaths.of(project).pointer(entry).exists():
+            raise
+        raise InputError(
+            f"{error} Rows of an earlier entry {entry!r} are stored: a file that does not go on"
+            " from them takes another name with --name."
+        ) from None
     # last: whatever ends this command before, the same command does it again
     files.write_text(config, new_text)
     _print_next_steps(entry, project)

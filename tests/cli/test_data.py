@@ -44,6 +44,26 @@ def test_fetch_takes_a_snapshot_and_says_where(project: Path):
     )
 
 
+def test_an_entry_that_is_taken_out_is_guessed_anew_and_another_file_takes_another_name(
+    project: Path,
+) -> None:
+    path, config = project / "data" / "power.csv", project / "configs" / "datasets.yaml"
+    before = config.read_text()
+    rows = hourly(rows=300)
+    rows.to_csv(path, index=False)
+    run("add", "data/power.csv", root=project)
+    with pytest.raises(InputError, match=r"has an entry 'power' already.*take it out"):
+        run("add", "data/power.csv", "--horizon", "3", root=project)
+    config.write_text(before)
+    run("add", "data/power.csv", "--horizon", "3", root=project)
+    assert load_datasets(project / "configs").datasets["power"].horizon == 3
+    config.write_text(before)
+    rows[:200].to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"shrinkage.*Rows of an earlier.*--name"):
+        run("add", "data/power.csv", root=project)
+    run("add", "data/power.csv", "--name", "fewer", root=project)
+
+
 def test_fetch_says_that_nothing_is_new_and_how_many_rows_of_a_plan_got_values(tmp_path: Path):
     plan = {"future_exogenous": [{"column": "promo", "known_ahead": True}]}
     root = write_project(tmp_path, mine=plan)
