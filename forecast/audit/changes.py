@@ -4,7 +4,8 @@ A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows afte
 other; the audit makes those that `audit.origins.ROW_CHANGES` names. `restore_plans` puts back what
 was known ahead by then; `reverse_order_of_test_errors` changes finished forecasts instead. With
 them what the audit works out apart from the code that it examines: the ends of the blocks
-(`block_ends`), and when a step may be known (`times_known`).
+(`block_ends`), when a step may be known (`times_known`), and up to when it may have seen other data
+(`ends_of_labels`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.task import RegularCalendar, WeekdayCalendar, YearWeekCalendar
@@ -210,7 +212,9 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     """
     steps = pd.DatetimeIndex(times)
     if isinstance(calendar, RegularCalendar):
-        return steps + pd.tseries.frequencies.to_offset(calendar.freq)
+        offset = to_offset(calendar.freq)
+        is_last_day = type(offset).__name__.endswith("End")  # MonthEnd, not MonthBegin
+        return steps.floor("D") + pd.Timedelta("1D") if is_last_day else steps + offset
     ends = steps + pd.Timedelta(1, "D")
     if isinstance(calendar, WeekdayCalendar) or not len(steps):
         return ends
@@ -231,6 +235,17 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
         closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
     closing_times = closes.dt.tz_localize(None).reindex(steps).to_numpy()
     return pd.DatetimeIndex(np.where(np.isnat(closing_times), ends.to_numpy(), closing_times))
+
+
+def ends_of_labels(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
+    """Up to when each step may have seen other data (UTC): to the end of its label's day, except
+    where the label is sure to be the start of the step.
+    """
+    offset = to_offset(calendar.freq) if isinstance(calendar, RegularCalendar) else None
+    begins = offset is None or isinstance(offset, pd.offsets.Tick | pd.offsets.Day)
+    if begins or type(offset).__name__.endswith("Begin"):
+        return times_known(calendar, times)
+    return pd.DatetimeIndex(times).floor("D") + pd.Timedelta("1D")
 
 
 def _change_later_rows(

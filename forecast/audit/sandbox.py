@@ -33,7 +33,14 @@ import pandas as pd
 import yaml
 
 from forecast import models
-from forecast.audit.changes import NUDGE_SHARE, block_ends, nudge, restore_plans, times_known
+from forecast.audit.changes import (
+    NUDGE_SHARE,
+    block_ends,
+    ends_of_labels,
+    nudge,
+    restore_plans,
+    times_known,
+)
 from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models
@@ -352,12 +359,12 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
-    """When the audited dataset's last row up to `after`, which need not be a step of its calendar,
-    was known.
+    """Up to when the audited dataset's last row up to `after`, which need not be a step of its
+    calendar, may have seen other data.
     """
     rows = project.frame["ds"][project.frame["ds"] <= after]
     last = rows.max() if len(rows) else after
-    return pd.Timestamp(times_known(project.settings.calendar, [last])[0])
+    return pd.Timestamp(ends_of_labels(project.settings.calendar, [last])[0])
 
 
 def _last_row_known(project: Project, other: str, known_until: pd.Timestamp) -> pd.Timestamp:

@@ -4,7 +4,8 @@ A `Calendar` of the task says which times are its steps: sessions of an exchange
 from New Year, a fixed step in UTC, or rows without dates. `grid` and `next_steps` list them,
 `find_gaps` the steps without a row, `check_calendar` refuses a time that is not a step, and
 `fit_calendar` guesses the calendar of given times. `known_from` says from which moment a step's
-value may be known: what keeps every lookup from seeing ahead. `calendar_features` are the sine and
+value may be known, `read_until` up to which it may read others: what keeps every lookup from seeing
+ahead. `calendar_features` are the sine and
 cosine of day, week and year. A fixed step counts from the series' own times, so that no clock time
 is imposed.
 """
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -626,15 +627,28 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
     return [*weeks, *longer, *business, f"{common.days}D"]
 
 
+def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
+    """Which end of its interval a step is named by: `MS` the start, `ME` the end; a week is named
+    by its Monday in a till's file and by its Friday in an investor's.
+    """
+    step = to_offset(calendar.freq)
+    name = step.rule_code.partition("-")[0]
+    if isinstance(step, pd.offsets.Day | pd.offsets.Tick) or name.endswith("S"):
+        return "start"
+    return "end" if name.endswith("E") else "either"
+
+
 def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
-    """The instant (UTC, no zone) from which each step may be known: the session's close, the end of
-    the interval.
+    """The instant (UTC, no zone) from which each step is sure to be known: the session's close, the
+    end of the interval; of a week whose label may be its first day or its last a week later.
     """
     times = pd.DatetimeIndex(ds)
     if len(times) == 0:
         return times
     if isinstance(calendar, RegularCalendar):
-        return (times + to_offset(calendar.freq)).as_unit("ns")
+        is_end = _label_side(calendar) == "end"
+        ends = times.normalize() + DAY if is_end else times + to_offset(calendar.freq)
+        return ends.as_unit("ns")
     ends_of_days = (times + DAY).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
         return ends_of_days
@@ -648,6 +662,27 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     # day.
     known = pd.DatetimeIndex(closes.reindex(times)).as_unit("ns")
     return known.where(known.notna(), ends_of_days)
+
+
+def read_until(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
+    """The instant (UTC, no zone) up to which each step may read other data: `known_from`, but of a
+    week the end of the label's day, which may be its last.
+    """
+    known = known_from(calendar, ds)
+    if not isinstance(calendar, RegularCalendar) or _label_side(calendar) != "either":
+        return known
+    ends_of_days = (pd.DatetimeIndex(ds).normalize() + DAY).as_unit("ns")
+    return known.where(known < ends_of_days, ends_of_days)
+
+
+def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, ...]:
+    """The first and the last day of each step of a day or longer."""
+    if not isinstance(calendar, RegularCalendar | YearWeekCalendar):
+        return times.normalize(), times.normalize()
+    first = times
+    if isinstance(calendar, RegularCalendar) and _label_side(calendar) == "end":
+        first = times - to_offset(calendar.freq) + DAY
+    return first.normalize(), (known_from(calendar, times) - DAY).normalize()
 
 
 def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:

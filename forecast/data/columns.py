@@ -29,13 +29,20 @@ from forecast.config.sources import Adjustment
 from forecast.config.task import (
     Calendar,
     Holidays,
-    RegularCalendar,
     StaticColumn,
-    YearWeekCalendar,
     future_frame_name,
 )
 from forecast.data import snapshots
-from forecast.data.calendars import DAY, grid, known_from, local_times, next_steps, step_length
+from forecast.data.calendars import (
+    DAY,
+    grid,
+    known_from,
+    local_times,
+    next_steps,
+    read_until,
+    step_days,
+    step_length,
+)
 from forecast.data.schema import (
     KEY_COLUMNS,
     MAPPING_HINT,
@@ -260,12 +267,11 @@ def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex)
 
     A weekend day that is a holiday counts as one.
     """
-    first_days = last_days = times.normalize()
     step = step_length(calendar)
     if step is not None and step < DAY:
         first_days = last_days = local_times(times, rule.time_zone or "UTC").normalize()
-    elif isinstance(calendar, RegularCalendar | YearWeekCalendar):
-        last_days = (known_from(calendar, times) - DAY).normalize()
+    else:
+        first_days, last_days = step_days(calendar, times)
     margin = max(rule.days_before, rule.days_after, 1) + 1
     days = pd.date_range(first_days[0] - margin * DAY, last_days[-1] + margin * DAY)
     by_day = _daily_columns(rule, days)
@@ -442,7 +448,9 @@ def _joined_values(
             "value": series[lookup.column].to_numpy(),
         }
     )
-    rows = pd.DataFrame({"known": known_from(dataset.calendar, frame["ds"]), "row": frame.index})
+    # rows of one dataset are all named by the same end
+    moments = (read_until if lookup.dataset else known_from)(dataset.calendar, frame["ds"])
+    rows = pd.DataFrame({"known": moments, "row": frame.index})
     rows, known = (table.sort_values("known", kind="stable") for table in (rows, known))
     matched = pd.merge_asof(
         rows, known, on="known", tolerance=pd.Timedelta(lookup.max_age_days, "D")

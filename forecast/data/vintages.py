@@ -17,7 +17,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.data import snapshots
-from forecast.data.calendars import grid, known_from, next_steps
+from forecast.data.calendars import grid, known_from, next_steps, read_until
 from forecast.system import files
 from forecast.system.errors import plural
 
@@ -92,7 +92,7 @@ def newest_forecasts(
     none.
     """
     requests = rows[["unique_id", "ds"]].assign(
-        row=np.arange(len(rows)), known=known_from(dataset.calendar, rows["ds"])
+        row=np.arange(len(rows)), known=read_until(dataset.calendar, rows["ds"])
     )
     times = pd.DatetimeIndex(rows["ds"].drop_duplicates().sort_values())
     steps = grid(dataset.calendar, times[0], times[-1]).append(

@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit.changes import block_ends, mirror, shake, shrink, thin_out, times_known
+from forecast.audit.changes import (
+    block_ends,
+    ends_of_labels,
+    mirror,
+    shake,
+    shrink,
+    thin_out,
+    times_known,
+)
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
-from forecast.data.calendars import Calendar, grid, known_from
+from forecast.data.calendars import Calendar, grid, known_from, read_until
 from forecast.data.splits import borders_of
 from tests.support.example_data import dataset
 
@@ -36,7 +44,10 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 @pytest.mark.parametrize(
     "calendar",
     [
-        RegularCalendar(kind="regular", freq="6h"),
+        *(
+            RegularCalendar(kind="regular", freq=freq)
+            for freq in ("6h", "1D", "B", "W-FRI", "2W-MON", "MS", "ME", "BME", "QE", "BQS-JAN")
+        ),
         WeekdayCalendar(kind="weekdays", days=("mon", "tue", "wed", "thu", "fri")),
         SessionCalendar(kind="sessions", exchange="XNYS"),
     ],
@@ -44,6 +55,7 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
     times = pd.bdate_range("2023-06-30", "2023-07-10")
     assert (times_known(calendar, times) == known_from(calendar, times)).all()
+    assert (ends_of_labels(calendar, times) == read_until(calendar, times)).all()
 
 
 @pytest.mark.parametrize("weeks", [52, 53])

@@ -477,6 +477,14 @@ def known_a_day_before_its_end(root: Path) -> None:
     )
 
 
+def fridays_that_read_the_weekend(root: Path) -> None:
+    weekdays = {"kind": "regular", "freq": "B"}
+    cases.change_dataset(root, calendar=weekdays, season_length=5)
+    observed = wave()[["ds", "y"]]
+    cases.join(root, observed[observed["ds"].dt.day_of_week < 5])
+    append(root, "forecast/data/columns.py", "read_until = known_from")
+
+
 def refitted_on_what_comes_later(root: Path) -> None:
     path = root / "configs" / "models.yaml"
     content = yaml.safe_load(path.read_text())
@@ -701,6 +709,7 @@ WITHOUT_TRAINING = {
     scaler_of_all_rows_kept_in_memory: "scaling",
     hard_days_of_the_test_block_left_out: "actuals",
     known_a_day_before_its_end: "features",
+    fridays_that_read_the_weekend: "features",
     refitted_on_what_comes_later: "forecast",
     power_of_the_volatility_chosen_by_test_scores: "calibration",
     moved_by_their_own_mean_test_error: "forecast",

@@ -31,6 +31,7 @@ from forecast.data.calendars import (
     grids,
     known_from,
     next_steps,
+    read_until,
     season_positions,
     series_lengths,
 )
@@ -279,6 +280,30 @@ def test_weeks_of_a_year_begin_anew_on_its_first_day(weeks, steps, known):
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2009-01-01", "2009-01-09"])})
     with pytest.raises(InputError, match="no week counted from 1 January"):
         check_calendar(frame, calendar, where="x")
+
+
+@pytest.mark.parametrize(
+    ("freq", "label", "until", "known"),
+    [
+        ("ME", "2026-10-31", "2026-11-01", "2026-11-01"),
+        ("BME", "2026-10-30", "2026-10-31", "2026-10-31"),
+        ("QE", "2026-09-30", "2026-10-01", "2026-10-01"),
+        ("YE", "2025-12-31 23:59:59", "2026-01-01", "2026-01-01"),
+        ("MS", "2026-10-01", "2026-11-01", "2026-11-01"),
+        ("QS", "2026-07-01", "2026-10-01", "2026-10-01"),
+        ("W-FRI", "2026-11-20", "2026-11-21", "2026-11-27"),
+        ("2W-MON", "2026-11-16", "2026-11-17", "2026-11-30"),
+        ("B", "2026-11-20", "2026-11-21", "2026-11-23"),
+        ("2D", "2026-11-20", "2026-11-22", "2026-11-22"),
+    ],
+)
+def test_a_step_is_named_by_its_first_day_or_its_last_and_a_week_by_either(
+    freq, label, until, known
+):
+    calendar = RegularCalendar(kind="regular", freq=freq)
+    times = pd.DatetimeIndex([label])
+    assert dates(read_until(calendar, times)) == [until]
+    assert dates(known_from(calendar, times)) == [known]
 
 
 def test_an_hour_is_known_when_it_has_ended():

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecast.config.datasets import load_dataset
+from forecast.data import snapshots
 from forecast.data.columns import add_joined, adjust_prices, derive_and_select
+from forecast.data.preparation import take_snapshot
 from forecast.system.errors import InputError
-from tests.support.example_data import dataset, hourly
+from tests.support.example_data import dataset, hourly, write_project
 
 
 def series(
@@ -117,3 +120,44 @@ def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp
         InputError, match=r"the dataset itself has no series 'nort'\. Did you mean 'north'"
     ):
         beside(frame, "nort")
+
+
+@pytest.mark.parametrize("freq", ["W-FRI", "ME", "BME", "QE"])
+def test_a_period_named_by_its_end_is_joined_with_no_later_day(freq: str, tmp_path: Path):
+    """Of a random walk any later day would be a forecast that nobody can make."""
+    walk = np.cumsum(np.random.default_rng(5).normal(0, 0.01, 1000))
+    days = pd.DataFrame({"ds": pd.bdate_range("2022-01-03", periods=1000), "temp": walk})
+    daily = {"calendar": {"kind": "weekdays"}, "season_length": 5}
+    root = write_project(
+        tmp_path, index={**daily, "source": {"kind": "file", "path": "data/index.csv"}}
+    )
+    days.to_csv(root / "data" / "index.csv", index=False)
+    pointer = take_snapshot("index", load_dataset("index", root / "configs"), root=root)
+    snapshots.move_pointer(root, "index", pointer)
+    index = {"dataset": "index", "series": "index", "column": "temp", "max_age_days": 7}
+    settings = dataset(
+        calendar={"kind": "regular", "freq": freq},
+        past_exogenous=[{"column": "index", "joined": index}],
+    )
+    closes = days.set_index("ds")["temp"].resample(freq).last()
+    frame = pd.DataFrame({"unique_id": "share", "ds": closes.index.as_unit("ns"), "temp": 1.0})
+    found = add_joined(frame, settings, root=root, where="share.csv")["index"]
+    # the last period may be unfinished, with no day of its own end
+    np.testing.assert_array_equal(found[:-1], closes[:-1])
+
+
+def test_a_week_sees_that_of_its_neighbour_in_the_same_dataset():
+    weeks = pd.date_range("2024-01-05", periods=9, freq="W-FRI").as_unit("ns")
+    frame = pd.concat(
+        [
+            pd.DataFrame({"unique_id": name, "ds": weeks, "temp": np.arange(9.0)})
+            for name in ("north", "south")
+        ],
+        ignore_index=True,
+    )
+    weekly = {"calendar": {"kind": "regular", "freq": "W-FRI"}}
+    north = {"series": "north", "column": "temp"}
+    near = {"column": "near", "max_missing": 0.5, "joined": north}
+    beside = dataset(**weekly, past_exogenous=[near])
+    joined = add_joined(frame, beside, root=Path(), where="mine.csv")["near"]
+    np.testing.assert_array_equal(joined, frame["temp"])
