@@ -23,6 +23,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.columns import encode_static, spread_over_horizon
 from forecast.data.panel import Panel, Series, from_frame, future_features
+from forecast.data.scaling import check_transforms
 from forecast.data.schema import (
     EARLIEST_TIME,
     KEY_COLUMNS,
@@ -54,6 +55,8 @@ ADVICE_BY_REMEDY = {
     ", or correct `calendar.open`": "",
     ", or correct `calendar`": "",
     "Check its source and its date range.": "Send rows with values of every target.",
+    ", or `minimum` and `maximum` of the target": "",
+    "Use `none` or `diff`, or correct": "Correct",
 }
 """What the stages advise on files and configurations, and what whoever sends a request can do."""
 DEFAULT_LEVELS: tuple[float, ...] = ()
@@ -116,6 +119,7 @@ class Service:
         if panel is None:
             checked = _check_rows(given, ensemble.task)
             require_known_series(checked["unique_id"].unique(), ensemble)
+            check_transforms(checked, ensemble.task)
             panel = from_frame(
                 ensemble.select_newest_rows(checked), ensemble.dataset_name, ensemble.task
             )
@@ -164,11 +168,16 @@ def read_ordered_panel(
     )
     ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and series_ids == sorted(series_ids)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
-    limits = [TRANSFORMS[column.transform].above for column in task.columns]
+    transforms = [TRANSFORMS[column.transform] for column in task.columns]
     highest = np.nanmax(values, axis=0, initial=-np.inf)
-    ceilings = [TRANSFORMS[column.transform].below for column in task.columns]
-    is_transformable = (lowest > limits).all() and (highest < ceilings).all()
-    if not is_in_range or not ordered or not is_transformable:
+    low, high = np.transpose([column.limits for column in task.columns])
+    is_allowed = (
+        (lowest > [transform.above for transform in transforms])
+        & (highest < [transform.below for transform in transforms])
+        & (lowest >= low)
+        & (highest <= high)
+    ).all()
+    if not is_in_range or not ordered or not is_allowed:
         return None
     # the lowest of an empty column is endless
     if np.abs(lowest).max() > MAX_MAGNITUDE or np.nanmax(values) > MAX_MAGNITUDE:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import forecast
 from forecast.data.panel import Panel
 from forecast.forecaster import forecaster as forecaster_module
 from forecast.forecaster import serving
@@ -247,3 +248,29 @@ def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_
         "Without the newest rows of the others: series 'south' (to 2024-01-07 04:00). The"
         " forecast of each begins behind its own last row."
     )
+
+
+@pytest.mark.parametrize(("bounds", "outside"), [({"minimum": 0}, -0.5), ({"maximum": 100}, 100.5)])
+def test_a_value_outside_of_the_bounds_of_its_target_is_refused(bounds, outside):
+    days = pd.date_range("2024-01-01", periods=120)
+    shares = pd.DataFrame({"unique_id": "s", "ds": days, "y": 50.0 + np.arange(120) % 7})
+    model = forecast.fit(shares, "seasonal_naive", freq="D", horizon=2, season_length=7)
+    (fitted,) = model.ensemble.forecasters
+    target = fitted.task.target[0].model_copy(update=bounds)
+    task = fitted.task.model_copy(update={"target": (target,)})
+    bounded = replace(fitted, task=task)
+    served = Service(replace(model.ensemble, forecasters=(bounded,)))
+    loaded = replace(model, ensemble=served.ensemble)
+    for row in (-1, -50):  # the model does not read the second
+        wrong = shares.copy()
+        wrong.loc[wrong.index[row], "y"] = outside
+        day = days[row].date()
+        told = rf"'y' of series 's' has {outside:g} at {day}, outside of its bounds"
+        with pytest.raises(InputError, match=told) as refusal:
+            served.answer(wrong)
+        assert serving.advise_caller(str(refusal.value)).endswith(". Correct the value.")
+        with pytest.raises(InputError, match=told):
+            served.answer(wrong.astype({"unique_id": "category"}))  # the long way
+        with pytest.raises(InputError, match=told):
+            loaded.predict(wrong)
+    served.answer(shares.assign(y=bounds.get("minimum", 100)))
