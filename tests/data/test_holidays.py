@@ -81,6 +81,8 @@ def test_hours_have_the_day_of_the_clock_and_weeks_the_number_of_their_days() ->
     assert hours["holiday"].tolist() == [0, 1, 1]
     weeks = values("DE", "2024-12-16", "2024-12-30", freq="W-MON")
     assert weeks["holiday"].tolist() == [0, 2, 1]
+    for months, start in (("MS", "2024-12-01"), ("ME", "2024-12-31")):
+        assert values("DE", start, start, freq=months)["holiday"].tolist() == [2]
 
 
 @pytest.mark.parametrize(
