@@ -113,7 +113,8 @@ def promote(
             f"The fit on all data failed, so the scored version serves: {promotion.refit_fault}",
             file=sys.stderr,
         )
-    if doubt := describe_doubt(Results(ProjectPaths.of(project), dataset)):
+    serving = f"{dataset}: version {promotion.version}"
+    if doubt := describe_doubt(Results(ProjectPaths.of(project), dataset), serving):
         print(doubt, file=sys.stderr)
     if refusal := evidence.describe_gate_refusal(project, dataset):
         print(f"`forecast retrain {dataset}` would be refused: {refusal}", file=sys.stderr)
@@ -386,7 +387,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     for path in decision.unused_edits[:5]:
         print(f"Not used, because it is not committed: {path}", file=sys.stderr)
     if decision.word == "not due":
-        print(f"{decision.dataset}: nothing to do; {decision.reason}")
+        print(f"{decision.dataset}: nothing to do, a retraining is not due: {decision.reason}")
     elif decision.promotes:
         version = decision.refit_version or decision.version
         print(
@@ -396,7 +397,10 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     if decision.note:
         print(decision.note, file=sys.stderr)
     data_end = format_time(read_entry(root, decision.dataset).calendar_kind, decision.data_end)
-    print(f"Data up to {data_end}, decision {decision.key}; took {format_duration(took)}")
+    # a rehearsal and what is not due leave no decision
+    path = ProjectPaths.of(root).retraining(decision.dataset) / "decisions" / f"{decision.key}.json"
+    key = f", decision {decision.key}" if path.exists() else ""
+    print(f"Data up to {data_end}{key}; took {format_duration(took)}")
 
 
 def _notify(root: Path, dataset: str, event: HookEvent, news: Decision | RetrainingFailure) -> None:

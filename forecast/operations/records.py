@@ -3,7 +3,8 @@
     ChampionCard    champion.json of a version: what is known about it
     HistoryEvent    a line of history.jsonl: what happened to a version
     LiveScores      .forecast/issued/<dataset>.json: how its forecasts met their actuals
-    Decision        .forecast/retrain/<dataset>/decisions/<key>.json: what a retraining decided
+    Decision        .forecast/retrain/<dataset>/decisions/<key>.json: what a retraining decided;
+                    not-due.json beside the folder: the last one that had nothing to decide
     JobRun          .forecast/schedule/<job>.json: the last run of a scheduled job
     Heartbeat       .forecast/schedule/heartbeat.json: that the scheduler runs, and what comes next
 
@@ -245,6 +246,11 @@ def read_decisions(root: Path, dataset: str) -> list[Decision]:
     files_read = [read_if_valid(Decision, path) for path in folder.glob("*.json")]
     decisions = [decision for decision in files_read if decision is not None]
     return sorted(decisions, key=attrgetter("data_end", "at"))
+
+
+def not_due_file(root: Path, dataset: str) -> Path:
+    """Of the last retraining that was not due."""
+    return ProjectPaths.of(root).retraining(dataset) / "not-due.json"
 
 
 class JobRun(Record):

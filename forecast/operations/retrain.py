@@ -38,6 +38,7 @@ from forecast.operations.records import (
     Decision,
     GateNumbers,
     Shift,
+    not_due_file,
     read_decisions,
 )
 from forecast.operations.registry import repair_registry, selected_candidate
@@ -75,6 +76,7 @@ def retrain(job: RetrainingJob) -> Decision:
             return earlier
         judged = judge(job)
         if judged.decision.word == "not due":
+            judged.decision.write(not_due_file(job.root, job.dataset))
             return judged.decision
         if judged.ledger is not None:
             judged.ledger.write(job.folder / "ledger.json")
@@ -118,7 +120,12 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     for earlier in read_decisions(job.root, job.dataset):
         if earlier.key == draft.key:
             reason = f"the same was decided at {earlier.at}: {earlier.word} ({earlier.reason})"
-            not_due = {"word": "not due", "reason": reason, "unused_edits": tree.unused_edits}
+            not_due = {
+                "word": "not due",
+                "reason": reason,
+                "at": draft.at,
+                "unused_edits": tree.unused_edits,
+            }
             return JudgedChallenger(earlier.model_copy(update=not_due), rules, tree)
     job.log_step("drift")
     current = _load_champion(job)
@@ -145,7 +152,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     )
     if not due.reasons:
         state = due.ageing or f"champion {due.age_days or 0:g} days old, no drift"
-        reason = f"not due: {state}, {plural(new_steps, 'new step')}"
+        reason = f"{state}, {plural(new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
         frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)

@@ -31,6 +31,7 @@ from forecast.operations.records import (
     Heartbeat,
     JobRun,
     LiveAccuracy,
+    not_due_file,
     read_decisions,
     read_if_valid,
     read_live_scores,
@@ -151,7 +152,9 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     scores = read_live_scores(root, dataset).live
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
     decisions = read_decisions(root, dataset)
-    decision = max(decisions, key=attrgetter("at"), default=None)
+    not_due = read_if_valid(Decision, not_due_file(root, dataset))
+    newest = [*decisions, *([not_due] if not_due else [])]
+    decision = max(newest, key=attrgetter("at"), default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
     observation_age = None
     if data.known and kind != "index":

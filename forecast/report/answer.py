@@ -183,7 +183,7 @@ def advise(results: Results) -> list[str]:
     else:
         advice.append(
             f"Validation selects a simple forecast, {BARS[model]}: no model had a lower error"
-            f" there. {_describe_serving(results, model)} {_describe_remedy(model)}"
+            f" there. {_describe_serving(results, model)} {_describe_remedy(results, model)}"
         )
     if verdicts.refused_levels:
         levels = sorted({refused.level for refused in verdicts.refused_levels})
@@ -195,9 +195,9 @@ def advise(results: Results) -> list[str]:
     return advice
 
 
-def describe_doubt(results: Results) -> str:
+def describe_doubt(results: Results, serving: str = "") -> str:
     """Why the selected model should not serve yet, and what to do; empty where it is better than
-    the bar, or a simple forecast itself that is not worse.
+    the bar, or a simple forecast itself that is not worse. `serving`: what is in service already.
     """
     model = results.selected_model("shipped") or ""
     test = results.tests("shipped", "bar").get(model)
@@ -206,23 +206,30 @@ def describe_doubt(results: Results) -> str:
         return ""
     bar = BARS[(test.not_better_than if test is not None else "") or results.verdicts.bar]
     if test is not None and word == "undecided":
-        return (
-            f"Collect more data: {plural(test.n, 'test origin')} did not decide whether"
-            f" {text.name(model)} is better than {bar}."
+        doubt = (
+            f"{plural(test.n, 'test origin')} did not decide whether {text.name(model)} is better"
+            f" than {bar}."
         )
-    return (
-        "Put nothing into service yet: what validation selects is not shown to be better than"
-        f" {bar}. {_describe_remedy(results.verdicts.bar)}"
-    )
+        advice, remedy = "Collect more data", " Collect more data." if serving else ""
+    else:
+        doubt = f"what validation selects is not shown to be better than {bar}."
+        advice = "Put nothing into service yet"
+        remedy = f" {_describe_remedy(results, results.verdicts.bar)}"
+    start = f"{serving} is in service, although" if serving else f"{advice}:"
+    return f"{start} {doubt}{remedy}"
 
 
-def _describe_remedy(bar: str) -> str:
+def _describe_remedy(results: Results, bar: str) -> str:
     """What could beat a simple forecast."""
     if bar in CONSTANT_BARS:
-        return (
-            "Of a random walk, such as most prices, or of noise around a level, no history tells"
-            " more; only inputs that are known ahead could."
-        )
+        targets = results.dataset.task.target
+        if any(target.is_price for target in targets):
+            kind = "a random walk, such as most prices"
+        elif bar == "naive" or any(target.difference_inputs for target in targets):
+            kind = "a random walk"
+        else:
+            kind = "noise around a level"
+        return f"Of {kind}, no history tells more; only inputs that are known ahead could."
     return "To beat it, give the models inputs that are known ahead, or a longer history."
 
 

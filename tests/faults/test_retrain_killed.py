@@ -17,7 +17,7 @@ import pytest
 from bench.soak import STEPS, killed_at
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
-from forecast.operations.records import JobRun, read_decisions
+from forecast.operations.records import Decision, JobRun, read_decisions
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
@@ -131,6 +131,10 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     project = Path(shutil.copytree(outlived, tmp_path / "project", symlinks=True))
     again = retrain(project)
     assert again.returncode == 0 and "nothing to do" in again.stdout
+    decision = again.stdout.rpartition("decision ")[2].partition(";")[0]
+    folder = ProjectPaths.of(project).retraining(NAME)
+    assert (folder / "decisions" / f"{decision}.json").exists()
+    assert Decision.read(folder / "not-due.json").key == decision
     retraining.grow(project, 2)
     full = on_a_full_disk(project)
     assert full.returncode == 1 and "Traceback" not in full.stderr

@@ -17,6 +17,7 @@ from forecast.operations import champion
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.records import read_decisions
 from forecast.operations.retrain import rehearse, retrain
+from forecast.operations.status import read_status
 from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import DataError
 from forecast.system.files import read_json
@@ -127,11 +128,14 @@ def test_rows_without_dates_are_retrained_as_they_grow(tmp_path: Path) -> None:
     shutil.rmtree(root / "data" / "pointers")  # of the days that the project was made with
     retraining.commit(root)
     values = np.sin(np.arange(300)) + 0.2 * np.random.default_rng(3).standard_normal(300)
-    for rows, word in ((250, "first"), (250, "not due"), (300, "kept")):
+    for hours, (rows, word) in enumerate(((250, "first"), (250, "not due"), (300, "kept"))):
         # git ignores it
         pd.DataFrame({"y": values[:rows]}).to_csv(root / "data" / "wave.csv", index=False)
-        found = retrain(replace(job(root, START), dataset="wave"))
+        moment = START + pd.Timedelta(hours, "h")
+        found = retrain(replace(job(root, moment), dataset="wave"))
         assert found.word == word, found.reason
+        status = read_status(root, "wave", now=moment.tz_localize("UTC"))
+        assert status.last_run == f"{moment.isoformat()}: {word} ({found.reason})"
     assert found.due == ("50 new steps (2 wanted)",) and found.numbers.n_fresh == 60
     tree = ProjectPaths.of(root).retraining("wave") / "tree"
     borders = read_json(ProjectPaths.of(tree).borders("wave"))

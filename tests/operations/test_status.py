@@ -21,7 +21,14 @@ import pytest
 from forecast.cli.operation import _last_observation, _status_lines
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry, repair, status
-from forecast.operations.records import Heartbeat, JobRun, LiveAccuracy, LiveScores, Shift
+from forecast.operations.records import (
+    Heartbeat,
+    JobRun,
+    LiveAccuracy,
+    LiveScores,
+    Shift,
+    not_due_file,
+)
 from forecast.operations.status import read_status
 from forecast.system import files
 from forecast.system.errors import quote_names
@@ -138,6 +145,11 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
         found.last_run == "2024-07-21T05:31:00: kept (no evidence)"
         and found.drift == "wave: y (2024-07-21)"
     )
+    not_due = decided("not due", at="2024-07-22T05:31:00", reason="no drift, 1 new step")
+    not_due.write(not_due_file(moved, NAME))
+    found = read_status(moved, NAME, now=NOW)
+    assert found.last_run == "2024-07-22T05:31:00: not due (no drift, 1 new step)"
+    assert found.drift == "none (2024-07-22)"
 
 
 def test_the_command_is_quick_and_exits_5_when_something_is_wrong(moved):
@@ -170,7 +182,9 @@ def test_a_promotion_of_what_is_not_shown_to_be_better_says_so(project):
     tests = [{**test, "word": "not distinguishable"} for test in content["tests"]]
     files.write_json(path, {**content, "tests": tests})
     done = small_project.command(project, "promote", NAME, "--scored")
-    assert done.returncode == 0 and "Put nothing into service yet: what" in done.stderr
+    told = "wave: version 1 is in service, although what validation selects is not shown"
+    assert done.returncode == 0 and told in done.stderr
+    assert "Put nothing" not in done.stderr and "prices" not in done.stderr
 
 
 def make_packaged(root):
