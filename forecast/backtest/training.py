@@ -439,18 +439,21 @@ def _run_record(
 def _training_cost(
     run: TrainingRun, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
 ) -> TrainingCost:
-    """Steps taken end at each seed's last look at its validation loss: fewer than allowed with
-    `patience`, or after an explosion.
+    """Steps taken end at the last look of each seed and trial at its validation loss: fewer than
+    allowed where `patience` is used up, or after an explosion.
     """
     if not spec.is_trained_by_gradient:
         return TrainingCost()
     steps_taken = sum(fit.steps_taken for fit in fits)
-    tuning_steps = len(study.trials) * study.gradient_steps if study is not None else 0
+    tuning_steps = trial_steps = 0
+    if study is not None:
+        tuning_steps = len(study.trials) * study.gradient_steps
+        trial_steps = sum(trial.steps_taken for trial in study.trials)
     return TrainingCost(
         gradient_steps=run.budget.steps * len(fits),
         gradient_steps_taken=steps_taken,
         tuning_gradient_steps=tuning_steps,
-        targets_learnt_from=(steps_taken + tuning_steps) * spec.targets_per_step(run.task),
+        targets_learnt_from=(steps_taken + trial_steps) * spec.targets_per_step(run.task),
     )
 
 

@@ -53,7 +53,12 @@ class Training(Config):
         default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient"
     )
     patience: int | None = Field(
-        default=None, ge=1, description="looks at validation without a new best before the stop"
+        default=None,
+        ge=1,
+        description=(
+            "looks at validation without a new best before the stop; none: three fifths of all, but"
+            " at least 3"
+        ),
     )
 
 

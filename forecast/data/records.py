@@ -225,6 +225,11 @@ class Trial(Record):
     """Rows of step and losses; the last column is the validation loss."""
     reason: str = ""
 
+    @property
+    def steps_taken(self) -> int:
+        """Training steps up to the last look at the validation loss."""
+        return int(self.curve[-1][0] or 0) if self.curve else 0
+
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """The trial with the lowest value, the earliest of equals; None when every trial failed."""

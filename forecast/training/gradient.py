@@ -28,6 +28,11 @@ from forecast.system.errors import ModelError
 from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
 from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
+PATIENT_SHARE = 0.6
+"""Of the looks at validation of a training: after so many in a row without a new best it stops. Of
+three fifths no fit of the packaged datasets chose another step (docs/research/seconds.md).
+"""
+LEAST_PATIENCE = 3
 DIVERGED_LOSS = 1e5
 """Times the error before training: targets are scaled, so a loss is of order one."""
 
@@ -68,8 +73,8 @@ def fit(
     alone) included.
 
     For every further loss that `validate` gives the step with the lowest is kept as well.
-    Stops early when the loss explodes or is no longer finite, and says so in `note`, and after
-    `settings.patience`. `ModelError` when no validation loss ever was finite, and when the
+    Stops early when the loss explodes or is no longer finite, and says so in `note`, and where its
+    `patience` is used up. `ModelError` when no validation loss ever was finite, and when the
     training diverged without having improved on its beginning once. Without `validate` the first
     `stop` updates are taken, and the weights after them are kept.
     """
@@ -106,12 +111,13 @@ def _descend(
     settings: Settings,
 ) -> TrainedNetwork:
     """`evaluate_every` updates at a time, and the validation losses after each block of them, until
-    the steps are used up, `patience` is, or the training has diverged; the best weights, see `fit`.
+    the steps are used up, `_patience` is, or the training has diverged; the best weights, see `fit`.
     Raises `ModelError` as `fit` says.
     """
     curve: Curve = []
     best_by_loss: list[BestStep | None] = []
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
+    patience = _patience(settings, n_looks=len(edges) - 1)
     note = ""
     train_loss = float("nan")
     n_waited = 0
@@ -128,7 +134,7 @@ def _descend(
         if best is not None and best.step == stop:
             n_waited = 0
         note = _stop_reason(curve)
-        if note or n_waited == settings.patience:
+        if note or n_waited == patience:
             break
     if best is None:
         raise ModelError(
@@ -143,6 +149,15 @@ def _descend(
         )
     best_by_fold = tuple((fold_best or best)[1:] for fold_best in best_by_loss[1:])
     return TrainedNetwork(best.weights, best.step, best.loss, curve, note, best_by_fold)
+
+
+def _patience(settings: Settings, *, n_looks: int) -> int:
+    """How many looks in a row without a new best end a training that has `n_looks` behind its
+    beginning.
+    """
+    if settings.patience is not None:
+        return settings.patience
+    return max(LEAST_PATIENCE, int(PATIENT_SHARE * n_looks))
 
 
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:

@@ -353,12 +353,16 @@ def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, 
 
 
 def test_tuned_values_are_used_and_recorded(run, tmp_path):
-    trial = Trial(number=0, value=1.0, params={"units": 5})
+    curve = ((0, None, 2.0), (15, 1.0, 1.0))
+    trial = Trial(number=0, value=1.0, params={"units": 5}, curve=curve)
     tuned = {"ffnn.linear": study_of(trial, best=0)}
     (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
     assert record["params"]["units"] == 5 and record["tuned"] == {"units": 5}
     assert record["trials"] == [trial.to_json()]
-    assert record["cost"]["tuning_gradient_steps"] == 20
+    cost, spec = record["cost"], network(units=5).spec
+    assert cost["tuning_gradient_steps"] == 20
+    steps = cost["gradient_steps_taken"] + 15
+    assert cost["targets_learnt_from"] == steps * spec.targets_per_step(problems.task())
     saved = Forecaster.load(tmp_path / "trained" / "ffnn.linear" / "seed-3")
     assert saved.weights["dense_0/bias"].shape == (5,)
 

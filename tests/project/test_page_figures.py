@@ -32,7 +32,7 @@ from forecast.models.base import NetworkSpec
 from forecast.operations import registry, schedule
 from forecast.system import postgres
 from forecast.tracking import mlflow_client
-from forecast.training import descent, levenberg_marquardt
+from forecast.training import descent, gradient, levenberg_marquardt
 from tests.support.small_project import ROOT
 
 PAGES = {
@@ -156,6 +156,8 @@ def settings() -> dict[str, list[str]]:
             f"| `weight_decay` | {NetworkSpec.model_fields['weight_decay'].default:.4f} |",
             f"| `dropout` | {network('dropout')}, tuned |",
             f"`momentum` ({descent.MOMENTUM})",
+            f"[{gradient.PATIENT_SHARE:g} of all]".replace("0.", "."),
+            f", at least {gradient.LEAST_PATIENCE} |",
             f"({levenberg_marquardt.MAX_WEIGHTS:,} weights at most)",
             *(
                 f"| `{key}` | {getattr(marquardt, key)} |"

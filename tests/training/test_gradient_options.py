@@ -64,6 +64,19 @@ def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_bes
     np.testing.assert_array_equal(found.weights["readout/kernel"], asked[1]["readout/kernel"])
 
 
+@pytest.mark.parametrize(("looks", "last"), [(2, 2), (4, 3), (6, 3), (12, 7), (20, 12)])
+def test_without_patience_given_three_fifths_of_all_looks_but_at_least_three_end_it(looks, last):
+    """Trials of tuning have six looks, final trainings twelve."""
+    found = gradient.fit(
+        GRU,
+        join_series([one_series(30)], supervised=5, warm_up=2),
+        lambda _: 1.0,
+        series.settings(steps=looks, evaluate_every=1),
+        seed=0,
+    )
+    assert found.curve[-1][0] == last
+
+
 def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     said, asked = iter([3.0, 2.0, *[1e9] * 30]), []
     settings = series.settings(
