@@ -111,7 +111,7 @@ def _descend(
     settings: Settings,
 ) -> TrainedNetwork:
     """`evaluate_every` updates at a time, and the validation losses after each block of them, until
-    the steps are used up, `_patience` is, or the training has diverged; the best weights, see `fit`.
+    the steps or `_patience` are used up, or the training has diverged; the best weights, see `fit`.
     Raises `ModelError` as `fit` says.
     """
     curve: Curve = []
