@@ -181,8 +181,7 @@ def choose_next(waiting: Sequence[WorkItem], before: str, busy: set[str]) -> Wor
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
     """The items in an order in which `at_once` workers share what is in memory.
 
-    As many groups at a time as there are workers, an item of each and then the next: what a worker
-    takes next is then mostly of a group that it has met.
+    As many groups at a time as there are workers, an item of each and then the next.
     """
     items_by_group: dict[str, list[T]] = {}
     for item in items:

@@ -251,7 +251,7 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
     ],
 )
 def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, seconds, order):
-    """Each worker begins with a network, the longest first, and mostly goes on with another seed of
+    """Each worker begins with a network, the longest first, and goes on with another seed of
     one it has traced; an automatic model and refits come early, the short ones last.
     """
     automatic = candidate("auto_theta")
