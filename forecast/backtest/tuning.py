@@ -82,7 +82,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
     plan = TuningPlan(
         data=share_shapes(data),
         task=experiment.task,
-        budget=Budget(budget.trial_steps, budget.evaluate_every),
+        budget=Budget(budget.trial_steps, budget.evaluate_every, chooses_by_fold=False),
         n_trials=budget.n_trials,
         seed=budget.base_seed,
         borders=experiment.borders,

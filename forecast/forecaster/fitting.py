@@ -210,7 +210,10 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     else:
         validate = window_error(problem, network, skip, spec.forecast_loss(head))
     if spec.is_trained_by_gradient:
-        trained = train_by_gradient(network, series, validate, spec, descent)
+        n_losses = None if options.budget.chooses_by_fold else 1
+        trained = train_by_gradient(
+            network, series, lambda weights: validate(weights)[:n_losses], spec, descent
+        )
         bare = replace(bare, steps=trained.best_step)
     else:
         trained = train_by_levenberg_marquardt(

@@ -89,6 +89,8 @@ class Budget:
 
     steps: int
     evaluate_every: int
+    chooses_by_fold: bool = True
+    """Whether each fold of validation chooses a step too; a trial needs none, and ends sooner."""
 
 
 @dataclass(frozen=True)

@@ -115,27 +115,32 @@ def _descend(
     Raises `ModelError` as `fit` says.
     """
     curve: Curve = []
-    best_by_loss: list[BestStep | None] = []
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
     patience = _patience(settings, n_looks=len(edges) - 1)
+    best_by_loss: list[BestStep | None] = []
+    n_waited: list[int] = []
     note = ""
     train_loss = float("nan")
-    n_waited = 0
     for start, stop in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): before training
         if stop:
             train_loss = float(updates.take_steps(tf.constant(starts[start:stop])))
         weights = get_weights(updates.model)
         losses = [float(loss) for loss in np.atleast_1d(validate(weights))]
         curve.append((stop, train_loss, losses[0]))
-        pairs = itertools.zip_longest(best_by_loss, losses)
-        best_by_loss = [_lower_loss(best, BestStep(loss, stop, weights)) for best, loss in pairs]
-        best = best_by_loss[0]
-        n_waited += 1
-        if best is not None and best.step == stop:
-            n_waited = 0
+        if not n_waited:
+            best_by_loss = [None for _ in losses]
+            n_waited = [0 for _ in losses]
+        for number, loss in enumerate(losses):
+            # other losses, which know what this fold must not, shall not give it further looks
+            if number and n_waited[number] >= patience:
+                continue
+            best = best_by_loss[number]
+            best_by_loss[number] = _lower_loss(best, BestStep(loss, stop, weights))
+            n_waited[number] = n_waited[number] + 1 if best_by_loss[number] is best else 0
         note = _stop_reason(curve)
-        if note or n_waited == patience:
+        if note or min(n_waited) >= patience:
             break
+    best = best_by_loss[0]
     if best is None:
         raise ModelError(
             f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its"
@@ -152,8 +157,8 @@ def _descend(
 
 
 def _patience(settings: Settings, *, n_looks: int) -> int:
-    """How many looks in a row without a new best end a training that has `n_looks` behind its
-    beginning.
+    """After how many looks in a row without a new best the choice by a loss is made, in a training
+    that has `n_looks` behind its beginning; it ends when all are.
     """
     if settings.patience is not None:
         return settings.patience

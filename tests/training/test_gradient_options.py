@@ -77,6 +77,33 @@ def test_without_patience_given_three_fifths_of_all_looks_but_at_least_three_end
     assert found.curve[-1][0] == last
 
 
+def test_the_choice_of_a_fold_ends_with_its_own_patience_whatever_other_losses_do():
+    """Neither a loss that goes on falling nor the looks after it make a fold wait longer; of the
+    loss over all of validation every look counts.
+    """
+    whole = [5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0]
+    fold = [5.0, 6.0, 6.0, 1.0, 1.0, 1.0, 1.0]
+    said = zip(whole, fold, strict=True)
+    found = gradient.fit(
+        GRU,
+        join_series([one_series(30)], supervised=5, warm_up=2),
+        lambda _: np.array(next(said)),
+        series.settings(steps=20, evaluate_every=1, patience=2),
+        seed=0,
+    )
+    assert (found.best_step, [step for step, _ in found.best_by_fold]) == (1, [0])
+    patient = [5.0, 6.0, 4.0, 4.5, 4.5]
+    said = zip([5.0, 5.0, 5.0, 3.0, 3.5], patient, strict=True)
+    found = gradient.fit(
+        GRU,
+        join_series([one_series(30)], supervised=5, warm_up=2),
+        lambda _: np.array(next(said)),
+        series.settings(steps=4, evaluate_every=1, patience=2),
+        seed=0,
+    )
+    assert (found.best_step, [step for step, _ in found.best_by_fold]) == (3, [2])
+
+
 def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     said, asked = iter([3.0, 2.0, *[1e9] * 30]), []
     settings = series.settings(
