@@ -35,7 +35,6 @@ from forecast.system.workers import limit_to_one_thread
 MIN_DEAD_TIME = 3  # steps
 LONGEST_DEAD_TIME = 100  # steps
 CLEAR_GAIN = 3.0  # times what Schwarz's criterion asks: less is no dead time
-NO_GAIN = 12.0  # of so many delays by chance, of which 6 % gain more
 COMPARED_DELAYS = 6
 DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
 MAX_ARX_ROWS = 10_000  # enough to choose delays
@@ -154,8 +153,7 @@ def dead_times(
 
     So many neighbouring delays of the input are `compared` by what they explain of each output
     beside past y and the other inputs: the last that explain as much as any, where that is clearly
-    more than those from 0 on do. Of several inputs each may move y little: less is enough where
-    those from 0 on explain nothing.
+    more than those from 0 on do.
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
@@ -175,11 +173,11 @@ def dead_times(
             delays = left[:, first : min(first + compared, reach + 1)]
             deviances = nested_deviances(delays, left[:, reach + 1 :], len(y))
             gains.append(deviances[0] - deviances[-1])
-        steps.append(_hold_back(np.array(gains), compared, np.log(len(y)), inputs > 1))
+        steps.append(_hold_back(np.array(gains), compared, np.log(len(y))))
     return tuple(steps)
 
 
-def _hold_back(gains: Array, compared: int, cost: float, is_one_of_many: bool) -> tuple[int, ...]:
+def _hold_back(gains: Array, compared: int, cost: float) -> tuple[int, ...]:
     """The steps to hold an input back, in rising order and no two of them near each other, by what
     so many delays from each step on gain (steps, O) and cost each in Schwarz's criterion. Outputs
     that it does not move do not count.
@@ -189,8 +187,7 @@ def _hold_back(gains: Array, compared: int, cost: float, is_one_of_many: bool) -
     for gain in gains.T[gains.max(axis=0) > compared * cost]:
         # of equals the last: earlier ones begin with delays that explain nothing
         first = int(np.flatnonzero(gain >= gain.max() - cost)[-1])
-        factor = 1.0 if is_one_of_many and gain[0] < NO_GAIN else CLEAR_GAIN
-        is_clear = gain[first] - gain[0] > factor * compared * cost
+        is_clear = gain[first] - gain[0] > CLEAR_GAIN * compared * cost
         steps.add(first - 1 if MIN_DEAD_TIME <= first <= last and is_clear else 0)
     is_near = [any(step - MIN_DEAD_TIME < other < step for other in steps) for step in steps]
     return tuple(sorted(compress(steps, np.logical_not(is_near)))) or (0,)

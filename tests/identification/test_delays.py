@@ -57,6 +57,16 @@ def test_the_orders_of_an_arx_model_take_one_search_for_dead_times(monkeypatch) 
     assert len(searches) == 1
 
 
+@pytest.mark.parametrize("seed", [4, 5, 21])
+def test_an_input_that_acts_as_a_factor_alone_has_no_dead_time(seed: int) -> None:
+    """A linear model sees nothing of it; delays that explain most do so by chance."""
+    rng = np.random.default_rng(seed)
+    u = np.repeat(rng.uniform(-1, 1, size=(75, 2)), 4, axis=0)
+    y = lfilter([0.0, 0.3], [1.0, -0.7], u[:, 0] * u[:, 1] + 0.3 * u[:, 0])
+    e = Experiment(u, y + 0.02 * y.std() * rng.normal(size=len(y)))
+    assert dead_times([Standardization.fit([e]).scale(e)], 100) == ((0,), (0,))
+
+
 def test_every_output_may_answer_an_input_after_a_dead_time_of_its_own() -> None:
     rng = np.random.default_rng(3)
     u = np.repeat(rng.uniform(-1, 1, size=(125, 2)), 8, axis=0)
