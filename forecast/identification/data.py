@@ -118,6 +118,7 @@ def read_record(
     inputs: Sequence[str] = (),
     *,
     experiment: str | None = None,
+    time: str | None = None,
 ) -> list[Experiment]:
     """The experiments of a file: the columns of a CSV with a row per time (parted by commas, or by
     semicolons or tabs, numbers then with decimal commas or points), or the variables of a
@@ -128,20 +129,26 @@ def read_record(
     experiments apart, in the order of the file; None: one alone, or one for each cell of a table
     per cell, as in iddata. A field is named alone, or with its struct (`train.u`) where several
     have it; a variable of that name goes before any field, as nothing else could name it.
+    `time`: a column of numbers or ISO dates, by which rows out of order or left out are refused;
+    None: the first column of a CSV where it is of such dates.
     """
-    return list(read_by_name(path, outputs, inputs, experiment).values())
+    return list(read_by_name(path, outputs, inputs, experiment, time).values())
 
 
 def read_by_name(
-    path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
+    path: Path | str,
+    outputs: Sequence[str],
+    inputs: Sequence[str],
+    experiment: str | None,
+    time: str | None = None,
 ) -> dict[str, Experiment]:
     """The experiments of a CSV or MATLAB file by their names, "" where there is one alone;
     `experiment` is the column whose values name them, cells are named 0, 1, ... `InputError` for a
-    file or column that cannot be read, for an input that is an output, and for dates in the first
-    column that are not in order or leave out rows.
+    file or column that cannot be read, for an input that is an output, and for times that are not
+    in order or leave out rows.
     """
     outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
-    names = [*outputs, *inputs, *([experiment] if experiment else [])]
+    names = [*outputs, *inputs, *filter(None, (experiment, time))]
     if not outputs:
         raise InputError("No output is named. Name the columns that are to be explained.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -171,7 +178,7 @@ def read_by_name(
         parts = [("", frames[0])]
     experiments = {}
     for name, frame in parts:
-        part = _index_by_time(frame, names)
+        part = _index_by_time(path, frame, names, time)
         u = part[list(inputs)] if inputs else None
         experiments[name] = Experiment(u, part[list(outputs)])
     return experiments
@@ -212,18 +219,31 @@ def _read_decimals(path: Path | str, cells: pd.Series) -> pd.Series:
     return numbers
 
 
-def _index_by_time(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The frame with its first column as index where that is of ISO dates and not among the names,
-    else with its rows counted.
+def _index_by_time(
+    path: Path | str, frame: pd.DataFrame, names: Sequence[str], time: str | None
+) -> pd.DataFrame:
+    """The frame with the times as index: of the column `time`, or without it of the first column
+    where that is of ISO dates and not among the names; else with its rows counted. `InputError` for
+    a cell of `time` that is neither number nor date.
     """
     import pandas as pd
 
-    first = frame.iloc[:, 0]
-    if first.name not in names and first.dtype.kind not in "iufb":
-        times = pd.to_datetime(first, format="ISO8601", errors="coerce", utc=True)
-        if times.is_unique and times.notna().all():
-            return frame.set_index(pd.Index(times))
-    return frame.reset_index(drop=True)
+    column = frame[time] if time else frame.iloc[:, 0]
+    if time is None and (column.name in names or column.dtype.kind in "iufb"):
+        return frame.reset_index(drop=True)
+    cells = column.astype(str)
+    numbers = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
+    dates = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
+    times = max(numbers, dates, key=pd.Series.count)
+    is_whole = times.notna().all() and (time is not None or times.is_unique)
+    if time and not is_whole:
+        row = int(np.flatnonzero(times.isna())[0])
+        raise InputError(
+            f"{path}: column {time!r} has {str(column.iat[row])!r} in row {row}, counted from 0"
+            " after the names; wanted a number or a date such as 2020-12-31 23:50 in every row."
+            " Correct it, or leave out `time`."
+        )
+    return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
 
 
 def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:

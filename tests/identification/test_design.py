@@ -168,6 +168,31 @@ def test_a_file_may_part_columns_by_semicolons_or_tabs(tmp_path: Path, content: 
     assert record.u.tolist() == [[1.5], [3.5]] and record.y.tolist() == [[2.0], [4.0]]
 
 
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (["0", "0.1", "0.2", "0.3"], None),
+        (["0,0", "0,1", "0,2", "0,3"], None),
+        (["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"], None),
+        (["0", "0.1", "0.3", "0.4"], "Rows 1 and 2 are those of 0.1 and 0.3"),
+        (["0", "0.2", "0.1", "0.3"], "Rows 1 and 2 are those of 0.2 and 0.1"),
+        (["0", "0.1", "soon", "0.3"], "column 't' has 'soon' in row 2"),
+    ],
+)
+def test_a_named_column_of_times_tells_rows_that_do_not_follow_each_other(
+    tmp_path: Path, times: list[str], message: str | None
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("u;t;y\n" + "".join(f"{row};{t};{row}\n" for row, t in enumerate(times)))
+    if message:
+        with pytest.raises(InputError, match=message):
+            read_record(path, ["y"], ["u"], time="t")
+        assert len(read_record(path, ["y"], ["u"])[0]) == 4
+    else:
+        (record,) = read_record(path, ["y"], ["u"], time="t")
+        assert record.y[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_a_compressed_file_is_read_like_any_other(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv.gz"
     path.write_bytes(gzip.compress(b'"u";"y, m"\n1,5;2\n3,5;4\n'))
