@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from forecast.identification.experiment import Array
-from forecast.identification.narx import Memory
+from forecast.identification.narx import Memory, Narx
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 
@@ -147,13 +147,29 @@ class SetLoop:
         """The run of every net (nets, T, O), and the state of each after it; `memory` is a
         `SetMemory`.
         """
-        runs = []
-        memories = []
-        for loop, flat, before in zip(self.loops, weights, memory.members, strict=True):
-            run, after = loop.loop(flat, before, u, y)
-            runs.append(loop.bounded(run))
-            memories.append(after)
+        runs: list[Array] = [np.empty(0)] * len(self.loops)
+        memories = list(memory.members)
+        for loop, numbers in self._alike:
+            if len(numbers) == 1:
+                (number,) = numbers
+                run, memories[number] = loop.loop(weights[number], memories[number], u, y)
+                runs[number] = loop.bounded(run)
+                continue
+            # side by side: ten take little longer than one
+            together = Memory(np.stack([memories[n].y for n in numbers], 1), memories[numbers[0]].u)
+            run, after = loop.loop(np.array([weights[n] for n in numbers]), together, u, y)
+            for place, number in enumerate(numbers):
+                runs[number] = loop.bounded(run[:, place])
+                memories[number] = Memory(after.y[:, place], after.u)
         return np.array(runs), SetMemory(tuple(memories))
+
+    @property
+    def _alike(self) -> list[tuple[Any, list[int]]]:
+        """The loops, equal ones of one layer once, and the numbers of their nets."""
+        alike: dict[Any, list[int]] = {}
+        for number, loop in enumerate(self.loops):
+            alike.setdefault(loop if isinstance(loop, Narx) else number, []).append(number)
+        return [(self.loops[numbers[0]], numbers) for numbers in alike.values()]
 
     def ahead(self, weights: list[Any], memory: SetMemory, u: Array, y: Array, steps: int) -> Array:
         """(T - steps, steps, O): the median of the nets' closed loops, each fed its own output,

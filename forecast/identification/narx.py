@@ -243,12 +243,13 @@ class Narx:
         """v without the states under u (T, I), row after row, and the memory after the last row.
 
         y is fed back where it is a number, the net's own bounded output elsewhere; None:
-        everywhere.
+        everywhere. Of several weights (runs, n_weights), with a memory of y (delays, runs, O), side
+        by side: v (T, runs, measured outputs).
         """
         if y is not None:
             y = self.add_state_columns(y)
         v, memory = self._loop(weights, memory, u, y)
-        return v[:, : self.measured_outputs], memory
+        return v[..., : self.measured_outputs], memory
 
     def _loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None
@@ -264,7 +265,7 @@ class Narx:
         for_all_runs = (slice(None), *(None,) * len(runs))
         v = np.empty((len(u), *runs, o), np.result_type(drive, weights))
         fed = np.concatenate([np.empty_like(v, shape=(len(memory.y), *runs, o)), v])
-        fed[: len(memory.y)] = memory.y[for_all_runs]
+        fed[: len(memory.y)] = memory.y[for_all_runs] if memory.y.ndim == 2 else memory.y
         size = fed[0].size
         past = sliding_window_view(fed.ravel(), len(memory.y) * size)[::size]
         places = np.concatenate([np.arange(o) - delay * size for delay in self.y_delays])

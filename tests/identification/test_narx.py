@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.identification.experiment import Experiment
+from forecast.identification.loops import SetLoop
 from forecast.identification.narx import Narx
 from tests.identification.systems import net_of, weights_of
 
@@ -70,3 +71,23 @@ def test_free_runs_side_by_side_are_those_one_after_the_other(net: Narx) -> None
     single = np.stack([net.free_run(each, u, first_rows) for each in weights], axis=1)
     np.testing.assert_allclose(runs, single, rtol=1e-12, atol=1e-14)
     assert np.ptp(runs[5:], axis=1).max() > 0.1
+
+
+@pytest.mark.parametrize("y_known", [True, False])
+def test_nets_of_a_set_that_are_alike_run_side_by_side_as_each_alone(y_known: bool) -> None:
+    """Each from a state of its own, with another net between them."""
+    rng = np.random.default_rng(5)
+    net, other = Narx(1, 3, (1,), (0, 1), 4, states=2), Narx(1, 1, (1, 2), (0,), 3)
+    loops = (net, other, net, net)
+    weights = [0.3 * rng.normal(size=loop.n_weights) for loop in loops]
+    u, y = rng.normal(size=(40, 1)), rng.normal(size=(40, 1))
+    y[12:15] = np.nan
+    together = SetLoop(loops)
+    before = together.absorb(weights, u[:10], y[:10])
+    measured = y[10:] if y_known else None
+    runs, after = together.member_runs(weights, before, u[10:], measured)
+    parts = zip(loops, weights, before.members, strict=True)
+    for number, (loop, flat, memory) in enumerate(parts):
+        run, single = loop.loop(flat, memory, u[10:], measured)
+        np.testing.assert_allclose(runs[number], run, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(after.members[number].y, single.y, rtol=1e-12, atol=1e-14)
