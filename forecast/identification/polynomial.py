@@ -68,7 +68,11 @@ class PolynomialLayer:
         """
         numbers = column_numbers(self.terms, self.regressors)
         coefficients = self.coefficients(weights)
-        return lambda z: np.matmul(z[..., None, numbers].prod(axis=-1), coefficients)[..., 0, :]
+        if weights.ndim > 1:
+            return lambda z: np.matmul(z[..., None, numbers].prod(axis=-1), coefficients)[..., 0, :]
+        multiply = np.multiply.reduce  # as `prod` without what it does around it, for single rows
+        by_output = coefficients.T.copy()
+        return lambda z: by_output.dot(multiply(z.take(numbers), axis=1))
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
