@@ -93,7 +93,9 @@ def _net_of(member: Member, start: int) -> Net:
 
 
 def _add_report(model: Model, result: SearchResult) -> Model:
-    """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
+    """With its errors on the record, of the median on the held-out blocks ("validation"), and what
+    was chosen.
+    """
     experiments = result.experiments
     rows = DividedRows.of(model.net, experiments, dividetrain())
     training = TrainingRecord("nets found", loop="parallel", for_use="simulation")
@@ -111,10 +113,14 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     n_weights = max(member.net.n_weights for member in result.members)
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
+    on_blocks, validation = "", median
+    if np.isfinite(result.held_out_rmse):
+        validation = result.held_out_rmse * deviation
+        on_blocks = f" on the held-out blocks {model.describe_rmse(validation**2)},"
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
         f" blocks, before the last training, {low} to {high}, {middle} in the middle"
-        f"{model.of_what or of_range}; of the median itself on the rows that train"
+        f"{model.of_what or of_range}; of the median itself{on_blocks} on the rows that train"
         f" {model.describe_rmse(on_record**2)}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
@@ -148,7 +154,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             " in it, such as an input, or what only a longer record shows."
             f" {alone}Compare ARX and single nets by their free run (`forecast identify`)."
         )
-    free_run = {**training.free_run, "validation": median**2}
+    free_run = {**training.free_run, "validation": validation**2}
     return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
 
 

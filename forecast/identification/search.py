@@ -6,15 +6,17 @@ user's.
 2. Cut every experiment into blocks; each fold holds one block out (of as many experiments as folds,
    whole ones). In every fold each candidate (`SearchSettings.candidates`) is trained on its free
    run, with Bayesian regularisation (MacKay 1992), and judged by the free run through the block
-   held out. The worst third of the candidates is left out, by the mean over the folds: one block
-   alone is too short to tell. Candidates most of whose models run off under the record's own inputs
-   backwards are left out before that, and once more before the choice of step 3.
-3. What is left is trained on all rows that are searched, from what each fold made of it. Models
-   that then follow them much worse than the best are left out: they never found the system, however
-   well a crude model may do on the blocks after few iterations. The others are chosen by their
-   error on the blocks, as far as the blocks can tell: see `choose_members`. They are trained on
-   with the rest of a long record, and left out where they are lost after that. Where there is no
-   rest, they are kept as they were before, too (snapshots of a descent; Huang et al. 2017).
+   held out. What is hopeless on two blocks is not trained in the other folds. The worst third of
+   the candidates is left out, by the mean over the folds: one block alone is too short to tell.
+   Candidates most of whose models run off under the record's own inputs backwards are left out
+   before that, and once more before the choice of step 3.
+3. What may be chosen is trained on all rows that are searched, from what each fold made of it: the
+   best first, for how well it then follows them tells what else may be. Models that follow them
+   much worse than the best are left out: they never found the system, however well a crude model
+   may do on the blocks after few iterations. The others are chosen by their error on the blocks, as
+   far as the blocks can tell (`list_good`). They are trained on with the rest of a long record, and
+   left out where they are lost after that. Where there is no rest, they are kept as they were
+   before, too (snapshots of a descent; Huang et al. 2017).
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them. A free run of the rest
    begins with as many measured rows as their states take to forget where they began.
@@ -38,9 +40,10 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -57,6 +60,7 @@ from forecast.identification.experiment import (
     split_fold,
     unseen_inputs,
 )
+from forecast.identification.loops import median_run
 from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx, initial_weights
@@ -83,6 +87,7 @@ from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread
 from forecast.training import levenberg_marquardt as lm
 
+HOPELESS = 5.0  # times the least error on two blocks or more: the other folds are spared it
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 AHEAD = 10  # steps by whose forecasts a series without inputs is judged
@@ -100,9 +105,8 @@ MOST_STATES = 12  # of all outputs together, where a linear model is of an order
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
-BEGINNING_ITERATIONS = 18  # that the first weights of a model cost in a fold, as a rule
-AHEAD_ITERATIONS = 12  # that a model fitted one step ahead costs in a fold, as a rule
-JUDGING_ITERATIONS = 15  # that judging and reporting a model cost in the end, as a rule
+AHEAD_SHARE = 0.4  # of a model's seconds in a fold that one fitted one step ahead takes, as a rule
+JUDGING_ITERATIONS = 10  # that judging and reporting a model cost in the end, as a rule
 SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
 NEAR_ERROR = 1.05  # times the least error on the blocks: likely to be chosen
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
@@ -112,9 +116,13 @@ UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begin
 class SearchResult:
     """The models of the ensemble, the scaling of their data, the rows a run begins with, the
     experiments without drift, and what was chosen, a sentence each.
+
+    `held_out_rmse`: of the median of what each fold made of the chosen candidates, on the blocks
+    that were held out, scaled; NaN of models fitted one step ahead.
     """
 
     members: tuple[Member, ...]
+    held_out_rmse: float
     scaling: Standardization
     start: int
     experiments: Sequence[Experiment]
@@ -160,10 +168,12 @@ def search_members(
         reason = (
             f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks"
         )
+        held_out_rmse = np.nan
         members = search.fit_ahead(folded)
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             members = search.train_on(folded)
+            held_out_rmse = search.judge_median(folded, {m.candidate for m in members})
     notes = [f"{reason}.", *drift_notes]
     if any(steps):
         rows = ", ".join(
@@ -183,7 +193,7 @@ def search_members(
     start = count_start_rows(chosen, scaled, settings.start, settings.most_start)
     if start > settings.start:
         notes.append(f"A free run begins with {start} measured rows, in which the states settle.")
-    return SearchResult(tuple(chosen), scaling, start, experiments, tuple(notes))
+    return SearchResult(tuple(chosen), held_out_rmse, scaling, start, experiments, tuple(notes))
 
 
 def _take_out_drift(
@@ -224,7 +234,7 @@ def _begin_where_measured(
 
 class Progress:
     """Tells what is left of the work in seconds by the clock, on the machine as it is just now:
-    from what was done so far. Work is counted in iterations of a model over the rows searched.
+    from what was done so far. Work is counted in the seconds that it was measured to take.
     """
 
     def __init__(self, announce: Callable[[str], None] | None) -> None:
@@ -294,9 +304,8 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        iterations = settings.fold_iterations + BEGINNING_ITERATIONS
-        self.fold_work = iterations * len(self.nets)
-        self.ahead_work = AHEAD_ITERATIONS * len(self.ahead_nets)
+        self.seconds: dict[Candidate, list[float]] = {candidate: [] for candidate in self.nets}
+        self.ahead_work = 0.0
         self.progress = Progress(announce)
         if announce is not None:
             announce(
@@ -313,29 +322,34 @@ class _Search:
         """The work after the folds, as far as the errors on their blocks tell so far who goes on
         and who is chosen.
         """
-        first, second = self.settings.refit_iterations
-        survivors = self._leave_out_worst(members)
-        candidates, errors = tabulate_errors(survivors)
-        is_near = mean_errors(errors) <= NEAR_ERROR * mean_errors(errors).min()
-        best = errors[mean_errors(errors).argmin()]
-        is_good = is_near | ((errors <= best).mean(axis=1) >= TIED_BLOCKS)
+        candidates, errors = tabulate_errors(self._leave_out_worst(members))
+        means = mean_errors(errors)
+        is_tied = (errors <= errors[means.argmin()]).mean(axis=1) >= TIED_BLOCKS
+        is_good = (means <= NEAR_ERROR * means.min()) | is_tied
         work = 0.0
-        for member in survivors:
-            work += self.refit_work(member, self.searched, first)
-            if is_good[candidates.index(member.candidate)]:
-                work += self.refit_work(member, self.experiments, second) + 2 * JUDGING_ITERATIONS
+        for member in members:
+            if member.candidate in candidates and is_good[candidates.index(member.candidate)]:
+                work += self.refit_work(member, self.searched, self.settings.refit_iterations[0])
+                work += self._last_work(member)
         return work * self.settings.folds / (1 + max(member.fold for member in members))
+
+    def _last_work(self, member: Member) -> float:
+        """Of the last training of a chosen model, and of judging and reporting it."""
+        _, iterations = self.settings.refit_iterations
+        work = self.refit_work(member, self.experiments, iterations)
+        return work + 2 * self.refit_work(member, self.experiments, JUDGING_ITERATIONS)
 
     def refit_work(
         self, member: Member, experiments: Sequence[Experiment], iterations: int
     ) -> float:
-        """Of so many iterations of training a model on the experiments; one that is linear in its
-        weights takes few.
+        """Seconds of so many iterations of training a model on the experiments, by those that its
+        candidate took in the folds; one that is linear in its weights takes few.
         """
         rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
         if member.candidate.kind in ("polynomial", "arx"):
             iterations = min(iterations, SETTLED_ITERATIONS)
-        return limit_iterations(experiments, iterations) * rows_ratio
+        share = limit_iterations(experiments, iterations) / max(self.settings.fold_iterations, 1)
+        return float(np.mean(self.seconds[member.candidate])) * share * rows_ratio
 
     def _count_arx_delays(self, longest: int) -> tuple[int, int]:
         """How many delays of u and y the ARX model has with the least Schwarz criterion."""
@@ -369,13 +383,27 @@ class _Search:
         """
         members: list[Member] = []
         folds = self.settings.folds
+        mark = self.progress.begin
+        hopeless: set[Candidate] = set()
         for fold in range(folds):
-            trained = map(self._train_in_fold, self._begin(fold, self.nets))
-            members += [member for member in trained if np.isfinite(member.held_out_rmse)]
-            self.progress.left = (folds - fold) * self.fold_work + folds * self.ahead_work
+            for begun in self._begin(fold, self.nets, hopeless):
+                begin = time.perf_counter()
+                member = self._train_in_fold(begun)
+                self.seconds[begun.candidate].append(time.perf_counter() - begin)
+                if np.isfinite(member.held_out_rmse):
+                    members.append(member)
+            # of a series without inputs one that does not follow the blocks may forecast them
+            if fold and members and self.plain.inputs:
+                candidates, errors = tabulate_errors(members)
+                means = mean_errors(errors)
+                hopeless.update(compress(candidates, means > HOPELESS * means.min()))
+                members = [member for member in members if member.candidate not in hopeless]
+            work, mark = time.perf_counter() - mark, time.perf_counter()
+            self.ahead_work = AHEAD_SHARE * work * len(self.ahead_nets) / len(self.nets)
+            self.progress.left = (folds - fold) * work + folds * self.ahead_work
             if members:
                 self.progress.left += self._plan_training(members)
-            self.progress.add(self.fold_work, f"Fold {fold + 1} of {folds}")
+            self.progress.add(work, f"Fold {fold + 1} of {folds}")
         if not members:
             return []
         members = leave_out_straying(members, self.searched, self.settings.start)
@@ -456,33 +484,67 @@ class _Search:
 
     def train_on(self, folded: list[Member]) -> list[Member]:
         """Those chosen of what the folds made, trained on all rows; `ModelError` for none."""
-        first, second = self.settings.refit_iterations
-        trained = self.refit(folded, self.searched, first, "Training on all blocks")
-        if not trained:
+        if not folded:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
+        first, second = self.settings.refit_iterations
+        candidates, errors = tabulate_errors(folded)
+        best = candidates[int(np.argmin(mean_errors(errors)))]
+        # how well the best then follows the record tells which of the others can be chosen
+        best_members = [member for member in folded if member.candidate == best]
+        others = [member for member in folded if member.candidate != best]
+        trained = self.refit(best_members, self.searched, first, "Training on all blocks")
+        good = list_good([*trained, *others])
+        others = [member for member in others if member.candidate in good]
+        trained += self.refit(others, self.searched, first, "Training what is about as good")
         staying = leave_out_straying(trained, self.searched, self.settings.start)
         chosen = choose_members(staying)
-        work = [self.refit_work(m, self.experiments, second) for m in chosen]
-        self.progress.left = sum(work) + 2 * JUDGING_ITERATIONS * len(chosen)
-        members = self.refit(chosen, self.experiments, second, "Last training")
-        members = leave_out_lost(members)
+        self.progress.left = sum(map(self._last_work, chosen))
+        members = leave_out_lost(self.refit(chosen, self.experiments, second, "Last training"))
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
 
-    def _begin(self, fold: int, nets: Mapping[Candidate, Narx]) -> list[Member]:
-        """The candidates with the weights that the training of a fold starts from: terms chosen one
-        step ahead (polynomials), a one-step fit (delays), or the linear model with tanh units that
-        do not act yet (states). Those that cannot be begun, or are too large, are left out.
+    def judge_median(self, folded: list[Member], chosen: Collection[Candidate]) -> float:
+        """The root mean square error, over the blocks that were held out, of the median of what
+        each fold made of the chosen candidates.
+        """
+        first = max(member.net.rows_to_start(self.settings.start) for member in folded)
+        squares = []
+        for number, fold in enumerate(self.folds):
+            members = [m for m in folded if m.fold == number and m.candidate in chosen]
+            if members:
+                median = median_run(np.array([self._run_from(first, m) for m in members]))
+                judge = StackedExperiments(self.plain, fold.held_out, first)
+                squares.append(judge.error_of(median))
+        return float(np.sqrt(np.mean(squares)))
+
+    def _run_from(self, first: int, member: Member) -> Array:
+        """(rows, measured outputs): a run of the searched rows, of every experiment from this row
+        on.
+        """
+        skipped = 0 if member.net.states else member.net.rows_to_start(self.settings.start)
+        ends = np.cumsum([len(e) - skipped for e in self.searched])[:-1]
+        parts = np.split(np.array(member.run)[:, : self.plain.outputs], ends)
+        return np.concatenate([part[first - skipped :] for part in parts])
+
+    def _begin(
+        self, fold: int, nets: Mapping[Candidate, Narx], left_out: Collection[Candidate] = ()
+    ) -> list[Member]:
+        """The candidates, but those left out, with the weights that the training of a fold starts
+        from: terms chosen one step ahead (polynomials), a one-step fit (delays), or the linear
+        model with tanh units that do not act yet (states). Nor are those begun that cannot be, or
+        are too large.
         """
         linear: dict[int, Array] = {}
         members = []
         train = self.folds[fold].train
         n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         for number, (candidate, net) in enumerate(nets.items()):
+            if candidate in left_out:
+                continue
             rng = np.random.default_rng([self.seed, fold, number])
             try:
                 if candidate.kind == "polynomial":
@@ -599,29 +661,34 @@ class _Search:
         return shared.expand(lm.minimise(shared, start, options=options, watch=self.watch).weights)
 
 
-def choose_members(members: list[Member]) -> list[Member]:
-    """The models that follow the whole record, of the candidates that the blocks do not tell from
-    the best one.
+def list_good(members: list[Member]) -> list[Candidate]:
+    """The candidates that the blocks do not tell from the best one, which is trained already.
 
     The blocks tell candidates apart as far as the best one is as good there as on the rows that
     train. Where it is not, they ask for what the other rows do not show, which is answered by
     chance: candidates count as good whose error there is at most by that ratio worse. So do those
     that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their median is
     more than any of them.
+    """
+    candidates, errors = tabulate_errors(members)
+    means = mean_errors(errors)
+    best = np.argmin(means)
+    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
+    limit = max(1.0, np.median(ratios)) * means[best]
+    is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
+    return [c for c, is_good in zip(candidates, (means <= limit) | is_tied, strict=True) if is_good]
+
+
+def choose_members(members: list[Member]) -> list[Member]:
+    """The models that follow the whole record, of the candidates that count as good.
 
     Of a system that integrates a record shows one stretch of y, beyond which tanh units and powers
     are guesses: where most linear models that count as good do so, linear models stay alone.
     """
     following = leave_out_lost(members)
     left = {member.candidate for member in following}
-    candidates, errors = tabulate_errors([m for m in members if m.candidate in left])
-    means = mean_errors(errors)
-    best = np.argmin(means)
-    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
-    limit = max(1.0, np.median(ratios)) * means[best]
-    is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
-    is_good = (means <= limit) | is_tied
-    good = [m for m in following if is_good[candidates.index(m.candidate)]]
+    candidates = list_good([member for member in members if member.candidate in left])
+    good = [member for member in following if member.candidate in candidates]
     linear = [m for m in good if m.net.is_linear]
     integrates = [_integrates(m) for m in linear if m.net.states]
     return linear if sum(integrates) > len(integrates) / 2 else good
