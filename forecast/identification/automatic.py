@@ -116,12 +116,15 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     on_blocks, validation = "", median
     if np.isfinite(result.held_out_rmse):
         validation = result.held_out_rmse * deviation
-        on_blocks = f" on the held-out blocks {model.describe_rmse(validation**2)},"
+        on_blocks = (
+            " The median of the nets that a fold made leaves on the blocks held out"
+            f" {model.describe_rmse(validation**2)}."
+        )
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
         f" blocks, before the last training, {low} to {high}, {middle} in the middle"
-        f"{model.of_what or of_range}; of the median itself{on_blocks} on the rows that train"
-        f" {model.describe_rmse(on_record**2)}.",
+        f"{model.of_what or of_range}; of the median itself on the rows that train"
+        f" {model.describe_rmse(on_record**2)}.{on_blocks}",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,

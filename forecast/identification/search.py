@@ -117,8 +117,8 @@ class SearchResult:
     """The models of the ensemble, the scaling of their data, the rows a run begins with, the
     experiments without drift, and what was chosen, a sentence each.
 
-    `held_out_rmse`: of the median of what each fold made of the chosen candidates, on the blocks
-    that were held out, scaled; NaN of models fitted one step ahead.
+    `held_out_rmse`: of the median of what each fold made of the chosen models, on the blocks that
+    were held out, scaled; NaN of models fitted one step ahead.
     """
 
     members: tuple[Member, ...]
@@ -173,7 +173,7 @@ def search_members(
         if not members:
             reason = "Chosen by their free run on the held-out blocks"
             members = search.train_on(folded)
-            held_out_rmse = search.judge_median(folded, {m.candidate for m in members})
+            held_out_rmse = search.judge_median(folded, members)
     notes = [f"{reason}.", *drift_notes]
     if any(steps):
         rows = ", ".join(
@@ -393,7 +393,7 @@ class _Search:
                 if np.isfinite(member.held_out_rmse):
                     members.append(member)
             # of a series without inputs one that does not follow the blocks may forecast them
-            if fold and members and self.plain.inputs:
+            if 0 < fold < folds - 1 and members and self.plain.inputs:
                 candidates, errors = tabulate_errors(members)
                 means = mean_errors(errors)
                 hopeless.update(compress(candidates, means > HOPELESS * means.min()))
@@ -507,14 +507,15 @@ class _Search:
             members = [*chosen, *members]
         return members
 
-    def judge_median(self, folded: list[Member], chosen: Collection[Candidate]) -> float:
+    def judge_median(self, folded: list[Member], chosen: list[Member]) -> float:
         """The root mean square error, over the blocks that were held out, of the median of what
-        each fold made of the chosen candidates.
+        each fold made of the chosen models.
         """
+        pairs = {(member.candidate, member.fold) for member in chosen}
         first = max(member.net.rows_to_start(self.settings.start) for member in folded)
         squares = []
         for number, fold in enumerate(self.folds):
-            members = [m for m in folded if m.fold == number and m.candidate in chosen]
+            members = [m for m in folded if m.fold == number and (m.candidate, number) in pairs]
             if members:
                 median = median_run(np.array([self._run_from(first, m) for m in members]))
                 judge = StackedExperiments(self.plain, fold.held_out, first)

@@ -43,7 +43,7 @@ from forecast.identification import tank as simulated
 from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain
 from forecast.identification.delays import MAX_ARX_ROWS, measure_drift
-from forecast.identification.experiment import normalise_weights
+from forecast.identification.experiment import Standardization, normalise_weights
 from forecast.identification.loops import median_run
 from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.narx import Narx
@@ -553,11 +553,11 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
 def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatch) -> None:
     begun, whole = [], search._Search._begin
 
-    def noted(self, fold, nets):
+    def noted(self, fold, nets, *left_out):
         begun.append(nets)
         if nets is self.ahead_nets and fold == 1:
             signal.raise_signal(signal.SIGINT)
-        return whole(self, fold, nets)
+        return whole(self, fold, nets, *left_out)
 
     monkeypatch.setattr(search._Search, "_begin", noted)
     ahead = (Candidate("delays", 3), Candidate("delays", 10))
@@ -1013,6 +1013,33 @@ def test_the_first_note_says_which_errors_are_of_single_nets_and_gives_that_of_t
         "free-run RMSE of single nets on their held-out blocks, before the last" in model.notes[0]
     )
     assert f"of the median itself on the rows that train {rmse}." in model.notes[0]
+    held_out = model.describe_rmse(model.training.free_run["validation"])
+    assert model.notes[0].endswith(f"leaves on the blocks held out {held_out}.")
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_median_is_judged_on_blocks_that_its_nets_did_not_see(gaps: bool) -> None:
+    """Of two runs a fold the median is their mean, over rows from the longest delay on."""
+    u, y = tank(240, 0)
+    y[100:110] = np.nan if gaps else y[100:110]
+    candidates = (ON_DELAYS, Candidate("linear states", 2))
+    settings = replace(SMALL, candidates=candidates, fold_iterations=20)
+    record = normalise_weights([Experiment(u, y)])
+    scaled = [Standardization.fit(record).scale(e) for e in record]
+    searching = search._Search(scaled, settings, 0, None, None)
+    folded = searching.train_folds()
+    squares = []
+    for number, fold in enumerate(searching.folds):
+        runs = [m.run[-(len(y) - 3) :, :1] for m in folded if m.fold == number]
+        assert len(runs) == 2
+        counted = fold.held_out[0].error_weights[3:] > 0
+        error = (searching.plain.bounded(np.mean(runs, axis=0)) - scaled[0].y[3:])[counted]
+        squares.append(np.mean(error**2))
+    assert searching.judge_median(folded, folded) == pytest.approx(
+        np.mean(squares) ** 0.5, rel=0.02
+    )
+    first = [member for member in folded if member.fold == 0 and member.net.states]
+    assert searching.judge_median(folded, first) == pytest.approx(first[0].held_out_rmse, rel=0.05)
 
 
 def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -> None:
