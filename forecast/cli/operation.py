@@ -398,8 +398,9 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
         print(decision.note, file=sys.stderr)
     data_end = format_time(read_entry(root, decision.dataset).calendar_kind, decision.data_end)
     # a rehearsal and what is not due leave no decision
-    path = ProjectPaths.of(root).retraining(decision.dataset) / "decisions" / f"{decision.key}.json"
-    key = f", decision {decision.key}" if path.exists() else ""
+    decisions = ProjectPaths.of(root).retraining(decision.dataset) / "decisions"
+    is_written = (decisions / f"{decision.key}.json").exists()
+    key = f", decision {decision.key}" if is_written else ""
     print(f"Data up to {data_end}{key}; took {format_duration(took)}")
 
 
