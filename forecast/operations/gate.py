@@ -184,40 +184,31 @@ def _compare(
         }
     )
     ageing = numbers.ageing
+    described = _describe_test(sequence)
     is_tested = not sequence.note and sequence.z > WORSE_Z
-    claims: list[tuple[Outcome, bool, str]] = [
-        (
-            "better",
-            sequence.is_better and difference < 0,
-            f"better than the champion: {_describe_test(sequence)}",
-        ),
-        (
-            "equivalent",
-            bool(ageing) and word == "equivalent",
-            f"no worse than the champion, which is {ageing}",
-        ),
-        (
-            "renewed",
-            bool(ageing) and is_same_recipe and is_tested,
-            f"the champion's recipe on newer data, not shown to be worse; the champion is {ageing}",
-        ),
-    ]
-    skill = _skill(fresh.challenger, fresh.naive)
-    for outcome, holds, reason in claims:
-        if holds and skill > 0:
-            return GateVerdict(outcome, reason, numbers)
-        if holds:
-            return GateVerdict(
-                "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
-            )
-    if is_identical:
+    if sequence.is_better and difference < 0:
+        verdict = GateVerdict("better", f"better than the champion: {described}", numbers)
+    elif ageing and word == "equivalent":
+        reason = f"no worse than the champion, which is {ageing}"
+        verdict = GateVerdict("equivalent", reason, numbers)
+    elif ageing and is_same_recipe and is_tested:
+        reason = "the champion's recipe on newer data, not shown to be worse; the champion is "
+        verdict = GateVerdict("renewed", f"{reason}{ageing}", numbers)
+    elif is_identical:
         return GateVerdict("kept", SAME_RECIPE, numbers)
-    reason = f"not shown to be better: {_describe_test(sequence)}"
-    if sequence.is_better:
-        reason = f"better over all origins ({_describe_test(sequence)}), not over the fresh ones"
-    if ageing:
-        reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"
-    return GateVerdict("kept", reason, numbers)
+    else:
+        reason = f"not shown to be better: {described}"
+        if sequence.is_better:
+            reason = f"better over all origins ({described}), not over the fresh ones"
+        if ageing:
+            reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"
+        return GateVerdict("kept", reason, numbers)
+    skill = _skill(fresh.challenger, fresh.naive)
+    if skill > 0:
+        return verdict
+    return GateVerdict(
+        "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
+    )
 
 
 def _skill(loss: Losses, naive: Losses) -> float:

@@ -22,6 +22,23 @@ from tests.operations.projects import NAME
 from tests.support import frame_project, small_project
 
 
+ENTRY = {
+    "calendar": {"kind": "regular", "freq": "1D"},
+    "horizon": 7,
+    "lookback": 14,
+    "season_length": 7,
+    "target": {"column": "y"},
+}
+BUDGET = {
+    "seeds": [0],
+    "n_trials": 1,
+    "trial_steps": 1,
+    "final_steps": 1,
+    "evaluate_every": 1,
+    "base_seed": 0,
+}
+
+
 def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,29 +67,29 @@ def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
         assert not np.allclose(new.weights["readout/kernel"], old.weights["readout/kernel"])
 
 
+def test_a_refit_refuses_rows_whose_values_changed_since_they_were_compared(
+    tmp_path: Path,
+) -> None:
+    days = pd.date_range(end="2024-06-30", periods=300)
+    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": np.arange(300) % 7 + 1.0})
+    models = {"naive": {"family": "naive"}}
+    results = frame_project.trained(tmp_path, frame, ENTRY, models, BUDGET)
+    raw = ProjectPaths.of(tmp_path).raw(frame_project.NAME)
+    rows = files.read_frame(raw)
+    changed = rows["y"].where(rows["ds"] < rows["ds"].max(), 5.5)
+    files.write_frame(raw, rows.assign(y=changed))
+    with pytest.raises(DataError, match="have changed since it was compared"):
+        frame_project.promoted(results, "naive", tmp_path / "all")
+
+
 def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: Path) -> None:
     days = pd.date_range(end="2024-06-30", periods=300)
     week = 5 * np.sin(2 * np.pi * np.arange(300) / 7)
     old = pd.DataFrame({"unique_id": "old", "ds": days, "y": 50 + week})
     young = old.tail(40).assign(unique_id="young", y=lambda rows: rows["y"] + 100)
-    entry = {
-        "calendar": {"kind": "regular", "freq": "1D"},
-        "horizon": 7,
-        "lookback": 14,
-        "season_length": 7,
-        "target": {"column": "y"},
-    }
-    budget = {
-        "seeds": [0],
-        "n_trials": 1,
-        "trial_steps": 1,
-        "final_steps": 1,
-        "evaluate_every": 1,
-        "base_seed": 0,
-    }
     models = {name: {"family": name} for name in ("naive", "ridge")}
     frame = pd.concat([old, young], ignore_index=True)
-    results = frame_project.trained(tmp_path, frame, entry, models, budget)
+    results = frame_project.trained(tmp_path, frame, ENTRY, models, BUDGET)
     scored = load_trained_ensemble(results.folder("ridge"))
     assert scored.scaling.centre.keys() == {"old"} == {*results.forecasts("ridge")["unique_id"]}
     serving = frame_project.promoted(results, "ridge", tmp_path / "all")
