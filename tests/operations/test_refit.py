@@ -21,7 +21,6 @@ from pipelines import fetch, prepare, train
 from tests.operations.projects import NAME
 from tests.support import frame_project, small_project
 
-
 ENTRY = {
     "calendar": {"kind": "regular", "freq": "1D"},
     "horizon": 7,
