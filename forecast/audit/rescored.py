@@ -27,6 +27,7 @@ from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import Combination
 from forecast.data.panel import Panel, add_series_names
 from forecast.data.records import StudyRecord
+from forecast.data.results import Results
 
 SCORE_TOLERANCE = 1e-8
 NAIVE = "naive"
@@ -77,7 +78,7 @@ def rescore(
     wrong_scores = list(_check_scores(by_series, test_errors, detector)) or list(
         _check_validation_scores(results.leaderboard, scale, validation_errors, detector)
     )
-    return [*wrong_scores, *_check_choice(base, scale, validation_errors, detector)]
+    return [*wrong_scores, *_check_choice(results, scale, validation_errors, detector)]
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
@@ -190,7 +191,7 @@ def _check_validation_scores(
 
 
 def _check_choice(
-    base: Sandbox, scale: pd.Series, validation_errors: ErrorsByRow, detector: str
+    results: Results, scale: pd.Series, validation_errors: ErrorsByRow, detector: str
 ) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of the combinations with
     learnt weights, or of all that may be chosen where none of them is in the ranking.
@@ -202,10 +203,10 @@ def _check_choice(
     }
     learnt = {
         record.model
-        for record in base.results.records.values()
+        for record in results.records.values()
         if record.kind == Combination.kind and Combination(**record.params).is_learnt
     }
-    for ranking, model in base.results.verdicts.chosen.items():
+    for ranking, model in results.verdicts.chosen.items():
         losses_in_ranking = {
             m: loss
             for (m, r), loss in losses.items()

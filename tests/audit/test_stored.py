@@ -293,10 +293,6 @@ class Judged:
         self.errors = errors
 
     @property
-    def results(self) -> Judged:
-        return self
-
-    @property
     def records(self) -> dict[str, RunRecord]:
         weights = {self.learnt: "stacked"}
         return {
