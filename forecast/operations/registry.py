@@ -454,24 +454,18 @@ def selected_candidate(
             f"{dataset}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
             " run`."
         )
-    return results.folder(name), make_card(
-        project, dataset, results.folder(name), now=now, revision=revision
-    )
+    return results.folder(name), make_card(results, name, now=now, revision=revision)
 
 
 def make_card(
-    project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, revision: str
+    results: Results, candidate: str, *, now: pd.Timestamp, revision: str
 ) -> ChampionCard:
-    """The description of one candidate below data/trained/<dataset>/ of `project`.
-
-    `now` is UTC without zone.
-    """
-    results = Results(ProjectPaths.of(project), dataset)
-    record = results.records[folder.name]
+    """The description of one trained candidate; `now` is UTC without zone."""
+    record = results.records[candidate]
     score = results.score(record.model, record.ranking) or {}
-    pointer = snapshots.read_pointer(project, dataset)
+    pointer = snapshots.read_pointer(results.paths.root, results.name)
     return ChampionCard(
-        dataset=dataset,
+        dataset=results.name,
         candidate=record.candidate,
         model=record.model,
         training_cutoff=results.borders.validation_end.isoformat(),
@@ -482,7 +476,7 @@ def make_card(
         git_revision=revision,
         created_at=now.floor("s").isoformat(),
         metrics={name: score[name] for name in SCORES if np.isfinite(score.get(name, np.nan))},
-        expected=_error_by_step(results, folder.name),
+        expected=_error_by_step(results, candidate),
         naive=_error_by_step(results, NAIVE),
     )
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
 from forecast.operations import registry
 from pipelines import compare, fetch, prepare, train
 from tests.support import small_project
@@ -45,7 +47,9 @@ def gone_through(root: Path, **more: dict[str, Any]) -> Path:
 def register(root: Path, candidate: str, tracking_uri: str = "") -> int:
     """One trained candidate as a version of the registry."""
     folder = root / "data" / "trained" / NAME / candidate
-    meta = registry.make_card(root, NAME, folder, now=NOW, revision="abc")
+    meta = registry.make_card(
+        Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc"
+    )
     return registry.register_candidate(root, NAME, folder, meta, tracking_uri=tracking_uri)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
 from forecast.operations import champion, decision, records, registry
 from forecast.operations.records import Decision, GateNumbers
 from forecast.operations.registry import make_card
@@ -37,7 +38,7 @@ def decided(word: str, key: str = "a", **more: object) -> Decision:
 
 def pending(root: Path, word: str = "better", **more: object) -> None:
     folder = root / "data" / "trained" / NAME / "ridge"
-    meta = make_card(root, NAME, folder, now=NOW, revision="abc")
+    meta = make_card(Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc")
     decision.write_pending(root, decided(word, **more), folder, meta)
 
 

@@ -13,8 +13,10 @@ import pytest
 
 from forecast.config.datasets import Dataset, FractionSplits, load_dataset
 from forecast.config.operation import Retraining, load_retraining
+from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validate_config
 from forecast.data.panel import from_frame
+from forecast.data.results import Results
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
@@ -90,8 +92,7 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
 
 
 def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
-    ridge = repro / "data" / "trained" / NAME / "ridge"
-    meta = registry.make_card(repro, NAME, ridge, now=NOW, revision="")
+    meta = registry.make_card(Results(ProjectPaths.of(repro), NAME), "ridge", now=NOW, revision="")
     meta = meta.model_copy(update={"as_of": "1970-01-01T03:20:00"})
     old = judge_due(
         meta,
@@ -206,7 +207,7 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     repro: Path,
 ) -> None:
     settings = load_dataset(NAME, repro / "configs")
-    meta = make_card(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
+    meta = make_card(Results(ProjectPaths.of(repro), NAME), "ridge", now=NOW, revision="")
     frame = projects.prepared(repro)
     calm = evidence.measure_shifts(
         from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60
@@ -245,7 +246,7 @@ def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: 
 
 
 def test_what_makes_a_challenger_due(repro: Path) -> None:
-    meta = make_card(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
+    meta = make_card(Results(ProjectPaths.of(repro), NAME), "ridge", now=NOW, revision="")
     settings = load_dataset(NAME, repro / "configs")
     drifted = evidence.Shift(what="wave: y", drifted=True)
 

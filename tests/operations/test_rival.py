@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
 from forecast.operations import champion, evidence, retrain
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.registry import make_card
@@ -31,7 +33,7 @@ def judged(moved, monkeypatch):
     job.folder.mkdir(parents=True)
     settings = load_dataset(NAME, moved / "configs")
     folder = moved / "data" / "trained" / NAME / "ridge"
-    card = make_card(moved, NAME, folder, now=NOW, revision="abc")
+    card = make_card(Results(ProjectPaths.of(moved), NAME), folder.name, now=NOW, revision="abc")
     return job, WorkTree(moved, "", ()), settings, card, calls
 
 

@@ -24,6 +24,7 @@ import requests
 
 from bench.soak import STEPS, killed_at
 from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
 from forecast.operations import champion, decision, registry
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.registry import make_card
@@ -147,7 +148,7 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         retraining.git(root, "init", "-q")
         retraining.commit(root)
         folder = root / "data" / "trained" / NAME / candidate
-        meta = make_card(root, NAME, folder, now=NOW, revision="abc")
+        meta = make_card(Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc")
         decision.write_pending(root, decided("first", key=name), folder, meta)
         found.append(root)
     return found[0], found[1]
