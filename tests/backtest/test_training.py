@@ -21,7 +21,7 @@ from forecast.backtest.training import TrainingRun, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
 from forecast.data.splits import resolve_borders
-from forecast.forecaster import Budget, Forecaster
+from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models.families import auto_theta, drift, naive
 from forecast.system import files
 from forecast.system.errors import ForecastError, ModelError
@@ -396,9 +396,7 @@ def test_a_worker_is_told_where_shapes_are_shared_and_digests_no_code(prepared, 
 
 def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
     problem = load_problem(prepared[0])
-    forecaster = backtest.fit(
-        problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)
-    ).forecaster
+    forecaster = fit(problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     table = backtest.forecast_blocks(
         problems.single_fit(forecaster, problem.panel), problem, seed=0
     )
