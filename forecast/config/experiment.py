@@ -56,8 +56,8 @@ class Training(Config):
         default=None,
         ge=1,
         description=(
-            "looks at validation without a new best before the stop; none: three fifths of all, but"
-            " at least 3"
+            "looks at validation without a new best before the stop; none: half of all, at least 3,"
+            " once a step was better than the beginning"
         ),
     )
 

@@ -67,11 +67,11 @@ class Settings:
     """How one network is trained.
 
     `steps` is the budget, the same for every model; a training stops before where `patience` looks
-    at the validation loss in a row bring no new best (None: a share of all looks, see
-    `gradient.PATIENT_SHARE`). `evaluate_every`: steps between two looks. `rule`:
-    the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights, beside
-    the decoupled `weight_decay`; `l1`: how far, in learning rates, a step draws the kernels of
-    inputs to zero.
+    at the validation loss in a row bring no new best (None: half of all looks, once it has gained
+    on its beginning, see `gradient.PATIENT_SHARE`). `evaluate_every`: steps between two looks.
+    `rule`: the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights,
+    beside the decoupled `weight_decay`; `l1`: how far, in learning rates, a step draws the kernels
+    of inputs to zero.
     """
 
     steps: int

@@ -28,9 +28,10 @@ from forecast.system.errors import ModelError
 from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
 from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
-PATIENT_SHARE = 0.6
-"""Of the looks at validation of a training: after so many in a row without a new best it stops. Of
-three fifths no fit of the packaged datasets chose another step (docs/research/seconds.md).
+PATIENT_SHARE = 0.5
+"""Of the looks at validation of a training: after so many in a row without a new best it stops, if
+it had one behind its beginning. So no fit of the packaged datasets chose another step
+(docs/research/seconds.md).
 """
 LEAST_PATIENCE = 3
 DIVERGED_LOSS = 1e5
@@ -111,14 +112,18 @@ def _descend(
     settings: Settings,
 ) -> TrainedNetwork:
     """`evaluate_every` updates at a time, and the validation losses after each block of them, until
-    the steps or `_patience` are used up, or the training has diverged; the best weights, see `fit`.
-    Raises `ModelError` as `fit` says.
+    the steps are used up, the choice by each loss is made, or the training has diverged; the best
+    weights, see `fit`. Raises `ModelError` as `fit` says.
     """
     curve: Curve = []
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
-    patience = _patience(settings, n_looks=len(edges) - 1)
     best_by_loss: list[BestStep | None] = []
     n_waited: list[int] = []
+
+    def is_settled(number: int) -> bool:
+        """Whether the choice by this loss is made."""
+        return _is_patience_over(settings, len(edges) - 1, best_by_loss[number], n_waited[number])
+
     note = ""
     train_loss = float("nan")
     for start, stop in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): before training
@@ -132,13 +137,13 @@ def _descend(
             n_waited = [0 for _ in losses]
         for number, loss in enumerate(losses):
             # other losses, which know what this fold must not, shall not give it further looks
-            if number and n_waited[number] >= patience:
+            if number and is_settled(number):
                 continue
             best = best_by_loss[number]
             best_by_loss[number] = _lower_loss(best, BestStep(loss, stop, weights))
             n_waited[number] = n_waited[number] + 1 if best_by_loss[number] is best else 0
         note = _stop_reason(curve)
-        if note or min(n_waited) >= patience:
+        if note or all(map(is_settled, range(len(losses)))):
             break
     best = best_by_loss[0]
     if best is None:
@@ -156,13 +161,17 @@ def _descend(
     return TrainedNetwork(best.weights, best.step, best.loss, curve, note, best_by_fold)
 
 
-def _patience(settings: Settings, *, n_looks: int) -> int:
-    """After how many looks in a row without a new best the choice by a loss is made, in a training
-    that has `n_looks` behind its beginning; it ends when all are.
+def _is_patience_over(
+    settings: Settings, n_looks: int, best: BestStep | None, n_waited: int
+) -> bool:
+    """Whether `n_waited` looks since the best step end the choice by a loss, in a training that has
+    `n_looks` behind its beginning. What has not gained on its beginning goes on, unless the
+    settings have a patience.
     """
     if settings.patience is not None:
-        return settings.patience
-    return max(LEAST_PATIENCE, int(PATIENT_SHARE * n_looks))
+        return n_waited >= settings.patience
+    has_gained = best is not None and best.step > 0
+    return has_gained and n_waited >= max(LEAST_PATIENCE, int(PATIENT_SHARE * n_looks))
 
 
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:

@@ -164,9 +164,9 @@ def test_a_network_is_trained_stopped_and_tuned_by_the_loss_that_its_entry_names
     monkeypatch.setitem(POINT_LOSSES, loss, watched)
     shops = problems.shops()
     spec = spec_of(family, loss=loss, learning_rate=0.02)
-    fitted = fit(shops, spec, skip="linear", seed=0, budget=Budget(6, 2))
+    fitted = fit(shops, spec, skip="linear", seed=0, budget=Budget(8, 2))
     errors = [error for _, _, error in fitted.curve]
-    assert asked and len(errors) == 4
+    assert asked and len(errors) == 5
     assert fitted.validation_loss == min(errors)
     assert fitted.best_step == fitted.curve[int(np.argmin(errors))][0]
     losses = []

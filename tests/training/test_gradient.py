@@ -81,8 +81,8 @@ def test_a_network_begins_as_its_skip_alone():
     assert not out.any()
 
 
-def test_a_training_that_gains_takes_all_its_steps_and_is_looked_at_at_its_end(waves):
-    validate, _ = said([9.0, 8.0, 7.0, 6.0, 5.0])
+def test_the_budget_is_spent_in_full_and_looked_at_at_its_end(waves):
+    validate, _ = said([9.0] * 5)
     trained = gradient.fit(TDNN, waves, validate, series.settings(steps=7), seed=0)
     assert [step for step, _, _ in trained.curve] == [0, 2, 4, 6, 7]
     assert (
