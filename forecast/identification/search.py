@@ -386,21 +386,23 @@ class _Search:
         mark = self.progress.begin
         hopeless: set[Candidate] = set()
         for fold in range(folds):
+            taken: dict[Candidate, float] = {}
             for begun in self._begin(fold, self.nets, hopeless):
                 begin = time.perf_counter()
                 member = self._train_in_fold(begun)
-                self.seconds[begun.candidate].append(time.perf_counter() - begin)
+                taken[begun.candidate] = time.perf_counter() - begin
+                self.seconds[begun.candidate].append(taken[begun.candidate])
                 if np.isfinite(member.held_out_rmse):
                     members.append(member)
-            # of a series without inputs one that does not follow the blocks may forecast them
-            if 0 < fold < folds - 1 and members and self.plain.inputs:
-                candidates, errors = tabulate_errors(members)
-                means = mean_errors(errors)
-                hopeless.update(compress(candidates, means > HOPELESS * means.min()))
-                members = [member for member in members if member.candidate not in hopeless]
             work, mark = time.perf_counter() - mark, time.perf_counter()
             self.ahead_work = AHEAD_SHARE * work * len(self.ahead_nets) / len(self.nets)
-            self.progress.left = (folds - fold) * work + folds * self.ahead_work
+            self.progress.left = work + folds * self.ahead_work
+            doomed = self._list_hopeless(members)
+            spared = sum(taken[candidate] for candidate in doomed) / (sum(taken.values()) or 1.0)
+            self.progress.left += (folds - 1 - fold) * work * (1 - spared)
+            if 0 < fold < folds - 1:
+                hopeless |= doomed
+                members = [member for member in members if member.candidate not in hopeless]
             if members:
                 self.progress.left += self._plan_training(members)
             self.progress.add(work, f"Fold {fold + 1} of {folds}")
@@ -408,6 +410,16 @@ class _Search:
             return []
         members = leave_out_straying(members, self.searched, self.settings.start)
         return self._leave_out_worst(members)
+
+    def _list_hopeless(self, members: list[Member]) -> set[Candidate]:
+        """The candidates far from the best on the blocks so far; none of a series without inputs,
+        of which one that does not follow the blocks may forecast them.
+        """
+        if not members or not self.plain.inputs:
+            return set()
+        candidates, errors = tabulate_errors(members)
+        means = mean_errors(errors)
+        return set(compress(candidates, means > HOPELESS * means.min()))
 
     def _leave_out_worst(self, members: list[Member]) -> list[Member]:
         """Those of the better two thirds of the candidates, two at least."""
@@ -497,7 +509,7 @@ class _Search:
         trained = self.refit(best_members, self.searched, first, "Training on all blocks")
         good = list_good([*trained, *others])
         others = [member for member in others if member.candidate in good]
-        trained += self.refit(others, self.searched, first, "Training what is about as good")
+        trained += self.refit(others, self.searched, first, "Training others on all blocks")
         staying = leave_out_straying(trained, self.searched, self.settings.start)
         chosen = choose_members(staying)
         self.progress.left = sum(map(self._last_work, chosen))
