@@ -93,9 +93,7 @@ def _net_of(member: Member, start: int) -> Net:
 
 
 def _add_report(model: Model, result: SearchResult) -> Model:
-    """With its errors on the record, of the median on the held-out blocks ("validation"), and what
-    was chosen.
-    """
+    """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     experiments = result.experiments
     rows = DividedRows.of(model.net, experiments, dividetrain())
     training = TrainingRecord("nets found", loop="parallel", for_use="simulation")
@@ -112,19 +110,14 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
+    is_judged = np.isfinite(result.held_out_rmse)
+    validation = result.held_out_rmse * deviation if is_judged else median
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
-    on_blocks, validation = "", median
-    if np.isfinite(result.held_out_rmse):
-        validation = result.held_out_rmse * deviation
-        on_blocks = (
-            " The median of the nets that a fold made leaves on the blocks held out"
-            f" {model.describe_rmse(validation**2)}."
-        )
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
         f" blocks, before the last training, {low} to {high}, {middle} in the middle"
         f"{model.of_what or of_range}; of the median itself on the rows that train"
-        f" {model.describe_rmse(on_record**2)}.{on_blocks}",
+        f" {model.describe_rmse(on_record**2)}.{_describe_blocks(model, validation) * is_judged}",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
@@ -159,6 +152,12 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         )
     free_run = {**training.free_run, "validation": validation**2}
     return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
+
+
+def _describe_blocks(model: Model, rmse: float) -> str:
+    """A sentence on the error of the median on the blocks that its nets had not seen."""
+    error = model.describe_rmse(rmse**2)
+    return f" The median of the nets that a fold made leaves on the blocks held out {error}."
 
 
 def _describe_hardest_block(result: SearchResult) -> list[str]:

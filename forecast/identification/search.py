@@ -386,19 +386,21 @@ class _Search:
         mark = self.progress.begin
         hopeless: set[Candidate] = set()
         for fold in range(folds):
-            taken: dict[Candidate, float] = {}
+            fold_seconds: dict[Candidate, float] = {}
             for begun in self._begin(fold, self.nets, hopeless):
                 begin = time.perf_counter()
                 member = self._train_in_fold(begun)
-                taken[begun.candidate] = time.perf_counter() - begin
-                self.seconds[begun.candidate].append(taken[begun.candidate])
+                fold_seconds[begun.candidate] = time.perf_counter() - begin
+                self.seconds[begun.candidate].append(fold_seconds[begun.candidate])
                 if np.isfinite(member.held_out_rmse):
                     members.append(member)
             work, mark = time.perf_counter() - mark, time.perf_counter()
             self.ahead_work = AHEAD_SHARE * work * len(self.ahead_nets) / len(self.nets)
             self.progress.left = work + folds * self.ahead_work
             doomed = self._list_hopeless(members)
-            spared = sum(taken[candidate] for candidate in doomed) / (sum(taken.values()) or 1.0)
+            spared = sum(fold_seconds[candidate] for candidate in doomed) / (
+                sum(fold_seconds.values()) or 1.0
+            )
             self.progress.left += (folds - 1 - fold) * work * (1 - spared)
             if 0 < fold < folds - 1:
                 hopeless |= doomed
