@@ -110,7 +110,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
-    is_judged = np.isfinite(result.held_out_rmse)
+    is_judged = bool(np.isfinite(result.held_out_rmse))
     validation = result.held_out_rmse * deviation if is_judged else median
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
     notes = [
