@@ -78,7 +78,8 @@ def fetch(
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
             row, _ = ingest.summarize(name, settings, root=project, now=now())
             if not row.rows:
-                faults.append(error)
+                none = " There is no older snapshot to go on with." if allow_stale else ""
+                faults.append(type(error)(f"{error}{none}"))
                 continue
             snapshot = f"snapshot of {row.last} ({row.age} old)"
             if allow_stale:

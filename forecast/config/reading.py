@@ -45,6 +45,13 @@ WANTED = {
     "list_type": "wanted a list",
     "string_type": "wanted text",
     "too_short": "wanted at least {min_length}",
+    "int_type": "wanted a whole number",
+    "int_parsing": "wanted a whole number",
+    "int_from_float": "wanted a whole number",
+    "float_type": "wanted a number",
+    "float_parsing": "wanted a number",
+    "bool_type": "wanted true or false",
+    "bool_parsing": "wanted true or false",
 }
 """By pydantic's type of a fault, where its own words are of Python."""
 MAX_DEPTH = 100

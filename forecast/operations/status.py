@@ -222,9 +222,10 @@ def _find_faults(
                 yield f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
     changed = files.find_changed(root, entry.source_files, data.file_digests)
     if changed is not None:
-        yield (
-            f"stale: {changed} was changed since its snapshot was taken; `forecast fetch {dataset}`"
-        )
+        advice = f"`forecast fetch {dataset}`"
+        if not (root / changed).resolve().is_relative_to(root.resolve()):
+            advice = f"copy it to data/, name that as `source` and {advice}"
+        yield f"stale: {changed} was changed since its snapshot was taken; {advice}"
     damage = find_damaged_issues(root, dataset)
     if damage:
         yield damage

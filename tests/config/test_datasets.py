@@ -121,6 +121,8 @@ def test_a_value_of_another_kind_is_told_in_words_of_the_file():
     assert "key 'target': found 'sales', wanted {column: sales}" in refused(target="sales")
     assert "key 'past_exogenous': wanted a list (found 'wind')" in refused(past_exogenous="wind")
     assert "key 'title': wanted text (found 7)" in refused(title=7)
+    assert "key 'horizon': wanted a whole number (found 'five')" in refused(horizon="five")
+    assert "key 'horizon': wanted a whole number (found 2.5)" in refused(horizon=2.5)
     misspelt = refused(calendar_features=["day_of_yaer"])
     assert "Did you mean 'day_of_year'? (found 'day_of_yaer')" in misspelt
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -335,6 +336,14 @@ def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
     path.write_text("\n".join(changed[change]) + "\n")
     said = "stale: data/wave.csv was changed since its snapshot was taken; `forecast fetch wave`"
     assert read_status(moved, NAME, now=NOW).state == said
+    outside = moved.parent / "wave.csv"
+    shutil.copy(path, outside)
+    datasets = moved / "configs" / "datasets.yaml"
+    entries = datasets.read_text()
+    datasets.write_text(entries.replace("data/wave.csv", str(outside)))
+    said = "was changed since its snapshot was taken; copy it to data/, name that as `source` and"
+    assert said in read_status(moved, NAME, now=NOW).state  # `fetch` takes none from there
+    datasets.write_text(entries)
     path.write_text(original)
     assert read_status(moved, NAME, now=NOW).is_good
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import re
 import shutil
 import warnings
@@ -112,6 +113,10 @@ def read(request: Request) -> RawFrame:
             )
         except DataError as error:
             failed[ticker] = str(error)
+            most = source.max_failed * len(source.tickers)
+            # each of the others would be tried as often
+            if len(failed) > most and isinstance(error.__cause__, TransientError):
+                break
         request.advance(ticker)
     if len(failed) > source.max_failed * len(source.tickers) or not frames:
         counted = f"{len(failed)} of {len(source.tickers)} tickers failed"
@@ -141,6 +146,7 @@ class _Client:
         import yfinance
 
         yfinance.config.debug.hide_exceptions = False
+        logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # its faults are told by ours
         self.deadline = deadline
         self.session = guarded_session(source.base_url, deadline)
         self.cache = cache
@@ -171,6 +177,7 @@ class _Client:
         for what will not; a broken cache of yfinance is removed and made anew.
         """
         import yfinance
+        from curl_cffi.requests.exceptions import ConnectionError as Unreachable
         from curl_cffi.requests.exceptions import RequestException
         from peewee import PeeweeException
         from yfinance.data import YfData
@@ -210,6 +217,8 @@ class _Client:
             ) from None
         except YFTickerMissingError as error:
             raise self._classify_missing(what, error) from None
+        except Unreachable as error:
+            raise TransientError(f"cannot be reached ({type(error).__name__})") from None
         except (YFException, RequestException, ValueError) as error:
             if self.session.chart_status in (400, 404):
                 raise self._classify_missing(what, error) from None

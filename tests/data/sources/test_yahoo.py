@@ -179,13 +179,18 @@ def test_a_refused_connection_is_a_data_error(tmp_path: Path, services: Services
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         services.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert "gave no usable answer (ConnectionError)" in refused(tmp_path, services)
+    message = refused(tmp_path, services, ("MSFT", "AAPL", "IBM"))
+    assert "1 of 3 tickers failed" in message  # a fault of the network is that of the others too
+    assert "cannot be reached (ConnectionError)" in message and "AAPL" not in message
 
 
-def test_a_name_that_cannot_be_resolved_is_a_data_error(tmp_path: Path, services: Services):
+def test_a_name_that_cannot_be_resolved_is_a_data_error(
+    tmp_path: Path, services: Services, caplog: pytest.LogCaptureFixture
+):
     # a label too long for DNS: no query leaves the machine
     services.url = f"http://{'x' * 64}.invalid"
-    assert "gave no usable answer (DNSError)" in refused(tmp_path, services)
+    assert "cannot be reached (DNSError)" in refused(tmp_path, services)
+    assert not caplog.records  # a line of the library's own beside it
 
 
 def test_the_wrong_time_zone_shows_as_days_that_are_no_sessions(tmp_path: Path, services: Services):
