@@ -255,8 +255,8 @@ def _check_history(
     last = trim_to_observed(frame, dataset)["ds"].max()
     if last > now and action != "off":
         text = (
-            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is it"
-            " slow, or does `source` lack a `time_zone`?"
+            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is its"
+            " period unfinished, the clock slow, or does `source` lack a `time_zone`?"
         )
         violations.append(Violation("freshness", "", "ds", 1, text, action))
     end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action

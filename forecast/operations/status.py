@@ -410,9 +410,16 @@ def _find_stale_data(
     dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
 ) -> Iterator[str]:
     """A sentence where the newest observation is so old that no forecast from it reaches beyond
-    now, and older than `MIN_OBSERVATION_AGE`. Data that came with a package never get newer.
+    now, and older than `MIN_OBSERVATION_AGE`, or is of a later day. Data that came with a package
+    never get newer.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
+        return
+    if _age(data.last, now) < -DAY:  # a day of New Zealand begins before that of UTC
+        yield (
+            f"ahead: the last observation is of {data.last[:10]}, later than now; is its period"
+            " unfinished, or the clock slow?"
+        )
         return
     reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
     age = _age(data.known, now)

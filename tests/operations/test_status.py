@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -346,6 +346,14 @@ def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
     datasets.write_text(entries)
     path.write_text(original)
     assert read_status(moved, NAME, now=NOW).is_good
+
+
+def test_a_row_of_a_day_that_has_not_come_is_no_good_news(moved):
+    last = datetime.fromisoformat(read_status(moved, NAME, now=NOW).last_observation)
+    eve = last.replace(tzinfo=UTC) - timedelta(hours=23)
+    assert read_status(moved, NAME, now=eve).is_good  # it is that day in New Zealand
+    state = read_status(moved, NAME, now=eve - timedelta(hours=2)).state
+    assert state.startswith(f"ahead: the last observation is of {last:%Y-%m-%d}, later than now;")
 
 
 def test_rules_of_retraining_that_check_refuses_are_refused(moved):
