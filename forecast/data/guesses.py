@@ -44,6 +44,7 @@ from forecast.data.calendars import (
     fit_calendar,
     series_lengths,
     shows_week,
+    step_length,
     usual_length,
 )
 from forecast.data.columns import (
@@ -151,6 +152,10 @@ MIN_PRICE_DAYS = 100
 MIN_LATER_RATIO = 0.35
 """Of the variance over twenty days to twenty times that of one, at least: prices have .47 and more,
 stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
+"""
+LONG_LAG = 52
+"""Weeks, months or quarters after which a price has walked on, while a season or a level is back
+(docs/research/quarter-hour.md).
 """
 PLANNED_WORDS = {"price", "preis", "temp", "temperature", "temperatur"}
 """Of `TARGET_WORDS`: a list price and a forecast of the weather are known ahead."""
@@ -1180,7 +1185,7 @@ def _guess_scale(
     if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(target):
         return {}
     if values.min() > 0 and (
-        calendar.kind == "sessions" or _moves_like_price(observed, calendar, target)
+        calendar.kind == "sessions" or _moves_like_price(observed, calendar, target, season)
     ):
         return {"transform": "log", "difference_inputs": True}
     if "%" in target or words & SHARE_WORDS:
@@ -1210,23 +1215,26 @@ def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
     return float(level @ spread) >= MIN_SLOPE * float(level @ level)
 
 
-def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str) -> bool:
+def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, season: int) -> bool:
     """Whether the logarithms of positive days walk at random in the middle series: over ten days
     they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988). Over
-    twenty days a stock that is refilled is back where it was, and varies no more.
+    twenty days a stock that is refilled is back where it was, and varies no more. Of weeks and
+    longer steps so do ten and twenty of them, and `LONG_LAG`.
     """
-    day_steps = count_day_steps(calendar)
+    is_long = (step_length(calendar) or 2 * DAY) > DAY and not count_day_steps(calendar)
+    day_steps = 1 if is_long else count_day_steps(calendar)
     if series_lengths(observed, calendar).median() < MIN_PRICE_DAYS * (day_steps or np.inf):
         return False
     by_series = observed.groupby("unique_id")[target]
     fitted = observed[_is_fitted(by_series)]
     logs = np.log(fitted[target]).groupby(fitted["unique_id"])
+    lags = (1, 10, 20, *([max(LONG_LAG // season, 1) * season] if is_long else []))
     day, *longer = (
-        logs.diff(days * day_steps).groupby(fitted["unique_id"]).var() / days
-        for days in (1, 10, 20)
+        logs.diff(days * day_steps).groupby(fitted["unique_id"]).var() / days for days in lags
     )
-    ten_days, twenty_days = ((variance / day).median() for variance in longer)
-    return bool(0.5 <= ten_days <= 2 and twenty_days >= MIN_LATER_RATIO)
+    ten_days, *later_ratios = ((variance / day).median() for variance in longer)
+    walks_on = all(ratio >= MIN_LATER_RATIO for ratio in later_ratios)
+    return bool(0.5 <= ten_days <= 2 and walks_on)
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:

@@ -1184,6 +1184,23 @@ def test_a_stock_that_is_refilled_is_no_price_though_it_moves_like_one_for_ten_d
     assert guessed(tmp_path, frame)["target"] == {"column": "level", "minimum": 0, **ROOM}
 
 
+@pytest.mark.parametrize(("freq", "season"), [("W-FRI", 52), ("ME", 12)])
+@pytest.mark.parametrize("seed", [0, 2])  # of 1 the walk returns by chance after a year
+def test_closes_of_weeks_and_months_are_prices_and_seasons_of_them_are_not(
+    tmp_path, freq, season, seed
+):
+    draw = np.random.default_rng(seed)
+    periods = pd.date_range("1990-01-05", periods=400, freq=freq)
+    walk = np.exp(4 + np.cumsum(draw.normal(0, 0.03, 400)))
+    year = 0.15 * np.sin(2 * np.pi * np.arange(400) / season)  # alone it walks for twenty weeks
+    sold = np.exp(5 + year + draw.normal(0, 0.03, 400))
+    is_price = {}
+    for name, values in {"close": walk, "sold": sold}.items():
+        target = guessed(tmp_path, pd.DataFrame({"Date": periods, name: values}))["target"]
+        is_price[name] = target.get("difference_inputs", False)
+    assert is_price == {"close": True, "sold": False}
+
+
 SHOP_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat"]
 
 
