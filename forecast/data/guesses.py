@@ -56,6 +56,7 @@ from forecast.data.columns import (
 from forecast.data.entries import entry_line, flow_yaml
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.leaks import find_leaks
+from forecast.data.moving_holidays import find_moving_holidays
 from forecast.data.schema import describe_row, describe_text_cell, find_text_cell
 from forecast.data.splits import (
     BLOCKS,
@@ -785,20 +786,29 @@ def _calendar_lines(
     observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
 ) -> list[str]:
     """The key of the features that are taken unasked, and of the day of the week where the target
-    shows it; then a comment that offers public holidays, which move what has a week.
+    shows it; then the public holidays that move it, or a comment that offers them.
     """
     features: list[str] = [
         *default_features(calendar, int(series_lengths(observed, calendar).max()))
     ]
     if not shows_week(observed, target, calendar):
         return [entry_line("calendar_features", features, "known in advance")]
+    key, country = "# holidays", GUESSED_ZONES.get(zone or "", "XX")
+    note = "public holidays as inputs, XX being the code of your country"
+    if country != "XX":
+        note = "public holidays as inputs, by the code of your country"
+    step = step_length(calendar) or DAY  # of weekdays alone
+    if moving := find_moving_holidays(observed, target, step, zone):
+        key, country = "holidays", moving.country
+        note = (
+            f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart from"
+            " their weekday"
+        )
+        if moving.same_days:
+            note += f"; the same days: {', '.join(moving.same_days)}"
     return [
         entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
-        entry_line(
-            "# holidays",
-            GUESSED_ZONES.get(zone or "", "US"),
-            "public holidays as inputs, by the code of your country",
-        ),
+        entry_line(key, country, note),
     ]
 
 

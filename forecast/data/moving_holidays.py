@@ -1,0 +1,156 @@
+"""Whose public holidays move a series, from its values alone, for `forecast add`.
+
+`find_moving_holidays` compares each day with the same weekday in the weeks around it and asks every
+country of the library `holidays` whether its days off are the ones that depart. The rule was
+written before its figures were seen: docs/research/calendar-inputs.md.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from forecast.data.calendars import DAY, GUESSED_ZONES, local_times
+from forecast.data.leading import FITTED_SHARE
+
+MOST_SERIES = 20
+"""So many of the longest series show the holidays: they are those of all."""
+WEEKS_AROUND = 9
+MOST_DEPARTURE = 5.0
+"""In units of the usual departure: one wild value is no more than a few holidays are."""
+UNUSUAL = 2.0
+MIN_HOLIDAYS = 6
+MIN_T = 6.0
+"""Some 200 countries of noise reach 4.1 in one of a hundred files."""
+TIED = 4.0
+"""So much less is explained by chance: two units of noise, squared."""
+
+
+class MovingHolidays(NamedTuple):
+    """The `country` whose holidays move a series: `n_unusual` of the `n_days` that fall on working
+    days in the rows read. `same_days`: other countries that have the same days.
+    """
+
+    country: str
+    n_unusual: int
+    n_days: int
+    same_days: tuple[str, ...]
+
+
+class CountryDays(NamedTuple):
+    """What a country's holidays tell: `explained`, the squares that their mean explains, and its
+    robust `t`. `at`: which days are meant. `n_others`: holidays that are not among them. `n_parts`:
+    states and the like.
+    """
+
+    country: str
+    at: tuple[int, ...]
+    explained: float
+    t: float
+    n_others: int
+    n_parts: int
+
+
+def find_moving_holidays(
+    frame: pd.DataFrame, target: Any, step: pd.Timedelta, zone: str | None
+) -> MovingHolidays | None:
+    """Whose holidays move `target` in `frame`, whose rows of a series stand in the order of time,
+    in UTC; `step` is a day at most, and of less the days are those of `zone`. None for nobody's.
+
+    Read are the rows that models are fitted and chosen on, never those of a test block.
+    """
+    departures = _daily_departures(frame, target, step, zone)
+    if (departures.abs() > UNUSUAL).sum() < MIN_HOLIDAYS / 2:
+        return None  # the holidays of all countries take a third of a second
+    values = departures.to_numpy()
+    candidates = [days for days in _ask_countries(departures) if _move(values, days)]
+    if not candidates:
+        return None
+    most = max(days.explained for days in candidates)
+    of_clock = GUESSED_ZONES.get(zone or "")
+    chosen = min(
+        candidates,
+        key=lambda days: (
+            not (days.country == of_clock and days.explained >= most - TIED),
+            -days.explained,
+            days.n_others,
+            -days.n_parts,
+        ),
+    )
+    same = (days.country for days in candidates if days.at == chosen.at)
+    at = values[list(chosen.at)]
+    n_unusual = int((at * np.sign(at.mean()) > UNUSUAL).sum())
+    others = tuple(country for country in same if country != chosen.country)
+    return MovingHolidays(chosen.country, n_unusual, len(at), others)
+
+
+def _daily_departures(
+    frame: pd.DataFrame, target: Any, step: pd.Timedelta, zone: str | None
+) -> pd.Series:
+    """By day: how far its mean lies from the usual one of its weekday, in robust units of such
+    departures, without days that have no value; of several series their mean.
+    """
+    by_series = frame.groupby("unique_id")[target]
+    sizes = by_series.transform("size")
+    longest = frame["unique_id"].value_counts().index[:MOST_SERIES]
+    is_read = by_series.cumcount() < FITTED_SHARE * sizes
+    rows = frame[is_read & frame["unique_id"].isin(longest)]
+    times = pd.DatetimeIndex(rows["ds"])
+    days = local_times(times, zone or "UTC") if step < DAY else times
+    grouped = rows.groupby([days.normalize(), rows["unique_id"].to_numpy()])[target]
+    counts = grouped.count().unstack()
+    means = grouped.mean().unstack()
+    means = means.where(counts >= counts[counts > 0].median() / 2).asfreq("D")
+    parts = []
+    for _, weeks in means.groupby(means.index.day_of_week):
+        usual = weeks.rolling(WEEKS_AROUND, center=True, min_periods=WEEKS_AROUND // 2 + 1).median()
+        # of what is never negative the share: it departs in proportion to its level
+        levels = usual.where(usual > 0) if (rows[target].dropna() >= 0).all() else 1.0
+        parts.append((weeks - usual) / levels)
+    departures = _in_robust_units(pd.concat(parts).sort_index())
+    if departures.shape[1] > 1:
+        departures = _in_robust_units(departures.mean(axis=1).to_frame())
+    return departures.iloc[:, 0].dropna()
+
+
+def _in_robust_units(departures: pd.DataFrame) -> pd.DataFrame:
+    """The columns in units of their usual size, cut off at `MOST_DEPARTURE`."""
+    usual = 1.4826 * departures.abs().median()
+    return (departures / usual.where(usual > 0)).clip(-MOST_DEPARTURE, MOST_DEPARTURE)
+
+
+def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
+    """What the holidays of each country tell that has `MIN_HOLIDAYS` on working days among them."""
+    from holidays import country_holidays, list_supported_countries
+
+    index = pd.DatetimeIndex(departures.index)
+    days, weekdays = index.to_numpy().astype("datetime64[D]"), index.day_of_week.to_numpy()
+    values, years = departures.to_numpy(), range(index[0].year, index[-1].year + 1)
+    for country, parts in list_supported_countries(include_aliases=False).items():
+        with warnings.catch_warnings(action="ignore"):  # of years that a country has not
+            calendar = country_holidays(country, years=years)
+        off = np.array(list(calendar), dtype="datetime64[D]")
+        is_working = ~np.isin(weekdays, list(calendar.weekend))
+        is_holiday = is_working & np.isin(days, off)
+        at = values[is_holiday]
+        usual = np.sqrt(np.mean(values[is_working & ~is_holiday] ** 2))
+        if len(at) >= MIN_HOLIDAYS and usual > 0:
+            explained = len(at) * at.mean() ** 2
+            chosen = tuple(np.flatnonzero(is_holiday).tolist())
+            t = float(np.sqrt(explained) / usual)
+            yield CountryDays(country, chosen, explained, t, len(off) - len(at), len(parts))
+
+
+def _move(values: np.ndarray, days: CountryDays) -> bool:
+    """Whether the holidays depart beyond chance, most of them to one side, and every second one
+    tells of the others.
+    """
+    at = values[list(days.at)]
+    even, odd = at[::2].mean(), at[1::2].mean()
+    is_held_out = min(even * (2 * odd - even), odd * (2 * even - odd)) > 0
+    is_most = 2 * (at * np.sign(at.mean()) > UNUSUAL).sum() >= len(at)
+    return days.t >= MIN_T and bool(is_most) and bool(is_held_out)
