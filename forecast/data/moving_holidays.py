@@ -26,8 +26,10 @@ UNUSUAL = 2.0
 MIN_HOLIDAYS = 6
 MIN_T = 6.0
 """Some 200 countries of noise reach 4.1 in one of a hundred files."""
-TIED = 4.0
-"""So much less is explained by chance: two units of noise, squared."""
+MIN_UNUSUAL_SHARE = 2 / 3
+"""Of the holidays: a country that shares a few days with the right one has fewer."""
+TIED = 9.0
+"""So much less is explained by chance: three units of noise, squared."""
 
 
 class MovingHolidays(NamedTuple):
@@ -67,23 +69,21 @@ def find_moving_holidays(
     if (departures.abs() > UNUSUAL).sum() < MIN_HOLIDAYS / 2:
         return None  # the holidays of all countries take a third of a second
     values = departures.to_numpy()
-    candidates = [days for days in _ask_countries(departures) if _move(values, days)]
-    if not candidates:
+    asked = list(_ask_countries(departures))
+    most = max((days.explained for days in asked), default=0.0)
+    tied = [days for days in asked if days.explained >= most - TIED]
+    if not tied:
         return None
-    most = max(days.explained for days in candidates)
     of_clock = GUESSED_ZONES.get(zone or "")
     chosen = min(
-        candidates,
-        key=lambda days: (
-            not (days.country == of_clock and days.explained >= most - TIED),
-            -days.explained,
-            days.n_others,
-            -days.n_parts,
-        ),
+        tied,
+        key=lambda days: (days.country != of_clock, -days.n_parts, -days.explained, days.n_others),
     )
-    same = (days.country for days in candidates if days.at == chosen.at)
     at = values[list(chosen.at)]
     n_unusual = int((at * np.sign(at.mean()) > UNUSUAL).sum())
+    if not _move(at, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * len(at):
+        return None
+    same = (days.country for days in tied if days.at == chosen.at)
     others = tuple(country for country in same if country != chosen.country)
     return MovingHolidays(chosen.country, n_unusual, len(at), others)
 
@@ -124,7 +124,7 @@ def _in_robust_units(departures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
-    """What the holidays of each country tell that has `MIN_HOLIDAYS` on working days among them."""
+    """What the holidays of each country tell that has one on a working day among the days."""
     from holidays import country_holidays, list_supported_countries
 
     index = pd.DatetimeIndex(departures.index)
@@ -138,19 +138,18 @@ def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
         is_holiday = is_working & np.isin(days, off)
         at = values[is_holiday]
         usual = np.sqrt(np.mean(values[is_working & ~is_holiday] ** 2))
-        if len(at) >= MIN_HOLIDAYS and usual > 0:
+        if len(at) and usual > 0:
             explained = len(at) * at.mean() ** 2
             chosen = tuple(np.flatnonzero(is_holiday).tolist())
             t = float(np.sqrt(explained) / usual)
             yield CountryDays(country, chosen, explained, t, len(off) - len(at), len(parts))
 
 
-def _move(values: np.ndarray, days: CountryDays) -> bool:
-    """Whether the holidays depart beyond chance, most of them to one side, and every second one
-    tells of the others.
+def _move(at: np.ndarray, t: float) -> bool:
+    """Whether the departures `at` holidays are beyond chance, and every second one tells of the
+    others, both ways.
     """
-    at = values[list(days.at)]
+    if len(at) < MIN_HOLIDAYS or t < MIN_T:
+        return False
     even, odd = at[::2].mean(), at[1::2].mean()
-    is_held_out = min(even * (2 * odd - even), odd * (2 * even - odd)) > 0
-    is_most = 2 * (at * np.sign(at.mean()) > UNUSUAL).sum() >= len(at)
-    return days.t >= MIN_T and bool(is_most) and bool(is_held_out)
+    return bool(min(even * (2 * odd - even), odd * (2 * even - odd)) > 0)
