@@ -69,9 +69,9 @@ def find_moving_holidays(
     if (departures.abs() > UNUSUAL).sum() < MIN_HOLIDAYS / 2:
         return None  # the holidays of all countries take a third of a second
     values = departures.to_numpy()
-    asked = list(_ask_countries(departures))
-    most = max((days.explained for days in asked), default=0.0)
-    tied = [days for days in asked if days.explained >= most - TIED]
+    countries = list(_ask_countries(departures))
+    most = max((days.explained for days in countries), default=0.0)
+    tied = [days for days in countries if days.explained >= most - TIED]
     if not tied:
         return None
     of_clock = GUESSED_ZONES.get(zone or "")
