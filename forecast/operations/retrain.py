@@ -103,9 +103,8 @@ def rehearse(job: RetrainingJob) -> Decision:
 
 
 def judge(job: RetrainingJob) -> JudgedChallenger:
-    """Everything up to the gate, in the dataset's work tree, which this fills: fetch, check, and,
-    where a challenger is due, tuned values and the stages; nothing is tuned or trained before. The
-    same as was decided before is "not due". Nothing is recorded or promoted.
+    """Everything up to the gate, in the dataset's work tree, which this fills; tuning and training
+    only where a challenger is due. What was decided before is "not due". Nothing is recorded.
     """
     job.log_step("work tree")
     tree = worktree.open_tree(job.root, job.dataset)
