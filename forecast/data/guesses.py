@@ -799,7 +799,8 @@ def _calendar_lines(
         note = "public holidays as inputs, by the code of your country"
     step = step_length(calendar) or DAY  # of weekdays alone
     if moving := find_moving_holidays(observed, target, step, zone):
-        key, country = "holidays", moving.country
+        is_known_day = step == DAY or zone is not None  # half of a far holiday is UTC's day before
+        key, country = "holidays" if is_known_day else "# holidays", moving.country
         note = (
             f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart from"
             " their weekday"

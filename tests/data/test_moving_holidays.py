@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,3 +76,13 @@ def test_the_entry_has_the_holidays_and_says_why(tmp_path):
     moving = find_moving_holidays(calls("DE"), "y", DAY, None)
     why = f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart"
     assert f"\n    holidays: DE # {why}" in text
+
+
+def test_hours_without_a_known_clock_get_the_holidays_as_an_offer_only(tmp_path):
+    days = calls("DE", n_days=700)
+    hours = pd.DataFrame({"ds": pd.date_range("2020-03-01", periods=700 * 24, freq="h")})
+    hours["y"] = days["y"].to_numpy().repeat(24) + np.tile(np.arange(24.0), 700)
+    path = tmp_path / "load.csv"
+    hours.to_csv(path, index=False)
+    text = guesses.guess_entry(path, "data/load.csv", "load")
+    assert re.search(r"\n    # holidays: DE # \d+ of the \d+ public holidays", text)
