@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,26 +124,51 @@ def _in_robust_units(departures: pd.DataFrame) -> pd.DataFrame:
     return (departures / usual.where(usual > 0)).clip(-MOST_DEPARTURE, MOST_DEPARTURE)
 
 
+class CountryCalendar(NamedTuple):
+    """The days off of a country, as `datetime64[D]`, its weekend, as weekdays from Monday = 0, and
+    how many states and the like it has.
+    """
+
+    country: str
+    off: np.ndarray
+    weekend: list[int]
+    n_parts: int
+
+
 def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
     """What the holidays of each country tell that has one on a working day among the days."""
-    from holidays import country_holidays, list_supported_countries
-
     index = pd.DatetimeIndex(departures.index)
     days, weekdays = index.to_numpy().astype("datetime64[D]"), index.day_of_week.to_numpy()
-    values, years = departures.to_numpy(), range(index[0].year, index[-1].year + 1)
-    for country, parts in list_supported_countries(include_aliases=False).items():
-        with warnings.catch_warnings(action="ignore"):  # of years that a country has not
-            calendar = country_holidays(country, years=years)
-        off = np.array(list(calendar), dtype="datetime64[D]")
-        is_working = ~np.isin(weekdays, list(calendar.weekend))
-        is_holiday = is_working & np.isin(days, off)
+    values = departures.to_numpy()
+    for calendar in _calendars(index[0].year, index[-1].year):
+        is_working = ~np.isin(weekdays, calendar.weekend)
+        is_holiday = is_working & np.isin(days, calendar.off)
         at = values[is_holiday]
         usual = np.sqrt(np.mean(values[is_working & ~is_holiday] ** 2))
         if len(at) and usual > 0:
             explained = len(at) * at.mean() ** 2
-            chosen = tuple(np.flatnonzero(is_holiday).tolist())
-            t = float(np.sqrt(explained) / usual)
-            yield CountryDays(country, chosen, explained, t, len(off) - len(at), len(parts))
+            yield CountryDays(
+                calendar.country,
+                at=tuple(np.flatnonzero(is_holiday).tolist()),
+                explained=explained,
+                t=float(np.sqrt(explained) / usual),
+                n_others=len(calendar.off) - len(at),
+                n_parts=calendar.n_parts,
+            )
+
+
+@lru_cache(maxsize=4)  # of three years a third of a second
+def _calendars(first: int, last: int) -> list[CountryCalendar]:
+    """Of every country that the library knows, for the years from `first` to `last`."""
+    from holidays import country_holidays, list_supported_countries
+
+    calendars = []
+    for country, parts in list_supported_countries(include_aliases=False).items():
+        with warnings.catch_warnings(action="ignore"):  # of years that a country has not
+            days = country_holidays(country, years=range(first, last + 1))
+        off = np.array(list(days), dtype="datetime64[D]")
+        calendars.append(CountryCalendar(country, off, list(days.weekend), len(parts)))
+    return calendars
 
 
 def _move(at: np.ndarray, t: float) -> bool:
