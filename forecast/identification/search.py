@@ -398,7 +398,8 @@ class _Search:
             self.ahead_work = AHEAD_SHARE * work * len(self.ahead_nets) / len(self.nets)
             self.progress.left = work + folds * self.ahead_work
             doomed = self._list_hopeless(members)
-            spared = sum(fold_seconds[candidate] for candidate in doomed) / (
+            # one that could not be begun in this fold took nothing
+            spared = sum(fold_seconds.get(candidate, 0.0) for candidate in doomed) / (
                 sum(fold_seconds.values()) or 1.0
             )
             self.progress.left += (folds - 1 - fold) * work * (1 - spared)

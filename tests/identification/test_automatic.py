@@ -49,7 +49,7 @@ from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import limit_folds, limit_rows
 from forecast.identification.states import MAX_POLE, limit_poles, with_states
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 from tests.identification.systems import remembering, tank
 
@@ -548,6 +548,23 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
     model = identify(Experiment(u, y), settings=SMALL, watch=watch)
     assert watch.interrupted and np.isfinite(model.simulate(u, y[:3]).y[3:]).all()
     assert signal.getsignal(signal.SIGINT) is heard
+
+
+def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_search(
+    monkeypatch,
+) -> None:
+    calls, whole = iter(range(1, 1000)), search.select_terms
+
+    def found_once(*arguments, **options):
+        if next(calls) > 1:
+            raise ModelError("no terms")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(search, "select_terms", found_once)
+    settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
+    u, y = tank(240, 0)
+    model = identify(Experiment(u, y), seed=0, settings=settings)
+    assert {member.net.terms for member in model.members} == {()}
 
 
 def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatch) -> None:
