@@ -232,9 +232,10 @@ def _index_by_time(
     if time is None and (column.name in names or column.dtype.kind in "iufb"):
         return frame.reset_index(drop=True)
     cells = column.astype(str)
-    numbers = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
-    dates = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
-    times = max(numbers, dates, key=pd.Series.count)
+    times = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
+    if time is not None:
+        numbers = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
+        times = max(numbers, times, key=pd.Series.count)
     is_whole = times.notna().all() and (time is not None or times.is_unique)
     if time and not is_whole:
         row = int(np.flatnonzero(times.isna())[0])

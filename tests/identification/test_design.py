@@ -193,6 +193,20 @@ def test_a_named_column_of_times_tells_rows_that_do_not_follow_each_other(
         assert record.y[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["t,u,y\n0.0,1,2\n0.1,1,2\n0.3,1,2\n0.4,1,2\n", "t;u;y\n0,0;1;2\n0,1;1;2\n0,3;1;2\n0,4;1;2\n"],
+)
+def test_a_first_column_of_numbers_that_is_not_named_tells_no_times(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(content)
+    assert len(read_record(path, ["y"], ["u"])[0]) == 4
+    with pytest.raises(InputError, match=r"Rows 1 and 2 are those of 0\.1 and 0\.3"):
+        read_record(path, ["y"], ["u"], time="t")
+
+
 def test_a_compressed_file_is_read_like_any_other(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv.gz"
     path.write_bytes(gzip.compress(b'"u";"y, m"\n1,5;2\n3,5;4\n'))
