@@ -685,3 +685,17 @@ def test_a_newest_step_that_is_not_over_is_named(
     findings = take(tmp_path, settings, pd.Timestamp(now)).findings
     assert [finding.rule for finding in findings] == ["partial_end"] * is_partial
     assert not is_partial or "ends at 2024-06-01 00:00:00 UTC" in findings[0].sentence
+
+
+def test_of_a_week_that_may_be_named_by_its_last_day_it_is_not_said_that_it_goes_on(
+    tmp_path: Path,
+):
+    times = pd.date_range(end="2024-05-03", periods=120, freq="W-FRI")
+    rows = pd.DataFrame({"ds": times, "temp": 50 + np.sin(np.arange(120))})
+    files.write_text(tmp_path / "data" / "mine.csv", rows.to_csv(index=False))
+    settings = dataset(
+        source={"kind": "file", "path": "data/mine.csv"},
+        calendar={"kind": "regular", "freq": "W-FRI"},
+    )
+    (finding,) = take(tmp_path, settings, pd.Timestamp("2024-05-06")).findings
+    assert "2024-05-03, unless that is its last day, ends at 2024-05-10" in finding.sentence
