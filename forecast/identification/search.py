@@ -168,12 +168,11 @@ def search_members(
         reason = (
             f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks"
         )
-        held_out_rmse = np.nan
         members = search.fit_ahead(folded)
-        if not members:
+        is_ahead = bool(members)
+        if not is_ahead:
             reason = "Chosen by their free run on the held-out blocks"
             members = search.train_on(folded)
-            held_out_rmse = search.judge_median(folded, members)
     notes = [f"{reason}.", *drift_notes]
     if any(steps):
         rows = ", ".join(
@@ -190,6 +189,7 @@ def search_members(
     if all(member.net.is_linear for member in chosen):
         chosen = [_widen_bounds(member, scaled) for member in chosen]
     notes += notes_of_bounds
+    held_out_rmse = np.nan if is_ahead else search.judge_median(folded, chosen)
     start = count_start_rows(chosen, scaled, settings.start, settings.most_start)
     if start > settings.start:
         notes.append(f"A free run begins with {start} measured rows, in which the states settle.")

@@ -1059,6 +1059,22 @@ def test_the_median_is_judged_on_blocks_that_its_nets_did_not_see(gaps: bool) ->
     assert searching.judge_median(folded, first) == pytest.approx(first[0].held_out_rmse, rel=0.05)
 
 
+def test_no_model_that_is_left_out_in_the_end_is_in_the_median_that_is_judged(
+    monkeypatch,
+) -> None:
+    judged, whole = [], search._Search.judge_median
+
+    def noted(self, folded, chosen):
+        judged.extend(chosen)
+        return whole(self, folded, chosen)
+
+    monkeypatch.setattr(search._Search, "judge_median", noted)
+    monkeypatch.setattr(search, "_keep_plausible", lambda members, *_: (members[:1], []))
+    u, y = tank(240, 0)
+    model = identify(Experiment(u, y), seed=0, settings=SMALL)
+    assert len(judged) == len(model.members) == 1
+
+
 def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -> None:
     """Nets with slow states on noisy y: the first rows alone do not tell where they are."""
     u, y = tank(300, 0)
