@@ -30,8 +30,8 @@ from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
 PATIENT_SHARE = 0.5
 """Of the looks at validation of a training: after so many in a row without a new best it stops, if
-it had one behind its beginning. So no fit of the packaged datasets chose another step
-(docs/research/seconds.md).
+it had one behind its beginning. So no fit of the packaged datasets has another best step; folds of
+seven choose otherwise (docs/research/seconds.md).
 """
 LEAST_PATIENCE = 3
 DIVERGED_LOSS = 1e5
