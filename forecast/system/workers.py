@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,8 +38,6 @@ a new worker spends ten CPU seconds on imports, traces and choices that the old 
 """
 IDLE_SECONDS = 300
 """After which a worker without an item ends."""
-START_SECONDS = 1.0
-"""In which loky takes up an item, by far."""
 KILLED_WORKER = (
     "a worker process was killed from outside, most likely by the kernel for want of memory. Take"
     " fewer processes at once (`--jobs 1`), fewer series or a shorter `lookback`; then run the same"
@@ -164,18 +162,7 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
                 yield WorkOutcome(name, error=KILLED_WORKER, exit_code=ForecastError.exit_code)
         finally:
             if running:
-                _wait_for_start(running)
                 kill_pool()
-
-
-def _wait_for_start(futures: Iterable[Future[WorkOutcome]]) -> None:
-    """Until loky has taken up all that it was given: where an item is killed before, the thread of
-    its executor ends with a traceback.
-    """
-    latest = time.monotonic() + START_SECONDS
-    for future in futures:
-        while not (future.running() or future.done()) and time.monotonic() < latest:
-            time.sleep(0.001)
 
 
 def choose_next(waiting: Sequence[WorkItem], before: str, busy: set[str]) -> WorkItem:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from unittest.mock import Mock
@@ -218,15 +217,6 @@ def test_tasks_and_stages_that_fail_end_with_the_same_exit_code_in_any_order():
             workers.raise_failures(outcomes, what="train shops")
         of_stages = repro.explain_failures({f"train@{code}": (code, "no") for code in codes}, [])
         assert of_tasks.value.exit_code == of_stages.exit_code == max(1, *codes, 0), codes
-
-
-def test_who_asks_for_no_more_outcomes_is_shown_no_traceback(monkeypatch):
-    faults = []
-    monkeypatch.setattr(threading, "excepthook", faults.append)
-    found = workers.run_items([WorkItem(str(n), square, (n,)) for n in range(6)], jobs=2)
-    assert next(found).error == ""
-    found.close()  # the next item was given to loky a moment ago
-    assert faults == []
 
 
 @pytest.mark.parametrize(
