@@ -234,7 +234,6 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
         ),
         prepare=load_tensorflow if job.candidate.spec.uses_tensorflow else None,
         writes=job.folder,
-        group=job.candidate.name if job.candidate.spec.uses_tensorflow else "",
     )
 
 

@@ -161,7 +161,6 @@ def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:
         run_candidate_study,
         (plan, candidate),
         prepare=load_tensorflow if candidate.spec.uses_tensorflow else None,
-        group=candidate.model if candidate.spec.uses_tensorflow else "",
     )
 
 

@@ -15,7 +15,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -36,8 +35,6 @@ MAX_GROWTH = int(1.5e9)
 enough for all. joblib's 300 MB are fewer than traced networks and the data of one dataset take, and
 a new worker spends ten CPU seconds on imports, traces and choices that the old one had made.
 """
-IDLE_SECONDS = 300
-"""After which a worker without an item ends."""
 KILLED_WORKER = (
     "a worker process was killed from outside, most likely by the kernel for want of memory. Take"
     " fewer processes at once (`--jobs 1`), fewer series or a shorter `lookback`; then run the same"
@@ -57,8 +54,6 @@ class WorkItem:
     """Runs before the function; should do its work, such as a long import, once per process."""
     writes: Path | None = None
     """The folder that it fills, which workers of a cluster must see."""
-    group: str = ""
-    """Of items that share what one of them leaves in memory, such as traces; empty: of none."""
 
 
 @dataclass(frozen=True)
@@ -126,56 +121,28 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
     """
     n_jobs = min(jobs, len(items))
     if n_jobs == 1:  # no process to prepare: Ctrl-C stays with this one
-        yield from map(_run_item, items)
+        for item in items:
+            yield _run_item(item)
         return
-    from joblib.executor import get_memmapping_executor
+    import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
-    pool = get_memmapping_executor(n_jobs, timeout=IDLE_SECONDS)
     unfinished = [item.name for item in items]
-    waiting = list(items)
-    running: dict[Future[WorkOutcome], WorkItem] = {}
-
-    def start_next(before: str) -> None:
-        """An item for the worker that is free after one of the group `before`."""
-        if waiting:
-            item = choose_next(waiting, before, {item.group for item in running.values()})
-            running[pool.submit(_run_in_worker, item, growth)] = item
-            waiting.remove(item)
-
+    parallel = joblib.Parallel(
+        n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
+    )
     with warnings.catch_warnings():
         # loky replaces a worker that has grown by so much; that bounds memory, loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
+        tasks = [joblib.delayed(_run_in_worker)(item, growth) for item in items]
         try:
-            for _ in range(n_jobs):
-                start_next("")
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    outcome = future.result()
-                    start_next(running.pop(future).group)
-                    unfinished.remove(outcome.name)
-                    yield outcome
+            for outcome in parallel(tasks):
+                unfinished.remove(outcome.name)
+                yield outcome
         except TerminatedWorkerError:
-            running.clear()
             for name in unfinished:
                 yield WorkOutcome(name, error=KILLED_WORKER, exit_code=ForecastError.exit_code)
-        finally:
-            if running:
-                kill_pool()
-
-
-def choose_next(waiting: Sequence[WorkItem], before: str, busy: set[str]) -> WorkItem:
-    """Which of the `waiting` items a worker takes after one of the group `before`, while others are
-    `busy` with their groups: one of the same group, else the first that is of no such other's, else
-    the first.
-
-    A network's seeds and rankings share traces of .3 CPU seconds each. Whichever worker is free
-    took the next item before, and traced again in half of the cases: 3 % of a run.
-    """
-    same = [item for item in waiting if before and item.group == before]
-    unshared = [item for item in waiting if not item.group or item.group not in busy]
-    return next(iter(same or unshared or waiting))
 
 
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:

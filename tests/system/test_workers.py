@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import Future
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -147,44 +146,6 @@ def test_as_many_groups_as_workers_are_gone_through_in_turn(at_once, order):
         )
         == order.split()
     )
-
-
-@pytest.mark.parametrize(
-    ("waiting", "before", "busy", "chosen"),
-    [
-        ("b1 a2 c1", "a", {"b"}, "a2"),
-        ("b2 c1", "a", {"b"}, "c1"),
-        ("b2 b3", "a", {"b"}, "b2"),
-        ("b2 -1 c1", "-", {"b"}, "-1"),
-    ],
-)
-def test_a_worker_goes_on_with_its_group_then_with_one_that_no_other_is_at(
-    waiting, before, busy, chosen
-):
-    items = [WorkItem(name, square, (1,), group=name[0].strip("-")) for name in waiting.split()]
-    assert workers.choose_next(items, before.strip("-"), busy).name == chosen
-
-
-class InstantPool:
-    """Of joblib's workers what `run_items` asks for: every item is done when it is given."""
-
-    def __init__(self):
-        self.order = []
-
-    def submit(self, _function, item, _growth):
-        self.order.append(item.name)
-        future = Future()
-        future.set_result(WorkOutcome(item.name))
-        return future
-
-
-def test_two_workers_go_through_a_group_each_before_a_third(monkeypatch):
-    pool = InstantPool()
-    monkeypatch.setattr("joblib.executor.get_memmapping_executor", lambda *_, **__: pool)
-    names = ["a1", "b1", "c1", "c2", "a2", "b2"]
-    tasks = [WorkItem(name, square, (1,), group=name[0]) for name in names]
-    assert sorted(outcomes(2, tasks)) == sorted(names)
-    assert sorted(pool.order[:4]) == ["a1", "a2", "b1", "b2"]
 
 
 def test_without_tasks_nothing_is_started():
