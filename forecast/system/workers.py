@@ -148,7 +148,8 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
     """The items in an order in which `at_once` workers share what is in memory.
 
-    As many groups at a time as there are workers, an item of each and then the next.
+    As many groups at a time as there are workers, an item of each and then the next: what a worker
+    takes next is then mostly of a group that it has met.
     """
     items_by_group: dict[str, list[T]] = {}
     for item in items:
