@@ -402,7 +402,10 @@ class _Search:
             spared = sum(fold_seconds.get(candidate, 0.0) for candidate in doomed) / (
                 sum(fold_seconds.values()) or 1.0
             )
-            self.progress.left += (folds - 1 - fold) * work * (1 - spared)
+            # nobody is left out before the second fold is done
+            n_whole = 1 if fold == 0 < folds - 1 else 0
+            n_shorter = folds - 1 - fold - n_whole
+            self.progress.left += work * (n_whole + n_shorter * (1 - spared))
             if 0 < fold < folds - 1:
                 hopeless |= doomed
                 members = [member for member in members if member.candidate not in hopeless]
