@@ -49,16 +49,16 @@ def one_series(rows, horizon=1):
     return series.training_series(series.ar2(rows, 0), horizon)
 
 
+def fit_gru(validate, settings):
+    """Trained on one series of 30 rows, and judged by what `validate` says of the weights."""
+    chunks = join_series([one_series(30)], supervised=5, warm_up=2)
+    return gradient.fit(GRU, chunks, validate, settings, seed=0)
+
+
 def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_best_weights():
     said, asked = iter([3.0, 2.0, 2.5, 2.5, 0.0]), []
     settings = series.settings(steps=40, evaluate_every=2, patience=2)
-    found = gradient.fit(
-        GRU,
-        join_series([one_series(30)], supervised=5, warm_up=2),
-        lambda w: asked.append(w) or next(said),
-        settings,
-        seed=0,
-    )
+    found = fit_gru(lambda w: asked.append(w) or next(said), settings)
     assert [step for step, _, _ in found.curve] == [0, 2, 4, 6]
     assert (found.best_step, found.validation_loss, found.note) == (2, 2.0, "")
     np.testing.assert_array_equal(found.weights["readout/kernel"], asked[1]["readout/kernel"])
@@ -73,13 +73,7 @@ def test_without_patience_given_half_of_all_looks_but_at_least_three_end_it_afte
 ):
     """Trials of tuning have six looks, final trainings twelve."""
     losses = iter([1.0 if number >= first_best else 2.0 for number in range(looks + 1)])
-    found = gradient.fit(
-        GRU,
-        join_series([one_series(30)], supervised=5, warm_up=2),
-        lambda _: next(losses),
-        series.settings(steps=looks, evaluate_every=1),
-        seed=0,
-    )
+    found = fit_gru(lambda _: next(losses), series.settings(steps=looks, evaluate_every=1))
     assert (found.best_step, found.curve[-1][0]) == (first_best, last)
 
 
@@ -90,22 +84,14 @@ def test_the_choice_of_a_fold_ends_with_its_own_patience_whatever_other_losses_d
     whole = [5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0]
     fold = [5.0, 6.0, 6.0, 1.0, 1.0, 1.0, 1.0]
     said = zip(whole, fold, strict=True)
-    found = gradient.fit(
-        GRU,
-        join_series([one_series(30)], supervised=5, warm_up=2),
-        lambda _: np.array(next(said)),
-        series.settings(steps=20, evaluate_every=1, patience=2),
-        seed=0,
+    found = fit_gru(
+        lambda _: np.array(next(said)), series.settings(steps=20, evaluate_every=1, patience=2)
     )
     assert (found.best_step, [step for step, _ in found.best_by_fold]) == (1, [0])
     patient = [5.0, 6.0, 4.0, 4.5, 4.5]
     said = zip([5.0, 5.0, 5.0, 3.0, 3.5], patient, strict=True)
-    found = gradient.fit(
-        GRU,
-        join_series([one_series(30)], supervised=5, warm_up=2),
-        lambda _: np.array(next(said)),
-        series.settings(steps=4, evaluate_every=1, patience=2),
-        seed=0,
+    found = fit_gru(
+        lambda _: np.array(next(said)), series.settings(steps=4, evaluate_every=1, patience=2)
     )
     assert (found.best_step, [step for step, _ in found.best_by_fold]) == (3, [2])
 
@@ -115,13 +101,7 @@ def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     settings = series.settings(
         steps=60, learning_rate=1e4, schedule="constant", rule="sgd", loss=POINT_LOSSES["mse"]
     )
-    found = gradient.fit(
-        GRU,
-        join_series([one_series(30)], supervised=5, warm_up=2),
-        lambda w: asked.append(w) or next(said),
-        settings,
-        seed=0,
-    )
+    found = fit_gru(lambda w: asked.append(w) or next(said), settings)
     assert found.note.startswith("the loss exploded to ") and found.note.endswith(
         "the best weights before it are kept"
     )
