@@ -108,7 +108,6 @@ POLYNOMIAL_TERMS = 12  # at most
 AHEAD_SHARE = 0.4  # of a model's seconds in a fold that one fitted one step ahead takes, as a rule
 JUDGING_ITERATIONS = 10  # that judging and reporting a model cost in the end, as a rule
 SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
-NEAR_ERROR = 1.05  # times the least error on the blocks: likely to be chosen
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
 
@@ -322,13 +321,10 @@ class _Search:
         """The work after the folds, as far as the errors on their blocks tell so far who goes on
         and who is chosen.
         """
-        candidates, errors = tabulate_errors(self._leave_out_worst(members))
-        means = mean_errors(errors)
-        is_tied = (errors <= errors[means.argmin()]).mean(axis=1) >= TIED_BLOCKS
-        is_good = (means <= NEAR_ERROR * means.min()) | is_tied
+        good = list_good(self._leave_out_worst(members))
         work = 0.0
         for member in members:
-            if member.candidate in candidates and is_good[candidates.index(member.candidate)]:
+            if member.candidate in good:
                 work += self.refit_work(member, self.searched, self.settings.refit_iterations[0])
                 work += self._last_work(member)
         return work * self.settings.folds / (1 + max(member.fold for member in members))
@@ -397,16 +393,14 @@ class _Search:
             work, mark = time.perf_counter() - mark, time.perf_counter()
             self.ahead_work = AHEAD_SHARE * work * len(self.ahead_nets) / len(self.nets)
             self.progress.left = work + folds * self.ahead_work
-            doomed = self._list_hopeless(members)
+            # one block tells too little
+            doomed = self._list_hopeless(members) if fold else set[Candidate]()
             # one that could not be begun in this fold took nothing
             spared = sum(fold_seconds.get(candidate, 0.0) for candidate in doomed) / (
                 sum(fold_seconds.values()) or 1.0
             )
-            # nobody is left out before the second fold is done
-            n_whole = 1 if fold == 0 < folds - 1 else 0
-            n_shorter = folds - 1 - fold - n_whole
-            self.progress.left += work * (n_whole + n_shorter * (1 - spared))
-            if 0 < fold < folds - 1:
+            self.progress.left += (folds - 1 - fold) * work * (1 - spared)
+            if fold < folds - 1:
                 hopeless |= doomed
                 members = [member for member in members if member.candidate not in hopeless]
             if members:
