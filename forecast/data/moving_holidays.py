@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ class CountryDays(NamedTuple):
 
 
 def find_moving_holidays(
-    frame: pd.DataFrame, target: Any, step: pd.Timedelta, zone: str | None
+    frame: pd.DataFrame, target: str, step: pd.Timedelta, zone: str | None
 ) -> MovingHolidays | None:
     """Whose holidays move `target` in `frame`, whose rows of a series stand in the order of time,
     in UTC; `step` is a day at most, and of less the days are those of `zone`. None for nobody's.
@@ -90,7 +90,7 @@ def find_moving_holidays(
 
 
 def _daily_departures(
-    frame: pd.DataFrame, target: Any, step: pd.Timedelta, zone: str | None
+    frame: pd.DataFrame, target: str, step: pd.Timedelta, zone: str | None
 ) -> pd.Series:
     """By day: how far its mean lies from the usual one of its weekday, in robust units of such
     departures, without days that have no value; of several series their mean.
@@ -107,7 +107,7 @@ def _daily_departures(
     means = grouped.mean().unstack()
     means = means.where(counts >= counts[counts > 0].median() / 2).asfreq("D")
     parts = []
-    for _, weeks in means.groupby(means.index.day_of_week):
+    for _, weeks in means.groupby(pd.DatetimeIndex(means.index).day_of_week):
         usual = weeks.rolling(WEEKS_AROUND, center=True, min_periods=WEEKS_AROUND // 2 + 1).median()
         # of what is never negative the share: it departs in proportion to its level
         levels = usual.where(usual > 0) if (rows[target].dropna() >= 0).all() else 1.0
