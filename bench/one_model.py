@@ -129,7 +129,7 @@ class Trial:
     def __post_init__(self) -> None:
         self.problem = self.problem or problem(self.data, self.recipe, self.horizon)
         self.spec = spec(dict(self.recipe.entry), where="table")
-        if self.spec.uses_tensorflow:
+        if self.spec.is_network:
             import forecast.networks.layers  # noqa: F401  (no training pays for its import)
         self.budget = Budget(self.recipe.steps, max(self.recipe.steps // 12, 1))
 

@@ -146,8 +146,8 @@ class Board:
 
     @property
     def chosen(self) -> str | None:
-        """The model with the lowest error on validation; the test block has no say in it; None
-        where none was.
+        """The model selected on validation: a combination with learnt weights before all others,
+        else the lowest error. The test block has no say in it; None where none was.
         """
         return self._results.selected_model(RANKING)
 

@@ -406,7 +406,7 @@ def _require_model_packages(models: Models, *, is_tuned: bool) -> None:
     for name, entry in models.entries_to_fit().items():
         family = catalogue()[str(entry["family"])]
         packages = list(EXTRA_PACKAGES.get(family.kind, ()))
-        if family.uses_tensorflow:
+        if family.is_network:
             packages = ["tensorflow", "numba"]
         if is_tuned and (family.has_skip or family.kind == "regression"):
             packages.append("optuna")

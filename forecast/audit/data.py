@@ -117,12 +117,14 @@ def find_outdated_file(project: Project, repeated_run: Sandbox) -> str:
 
 
 def check_columns(panel: Panel) -> Iterator[Finding]:
-    """Past inputs that, with their own past and the target's, give a later target value nearly
-    exactly.
+    """Past inputs that speak of later values of the first target: those that are it, shifted; those
+    whose classes decide its changes; and those that, with their own past and the target's, give a
+    later value nearly exactly.
 
-    Compared with what the target's past alone leaves unexplained, by least squares over every
-    series and step ahead. A system without noise that is driven by such an input looks the same;
-    then the finding is to be judged by hand. Inputs of the future are `check_future_inputs`'s.
+    The last is compared with what the target's past alone leaves unexplained, by least squares over
+    every series and step ahead. A system without noise that is driven by such an input looks the
+    same; then the finding is to be judged by hand. Inputs of the future are
+    `check_future_inputs`'s.
     """
     task = panel.task
     n_observed = len(task.columns) - len(task.future_steps)

@@ -191,7 +191,7 @@ def refit_without_later_rows(
         spec = models.spec(record.params, where=f"record of {name}")
         if spec.needs_vintages:
             continue
-        if spec.uses_tensorflow:
+        if spec.is_network:
             load_tensorflow()
         candidate = Candidate(record.model, spec, record.ranking, record.skip)
         for entry in record.seeds:

@@ -42,7 +42,7 @@ def refit_on_all_rows(
     served: pd.DataFrame,
     scored: Path,
     target: Path,
-    budget: Tuning,
+    tuning: Tuning,
     *,
     jobs: int,
     stream: TextIO | None = None,
@@ -56,7 +56,7 @@ def refit_on_all_rows(
     rows = replace(prepared.load(), frame=served)
     corrections = learn_corrections(pd.read_parquet(calibrated), rows.task)
     data = DataInMemory(**(vars(prepared) | {"rows": rows}))
-    steps = Budget(budget.final_steps, budget.evaluate_every)
+    budget = Budget(tuning.final_steps, tuning.evaluate_every)
     with files.atomic_directory(target) as temporary:
         places = [
             (recipe_candidate(recipe), f"members/{recipe.candidate}") for recipe in record.members
@@ -65,16 +65,16 @@ def refit_on_all_rows(
         split_jobs: list[tuple[Path, list[Path]]] = []
         n_series = served["unique_id"].nunique()
         for candidate, folder in places or [(recipe_candidate(record), ".")]:
-            prepare = load_tensorflow if candidate.spec.uses_tensorflow else None
+            prepare = load_tensorflow if candidate.spec.is_network else None
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 written = temporary / folder / f"seed-{seed}"
-                job = TrainingJob(candidate, int(seed), steps, written, Digests())
+                job = TrainingJob(candidate, int(seed), budget, written, Digests())
                 parts = job.split(n_series)
                 if len(parts) > 1:
                     split_jobs.append((written, [part.folder for part in parts]))
                 for part in parts:
-                    fitter = CandidateFitter(candidate, part.seed, steps, part.series)
+                    fitter = CandidateFitter(candidate, part.seed, budget, part.series)
                     arguments = (data, fitter, saved, part.folder, corrections)
                     tasks.append(
                         WorkItem(part.title, _refit_seed, arguments, prepare, writes=part.folder)

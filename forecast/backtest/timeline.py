@@ -83,8 +83,8 @@ class CandidateFitter:
         return first, self.refit(problem, first)
 
     def refit(self, problem: Problem, first: FitResult) -> FitResult:
-        """What `first` selected, fitted on the rows of `problem`; of a network that has refits the
-        weights stay.
+        """What `first` selected, fitted on the rows of `problem`. Where that is the data of a
+        refit at a cutoff, a network keeps its weights; else it is trained anew.
         """
         return fit_again(
             problem.with_series(self.part),

@@ -212,7 +212,7 @@ def _weigh_piece(run: TrainingRun, job: TrainingJob) -> Piece:
     their tuning took.
     """
     spec = job.candidate.spec
-    if not spec.uses_tensorflow:
+    if not spec.is_network:
         return Piece(spec.family)
     return Piece(spec.kind, _tuning_cost(run, job.candidate.name).get("cpu_seconds", 1.0))
 
@@ -232,7 +232,7 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
             job.folder,
             job.series,
         ),
-        prepare=load_tensorflow if job.candidate.spec.uses_tensorflow else None,
+        prepare=load_tensorflow if job.candidate.spec.is_network else None,
         writes=job.folder,
     )
 
@@ -282,10 +282,10 @@ def _order_for_workers(
     def is_short(job: TrainingJob) -> bool:
         return job.candidate.spec.kind in SHORT_KINDS and not job.candidate.spec.has_refits
 
-    networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
+    networks = [job for job in jobs if job.candidate.spec.is_network]
     networks.sort(key=lambda job: -tuning_seconds.get(job.candidate.model, 0.0))
     networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)
-    rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
+    rest = [job for job in jobs if not job.candidate.spec.is_network]
     short = [job for job in rest if is_short(job)]
     long = [job for job in rest if not is_short(job)]
     return [*networks[:n_workers], *long, *networks[n_workers:], *short]
@@ -343,7 +343,7 @@ def _plan_jobs(
         filled = candidate.with_values(study.best_params)
     spec = filled.spec
     data = run.data
-    budget = run.budget if spec.uses_tensorflow else Budget(0, 1)
+    budget = run.budget if spec.is_network else Budget(0, 1)
     data_digest = data.digest
     if spec.needs_vintages:
         data_digest = result_key(frame=data.digest, issued=data.vintages)
@@ -464,7 +464,7 @@ def _first_diagnostics(
     and where every seed failed.
     """
     for job, fit in zip(jobs, fits, strict=True):
-        if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
+        if fit.status == "ok" and job.candidate.spec.is_network:
             diagnosis = read_or_diagnose(run.data, job.folder)
             return Diagnostics(seed=job.seed, loop=diagnosis.loop, arrays=diagnosis.arrays)
     return None

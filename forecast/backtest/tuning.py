@@ -148,8 +148,8 @@ def _order_for_workers(candidates: list[Candidate], n_workers: int) -> list[Cand
     mixed = sorted(candidates, key=lambda candidate: place[candidate.model])
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.interleave_groups(mixed, attrgetter("model"), n_workers)
-    networks = [candidate for candidate in ordered if candidate.spec.uses_tensorflow]
-    others = [candidate for candidate in ordered if not candidate.spec.uses_tensorflow]
+    networks = [candidate for candidate in ordered if candidate.spec.is_network]
+    others = [candidate for candidate in ordered if not candidate.spec.is_network]
     before_last = max(n_workers, len(networks) - 2 * n_workers)
     return [*networks[:before_last], *others, *networks[before_last:]]
 
@@ -160,7 +160,7 @@ def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:
         candidate.name,
         run_candidate_study,
         (plan, candidate),
-        prepare=load_tensorflow if candidate.spec.uses_tensorflow else None,
+        prepare=load_tensorflow if candidate.spec.is_network else None,
     )
 
 

@@ -28,7 +28,7 @@ from forecast.comparison.intervals import interval_tables, is_chosen, target_of
 from forecast.comparison.levels import describe_levels, level_scores
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
-    mean_distance,
+    mean_steps_between,
     select_bars,
     select_models,
 )
@@ -151,7 +151,7 @@ def compare_candidates(
         untrained=untrained,
         alpha=evaluation.alpha,
         horizon=task.horizon,
-        step_size=mean_distance(test["cutoff"], task.calendar, task.step_size),
+        step_size=mean_steps_between(test["cutoff"], task.calendar, task.step_size),
         cycles=cycles(task.calendar, task.calendar_features),
     )
     tables = {

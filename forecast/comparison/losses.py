@@ -109,7 +109,7 @@ def select_bars(validation: pd.DataFrame) -> list[str]:
     return [name for name, _ in loss_of.index[loss_of <= NEAR_BAR * loss_of.min()]]
 
 
-def mean_distance(cutoffs: pd.Series | pd.Index, calendar: Calendar, step_size: int) -> float:
+def mean_steps_between(cutoffs: pd.Series | pd.Index, calendar: Calendar, step_size: int) -> float:
     """Time steps from one of the `cutoffs` of all series to the next: `step_size`, or fewer where
     blocks are those of each series, and its cutoffs lie between those of others.
     """

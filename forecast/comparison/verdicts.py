@@ -74,8 +74,8 @@ def compare(
 
     `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the
     baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
-    origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
-    validation loss; `bars`: the simple forecasts near the lowest of them there, that one first
+    origin, scaled if there are several series. `chosen`: ranking to the selected model
+    (`select_models`); `bars`: the simple forecasts near the lowest of them there, that one first
     (`losses.select_bars`). `untrained`: networks that are their skip; they are no models of their
     own and are not tested. `by_rule` as in `name_choice`.
 

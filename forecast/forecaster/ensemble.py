@@ -3,10 +3,10 @@ errors behind its intervals.
 
 `load_trained_ensemble` reads it from what the train stage wrote, `forecast_latest` makes the table
 of forecasts and intervals that users see. The forecast is the mean over the seeds, the
-leaderboard's row `ensemble`; of a combination, the weighted mean of its members' forecasts, each
-the mean over its seeds. The interval around it is split conformal with the newest errors of its
-backtest and as wide as the lookback was volatile, as in the compare stage. A folder of
-plain JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
+leaderboard's row with seed `mean`; of a combination, the weighted mean of its members' forecasts,
+each the mean over its seeds. The interval around it is split conformal with the newest errors of
+its backtest and as wide as the lookback was volatile, as in the compare stage. A folder of plain
+JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
 so a damaged copy is refused.
 
 Refused with `InputError`: a longer horizon than the model can be continued to, and a level that the
@@ -304,7 +304,7 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
     """
     ensemble = load_without_calibration(folder)
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
-    return replace(ensemble, calibrated=calibration_scores(forecasts, ensemble.task))
+    return replace(ensemble, calibrated=calibrate_intervals(forecasts, ensemble.task))
 
 
 def load_without_calibration(folder: Path) -> Ensemble:
@@ -340,9 +340,9 @@ def list_served_models(folder: Path) -> list[Path]:
     return sorted(folders, key=seed)
 
 
-def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """By series the errors behind its intervals, from a candidate's forecasts.parquet: those of the
-    mean over its seeds on the calibration block and on the test block.
+def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
+    """By series its intervals, from a candidate's forecasts.parquet: of the errors of the mean over
+    its seeds on the calibration and the test block, resized by those on the validation block.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are
     ratios.

@@ -307,12 +307,12 @@ class RankedPool(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Errors of all series that rank theirs together, in no order."""
+    """Errors of all series that rank theirs together."""
 
     calibration: Array
     """(N, H): as `RankedPool` has them."""
     errors: Array
-    """(n, H): of the calibration and the test blocks."""
+    """(n, H): of the calibration and the test blocks, in no order."""
     ds: Times
     """(n, H): of their targets."""
     ranked_before: dict[np.datetime64, RankedPool] = field(default_factory=dict)

@@ -6,11 +6,11 @@ from the train rows alone. How steps of a horizon hang together is estimated on 
 origins.
 
 `train_by_gradient` and `train_by_levenberg_marquardt` give a `TrainedNetwork`; before them
-`set_principal_axes` and `fit_head`, after them `estimate_dependence`. `Budget` is what every
+`fit_head`, after them `estimate_dependence`. `Budget` is what every
 network is given.
 
-Another trainer is a function here that returns a `TrainedNetwork`, chosen by its name in
-`forecaster.fitting`.
+Another trainer is a function here that returns a `TrainedNetwork`, which `forecaster.fitting`
+chooses by the entry's `trainer`.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def _read_decimals(path: Path | str, cells: pd.Series) -> pd.Series:
     with_commas = pd.to_numeric(commas.str.replace(",", ".", regex=False), errors="coerce")
     numbers = max(with_points, with_commas, key=pd.Series.count)
     for row in np.flatnonzero(numbers.isna() & cells.notna())[:1]:
-        raise _refuse_cell(path, cells.name, cells.iat[row], row)
+        raise _cell_error(path, cells.name, cells.iat[row], row)
     return numbers
 
 
@@ -263,10 +263,10 @@ def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -
     numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     is_passed = np.isfinite(numbers) | (frame.isna() & ~frame.columns.isin(inputs)).to_numpy()
     for row, column in np.argwhere(~is_passed)[:1]:
-        raise _refuse_cell(path, frame.columns[column], frame.iat[row, column], row)
+        raise _cell_error(path, frame.columns[column], frame.iat[row, column], row)
 
 
-def _refuse_cell(path: Path | str, column: object, cell: object, row: int) -> InputError:
+def _cell_error(path: Path | str, column: object, cell: object, row: int) -> InputError:
     """The error that names a cell that is no finite number."""
     return InputError(
         f"{path}: column {column!r} has {str(cell)!r} in row {row},"

@@ -88,7 +88,8 @@ class ModelSpec(Config):
     """True: a fit draws random numbers, so a backtest fits it once per seed."""
     has_skip: ClassVar[bool] = False
     """True: it stands on a closed-form skip, and is a row of its own in either ranking."""
-    uses_tensorflow: ClassVar[bool] = False
+    is_network: ClassVar[bool] = False
+    """True: trials tune it, it has a training budget, and it loads TensorFlow."""
     is_corrected: ClassVar[bool] = False
     """True: a one-step map closed over the horizon, with a direct correction of every step (the
     mixed strategy).
@@ -304,7 +305,7 @@ class NetworkSpec(TrainableSpec):
     fitted_as = "network"
     is_seeded = True
     has_skip = True
-    uses_tensorflow = True
+    is_network = True
     every_step: ClassVar[bool] = True
     """False: it forecasts from whole windows, at their last step alone."""
     choices: ClassVar[Choices] = {}

@@ -173,8 +173,8 @@ class Skip:
     without.
     """
     bent: tuple[int, ...] = ()
-    """Channels of what is known ahead that have another slope above their mean: a load rises with
-    the cold and with the heat.
+    """Channels of what is known ahead whose slope changes at each of `BENDS`: a load rises with the
+    cold and with the heat.
     """
     unread: tuple[int, ...] = ()
     """Channels of past-only inputs that it leaves out."""
@@ -244,7 +244,7 @@ class Skip:
 
     def _plan_features(self, windows: Windows, channels: Layout) -> list[np.ndarray]:
         """(B, columns) each: the plan of the horizon, that of past rows, and of both what is bent
-        as far as it lies above its mean.
+        as far as it lies above each of `BENDS`.
         """
         past = windows.past.astype(np.float64)
         newest = past[:, -1, channels.future_channels[: self.leads]]

@@ -102,7 +102,7 @@ class GateVerdict:
 def decide(
     fresh: FreshLosses,
     evidence: PairEvidence | None,
-    steps: Spacing,
+    spacing: Spacing,
     rules: GateRules,
     *,
     ageing: str = "",
@@ -148,14 +148,14 @@ def decide(
         if skill > 0:
             return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
         return GateVerdict("kept", f"{NO_CHAMPION_LOSS}, but skill is {percent(skill)}", numbers)
-    return _compare(fresh, fresh.champion, evidence, steps, rules, numbers, is_same_recipe)
+    return _compare(fresh, fresh.champion, evidence, spacing, rules, numbers, is_same_recipe)
 
 
 def _compare(
     fresh: FreshLosses,
     champion: Losses,
     evidence: PairEvidence,
-    steps: Spacing,
+    spacing: Spacing,
     rules: GateRules,
     numbers: GateNumbers,
     is_same_recipe: bool,
@@ -166,8 +166,10 @@ def _compare(
     (`Retraining.gate_steps`): "better" already asks for a lower mean loss there (`difference`),
     "equivalent" does not.
     """
-    sequence = sequential_test(evidence, steps, alpha=pair_alpha(rules.alpha, evidence.pair_number))
-    same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **steps)
+    sequence = sequential_test(
+        evidence, spacing, alpha=pair_alpha(rules.alpha, evidence.pair_number)
+    )
+    same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **spacing)
     # Two models with the same loss at every origin are one function: no number of origins is needed
     # to see it.
     is_identical = np.array_equal(fresh.challenger, champion)
@@ -221,7 +223,7 @@ def _skill(loss: Losses, naive: Losses) -> float:
     return -math.inf if loss.any() else 0.0
 
 
-def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> SequentialTest:
+def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -> SequentialTest:
     """Is the mean of champion - challenger above zero, whenever and however often this is asked?
 
     z is the normal quantile of the t ratio with the standard error and degrees of freedom of
@@ -242,9 +244,9 @@ def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> 
         return start.model_copy(update={"note": f"{n} origins; {MINIMUM} are needed"})
     if not np.any(difference):
         return start.model_copy(update={"note": "identical losses"})
-    allowed = dependence(n, **steps)
+    allowed = dependence(n, **spacing)
     usual_cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
-    cosines = limit_cosines(usual_cosines, n, **steps)
+    cosines = limit_cosines(usual_cosines, n, **spacing)
     error = standard_error(difference, replace(allowed, cosines=cosines), many_runs_inflation)
     # ahead by one amount everywhere: only a sign, and no variance to judge it by
     if error.value == 0.0:

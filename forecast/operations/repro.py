@@ -27,7 +27,7 @@ import yaml
 from forecast.config.paths import NARROWED
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, combine_exit_codes
-from forecast.system.processes import POLL_SECONDS, end_with_this_process, is_alive, send_signal
+from forecast.system.processes import POLL_SECONDS, die_with_parent, is_alive, send_signal
 from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, format_duration, show_nothing
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
@@ -183,7 +183,7 @@ def run_watched(
     """
     sys.stdout.flush()
     env = dict(environment)
-    process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process)
+    process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=die_with_parent)
     try:
         while meanwhile is not None and process.poll() is None:
             meanwhile()
@@ -251,8 +251,9 @@ def explain_failures(
 
 
 def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
-    """The stages that `dvc status` finds out of date, in the order of the pipeline, the user's own
-    ones last.
+    """The stages that `dvc status` finds out of date: those of all datasets together, then one
+    dataset after the other in the order of the pipeline, a user's own stages last of each. Empty
+    where DVC fails.
     """
     command = [*dvc_command(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(
@@ -266,7 +267,7 @@ def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
 
 
 def _pipeline_order(stage: str) -> tuple[str, int]:
-    """Sorts stages by dataset, then by place in the pipeline; a user's own stage is last."""
+    """Sorts stages by dataset, then by place in the pipeline, where a user's own are last."""
     name, _, dataset = stage.partition("@")
     return dataset, STAGES.index(name) if name in STAGES else len(STAGES)
 

@@ -136,11 +136,12 @@ SCORES = {
 }
 """Heading → column of the leaderboard. RMSSE, the lowest of a mean, is shown of the grid
 `INTERMITTENT_GRID`. CRPS is known of the selected models, the references and
-networks with a head of distributions alone; a terminal narrower than `WIDE` leaves it out.
+networks with a head of distributions alone. A terminal narrower than `WIDE` shows MAE and MASE
+alone.
 """
 HEADS = ("", "model", *SCORES, "error vs bar", "vs own skip")
 WIDE = 100
-"""Columns of a terminal that has room for the scores of distributions."""
+"""Columns of a terminal that has room for all `SCORES`."""
 # nothing was trained: they stand in every ranking, shown once
 ONLY_BASELINES = {"baseline": "baselines"}
 CHOSEN = "*"

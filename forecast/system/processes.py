@@ -183,7 +183,7 @@ def end_children(grace: float = 1.0) -> None:
     psutil.wait_procs(left, timeout=2.0)
 
 
-def idle_workers() -> Any:
+def current_executor() -> Any:
     """The executor in which joblib keeps workers for the next call; None where there is none.
     Asking joblib for it by its public name would make a new one.
     """
@@ -195,7 +195,7 @@ def close_workers() -> None:
     """Shuts joblib's idle workers down now, so that their memory and CPU time are counted with this
     process.
     """
-    executor = idle_workers()
+    executor = current_executor()
     if executor is not None:
         executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
 
@@ -236,7 +236,7 @@ def stop_on_signals() -> None:
         signal.signal(signal.SIGINT, stop)
 
 
-def end_with_this_process() -> None:
+def die_with_parent() -> None:
     """For `preexec_fn`: the kernel ends the child when its parent dies, however that happens (Linux
     only).
     """

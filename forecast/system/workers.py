@@ -26,7 +26,7 @@ import psutil
 
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes
-from forecast.system.processes import idle_workers, prepare_worker
+from forecast.system.processes import current_executor, prepare_worker
 from forecast.system.stage import Piece, show_progress
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: in
 
 def kill_pool() -> None:
     """End the idle workers that joblib keeps for the next call, and remove its folders."""
-    executor = idle_workers()
+    executor = current_executor()
     if executor is not None:
         executor.terminate(kill_workers=True)
 

@@ -54,7 +54,7 @@ class ServedForecaster(PythonModel):
             return self.service.answer(model_input, **(params or {}))
         except ForecastError as error:
             # any other exception would reach the caller as a stack trace
-            raise refusal(advise_caller(str(error))) from None
+            raise request_error(advise_caller(str(error))) from None
         except Exception:
             logging.getLogger(__name__).exception("The forecast failed")
             message = "The forecast failed; the server's log says why."
@@ -101,15 +101,17 @@ def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any
     if not isinstance(parameters, dict):
         return content
     if unknown := parameters.keys() - PARAMETERS:
-        raise refusal(
+        raise request_error(
             f"Unknown in `params`: {quote_names(unknown)}. Known are `horizon` and `levels`."
         )
     if parameters.get("horizon") == 0:
-        raise refusal("Horizon 0: wanted at least 1 step. Leave it out for the horizon as trained.")
+        raise request_error(
+            "Horizon 0: wanted at least 1 step. Leave it out for the horizon as trained."
+        )
     return content
 
 
-def refusal(message: str) -> MlflowException:
+def request_error(message: str) -> MlflowException:
     """What the server answers with status 400 and this sentence."""
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 

@@ -385,7 +385,7 @@ def test_intervals_of_a_series_with_closed_hours_are_the_same_for_table_and_serv
     )
     starts = {"validation": 0, "calibration": 60, "test": 180}
     table = forecasts_of(panel, starts, np.where(is_closed, 0.0, 3.0))
-    served = ensemble.calibration_scores(table, panel.task)
+    served = ensemble.calibrate_intervals(table, panel.task)
     assert served["north"].season.is_quiet[:, 0].tolist() == [False, False, False, True]
     compare_intervals(table, panel, level, served)
 
@@ -406,7 +406,7 @@ def test_intervals_of_many_short_series_are_the_same_for_table_and_service(
     panel = problems.panel_of(pd.concat(parts), **ONE_TARGET)
     starts = {"validation": 0, "calibration": first, "test": 50}
     table = forecasts_of(panel, starts, np.zeros(len(ds)))
-    served = ensemble.calibration_scores(table, panel.task)
+    served = ensemble.calibrate_intervals(table, panel.task)
     compare_intervals(table, panel, level, served)
     pools = [each.newest.pool for each in served.values()]
     assert all(pool is not None and len(pool.newest) < len(pool.calibration) for pool in pools)

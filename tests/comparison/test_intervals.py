@@ -26,7 +26,7 @@ from forecast.comparison.metrics import crps_quantiles
 from forecast.comparison.scores import ForecastCube
 from forecast.data.comparison_records import CandidateLabel
 from forecast.forecaster import intervals
-from forecast.forecaster.ensemble import calibration_scores
+from forecast.forecaster.ensemble import calibrate_intervals
 from forecast.forecaster.intervals import Difficulty, widths
 from tests.support import problems
 from tests.support.example_data import dataset
@@ -254,7 +254,7 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
         for origin in range(len(of_block.y))
     ]
     task = dataset().task
-    (served,) = calibration_scores(pd.DataFrame(rows), task).values()
+    (served,) = calibrate_intervals(pd.DataFrame(rows), task).values()
     scored = bands(replace(blocks([held], [seen]), task=task, validation=[before]), [0.8])
     centre = seen.y_hat.mean(axis=0)
     difficulty = Difficulty(seen.volatility, np.zeros(seen.y.shape, dtype=np.int64))

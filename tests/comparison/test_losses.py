@@ -5,7 +5,7 @@ import pytest
 from forecast.comparison.losses import (
     NO_ACTUALS,
     losses_by_origin,
-    mean_distance,
+    mean_steps_between,
     select_bars,
     select_models,
 )
@@ -137,9 +137,9 @@ def test_a_tie_with_a_simple_forecast_goes_to_it_and_of_simple_ones_to_the_bar()
 def test_cutoffs_between_those_of_other_series_lie_nearer_than_a_step_size():
     hours = RegularCalendar(kind="regular", freq="1h")
     first = pd.date_range("2024-01-01", periods=100, freq="6h")
-    assert mean_distance(first.repeat(3), hours, 6) == 6
+    assert mean_steps_between(first.repeat(3), hours, 6) == 6
     both = first.append(first + pd.Timedelta("2h"))
-    assert mean_distance(both, hours, 6) == pytest.approx(3, abs=0.02)
+    assert mean_steps_between(both, hours, 6) == pytest.approx(3, abs=0.02)
     years_apart = first.append(first + pd.Timedelta("9000h"))
-    assert mean_distance(years_apart, hours, 6) == 6
-    assert mean_distance(first[:1], hours, 6) == 6
+    assert mean_steps_between(years_apart, hours, 6) == 6
+    assert mean_steps_between(first[:1], hours, 6) == 6

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.system.processes import end_with_this_process
+from forecast.system.processes import die_with_parent
 
 MISSING = "PostgreSQL is needed: apt-get install postgresql"
 SECONDS = 120
@@ -84,7 +84,7 @@ def started(programs: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            serve, stdout=output, stderr=output, preexec_fn=end_with_this_process, **identity
+            serve, stdout=output, stderr=output, preexec_fn=die_with_parent, **identity
         )
     try:
         until = time.monotonic() + SECONDS

@@ -27,7 +27,7 @@ from forecast.data.results import Results
 from forecast.data.sources import Request
 from forecast.forecaster.ensemble import (
     Ensemble,
-    calibration_scores,
+    calibrate_intervals,
     forecast_latest,
     judge_levels,
 )
@@ -389,7 +389,7 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
         }
     )
     task = problems.task(target={"column": "price", "transform": "log"})
-    low, high = calibration_scores(table, task)["a"].bounds(
+    low, high = calibrate_intervals(table, task)["a"].bounds(
         [[100.0]], Difficulty(np.array([0.2])), 0.8
     )
     np.testing.assert_allclose([low, high], [[[100 * 1.1**-4]], [[100 * 1.1**4]]])

@@ -31,7 +31,7 @@ from forecast.operations.registry import make_card
 from forecast.operations.retrain import retrain
 from forecast.operations.status import read_status
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.system.processes import end_with_this_process
+from forecast.system.processes import die_with_parent
 from forecast.tracking import hold_store_lock, mlflow_client, tracking_store
 from tests.operations import postgres, projects, retraining
 from tests.operations.projects import NAME, NOW
@@ -111,7 +111,7 @@ def serving(database: str, folder: Path) -> Iterator[str]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=end_with_this_process,
+            preexec_fn=die_with_parent,
         )
     try:
         until = time.monotonic() + SECONDS

@@ -36,8 +36,8 @@ PARTIAL_ADVICE = "If that is the sum of a step that was not over, leave the row 
 MOST_DROPPED_ROWS = 3
 """The last ones of a source may be provisional."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
-# One zone for each local hour that is skipped in spring somewhere.
 PRICE_NAME = "(?i)price|preis|close|kurs|quote"
+# One zone for each local hour that is skipped in spring somewhere.
 CLOCK_CHANGE_ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney")
 
 

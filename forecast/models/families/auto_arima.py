@@ -244,6 +244,7 @@ class Spec(StatisticalSpec):
         return ""
 
     def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Arima:
-        """Orders and coefficients anew at every fit; as many Fourier pairs as the season has."""
+        """Orders and coefficients anew at every fit; the entry's Fourier pairs, at most
+        those that the season has."""
         pairs = min(self.fourier, (season - 1) // 2)
         return Arima.fit(y, season, pairs=pairs, last=self.last, orders=self.order)

@@ -484,8 +484,8 @@ class Spec(RegressorSpec):
         return arrays | _name_form(number), error
 
     def _regressor(self, rows: int, form: TreeForm = TREE_FORMS[0], n_trees: int = N_TREES) -> Any:
-        """The unfitted regressor of scikit-learn for so many rows: defaults of the family, then of
-        the entry's fields, then its `options`, which count most.
+        """The unfitted regressor (of LightGBM for boosting) for so many rows: defaults of the
+        family, then of the entry's fields, then its `options`, which count most.
         """
         regressor_class = self._load_regressor_class()
         arguments = dict(DEFAULTS.get(self.regressor, {}))

@@ -290,8 +290,8 @@ DECODED_ROWS = 2048  # rows decoded at once: the arrays of a step stay in the ca
 def decode(
     network: Network,
     block: EncoderDecoder,
-    weights: Arrays,
-    w: Arrays,
+    readout_weights: Arrays,
+    decoder_weights: Arrays,
     encoded: np.ndarray,
     states: Arrays,
     frames: np.ndarray | None,
@@ -299,14 +299,14 @@ def decode(
     """Forecasts `(H*O*K, R)` of R rows: `encoded (units, R)`, `states` each `(size, R)`, `frames
     (H, F, R)` or None.
 
-    `w` holds the decoder's weights, `weights` the read-out's. A row is one window at one step t.
+    A row is one window at one step t.
     """
     shapes = network.shapes
     rows = encoded.shape[1]
     fed_back = shapes.outputs if block.feedback else 0
     columns = fed_back + block.units
-    kernel = weights["readout/kernel"].T
-    bias = weights["readout/bias"][:, None]
+    kernel = readout_weights["readout/kernel"].T
+    bias = readout_weights["readout/bias"][:, None]
     forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
     for start in range(0, rows, DECODED_ROWS):
         part = slice(start, start + DECODED_ROWS)
@@ -314,7 +314,7 @@ def decode(
         x = np.zeros((columns + shapes.future_channels, out.shape[2]), encoded.dtype)
         x[fed_back:columns] = encoded[:, part]
         first = {name: state[:, part] for name, state in states.items()}
-        decoder = stepper(block.cell_object, w, first)
+        decoder = stepper(block.cell_object, decoder_weights, first)
         for k in range(shapes.horizon):
             if frames is not None:
                 x[columns:] = frames[k, :, part]
