@@ -224,7 +224,9 @@ class Board:
         return figure
 
     def report(self, path: str | Path) -> Path:
-        """The page of `make run` about these models, one file that needs no network."""
+        """Write the report of a run about these models to `path`, one HTML file that needs no
+        network.
+        """
         files.write_text(
             Path(path),
             page.render([self._results], {NAME: read_costs(self._results.paths, NAME)}),

@@ -13,8 +13,8 @@ record.json, forecasts.parquet and copies of the saved members. Candidates that 
 train, or that cannot be served are left out and named; without a member the combination is a failed
 record.
 
-Both members and weights are learnt from the validation rows alone: `learn_weights` is given nothing
-else (`MemberErrors`). What a combination forecasts in a fold of validation is made with the members
+What is served before the test block has members and weights learnt from the validation rows alone
+(`MemberErrors`). What a combination forecasts in a fold of validation is made with the members
 and weights that the other folds give, so that its validation error can be compared with those of
 models that learnt nothing there. With `refit` the weights of the same members are learnt again
 behind validation, at each of its cutoffs on every error known there.
@@ -212,7 +212,8 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
     """The candidates that a rule names, by group, model or `all`; of those that err alike the first
-    alone: tuning may lead two entries to one model. Who never errs may be another one elsewhere.
+    alone: tuning may lead two entries to one model. Those without any error are all taken: they may
+    differ beyond validation.
     """
     rule_names = set(rule.members)
     distinct: dict[bytes | str, str] = {}

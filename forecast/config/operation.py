@@ -77,7 +77,7 @@ class Retraining(Config):
     keep_snapshots: int = Field(10, ge=1)
     hooks: Hooks = Field(default_factory=lambda: Hooks.model_validate({}))
 
-    def gate_steps(self, dataset: Dataset) -> int:
+    def count_fresh_steps(self, dataset: Dataset) -> int:
         """Time steps of the gate's block."""
         if self.fresh_steps is not None:
             return self.fresh_steps
@@ -97,7 +97,7 @@ class Retraining(Config):
 
     def min_gate_origins(self, dataset: Dataset) -> int:
         """The fewest origins a gate decides on."""
-        return max(self.gate_steps(dataset) // dataset.step_size, 8)
+        return max(self.count_fresh_steps(dataset) // dataset.step_size, 8)
 
 
 class _RetrainingFile(Config):

@@ -117,7 +117,7 @@ class Source(Config):
 
 
 class RemoteSource(Source):
-    """What every source over the network has: hosts, overlap with what is stored, one deadline per
+    """What every web service has: hosts, overlap with what is stored, one deadline per
     dataset.
     """
 

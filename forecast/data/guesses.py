@@ -54,9 +54,9 @@ from forecast.data.columns import (
     trim_to_last_value,
 )
 from forecast.data.entries import entry_line, flow_yaml
+from forecast.data.holiday_effects import find_holiday_effects
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.leaks import find_leaks
-from forecast.data.moving_holidays import find_moving_holidays
 from forecast.data.schema import describe_row, describe_text_cell, find_text_cell
 from forecast.data.splits import (
     BLOCKS,
@@ -798,7 +798,7 @@ def _calendar_lines(
     if country != "XX":
         note = "public holidays as inputs, by the code of your country"
     step = step_length(calendar) or DAY  # of weekdays alone
-    if moving := find_moving_holidays(observed, target, step, zone):
+    if moving := find_holiday_effects(observed, target, step, zone):
         is_known_day = step == DAY or zone is not None  # half of a far holiday is UTC's day before
         key, country = "holidays" if is_known_day else "# holidays", moving.country
         note = (

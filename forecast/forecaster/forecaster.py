@@ -171,8 +171,8 @@ class Forecaster:
         return dict.fromkeys(rows, nothing) | dict(zip(requests, values, strict=True))
 
     def _to_means(self, forecasts: np.ndarray, unique_id: str) -> np.ndarray:
-        """(n, H, O) in raw units: the means of medians of one series; steps beyond the trained ones
-        have the errors of the last.
+        """(n, H, O) in raw units: means instead of the medians `forecasts` of one series; steps
+        beyond the trained ones have the errors of the last.
         """
         assert self.smearing is not None
         errors = self.smearing[sorted(self.scaling.centre).index(unique_id)]

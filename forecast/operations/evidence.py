@@ -88,7 +88,7 @@ def describe_gate_refusal(root: Path, name: str) -> str:
         return ""
     try:
         settings = load_dataset(name, paths.configs)
-        fresh_steps = load_retraining(name, paths.configs).gate_steps(settings)
+        fresh_steps = load_retraining(name, paths.configs).count_fresh_steps(settings)
         ds = files.read_frame(paths.frame(name))["ds"]
         gate_splits(ds, name, settings, fresh_steps=fresh_steps)
     except ForecastError as fault:
@@ -334,12 +334,12 @@ def _bin_shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDAr
 
 
 def measure_shifts(
-    panel: Panel, card: ChampionCard, rules: Retraining, *, recent_steps: int
+    panel: Panel, card: ChampionCard, rules: Retraining, *, fresh_steps: int
 ) -> list[Shift]:
     """Every column of every series: what came after the champion's training against the training
     rows.
 
-    `recent_steps`: how many of the newest steps are looked at; none of them may be a training row.
+    `fresh_steps`: how many of the newest steps are looked at; none of them may be a training row.
     Left out are columns with fewer than `MIN_VALUES` values on either side, and of an input known
     ahead all steps but the first.
     """
@@ -353,7 +353,7 @@ def measure_shifts(
             change = _seasonal_changes(series.values[:, channel], column, season)
             is_train = series.ds <= cutoff
             is_new = ~is_train
-            is_new[: max(len(series) - recent_steps, 0)] = False
+            is_new[: max(len(series) - fresh_steps, 0)] = False
             # a quarter of a season apart: near enough to independence, and enough values
             old, new = (
                 change[rows & np.isfinite(change)][:: max(1, season // 4)]
@@ -374,7 +374,7 @@ def measure_shifts(
 
 
 def measure_live_error(
-    champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
+    champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, fresh_steps: int
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
     block promised, times `naive_growth`: forecasts made again here, unlike `live_accuracy`, which
@@ -392,7 +392,7 @@ def measure_live_error(
             continue
         stop = len(series) - task.horizon
         last_seen = int(np.searchsorted(series.ds, last_used, side="right")) - 1
-        first = max(last_seen, stop - recent_steps, task.lookback - 1)
+        first = max(last_seen, stop - fresh_steps, task.lookback - 1)
         origins = np.arange(first, stop, task.step_size)
         if len(origins) >= 8:
             rows[series.unique_id] = origins

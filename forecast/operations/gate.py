@@ -163,8 +163,8 @@ def _compare(
     """The verdict on a challenger and a `champion` with finite losses.
 
     A rule about the newest weeks would look at `fresh`, which holds the newest 28 days by default
-    (`Retraining.gate_steps`): "better" already asks for a lower mean loss there (`difference`),
-    "equivalent" does not.
+    (`Retraining.count_fresh_steps`): "better" already asks for a lower mean loss there
+    (`difference`), "equivalent" does not.
     """
     sequence = sequential_test(
         evidence, spacing, alpha=pair_alpha(rules.alpha, evidence.pair_number)

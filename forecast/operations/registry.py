@@ -70,7 +70,7 @@ def register_candidate(
     The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one,
     before it becomes a version. It gets the alias `challenger`, unless it is the champion already;
     the same candidate again is the same version. `ForecastError` when MLflow cannot be written,
-    `DataError` when the copy forecasts nothing finite.
+    `ModelError` when the copy forecasts nothing finite.
     """
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)

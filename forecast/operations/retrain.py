@@ -154,7 +154,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         reason = f"{state}, {plural(new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
-        frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)
+        frame["ds"], job.dataset, settings, fresh_steps=rules.count_fresh_steps(settings)
     )
     challenger.provide_tuned_values(job, tree, config_hash)
     worktree.write_configuration(tree, job.dataset, splits)
@@ -279,11 +279,11 @@ def _measure_drift(
     """Shifts of the data and of the champion's error; none without a champion."""
     if current is None:
         return []
-    recent = rules.gate_steps(settings)
-    shifts = evidence.measure_shifts(panel, current.card, rules, recent_steps=recent)
+    fresh_steps = rules.count_fresh_steps(settings)
+    shifts = evidence.measure_shifts(panel, current.card, rules, fresh_steps=fresh_steps)
     if evidence.has_same_task(current.ensemble, settings.task):
         live = evidence.measure_live_error(
-            current.ensemble, current.card, panel, rules, recent_steps=recent
+            current.ensemble, current.card, panel, rules, fresh_steps=fresh_steps
         )
         if live is not None:
             shifts.append(live)

@@ -158,7 +158,7 @@ def print_leaderboards(
     paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None
 ) -> None:
     """Print the leaderboards of each ranking with networks (else that of the baselines), then the
-    verdict, preferences and warnings: ruled and coloured on a terminal, plain aligned text
+    verdict, how it was selected and warnings: ruled and coloured on a terminal, plain aligned text
     elsewhere.
     """
     from rich.console import Console

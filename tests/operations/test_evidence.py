@@ -77,8 +77,11 @@ def test_promotion_says_at_once_that_the_gate_would_refuse(project: Path) -> Non
 def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     settings = wave(calendar={"kind": "index"})
     rows = pd.Series(pd.to_datetime(60 * np.arange(500), unit="s"))
-    fresh = RULES.gate_steps(settings)
-    assert fresh == 60 and RULES.gate_steps(wave(calendar={"kind": "index"}, step_size=10)) == 80
+    fresh = RULES.count_fresh_steps(settings)
+    assert (
+        fresh == 60
+        and RULES.count_fresh_steps(wave(calendar={"kind": "index"}, step_size=10)) == 80
+    )
     found = evidence.gate_splits(rows, NAME, settings, fresh_steps=fresh)
     frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
     borders = resolve_borders(
@@ -210,30 +213,30 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     meta = make_card(Results(ProjectPaths.of(repro), NAME), "ridge", now=NOW, revision="")
     frame = projects.prepared(repro)
     calm = evidence.measure_shifts(
-        from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60
+        from_frame(frame, NAME, settings.task), meta, RULES, fresh_steps=60
     )
     assert [(shift.drifted, shift.ks_p) for shift in calm] == [(False, None)]
     wild = frame.assign(y=frame["y"].where(frame["ds"] < "2024-05-20", 5 * frame["y"]))
     panel = from_frame(wild, NAME, settings.task)
     assert [
-        shift.drifted for shift in evidence.measure_shifts(panel, meta, RULES, recent_steps=60)
+        shift.drifted for shift in evidence.measure_shifts(panel, meta, RULES, fresh_steps=60)
     ] == [True]
     champion = load_trained_ensemble(repro / "data" / "trained" / NAME / "ridge")
     honest = evidence.measure_live_error(
-        champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28
+        champion, meta, from_frame(frame, NAME, settings.task), RULES, fresh_steps=28
     )
     assert (
         honest is not None
         and honest.live_error == pytest.approx(1.0, abs=0.2)
         and not honest.drifted
     )
-    louder = evidence.measure_live_error(champion, meta, panel, RULES, recent_steps=28)
+    louder = evidence.measure_live_error(champion, meta, panel, RULES, fresh_steps=28)
     assert louder is not None and not louder.drifted  # repeating the last value errs as much more
     is_new = (frame["ds"] >= "2024-05-20").to_numpy()
     y = frame["y"].to_numpy().copy()
     y[is_new] = np.random.default_rng(0).permutation(y[is_new])
     panel = from_frame(frame.assign(y=y), NAME, settings.task)
-    found = evidence.measure_live_error(champion, meta, panel, RULES, recent_steps=28)
+    found = evidence.measure_live_error(champion, meta, panel, RULES, fresh_steps=28)
     assert found is not None and found.drifted
 
 
@@ -274,16 +277,16 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
         path, {"defaults": {"alpha": 0.1}, "datasets": {NAME: {"fresh_steps": 40}}}
     )
     rules = load_retraining(NAME, tmp_path)
-    assert (rules.alpha, rules.gate_steps(wave()), rules.new_steps) == (0.1, 40, None)
-    assert load_retraining("other", tmp_path).gate_steps(wave()) == 28
+    assert (rules.alpha, rules.count_fresh_steps(wave()), rules.new_steps) == (0.1, 40, None)
+    assert load_retraining("other", tmp_path).count_fresh_steps(wave()) == 28
     small_project.write_yaml(path, {"defaults": {"alhpa": 0.1}})
     with pytest.raises(InputError, match="alpha"):
         load_retraining(NAME, tmp_path)
     sessions = wave(calendar={"kind": "weekdays"})
-    assert RULES.gate_steps(sessions) == 60
+    assert RULES.count_fresh_steps(sessions) == 60
     hours = {"days": ["mon", "tue"], "first": "09:00", "last": "17:00"}
     opened = wave(calendar={"kind": "regular", "freq": "1h", "open": hours})
-    assert RULES.gate_steps(opened) == 4 * 2 * 9
+    assert RULES.count_fresh_steps(opened) == 4 * 2 * 9
 
 
 def test_where_no_last_value_is_known_the_live_error_is_a_number_still() -> None:
@@ -319,7 +322,7 @@ def test_a_new_shop_and_a_closed_one_leave_the_live_error_of_the_others_as_it_is
 
     def measure(frame: pd.DataFrame) -> object:
         panel = from_frame(frame, NAME, settings.task)
-        return evidence.measure_live_error(champion, card, panel, RULES, recent_steps=28)
+        return evidence.measure_live_error(champion, card, panel, RULES, fresh_steps=28)
 
     assert measure(parts[0]) is not None
     assert measure(pd.concat(parts, ignore_index=True)) == measure(parts[0])

@@ -83,7 +83,8 @@ class RawFrame:
 
 def keep_known(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
     """The rows known by `as_of`, and the instant itself (without one: when the last observation
-    became known); of later rows what is `known_ahead`, and nothing else.
+    became known). Of later rows only plans are kept: without columns known ahead they are dropped,
+    else all other columns are masked.
     """
     dataset, as_of = request.dataset, request.as_of
     if as_of is None:

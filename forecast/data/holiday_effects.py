@@ -1,6 +1,6 @@
 """Whose public holidays move a series, from its values alone, for `forecast add`.
 
-`find_moving_holidays` compares each day with the same weekday in the weeks around it and asks every
+`find_holiday_effects` compares each day with the same weekday in the weeks around it and asks every
 country of the library `holidays` whether its days off are the ones that depart. The rule was
 written before its figures were seen: docs/research/calendar-inputs.md.
 """
@@ -33,7 +33,7 @@ TIED = 9.0
 """So much less is explained by chance: three units of noise, squared."""
 
 
-class MovingHolidays(NamedTuple):
+class HolidayEffects(NamedTuple):
     """The `country` whose holidays move a series: `n_unusual` of the `n_days` that fall on working
     days in the rows read. `same_days`: other countries that have the same days.
     """
@@ -58,9 +58,9 @@ class CountryDays(NamedTuple):
     n_parts: int
 
 
-def find_moving_holidays(
+def find_holiday_effects(
     frame: pd.DataFrame, target: str, step: pd.Timedelta, zone: str | None
-) -> MovingHolidays | None:
+) -> HolidayEffects | None:
     """Whose holidays move `target` in `frame`, whose rows of a series stand in the order of time,
     in UTC; `step` is a day at most, and of less the days are those of `zone`. None for nobody's.
 
@@ -86,7 +86,7 @@ def find_moving_holidays(
         return None
     same = (days.country for days in tied if days.at == chosen.at)
     others = tuple(country for country in same if country != chosen.country)
-    return MovingHolidays(chosen.country, n_unusual, len(at), others)
+    return HolidayEffects(chosen.country, n_unusual, len(at), others)
 
 
 def _daily_departures(

@@ -10,7 +10,7 @@ import pytest
 from holidays import country_holidays
 
 from forecast.data import guesses
-from forecast.data.moving_holidays import find_moving_holidays
+from forecast.data.holiday_effects import find_holiday_effects
 
 DAY = pd.Timedelta("1D")
 
@@ -29,7 +29,7 @@ def calls(country: str | None, n_days: int = 1000, effect: float = -0.5) -> pd.D
 @pytest.mark.parametrize("country", ["DE", "FR", "JP", "NO", "US"])
 def test_the_country_whose_holidays_move_the_values_is_found(country):
     frame = calls(country)
-    moving = find_moving_holidays(frame, "y", DAY, None)
+    moving = find_holiday_effects(frame, "y", DAY, None)
     assert moving is not None and moving.country == country
     fitted = frame["ds"][frame["ds"].dt.day_of_week < 5][lambda days: days.index < 750]
     off = country_holidays(country, years=range(2020, 2025))
@@ -37,7 +37,7 @@ def test_the_country_whose_holidays_move_the_values_is_found(country):
 
 
 def test_more_on_holidays_is_found_as_less_is():
-    moving = find_moving_holidays(calls("PL", effect=0.3), "y", DAY, None)
+    moving = find_holiday_effects(calls("PL", effect=0.3), "y", DAY, None)
     assert moving is not None and moving.country == "PL"
 
 
@@ -47,25 +47,25 @@ def test_hours_are_read_by_the_day_of_the_clock():
     by_day = frame.set_index("ds")["y"].reindex(local.tz_localize(None).normalize())
     hours = pd.DataFrame({"unique_id": "one", "y": by_day.to_numpy()})
     hours["ds"] = local.tz_convert(None)
-    moving = find_moving_holidays(hours, "y", pd.Timedelta("1h"), "Europe/Berlin")
+    moving = find_holiday_effects(hours, "y", pd.Timedelta("1h"), "Europe/Berlin")
     assert moving is not None
     assert (moving.country, moving.n_unusual) == ("DE", moving.n_days)
 
 
 def test_nobody_s_holidays_are_found_in_noise_nor_in_too_few_days():
-    assert find_moving_holidays(calls(None), "y", DAY, None) is None
-    assert find_moving_holidays(calls("DE", n_days=150), "y", DAY, None) is None
+    assert find_holiday_effects(calls(None), "y", DAY, None) is None
+    assert find_holiday_effects(calls("DE", n_days=150), "y", DAY, None) is None
 
 
 def test_rows_that_are_tested_on_are_not_read():
     frame = calls("DE")
     changed = frame.assign(y=frame["y"].where(frame.index < 750, 7.0))
-    found = find_moving_holidays(frame, "y", DAY, None)
-    assert found is not None and find_moving_holidays(changed, "y", DAY, None) == found
+    found = find_holiday_effects(frame, "y", DAY, None)
+    assert found is not None and find_holiday_effects(changed, "y", DAY, None) == found
 
 
 def test_of_countries_with_the_same_days_the_others_are_named():
-    moving = find_moving_holidays(calls("NO"), "y", DAY, None)
+    moving = find_holiday_effects(calls("NO"), "y", DAY, None)
     assert moving is not None and (moving.country, moving.same_days) == ("NO", ("SJ",))
 
 
@@ -73,7 +73,7 @@ def test_the_entry_has_the_holidays_and_says_why(tmp_path):
     path = tmp_path / "calls.csv"
     calls("DE").drop(columns="unique_id").to_csv(path, index=False)
     text = guesses.guess_entry(path, "data/calls.csv", "calls")
-    moving = find_moving_holidays(calls("DE"), "y", DAY, None)
+    moving = find_holiday_effects(calls("DE"), "y", DAY, None)
     why = f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart"
     assert f"\n    holidays: DE # {why}" in text
 
