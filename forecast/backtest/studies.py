@@ -141,8 +141,8 @@ def _name_storage_faults(key: str, folder: Path) -> Iterator[None]:
 
 
 def _open_study(key: str, store: StudyStore) -> optuna.Study:
-    """The study `key` of the store, made where there is none. Its journal is repaired first: the
-    caller holds the study's lock, so nobody else writes to it.
+    """The study `key` of the store, made where there is none. A journal (no database) is repaired
+    first: the caller holds the study's lock, so nobody else writes to it.
     """
     import optuna
     from optuna.storages import JournalStorage

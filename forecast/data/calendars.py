@@ -399,8 +399,8 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
 
 
 def _tells_weekday(frame: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
-    """Whether the weekday tells the share `limits` of how `values`, one per row, differ from those
-    of the same time of day in the week around them.
+    """Whether the weekday tells at least `limits.share` of how `values`, one per row, differ
+    from those of the same time of day in the week around them.
 
     By time of day, as a week of commuters has the same sum every day.
     """
@@ -778,7 +778,8 @@ def calendar_yaml(calendar: Calendar) -> str:
 
 
 def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
-    """A calendar of at least these years, as far as the library knows them.
+    """A calendar of at least these years, as far as the library knows them; of 1970 to 2059 at
+    least, so that nearly all data share one.
 
     `InputError` for an exchange or years that the library does not know.
     """
@@ -798,8 +799,8 @@ def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
 
 @cache
 def _build_exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
-    """The library's calendar of these years, or of those among them that it knows: it takes an
-    eighth of a second however short it is, so nearly all data share the one of 1970 to 2059.
+    """The library's calendar of these years, or of those among them that it knows. It takes an
+    eighth of a second however short it is.
     """
     import exchange_calendars
 

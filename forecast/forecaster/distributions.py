@@ -204,7 +204,7 @@ def _require_head(forecaster: Forecaster) -> FittedHead:
     """The model's head; `InputError` where it gives a point alone."""
     if forecaster.head is None:
         raise InputError(
-            "The model has a point head, which gives no distribution. Give its entry in"
+            "The model gives a point alone and no distribution. Give the entry of a network in"
             " configs/models.yaml `head: quantiles`, `gaussian`, `student_t`, `bins` or `updown`,"
             " and train it."
         )

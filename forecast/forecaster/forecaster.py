@@ -5,8 +5,8 @@ alone.
 of JSON and arrays. A forecast is the skip's, and beside it the network's by its head; recursive
 models run in closed loop over the horizon; rules and statistical models forecast by themselves. A
 forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was
-backtested. Statistical models are the exception: their state is filtered from the first row on.
-Refused with `InputError`: series that are not there, a row without a whole lookback, saved files of
+backtested. The exceptions are statistical models, whose state is filtered from the first row on,
+and trees that read the season before the lookback (`reads_season`). Refused with `InputError`: series that are not there, a row without a whole lookback, saved files of
 another schema. Distributions of a forecaster have a module of their own beside this one.
 """
 

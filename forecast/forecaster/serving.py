@@ -243,9 +243,9 @@ def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
 
 
 def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
-    """The history with `ds` as times in UTC without zone, read from ISO 8601 text, as JSON has no
-    times; as it is where there is no such column or it holds times. `InputError` names the first
-    row whose text is not a time.
+    """The history with a `ds` of ISO 8601 text, as JSON has no times, read as times in UTC without
+    zone; as it is where there is no such column or it holds times, with their zone. `InputError`
+    names the first row whose text is not a time.
     """
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history

@@ -28,7 +28,7 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     `simulate(u, y_start)`, the closed loop, and `step(state, u, y)` for one row. A net that is no
     NARX net has the functions of every exported network instead of the last one
     (`networks.inference.export`: its `step` takes the row of y and u as one). `InputError` for
-    another ending.
+    another ending, and for a set with a net that is no NARX net.
     """
     if Path(path).suffix != ".py":
         raise InputError(f"{path} does not end in .py: the model is written as Python. Name it so.")

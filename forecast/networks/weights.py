@@ -103,7 +103,7 @@ def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str,
 
 
 def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.ndarray:
-    """The first value of one weight, computed in float64."""
+    """The array that one weight starts training with, computed in float64."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     shape = weight.shape
     values = np.zeros(shape)

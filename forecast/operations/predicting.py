@@ -130,7 +130,7 @@ def forecast_champion(
 
 
 def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
-    """The series that are demanded in the lookback and forecast as zero, as a sentence."""
+    """The series that are demanded in the lookback and forecast as nearly zero, as a sentence."""
     task = panel.task
     zero_series = {}
     groups = table.groupby(["unique_id", "output"], sort=False)

@@ -52,7 +52,7 @@ def run_dvc(
     on_stored: called in this process with each stage that has ended well and whose outs DVC has
     put in place, while the next ones run; the last ones may be left out.
     """
-    refuse_if_busy(root)
+    require_idle_dvc(root)
     _remove_half_written_record(root / "dvc.lock")
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
@@ -134,7 +134,7 @@ def dvc_command() -> list[str]:
     return [sys.executable, "-m", "dvc"]
 
 
-def refuse_if_busy(root: Path) -> None:
+def require_idle_dvc(root: Path) -> None:
     """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's
     lock is removed, also one that it was killed in the middle of writing.
     """
@@ -179,7 +179,7 @@ def run_watched(
 ) -> int:
     """The exit status of `command`, while which `meanwhile` is called again and again. Ctrl-C ends
     it in about 5 seconds (`stop_process_tree`), and the lock that it leaves is removed
-    (`refuse_if_busy`); a bug in `meanwhile` ends it, too.
+    (`require_idle_dvc`); a bug in `meanwhile` ends it, too.
     """
     sys.stdout.flush()
     env = dict(environment)
@@ -194,7 +194,7 @@ def run_watched(
         with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
             stop_process_tree(psutil.Process(process.pid))
         process.wait()
-        refuse_if_busy(root)
+        require_idle_dvc(root)
         raise
 
 

@@ -1,6 +1,7 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, the ridge and the naive forecasts, over all steps. Everything is read from
+Of the selected model, the ridge (the best network without one), the naive and the seasonal naive
+forecast, over all steps. Everything is read from
 what stage `compare` wrote. `dvc plots show` draws the reliability of every model.
 
 `calibration_table` and the sentences of `refusals`; nothing where there are no intervals.

@@ -232,7 +232,7 @@ def test_a_point_head_is_the_default_and_gives_no_distribution(family):
         and model.head is None
     )
     for ask in (lambda *a: predict_quantiles(*a, [0.5]), rise_probability, log_density):
-        with pytest.raises(InputError, match="has a point head, which gives no distribution"):
+        with pytest.raises(InputError, match="gives a point alone and no distribution"):
             ask(model, problems.shops().panel, some_rows(1))
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from forecast.operations import repro
-from forecast.operations.repro import refuse_if_busy
+from forecast.operations.repro import require_idle_dvc
 from forecast.system.errors import BusyError, ForecastError
 from tests.faults.processes import crowding, dvc, eventually, left_behind, processes_of, started
 from tests.support import small_project, warm_interpreter
@@ -253,13 +253,13 @@ def test_a_lock_of_dvc_whose_process_is_a_zombie_or_another_one_holds_nothing(
             json.dumps({"write": {str(project / "reports"): {"pid": pid, "cmd": "dvc repro"}}})
         )
         os.utime(rwlock, (time.time() - age,) * 2)
-        refuse_if_busy(project)
+        require_idle_dvc(project)
         assert not rwlock.exists()
     rwlock.write_text(
         json.dumps({"write": {str(project / "reports"): {"pid": os.getpid(), "cmd": "dvc repro"}}})
     )
     with pytest.raises(BusyError, match=f"PID {os.getpid()}"):
-        refuse_if_busy(project)
+        require_idle_dvc(project)
     zombie.wait()
 
 
@@ -268,7 +268,7 @@ def test_a_lock_of_dvc_that_a_kill_left_half_written_is_removed(project: Path, h
     rwlock = project / ".dvc" / "tmp" / "rwlock"
     rwlock.parent.mkdir(parents=True, exist_ok=True)
     rwlock.write_text(half)
-    refuse_if_busy(project)
+    require_idle_dvc(project)
     assert not rwlock.exists()
 
 

@@ -83,7 +83,9 @@ class TreeForm(NamedTuple):
     """What boosted trees are fitted to, how their splits are found, and what gain it takes."""
 
     has_base: bool
-    """The change from the last value, or else the value itself."""
+    """The change from the last value (from the ridge, where trees stand on it), or else the value
+    itself.
+    """
     is_exact: bool
     """Every threshold is tried, or else a random one per input."""
     reads_way: bool
@@ -566,8 +568,8 @@ class Spec(RegressorSpec):
         return pairs
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: the forecast of the base, and on it what the regressor of each
-        target says of every step.
+        """(B, H, O) in scaled units: what the regressor of each target says of every step, put on
+        the forecast of the base where its form has one.
         """
         horizon = model.task.horizon
         channels = model.channels
