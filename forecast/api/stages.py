@@ -67,7 +67,7 @@ from forecast.system.stage import default_jobs
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
 """Folder of the installed configs whose tuning.yaml is meant."""
 EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "sklearn"]}
-"""Packages of the extras by the kind of a family."""
+"""Packages that a family of a kind may load; a missing one is named before anything is fitted."""
 WARNED_RULES = ("spikes", "clock_change", "leaks", "partial_end")
 """Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""
 RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output", "p", "level", "alarm")

@@ -105,8 +105,9 @@ def check_history(project: Project) -> Iterator[Finding]:
 
 
 def find_outdated_file(project: Project, repeated_run: Sandbox) -> str:
-    """The first file of the project that is not what its stages make of the snapshot now: of a run
-    before the last fetch, or edited in between; empty where there is none.
+    """The first of the raw and the prepared rows, where they are there, that is not what its stages
+    make of the snapshot now: of a run before the last fetch, or edited in between; empty where both
+    are.
     """
     for name in ("raw", "frame"):
         path = getattr(project.paths, name)(project.dataset)

@@ -1,8 +1,8 @@
 """The real stages, run in a folder of their own on data of the audit's making, with a budget of a
 few steps.
 
-Each run is a process of its own, so that none remembers an earlier one, and what it opens beside
-its data is noted.
+Called through `run_isolated`, each run is a process of its own, so that none remembers an earlier
+one. What it opens beside its data is noted.
 
 `Project` is what is audited, `run_stages` gives a `Sandbox` of one run (its files, and what fits
 asked for: `TargetRequest`, `FoldRequest`), `run_isolated` the process of its own. A stage that

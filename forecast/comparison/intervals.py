@@ -227,7 +227,9 @@ def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlock
 
 
 def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[SeriesStack]:
-    """Stacks of one target whose series rank their errors together."""
+    """The same stacks, of one target, each with the errors of all: its margins are ranked among
+    them.
+    """
     conformals = []
     for stack in stacks:
         sizes = np.array([blocks.usual_error(cube.series) for cube in stack.cubes])

@@ -1250,7 +1250,7 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, s
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
     """The clock that explains an hour that stands twice, or offsets that change, and the times in
-    UTC; UTC where none does.
+    UTC; None where none does, and the times are taken to be UTC.
     """
     twice = table.duplicated(["unique_id", "ds"]).any()
     for zone in GUESSED_ZONES if twice else (None, *GUESSED_ZONES):

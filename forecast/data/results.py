@@ -7,8 +7,8 @@ makes a champion.
 A part whose stage has not run is an `InputError` naming the stage, a damaged file a `DamagedError`.
 Nothing is computed here but look-ups.
 
-The next part of a run is one more property of `Results`, with its stage and file; readers open no
-file of a run by themselves.
+The next part of a run is one more property of `Results`, with its stage and file; but for
+tables of distributions, readers open no file of a run by themselves.
 """
 
 from __future__ import annotations

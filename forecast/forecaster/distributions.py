@@ -3,8 +3,8 @@ units.
 
 Direct families give one distribution per step; paths join them by the Gaussian copula of the
 validation residuals. Recursive families give one step; their paths are closed loops fed with what
-was drawn, and everything beyond the first step is read off such paths. So is everything of a target
-with `transform: diff` or `logdiff`, whose steps add up.
+was drawn, and quantiles and chances of all steps are read off such paths. So is everything of a
+target with `transform: diff` or `logdiff`, whose steps add up.
 
 `predict_quantiles`, `rise_probability` and `log_density` take a formula where every step has one
 (`has_formula`), else `N_PATHS` paths of `sample_paths`, equal for equal seeds. A model with a point
@@ -192,8 +192,8 @@ def _evaluate_windows(
 
 
 def has_formula(forecaster: Forecaster) -> bool:
-    """True: every step has a distribution in closed form; False: steps beyond the first come from
-    drawn paths.
+    """True: every step has a distribution in closed form; False: all steps are read off drawn
+    paths.
     """
     return not forecaster.spec.is_recursive and not any(
         TRANSFORMS[c.transform].takes_changes for c in forecaster.task.target

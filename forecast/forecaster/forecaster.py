@@ -6,8 +6,9 @@ of JSON and arrays. A forecast is the skip's, and beside it the network's by its
 models run in closed loop over the horizon; rules and statistical models forecast by themselves. A
 forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was
 backtested. The exceptions are statistical models, whose state is filtered from the first row on,
-and trees that read the season before the lookback (`reads_season`). Refused with `InputError`: series that are not there, a row without a whole lookback, saved files of
-another schema. Distributions of a forecaster have a module of their own beside this one.
+and trees that read the season before the lookback (`reads_season`). Refused with `InputError`:
+series that are not there, a row without a whole lookback, saved files of another schema.
+Distributions of a forecaster have a module of their own beside this one.
 """
 
 from __future__ import annotations

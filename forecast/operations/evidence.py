@@ -50,8 +50,9 @@ YEAR = pd.Timedelta(365, "D")
 def gate_splits(
     ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int
 ) -> dict[str, float] | dict[str, str]:
-    """`splits` for data at the times `ds`: the newest `fresh_steps` origins for the gate, before
-    them calibration and validation as long as they are configured, everything earlier for training.
+    """`splits` for data at the times `ds`: the newest `fresh_steps` steps as cutoffs of the gate,
+    before them calibration and validation as long as they are configured, everything earlier for
+    training.
 
     Blocks end with a day; those of rows without dates are shares. `DataError` when too little is
     left to train on.

@@ -162,9 +162,9 @@ def _compare(
 ) -> GateVerdict:
     """The verdict on a challenger and a `champion` with finite losses.
 
-    A rule about the newest weeks would look at `fresh`, which holds the newest 28 days by default
-    (`Retraining.count_fresh_steps`): "better" already asks for a lower mean loss there
-    (`difference`), "equivalent" does not.
+    A rule about the newest weeks would look at `fresh`, which holds the newest 28 days or 60
+    sessions by default (`Retraining.count_fresh_steps`): "better" already asks for a lower mean
+    loss there (`difference`), "equivalent" does not.
     """
     sequence = sequential_test(
         evidence, spacing, alpha=pair_alpha(rules.alpha, evidence.pair_number)

@@ -119,8 +119,8 @@ def environment_with_store(root: Path, given: Mapping[str, str]) -> dict[str, st
 def write_configuration(
     tree: WorkTree, dataset: str, splits: Mapping[str, float] | Mapping[str, str]
 ) -> None:
-    """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a
-    plain input.
+    """The work tree's own configuration: its blocks as `splits` say, one dataset to run, and tuned
+    values that are read and not searched for.
 
     Only what can be shipped is trained: the other ranking compares architectures.
 

@@ -5,7 +5,8 @@ of each in the terminal at the end of a run (`print_leaderboards`). The page's o
 Rows are the text that stage `compare` wrote, so no digit is invented on the way; the CSV rounds
 measured values to five significant digits, so that another kind of processor leaves it as it is.
 
-Another column is one of the table that stage `compare` writes; the CSV takes it as it is.
+Another column is one of the table that stage `compare` writes; in the terminal it takes a row of
+`SCORES` too.
 """
 
 from __future__ import annotations

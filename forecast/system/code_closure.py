@@ -206,7 +206,9 @@ def _is_for_types_alone(test: ast.expr) -> bool:
 
 
 def _read_source(file: Path, state: str, package: str) -> _SourceFile:
-    """Parse and walk one file."""
+    """What a file imports, calls and defines, and a digest of its code without docstrings and
+    comments; `state` as of the cache, to know when the file has changed.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     for node in ast.walk(tree):
         if _is_documented(node):

@@ -6,10 +6,10 @@ long-horizon networks were shown to lose to.
 - `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR,
   direct by step).
 
-No other column is seen, and each target has a map of its own, shared by all series. Ridge instead
-of the papers' gradient steps: a mean over penalties and lags, weighted by cross-validation
-(`forecast.models.choice`), as of the ridge. A refit keeps these settings. Where the target drifts
-`dlinear` has no anchor.
+No other column of the data is seen, and each target has a map of its own, shared by all series.
+Ridge instead of the papers' gradient steps: a mean over penalties and lags, weighted by
+cross-validation (`forecast.models.choice`), as of the ridge. A refit keeps these settings. Where
+the target drifts `dlinear` has no anchor.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ inputs' share of all steps in one large product, before the loop, takes as long.
 its own `step`.
 
 `stepper` picks the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
-`batch` and `streaming` use them.
+`batch` and `streaming` use them; training uses the aligned arrays of `allocate_aligned`.
 """
 
 from __future__ import annotations
