@@ -7,7 +7,8 @@ and the validation loss in NumPy. The validation loss chooses the step that is k
 training early (`patience`) and ranks the trials of a study.
 
 A new loss of points is one row of `POINT_LOSSES`, which sees forecast - actual alone, in scaled
-units: the likelihood of a count is a head's loss. A row has no parameter: a quantile of one fixed
+units; a likelihood is a head's loss, which sees no more than that: that of a count, which needs the
+raw value, has no place yet. A row has no parameter: a quantile of one fixed
 level is one row. Where the user names the level, it is a field of a head (`networks.heads`), or a
 field beside `loss` in `models.base.NetworkSpec`, which `point_loss` hands on and
 `_nothing_is_ignored` refuses beside other losses. Levenberg-Marquardt minimises squares: an entry

@@ -12,7 +12,8 @@ equations p1, p2, p3 are the raw outputs, and c, d and k make them begin right: 
 is that of the train residuals, at p3 = 0 nu is `FIRST_DOF`, and k = sqrt((nu - 2) / nu) there turns
 a spread into the scale of a t.
 
-Another density is a subclass of `Head` here: its `kind` is found, nothing is registered.
+Another density of the scaled residual is a subclass of `Head` here: its `kind` is found, nothing is
+registered.
 """
 
 from __future__ import annotations
