@@ -18,17 +18,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import AnySplits, Dataset, Splits
-from forecast.config.task import Task, format_time
+from forecast.config.task import Task
 from forecast.data.calendars import grids
 from forecast.data.panel import Panel, Series
 from forecast.data.quality import Violation
-from forecast.system.errors import InputError, plural
+from forecast.system.errors import InputError
 
 BLOCKS = ("train", "validation", "calibration", "test")
 REQUIRED_BLOCKS = ("train", "validation", "test")
@@ -259,40 +260,27 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
     return origins(blocks, block, horizon=task.horizon, lookback=task.lookback, step_size=step_size)
 
 
-@dataclass(frozen=True)
-class TooShort:
-    """A series that has `n_found` of its steps in `block`, fewer than the `n_needed` there."""
-
-    series: Series
-    block: str
-    n_found: int
-    n_needed: int
-
-    def to_violation(self, task: Task) -> Violation:
-        """What is too short, as the finding of a series that is not scored; one without a lookback
-        and a horizon is not fitted either.
-        """
-        n_steps = len(self.series)
-        sentence = (
-            f"its {self.block} block has {self.n_found} of {n_steps} steps, needs {self.n_needed}"
-        )
-        action = "not scored" if n_steps >= task.rows_per_origin else "left out"
-        return Violation("length", self.series.unique_id, "", n_steps, sentence, action)
-
-
 def find_too_short(
     panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS
-) -> list[TooShort]:
-    """The series without an origin in a `needed` block, each with the first such block."""
+) -> list[Violation]:
+    """The series without an origin in a `needed` block, each with the first such block, as
+    findings: they are not scored, and one without a lookback and a horizon is not fitted either.
+    """
     task = panel.task
     faults = []
     for series in panel.series:
         blocks = split_series(series, borders)
+        n_steps = len(series)
         for block in needed:
             if not origins_of(task, blocks, block).size:
                 start, stop = blocks.range(block)
-                rows = task.horizon + (task.lookback if block == "train" else 0)
-                faults.append(TooShort(series, block, stop - start, rows))
+                n_needed = task.horizon + (task.lookback if block == "train" else 0)
+                sentence = (
+                    f"its {block} block has {stop - start} of {n_steps} steps, needs {n_needed}"
+                )
+                action = "not scored" if n_steps >= task.rows_per_origin else "left out"
+                fault = Violation("length", series.unique_id, "", n_steps, sentence, action)
+                faults.append(fault)
                 break
     return faults
 
@@ -304,7 +292,7 @@ def split_panel(
     block.
     """
     for fault in find_too_short(panel, borders, needed):
-        raise InputError(_describe_too_short(panel, fault))
+        raise _too_short_error(panel, fault)
     return {series.unique_id: split_series(series, borders) for series in panel.series}
 
 
@@ -329,22 +317,14 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
         if len(faults) < len(panel.series):
             break
     if len(faults) == len(panel.series) or (faults and task.hierarchy):
-        longest = max(faults, key=lambda fault: len(fault.series))
-        raise InputError(_describe_too_short(panel, longest))
-    return borders, [fault.to_violation(task) for fault in faults]
+        raise _too_short_error(panel, max(faults, key=attrgetter("count")))
+    return borders, faults
 
 
-def _describe_too_short(panel: Panel, fault: TooShort) -> str:
-    """The sentence about a series whose block has no origin, with what would give it one."""
-    task = panel.task
-    ends = [
-        format_time(task.calendar.kind, str(pd.Timestamp(moment)), 16)
-        for moment in fault.series.ds[[0, -1]]
-    ]
-    return (
-        f"Dataset {panel.name!r}, series {fault.series.unique_id!r}: its {fault.block} block has"
-        f" {plural(fault.n_found, 'step')} (series of {plural(len(fault.series), 'step')} from"
-        f" {ends[0]} to {ends[1]}); lookback={task.lookback} and horizon={task.horizon} need at"
-        f" least {fault.n_needed}. Shorten `lookback` or `horizon`, or move the dates under"
-        " `splits` in configs/datasets.yaml."
+def _too_short_error(panel: Panel, fault: Violation) -> InputError:
+    """The error about a series whose block has no origin, with what would give it one."""
+    return InputError(
+        f"Dataset {panel.name!r}, series {fault.series!r}: {fault.sentence} for"
+        f" lookback={panel.task.lookback} and horizon={panel.task.horizon}. Shorten `lookback` or"
+        " `horizon`, or move the dates under `splits` in configs/datasets.yaml."
     )

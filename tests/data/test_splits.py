@@ -79,9 +79,9 @@ def test_series_that_end_early_are_cut_at_the_moments_of_all():
     borders = splits.resolve_borders(panel_of_all, example_data.dataset().splits)
     assert borders == splits.resolve_borders(unequal(200), example_data.dataset().splits)
     short = splits.find_too_short(panel_of_all, borders)
-    assert [(fault.series.unique_id, fault.block) for fault in short] == [
-        ("s120", "validation"),
-        ("s160", "test"),
+    assert [(fault.series, fault.sentence.partition(" has ")[0]) for fault in short] == [
+        ("s120", "its validation block"),
+        ("s160", "its test block"),
     ]
 
 
@@ -249,8 +249,8 @@ def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, fou
         splits.split_panel(short, resolved(rows, horizon=5, lookback=4), needed=(block,))
     need = 9 if block == "train" else 5
     message = str(refused.value)
-    assert f"series 'a': its {block} block has {found} step" in message
-    assert f"lookback=4 and horizon=5 need at least {need}" in message
+    assert f"series 'a': its {block} block has {found} of {rows} steps, needs {need}" in message
+    assert "lookback=4 and horizon=5" in message
     assert "configs/datasets.yaml" in message
 
 
