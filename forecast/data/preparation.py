@@ -359,44 +359,23 @@ def check_prepared(
     entries: dict[str, Column | FutureColumn] = {c.column: c for c in dataset.columns}
     for column in dataset.issued:
         entries |= {step.frame_name: column for step in column.task(dataset.horizon).columns}
-    incomplete: list[MissingSteps] = []
+    findings = []
+    shares = []
     for name, entry in entries.items():
         missing = lengths - counts[name]
         for unique_id in lengths.index[missing > entry.max_missing * lengths]:
             count, steps = int(missing[unique_id]), int(lengths[unique_id])
-            incomplete.append(MissingSteps(str(unique_id), name, entry, count, steps))
-    if len({each.series for each in incomplete}) > MAX_LEFT_OUT_SHARE * len(lengths):
-        raise error(_describe_missing(where, incomplete))
-    return [
-        Violation("missing", each.series, each.column, each.count, each.sentence, "left out")
-        for each in incomplete
-    ]
-
-
-@dataclass(frozen=True)
-class MissingSteps:
-    """`count` of the `steps` of one series have no value in a column of the prepared frame, more
-    than its entry allows.
-    """
-
-    series: str
-    column: str
-    entry: Column | FutureColumn
-    count: int
-    steps: int
-
-    @property
-    def share(self) -> float:
-        """Of the steps, those without a value."""
-        return self.count / self.steps
-
-    @property
-    def sentence(self) -> str:
-        """What is missing, and how much may be."""
-        return (
-            f"misses {self.count} of {self.steps} steps ({self.share:.2%}), wanted at most"
-            f" {self.entry.max_missing:.2%}."
-        )
+            share = count / steps
+            sentence = (
+                f"misses {count} of {steps} steps ({share:.2%}), wanted at most"
+                f" {entry.max_missing:.2%}."
+            )
+            findings.append(Violation("missing", str(unique_id), name, count, sentence, "left out"))
+            shares.append(share)
+    if len({finding.series for finding in findings}) > MAX_LEFT_OUT_SHARE * len(lengths):
+        columns = [entries[finding.column].column for finding in findings]
+        raise error(_describe_missing(where, findings, shares, columns))
+    return findings
 
 
 def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[Violation]:
@@ -420,25 +399,22 @@ def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
     return f"{changed}: changed since its snapshot was taken; the pipeline still sees the old one."
 
 
-def _describe_missing(where: str, incomplete: list[MissingSteps]) -> str:
-    """Every column, as the entry names it, that lacks too much: its worst series, and the line that
-    would allow it.
+def _describe_missing(
+    where: str, findings: list[Violation], shares: list[float], columns: list[str]
+) -> str:
+    """Every column that lacks too much: its worst series, and the line that would allow it.
+
+    shares, columns: of each finding how much is missing, and the column as the entry names it.
     """
-    worst: dict[str, MissingSteps] = {}
-    for missing in incomplete:
-        name = missing.entry.column
-        if name not in worst or missing.share > worst[name].share:
-            worst[name] = missing
-    faults = "; ".join(
-        f"series {missing.series!r}: column {missing.column!r} {missing.sentence[:-1]}"
-        for missing in worst.values()
-    )
+    faults = []
     lines = []
-    for name, missing in worst.items():
-        allowed = math.ceil(100 * missing.share) / 100
+    for name, place in pd.Series(shares).groupby(columns, sort=False).idxmax().items():
+        worst = findings[place]
+        faults.append(f"series {worst.series!r}: column {worst.column!r} {worst.sentence[:-1]}")
+        allowed = math.ceil(100 * shares[place]) / 100
         if allowed < 1:
             lines.append(f"{{column: {name}, max_missing: {allowed:g}}}")
-    start = f"{where}, {faults}. Complete the data, start later, or"
+    start = f"{where}, {'; '.join(faults)}. Complete the data, start later, or"
     if not lines:
         return f"{start} take the column out in configs/datasets.yaml."
     return (
