@@ -108,7 +108,7 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
                 series=name,
                 y=y[series_rows].reshape(shape)[0].copy(),
                 y_hat=y_hat[series_rows].reshape(shape),
-                last=_values_at(last[name], origins),
+                last=last[name].reindex(origins).to_numpy(dtype=float),
                 seeds=tuple(known.tolist()),
                 cutoffs=origins,
                 volatility=before,
@@ -116,13 +116,6 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
             )
         )
     return result
-
-
-def _values_at(values: pd.Series, moments: np.ndarray) -> np.ndarray:
-    """Those of a series in time order; NaN at a moment it does not have."""
-    times = values.index.to_numpy()
-    positions = np.minimum(np.searchsorted(times, moments), len(times) - 1)
-    return np.where(times[positions] == moments, values.to_numpy(dtype=float)[positions], np.nan)
 
 
 def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:

@@ -330,12 +330,11 @@ def calendar_features(
     index = pd.DatetimeIndex(ds)
     if time_zone is not None:
         index = local_times(index, time_zone)
-    times = index.to_numpy()
     columns: list[np.ndarray] = []
     for name in names:
-        angle = 2 * np.pi * _cycle_position(times, name) / _CYCLES[name][2]
+        angle = 2 * np.pi * _cycle_position(index, name) / _CYCLES[name][2]
         columns += [np.sin(angle), np.cos(angle)]
-    return np.array(columns).T if columns else np.empty((len(times), 0))
+    return np.array(columns).T if columns else np.empty((len(index), 0))
 
 
 def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:
@@ -685,19 +684,18 @@ def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeI
     return first.normalize(), (known_from(calendar, times) - DAY).normalize()
 
 
-def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
+def _cycle_position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarray:
     """(T,) where each time stands in the cycle of feature `name`, in the units of the feature:
     hours of the day, days of the week from Monday, days or months of the year.
     """
-    days = times.astype("datetime64[D]")
     if name == "day_of_week":
-        return (days.astype(np.int64) + 3.0) % 7.0  # 1970 began on a Thursday
+        return times.day_of_week.to_numpy(float)
     if name == "month_of_year":
-        return times.astype("datetime64[M]").astype(np.int64) % 12.0
-    day = (times - days) / np.timedelta64(1, "D")
+        return times.month.to_numpy(float) - 1
+    share_of_day = ((times - times.normalize()) / DAY).to_numpy()
     if name == "hour_of_day":
-        return np.asarray(day * 24.0)
-    return np.asarray((days - times.astype("datetime64[Y]")).astype(np.int64) + day)
+        return np.asarray(share_of_day * 24.0)
+    return np.asarray(times.day_of_year.to_numpy() - 1 + share_of_day)
 
 
 def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:

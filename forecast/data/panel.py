@@ -143,11 +143,7 @@ def _on_grid(grid: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndar
     """
     if np.array_equal(times, grid):
         return values
-    result = np.full((len(grid), values.shape[1]), np.nan)
-    steps = np.searchsorted(grid, times)
-    is_step = grid[np.minimum(steps, len(grid) - 1)] == times
-    result[steps[is_step]] = values[is_step]
-    return result
+    return pd.DataFrame(values, index=times).reindex(grid).to_numpy()
 
 
 def future_features(task: Task, grid: pd.DatetimeIndex, static: np.ndarray) -> np.ndarray:
