@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from forecast.system.errors import DataError
+from forecast.system.errors import DataError, plural
 
 T = TypeVar("T")
 MAX_BYTES = 64 * 1024 * 1024
@@ -82,7 +82,11 @@ class Deadline:
             except TransientError as fault:
                 wait = self._wait_seconds(number, fault.retry_after)
                 if number == self.attempts or wait >= self.seconds_left():
-                    raise DataError(self._describe_failure(what, fault, number, wait)) from fault
+                    took = self.clock() - self.started
+                    raise DataError(
+                        f"{what}: {fault}; tried {plural(number, 'time')} in {took:.0f} s. Try"
+                        f" again after {wait:.0f} s."
+                    ) from fault
                 self.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -95,16 +99,6 @@ class Deadline:
         return min(self.first_wait_s * 2 ** (number - 1), self.longest_wait_s) * (
             1 + self.chance() / 2
         )
-
-    def _describe_failure(self, what: str, fault: TransientError, number: int, wait: float) -> str:
-        """The sentence about an attempt, the last one or the last inside the deadline."""
-        times = "once" if number == 1 else f"{number} times"
-        if number < self.attempts:
-            return (
-                f"{what}: {fault}; tried {times}, the next try would be in {wait:.0f} s, after the"
-                " deadline."
-            )
-        return f"{what}: {fault}; tried {times} in {self.clock() - self.started:.0f} s."
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

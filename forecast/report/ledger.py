@@ -20,7 +20,7 @@ from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Traini
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
-from forecast.report.text import Row, Table, TableCell, whole
+from forecast.report.text import Row, Table, TableCell, number, whole
 
 ORDER = ("baseline", *RANKINGS)
 Costs = Mapping[str, CandidateCost]
@@ -50,8 +50,8 @@ def _row(cost: CandidateCost, record: RunRecord) -> Row:
         _steps(record.cost),
         whole(record.cost.targets_learnt_from or None),
         whole(record.n_params),
-        _time(cost.tuning_cpu_seconds if trials else None),
-        _time(cost.cpu_seconds),
+        text.cell(cost.tuning_cpu_seconds if trials else None, text.duration),
+        text.cell(cost.cpu_seconds, text.duration),
         TableCell(f"{usable} of {len(record.seeds)}", usable),
         whole(record.rows_seen),
         whole(record.refits or None),
@@ -67,10 +67,6 @@ def _steps(cost: TrainingCost) -> TableCell:
     if steps_taken < allowed:
         return TableCell(f"{steps_taken:,} of {allowed:,}", steps_taken)
     return whole(allowed or None)
-
-
-def _time(spent: float | None) -> TableCell:
-    return TableCell(text.duration(spent), spent)
 
 
 def budget_sentence(results: Results) -> str:
@@ -196,14 +192,14 @@ def _quality_cells(
         missing = f"{text.count(quality['missing'])} ({missing_share})"
     return [
         TableCell(title, title),
-        TableCell(text.count(series["rows"]), series["rows"]),
+        whole(series["rows"]),
         *[
             TableCell(_short_time(results, end, 10), end)
             for end in (series["first"], series["last"])
         ],
         TableCell(missing, quality["missing"]),
-        TableCell(text.count(series["gaps"]), series["gaps"]),
-        *[TableCell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],
+        whole(series["gaps"]),
+        *[number(quality[key]) for key in ("min", "mean", "max")],
     ]
 
 

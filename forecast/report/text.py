@@ -29,6 +29,7 @@ from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import as_reported
 from forecast.system.errors import MINUS, plural, with_minus
+from forecast.system.stage import format_duration
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
 MOST_LISTED = 10  # series listed where there are more than `MOST_SERIES`
@@ -133,17 +134,12 @@ def signed_percent(share: Any) -> str:
 
 
 def duration(value: Any) -> str:
-    """Seconds as a person compares them: `0.4 s`, `12 s`, from two minutes on `3 min 5 s` (no
-    hours); an en dash where missing.
+    """Seconds as a person compares them: `0.4 s`, from ten seconds on as `format_duration`; an en
+    dash where missing.
     """
     if is_missing(value):
         return NOTHING
-    total = float(value)
-    if total < 10:
-        return f"{total:.1f} s"
-    if total < 120:
-        return f"{total:.0f} s"
-    return f"{int(total // 60)} min {int(total % 60)} s"
+    return f"{value:.1f} s" if value < 10 else format_duration(value)
 
 
 def moment(value: datetime, *, hours: bool) -> str:

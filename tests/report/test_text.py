@@ -61,7 +61,7 @@ def test_a_spread_has_the_decimals_of_its_mean():
 
 
 def test_cpu_time_reads_like_time():
-    assert [text.duration(s) for s in (0.42, 12.2, 185)] == ["0.4 s", "12 s", "3 min 5 s"]
+    assert [text.duration(s) for s in (0.42, 12.2, 185)] == ["0.4 s", "12 s", "3 min 05 s"]
 
 
 def test_names_are_listed_as_in_a_sentence():
