@@ -41,7 +41,7 @@ def test_a_saved_model_is_text_and_plain_arrays(saved):
 
 def test_another_schema_is_refused(saved):
     with pytest.raises(
-        InputError, match=r"saved with schema 99, this version reads 6\. Train it again"
+        InputError, match=r"saved with schema 99, this version reads 7\. Train it again"
     ):
         Forecaster.load(edited(saved, schema=99))
 

@@ -22,7 +22,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
-from forecast.system.errors import InputError
 
 STEADY_CHANGE = 1e-13
 """Change of the filter's covariance below which its gain is taken as constant."""
@@ -32,17 +31,18 @@ Order = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Arima:
-    """Fitted on rows [first, rows); state `a`, covariance `p` (d, d) after them; `regressors`:
-    (name, coefficient).
+    """Fitted on rows [first, rows); Harvey's form: `transition` (d, d), covariance of the `noise`
+    (d, d) in units of sigma², `observe` (d,); state `a`, covariance `p` (d, d) after the last row;
+    `regressors`: (name, coefficient).
     """
 
     orders: tuple[int, ...]
     first: int
     rows: int
     season: int
-    phi: tuple[float, ...]
-    theta: tuple[float, ...]
-    delta: tuple[float, ...]
+    transition: tuple[tuple[float, ...], ...]
+    noise: tuple[tuple[float, ...], ...]
+    observe: tuple[float, ...]
     regressors: tuple[tuple[str, float], ...]
     a: tuple[float, ...]
     p: tuple[tuple[float, ...], ...]
@@ -62,14 +62,8 @@ class Arima:
 
         pairs: Fourier pairs of the season. last: rows used, counted from the end; None: all.
         orders: of which the one with the lowest AICc is taken; None: AutoARIMA searches, within
-        the bounds of `search` (its own arguments, such as `max_p`). `InputError` for more pairs
-        than the season has.
+        the bounds of `search` (its own arguments, such as `max_p`).
         """
-        if pairs > 0 and 2 * pairs >= season:
-            raise InputError(
-                f"auto_arima: fourier={pairs} needs a season above {2 * pairs}; the season is"
-                f" {season}."
-            )
         first = 0 if last is None else max(len(y) - last, 0)
         terms = None
         if pairs:
@@ -83,20 +77,20 @@ class Arima:
             first=first,
             rows=len(y),
             season=season,
-            phi=_as_floats(system["phi"]),
-            theta=_as_floats(system["theta"]),
-            delta=_as_floats(system["delta"]),
+            transition=_as_rows(system["T"]),
+            noise=_as_rows(system["V"]),
+            observe=tuple(system["Z"].tolist()),
             regressors=tuple((str(name), float(value)) for name, value in coefficients),
-            a=_as_floats(system["a"]),
-            p=tuple(_as_floats(row) for row in system["P"]),
+            a=tuple(system["a"].tolist()),
+            p=_as_rows(system["P"]),
         )
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """One pass of the filter from the end of the fit; the state at each origin gives its
         forecasts.
         """
-        transition, noise, observe = self._system()
-        states = self._filter_states(y[self.rows : origins[-1] + 1], transition, noise, observe)
+        transition, observe = np.array(self.transition), np.array(self.observe)
+        states = self._filter_states(y[self.rows : origins[-1] + 1], transition, observe)
         state = states[origins - self.rows + 1].T
         out = np.empty((len(origins), horizon))
         for step in range(horizon):
@@ -104,8 +98,9 @@ class Arima:
             out[:, step] = observe @ state + self._regression(origins + 1 + step)
         return out
 
-    def _filter_states(self, y: Array, transition: Array, noise: Array, observe: Array) -> Array:
+    def _filter_states(self, y: Array, transition: Array, observe: Array) -> Array:
         """(len(y) + 1, d): the state after the fit and after each further row."""
+        noise = np.array(self.noise)
         a = np.array(self.a)
         p = np.array(self.p)
         unexplained = y - self._regression(np.arange(self.rows, self.rows + len(y)))
@@ -124,22 +119,6 @@ class Arima:
             a = a + gain * (value - observe @ a)
             states[row + 1] = a
         return states
-
-    def _system(self) -> tuple[Array, Array, Array]:
-        """Transition (d, d), noise covariance (d, d) in units of sigma², observation (d,): Harvey's
-        form, as R's.
-        """
-        r = max(len(self.phi), len(self.theta) + 1)
-        shift = len(self.delta)
-        transition = np.zeros((r + shift, r + shift))
-        transition[: len(self.phi), 0] = self.phi
-        transition[np.arange(r - 1), np.arange(1, r)] = 1.0
-        observe = np.concatenate([[1.0], np.zeros(r - 1), self.delta])
-        if shift:
-            transition[r] = observe
-            transition[np.arange(r + 1, r + shift), np.arange(r, r + shift - 1)] = 1.0
-        push = np.concatenate([[1.0], self.theta, np.zeros(r - 1 - len(self.theta) + shift)])
-        return transition, np.outer(push, push), observe
 
     def _regression(self, rows: RowNumbers) -> Array:
         """c'x_t (rows,) at the given row numbers, counted from the first row of the series: drift
@@ -190,8 +169,8 @@ class ThinSvdArray(np.ndarray):
         return super().__array_function__(func, types, args, {**kwargs, **svd_options})
 
 
-def _as_floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def _as_rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix.tolist()))
 
 
 def _require_one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:

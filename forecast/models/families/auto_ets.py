@@ -19,6 +19,7 @@ import numpy as np
 
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
+from forecast.system import files
 
 FEW_ROWS = 100
 """Up to which a refit chooses its form anew: on half of sixty months AICc does not see the year."""
@@ -44,8 +45,8 @@ class Ets:
         from statsforecast.models import AutoETS
 
         model = AutoETS(season_length=season, model=form, damped=is_damped).fit(y).model_
-        parameters = tuple(None if np.isnan(p) else float(p) for p in model["par"])
-        return cls(str(model["components"]), int(model["m"]), parameters)
+        parameters = files.json_number(model["par"])
+        return cls(str(model["components"]), int(model["m"]), tuple(parameters))
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """The states of one pass over y, then statsforecast's own point forecast from the state at
@@ -70,7 +71,7 @@ class Ets:
         """
         from statsforecast.ets import pegelsresid_C
 
-        alpha, beta, gamma, phi, *initial = (np.nan if p is None else p for p in self.parameters)
+        alpha, beta, gamma, phi, *initial = np.array(self.parameters, dtype=float)
         error, trend, season, damped = tuple(self.components)
         _, _, states, _ = pegelsresid_C(
             y,
