@@ -152,29 +152,23 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
         )
     known = _known_vintages(request, answer.raw, stored, now)
     violations = _check_history(request, answer.raw, frame, known, stored, now)
-    pointer = _store_vintages_and_revisions(request, answer, frame, known)
-    pointer = _store_history(request, answer, frame, pointer, stored, violations, now)
+    pointer = _store_history(request, answer, frame, known, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
-    rows_before, failed = 0, answer.raw.failed
-    new_observations = len(trim_to_observed(frame, request.dataset))
-    is_unchanged = stored is not None and stored.pointer.sha256 == pointer.sha256
-    if stored is not None:
-        rows_before = len(stored.frame)
-        new_observations -= len(trim_to_observed(stored.frame, request.dataset))
-        present = {*frame["unique_id"]}
-        # before a hierarchy was stated a series had no groups in its name
-        present |= {name.rpartition("/")[2] for name in present}
-        lost_series = sorted({*stored.frame["unique_id"]} - present)
-        failed = dict.fromkeys(lost_series, "no row of it any more") | failed
+    before = frame[:0] if stored is None else stored.frame
+    present = {*frame["unique_id"]}
+    # before a hierarchy was stated a series had no groups in its name
+    present |= {name.rpartition("/")[2] for name in present}
+    lost_series = sorted({*before["unique_id"]} - present)
+    n_observations = [len(trim_to_observed(rows, request.dataset)) for rows in (before, frame)]
     return FetchResult(
         pointer,
-        rows_before,
+        len(before),
         len(frame),
         answer.revised,
-        failed,
+        dict.fromkeys(lost_series, "no row of it any more") | answer.raw.failed,
         violations,
-        is_unchanged=is_unchanged,
-        new_observations=new_observations,
+        is_unchanged=stored is not None and stored.pointer.sha256 == pointer.sha256,
+        new_observations=n_observations[1] - n_observations[0],
     )
 
 
@@ -273,36 +267,27 @@ def _check_history(
     return violations
 
 
-def _store_vintages_and_revisions(
-    request: Request, answer: ComparedAnswer, frame: pd.DataFrame, known: pd.DataFrame
-) -> snapshots.Pointer:
-    """Write the forecasts and the revisions beside where the snapshot of `frame` lies or will lie;
-    the pointer on it, which is not moved yet.
-    """
-    as_of = answer.raw.as_of
-    sha = snapshots.content_sha256(frame)
-    path = snapshots.snapshot_path(request.name, as_of, sha)
-    if not answer.revised.empty:
-        revisions = answer.revised.to_csv(index=False, lineterminator="\n")
-        files.write_text(request.root / f"{path.with_suffix('')}.revisions.csv", revisions)
-    vintage_files = vintages.write_vintages(request.root, request.name, known, as_of=as_of)
-    return snapshots.Pointer(as_of.isoformat(), sha, path.as_posix(), **vintage_files)
-
-
 def _store_history(
     request: Request,
     answer: ComparedAnswer,
     frame: pd.DataFrame,
-    pointer: snapshots.Pointer,
+    known: pd.DataFrame,
     stored: StoredHistory | None,
     violations: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """The snapshot with its record, where its content is new; the pointer on it, or on the snapshot
-    that is there. Of equal rows in a file that was written anew the record gets the new digest of
-    the file.
+    """The forecasts `known` and the revisions; the snapshot with its record, where its content is
+    new; the pointer on it, or on the snapshot that is there, which is not moved yet. Of equal rows
+    in a file that was written anew the record gets the new digest of the file.
     """
     dataset, raw = request.dataset, answer.raw
+    sha = snapshots.content_sha256(frame)
+    path = snapshots.snapshot_path(request.name, raw.as_of, sha)
+    if not answer.revised.empty:
+        revisions = answer.revised.to_csv(index=False, lineterminator="\n")
+        files.write_text(request.root / f"{path.with_suffix('')}.revisions.csv", revisions)
+    issues = vintages.write_vintages(request.root, request.name, known, as_of=raw.as_of)
+    pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, path.as_posix(), **issues)
     if stored is not None and stored.pointer.sha256 == pointer.sha256:
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)
     else:
