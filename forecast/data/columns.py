@@ -277,22 +277,20 @@ def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex)
     by_day = _daily_columns(rule, days)
     totals = by_day.cumsum()
     counts = totals.loc[last_days].to_numpy() - totals.loc[first_days - DAY].to_numpy()
-    return pd.DataFrame(counts.round(9), index=times, columns=list(rule.columns))
+    return pd.DataFrame(counts.round(9), index=times, columns=by_day.columns)
 
 
 def _daily_columns(rule: Holidays, days: pd.DatetimeIndex) -> pd.DataFrame:
     """The columns of the rule for unbroken `days`; what lies outside of them is no holiday."""
     holiday = pd.Series(_holiday_shares(rule, days), index=days)
-    columns = {"holiday": holiday}
-    for n_days in range(1, rule.days_before + 1):
-        columns[f"holiday_in_{n_days}"] = holiday.shift(-n_days, fill_value=0.0)
-    for n_days in range(1, rule.days_after + 1):
-        columns[f"holiday_{n_days}_ago"] = holiday.shift(n_days, fill_value=0.0)
+    days_ago = [-n_days for n_days in range(1, rule.days_before + 1)]
+    days_ago += range(1, rule.days_after + 1)
+    columns = [holiday, *(holiday.shift(n_days, fill_value=0.0) for n_days in days_ago)]
     if rule.bridge_days:
         is_free = (holiday > 0) | (days.day_of_week >= SATURDAY)
         is_between = is_free.shift(1, fill_value=False) & is_free.shift(-1, fill_value=False)
-        columns["bridge_day"] = (is_between & ~is_free).astype(float)
-    return pd.DataFrame(columns)
+        columns.append((is_between & ~is_free).astype(float))
+    return pd.concat(columns, axis=1, keys=rule.columns)
 
 
 def _holiday_shares(rule: Holidays, days: pd.DatetimeIndex) -> np.ndarray:

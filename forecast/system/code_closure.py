@@ -97,7 +97,7 @@ def follow_imports(
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
         targets = [target for target in source.imported if target in files_by_module]
         if found_by_name and source.finds_by_name and is_package:
-            targets += [f"{name}.{member}" for member in _list_members(file.parent)]
+            targets += [module for module in files_by_module if module.rpartition(".")[0] == name]
         # `a.b.c` executes `a/__init__.py` and `a/b/__init__.py` first
         waiting += [*targets, parent]
     if count_read:
@@ -194,11 +194,6 @@ def _relative_name(file: Path, root: Path) -> Path:
         return file.relative_to(root)
     package = next((parent for parent in file.parents if parent.name in PACKAGES), file.parent)
     return file.relative_to(package.parent)
-
-
-def _list_members(folder: Path) -> list[str]:
-    plain = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
-    return sorted(plain + [path.parent.name for path in folder.glob("*/__init__.py")])
 
 
 def _is_for_types_alone(test: ast.expr) -> bool:

@@ -34,7 +34,7 @@ class Har:
         """
         if len(y) < 2 * SPANS[-1]:
             raise ModelError(f"har: {len(y)} rows; it needs {2 * SPANS[-1]}.")
-        means = _trailing_means(y)[SPANS[-1] - 1 : -1]
+        means = _means(np.lib.stride_tricks.sliding_window_view(y, SPANS[-1])[:-1])
         design = np.column_stack([np.ones(len(means)), means])
         constant, *slopes = np.linalg.lstsq(design, y[SPANS[-1] :], rcond=None)[0]
         return cls(float(constant), tuple(float(slope) for slope in slopes))
@@ -44,19 +44,14 @@ class Har:
         padded = np.concatenate([np.full(SPANS[-1] - 1, y[0]), y])
         windows = np.lib.stride_tricks.sliding_window_view(padded, SPANS[-1])[origins]
         for _ in range(horizon):
-            means = np.column_stack([windows[:, -span:].mean(axis=1) for span in SPANS])
-            following = self.constant + means @ np.array(self.coefficients)
+            following = self.constant + _means(windows) @ np.array(self.coefficients)
             windows = np.column_stack([windows, following])[:, -max(SPANS[-1], horizon) :]
         return windows[:, -horizon:]
 
 
-def _trailing_means(y: Array) -> Array:
-    """(T, spans): the mean over each of `SPANS` up to every row; NaN where rows are missing."""
-    sums = np.concatenate([[0.0], np.cumsum(y)])
-    means = np.full((len(y), len(SPANS)), np.nan)
-    for column, span in enumerate(SPANS):
-        means[span - 1 :, column] = (sums[span:] - sums[:-span]) / span
-    return means
+def _means(windows: Array) -> Array:
+    """(n, spans): the means over the newest rows of `windows` (n, a month or more)."""
+    return np.column_stack([windows[:, -span:].mean(axis=1) for span in SPANS])
 
 
 class Spec(StatisticalSpec):
