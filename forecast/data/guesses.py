@@ -16,7 +16,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -306,12 +306,14 @@ def _read_rows(
     if not every:
         return table, form
     missing: list[str] = []
-    marked = own_files.read_table(path, where, replace(form, missing=every), texts=["unique_id"])
+    marked = own_files.read_table(
+        path, where, form.model_copy(update={"missing": every}), texts=["unique_id"]
+    )
     for column, values in marked.items():
         if is_numeric_dtype(values) and values.notna().any():
             table[column] = values
             missing += marks[column]
-    return table, replace(form, missing=tuple(dict.fromkeys(missing)))
+    return table, form.model_copy(update={"missing": tuple(dict.fromkeys(missing))})
 
 
 def _refuse_two_headers(path: Path, where: str, form: own_files.FileFormat) -> None:
@@ -346,7 +348,7 @@ def _blank_placeholders(
     columns = numbers.select_dtypes("number")
     placeholders = sorted({n for c in columns for n in own_files.find_placeholders(numbers[c])})
     missing = (*form.missing, *map("{:.12g}".format, placeholders))
-    return numbers.mask(numbers.isin(placeholders)), replace(form, missing=missing)
+    return numbers.mask(numbers.isin(placeholders)), form.model_copy(update={"missing": missing})
 
 
 def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
@@ -482,7 +484,12 @@ def _source_entry(
     }
     settings = {"columns": columns, "time_zone": guess.zone, "time_format": guess.format}
     set_keys = {key: value for key, value in settings.items() if value}
-    return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
+    return {
+        "kind": "file",
+        "path": where,
+        **set_keys,
+        **file_format.model_dump(exclude_defaults=True),
+    }
 
 
 def _source_note(guess: GuessedTimes, series: str | None, form: own_files.FileFormat) -> str:

@@ -17,13 +17,15 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, fields
 from itertools import chain, islice, zip_longest
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from forecast.config.reading import Config
 from forecast.data.schema import has_number_type
 from forecast.system.errors import InputError, one_line, quote, quote_names
 
@@ -83,24 +85,30 @@ MAX_COLUMNS = 5_000
 """Of a file or a request: a table of series has one row per series and time, not a column."""
 
 
-@dataclass(frozen=True)
-class FileFormat:
-    """How a CSV is written, by the names of the settings under `source`."""
+def _text_encoding(name: str) -> str:
+    """The name itself; `ValueError` where Python has no text encoding of this name."""
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError(
+            "wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1"
+        ) from None
+    return name
 
-    encoding: str = "utf-8"
-    separator: str = ","
-    decimal: str = "."
-    thousands: str = ""
-    units: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
 
-    def changed_settings(self) -> dict[str, str | tuple[str, ...]]:
-        """What differs from the default."""
-        return {
-            field.name: setting
-            for field in fields(self)
-            if (setting := getattr(self, field.name)) != field.default
-        }
+class FileFormat(Config):
+    """How a CSV is written: a part of the settings under `source`."""
+
+    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    decimal: Literal[".", ","] = "."
+    thousands: str = Field(default="", max_length=1)
+    units: tuple[str, ...] = Field(
+        default=(), description="beside numbers, such as `$` and `%`: dropped"
+    )
+    missing: tuple[Annotated[str, BeforeValidator(str)], ...] = Field(
+        default=(), description="cells that stand for no value, such as `.`, `M` and `-999`"
+    )
 
 
 def is_parquet(path: Path) -> bool:
@@ -109,7 +117,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_table(
-    path: Path, where: str, form: FileFormat = FileFormat(), *, texts: Collection[str] = ()
+    path: Path, where: str, form: FileFormat, *, texts: Collection[str] = ()
 ) -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
@@ -284,7 +292,9 @@ def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> Fil
     numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
     marks = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
-    return FileFormat(encoding, separator, *marks, tuple(sorted(units)))
+    names = ("encoding", "separator", "decimal", "thousands", "units")
+    settings = (encoding, separator, *marks, sorted(units))
+    return FileFormat.model_validate(dict(zip(names, settings, strict=True)))
 
 
 def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:

@@ -256,7 +256,7 @@ def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
     assert dates(next_steps(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
     assert known_from(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2024-01-05", "2024-01-06"])})
-    with pytest.raises(InputError, match="no step of .*kind: weekdays"):
+    with pytest.raises(InputError, match=r"no step of .*kind: weekdays"):
         check_calendar(frame, sundays_off, where="x")
 
 
@@ -279,7 +279,7 @@ def test_weeks_of_a_year_begin_anew_on_its_first_day(weeks, steps, known):
     assert len(grid(calendar, "2001-01-01", "2010-12-31")) == 10 * weeks
     assert default_features(calendar, 100) == ["day_of_year"]
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2009-01-01", "2009-01-09"])})
-    with pytest.raises(InputError, match="no step of .*kind: year_weeks"):
+    with pytest.raises(InputError, match=r"no step of .*kind: year_weeks"):
         check_calendar(frame, calendar, where="x")
 
 

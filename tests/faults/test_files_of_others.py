@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.data.own_files import read_table
+from forecast.data.own_files import FileFormat, read_table
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_arrays
 
@@ -18,13 +18,13 @@ def test_a_file_that_names_two_columns_alike_is_refused(tmp_path: Path, header: 
     file = tmp_path / "mine.csv"
     file.write_text(f"{header}\n2024-01-01,1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"mine\.csv: the header names 'y' more than once"):
-        read_table(file, "mine.csv")
+        read_table(file, "mine.csv", FileFormat())
 
 
 def test_columns_without_a_name_are_no_repetition(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("ds,y,,\n2024-01-01,1,,\n", encoding="utf-8")
-    assert read_table(file, "mine.csv")["y"].tolist() == [1]
+    assert read_table(file, "mine.csv", FileFormat())["y"].tolist() == [1]
 
 
 def test_objects_among_the_arrays_of_a_model_are_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -41,4 +41,4 @@ def test_arrays_of_numbers_are_read_as_they_were_written(tmp_path: Path) -> None
 def test_a_parquet_file_without_repetition_is_read(tmp_path: Path) -> None:
     file = tmp_path / "mine.parquet"
     pd.DataFrame({"ds": ["2024-01-01"], "y": [1.0]}).to_parquet(file)
-    assert list(read_table(file, "mine.parquet").columns) == ["ds", "y"]
+    assert list(read_table(file, "mine.parquet", FileFormat()).columns) == ["ds", "y"]

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
@@ -49,18 +48,7 @@ from forecast.system import files
 from forecast.system.errors import InputError, quote, quote_names, require_column
 
 
-def _text_encoding(name: str) -> str:
-    """The name itself; `ValueError` where Python has no text encoding of this name."""
-    try:
-        "".encode(name)
-    except LookupError:
-        raise ValueError(
-            "wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1"
-        ) from None
-    return name
-
-
-class Settings(Source):
+class Settings(own_files.FileFormat, Source):
     """The user's own CSV or Parquet.
 
     `columns` maps our names to the file's (`ds`, `unique_id` included).
@@ -76,14 +64,6 @@ class Settings(Source):
     keep: dict[str, str] = Field(default_factory=dict)
     time_zone: TimeZone | None = None
     time_format: str | None = None
-    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
-    separator: str = Field(",", min_length=1, max_length=1)
-    decimal: Literal[".", ","] = "."
-    thousands: str = Field("", max_length=1)
-    units: tuple[str, ...] = Field((), description="beside numbers, such as `$` and `%`: dropped")
-    missing: tuple[Annotated[str, BeforeValidator(str)], ...] = Field(
-        (), description="cells that stand for no value, such as `.`, `M` and `-999`"
-    )
     issued_path: Path | None = Field(
         None, description="forecasts of some columns: ds, issued_at and the columns"
     )
@@ -104,18 +84,6 @@ class Settings(Source):
         """Its `time_zone`."""
         return self.time_zone or ""
 
-    @property
-    def file_format(self) -> own_files.FileFormat:
-        """How both files are written."""
-        return own_files.FileFormat(
-            self.encoding,
-            self.separator,
-            self.decimal,
-            self.thousands,
-            self.units,
-            self.missing,
-        )
-
 
 def read(request: Request) -> RawFrame:
     """The rows of the file up to `request.as_of`; `InputError` names the line at fault."""
@@ -127,7 +95,7 @@ def read(request: Request) -> RawFrame:
     groups = request.dataset.hierarchy
     static = request.dataset.static
     texts = [id_column, *groups, *(column.column for column in static if column.levels)]
-    read = own_files.read_table(path, where, source.file_format, texts=texts)
+    read = own_files.read_table(path, where, source, texts=texts)
     read = _keep_rows(read, source, where)
     if groups:
         read = name_by_groups(read, groups, id_column, where=where)
@@ -176,7 +144,8 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     settings = dataset.source
     if not isinstance(settings, Settings):
         settings = Settings.model_validate({"kind": "file", "path": path})
-    file_format = replace(own_files.guess_format(path, where), missing=settings.missing)
+    guessed_format = own_files.guess_format(path, where)
+    file_format = guessed_format.model_copy(update={"missing": settings.missing})
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     table = own_files.read_table(path, where, file_format).rename(columns=names)
     required = ["ds", *dataset.known_ahead]
@@ -218,7 +187,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         return None
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
-    table = own_files.read_table(path, where, source.file_format)
+    table = own_files.read_table(path, where, source)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     _require_columns(table, required, where)
     if "unique_id" not in table.columns:

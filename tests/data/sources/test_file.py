@@ -68,16 +68,18 @@ def test_times_in_the_index_of_a_parquet_file_are_a_column(tmp_path: Path, name)
         {"temp": [1.0, 2.0]}, pd.date_range("2024-01-01", periods=2, freq="h", name=name)
     )
     table.to_parquet(tmp_path / "mine.parquet")
-    found = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet")
+    found = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet", own_files.FileFormat())
     assert found[name or "index"].tolist() == list(table.index) and found["temp"].tolist() == [
         1.0,
         2.0,
     ]
     table.assign(ds=table.index).to_parquet(tmp_path / "mine.parquet")
-    both = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet")
+    both = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet", own_files.FileFormat())
     assert sorted(both) == sorted({"ds", "temp", *([name or "index"] if name != "ds" else [])})
     table.set_axis([7, 9]).to_parquet(tmp_path / "mine.parquet")  # what a filter left, no column
-    assert list(own_files.read_table(tmp_path / "mine.parquet", "mine.parquet")) == ["temp"]
+    assert list(
+        own_files.read_table(tmp_path / "mine.parquet", "mine.parquet", own_files.FileFormat())
+    ) == ["temp"]
 
 
 def test_a_derived_column_is_read_by_its_inputs(tmp_path: Path):
@@ -244,7 +246,9 @@ def test_only_what_ended_by_as_of_is_an_observation(tmp_path: Path):
 def test_a_packed_table_is_read(tmp_path):
     with gzip.open(tmp_path / "mine.csv.gz", "wt") as file:
         file.write("ds,temp\n2024-01-01,1\n")
-    assert own_files.read_table(tmp_path / "mine.csv.gz", "x")["temp"].tolist() == [1]
+    assert own_files.read_table(tmp_path / "mine.csv.gz", "x", own_files.FileFormat())[
+        "temp"
+    ].tolist() == [1]
 
 
 @pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
