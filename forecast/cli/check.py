@@ -229,13 +229,13 @@ def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
         "models.yaml": read_models,
         "tuning.yaml": load_tuning,
         "evaluation.yaml": load_evaluation,
-    }
-    optional: dict[str, Callable[[Path], Any]] = {
         "schedule.yaml": load_jobs,
         "retraining.yaml": read_retraining,
     }
-    folder = ProjectPaths.of(root).configs
-    return readers | {name: read for name, read in optional.items() if (folder / name).exists()}
+    for name in OPERATION_FILES:
+        if not (ProjectPaths.of(root).configs / name).exists():
+            del readers[name]
+    return readers
 
 
 def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combination]:

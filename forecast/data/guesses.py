@@ -238,8 +238,8 @@ def guess_entry(
     """
     table, file_format = _read_rows(path, where, own_files.guess_format(path, where))
     time, time_format = _find_time_column(table)
-    if time_format == "%Y" or time is None:
-        _refuse_wide(table, where)
+    if (time_format == "%Y" or time is None) and (wide := describe_wide(table.columns)):
+        raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
     series = _find_series_column(table, time, time_format)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[series])
@@ -938,12 +938,6 @@ def _find_count_column(
         )
     number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
-
-
-def _refuse_wide(table: pd.DataFrame, where: str) -> None:
-    """`InputError` for a table with a column for each time."""
-    if wide := describe_wide(table.columns):
-        raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
 
 
 def _refuse_odd_time(text: pd.Series, where: str) -> None:

@@ -108,13 +108,8 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
         frame = snapshots.read_verified(path, content["sha256"], name)
-        pointer = snapshots.Pointer(
-            content["as_of"],
-            content["sha256"],
-            path.relative_to(root).as_posix(),
-            content.get("issued"),
-            content.get("issued_sha256"),
-        )
+        snapshot = path.relative_to(root).as_posix()
+        pointer = snapshots.POINTER.validate_python({**content, "snapshot": snapshot})
         snapshots.move_pointer(root, name, pointer)
         return FetchResult(pointer, len(frame), len(frame), NO_REVISIONS, is_restored=True)
     return None

@@ -142,13 +142,7 @@ def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
     the pointer says.
     """
     pointer = read_pointer(root, dataset)
-    path = path_in_store(root, pointer.snapshot)
-    if not path.exists():
-        raise DamagedError(
-            f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch"
-            f" {dataset}`."
-        )
-    return read_verified(path, pointer.sha256, dataset)
+    return read_verified(path_in_store(root, pointer.snapshot), pointer.sha256, dataset)
 
 
 def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
@@ -158,7 +152,7 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         fault = f"{path}: cannot be read as Parquet ({one_line(error)})."
         raise DamagedError(
-            f"{fault} Restore it from git, or delete it and run `forecast fetch {dataset}`."
+            f"{fault} Restore it from git, or run `forecast fetch {dataset}`."
         ) from error
     content_digest = content_sha256(frame)
     if content_digest != sha256:
