@@ -140,8 +140,8 @@ class Board:
         against_bar = pd.DataFrame.from_dict(numbers, "index", dtype=float, columns=NUMBERS)
         table[NUMBERS] = against_bar.reindex(rows["model"]).to_numpy()
         keys = pd.MultiIndex.from_frame(rows[["model", "ranking"]])
-        for name, scores in scores_of_distributions(self._results).items():
-            table[name] = pd.Series(scores).reindex(keys).to_numpy()
+        scores = scores_of_distributions(self._results)
+        table[scores.columns] = scores.reindex(keys).to_numpy()
         return table.reset_index(drop=True)
 
     @property

@@ -97,17 +97,13 @@ def leaderboard(results: Results, ranking: str) -> Table:
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = _sort_rows([_row(results, ranking, part, others) for _, part in groups])
-    for name, scores in scores_of_distributions(results).items():
-        by_model = {
-            model: score
-            for (model, row_ranking), score in scores.items()
-            if row_ranking in (ranking, "baseline")
-        }
-        if by_model:
-            columns.append(_distribution_column(results, name))
-            for row in rows:
-                if row.cls != "failed":
-                    row.cells.append(number(by_model.get(row.model)))
+    scores = in_ranking(scores_of_distributions(results).reset_index(), ranking)
+    by_model = scores.set_index("model").drop(columns="ranking").dropna(axis=1, how="all")
+    for name, score_of in by_model.items():
+        columns.append(_distribution_column(results, str(name)))
+        for row in rows:
+            if row.cls != "failed":
+                row.cells.append(number(score_of.get(row.model)))
     return Table(columns, rows)
 
 

@@ -82,40 +82,38 @@ def round_cell(cell: str) -> str:
     return f"{value:.{DIGITS}g}"
 
 
-def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
+def scores_of_distributions(results: Results) -> pd.DataFrame:
     """By model and ranking the scores of the served intervals: of one series `winkler_80`, ... and
     `crps` in its unit, of several the mean `scaled_crps`, since their units cannot be pooled.
 
-    A network's head is scored by its own `crps`.
+    A network's head is scored by its own `crps`. A score that no model has is no column.
     """
     labels = ["model", "ranking"]
     of_served = results.crps.groupby(labels)
     if len(results.series) > 1:
-        mean = of_served["scaled_crps"].mean()[of_served.size() == len(results.series)]
-        return {"scaled_crps": mean.to_dict()} if len(mean) else {}
-    pooled = results.intervals[results.intervals["step"] == WHOLE_HORIZON].set_index(labels)
-    scores: dict[str, dict[Any, float]] = {}
-    for level in sorted(pooled["level"].unique()):
-        of_level = pooled.loc[pooled["level"] == level, "winkler"]
-        scores[f"winkler_{100 * level:g}"] = of_level.to_dict()
-    heads = results.distributions
-    of_heads = heads[heads["metric"] == "crps"].set_index(labels)["value"]
-    crps = {**of_served["crps"].first().to_dict(), **of_heads.to_dict()}
-    if crps:
-        scores["crps"] = crps
-    return scores
+        scores = of_served[["scaled_crps"]].mean()[of_served.size() == len(results.series)]
+    else:
+        pooled = results.intervals[results.intervals["step"] == WHOLE_HORIZON]
+        percent = pooled.assign(level=100 * pooled["level"])
+        scores = percent.pivot(index=labels, columns="level", values="winkler")
+        scores = scores.rename(columns="winkler_{:g}".format)
+        heads = results.distributions
+        of_heads = heads[heads["metric"] == "crps"].set_index(labels)["value"]
+        crps = of_heads.combine_first(of_served["crps"].first())
+        scores = scores.join(crps.rename("crps"), how="outer")
+    return scores.dropna(axis=1, how="all")
 
 
 def _with_distributions(results: Results) -> list[Row]:
     """The leaderboard's rows, those of the seeds' mean with the scores of distributions."""
     text_rows = results.text_rows("leaderboard")
-    scores = scores_of_distributions(results)
+    scores: Any = scores_of_distributions(results).to_dict("index")
     rows = []
     for row in text_rows:
         if row["seed"] == MEAN:
             key = (row["model"], row["ranking"])
-            added = {name: f"{of[key]:.12g}" for name, of in scores.items() if key in of}
-            row = {**row, **added}
+            of_row = scores.get(key, {}).items()
+            row = {**row, **{name: f"{score:.12g}" for name, score in of_row if pd.notna(score)}}
         rows.append(row)
     return rows
 
