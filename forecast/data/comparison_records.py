@@ -110,29 +110,25 @@ class PairedTest(Record):
         return f"{self.model} against {self.against}: {self.word}{size}."
 
 
-class Alarm(Record):
-    """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
-
-    model: str
-    ranking: str
-    unique_id: str
-    """The series; series/column where a dataset has several targets."""
-    reason: str
-
-
-class BudgetExemption(Record):
-    """A network to which a part of the common training budget does not apply."""
-
-    model: str
-    ranking: str
-    why: str
-
-
 class CandidateLabel(Record):
     """Names a candidate's rows in every table of stage `compare`."""
 
     model: str
     ranking: str
+
+
+class Alarm(CandidateLabel):
+    """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
+
+    unique_id: str
+    """The series; series/column where a dataset has several targets."""
+    reason: str
+
+
+class BudgetExemption(CandidateLabel):
+    """A network to which a part of the common training budget does not apply."""
+
+    why: str
 
 
 class Untrained(CandidateLabel):
