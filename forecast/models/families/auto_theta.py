@@ -61,9 +61,7 @@ class Theta:
         """
         y = y[: origins[-1] + 1]
         if self.decomposition == "none":
-            return self._from_states(
-                *self._states(y[:, None], origins), origins, horizon, np.ones((len(origins), 1))
-            )
+            return self._forecast_mix(y[:, None], np.ones((len(origins), 1)), origins, horizon)
         pattern = seasonal_means(y, origins, self.season, self.decomposition)
         phase = np.arange(len(y)) % self.season
         indicator = (phase[:, None] == np.arange(self.season)).astype(np.float64)
@@ -73,7 +71,7 @@ class Theta:
         else:
             channels = indicator * y[:, None]
             mix = 1.0 / pattern
-        smooth = self._from_states(*self._states(channels, origins), origins, horizon, mix)
+        smooth = self._forecast_mix(channels, mix, origins, horizon)
         ahead = (origins[:, None] + 1 + np.arange(horizon)) % self.season
         seasonal = np.take_along_axis(pattern, ahead, axis=1)
         return smooth + seasonal if self.decomposition == "additive" else smooth * seasonal
@@ -101,22 +99,14 @@ class Theta:
         intercept = mean - slope * (count + 1) / 2
         return level, mean[origins], intercept[origins], slope[origins]
 
-    def _from_states(
-        self,
-        level: Array,
-        mean: Array,
-        intercept: Array,
-        slope: Array,
-        origins: RowNumbers,
-        horizon: int,
-        mix: Array,
+    def _forecast_mix(
+        self, channels: Array, mix: Array, origins: RowNumbers, horizon: int
     ) -> Array:
-        """Mix the channels of each origin into one series' state, then run its own forecasts
-        through the recursion.
+        """(n_origins, horizon): `mix` (n_origins, channels) the channels of each origin into one
+        series' state, then run its own forecasts through the recursion.
         """
-        level, mean, a, b = (
-            np.einsum("oc,oc->o", mix, state) for state in (level, mean, intercept, slope)
-        )
+        states = self._states(channels, origins)
+        level, mean, a, b = (np.einsum("oc,oc->o", mix, state) for state in states)
         decay = 1.0 - self.alpha
         level = level + decay ** (origins + 1.0) * self.level
         out = np.empty((len(origins), horizon))
