@@ -21,7 +21,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
-from forecast.data.calendars import known_from, read_until
+from forecast.data.calendars import known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
 from forecast.data.quality.checks import PARTIAL_ADVICE
@@ -250,9 +250,8 @@ def _check_history(
         violations.append(Violation("freshness", "", "ds", 1, text, action))
     end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action
     if last <= now < end and end - last > SHORT_STEP and action != "off":
-        is_sure = end == read_until(dataset.calendar, [last])[0]  # a week may be named by its end
-        ends = "ends at" if is_sure else "unless that is its last day, ends at"
-        text = f"the newest step, {last:%Y-%m-%d}, {ends} {end} UTC. {PARTIAL_ADVICE}"
+        # no more: a week may be named by its last day
+        text = f"the newest step, {last:%Y-%m-%d}, may go on until {end} UTC. {PARTIAL_ADVICE}"
         violations.append(Violation("partial_end", "", "ds", 1, text, action))
     quality.refuse_violations(violations, where=raw.where, error=fault)
     try:

@@ -30,7 +30,6 @@ MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 CONNECT_S = 10.0
 READ_S = 30.0
-LATE_MESSAGE = "did not answer in time: it was still sending at the deadline"
 
 
 class TransientError(Exception):
@@ -177,8 +176,7 @@ def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
     try:
         return send("GET", url, seconds=max(deadline.seconds_left(), 0.01), read_seconds=READ_S)
     except TimeoutError:
-        late = deadline.seconds_left() <= 0
-        raise TransientError(LATE_MESSAGE if late else "did not answer in time") from None
+        raise TransientError("did not answer, or not to its end, in time") from None
     except aiohttp.ClientConnectorError as error:
         # the system's words, without the URL
         reason = str(error.os_error) or type(error.os_error).__name__

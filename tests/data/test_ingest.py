@@ -684,7 +684,7 @@ def test_a_newest_step_that_is_not_over_is_named(
     )
     findings = take(tmp_path, settings, pd.Timestamp(now)).findings
     assert [finding.rule for finding in findings] == ["partial_end"] * is_partial
-    assert not is_partial or "ends at 2024-06-01 00:00:00 UTC" in findings[0].sentence
+    assert not is_partial or "may go on until 2024-06-01 00:00:00 UTC" in findings[0].sentence
 
 
 def test_of_a_week_that_may_be_named_by_its_last_day_it_is_not_said_that_it_goes_on(
@@ -698,4 +698,4 @@ def test_of_a_week_that_may_be_named_by_its_last_day_it_is_not_said_that_it_goes
         calendar={"kind": "regular", "freq": "W-FRI"},
     )
     (finding,) = take(tmp_path, settings, pd.Timestamp("2024-05-06")).findings
-    assert "2024-05-03, unless that is its last day, ends at 2024-05-10" in finding.sentence
+    assert "2024-05-03, may go on until 2024-05-10" in finding.sentence
