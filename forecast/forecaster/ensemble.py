@@ -43,6 +43,7 @@ from forecast.forecaster.intervals import (
     usual_error,
     visible_volatility,
 )
+from forecast.networks.description import count_twins
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, quote, quote_names
 
@@ -125,7 +126,7 @@ class Ensemble:
         is_request = all(len(at) == 1 for at in rows.values())
         forecasts = []
         for forecaster in self._joined_seeds if is_request else self.forecasters:
-            n_joined = 1 + len(forecaster.twins)
+            n_joined = count_twins(forecaster.weights)
             repeated = {uid: np.repeat(at, n_joined) for uid, at in rows.items()}
             values = forecaster.predict(panel, repeated)
             forecasts += [

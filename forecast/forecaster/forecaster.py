@@ -29,7 +29,7 @@ from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, invert_transform
 from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
-from forecast.forecaster.loops import Feedback, Loop, add_network, deal_rows, interleave
+from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.forecaster.reconciliation import reconcile, smear
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
@@ -84,10 +84,6 @@ class Forecaster:
     reconciliation: np.ndarray | None = None
     steps: int | None = None
     """Gradient steps that its weights took; None of a model that takes none."""
-    twins: tuple[Mapping[str, np.ndarray], ...] = ()
-    """Weights of models that differ in nothing else: of n in all each forecasts one of n rows, in
-    turn. Never saved.
-    """
 
     def __post_init__(self) -> None:
         """Raises `InputError` for corrections that were learnt from other series."""
@@ -185,17 +181,21 @@ class Forecaster:
         return means
 
     def join_twin(self, other: Forecaster) -> Forecaster | None:
-        """Both as one, see `twins`; None where they differ in more than the weights of a network,
-        or where something is made of the network's output.
+        """Both as one, of n in all each forecasting one of n rows in turn; None where they differ
+        in more than the weights of a network, or where something is made of the network's output.
         """
         extras = ("head", "correction", "smearing", "reconciliation")
         if self.network is None or any(getattr(self, name) is not None for name in extras):
             return None
-        if other.spec != self.spec:
+        if self.network.parts > 1 or other.spec != self.spec:
             return None
         if self._content_but_weights() != other._content_but_weights():
             return None
-        return replace(self, twins=(*self.twins, other.weights))
+        weights = {
+            name: np.concatenate([self.weights[name].reshape(-1, *array.shape), array[None]])
+            for name, array in other.weights.items()
+        }
+        return replace(self, weights=weights)
 
     def _content_but_weights(self) -> tuple[Any, ...]:
         """All that it forecasts with but the weights, to be compared."""
@@ -287,7 +287,6 @@ class Forecaster:
             windows,
             self.channels,
             horizon=horizon,
-            twins=self.twins,
         )
         return loop.run(feedback or self.point_step)
 
@@ -303,11 +302,8 @@ class Forecaster:
         network = self.network
         if network is None:
             raise InputError("The model is not a network. Choose a network.")
-        outputs = []
-        for weights, dealt in deal_rows((self.weights, *self.twins), windows):
-            future = dealt.future if network.shapes.future_channels else None
-            outputs.append(inference.forecast_last(network, weights, dealt.past, future))
-        return interleave(outputs)
+        future = windows.future if network.shapes.future_channels else None
+        return inference.forecast_last(network, self.weights, windows.past, future)
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         """(B, O): the head's point forecast of one step of a closed loop, see

@@ -10,7 +10,7 @@ carries (its `Carry`) as if they were measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -46,13 +46,8 @@ class Loop:
         channels: Layout,
         *,
         horizon: int,
-        twins: Sequence[Mapping[str, np.ndarray]] = (),
     ) -> None:
-        """Read `windows` up to their last rows; `weights` by name.
-
-        twins: more weights of the same network, such as those of other seeds. Window n then goes
-        through the weights number n modulo their count, `weights` being number 0.
-        """
+        """Read `windows` up to their last rows; `weights` by name, also those of twins."""
         inputs = windows.z[:, :, channels.outputs :]
         # of the past-only inputs, in scaled units; NaN where their last values are repeated
         carried = np.full((len(inputs), horizon, inputs.shape[2]), np.nan)
@@ -61,7 +56,7 @@ class Loop:
             if any(channels.step):
                 _hold_issued_values(carried, inputs[:, -1], channels.step[channels.outputs :])
         self._network = network
-        self._weights = (weights, *twins)
+        self._weights = weights
         self._skip = skip
         self._channels = channels
         self._carried = carried
@@ -71,9 +66,7 @@ class Loop:
         self._windows = replace(
             windows, z=windows.z[:, :, : channels.outputs], past=windows.past.copy()
         )
-        parts = [_warm_up(network, *part) for part in deal_rows(self._weights, windows)]
-        self._raw = interleave([raw for raw, _ in parts])
-        self._states = [state for _, state in parts]
+        self._raw, self._state = _warm_up(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1
 
@@ -94,16 +87,11 @@ class Loop:
         windows = self._windows
         future = windows.future[:, : windows.past.shape[1] + self._step]
         if self._row is not None and self._network is not None:
-            outputs = []
-            for number, weights in enumerate(self._weights):
-                dealt = slice(number, None, len(self._weights))
-                state = self._states[number]
-                assert state is not None
-                output, self._states[number] = inference.step(
-                    self._network, weights, state, self._row[dealt], future[dealt, -1:]
-                )
-                outputs.append(output[:, 0].astype(np.float64))
-            self._raw = interleave(outputs)
+            assert self._state is not None
+            output, self._state = inference.step(
+                self._network, self._weights, self._state, self._row, future[:, -1:]
+            )
+            self._raw = output[:, 0].astype(np.float64)
         self._row = None
         view = replace(windows, future=future, rows=windows.rows + self._step - 1)
         return self._raw, self._skip.forecast(view, self._channels)[:, 0], windows.last
@@ -154,19 +142,6 @@ class Loop:
             row[:, channels.mask[i]] = observed
             longer = np.log1p(np.expm1(self._windows.past[:, -1, channels.since[i]]) + 1.0)
             row[:, channels.since[i]] = np.where(observed, 0.0, longer)
-
-
-def deal_rows(
-    weights: Sequence[Mapping[str, np.ndarray]], windows: Windows
-) -> Iterator[tuple[Mapping[str, np.ndarray], Windows]]:
-    """The weights, each with its windows: of n the first with number 0, n, 2 n, ..."""
-    for number, each in enumerate(weights):
-        yield each, windows if len(weights) == 1 else windows.select(np.s_[number :: len(weights)])
-
-
-def interleave(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """What was made of the windows of each of `deal_rows`, in the order of all windows."""
-    return np.stack(parts, axis=1).reshape(-1, *parts[0].shape[1:])
 
 
 def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:

@@ -347,3 +347,11 @@ def weights_at(weights: Arrays, path: str) -> dict[str, np.ndarray]:
     """The weights of the block at `path` by their own names."""
     start = len(path) + 1
     return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
+
+
+def count_twins(weights: Arrays) -> int:
+    """How many networks `weights` are of, which differ in nothing else: each array then has them as
+    its first axis.
+    """
+    readout = weights.get("readout/kernel", np.empty((0, 0)))
+    return len(readout) if readout.ndim == 3 else 1

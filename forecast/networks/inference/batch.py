@@ -8,7 +8,9 @@ do not fit the network are refused before the first step (`check_weights`).
 Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes
 through all blocks before the next one starts. Each block is given only as many trailing steps as
 the later blocks look back: for the last forecast of a network of taps that is its memory and not
-the whole window. Three names count trailing steps, and no others: `steps` of the output that was
+the whole window. Of twins (`steppers`), window n goes through the weights number
+n modulo their count; inside, the windows of one twin follow those of the other (`deal_windows`).
+Three names count trailing steps, and no others: `steps` of the output that was
 asked for, `needed` of the window for it, and `wanted_steps` of each block's output
 in between, by block path. The next kind of block is a `visit_` method of `Pass`, and one of
 `streaming`.
@@ -36,6 +38,7 @@ from forecast.networks.description import (
     Segments,
     States,
     Taps,
+    count_twins,
     total_reach,
     weights_at,
 )
@@ -43,6 +46,7 @@ from forecast.networks.inference.steppers import (
     Stepper,
     decode,
     first_states,
+    multiply_columns,
     stepper,
 )
 from forecast.networks.visitor import BlockVisitor
@@ -104,12 +108,14 @@ def _run_pass(
     past, future = cast_windows(network, past, future, dtype)
     shapes = network.shapes
     steps = min(steps, past.shape[1])
+    # a decoder's rows of several steps are in another order
+    assert steps == 1 or count_twins(weights) == 1
     out = np.empty((len(past), steps, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
     if not len(past):
         return out
     for part, _, values in _run_slices(network, weights, past, future, steps):
         out[part] = values.transpose(2, 0, 1).reshape(out[part].shape)
-    return out
+    return interleave_windows(out, count_twins(weights))
 
 
 def _run_slices(
@@ -117,14 +123,31 @@ def _run_slices(
 ) -> Iterator[tuple[slice, Pass, np.ndarray]]:
     """The windows in slices that keep a pass in memory, at least one: each of its arrays holds at
     most `needed` steps of the widest columns for every window. With each its pass and the forecasts
-    `(steps, H * O * K, B)`.
+    `(steps, H * O * K, B)`. Those of twins, of a request, in one, dealt.
     """
+    twins = count_twins(weights)
     needed = min(steps + total_reach(network.blocks), past.shape[1])
     size = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
+    if twins > 1:
+        size = len(past)
+        past = deal_windows(past, twins)
+        future = None if future is None else deal_windows(future, twins)
     for start in range(0, max(len(past), 1), size):
         part = slice(start, start + size)
         run = Pass(network, weights, len(past[part]))
         yield part, run, run.forecasts(past[part], None if future is None else future[part], steps)
+
+
+def deal_windows(values: np.ndarray, twins: int) -> np.ndarray:
+    """`values (B, ...)` in another order: first those of windows 0, `twins`, 2 `twins`, ..."""
+    if twins == 1:
+        return values
+    return values.reshape(-1, twins, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
+
+
+def interleave_windows(values: np.ndarray, twins: int) -> np.ndarray:
+    """What `deal_windows` dealt, in the order before."""
+    return deal_windows(values, len(values) // twins) if twins > 1 else values
 
 
 def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
@@ -186,7 +209,7 @@ class Pass(BlockVisitor[np.ndarray]):
         x = self.visit_series(network.blocks, "", self._first_input(past[:, -needed:]))[-steps:]
         if network.decoder:
             return x
-        z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
+        z = multiply_columns(self.weights["readout/kernel"], self.weights["readout/bias"], x)
         return z.reshape(len(x), -1, self.batch)
 
     def _first_input(self, past: np.ndarray) -> np.ndarray:
@@ -197,13 +220,14 @@ class Pass(BlockVisitor[np.ndarray]):
         if self.frames is None or not future_width(self.network):
             return x
         frames = self.frames.reshape(len(self.frames), -1, self.batch)
-        projected = self.weights["future/kernel"].T @ frames + self.weights["future/bias"][:, None]
+        kernel = self.weights["future/kernel"]
+        projected = multiply_columns(kernel, self.weights["future/bias"], frames)
         return np.concatenate([x, np.tanh(projected, out=projected)], axis=1)
 
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer at the wanted steps."""
         w = weights_at(self.weights, path)
-        z = w["kernel"].T @ x[-self.wanted_steps[path] :] + w["bias"][:, None]
+        z = multiply_columns(w["kernel"], w["bias"], x[-self.wanted_steps[path] :])
         return activate(numpy_namespace, block.activation, z)
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
@@ -259,13 +283,14 @@ class Pass(BlockVisitor[np.ndarray]):
         """The last outputs of both directions side by side, `(1, 2 units, B)`: forward at the
         window's end, backward at its begin.
         """
-        out = np.empty((2, 1, block.units, self.batch), x.dtype)
-        weights = [weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
-        both = [x, x[::-1]]
-        for end, w, steps in zip(out, weights, both, strict=True):
-            start = first_states(block.cell_object, w, self.batch)
-            stepper(block.cell_object, w, start).run_steps(steps, end)
-        return out.reshape(1, -1, self.batch)
+        out = np.empty((1, block.units, 2 * self.batch), x.dtype)
+        ways = [weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
+        join = np.concatenate if count_twins(self.weights) > 1 else np.stack
+        w = {name: join([way[name] for way in ways]) for name in ways[0]}
+        start = first_states(block.cell_object, w, 2 * self.batch)
+        both = np.concatenate([x, x[::-1]], axis=2)
+        stepper(block.cell_object, w, start).run_steps(both, out)
+        return np.concatenate(np.split(out, 2, axis=2), axis=1)
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
         """The forecasts from every wanted step: the encoder runs up to the first of them unseen,
@@ -334,7 +359,10 @@ def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
     """The dtype of the weights; InputError unless names and shapes are those of the network."""
     expected = {(name, weight.shape) for name, weight in weight_shapes(network).items()}
-    given = {(name, array.shape) for name, array in weights.items()}
+    shapes = {name: array.shape for name, array in weights.items()}
+    if count_twins(weights) > 1:
+        shapes = {name: shape[1:] for name, shape in shapes.items()}
+    given = {*shapes.items()}
     if given != expected:
         raise InputError(
             f"Weights {quote_names(given - expected) or 'none'} were given in place of"

@@ -6,6 +6,10 @@ product and a few in-place operations. The product takes input, state and a row 
 inputs' share of all steps in one large product, before the loop, takes as long. Any other cell runs
 its own `step`.
 
+Twins, networks that differ in their weights alone, take a step together: each array of weights then
+has them as its first axis, and of the B columns the first belong to the first twin. Of a step of
+one window most goes to calling NumPy.
+
 `stepper` picks the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
 `batch` and `streaming` use them; training uses the aligned arrays of `allocate_aligned`.
 """
@@ -21,7 +25,7 @@ import numpy as np
 from forecast.networks.cells.base import Cell, numpy_namespace
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import Elman, SimpleRNN
-from forecast.networks.description import Arrays, EncoderDecoder, Network
+from forecast.networks.description import Arrays, EncoderDecoder, Network, count_twins
 
 # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer
 # (OpenBLAS)
@@ -67,34 +71,41 @@ class StackedStepper:
         """`weights`: a row for each of `[x; h; 1]`; `below`: further rows of `z`, after those of
         the product.
         """
-        units, batch = h.shape
-        columns, rows = weights.shape
+        columns, rows = weights.shape[-2:]
+        weights = weights.reshape(-1, columns, rows)
+        twins = len(weights)
+        units, batch = h.shape[0], h.shape[1] // twins
         block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
-        matrix = allocate_aligned((rows // block, columns, block), weights.dtype)
-        matrix[:] = weights.reshape(columns, -1, block).swapaxes(0, 1)
-        self.z = allocate_aligned((rows + below, batch), matrix.dtype)
+        matrix = allocate_aligned((twins, rows // block, columns, block), weights.dtype)
+        matrix[:] = weights.reshape(twins, columns, -1, block).swapaxes(1, 2)
+        self.z = allocate_aligned((rows + below, twins, batch), matrix.dtype)
         self.steps = 8 * STEPS_PER_COPY if batch == 1 else STEPS_PER_COPY
-        stacked = allocate_aligned((self.steps + 1, columns, batch), matrix.dtype)
-        stacked[:, -1] = 1
-        stacked[0, -units - 1 : -1] = h
-        self.x = stacked[:, : -units - 1]
-        self.h = stacked[:, -units - 1 : -1]
-        if batch == 1:  # the product of a vector has less to look up
-            sums = self.z[:rows, 0]
-            products = [functools.partial(row.dot, matrix[0], sums) for row in stacked[:, :, 0]]
+        # twins first: of columns that do not lie side by side a product has other last digits
+        stacked = allocate_aligned((self.steps + 1, twins, columns, batch), matrix.dtype)
+        stacked[:, :, -1] = 1
+        self.x = stacked[:, :, : -units - 1].swapaxes(1, 2)
+        self.h = stacked[:, :, -units - 1 : -1].swapaxes(1, 2)
+        self.h[0] = h.reshape(units, twins, batch)
+        if twins == batch == 1:  # the product of a vector has less to look up
+            sums = self.z[:rows, 0, 0]
+            products = [
+                functools.partial(row.dot, matrix[0, 0], sums) for row in stacked[:, 0, :, 0]
+            ]
         else:
-            sums = self.z[:rows].reshape(-1, block, batch)
-            factor = matrix.swapaxes(1, 2)
-            products = [functools.partial(np.matmul, factor, row, sums) for row in stacked]
+            sums = self.z[:rows].reshape(-1, block, twins, batch).transpose(2, 0, 1, 3)
+            factor = matrix.swapaxes(2, 3)
+            products = [
+                functools.partial(np.matmul, factor, row, sums) for row in stacked[:, :, None]
+            ]
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One time step: x `(I, B)`, output `(units, B)`."""
         multiply, h, _ = self.slots[0]
-        self.x[0] = x
+        self.x[0] = x.reshape(self.x.shape[1:])
         multiply()
         self.advance(h, h)
-        return h
+        return h.reshape(len(h), -1)
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
         """One step for each of `rows (T, I, B)`, from the states as they are and so many at a time
@@ -104,18 +115,19 @@ class StackedStepper:
         advance = self.advance
         for start in range(0, len(rows), self.steps):
             part = rows[start : start + self.steps]
-            self.x[: len(part)] = part
+            self.x[: len(part)] = part.reshape(len(part), *self.x.shape[1:])
             for multiply, before, h in self.slots[: len(part)]:
                 multiply()
                 advance(before, h)
             end = len(out) - len(rows) + start + len(part)
             n_outputs = min(max(end, 0), len(part))
-            out[end - n_outputs : end] = self.h[1 + len(part) - n_outputs : 1 + len(part)]
+            newest = self.h[1 + len(part) - n_outputs : 1 + len(part)]
+            out[end - n_outputs : end] = newest.reshape(n_outputs, *out.shape[1:])
             self.h[0] = self.h[len(part)]
 
     def states(self) -> Arrays:
         """The state h `(size, B)` after the newest step."""
-        return {"h": self.h[0]}
+        return {"h": self.h[0].reshape(len(self.h[0]), -1)}
 
 
 class LSTMStepper(StackedStepper):
@@ -127,9 +139,9 @@ class LSTMStepper(StackedStepper):
     @staticmethod
     def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
-        i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
-        return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
+        rows = _rows_of_layer(w)
+        i_f, g, o = np.split(rows, [rows.shape[-1] // 2, 3 * rows.shape[-1] // 4], axis=-1)
+        return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=-1)
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
@@ -145,7 +157,7 @@ class LSTMStepper(StackedStepper):
         g = z[3 * u : 4 * u]
         g_c = z[3 * u :]
         c = z[4 * u :]
-        c[:] = states["c"]
+        c[:] = states["c"].reshape(c.shape)
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
             """From the sums in z to the new c, in place, and `h`."""
@@ -162,7 +174,7 @@ class LSTMStepper(StackedStepper):
 
     def states(self) -> Arrays:
         """h and c, each `(size, B)`."""
-        return {"h": self.h[0], "c": self.c}
+        return super().states() | {"c": self.c.reshape(len(self.c), -1)}
 
 
 class GRUStepper(StackedStepper):
@@ -175,15 +187,18 @@ class GRUStepper(StackedStepper):
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         kernel = w["kernel"]
         recurrent = w["recurrent_kernel"]
-        b, d = w["bias"]
-        u = len(recurrent)
-        columns = len(kernel)
-        rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
-        rows[:columns, : 3 * u] = kernel
-        rows[columns:-1, : 2 * u] = recurrent[:, : 2 * u]
-        rows[columns:-1, 3 * u :] = recurrent[:, 2 * u :]
-        rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
-        rows[:, : 2 * u] *= 0.5
+        b = w["bias"][..., 0, :]
+        d = w["bias"][..., 1, :]
+        *twins, columns, _ = kernel.shape
+        u = recurrent.shape[-2]
+        rows = np.zeros((*twins, columns + u + 1, 4 * u), kernel.dtype)
+        rows[..., :columns, : 3 * u] = kernel
+        rows[..., columns:-1, : 2 * u] = recurrent[..., : 2 * u]
+        rows[..., columns:-1, 3 * u :] = recurrent[..., 2 * u :]
+        rows[..., -1, : 3 * u] = b
+        rows[..., -1, : 2 * u] += d[..., : 2 * u]
+        rows[..., -1, 3 * u :] = d[..., 2 * u :]
+        rows[..., : 2 * u] *= 0.5
         return rows
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
@@ -219,7 +234,7 @@ class SimpleStepper(StackedStepper):
     @staticmethod
     def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
+        return _rows_of_layer(w)
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
@@ -230,6 +245,11 @@ class SimpleStepper(StackedStepper):
             np.tanh(z, h)
 
         self.advance = advance
+
+
+def _rows_of_layer(w: Arrays) -> np.ndarray:
+    """A row of weights for each of `[x; h; 1]`, in the order of the cell's columns."""
+    return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][..., None, :]], axis=-2)
 
 
 class AnyStepper:
@@ -243,7 +263,7 @@ class AnyStepper:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One time step: x `(I, B)`, output `(units, B)`."""
-        output, self.running = self.cell.step(numpy_namespace, self.w, x.T, self.running)
+        output, self.running = step_cell(self.cell, self.w, x.T, self.running)
         return output.T
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -274,6 +294,36 @@ step.
 """
 
 
+def step_cell(cell: Cell, w: Arrays, x: np.ndarray, states: Arrays) -> tuple[np.ndarray, Arrays]:
+    """One time step by the cell's own equation: x `(B, I)`, states `(B, size)`."""
+    if w["recurrent_kernel"].ndim == 2:
+        return cell.step(numpy_namespace, w, x, states)
+    twins = len(w["recurrent_kernel"])
+    size = len(x) // twins
+    steps = []
+    for twin in range(twins):
+        rows = slice(twin * size, (twin + 1) * size)
+        own = {name: array[twin] for name, array in w.items()}
+        before = {name: state[rows] for name, state in states.items()}
+        steps.append(cell.step(numpy_namespace, own, x[rows], before))
+    after = {name: np.concatenate([new[name] for _, new in steps]) for name in states}
+    return np.concatenate([output for output, _ in steps]), after
+
+
+def multiply_columns(kernel: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The linear layer on columns: x `(..., I, B)`, result `(..., units, B)`."""
+    if kernel.ndim == 2:
+        return kernel.T @ x + bias[:, None]
+    parts = np.split(x, len(kernel), axis=-1)
+    return np.concatenate(
+        [
+            multiply_columns(w, b, np.ascontiguousarray(part))
+            for w, b, part in zip(kernel, bias, parts, strict=True)
+        ],
+        axis=-1,
+    )
+
+
 def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An empty array that begins on a line of the cache: the product of 64 units takes a fifth
     longer off it.
@@ -302,14 +352,15 @@ def decode(
     A row is one window at one step t.
     """
     shapes = network.shapes
+    twins = count_twins(readout_weights)
     rows = encoded.shape[1]
     fed_back = shapes.outputs if block.feedback else 0
     columns = fed_back + block.units
-    kernel = readout_weights["readout/kernel"].T
-    bias = readout_weights["readout/bias"][:, None]
     forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
-    for start in range(0, rows, DECODED_ROWS):
-        part = slice(start, start + DECODED_ROWS)
+    # rows of twins are few: those of a request
+    at_once = DECODED_ROWS if twins == 1 else rows
+    for start in range(0, rows, at_once):
+        part = slice(start, start + at_once)
         out = forecasts[:, :, part]
         x = np.zeros((columns + shapes.future_channels, out.shape[2]), encoded.dtype)
         x[fed_back:columns] = encoded[:, part]
@@ -318,7 +369,9 @@ def decode(
         for k in range(shapes.horizon):
             if frames is not None:
                 x[columns:] = frames[k, :, part]
-            out[k] = kernel @ decoder(x) + bias
+            out[k] = multiply_columns(
+                readout_weights["readout/kernel"], readout_weights["readout/bias"], decoder(x)
+            )
             if block.feedback:
                 parameters = out[k].reshape(shapes.outputs, shapes.parameters, -1)
                 x[:fed_back] = parameters[:, block.parameter]

@@ -38,15 +38,18 @@ from forecast.networks.description import (
     Recurrent,
     States,
     Taps,
+    count_twins,
     weights_at,
 )
 from forecast.networks.inference.batch import (
     cast_windows,
     check_weights,
     concatenate_states,
+    deal_windows,
     final_states,
+    interleave_windows,
 )
-from forecast.networks.inference.steppers import decode
+from forecast.networks.inference.steppers import decode, step_cell
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import first_states, future_width
 from forecast.system.errors import ModelError
@@ -79,15 +82,29 @@ def step(
     Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new states.
     """
     shapes = network.shapes
+    twins = count_twins(weights)
     x, frame = cast_windows(network, past_t, future_window, weights["readout/kernel"].dtype)
-    if frame is not None and future_width(network):
-        z = frame.reshape(len(x), -1) @ weights["future/kernel"] + weights["future/bias"]
-        x = np.concatenate([x, np.tanh(z)], axis=1)
+    x = deal_windows(x, twins)
+    if frame is not None:
+        frame = deal_windows(frame, twins)
+        if future_width(network):
+            frames = frame.reshape(len(x), -1)
+            z = _multiply_rows(frames, weights["future/kernel"], weights["future/bias"])
+            x = np.concatenate([x, np.tanh(z)], axis=1)
     after: States = {}
     x = Step(network, weights, states, after, frame).visit_series(network.blocks, "", x)
     if not network.decoder:
-        x = x @ weights["readout/kernel"] + weights["readout/bias"]
+        x = _multiply_rows(x, weights["readout/kernel"], weights["readout/bias"])
+    x = interleave_windows(x, twins)
     return x.reshape(len(x), shapes.horizon, shapes.outputs, shapes.parameters), after
+
+
+def _multiply_rows(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """The linear layer on rows: x `(B, I)`, result `(B, units)`."""
+    if kernel.ndim == 2:
+        return x @ kernel + bias
+    by_twin = x.reshape(len(kernel), -1, x.shape[1]) @ kernel + bias[:, None]
+    return by_twin.reshape(len(x), -1)
 
 
 @dataclass
@@ -107,7 +124,8 @@ class Step(BlockVisitor[np.ndarray]):
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer on one row."""
         w = weights_at(self.weights, path)
-        return activate(numpy_namespace, block.activation, x @ w["kernel"] + w["bias"])
+        z = _multiply_rows(x, w["kernel"], w["bias"])
+        return activate(numpy_namespace, block.activation, z)
 
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
         """The delayed rows side by side, from the line that the state holds."""
@@ -125,7 +143,7 @@ class Step(BlockVisitor[np.ndarray]):
         return self._step_cell(block, path, weights_at(self.weights, path), x)
 
     def _step_cell(self, block: CellBlock, path: str, w: Arrays, x: np.ndarray) -> np.ndarray:
-        output, self.after[path] = block.cell_object.step(numpy_namespace, w, x, self.before[path])
+        output, self.after[path] = step_cell(block.cell_object, w, x, self.before[path])
         return output
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
