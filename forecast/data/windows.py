@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -50,33 +50,33 @@ class Layout:
     outputs: int
     step: tuple[int, ...]
 
-    @property
+    @cached_property
     def future_channels(self) -> list[int]:
         """The channels of the future inputs, column by column in the order of their steps."""
         return [value for value, step in zip(self.value, self.step, strict=True) if step]
 
-    @property
+    @cached_property
     def plan_channels(self) -> list[int]:
         """Of each future input the channel of the next row, whose row k - 1 speaks of row k."""
         return [value for value, step in zip(self.value, self.step, strict=True) if step == 1]
 
-    @property
+    @cached_property
     def past_channels(self) -> list[int]:
         """The channels of the past exogenous columns' values."""
         columns = list(zip(self.value, self.step, strict=True))[self.outputs :]
         return [value for value, step in columns if not step]
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """How many channels a window's `past` has."""
         return max(*self.value, *self.mask, *self.since) + 1
 
-    @property
+    @cached_property
     def target_channels(self) -> tuple[int, ...]:
         """The channels of the targets' values."""
         return self.value[: self.outputs]
 
-    @property
+    @cached_property
     def change_channels(self) -> tuple[int, ...]:
         """Channels that hold a change: they are zero at a window's first row, whose predecessor is
         not seen.

@@ -62,10 +62,13 @@ class Loop:
         self._carried = carried
         # NaN: never observed
         self._input = np.where(np.isfinite(inputs).any(axis=1), fill_gaps(inputs)[0][:, -1], np.nan)
-        # the last `lookback` rows; of z the targets, which is what a skip reads
-        self._windows = replace(
-            windows, z=windows.z[:, :, : channels.outputs], past=windows.past.copy()
-        )
+        # room for the rows of the horizon; of z the targets, which is what a skip reads
+        rows_ahead = [(0, 0), (0, horizon), (0, 0)]
+        self._z = np.pad(windows.z[:, :, : channels.outputs], rows_ahead)
+        self._past = np.pad(windows.past, rows_ahead)
+        lookback = windows.past.shape[1]
+        # the last `lookback` rows
+        self._windows = replace(windows, z=self._z[:, :lookback], past=self._past[:, :lookback])
         self._raw, self._state = _warm_up(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1
@@ -100,9 +103,12 @@ class Loop:
         """Feed `values` (B, O) back as if they had been observed: one row further."""
         windows = self._windows
         self._row = self._next_row(values)
-        past = np.concatenate([windows.past[:, 1:], self._row[:, None, :]], axis=1)
+        newest = windows.past.shape[1] + self._step - 1
+        self._past[:, newest] = self._row
+        self._z[:, newest] = values
+        past = self._past[:, self._step : newest + 1]
         clear_first_row(past, self._channels)
-        z = np.concatenate([windows.z[:, 1:], values[:, None, :]], axis=1)
+        z = self._z[:, self._step : newest + 1]
         self._windows = replace(windows, z=z, past=past, last=values)
         self._step += 1
 
@@ -114,10 +120,10 @@ class Loop:
         is_known = np.isfinite(carried)
         # no change is known from nothing
         last_inputs = np.where(np.isnan(self._input), carried, self._input)
-        values = np.hstack([forecast, carried])
-        last = np.hstack([self._windows.last, last_inputs])
+        values = np.concatenate([forecast, carried], axis=1)
+        last = np.concatenate([self._windows.last, last_inputs], axis=1)
         # a forecast that is no number must not be passed over
-        is_observed = np.hstack([np.ones(forecast.shape, dtype=bool), is_known])
+        is_observed = np.concatenate([np.ones(forecast.shape, dtype=bool), is_known], axis=1)
         row = self._windows.past[:, -1].copy()
         for i in range(values.shape[1]):
             self._write(row, i, values[:, i], last[:, i], is_observed[:, i])

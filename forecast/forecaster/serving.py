@@ -249,6 +249,8 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     """
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history
+    if (read := _read_plain_times(history["ds"].tolist())) is not None:
+        return history.assign(ds=read)
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
     is_text = np.array([isinstance(value, str) for value in history["ds"]], dtype=bool)
@@ -261,6 +263,20 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
             " row."
         )
     return history.assign(ds=times.astype("datetime64[ns]"))
+
+
+def _read_plain_times(texts: list[Any]) -> np.ndarray | None:
+    """Times of text as 2026-06-30T23:00:00, as `isoformat` writes it; None where one is anything
+    else. pandas, which knows every form, takes ten times as long for a request.
+    """
+    try:
+        times = np.array(texts, dtype="datetime64[s]")
+    except (ValueError, TypeError):
+        return None
+    is_in_range = (times >= EARLIEST_TIME.to_datetime64()) & (times < LATEST_TIME.to_datetime64())
+    if not is_in_range.all() or np.datetime_as_string(times).tolist() != texts:
+        return None
+    return times.astype("datetime64[ns]")
 
 
 def require_known_series(

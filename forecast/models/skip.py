@@ -240,7 +240,7 @@ class Skip:
                     self.reads_level,
                 )
             )
-        return np.hstack(parts)
+        return np.concatenate(parts, axis=1)
 
     def _plan_features(self, windows: Windows, channels: Layout) -> list[np.ndarray]:
         """(B, columns) each: the plan of the horizon, that of past rows, and of both what is bent
@@ -402,10 +402,10 @@ def calendar_products(
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
     newest = past[:, -1, read_channels(channels, unread)]
-    state = np.hstack([*_target_features(past, channels, reads_level), newest])
+    state = np.concatenate([*_target_features(past, channels, reads_level), newest], axis=1)
     pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
-    turning = np.hstack([*waves, *pairs])
-    return np.hstack([*terms, _multiply_columns(turning, state)])
+    turning = np.concatenate([*waves, *pairs], axis=1)
+    return np.concatenate([*terms, _multiply_columns(turning, state)], axis=1)
 
 
 def calendar_terms(calendar: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:

@@ -221,9 +221,9 @@ class GRUStepper(StackedStepper):
             np.multiply(r, g_h, g_h)
             np.add(g, g_h, g)
             np.tanh(g, g)
-            np.subtract(before, g, after)
-            np.multiply(keep, after, after)
-            np.add(after, g, after)
+            np.subtract(before, g, r)  # of twins `after` is slower: they lie apart in it
+            np.multiply(keep, r, r)
+            np.add(r, g, after)
 
         self.advance = advance
 
@@ -314,14 +314,10 @@ def multiply_columns(kernel: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.
     """The linear layer on columns: x `(..., I, B)`, result `(..., units, B)`."""
     if kernel.ndim == 2:
         return kernel.T @ x + bias[:, None]
-    parts = np.split(x, len(kernel), axis=-1)
-    return np.concatenate(
-        [
-            multiply_columns(w, b, np.ascontiguousarray(part))
-            for w, b, part in zip(kernel, bias, parts, strict=True)
-        ],
-        axis=-1,
-    )
+    by_twin = x.reshape(*x.shape[:-1], len(kernel), -1).swapaxes(-3, -2)
+    # a product of columns that do not lie side by side has other last digits
+    out = kernel.swapaxes(1, 2) @ np.ascontiguousarray(by_twin) + bias[:, :, None]
+    return out.swapaxes(-3, -2).reshape(*x.shape[:-2], kernel.shape[2], -1)
 
 
 def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
