@@ -26,9 +26,9 @@ from forecast.data.schema import rows_by_series
 from forecast.system.errors import InputError, quote_names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """One series in raw units.
+    """One series in raw units, equal to itself alone.
 
     ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in
     the order of `Task.columns` (targets first); future (T + H, F) `future_features`, H steps beyond

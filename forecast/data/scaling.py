@@ -99,9 +99,11 @@ class SeriesStatistics(TypedDict):
     limits: list[list[float | None]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaling:
-    """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""
+    """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,).
+    Equal to itself alone.
+    """
 
     centre: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]

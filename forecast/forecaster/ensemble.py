@@ -146,9 +146,14 @@ class Ensemble:
 
     @cached_property
     def _joined_seeds(self) -> list[Forecaster]:
-        """The forecasters, seeds of one network as one: they see the same windows and skip."""
+        """The forecasters, seeds of one network as one: they see the same windows and skip. Equal
+        tasks and scalings are the same objects, by which windows are kept.
+        """
         joined: list[Forecaster] = []
-        for forecaster in self.forecasters:
+        for each in self.forecasters:
+            forecaster = each
+            if (each.task, each.scaling.to_json()) == (self.task, self.scaling.to_json()):
+                forecaster = replace(each, task=self.task, scaling=self.scaling)
             pair = joined[-1].join_twin(forecaster) if joined else None
             if pair is None:
                 joined.append(forecaster)
