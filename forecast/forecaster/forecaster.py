@@ -184,11 +184,12 @@ class Forecaster:
     def join_twin(self, other: Forecaster) -> Forecaster | None:
         """Both as one, of n in all each forecasting one of n rows in turn; None where they differ
         in more than the weights of a network, or where something is made of the network's output.
+        Segments, whose parts of the horizon are steps of their own, go alone.
         """
         extras = ("head", "correction", "smearing", "reconciliation")
         if self.network is None or any(getattr(self, name) is not None for name in extras):
             return None
-        if self.network.parts > 1 or other.spec != self.spec:
+        if self.network.is_segmented or other.spec != self.spec:
             return None
         if self._content_but_weights() != other._content_but_weights():
             return None

@@ -17,6 +17,7 @@ from forecast.forecaster import forecaster as forecaster_module
 from forecast.forecaster import serving
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.serving import Service, describe_unequal_ends
+from forecast.networks.description import count_twins
 from forecast.system.errors import InputError
 from tests.contract.families import FAMILIES, forecaster
 from tests.support import problems
@@ -112,7 +113,10 @@ def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecas
     pd.testing.assert_frame_equal(quick, Service(ensemble).answer(complete), check_exact=True)
 
 
-@pytest.mark.parametrize("family", ["narx", "ffnn", "gru"])
+@pytest.mark.parametrize(
+    "family",
+    ["narx", "ffnn", "gru", "lstm", "elman", "bidirectional", "encoder_decoder", "jordan"],
+)
 @pytest.mark.parametrize("grouped_from", [2, 20])
 def test_seeds_of_one_network_are_asked_as_one_and_forecast_what_each_does_alone(
     family, grouped_from, monkeypatch
@@ -133,7 +137,7 @@ def test_seeds_of_one_network_are_asked_as_one_and_forecast_what_each_does_alone
         type(first), "predict", lambda *args: asked.append(args[0]) or predict(*args)
     )
     together = Ensemble((*seeds, other)).predict(panel, last)
-    assert [1 + len(each.twins) for each in asked] == [3, 1]
+    assert [count_twins(each.weights) for each in asked] == [3, 1]
     for uid, y_hat in together.items():
         wanted = [each[uid] for each in alone]
         assert not np.allclose(wanted[0], wanted[1])
