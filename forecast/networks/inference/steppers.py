@@ -67,13 +67,16 @@ class StackedStepper:
 
     advance: Callable[[np.ndarray, np.ndarray], object]
 
-    def __init__(self, weights: np.ndarray, h: np.ndarray, below: int = 0) -> None:
-        """`weights`: a row for each of `[x; h; 1]`; `below`: further rows of `z`, after those of
+    def weight_rows(self, w: Arrays) -> np.ndarray:
+        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
+        raise NotImplementedError
+
+    def __init__(self, w: Arrays, h: np.ndarray, below: int = 0) -> None:
+        """The cell's weights by name, the first h, and how many rows of `z` stand below those of
         the product.
         """
-        columns, rows = weights.shape[-2:]
-        weights = weights.reshape(-1, columns, rows)
-        twins = len(weights)
+        weights = np.stack([self.weight_rows(each) for each in split_twins(w)])
+        twins, columns, rows = weights.shape
         units, batch = h.shape[0], h.shape[1] // twins
         block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
         matrix = allocate_aligned((twins, rows // block, columns, block), weights.dtype)
@@ -136,17 +139,16 @@ class LSTMStepper(StackedStepper):
     Below them: c.
     """
 
-    @staticmethod
-    def weight_rows(w: Arrays) -> np.ndarray:
+    def weight_rows(self, w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        rows = _rows_of_layer(w)
-        i_f, g, o = np.split(rows, [rows.shape[-1] // 2, 3 * rows.shape[-1] // 4], axis=-1)
-        return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=-1)
+        rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
+        i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
+        return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
         u = len(states["h"])
-        super().__init__(self.weight_rows(w), states["h"], u)
+        super().__init__(w, states["h"], u)
         # as an array: NumPy converts a number anew at every step
         z = self.z
         half = np.array(0.5, z.dtype)
@@ -174,7 +176,7 @@ class LSTMStepper(StackedStepper):
 
     def states(self) -> Arrays:
         """h and c, each `(size, B)`."""
-        return super().states() | {"c": self.c.reshape(len(self.c), -1)}
+        return {**super().states(), "c": self.c.reshape(len(self.c), -1)}
 
 
 class GRUStepper(StackedStepper):
@@ -182,28 +184,24 @@ class GRUStepper(StackedStepper):
     blocks.
     """
 
-    @staticmethod
-    def weight_rows(w: Arrays) -> np.ndarray:
+    def weight_rows(self, w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         kernel = w["kernel"]
         recurrent = w["recurrent_kernel"]
-        b = w["bias"][..., 0, :]
-        d = w["bias"][..., 1, :]
-        *twins, columns, _ = kernel.shape
-        u = recurrent.shape[-2]
-        rows = np.zeros((*twins, columns + u + 1, 4 * u), kernel.dtype)
-        rows[..., :columns, : 3 * u] = kernel
-        rows[..., columns:-1, : 2 * u] = recurrent[..., : 2 * u]
-        rows[..., columns:-1, 3 * u :] = recurrent[..., 2 * u :]
-        rows[..., -1, : 3 * u] = b
-        rows[..., -1, : 2 * u] += d[..., : 2 * u]
-        rows[..., -1, 3 * u :] = d[..., 2 * u :]
-        rows[..., : 2 * u] *= 0.5
+        b, d = w["bias"]
+        u = len(recurrent)
+        columns = len(kernel)
+        rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
+        rows[:columns, : 3 * u] = kernel
+        rows[columns:-1, : 2 * u] = recurrent[:, : 2 * u]
+        rows[columns:-1, 3 * u :] = recurrent[:, 2 * u :]
+        rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
+        rows[:, : 2 * u] *= 0.5
         return rows
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
-        super().__init__(self.weight_rows(w), states["h"])
+        super().__init__(w, states["h"])
         u = len(states["h"])
         z = self.z
         half = np.array(0.5, z.dtype)
@@ -231,25 +229,19 @@ class GRUStepper(StackedStepper):
 class SimpleStepper(StackedStepper):
     """The simple net and Elman's with tanh, whose forward passes are the same."""
 
-    @staticmethod
-    def weight_rows(w: Arrays) -> np.ndarray:
+    def weight_rows(self, w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        return _rows_of_layer(w)
+        return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
-        super().__init__(self.weight_rows(w), states["h"])
+        super().__init__(w, states["h"])
         z = self.z
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
             np.tanh(z, h)
 
         self.advance = advance
-
-
-def _rows_of_layer(w: Arrays) -> np.ndarray:
-    """A row of weights for each of `[x; h; 1]`, in the order of the cell's columns."""
-    return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][..., None, :]], axis=-2)
 
 
 class AnyStepper:
@@ -294,18 +286,25 @@ step.
 """
 
 
+def split_twins(w: Arrays) -> list[Arrays]:
+    """The weights of a cell, of twins those of each."""
+    recurrent = w["recurrent_kernel"]
+    if recurrent.ndim == 2:
+        return [w]
+    return [{name: array[number] for name, array in w.items()} for number in range(len(recurrent))]
+
+
 def step_cell(cell: Cell, w: Arrays, x: np.ndarray, states: Arrays) -> tuple[np.ndarray, Arrays]:
     """One time step by the cell's own equation: x `(B, I)`, states `(B, size)`."""
-    if w["recurrent_kernel"].ndim == 2:
+    twins = split_twins(w)
+    if len(twins) == 1:
         return cell.step(numpy_namespace, w, x, states)
-    twins = len(w["recurrent_kernel"])
-    size = len(x) // twins
+    size = len(x) // len(twins)
     steps = []
-    for twin in range(twins):
-        rows = slice(twin * size, (twin + 1) * size)
-        own = {name: array[twin] for name, array in w.items()}
+    for number, each in enumerate(twins):
+        rows = slice(number * size, (number + 1) * size)
         before = {name: state[rows] for name, state in states.items()}
-        steps.append(cell.step(numpy_namespace, own, x[rows], before))
+        steps.append(cell.step(numpy_namespace, each, x[rows], before))
     after = {name: np.concatenate([new[name] for _, new in steps]) for name in states}
     return np.concatenate([output for output, _ in steps]), after
 
@@ -348,13 +347,12 @@ def decode(
     A row is one window at one step t.
     """
     shapes = network.shapes
-    twins = count_twins(readout_weights)
     rows = encoded.shape[1]
     fed_back = shapes.outputs if block.feedback else 0
     columns = fed_back + block.units
     forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
     # rows of twins are few: those of a request
-    at_once = DECODED_ROWS if twins == 1 else rows
+    at_once = DECODED_ROWS if count_twins(readout_weights) == 1 else rows
     for start in range(0, rows, at_once):
         part = slice(start, start + at_once)
         out = forecasts[:, :, part]
