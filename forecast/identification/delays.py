@@ -253,3 +253,22 @@ def triangulate(x: Array, y: Array) -> Array:
     # next to nothing, so that a column that is a sum of others explains nothing
     ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
     return np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
+
+
+def take_out_drift(
+    experiments: Sequence[Experiment],
+) -> tuple[Sequence[Experiment], list[str]]:
+    """Without the line in y that no input explains, about its middle, and a note of it; several
+    experiments as they are.
+    """
+    record, *others = experiments
+    if others or not (rise := measure_drift(record)).any():
+        return experiments, []
+    line = np.linspace(-0.5, 0.5, len(record))[:, None] * rise
+    listed = ", ".join(f"{value:.3g}" for value in rise)
+    note = (
+        f"Over the record y drifts by {listed} beside what the inputs explain. This line was taken"
+        " out, and the errors told here are those without it; a free run has y's level in the"
+        " middle of the record, so its error on a record that drifts is larger."
+    )
+    return [record.with_arrays(y=record.y - line)], [note]

@@ -39,76 +39,69 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import compress
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from forecast.identification.delays import count_arx_delays, dead_times, measure_drift
+from forecast.identification.delays import count_arx_delays, dead_times, take_out_drift
 from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
-    begin_where_measured,
     delay_inputs,
-    enlarge_inputs,
     saturation,
     split_fold,
-    unseen_inputs,
 )
 from forecast.identification.loops import median_run
-from forecast.identification.member import Member, count_start_rows, stay_within
-from forecast.identification.model import LOST_RANGES
-from forecast.identification.narx import Narx, initial_weights
-from forecast.identification.one_signal import OneSignal, add_bent_signal
-from forecast.identification.polynomial import select_terms
-from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
+from forecast.identification.member import Member, count_start_rows
+from forecast.identification.narx import Narx
+from forecast.identification.problems import StackedExperiments
+from forecast.identification.search_choice import (
+    choose_members,
+    keep_plausible,
+    leave_out_lost,
+    leave_out_straying,
+    leave_out_worst,
+    list_good,
+    list_hopeless,
+    mean_errors,
+    tabulate_errors,
+    widen_bounds,
+)
+from forecast.identification.search_plan import Plan, Step
 from forecast.identification.search_settings import (
-    REFIT_ROW_ITERATIONS,
     Candidate,
     SearchSettings,
+    cut_to_measured,
     limit_folds,
+    limit_iterations,
     limit_rows,
 )
-from forecast.identification.states import (
-    add_hidden_units,
-    largest_pole,
-    limit_poles,
-    linear_weights,
-    whiten_states,
-    with_states,
-)
-from forecast.identification.term_search import refine_terms
+from forecast.identification.search_training import Trainer
+from forecast.identification.states import with_states
 from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread
 from forecast.training import levenberg_marquardt as lm
 
-HOPELESS = 5.0  # times the least error on two blocks or more: the other folds are spared it
-TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 AHEAD = 10  # steps by whose forecasts a series without inputs is judged
 SAME_AHEAD = 1.05  # times the least error of these forecasts: about the same
 SAME_ONE_STEP = 1.1  # times the least one-step error of a candidate's fits: as good as that
 REACH_SHARE = 8  # the shortest record has so many times the rows that delays reach
-NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
-ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
-LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
-OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
-LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
-LINEAR_ITERATIONS = 15  # in each of these
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
-POLYNOMIAL_DEGREE = 3  # at most
-POLYNOMIAL_TERMS = 12  # at most
-AHEAD_SHARE = 0.4  # of a model's seconds in a fold that one fitted one step ahead takes, as a rule
-JUDGING_ITERATIONS = 10  # that judging and reporting a model cost in the end, as a rule
+# what is planned before it is known, as a rule
+AHEAD_SHARE = 0.4  # of the seconds of a training in a fold, that a fit one step ahead takes
+JUDGING_ITERATIONS = 20  # that judging and reporting a model takes
 SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
-UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
+# the stages, as they are announced
+FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"
+FIRST, OTHERS = "Training on all blocks", "Training others on all blocks"
+LAST, JUDGING = "Last training", "Judging"
 
 
 @dataclass(frozen=True)
@@ -151,9 +144,9 @@ def search_members(
     is left. `InputError` for too few rows, `ModelError` when no model follows any held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
-    experiments, drift_notes = _take_out_drift(experiments)
+    experiments, drift_notes = take_out_drift(experiments)
     scaling = Standardization.fit(experiments)
-    scaled, start = _begin_where_measured([scaling.scale(e) for e in experiments], settings.start)
+    scaled, start = cut_to_measured([scaling.scale(e) for e in experiments], settings.start)
     settings = replace(settings, start=start)
     with limit_to_one_thread():
         searched = limit_rows(scaled, settings.start)
@@ -178,80 +171,21 @@ def search_members(
             " and ".join(str(step + 1 if step else 0) for step in each) for each in input_dead_times
         )
         notes.append(f"Dead time of the inputs: {rows} rows.")
-    if search.is_interrupted:
+    if search.trainer.is_interrupted:
         notes.append("The search was interrupted: these are the best models so far.")
     inputs = len(input_dead_times)
     members = [
         replace(m, net=replace(m.net, inputs=inputs, dead_times=input_dead_times)) for m in members
     ]
-    chosen, notes_of_bounds = _keep_plausible(members, scaled, settings.start)
+    chosen, notes_of_bounds = keep_plausible(members, scaled, settings.start)
     if all(member.net.is_linear for member in chosen):
-        chosen = [_widen_bounds(member, scaled) for member in chosen]
+        chosen = [widen_bounds(member, scaled) for member in chosen]
     notes += notes_of_bounds
     held_out_rmse = np.nan if is_ahead else search.judge_median(folded, chosen)
     start = count_start_rows(chosen, scaled, settings.start, settings.most_start)
     if start > settings.start:
         notes.append(f"A free run begins with {start} measured rows, in which the states settle.")
     return SearchResult(tuple(chosen), held_out_rmse, scaling, start, experiments, tuple(notes))
-
-
-def _take_out_drift(
-    experiments: Sequence[Experiment],
-) -> tuple[Sequence[Experiment], list[str]]:
-    """Without the line in y that no input explains, about its middle, and a note of it; several
-    experiments as they are.
-    """
-    record, *others = experiments
-    if others or not (rise := measure_drift(record)).any():
-        return experiments, []
-    line = np.linspace(-0.5, 0.5, len(record))[:, None] * rise
-    listed = ", ".join(f"{value:.3g}" for value in rise)
-    note = (
-        f"Over the record y drifts by {listed} beside what the inputs explain. This line was taken"
-        " out, and the errors told here are those without it; a free run has y's level in the"
-        " middle of the record, so its error on a record that drifts is larger."
-    )
-    return [record.with_arrays(y=record.y - line)], [note]
-
-
-def _begin_where_measured(
-    experiments: Sequence[Experiment], start: int
-) -> tuple[list[Experiment], int]:
-    """Each from the first row where a free run can begin, and the measured rows it begins with:
-    `start`, or 1 where y is never observed in as many in a row; `InputError` for too few of them.
-    """
-    for rows in (start, 1):
-        begun = begin_where_measured(experiments, rows)
-        parts = [part for part in begun if np.isfinite(part.y).any(axis=1).sum() > 3 * rows]
-        if parts:
-            return parts, rows
-    raise InputError(
-        "No record has y observed in more than 3 rows after the first; wanted more. Give a longer"
-        " record."
-    )
-
-
-class Progress:
-    """Tells what is left of the work in seconds by the clock, on the machine as it is just now:
-    from what was done so far. Work is counted in the seconds that it was measured to take.
-    """
-
-    def __init__(self, announce: Callable[[str], None] | None) -> None:
-        """`announce` is told; what is `left` is set by those who plan."""
-        self.announce = announce
-        self.left = 0.0
-        self.done = 0.0
-        self.seconds_left = np.inf
-        self.begin = time.perf_counter()
-
-    def add(self, work: float, stage: str) -> None:
-        """So much was done in a stage, after which is told what is left: never more than before."""
-        self.done += work
-        self.left = max(self.left - work, 0.0)
-        if self.announce is not None and self.done:
-            seconds = (time.perf_counter() - self.begin) / self.done * self.left
-            self.seconds_left = min(self.seconds_left, seconds)
-            self.announce(f"{stage}: about {self.seconds_left:.1f} s more.")
 
 
 class _Search:
@@ -270,7 +204,6 @@ class _Search:
         self.experiments = experiments
         self.settings = settings
         self.seed = seed
-        self.watch = watch
         low, high = saturation(experiments)
         first = experiments[0]
         self.plain = Narx(
@@ -282,6 +215,7 @@ class _Search:
             low=tuple(low.tolist()),
             high=tuple(high.tolist()),
         )
+        self.trainer = Trainer(self.plain, settings.start, watch)
         self.searched = limit_rows(experiments, settings.start)
         self.input_delays = 0
         if self.plain.inputs:
@@ -303,49 +237,19 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        self.seconds: dict[Candidate, list[float]] = {candidate: [] for candidate in self.nets}
-        self.ahead_work = 0.0
-        self.progress = Progress(announce)
+        first_iterations, last_iterations = settings.refit_iterations
+        self.trainings = {
+            FIRST: (self.searched, first_iterations),
+            OTHERS: (self.searched, first_iterations),
+            LAST: (self.experiments, last_iterations),
+            JUDGING: (self.experiments, JUDGING_ITERATIONS),
+        }
+        self.plan = Plan(announce)
         if announce is not None:
             announce(
                 f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
                 " how long it takes is told after the first."
             )
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether Ctrl-C was pressed: what is left is only to be judged."""
-        return self.watch is not None and self.watch.interrupted
-
-    def _plan_training(self, members: list[Member]) -> float:
-        """The work after the folds, as far as the errors on their blocks tell so far who goes on
-        and who is chosen.
-        """
-        good = list_good(self._leave_out_worst(members))
-        work = 0.0
-        for member in members:
-            if member.candidate in good:
-                work += self.refit_work(member, self.searched, self.settings.refit_iterations[0])
-                work += self._last_work(member)
-        return work * self.settings.folds / (1 + max(member.fold for member in members))
-
-    def _last_work(self, member: Member) -> float:
-        """Of the last training of a chosen model, and of judging and reporting it."""
-        _, iterations = self.settings.refit_iterations
-        work = self.refit_work(member, self.experiments, iterations)
-        return work + 2 * self.refit_work(member, self.experiments, JUDGING_ITERATIONS)
-
-    def refit_work(
-        self, member: Member, experiments: Sequence[Experiment], iterations: int
-    ) -> float:
-        """Seconds of so many iterations of training a model on the experiments, by those that its
-        candidate took in the folds; one that is linear in its weights takes few.
-        """
-        rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
-        if member.candidate.kind in ("polynomial", "arx"):
-            iterations = min(iterations, SETTLED_ITERATIONS)
-        share = limit_iterations(experiments, iterations) / max(self.settings.fold_iterations, 1)
-        return float(np.mean(self.seconds[member.candidate])) * share * rows_ratio
 
     def _count_arx_delays(self, longest: int) -> tuple[int, int]:
         """How many delays of u and y the ARX model has with the least Schwarz criterion."""
@@ -377,56 +281,97 @@ class _Search:
         """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
-        members: list[Member] = []
         folds = self.settings.folds
-        mark = self.progress.begin
+        members: list[Member] = []
         hopeless: set[Candidate] = set()
-        for fold in range(folds):
-            fold_seconds: dict[Candidate, float] = {}
-            for begun in self._begin(fold, self.nets, hopeless):
-                begin = time.perf_counter()
-                member = self._train_in_fold(begun)
-                fold_seconds[begun.candidate] = time.perf_counter() - begin
-                self.seconds[begun.candidate].append(fold_seconds[begun.candidate])
-                if np.isfinite(member.held_out_rmse):
-                    members.append(member)
-            work, mark = time.perf_counter() - mark, time.perf_counter()
-            self.ahead_work = AHEAD_SHARE * work * len(self.ahead_nets) / len(self.nets)
-            self.progress.left = work + folds * self.ahead_work
-            # one block tells too little
-            doomed = self._list_hopeless(members) if fold else set[Candidate]()
-            # one that could not be begun in this fold took nothing
-            spared = sum(fold_seconds.get(candidate, 0.0) for candidate in doomed) / (
-                sum(fold_seconds.values()) or 1.0
-            )
-            self.progress.left += (folds - 1 - fold) * work * (1 - spared)
-            if fold < folds - 1:
-                hopeless |= doomed
+        self._plan_folds(range(folds), hopeless)
+        for number in range(folds):
+            stage = AHEAD_FOLD.format(number + 1, folds)
+            fits = [Step(stage, "fit ahead", c, number, AHEAD_SHARE) for c in self.ahead_nets]
+            self.plan.put(stage, fits)
+        for number, fold in enumerate(self.folds):
+            stage = FOLD.format(number + 1, folds)
+            begun: dict[Candidate, Member] = {}
+            for step in self.plan.of(stage):
+                with self.plan.doing(step), suppress(ModelError, np.linalg.LinAlgError):
+                    if step.work == "begin":
+                        begun |= self._begin(step, self.nets)
+                    elif step.candidate in begun:
+                        member = begun[step.candidate]
+                        iterations = self.settings.fold_iterations
+                        member = self.trainer.train(member, fold.train, fold.held_out, iterations)
+                        members += [member] * bool(np.isfinite(member.held_out_rmse))
+            # of a series without inputs one that does not follow the blocks may forecast them
+            if self.plain.inputs and number < folds - 1:
+                hopeless |= list_hopeless(members)
+            if number == 0:  # one block tells too little: the next fold has them all
+                self._plan_folds(range(2, folds), hopeless)
+                hopeless = set()
+            else:
+                self._plan_folds(range(number + 1, folds), hopeless)
                 members = [member for member in members if member.candidate not in hopeless]
             if members:
-                self.progress.left += self._plan_training(members)
-            self.progress.add(work, f"Fold {fold + 1} of {folds}")
+                self._expect_trainings(members, (number + 1) / folds)
+            self.plan.tell(stage)
         if not members:
             return []
         members = leave_out_straying(members, self.searched, self.settings.start)
-        return self._leave_out_worst(members)
+        return leave_out_worst(members, self._most_candidates)
 
-    def _list_hopeless(self, members: list[Member]) -> set[Candidate]:
-        """The candidates far from the best on the blocks so far; none of a series without inputs,
-        of which one that does not follow the blocks may forecast them.
+    def _plan_folds(self, numbers: Iterable[int], hopeless: Collection[Candidate]) -> None:
+        """Plan these folds, without the hopeless candidates."""
+        for number in numbers:
+            stage = FOLD.format(number + 1, self.settings.folds)
+            left = [candidate for candidate in self.nets if candidate not in hopeless]
+            steps = [Step(stage, "begin", candidate, number) for candidate in left]
+            self.plan.put(stage, [*steps, *(replace(step, work="train") for step in steps)])
+
+    @property
+    def _most_candidates(self) -> int:
+        """How many go on after the folds."""
+        return max(2 * len(self.settings.candidates) // 3, 2)
+
+    def _begin(self, step: Step, nets: Mapping[Candidate, Narx]) -> dict[Candidate, Member]:
+        """What the training of a candidate in a fold starts from; none that is too large."""
+        rng = np.random.default_rng([self.seed, step.fold, list(nets).index(step.candidate)])
+        member = Member(step.candidate, step.fold, nets[step.candidate], np.empty(0))
+        member = self.trainer.begin(member, self.folds[step.fold].train, rng)
+        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
+        is_small = member.net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values)
+        return {step.candidate: member} if is_small else {}
+
+    def _expect_trainings(self, members: list[Member], evidence: float) -> None:
+        """Plan the training after the folds, of each candidate with its chance to be chosen: by how
+        far it is from the best one, and with more evidence by whether it would be.
         """
-        if not members or not self.plain.inputs:
-            return set()
         candidates, errors = tabulate_errors(members)
-        means = mean_errors(errors)
-        return set(compress(candidates, means > HOPELESS * means.min()))
+        distances = mean_errors(errors) / mean_errors(errors).min()
+        good = list_good(leave_out_worst(members, self._most_candidates))
+        chances = {}
+        for candidate, distance in zip(candidates, distances, strict=True):
+            guess = 1.0 if distance == 1.0 else 1 / (1 + distance**3)
+            chances[candidate] = evidence * (candidate in good) + (1 - evidence) * guess
+        # as many in every fold as in those done
+        chances = {each: chance / evidence for each, chance in chances.items()}
+        for stage in (OTHERS, LAST, JUDGING):
+            self._plan_trainings(stage, members, chances)
 
-    def _leave_out_worst(self, members: list[Member]) -> list[Member]:
-        """Those of the better two thirds of the candidates, two at least."""
-        candidates, errors = tabulate_errors(members)
-        n_best = max(2 * len(self.settings.candidates) // 3, 2)
-        best = np.argsort(mean_errors(errors), kind="stable")[:n_best]
-        return [member for member in members if candidates.index(member.candidate) in best]
+    def _plan_trainings(
+        self, stage: str, members: list[Member], chances: Mapping[Candidate, float] | None = None
+    ) -> None:
+        """Plan to train these on all rows, with their chances to be chosen; None: they are."""
+        experiments, iterations = self.trainings[stage]
+        rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
+        iterations = limit_iterations(experiments, iterations)
+        steps = []
+        for member in members:
+            is_settled = member.candidate.kind in ("polynomial", "arx")
+            most = min(iterations, SETTLED_ITERATIONS) if is_settled else iterations
+            share = most / max(self.settings.fold_iterations, 1) * rows_ratio
+            if chances is not None:
+                share *= chances[member.candidate]
+            steps.append(Step(stage, "train", member.candidate, member.fold, share))
+        self.plan.put(stage, steps)
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
         """For a series without inputs: the models on delays, fitted one step ahead, of the
@@ -435,12 +380,15 @@ class _Search:
         """
         fitted: list[Member] = []
         for fold in range(self.settings.folds if self.ahead_nets else 0):
-            begun = self._begin(fold, self.ahead_nets)
-            if self.is_interrupted:
+            begun: dict[Candidate, Member] = {}
+            stage = AHEAD_FOLD.format(fold + 1, self.settings.folds)
+            for step in self.plan.of(stage):
+                with self.plan.doing(step), suppress(ModelError, np.linalg.LinAlgError):
+                    begun |= self._begin(step, self.ahead_nets)
+            if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
-            fitted += begun
-            stage = f"One step ahead, fold {fold + 1} of {self.settings.folds}"
-            self.progress.add(self.ahead_work, stage)
+            fitted += begun.values()
+            self.plan.tell(stage)
         if not fitted:
             return []
         candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])
@@ -457,8 +405,8 @@ class _Search:
         # in descending order, so that the least error of a candidate is the last
         by_error = sorted(chosen, key=lambda member: -member.train_rmse)
         least = {member.candidate: member.train_rmse for member in by_error}
-        self.progress.left = 0.0
-        self.progress.add(1.0, "Models fitted one step ahead")
+        self.plan.steps.clear()
+        self.plan.tell("Models fitted one step ahead")
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
         return [m for m in chosen if m.train_rmse <= SAME_ONE_STEP * least[m.candidate]]
 
@@ -489,9 +437,9 @@ class _Search:
         judge = StackedExperiments(member.net, self.folds[member.fold].held_out, start)
         held_out_rmse = float(np.sqrt(judge.mean_square(member.weights)))
         with suppress(ModelError, np.linalg.LinAlgError):
-            member = replace(member, weights=self._fit_open_loop(member, self.searched))
-        problem = OpenLoop(member.net, self.searched, start)
-        one_step_rmse = (problem.loss(member.weights) / problem.n_residuals) ** 0.5
+            weights = self.trainer.fit_one_step(member, self.searched)
+            member = replace(member, weights=weights)
+        one_step_rmse = self.trainer.one_step_rmse(member, self.searched)
         return replace(member, held_out_rmse=held_out_rmse, train_rmse=one_step_rmse)
 
     def train_on(self, folded: list[Member]) -> list[Member]:
@@ -500,24 +448,37 @@ class _Search:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
-        first, second = self.settings.refit_iterations
         candidates, errors = tabulate_errors(folded)
         best = candidates[int(np.argmin(mean_errors(errors)))]
         # how well the best then follows the record tells which of the others can be chosen
         best_members = [member for member in folded if member.candidate == best]
         others = [member for member in folded if member.candidate != best]
-        trained = self.refit(best_members, self.searched, first, "Training on all blocks")
+        self.plan.put(OTHERS, [step for step in self.plan.of(OTHERS) if step.candidate != best])
+        trained = self._train_all(FIRST, best_members)
         good = list_good([*trained, *others])
         others = [member for member in others if member.candidate in good]
-        trained += self.refit(others, self.searched, first, "Training others on all blocks")
-        staying = leave_out_straying(trained, self.searched, self.settings.start)
-        chosen = choose_members(staying)
-        self.progress.left = sum(map(self._last_work, chosen))
-        members = leave_out_lost(self.refit(chosen, self.experiments, second, "Last training"))
+        for stage in (LAST, JUDGING):
+            self._plan_trainings(stage, [*trained, *others])
+        trained += self._train_all(OTHERS, others)
+        chosen = choose_members(leave_out_straying(trained, self.searched, self.settings.start))
+        self._plan_trainings(JUDGING, chosen)
+        members = leave_out_lost(self._train_all(LAST, chosen))
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
+
+    def _train_all(self, stage: str, members: list[Member]) -> list[Member]:
+        """These trained on all rows of a stage."""
+        self._plan_trainings(stage, members)
+        experiments, iterations = self.trainings[stage]
+        iterations = limit_iterations(experiments, iterations)
+        trained: list[Member] = []
+        for step, member in zip(self.plan.of(stage), members, strict=True):
+            with self.plan.doing(step):
+                trained.append(self.trainer.train_on(member, experiments, iterations))
+            self.plan.tell(f"{stage}, {len(trained)} of {len(members)} models")
+        return trained
 
     def judge_median(self, folded: list[Member], chosen: list[Member]) -> float:
         """The root mean square error, over the blocks that were held out, of the median of what
@@ -542,265 +503,3 @@ class _Search:
         ends = np.cumsum([len(e) - skipped for e in self.searched])[:-1]
         parts = np.split(np.array(member.run)[:, : self.plain.outputs], ends)
         return np.concatenate([part[first - skipped :] for part in parts])
-
-    def _begin(
-        self, fold: int, nets: Mapping[Candidate, Narx], left_out: Collection[Candidate] = ()
-    ) -> list[Member]:
-        """The candidates, but those left out, with the weights that the training of a fold starts
-        from: terms chosen one step ahead (polynomials), a one-step fit (delays), or the linear
-        model with tanh units that do not act yet (states). Nor are those begun that cannot be, or
-        are too large.
-        """
-        linear: dict[int, Array] = {}
-        members = []
-        train = self.folds[fold].train
-        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
-        for number, (candidate, net) in enumerate(nets.items()):
-            if candidate in left_out:
-                continue
-            rng = np.random.default_rng([self.seed, fold, number])
-            try:
-                if candidate.kind == "polynomial":
-                    problem = OpenLoop(net, train, net.rows_to_start(self.settings.start))
-                    terms, weights = select_terms(
-                        problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS
-                    )
-                    net = replace(net, terms=terms)
-                elif candidate.kind in ("delays", "arx"):
-                    weights = initial_weights(net, rng)
-                    weights = self._fit_open_loop(Member(candidate, fold, net, weights), train)
-                else:
-                    order = self._order_of(candidate)
-                    if order not in linear:
-                        linear[order] = self._train_linear(order, train)
-                    is_one_signal = candidate.kind == "one signal"
-                    bend = add_bent_signal if is_one_signal else add_hidden_units
-                    weights = bend(net, linear[order], rng)
-            except (ModelError, np.linalg.LinAlgError):
-                continue
-            if net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
-                members.append(Member(candidate, fold, net, weights))
-        return members
-
-    def _fit_open_loop(self, member: Member, train: list[Experiment]) -> Array:
-        """Weights fitted to the one-step error on measured y, where training in free run begins.
-        `ModelError` where it diverges.
-        """
-        problem = OpenLoop(member.net, train, member.net.rows_to_start(self.settings.start))
-        # the evidence takes a linear net without weights yet for one that needs none
-        bayesian = not member.net.inputs and bool(member.weights.any())
-        options = lm.Options(max_iterations=OPEN_ITERATIONS, bayesian=bayesian, by_gain=True)
-        return self._minimise(problem, member, options)
-
-    def _train_linear(self, order: int, train: list[Experiment]) -> Array:
-        """Weights of the linear model with states trained on its free run (output error), its
-        states chosen again as it moves.
-        """
-        net = with_states(self.plain, order, 0)
-        options = lm.Options(max_iterations=LINEAR_ITERATIONS, by_gain=True)
-        weights = limit_poles(net, linear_weights(net, train))
-        for _ in range(LINEAR_ROUNDS):
-            weights = whiten_states(net, weights, train)
-            # a problem serves one descent: it goes on from the run of states before
-            problem = ClosedLoop(net, train, self.settings.start)
-            weights = lm.minimise(problem, weights, options=options, watch=self.watch).weights
-        return weights
-
-    def _train_in_fold(self, member: Member) -> Member:
-        """Trained on with Bayesian regularisation, and judged on the block held out."""
-        fold = self.folds[member.fold]
-        start = member.net.rows_to_start(self.settings.start)
-        options = lm.Options(self.settings.fold_iterations, bayesian=True, by_gain=True)
-        try:
-            if member.net.terms:
-                polynomial = refine_terms(
-                    member.net,
-                    member.weights,
-                    fold.train,
-                    start,
-                    degree=POLYNOMIAL_DEGREE,
-                    most=POLYNOMIAL_TERMS,
-                    watch=self.watch,
-                )
-                member = replace(member, net=polynomial.net, weights=polynomial.weights)
-            problem = ClosedLoop(member.net, fold.train, start)
-            if not member.net.terms and member.candidate.kind != "arx":
-                member = replace(member, weights=self._minimise(problem, member, options))
-        except (ModelError, np.linalg.LinAlgError):
-            return replace(member, held_out_rmse=np.inf)
-        run = problem.train.free_run(member.weights)
-        mean_square = StackedExperiments(member.net, fold.held_out, start).error_of(run)
-        return replace(member, held_out_rmse=float(np.sqrt(mean_square)), run=run)
-
-    def refit(
-        self, members: list[Member], experiments: list[Experiment], iterations: int, stage: str
-    ) -> list[Member]:
-        """Trained on all rows of the experiments, announced as this stage; as they were where a
-        training diverges.
-        """
-        most = limit_iterations(experiments, iterations)
-        options = lm.Options(max_iterations=most, bayesian=True, by_gain=True)
-        trained: list[Member] = []
-        for member in members:
-            start = member.net.rows_to_start(self.settings.start)
-            problem = ClosedLoop(member.net, experiments, start, guess=member.run)
-            weights = member.weights
-            with suppress(ModelError, np.linalg.LinAlgError):
-                if member.candidate.kind == "arx":
-                    weights = self._fit_open_loop(member, experiments)
-                else:
-                    weights = self._minimise(problem, member, options)
-            with np.errstate(over="ignore", invalid="ignore"):
-                error = (problem.loss(weights) / problem.n_residuals) ** 0.5
-            run = problem.train.free_run(weights)
-            rmse = max(error, ROUNDING)
-            trained.append(replace(member, weights=weights, train_rmse=rmse, run=run))
-            work = self.refit_work(member, experiments, iterations)
-            self.progress.add(work, f"{stage}, {len(trained)} of {len(members)} models")
-        return trained
-
-    def _minimise(
-        self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options
-    ) -> Array:
-        """The weights of a member after training; as they are after Ctrl-C. `ModelError` where it
-        diverges.
-        """
-        if self.is_interrupted:
-            return member.weights
-        if member.candidate.kind != "one signal":
-            return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
-        shared = OneSignal(problem, member.net)
-        start = shared.shrink(member.weights)
-        return shared.expand(lm.minimise(shared, start, options=options, watch=self.watch).weights)
-
-
-def list_good(members: list[Member]) -> list[Candidate]:
-    """The candidates that the blocks do not tell from the best one, which is trained already.
-
-    The blocks tell candidates apart as far as the best one is as good there as on the rows that
-    train. Where it is not, they ask for what the other rows do not show, which is answered by
-    chance: candidates count as good whose error there is at most by that ratio worse. So do those
-    that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their median is
-    more than any of them.
-    """
-    candidates, errors = tabulate_errors(members)
-    means = mean_errors(errors)
-    best = np.argmin(means)
-    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
-    limit = max(1.0, np.median(ratios)) * means[best]
-    is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
-    return [c for c, is_good in zip(candidates, (means <= limit) | is_tied, strict=True) if is_good]
-
-
-def choose_members(members: list[Member]) -> list[Member]:
-    """The models that follow the whole record, of the candidates that count as good.
-
-    Of a system that integrates a record shows one stretch of y, beyond which tanh units and powers
-    are guesses: where most linear models that count as good do so, linear models stay alone.
-    """
-    following = leave_out_lost(members)
-    left = {member.candidate for member in following}
-    candidates = list_good([member for member in members if member.candidate in left])
-    good = [member for member in following if member.candidate in candidates]
-    linear = [m for m in good if m.net.is_linear]
-    integrates = [_integrates(m) for m in linear if m.net.states]
-    return linear if sum(integrates) > len(integrates) / 2 else good
-
-
-def _integrates(member: Member) -> bool:
-    """Whether a linear model with states forgets more slowly than its record lasts."""
-    rows = 0 if member.run is None else len(member.run)
-    return rows * (1 - largest_pole(member.net, member.weights)) < 1
-
-
-def _widen_bounds(member: Member, experiments: list[Experiment]) -> Member:
-    """With bounds that the record does not show so far off that `Model` tells a lost run."""
-    bounds = np.stack(saturation(experiments, LOST_RANGES))
-    limits = np.hstack([bounds, member.net.limits[:, bounds.shape[1] :]])
-    low, high = map(tuple, limits.tolist())
-    return replace(member, net=replace(member.net, low=low, high=high))
-
-
-def leave_out_lost(members: list[Member]) -> list[Member]:
-    """Those that do not follow the record much worse than the best one: they found the system, or
-    nothing is to be found.
-    """
-    least = min(member.train_rmse for member in members)
-    return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
-
-
-def leave_out_straying(
-    members: list[Member], experiments: Sequence[Experiment], start: int
-) -> list[Member]:
-    """Those of the candidates most of whose models stay within their bounds under the record's own
-    inputs backwards; all of them where there is no such candidate, for then the system may leave
-    them.
-
-    Blocks do not tell a model that takes a slow disturbance for its own motion: the rows on both
-    sides of a block carry it through. On other rows it runs off.
-    """
-    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
-    stay = stay_within(members, experiments, backwards, start)
-    candidates = np.array([member.candidate for member in members])
-    staying = [m for m in members if stay[candidates == m.candidate].mean() > 0.5]
-    return staying or members
-
-
-def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
-    """Fewer for many rows, of which each says less."""
-    return min(iterations, max(REFIT_ROW_ITERATIONS // sum(map(len, experiments)), 3))
-
-
-def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
-    """The candidates, and (candidates, folds) their errors on the blocks held out, infinite where
-    one has no member.
-    """
-    candidates = list(dict.fromkeys(member.candidate for member in members))
-    folds = sorted({member.fold for member in members})
-    errors = np.full((len(candidates), len(folds)), np.inf)
-    for member in members:
-        errors[candidates.index(member.candidate), folds.index(member.fold)] = member.held_out_rmse
-    return candidates, errors
-
-
-def mean_errors(errors: Array) -> Array:
-    """(candidates,): the geometric mean over the folds of the errors (candidates, folds).
-
-    The geometric one, so that each block counts alike, however hard it is to follow.
-    """
-    return np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
-
-
-def _keep_plausible(
-    members: list[Member], experiments: list[Experiment], start: int
-) -> tuple[list[Member], list[str]]:
-    """The members that stay within their bounds under inputs not measured: up to twice as large as
-    the record's, half as large again, or of its range, by the hardest of these that more than half
-    of them pass; and what to say of it.
-    """
-    rows = max(UNSEEN_ROWS, 5 * start)
-    u = experiments[0].u[: 2 * rows]
-    trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
-    stay = np.ones(len(members), bool)
-    n_passed = 0
-    for inputs in trials:
-        still = np.all(
-            [stay, *(stay_within(members, experiments, v, start) for v in inputs)], axis=0
-        )
-        if still.mean() <= 0.5:
-            break
-        stay = still
-        n_passed += 1
-    notes = []
-    if n_passed < len(trials) and u.size:
-        reach = "up to half as large again" if n_passed == 2 else "like the record's"
-        notes.append(
-            "Under larger inputs most models leave their bounds, as may the system: trust the model"
-            f" under inputs {reach}."
-        )
-    if dropped := np.count_nonzero(~stay):
-        notes.append(
-            "Left out for leaving their bounds where others do not:"
-            f" {dropped} of {len(members)} models."
-        )
-    return [member for member, stays in zip(members, stay, strict=True) if stays], notes

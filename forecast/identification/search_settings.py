@@ -1,12 +1,12 @@
 """What the search of `identify` tries, and how large it is for so many rows.
 
-`SearchSettings` has every number of the search and its `Candidate`s; `limit_folds` and `limit_rows`
-fit both to each other before the search begins, and refuse experiments that are too short or differ
-in their columns. Nothing here looks at what is found.
+`SearchSettings` has every number of the search and its `Candidate`s; `limit_folds`, `limit_rows`
+and `cut_to_measured` fit both to each other before the search begins, and refuse experiments that
+are too short or differ in their columns. Nothing here looks at what is found.
 
-A new kind of candidate is a name in `Kind`, a sentence in `Candidate` and rows of `CANDIDATES`. In
-`search._Search` its kind is asked for in `_net_of`, `_begin`, `_train_in_fold`,
-`refit` and `_minimise`: search for `.kind`. What it adds to the model's equation is `narx.Narx`,
+A new kind of candidate is a name in `Kind`, a sentence in `Candidate` and rows of `CANDIDATES`. Its
+kind is asked for in `search_training` and by `search._Search._net_of`: search for `.kind`. What it
+adds to the model's equation is `narx.Narx`,
 what a user sees of it `automatic`, `nets.Net`, `export` and docs/identification.md.
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 from forecast.identification.delays import LONGEST_DEAD_TIME
 from forecast.identification.experiment import (
     Experiment,
+    begin_where_measured,
     count_columns,
     join_rows,
     require_whole,
@@ -176,3 +177,23 @@ def limit_rows(experiments: Sequence[Experiment], start: int) -> list[Experiment
         stretches = [experiment.part(slice(first, first + most)) for first in firsts]
         parts.append(max(stretches, key=lambda part: np.nan_to_num(part.y).std(axis=0).min()))
     return parts
+
+
+def cut_to_measured(experiments: Sequence[Experiment], start: int) -> tuple[list[Experiment], int]:
+    """Each from the first row where a free run can begin, and the measured rows it begins with:
+    `start`, or 1 where y is never observed in as many in a row; `InputError` for too few of them.
+    """
+    for rows in (start, 1):
+        begun = begin_where_measured(experiments, rows)
+        parts = [part for part in begun if np.isfinite(part.y).any(axis=1).sum() > 3 * rows]
+        if parts:
+            return parts, rows
+    raise InputError(
+        "No record has y observed in more than 3 rows after the first; wanted more. Give a longer"
+        " record."
+    )
+
+
+def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
+    """Fewer for many rows, of which each says less."""
+    return min(iterations, max(REFIT_ROW_ITERATIONS // sum(map(len, experiments)), 3))
