@@ -40,6 +40,11 @@ class Member:
     train_rmse: float = np.inf
     run: Array | None = None
 
+    @property
+    def key(self) -> tuple[Candidate, int]:
+        """What no other model of a search has: its candidate and fold."""
+        return self.candidate, self.fold
+
 
 def stay_within(
     members: Sequence[Member], experiments: Sequence[Experiment], u: Array, start: int

@@ -39,7 +39,7 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -95,6 +95,7 @@ MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 # what is planned before it is known, as a rule
+CHANCE_OF_BEST, CHANCE_OF_OTHERS = 0.7, 0.2  # by one block, to be chosen after the folds
 AHEAD_SHARE = 0.4  # of the seconds of a training in a fold, that a fit one step ahead takes
 JUDGING_ITERATIONS = 20  # that judging and reporting a model takes
 SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
@@ -237,11 +238,11 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        first_iterations, last_iterations = settings.refit_iterations
+        most, most_last = settings.refit_iterations
         self.trainings = {
-            FIRST: (self.searched, first_iterations),
-            OTHERS: (self.searched, first_iterations),
-            LAST: (self.experiments, last_iterations),
+            FIRST: (self.searched, limit_iterations(self.searched, most)),
+            OTHERS: (self.searched, limit_iterations(self.searched, most)),
+            LAST: (self.experiments, limit_iterations(self.experiments, most_last)),
             JUDGING: (self.experiments, JUDGING_ITERATIONS),
         }
         self.plan = Plan(announce)
@@ -281,50 +282,39 @@ class _Search:
         """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
-        folds = self.settings.folds
-        members: list[Member] = []
-        hopeless: set[Candidate] = set()
-        self._plan_folds(range(folds), hopeless)
-        for number in range(folds):
-            stage = AHEAD_FOLD.format(number + 1, folds)
-            fits = [Step(stage, "fit ahead", c, number, AHEAD_SHARE) for c in self.ahead_nets]
+        stages = [FOLD.format(number + 1, self.settings.folds) for number in range(len(self.folds))]
+        for fold, stage in enumerate(stages):
+            begins = [Step(stage, "begin", candidate, fold) for candidate in self.nets]
+            self.plan.put(stage, [*begins, *(replace(step, work="train") for step in begins)])
+            stage = AHEAD_FOLD.format(fold + 1, self.settings.folds)
+            fits = [Step(stage, "fit ahead", c, fold, AHEAD_SHARE) for c in self.ahead_nets]
             self.plan.put(stage, fits)
-        for number, fold in enumerate(self.folds):
-            stage = FOLD.format(number + 1, folds)
+        members: list[Member] = []
+        for number, stage in enumerate(stages):
+            block = self.folds[number]
             begun: dict[Candidate, Member] = {}
             for step in self.plan.of(stage):
                 with self.plan.doing(step), suppress(ModelError, np.linalg.LinAlgError):
                     if step.work == "begin":
                         begun |= self._begin(step, self.nets)
-                    elif step.candidate in begun:
-                        member = begun[step.candidate]
-                        iterations = self.settings.fold_iterations
-                        member = self.trainer.train(member, fold.train, fold.held_out, iterations)
+                    elif member := begun.get(step.candidate):
+                        member = self.trainer.train(
+                            member, block.train, block.held_out, self.settings.fold_iterations
+                        )
                         members += [member] * bool(np.isfinite(member.held_out_rmse))
-            # of a series without inputs one that does not follow the blocks may forecast them
-            if self.plain.inputs and number < folds - 1:
-                hopeless |= list_hopeless(members)
-            if number == 0:  # one block tells too little: the next fold has them all
-                self._plan_folds(range(2, folds), hopeless)
-                hopeless = set()
-            else:
-                self._plan_folds(range(number + 1, folds), hopeless)
+            # one block tells too little, and of a series without inputs a model that does not
+            # follow the blocks may forecast them
+            if 0 < number < len(stages) - 1 and self.plain.inputs:
+                hopeless = list_hopeless(members)
                 members = [member for member in members if member.candidate not in hopeless]
+                self.plan.drop(hopeless)
             if members:
-                self._expect_trainings(members, (number + 1) / folds)
+                self._expect_trainings(members, number / (len(stages) - 1))
             self.plan.tell(stage)
         if not members:
             return []
         members = leave_out_straying(members, self.searched, self.settings.start)
         return leave_out_worst(members, self._most_candidates)
-
-    def _plan_folds(self, numbers: Iterable[int], hopeless: Collection[Candidate]) -> None:
-        """Plan these folds, without the hopeless candidates."""
-        for number in numbers:
-            stage = FOLD.format(number + 1, self.settings.folds)
-            left = [candidate for candidate in self.nets if candidate not in hopeless]
-            steps = [Step(stage, "begin", candidate, number) for candidate in left]
-            self.plan.put(stage, [*steps, *(replace(step, work="train") for step in steps)])
 
     @property
     def _most_candidates(self) -> int:
@@ -341,36 +331,32 @@ class _Search:
         return {step.candidate: member} if is_small else {}
 
     def _expect_trainings(self, members: list[Member], evidence: float) -> None:
-        """Plan the training after the folds, of each candidate with its chance to be chosen: by how
-        far it is from the best one, and with more evidence by whether it would be.
+        """Plan the training after the folds of each candidate with its chance to be chosen, which
+        the blocks tell the better the more of them there are.
         """
         candidates, errors = tabulate_errors(members)
-        distances = mean_errors(errors) / mean_errors(errors).min()
+        best = candidates[int(np.argmin(mean_errors(errors)))]
         good = list_good(leave_out_worst(members, self._most_candidates))
-        chances = {}
-        for candidate, distance in zip(candidates, distances, strict=True):
-            guess = 1.0 if distance == 1.0 else 1 / (1 + distance**3)
-            chances[candidate] = evidence * (candidate in good) + (1 - evidence) * guess
-        # as many in every fold as in those done
-        chances = {each: chance / evidence for each, chance in chances.items()}
+        chances: dict[tuple[Candidate, int], float] = {}
+        for candidate in candidates:
+            guess = CHANCE_OF_BEST if candidate == best else CHANCE_OF_OTHERS
+            chance = evidence * (candidate in good) + (1 - evidence) * guess
+            chances |= {(candidate, fold): chance for fold in range(len(self.folds))}
         for stage in (OTHERS, LAST, JUDGING):
-            self._plan_trainings(stage, members, chances)
+            self._plan_trainings(stage, chances)
 
-    def _plan_trainings(
-        self, stage: str, members: list[Member], chances: Mapping[Candidate, float] | None = None
-    ) -> None:
-        """Plan to train these on all rows, with their chances to be chosen; None: they are."""
+    def _plan_trainings(self, stage: str, chances: Mapping[tuple[Candidate, int], float]) -> None:
+        """Plan to train the models of candidates and folds on all rows, as far as they may be
+        chosen.
+        """
         experiments, iterations = self.trainings[stage]
         rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
-        iterations = limit_iterations(experiments, iterations)
         steps = []
-        for member in members:
-            is_settled = member.candidate.kind in ("polynomial", "arx")
+        for (candidate, fold), chance in chances.items():
+            is_settled = candidate.kind in ("polynomial", "arx")
             most = min(iterations, SETTLED_ITERATIONS) if is_settled else iterations
-            share = most / max(self.settings.fold_iterations, 1) * rows_ratio
-            if chances is not None:
-                share *= chances[member.candidate]
-            steps.append(Step(stage, "train", member.candidate, member.fold, share))
+            share = chance * most / max(self.settings.fold_iterations, 1) * rows_ratio
+            steps.append(Step(stage, "train", candidate, fold, share))
         self.plan.put(stage, steps)
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
@@ -458,10 +444,10 @@ class _Search:
         good = list_good([*trained, *others])
         others = [member for member in others if member.candidate in good]
         for stage in (LAST, JUDGING):
-            self._plan_trainings(stage, [*trained, *others])
+            self._plan_trainings(stage, {m.key: 1.0 for m in (*trained, *others)})
         trained += self._train_all(OTHERS, others)
         chosen = choose_members(leave_out_straying(trained, self.searched, self.settings.start))
-        self._plan_trainings(JUDGING, chosen)
+        self._plan_trainings(JUDGING, {member.key: 1.0 for member in chosen})
         members = leave_out_lost(self._train_all(LAST, chosen))
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
@@ -470,9 +456,8 @@ class _Search:
 
     def _train_all(self, stage: str, members: list[Member]) -> list[Member]:
         """These trained on all rows of a stage."""
-        self._plan_trainings(stage, members)
+        self._plan_trainings(stage, {member.key: 1.0 for member in members})
         experiments, iterations = self.trainings[stage]
-        iterations = limit_iterations(experiments, iterations)
         trained: list[Member] = []
         for step, member in zip(self.plan.of(stage), members, strict=True):
             with self.plan.doing(step):
@@ -484,11 +469,11 @@ class _Search:
         """The root mean square error, over the blocks that were held out, of the median of what
         each fold made of the chosen models.
         """
-        pairs = {(member.candidate, member.fold) for member in chosen}
+        keys = {member.key for member in chosen}
         first = max(member.net.rows_to_start(self.settings.start) for member in folded)
         squares = []
         for number, fold in enumerate(self.folds):
-            members = [m for m in folded if m.fold == number and (m.candidate, number) in pairs]
+            members = [m for m in folded if m.fold == number and m.key in keys]
             if members:
                 median = median_run(np.array([self._run_from(first, m) for m in members]))
                 judge = StackedExperiments(self.plain, fold.held_out, first)

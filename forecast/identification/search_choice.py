@@ -55,13 +55,12 @@ def mean_errors(errors: Array) -> Array:
 
 
 def list_hopeless(members: Sequence[Member]) -> set[Candidate]:
-    """The candidates far from the best on the blocks so far, on a single one twice as far."""
+    """The candidates far from the best on the blocks so far."""
     if not members:
         return set()
     candidates, errors = tabulate_errors(members)
     means = mean_errors(errors)
-    limit = HOPELESS if errors.shape[1] > 1 else 2 * HOPELESS
-    return set(compress(candidates, means > limit * means.min()))
+    return set(compress(candidates, means > HOPELESS * means.min()))
 
 
 def leave_out_worst(members: Sequence[Member], count: int) -> list[Member]:

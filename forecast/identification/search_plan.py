@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -50,6 +50,10 @@ class Plan:
     def put(self, stage: str, steps: Iterable[Step] = ()) -> None:
         """Plan these in the place of all that were planned for the stage."""
         self.steps = [step for step in self.steps if step.stage != stage] + list(steps)
+
+    def drop(self, candidates: Collection[Candidate]) -> None:
+        """Plan nothing more for these candidates."""
+        self.steps = [step for step in self.steps if step.candidate not in candidates]
 
     def of(self, stage: str) -> list[Step]:
         """The steps of a stage that are left."""
