@@ -22,7 +22,14 @@ import numpy as np
 import pandas as pd
 
 from bench.identification_systems import TWENTY, simulate_records
-from forecast.identification import Experiment, SearchSettings, identify, search
+from forecast.identification import (
+    Experiment,
+    SearchSettings,
+    identify,
+    search,
+    search_choice,
+    search_training,
+)
 from forecast.identification.experiment import BOUND_MARGIN
 from forecast.identification.member import Member
 from forecast.identification.search_settings import CANDIDATES
@@ -83,11 +90,11 @@ def without(kind: str) -> Variant:
     return with_settings(candidates=others)
 
 
-def no_refit(self: search._Search, members: list[Member], *_: object) -> list[Member]:
-    return [replace(member, train_rmse=1.0) for member in members]
+def no_refit(_: search_training.Trainer, member: Member, *__: object) -> Member:
+    return replace(member, train_rmse=1.0)
 
 
-def at_random(_: search._Search, member: Member, train: object) -> np.ndarray:
+def at_random(_: search_training.Trainer, member: Member, train: object) -> np.ndarray:
     return member.weights
 
 
@@ -109,15 +116,15 @@ VARIANTS: dict[str, Variant] = {
     "without states": without("states"),
     "without one signal": without("one signal"),
     "without polynomial": without("polynomial"),
-    "no last training": with_replaced("refit", no_refit, search._Search),
-    "all that were trained last": with_replaced("NO_SYSTEM", 1e9),
-    "larger inputs not tried": with_replaced("_keep_plausible", keep_all),
-    "no halving": with_replaced("_leave_out_worst", lambda _, members: members, search._Search),
-    "no tied blocks": with_replaced("TIED_BLOCKS", 2.0),
+    "no last training": with_replaced("train_on", no_refit, search_training.Trainer),
+    "all that were trained last": with_replaced("NO_SYSTEM", 1e9, search_choice),
+    "larger inputs not tried": with_replaced("keep_plausible", keep_all),
+    "no halving": with_replaced("leave_out_worst", lambda members, _: members),
+    "no tied blocks": with_replaced("TIED_BLOCKS", 2.0, search_choice),
     "ten iterations in a fold": with_settings(fold_iterations=10),
     "three folds": with_settings(folds=3),
-    "linear models trained once": with_replaced("LINEAR_ROUNDS", 1),
-    "no one-step fit": with_replaced("_fit_open_loop", at_random, search._Search),
+    "linear models trained once": with_replaced("LINEAR_ROUNDS", 1, search_training),
+    "no one-step fit": with_replaced("fit_one_step", at_random, search_training.Trainer),
     "no saturation": with_replaced("saturation", margins),
     "no dead times": with_replaced("dead_times", lambda es, _: ((0,),) * es[0].u.shape[1]),
 }

@@ -35,7 +35,9 @@ from forecast.identification import (
     perform,
     random_steps,
     search,
+    search_choice,
     search_settings,
+    search_training,
     sunspots_like,
     train,
 )
@@ -295,7 +297,7 @@ def test_the_announced_seconds_hold_within_a_factor_of_one_and_a_half(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the processor, which a search has to itself where other work comes and goes."""
-    monkeypatch.setattr(search.time, "perf_counter", time.process_time)
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
     first = (simulated_record if name in SYSTEMS else slow_record)(name)[0]
     seconds: list[float] = []
     marks: list[float] = []
@@ -523,17 +525,22 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(
 
 
 @pytest.mark.parametrize(
-    ("function", "call"), [("dead_times", 1), ("split_fold", 2), ("unseen_inputs", 1)]
+    ("module", "function", "call"),
+    [
+        (search, "dead_times", 1),
+        (search, "split_fold", 2),
+        (search_choice, "unseen_inputs", 1),
+    ],
 )
 def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
-    function, call, monkeypatch
+    module, function, call, monkeypatch
 ) -> None:
     """Cutting the record, judging a net: the search is not always inside a training when the key is
     pressed.
     """
     calls, whole, heard = (
         iter(range(1, 1000)),
-        getattr(search, function),
+        getattr(module, function),
         signal.getsignal(signal.SIGINT),
     )
 
@@ -542,7 +549,7 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
             signal.raise_signal(signal.SIGINT)
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(search, function, pressed)
+    monkeypatch.setattr(module, function, pressed)
     u, y = tank(200, 0)
     watch = Watch()
     model = identify(Experiment(u, y), settings=SMALL, watch=watch)
@@ -553,14 +560,14 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
 def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_search(
     monkeypatch,
 ) -> None:
-    calls, whole = iter(range(1, 1000)), search.select_terms
+    calls, whole = iter(range(1, 1000)), search_training.select_terms
 
     def found_once(*arguments, **options):
         if next(calls) > 1:
             raise ModelError("no terms")
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(search, "select_terms", found_once)
+    monkeypatch.setattr(search_training, "select_terms", found_once)
     settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=settings)
@@ -568,21 +575,21 @@ def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_searc
 
 
 def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatch) -> None:
+    ahead = (Candidate("delays", 3), Candidate("delays", 10))
     begun, whole = [], search._Search._begin
 
-    def noted(self, fold, nets, *left_out):
-        begun.append(nets)
-        if nets is self.ahead_nets and fold == 1:
+    def noted(self, step, nets):
+        begun.append(step.work)
+        if begun == [*["begin"] * 3, *["fit ahead"] * 3]:
             signal.raise_signal(signal.SIGINT)
-        return whole(self, fold, nets, *left_out)
+        return whole(self, step, nets)
 
     monkeypatch.setattr(search._Search, "_begin", noted)
-    ahead = (Candidate("delays", 3), Candidate("delays", 10))
     settings = replace(SMALL, folds=3, ahead_candidates=ahead)
     lines: list[str] = []
     series = sunspots_like(300)
     model = identify(series, settings=settings, announce=lines.append, watch=Watch())
-    assert len(begun) == 3 + 2
+    assert begun.count("begin") == 3 and begun.count("fit ahead") == 2 * len(ahead)
     assert [line.split(":")[0] for line in lines[4:5]] == ["One step ahead, fold 1 of 3"]
     assert "interrupted" in " ".join(model.notes)
 
@@ -623,10 +630,10 @@ def test_candidates_are_ranked_by_all_blocks_and_not_by_the_middle_one_alone() -
     for candidate, by_fold in errors.items():
         for fold, error in enumerate(by_fold):
             members.append(Member(candidate, fold, net, np.zeros(3), error))
-    candidates, table = search.tabulate_errors(members)
+    candidates, table = search_choice.tabulate_errors(members)
     assert candidates == [ON_DELAYS, ON_STATES, POLYNOMIAL]
     means = [0.2, 0.1 * 32**0.4, 0.1 * 100**0.4]
-    assert search.mean_errors(table).tolist() == pytest.approx(means)
+    assert search_choice.mean_errors(table).tolist() == pytest.approx(means)
 
 
 def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3) -> list[Member]:
@@ -643,7 +650,7 @@ def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3
 
 def test_where_the_best_is_as_good_on_the_blocks_as_on_the_record_the_blocks_choose() -> None:
     errors = {POLYNOMIAL: (0.021, 0.02), ON_STATES: (0.03, 0.02), ON_DELAYS: (0.022, 0.019)}
-    chosen = search.choose_members(make_members(errors))
+    chosen = search_choice.choose_members(make_members(errors))
     assert {member.candidate for member in chosen} == {POLYNOMIAL, ON_DELAYS}
 
 
@@ -652,7 +659,7 @@ def test_where_the_blocks_ask_for_more_than_the_record_shows_all_that_follow_it_
 ):
     """The best is 1.5 times as bad there as on the rows that train: as much more tells nothing."""
     errors = {POLYNOMIAL: (0.03, 0.02), ON_STATES: (0.044, 0.02), ON_DELAYS: (0.046, 0.02)}
-    chosen = search.choose_members(make_members(errors))
+    chosen = search_choice.choose_members(make_members(errors))
     assert {member.candidate for member in chosen} == {POLYNOMIAL, ON_STATES}
 
 
@@ -660,7 +667,7 @@ def test_a_model_that_never_found_the_system_is_left_out_however_good_on_the_blo
     """By the blocks alone a crude model that was quickly trained won over one not yet ready."""
     members = make_members({POLYNOMIAL: (1.0, 0.18), ON_STATES: (1.3, 0.04)})
     lost = replace(members[-1], fold=3, train_rmse=0.17)
-    assert search.choose_members([*members, lost]) == members[3:]
+    assert search_choice.choose_members([*members, lost]) == members[3:]
 
 
 @pytest.mark.parametrize(("outputs", "states"), [(1, 5), (2, 10), (6, 12), (13, 26)])
@@ -677,14 +684,14 @@ def test_nets_that_follow_a_slow_disturbance_do_not_make_a_linear_model_a_lost_o
     """On a furnace ARX was left out, and `identify` at twice its error in the next rows."""
     nets = make_members({ON_STATES: (1.15, 0.2)})
     arx = make_members({Candidate("arx", 5): (0.76, 0.61)})
-    assert search.choose_members([*nets, *arx]) == arx
+    assert search_choice.choose_members([*nets, *arx]) == arx
 
 
 def test_candidates_that_each_hold_on_a_block_of_their_own_are_not_told_apart() -> None:
     """As after Ctrl-C: neither has a finite error in the middle of its folds."""
     first, second = make_members({ON_STATES: (0.1, 0.1), ON_DELAYS: (0.1, 0.1)}, folds=1)
     members = [first, replace(second, fold=1)]
-    assert search.choose_members(members) == members
+    assert search_choice.choose_members(members) == members
 
 
 @pytest.mark.parametrize(("poles", "alone"), [((0.95, 1.01), False), ((0.999, 1.01), True)])
@@ -702,7 +709,9 @@ def test_linear_models_stay_alone_where_most_of_them_integrate(
         candidate = Candidate("linear states", 2)
         run = np.zeros((60, 1))
         linear.append(Member(candidate, fold, net, weights, 0.1, 0.1, run))
-    assert search.choose_members([*linear, *others]) == (linear if alone else [*linear, *others])
+    assert search_choice.choose_members([*linear, *others]) == (
+        linear if alone else [*linear, *others]
+    )
 
 
 @pytest.mark.slow  # relays: measured below
@@ -793,7 +802,7 @@ def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:
         calm, net=replace(net, terms=((1,), (1, 1, 1, 1, 1))), weights=np.array([0.5, 0.4])
     )
     experiments = [Experiment(u, 0.6 * u)]
-    chosen, notes = search._keep_plausible([calm, wild, calm], experiments, 3)
+    chosen, notes = search_choice.keep_plausible([calm, wild, calm], experiments, 3)
     assert chosen == [calm, calm] and "1 of 3 models" in notes[-1]
 
 
@@ -818,7 +827,7 @@ def test_candidates_that_run_off_under_the_record_backwards_are_left_out_unless_
     mostly_calm = [*calm[:2], straying[2]]
     others = [replace(member, candidate=POLYNOMIAL) for member in [calm[0], *straying[1:]]]
     experiments = [Experiment(u, 0.6 * u)]
-    leave_out = partial(search.leave_out_straying, experiments=experiments, start=3)
+    leave_out = partial(search_choice.leave_out_straying, experiments=experiments, start=3)
     assert leave_out([*mostly_calm, *others]) == mostly_calm
     assert leave_out(others) == others
 
@@ -1069,7 +1078,7 @@ def test_no_model_that_is_left_out_in_the_end_is_in_the_median_that_is_judged(
         return whole(self, folded, chosen)
 
     monkeypatch.setattr(search._Search, "judge_median", noted)
-    monkeypatch.setattr(search, "_keep_plausible", lambda members, *_: (members[:1], []))
+    monkeypatch.setattr(search, "keep_plausible", lambda members, *_: (members[:1], []))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=SMALL)
     assert len(judged) == len(model.members) == 1
@@ -1165,7 +1174,7 @@ def test_the_seconds_left_are_told_anew_when_the_folds_say_who_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the processor. Half of all survivors were counted where a polynomial alone was chosen."""
-    monkeypatch.setattr(search.time, "perf_counter", time.process_time)
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
     u = random_steps(400, -1.0, 1.0, hold=8, seed=5)
     y = lfilter([0.0, 0.08], [1.0, -1.4, 0.48], u + 0.6 * u**2 - 0.3 * u**3)
     y = y + 0.01 * np.random.default_rng(5).normal(size=len(y))
