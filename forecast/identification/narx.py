@@ -264,27 +264,31 @@ class Narx:
         o, runs = self.outputs, weights.shape[:-1]
         for_all_runs = (slice(None), *(None,) * len(runs))
         v = np.empty((len(u), *runs, o), np.result_type(drive, weights))
-        fed = np.concatenate([np.empty_like(v, shape=(len(memory.y), *runs, o)), v])
-        fed[: len(memory.y)] = memory.y[for_all_runs] if memory.y.ndim == 2 else memory.y
+        n_past = self.past_outputs
+        # a row more, for the outputs of the last
+        z = np.ones((len(u) + 1, *runs, n_past + drive.shape[1] + 1), v.dtype)
+        z[:-1, ..., n_past:-1] = drive[for_all_runs]
+        only_last = self.y_delays == (1,)  # the next row of z then holds the outputs of a row
+        deepest = len(memory.y)
+        fed = z[..., :o] if only_last else np.empty((deepest + len(u), *runs, o), v.dtype)
+        fed[:deepest] = memory.y[for_all_runs] if memory.y.ndim == 2 else memory.y
         size = fed[0].size
-        past = sliding_window_view(fed.ravel(), len(memory.y) * size)[::size]
+        past = z if only_last else sliding_window_view(fed.ravel(), deepest * size)[::size]
         places = np.concatenate([np.arange(o) - delay * size for delay in self.y_delays])
         places = np.arange(0, size, o).reshape(*runs, 1) + places
-        n_past = places.shape[-1]
-        z = np.ones((len(u), *runs, n_past + drive.shape[1] + 1), v.dtype)
-        z[..., n_past:-1] = drive[for_all_runs]
         low, high = self.limits
         evaluate = self.layer.of_row(weights)
-        rows = zip(past, z[..., :n_past], z, v, fed[len(memory.y) :], strict=False)
+        rows = zip(past, z[..., :n_past], z, v, fed[deepest:], strict=False)
         with np.errstate(over="ignore", invalid="ignore"):
             for row, (before, past_y, z_row, value, output) in enumerate(rows):
-                before.take(places, out=past_y, mode="wrap")  # "raise" copies `out`
-                value[:] = evaluate(z_row)
+                if not only_last:
+                    before.take(places, out=past_y, mode="wrap")  # "raise" copies `out`
+                evaluate(z_row, value)
                 np.maximum(value, low, out=output)
                 np.minimum(output, high, out=output)
                 if has_measured[row]:
                     np.copyto(output, y[row], where=is_measured[row])
-        return v, Memory(fed[len(u) :], inputs[len(inputs) - len(memory.u) :])
+        return v, Memory(fed[len(u) :].copy(), inputs[len(inputs) - len(memory.u) :])
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:
         """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the

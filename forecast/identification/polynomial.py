@@ -62,17 +62,19 @@ class PolynomialLayer:
         """v (rows, O) from z (rows, d)."""
         return multiply_columns(z, self.terms) @ self.coefficients(weights)
 
-    def of_row(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a single row: v (O,) from z (d,) with a one behind it; of several weights
-        (runs, n_weights) v (runs, O) from z (runs, d).
+    def of_row(self, weights: Array) -> Callable[[Array, Array], object]:
+        """The map of a single row: v (O,) from z (d,) with a one behind it, written to its second
+        argument; of several weights (runs, n_weights) v (runs, O) from z (runs, d).
         """
         numbers = column_numbers(self.terms, self.regressors)
-        coefficients = self.coefficients(weights)
-        if weights.ndim > 1:
-            return lambda z: np.matmul(z[..., None, numbers].prod(axis=-1), coefficients)[..., 0, :]
         multiply = np.multiply.reduce  # as `prod` without what it does around it, for single rows
-        by_output = coefficients.T.copy()
-        return lambda z: by_output.dot(multiply(z.take(numbers), axis=1))
+        if weights.ndim > 1:
+            coefficients = self.coefficients(weights)
+            return lambda z, v: np.matmul(
+                multiply(z[..., None, numbers], axis=-1), coefficients, out=v[..., None, :]
+            )
+        by_output = self.coefficients(weights).T.copy()
+        return lambda z, v: by_output.dot(multiply(z.take(numbers), axis=1), v)
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""

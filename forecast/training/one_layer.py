@@ -86,22 +86,22 @@ class OneLayer:
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2
 
-    def of_row(self, weights: Array) -> Callable[[Array], Array]:
-        """The map of a single row: v (O,) from z (d,) with a one behind it; of several weights
-        (runs, n_weights) v (runs, O) from z (runs, d).
+    def of_row(self, weights: Array) -> Callable[[Array, Array], object]:
+        """The map of a single row: v (O,) from z (d,) with a one behind it, written to its second
+        argument; of several weights (runs, n_weights) v (runs, O) from z (runs, d).
         """
         w1, b1, w2, b2, w3 = self.split(weights)
         biases = np.concatenate([b1, b2], axis=-1)[..., None]
         both = np.concatenate([np.concatenate([w1, w3], axis=-2), biases], axis=-1)
         k = self.hidden
 
-        def evaluate(z: Array) -> Array:
+        def evaluate(z: Array, v: Array) -> None:
             sums = both.dot(z)
-            return w2.dot(np.tanh(sums[:k])) + sums[k:]
+            np.add(w2.dot(np.tanh(sums[:k])), sums[k:], out=v)
 
-        def evaluate_several(z: Array) -> Array:
+        def evaluate_several(z: Array, v: Array) -> None:
             sums = np.matmul(both, z[..., None])
-            return (np.matmul(w2, np.tanh(sums[:, :k])) + sums[:, k:])[..., 0]
+            np.add(np.matmul(w2, np.tanh(sums[:, :k])), sums[:, k:], out=v[..., None])
 
         if weights.ndim > 1:
             return evaluate_several
