@@ -96,7 +96,6 @@ MOST_STATES = 12  # of all outputs together, where a linear model is of an order
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 # what is planned before it is known, as a rule
 CHANCE_OF_BEST, CHANCE_OF_OTHERS = 0.7, 0.2  # by one block, to be chosen after the folds
-AHEAD_SHARE = 0.4  # of the seconds of a training in a fold, that a fit one step ahead takes
 JUDGING_ITERATIONS = 20  # that judging and reporting a model takes
 SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
 # the stages, as they are announced
@@ -287,8 +286,7 @@ class _Search:
             begins = [Step(stage, "begin", candidate, fold) for candidate in self.nets]
             self.plan.put(stage, [*begins, *(replace(step, work="train") for step in begins)])
             stage = AHEAD_FOLD.format(fold + 1, self.settings.folds)
-            fits = [Step(stage, "fit ahead", c, fold, AHEAD_SHARE) for c in self.ahead_nets]
-            self.plan.put(stage, fits)
+            self.plan.put(stage, [Step(stage, "begin", c, fold) for c in self.ahead_nets])
         members: list[Member] = []
         for number, stage in enumerate(stages):
             block = self.folds[number]

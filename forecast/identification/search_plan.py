@@ -19,7 +19,7 @@ import numpy as np
 
 from forecast.identification.search_settings import Candidate
 
-Work = Literal["begin", "train", "fit ahead"]
+Work = Literal["begin", "train"]
 
 
 @dataclass(frozen=True)

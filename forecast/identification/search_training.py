@@ -105,11 +105,9 @@ class Trainer:
         if not member.net.terms and member.candidate.kind != "arx":
             member = replace(member, weights=self._minimise(problem, member, iterations))
         run = problem.train.free_run(member.weights)
-        squares = (
-            each.error_of(run)
-            for each in (StackedExperiments(member.net, held_out, start), problem.train)
-        )
-        held_out_rmse, train_rmse = map(float, np.maximum(np.sqrt(list(squares)), [0.0, ROUNDING]))
+        judge = StackedExperiments(member.net, held_out, start)
+        held_out_rmse = float(np.sqrt(judge.error_of(run)))
+        train_rmse = max(float(np.sqrt(problem.train.error_of(run))), ROUNDING)
         return replace(member, held_out_rmse=held_out_rmse, train_rmse=train_rmse, run=run)
 
     def train_on(
