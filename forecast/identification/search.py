@@ -96,7 +96,7 @@ MOST_STATES = 12  # of all outputs together, where a linear model is of an order
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 # what is planned before it is known, as a rule
 CHANCE_OF_BEST, CHANCE_OF_OTHERS = 0.7, 0.2  # by one block, to be chosen after the folds
-JUDGING_ITERATIONS = 20  # that judging and reporting a model takes
+JUDGING_WORK = 20, 20_000  # iterations, at most; rows times these: of judging and reporting it
 SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
 # the stages, as they are announced
 FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"
@@ -242,7 +242,7 @@ class _Search:
             FIRST: (self.searched, limit_iterations(self.searched, most)),
             OTHERS: (self.searched, limit_iterations(self.searched, most)),
             LAST: (self.experiments, limit_iterations(self.experiments, most_last)),
-            JUDGING: (self.experiments, JUDGING_ITERATIONS),
+            JUDGING: (self.experiments, limit_iterations(self.experiments, *JUDGING_WORK)),
         }
         self.plan = Plan(announce)
         if announce is not None:
