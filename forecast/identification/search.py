@@ -306,13 +306,13 @@ class _Search:
                 hopeless = list_hopeless(members)
                 members = [member for member in members if member.candidate not in hopeless]
                 self.plan.drop(hopeless)
+            if members and number == len(stages) - 1:
+                members = leave_out_straying(members, self.searched, self.settings.start)
+                members = leave_out_worst(members, self._most_candidates)
             if members:
                 self._expect_trainings(members, number / (len(stages) - 1))
             self.plan.tell(stage)
-        if not members:
-            return []
-        members = leave_out_straying(members, self.searched, self.settings.start)
-        return leave_out_worst(members, self._most_candidates)
+        return members
 
     @property
     def _most_candidates(self) -> int:

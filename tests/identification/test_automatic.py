@@ -282,6 +282,36 @@ def test_the_plan_and_the_time_left_are_announced() -> None:
     assert seconds == sorted(seconds, reverse=True)
 
 
+def test_what_is_done_is_what_was_planned_and_only_the_judging_is_left_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search_choice, "HOPELESS", np.inf)
+    u, y = tank(240, 0)
+    settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, ON_STATES, POLYNOMIAL))
+    (record,) = normalise_weights([Experiment(u, y)])
+    scaled = [Standardization.fit([record]).scale(record)]
+    searching = search._Search(scaled, settings, 0, None, None)
+    plan, done = searching.plan, []
+    whole = plan.doing
+
+    def noted(step):
+        assert step in plan.steps
+        done.append(step)
+        return whole(step)
+
+    plan.doing = noted
+    folded = searching.train_folds()
+    assert [(step.stage, step.work) for step in done] == [
+        (f"Fold {fold} of 3", work) for fold in (1, 2, 3) for work in ["begin"] * 3 + ["train"] * 3
+    ]
+    done.clear()
+    members = searching.train_on(folded)
+    trained = [step.stage for step in done]
+    chosen = trained.count("Last training")
+    assert len(members) == 2 * chosen > 0 and trained[:3] == ["Training on all blocks"] * 3
+    assert [step.stage for step in plan.steps] == ["Judging"] * chosen
+
+
 def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_trainer() -> None:
     said: list[str] = []
     candidates = (Candidate("states", 2, 700), ON_DELAYS)
@@ -383,7 +413,7 @@ def test_inputs_that_matter_longer_than_every_order_are_identified_with_longer_o
 def test_nets_of_a_system_that_itself_runs_away_under_harder_inputs_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(search, "NO_SYSTEM", np.inf)  # only their bounds may cost a net
+    monkeypatch.setattr(search_choice, "NO_SYSTEM", np.inf)  # only their bounds may cost a net
     u = np.random.default_rng(0).uniform(0, 0.037, size=400)
     y = np.zeros(400)
     for t in range(399):
@@ -500,7 +530,8 @@ def test_of_a_net_that_stands_alone_it_is_said_that_nothing_bears_it_out(
     u, y = tank(400, 0)
     for is_alone in (False, True):
         if is_alone:
-            monkeypatch.setattr(search, "leave_out_lost", keep_best)
+            for module in (search, search_choice):
+                monkeypatch.setattr(module, "leave_out_lost", keep_best)
         model = identify(Experiment(u, y), settings=SMALL)
         # four of two folds, or one before and after the last training
         assert len(model.members) == (2 if is_alone else 4)
