@@ -227,9 +227,7 @@ class _Search:
         if not self.plain.inputs:
             for candidate in settings.ahead_candidates:
                 order = max(min(candidate.order // self.plain.outputs, reach), 1)
-                delays = tuple(range(1, order + 1))
-                net = replace(self.plain, y_delays=delays, hidden=candidate.hidden)
-                self.ahead_nets[candidate] = net
+                self.ahead_nets[candidate] = self._net_on_delays(candidate, order, 0)
         nets = (*self.nets.values(), *self.ahead_nets.values())
         longest_start = max(net.rows_to_start(settings.start) for net in nets)
         self.ahead = max(1, min(AHEAD, shortest - 1 - longest_start))
@@ -260,17 +258,19 @@ class _Search:
 
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
+        n_u = self.input_delays
         if candidate.kind == "arx":
             n_u, n_y = self._count_arx_delays(candidate.order)
-        elif candidate.kind in ("delays", "polynomial"):
+            return self._net_on_delays(candidate, n_y, n_u)
+        if candidate.kind in ("delays", "polynomial"):
+            most = POLYNOMIAL_INPUTS if candidate.kind == "polynomial" else n_u
             n_y = min(candidate.order, self.settings.start)
-            n_u = self.input_delays
-            if candidate.kind == "polynomial":
-                n_u = min(n_u, POLYNOMIAL_INPUTS)
-        else:
-            return with_states(self.plain, self._order_of(candidate), candidate.hidden)
-        y_delays = tuple(range(1, n_y + 1))
-        u_delays = tuple(range(n_u if self.plain.inputs else 0))
+            return self._net_on_delays(candidate, n_y, min(n_u, most))
+        return with_states(self.plain, self._order_of(candidate), candidate.hidden)
+
+    def _net_on_delays(self, candidate: Candidate, n_y: int, n_u: int) -> Narx:
+        """On so many delays of y from 1 and of u from 0, of which there are none without inputs."""
+        y_delays, u_delays = tuple(range(1, n_y + 1)), tuple(range(n_u if self.plain.inputs else 0))
         return replace(self.plain, y_delays=y_delays, u_delays=u_delays, hidden=candidate.hidden)
 
     def _order_of(self, candidate: Candidate) -> int:
@@ -281,12 +281,10 @@ class _Search:
         """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
-        stages = [FOLD.format(number + 1, self.settings.folds) for number in range(len(self.folds))]
+        stages = [FOLD.format(number + 1, len(self.folds)) for number in range(len(self.folds))]
         for fold, stage in enumerate(stages):
             begins = [Step(stage, "begin", candidate, fold) for candidate in self.nets]
-            self.plan.put(stage, [*begins, *(replace(step, work="train") for step in begins)])
-            stage = AHEAD_FOLD.format(fold + 1, self.settings.folds)
-            self.plan.put(stage, [Step(stage, "begin", c, fold) for c in self.ahead_nets])
+            self.plan.steps += [*begins, *(replace(step, work="train") for step in begins)]
         members: list[Member] = []
         for number, stage in enumerate(stages):
             block = self.folds[number]
@@ -363,9 +361,13 @@ class _Search:
         where models trained on their free run in the folds are better, and for other records.
         """
         fitted: list[Member] = []
-        for fold in range(self.settings.folds if self.ahead_nets else 0):
+        stages = [
+            AHEAD_FOLD.format(number + 1, len(self.folds)) for number in range(len(self.folds))
+        ]
+        for fold, stage in enumerate(stages):
+            self.plan.steps += [Step(stage, "begin", each, fold) for each in self.ahead_nets]
+        for stage in stages if self.ahead_nets else ():
             begun: dict[Candidate, Member] = {}
-            stage = AHEAD_FOLD.format(fold + 1, self.settings.folds)
             for step in self.plan.of(stage):
                 with self.plan.doing(step), suppress(ModelError, np.linalg.LinAlgError):
                     begun |= self._begin(step, self.ahead_nets)

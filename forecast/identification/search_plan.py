@@ -79,9 +79,5 @@ class Plan:
             self.announce(f"{stage}: about {self._least:.1f} s more.")
 
     def _expect(self, step: Step) -> float:
-        """Seconds of the processor: as such steps took, or those of all candidates on average."""
-        measured = self._seconds[step.work, step.candidate]
-        if not measured:
-            trainings = [each for (work, _), each in self._seconds.items() if work == "train"]
-            measured = [seconds for each in trainings for seconds in each]
-        return step.share * float(np.mean(measured or [0.0]))
+        """Seconds of the processor, as such steps took so far."""
+        return step.share * float(np.mean(self._seconds[step.work, step.candidate] or [0.0]))
