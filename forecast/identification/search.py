@@ -33,8 +33,10 @@ For `automatic.identify` alone. A member that cannot be trained or run costs its
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
 tried and left out: docs/research/identification-stages.md.
 
-`search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds. Too few rows
-are an `InputError`, no model that follows a held-out block a `ModelError`.
+`search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds, and takes
+every model that it makes from its `Plan` (`search_plan`), by which the seconds left are told. How
+one is made: `search_training`; which stay: `search_choice`. Too few rows are an `InputError`, no
+model that follows a held-out block a `ModelError`.
 """
 
 from __future__ import annotations
