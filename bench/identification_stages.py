@@ -26,8 +26,8 @@ from forecast.identification import (
     Experiment,
     SearchSettings,
     identify,
+    member,
     search,
-    search_choice,
     search_training,
 )
 from forecast.identification.experiment import BOUND_MARGIN
@@ -117,10 +117,10 @@ VARIANTS: dict[str, Variant] = {
     "without one signal": without("one signal"),
     "without polynomial": without("polynomial"),
     "no last training": with_replaced("train_on", no_refit, search_training.Trainer),
-    "all that were trained last": with_replaced("NO_SYSTEM", 1e9, search_choice),
+    "all that were trained last": with_replaced("NO_SYSTEM", 1e9, member),
     "larger inputs not tried": with_replaced("keep_plausible", keep_all),
     "no halving": with_replaced("leave_out_worst", lambda members, _: members),
-    "no tied blocks": with_replaced("TIED_BLOCKS", 2.0, search_choice),
+    "no tied blocks": with_replaced("TIED_BLOCKS", 2.0, member),
     "ten iterations in a fold": with_settings(fold_iterations=10),
     "three folds": with_settings(folds=3),
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1, search_training),

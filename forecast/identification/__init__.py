@@ -11,7 +11,7 @@ choose is found by `identify`; all three give a `Model`:
 
 No TensorFlow needed. The modules, from below: `experiment` (the data), `polynomial`, `narx`,
 `states` (what is computed, row after row), `problems` (least squares in open and closed loop),
-`one_signal`, `term_search`; `nets`, `loops`, `model` (a model in the units of the data), `rows`,
+`term_search`; `nets`, `loops`, `model` (a model in the units of the data), `rows`,
 `chaos`, `training` (what `train` does), `frols`; `search_settings`, `member`, `search` (what
 `identify` searches), `automatic` (`identify`), `contest` (`forecast identify`); and `data`,
 `delays`, `design`, `performance`, `stability`, `export`.

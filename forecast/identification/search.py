@@ -34,8 +34,8 @@ after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. W
 tried and left out: docs/research/identification-stages.md.
 
 `search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds, and takes
-every model that it makes from its `Plan` (`search_plan`), by which the seconds left are told. How
-one is made: `search_training`; which stay: `search_choice`. Too few rows are an `InputError`, no
+every model that it makes from its `Plan`, by which the seconds left are told (`search_training`, as
+is how one is made). Which stay: `member`. Too few rows are an `InputError`, no
 model that follows a held-out block a `ModelError`.
 """
 
@@ -58,11 +58,10 @@ from forecast.identification.experiment import (
     split_fold,
 )
 from forecast.identification.loops import median_run
-from forecast.identification.member import Member, count_start_rows
-from forecast.identification.narx import Narx
-from forecast.identification.problems import StackedExperiments
-from forecast.identification.search_choice import (
+from forecast.identification.member import (
+    Member,
     choose_members,
+    count_start_rows,
     keep_plausible,
     leave_out_lost,
     leave_out_straying,
@@ -73,7 +72,8 @@ from forecast.identification.search_choice import (
     tabulate_errors,
     widen_bounds,
 )
-from forecast.identification.search_plan import Plan, Step
+from forecast.identification.narx import Narx
+from forecast.identification.problems import StackedExperiments
 from forecast.identification.search_settings import (
     Candidate,
     SearchSettings,
@@ -82,7 +82,7 @@ from forecast.identification.search_settings import (
     limit_iterations,
     limit_rows,
 )
-from forecast.identification.search_training import Trainer
+from forecast.identification.search_training import Plan, Step, Trainer
 from forecast.identification.states import with_states
 from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread

@@ -38,7 +38,7 @@ class Candidate:
 
     `kind`: "delays", a net on delays of y and u; "states", a net on y, u and states of its own
     (`identification.states`); "linear states", the same without tanh units; "one signal", the same
-    whose tanh units all see one signal (`identification.one_signal`); "polynomial"
+    whose tanh units all see one signal (`states.OneSignal`); "polynomial"
     (`identification.polynomial`); "arx", a linear model of delays that stays as it is fitted one
     step ahead. `order`: the delays of y, of "arx" at most, of y and of u; or the order of the
     linear model that the states begin as, at most; `hidden`: tanh units.

@@ -35,12 +35,12 @@ from forecast.identification import (
     perform,
     random_steps,
     search,
-    search_choice,
     search_settings,
     search_training,
     sunspots_like,
     train,
 )
+from forecast.identification import member as selection
 from forecast.identification import tank as simulated
 from forecast.identification.contest import FIT_BY_ROW
 from forecast.identification.data import dividetrain
@@ -285,7 +285,7 @@ def test_the_plan_and_the_time_left_are_announced() -> None:
 def test_what_is_done_is_what_was_planned_and_only_the_judging_is_left_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(search_choice, "HOPELESS", np.inf)
+    monkeypatch.setattr(selection, "HOPELESS", np.inf)
     u, y = tank(240, 0)
     settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, ON_STATES, POLYNOMIAL))
     (record,) = normalise_weights([Experiment(u, y)])
@@ -413,7 +413,7 @@ def test_inputs_that_matter_longer_than_every_order_are_identified_with_longer_o
 def test_nets_of_a_system_that_itself_runs_away_under_harder_inputs_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(search_choice, "NO_SYSTEM", np.inf)  # only their bounds may cost a net
+    monkeypatch.setattr(selection, "NO_SYSTEM", np.inf)  # only their bounds may cost a net
     u = np.random.default_rng(0).uniform(0, 0.037, size=400)
     y = np.zeros(400)
     for t in range(399):
@@ -530,7 +530,7 @@ def test_of_a_net_that_stands_alone_it_is_said_that_nothing_bears_it_out(
     u, y = tank(400, 0)
     for is_alone in (False, True):
         if is_alone:
-            for module in (search, search_choice):
+            for module in (search, selection):
                 monkeypatch.setattr(module, "leave_out_lost", keep_best)
         model = identify(Experiment(u, y), settings=SMALL)
         # four of two folds, or one before and after the last training
@@ -560,7 +560,7 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(
     [
         (search, "dead_times", 1),
         (search, "split_fold", 2),
-        (search_choice, "unseen_inputs", 1),
+        (selection, "unseen_inputs", 1),
     ],
 )
 def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
@@ -661,10 +661,10 @@ def test_candidates_are_ranked_by_all_blocks_and_not_by_the_middle_one_alone() -
     for candidate, by_fold in errors.items():
         for fold, error in enumerate(by_fold):
             members.append(Member(candidate, fold, net, np.zeros(3), error))
-    candidates, table = search_choice.tabulate_errors(members)
+    candidates, table = selection.tabulate_errors(members)
     assert candidates == [ON_DELAYS, ON_STATES, POLYNOMIAL]
     means = [0.2, 0.1 * 32**0.4, 0.1 * 100**0.4]
-    assert search_choice.mean_errors(table).tolist() == pytest.approx(means)
+    assert selection.mean_errors(table).tolist() == pytest.approx(means)
 
 
 def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3) -> list[Member]:
@@ -681,7 +681,7 @@ def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3
 
 def test_where_the_best_is_as_good_on_the_blocks_as_on_the_record_the_blocks_choose() -> None:
     errors = {POLYNOMIAL: (0.021, 0.02), ON_STATES: (0.03, 0.02), ON_DELAYS: (0.022, 0.019)}
-    chosen = search_choice.choose_members(make_members(errors))
+    chosen = selection.choose_members(make_members(errors))
     assert {member.candidate for member in chosen} == {POLYNOMIAL, ON_DELAYS}
 
 
@@ -690,7 +690,7 @@ def test_where_the_blocks_ask_for_more_than_the_record_shows_all_that_follow_it_
 ):
     """The best is 1.5 times as bad there as on the rows that train: as much more tells nothing."""
     errors = {POLYNOMIAL: (0.03, 0.02), ON_STATES: (0.044, 0.02), ON_DELAYS: (0.046, 0.02)}
-    chosen = search_choice.choose_members(make_members(errors))
+    chosen = selection.choose_members(make_members(errors))
     assert {member.candidate for member in chosen} == {POLYNOMIAL, ON_STATES}
 
 
@@ -698,7 +698,7 @@ def test_a_model_that_never_found_the_system_is_left_out_however_good_on_the_blo
     """By the blocks alone a crude model that was quickly trained won over one not yet ready."""
     members = make_members({POLYNOMIAL: (1.0, 0.18), ON_STATES: (1.3, 0.04)})
     lost = replace(members[-1], fold=3, train_rmse=0.17)
-    assert search_choice.choose_members([*members, lost]) == members[3:]
+    assert selection.choose_members([*members, lost]) == members[3:]
 
 
 @pytest.mark.parametrize(("outputs", "states"), [(1, 5), (2, 10), (6, 12), (13, 26)])
@@ -715,14 +715,14 @@ def test_nets_that_follow_a_slow_disturbance_do_not_make_a_linear_model_a_lost_o
     """On a furnace ARX was left out, and `identify` at twice its error in the next rows."""
     nets = make_members({ON_STATES: (1.15, 0.2)})
     arx = make_members({Candidate("arx", 5): (0.76, 0.61)})
-    assert search_choice.choose_members([*nets, *arx]) == arx
+    assert selection.choose_members([*nets, *arx]) == arx
 
 
 def test_candidates_that_each_hold_on_a_block_of_their_own_are_not_told_apart() -> None:
     """As after Ctrl-C: neither has a finite error in the middle of its folds."""
     first, second = make_members({ON_STATES: (0.1, 0.1), ON_DELAYS: (0.1, 0.1)}, folds=1)
     members = [first, replace(second, fold=1)]
-    assert search_choice.choose_members(members) == members
+    assert selection.choose_members(members) == members
 
 
 @pytest.mark.parametrize(("poles", "alone"), [((0.95, 1.01), False), ((0.999, 1.01), True)])
@@ -740,9 +740,7 @@ def test_linear_models_stay_alone_where_most_of_them_integrate(
         candidate = Candidate("linear states", 2)
         run = np.zeros((60, 1))
         linear.append(Member(candidate, fold, net, weights, 0.1, 0.1, run))
-    assert search_choice.choose_members([*linear, *others]) == (
-        linear if alone else [*linear, *others]
-    )
+    assert selection.choose_members([*linear, *others]) == (linear if alone else [*linear, *others])
 
 
 @pytest.mark.slow  # relays: measured below
@@ -833,7 +831,7 @@ def test_models_that_bear_inputs_twice_as_large_are_preferred() -> None:
         calm, net=replace(net, terms=((1,), (1, 1, 1, 1, 1))), weights=np.array([0.5, 0.4])
     )
     experiments = [Experiment(u, 0.6 * u)]
-    chosen, notes = search_choice.keep_plausible([calm, wild, calm], experiments, 3)
+    chosen, notes = selection.keep_plausible([calm, wild, calm], experiments, 3)
     assert chosen == [calm, calm] and "1 of 3 models" in notes[-1]
 
 
@@ -858,7 +856,7 @@ def test_candidates_that_run_off_under_the_record_backwards_are_left_out_unless_
     mostly_calm = [*calm[:2], straying[2]]
     others = [replace(member, candidate=POLYNOMIAL) for member in [calm[0], *straying[1:]]]
     experiments = [Experiment(u, 0.6 * u)]
-    leave_out = partial(search_choice.leave_out_straying, experiments=experiments, start=3)
+    leave_out = partial(selection.leave_out_straying, experiments=experiments, start=3)
     assert leave_out([*mostly_calm, *others]) == mostly_calm
     assert leave_out(others) == others
 

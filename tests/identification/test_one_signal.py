@@ -8,9 +8,8 @@ import pytest
 from bench.simulated_systems import simulated as simulated_record
 from forecast.identification import Candidate, Experiment, SearchSettings, identify
 from forecast.identification.narx import Narx
-from forecast.identification.one_signal import OneSignal, add_bent_signal
 from forecast.identification.problems import ClosedLoop
-from forecast.identification.states import with_states
+from forecast.identification.states import OneSignal, add_bent_signal, with_states
 
 
 @pytest.fixture
