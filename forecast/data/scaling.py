@@ -44,13 +44,10 @@ def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = ""
     is_wrong = (values <= transform.above) | (values >= transform.below)
     if np.isfinite(transform.above) and is_wrong.any():
         row = first_true(is_wrong)
-        allowed = f"above {transform.above:g}"
-        if np.isfinite(transform.below):
-            allowed += f" and below {transform.below:g}"
         raise InputError(
             f"Column {column.frame_name!r} of series {unique_id!r} has {values[row]:g} at row"
-            f" {row}; `transform: {column.transform}` needs values {allowed}. Use `none` or `diff`,"
-            " or correct the data."
+            f" {row}; `transform: {column.transform}` needs values above {transform.above:g} and"
+            f" below {transform.below:g}. Use `none` or `diff`, or correct the data."
         )
     units = transform.to_units(values)
     return np.diff(units, prepend=np.nan) if transform.takes_changes else units

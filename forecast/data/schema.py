@@ -254,10 +254,10 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
     if position is None:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
     row, text = describe_row(frame, position), frame[column].iloc[position]
-    advice = "No cell of the column is one: write numbers alone, without units."
-    if pd.to_numeric(frame[column], errors="coerce").notna().any():
-        advice = "Correct the cell, or leave it empty where nothing was measured."
-    return f", {row}: column {column!r} holds text {str(text)[:60]!r}, wanted a number. {advice}"
+    return (
+        f", {row}: column {column!r} holds text {str(text)[:60]!r}, wanted a number. Correct"
+        " the cell, or leave it empty where nothing was measured."
+    )
 
 
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:

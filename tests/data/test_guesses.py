@@ -689,7 +689,7 @@ def test_numbers_name_series_where_several_rows_share_their_time(tmp_path):
 def test_a_column_in_which_every_number_has_a_word_is_told_as_one(tmp_path):
     rows = "".join(f"2024-01-{day:02d},{day} kWh\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
-    with pytest.raises(InputError, match=r"'1 kWh', wanted a number. No cell of the column is one"):
+    with pytest.raises(InputError, match=r"'1 kWh', wanted a number. Correct the cell"):
         guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
