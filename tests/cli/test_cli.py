@@ -319,7 +319,7 @@ def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"lookback": 150}, "its train block has 100 steps"),
+        ({"lookback": 150}, "its train block has 100 of"),
         ({"target": {"column": "y", "transform": "log"}}, "`transform: log` needs values above 0"),
     ],
     ids=["too-short", "log-of-negative"],

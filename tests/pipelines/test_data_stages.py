@@ -87,7 +87,7 @@ def test_quality_names_the_gaps(tmp_path: Path):
 
 
 def test_a_series_too_short_for_its_blocks_is_told_before_anything_is_tuned(tmp_path: Path):
-    with pytest.raises(InputError, match="lookback=4 and horizon=2 need"):
+    with pytest.raises(InputError, match="for lookback=4 and horizon=2"):
         take(tmp_path, rows=8)
     assert not (tmp_path / "data" / "prepared").exists()
 
