@@ -333,10 +333,12 @@ def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
     form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
     bare = [
-        "".join(part or "" for part in match.groups()) if (match := form.fullmatch(cell)) else cell
-        for cell in cells
+        "".join(match.groups("")) if (match := form.fullmatch(cell)) else cell for cell in cells
     ]
-    return [re.sub(r"^(\d.*)(?<=\d)\s*-$", r"-\1", cell) for cell in bare]
+    return [
+        re.sub(r"^(\d.*)(?<=\d)\s*-$", r"-\1", cell) if cell.endswith("-") else cell
+        for cell in bare
+    ]
 
 
 def _shows_thousands(cells: list[str], mark: str) -> bool:
