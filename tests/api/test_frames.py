@@ -425,14 +425,17 @@ def test_models_of_a_comparison_have_names_of_their_own() -> None:
         forecast.compare(frame(), None, freq="1D", horizon=2)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("freq", [pd.offsets.Day(), pd.Timedelta("1D"), timedelta(days=1)])
-def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(freq: Any) -> None:
+@pytest.mark.parametrize(
+    ("freq", "jobs"),
+    [(pd.offsets.Day(), -1), (pd.Timedelta("1D"), 1), (timedelta(days=1), np.int64(1))],
+)
+def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(freq: Any, jobs: Any) -> None:
     theirs = fitted(
         freq=freq,
         horizon=np.int64(2),
         lookback=np.int64(7),
         seeds=0,
-        n_jobs=-1,
+        n_jobs=jobs,
         past_exogenous="wind",
         calendar_features="day_of_week",
     )

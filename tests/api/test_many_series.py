@@ -86,20 +86,14 @@ def daily(name: str, n_rows: int, observed: slice = slice(None), last: str = "20
     return pd.DataFrame({"unique_id": name, "ds": days, "y": kept})
 
 
-@pytest.mark.parametrize("last", ["2024-06-30", "2023-01-31"])
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 10, 20, 39])
-def test_a_series_of_few_rows_is_left_out_and_does_not_shorten_what_the_others_see(
-    n_rows: int, last: str
+def test_series_of_few_rows_are_left_out_and_do_not_shorten_what_the_others_see(
+    n_rows: int,
 ) -> None:
-    others = pd.concat([daily(name, 400) for name in "bcd"])
-    with pytest.warns(UserWarning, match=r"(?s)1 series left out.*\na "):
-        model = forecast.fit(
-            pd.concat([others, daily("a", n_rows, last=last)]),
-            "ridge",
-            freq="1D",
-            horizon=7,
-            n_jobs=1,
-        )
+    newest, ended = daily("a", n_rows), daily("e", n_rows, last="2023-01-31")
+    df = pd.concat([newest, *(daily(name, 400) for name in "bcd"), ended])
+    with pytest.warns(UserWarning, match=r"(?s)2 series left out.*\na .*\ne "):
+        model = forecast.fit(df, "ridge", freq="1D", horizon=7, n_jobs=1)
     assert set(model.predict()["unique_id"]) == {"b", "c", "d"}
     assert "horizon=7, lookback=49" in repr(model)
 

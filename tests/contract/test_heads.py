@@ -112,7 +112,7 @@ def test_exactly_the_lookback_is_seen(family, head):
         np.testing.assert_allclose(served[kind]["north"], by_series["north"], rtol=1e-5)
 
 
-@EVERY
+@DIAGONAL
 def test_a_saved_model_says_the_same_bits(family, head, tmp_path):
     panel, model, rows = (
         problems.shops().panel,
