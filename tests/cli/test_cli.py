@@ -30,7 +30,7 @@ from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import ForecastError, HealthCheck, InputError
 from forecast.system.files import hold_lock
 from pipelines import fetch
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib")
 COMMANDS = (
@@ -157,13 +157,7 @@ def test_help_lists_every_command_and_version_is_the_packages(project: Path) -> 
 
 def test_a_shell_completes_the_names_of_commands(project: Path) -> None:
     asked = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": "forecast pr", "COMP_CWORD": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "forecast"],
-        cwd=project,
-        env={**small_project.environment(), **asked},
-        capture_output=True,
-        text=True,
-    )
+    done = small_project.run_warm(project, **asked)
     assert done.stdout.split() == ["predict", "promote"], done.stderr
 
 
@@ -180,13 +174,7 @@ def test_a_shell_completes_the_names_of_datasets(
     project: Path, typed: str, offered: list[str]
 ) -> None:
     asked = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": typed}
-    done = subprocess.run(
-        [sys.executable, "-m", "forecast"],
-        cwd=project,
-        env={**small_project.environment(), **asked, "COMP_CWORD": str(typed.count(" "))},
-        capture_output=True,
-        text=True,
-    )
+    done = small_project.run_warm(project, **asked, COMP_CWORD=str(typed.count(" ")))
     assert done.stdout.split() == offered and not done.stderr
 
 
@@ -336,9 +324,7 @@ def test_what_would_fail_in_tuning_is_told_before(
     (root / "pipelines").symlink_to(small_project.ROOT / "pipelines")
     env = small_project.environment()
     fetch.main("wave", root=str(root))
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=root, env=env, capture_output=True, text=True
-    )
+    done = warm_interpreter.run([sys.executable, "-m", *words], cwd=root, env=env)
     assert done.returncode == 2
     assert said in done.stderr and "Traceback" not in done.stderr
 

@@ -226,7 +226,7 @@ def test_a_second_scheduler_announces_nothing_and_exits_75(tmp_path: Path) -> No
     jobs = {"a": {"run": "status", "at": "05:30"}}
     small_project.write_yaml(root / "configs" / "schedule.yaml", {"jobs": jobs})
     with files.hold_lock(ProjectPaths.of(root).lock("schedule"), purpose="the first"):
-        done = small_project.run_process(root, "schedule", "run")
+        done = small_project.run_warm(root, "schedule", "run")
     assert done.returncode == 75 and "next at" not in done.stderr
 
 
