@@ -92,9 +92,9 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     has them.
 
     Its columns are what the skip forecasts from windows of which one number is 1: whatever kind the
-    skip is, as long as it is linear.
+    skip is, as long as it is linear. Levels beyond those of the fit are read as they are.
     """
-    skip = _linear_skip(forecaster)
+    skip = replace(_linear_skip(forecaster), level_ranges={})
     task = forecaster.task
     channels = forecaster.channels
     n_past = task.lookback * channels.channels

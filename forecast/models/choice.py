@@ -105,6 +105,10 @@ SURE = 1.5
 """A share counts by its error and so many standard errors more."""
 BORROWED_STRETCHES = 5
 """Of every series, beside its own: as many stretches that have the mean of all series."""
+USUAL_SPREAD = 0.4
+"""Deviation, from stretch to stretch, of the loss of a whole change, in units of the error of the
+last value: a series alone borrows it, since one or two stretches do not show it.
+"""
 LEVEL_GAIN = 0.01
 """Lower error by which the level of the target must earn its place: where a series leaves the range
 that it was fitted on, which no fold inside the history shows, a map of the level pulls it back. Of
@@ -248,19 +252,24 @@ def _relative_losses(errors: np.ndarray) -> list[np.ndarray]:
 
 def _sure_shares(losses: Sequence[np.ndarray]) -> list[float]:
     """The share of each series, by its losses (stretches, shares) and `BORROWED_STRETCHES`, whose
-    mean and variance are those of all series.
+    mean and variance are those of all series; a series alone borrows `USUAL_SPREAD`.
     """
     known = [each for each in losses if len(each)] or [np.zeros((1, len(CHANGE_WEIGHTS)))]
     mean_of_all = np.mean([each.mean(axis=0) for each in known], axis=0)
     centred = np.concatenate([each - each.mean(axis=0) for each in known])
     variance_of_all = (centred**2).sum(axis=0) / max(len(centred) - len(known), 1)
+    n_borrowed = BORROWED_STRETCHES
+    if len(losses) == 1:  # its mean, borrowed from itself, would be evidence twice
+        n_borrowed = 0
+        variance_of_all = (USUAL_SPREAD * CHANGE_WEIGHTS) ** 2
     shares = []
     for each in losses:
-        rows = len(each) + BORROWED_STRETCHES
-        mean = (each.sum(axis=0) + BORROWED_STRETCHES * mean_of_all) / rows
+        rows = max(len(each) + n_borrowed, 1)
+        mean = (each.sum(axis=0) + n_borrowed * mean_of_all) / rows
         deviations = each - each.sum(axis=0) / max(len(each), 1)
         squares = (deviations**2).sum(axis=0) + BORROWED_STRETCHES * variance_of_all
-        bound = mean + SURE * np.sqrt(squares / (rows * (rows - 1)))
+        freedom = len(each) + BORROWED_STRETCHES - 1
+        bound = mean + SURE * np.sqrt(squares / (rows * freedom))
         shares.append(float(CHANGE_WEIGHTS[bound.argmin()]))
     return shares
 

@@ -389,7 +389,26 @@ class Problem:
         cutoffs = {} if aim else {uid: self.rows(uid, "train") for uid in self.panel.by_id}
         long = self.long_windows(shape, cutoffs)
         sums = self.sum_train(products, horizon, key, purpose="skip", long=long)
-        return fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
+        fitted = fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
+        # a loop runs away without its level, and a correction stands on a forecast
+        if aim is None and shape.reads_level and horizon == self.panel.task.horizon:
+            fitted = replace(fitted, level_ranges=self._level_ranges())
+        return fitted
+
+    def _level_ranges(self) -> dict[str, tuple[tuple[float, float, float], ...]]:
+        """By series, for each target the lowest, mean and highest scaled value of the train rows; a
+        series without a value of one is left out.
+        """
+        ranges = {}
+        for uid, blocks in self.blocks.items():
+            targets = self.scaled(uid)[slice(*blocks.train), : self.panel.outputs].T
+            known = [values[np.isfinite(values)] for values in targets]
+            if all(map(len, known)):
+                ranges[uid] = tuple(
+                    (float(values.min()), float(values.mean()), float(values.max()))
+                    for values in known
+                )
+        return ranges
 
     def _shared_shape(self, horizon: int, lags: Sequence[int]) -> Skip:
         """`_choose_shape` of the targets as they are: what another process has chosen on the same

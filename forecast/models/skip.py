@@ -56,6 +56,10 @@ LONG_GAP = 6
 """Missing steps in a row; of more, as while an office is closed, no line says what would have been
 (docs/research/linear-part.md).
 """
+FADE = 0.25
+"""So much of the range of a fit beyond it a level counts nothing
+(docs/research/shares-by-series.md).
+"""
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
 Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
@@ -186,6 +190,13 @@ class Skip:
     """By series, for each output the share of the forecast change that is added to the last value,
     0 to 1; 1 for a series that is not named.
     """
+    level_ranges: Mapping[str, tuple[tuple[float, float, float], ...]] = field(
+        default_factory=dict, compare=False
+    )
+    """By series, for each output the lowest, mean and highest scaled value of the fit, beyond which
+    its level counts less (`_known_levels`); empty where none is read, or a closed loop stands on
+    it.
+    """
     coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
     """(features + 1, H * O), the intercept last."""
     carry: Carry | None = field(default=None, compare=False)
@@ -202,11 +213,35 @@ class Skip:
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
             x = self.inputs(windows, channels)
+            if self.level_ranges:
+                x = self._fade_levels(x, windows, channels)
             change = (x @ self.coefficients[:-1] + self.coefficients[-1]).reshape(last.shape)
             if self.change_weights:
                 change = self._weights_of(windows.series)[:, None] * change
             return last + change
         return last
+
+    def _known_levels(self, windows: Windows) -> np.ndarray:
+        """(B, O): the newest values as the map reads them, beyond the range of its fit ever nearer
+        to the mean: a level that the fit has not seen is no reason to expect a return.
+        """
+        unknown = ((-np.inf, 0.0, np.inf),) * self.outputs
+        ranges = np.array([self.level_ranges.get(str(name), unknown) for name in windows.series])
+        low, mean, high = np.moveaxis(ranges, -1, 0)
+        beyond = np.maximum(np.maximum(low - windows.last, windows.last - high), 0.0)
+        width = np.maximum(FADE * (high - low), np.finfo(float).eps)
+        return windows.last + np.minimum(beyond / width, 1.0) * (mean - windows.last)
+
+    def _fade_levels(self, x: np.ndarray, windows: Windows, channels: Layout) -> np.ndarray:
+        """The inputs `x` (B, features) of the windows, with `_known_levels` as levels."""
+        levels = self._known_levels(windows)
+        if (levels == windows.last).all():
+            return x
+        past = windows.past.copy()
+        past[:, -1, list(channels.target_channels)] = levels
+        faded = self.inputs(replace(windows, past=past), channels)
+        names = feature_names(self, channels, windows.future.shape[2])
+        return np.where([name.quantity == "level" for name in names], faded, x)
 
     def _weights_of(self, series: np.ndarray) -> np.ndarray:
         """(B, O): the share of the change of each window, by its series."""
@@ -288,7 +323,11 @@ class Skip:
         """All but the arrays, for `from_saved`."""
         shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
-        return {**shape, "change_weights": dict(self.change_weights), "mean_of": mean_of}
+        by_series = {
+            "change_weights": dict(self.change_weights),
+            "level_ranges": dict(self.level_ranges),
+        }
+        return {**shape, **by_series, "mean_of": mean_of}
 
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
@@ -299,10 +338,14 @@ class Skip:
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}
+        level_ranges = {
+            uid: tuple(map(tuple, each)) for uid, each in content["level_ranges"].items()
+        }
         return Skip(
             **shape,
             mean_of=tuple(parts),
             change_weights=change_weights,
+            level_ranges=level_ranges,
             coefficients=arrays.get("coefficients", _no_coefficients()),
             carry=carry,
         )
