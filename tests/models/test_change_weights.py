@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.signal import lfilter
 
 from forecast import models
 from forecast.forecaster import Budget, fit
@@ -85,6 +87,45 @@ def test_on_many_weekly_series_at_once_no_series_pays_for_another(mixed):
     assert min(weights.values()) == 0.0 and max(weights.values()) > 0.8
 
 
+def alone(values: np.ndarray, train: float) -> Problem:
+    """Weeks as a single series, of which the share `train` is fitted and chosen on."""
+    ds = pd.date_range(end="2024-12-29", periods=len(values), freq="W-SUN").as_unit("ns")
+    return problems.problem_of(
+        pd.DataFrame({"unique_id": "alone", "ds": ds, "y": values}),
+        calendar={"kind": "regular", "freq": "W-SUN"},
+        target={"column": "y"},
+        past_exogenous=[],
+        calendar_features=[],
+        horizon=HORIZON,
+        lookback=24,
+        season_length=1,
+        step_size=1,
+        splits={"train": 0.8 * train, "validation": 0.2 * train, "calibration": 0.05},
+    )
+
+
+def test_a_level_beyond_those_of_the_fit_does_not_pull_the_forecast_back():
+    rng = np.random.default_rng(3)
+    returns = lfilter([1.0], [1.0, -0.8], rng.normal(size=400))
+    steps = np.where(np.arange(200) < 20, 1.0, 0.0) + 0.3 * rng.normal(size=200)
+    problem = alone(np.concatenate([returns, returns[-1] + np.cumsum(steps)]), train=400 / 600)
+    fitted = problem.joined.skip("linear", HORIZON)
+    assert fitted.reads_level and fitted.change_weights["alone"][0] > 0.5
+    assert relative_errors(problem, fitted)["alone"] < 1.1
+    pulled = replace(fitted, level_ranges={})
+    assert relative_errors(problem, pulled)["alone"] > 1.5
+
+
+def test_a_series_that_stays_in_its_range_is_forecast_as_its_level_says():
+    rng = np.random.default_rng(4)
+    problem = alone(lfilter([1.0], [1.0, -0.8], rng.normal(size=600)), train=400 / 600)
+    fitted = problem.joined.skip("linear", HORIZON)
+    error = relative_errors(problem, fitted)["alone"]
+    assert error < 0.92
+    pulled = replace(fitted, level_ranges={})
+    assert relative_errors(problem, pulled)["alone"] == pytest.approx(error, abs=0.005)
+
+
 def test_how_much_of_the_change_is_forecast_is_told(mixed):
     spec = models.spec({"family": "ridge"}, where="ridge")
     note = fit(mixed, spec, skip=None, seed=0, budget=Budget(1, 1)).note
@@ -121,6 +162,14 @@ def test_a_sure_series_has_its_own_share_and_one_of_a_single_stretch_borrows_fro
 def test_a_gain_that_may_be_luck_moves_no_share():
     luck = errors_with_best(0.02, 8, 3.0)
     assert weigh_changes({"one": luck})["one"][0] <= 0.2
+
+
+def test_a_series_alone_needs_more_than_two_stretches_that_happen_to_agree():
+    losses = 1 - 0.2 * CHANGE_WEIGHTS[None, None] + np.zeros((2, 1, 1))
+    assert weigh_changes({"alone": losses})["alone"] == (0.0,)
+    assert weigh_changes({"alone": np.repeat(losses, 20, axis=0)})["alone"] == (1.0,)
+    clear = 1 - 0.9 * CHANGE_WEIGHTS[None, None]
+    assert weigh_changes({"alone": clear})["alone"] == (1.0,)
 
 
 def test_series_without_an_observed_target_keep_the_last_value():
