@@ -395,7 +395,7 @@ class Problem:
             fitted = replace(fitted, level_ranges=self._level_ranges())
         return fitted
 
-    def _level_ranges(self) -> dict[str, tuple[tuple[float, float, float], ...]]:
+    def _level_ranges(self) -> dict[str, list[list[float]]]:
         """By series, for each target the lowest, mean and highest scaled value of the train rows; a
         series without a value of one is left out.
         """
@@ -404,10 +404,7 @@ class Problem:
             targets = self.scaled(uid)[slice(*blocks.train), : self.panel.outputs].T
             known = [values[np.isfinite(values)] for values in targets]
             if all(map(len, known)):
-                ranges[uid] = tuple(
-                    (float(values.min()), float(values.mean()), float(values.max()))
-                    for values in known
-                )
+                ranges[uid] = [[each.min(), each.mean(), each.max()] for each in known]
         return ranges
 
     def _shared_shape(self, horizon: int, lags: Sequence[int]) -> Skip:

@@ -190,7 +190,7 @@ class Skip:
     """By series, for each output the share of the forecast change that is added to the last value,
     0 to 1; 1 for a series that is not named.
     """
-    level_ranges: Mapping[str, tuple[tuple[float, float, float], ...]] = field(
+    level_ranges: Mapping[str, Sequence[Sequence[float]]] = field(
         default_factory=dict, compare=False
     )
     """By series, for each output the lowest, mean and highest scaled value of the fit, beyond which
@@ -228,9 +228,9 @@ class Skip:
         unknown = ((-np.inf, 0.0, np.inf),) * self.outputs
         ranges = np.array([self.level_ranges.get(str(name), unknown) for name in windows.series])
         low, mean, high = np.moveaxis(ranges, -1, 0)
-        beyond = np.maximum(np.maximum(low - windows.last, windows.last - high), 0.0)
+        overshoot = np.maximum(np.maximum(low - windows.last, windows.last - high), 0.0)
         width = np.maximum(FADE * (high - low), np.finfo(float).eps)
-        return windows.last + np.minimum(beyond / width, 1.0) * (mean - windows.last)
+        return windows.last + np.minimum(overshoot / width, 1.0) * (mean - windows.last)
 
     def _fade_levels(self, x: np.ndarray, windows: Windows, channels: Layout) -> np.ndarray:
         """The inputs `x` (B, features) of the windows, with `_known_levels` as levels."""
@@ -323,10 +323,7 @@ class Skip:
         """All but the arrays, for `from_saved`."""
         shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
-        by_series = {
-            "change_weights": dict(self.change_weights),
-            "level_ranges": dict(self.level_ranges),
-        }
+        by_series = {name: dict(getattr(self, name)) for name in ("change_weights", "level_ranges")}
         return {**shape, **by_series, "mean_of": mean_of}
 
     @staticmethod
@@ -338,14 +335,11 @@ class Skip:
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}
-        level_ranges = {
-            uid: tuple(map(tuple, each)) for uid, each in content["level_ranges"].items()
-        }
         return Skip(
             **shape,
             mean_of=tuple(parts),
             change_weights=change_weights,
-            level_ranges=level_ranges,
+            level_ranges=content["level_ranges"],
             coefficients=arrays.get("coefficients", _no_coefficients()),
             carry=carry,
         )

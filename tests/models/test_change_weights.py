@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy.signal import lfilter
 
+import forecast
 from forecast import models
 from forecast.forecaster import Budget, fit
 from forecast.models.choice import CHANGE_WEIGHTS, weigh_changes
@@ -114,6 +115,19 @@ def test_a_level_beyond_those_of_the_fit_does_not_pull_the_forecast_back():
     assert relative_errors(problem, fitted)["alone"] < 1.1
     pulled = replace(fitted, level_ranges={})
     assert relative_errors(problem, pulled)["alone"] > 1.5
+
+
+@pytest.mark.parametrize("seed", [20000, 20010])
+def test_the_windows_of_a_walk_that_went_on_are_near_the_last_value(seed):
+    """Two walks whose ridge was 98 and 18 % worse than the last value."""
+    walk = 100 + np.cumsum(np.random.default_rng(seed).normal(size=600))
+    ds = pd.date_range("2005-01-02", periods=600, freq="7D")
+    frame = pd.DataFrame({"unique_id": "walk", "ds": ds, "y": walk})
+    model = forecast.fit(frame, "ridge", freq="7D", horizon=HORIZON)
+    windows = model.cross_validation(n_windows=189)
+    last = windows["cutoff"].map(frame.set_index("ds")["y"])
+    error, of_last = (np.abs(windows["y"] - each).mean() for each in (windows["ridge"], last))
+    assert error < 1.15 * of_last
 
 
 def test_a_series_that_stays_in_its_range_is_forecast_as_its_level_says():

@@ -232,7 +232,7 @@ def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
 def test_known_answer_of_a_level_beyond_its_range(last, read):
     windows, settings = windows_of([2.0, last], lookback=2, horizon=1)
     half = Skip("linear", 1, 1, lags=2, coefficients=np.array([[0.0], [-0.5], [1.0]]))
-    ranged = replace(half, level_ranges={str(windows.series[0]): ((0.0, 1.0, 4.0),)})
+    ranged = replace(half, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0]]})
     assert ranged.forecast(windows, settings).item() == pytest.approx(last + 1.0 - 0.5 * read)
     assert half.forecast(windows, settings).item() == pytest.approx(last + 1.0 - 0.5 * last)
     again = Skip.from_saved(json.loads(json.dumps(ranged.to_json())), ranged.to_arrays())
