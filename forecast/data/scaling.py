@@ -96,11 +96,9 @@ class SeriesStatistics(TypedDict):
     limits: list[list[float | None]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Scaling:
-    """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,).
-    Equal to itself alone.
-    """
+    """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""
 
     centre: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]

@@ -124,6 +124,8 @@ class Ensemble:
         """
         # each forecast is that of the forecaster alone up to rounding, so a backtest goes without
         is_request = all(len(at) == 1 for at in rows.values())
+        if is_request:
+            panel = panel.with_shared_windows()
         forecasts = []
         for forecaster in self._joined_seeds if is_request else self.forecasters:
             n_joined = count_twins(forecaster.weights)
@@ -146,14 +148,9 @@ class Ensemble:
 
     @cached_property
     def _joined_seeds(self) -> list[Forecaster]:
-        """The forecasters, seeds of one network as one: they see the same windows and skip. Equal
-        tasks and scalings are the same objects, by which windows are kept.
-        """
+        """The forecasters, seeds of one network as one: they see the same windows and skip."""
         joined: list[Forecaster] = []
-        for each in self.forecasters:
-            forecaster = each
-            if (each.task, each.scaling.to_json()) == (self.task, self.scaling.to_json()):
-                forecaster = replace(each, task=self.task, scaling=self.scaling)
+        for forecaster in self.forecasters:
             pair = joined[-1].join_twin(forecaster) if joined else None
             if pair is None:
                 joined.append(forecaster)

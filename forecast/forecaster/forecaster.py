@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,6 @@ SKIPS = ("skip", "correction")
 """Fields that are saved in spec.json and a file of arrays each, where they are set."""
 SINGLE_ARRAYS = ("dependence", "smearing", "reconciliation")
 """Fields that are saved as a file of one array each, where they are set."""
-ROWS_OF_REQUEST = 8
 MIN_SERIES_IN_GROUP = 20
 MAX_ROWS_IN_GROUP = 64
 """From so many series on, of at most so many rows each, requests are joined in one batch; else
@@ -100,6 +99,11 @@ class Forecaster:
     def channels(self) -> Layout:
         """The input channels of a window, by column of the task."""
         return layout(self.task)
+
+    @cached_property
+    def _reading(self) -> str:
+        """All that its windows depend on beside series and rows."""
+        return f"{self.task!r} {self.scaling.to_json()}"
 
     @cached_property
     def network(self) -> Network | None:
@@ -252,9 +256,17 @@ class Forecaster:
                 f" known-future inputs up to row {last + self.task.horizon}; they are known up to"
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
-        if 0 < len(rows) <= ROWS_OF_REQUEST:
-            return iter((_gather_few(self.task, self.scaling, series, tuple(rows.tolist())),))
-        return _gather(self.task, self.scaling, series, rows, size)
+        key = (self._reading, rows.tobytes())
+        if series.seen is not None and key in series.seen:
+            return iter(series.seen[key])
+        z = self.scaling.scale_series(series, self.task)
+        windows = task_windows(
+            self.task, z, series.future, rows, unique_id=series.unique_id, size=size
+        )
+        if series.seen is None:
+            return windows
+        series.seen[key] = [*windows]
+        return iter(series.seen[key])
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its
@@ -389,22 +401,6 @@ class Forecaster:
             steps=content.get("steps"),
             **parts,
         )
-
-
-def _gather(
-    task: Task, scaling: Scaling, series: Series, rows: np.ndarray, size: int
-) -> Iterator[Windows]:
-    """The windows that end at `rows`, `size` at a time."""
-    z = scaling.scale_series(series, task)
-    return task_windows(task, z, series.future, rows, unique_id=series.unique_id, size=size)
-
-
-@lru_cache(maxsize=16)
-def _gather_few(task: Task, scaling: Scaling, series: Series, rows: tuple[int, ...]) -> Windows:
-    """The windows that end at `rows`, kept: all forecasters of an ensemble read the same, which
-    took a tenth of a request.
-    """
-    return next(_gather(task, scaling, series, np.array(rows), ROWS_OF_REQUEST))
 
 
 def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.experiment import load_models
-from forecast.data.panel import from_frame
+from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, load_trained_ensemble
 from forecast.forecaster.serving import Service
@@ -108,13 +108,14 @@ def test_a_members_seeds_share_its_weight() -> None:
     one, two, three = (
         SimpleNamespace(
             predict=lambda panel, rows, v=v: {"a": np.array([v])},
-            twins=(),
+            weights={},
             join_twin=lambda other: None,
         )
         for v in (1.0, 3.0, 9.0)
     )
     ensemble = Ensemble((one, two, three), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5})  # type: ignore[arg-type]
-    assert ensemble.predict(None, {"a": np.array([0])}) == {"a": [5.5]}  # type: ignore[arg-type]
+    panel = Panel("x", None, ())  # type: ignore[arg-type]
+    assert ensemble.predict(panel, {"a": np.array([0])}) == {"a": [5.5]}  # type: ignore[arg-type]
 
 
 def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) -> None:
