@@ -39,7 +39,7 @@ class Series:
     ds: np.ndarray
     values: np.ndarray
     future: np.ndarray
-    seen: dict[tuple[str, bytes], Any] | None = None
+    gathered: dict[tuple[str, bytes], Any] | None = None
     """Windows that the forecasters of one request share; None: none are kept."""
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Panel:
         """The same for forecasters that are asked one after the other: windows are gathered once,
         which else take a tenth of a request.
         """
-        return replace(self, series=tuple(replace(series, seen={}) for series in self.series))
+        return replace(self, series=tuple(replace(series, gathered={}) for series in self.series))
 
     @cached_property
     def by_id(self) -> dict[str, Series]:

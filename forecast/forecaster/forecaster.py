@@ -257,16 +257,16 @@ class Forecaster:
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
         key = (self._reading, rows.tobytes())
-        if series.seen is not None and key in series.seen:
-            return iter(series.seen[key])
+        if series.gathered is not None and key in series.gathered:
+            return iter(series.gathered[key])
         z = self.scaling.scale_series(series, self.task)
         windows = task_windows(
             self.task, z, series.future, rows, unique_id=series.unique_id, size=size
         )
-        if series.seen is None:
+        if series.gathered is None:
             return windows
-        series.seen[key] = [*windows]
-        return iter(series.seen[key])
+        series.gathered[key] = [*windows]
+        return iter(series.gathered[key])
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its
