@@ -471,8 +471,9 @@ def judge_due(
     where there are new steps, of a champion that is stale or drifting; and with `rules.new_steps`
     of them (none given: a horizon) of any.
 
-    Age is that of the data, which reach to `as_of`, or by the clock where rows have no dates;
-    `status` has this rule of age once more (`_find_stale_champion`), without pandas: change both.
+    Age is that of the data, of which the newest were known at `as_of`, or by the clock where rows
+    have no dates; `status` has this rule of age once more (`_find_stale_champion`), without pandas:
+    change both.
     """
     if card is None:
         return DueDecision(("there is no champion",), "")
@@ -481,8 +482,7 @@ def judge_due(
     if dataset.calendar.counts_rows:
         began = card.created_at
         today = now
-    # Not below 0: `card` counts to the end of its last day, the data to the begin of their last
-    # step.
+    # Not below 0: `card` may count to the moment of a question, later than the data it brought.
     age_days = max(0.0, (today - pd.Timestamp(began)) / DAY)
     ageing = []
     if age_days >= rules.max_age_days:

@@ -27,6 +27,7 @@ from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.operation import Retraining, load_retraining
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
+from forecast.data.calendars import Calendar, known_from
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
@@ -130,13 +131,14 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     current = _load_champion(job)
     panel = from_frame(frame, job.dataset, settings.task)
     shifts = _measure_drift(current, panel, settings, rules)
-    new_steps = _count_new_steps(job, current, panel)
+    calendar = settings.calendar
+    new_steps = _count_new_steps(job, current, panel.steps, calendar)
     due = evidence.judge_due(
         current.card if current else None,
         shifts,
         settings,
         rules,
-        as_of=pd.Timestamp(panel.newest),
+        as_of=known_from(calendar, [panel.newest])[0],
         now=job.now,
         new_steps=new_steps,
     )
@@ -290,15 +292,21 @@ def _measure_drift(
     return shifts
 
 
-def _count_new_steps(job: RetrainingJob, current: Champion | None, panel: Panel) -> int:
-    """Time steps of `panel` after the newest data that any decision has seen.
+def _count_new_steps(
+    job: RetrainingJob, current: Champion | None, times: np.ndarray, calendar: Calendar
+) -> int:
+    """How many of the steps `times` come after the newest data that any decision has seen.
 
     Without a decision the count begins behind the champion's data; without a champion it is all.
     """
     ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
-    last = max(ends, default=current.card.as_of if current else "")
-    steps = panel.steps
-    return int((steps > np.datetime64(pd.Timestamp(last))).sum()) if last else len(steps)
+    steps = pd.DatetimeIndex(times)
+    if ends:
+        return int((steps > pd.Timestamp(max(ends))).sum())
+    if current is None:
+        return len(steps)
+    # where a day ends another begins: `as_of` is also the name of the first step behind it
+    return int((known_from(calendar, steps) > pd.Timestamp(current.card.as_of)).sum())
 
 
 def _finish(job: RetrainingJob) -> Decision | None:

@@ -339,10 +339,10 @@ def _find_stale_champion(
     """
     is_dated = entry.calendar_kind != "index"
     newest = now
-    if entry.source_kind == "packaged" or (entry.source_files and data.last <= card.as_of):
+    if entry.source_kind == "packaged" or (entry.source_files and data.known <= card.as_of):
         return
     if entry.source_files and is_dated:
-        newest = datetime.fromisoformat(data.last).replace(tzinfo=now.tzinfo)
+        newest = datetime.fromisoformat(data.known).replace(tzinfo=now.tzinfo)
     age = _age(card.as_of if is_dated else card.created_at, newest)
     if age < timedelta(days=rules.max_age_days):
         return

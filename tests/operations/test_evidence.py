@@ -15,14 +15,18 @@ from forecast.config.datasets import Dataset, FractionSplits, load_dataset
 from forecast.config.operation import Retraining, load_retraining
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validate_config
+from forecast.data.calendars import grid, known_from
 from forecast.data.panel import from_frame
 from forecast.data.results import Results
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import evidence, live_accuracy, registry
+from forecast.operations.challenger import RetrainingJob
+from forecast.operations.champion import Champion
 from forecast.operations.evidence import judge_due
 from forecast.operations.registry import make_card
+from forecast.operations.retrain import _count_new_steps
 from forecast.system.errors import DataError, InputError
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -269,6 +273,38 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     assert judge_due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == (
         "there is no champion",
     )
+
+
+@pytest.mark.parametrize(
+    ("calendar", "first_new"),
+    [
+        ({"kind": "regular", "freq": "1h"}, "2024-06-03T00:00"),
+        ({"kind": "regular", "freq": "1D"}, "2024-06-04"),
+        ({"kind": "regular", "freq": "1W-MON"}, "2024-06-03"),
+        ({"kind": "regular", "freq": "1MS"}, "2024-06-01"),
+        ({"kind": "regular", "freq": "1ME"}, "2024-06-30"),
+        ({"kind": "weekdays"}, "2024-06-04"),
+        ({"kind": "sessions", "exchange": "XNYS"}, "2024-06-04"),
+        ({"kind": "year_weeks"}, "2024-06-03"),
+        ({"kind": "index"}, "1970-01-01T10:00"),
+    ],
+)
+def test_steps_are_new_from_the_first_behind_the_champions_data_on(
+    tmp_path: Path, calendar: dict[str, str], first_new: str
+) -> None:
+    settings = wave(calendar=calendar)
+    start = pd.Timestamp(first_new) - pd.Timedelta(1 if calendar["kind"] == "index" else 300, "D")
+    later = pd.Timestamp(first_new) + pd.Timedelta(200, "D")
+    steps = grid(settings.calendar, max(start, pd.Timestamp("1970")), later)
+    n_old = int(steps.searchsorted(pd.Timestamp(first_new)))
+    job = RetrainingJob(tmp_path, NAME, NOW, {})
+    as_of = known_from(settings.calendar, steps[:n_old])[-1].isoformat()
+    champion = Champion(1, Mock(), Mock(as_of=as_of))
+    for n_new in (0, 1, 2):
+        counted = _count_new_steps(
+            job, champion, steps[: n_old + n_new].to_numpy(), settings.calendar
+        )
+        assert counted == n_new
 
 
 def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Path) -> None:

@@ -273,20 +273,20 @@ def test_targets_and_sums_are_no_lost_series(running, series, champion_names, lo
 
 
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
-    later = datetime(2024, 8, 24, tzinfo=UTC)
-    change_record(moved, last="2024-08-23T23:59:59")
+    later = datetime(2024, 9, 1, tzinfo=UTC)
+    change_record(moved, last="2024-08-23T00:00:00", known="2024-08-24T00:00:00")
     state = read_status(moved, NAME, now=later).state
     assert (
-        "stale: data of the champion are 35 days old, 30 allowed; `forecast retrain wave`" in state
+        "stale: data of the champion are 36 days old, 30 allowed; `forecast retrain wave`" in state
     )
     assert (
-        "stale: the last observation is 36 days old, 7 allowed; `forecast fetch wave`, once newer"
+        "stale: the last observation is 8 days old, 7 allowed; `forecast fetch wave`, once newer"
         " rows are in data/wave.csv" in state
     )
     small_project.write_yaml(
         moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 60}}
     )
-    assert "the champion is" not in read_status(moved, NAME, now=later).state
+    assert "the champion" not in read_status(moved, NAME, now=later).state
     make_packaged(moved)
     assert read_status(moved, NAME, now=later).state == "good"
 
@@ -294,14 +294,14 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
 def test_a_champion_is_stale_where_newer_rows_are_also_after_a_refused_challenger(moved):
     later = datetime(2024, 8, 24, tzinfo=UTC)
     assert "forecast retrain" not in read_status(moved, NAME, now=later).state
-    change_record(moved, last="2024-08-23T23:59:59")
+    change_record(moved, last="2024-08-23T00:00:00", known="2024-08-24T00:00:00")
     assert "forecast retrain" in read_status(moved, NAME, now=later).state
     decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
-    decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T23:59:59", reason="worse").write(
+    decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T00:00:00", reason="worse").write(
         decisions / "a.json"
     )
     assert (
-        "stale: data of the champion are 35 days old, 30 allowed; decided on 2024-08-24: kept"
+        "stale: data of the champion are 36 days old, 30 allowed; decided on 2024-08-24: kept"
         " (worse); with newer rows `forecast retrain wave`"
     ) in read_status(moved, NAME, now=later).state
 
