@@ -102,12 +102,23 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     medians = _select_medians(low_series)
     if not medians:
         return ""
-    low_rows = known[known["series"].isin(list(medians))]
-    share = 1.0 - low_rows["y_hat"].sum() / low_rows["y"].sum()
+    # all that have a sum, those included whose forecasts are low for another reason
+    sums = known.groupby("series", observed=True)[["y", "y_hat"]].sum()
+    sums = sums[known.groupby("series", observed=True)["y"].min() >= 0]
+    share = 1.0 - sums["y_hat"].sum() / sums["y"].sum()
+    n_low = (sums["y"] - sums["y_hat"] >= LEAST_MISSING * sums["y"]).sum()
+    scope = ""
+    if len(by_series) > 1:
+        scope = (
+            f", over all {len(sums)} series, and to {100 * LEAST_MISSING:.0f} % less or lower for"
+            f" {n_low} of them"
+        )
+    if names := _name_series(medians, len(by_series)):
+        scope += f". The reason, at least{names}"
     return (
-        f"In the test block the forecasts of {model}{_name_series(medians, len(by_series))} add up"
-        f" to {100 * share:.0f} % less than what came: each is a median, and high values lie"
-        " further from it than low ones. For the mean, which a sum is planned by,"
+        f"In the test block the forecasts of {model} add up to {abs(100 * share):.0f} %"
+        f" {'less' if share >= 0 else 'more'} than what came{scope}: each is a median, and high"
+        " values lie further from it than low ones. For the mean, which a sum is planned by,"
         f" {_name_keys(medians)}."
     )
 

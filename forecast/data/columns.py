@@ -48,7 +48,9 @@ from forecast.data.schema import (
     MAPPING_HINT,
     MAX_MAGNITUDE,
     check_frame,
+    first_true,
     has_number_type,
+    name_row,
 )
 from forecast.system.errors import InputError, quote_names, require_column, require_known
 
@@ -171,9 +173,21 @@ def encode_static(
         require_column(name, table.columns, where, "Correct `static`.")
         values = table[name].astype("str").where(table[name].notna())
         if id_column in table:
+            nameless = table[id_column].isna()
+            if nameless.any():
+                raise InputError(
+                    f"{where}, {name_row(table.index, first_true(nameless))}: no name of its"
+                    " series. Complete the row, or take it out where it is a total of others."
+                )
             groups = values.groupby(table[id_column].astype("str"))
             counts = groups.nunique()
-            wrong = counts.index[counts != 1]
+            empty = counts.index[counts == 0]
+            if len(empty):
+                raise InputError(
+                    f"{where}: series {empty[0]!r} has no value of {name!r}, which is `static`."
+                    " Take its rows out where it is a total of others, or fill the cells."
+                )
+            wrong = counts.index[counts > 1]
             if len(wrong):
                 raise InputError(
                     f"{where}: series {wrong[0]!r} has {counts[wrong[0]]} values of {name!r};"

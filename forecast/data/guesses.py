@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,10 @@ MIN_ROWS_OF_A_SERIES = 10
 """On average, for a text to tell series none of whose times are shared."""
 MAX_PLAN_SHARE = 0.15
 """Of the times: a column that has been empty for longer is no longer measured."""
+MIN_CODE_LENGTH, MIN_CODES = 5, 10
+"""Digits of a number that may be a code, and of how many series: populations and areas of so many
+have several lengths.
+"""
 MIN_STATIC_SERIES = 4
 """From so many series on a model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
@@ -244,12 +248,14 @@ def guess_entry(
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[series])
         table[series] = with_names[series]
+    ids = [] if series is None else [series]
     if time is not None:
         _refuse_parted_time(table, time, series, where)
-        if series is None:
-            _refuse_parted_names(table, time, where)
+        ids = ids or _find_name_parts(table, time)
     rows = table.copy()  # a wide table lies in many pieces
-    rows["unique_id"] = table[series].astype("str") if series else name
+    rows["unique_id"] = own_files.join_names(table, ids) if ids else name
+    rows[ids] = table[ids].astype("str")
+    rows = _read_padded_numbers(rows, [time, *ids])
     guess = _guess_times(rows, time, time_format, target, where)
     others = [
         column
@@ -257,7 +263,8 @@ def guess_entry(
         if column not in (guess.column, series) and column.lower() not in TIME_COLUMN_NAMES
     ]
     rows = _read_flags(rows, others)
-    numbers = _number_columns(rows, others, target, where)
+    may_be_numbers = [column for column in others if column not in ids]
+    numbers = _number_columns(rows, may_be_numbers, target, where)
     rows[numbers], file_format = _blank_placeholders(rows[numbers], file_format)
     chosen = _pick_target(rows, guess.times, numbers, target, where)
     rows[chosen] = rows[chosen].astype(float)
@@ -273,8 +280,8 @@ def guess_entry(
         entry_line("title", path.name.partition(".")[0]),
         entry_line(
             "source",
-            _source_entry(where, file_format, guess, series),
-            _source_note(guess, series, file_format),
+            _source_entry(where, file_format, guess, ids),
+            _source_note(guess, ids, file_format),
         ),
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
@@ -282,8 +289,8 @@ def guess_entry(
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
     text += _describe_series(observed, chosen, roles.constant)
     text += _describe_doubtful_number(path, file_format)
-    for column in others:
-        if column not in numbers and own_files.is_mostly_numbers(rows[column]):
+    for column in _cells_of_text(rows[may_be_numbers]):
+        if own_files.is_mostly_numbers(rows[column]):
             text.append(f"    # not read{describe_text_cell(rows, column)}")
     return "\n".join(text) + "\n"
 
@@ -296,7 +303,8 @@ def _read_rows(
     `InputError` for a table of names alone.
     """
     _refuse_two_headers(path, where, form)
-    table = own_files.read_table(path, where, form, texts=["unique_id"])
+    texts = ["unique_id", *own_files.find_codes(path, where, form)]
+    table = own_files.read_table(path, where, form, texts=texts)
     if table.empty:
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
@@ -307,7 +315,7 @@ def _read_rows(
         return table, form
     missing: list[str] = []
     marked = own_files.read_table(
-        path, where, form.model_copy(update={"missing": every}), texts=["unique_id"]
+        path, where, form.model_copy(update={"missing": every}), texts=texts
     )
     for column, values in marked.items():
         if is_numeric_dtype(values) and values.notna().any():
@@ -328,6 +336,17 @@ def _refuse_two_headers(path: Path, where: str, form: own_files.FileFormat) -> N
             f"{where}: two lines name its columns, wanted one. Read it by pandas with `header=[0,"
             " 1], index_col=0` and write `stack('Ticker').reset_index()` of it."
         )
+
+
+def _read_padded_numbers(rows: pd.DataFrame, names: Collection[str | None]) -> pd.DataFrame:
+    """`rows`, with numbers for the codes that change in a series, but for the columns `names`:
+    these are quantities that a program wrote with leading zeros. In place.
+    """
+    codes = [c for c in rows if c not in names and own_files.is_code(rows[c])]
+    changes = rows.groupby("unique_id")[codes].nunique().gt(1).any()
+    for column in changes.index[changes]:
+        rows[column] = pd.to_numeric(rows[column])
+    return rows
 
 
 def _read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -422,9 +441,12 @@ def _guess_roles(
     by_series = observed.groupby("unique_id")[others]
     is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
     constant = [column for column in others if is_constant[column]]
-    n_values = by_series.first().nunique()
+    first_rows = by_series.first()
+    n_values = first_rows.nunique()
     static = []
     for column in constant:
+        if column in numbers and _is_part_of_names(first_rows[column]):
+            continue
         most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_LEVELS)
         if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
             static.append(column)
@@ -439,6 +461,19 @@ def _guess_roles(
         )
     past = [c for c in changing if c in numbers and c not in plans]
     return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
+
+
+def _is_part_of_names(values: pd.Series) -> bool:
+    """Whether numbers, one a series and indexed by its name, stand in these names, or are as many
+    as the series and all of one length, as numbers of articles are: no quantities.
+    """
+    digits = values.dropna().map("{:.12g}".format)
+    if all(text in str(name) for name, text in digits.items()):
+        return True
+    lengths = digits.str.len()
+    is_one_length = lengths.nunique() == 1 and lengths.min() >= MIN_CODE_LENGTH
+    is_many = len(digits) >= MIN_CODES and digits.is_unique
+    return bool(is_one_length and is_many and digits.str.isdigit().all())
 
 
 def _guess_times(
@@ -462,8 +497,9 @@ def _number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: 
     """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
     holds text, and where no column of numbers is left: with the row and the text, or the columns.
     """
-    text = _text_columns(rows[columns])
-    numbers = [c for c in columns if c not in set(text) and rows[c].notna().any()]
+    names = set(_text_columns(rows[columns]))
+    numbers = [c for c in columns if c not in names and rows[c].notna().any()]
+    text = _cells_of_text(rows[columns])
     if text and not numbers:
         cells = rows[text].astype("str")
         target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
@@ -474,15 +510,22 @@ def _number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: 
 
 
 def _source_entry(
-    where: str, file_format: own_files.FileFormat, guess: GuessedTimes, series: str | None
+    where: str, file_format: own_files.FileFormat, guess: GuessedTimes, ids: list[str]
 ) -> dict[str, Any]:
-    """The key `source` of the entry."""
+    """The key `source` of the entry; `ids`: the columns that name a series."""
+    parts = ids if len(ids) > 1 else []
+    series = None if parts else next(iter(ids), None)
     columns = {
         ours: theirs
         for ours, theirs in (("ds", guess.column), ("unique_id", series))
         if theirs not in (None, ours)
     }
-    settings = {"columns": columns, "time_zone": guess.zone, "time_format": guess.format}
+    settings = {
+        "columns": columns,
+        "id_columns": parts,
+        "time_zone": guess.zone,
+        "time_format": guess.format,
+    }
     set_keys = {key: value for key, value in settings.items() if value}
     return {
         "kind": "file",
@@ -492,7 +535,7 @@ def _source_entry(
     }
 
 
-def _source_note(guess: GuessedTimes, series: str | None, form: own_files.FileFormat) -> str:
+def _source_note(guess: GuessedTimes, ids: list[str], form: own_files.FileFormat) -> str:
     """What times, series and numbers were read from."""
     if guess.fit is COUNTED_ROWS:
         note = "rows counted"
@@ -502,8 +545,10 @@ def _source_note(guess: GuessedTimes, series: str | None, form: own_files.FileFo
         note = "times as UTC"
     if guess.column:
         note += f" from {guess.column!r}"
-    if series:
-        note += f", series from {series!r}"
+    if ids:
+        note += f", series from {' and '.join(map(quote, ids))}"
+    if len(ids) > 1:
+        note += f" (sums too: `hierarchy: [{', '.join(ids)}]`, the largest group first)"
     for unit in form.units:
         note += f"; numbers as written beside {unit}"
     if form.missing:
@@ -969,12 +1014,12 @@ def _refuse_parted_time(table: pd.DataFrame, time: str, series: str | None, wher
             )
 
 
-def _refuse_parted_names(table: pd.DataFrame, time: str, where: str) -> None:
-    """`InputError` where columns together, and none alone, tell apart rows of one time: two of text
-    or whole numbers, else the fewest of text.
+def _find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
+    """The columns that together, and none alone, tell apart rows of one time: two of text or whole
+    numbers, else the fewest of text. Empty where there are none.
     """
     if table[time].duplicated().mean() <= 0.5:
-        return
+        return []
     may_name = (table.nunique() <= len(table) / 10) & (table.dtypes.astype("str") != "float64")
     names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")[:10]
     texts = _text_columns(table[names])
@@ -984,16 +1029,20 @@ def _refuse_parted_names(table: pd.DataFrame, time: str, where: str) -> None:
             sets += itertools.combinations(texts, size)
     for parts in map(list, sets):
         if not table.duplicated([*parts, time]).any():
-            example = "/".join(table[parts].iloc[0].astype("str"))
-            raise InputError(
-                f"{where}: {' and '.join(map(quote, parts))} together name a series. Write one"
-                f" column with all, such as {example!r}, or the entry by hand with `hierarchy:"
-                f" [{', '.join(parts)}]`, the largest group first (docs/data.md)."
-            )
+            return parts
+    return []
 
 
 def _text_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that hold something else than numbers."""
+    """The columns that hold something else than quantities: text, and numbers with leading
+    zeros.
+    """
+    text = {*_cells_of_text(table)}
+    return [name for name in table.columns if name in text or own_files.is_code(table[name])]
+
+
+def _cells_of_text(table: pd.DataFrame) -> list[str]:
+    """The columns with a cell that is no number."""
     return [name for name in table.columns if find_text_cell(table[name]) is not None]
 
 
@@ -1003,6 +1052,8 @@ def _is_clock(values: pd.Series) -> bool:
     text = values.dropna().astype("str").str.strip()
     if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(_words_of(name)):
         return bool(text.str.contains(r"\d").all())
+    if own_files.is_code(values):
+        values = pd.to_numeric(values)
     if values.dtype.kind == "i":
         is_quarter = values.between(0, 2400) & values.mod(100).isin([0, 15, 30, 45])
         return bool(is_quarter.all() and values.max() >= 2300 and values.nunique() >= 24)

@@ -16,7 +16,7 @@ import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
@@ -121,7 +121,8 @@ def read_table(
 ) -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
-    In the columns `texts`, such as the series' names, `nan` and `NA` are text like any other.
+    In the columns `texts`, such as the series' names, `nan` and `NA` are text like any other, and
+    codes (`is_code`) keep their leading zeros.
     `InputError` for a file that is absent, unreadable, too large once expanded, or written
     otherwise than said.
     """
@@ -178,6 +179,7 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     if form.missing or not {*texts}.isdisjoint(header):
         marks = [*MISSING_TEXTS, *form.missing]
         missing_texts = {column: [""] if column in texts else marks for column in header}
+    text_columns = [column for column in header if column in texts]
     rows = pd.read_csv(
         path,
         low_memory=False,
@@ -188,7 +190,7 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
         keep_default_na=missing_texts is None,
         encoding=form.encoding,
         skiprows=before,
-        dtype=str if form.thousands else None,
+        dtype=str if form.thousands else dict.fromkeys(text_columns, str),
     )
     if not isinstance(rows.index, pd.RangeIndex):
         raise InputError(
@@ -197,6 +199,10 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
             " where numbers have decimal commas, separate the columns by semicolons."
         )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
+    for column in text_columns:
+        values = pd.to_numeric(rows[column], errors="coerce")
+        if not is_code(rows[column]) and (values.notna() == rows[column].notna()).all():
+            rows[column] = values
     is_plain = (form.decimal, form.thousands, form.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
@@ -216,6 +222,39 @@ def _blank_numbers(
     columns = rows.select_dtypes("number").columns.drop(texts, errors="ignore")
     rows[columns] = rows[columns].mask(rows[columns].isin(marks))
     return rows
+
+
+def is_code(values: pd.Series) -> bool:
+    """Whether a column of text has digits alone, and leading zeros: those name something, as an
+    article, and are no quantity.
+    """
+    if has_number_type(values):
+        return False
+    cells = pd.Series(values.dropna().unique(), dtype="str")
+    return bool(cells.str.fullmatch(r"\d+").all() and cells.str.fullmatch(r"0\d\d+").any())
+
+
+def find_codes(path: Path, where: str, form: FileFormat) -> list[str]:
+    """The columns of a CSV that are codes (`is_code`) in its first million bytes."""
+    if is_parquet(path):
+        return []
+    lines = first_lines(path, where, form.encoding)
+    stated_mark = stated_separator(lines)
+    header, *rows = lines[1:] if stated_mark else lines
+    names = next(csv.reader([header], delimiter=stated_mark or form.separator), [])
+    columns = _cells_by_column(rows, stated_mark or form.separator)
+    return [
+        name
+        for name, cells in zip(names, columns, strict=False)
+        if is_code(pd.Series(cells, dtype="str"))
+    ]
+
+
+def join_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """The texts of `columns` in each row, joined by a slash."""
+    first, *others = columns
+    parts = table[list(columns)].astype("str")
+    return parts[first].str.cat(parts[others], sep="/")
 
 
 def parse_flags(values: pd.Series) -> pd.Series:

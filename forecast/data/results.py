@@ -443,6 +443,6 @@ def _read_part(path: Path, stage: str, reader: Callable[[Path], Content]) -> Con
     except FileNotFoundError:
         message = (
             f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `forecast run`)"
-            " first."
+            " first; a run with --model: `--root narrowed/<its folder>`."
         )
         raise InputError(message) from None

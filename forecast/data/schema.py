@@ -125,7 +125,7 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
                 f" finite number up to {MAX_MAGNITUDE:g}, whose square is finite too. Leave the"
                 " cell empty where nothing was measured, or take another unit."
             )
-    return None if _has_rising_times(names, times) else _describe_order_fault(frame)
+    return None if has_rising_times(names, times) else _describe_order_fault(frame)
 
 
 def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
@@ -139,7 +139,7 @@ def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
     }
 
 
-def _has_rising_times(names: pd.Series, times: pd.Series) -> bool:
+def has_rising_times(names: pd.Series, times: pd.Series) -> bool:
     """Whether the times rise strictly within each series, wherever its rows stand."""
     codes, stamps = pd.factorize(names)[0], times.to_numpy()
     if (codes[1:] < codes[:-1]).any():

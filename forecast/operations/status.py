@@ -42,6 +42,7 @@ from forecast.system.errors import (
     DamagedError,
     ForecastError,
     InputError,
+    list_first,
     one_line,
     quote_names,
     suggest,
@@ -248,11 +249,12 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
         known = record.get("known", record["last"])
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
         digests = record.get("file_sha256", "").split()
-        holes = {
-            f"plan: {finding['sentence']}"
-            for finding in record.get("findings", ())
-            if finding["rule"] == "plan"
-        }
+        findings = [hole for hole in record.get("findings", ()) if hole["rule"] == "plan"]
+        holes = [
+            f"plan: series {list_first([hole['series'] for hole in findings], 3, repr)}:"
+            f" {str(hole['sentence']).removesuffix('.')}"
+            for hole in findings[:1]
+        ]
         return NewestData(
             str(pointer["as_of"]),
             record["last"],
@@ -260,7 +262,7 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
             step,
             digests,
             record["series"],
-            sorted(holes),
+            holes,
         )
     except FileNotFoundError:
         return NewestData()

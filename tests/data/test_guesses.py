@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from forecast.config.datasets import load_dataset
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.reading import validate_config
 from forecast.config.task import SessionCalendar, WeekdayCalendar
 from forecast.data import guesses, ingest, own_files, preparation, sources, splits
 from forecast.data.calendars import grid
@@ -272,8 +273,61 @@ def test_two_shops_of_one_name_are_told_apart_by_their_city(tmp_path):
         pd.DataFrame({"date": days, "shop": name, "city": f"city {place % 7}", "sales": WAVE[:40]})
         for place, name in enumerate(names)
     ]
-    with pytest.raises(InputError, match="'shop' and 'city' together name a series"):
-        guessed(tmp_path, pd.concat(shops))
+    source = guessed(tmp_path, pd.concat(shops))["source"]
+    assert source["id_columns"] == ["shop", "city"]
+
+
+def articles(**columns: list[str]) -> pd.DataFrame:
+    """Daily sales of twelve articles in two shops each, named in columns of text or of numbers."""
+    days = pd.date_range("2024-01-01", periods=40)
+    names = pd.DataFrame(columns)
+    parts = [
+        pd.DataFrame({"date": days, **row, "sales": np.roll(WAVE[:40], place) + 9})
+        for place, row in enumerate(names.to_dict("records"))
+    ]
+    return pd.concat(parts)
+
+
+TWO_SHOPS = ["Köln", "Bonn"] * 12
+ARTICLE_NUMBERS = [f"{471 + 87 * (place // 2):06}" for place in range(24)]
+
+
+def add_and_read(tmp_path: Path, frame: pd.DataFrame) -> tuple[dict[str, Any], set[str]]:
+    """The guessed entry of a file, and the names of the series that are read by its source."""
+    entry = guessed(tmp_path, frame)
+    settings = validate_config(Dataset, {"title": "mine", **entry}, where="mine")
+    raw = sources.read(sources.Request("mine", settings, tmp_path))
+    return entry, {*raw.frame["unique_id"]}
+
+
+@pytest.mark.parametrize("is_number", [False, True], ids=["with zeros", "without"])
+def test_two_columns_that_name_a_series_together_are_joined_as_they_are_written(
+    tmp_path, is_number
+):
+    codes = [code.lstrip("0") for code in ARTICLE_NUMBERS] if is_number else ARTICLE_NUMBERS
+    entry, names = add_and_read(tmp_path, articles(Filiale=TWO_SHOPS, Artikelnr=codes))
+    assert entry["source"]["id_columns"] == ["Filiale", "Artikelnr"]
+    assert names == {f"{shop}/{code}" for shop, code in zip(TWO_SHOPS, codes, strict=True)}
+    assert [column["column"] for column in entry["static"]] == ["Filiale"]
+
+
+def test_a_number_of_an_article_is_a_name_and_no_quantity(tmp_path):
+    names = [f"{shop}-{code}" for shop, code in zip(TWO_SHOPS, ARTICLE_NUMBERS, strict=True)]
+    bare = [code.lstrip("0") for code in ARTICLE_NUMBERS]
+    ean = [4_000_000 + 7 * place for place in range(24)]
+    size = [float(30 + 11 * place) for place in range(24)]
+    for column in ({"Artikelnr": ARTICLE_NUMBERS}, {"Artikelnr": bare}, {"EAN": ean}):
+        entry, _ = add_and_read(tmp_path, articles(Reihe=names, size=size, **column))
+        assert [static["column"] for static in entry["static"]] == ["size"]
+    _, single = add_and_read(tmp_path, articles(Artikelnr=[*dict.fromkeys(ARTICLE_NUMBERS)]))
+    assert single == {*ARTICLE_NUMBERS}
+
+
+def test_a_quantity_with_leading_zeros_is_a_quantity(tmp_path):
+    frame = articles(Artikelnr=[*dict.fromkeys(ARTICLE_NUMBERS)])
+    padded = frame.assign(sales=(100 * frame["sales"]).round().astype(int).map("{:07}".format))
+    entry, _ = add_and_read(tmp_path, padded)
+    assert entry["target"]["column"] == "sales"
 
 
 def bills(months: int = 48) -> pd.DataFrame:
@@ -395,20 +449,19 @@ def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path)
 
 
 @pytest.mark.parametrize("number", [False, True])
-def test_two_columns_that_name_a_series_together_are_told_and_no_row_too_many(tmp_path, number):
+def test_two_columns_that_name_a_series_together_are_no_rows_too_many(tmp_path, number):
     one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})
     parts = [
         one.assign(store=store if number else f"s{store}", item=item)
         for store in (1, 2)
         for item in "ab"
     ]
-    said = "'item' and 'store' .* 'a/1'" if number else "'store' and 'item' .* 's1/a'"
-    with pytest.raises(InputError, match=said):
-        guessed(tmp_path, pd.concat(parts))
+    source = guessed(tmp_path, pd.concat(parts))["source"]
+    assert source["id_columns"] == (["item", "store"] if number else ["store", "item"])
 
 
 @pytest.mark.parametrize("beside", [{}, {"season": "all"}], ids=["alone", "beside another text"])
-def test_the_fewest_columns_that_name_a_series_together_are_told(tmp_path, beside):
+def test_the_fewest_columns_that_name_a_series_together_are_taken(tmp_path, beside):
     one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), **beside, "y": WAVE[:200]})
     parts = [
         one.assign(region=region, shop=shop, goods=goods)
@@ -416,12 +469,10 @@ def test_the_fewest_columns_that_name_a_series_together_are_told(tmp_path, besid
         for shop in ("shop 1", "shop 2")
         for goods in ("shoes", "chairs")
     ]
-    said = (
-        "'region' and 'shop' and 'goods' together .* 'north/shop 1/shoes', .* `hierarchy:"
-        r" \[region, shop, goods\]`"
-    )
-    with pytest.raises(InputError, match=said):
-        guessed(tmp_path, pd.concat(parts))
+    source = guessed(tmp_path, pd.concat(parts))["source"]
+    assert source["id_columns"] == ["region", "shop", "goods"]
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "(sums too: `hierarchy: [region, shop, goods]`" in text
 
 
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
@@ -901,11 +952,14 @@ def test_local_hours_newest_first_keep_both_halves_of_the_repeated_hour(tmp_path
     )
 
 
-def test_rows_in_no_order_are_still_refused(tmp_path):
+def test_rows_in_no_order_are_read_as_those_in_order(tmp_path):
     days = pd.date_range("2022-01-03", periods=600)
-    mixed = pd.DataFrame({"ds": days, "y": WAVE}).sample(frac=1, random_state=0)
-    with pytest.raises(InputError, match="Sort the file by time"):
-        check_frame(taken(tmp_path, mixed), ["y"], where="mine")
+    whole = pd.DataFrame({"ds": days, "y": WAVE})
+    ordered, mixed = (
+        check_frame(taken(tmp_path, rows), ["y"], where="mine")
+        for rows in (whole, whole.sample(frac=1, random_state=0))
+    )
+    pd.testing.assert_frame_equal(mixed, ordered)
 
 
 @pytest.mark.parametrize("name", ["mine.xlsx", "mine.xls", "mine.ods"])

@@ -582,6 +582,41 @@ def test_a_series_that_a_file_has_no_more_is_named(tmp_path: Path):
     assert take(tmp_path, settings, AFTER).failed == {"b": "no row of it any more"}
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["K-471", "K-5", "B-72"], r"3 of 3 .*'B-072'; 3 are new, such as 'B-72' \(leading zeros?"),
+        (["x", "y", "B-072"], r"2 of 3 .*'K-000471'; 2 are new, such as 'x'\. Nothing was taken"),
+        (["B-072"], r"2 of 3 .* row any more, such as 'K-000471'\. Nothing was taken"),
+        (["K-000471", "K-005", "z"], None),
+        (["K-000471", "K-005"], None),
+    ],
+    ids=["zeros dropped", "most renamed", "most gone", "one renamed", "one ended"],
+)
+def test_a_file_in_which_most_series_were_renamed_is_refused(
+    tmp_path: Path, names: list[str], said: str | None
+):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    source = {"kind": "file", "path": "data/mine.csv"}
+    settings = dataset(source=source, target={"column": "y"})
+    hours = pd.date_range("2021-01-01", periods=500, freq="h")
+
+    def write(series: list[str]) -> None:
+        parts = [pd.DataFrame({"unique_id": name, "ds": hours, "y": 1.0}) for name in series]
+        pd.concat(parts).to_csv(path, index=False)
+
+    write(["K-000471", "K-005", "B-072"])
+    first = take(tmp_path, settings, AFTER)
+    write(names)
+    if said is None:
+        assert take(tmp_path, settings, AFTER).rows == 500 * len(names)
+        return
+    with pytest.raises(InputError, match=said):
+        take(tmp_path, settings, AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+
+
 def test_a_file_that_lost_a_twentieth_of_a_series_is_refused_unless_the_entry_allows_it(
     tmp_path: Path,
 ):

@@ -155,7 +155,7 @@ def test_what_changes_in_a_series_is_not_static() -> None:
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [
-        ((np.nan, np.nan), "series 'shop 00' has 0 values of 'size'"),
+        ((np.nan, np.nan), "series 'shop 00' has no value of 'size'"),
         ((np.inf, 1.0), "column 'size .scaled.' holds inf, wanted a finite number up to"),
         ((1e200, 1.0), "wanted a finite number up to"),
     ],

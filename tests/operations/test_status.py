@@ -272,6 +272,34 @@ def test_targets_and_sums_are_no_lost_series(running, series, champion_names, lo
     assert [quote_names(lost) in sentence for sentence in said] == [True] * bool(lost)
 
 
+def test_holes_of_a_plan_are_told_as_a_single_fault(moved):
+    sentences = [f"'promo' has no value at 2024-07-{day}. Give it." for day in (19, 20, 21)]
+    findings = [
+        {"rule": "plan", "series": f"shop {place}", "sentence": sentence}
+        for place, sentence in enumerate(sentences)
+    ]
+    change_record(moved, findings=[{"rule": "gaps", "series": "x", "sentence": "."}, *findings])
+    faults = read_status(moved, NAME, now=NOW).state.split("; ")
+    (said,) = [fault for fault in faults if fault.startswith("plan: ")]
+    assert said == (
+        "plan: series 'shop 0', 'shop 1', 'shop 2': 'promo' has no value at 2024-07-19. Give it"
+    )
+
+
+def test_a_champion_is_older_than_its_data_by_whole_steps(moved):
+    """As of the end of its last day, which is the name of the next one."""
+    card = champion.read_card(moved, NAME, 2)
+    small_project.write_yaml(
+        moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 1}}
+    )
+    for day, is_stale in ((0, False), (1, True)):
+        last = pd.Timestamp(card.as_of) + pd.Timedelta(day - 1, "D")
+        known = last + pd.Timedelta(1, "D")
+        change_record(moved, last=last.isoformat(), known=known.isoformat())
+        state = read_status(moved, NAME, now=NOW).state
+        assert ("stale: data of the champion are 1 days old" in state) == is_stale
+
+
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
     later = datetime(2024, 9, 1, tzinfo=UTC)
     change_record(moved, last="2024-08-23T00:00:00", known="2024-08-24T00:00:00")

@@ -35,6 +35,10 @@ MIN_ROWS = 20
 PARTIAL_ADVICE = "If that is the sum of a step that was not over, leave the row out."
 MOST_DROPPED_ROWS = 3
 """The last ones of a source may be provisional."""
+MOST_LOST_SERIES = 0.5
+"""Of those that are stored: so many articles may end between two fetches."""
+ZEROS_BEFORE = re.compile(r"(?<![\d.,])0+(?=\d)")
+"""Leading zeros of a number in a name, which spreadsheets drop."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
 PRICE_NAME = "(?i)price|preis|close|kurs|quote"
 # One zone for each local hour that is skipped in spring somewhere.
@@ -188,9 +192,18 @@ def leaks(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Rows where a column has no value, named by their times."""
+    """Rows where a column has no value, named by their times. Of a plan those steps are left out
+    that lie behind the end of its series, which may have ended; `plan` tells what a forecast lacks.
+    """
+    steps_ahead = {
+        step.frame_name: step.step
+        for step in dataset.task.future_steps
+        if step.name in dataset.known_ahead
+    }
+    n_later = frame.groupby("unique_id").cumcount(ascending=False)
+    text = "empty cells: {count} ({times})."
     for column in _number_columns(frame):
-        empty, text = frame[frame[column].isna()], "empty cells: {count} ({times})."
+        empty = frame[frame[column].isna() & (n_later >= steps_ahead.get(column, 0))]
         yield from _violations_by_series("missing_cells", dataset, empty, limit, text, column)
 
 
@@ -326,11 +339,12 @@ def shrinkage(
 ) -> Iterator[Violation]:
     """Series whose stored rows go on behind their last one, as behind a half-copied file, or whose
     oldest rows are gone, as from an export of the newest month: a window that moves gains as many
-    as it loses. Series that are gone are told by themselves.
+    as it loses. Series that are gone are told by themselves, unless most are: they were renamed.
     """
     if stored is None:
         return
     rows = rows_by_series(frame)
+    yield from _find_renamed({*map(str, stored["unique_id"].unique())}, {*rows})
     for name, before in stored.groupby("unique_id")["ds"]:
         series = str(name)
         if series not in rows:
@@ -350,6 +364,23 @@ def shrinkage(
         else:
             continue
         yield Violation("shrinkage", series, "", int(n_later + n_earlier), text)
+
+
+def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
+    """A finding where most of the names `stored` are gone at once, with a name that came."""
+    # before a hierarchy was stated a series had no groups in its name
+    lost = sorted(stored - present - {name.rpartition("/")[2] for name in present})
+    if len(lost) <= MOST_LOST_SERIES * len(stored):
+        return
+    new = {ZEROS_BEFORE.sub("", name): name for name in sorted(present - stored)}
+    pairs = [(name, new[bare]) for name in lost if (bare := ZEROS_BEFORE.sub("", name)) in new]
+    old, other = [*pairs, (lost[0], next(iter(new.values()), ""))][0]
+    text = f"{len(lost)} of {len(stored)} stored series have no row any more, such as {old!r}"
+    if new:
+        text += f"; {len(present - stored)} are new, such as {other!r}"
+    if pairs:
+        text += " (leading zeros? Spreadsheets drop those of numbers: keep the column as text)"
+    yield Violation("shrinkage", "", "", len(lost), f"{text}.")
 
 
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:

@@ -35,6 +35,7 @@ from forecast.data.schema import (
     describe_text_cell,
     find_text_cell,
     first_true,
+    has_rising_times,
 )
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.written_times import (
@@ -61,6 +62,9 @@ class Settings(own_files.FileFormat, Source):
     kind: Literal["file"]
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)
+    id_columns: tuple[str, ...] = Field(
+        (), description="columns that together name a series, joined by `/`"
+    )
     keep: dict[str, str] = Field(default_factory=dict)
     time_zone: TimeZone | None = None
     time_format: str | None = None
@@ -94,9 +98,10 @@ def read(request: Request) -> RawFrame:
     id_column = source.columns.get("unique_id", "unique_id")
     groups = request.dataset.hierarchy
     static = request.dataset.static
-    texts = [id_column, *groups, *(column.column for column in static if column.levels)]
+    levels = [column.column for column in static if column.levels]
+    texts = [id_column, *source.id_columns, *groups, *levels]
     read = own_files.read_table(path, where, source, texts=texts)
-    read = _keep_rows(read, source, where)
+    read = _name_series(_keep_rows(read, source, where), source, id_column, where)
     if groups:
         read = name_by_groups(read, groups, id_column, where=where)
     read = encode_static(read, static, id_column, where=where)
@@ -109,6 +114,9 @@ def read(request: Request) -> RawFrame:
     else:
         table = sort_oldest_first(table, source.time_format)
         table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
+    # a corrected row that comes late is written at the end
+    if not has_rising_times(table["unique_id"], table["ds"]):
+        table = table.sort_values("ds", kind="stable")
     table[numbers] = table[numbers].apply(pd.to_numeric)
     if not request.dataset.known_ahead:  # a forecast would begin behind rows that hold nothing
         table = table[~is_behind_last_value(table, measured_columns(table, request.dataset))]
@@ -147,7 +155,11 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     guessed_format = own_files.guess_format(path, where)
     file_format = guessed_format.model_copy(update={"missing": settings.missing})
     names = {theirs: ours for ours, theirs in settings.columns.items()}
-    table = own_files.read_table(path, where, file_format).rename(columns=names)
+    texts = [settings.columns.get("unique_id", "unique_id"), *settings.id_columns]
+    table = own_files.read_table(path, where, file_format, texts=texts)
+    if not {*settings.id_columns}.isdisjoint(table.columns):
+        table = _name_series(table, settings, "unique_id", where)
+    table = table.rename(columns=names)
     required = ["ds", *dataset.known_ahead]
     _require_columns(table, required, where)
     if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
@@ -187,7 +199,10 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         return None
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
-    table = own_files.read_table(path, where, source)
+    texts = ["unique_id", *source.id_columns]
+    table = own_files.read_table(path, where, source, texts=texts)
+    if not {*source.id_columns}.isdisjoint(table.columns):
+        table = _name_series(table, source, "unique_id", where)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     _require_columns(table, required, where)
     if "unique_id" not in table.columns:
@@ -231,6 +246,19 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
             )
         table = table[texts == text]
     return table
+
+
+def _name_series(table: pd.DataFrame, source: Settings, id_column: str, where: str) -> pd.DataFrame:
+    """The table with the texts of `source.id_columns` as the names of its series in `id_column`;
+    where one is empty, so is the name. `InputError` for a column that is missing.
+    """
+    if not source.id_columns:
+        return table
+    for name in source.id_columns:
+        require_column(name, table.columns, where, "Correct `source.id_columns`.")
+    is_whole = table[list(source.id_columns)].notna().all(axis=1)
+    names = own_files.join_names(table, source.id_columns)
+    return table.assign(**{id_column: names.where(is_whole)})
 
 
 def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.DataFrame:

@@ -153,6 +153,17 @@ def test_single_empty_cells_are_named_with_their_times():
     ]
 
 
+def test_a_plan_has_no_empty_cells_behind_the_end_of_its_series():
+    plan = settings(past_exogenous=[], future_exogenous=[{"column": "wind", "known_ahead": True}])
+    frame = weather(series=("ended", "a")).drop(index=range(350, 400)).reset_index(drop=True)
+    name = f"wind+{plan.horizon}"
+    frame[name] = frame.pop("wind").groupby(frame["unique_id"]).shift(-plan.horizon)
+    assert [f for f in found(frame, plan) if f.rule == "missing_cells"] == []
+    frame.loc[[100, 349 - plan.horizon], name] = np.nan
+    (finding,) = [f for f in found(frame, plan) if f.rule == "missing_cells"]
+    assert (finding.series, finding.count) == ("ended", 2)
+
+
 def test_a_session_that_only_other_series_have_is_named():
     frame = bars(70, series=("A", "B"))
     frame = frame[(frame["unique_id"] != "A") | (frame["ds"] != pd.Timestamp("2010-04-01"))]

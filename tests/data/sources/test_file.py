@@ -10,6 +10,7 @@ import pytest
 
 from forecast.data import own_files, sources
 from forecast.data.schema import check_frame
+from forecast.data.sources import file
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset
 
@@ -48,6 +49,60 @@ def test_columns_are_mapped_and_others_ignored(tmp_path: Path):
 
 def test_numbers_that_name_series_are_names(tmp_path: Path):
     assert read(tmp_path, "unique_id,ds,temp\n7,2024-01-01,1\n")["unique_id"].tolist() == ["7"]
+
+
+def test_numbers_that_name_series_keep_their_zeros_in_rows_and_plan(tmp_path: Path):
+    for header, source in (
+        ("unique_id", MINE),
+        ("Artikel", {**MINE, "columns": {"unique_id": "Artikel"}}),
+        ("Filiale,Artikel", {**MINE, "id_columns": ["Filiale", "Artikel"]}),
+    ):
+        ids = ["7,007", "7,471"] if "," in header else ["007", "471"]
+        names = [cell.replace(",", "/") for cell in ids]
+        rows = "".join(f"{cell},2024-01-01 00:00,1\n" for cell in ids)
+        frame = read(tmp_path, f"{header},ds,temp\n{rows}", source=source)
+        assert frame["unique_id"].tolist() == names
+        plans = dataset(source=source, future_exogenous=[{"column": "promo", "known_ahead": True}])
+        plan_rows = "".join(f"{cell},2024-01-01 01:00,1\n" for cell in ids)
+        (tmp_path / "plan.csv").write_text(f"{header},ds,promo\n{plan_rows}")
+        plan = file.read_plan(tmp_path / "plan.csv", plans, names)
+        assert plan["unique_id"].tolist() == names
+
+
+def test_columns_that_name_a_series_together_are_all_needed(tmp_path: Path):
+    source = {**MINE, "id_columns": ["shop", "item"]}
+    said = refused(tmp_path, "shop,ds,temp\na,2024-01-01,1\n", source=source)
+    assert "'item'" in said and "id_columns" in said
+    text = "shop,item,ds,temp\na,b,2024-01-01 00:00,1\nSumme,,2024-01-01 00:00,1\n"
+    raw = read(tmp_path, text, source=source)
+    with pytest.raises(InputError, match=r"3: 'unique_id' is empty"):
+        check_frame(raw, ["temp"], where="mine.csv")
+
+
+def test_rows_that_come_late_are_put_where_they_belong(tmp_path: Path):
+    hours = [f"2024-01-01 0{hour}:00" for hour in range(5)]
+    rows = [f"{name},{hour},{value}" for name in "ba" for value, hour in enumerate(hours)]
+    late = "\n".join(["unique_id,ds,temp", *rows[:1], *rows[2:], rows[1], ""])
+    whole = read(tmp_path, "\n".join(["unique_id,ds,temp", *rows, ""]))
+    wanted = check_frame(whole, ["temp"], where="mine.csv")
+    pd.testing.assert_frame_equal(
+        check_frame(read(tmp_path, late), ["temp"], where="mine.csv"), wanted
+    )
+    twice = read(tmp_path, late + "b,2024-01-01 03:00,9\n")
+    with pytest.raises(InputError, match=r"line 12 .*this time stands twice in its series"):
+        check_frame(twice, ["temp"], where="mine.csv")
+
+
+def test_a_total_row_has_no_value_of_a_static_column(tmp_path: Path):
+    text = "unique_id,ds,temp,kind\na,2024-01-01 00:00,1,x\nSumme,2024-01-01 00:00,1,\n"
+    static = [{"column": "kind", "levels": ["x", "y"]}]
+    said = refused(tmp_path, text, source=MINE, static=static)
+    assert "series 'Summe' has no value of 'kind'" in said and "total" in said
+    assert "past_exogenous" not in said
+    parted = {**MINE, "id_columns": ["shop", "item"]}
+    text = "shop,item,ds,temp,kind\na,1,2024-01-01 00:00,1,x\n,Summe,2024-01-01 00:00,1,\n"
+    said = refused(tmp_path, text, source=parted, static=static)
+    assert "line 3: no name of its series." in said and "total" in said
 
 
 def test_parquet_is_read_like_csv(tmp_path: Path):
