@@ -46,6 +46,11 @@ class Series:
         """Its steps, those without an observation included."""
         return len(self.ds)
 
+    def static(self, task: Task) -> np.ndarray:
+        """(S,): its static inputs, the same at every step."""
+        start = task.n_calendar_inputs
+        return self.future[0, start : start + len(task.static_names)]
+
 
 @dataclass(frozen=True)
 class Panel:

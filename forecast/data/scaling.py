@@ -4,7 +4,8 @@
 standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
 *changes*, so that a forecast error of one step is of order one however far the level has wandered.
 A wild value, such as a reading without its decimal point, is to models as good as missing
-(`Scaling.hide_wild`); what is scored keeps it.
+(`Scaling.hide_wild`); what is scored keeps it. An input beyond the range of its train rows by more
+than the width of that range is held there (`Scaling.bounds`), as a linear map of it has no end.
 
 `Scaling` is made once per problem and saved with every model; a constant column has scale one. A
 value that a transform cannot take is an `InputError` (`check_transforms`), a series that was not
@@ -13,9 +14,9 @@ trained on too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ WILD_SPANS = 30
 Real ones of the panels lie within 22 of them: docs/research/quarter-hour.md.
 """
 MIN_ROWS_FOR_LIMITS = 20
+"""Train rows with a value; of fewer, neither limits nor a range are known."""
 
 
 def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
@@ -94,6 +96,8 @@ class SeriesStatistics(TypedDict):
     centre: list[float]
     scale: list[float]
     limits: list[list[float | None]]
+    ranges: NotRequired[list[list[float | None]]]
+    static: NotRequired[list[float]]
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,12 @@ class Scaling:
     scale: dict[str, np.ndarray]
     limits: dict[str, np.ndarray]
     """By series (2, C): the raw values beyond which one is wild; NaN where none is."""
+    ranges: dict[str, np.ndarray] = field(default_factory=dict)
+    """By series (2, C): the lowest and highest train value in modelling units, of a plan those of
+    all its steps; NaN where the values are too few. Empty of a model saved before there were any.
+    """
+    static: dict[str, np.ndarray] = field(default_factory=dict)
+    """By series (S,): its static inputs."""
 
     @classmethod
     def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
@@ -115,11 +125,18 @@ class Scaling:
             limits = [_find_limits(values) for values in series.values[train].T]
             scaling.limits[uid] = np.transpose(limits)
             visible_values = scaling.hide_wild(series)[train]
-            statistics = [
-                _centre_and_scale(transform_column(visible_values[:, i], column, uid), column)
+            units = [
+                transform_column(visible_values[:, i], column, uid)
                 for i, column in enumerate(panel.task.columns)
             ]
+            statistics = [
+                _centre_and_scale(values, column)
+                for values, column in zip(units, panel.task.columns, strict=True)
+            ]
             scaling.centre[uid], scaling.scale[uid] = np.array(statistics).T
+            scaling.ranges[uid] = _find_ranges(units, panel.task)
+            scaling.static[uid] = series.static(panel.task)
+        _widen_constant_ranges(scaling.ranges)
         return scaling
 
     def hide_wild(self, series: Series) -> np.ndarray:
@@ -132,13 +149,26 @@ class Scaling:
         is_wild[1:] &= ~is_wild[:-1]
         return np.where(is_wild, np.nan, series.values)
 
+    def bounds(self, unique_id: str, task: Task) -> np.ndarray:
+        """(2, C) in modelling units: the range of the train rows of a series, widened by its width
+        on either side; NaN where none is known.
+        """
+        if unique_id not in self.ranges:
+            return np.full((2, len(task.columns)), np.nan)
+        low, high = self.ranges[unique_id]
+        return np.stack([low - (high - low), high + (high - low)])
+
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
-        """(T, C) float64 in scaled units, NaN where not observed."""
+        """(T, C) float64 in scaled units, NaN where not observed; inputs held to `bounds`."""
         visible_values = self.hide_wild(series)
-        columns = [
-            transform_column(visible_values[:, i], c, series.unique_id)
-            for i, c in enumerate(task.columns)
-        ]
+        bounds = self.bounds(series.unique_id, task).T
+        columns = []
+        for i, column in enumerate(task.columns):
+            units = transform_column(visible_values[:, i], column, series.unique_id)
+            if i >= len(task.target) and not column.difference_inputs:
+                low, high = bounds[i]  # a comparison with NaN leaves a value as it is
+                units = np.where(units < low, low, np.where(units > high, high, units))
+            columns.append(units)
         return (
             np.stack(columns, axis=1) - self._statistics_of(series, self.centre)
         ) / self._statistics_of(series, self.scale)
@@ -152,15 +182,18 @@ class Scaling:
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
     def to_json(self) -> dict[str, SeriesStatistics]:
-        """Centre, scale and limits as lists, by series."""
-        return {
-            uid: SeriesStatistics(
+        """Centre, scale, limits and ranges as lists, by series."""
+        content = {}
+        for uid in sorted(self.centre):
+            content[uid] = SeriesStatistics(
                 centre=self.centre[uid].tolist(),
                 scale=self.scale[uid].tolist(),
                 limits=files.json_number(self.limits[uid]),
             )
-            for uid in sorted(self.centre)
-        }
+            if uid in self.ranges:
+                content[uid]["ranges"] = files.json_number(self.ranges[uid])
+                content[uid]["static"] = self.static[uid].tolist()
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, SeriesStatistics]) -> Scaling:
@@ -169,6 +202,14 @@ class Scaling:
             {uid: np.array(entry["centre"]) for uid, entry in content.items()},
             {uid: np.array(entry["scale"]) for uid, entry in content.items()},
             {uid: np.array(entry["limits"], dtype=float) for uid, entry in content.items()},
+            *(
+                {
+                    uid: np.array(entry[name], dtype=float)
+                    for uid, entry in content.items()
+                    if name in entry
+                }
+                for name in ("ranges", "static")
+            ),
         )
 
     def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
@@ -193,6 +234,38 @@ def _find_limits(values: np.ndarray) -> tuple[float, float]:
     low, first_quarter, third_quarter, high = np.quantile(observed, (0.05, 0.25, 0.75, 0.95))
     reach = WILD_SPANS * (high - low) if third_quarter > first_quarter else np.nan
     return low - reach, high + reach
+
+
+def _find_ranges(units: Sequence[np.ndarray], task: Task) -> np.ndarray:
+    """(2, C): the lowest and highest train value of each column, in modelling units; the steps of a
+    plan share theirs. NaN where values are few, and of what follows from the date: nobody types it.
+    """
+    ranges = np.full((2, len(units)), np.nan)
+    for i, values in enumerate(units):
+        observed = values[np.isfinite(values)]
+        if len(observed) >= MIN_ROWS_FOR_LIMITS:
+            ranges[:, i] = observed.min(), observed.max()
+    start = len(task.observed_names)
+    for column in task.future_exogenous:
+        of_steps = ranges[:, start : start + column.steps]
+        of_steps.T[:] = _range_of_all(of_steps) if column.name in task.plans else np.nan
+        start += column.steps
+    return ranges
+
+
+def _widen_constant_ranges(ranges: dict[str, np.ndarray]) -> None:
+    """A column that never changed in a series takes the range of all series, in place: from them a
+    model may know what another value does, as of a promotion that the series had not yet.
+    """
+    every = np.stack(list(ranges.values()), axis=2)  # (2, C, series)
+    of_all = np.stack([_range_of_all(of_column) for of_column in every.swapaxes(0, 1)], axis=1)
+    for uid, (low, high) in ranges.items():
+        ranges[uid] = np.where(low == high, of_all, ranges[uid])
+
+
+def _range_of_all(ranges: np.ndarray) -> np.ndarray:
+    """(2,): the range that holds all `ranges` (2, n), of which NaN are passed over."""
+    return np.array([np.fmin.reduce(ranges[0]), np.fmax.reduce(ranges[1])])
 
 
 def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
