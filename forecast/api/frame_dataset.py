@@ -30,6 +30,7 @@ from forecast.api.frames import (
     as_tuple,
     caller_words,
     clock_name,
+    clock_of,
     long_frame,
     require_whole,
     up_to_last_target,
@@ -50,6 +51,7 @@ from forecast.data.calendars import (
 )
 from forecast.data.columns import guess_static, spread_over_horizon
 from forecast.data.guesses import SHORT_ROWS, guess_spans
+from forecast.data.schema import KEY_COLUMNS
 from forecast.data.splits import held_out_steps, longest_horizon, most_test_steps
 from forecast.system.errors import InputError, quote_names
 
@@ -80,6 +82,8 @@ class FrameDataset:
     names: Names
     options: TaskOptions
     inputs: Inputs
+    plan: pd.DataFrame | None = None
+    """`unique_id, ds` and the columns known ahead of the rows behind the last observations."""
 
     @cached_property
     def settings(self) -> Dataset:
@@ -188,17 +192,25 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
     if flat := quote_names(observed.columns[observed.nunique() == 1]):
         warnings.warn(f"{WHERE}: one value in all rows with a target: {flat}", stacklevel=3)
-    names = replace(names, time_zone=zone_of_times(df, names.time_col))
+    names = replace(
+        names,
+        time_zone=zone_of_times(df, names.time_col),
+        clock=clock_of(df, names.time_col),
+    )
     if inputs.holidays and inputs.holidays.time_zone is None:
         zone = clock_name(names.time_zone)
         local = inputs.holidays.model_copy(update={"time_zone": zone})
         inputs = inputs.model_copy(update={"holidays": local})
+    plan = None
     if future or inputs.holidays:
+        plan = frame[[*KEY_COLUMNS, *future]]
+        observed = [*target, *past]
         with caller_words(names.time_col, calendar):
             frame = spread_over_horizon(
-                frame, future, [*target, *past], horizon, calendar, inputs.holidays
+                frame, future, observed, horizon, calendar, inputs.holidays, horizon - 1
             )
-    return _describe_frame(frame, names, options, inputs)
+        plan = plan[plan["ds"] > plan["unique_id"].map(frame.groupby("unique_id")["ds"].last())]
+    return replace(_describe_frame(frame, names, options, inputs), plan=plan)
 
 
 def _describe_frame(

@@ -46,6 +46,8 @@ NAME = "df"
 """Of the dataset that a caller's frame becomes."""
 WHERE = NAME
 """Where a fault is, in messages."""
+FUTURE = "future_df"
+"""The frame of what is known ahead, in messages."""
 ONLY_SERIES = "series"
 """The name of the one series of a frame that names none."""
 MAX_MISSING_SHARE = 0.2
@@ -98,13 +100,14 @@ said instead: arguments, and what to type for them.
 @dataclass(frozen=True)
 class Names:
     """The caller's columns of the series, the time and the targets (`unique_id, ds, y` by
-    default), and the zone of the times.
+    default), the zone of the times, and their `clock_of`.
     """
 
     id_col: str = "unique_id"
     time_col: str = "ds"
     target_col: tuple[str, ...] = ("y",)
     time_zone: tzinfo | None = None
+    clock: str | None = None
 
 
 @contextlib.contextmanager
@@ -204,6 +207,40 @@ def zone_of_times(df: Any, time_col: str) -> tzinfo | None:
     return pd.DatetimeTZDtype(tz=zone).tz if isinstance(zone, str) else zone
 
 
+def clock_of(df: Any, time_col: str) -> str:
+    """The zone of the times of a frame, of text and objects that of the first; empty without one,
+    and where no column tells.
+    """
+    frame = _with_text_names(df)
+    if time_col not in frame or not frame[time_col].notna().any():
+        return ""
+    zone = zone_of_times(frame, time_col)
+    if zone is None:
+        with contextlib.suppress(ValueError, TypeError):
+            zone = pd.Timestamp(frame[time_col].dropna().iloc[0]).tzinfo
+    return str(zone or "")
+
+
+def require_same_clock(
+    clock: str, known: str | None, calendar: Calendar, *, where: str, known_where: str = WHERE
+) -> None:
+    """`InputError` where one of two frames has times of a zone and the other none, which would be
+    read as UTC: one is shifted against the other. clock, known: as `clock_of` gives them; None:
+    nobody knows. The days of sessions and weekdays are read as written, counted rows have no clock.
+    """
+    if known is None or calendar.keeps_wall_clock or calendar.counts_rows:
+        return
+    zones = {clock, known} - {""}
+    if len(zones) != 1 or "" not in (clock, known) or zones == {"UTC"}:
+        return
+    places = (known_where, where) if known else (where, known_where)
+    raise InputError(
+        f"{where}: the times of {places[0]} are of {zones.pop()}, those of {places[1]} have no"
+        " zone and would be read as UTC; wanted both with or both without. Take it off by"
+        " `df['ds'].dt.tz_localize(None)`, or give the other its own."
+    )
+
+
 def clock_name(zone: tzinfo | None) -> str | None:
     """The name of a zone with a clock of its own; None: UTC, an offset alone, or none at all."""
     key = getattr(zone, "key", None) or getattr(zone, "zone", None)
@@ -254,8 +291,9 @@ def with_future(
     observed: Sequence[str],
     task: Task,
 ) -> pd.DataFrame:
-    """A history up to its last observations, and behind each series' the rows of `future_df`;
-    `InputError` for a fault of it, and where the model reads no plan.
+    """A history, and behind each series' last observation the rows of `future_df` in place of its
+    own; `InputError` for a fault of it, and where the model reads no plan. names: with the clock of
+    the history.
     """
     if not plans:
         raise InputError(
@@ -264,16 +302,18 @@ def with_future(
         )
     try:
         future_df = as_pandas(future_df)
+        clock = clock_of(future_df, names.time_col)
         present = [*future_df.columns, *future_df.index.names]
         if names.id_col not in present and not task.hierarchy:
             series = history["unique_id"].drop_duplicates().rename(names.id_col)
             future_df = future_df.merge(series, how="cross")  # it holds for every series
         future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
     except InputError as error:
-        raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
+        raise InputError(re.sub(rf"\b{WHERE}\b", FUTURE, str(error))) from None
+    require_same_clock(clock, names.clock, task.calendar, where=FUTURE)
     if unknown := set(future["unique_id"]).difference(history["unique_id"]):
         warnings.warn(
-            f"future_df: series without a history are left out: {quote_names(unknown)}",
+            f"{FUTURE}: series without a history are left out: {quote_names(unknown)}",
             stacklevel=5,
         )
     return append_plan(history, future, observed)

@@ -47,11 +47,13 @@ from forecast.forecaster.ensemble import (
 from forecast.forecaster.intervals import Bounds
 from forecast.forecaster.serving import (
     describe_missing_inputs,
+    describe_unequal_ends,
     keep_forecastable,
     read_ordered_panel,
     require_known_series,
     require_observed,
 )
+from forecast.forecaster.unseen import describe_unseen, find_unseen
 from forecast.forecaster.watching import watch
 from forecast.system import files
 from forecast.system.errors import InputError, ModelError, plural, quote_names
@@ -128,8 +130,13 @@ class Model:
         coverages = coverages_of(levels)
         ensemble = self.ensemble.with_horizon(n_steps)
         panel = self._panel(df, future_df, ensemble)
-        if message := describe_missing_inputs(panel):
-            warnings.warn(message, stacklevel=2)
+        for message in (
+            describe_unequal_ends(panel),
+            describe_missing_inputs(panel),
+            describe_unseen(find_unseen(panel, ensemble.scaling)),
+        ):
+            if message:
+                warnings.warn(message, stacklevel=2)
         table = forecast_latest(ensemble, panel, horizon=n_steps, levels=coverages)
         columns = {"y_hat": self.name}
         for coverage in coverages:
@@ -249,6 +256,7 @@ class Model:
                 "name": self.name,
                 "id_col": self.names.id_col,
                 "time_col": self.names.time_col,
+                "clock": self.names.clock,
             }
             files.write_json(temporary / DESCRIPTION, description)
 
@@ -298,7 +306,11 @@ class Model:
         return panel
 
     def _ready_panel(self, history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
-        """The panel of a history that needs no change; None where it does."""
+        """The panel of a history that needs no change; None where it does, and where its times
+        could be of another clock.
+        """
+        if self.names.clock not in (None, "", "UTC"):
+            return None
         id_col = self.names.id_col
         if id_col == "unique_id" and id_col not in [*history, *history.index.names]:
             history = history.assign(unique_id=ONLY_SERIES)
@@ -317,7 +329,20 @@ class Model:
         task = ensemble.task
         observed = task.observed_names
         plans = task.plans
+        names = self.names
+        most_unobserved = task.horizon - 1  # and at most what `require_observed` lets pass
         if df is not None:
+            names = replace(names, clock=frames.clock_of(df, names.time_col))
+            frames.require_same_clock(
+                names.clock or "",
+                self.names.clock,
+                task.calendar,
+                where=WHERE,
+                known_where="the fit",
+            )
+            if not all(column.may_be_missing for column in task.columns[: len(observed)]):
+                most_filled = int(MAX_MISSING_SHARE * task.lookback)
+                most_unobserved = min(most_unobserved, most_filled)
             frame = frames.long_frame(
                 df, self.names, [*observed, *plans], task.calendar, task.hierarchy, task.static
             )
@@ -334,10 +359,14 @@ class Model:
             )
         if future_df is not None:
             frame = frame[[*KEY_COLUMNS, *observed, *plans, *task.static_names]]
-            frame = frames.with_future(frame, future_df, self.names, plans, observed, task)
+            if df is None:
+                frame = pd.concat([frame, self.dataset.plan]).sort_values([*KEY_COLUMNS])
+            frame = frames.with_future(frame, future_df, names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):
             reach = task.future_exogenous[0].steps
-            frame = spread_over_horizon(frame, plans, observed, reach, task.calendar, task.holidays)
+            frame = spread_over_horizon(
+                frame, plans, observed, reach, task.calendar, task.holidays, most_unobserved
+            )
         if df is not None:
             check_transforms(frame, task)
             changes = list(clock_change(frame, task, 0))
@@ -452,5 +481,7 @@ def load(folder: str | Path) -> Model:
         require_installed(str(missing.name), description["name"])
         raise
     targets = tuple(column.name for column in ensemble.task.target)
-    names = Names(description["id_col"], description["time_col"], targets)
+    # a model of before has no clock
+    clock = description.get("clock")
+    names = Names(description["id_col"], description["time_col"], targets, clock=clock)
     return Model(description["name"], ensemble, names)

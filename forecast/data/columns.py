@@ -326,33 +326,57 @@ def spread_over_horizon(
     horizon: int,
     calendar: Calendar,
     holidays: Holidays | None = None,
+    most_unobserved: int = 0,
 ) -> pd.DataFrame:
     """Rows of a history and of the plan behind it as a model reads them: up to each series' last
     value of an `observed` column, with the columns of `add_future_steps`.
+
+    A series whose last value is at most `most_unobserved` steps older than the newest of all keeps
+    its rows up to that one, without values: those of an article that is sold out end with others.
     """
     whole = add_future_steps(frame, plans, horizon, calendar, holidays)
-    return trim_to_last_value(whole, observed)
+    return _trim_to_ends(whole, observed, most_unobserved)
+
+
+def _trim_to_ends(
+    frame: pd.DataFrame, observed: Iterable[str], most_unobserved: int
+) -> pd.DataFrame:
+    """`frame` up to each series' last row with a value in one of the columns; where that is at most
+    `most_unobserved` steps older than the newest of all, up to the newest.
+    """
+    has_value = frame[list(observed)].notna().any(axis=1)
+    steps = np.unique(frame["ds"][has_value])
+    if not len(steps):
+        return frame[has_value].reset_index(drop=True)
+    ends = frame["ds"][has_value].groupby(frame["unique_id"]).max()
+    n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
+    ends = ends.where(n_late > most_unobserved, steps[-1])
+    return frame[frame["ds"] <= frame["unique_id"].map(ends)].reset_index(drop=True)
 
 
 def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
-    """A long `history` up to each series' last value of an `observed` column, and behind it the
-    later rows of `plan` (`unique_id, ds` and columns known ahead); the times of `plan` that are
-    past say nothing new.
+    """A long `history` with the rows of `plan` (`unique_id, ds` and columns known ahead) behind
+    each series' last value of an `observed` column, where they stand for those of the history; the
+    times of `plan` that are past say nothing new.
     """
     known = trim_to_last_value(history, observed)
     last_times = known.groupby("unique_id")["ds"].last()
     is_ahead = plan["ds"] > plan["unique_id"].map(last_times)
-    joined = pd.concat([known, plan[is_ahead]])
+    joined = pd.concat([history, plan[is_ahead]])
+    joined = joined[~joined.duplicated(list(KEY_COLUMNS), keep="last")]
     return joined.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation. What is planned or looked up for
-    later rows is not an observation.
+    later rows is not an observation. Where values may be missing, a series that is less than a
+    horizon late keeps its rows up to the end of the others.
     """
     if not dataset.known_ahead:
         return frame
-    return trim_to_last_value(frame, measured_columns(frame, dataset))
+    may_be_missing = all(column.max_missing > 0 for column in dataset.columns)
+    most_unobserved = dataset.horizon - 1 if may_be_missing else 0
+    return _trim_to_ends(frame, measured_columns(frame, dataset), most_unobserved)
 
 
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:

@@ -107,9 +107,10 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     early = ends.index[ends < ends.max()]
     if len(early):
         raise InputError(
-            f"Series {quote_names(early)}: the last row stands before {ends.max()}, where others"
-            " end; wanted one end for all, or their sum is of a part. Complete these series,"
-            " write the newest group in every row of one that moved, or leave them out."
+            f"Series {quote_names(early)}: the last row with an observation stands before"
+            f" {ends.max()}, where others end; wanted one end for all, or their sum is of a part."
+            " Complete these series, write the newest group in every row of one that moved, or"
+            " leave them out."
         )
     columns = list(frame.columns.drop(["unique_id", "ds"]))
     tables = {name: frame.pivot(index="ds", columns="unique_id", values=name) for name in columns}

@@ -34,9 +34,9 @@ from forecast.data.schema import (
     first_true,
     lie_outside,
 )
-from forecast.data.windows import describe_hole_of_plan
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, coverages_of, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
+from forecast.forecaster.unseen import describe_unseen, find_unseen
 from forecast.system.errors import (
     MOST_NAMES,
     InputError,
@@ -84,8 +84,8 @@ class Service:
         """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
         trained. `InputError` for a fault of the request, also where its forecast is not finite.
 
-        The request asks for the series that it has rows of; a `note` in every row names others of
-        the model, for whoever meant all.
+        The request asks for the series that it has rows of. A `note` says in each row what is odd
+        about its series: values unlike those of the fit, an earlier end than that of others.
         """
         steps = horizon or self.ensemble.task.horizon
         shares = coverages_of(np.atleast_1d(levels).tolist())
@@ -105,8 +105,8 @@ class Service:
             table
             | {name: np.datetime_as_string(table[name], unit="s") for name in ("cutoff", "ds")}
         )
-        if others := ensemble.scaling.centre.keys() - panel.by_id:
-            answer["note"] = f"no rows, so no forecast, of series {quote_names(others)}"
+        if notes := _note_each(panel, ensemble):
+            answer["note"] = answer["unique_id"].map(notes).fillna("")
         return answer
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
@@ -126,6 +126,21 @@ class Service:
         require_known_series(panel.by_id, ensemble)
         require_observed(panel)
         return panel
+
+
+def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
+    """By series what its user should know of its forecast; only series of which there is some."""
+    unseen = find_unseen(panel, ensemble.scaling)
+    notes = {}
+    for series in panel.series:
+        alone = replace(panel, series=(series,))
+        faults = {series.unique_id: unseen.get(series.unique_id, [])}
+        sentences = [describe_unseen(faults), describe_missing_inputs(alone)]
+        if series.ds[-1] < panel.newest:
+            sentences.append(describe_unequal_ends(panel, series.unique_id))
+        if note := " ".join(filter(None, sentences)):
+            notes[series.unique_id] = note
+    return notes
 
 
 def advise_caller(message: str) -> str:
@@ -314,8 +329,8 @@ def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
 
 
 def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) -> str:
-    """Why a series cannot be forecast; empty where it can. `newest`: the last time of any series;
-    one that ended a horizon before it, such as a closed shop, need not have a plan.
+    """Why a series is not forecast; empty where it is. `newest`: the last time of any series; one
+    that ended a horizon before it, such as a closed shop, is past planning for.
     """
     task = ensemble.task
     if series.unique_id not in ensemble.scaling.centre:
@@ -325,18 +340,22 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():
         return f"no target in {task.lookback} rows"
     reach = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)
-    if reach[-1] <= newest and describe_hole_of_plan(task, series):
+    if reach[-1] <= newest and task.plans:
         end = calendars.format_times([pd.Timestamp(series.ds[-1])], task.calendar)
-        return f"ended at {end}, a horizon before the others, and without a plan"
+        return f"ended at {end}, a horizon before the others"
     return ""
 
 
-def describe_unequal_ends(panel: Panel) -> str:
-    """A sentence on the series that lack the newest rows, each with its last one; empty where all
-    end together.
+def describe_unequal_ends(panel: Panel, only: str = "") -> str:
+    """A sentence on the series that lack the newest rows (or on one of them), each with its last
+    one; empty where all end together.
     """
     newest = panel.newest
-    shorter = [series for series in panel.series if series.ds[-1] < newest]
+    shorter = [
+        series
+        for series in panel.series
+        if series.ds[-1] < newest and only in ("", series.unique_id)
+    ]
     if not shorter:
         return ""
 

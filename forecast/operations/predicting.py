@@ -39,6 +39,7 @@ from forecast.forecaster.serving import (
     describe_unequal_ends,
     keep_forecastable,
 )
+from forecast.forecaster.unseen import describe_unseen, find_unseen
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
@@ -123,6 +124,7 @@ def forecast_champion(
         *notices,
         describe_unequal_ends(panel),
         describe_missing_inputs(panel),
+        describe_unseen(find_unseen(panel, ensemble.scaling)),
         kept_or_not,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)

@@ -4,10 +4,9 @@ MLflow's scoring server lacks. A copy of this file lies beside each logged model
 Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
 rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; none
 unless asked, `forecaster.serving.DEFAULT_LEVELS`). Output: `unique_id, output, cutoff, step, ds,
-y_hat` and `lo_80, hi_80` per level, in raw units, and a `note` where the request has no rows of a
-series that the model knows. NumPy only, no TensorFlow. It needs an
-environment in which this project is installed. Whatever is wrong with a request is one sentence and
-status 400.
+y_hat` and `lo_80, hi_80` per level, in raw units, and a `note` where something about a series is
+odd. NumPy only, no TensorFlow. It needs an environment in which this project is installed.
+Whatever is wrong with a request is one sentence and status 400.
 
 MLflow's scoring server drops parameters that it does not know, and answers a table that it refuses
 with the table. `word_refusals` wraps the server's functions where the model is loaded.

@@ -1,0 +1,143 @@
+"""What a forecast is about to read that the fit has not seen: values far outside of the range of
+the train rows, and static inputs that have changed.
+
+`find_unseen` looks at the newest rows of each series, as many as the horizon has, and at the plan;
+`describe_unseen` says it in a sentence. Far is what lies beyond the range by more than its width
+(`Scaling.bounds`), or is so wild that a model reads it as missing (`Scaling.hide_wild`): a comma
+lost, centimetres instead of metres. Nothing is refused here, as what is new may be true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from forecast.config.task import StaticColumn, Task
+from forecast.config.transforms import TRANSFORMS
+from forecast.data.calendars import format_times, next_steps
+from forecast.data.hierarchy import summing_matrix
+from forecast.data.panel import Panel, Series
+from forecast.data.scaling import Scaling, transform_column
+from forecast.system.errors import list_first, plural, quote
+
+MOST_FAULTS = 3
+"""Columns that one sentence names: each with its series, its value and its range."""
+
+
+def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
+    """By series what is unseen of each of its columns, in words; only series that have some."""
+    names = [*panel.by_id]
+    compared = {*names}
+    if panel.task.hierarchy:  # of a sum they are the mean of its parts
+        compared = {names[place] for place in summing_matrix(names)[1]}
+    unseen = {}
+    for series in panel.series:
+        faults = _find_far(series, scaling, panel.task)
+        if series.unique_id in compared:
+            faults += _find_changed(series, scaling, panel.task)
+        if faults:
+            unseen[series.unique_id] = faults
+    return unseen
+
+
+def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
+    """What `find_unseen` gives as one sentence; empty for nothing."""
+    faults = [fault for of_series in faults_by_series.values() for fault in of_series]
+    if not faults:
+        return ""
+    return (
+        f"Unlike all that the fit has seen: {list_first(faults, MOST_FAULTS, str)}. Correct what is"
+        " a mistake; of the rest nothing was learnt. Models read an input at most as far outside"
+        " of its range as that is wide, and a wild value that stands alone as missing."
+    )
+
+
+def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
+    """Of each column of a series its farthest value that is far off, in words."""
+    if series.unique_id not in scaling.ranges:
+        return []
+    rows = slice(-max(task.horizon, 2), None)  # a change takes two
+    is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
+    bounds = scaling.bounds(series.unique_id, task)
+    faults = []
+    start = len(task.observed_names)
+    for i, column in enumerate(task.columns[:start]):
+        units = transform_column(series.values[rows, i], column, series.unique_id)
+        excess = np.fmax(bounds[0, i] - units, units - bounds[1, i])
+        excess[is_hidden[rows, i]] = np.inf
+        faults.append(_describe_far(series, i, units, excess, series.ds[rows], scaling, task))
+    for plan in task.future_exogenous:
+        steps = range(start, start + plan.steps)
+        start = steps.stop
+        if plan.name not in task.plans:
+            continue
+        columns = [series.values[-2:, i] for i in steps]
+        units = np.array(
+            [
+                transform_column(values, column, series.unique_id)[-1]
+                for values, column in zip(columns, plan.columns, strict=True)
+            ]
+        )
+        i = steps.start
+        excess = np.fmax(bounds[0, i] - units, units - bounds[1, i])
+        excess[is_hidden[-1, steps.start : steps.stop]] = np.inf
+        moments = next_steps(task.calendar, series.ds[-1], plan.steps).to_numpy()
+        faults.append(_describe_far(series, i, units, excess, moments, scaling, task))
+    return [fault for fault in faults if fault]
+
+
+def _describe_far(
+    series: Series,
+    place: int,
+    units: np.ndarray,
+    excess: np.ndarray,
+    moments: np.ndarray,
+    scaling: Scaling,
+    task: Task,
+) -> str:
+    """`'price' of 'shop 1' is 48.9 at 2025-06-20 and as far off at 2 more steps (in training 4.29
+    to 4.99)`; empty where no `excess` of the column at `place` is above zero.
+    """
+    is_far = excess > 0
+    if not is_far.any():
+        return ""
+    row = int(np.nanargmax(excess))
+    column = task.columns[place]
+    numbers = np.array([units[row], *scaling.ranges[series.unique_id][:, place]])
+    verb = "changes by"
+    if not TRANSFORMS[column.transform].takes_changes:
+        verb, numbers = "is", TRANSFORMS[column.transform].to_raw(numbers)
+    value, low, high = numbers
+    n_others = int(is_far.sum()) - 1
+    others = f" and is far off at {plural(n_others, 'more step')}" if n_others else ""
+    return (
+        f"{quote(column.name)} of {quote(series.unique_id)} {verb} {value:g} at"
+        f" {format_times([moments[row]], task.calendar)}{others} (in training {low:g} to {high:g})"
+    )
+
+
+def _find_changed(series: Series, scaling: Scaling, task: Task) -> list[str]:
+    """The static columns of a series that have another value than in training, in words."""
+    trained = scaling.static.get(series.unique_id)
+    if trained is None or not len(trained):
+        return []
+    faults = []
+    start = 0
+    for column in task.static:
+        part = slice(start, start + len(column.frame_names))
+        start = part.stop
+        before, now = trained[part], series.static(task)[part]
+        if not np.allclose(before, now, rtol=1e-6, atol=1e-6):
+            faults.append(
+                f"{quote(column.column)} of {quote(series.unique_id)} is"
+                f" {_read_static(now, column)} (in training {_read_static(before, column)})"
+            )
+    return faults
+
+
+def _read_static(inputs: np.ndarray, column: StaticColumn) -> str:
+    """The value of a static column that its inputs stand for."""
+    if column.levels:
+        return quote(column.levels[int(np.argmax(inputs))])
+    return f"{inputs[0] * column.scale + column.centre:g}"
