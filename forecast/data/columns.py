@@ -332,26 +332,37 @@ def spread_over_horizon(
     value of an `observed` column, with the columns of `add_future_steps`.
 
     A series whose last value is at most `most_unobserved` steps older than the newest of all keeps
-    its rows up to that one, without values: those of an article that is sold out end with others.
+    its rows up to that one, without values, where the plan allows: what is sold out ends with the
+    others.
     """
     whole = add_future_steps(frame, plans, horizon, calendar, holidays)
-    return _trim_to_ends(whole, observed, most_unobserved)
+    return _trim_to_ends(whole, observed, plans, horizon, most_unobserved)
 
 
 def _trim_to_ends(
-    frame: pd.DataFrame, observed: Iterable[str], most_unobserved: int
+    frame: pd.DataFrame,
+    observed: Iterable[str],
+    plans: Sequence[str],
+    horizon: int,
+    most_unobserved: int,
 ) -> pd.DataFrame:
-    """`frame` up to each series' last row with a value in one of the columns; where that is at most
-    `most_unobserved` steps older than the newest of all, up to the newest.
+    """`frame` up to each series' last row with an observation; where that is at most
+    `most_unobserved` steps older than the newest of all, up to the newest, unless `plans` reach a
+    horizon behind the former alone.
     """
     has_value = frame[list(observed)].notna().any(axis=1)
     steps = np.unique(frame["ds"][has_value])
     if not len(steps):
         return frame[has_value].reset_index(drop=True)
-    ends = frame["ds"][has_value].groupby(frame["unique_id"]).max()
+    series = frame["unique_id"]
+    ends = frame["ds"][has_value].groupby(series).max()
     n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
-    ends = ends.where(n_late > most_unobserved, steps[-1])
-    return frame[frame["ds"] <= frame["unique_id"].map(ends)].reset_index(drop=True)
+    is_planned = frame[list(plans)].notna().all(axis=1)
+    own_reach = (is_planned & (frame["ds"] > series.map(ends))).groupby(series).sum()
+    common_reach = (is_planned & (frame["ds"] > steps[-1])).groupby(series).sum()
+    is_short = (own_reach >= horizon) & (common_reach < horizon)
+    ends = ends.where((n_late > most_unobserved) | is_short.reindex(ends.index), steps[-1])
+    return frame[frame["ds"] <= series.map(ends)].reset_index(drop=True)
 
 
 def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
@@ -370,13 +381,19 @@ def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[st
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation. What is planned or looked up for
     later rows is not an observation. Where values may be missing, a series that is less than a
-    horizon late keeps its rows up to the end of the others.
+    horizon late keeps its rows up to the end of the others, as in `spread_over_horizon`.
     """
     if not dataset.known_ahead:
         return frame
     may_be_missing = all(column.max_missing > 0 for column in dataset.columns)
     most_unobserved = dataset.horizon - 1 if may_be_missing else 0
-    return _trim_to_ends(frame, measured_columns(frame, dataset), most_unobserved)
+    return _trim_to_ends(
+        frame,
+        measured_columns(frame, dataset),
+        dataset.known_ahead,
+        dataset.horizon,
+        most_unobserved,
+    )
 
 
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:

@@ -44,12 +44,14 @@ from forecast.system.errors import (
     plural,
     quote,
     quote_names,
+    require_column,
 )
 from forecast.system.workers import limit_to_one_thread
 
 REQUEST = "request"
 ADVICE_BY_REMEDY = {
     MAPPING_HINT: "Send it under this name.",
+    "Correct `static`.": "Send it under this name.",
     "; if the order has another reason (local clock turned back?), state `source.time_zone`": "",
     ", or correct `calendar.freq`": "",
     ", or correct `calendar.open`": "",
@@ -223,14 +225,18 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     in rows behind the last observation, or its values by step (`promo+1`, `promo+2`, ...); of a
     static column either its values or its inputs (`kind=bakery`).
     """
-    if given.columns.is_unique:
-        static = [column for column in task.static if not {*column.frame_names} <= {*given}]
-        given = encode_static(given, static, "unique_id", where=REQUEST)
     plans = [name for name in task.plans if future_frame_name(name, 1) not in given]
     spread = [*plans, *(task.holidays.columns if task.holidays else ())]
     by_step = [c.frame_name for c in task.future_steps if c.name not in spread]
     observed = task.observed_names
-    checked = check_frame(given, [*observed, *plans, *by_step, *task.static_names], where=REQUEST)
+    columns = [*observed, *plans, *by_step]
+    if given.columns.is_unique:
+        sent = list(map(str, given.columns))
+        for name in (*KEY_COLUMNS, *columns):  # before columns that nobody sent are added
+            require_column(name, sent, REQUEST, MAPPING_HINT)
+        static = [column for column in task.static if not {*column.frame_names} <= {*given}]
+        given = encode_static(given, static, "unique_id", where=REQUEST)
+    checked = check_frame(given, [*columns, *task.static_names], where=REQUEST)
     calendars.check_calendar(checked, task.calendar, where=REQUEST)
     if not spread:
         return checked
