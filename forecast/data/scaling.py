@@ -109,8 +109,8 @@ class Scaling:
     limits: dict[str, np.ndarray]
     """By series (2, C): the raw values beyond which one is wild; NaN where none is."""
     ranges: dict[str, np.ndarray] = field(default_factory=dict)
-    """By series (2, C): the lowest and highest train value in modelling units, of a plan those of
-    all its steps; NaN where the values are too few. Empty of a model saved before there were any.
+    """By series (2, C): the lowest and highest of the `judged_units` of the train rows, of a plan
+    those of all its steps; NaN where they are too few. Empty of a model saved before it had any.
     """
     static: dict[str, np.ndarray] = field(default_factory=dict)
     """By series (S,): its static inputs."""
@@ -165,9 +165,8 @@ class Scaling:
         columns = []
         for i, column in enumerate(task.columns):
             units = transform_column(visible_values[:, i], column, series.unique_id)
-            if i >= len(task.target) and not column.difference_inputs:
-                low, high = bounds[i]  # a comparison with NaN leaves a value as it is
-                units = np.where(units < low, low, np.where(units > high, high, units))
+            if i >= len(task.target):
+                units = _hold(units, *bounds[i], reads_changes=column.difference_inputs)
             columns.append(units)
         return (
             np.stack(columns, axis=1) - self._statistics_of(series, self.centre)
@@ -236,13 +235,42 @@ def _find_limits(values: np.ndarray) -> tuple[float, float]:
     return low - reach, high + reach
 
 
+def judged_units(units: np.ndarray, place: int, task: Task) -> np.ndarray:
+    """(T,): what is held against a range of the column at `place`: its values in modelling units;
+    of an input with `difference_inputs` its changes, as its level may wander anywhere.
+    """
+    is_input = place >= len(task.target)
+    return _changes(units) if is_input and task.columns[place].difference_inputs else units
+
+
+def _changes(units: np.ndarray) -> np.ndarray:
+    """(T,): the change since the last observed value; NaN where there is none to compare."""
+    changes = np.full(len(units), np.nan)
+    rows = np.flatnonzero(np.isfinite(units))
+    changes[rows[1:]] = np.diff(units[rows])
+    return changes
+
+
+def _hold(units: np.ndarray, low: float, high: float, *, reads_changes: bool) -> np.ndarray:
+    """(T,) units held between two bounds, or with their changes between them; NaN bounds hold
+    nothing.
+    """
+    judged = _changes(units) if reads_changes else units
+    held = np.where(judged < low, low, np.where(judged > high, high, judged))
+    if not reads_changes:
+        return held
+    return units - np.nancumsum(judged - held)
+
+
 def _find_ranges(units: Sequence[np.ndarray], task: Task) -> np.ndarray:
-    """(2, C): the lowest and highest train value of each column, in modelling units; the steps of a
-    plan share theirs. NaN where values are few, and of what follows from the date: nobody types it.
+    """(2, C): of each column the lowest and highest of the `judged_units` of the train rows; the
+    steps of a plan share theirs. NaN where they are few, and of what follows from the date, which
+    nobody types.
     """
     ranges = np.full((2, len(units)), np.nan)
     for i, values in enumerate(units):
-        observed = values[np.isfinite(values)]
+        judged = judged_units(values, i, task)
+        observed = judged[np.isfinite(judged)]
         if len(observed) >= MIN_ROWS_FOR_LIMITS:
             ranges[:, i] = observed.min(), observed.max()
     start = len(task.observed_names)

@@ -18,7 +18,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import format_times, next_steps
 from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import Scaling, transform_column
+from forecast.data.scaling import Scaling, judged_units, transform_column
 from forecast.system.errors import list_first, plural, quote
 
 MOST_FAULTS = 3
@@ -63,7 +63,8 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     faults = []
     start = len(task.observed_names)
     for i, column in enumerate(task.columns[:start]):
-        units = transform_column(series.values[rows, i], column, series.unique_id)
+        values = transform_column(series.values[rows, i], column, series.unique_id)
+        units = judged_units(values, i, task)
         excess = np.fmax(bounds[0, i] - units, units - bounds[1, i])
         excess[is_hidden[rows, i]] = np.inf
         faults.append(_describe_far(series, i, units, excess, series.ds[rows], scaling, task))
@@ -105,9 +106,11 @@ def _describe_far(
     row = int(np.nanargmax(excess))
     column = task.columns[place]
     numbers = np.array([units[row], *scaling.ranges[series.unique_id][:, place]])
-    verb = "changes by"
-    if not TRANSFORMS[column.transform].takes_changes:
-        verb, numbers = "is", TRANSFORMS[column.transform].to_raw(numbers)
+    transform = TRANSFORMS[column.transform]
+    is_change = (column.difference_inputs and place >= len(task.target)) or transform.takes_changes
+    verb = "changes by" if is_change else "is"
+    if not is_change:
+        numbers = transform.to_raw(numbers)
     value, low, high = numbers
     n_others = int(is_far.sum()) - 1
     others = f" and is far off at {plural(n_others, 'more step')}" if n_others else ""

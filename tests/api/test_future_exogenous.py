@@ -31,7 +31,7 @@ BUDGET = {
 }
 BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"n_estimators": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
-LEFT_OUT = r"'a' \(ended at 2024-01-16 19:00.*, a horizon before the others, and without a plan"
+LEFT_OUT = r"'a' \(ended at 2024-01-16 19:00.*, a horizon before the others\)"
 OPTIONS: dict[str, Any] = {
     "freq": "1h",
     **SPANS,
@@ -261,3 +261,111 @@ def test_an_input_with_the_name_of_a_step_ahead_is_refused_by_name() -> None:
             future_exogenous="promo",
             n_jobs=1,
         )
+
+
+def sold_out() -> pd.DataFrame:
+    """What `shop` sold of the steps that both have, the last two of `b` without a number."""
+    frame = sold()
+    frame = frame[frame["ds"] <= frame["ds"][frame["unique_id"] == "a"].max()]
+    is_last = frame.groupby("unique_id").cumcount(ascending=False) < 2
+    return frame.assign(y=frame["y"].mask(is_last & (frame["unique_id"] == "b")))
+
+
+def next_plan() -> pd.DataFrame:
+    """The plan of the three steps behind `sold_out`."""
+    frame = shop().drop(columns="y")
+    return frame[(frame["ds"] > sold_out()["ds"].max())].groupby("unique_id").head(HORIZON)
+
+
+@pytest.mark.parametrize("takes_df", [True, False])
+@pytest.mark.parametrize("fitted_on", [sold, sold_out])
+def test_a_series_without_its_newest_targets_ends_with_the_others(
+    fitted_on: Callable[[], pd.DataFrame], takes_df: bool
+) -> None:
+    if fitted_on is sold and not takes_df:
+        pytest.skip("the data of the fit have every target")
+    model = forecast.fit(fitted_on(), "ridge", **OPTIONS)
+    with pytest.warns(UserWarning, match="Without a value in the last row"):
+        table = model.predict(sold_out() if takes_df else None, future_df=next_plan())
+    spans = table.groupby("unique_id")["ds"].agg(["min", "max"])
+    assert (spans["min"] == next_plan()["ds"].min()).all()
+    assert (spans["max"] == next_plan()["ds"].max()).all()
+    error = table["ridge"].to_numpy() - 10 - 5 * next_plan()["holiday"].to_numpy()
+    assert np.abs(error).max() < 1
+
+
+def test_sums_of_a_hierarchy_are_forecast_where_one_part_lacks_its_newest_target() -> None:
+    frame = sold_out().rename(columns={"unique_id": "shop"})
+    model = forecast.fit(frame, "ridge", **OPTIONS, hierarchy="shop")
+    table = model.predict(future_df=next_plan().rename(columns={"unique_id": "shop"}))
+    wide = table.pivot(index="ds", columns="unique_id", values="ridge")
+    np.testing.assert_allclose(wide["total"], wide["a"] + wide["b"])
+    assert len(wide) == HORIZON
+
+
+def test_a_plan_is_merged_over_the_rows_of_the_history(ridge: forecast.Model) -> None:
+    first = plan().groupby("unique_id").head(1)
+    rest = plan().drop(index=first.index)
+    history = pd.concat([sold(), first]).sort_values(["unique_id", "ds"])
+    whole = ridge.predict(sold(), future_df=plan())
+    assert ridge.predict(history, future_df=rest).equals(whole)
+    assert forecast.fit(history, "ridge", **OPTIONS).predict(future_df=rest).equals(whole)
+    other = first.assign(holiday=1 - first["holiday"])
+    changed = ridge.predict(pd.concat([sold(), other]), future_df=plan())
+    assert changed.equals(whole)  # a row of the plan stands for that of the history
+
+
+def test_a_series_that_ends_earlier_is_named(ridge: forecast.Model) -> None:
+    with pytest.warns(UserWarning, match=r"Without the newest rows of the others: series 'a' \(to"):
+        ridge.predict(sold(), future_df=plan())
+
+
+def test_a_closed_shop_is_left_out_though_the_plan_reaches_behind_its_end(
+    ridge: forecast.Model,
+) -> None:
+    is_open = (sold()["unique_id"] == "b") | (sold().groupby("unique_id").cumcount() < 380)
+    every = shop().drop(columns="y")
+    with pytest.warns(UserWarning, match=LEFT_OUT):
+        table = ridge.predict(sold()[is_open], future_df=every)
+    assert set(table["unique_id"]) == {"b"}
+
+
+def zoned(frame: pd.DataFrame, zone: str) -> pd.DataFrame:
+    return frame.assign(ds=frame["ds"].dt.tz_localize(zone))
+
+
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(ds=frame["ds"].map(lambda moment: moment.isoformat()))
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame.copy, as_text])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Etc/GMT-1"])
+def test_frames_with_and_without_a_zone_are_refused_together(
+    ridge: forecast.Model, zone: str, form: Callable[..., pd.DataFrame]
+) -> None:
+    """A plan of local times would be shifted by its zone against a history without one."""
+    there = form(zoned(plan(), zone))
+    with pytest.raises(InputError, match=r"future_df: the times of future_df are of .*no zone"):
+        ridge.predict(sold(), future_df=there)
+    with pytest.raises(InputError, match="future_df: the times of future_df are of"):
+        ridge.predict(future_df=there)
+    with pytest.raises(InputError, match=r"df: the times of df are of .*of the fit have no zone"):
+        ridge.predict(form(zoned(sold(), zone)), future_df=there)
+
+
+def test_a_model_of_local_times_refuses_times_without_a_zone(tmp_path: Path) -> None:
+    model = forecast.fit(zoned(sold(), "Europe/Berlin"), "ridge", **OPTIONS)
+    with pytest.raises(InputError, match="times of df are of Europe/Berlin, those of future_df"):
+        model.predict(future_df=plan())
+    model.save(tmp_path / "ridge")
+    with pytest.raises(InputError, match="times of the fit are of Europe/Berlin, those of df"):
+        forecast.load(tmp_path / "ridge").predict(sold(), future_df=plan())
+    local = model.predict(future_df=zoned(plan(), "Europe/Berlin"))
+    in_utc = zoned(plan(), "Europe/Berlin")
+    in_utc["ds"] = in_utc["ds"].dt.tz_convert("UTC")
+    assert model.predict(future_df=in_utc).equals(local)
+
+
+def test_times_in_utc_go_with_times_without_a_zone(ridge: forecast.Model) -> None:
+    whole = ridge.predict(future_df=plan())
+    assert ridge.predict(future_df=zoned(plan(), "UTC")).equals(whole)

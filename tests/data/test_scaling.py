@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from forecast import models
 from forecast.config.datasets import Column
 from forecast.config.task import TransformName
 from forecast.config.transforms import TRANSFORMS
+from forecast.data.columns import spread_over_horizon
 from forecast.data.scaling import Scaling, check_transforms, invert_transform, transform_column
 from forecast.forecaster import Budget, fit
 from forecast.system.errors import InputError
@@ -222,3 +225,99 @@ def test_a_row_with_a_wild_value_at_its_cutoff_is_forecast_as_without_it():
         model = fit(problem, spec, skip="linear", seed=0, budget=Budget(1, 1)).forecaster
         forecasts.append(model.predict(problem.panel, newest)["north"])
     np.testing.assert_array_equal(*forecasts)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("rain", 100), ("rain", 1e6), ("wind", 10), ("wind", 100), ("wind", -10), ("wind", 1e6)],
+)
+def test_an_input_is_held_to_its_train_range_and_once_its_width_around_it(name, factor):
+    """`rain` by its values, `wind`, of which models read changes, by those."""
+    long = problems.frame(gaps=False)
+    newest = long.groupby("unique_id").cumcount(ascending=False) < 3
+    values = long[name].where(~newest | (name == "wind"), 1.0)
+    far = problems.problem_of(long.assign(**{name: values.mask(newest, values * factor)}))
+    place = far.panel.task.observed_names.index(name)
+    column = far.panel.task.columns[place]
+    for uid, series in far.panel.by_id.items():
+        z = far.scaled(uid)[:, place]
+        # the first of a run of wild values is as good as missing
+        seen = np.isfinite(z)
+        assert seen[-2:].all()
+        low, high = far.scaling.ranges[uid][:, place]
+        read = z[seen] * far.scaling.scale[uid][place] + far.scaling.centre[uid][place]
+        raw = transform_column(series.values[:, place], column)[seen]
+        if name == "wind":
+            read, raw = np.diff(read), np.diff(raw)
+        held = np.clip(raw, 2 * low - high, 2 * high - low)
+        np.testing.assert_allclose(read, held, atol=1e-9)
+        assert (held != raw).any()
+
+
+def test_a_target_is_read_as_it_is_however_far_off():
+    moved = problems.problem_of(with_sales(slice(-20, None), 100))
+    place = moved.panel.task.observed_names.index("sales")
+    raw = moved.panel.by_id["north"].values[-19:, place]
+    centre, scale = moved.scaling.centre["north"][place], moved.scaling.scale["north"][place]
+    np.testing.assert_array_equal(moved.scaled("north")[-19:, place], (raw - centre) / scale)
+
+
+def test_what_never_changed_in_a_series_takes_the_range_of_the_others():
+    long = problems.frame(gaps=False)
+    long.loc[long["unique_id"] == "north", "wind"] = 0.0
+    shops = problems.problem_of(long)
+    place = shops.panel.task.observed_names.index("wind")
+    low, high = shops.scaling.ranges["north"][:, place]
+    others = shops.scaling.ranges["south"][:, place]
+    assert (low, high) == (min(others[0], 0.0), max(others[1], 0.0))
+
+
+def test_a_scaling_that_was_saved_without_ranges_holds_nothing():
+    shops = problems.shops()
+    content = shops.scaling.to_json()
+    old = {
+        uid: {k: v for k, v in entry.items() if k not in ("ranges", "static")}
+        for uid, entry in content.items()
+    }
+    series = shops.panel.by_id["north"]
+    far = replace(series, values=series.values * [1, 1, 1, 1e6])
+    bare = Scaling.from_json(old)
+    assert bare.to_json() == old
+    largest = [
+        np.nanmax(scaling.scale_series(far, shops.panel.task)[:, 3])
+        for scaling in (bare, shops.scaling)
+    ]
+    assert largest[0] > 20 and largest[1] < 10
+
+
+def planned(factor, days):
+    """A panel of one series whose plan is `factor` times too large on some of its coming `days`."""
+    rng = np.random.default_rng(0)
+    ds = pd.date_range("2024-01-01", periods=304, freq="h")
+    frame = pd.DataFrame({"unique_id": "a", "ds": ds, "price": 5 + rng.random(304)})
+    frame["y"] = np.where(np.arange(304) < 300, 20 - frame["price"], np.nan)
+    frame.loc[299 + np.array(days, dtype=int), "price"] *= factor
+    options = {"future_exogenous": [{"column": "price", "known_ahead": True}], "horizon": 4}
+    options |= {"target": {"column": "y"}, "past_exogenous": []}
+    calendar = problems.task(**options).calendar
+    whole = spread_over_horizon(frame, ["price"], ["y"], 4, calendar)
+    return problems.problem_of(whole, **options)
+
+
+@pytest.mark.parametrize("days", [[1], [2], [4]])
+def test_a_wild_value_of_a_plan_is_missing_in_every_row_that_knows_it(days):
+    wild = planned(1e3, days)
+    z = wild.scaled("a")
+    for row in range(-4, 0):  # row -1 is the cutoff
+        for step in range(1, 5):
+            day = row + 1 + step
+            assert np.isnan(z[row, step]) == (day in days), (row, step)
+
+
+def test_of_a_plan_that_is_wild_throughout_the_first_is_missing_and_the_rest_is_held():
+    wild = planned(1e3, [1, 2, 3, 4])
+    z = wild.scaled("a")[-1, 1:]
+    low, high = wild.scaling.ranges["a"][:, 1]
+    assert np.isnan(z[0])
+    top = (2 * high - low - wild.scaling.centre["a"][2:]) / wild.scaling.scale["a"][2:]
+    np.testing.assert_array_equal(z[1:], top)

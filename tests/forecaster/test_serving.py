@@ -232,15 +232,36 @@ def test_a_request_without_rows_is_refused():
         service("theta").answer(history().head(0).astype({"ds": object}))
 
 
-def test_a_request_is_answered_for_its_series_with_a_note_on_the_others_of_the_model() -> None:
+def test_a_request_is_answered_for_its_series_alone() -> None:
     rows = history()
     ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
     whole = ridge.answer(rows)
     part = ridge.answer(rows[rows["unique_id"] == "north"])
-    assert "note" not in whole
-    assert set(part["note"]) == {"no rows, so no forecast, of series 'south'"}
-    own = whole[whole["unique_id"] == "north"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(part.drop(columns="note"), own)
+    assert "note" not in whole and "note" not in part
+    pd.testing.assert_frame_equal(part, whole[whole["unique_id"] == "north"].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("column", ["sales", "price", "wind"])
+def test_a_note_tells_of_values_unlike_the_fit_in_the_rows_of_their_series_alone(column) -> None:
+    rows = history()
+    is_last = rows.groupby("unique_id").cumcount(ascending=False) == 0
+    is_wrong = is_last & (rows["unique_id"] == "north")
+    wrong = rows.assign(**{column: rows[column].fillna(1).mask(is_wrong, 1e4)})
+    notes = Service(Ensemble((forecaster("ridge", "linear"),))).answer(wrong)
+    by_series = notes.groupby("unique_id")["note"].unique()
+    (north,) = by_series["north"]
+    assert f"'{column}' of 'north' is 10000 at" in north and "in training" in north
+    assert by_series["south"].tolist() == [""]
+
+
+def test_a_missing_column_is_named_with_the_columns_that_were_sent() -> None:
+    rows = history().drop(columns="wind").assign(kind="bakery")
+    task = problems.task(static=[{"column": "kind", "levels": ["bakery", "butcher"]}])
+    with pytest.raises(InputError) as refused:
+        serving._check_rows(rows, task)
+    shown = str(refused.value)
+    assert "column 'wind' is missing" in shown
+    assert "'kind'" in shown and "kind=" not in shown
 
 
 def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_earlier() -> None:
