@@ -49,7 +49,7 @@ from forecast.data.calendars import (
     shows_week,
     usual_length,
 )
-from forecast.data.columns import guess_static, spread_over_horizon
+from forecast.data.columns import Lateness, guess_static, spread_over_horizon
 from forecast.data.guesses import SHORT_ROWS, guess_spans
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.splits import held_out_steps, longest_horizon, most_test_steps
@@ -206,8 +206,9 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         plan = frame[[*KEY_COLUMNS, *future]]
         observed = [*target, *past]
         with caller_words(names.time_col, calendar):
+            lateness = Lateness(horizon - 1, plan_may_follow=True)
             frame = spread_over_horizon(
-                frame, future, observed, horizon, calendar, inputs.holidays, horizon - 1
+                frame, future, observed, horizon, calendar, inputs.holidays, lateness
             )
         plan = plan[plan["ds"] > plan["unique_id"].map(frame.groupby("unique_id")["ds"].last())]
     return replace(_describe_frame(frame, names, options, inputs), plan=plan)

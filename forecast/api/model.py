@@ -30,7 +30,7 @@ from forecast.api.frames import (
 )
 from forecast.api.installation import require_installed
 from forecast.data.calendars import row_numbers
-from forecast.data.columns import spread_over_horizon
+from forecast.data.columns import Lateness, spread_over_horizon
 from forecast.data.hierarchy import add_sums
 from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.quality.checks import clock_change
@@ -365,7 +365,13 @@ class Model:
         if task.future_exogenous and (df is not None or future_df is not None):
             reach = task.future_exogenous[0].steps
             frame = spread_over_horizon(
-                frame, plans, observed, reach, task.calendar, task.holidays, most_unobserved
+                frame,
+                plans,
+                observed,
+                reach,
+                task.calendar,
+                task.holidays,
+                Lateness(most_unobserved),
             )
         if df is not None:
             check_transforms(frame, task)

@@ -18,7 +18,9 @@ never filled.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -319,6 +321,19 @@ def _holiday_shares(rule: Holidays, days: pd.DatetimeIndex) -> np.ndarray:
     return np.mean(free_days, axis=0)
 
 
+@dataclass(frozen=True)
+class Lateness:
+    """How many steps behind the newest value of all the last one of a series may be to end with it;
+    `plan_may_follow`: also without a plan, which comes with the forecast.
+    """
+
+    most_steps: int = 0
+    plan_may_follow: bool = False
+
+
+NO_LATENESS = Lateness()
+
+
 def spread_over_horizon(
     frame: pd.DataFrame,
     plans: Sequence[str],
@@ -326,17 +341,16 @@ def spread_over_horizon(
     horizon: int,
     calendar: Calendar,
     holidays: Holidays | None = None,
-    most_unobserved: int = 0,
+    lateness: Lateness = NO_LATENESS,
 ) -> pd.DataFrame:
     """Rows of a history and of the plan behind it as a model reads them: up to each series' last
     value of an `observed` column, with the columns of `add_future_steps`.
 
-    A series whose last value is at most `most_unobserved` steps older than the newest of all keeps
-    its rows up to that one, without values, where the plan allows: what is sold out ends with the
-    others.
+    A series that is late by no more than `lateness` keeps its rows up to the newest value of all,
+    without values, where the plan allows: what is sold out ends with the others.
     """
     whole = add_future_steps(frame, plans, horizon, calendar, holidays)
-    return _trim_to_ends(whole, observed, plans, horizon, most_unobserved)
+    return _trim_to_ends(whole, observed, plans, horizon, lateness)
 
 
 def _trim_to_ends(
@@ -344,11 +358,10 @@ def _trim_to_ends(
     observed: Iterable[str],
     plans: Sequence[str],
     horizon: int,
-    most_unobserved: int,
+    lateness: Lateness,
 ) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation; where that is at most
-    `most_unobserved` steps older than the newest of all, up to the newest, unless `plans` reach a
-    horizon behind the former alone.
+    """`frame` up to each series' last row with an observation; of one that is late up to its row at
+    the newest of all, if `plans` have the horizon behind that.
     """
     has_value = frame[list(observed)].notna().any(axis=1)
     steps = np.unique(frame["ds"][has_value])
@@ -356,12 +369,19 @@ def _trim_to_ends(
         return frame[has_value].reset_index(drop=True)
     series = frame["unique_id"]
     ends = frame["ds"][has_value].groupby(series).max()
-    n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
     is_planned = frame[list(plans)].notna().all(axis=1)
-    own_reach = (is_planned & (frame["ds"] > series.map(ends))).groupby(series).sum()
-    common_reach = (is_planned & (frame["ds"] > steps[-1])).groupby(series).sum()
-    is_short = (own_reach >= horizon) & (common_reach < horizon)
-    ends = ends.where((n_late > most_unobserved) | is_short.reindex(ends.index), steps[-1])
+
+    def reach(behind: Any) -> pd.Series:
+        """By series how many steps are planned behind a moment."""
+        return (is_planned & (frame["ds"] > behind)).groupby(series).sum().reindex(ends.index)
+
+    own_reach, common_reach = reach(series.map(ends)), reach(steps[-1])
+    may_go_on = common_reach >= (horizon if plans else 0)
+    if lateness.plan_may_follow:
+        may_go_on |= (common_reach == 0) & (own_reach < horizon)
+    n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
+    may_go_on &= (n_late <= lateness.most_steps) & ends.index.isin(series[frame["ds"] == steps[-1]])
+    ends = ends.mask(may_go_on, steps[-1])
     return frame[frame["ds"] <= series.map(ends)].reset_index(drop=True)
 
 
@@ -386,14 +406,9 @@ def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     if not dataset.known_ahead:
         return frame
     may_be_missing = all(column.max_missing > 0 for column in dataset.columns)
-    most_unobserved = dataset.horizon - 1 if may_be_missing else 0
-    return _trim_to_ends(
-        frame,
-        measured_columns(frame, dataset),
-        dataset.known_ahead,
-        dataset.horizon,
-        most_unobserved,
-    )
+    lateness = Lateness(dataset.horizon - 1 if may_be_missing else 0, plan_may_follow=True)
+    observed = measured_columns(frame, dataset)
+    return _trim_to_ends(frame, observed, dataset.known_ahead, dataset.horizon, lateness)
 
 
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:

@@ -314,7 +314,9 @@ def test_bad_input_is_told_with_the_column_what_was_found_and_what_to_type(name:
 def test_a_series_that_ends_early_is_not_scored_and_is_forecast_from_its_end() -> None:
     other = frame(unique_id="b").head(60)
     with pytest.warns(UserWarning, match=r"(?s)1 series not scored.*\nb "):
-        forecasts = fitted(pd.concat([frame(), other])).predict()
+        model = fitted(pd.concat([frame(), other]))
+    with pytest.warns(UserWarning, match=r"Without the newest rows of the others: series 'b'"):
+        forecasts = model.predict()
     assert forecasts["unique_id"].tolist() == ["a", "a", "b", "b"]
     for unique_id, series in (("a", frame()), ("b", other)):
         first = forecasts.loc[forecasts["unique_id"] == unique_id, "ds"].iloc[0]

@@ -70,7 +70,9 @@ def test_a_sum_counts_a_series_from_its_first_row_and_misses_what_one_of_them_mi
 
 def test_series_that_do_not_end_together_are_named() -> None:
     frame = pd.concat([long_frame({"N/a": [1, 2]}), long_frame({"N/b": [1]}, end="2024-01-02")])
-    with pytest.raises(InputError, match="Series 'N/b': the last row stands before"):
+    with pytest.raises(
+        InputError, match="Series 'N/b': the last row with an observation stands before"
+    ):
         add_sums(frame, TASK)
 
 
