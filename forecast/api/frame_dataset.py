@@ -204,11 +204,11 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     plan = None
     if future or inputs.holidays:
         plan = frame[[*KEY_COLUMNS, *future]]
-        observed = [*target, *past]
+        measured = [*target, *past]
         with caller_words(names.time_col, calendar):
             lateness = Lateness(horizon - 1, plan_may_follow=True)
             frame = spread_over_horizon(
-                frame, future, observed, horizon, calendar, inputs.holidays, lateness
+                frame, future, measured, horizon, calendar, inputs.holidays, lateness
             )
         plan = plan[plan["ds"] > plan["unique_id"].map(frame.groupby("unique_id")["ds"].last())]
     return replace(_describe_frame(frame, names, options, inputs), plan=plan)

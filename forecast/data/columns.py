@@ -371,9 +371,9 @@ def _trim_to_ends(
     ends = frame["ds"][has_value].groupby(series).max()
     is_planned = frame[list(plans)].notna().all(axis=1)
 
-    def reach(behind: Any) -> pd.Series:
-        """By series how many steps are planned behind a moment."""
-        return (is_planned & (frame["ds"] > behind)).groupby(series).sum().reindex(ends.index)
+    def reach(moment: Any) -> pd.Series:
+        """By series how many steps are planned after it."""
+        return (is_planned & (frame["ds"] > moment)).groupby(series).sum().reindex(ends.index)
 
     own_reach, common_reach = reach(series.map(ends)), reach(steps[-1])
     may_go_on = common_reach >= (horizon if plans else 0)

@@ -256,10 +256,10 @@ def _hold(units: np.ndarray, low: float, high: float, *, reads_changes: bool) ->
     nothing.
     """
     judged = _changes(units) if reads_changes else units
-    held = np.where(judged < low, low, np.where(judged > high, high, judged))
+    bounded = np.where(judged < low, low, np.where(judged > high, high, judged))
     if not reads_changes:
-        return held
-    return units - np.nancumsum(judged - held)
+        return bounded
+    return units - np.nancumsum(judged - bounded)
 
 
 def _find_ranges(units: Sequence[np.ndarray], task: Task) -> np.ndarray:
