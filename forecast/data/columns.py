@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -361,7 +360,7 @@ def _trim_to_ends(
     lateness: Lateness,
 ) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation; of one that is late up to its row at
-    the newest of all, if `plans` have the horizon behind that.
+    the newest of all, if the columns `<plan>+<step>` there have the horizon behind it.
     """
     has_value = frame[list(observed)].notna().any(axis=1)
     steps = np.unique(frame["ds"][has_value])
@@ -369,32 +368,29 @@ def _trim_to_ends(
         return frame[has_value].reset_index(drop=True)
     series = frame["unique_id"]
     ends = frame["ds"][has_value].groupby(series).max()
-    is_planned = frame[list(plans)].notna().all(axis=1)
-
-    def reach(moment: Any) -> pd.Series:
-        """By series how many steps are planned after it."""
-        return (is_planned & (frame["ds"] > moment)).groupby(series).sum().reindex(ends.index)
-
-    own_reach, common_reach = reach(series.map(ends)), reach(steps[-1])
-    may_go_on = common_reach >= (horizon if plans else 0)
-    if lateness.plan_may_follow:
-        may_go_on |= (common_reach == 0) & (own_reach < horizon)
-    n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
-    may_go_on &= (n_late <= lateness.most_steps) & ends.index.isin(series[frame["ds"] == steps[-1]])
-    ends = ends.mask(may_go_on, steps[-1])
+    planned = [future_frame_name(name, step) for name in plans for step in range(1, horizon + 1)]
+    if lateness.most_steps and {*planned} <= {*frame.columns}:
+        n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
+        n_planned = frame[planned].notna().sum(axis=1)
+        at_newest = n_planned[frame["ds"] == steps[-1]].groupby(series).max().reindex(ends.index)
+        may_go_on = at_newest == len(planned)
+        if lateness.plan_may_follow:
+            at_own = n_planned[frame["ds"] == series.map(ends)].groupby(series).max()
+            may_go_on |= (at_newest == 0) & (at_own < len(planned))
+        ends = ends.mask(may_go_on & (n_late <= lateness.most_steps), steps[-1])
     return frame[frame["ds"] <= series.map(ends)].reset_index(drop=True)
 
 
 def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
     """A long `history` with the rows of `plan` (`unique_id, ds` and columns known ahead) behind
-    each series' last value of an `observed` column, where they stand for those of the history; the
-    times of `plan` that are past say nothing new.
+    each series' last value of an `observed` column. From its first row there the plan stands for
+    what the history planned; its times that are past say nothing new.
     """
-    known = trim_to_last_value(history, observed)
-    last_times = known.groupby("unique_id")["ds"].last()
-    is_ahead = plan["ds"] > plan["unique_id"].map(last_times)
-    joined = pd.concat([history, plan[is_ahead]])
-    joined = joined[~joined.duplicated(list(KEY_COLUMNS), keep="last")]
+    last_times = trim_to_last_value(history, observed).groupby("unique_id")["ds"].last()
+    ahead = plan[plan["ds"] > plan["unique_id"].map(last_times)]
+    first_times = history["unique_id"].map(ahead.groupby("unique_id")["ds"].min())
+    is_replaced = history["ds"] >= first_times
+    joined = pd.concat([history[~is_replaced], ahead])
     return joined.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 

@@ -179,6 +179,15 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,0\n2024-07-21,1\n")
     with pytest.raises(InputError, match="'plan' has no value at 2024-07-20T00:00, 2 steps after"):
         forecast(root, plan=tmp_path / "plan.csv")
+    # the row before the first one of the plan stands in the data
+    (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-20,1\n")
+    later = forecast(root, plan=tmp_path / "plan.csv").table
+    np.testing.assert_allclose(later["y_hat"] - [4, 4], table["y_hat"] - [4, 0], atol=0.5)
+    (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,100\n2024-07-20,1\n")
+    wild = forecast(root, plan=tmp_path / "plan.csv")
+    (said,) = (notice for notice in wild.notices if "fit has seen" in notice)
+    assert "'plan' of 'wave' is 100 at 2024-07-19 (in training 0 to 1)" in said
+    assert wild.table["y_hat"].iloc[0] < table["y_hat"].iloc[0] + 6
     (tmp_path / "plan.csv").write_text("ds,promo\n2024-07-19,0\n")
     with pytest.raises(InputError, match=r"plan\.csv: .*'plan' is missing.*Wanted 'ds', 'plan'"):
         forecast(root, plan=tmp_path / "plan.csv")
