@@ -83,33 +83,39 @@ def stay_within(
 
 
 def count_start_rows(
-    members: Sequence[Member], experiments: Sequence[Experiment], least: int, most: int
+    members: Sequence[Member],
+    experiments: Sequence[Experiment],
+    least: int,
+    most: int,
+    averaged: int = 1,
 ) -> int:
     """Measured rows that a free run should begin with: those after which half of the nets with
     states have forgotten where these began, from `least` to `most`; and no more than leave
-    in every experiment half of the places where a run can begin with the least.
+    in every experiment half of the places where a run can begin with the least. Of members chosen
+    on means of so many rows `averaged`, `most` are means.
     """
     longest = max(experiments, key=len)
-    counts = [_count_forgetting_rows(m, longest) for m in members if m.net.states] or [least]
-    most = min(int(np.median(counts)), most, *map(len, experiments))
+    reach = LOOK_AHEAD * averaged
+    counts = [_count_forgetting_rows(m, longest, reach) for m in members if m.net.states] or [least]
+    most = min(int(np.median(counts)), most * averaged, *map(len, experiments))
     for e in experiments:
         places = [len(simulation_starts(e, rows)) for rows in range(least, most + 1)]
         most = least + sum(2 * count >= places[0] for count in places[1:])
     return most
 
 
-def _count_forgetting_rows(member: Member, experiment: Experiment) -> int:
-    """Rows of measured y, up to `LOOK_AHEAD`, after which states that began two deviations apart
+def _count_forgetting_rows(member: Member, experiment: Experiment, reach: int) -> int:
+    """Rows of measured y, up to `reach`, after which states that began two deviations apart
     are as near as `FORGOTTEN`, wherever they began.
     """
     net, runs = member.net, []
-    e = experiment.take(slice(PLACES * LOOK_AHEAD))
+    e = experiment.take(slice(PLACES * reach))
     for states in (-1.0, 1.0):
         y = net.add_state_columns(e.y)
-        y[::LOOK_AHEAD, net.measured_outputs :] = states
+        y[::reach, net.measured_outputs :] = states
         runs.append(net.free_run(member.weights, e.u, y))
     is_left = (np.abs(runs[1] - runs[0]) > 2 * FORGOTTEN).any(axis=1)
-    return min(int((np.flatnonzero(is_left) % LOOK_AHEAD).max()) + 2, LOOK_AHEAD)
+    return min(int((np.flatnonzero(is_left) % reach).max()) + 2, reach)
 
 
 def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:

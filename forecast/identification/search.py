@@ -48,6 +48,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from forecast.identification.averaging import (
+    SPREAD_KINDS,
+    average_rows,
+    count_averaged_rows,
+    spread_over_rows,
+)
 from forecast.identification.delays import count_arx_delays, dead_times, take_out_drift
 from forecast.identification.experiment import (
     Array,
@@ -168,6 +174,12 @@ def search_members(
             reason = "Chosen by their free run on the held-out blocks"
             members = search.train_on(folded)
     notes = [f"{reason}.", *drift_notes]
+    if search.averaged > 1:
+        notes.append(
+            f"The record moves slowly against its rows: models were chosen on means of"
+            f" {search.averaged} rows, of which the errors on held-out blocks are, and trained on"
+            " the rows themselves last."
+        )
     if any(steps):
         rows = ", ".join(
             " and ".join(str(step + 1 if step else 0) for step in each) for each in input_dead_times
@@ -184,7 +196,7 @@ def search_members(
         chosen = [widen_bounds(member, scaled) for member in chosen]
     notes += notes_of_bounds
     held_out_rmse = np.nan if is_ahead else search.judge_median(folded, chosen)
-    start = count_start_rows(chosen, scaled, settings.start, settings.most_start)
+    start = count_start_rows(chosen, scaled, settings.start, settings.most_start, search.averaged)
     if start > settings.start:
         notes.append(f"A free run begins with {start} measured rows, in which the states settle.")
     return SearchResult(tuple(chosen), held_out_rmse, scaling, start, experiments, tuple(notes))
@@ -204,7 +216,6 @@ class _Search:
         watch: lm.Watch | None,
     ) -> None:
         self.experiments = experiments
-        self.settings = settings
         self.seed = seed
         low, high = saturation(experiments)
         first = experiments[0]
@@ -218,7 +229,12 @@ class _Search:
             high=tuple(high.tolist()),
         )
         self.trainer = Trainer(self.plain, settings.start, watch)
-        self.searched = limit_rows(experiments, settings.start)
+        spread = [c for c in settings.candidates if c.kind in SPREAD_KINDS]
+        self.averaged = count_averaged_rows(experiments, settings.start) if spread else 1
+        if self.averaged > 1:
+            settings = replace(settings, candidates=tuple(spread))
+        self.settings = settings
+        self.searched = limit_rows(average_rows(experiments, self.averaged), settings.start)
         self.input_delays = 0
         if self.plain.inputs:
             self.input_delays = max(self._count_arx_delays(MOST_INPUT_DELAYS)[0], 4)
@@ -450,6 +466,8 @@ class _Search:
         trained += self._train_all(OTHERS, others)
         chosen = choose_members(leave_out_straying(trained, self.searched, self.settings.start))
         self._plan_trainings(JUDGING, {member.key: 1.0 for member in chosen})
+        if self.averaged > 1:
+            chosen = [spread_over_rows(member, self.averaged) for member in chosen]
         members = leave_out_lost(self._train_all(LAST, chosen))
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):

@@ -89,7 +89,8 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare; 1 where y is never observed in as many in a row. A free run of the result
-    begins with as many as its states take to settle, at most `most_start`, at least `start`.
+    begins with as many as its states take to settle, at most `most_start`, at least `start`; of
+    means where these are searched (`averaging`).
     `folds`: at most; fewer where a block would be shorter than eight times `start`.
     `ahead_candidates`: "delays" and "polynomial", for series without inputs alone, fitted one step
     ahead and judged by forecasts of several; () for none. `fold_iterations`: in every fold, after
