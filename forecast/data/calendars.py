@@ -77,6 +77,8 @@ COUNT_ADVICE = (
     "Write the first day of the period that each row stands for, such as 2024-01-01 for a month; or"
     " leave the times out and count the rows: `calendar: {kind: index}`."
 )
+ROUND_STEPS = ("1s", "1min", "5min", "10min", "15min", "30min", "1h", "1D")
+"""Of clocks that jitter."""
 MIN_EVEN_STEPS = 10
 """So many rows of a series show that its steps are even."""
 MIN_OPEN_DAYS = 10
@@ -522,6 +524,23 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
     return min(whole or fits, key=CalendarFit.count_misfits)
 
 
+def advise_without_calendar(times: pd.Series) -> str:
+    """What to do with times that fit no calendar: round those of a clock that jitters, such as a
+    logger's; count the rows of all others.
+    """
+    distinct = times.drop_duplicates().sort_values()
+    seconds = float(distinct.diff().dt.total_seconds().median())
+    lengths = {step: pd.Timedelta(step).total_seconds() for step in ROUND_STEPS}
+    step = min(ROUND_STEPS, key=lambda step: abs(lengths[step] - seconds))
+    rounded = distinct.dt.round(step)
+    if abs(lengths[step] - seconds) > seconds / 10 or rounded.duplicated().any():
+        return COUNT_ADVICE
+    return (
+        f"They lie off even steps of {step}, as by a clock that jitters. Round them, as by pandas"
+        f" `times.dt.round({step!r})`."
+    )
+
+
 def describe_own_steps(frame: pd.DataFrame) -> str:
     """What to do where two series of `frame`, each of even steps, share neither a time nor a
     calendar, as weeks that begin on other days; empty where there are none.
@@ -727,7 +746,7 @@ def _describe_off_calendar(
     if own_steps := describe_own_steps(frame):
         advice = own_steps
     elif 2 * best.off_calendar > len(times):
-        advice = COUNT_ADVICE
+        advice = advise_without_calendar(times)
     elif best.off_calendar < len(wrong):
         n_off = plural(best.off_calendar, "time")
         n_steps = series_lengths(frame, best.calendar).sum()

@@ -32,11 +32,11 @@ from forecast.config.task import RegularCalendar
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
-    COUNT_ADVICE,
     DAY,
     GUESSED_ZONES,
     Calendar,
     CalendarFit,
+    advise_without_calendar,
     calendar_yaml,
     count_day_steps,
     default_features,
@@ -489,7 +489,8 @@ def _guess_times(
         raise InputError(f"{where}: no calendar fits. {own_steps}")
     fit = fit_calendar(times, zone)
     if 2 * fit.off_calendar > times.nunique():
-        raise InputError(f"{where}: {time!r} holds times that no calendar has. {COUNT_ADVICE}")
+        advice = advise_without_calendar(times)
+        raise InputError(f"{where}: {time!r} holds times that no calendar has. {advice}")
     return GuessedTimes(time, time_format, zone, times, fit)
 
 

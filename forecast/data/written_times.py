@@ -2,7 +2,8 @@
 
 ISO 8601, the formats of `DATE_FORMATS` and `TIME_FORMATS`, quarters, months and ISO weeks.
 `guess_time_format` finds the format of a column, `to_utc` reads it. Times without an offset belong
-to the clock of a zone; an hour that stands twice in autumn is told apart by the order of its rows.
+to the clock of a zone; an hour that stands twice in autumn is told apart by the order of its rows,
+and written once it is the first.
 A time that a clock jumps over is never guessed but refused with its row.
 
 Where both orders of day and month fit a whole column (03/04/2024), `guess_time_format` takes the
@@ -313,7 +314,8 @@ def _local_to_utc(
     times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
     """Times of the clock of `zone` (None: UTC) in UTC; `wall_clock` leaves them as they are. An
-    hour that stands twice is told apart by its order; where it cannot be, `InputError`.
+    hour that stands twice is told apart by its order, and is the first where it stands once among
+    rows in order, as loggers leave out the second; where neither tells, `InputError`.
     """
     if wall_clock or zone in (None, "UTC"):
         return times
@@ -324,12 +326,28 @@ def _local_to_utc(
     # are present.
     try:
         series = times.groupby(table["unique_id"], sort=False)
-        parts = [_zoned_to_utc(part.dt.tz_localize(zone, ambiguous="infer")) for _, part in series]
+        parts = [_zoned_to_utc(_tell_hours_apart(part, zone)) for _, part in series]
         return pd.concat(parts).reindex(times.index)
     except CLOCK_ERRORS:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
         raise time_fault(times, first_true(has_no_instant), where, end) from None
+
+
+def _tell_hours_apart(times: pd.Series, zone: str) -> pd.Series:
+    """Times of one series of the clock of `zone`; one of `CLOCK_ERRORS` for one that never stands
+    there, and where it cannot be said which of two instants is meant.
+    """
+    try:
+        return times.dt.tz_localize(zone, ambiguous="infer")
+    except CLOCK_ERRORS:
+        zoned = times.dt.tz_localize(zone, ambiguous=(~times.duplicated()).to_numpy())
+        # of the first row nothing before it tells, and going back is no order
+        if pd.isna(times.iloc[:1].dt.tz_localize(zone, ambiguous="NaT").iloc[0]):
+            raise
+        if not zoned.is_monotonic_increasing:
+            raise
+        return zoned
 
 
 def _zoned_to_utc(times: pd.Series) -> pd.Series:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
 
+TIME_FORMATS = ("ISO8601", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y")
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
@@ -129,8 +130,9 @@ def read_record(
     experiments apart, in the order of the file; None: one alone, or one for each cell of a table
     per cell, as in iddata. A field is named alone, or with its struct (`train.u`) where several
     have it; a variable of that name goes before any field, as nothing else could name it.
-    `time`: a column of numbers or ISO dates, by which rows out of order or left out are refused;
-    None: the first column of a CSV where it is of such dates.
+    `time`: a column of numbers, of ISO dates or of such as 31.12.2020 23:50, by which rows out of
+    order, left out or in uneven steps are refused; steps within 10 % of the median are even. None:
+    the first column of a CSV where it is of such dates.
     """
     return list(read_by_name(path, outputs, inputs, experiment, time).values())
 
@@ -145,7 +147,7 @@ def read_by_name(
     """The experiments of a CSV or MATLAB file by their names, "" where there is one alone;
     `experiment` is the column whose values name them, cells are named 0, 1, ... `InputError` for a
     file or column that cannot be read, for an input that is an output, and for times that are not
-    in order or leave out rows.
+    in order, leave out rows or are uneven.
     """
     outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
     names = [*outputs, *inputs, *filter(None, (experiment, time))]
@@ -223,7 +225,7 @@ def _index_by_time(
     path: Path | str, frame: pd.DataFrame, names: Sequence[str], time: str | None
 ) -> pd.DataFrame:
     """The frame with the times as index: of the column `time`, or without it of the first column
-    where that is of ISO dates and not among the names; else with its rows counted. `InputError` for
+    where that is of dates and not among the names; else with its rows counted. `InputError` for
     a cell of `time` that is neither number nor date.
     """
     import pandas as pd
@@ -232,7 +234,10 @@ def _index_by_time(
     if time is None and (column.name in names or column.dtype.kind in "iufb"):
         return frame.reset_index(drop=True)
     cells = column.astype(str)
-    times = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
+    times = max(
+        (pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS),
+        key=pd.Series.count,
+    )
     if time is not None:
         numbers = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
         times = max(numbers, times, key=pd.Series.count)
@@ -241,8 +246,8 @@ def _index_by_time(
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(
             f"{path}: column {time!r} has {str(column.iat[row])!r} in row {row}, counted from 0"
-            " after the names; wanted a number or a date such as 2020-12-31 23:50 in every row."
-            " Correct it, or leave out `time`."
+            " after the names; wanted a number or a date such as 2020-12-31 23:50 or 31.12.2020"
+            " 23:50 in every row. Correct it, or leave out `time`."
         )
     return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
 

@@ -25,6 +25,7 @@ BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make 
 BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
 # large enough for any value over it to vanish, small enough for it to be no denormal number
 CONSTANT_SCALE = 1e200
+EVEN_SHARE = 0.1  # of the median step: months differ by less, and the clock of a logger
 LONGEST_STEP = 1.9  # of an index, in median steps: a longer one leaves out rows
 MOST_GAPS = 0.05  # of the steps; more of several steps each are nights or weekends
 FEW_LEVELS = 6  # of an input: nets are no better between more, and far worse between three
@@ -121,7 +122,7 @@ class Experiment:
 
 def check_index(*tables: Any) -> None:
     """`InputError` where tables of pandas differ in the index, since rows are matched by position,
-    and where its times or numbers go back or leave out rows.
+    and where its times or numbers go back, leave out rows or are not even.
     """
     indices = [table.index for table in tables if hasattr(table, "iloc")]
     if not all(index.equals(indices[0]) for index in indices):
@@ -134,16 +135,27 @@ def check_index(*tables: Any) -> None:
         return
     index = indices[0]
     steps = index.to_series().diff().to_numpy()[1:].astype(np.float64)
-    is_uneven = (steps <= 0) | (steps > LONGEST_STEP * np.median(steps))
-    if (steps > 0).all() and is_uneven.mean() > MOST_GAPS:
-        is_uneven &= np.median(steps[is_uneven]) < 2.5 * np.median(steps)
-    if is_uneven.any():
-        row = is_uneven.argmax()
+    middle = np.median(steps)
+    is_gap = (steps <= 0) | (steps > LONGEST_STEP * middle)
+    is_uneven = ~is_gap & (np.abs(steps - middle) > EVEN_SHARE * middle)
+    if (steps > 0).all() and is_gap.mean() > MOST_GAPS:
+        is_gap &= np.median(steps[is_gap]) < 2.5 * middle
+    if is_gap.any():
+        row = is_gap.argmax()
         raise InputError(
             f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, and no step"
             " like the others: rows must follow each other in time. Sort them; fill in those left"
             " out, with u and an empty y; cut there into several experiments; or leave the times"
             " out, as by `reset_index(drop=True)`, or of the file, if they do follow each other."
+        )
+    if is_uneven.any():
+        row = is_uneven.argmax()
+        raise InputError(
+            f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, a step of"
+            f" {steps[row] / middle:.2g} times the median, and {is_uneven.sum()} of {len(steps)}"
+            f" steps are off it by more than {EVEN_SHARE:.0%}: a model needs rows in even steps."
+            " Interpolate u and y to even times (`numpy.interp`) or take means over even windows"
+            " (`resample` of pandas); or leave the times out, if they are only rounded."
         )
 
 

@@ -1915,6 +1915,17 @@ def test_times_of_no_calendar_are_refused_with_what_to_write(tmp_path):
         guessed(tmp_path, pd.DataFrame({"end": ends, "y": WAVE[:96]}))
 
 
+@pytest.mark.parametrize("step", ["1h", "10min", "1D"])
+def test_times_of_a_clock_that_jitters_are_to_be_rounded(tmp_path, step):
+    off = np.random.default_rng(0).integers(-2, 3, 96) * pd.Timedelta(step) / 30
+    times = pd.date_range("2024-01-01", periods=96, freq=step) + pd.to_timedelta(off)
+    written = times.round("s")
+    with pytest.raises(InputError, match=r"no calendar has.*clock that jitters") as refusal:
+        guessed(tmp_path, pd.DataFrame({"time": written, "y": WAVE[:96]}))
+    assert f"`times.dt.round('{step}')`" in str(refusal.value)
+    guessed(tmp_path, pd.DataFrame({"time": written.round(step), "y": WAVE[:96]}))
+
+
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("shops", [1, 2])
 def test_months_of_six_digits_are_read_by_the_format_that_is_written(tmp_path, order, shops):

@@ -86,6 +86,58 @@ def test_an_index_that_leaves_out_rows_or_goes_back_is_refused(zone: str | None)
         assert len(Experiment(follows, follows)) == len(rows)
 
 
+RNG = np.random.default_rng(0)
+UNEVEN = {
+    "exponential steps": np.cumsum(RNG.exponential(size=200)),
+    "log-spaced": np.geomspace(1.0, 1_000.0, 200),
+    "another step": np.concatenate([np.arange(100.0), 100 + 1.4 * np.arange(100)]),
+    "jitter": np.arange(200.0) + RNG.normal(scale=0.1, size=200),
+    "a late row": np.where(np.arange(200) == 50, 50.2, np.arange(200.0)),
+}
+
+
+@pytest.mark.parametrize("times", UNEVEN.values(), ids=UNEVEN)
+def test_times_in_uneven_steps_are_refused(times: np.ndarray) -> None:
+    import pandas as pd
+
+    rows = pd.Series(RNG.normal(size=200), times)
+    with pytest.raises(InputError, match=r"needs rows in even steps|follow each other in time"):
+        Experiment(rows, rows)
+
+
+def test_the_step_that_is_off_the_others_is_named() -> None:
+    import pandas as pd
+
+    rows = pd.Series(np.arange(200.0), UNEVEN["a late row"])
+    with pytest.raises(InputError, match=r"Rows 49 and 50 are those of 49.0 and 50.2, .* 2 of 199"):
+        Experiment(rows, rows)
+
+
+def test_times_of_a_logger_that_jitters_little_and_of_working_hours_are_taken() -> None:
+    import pandas as pd
+
+    little = np.arange(200.0) + RNG.uniform(-0.04, 0.04, 200)
+    hours = (24.0 * np.arange(20)[:, None] + np.arange(8)).ravel()
+    for times in (little, hours):
+        rows = pd.Series(np.arange(float(len(times))), times)
+        assert len(Experiment(rows, rows)) == len(times)
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%Y-%m-%d %H:%M"])
+def test_times_of_european_files_are_read_and_those_left_out_refused(tmp_path, form: str) -> None:
+    import pandas as pd
+
+    hours = pd.date_range("2020-01-31 20:00", periods=9, freq="h")
+    frame = pd.DataFrame({"u": np.arange(9.0), "t": hours.strftime(form), "y": np.arange(9.0)})
+    path = tmp_path / "hours.csv"
+    frame.to_csv(path, index=False, sep=";", decimal=",")
+    (record,) = read_record(path, ["y"], ["u"], time="t")
+    assert len(record) == 9
+    frame.drop(index=4).to_csv(path, index=False, sep=";", decimal=",")
+    with pytest.raises(InputError, match="Rows 3 and 4 are those of 2020-01-31 23:00"):
+        read_record(path, ["y"], ["u"], time="t")
+
+
 def test_a_csv_whose_dates_leave_out_rows_is_refused(tmp_path) -> None:
     import pandas as pd
 

@@ -160,6 +160,20 @@ def test_the_repeated_hour_of_autumn_is_told_apart_by_order(tmp_path: Path):
     assert frame["ds"].dt.hour.tolist() == [4, 5, 6, 7]
 
 
+def test_an_hour_of_autumn_that_a_logger_writes_once_is_the_first(tmp_path: Path):
+    lines = "\n".join(f"2024-11-03 {hour},1" for hour in ("00:00", "01:00", "02:00"))
+    frame = read(tmp_path, f"ds,temp\n{lines}\n", source={**MINE, "time_zone": "America/New_York"})
+    assert frame["ds"].dt.hour.tolist() == [4, 5, 7]
+
+
+def test_hours_of_autumn_out_of_order_are_refused(tmp_path: Path):
+    lines = "\n".join(f"2024-11-03 {hour},1" for hour in ("00:00", "03:00", "01:00", "04:00"))
+    message = refused(
+        tmp_path, f"ds,temp\n{lines}\n", source={**MINE, "time_zone": "America/New_York"}
+    )
+    assert "stands twice or never on the clocks of America/New_York" in message
+
+
 @pytest.mark.parametrize("local", ["2024-11-03 01:30", "2024-03-10 02:30"])
 def test_an_hour_that_stands_twice_or_never_is_refused(tmp_path: Path, local: str):
     message = refused(
