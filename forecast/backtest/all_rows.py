@@ -125,7 +125,7 @@ def load_whole_problem(data: PreparedData) -> Problem:
         panel,
         rows.borders,
         blocks,
-        Scaling.fit(panel, blocks),
+        Scaling.fit(panel, blocks).with_ranges_of(panel),
         layout(rows.task),
         shapes=data.shapes,
     )

@@ -15,7 +15,7 @@ trained on too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -138,6 +138,19 @@ class Scaling:
             scaling.static[uid] = series.static(panel.task)
         _widen_constant_ranges(scaling.ranges)
         return scaling
+
+    def with_ranges_of(self, panel: Panel) -> Scaling:
+        """The same with the ranges of every row, for a model that is fitted on all of them."""
+        ranges = {}
+        for series in panel.series:
+            visible_values = self.hide_wild(series)
+            units = [
+                transform_column(visible_values[:, i], column, series.unique_id)
+                for i, column in enumerate(panel.task.columns)
+            ]
+            ranges[series.unique_id] = _find_ranges(units, panel.task)
+        _widen_constant_ranges(ranges)
+        return replace(self, ranges=ranges)
 
     def hide_wild(self, series: Series) -> np.ndarray:
         """(T, C) raw values, with NaN for a value beyond the limits of its column, if the value of
