@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -43,11 +43,11 @@ def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
     A stepper knows the equation of its class: no subclass of these may have another one.
     """
     if type(cell) is LSTM:
-        return LSTMStepper(w, states)
+        return LSTMStepper(split_twins(cell, w), states)
     if type(cell) is GRU and cell.reset_after:
-        return GRUStepper(w, states)
+        return GRUStepper(split_twins(cell, w), states)
     if isinstance(cell, SimpleRNN | Elman) and cell.activation == "tanh":
-        return SimpleStepper(w, states)
+        return SimpleStepper(split_twins(cell, w), states)
     return AnyStepper(cell, w, states)
 
 
@@ -71,31 +71,31 @@ class StackedStepper:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         raise NotImplementedError
 
-    def __init__(self, w: Arrays, h: np.ndarray, below: int = 0) -> None:
-        """The cell's weights by name, the first h, and how many rows of `z` stand below those of
-        the product.
+    def __init__(self, twins: Sequence[Arrays], h: np.ndarray, below: int = 0) -> None:
+        """The weights of each twin by name, the first h, and how many rows of `z` stand below those
+        of the product.
         """
-        weights = np.stack([self.weight_rows(each) for each in split_twins(w)])
-        twins, columns, rows = weights.shape
-        units, batch = h.shape[0], h.shape[1] // twins
+        weights = np.stack([self.weight_rows(w) for w in twins])
+        n_twins, columns, rows = weights.shape
+        units, batch = h.shape[0], h.shape[1] // n_twins
         block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
-        matrix = allocate_aligned((twins, rows // block, columns, block), weights.dtype)
-        matrix[:] = weights.reshape(twins, columns, -1, block).swapaxes(1, 2)
-        self.z = allocate_aligned((rows + below, twins, batch), matrix.dtype)
+        matrix = allocate_aligned((n_twins, rows // block, columns, block), weights.dtype)
+        matrix[:] = weights.reshape(n_twins, columns, -1, block).swapaxes(1, 2)
+        self.z = allocate_aligned((rows + below, n_twins, batch), matrix.dtype)
         self.steps = 8 * STEPS_PER_COPY if batch == 1 else STEPS_PER_COPY
         # twins first: of columns that do not lie side by side a product has other last digits
-        stacked = allocate_aligned((self.steps + 1, twins, columns, batch), matrix.dtype)
+        stacked = allocate_aligned((self.steps + 1, n_twins, columns, batch), matrix.dtype)
         stacked[:, :, -1] = 1
         self.x = stacked[:, :, : -units - 1].swapaxes(1, 2)
         self.h = stacked[:, :, -units - 1 : -1].swapaxes(1, 2)
-        self.h[0] = h.reshape(units, twins, batch)
-        if twins == batch == 1:  # the product of a vector has less to look up
+        self.h[0] = h.reshape(units, n_twins, batch)
+        if n_twins == batch == 1:  # the product of a vector has less to look up
             sums = self.z[:rows, 0, 0]
             products = [
                 functools.partial(row.dot, matrix[0, 0], sums) for row in stacked[:, 0, :, 0]
             ]
         else:
-            sums = self.z[:rows].reshape(-1, block, twins, batch).transpose(2, 0, 1, 3)
+            sums = self.z[:rows].reshape(-1, block, n_twins, batch).transpose(2, 0, 1, 3)
             factor = matrix.swapaxes(2, 3)
             products = [
                 functools.partial(np.matmul, factor, row, sums) for row in stacked[:, :, None]
@@ -145,10 +145,10 @@ class LSTMStepper(StackedStepper):
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
-    def __init__(self, w: Arrays, states: Arrays) -> None:
-        """The cell's weights by name, and the states before the first step."""
+    def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
+        """The weights of each twin by name, and the states before the first step."""
         u = len(states["h"])
-        super().__init__(w, states["h"], u)
+        super().__init__(twins, states["h"], u)
         # as an array: NumPy converts a number anew at every step
         z = self.z
         half = np.array(0.5, z.dtype)
@@ -199,9 +199,9 @@ class GRUStepper(StackedStepper):
         rows[:, : 2 * u] *= 0.5
         return rows
 
-    def __init__(self, w: Arrays, states: Arrays) -> None:
-        """The cell's weights by name, and the states before the first step."""
-        super().__init__(w, states["h"])
+    def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
+        """The weights of each twin by name, and the states before the first step."""
+        super().__init__(twins, states["h"])
         u = len(states["h"])
         z = self.z
         half = np.array(0.5, z.dtype)
@@ -233,9 +233,9 @@ class SimpleStepper(StackedStepper):
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
-    def __init__(self, w: Arrays, states: Arrays) -> None:
-        """The cell's weights by name, and the states before the first step."""
-        super().__init__(w, states["h"])
+    def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
+        """The weights of each twin by name, and the states before the first step."""
+        super().__init__(twins, states["h"])
         z = self.z
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
@@ -250,12 +250,12 @@ class AnyStepper:
     def __init__(self, cell: Cell, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
         self.cell = cell
-        self.w = w
+        self.twins = split_twins(cell, w)
         self.running: Arrays = {name: state.T for name, state in states.items()}
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One time step: x `(I, B)`, output `(units, B)`."""
-        output, self.running = step_cell(self.cell, self.w, x.T, self.running)
+        output, self.running = step_cell(self.cell, self.twins, x.T, self.running)
         return output.T
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -286,19 +286,20 @@ step.
 """
 
 
-def split_twins(w: Arrays) -> list[Arrays]:
+def split_twins(cell: Cell, w: Arrays) -> list[Arrays]:
     """The weights of a cell, of twins those of each."""
-    recurrent = w["recurrent_kernel"]
-    if recurrent.ndim == 2:
+    name, weight = next(iter(cell.own_weights(1).items()))
+    if w[name].ndim == len(weight.shape):
         return [w]
-    return [{name: array[number] for name, array in w.items()} for number in range(len(recurrent))]
+    return [{name: array[number] for name, array in w.items()} for number in range(len(w[name]))]
 
 
-def step_cell(cell: Cell, w: Arrays, x: np.ndarray, states: Arrays) -> tuple[np.ndarray, Arrays]:
+def step_cell(
+    cell: Cell, twins: Sequence[Arrays], x: np.ndarray, states: Arrays
+) -> tuple[np.ndarray, Arrays]:
     """One time step by the cell's own equation: x `(B, I)`, states `(B, size)`."""
-    twins = split_twins(w)
     if len(twins) == 1:
-        return cell.step(numpy_namespace, w, x, states)
+        return cell.step(numpy_namespace, twins[0], x, states)
     size = len(x) // len(twins)
     steps = []
     for number, each in enumerate(twins):

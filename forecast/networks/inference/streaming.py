@@ -49,7 +49,7 @@ from forecast.networks.inference.batch import (
     final_states,
     interleave_windows,
 )
-from forecast.networks.inference.steppers import decode, step_cell
+from forecast.networks.inference.steppers import decode, split_twins, step_cell
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import first_states, future_width
 from forecast.system.errors import ModelError
@@ -143,7 +143,8 @@ class Step(BlockVisitor[np.ndarray]):
         return self._step_cell(block, path, weights_at(self.weights, path), x)
 
     def _step_cell(self, block: CellBlock, path: str, w: Arrays, x: np.ndarray) -> np.ndarray:
-        output, self.after[path] = step_cell(block.cell_object, w, x, self.before[path])
+        cell = block.cell_object
+        output, self.after[path] = step_cell(cell, split_twins(cell, w), x, self.before[path])
         return output
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import tanh
 
 import numpy as np
 import pytest
 
 from forecast.networks import cells
+from forecast.networks.cells.base import Cell, Weight
 from forecast.networks.cells.context import Jordan
 from forecast.networks.description import (
     Bidirectional,
@@ -223,6 +225,36 @@ def test_the_fast_steppers_are_the_cells(name, options):
         np.testing.assert_allclose(fast(x), plain(x), atol=1e-14)
     for state, value in plain.states().items():
         np.testing.assert_allclose(fast.states()[state], value, atol=1e-14)
+
+
+@dataclass(frozen=True)
+class Independent(Cell):
+    """Units without a view of each other (Li et al. 2018), with names of their own for weights."""
+
+    def own_weights(self, inputs):
+        return {
+            "keep": Weight((self.units,), "zeros"),
+            "read": Weight((inputs, self.units), "glorot_uniform"),
+        }
+
+    def project(self, xp, w, x):
+        return xp.matmul(x, w["read"])
+
+    def advance(self, xp, w, projected, states):
+        h = xp.tanh(projected + w["keep"] * states["h"])
+        return h, {"h": h}
+
+
+def test_a_cell_may_name_its_weights_as_it_likes_also_of_twins():
+    cell, rng = Independent(3), np.random.default_rng(0)
+    each = [{"keep": rng.normal(size=3), "read": rng.normal(size=(2, 3))} for _ in range(2)]
+    both = {name: np.stack([w[name] for w in each]) for name in each[0]}
+    alone = [stepper(cell, w, first_states(cell, w, 5)) for w in each]
+    together = stepper(cell, both, first_states(cell, both, 10))
+    for x in rng.normal(size=(6, 2, 10)):
+        wanted = [run(part) for run, part in zip(alone, np.split(x, 2, axis=1), strict=True)]
+        assert not np.allclose(wanted[0], wanted[1])
+        np.testing.assert_array_equal(together(x), np.concatenate(wanted, axis=1))
 
 
 def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
