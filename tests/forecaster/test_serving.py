@@ -233,6 +233,18 @@ def test_a_request_without_rows_is_refused():
         service("theta").answer(history().head(0).astype({"ds": object}))
 
 
+def test_times_with_a_zone_are_read_without_a_warning_and_a_list_of_times_is_refused() -> None:
+    rows = history()
+    ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
+    plain = rows["ds"].map(lambda moment: moment.isoformat())
+    wanted = ridge.answer(rows.assign(ds=plain))
+    for zone in ("Z", "+00:00"):
+        pd.testing.assert_frame_equal(ridge.answer(rows.assign(ds=plain + zone)), wanted)
+    for listed in ([[time] for time in plain], [[time, time] for time in plain]):
+        with pytest.raises(InputError, match="row 0: column 'ds' holds"):
+            ridge.answer(rows.assign(ds=listed))
+
+
 def test_a_request_is_answered_for_its_series_alone() -> None:
     rows = history()
     ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
