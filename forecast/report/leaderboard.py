@@ -101,7 +101,7 @@ def scores_of_distributions(results: Results) -> pd.DataFrame:
         of_heads = heads[heads["metric"] == "crps"].set_index(labels)["value"]
         crps = of_heads.combine_first(of_served["crps"].first())
         scores = scores.join(crps.rename("crps"), how="outer")
-    return scores.dropna(axis=1, how="all")
+    return scores.dropna(axis=1, how="all").astype(float)
 
 
 def _with_distributions(results: Results) -> list[Row]:

@@ -596,7 +596,10 @@ def test_the_leaderboard_of_several_series_has_no_empty_columns() -> None:
     assert not table.filter(regex="^(?!vs_|scaled_crps)").isna().any().any()
     assert "mase" in table and "mae" not in table and "mase" in repr(board)
     one = waves().query("unique_id == 'a'")
-    assert "mae" in forecast.compare(one, ["ridge"], **STEP).leaderboard
+    table_of_one = forecast.compare(one, ["ridge"], **STEP).leaderboard
+    assert "mae" in table_of_one
+    numbers = table_of_one.filter(regex="^winkler_|^crps$")
+    assert "crps" in numbers and (numbers.dtypes == float).all()
 
 
 def test_returns_are_judged_by_their_average_and_prices_by_the_last_one_or_their_drift() -> None:
