@@ -599,7 +599,7 @@ def test_the_leaderboard_of_several_series_has_no_empty_columns() -> None:
     table_of_one = forecast.compare(one, ["ridge"], **STEP).leaderboard
     assert "mae" in table_of_one
     numbers = table_of_one.filter(regex="^winkler_|^crps$")
-    assert "crps" in numbers and (numbers.dtypes == float).all()
+    assert "crps" in numbers and (numbers.dtypes == "float64").all()
 
 
 def test_returns_are_judged_by_their_average_and_prices_by_the_last_one_or_their_drift() -> None:
