@@ -20,6 +20,8 @@ from forecast.system.errors import DataError, InputError, ModelError
 
 STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
 
+pytestmark = pytest.mark.filterwarnings("ignore:Without the newest rows of the others")
+
 
 def waves(days: int = 200) -> pd.DataFrame:
     t = np.arange(days)

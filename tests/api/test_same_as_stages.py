@@ -51,6 +51,8 @@ combination.
 """
 OPTIONS = {"freq": "1D", "past_exogenous": ["x"], "calendar_features": ["day_of_week"], "n_jobs": 1}
 
+pytestmark = pytest.mark.filterwarnings("ignore:Without the newest rows of the others")
+
 
 def waves() -> pd.DataFrame:
     """Two series with gaps and empty cells, so that every input has a mask."""
