@@ -16,6 +16,7 @@ from forecast.backtest import training
 from forecast.system import workers
 from forecast.system.errors import InputError
 
+pytestmark = pytest.mark.filterwarnings("ignore:Without the newest rows of the others")
 LENGTHS = (16, 70, 150, 240, 330, 420, 600, 700, 800, 900, 1000, 1200)
 TOO_SHORT = {"s00"}
 ENDED_EARLY = {"s07"}
