@@ -9,7 +9,7 @@ changes. Scaling and channel names are left to the .json beside the file.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +162,7 @@ def _series_of(forecaster: Forecaster) -> str:
 def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str:
     """Python source of `products_of(past, future)`, which needs nothing of this package."""
     channels = {
-        **vars(forecaster.channels),
+        **asdict(forecaster.channels),  # without what was looked up before
         "past_channels": forecaster.channels.past_channels,
         "target_channels": forecaster.channels.target_channels,
     }

@@ -116,6 +116,9 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     np.testing.assert_allclose(
         written[..., 0], turned.forecast_with_skip(windows), rtol=1e-4, atol=1e-5
     )
+    # what was looked up in the channels before is no part of the file
+    assert "change_channels" in vars(turned.channels)
+    assert "change_channels" not in (tmp_path / "net.py").read_text().partition("products_of")[2]
     plain = replace(shaped, coefficients=without).forecast(windows, one.channels)
     assert np.abs(plain - shaped.forecast(windows, one.channels)).max() > 0.5
 
