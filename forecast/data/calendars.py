@@ -736,7 +736,15 @@ def _describe_off_calendar(
     would fit better.
     """
     times = frame["ds"].drop_duplicates()
-    fault = f"this is no step of `calendar: {calendar_yaml(calendar)}`"
+    if isinstance(calendar, Daily):
+        name = getattr(calendar, "exchange", "the configured weekdays")
+        fault = f"this is no session of {name}"
+    elif isinstance(calendar, YearWeekCalendar):
+        fault = "this is no week counted from 1 January"
+    elif calendar.open:
+        fault = f"no step of {calendar.freq} begins then within the opening hours"
+    else:
+        fault = f"this time is off the {calendar.freq!r} grid of the other rows"
     if len(wrong) > 1:
         fault += f" ({len(wrong)} such times in all: {format_times(wrong, calendar)})"
     if isinstance(calendar, Daily) and all(time != time.normalize() for time in wrong):

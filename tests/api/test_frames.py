@@ -142,7 +142,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"freq": "1h"},
         ("no value at 2737 of 2857", "freq={'kind': 'regular', 'freq': '1D'}"),
     ),
-    "a coarser freq": (hours, {}, ("no step of `calendar: {kind: regular, freq: 1D}`", "freq: 1h")),
+    "a coarser freq": (hours, {}, ("off the '1D' grid", "freq: 1h")),
     "no weekends": (
         lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)),
         {},

@@ -230,8 +230,7 @@ def test_a_weekend_is_no_gap_and_a_missing_session_is_one():
 def test_a_sunday_is_refused_for_an_exchange():
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2018-11-23", "2018-11-25"])})
     with pytest.raises(
-        InputError,
-        match=r"row 1 \(series 's', 2018-11-25 00:00\): this is no step of .*exchange: XNYS",
+        InputError, match=r"row 1 \(series 's', 2018-11-25 00:00\): this is no session of XNYS"
     ):
         check_calendar(frame, NEW_YORK, where="x")
 
@@ -240,7 +239,7 @@ def test_a_sunday_is_refused_for_an_exchange():
 def test_the_one_odd_row_is_named_even_when_it_comes_first(odd: int):
     frame = hourly(rows=10)
     frame.loc[odd, "ds"] += pd.Timedelta("7min")
-    with pytest.raises(InputError, match=rf"row {odd} .*no step of .*freq: 1h"):
+    with pytest.raises(InputError, match=rf"row {odd} .*off the '1h' grid"):
         check_calendar(frame, HOURS, where="x")
 
 
@@ -256,7 +255,7 @@ def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
     assert dates(next_steps(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
     assert known_from(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2024-01-05", "2024-01-06"])})
-    with pytest.raises(InputError, match=r"no step of .*kind: weekdays"):
+    with pytest.raises(InputError, match="no session of the configured weekdays"):
         check_calendar(frame, sundays_off, where="x")
 
 
@@ -279,7 +278,7 @@ def test_weeks_of_a_year_begin_anew_on_its_first_day(weeks, steps, known):
     assert len(grid(calendar, "2001-01-01", "2010-12-31")) == 10 * weeks
     assert default_features(calendar, 100) == ["day_of_year"]
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2009-01-01", "2009-01-09"])})
-    with pytest.raises(InputError, match=r"no step of .*kind: year_weeks"):
+    with pytest.raises(InputError, match="no week counted from 1 January"):
         check_calendar(frame, calendar, where="x")
 
 
@@ -382,7 +381,7 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
         (
             pd.date_range("2024-01-01 09:00", periods=50, freq="1h"),
             {"kind": "regular", "freq": "1h", "open": {"first": "09:00", "last": "17:00"}},
-            "freq: 1h, open: {'first': '09:00', 'last': '17:00'}",
+            "no step of 1h begins then within the opening hours",
         ),
         (
             pd.date_range("2024-01-01 09:00", periods=50, freq="B"),
