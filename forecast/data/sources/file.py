@@ -155,7 +155,8 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     guessed_format = own_files.guess_format(path, where)
     file_format = guessed_format.model_copy(update={"missing": settings.missing})
     names = {theirs: ours for ours, theirs in settings.columns.items()}
-    texts = [settings.columns.get("unique_id", "unique_id"), *settings.id_columns]
+    id_column = settings.columns.get("unique_id", "unique_id")
+    texts = [id_column, *settings.id_columns, *dataset.hierarchy]
     table = own_files.read_table(path, where, file_format, texts=texts)
     if not {*settings.id_columns}.isdisjoint(table.columns):
         table = _name_series(table, settings, "unique_id", where)

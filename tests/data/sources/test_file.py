@@ -69,6 +69,15 @@ def test_numbers_that_name_series_keep_their_zeros_in_rows_and_plan(tmp_path: Pa
         assert plan["unique_id"].tolist() == names
 
 
+def test_groups_keep_their_zeros_in_rows_and_plan(tmp_path: Path):
+    settings = {"source": MINE, "hierarchy": ["region", "store"]}
+    frame = read(tmp_path, "region,store,ds,temp\n001,007,2024-01-01 00:00,1\n", **settings)
+    plans = dataset(**settings, future_exogenous=[{"column": "promo", "known_ahead": True}])
+    (tmp_path / "plan.csv").write_text("region,store,ds,promo\n001,007,2024-01-01 01:00,1\n")
+    plan = file.read_plan(tmp_path / "plan.csv", plans, ["001/007"])
+    assert plan["unique_id"].tolist() == frame["unique_id"].tolist() == ["001/007"]
+
+
 def test_columns_that_name_a_series_together_are_all_needed(tmp_path: Path):
     source = {**MINE, "id_columns": ["shop", "item"]}
     said = refused(tmp_path, "shop,ds,temp\na,2024-01-01,1\n", source=source)
