@@ -213,9 +213,9 @@ class Skip:
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
             x = self.inputs(windows, channels)
+            change = self._map(x)
             if self.level_ranges:
-                x = self._fade_levels(x, windows, channels)
-            change = (x @ self.coefficients[:-1] + self.coefficients[-1]).reshape(last.shape)
+                change = self._without_unseen_pull(change, x, windows, channels)
             if self.change_weights:
                 change = self._weights_of(windows.series)[:, None] * change
             return last + change
@@ -232,16 +232,27 @@ class Skip:
         width = np.maximum(FADE * (high - low), np.finfo(float).eps)
         return windows.last + np.minimum(overshoot / width, 1.0) * (mean - windows.last)
 
-    def _fade_levels(self, x: np.ndarray, windows: Windows, channels: Layout) -> np.ndarray:
-        """The inputs `x` (B, features) of the windows, with `_known_levels` as levels."""
+    def _map(self, x: np.ndarray) -> np.ndarray:
+        """(B, H, O): the change that the map makes of its inputs (B, features)."""
+        change = x @ self.coefficients[:-1] + self.coefficients[-1]
+        return change.reshape(len(x), self.horizon, self.outputs)
+
+    def _without_unseen_pull(
+        self, change: np.ndarray, x: np.ndarray, windows: Windows, channels: Layout
+    ) -> np.ndarray:
+        """The `change` (B, H, O) of the inputs `x` (B, features) with `_known_levels` as levels;
+        what grows by a share of its level has no pull, and would fall without it.
+        """
         levels = self._known_levels(windows)
         if (levels == windows.last).all():
-            return x
+            return change
         past = windows.past.copy()
         past[:, -1, list(channels.target_channels)] = levels
         faded = self.inputs(replace(windows, past=past), channels)
         names = feature_names(self, channels, windows.future.shape[2])
-        return np.where([name.quantity == "level" for name in names], faded, x)
+        known = self._map(np.where([name.quantity == "level" for name in names], faded, x))
+        leads_on = (change - known) * (windows.last - levels)[:, None] > 0.0
+        return np.where(leads_on, change, known)
 
     def _weights_of(self, series: np.ndarray) -> np.ndarray:
         """(B, O): the share of the change of each window, by its series."""

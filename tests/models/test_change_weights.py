@@ -130,6 +130,21 @@ def test_the_windows_of_a_walk_that_went_on_are_near_the_last_value(seed):
     assert error < 1.15 * of_last
 
 
+def test_growth_by_a_share_of_the_level_goes_on_beyond_the_levels_of_the_fit():
+    rng = np.random.default_rng(0)
+    growth = np.exp(np.arange(400) / 150) * (1 + 0.02 * rng.normal(size=400))
+    ds = pd.date_range("2005-01-02", periods=400, freq="7D")
+    frame = pd.DataFrame({"unique_id": "sales", "ds": ds, "y": growth})
+    model = forecast.fit(frame[:300], "ridge", freq="7D", horizon=HORIZON)
+    errors = []
+    for n_rows in range(310, 380, 10):
+        forecasts = model.predict(frame[:n_rows])["ridge"].to_numpy()
+        followed = growth[n_rows : n_rows + HORIZON]
+        errors.append(np.abs([forecasts - followed, growth[n_rows - 1] - followed]).mean(axis=1))
+    error, of_last = np.mean(errors, axis=0)
+    assert error < of_last
+
+
 def test_a_series_that_stays_in_its_range_is_forecast_as_its_level_says():
     rng = np.random.default_rng(4)
     problem = alone(lfilter([1.0], [1.0, -0.8], rng.normal(size=600)), train=400 / 600)

@@ -239,6 +239,14 @@ def test_known_answer_of_a_level_beyond_its_range(last, read):
     assert again.level_ranges == ranged.level_ranges
 
 
+@pytest.mark.parametrize("last", [9.0, -9.0])
+def test_a_level_beyond_its_range_that_drives_growth_is_read_as_it_is(last):
+    windows, settings = windows_of([2.0, last], lookback=2, horizon=1)
+    grows = Skip("linear", 1, 1, lags=2, coefficients=np.array([[0.0], [0.5], [1.0]]))
+    ranged = replace(grows, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0]]})
+    assert ranged.forecast(windows, settings).item() == pytest.approx(1.5 * last + 1.0)
+
+
 def test_a_loop_and_a_series_of_changes_have_no_level_to_leave():
     assert problems.shops().skip("linear", 1).level_ranges == {}
     fitted = problems.shops().skip("linear", HORIZON)
