@@ -239,6 +239,9 @@ def _check_history(
     before = None
     if stored is not None and stored.can_be_continued:
         before = trim_to_observed(stored.frame, dataset)
+        unnamed = Path(raw.where).stem
+        if {*before["unique_id"]} == {unnamed} and unnamed not in {*frame["unique_id"]}:
+            before = None  # the entry now says which column names the series
     violations += quality.find_violations(observations, dataset, as_of=raw.as_of, stored=before)
     action = dataset.quality.freshness.action
     last = trim_to_observed(frame, dataset)["ds"].max()

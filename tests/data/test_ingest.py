@@ -617,6 +617,25 @@ def test_a_file_in_which_most_series_were_renamed_is_refused(
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
 
 
+def test_other_tickers_in_the_entry_are_no_renamed_ones(services: Services, tmp_path: Path):
+    take(tmp_path, shares(services, "AAA"), BEFORE)
+    take(tmp_path, shares(services, "BBB"), AFTER)
+    assert "BBB" in stored(tmp_path)["unique_id"].tolist()
+
+
+def test_series_that_the_entry_names_by_another_column_are_no_renamed_ones(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    source = {"kind": "file", "path": "data/mine.csv"}
+    hours = pd.date_range("2021-01-01", periods=500, freq="h")
+    frame = pd.DataFrame({"shop": "a", "ds": hours, "y": 1.0})
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    take(tmp_path, dataset(source=source, target={"column": "y"}), AFTER)
+    for naming in ({"columns": {"unique_id": "shop"}}, {"id_columns": ["shop"]}):
+        named = dataset(source=source | naming, target={"column": "y"})
+        assert take(tmp_path, named, AFTER).rows == 500
+        assert stored(tmp_path)["unique_id"].unique().tolist() == ["a"]
+
+
 def test_a_file_that_lost_a_twentieth_of_a_series_is_refused_unless_the_entry_allows_it(
     tmp_path: Path,
 ):

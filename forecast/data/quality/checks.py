@@ -344,7 +344,8 @@ def shrinkage(
     if stored is None:
         return
     rows = rows_by_series(frame)
-    yield from _find_renamed({*map(str, stored["unique_id"].unique())}, {*rows})
+    if not dataset.source.is_remote:  # a service gives the series that the entry asks for
+        yield from _find_renamed({*map(str, stored["unique_id"].unique())}, {*rows})
     for name, before in stored.groupby("unique_id")["ds"]:
         series = str(name)
         if series not in rows:
