@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -130,28 +129,26 @@ def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
     return candidates, errors
 
 
-def mean_errors(errors: Array) -> Array:
-    """(candidates,): the geometric mean over the folds of the errors (candidates, folds).
-
-    The geometric one, so that each block counts alike, however hard it is to follow.
+def mean_errors(members: Sequence[Member]) -> dict[Candidate, float]:
+    """The geometric mean over the folds of each candidate's errors on the blocks held out, so that
+    each block counts alike, however hard it is to follow.
     """
-    return np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
-
-
-def list_hopeless(members: Sequence[Member]) -> set[Candidate]:
-    """The candidates far from the best on the blocks so far."""
-    if not members:
-        return set()
     candidates, errors = tabulate_errors(members)
-    means = mean_errors(errors)
-    return set(compress(candidates, means > HOPELESS * means.min()))
+    means = np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
+    return dict(zip(candidates, means.tolist(), strict=True))
+
+
+def list_hopeless(members: Sequence[Member]) -> list[Candidate]:
+    """The candidates far from the best on the blocks so far."""
+    means = mean_errors(members)
+    return [candidate for candidate in means if means[candidate] > HOPELESS * min(means.values())]
 
 
 def leave_out_worst(members: Sequence[Member], count: int) -> list[Member]:
     """Those of so many candidates with the least errors on the blocks."""
-    candidates, errors = tabulate_errors(members)
-    best = np.argsort(mean_errors(errors), kind="stable")[:count]
-    return [member for member in members if candidates.index(member.candidate) in best]
+    means = mean_errors(members)
+    best = sorted(means, key=means.__getitem__)[:count]
+    return [member for member in members if member.candidate in best]
 
 
 def list_good(members: list[Member]) -> list[Candidate]:
@@ -164,12 +161,12 @@ def list_good(members: list[Member]) -> list[Candidate]:
     more than any of them.
     """
     candidates, errors = tabulate_errors(members)
-    means = mean_errors(errors)
-    best = np.argmin(means)
-    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == candidates[best]]
+    means = mean_errors(members)
+    best = min(means, key=means.__getitem__)
+    ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == best]
     limit = max(1.0, np.median(ratios)) * means[best]
-    is_tied = (errors <= errors[best]).mean(axis=1) >= TIED_BLOCKS
-    return [c for c, is_good in zip(candidates, (means <= limit) | is_tied, strict=True) if is_good]
+    is_tied = (errors <= errors[candidates.index(best)]).mean(axis=1) >= TIED_BLOCKS
+    return [c for c, tied in zip(candidates, is_tied, strict=True) if tied or means[c] <= limit]
 
 
 def choose_members(members: list[Member]) -> list[Member]:

@@ -33,15 +33,14 @@ For `automatic.identify` alone. A member that cannot be trained or run costs its
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
 tried and left out: docs/research/identification-stages.md.
 
-`search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds, and takes
-every model that it makes from its `Plan`, by which the seconds left are told (`search_training`, as
-is how one is made). Which stay: `member`. Too few rows are an `InputError`, no
-model that follows a held-out block a `ModelError`.
+`search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds. How a model
+is made, and how the seconds left are told: `search_training`; which stay: `member`. Too few rows
+are an `InputError`, no model that follows a held-out block a `ModelError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -75,7 +74,6 @@ from forecast.identification.member import (
     list_good,
     list_hopeless,
     mean_errors,
-    tabulate_errors,
     widen_bounds,
 )
 from forecast.identification.narx import Narx
@@ -88,7 +86,7 @@ from forecast.identification.search_settings import (
     limit_iterations,
     limit_rows,
 )
-from forecast.identification.search_training import Plan, Step, Trainer
+from forecast.identification.search_training import Pace, Trainer
 from forecast.identification.states import with_states
 from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread
@@ -102,14 +100,8 @@ REACH_SHARE = 8  # the shortest record has so many times the rows that delays re
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
-# what is planned before it is known, as a rule
-CHANCE_OF_BEST, CHANCE_OF_OTHERS = 0.7, 0.2  # by one block, to be chosen after the folds
-JUDGING_WORK = 20, 20_000  # iterations, at most; rows times these: of judging and reporting it
-SETTLED_ITERATIONS = 3  # in which a model that was fitted by least squares no longer moves
-# the stages, as they are announced
-FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"
-FIRST, OTHERS = "Training on all blocks", "Training others on all blocks"
-LAST, JUDGING = "Last training", "Judging"
+FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"  # as they are announced
+LAST_SHARE = 1.5  # of the time that a model took in a fold: its last training and judging
 
 
 @dataclass(frozen=True)
@@ -157,49 +149,52 @@ def search_members(
     scaled, start = cut_to_measured([scaling.scale(e) for e in experiments], settings.start)
     settings = replace(settings, start=start)
     with limit_to_one_thread():
-        searched = limit_rows(scaled, settings.start)
-        input_dead_times = dead_times(searched, settings.longest_dead_time)
+        input_dead_times = dead_times(limit_rows(scaled, start), settings.longest_dead_time)
         # an input that acts after several dead times is several to the search
         columns = [column for column, each in enumerate(input_dead_times) for _ in each]
         steps = [step for each in input_dead_times for step in each]
         aligned = [e.with_arrays(u=delay_inputs(e.u[:, columns], steps)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         folded = search.train_folds()
-        reason = (
-            f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks"
-        )
-        members = search.fit_ahead(folded)
-        is_ahead = bool(members)
-        if not is_ahead:
-            reason = "Chosen by their free run on the held-out blocks"
-            members = search.train_on(folded)
-    notes = [f"{reason}.", *drift_notes]
+        ahead = search.fit_ahead(folded)
+        members = ahead or search.train_on(folded)
+    members = [
+        replace(m, net=replace(m.net, inputs=len(input_dead_times), dead_times=input_dead_times))
+        for m in members
+    ]
+    chosen, notes_of_bounds = keep_plausible(members, scaled, start)
+    if all(member.net.is_linear for member in chosen):
+        chosen = [widen_bounds(member, scaled) for member in chosen]
+    held_out_rmse = np.nan if ahead else search.judge_median(folded, chosen)
+    first = count_start_rows(chosen, scaled, start, settings.most_start, search.averaged)
+    notes = [
+        f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks."
+        if ahead
+        else "Chosen by their free run on the held-out blocks.",
+        *drift_notes,
+        *_describe_search(search, input_dead_times),
+        *notes_of_bounds,
+    ]
+    if first > start:
+        notes.append(f"A free run begins with {first} measured rows, in which the states settle.")
+    return SearchResult(tuple(chosen), held_out_rmse, scaling, first, experiments, tuple(notes))
+
+
+def _describe_search(search: _Search, input_dead_times: Sequence[Sequence[int]]) -> Iterator[str]:
+    """What the rows were taken for, and whether the search was interrupted, a sentence each."""
     if search.averaged > 1:
-        notes.append(
-            f"The record moves slowly against its rows: models were chosen on means of"
+        yield (
+            "The record moves slowly against its rows: models were chosen on means of"
             f" {search.averaged} rows, of which the errors on held-out blocks are, and trained on"
             " the rows themselves last."
         )
-    if any(steps):
+    if any(map(any, input_dead_times)):
         rows = ", ".join(
             " and ".join(str(step + 1 if step else 0) for step in each) for each in input_dead_times
         )
-        notes.append(f"Dead time of the inputs: {rows} rows.")
+        yield f"Dead time of the inputs: {rows} rows."
     if search.trainer.is_interrupted:
-        notes.append("The search was interrupted: these are the best models so far.")
-    inputs = len(input_dead_times)
-    members = [
-        replace(m, net=replace(m.net, inputs=inputs, dead_times=input_dead_times)) for m in members
-    ]
-    chosen, notes_of_bounds = keep_plausible(members, scaled, settings.start)
-    if all(member.net.is_linear for member in chosen):
-        chosen = [widen_bounds(member, scaled) for member in chosen]
-    notes += notes_of_bounds
-    held_out_rmse = np.nan if is_ahead else search.judge_median(folded, chosen)
-    start = count_start_rows(chosen, scaled, settings.start, settings.most_start, search.averaged)
-    if start > settings.start:
-        notes.append(f"A free run begins with {start} measured rows, in which the states settle.")
-    return SearchResult(tuple(chosen), held_out_rmse, scaling, start, experiments, tuple(notes))
+        yield "The search was interrupted: these are the best models so far."
 
 
 class _Search:
@@ -253,14 +248,8 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        most, most_last = settings.refit_iterations
-        self.trainings = {
-            FIRST: (self.searched, limit_iterations(self.searched, most)),
-            OTHERS: (self.searched, limit_iterations(self.searched, most)),
-            LAST: (self.experiments, limit_iterations(self.experiments, most_last)),
-            JUDGING: (self.experiments, limit_iterations(self.experiments, *JUDGING_WORK)),
-        }
-        self.plan = Plan(announce)
+        rows = sum(map(len, self.searched))
+        self.pace = Pace(announce, LAST_SHARE * sum(map(len, experiments)) / rows)
         if announce is not None:
             announce(
                 f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
@@ -299,79 +288,53 @@ class _Search:
         """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
-        stages = [FOLD.format(number + 1, len(self.folds)) for number in range(len(self.folds))]
-        for fold, stage in enumerate(stages):
-            begins = [Step(stage, "begin", candidate, fold) for candidate in self.nets]
-            self.plan.steps += [*begins, *(replace(step, work="train") for step in begins)]
+        candidates = list(self.nets)
         members: list[Member] = []
-        for number, stage in enumerate(stages):
-            block = self.folds[number]
-            begun: dict[Candidate, Member] = {}
-            for step in self.plan.of(stage):
-                with self.plan.doing(step), suppress(ModelError, np.linalg.LinAlgError):
-                    if step.work == "begin":
-                        begun |= self._begin(step, self.nets)
-                    elif member := begun.get(step.candidate):
+        for left in reversed(range(len(self.folds))):
+            fold = len(self.folds) - 1 - left
+            with self.pace.measure(FOLD):
+                made = self._make_models(fold, self.nets, candidates)
+            members += [member for member in made if np.isfinite(member.held_out_rmse)]
+            # one block tells too little, and of a series without inputs a model that does not
+            # follow the blocks may forecast them
+            if members and fold and left and self.plain.inputs:
+                hopeless = list_hopeless(members)
+                members = [member for member in members if member.candidate not in hopeless]
+                candidates = [candidate for candidate in candidates if candidate not in hopeless]
+            if members and not left:
+                members = leave_out_straying(members, self.searched, self.settings.start)
+                members = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
+            # few are chosen of many that the first blocks do not tell apart
+            best = leave_out_worst(members, max(len(self.nets) // 2, 1)) if members else []
+            chosen = list_good(best) * len(self.folds) if best else []
+            self.pace.tell(
+                FOLD.format(fold + 1, len(self.folds)), [*[FOLD] * left, *chosen], chosen
+            )
+        return members
+
+    def _make_models(
+        self, fold: int, nets: Mapping[Candidate, Narx], candidates: Sequence[Candidate]
+    ) -> list[Member]:
+        """What a fold makes of these candidates, of those that are tried without inputs alone one
+        step ahead; without what cannot be trained or is too large.
+        """
+        block = self.folds[fold]
+        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
+        members = []
+        for candidate in candidates:
+            rng = np.random.default_rng([self.seed, fold, list(nets).index(candidate)])
+            member = Member(candidate, fold, nets[candidate], np.empty(0))
+            with suppress(ModelError, np.linalg.LinAlgError):
+                member = self.trainer.begin(member, block.train, rng)
+                if member.net.n_weights > min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
+                    continue
+                if nets is self.nets:
+                    with self.pace.measure(candidate):
                         member = self.trainer.train(
                             member, block.train, block.held_out, self.settings.fold_iterations
                         )
-                        members += [member] * bool(np.isfinite(member.held_out_rmse))
-            # one block tells too little, and of a series without inputs a model that does not
-            # follow the blocks may forecast them
-            if 0 < number < len(stages) - 1 and self.plain.inputs:
-                hopeless = list_hopeless(members)
-                members = [member for member in members if member.candidate not in hopeless]
-                self.plan.drop(hopeless)
-            if members and number == len(stages) - 1:
-                members = leave_out_straying(members, self.searched, self.settings.start)
-                members = leave_out_worst(members, self._most_candidates)
-            if members:
-                self._expect_trainings(members, number / (len(stages) - 1))
-            self.plan.tell(stage)
+                members.append(member)
         return members
-
-    @property
-    def _most_candidates(self) -> int:
-        """How many go on after the folds."""
-        return max(2 * len(self.settings.candidates) // 3, 2)
-
-    def _begin(self, step: Step, nets: Mapping[Candidate, Narx]) -> dict[Candidate, Member]:
-        """What the training of a candidate in a fold starts from; none that is too large."""
-        rng = np.random.default_rng([self.seed, step.fold, list(nets).index(step.candidate)])
-        member = Member(step.candidate, step.fold, nets[step.candidate], np.empty(0))
-        member = self.trainer.begin(member, self.folds[step.fold].train, rng)
-        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
-        is_small = member.net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values)
-        return {step.candidate: member} if is_small else {}
-
-    def _expect_trainings(self, members: list[Member], evidence: float) -> None:
-        """Plan the training after the folds of each candidate with its chance to be chosen, which
-        the blocks tell the better the more of them there are.
-        """
-        candidates, errors = tabulate_errors(members)
-        best = candidates[int(np.argmin(mean_errors(errors)))]
-        good = list_good(leave_out_worst(members, self._most_candidates))
-        chances: dict[tuple[Candidate, int], float] = {}
-        for candidate in candidates:
-            guess = CHANCE_OF_BEST if candidate == best else CHANCE_OF_OTHERS
-            chance = evidence * (candidate in good) + (1 - evidence) * guess
-            chances |= {(candidate, fold): chance for fold in range(len(self.folds))}
-        for stage in (OTHERS, LAST, JUDGING):
-            self._plan_trainings(stage, chances)
-
-    def _plan_trainings(self, stage: str, chances: Mapping[tuple[Candidate, int], float]) -> None:
-        """Plan to train the models of candidates and folds on all rows, as far as they may be
-        chosen.
-        """
-        experiments, iterations = self.trainings[stage]
-        rows_ratio = sum(map(len, experiments)) / sum(map(len, self.searched))
-        steps = []
-        for (candidate, fold), chance in chances.items():
-            is_settled = candidate.kind in ("polynomial", "arx")
-            most = min(iterations, SETTLED_ITERATIONS) if is_settled else iterations
-            share = chance * most / max(self.settings.fold_iterations, 1) * rows_ratio
-            steps.append(Step(stage, "train", candidate, fold, share))
-        self.plan.put(stage, steps)
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
         """For a series without inputs: the models on delays, fitted one step ahead, of the
@@ -379,40 +342,32 @@ class _Search:
         where models trained on their free run in the folds are better, and for other records.
         """
         fitted: list[Member] = []
-        stages = [
-            AHEAD_FOLD.format(number + 1, len(self.folds)) for number in range(len(self.folds))
-        ]
-        for fold, stage in enumerate(stages):
-            self.plan.steps += [Step(stage, "begin", each, fold) for each in self.ahead_nets]
-        for stage in stages if self.ahead_nets else ():
-            begun: dict[Candidate, Member] = {}
-            for step in self.plan.of(stage):
-                with self.plan.doing(step), suppress(ModelError, np.linalg.LinAlgError):
-                    begun |= self._begin(step, self.ahead_nets)
+        for fold in range(len(self.folds)) if self.ahead_nets else ():
+            with self.pace.measure(AHEAD_FOLD):
+                begun = self._make_models(fold, self.ahead_nets, list(self.ahead_nets))
             if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
-            fitted += begun.values()
-            self.plan.tell(stage)
+            fitted += begun
+            left = len(self.folds) - 1 - fold
+            self.pace.tell(AHEAD_FOLD.format(fold + 1, len(self.folds)), [AHEAD_FOLD] * left)
         if not fitted:
             return []
-        candidates, errors = tabulate_errors([self._judge_ahead(member) for member in fitted])
-        means = mean_errors(errors)
+        means = mean_errors([self._judge_ahead(member) for member in fitted])
+        least = min(means.values())
         simulating = [self._judge_ahead(member) for member in folded]
-        if simulating and mean_errors(tabulate_errors(simulating)[1]).min() <= means.min():
+        if simulating and min(mean_errors(simulating).values()) <= least:
             return []
-        is_good = means <= SAME_AHEAD * means.min()
         chosen = [
             self._refit_one_step(member)
             for member in fitted
-            if is_good[candidates.index(member.candidate)]
+            if means[member.candidate] <= SAME_AHEAD * least
         ]
         # in descending order, so that the least error of a candidate is the last
         by_error = sorted(chosen, key=lambda member: -member.train_rmse)
-        least = {member.candidate: member.train_rmse for member in by_error}
-        self.plan.steps.clear()
-        self.plan.tell("Models fitted one step ahead")
+        least_of = {member.candidate: member.train_rmse for member in by_error}
+        self.pace.tell("Models fitted one step ahead", ())
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
-        return [m for m in chosen if m.train_rmse <= SAME_ONE_STEP * least[m.candidate]]
+        return [m for m in chosen if m.train_rmse <= SAME_ONE_STEP * least_of[m.candidate]]
 
     def _judge_ahead(self, member: Member) -> Member:
         """With the error of forecasts of its held-out block as `held_out_rmse`: the mean over steps
@@ -452,37 +407,48 @@ class _Search:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
-        candidates, errors = tabulate_errors(folded)
-        best = candidates[int(np.argmin(mean_errors(errors)))]
+        means = mean_errors(folded)
+        best = min(means, key=means.__getitem__)
         # how well the best then follows the record tells which of the others can be chosen
+        likely = [c for c in list_good(folded) if c != best] * len(self.folds)
         best_members = [member for member in folded if member.candidate == best]
+        trained = self._train_all("Training on all blocks", best_members, waiting=likely)
         others = [member for member in folded if member.candidate != best]
-        self.plan.put(OTHERS, [step for step in self.plan.of(OTHERS) if step.candidate != best])
-        trained = self._train_all(FIRST, best_members)
         good = list_good([*trained, *others])
         others = [member for member in others if member.candidate in good]
-        for stage in (LAST, JUDGING):
-            self._plan_trainings(stage, {m.key: 1.0 for m in (*trained, *others)})
-        trained += self._train_all(OTHERS, others)
+        done = [member.candidate for member in trained]
+        trained += self._train_all("Training others on all blocks", others, done=done)
         chosen = choose_members(leave_out_straying(trained, self.searched, self.settings.start))
-        self._plan_trainings(JUDGING, {member.key: 1.0 for member in chosen})
         if self.averaged > 1:
             chosen = [spread_over_rows(member, self.averaged) for member in chosen]
-        members = leave_out_lost(self._train_all(LAST, chosen))
+        members = leave_out_lost(self._train_all("Last training", chosen, is_last=True))
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
 
-    def _train_all(self, stage: str, members: list[Member]) -> list[Member]:
-        """These trained on all rows of a stage."""
-        self._plan_trainings(stage, {member.key: 1.0 for member in members})
-        experiments, iterations = self.trainings[stage]
+    def _train_all(
+        self,
+        stage: str,
+        members: list[Member],
+        *,
+        done: Sequence[Candidate] = (),
+        waiting: Sequence[Candidate] = (),
+        is_last: bool = False,
+    ) -> list[Member]:
+        """These trained on the rows that are searched, or last on all; others are done already, or
+        wait until these are.
+        """
+        experiments = self.experiments if is_last else self.searched
+        iterations = limit_iterations(experiments, self.settings.refit_iterations[is_last])
+        candidates = [member.candidate for member in members]
         trained: list[Member] = []
-        for step, member in zip(self.plan.of(stage), members, strict=True):
-            with self.plan.doing(step):
-                trained.append(self.trainer.train_on(member, experiments, iterations))
-            self.plan.tell(f"{stage}, {len(trained)} of {len(members)} models")
+        for number, member in enumerate(members, 1):
+            trained.append(self.trainer.train_on(member, experiments, iterations))
+            left = [*candidates[number:], *waiting]
+            last = candidates[number - 1 :] if is_last else [*done, *candidates, *waiting]
+            name = f"{stage}, {number} of {len(members)} models"
+            self.pace.tell(name, () if is_last else left, last)
         return trained
 
     def judge_median(self, folded: list[Member], chosen: list[Member]) -> float:

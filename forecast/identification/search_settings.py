@@ -195,8 +195,6 @@ def cut_to_measured(experiments: Sequence[Experiment], start: int) -> tuple[list
     )
 
 
-def limit_iterations(
-    experiments: Sequence[Experiment], iterations: int, most: int = REFIT_ROW_ITERATIONS
-) -> int:
-    """Fewer for many rows, of which each says less: `most` of rows times iterations, or three."""
-    return min(iterations, max(most // sum(map(len, experiments)), 3))
+def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
+    """Fewer for many rows, of which each says less: `REFIT_ROW_ITERATIONS`, or three."""
+    return min(iterations, max(REFIT_ROW_ITERATIONS // sum(map(len, experiments)), 3))

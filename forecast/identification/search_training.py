@@ -1,10 +1,8 @@
-"""The work of a search: the list of steps that it is done from, with the time they take, and how
-the models are made: each kind of candidate begun, trained in a fold, and trained on with all rows.
+"""How the models of a search are made: each kind of candidate begun, trained in a fold, and trained
+on with all rows; and the time that is left.
 
-A `Step` makes one model. `Plan.doing` measures it and takes it off the list; `Plan.tell` announces
-how long the steps that are left take, by what such steps took so far. Those that only may come are
-planned with a smaller share, and put anew when more is known. Steps are measured in seconds of the
-processor, and told by the clock, as the machine gave its time so far.
+A candidate takes after the folds what it took in them (`Pace`), by rows times iterations, in
+seconds of the processor, and told by the clock, as the machine gave its time so far.
 
 `Trainer` serves one search. A `Member` comes from `begin` with the weights that its training starts
 from; `train` trains it on its free run and judges it on rows held out, `train_on` trains it on with
@@ -19,10 +17,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
@@ -52,68 +49,41 @@ POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
 
 
-Work = Literal["begin", "train"]
+Work = Candidate | str  # the training of a candidate in a fold, or a fold by its name
 
 
-@dataclass(frozen=True)
-class Step:
-    """A model to make, that of a candidate in a fold. `stage`: as announced; `share`: of the rows
-    times iterations of this work in a fold.
-    """
+class Pace:
+    """How long a candidate took in a fold; `announce` is told how long the rest takes."""
 
-    stage: str
-    work: Work
-    candidate: Candidate
-    fold: int
-    share: float = 1.0
-
-
-class Plan:
-    """The `steps` that are left; `announce` is told how long they take."""
-
-    def __init__(self, announce: Callable[[str], None] | None) -> None:
-        """Nothing is planned; from now on the clock is compared with the processor."""
+    def __init__(self, announce: Callable[[str], None] | None, last_share: float) -> None:
+        """From now on the clock is compared with the processor."""
         self.announce = announce
-        self.steps: list[Step] = []
-        self._seconds: dict[tuple[Work, Candidate], list[float]] = defaultdict(list)
+        self.last_share = last_share
+        self._seconds: dict[Work, list[float]] = defaultdict(list)
         self._least = np.inf
-        self._clock = time.perf_counter()
-        self._processor = time.thread_time()
-
-    def put(self, stage: str, steps: Iterable[Step] = ()) -> None:
-        """Plan these in the place of all that were planned for the stage."""
-        self.steps = [step for step in self.steps if step.stage != stage] + list(steps)
-
-    def drop(self, candidates: Collection[Candidate]) -> None:
-        """Plan nothing more for these candidates."""
-        self.steps = [step for step in self.steps if step.candidate not in candidates]
-
-    def of(self, stage: str) -> list[Step]:
-        """The steps of a stage that are left."""
-        return [step for step in self.steps if step.stage == stage]
+        self._clock, self._processor = time.perf_counter(), time.thread_time()
 
     @contextmanager
-    def doing(self, step: Step) -> Iterator[None]:
-        """A step, done and measured where this ends."""
+    def measure(self, work: Work) -> Iterator[None]:
+        """A fold, or the training of a candidate in it."""
         begin = time.thread_time()
         yield
-        if step.share:
-            seconds = (time.thread_time() - begin) / step.share
-            self._seconds[step.work, step.candidate].append(seconds)
-        self.steps.remove(step)
+        self._seconds[work].append(time.thread_time() - begin)
 
-    def tell(self, stage: str) -> None:
-        """Announce the seconds that are left after a stage, never more than before."""
-        clock = time.perf_counter() - self._clock
-        processor = time.thread_time() - self._processor
-        if self.announce is not None and processor > 0:
-            seconds = sum(map(self._expect, self.steps)) * clock / processor
-            self._least = min(self._least, seconds)
-            self.announce(f"{stage}: about {self._least:.1f} s more.")
+    def tell(self, stage: str, works: Iterable[Work], last: Iterable[Candidate] = ()) -> None:
+        """Announce the seconds that are left after a stage, never more than before: of this work,
+        and of training these models last.
+        """
+        if self.announce is None:
+            return
+        seconds = sum(map(self._expect, works)) + self.last_share * sum(map(self._expect, last))
+        clock, processor = time.perf_counter() - self._clock, time.thread_time() - self._processor
+        self._least = min(self._least, seconds * clock / max(processor, 1e-9))
+        self.announce(f"{stage}: about {self._least:.1f} s more.")
 
-    def _expect(self, step: Step) -> float:
-        """Seconds of the processor, as such steps took so far."""
-        return step.share * float(np.mean(self._seconds[step.work, step.candidate] or [0.0]))
+    def _expect(self, work: Work) -> float:
+        """Seconds of the processor, as it took so far."""
+        return float(np.mean(self._seconds[work] or [0.0]))
 
 
 @dataclass(frozen=True)

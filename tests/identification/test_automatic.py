@@ -280,36 +280,7 @@ def test_the_plan_and_the_time_left_are_announced() -> None:
     ]
     seconds = [float(text.split("about ")[1].split(" s")[0]) for text in said[1:]]
     assert seconds == sorted(seconds, reverse=True)
-
-
-def test_what_is_done_is_what_was_planned_and_only_the_judging_is_left_in_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(selection, "HOPELESS", np.inf)
-    u, y = tank(240, 0)
-    settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, ON_STATES, POLYNOMIAL))
-    (record,) = normalise_weights([Experiment(u, y)])
-    scaled = [Standardization.fit([record]).scale(record)]
-    searching = search._Search(scaled, settings, 0, None, None)
-    plan, done = searching.plan, []
-    whole = plan.doing
-
-    def noted(step):
-        assert step in plan.steps
-        done.append(step)
-        return whole(step)
-
-    plan.doing = noted
-    folded = searching.train_folds()
-    assert [(step.stage, step.work) for step in done] == [
-        (f"Fold {fold} of 3", work) for fold in (1, 2, 3) for work in ["begin"] * 3 + ["train"] * 3
-    ]
-    done.clear()
-    members = searching.train_on(folded)
-    trained = [step.stage for step in done]
-    chosen = trained.count("Last training")
-    assert len(members) == 2 * chosen > 0 and trained[:3] == ["Training on all blocks"] * 3
-    assert [step.stage for step in plan.steps] == ["Judging"] * chosen
+    assert seconds[0] > seconds[-1]
 
 
 def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_trainer() -> None:
@@ -607,15 +578,15 @@ def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_searc
 
 def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatch) -> None:
     ahead = (Candidate("delays", 3), Candidate("delays", 10))
-    begun, whole = [], search._Search._begin
+    begun, whole = [], search_training.Trainer.begin
 
-    def noted(self, step, nets):
-        begun.append(step.stage)
-        if begun[-3:] == [*["One step ahead, fold 1 of 3"] * 2, "One step ahead, fold 2 of 3"]:
+    def noted(self, member, *arguments):
+        begun.append((member.candidate, member.fold))
+        if begun[-1] == (ahead[0], 1):
             signal.raise_signal(signal.SIGINT)
-        return whole(self, step, nets)
+        return whole(self, member, *arguments)
 
-    monkeypatch.setattr(search._Search, "_begin", noted)
+    monkeypatch.setattr(search_training.Trainer, "begin", noted)
     settings = replace(SMALL, folds=3, ahead_candidates=ahead)
     lines: list[str] = []
     series = sunspots_like(300)
@@ -661,10 +632,8 @@ def test_candidates_are_ranked_by_all_blocks_and_not_by_the_middle_one_alone() -
     for candidate, by_fold in errors.items():
         for fold, error in enumerate(by_fold):
             members.append(Member(candidate, fold, net, np.zeros(3), error))
-    candidates, table = selection.tabulate_errors(members)
-    assert candidates == [ON_DELAYS, ON_STATES, POLYNOMIAL]
-    means = [0.2, 0.1 * 32**0.4, 0.1 * 100**0.4]
-    assert selection.mean_errors(table).tolist() == pytest.approx(means)
+    means = {ON_DELAYS: 0.2, ON_STATES: 0.1 * 32**0.4, POLYNOMIAL: 0.1 * 100**0.4}
+    assert selection.mean_errors(members) == pytest.approx(means)
 
 
 def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3) -> list[Member]:
