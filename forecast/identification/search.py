@@ -250,11 +250,10 @@ class _Search:
         ]
         rows = sum(map(len, self.searched))
         self.pace = Pace(announce, LAST_SHARE * sum(map(len, experiments)) / rows)
-        if announce is not None:
-            announce(
-                f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
-                " how long it takes is told after the first."
-            )
+        self.pace.announce(
+            f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
+            " how long it takes is told after the first."
+        )
 
     def _count_arx_delays(self, longest: int) -> tuple[int, int]:
         """How many delays of u and y the ARX model has with the least Schwarz criterion."""
@@ -270,37 +269,34 @@ class _Search:
             n_u, n_y = self._count_arx_delays(candidate.order)
             return self._net_on_delays(candidate, n_y, n_u)
         if candidate.kind in ("delays", "polynomial"):
-            most = POLYNOMIAL_INPUTS if candidate.kind == "polynomial" else n_u
-            n_y = min(candidate.order, self.settings.start)
-            return self._net_on_delays(candidate, n_y, min(n_u, most))
-        return with_states(self.plain, self._order_of(candidate), candidate.hidden)
+            if candidate.kind == "polynomial":
+                n_u = min(n_u, POLYNOMIAL_INPUTS)
+            return self._net_on_delays(candidate, min(candidate.order, self.settings.start), n_u)
+        # lower where several outputs would make many states
+        order = min(candidate.order, max(3, 1 + MOST_STATES // self.plain.outputs))
+        return with_states(self.plain, order, candidate.hidden)
 
     def _net_on_delays(self, candidate: Candidate, n_y: int, n_u: int) -> Narx:
         """On so many delays of y from 1 and of u from 0, of which there are none without inputs."""
         y_delays, u_delays = tuple(range(1, n_y + 1)), tuple(range(n_u if self.plain.inputs else 0))
         return replace(self.plain, y_delays=y_delays, u_delays=u_delays, hidden=candidate.hidden)
 
-    def _order_of(self, candidate: Candidate) -> int:
-        """The order of its linear model, lower where several outputs would make many states."""
-        return min(candidate.order, max(3, 1 + MOST_STATES // self.plain.outputs))
-
     def train_folds(self) -> list[Member]:
         """The better two thirds of the candidates, two at least, trained in every fold; without
         the models that are lost on their block.
         """
-        candidates = list(self.nets)
         members: list[Member] = []
+        hopeless: list[Candidate] = []
         for left in reversed(range(len(self.folds))):
             fold = len(self.folds) - 1 - left
             with self.pace.measure(FOLD):
-                made = self._make_models(fold, self.nets, candidates)
+                made = self._make_models(fold, self.nets, hopeless)
             members += [member for member in made if np.isfinite(member.held_out_rmse)]
             # one block tells too little, and of a series without inputs a model that does not
             # follow the blocks may forecast them
             if members and fold and left and self.plain.inputs:
-                hopeless = list_hopeless(members)
+                hopeless += list_hopeless(members)
                 members = [member for member in members if member.candidate not in hopeless]
-                candidates = [candidate for candidate in candidates if candidate not in hopeless]
             if members and not left:
                 members = leave_out_straying(members, self.searched, self.settings.start)
                 members = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
@@ -313,17 +309,19 @@ class _Search:
         return members
 
     def _make_models(
-        self, fold: int, nets: Mapping[Candidate, Narx], candidates: Sequence[Candidate]
+        self, fold: int, nets: Mapping[Candidate, Narx], hopeless: Sequence[Candidate] = ()
     ) -> list[Member]:
-        """What a fold makes of these candidates, of those that are tried without inputs alone one
-        step ahead; without what cannot be trained or is too large.
+        """What a fold makes of the candidates, begun one step ahead or trained (`self.nets`);
+        without the hopeless ones and what cannot be trained or is too large.
         """
         block = self.folds[fold]
         n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         members = []
-        for candidate in candidates:
-            rng = np.random.default_rng([self.seed, fold, list(nets).index(candidate)])
-            member = Member(candidate, fold, nets[candidate], np.empty(0))
+        for number, (candidate, net) in enumerate(nets.items()):
+            if candidate in hopeless:
+                continue
+            rng = np.random.default_rng([self.seed, fold, number])
+            member = Member(candidate, fold, net, np.empty(0))
             with suppress(ModelError, np.linalg.LinAlgError):
                 member = self.trainer.begin(member, block.train, rng)
                 if member.net.n_weights > min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
@@ -344,7 +342,7 @@ class _Search:
         fitted: list[Member] = []
         for fold in range(len(self.folds)) if self.ahead_nets else ():
             with self.pace.measure(AHEAD_FOLD):
-                begun = self._make_models(fold, self.ahead_nets, list(self.ahead_nets))
+                begun = self._make_models(fold, self.ahead_nets)
             if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
             fitted += begun
@@ -362,12 +360,14 @@ class _Search:
             for member in fitted
             if means[member.candidate] <= SAME_AHEAD * least
         ]
-        # in descending order, so that the least error of a candidate is the last
-        by_error = sorted(chosen, key=lambda member: -member.train_rmse)
-        least_of = {member.candidate: member.train_rmse for member in by_error}
         self.pace.tell("Models fitted one step ahead", ())
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
-        return [m for m in chosen if m.train_rmse <= SAME_ONE_STEP * least_of[m.candidate]]
+        return [
+            member
+            for member in chosen
+            if member.train_rmse
+            <= SAME_ONE_STEP * min(m.train_rmse for m in chosen if m.candidate == member.candidate)
+        ]
 
     def _judge_ahead(self, member: Member) -> Member:
         """With the error of forecasts of its held-out block as `held_out_rmse`: the mean over steps
@@ -396,8 +396,7 @@ class _Search:
         judge = StackedExperiments(member.net, self.folds[member.fold].held_out, start)
         held_out_rmse = float(np.sqrt(judge.mean_square(member.weights)))
         with suppress(ModelError, np.linalg.LinAlgError):
-            weights = self.trainer.fit_one_step(member, self.searched)
-            member = replace(member, weights=weights)
+            member = replace(member, weights=self.trainer.fit_one_step(member, self.searched))
         one_step_rmse = self.trainer.one_step_rmse(member, self.searched)
         return replace(member, held_out_rmse=held_out_rmse, train_rmse=one_step_rmse)
 
@@ -412,12 +411,13 @@ class _Search:
         # how well the best then follows the record tells which of the others can be chosen
         likely = [c for c in list_good(folded) if c != best] * len(self.folds)
         best_members = [member for member in folded if member.candidate == best]
-        trained = self._train_all("Training on all blocks", best_members, waiting=likely)
+        trained = self._train_all("Training on all blocks", best_members, others=likely)
         others = [member for member in folded if member.candidate != best]
         good = list_good([*trained, *others])
         others = [member for member in others if member.candidate in good]
-        done = [member.candidate for member in trained]
-        trained += self._train_all("Training others on all blocks", others, done=done)
+        trained += self._train_all(
+            "Training others on all blocks", others, others=[m.candidate for m in trained]
+        )
         chosen = choose_members(leave_out_straying(trained, self.searched, self.settings.start))
         if self.averaged > 1:
             chosen = [spread_over_rows(member, self.averaged) for member in chosen]
@@ -432,12 +432,11 @@ class _Search:
         stage: str,
         members: list[Member],
         *,
-        done: Sequence[Candidate] = (),
-        waiting: Sequence[Candidate] = (),
+        others: Sequence[Candidate] = (),
         is_last: bool = False,
     ) -> list[Member]:
-        """These trained on the rows that are searched, or last on all; others are done already, or
-        wait until these are.
+        """These trained on the rows that are searched, or last on all; the time told counts the
+        others as well.
         """
         experiments = self.experiments if is_last else self.searched
         iterations = limit_iterations(experiments, self.settings.refit_iterations[is_last])
@@ -445,8 +444,8 @@ class _Search:
         trained: list[Member] = []
         for number, member in enumerate(members, 1):
             trained.append(self.trainer.train_on(member, experiments, iterations))
-            left = [*candidates[number:], *waiting]
-            last = candidates[number - 1 :] if is_last else [*done, *candidates, *waiting]
+            left = [*candidates[number:], *others]
+            last = candidates[number - 1 :] if is_last else [*candidates, *others]
             name = f"{stage}, {number} of {len(members)} models"
             self.pace.tell(name, () if is_last else left, last)
         return trained

@@ -40,6 +40,7 @@ from forecast.identification.states import (
 )
 from forecast.identification.term_search import refine_terms
 from forecast.system.errors import ModelError
+from forecast.system.stage import show_nothing
 from forecast.training import levenberg_marquardt as lm
 
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
@@ -47,6 +48,7 @@ LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chos
 LINEAR_ITERATIONS = 15  # in each of these
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
+SETTLED_SHARE = 0.3  # of the time of choosing terms: training them on afterwards
 
 
 Work = Candidate | str  # the training of a candidate in a fold, or a fold by its name
@@ -57,7 +59,7 @@ class Pace:
 
     def __init__(self, announce: Callable[[str], None] | None, last_share: float) -> None:
         """From now on the clock is compared with the processor."""
-        self.announce = announce
+        self.announce = announce or show_nothing
         self.last_share = last_share
         self._seconds: dict[Work, list[float]] = defaultdict(list)
         self._least = np.inf
@@ -74,8 +76,6 @@ class Pace:
         """Announce the seconds that are left after a stage, never more than before: of this work,
         and of training these models last.
         """
-        if self.announce is None:
-            return
         seconds = sum(map(self._expect, works)) + self.last_share * sum(map(self._expect, last))
         clock, processor = time.perf_counter() - self._clock, time.thread_time() - self._processor
         self._least = min(self._least, seconds * clock / max(processor, 1e-9))
@@ -83,7 +83,9 @@ class Pace:
 
     def _expect(self, work: Work) -> float:
         """Seconds of the processor, as it took so far."""
-        return float(np.mean(self._seconds[work] or [0.0]))
+        seconds = float(np.mean(self._seconds[work] or [0.0]))
+        is_settled = isinstance(work, Candidate) and work.kind == "polynomial"
+        return seconds * (SETTLED_SHARE if is_settled else 1.0)
 
 
 @dataclass(frozen=True)
