@@ -75,9 +75,9 @@ def average_rows(experiments: Sequence[Experiment], rows: int) -> list[Experimen
     means = []
     for e in experiments:
         u, y, weight = (_split(table, rows) for table in (e.u, e.y, e.error_weights))
-        n_measured = np.isfinite(y).sum(axis=1)
-        y = np.where(n_measured, np.nansum(y, axis=1) / np.maximum(n_measured, 1), np.nan)
-        means.append(e.with_arrays(u=u.mean(axis=1), y=y, weight=weight.mean(axis=1)))
+        means.append(
+            e.with_arrays(u=u.mean(axis=1), y=_mean_measured(y), weight=weight.mean(axis=1))
+        )
     return means
 
 
@@ -104,10 +104,13 @@ def _split(table: Array, rows: int) -> Array:
 def _within(table: Array, rows: int) -> Array:
     """(T', columns): what is left of the rows beside their means."""
     parts = _split(table, rows)
-    n_measured = np.maximum(np.isfinite(parts).sum(axis=1, keepdims=True), 1)
-    return (parts - np.nansum(parts, axis=1, keepdims=True) / n_measured).reshape(
-        -1, table.shape[1]
-    )
+    return (parts - _mean_measured(parts)[:, None]).reshape(-1, table.shape[1])
+
+
+def _mean_measured(parts: Array) -> Array:
+    """(means, columns): of the values that are measured, NaN where none is."""
+    n_measured = np.isfinite(parts).sum(axis=1)
+    return np.where(n_measured, np.nansum(parts, axis=1) / np.maximum(n_measured, 1), np.nan)
 
 
 def _mean_square(tables: Sequence[Array]) -> Array:

@@ -212,17 +212,9 @@ class _Search:
     ) -> None:
         self.experiments = experiments
         self.seed = seed
-        low, high = saturation(experiments)
-        first = experiments[0]
-        self.plain = Narx(
-            first.u.shape[1],
-            first.y.shape[1],
-            y_delays=(1,),
-            u_delays=(),
-            hidden=0,
-            low=tuple(low.tolist()),
-            high=tuple(high.tolist()),
-        )
+        low, high = (tuple(bounds.tolist()) for bounds in saturation(experiments))
+        inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
+        self.plain = Narx(inputs, outputs, (1,), (), hidden=0, low=low, high=high)
         self.trainer = Trainer(self.plain, settings.start, watch)
         spread = [c for c in settings.candidates if c.kind in SPREAD_KINDS]
         self.averaged = count_averaged_rows(experiments, settings.start) if spread else 1
@@ -290,8 +282,8 @@ class _Search:
         for left in reversed(range(len(self.folds))):
             fold = len(self.folds) - 1 - left
             with self.pace.measure(FOLD):
-                made = self._make_models(fold, self.nets, hopeless)
-            members += [member for member in made if np.isfinite(member.held_out_rmse)]
+                models = self._make_models(fold, self.nets, hopeless)
+            members += [member for member in models if np.isfinite(member.held_out_rmse)]
             # one block tells too little, and of a series without inputs a model that does not
             # follow the blocks may forecast them
             if members and fold and left and self.plain.inputs:
