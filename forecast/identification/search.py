@@ -101,7 +101,7 @@ MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"  # as they are announced
-LAST_SHARE = 1.5  # of the time that a model took in a fold: its last training and judging
+LAST_SHARE = 2.5  # of the time that a model took in a fold: its last training and judging
 
 
 @dataclass(frozen=True)

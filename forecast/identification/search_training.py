@@ -48,7 +48,7 @@ LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chos
 LINEAR_ITERATIONS = 15  # in each of these
 POLYNOMIAL_DEGREE = 3  # at most
 POLYNOMIAL_TERMS = 12  # at most
-SETTLED_SHARE = 0.3  # of the time of choosing terms: training them on afterwards
+SETTLED_SHARE = 0.2  # of the time of choosing terms: training them on afterwards
 
 
 Work = Candidate | str  # the training of a candidate in a fold, or a fold by its name
