@@ -121,11 +121,12 @@ def load_whole_problem(data: PreparedData) -> Problem:
         series.unique_id: keep_newest_back(series, length, rows.task.rows_per_origin)
         for series in panel.series
     }
+    all_rows = {uid: (0, len(series)) for uid, series in panel.by_id.items()}
     return Problem(
         panel,
         rows.borders,
         blocks,
-        Scaling.fit(panel, blocks).with_ranges_of(panel),
+        Scaling.fit(panel, blocks).with_ranges_of(panel, all_rows),
         layout(rows.task),
         shapes=data.shapes,
     )

@@ -14,9 +14,9 @@ trained on too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,15 @@ def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = ""
     return np.diff(units, prepend=np.nan) if transform.takes_changes else units
 
 
+def transform_columns(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
+    """(T, C): `transform_column` of every column."""
+    columns = [
+        transform_column(column_values, column, unique_id)
+        for column_values, column in zip(values.T, task.columns, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
 def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     """`InputError` for the first value of a prepared frame that its column's transform cannot
     take, or that lies outside of the bounds of its target.
@@ -90,16 +99,6 @@ def invert_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndar
     return np.clip(transform.to_raw(forecast), *column.limits)
 
 
-class SeriesStatistics(TypedDict):
-    """What scaling.json holds of one series: a number for each column."""
-
-    centre: list[float]
-    scale: list[float]
-    limits: list[list[float | None]]
-    ranges: NotRequired[list[list[float | None]]]
-    static: NotRequired[list[float]]
-
-
 @dataclass(frozen=True)
 class Scaling:
     """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""
@@ -124,33 +123,31 @@ class Scaling:
             train = slice(*blocks[uid].train)
             limits = [_find_limits(values) for values in series.values[train].T]
             scaling.limits[uid] = np.transpose(limits)
-            visible_values = scaling.hide_wild(series)[train]
-            units = [
-                transform_column(visible_values[:, i], column, uid)
-                for i, column in enumerate(panel.task.columns)
-            ]
+            units = transform_columns(scaling.hide_wild(series)[train], panel.task, uid)
             statistics = [
                 _centre_and_scale(values, column)
-                for values, column in zip(units, panel.task.columns, strict=True)
+                for values, column in zip(units.T, panel.task.columns, strict=True)
             ]
             scaling.centre[uid], scaling.scale[uid] = np.array(statistics).T
-            scaling.ranges[uid] = _find_ranges(units, panel.task)
             scaling.static[uid] = series.static(panel.task)
-        _widen_constant_ranges(scaling.ranges)
-        return scaling
+        return scaling.with_ranges_of(panel, {uid: each.train for uid, each in blocks.items()})
 
-    def with_ranges_of(self, panel: Panel) -> Scaling:
-        """The same with the ranges of every row, for a model that is fitted on all of them."""
-        ranges = {}
-        for series in panel.series:
-            visible_values = self.hide_wild(series)
-            units = [
-                transform_column(visible_values[:, i], column, series.unique_id)
-                for i, column in enumerate(panel.task.columns)
+    def with_ranges_of(self, panel: Panel, rows: Mapping[str, tuple[int, int]]) -> Scaling:
+        """The same with the ranges of other rows, by series, such as all of those that a model is
+        fitted on.
+
+        A column that never changed in a series takes the range of all series: from them a model may
+        know what another value does, as of a promotion that the series had not yet.
+        """
+        ranges = np.stack(
+            [
+                _find_ranges(self.hide_wild(series)[slice(*rows[uid])], panel.task, uid)
+                for uid, series in panel.by_id.items()
             ]
-            ranges[series.unique_id] = _find_ranges(units, panel.task)
-        _widen_constant_ranges(ranges)
-        return replace(self, ranges=ranges)
+        )
+        of_all = np.stack([np.fmin.reduce(ranges[:, 0]), np.fmax.reduce(ranges[:, 1])])
+        ranges = np.where(ranges[:, :1] == ranges[:, 1:], of_all, ranges)
+        return replace(self, ranges=dict(zip(panel.by_id, ranges, strict=True)))
 
     def hide_wild(self, series: Series) -> np.ndarray:
         """(T, C) raw values, with NaN for a value beyond the limits of its column, if the value of
@@ -162,28 +159,26 @@ class Scaling:
         is_wild[1:] &= ~is_wild[:-1]
         return np.where(is_wild, np.nan, series.values)
 
-    def bounds(self, unique_id: str, task: Task) -> np.ndarray:
+    def bounds(self, unique_id: str) -> np.ndarray:
         """(2, C) in modelling units: the range of the train rows of a series, widened by its width
-        on either side; NaN where none is known.
+        on either side; (2, 1) of NaN where none is known.
         """
-        if unique_id not in self.ranges:
-            return np.full((2, len(task.columns)), np.nan)
-        low, high = self.ranges[unique_id]
+        low, high = self.ranges.get(unique_id, np.full((2, 1), np.nan))
         return np.stack([low - (high - low), high + (high - low)])
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed; inputs held to `bounds`."""
-        visible_values = self.hide_wild(series)
-        bounds = self.bounds(series.unique_id, task).T
-        columns = []
-        for i, column in enumerate(task.columns):
-            units = transform_column(visible_values[:, i], column, series.unique_id)
-            if i >= len(task.target):
-                units = _hold(units, *bounds[i], reads_changes=column.difference_inputs)
-            columns.append(units)
-        return (
-            np.stack(columns, axis=1) - self._statistics_of(series, self.centre)
-        ) / self._statistics_of(series, self.scale)
+        units = transform_columns(self.hide_wild(series), task, series.unique_id)
+        judged = judged_units(units, task)
+        low, high = self.bounds(series.unique_id)
+        bounded = np.where(judged < low, low, np.where(judged > high, high, judged))
+        held = np.where(
+            _reads_changes(task), units - np.nancumsum(judged - bounded, axis=0), bounded
+        )
+        held[:, : len(task.target)] = units[:, : len(task.target)]
+        return (held - self._statistics_of(series, self.centre)) / self._statistics_of(
+            series, self.scale
+        )
 
     def unscale(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled target values of one output back to modelling units."""
@@ -193,35 +188,29 @@ class Scaling:
         """Values in modelling units to scaled ones: the inverse of `unscale`."""
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
-    def to_json(self) -> dict[str, SeriesStatistics]:
+    def to_json(self) -> dict[str, dict[str, list[Any]]]:
         """Centre, scale, limits and ranges as lists, by series."""
-        content = {}
-        for uid in sorted(self.centre):
-            content[uid] = SeriesStatistics(
-                centre=self.centre[uid].tolist(),
-                scale=self.scale[uid].tolist(),
-                limits=files.json_number(self.limits[uid]),
-            )
-            if uid in self.ranges:
-                content[uid]["ranges"] = files.json_number(self.ranges[uid])
-                content[uid]["static"] = self.static[uid].tolist()
-        return content
+        return {
+            uid: {
+                name: files.json_number(by_series[uid])
+                for name, by_series in vars(self).items()
+                if uid in by_series
+            }
+            for uid in sorted(self.centre)
+        }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, SeriesStatistics]) -> Scaling:
+    def from_json(cls, content: Mapping[str, Mapping[str, list[Any]]]) -> Scaling:
         """What `to_json` wrote."""
         return cls(
-            {uid: np.array(entry["centre"]) for uid, entry in content.items()},
-            {uid: np.array(entry["scale"]) for uid, entry in content.items()},
-            {uid: np.array(entry["limits"], dtype=float) for uid, entry in content.items()},
             *(
                 {
                     uid: np.array(entry[name], dtype=float)
                     for uid, entry in content.items()
                     if name in entry
                 }
-                for name in ("ranges", "static")
-            ),
+                for name in cls.__dataclass_fields__
+            )
         )
 
     def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
@@ -248,65 +237,39 @@ def _find_limits(values: np.ndarray) -> tuple[float, float]:
     return low - reach, high + reach
 
 
-def judged_units(units: np.ndarray, place: int, task: Task) -> np.ndarray:
-    """(T,): what is held against a range of the column at `place`: its values in modelling units;
-    of an input with `difference_inputs` its changes, as its level may wander anywhere.
+def judged_units(units: np.ndarray, task: Task) -> np.ndarray:
+    """(T, C): what is held against the range of each column: its values in modelling units; of an
+    input with `difference_inputs` the changes since the last observed value, as its level may
+    wander anywhere.
     """
-    is_input = place >= len(task.target)
-    return _changes(units) if is_input and task.columns[place].difference_inputs else units
+    judged = units.copy()
+    for place in np.flatnonzero(_reads_changes(task)):
+        rows = np.flatnonzero(np.isfinite(units[:, place]))
+        judged[rows, place] = np.diff(units[rows, place], prepend=np.nan)
+    return judged
 
 
-def _changes(units: np.ndarray) -> np.ndarray:
-    """(T,): the change since the last observed value; NaN where there is none to compare."""
-    changes = np.full(len(units), np.nan)
-    rows = np.flatnonzero(np.isfinite(units))
-    changes[rows[1:]] = np.diff(units[rows])
-    return changes
+def _reads_changes(task: Task) -> np.ndarray:
+    """(C,): which columns are inputs with `difference_inputs`."""
+    inputs = task.columns[len(task.target) :]
+    return np.array([False for _ in task.target] + [column.difference_inputs for column in inputs])
 
 
-def _hold(units: np.ndarray, low: float, high: float, *, reads_changes: bool) -> np.ndarray:
-    """(T,) units held between two bounds, or with their changes between them; NaN bounds hold
-    nothing.
+def _find_ranges(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
+    """(2, C): of each column the lowest and highest of the `judged_units` of its raw values (T, C);
+    the steps of a plan share theirs. NaN where they are few, and of what follows from the date,
+    which nobody types.
     """
-    judged = _changes(units) if reads_changes else units
-    bounded = np.where(judged < low, low, np.where(judged > high, high, judged))
-    if not reads_changes:
-        return bounded
-    return units - np.nancumsum(judged - bounded)
-
-
-def _find_ranges(units: Sequence[np.ndarray], task: Task) -> np.ndarray:
-    """(2, C): of each column the lowest and highest of the `judged_units` of the train rows; the
-    steps of a plan share theirs. NaN where they are few, and of what follows from the date, which
-    nobody types.
-    """
-    ranges = np.full((2, len(units)), np.nan)
-    for i, values in enumerate(units):
-        judged = judged_units(values, i, task)
-        observed = judged[np.isfinite(judged)]
-        if len(observed) >= MIN_ROWS_FOR_LIMITS:
-            ranges[:, i] = observed.min(), observed.max()
+    judged = judged_units(transform_columns(values, task, unique_id), task)
+    ranges = np.stack([np.fmin.reduce(judged), np.fmax.reduce(judged)])
+    ranges[:, np.isfinite(judged).sum(axis=0) < MIN_ROWS_FOR_LIMITS] = np.nan
     start = len(task.observed_names)
     for column in task.future_exogenous:
-        of_steps = ranges[:, start : start + column.steps]
-        of_steps.T[:] = _range_of_all(of_steps) if column.name in task.plans else np.nan
+        low, high = ranges[:, start : start + column.steps]
+        low[:] = np.fmin.reduce(low) if column.name in task.plans else np.nan
+        high[:] = np.fmax.reduce(high) if column.name in task.plans else np.nan
         start += column.steps
     return ranges
-
-
-def _widen_constant_ranges(ranges: dict[str, np.ndarray]) -> None:
-    """A column that never changed in a series takes the range of all series, in place: from them a
-    model may know what another value does, as of a promotion that the series had not yet.
-    """
-    every = np.stack(list(ranges.values()), axis=2)  # (2, C, series)
-    of_all = np.stack([_range_of_all(of_column) for of_column in every.swapaxes(0, 1)], axis=1)
-    for uid, (low, high) in ranges.items():
-        ranges[uid] = np.where(low == high, of_all, ranges[uid])
-
-
-def _range_of_all(ranges: np.ndarray) -> np.ndarray:
-    """(2,): the range that holds all `ranges` (2, n), of which NaN are passed over."""
-    return np.array([np.fmin.reduce(ranges[0]), np.fmax.reduce(ranges[1])])
 
 
 def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:

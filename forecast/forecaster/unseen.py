@@ -18,7 +18,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import format_times, next_steps
 from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import Scaling, judged_units, transform_column
+from forecast.data.scaling import Scaling, judged_units, transform_columns
 from forecast.system.errors import list_first, plural, quote
 
 MOST_FAULTS = 3
@@ -33,6 +33,8 @@ def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
         compared = {names[place] for place in summing_matrix(names)[1]}
     unseen = {}
     for series in panel.series:
+        if series.unique_id not in scaling.ranges:
+            continue  # saved before it had any
         faults = _find_far(series, scaling, panel.task)
         if series.unique_id in compared:
             faults += _find_changed(series, scaling, panel.task)
@@ -54,77 +56,50 @@ def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
 
 
 def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
-    """Of each column of a series its farthest value that is far off, in words."""
-    if series.unique_id not in scaling.ranges:
-        return []
-    rows = slice(-max(task.horizon, 2), None)  # a change takes two
-    is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
-    bounds = scaling.bounds(series.unique_id, task)
-    faults = []
-    start = len(task.observed_names)
-    for i, column in enumerate(task.columns[:start]):
-        values = transform_column(series.values[rows, i], column, series.unique_id)
-        units = judged_units(values, i, task)
-        excess = np.fmax(bounds[0, i] - units, units - bounds[1, i])
-        excess[is_hidden[rows, i]] = np.inf
-        faults.append(_describe_far(series, i, units, excess, series.ds[rows], scaling, task))
-    for plan in task.future_exogenous:
-        steps = range(start, start + plan.steps)
-        start = steps.stop
-        if plan.name not in task.plans:
-            continue
-        columns = [series.values[-2:, i] for i in steps]
-        units = np.array(
-            [
-                transform_column(values, column, series.unique_id)[-1]
-                for values, column in zip(columns, plan.columns, strict=True)
-            ]
-        )
-        i = steps.start
-        excess = np.fmax(bounds[0, i] - units, units - bounds[1, i])
-        excess[is_hidden[-1, steps.start : steps.stop]] = np.inf
-        moments = next_steps(task.calendar, series.ds[-1], plan.steps).to_numpy()
-        faults.append(_describe_far(series, i, units, excess, moments, scaling, task))
-    return [fault for fault in faults if fault]
-
-
-def _describe_far(
-    series: Series,
-    place: int,
-    units: np.ndarray,
-    excess: np.ndarray,
-    moments: np.ndarray,
-    scaling: Scaling,
-    task: Task,
-) -> str:
-    """`'price' of 'shop 1' is 48.9 at 2025-06-20 and as far off at 2 more steps (in training 4.29
-    to 4.99)`; empty where no `excess` of the column at `place` is above zero.
+    """Of each column of a series its farthest value that is far off, in words, as `'price' of 'shop
+    1' is 48.9 at 2025-06-20 and as far off at 2 more steps (in training 4.29 to 4.99)`.
     """
-    is_far = excess > 0
-    if not is_far.any():
-        return ""
-    row = int(np.nanargmax(excess))
-    column = task.columns[place]
-    numbers = np.array([units[row], *scaling.ranges[series.unique_id][:, place]])
-    transform = TRANSFORMS[column.transform]
-    is_change = (column.difference_inputs and place >= len(task.target)) or transform.takes_changes
-    verb = "changes by" if is_change else "is"
-    if not is_change:
-        numbers = transform.to_raw(numbers)
-    value, low, high = numbers
-    n_others = int(is_far.sum()) - 1
-    others = f" and is far off at {plural(n_others, 'more step')}" if n_others else ""
-    return (
-        f"{quote(column.name)} of {quote(series.unique_id)} {verb} {value:g} at"
-        f" {format_times([moments[row]], task.calendar)}{others} (in training {low:g} to {high:g})"
-    )
+    rows = slice(-max(task.horizon, 2), None)  # a change takes two
+    units = judged_units(transform_columns(series.values[rows], task, series.unique_id), task)
+    low, high = scaling.bounds(series.unique_id)
+    excess = np.fmax(low - units, units - high)
+    is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
+    excess[is_hidden[rows]] = np.inf
+    start = len(task.observed_names)
+    # by the place of its first column, what is judged together and its times
+    judged = {place: (np.s_[:, place], series.ds[rows]) for place in range(start)}
+    for plan in task.future_exogenous:
+        if plan.name in task.plans:
+            times = next_steps(task.calendar, series.ds[-1], plan.steps).to_numpy()
+            judged[start] = (np.s_[-1, start : start + plan.steps], times)
+        start += plan.steps
+    faults = []
+    for place, (part, times) in judged.items():
+        n_far = int((excess[part] > 0).sum())
+        if not n_far:
+            continue
+        row = int(np.nanargmax(excess[part]))
+        column = task.columns[place]
+        numbers = np.array([units[part][row], *scaling.ranges[series.unique_id][:, place]])
+        transform = TRANSFORMS[column.transform]
+        is_input = place >= len(task.target)
+        verb = "changes by"
+        if not (column.difference_inputs and is_input) and not transform.takes_changes:
+            verb = "is"
+            numbers = transform.to_raw(numbers)
+        value, lowest, highest = numbers
+        others = f" and is far off at {plural(n_far - 1, 'more step')}" if n_far > 1 else ""
+        faults.append(
+            f"{quote(column.name)} of {quote(series.unique_id)} {verb} {value:g} at"
+            f" {format_times([times[row]], task.calendar)}{others}"
+            f" (in training {lowest:g} to {highest:g})"
+        )
+    return faults
 
 
 def _find_changed(series: Series, scaling: Scaling, task: Task) -> list[str]:
     """The static columns of a series that have another value than in training, in words."""
-    trained = scaling.static.get(series.unique_id)
-    if trained is None or not len(trained):
-        return []
+    trained = scaling.static[series.unique_id]
     faults = []
     start = 0
     for column in task.static:
