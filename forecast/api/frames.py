@@ -228,14 +228,13 @@ def require_same_clock(
     read as UTC: one is shifted against the other. clock, known: as `clock_of` gives them; None:
     nobody knows. The days of sessions and weekdays are read as written, counted rows have no clock.
     """
-    if known is None or calendar.keeps_wall_clock or calendar.counts_rows:
-        return
-    zones = {clock, known} - {""}
-    if len(zones) != 1 or "" not in (clock, known) or zones == {"UTC"}:
+    is_read_as_written = calendar.keeps_wall_clock or calendar.counts_rows
+    zone = clock or known
+    if known is None or is_read_as_written or (clock and known) or zone in ("", "UTC"):
         return
     places = (known_where, where) if known else (where, known_where)
     raise InputError(
-        f"{where}: the times of {places[0]} are of {zones.pop()}, those of {places[1]} have no"
+        f"{where}: the times of {places[0]} are of {zone}, those of {places[1]} have no"
         " zone and would be read as UTC; wanted both with or both without. Take it off by"
         " `df['ds'].dt.tz_localize(None)`, or give the other its own."
     )

@@ -363,21 +363,19 @@ def _trim_to_ends(
     the newest of all, if the columns `<plan>+<step>` there have the horizon behind it.
     """
     has_value = frame[list(observed)].notna().any(axis=1)
-    steps = np.unique(frame["ds"][has_value])
-    if not len(steps):
-        return frame[has_value].reset_index(drop=True)
+    times = np.unique(frame["ds"][has_value])
     series = frame["unique_id"]
     ends = frame["ds"][has_value].groupby(series).max()
     planned = [future_frame_name(name, step) for name in plans for step in range(1, horizon + 1)]
-    if lateness.most_steps and {*planned} <= {*frame.columns}:
-        n_late = len(steps) - 1 - np.searchsorted(steps, ends.to_numpy())
+    if lateness.most_steps and len(times) and {*planned} <= {*frame.columns}:
         n_planned = frame[planned].notna().sum(axis=1)
-        at_newest = n_planned[frame["ds"] == steps[-1]].groupby(series).max().reindex(ends.index)
+        at_newest = n_planned[frame["ds"] == times[-1]].groupby(series).max().reindex(ends.index)
         may_go_on = at_newest == len(planned)
         if lateness.plan_may_follow:
-            at_own = n_planned[frame["ds"] == series.map(ends)].groupby(series).max()
-            may_go_on |= (at_newest == 0) & (at_own < len(planned))
-        ends = ends.mask(may_go_on & (n_late <= lateness.most_steps), steps[-1])
+            at_end = n_planned[frame["ds"] == series.map(ends)].groupby(series).max()
+            may_go_on |= (at_newest == 0) & (at_end < len(planned))
+        is_close = ends >= times[-1 - lateness.most_steps :][0]
+        ends = ends.mask(may_go_on & is_close, times[-1])
     return frame[frame["ds"] <= series.map(ends)].reset_index(drop=True)
 
 

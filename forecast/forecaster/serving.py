@@ -10,7 +10,6 @@ command `predict` read their frames themselves, and share what stands below `Ser
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +63,6 @@ ADVICE_BY_REMEDY = {
 """What the stages advise on files and configurations, and what whoever sends a request can do."""
 DEFAULT_LEVELS: tuple[float, ...] = ()
 """In percent, of the intervals that a served model gives where a request names none."""
-PLAIN_TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 MAX_ROWS = 200_000
 MAX_ROWS_OF_RECURSION = 10_000_000
 
@@ -162,64 +160,59 @@ def read_ordered_panel(
     the panel is the same, in a tenth of the time. keys: its columns of names and of times.
     """
     task = ensemble.task
-    columns = [*keys, *ensemble.task.frame_names]
-    if (
-        not len(history)
-        or task.static
-        or not history.columns.is_unique
-        or not set(columns) <= set(history.columns)
-    ):
+    values = _read_numbers(history, keys, task)
+    if values is None:
         return None
-    ids, times, *numbers = (history[name] for name in columns)
-    kinds = [
-        column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
-        for column in (times, *numbers)
-    ]
-    if not pd.api.types.is_string_dtype(ids) or kinds[0] != "M" or not set(kinds[1:]) <= set("fiu"):
-        return None
-    values = np.stack([column.to_numpy(np.float64) for column in numbers], axis=1)
-    ds = times.to_numpy()
-    codes, names = pd.factorize(ids)  # -1 for a missing name, which is in no order
-    series_ids = list(names)
+    codes, names = pd.factorize(history[keys[0]])  # -1 for a missing name, which is in no order
+    ds = history[keys[1]].to_numpy()
     # never of a time left out
     is_in_range = (
         EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
     )
-    ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and series_ids == sorted(series_ids)
-    lowest = np.nanmin(values, axis=0, initial=np.inf)
-    transforms = [TRANSFORMS[column.transform] for column in task.columns]
-    highest = np.nanmax(values, axis=0, initial=-np.inf)
-    low, high = np.transpose([column.limits for column in task.columns])
-    is_allowed = (
-        (lowest > [transform.above for transform in transforms])
-        & (highest < [transform.below for transform in transforms])
-        & (lowest >= low)
-        & (highest <= high)
-    ).all()
-    if not is_in_range or not ordered or not is_allowed:
-        return None
-    # the lowest of an empty column is endless
-    if np.abs(lowest).max() > MAX_MAGNITUDE or np.nanmax(values) > MAX_MAGNITUDE:
+    is_ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and [*names] == sorted(names)
+    if not is_in_range or not is_ordered:
         return None
     ds = ds.astype("datetime64[ns]")
     steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
     edges = [0, *np.flatnonzero(np.diff(codes)) + 1, len(codes)]
     newest = len(ds) if ensemble.needs_whole_history else task.lookback + task.season_length
     series = []
-    for unique_id, start, stop in zip(series_ids, edges, edges[1:], strict=False):
+    for unique_id, start, stop in zip(names, edges, edges[1:], strict=False):
         first = np.searchsorted(steps, ds[start])
         if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
             return None
-        column = slice(max(start, stop - newest), stop)
-        series.append(
-            Series(
-                unique_id,
-                ds[column],
-                values[column],
-                future_features(task, pd.DatetimeIndex(ds[column]), np.empty(0)),
-            )
-        )
+        rows = slice(max(start, stop - newest), stop)
+        features = future_features(task, pd.DatetimeIndex(ds[rows]), np.empty(0))
+        series.append(Series(unique_id, ds[rows], values[rows], features))
     return Panel(ensemble.dataset_name, task, tuple(series))
+
+
+def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> np.ndarray | None:
+    """(T, C): the values of a history whose columns are text, times and numbers that the task
+    allows; None of any other.
+    """
+    columns = {*keys, *task.frame_names}
+    is_complete = history.columns.is_unique and columns <= {*history.columns}
+    if task.static or not len(history) or not is_complete:
+        return None
+    dtypes = [history[name].dtype for name in (keys[1], *task.frame_names)]
+    kinds = [dtype.kind if isinstance(dtype, np.dtype) else "" for dtype in dtypes]
+    is_plain = kinds[0] == "M" and {*kinds[1:]} <= {*"fiu"}
+    if not is_plain or not pd.api.types.is_string_dtype(history[keys[0]]):
+        return None
+    values = np.ascontiguousarray(history[list(task.frame_names)], np.float64)
+    lowest = np.nanmin(values, axis=0, initial=np.inf)
+    highest = np.nanmax(values, axis=0, initial=-np.inf)
+    low, high = np.transpose([column.limits for column in task.columns])
+    transforms = [TRANSFORMS[column.transform] for column in task.columns]
+    is_allowed = (
+        (lowest <= highest)  # not of an empty column
+        & (lowest > [transform.above for transform in transforms])
+        & (highest < [transform.below for transform in transforms])
+        & (lowest >= np.maximum(low, -MAX_MAGNITUDE))
+        & (highest <= np.minimum(high, MAX_MAGNITUDE))
+    )
+    return values if is_allowed.all() else None
 
 
 def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -272,8 +265,6 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     """
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history
-    if (read := _read_plain_times(history["ds"].tolist())) is not None:
-        return history.assign(ds=read)
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
     is_text = np.array([isinstance(value, str) for value in history["ds"]], dtype=bool)
@@ -286,21 +277,6 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
             " row."
         )
     return history.assign(ds=times.astype("datetime64[ns]"))
-
-
-def _read_plain_times(texts: list[Any]) -> np.ndarray | None:
-    """Times of text as 2026-06-30T23:00:00, as `isoformat` writes it; None where one is anything
-    else. pandas, which knows every form, takes ten times as long for a request.
-    """
-    # NumPy would warn of a zone, and read the times of a list in the place of one
-    if not all(isinstance(text, str) and PLAIN_TIME.fullmatch(text) for text in texts):
-        return None
-    try:
-        times = np.array(texts, dtype="datetime64[s]")
-    except ValueError:
-        return None
-    is_in_range = (times >= EARLIEST_TIME.to_datetime64()) & (times < LATEST_TIME.to_datetime64())
-    return times.astype("datetime64[ns]") if is_in_range.all() else None
 
 
 def require_known_series(
