@@ -364,10 +364,12 @@ def _trim_to_ends(
     """
     has_value = frame[list(observed)].notna().any(axis=1)
     times = np.unique(frame["ds"][has_value])
+    if not len(times):
+        return frame[has_value].reset_index(drop=True)
     series = frame["unique_id"]
     ends = frame["ds"][has_value].groupby(series).max()
     planned = [future_frame_name(name, step) for name in plans for step in range(1, horizon + 1)]
-    if lateness.most_steps and len(times) and {*planned} <= {*frame.columns}:
+    if lateness.most_steps and {*planned} <= {*frame.columns}:
         n_planned = frame[planned].notna().sum(axis=1)
         at_newest = n_planned[frame["ds"] == times[-1]].groupby(series).max().reindex(ends.index)
         may_go_on = at_newest == len(planned)

@@ -159,5 +159,5 @@ def _validation_error(train: Cutoffs, validation: Cutoffs, index: int | None) ->
     penalty = PENALTY * np.trace(products) / len(products) + np.finfo(float).tiny
     products += penalty * np.eye(len(products))
     slopes = np.linalg.solve(products, centred.T @ (train.change - mean_change))
-    forecast = mean_change + (x_validation - mean) @ slopes
-    return float(np.abs(validation.change - forecast).mean())
+    expected = mean_change + (x_validation - mean) @ slopes
+    return float(np.abs(validation.change - expected).mean())

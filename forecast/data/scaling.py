@@ -89,14 +89,14 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
             transform_column(values, column, str(unique_id))
 
 
-def invert_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
+def invert_transform(units: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
     """(n, H) forecasts in modelling units back to raw ones, within the bounds of the column;
     `last_raw` (n,) is the last observed raw value.
     """
     transform = TRANSFORMS[column.transform]
     if transform.takes_changes:
-        forecast = transform.to_units(last_raw)[:, None] + np.cumsum(forecast, axis=1)
-    return np.clip(transform.to_raw(forecast), *column.limits)
+        units = transform.to_units(last_raw)[:, None] + np.cumsum(units, axis=1)
+    return np.clip(transform.to_raw(units), *column.limits)
 
 
 @dataclass(frozen=True)

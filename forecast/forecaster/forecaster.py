@@ -257,16 +257,17 @@ class Forecaster:
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
         key = (self._reading, rows.tobytes())
-        if series.gathered is not None and key in series.gathered:
-            return iter(series.gathered[key])
+        shared = series.gathered
+        if shared is not None and key in shared:
+            return iter(shared[key])
         z = self.scaling.scale_series(series, self.task)
         windows = task_windows(
             self.task, z, series.future, rows, unique_id=series.unique_id, size=size
         )
-        if series.gathered is None:
-            return windows
-        series.gathered[key] = [*windows]
-        return iter(series.gathered[key])
+        if shared is not None:
+            shared[key] = [*windows]
+            return iter(shared[key])
+        return windows
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its
@@ -278,13 +279,13 @@ class Forecaster:
             if self.correction is None:
                 return run
             return run + self.correction.forecast(windows, self.channels) - windows.last[:, None]
-        forecast = self._require_skip().forecast(windows, self.channels)
+        base = self._require_skip().forecast(windows, self.channels)
         if self.network is None:
-            return forecast
+            return base
         raw = self.network_output(windows)
         if self.head is None:
-            return forecast + raw[..., 0]
-        return self.head.point(raw, forecast, windows.last[:, None])
+            return base + raw[..., 0]
+        return self.head.point(raw, base, windows.last[:, None])
 
     def run_closed_loop(
         self, windows: Windows, horizon: int, *, feedback: Feedback | None = None
@@ -293,14 +294,7 @@ class Forecaster:
         `feedback` is given.
         """
         skip = self._require_skip()
-        loop = Loop(
-            self.network,
-            self.weights,
-            skip,
-            windows,
-            self.channels,
-            horizon=horizon,
-        )
+        loop = Loop(self.network, self.weights, skip, windows, self.channels, horizon=horizon)
         return loop.run(feedback or self.point_step)
 
     def _require_skip(self) -> Skip:

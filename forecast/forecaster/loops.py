@@ -112,18 +112,18 @@ class Loop:
         self._windows = replace(windows, z=z, past=past, last=values)
         self._step += 1
 
-    def _next_row(self, forecast: np.ndarray) -> np.ndarray:
-        """The row (B, channels) of the time that was forecast: targets as forecast, past-only
+    def _next_row(self, targets: np.ndarray) -> np.ndarray:
+        """The row (B, channels) of the time that was forecast: `targets` as forecast, past-only
         inputs as carried or, where nothing is carried, repeated as they were.
         """
         carried = self._carried[:, self._step - 1]
         is_known = np.isfinite(carried)
         # no change is known from nothing
         last_inputs = np.where(np.isnan(self._input), carried, self._input)
-        values = np.concatenate([forecast, carried], axis=1)
+        values = np.concatenate([targets, carried], axis=1)
         last = np.concatenate([self._windows.last, last_inputs], axis=1)
         # a forecast that is no number must not be passed over
-        is_observed = np.concatenate([np.ones(forecast.shape, dtype=bool), is_known], axis=1)
+        is_observed = np.concatenate([np.ones(targets.shape, dtype=bool), is_known], axis=1)
         row = self._windows.past[:, -1].copy()
         for i in range(values.shape[1]):
             self._write(row, i, values[:, i], last[:, i], is_observed[:, i])

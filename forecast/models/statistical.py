@@ -146,10 +146,10 @@ class StatisticalSpec(TrainableSpec):
             y = history[:, output]
             if fitted.units == "own":
                 y = scaling.unscale(y, uid, output)
-            forecast = fitted.model.forecasts(y, rows - first, model.task.horizon)
+            y_hat = fitted.model.forecasts(y, rows - first, model.task.horizon)
             if fitted.units == "own":
-                forecast = scaling.rescale(forecast, uid, output)
-            outputs.append(forecast)
+                y_hat = scaling.rescale(y_hat, uid, output)
+            outputs.append(y_hat)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
             raise ModelError(

@@ -190,8 +190,8 @@ class OneLayerProblem(NetworkProblem):
         flat = weights[self.order]
         for first in range(0, len(self.z), rows):
             part = slice(first, first + rows)
-            forecast = self.layer.value(flat, self.z[part])
-            residual = (forecast - self.target[part]) * self.weight[part]
+            output = self.layer.value(flat, self.z[part])
+            residual = (output - self.target[part]) * self.weight[part]
             jacobian = self.layer.jacobian(flat, self.z[part])
             jacobian *= self.weight[part]
             yield residual.ravel(), jacobian[np.argsort(self.order)].reshape(self.n_weights, -1)

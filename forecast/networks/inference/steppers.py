@@ -300,12 +300,11 @@ def step_cell(
     """One time step by the cell's own equation: x `(B, I)`, states `(B, size)`."""
     if len(twins) == 1:
         return cell.step(numpy_namespace, twins[0], x, states)
-    size = len(x) // len(twins)
-    steps = []
-    for number, each in enumerate(twins):
-        rows = slice(number * size, (number + 1) * size)
-        before = {name: state[rows] for name, state in states.items()}
-        steps.append(cell.step(numpy_namespace, each, x[rows], before))
+    tables = [np.split(table, len(twins)) for table in (x, *states.values())]
+    steps = [
+        cell.step(numpy_namespace, w, part, dict(zip(states, before, strict=True)))
+        for w, part, *before in zip(twins, *tables, strict=True)
+    ]
     after = {name: np.concatenate([new[name] for _, new in steps]) for name in states}
     return np.concatenate([output for output, _ in steps]), after
 
