@@ -529,11 +529,10 @@ def advise_without_calendar(times: pd.Series) -> str:
     logger's; count the rows of all others.
     """
     distinct = times.drop_duplicates().sort_values()
-    seconds = float(distinct.diff().dt.total_seconds().median())
-    lengths = {step: pd.Timedelta(step).total_seconds() for step in ROUND_STEPS}
-    step = min(ROUND_STEPS, key=lambda step: abs(lengths[step] - seconds))
-    rounded = distinct.dt.round(step)
-    if abs(lengths[step] - seconds) > seconds / 10 or rounded.duplicated().any():
+    usual = distinct.diff().median()
+    distances = np.abs(pd.to_timedelta([*ROUND_STEPS]) - usual)
+    step = ROUND_STEPS[distances.argmin()]
+    if distances.min() > usual / 10 or distinct.dt.round(step).duplicated().any():
         return COUNT_ADVICE
     return (
         f"They lie off even steps of {step}, as by a clock that jitters. Round them, as by pandas"

@@ -419,9 +419,9 @@ def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     return names
 
 
-def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+def trim_to_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """`frame` up to each series' last row with a value in one of the columns."""
-    return frame[precedes_last_value(frame, names)].reset_index(drop=True)
+    return frame[precedes_last_value(frame, columns)].reset_index(drop=True)
 
 
 def is_behind_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
@@ -432,11 +432,11 @@ def is_behind_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Seri
     return frame["ds"] > frame["ds"][has_value].max()
 
 
-def precedes_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series:
+def precedes_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
     """Whether each row is its series' last with a value in one of the columns, or precedes it; the
     rows of a series stand in order of time.
     """
-    has_value = frame[list(names)].notna().any(axis=1)
+    has_value = frame[list(columns)].notna().any(axis=1)
     later_values = has_value[::-1].groupby(frame["unique_id"][::-1], sort=False).cummax()
     return later_values[::-1].astype(bool)
 

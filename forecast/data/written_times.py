@@ -343,9 +343,8 @@ def _tell_hours_apart(times: pd.Series, zone: str) -> pd.Series:
     except CLOCK_ERRORS:
         zoned = times.dt.tz_localize(zone, ambiguous=(~times.duplicated()).to_numpy())
         # of the first row nothing before it tells, and going back is no order
-        if pd.isna(times.iloc[:1].dt.tz_localize(zone, ambiguous="NaT").iloc[0]):
-            raise
-        if not zoned.is_monotonic_increasing:
+        first = times.iloc[:1].dt.tz_localize(zone, ambiguous="NaT")
+        if first.isna().any() or not zoned.is_monotonic_increasing:
             raise
         return zoned
 

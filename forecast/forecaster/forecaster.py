@@ -204,11 +204,11 @@ class Forecaster:
         return replace(self, weights=weights)
 
     def _content_but_weights(self) -> tuple[Any, ...]:
-        """All that it forecasts with but the weights, to be compared."""
+        """All that it forecasts with but its spec and its weights, to be compared."""
         skip = self._require_skip()
         arrays = {name: array.tobytes() for name, array in skip.to_arrays().items()}
         single = [getattr(self, name) is None for name in ("head", *SINGLE_ARRAYS)]
-        return self.task, self.spec, self.scaling.to_json(), skip.to_json(), arrays, single
+        return self._reading, skip.to_json(), arrays, single
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""

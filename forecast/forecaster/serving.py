@@ -163,13 +163,17 @@ def read_ordered_panel(
     values = _read_numbers(history, keys, task)
     if values is None:
         return None
-    codes, names = pd.factorize(history[keys[0]])  # -1 for a missing name, which is in no order
+    codes, series_ids = pd.factorize(
+        history[keys[0]]
+    )  # -1 for a missing name, which is in no order
     ds = history[keys[1]].to_numpy()
     # never of a time left out
     is_in_range = (
         EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
     )
-    is_ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and [*names] == sorted(names)
+    is_ordered = (
+        not codes[0] and (codes[1:] >= codes[:-1]).all() and [*series_ids] == sorted(series_ids)
+    )
     if not is_in_range or not is_ordered:
         return None
     ds = ds.astype("datetime64[ns]")
@@ -177,7 +181,7 @@ def read_ordered_panel(
     edges = [0, *np.flatnonzero(np.diff(codes)) + 1, len(codes)]
     newest = len(ds) if ensemble.needs_whole_history else task.lookback + task.season_length
     series = []
-    for unique_id, start, stop in zip(names, edges, edges[1:], strict=False):
+    for unique_id, start, stop in zip(series_ids, edges, edges[1:], strict=False):
         first = np.searchsorted(steps, ds[start])
         if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
             return None
@@ -306,7 +310,9 @@ def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
     usable = left_out.pop("", [])
     if not usable or not left_out:
         return panel, ""
-    faults = "; ".join(f"{quote_names(names)} ({reason})" for reason, names in left_out.items())
+    faults = "; ".join(
+        f"{quote_names(series_ids)} ({reason})" for reason, series_ids in left_out.items()
+    )
     return (
         replace(panel, series=tuple(panel.by_id[name] for name in usable)),
         f"No forecast of series {faults}.",
@@ -335,22 +341,17 @@ def describe_unequal_ends(panel: Panel, only: str = "") -> str:
     """A sentence on the series that lack the newest rows (or on one of them), each with its last
     one; empty where all end together.
     """
-    newest = panel.newest
-    shorter = [
-        series
-        for series in panel.series
-        if series.ds[-1] < newest and only in ("", series.unique_id)
-    ]
-    if not shorter:
+    ends = {
+        uid: calendars.format_times([pd.Timestamp(series.ds[-1])], panel.task.calendar)
+        for uid, series in panel.by_id.items()
+        if series.ds[-1] < panel.newest and only in ("", uid)
+    }
+    if not ends:
         return ""
-
-    def name_end(series: Series) -> str:
-        end = calendars.format_times([pd.Timestamp(series.ds[-1])], panel.task.calendar)
-        return f"{quote(series.unique_id)} (to {end})"
-
+    shorter = [f"{quote(uid)} (to {end})" for uid, end in ends.items()]
     return (
         "Without the newest rows of the others: series"
-        f" {list_first(shorter, MOST_NAMES, name_end)}. The forecast of each begins behind its own"
+        f" {list_first(shorter, MOST_NAMES, str)}. The forecast of each begins behind its own"
         " last row."
     )
 

@@ -27,10 +27,10 @@ MOST_FAULTS = 3
 
 def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
     """By series what is unseen of each of its columns, in words; only series that have some."""
-    names = [*panel.by_id]
-    compared = {*names}
+    series_ids = [*panel.by_id]
+    compared = {*series_ids}
     if panel.task.hierarchy:  # of a sum they are the mean of its parts
-        compared = {names[place] for place in summing_matrix(names)[1]}
+        compared = {series_ids[place] for place in summing_matrix(series_ids)[1]}
     unseen = {}
     for series in panel.series:
         if series.unique_id not in scaling.ranges:

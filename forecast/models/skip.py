@@ -249,8 +249,8 @@ class Skip:
         past = windows.past.copy()
         past[:, -1, list(channels.target_channels)] = levels
         faded = self.inputs(replace(windows, past=past), channels)
-        names = feature_names(self, channels, windows.future.shape[2])
-        known = self._map(np.where([name.quantity == "level" for name in names], faded, x))
+        features = feature_names(self, channels, windows.future.shape[2])
+        known = self._map(np.where([name.quantity == "level" for name in features], faded, x))
         leads_on = (change - known) * (windows.last - levels)[:, None] > 0.0
         return np.where(leads_on, change, known)
 
