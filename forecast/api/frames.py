@@ -211,14 +211,10 @@ def clock_of(df: Any, time_col: str) -> str:
     """The zone of the times of a frame, of text and objects that of the first; empty without one,
     and where no column tells.
     """
-    frame = _with_text_names(df)
-    if time_col not in frame or not frame[time_col].notna().any():
-        return ""
-    zone = zone_of_times(frame, time_col)
-    if zone is None:
-        with contextlib.suppress(ValueError, TypeError):
-            zone = pd.Timestamp(frame[time_col].dropna().iloc[0]).tzinfo
-    return str(zone or "")
+    times = _with_text_names(df).get(time_col, pd.Series()).dropna()
+    with contextlib.suppress(ValueError, TypeError, IndexError):
+        return str(pd.Timestamp(times.iloc[0]).tzinfo or "")
+    return ""
 
 
 def require_same_clock(

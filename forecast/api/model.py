@@ -359,7 +359,7 @@ class Model:
             )
         if future_df is not None:
             frame = frame[[*KEY_COLUMNS, *observed, *plans, *task.static_names]]
-            if df is None and self.dataset is not None and self.dataset.plan is not None:
+            if df is None and self.dataset is not None:
                 frame = pd.concat([frame, self.dataset.plan]).sort_values([*KEY_COLUMNS])
             frame = frames.with_future(frame, future_df, names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):

@@ -71,7 +71,7 @@ class Panel:
         """The series by `unique_id`."""
         return {s.unique_id: s for s in self.series}
 
-    @property
+    @cached_property
     def newest(self) -> np.datetime64:
         """The last time of any series."""
         return max(series.ds[-1] for series in self.series)

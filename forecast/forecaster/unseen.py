@@ -10,6 +10,7 @@ lost, centimetres instead of metres. Nothing is refused here, as what is new may
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,9 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     excess[is_hidden[rows]] = np.inf
     start = len(task.observed_names)
     # by the place of its first column, what is judged together and its times
-    judged = {place: (np.s_[:, place], series.ds[rows]) for place in range(start)}
+    judged: dict[int, tuple[Any, np.ndarray]] = {
+        place: (np.s_[:, place], series.ds[rows]) for place in range(start)
+    }
     for plan in task.future_exogenous:
         if plan.name in task.plans:
             times = next_steps(task.calendar, series.ds[-1], plan.steps).to_numpy()

@@ -242,20 +242,12 @@ class Pass(BlockVisitor[np.ndarray]):
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
         """The delayed rows side by side at the wanted steps; zeros before the window."""
         columns = x if block.channels is None else x[:, list(block.channels)]
-        width = columns.shape[1]
-        longest = max(block.delays)
+        before = np.zeros((max(block.delays), *columns.shape[1:]), x.dtype)
+        rows = np.concatenate([before, columns])
+        self.final[path] = {"line": np.ascontiguousarray(rows[len(x) :].transpose(2, 0, 1))}
         steps = min(self.wanted_steps[path], len(x))
-        out = np.zeros((steps, width * len(block.delays), self.batch), x.dtype)
-        first = len(x) - steps  # the row of x that belongs to the first row of out
-        for number, delay in enumerate(block.delays):
-            missing = min(max(delay - first, 0), steps)
-            delayed = columns[first - delay + missing : len(x) - delay]
-            out[missing:, number * width : (number + 1) * width] = delayed
-        line = np.zeros((self.batch, longest, width), x.dtype)
-        known = min(longest, len(x))
-        line[:, longest - known :] = columns[len(x) - known :].transpose(2, 0, 1)
-        self.final[path] = {"line": line}
-        return out
+        ends = [len(rows) - delay for delay in block.delays]
+        return np.concatenate([rows[end - steps : end] for end in ends], axis=1)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
         """The branches' wanted steps side by side."""
@@ -359,10 +351,8 @@ def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
     """The dtype of the weights; InputError unless names and shapes are those of the network."""
     expected = {(name, weight.shape) for name, weight in weight_shapes(network).items()}
-    shapes = {name: array.shape for name, array in weights.items()}
-    if count_twins(weights) > 1:
-        shapes = {name: shape[1:] for name, shape in shapes.items()}
-    given = {*shapes.items()}
+    first_axis = min(count_twins(weights) - 1, 1)
+    given = {(name, array.shape[first_axis:]) for name, array in weights.items()}
     if given != expected:
         raise InputError(
             f"Weights {quote_names(given - expected) or 'none'} were given in place of"

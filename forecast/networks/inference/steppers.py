@@ -42,12 +42,13 @@ def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
 
     A stepper knows the equation of its class: no subclass of these may have another one.
     """
+    twins = split_twins(cell, w)
     if type(cell) is LSTM:
-        return LSTMStepper(split_twins(cell, w), states)
+        return LSTMStepper(twins, states)
     if type(cell) is GRU and cell.reset_after:
-        return GRUStepper(split_twins(cell, w), states)
+        return GRUStepper(twins, states)
     if isinstance(cell, SimpleRNN | Elman) and cell.activation == "tanh":
-        return SimpleStepper(split_twins(cell, w), states)
+        return SimpleStepper(twins, states)
     return AnyStepper(cell, w, states)
 
 
