@@ -172,11 +172,11 @@ class Scaling:
         judged = judged_units(units, task)
         low, high = self.bounds(series.unique_id)
         bounded = np.where(judged < low, low, np.where(judged > high, high, judged))
-        held = np.where(
+        readable = np.where(
             _reads_changes(task), units - np.nancumsum(judged - bounded, axis=0), bounded
         )
-        held[:, : len(task.target)] = units[:, : len(task.target)]
-        return (held - self._statistics_of(series, self.centre)) / self._statistics_of(
+        readable[:, : len(task.target)] = units[:, : len(task.target)]
+        return (readable - self._statistics_of(series, self.centre)) / self._statistics_of(
             series, self.scale
         )
 
