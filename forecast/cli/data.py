@@ -148,6 +148,16 @@ def add(
         entry
     ]
     print(block, end="")
+    _fetch_new(entry, project, settings)
+    # last: whatever ends this command before, the same command does it again
+    files.write_text(config, new_text)
+    _print_next_steps(entry, project)
+
+
+def _fetch_new(entry: str, project: Path, settings: Dataset) -> None:
+    """Take the data of an entry that is new; `InputError` says where rows of an earlier one of its
+    name are stored.
+    """
     try:
         _fetch_one(entry, project, None, settings)
     except InputError as error:
@@ -157,9 +167,6 @@ def add(
             f"{error} Rows of an earlier entry {entry!r} are stored: a file that does not go on"
             " from them takes another name with --name."
         ) from None
-    # last: whatever ends this command before, the same command does it again
-    files.write_text(config, new_text)
-    _print_next_steps(entry, project)
 
 
 def _print_next_steps(name: str, project: Path) -> None:

@@ -90,18 +90,13 @@ def forecast_champion(
         )
     frame = prepare_newest(root, dataset, ensemble, plan=plan)
     panel, left_out = keep_forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
-    if levels is None:
-        judged = judge_levels(ensemble, panel, usual_levels)
-        notices = (*judged.refused, *judged.incomplete)
-    else:
-        judged = _require_levels(ensemble, panel, levels, usual_levels)
-        notices = judged.incomplete
+    judged = _judge_levels(ensemble, panel, levels, usual_levels)
+    notices = [*judged.refused, *judged.incomplete]
     shown_levels = judged.supported
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
-        notices = (
-            *notices,
+        notices.append(
             f"Intervals are calibrated for {plural(trained, 'step')}; beyond, margins grow as those"
-            " of a random walk, untested.",
+            " of a random walk, untested."
         )
     table = pd.DataFrame(forecast_latest(ensemble, panel, horizon=n_steps, levels=shown_levels))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
@@ -112,13 +107,9 @@ def forecast_champion(
     kept_or_not = _store_issue(
         root, current, frame, panel, usual_levels, now, (table, shown_levels)
     )
-    entry = load_dataset(dataset, ProjectPaths.of(root).configs)
-    changed = preparation.describe_changed_files(dataset, entry, newest_data_root(root, dataset))
-    if changed:
-        changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
     notes = [
         current.notice,
-        changed,
+        _describe_changed_files(root, dataset),
         left_out,
         _describe_zeros(table, panel),
         *notices,
@@ -129,6 +120,15 @@ def forecast_champion(
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
+
+
+def _describe_changed_files(root: Path, dataset: str) -> str:
+    """Which of the dataset's files changed since they were read, and what to do; else empty."""
+    entry = load_dataset(dataset, ProjectPaths.of(root).configs)
+    changed = preparation.describe_changed_files(dataset, entry, newest_data_root(root, dataset))
+    if changed:
+        changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
+    return changed
 
 
 def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
@@ -146,14 +146,14 @@ def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
     return describe_zero_forecasts("The champion", zero_series, groups.ngroups)
 
 
-def _require_levels(
-    ensemble: Ensemble, panel: Panel, levels: Sequence[float], usual_levels: Sequence[float]
+def _judge_levels(
+    ensemble: Ensemble, panel: Panel, levels: Sequence[float] | None, usual_levels: Sequence[float]
 ) -> JudgedLevels:
-    """What the series make of `levels`; `InputError` for one that none can support, which ends with
-    those of `levels` that are possible, else with the usual ones.
+    """What the series make of `levels` (None: the usual ones); `InputError` for a given one that
+    none can support, which ends with those of `levels` that are possible, else with the usual ones.
     """
-    judged = judge_levels(ensemble, panel, levels)
-    if judged.refused:
+    judged = judge_levels(ensemble, panel, usual_levels if levels is None else levels)
+    if levels is not None and judged.refused:
         possible = judged.supported or judge_levels(ensemble, panel, usual_levels).supported
         percents = ",".join(map(format_percent, possible)) or "none"
         raise InputError(f"{panel.name}: {judged.refused[0]} Possible: `--levels {percents}`.")

@@ -131,14 +131,13 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     current = _load_champion(job)
     panel = from_frame(frame, job.dataset, settings.task)
     shifts = _measure_drift(current, panel, settings, rules)
-    calendar = settings.calendar
-    new_steps = _count_new_steps(job, current, panel.steps, calendar)
+    new_steps = _count_new_steps(job, current, panel.steps, settings.calendar)
     due = evidence.judge_due(
         current.card if current else None,
         shifts,
         settings,
         rules,
-        as_of=known_from(calendar, [panel.newest])[0],
+        as_of=known_from(settings.calendar, [panel.newest])[0],
         now=job.now,
         new_steps=new_steps,
     )
