@@ -77,7 +77,7 @@ COUNT_ADVICE = (
     "Write the first day of the period that each row stands for, such as 2024-01-01 for a month; or"
     " leave the times out and count the rows: `calendar: {kind: index}`."
 )
-ROUND_STEPS = ("1s", "1min", "5min", "10min", "15min", "30min", "1h", "1D")
+ROUND_STEPS = ["1s", "1min", "5min", "10min", "15min", "30min", "1h", "1D"]
 """Of clocks that jitter."""
 MIN_EVEN_STEPS = 10
 """So many rows of a series show that its steps are even."""

@@ -140,23 +140,22 @@ def check_index(*tables: Any) -> None:
     is_uneven = ~is_gap & (np.abs(steps - middle) > EVEN_SHARE * middle)
     if (steps > 0).all() and is_gap.mean() > MOST_GAPS:
         is_gap &= np.median(steps[is_gap]) < 2.5 * middle
-    if is_gap.any():
-        row = is_gap.argmax()
-        raise InputError(
-            f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, and no step"
-            " like the others: rows must follow each other in time. Sort them; fill in those left"
-            " out, with u and an empty y; cut there into several experiments; or leave the times"
-            " out, as by `reset_index(drop=True)`, or of the file, if they do follow each other."
-        )
-    if is_uneven.any():
-        row = is_uneven.argmax()
-        raise InputError(
-            f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, a step of"
-            f" {steps[row] / middle:.2g} times the median, and {is_uneven.sum()} of {len(steps)}"
-            f" steps are off it by more than {EVEN_SHARE:.0%}: a model needs rows in even steps."
-            " Interpolate u and y to even times (`numpy.interp`) or take means over even windows"
-            " (`resample` of pandas); or leave the times out, if they are only rounded."
-        )
+    order_fault = (
+        "and no step like the others: rows must follow each other in time. Sort them; fill in those"
+        " left out, with u and an empty y; cut there into several experiments; or leave the times"
+        " out, as by `reset_index(drop=True)`, or of the file, if they do follow each other."
+    )
+    step_fault = (
+        f"where {is_uneven.sum()} of {len(steps)} steps are off their median by more than"
+        f" {EVEN_SHARE:.0%}: a model needs rows in even steps. Interpolate u and y to even times"
+        " (`numpy.interp`) or take means over even windows (`resample` of pandas); or leave the"
+        " times out, if they are only rounded."
+    )
+    for is_odd, fault in ((is_gap, order_fault), (is_uneven, step_fault)):
+        for row in np.flatnonzero(is_odd)[:1]:
+            raise InputError(
+                f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, {fault}"
+            )
 
 
 def column_names(table: Any) -> tuple[str, ...]:
