@@ -82,7 +82,8 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     is_test = of_all_blocks["block"] == "test"
     known = of_all_blocks[is_test]
     before = dict(list(of_all_blocks[~is_test].groupby("series", observed=True)))
-    by_series = {str(name): rows for name, rows in known.groupby("series", observed=True)}
+    groups = known.groupby("series", observed=True)
+    by_series = dict(list(groups))
     targets = {name: target_of(name, task) for name in by_series}
     zero_series = {
         name: targets[name]
@@ -103,8 +104,8 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     if not medians:
         return ""
     # all that have a sum, those included whose forecasts are low for another reason
-    sums = known.groupby("series", observed=True)[["y", "y_hat"]].sum()
-    sums = sums[known.groupby("series", observed=True)["y"].min() >= 0]
+    values = groups[["y", "y_hat"]]
+    sums = values.sum()[values.min()["y"] >= 0]
     share = 1.0 - sums["y_hat"].sum() / sums["y"].sum()
     n_low = (sums["y"] - sums["y_hat"] >= LEAST_MISSING * sums["y"]).sum()
     scope = ""

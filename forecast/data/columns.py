@@ -49,7 +49,6 @@ from forecast.data.schema import (
     MAPPING_HINT,
     MAX_MAGNITUDE,
     check_frame,
-    first_true,
     has_number_type,
     name_row,
 )
@@ -174,24 +173,21 @@ def encode_static(
         require_column(name, table.columns, where, "Correct `static`.")
         values = table[name].astype("str").where(table[name].notna())
         if id_column in table:
-            nameless = table[id_column].isna()
-            if nameless.any():
+            for row in np.flatnonzero(table[id_column].isna())[:1]:
                 raise InputError(
-                    f"{where}, {name_row(table.index, first_true(nameless))}: no name of its"
+                    f"{where}, {name_row(table.index, row)}: no name of its"
                     " series. Complete the row, or take it out where it is a total of others."
                 )
             groups = values.groupby(table[id_column].astype("str"))
             counts = groups.nunique()
-            empty = counts.index[counts == 0]
-            if len(empty):
+            for series in counts.index[counts == 0][:1]:
                 raise InputError(
-                    f"{where}: series {empty[0]!r} has no value of {name!r}, which is `static`."
+                    f"{where}: series {series!r} has no value of {name!r}, which is `static`."
                     " Take its rows out where it is a total of others, or fill the cells."
                 )
-            wrong = counts.index[counts > 1]
-            if len(wrong):
+            for series, count in counts[counts > 1][:1].items():
                 raise InputError(
-                    f"{where}: series {wrong[0]!r} has {counts[wrong[0]]} values of {name!r};"
+                    f"{where}: series {series!r} has {count} values of {name!r};"
                     " wanted one, as it is `static`. Correct the rows, or make it `past_exogenous`."
                 )
             values = groups.transform("first")

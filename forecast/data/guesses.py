@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,13 +255,10 @@ def guess_entry(
     rows = table.copy()  # a wide table lies in many pieces
     rows["unique_id"] = own_files.join_names(table, ids) if ids else name
     rows[ids] = table[ids].astype("str")
-    rows = _read_padded_numbers(rows, [time, *ids])
+    rows = _read_padded_numbers(rows, time)
     guess = _guess_times(rows, time, time_format, target, where)
-    others = [
-        column
-        for column in table.columns
-        if column not in (guess.column, series) and column.lower() not in TIME_COLUMN_NAMES
-    ]
+    others = table.columns.drop([guess.column, series], errors="ignore")
+    others = [column for column in others if column.lower() not in TIME_COLUMN_NAMES]
     rows = _read_flags(rows, others)
     may_be_numbers = [column for column in others if column not in ids]
     numbers = _number_columns(rows, may_be_numbers, target, where)
@@ -300,10 +297,16 @@ def _read_rows(
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
     """The rows, and the format with the texts that stand for no value in columns of numbers.
 
-    `InputError` for a table of names alone.
+    `InputError` for a table of names alone, and for two lines of names.
     """
-    _refuse_two_headers(path, where, form)
-    texts = ["unique_id", *own_files.find_codes(path, where, form)]
+    lines = own_files.first_lines(path, where, form.encoding)
+    if {line.partition(form.separator)[0] for line in lines[:2]} == {"Price", "Ticker"}:
+        raise InputError(
+            f"{where}: two lines name its columns, as yfinance writes them, wanted one. Read it by"
+            " pandas with `header=[0, 1], index_col=0` and write `stack('Ticker').reset_index()` of"
+            " it."
+        )
+    texts = ["unique_id", *own_files.find_codes(lines, form)]
     table = own_files.read_table(path, where, form, texts=texts)
     if table.empty:
         raise InputError(
@@ -324,29 +327,13 @@ def _read_rows(
     return table, form.model_copy(update={"missing": tuple(dict.fromkeys(missing))})
 
 
-def _refuse_two_headers(path: Path, where: str, form: own_files.FileFormat) -> None:
-    """`InputError` for two lines of names as yfinance writes them: columns in one, tickers in the
-    other.
+def _read_padded_numbers(rows: pd.DataFrame, time: str | None) -> pd.DataFrame:
+    """`rows`, with numbers for the codes that change in a series, but for the column `time`: these
+    are quantities that a program wrote with leading zeros.
     """
-    if own_files.is_parquet(path):
-        return
-    lines = own_files.first_lines(path, where, form.encoding)[:2]
-    if {line.partition(form.separator)[0] for line in lines} == {"Price", "Ticker"}:
-        raise InputError(
-            f"{where}: two lines name its columns, wanted one. Read it by pandas with `header=[0,"
-            " 1], index_col=0` and write `stack('Ticker').reset_index()` of it."
-        )
-
-
-def _read_padded_numbers(rows: pd.DataFrame, names: Collection[str | None]) -> pd.DataFrame:
-    """`rows`, with numbers for the codes that change in a series, but for the columns `names`:
-    these are quantities that a program wrote with leading zeros. In place.
-    """
-    codes = [c for c in rows if c not in names and own_files.is_code(rows[c])]
+    codes = [c for c in rows if c != time and own_files.is_code(rows[c])]
     changes = rows.groupby("unique_id")[codes].nunique().gt(1).any()
-    for column in changes.index[changes]:
-        rows[column] = pd.to_numeric(rows[column])
-    return rows
+    return rows.assign(**rows[changes.index[changes]].apply(pd.to_numeric))
 
 
 def _read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -375,8 +362,8 @@ def _describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[st
     number = own_files.find_doubtful_number(path, form)
     if not number:
         return []
-    whole = number.translate(str.maketrans("", "", ".,"))
-    decimal = {".": ",", ",": "."}[form.decimal]
+    whole = re.sub("[.,]", "", number)
+    decimal = "," if form.decimal == "." else "."
     return [
         f"    # {number} is read with a decimal mark; if {whole} is meant: `thousands:"
         f' "{form.decimal}", decimal: "{decimal}"` in `source`'
@@ -470,10 +457,9 @@ def _is_part_of_names(values: pd.Series) -> bool:
     digits = values.dropna().map("{:.12g}".format)
     if all(text in str(name) for name, text in digits.items()):
         return True
-    lengths = digits.str.len()
-    is_one_length = lengths.nunique() == 1 and lengths.min() >= MIN_CODE_LENGTH
-    is_many = len(digits) >= MIN_CODES and digits.is_unique
-    return bool(is_one_length and is_many and digits.str.isdigit().all())
+    are_long = digits.str.fullmatch(rf"\d{{{MIN_CODE_LENGTH},}}").all()
+    are_many = len(digits) >= MIN_CODES and digits.is_unique
+    return bool(are_long and are_many and digits.str.len().nunique() == 1)
 
 
 def _guess_times(
@@ -498,8 +484,7 @@ def _number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: 
     """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
     holds text, and where no column of numbers is left: with the row and the text, or the columns.
     """
-    names = set(_text_columns(rows[columns]))
-    numbers = [c for c in columns if c not in names and rows[c].notna().any()]
+    numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
     text = _cells_of_text(rows[columns])
     if text and not numbers:
         cells = rows[text].astype("str")
@@ -514,26 +499,19 @@ def _source_entry(
     where: str, file_format: own_files.FileFormat, guess: GuessedTimes, ids: list[str]
 ) -> dict[str, Any]:
     """The key `source` of the entry; `ids`: the columns that name a series."""
-    parts = ids if len(ids) > 1 else []
-    series = None if parts else next(iter(ids), None)
-    columns = {
-        ours: theirs
-        for ours, theirs in (("ds", guess.column), ("unique_id", series))
-        if theirs not in (None, ours)
-    }
+    columns = {"ds": guess.column}
+    if len(ids) == 1:
+        columns["unique_id"] = ids[0]
     settings = {
-        "columns": columns,
-        "id_columns": parts,
+        "kind": "file",
+        "path": where,
+        "columns": {ours: theirs for ours, theirs in columns.items() if theirs not in (None, ours)},
+        "id_columns": ids if len(ids) > 1 else [],
         "time_zone": guess.zone,
         "time_format": guess.format,
     }
     set_keys = {key: value for key, value in settings.items() if value}
-    return {
-        "kind": "file",
-        "path": where,
-        **set_keys,
-        **file_format.model_dump(exclude_defaults=True),
-    }
+    return set_keys | file_format.model_dump(exclude_defaults=True)
 
 
 def _source_note(guess: GuessedTimes, ids: list[str], form: own_files.FileFormat) -> str:
@@ -1028,23 +1006,22 @@ def _find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
     if not table.duplicated([*texts, time]).any():
         for size in range(3, len(texts) + 1):
             sets += itertools.combinations(texts, size)
-    for parts in map(list, sets):
-        if not table.duplicated([*parts, time]).any():
-            return parts
-    return []
+    return next((list(parts) for parts in sets if not table.duplicated([*parts, time]).any()), [])
 
 
 def _text_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that hold something else than quantities: text, and numbers with leading
-    zeros.
-    """
-    text = {*_cells_of_text(table)}
-    return [name for name in table.columns if name in text or own_files.is_code(table[name])]
+    """The columns that `_is_text`."""
+    return [name for name in table if _is_text(table[name])]
+
+
+def _is_text(values: pd.Series) -> bool:
+    """Whether a column holds something else than quantities: text, or leading zeros."""
+    return find_text_cell(values) is not None or own_files.is_code(values)
 
 
 def _cells_of_text(table: pd.DataFrame) -> list[str]:
     """The columns with a cell that is no number."""
-    return [name for name in table.columns if find_text_cell(table[name]) is not None]
+    return [name for name in table if find_text_cell(table[name]) is not None]
 
 
 def _is_clock(values: pd.Series) -> bool:
@@ -1073,46 +1050,45 @@ def _find_series_column(
     if "unique_id" in table.columns:
         return "unique_id"
     others = [c for c in table.columns if c != time]
+    n_values = table.nunique()
     # but for numbers with a note among them
     text = [
         c
         for c in _text_columns(table[others])
-        if table[c].nunique() <= len(table) / 2 or not own_files.is_mostly_numbers(table[c])
+        if n_values[c] <= len(table) / 2 or not own_files.is_mostly_numbers(table[c])
     ]
     if time is None:
-        telling = [
-            c
-            for c in text
-            if (table[c] != table[c].shift()).sum() == table[c].nunique() < len(table)
-        ]
+        n_stretches = (table[text] != table[text].shift()).sum()
+        telling = [c for c in text if n_stretches[c] == n_values[c] < len(table)]
     else:
         sizes = table[time].value_counts()
         if sizes.max() == 2 and _stand_twice_in_autumn(table[time], time_format):
             return None
         # but for the hour that stands twice in autumn
         most = sizes.quantile(1 - MAX_SHARE_TWICE)
-        whole = [
-            c
-            for c in others
-            if table[c].dtype.kind == "i" and most <= table[c].nunique() <= 2 * most
-        ]
+        is_twice = table[time].duplicated()
         # numbers name series only where another one is left to forecast, and more than an hour of
         # autumn stands twice
-        whole = whole if len(others) > 1 and table[time].duplicated().mean() > 0.1 else []
+        may_be_whole = others if len(others) > 1 and is_twice.mean() > 0.1 else []
+        whole = [
+            c
+            for c in may_be_whole
+            if table[c].dtype.kind == "i" and most <= n_values[c] <= 2 * most
+        ]
         repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole]}
-        most_repeats = MAX_SHARE_TWICE * table[time].duplicated().sum()
-        most_times = MAX_SHARE_TWICE * table[time].nunique()
+        most_repeats = MAX_SHARE_TWICE * is_twice.sum()
+        most_times = MAX_SHARE_TWICE * n_values[time]
         kinds: list[list[str]] = [
             [c for c in kind if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
             for limit in (0, most_repeats)
             for kind in (text, whole)
         ]
         if sizes.max() > 1:
-            telling = next((kind for kind in kinds if kind), [])
+            telling = next(filter(None, kinds), [])
         else:
             times = read_times(table[time], time_format)
             telling = [c for c in text if _has_own_steps(times, table[c])]
-    return table[telling].nunique().idxmin() if telling else None
+    return n_values[telling].idxmin() if telling else None
 
 
 def _stand_twice_in_autumn(written: pd.Series, time_format: str | None) -> bool:

@@ -26,7 +26,7 @@ from pandas.api.types import is_numeric_dtype
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from forecast.config.reading import Config
-from forecast.data.schema import has_number_type
+from forecast.data.schema import find_text_cell, has_number_type
 from forecast.system.errors import InputError, one_line, quote, quote_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -175,11 +175,11 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     before = int(stated_mark != "")
     header = next(csv.reader(lines[before:], delimiter=separator), [])
     _require_distinct_names(header, where)
+    text_columns = [column for column in header if column in texts]
     missing_texts = None
-    if form.missing or not {*texts}.isdisjoint(header):
+    if form.missing or text_columns:
         marks = [*MISSING_TEXTS, *form.missing]
         missing_texts = {column: [""] if column in texts else marks for column in header}
-    text_columns = [column for column in header if column in texts]
     rows = pd.read_csv(
         path,
         low_memory=False,
@@ -200,9 +200,8 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
         )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     for column in text_columns:
-        values = pd.to_numeric(rows[column], errors="coerce")
-        if not is_code(rows[column]) and (values.notna() == rows[column].notna()).all():
-            rows[column] = values
+        if not is_code(rows[column]) and find_text_cell(rows[column]) is None:
+            rows[column] = pd.to_numeric(rows[column])
     is_plain = (form.decimal, form.thousands, form.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
@@ -234,19 +233,11 @@ def is_code(values: pd.Series) -> bool:
     return bool(cells.str.fullmatch(r"\d+").all() and cells.str.fullmatch(r"0\d\d+").any())
 
 
-def find_codes(path: Path, where: str, form: FileFormat) -> list[str]:
-    """The columns of a CSV that are codes (`is_code`) in its first million bytes."""
-    if is_parquet(path):
-        return []
-    lines = first_lines(path, where, form.encoding)
-    stated_mark = stated_separator(lines)
-    header, *rows = lines[1:] if stated_mark else lines
-    names = next(csv.reader([header], delimiter=stated_mark or form.separator), [])
-    columns = _cells_by_column(rows, stated_mark or form.separator)
+def find_codes(lines: list[str], form: FileFormat) -> list[str]:
+    """The columns of a CSV that are codes (`is_code`) in its `first_lines`."""
+    columns = _cells_by_column(lines[bool(stated_separator(lines)) :], form.separator)
     return [
-        name
-        for name, cells in zip(names, columns, strict=False)
-        if is_code(pd.Series(cells, dtype="str"))
+        name for name, *cells in filter(None, columns) if is_code(pd.Series(cells, dtype="str"))
     ]
 
 
@@ -330,10 +321,16 @@ def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> Fil
     units = {_unit_of(cells) for cells in columns} - {""}
     numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
-    marks = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
-    names = ("encoding", "separator", "decimal", "thousands", "units")
-    settings = (encoding, separator, *marks, sorted(units))
-    return FileFormat.model_validate(dict(zip(names, settings, strict=True)))
+    decimal, thousands = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
+    return FileFormat.model_validate(
+        {
+            "encoding": encoding,
+            "separator": separator,
+            "decimal": decimal,
+            "thousands": thousands,
+            "units": sorted(units),
+        }
+    )
 
 
 def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
@@ -399,7 +396,7 @@ def find_doubtful_number(path: Path, form: FileFormat) -> str:
     write: `65.510` where semicolons, `65,510` where something else parts the columns. Else empty.
     """
     mark = "." if form.separator == ";" else ","
-    if form.thousands or form.decimal != mark or is_parquet(path):
+    if form.thousands or form.decimal != mark:
         return ""
     lines = first_lines(path, path.name, form.encoding)
     columns = _cells_by_column(lines[1:], form.separator)
@@ -411,10 +408,12 @@ def find_doubtful_number(path: Path, form: FileFormat) -> str:
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
-    """The lines of the first million bytes that are not empty.
+    """The lines of the first million bytes that are not empty; none of Parquet.
 
     `InputError` where the file is no text in `encoding`.
     """
+    if is_parquet(path):
+        return []
     if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
         raise InputError(
             f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
@@ -452,10 +451,7 @@ def guess_encoding(path: Path) -> str:
     if b"\0" in next(_blocks(path), b""):
         encodings = WIDE_ENCODINGS
         line_end = "\n"
-    for name in encodings:
-        if _can_decode(path, name, line_end):
-            return name
-    return ""
+    return next((name for name in encodings if _can_decode(path, name, line_end)), "")
 
 
 def _can_decode(path: Path, encoding: str, line_end: str = "") -> bool:

@@ -373,13 +373,12 @@ def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
     lost = sorted(stored - present - {name.rpartition("/")[2] for name in present})
     if len(lost) <= MOST_LOST_SERIES * len(stored):
         return
-    new = {ZEROS_BEFORE.sub("", name): name for name in sorted(present - stored)}
-    pairs = [(name, new[bare]) for name in lost if (bare := ZEROS_BEFORE.sub("", name)) in new]
-    old, other = [*pairs, (lost[0], next(iter(new.values()), ""))][0]
-    text = f"{len(lost)} of {len(stored)} stored series have no row any more, such as {old!r}"
+    new = sorted(present - stored)
+    bare_lost, bare_new = ({ZEROS_BEFORE.sub("", name) for name in names} for names in (lost, new))
+    text = f"{len(lost)} of {len(stored)} stored series have no row any more, such as {lost[0]!r}"
     if new:
-        text += f"; {len(present - stored)} are new, such as {other!r}"
-    if pairs:
+        text += f"; {len(new)} are new, such as {new[0]!r}"
+    if bare_lost & bare_new:
         text += " (leading zeros? Spreadsheets drop those of numbers: keep the column as text)"
     yield Violation("shrinkage", "", "", len(lost), f"{text}.")
 

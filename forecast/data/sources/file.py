@@ -99,9 +99,9 @@ def read(request: Request) -> RawFrame:
     groups = request.dataset.hierarchy
     static = request.dataset.static
     levels = [column.column for column in static if column.levels]
-    texts = [id_column, *source.id_columns, *groups, *levels]
-    read = own_files.read_table(path, where, source, texts=texts)
-    read = _name_series(_keep_rows(read, source, where), source, id_column, where)
+    read = _read_rows(path, where, source, source, id_column, [*groups, *levels])
+    _require_columns(read, [*source.id_columns], where)
+    read = _keep_rows(read, source, where)
     if groups:
         read = name_by_groups(read, groups, id_column, where=where)
     read = encode_static(read, static, id_column, where=where)
@@ -156,10 +156,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     file_format = guessed_format.model_copy(update={"missing": settings.missing})
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     id_column = settings.columns.get("unique_id", "unique_id")
-    texts = [id_column, *settings.id_columns, *dataset.hierarchy]
-    table = own_files.read_table(path, where, file_format, texts=texts)
-    if not {*settings.id_columns}.isdisjoint(table.columns):
-        table = _name_series(table, settings, "unique_id", where)
+    table = _read_rows(path, where, file_format, settings, id_column, dataset.hierarchy)
     table = table.rename(columns=names)
     required = ["ds", *dataset.known_ahead]
     _require_columns(table, required, where)
@@ -200,10 +197,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         return None
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
-    texts = ["unique_id", *source.id_columns]
-    table = own_files.read_table(path, where, source, texts=texts)
-    if not {*source.id_columns}.isdisjoint(table.columns):
-        table = _name_series(table, source, "unique_id", where)
+    table = _read_rows(path, where, source, source)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     _require_columns(table, required, where)
     if "unique_id" not in table.columns:
@@ -249,17 +243,26 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
     return table
 
 
-def _name_series(table: pd.DataFrame, source: Settings, id_column: str, where: str) -> pd.DataFrame:
-    """The table with the texts of `source.id_columns` as the names of its series in `id_column`;
-    where one is empty, so is the name. `InputError` for a column that is missing.
+def _read_rows(
+    path: Path,
+    where: str,
+    form: own_files.FileFormat,
+    source: Settings,
+    id_column: str = "unique_id",
+    texts: Iterable[str] = (),
+) -> pd.DataFrame:
+    """The rows of a file, with the names of series in `id_column` where it has columns of
+    `source.id_columns`: their texts, joined; where one is empty, so is the name. `InputError` for
+    a file with some of these columns alone.
     """
-    if not source.id_columns:
-        return table
-    for name in source.id_columns:
-        require_column(name, table.columns, where, "Correct `source.id_columns`.")
-    is_whole = table[list(source.id_columns)].notna().all(axis=1)
-    names = own_files.join_names(table, source.id_columns)
-    return table.assign(**{id_column: names.where(is_whole)})
+    parts = [*source.id_columns]
+    table = own_files.read_table(path, where, form, texts=[id_column, *parts, *texts])
+    if table.columns.isin(parts).any():
+        for name in parts:
+            require_column(name, table.columns, where, "Correct `source.id_columns`.")
+        is_whole = table[parts].notna().all(axis=1)
+        table[id_column] = own_files.join_names(table, parts).where(is_whole)
+    return table
 
 
 def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.DataFrame:
