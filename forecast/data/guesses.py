@@ -341,10 +341,7 @@ def _read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     be a name, as `NO` of Norway.
     """
     flags = rows[columns].apply(own_files.parse_flags)
-    has_both = [column for column in columns if flags[column].nunique() == 2]
-    changed = rows.copy(deep=False)
-    changed[has_both] = flags[has_both]
-    return changed
+    return rows.assign(**flags.loc[:, flags.nunique() == 2])
 
 
 def _blank_placeholders(
@@ -427,7 +424,7 @@ def _guess_roles(
     others = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[others]
     is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
-    constant = [column for column in others if is_constant[column]]
+    constant = [*is_constant.index[is_constant]]
     first_rows = by_series.first()
     n_values = first_rows.nunique()
     static = []
@@ -437,7 +434,7 @@ def _guess_roles(
         most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_LEVELS)
         if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
             static.append(column)
-    changing = [column for column in others if column not in constant]
+    changing = [*is_constant.index[~is_constant]]
     planned_columns = [column for column in changing if planned[column].notna().any()]
     plans = [column for column in planned_columns if column in numbers]
     if planned_columns and not plans:
@@ -935,7 +932,7 @@ def _find_count_column(
     counts = [
         c
         for c in steps.columns
-        if (steps[c].isin([1]) | steps[c].isna()).all()
+        if (steps[c].dropna() == 1).all()
         and table[c].min() >= 0
         and c.lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
     ]
@@ -944,14 +941,14 @@ def _find_count_column(
     text = [c for c in _text_columns(table[file_columns]) if table[c].is_unique]
     unread = [c for c in file_columns if c in (*rising, *text) or c.lower() in TIME_COLUMN_NAMES]
     in_parts = {"year", "month"} <= {c.lower() for c in file_columns}
-    for column in unread:
-        _refuse_odd_time(table[column].dropna().astype("str").str.strip(), where)
+    texts = [table[column].dropna().astype("str").str.strip() for column in unread]
+    for cells in texts:
+        _refuse_odd_time(cells, where)
     if unread and (in_parts or not counts):
-        texts = [table[column].dropna().astype("str").str for column in unread]
         hints = (
             hint
             for digits, hint in NUMBERS_FOR_TIMES.items()
-            if any(text.fullmatch(digits).all() for text in texts)
+            if any(cells.str.fullmatch(digits).all() for cells in texts)
         )
         raise InputError(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
