@@ -83,7 +83,7 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     known = of_all_blocks[is_test]
     before = dict(list(of_all_blocks[~is_test].groupby("series", observed=True)))
     groups = known.groupby("series", observed=True)
-    by_series = dict(list(groups))
+    by_series = {str(name): rows for name, rows in groups}
     targets = {name: target_of(name, task) for name in by_series}
     zero_series = {
         name: targets[name]

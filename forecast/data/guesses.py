@@ -257,8 +257,8 @@ def guess_entry(
     rows[ids] = table[ids].astype("str")
     rows = _read_padded_numbers(rows, time)
     guess = _guess_times(rows, time, time_format, target, where)
-    others = table.columns.drop([guess.column, series], errors="ignore")
-    others = [column for column in others if column.lower() not in TIME_COLUMN_NAMES]
+    columns = table.columns.drop([guess.column, series], errors="ignore")
+    others = [column for column in columns if column.lower() not in TIME_COLUMN_NAMES]
     rows = _read_flags(rows, others)
     may_be_numbers = [column for column in others if column not in ids]
     numbers = _number_columns(rows, may_be_numbers, target, where)
@@ -1008,7 +1008,7 @@ def _find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
 
 def _text_columns(table: pd.DataFrame) -> list[str]:
     """The columns that `_is_text`."""
-    return [name for name in table if _is_text(table[name])]
+    return [name for name in table.columns if _is_text(table[name])]
 
 
 def _is_text(values: pd.Series) -> bool:
@@ -1018,7 +1018,7 @@ def _is_text(values: pd.Series) -> bool:
 
 def _cells_of_text(table: pd.DataFrame) -> list[str]:
     """The columns with a cell that is no number."""
-    return [name for name in table if find_text_cell(table[name]) is not None]
+    return [name for name in table.columns if find_text_cell(table[name]) is not None]
 
 
 def _is_clock(values: pd.Series) -> bool:
