@@ -66,9 +66,9 @@ class Loop:
         rows_ahead = [(0, 0), (0, horizon), (0, 0)]
         self._z = np.pad(windows.z[:, :, : channels.outputs], rows_ahead)
         self._past = np.pad(windows.past, rows_ahead)
-        lookback = windows.past.shape[1]
-        # the last `lookback` rows
-        self._windows = replace(windows, z=self._z[:, :lookback], past=self._past[:, :lookback])
+        n_rows = windows.past.shape[1]
+        # the last rows
+        self._windows = replace(windows, z=self._z[:, :n_rows], past=self._past[:, :n_rows])
         self._raw, self._state = _warm_up(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1

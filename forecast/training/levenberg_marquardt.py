@@ -29,7 +29,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import scipy
-from scipy.linalg import lapack
 
 from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread
@@ -404,6 +403,6 @@ def _solve_step(hessian: Array, pull: Array, damping: float) -> Array:
     """d of (hessian + damping I) d = -pull; infinite where that matrix cannot be factored."""
     damped = hessian + damping * np.eye(len(hessian))
     # the transposed is the same matrix, in the order that needs no copy
-    _, step, info = lapack.dposv(damped.T, -pull, overwrite_a=True)
+    _, step, info = scipy.linalg.lapack.dposv(damped.T, -pull, overwrite_a=True)
     # not positive definite to rounding: no step, so that mu rises
     return np.full_like(pull, np.inf) if info else step

@@ -204,7 +204,7 @@ def test_the_wrong_time_zone_shows_as_days_that_are_no_sessions(tmp_path: Path, 
         calendar={"kind": "sessions", "exchange": "XNYS"},
         target={"column": "close"},
     )
-    with pytest.raises(DataError, match=r"no step of .*exchange: XNYS"):
+    with pytest.raises(DataError, match="no session of XNYS"):
         preparation.check_raw(raw, settings)
 
 
