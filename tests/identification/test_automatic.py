@@ -266,7 +266,9 @@ def test_the_simulation_uses_only_the_first_measured_rows() -> None:
         model.simulate(u, y[:2])
 
 
-def test_the_plan_and_the_time_left_are_announced() -> None:
+def test_the_plan_and_the_time_left_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: 100 * clock())  # of a search in milliseconds
     u, y = tank(120, 0)
     said: list[str] = []
     identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
