@@ -207,13 +207,17 @@ def zone_of_times(df: Any, time_col: str) -> tzinfo | None:
     return pd.DatetimeTZDtype(tz=zone).tz if isinstance(zone, str) else zone
 
 
+NAMES_OF_UTC = ("Etc/UTC", "GMT", "Etc/GMT", "Zulu", "tzutc()", "UTC+00:00")
+
+
 def clock_of(df: Any, time_col: str) -> str:
     """The zone of the times of a frame, of text and objects that of the first; empty without one,
     and where no column tells.
     """
     times = _with_text_names(df).get(time_col, pd.Series()).dropna()
     with contextlib.suppress(ValueError, TypeError, IndexError):
-        return str(pd.Timestamp(times.iloc[0]).tzinfo or "")
+        zone = str(pd.Timestamp(times.iloc[0]).tzinfo or "")
+        return "UTC" if zone in NAMES_OF_UTC else zone
     return ""
 
 

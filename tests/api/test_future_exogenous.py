@@ -370,6 +370,7 @@ def test_a_model_of_local_times_refuses_times_without_a_zone(tmp_path: Path) -> 
     assert model.predict(future_df=in_utc).equals(local)
 
 
-def test_times_in_utc_go_with_times_without_a_zone(ridge: forecast.Model) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "GMT"])
+def test_times_in_utc_go_with_times_without_a_zone(ridge: forecast.Model, zone: str) -> None:
     whole = ridge.predict(future_df=plan())
-    assert ridge.predict(future_df=zoned(plan(), "UTC")).equals(whole)
+    assert ridge.predict(future_df=zoned(plan(), zone)).equals(whole)
