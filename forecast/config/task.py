@@ -504,6 +504,16 @@ class Task(Config):
         return [column.name for column in self.future_exogenous if column.name not in computed]
 
     @property
+    def plan_columns(self) -> dict[str, slice]:
+        """By plan the places of its steps among `columns`."""
+        places = {}
+        start = len(self.observed_names)
+        for column in self.future_exogenous:
+            places[column.name] = slice(start, start + column.steps)
+            start += column.steps
+        return {name: places[name] for name in self.plans}
+
+    @property
     def static_names(self) -> list[str]:
         """The columns of a prepared frame that hold the inputs of the static columns."""
         return static_input_names(self.static)

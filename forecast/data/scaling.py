@@ -15,7 +15,7 @@ trained on too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,17 +107,17 @@ class Scaling:
     scale: dict[str, np.ndarray]
     limits: dict[str, np.ndarray]
     """By series (2, C): the raw values beyond which one is wild; NaN where none is."""
-    ranges: dict[str, np.ndarray] = field(default_factory=dict)
+    ranges: dict[str, np.ndarray]
     """By series (2, C): the lowest and highest of the `judged_units` of the train rows, of a plan
-    those of all its steps; NaN where they are too few. Empty of a model saved before it had any.
+    those of all its steps; NaN where they are too few.
     """
-    static: dict[str, np.ndarray] = field(default_factory=dict)
+    static: dict[str, np.ndarray]
     """By series (S,): its static inputs."""
 
     @classmethod
     def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
         """That of the train rows of every series; `blocks` by series."""
-        scaling = cls({}, {}, {})
+        scaling = cls({}, {}, {}, {}, {})
         for series in panel.series:
             uid = series.unique_id
             train = slice(*blocks[uid].train)
@@ -161,24 +161,30 @@ class Scaling:
 
     def bounds(self, unique_id: str) -> np.ndarray:
         """(2, C) in modelling units: the range of the train rows of a series, widened by its width
-        on either side; (2, 1) of NaN where none is known.
+        on either side; infinite where none is known.
         """
-        low, high = self.ranges.get(unique_id, np.full((2, 1), np.nan))
-        return np.stack([low - (high - low), high + (high - low)])
+        low, high = self.ranges[unique_id]
+        width = high - low
+        is_known = np.isfinite(width)
+        return np.where(is_known, [low - width, high + width], [[-np.inf], [np.inf]])
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed; inputs held to `bounds`."""
         units = transform_columns(self.hide_wild(series), task, series.unique_id)
-        judged = judged_units(units, task)
-        low, high = self.bounds(series.unique_id)
-        bounded = np.where(judged < low, low, np.where(judged > high, high, judged))
-        readable = np.where(
-            _reads_changes(task), units - np.nancumsum(judged - bounded, axis=0), bounded
-        )
-        readable[:, : len(task.target)] = units[:, : len(task.target)]
-        return (readable - self._statistics_of(series, self.centre)) / self._statistics_of(
+        if len(task.columns) > len(task.target):
+            self._hold_inputs(units, task, series.unique_id)
+        return (units - self._statistics_of(series, self.centre)) / self._statistics_of(
             series, self.scale
         )
+
+    def _hold_inputs(self, units: np.ndarray, task: Task, unique_id: str) -> None:
+        """Hold the inputs in `units` (T, C) to `bounds`, in place."""
+        inputs = slice(len(task.target), None)
+        judged = judged_units(units, task)[:, inputs]
+        bounded = np.clip(judged, *self.bounds(unique_id)[:, inputs])
+        excess = np.nancumsum(judged - bounded, axis=0)
+        reads_changes = _reads_changes(task)[inputs]
+        units[:, inputs] = np.where(reads_changes, units[:, inputs] - excess, bounded)
 
     def unscale(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled target values of one output back to modelling units."""
@@ -188,14 +194,14 @@ class Scaling:
         """Values in modelling units to scaled ones: the inverse of `unscale`."""
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
+    def bytes_of(self, unique_id: str) -> bytes:
+        """All that is known of one series; equal bytes scale it equally."""
+        return b"".join(by_series[unique_id].tobytes() for by_series in vars(self).values())
+
     def to_json(self) -> dict[str, dict[str, list[Any]]]:
         """Centre, scale, limits and ranges as lists, by series."""
         return {
-            uid: {
-                name: files.json_number(by_series[uid])
-                for name, by_series in vars(self).items()
-                if uid in by_series
-            }
+            uid: {name: files.json_number(by_series[uid]) for name, by_series in vars(self).items()}
             for uid in sorted(self.centre)
         }
 
@@ -204,11 +210,7 @@ class Scaling:
         """What `to_json` wrote."""
         return cls(
             *(
-                {
-                    uid: np.array(entry[name], dtype=float)
-                    for uid, entry in content.items()
-                    if name in entry
-                }
+                {uid: np.array(entry[name], dtype=float) for uid, entry in content.items()}
                 for name in cls.__dataclass_fields__
             )
         )
@@ -263,13 +265,12 @@ def _find_ranges(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
     judged = judged_units(transform_columns(values, task, unique_id), task)
     ranges = np.stack([np.fmin.reduce(judged), np.fmax.reduce(judged)])
     ranges[:, np.isfinite(judged).sum(axis=0) < MIN_ROWS_FOR_LIMITS] = np.nan
-    start = len(task.observed_names)
-    for column in task.future_exogenous:
-        low, high = ranges[:, start : start + column.steps]
-        low[:] = np.fmin.reduce(low) if column.name in task.plans else np.nan
-        high[:] = np.fmax.reduce(high) if column.name in task.plans else np.nan
-        start += column.steps
-    return ranges
+    typed = ranges.copy()
+    typed[:, len(task.observed_names) :] = np.nan
+    for steps in task.plan_columns.values():
+        low, high = ranges[:, steps]
+        typed[:, steps] = [[np.fmin.reduce(low)], [np.fmax.reduce(high)]]
+    return typed
 
 
 def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:

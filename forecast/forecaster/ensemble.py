@@ -124,10 +124,11 @@ class Ensemble:
         """
         # each forecast is that of the forecaster alone up to rounding, so a backtest goes without
         is_request = all(len(at) == 1 for at in rows.values())
-        if is_request:
+        forecasters = self._joined_seeds if is_request else list(self.forecasters)
+        if is_request and len(forecasters) > 1:
             panel = panel.with_shared_windows()
         forecasts = []
-        for forecaster in self._joined_seeds if is_request else self.forecasters:
+        for forecaster in forecasters:
             n_joined = count_twins(forecaster.weights)
             repeated = {uid: np.repeat(at, n_joined) for uid, at in rows.items()}
             values = forecaster.predict(panel, repeated)

@@ -101,9 +101,9 @@ class Forecaster:
         return layout(self.task)
 
     @cached_property
-    def _reading(self) -> str:
-        """All that its windows depend on beside series and rows."""
-        return f"{self.task!r} {self.scaling.to_json()}"
+    def _task_text(self) -> str:
+        """The task as a key of windows that forecasters share."""
+        return repr(self.task)
 
     @cached_property
     def network(self) -> Network | None:
@@ -208,7 +208,7 @@ class Forecaster:
         skip = self._require_skip()
         arrays = {name: array.tobytes() for name, array in skip.to_arrays().items()}
         single = [getattr(self, name) is None for name in ("head", *SINGLE_ARRAYS)]
-        return self._reading, skip.to_json(), arrays, single
+        return self.task, self.scaling.to_json(), skip.to_json(), arrays, single
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -256,18 +256,19 @@ class Forecaster:
                 f" known-future inputs up to row {last + self.task.horizon}; they are known up to"
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
-        key = (self._reading, rows.tobytes())
-        shared = series.gathered
-        if shared is not None and key in shared:
-            return iter(shared[key])
+        if series.gathered is None:
+            return self._gather_windows(series, rows, size)
+        key = (self._task_text, self.scaling.bytes_of(series.unique_id), rows.tobytes())
+        if key not in series.gathered:
+            series.gathered[key] = [*self._gather_windows(series, rows, size)]
+        return iter(series.gathered[key])
+
+    def _gather_windows(self, series: Series, rows: np.ndarray, size: int) -> Iterator[Windows]:
+        """The `windows` of rows that are there."""
         z = self.scaling.scale_series(series, self.task)
-        windows = task_windows(
+        return task_windows(
             self.task, z, series.future, rows, unique_id=series.unique_id, size=size
         )
-        if shared is not None:
-            shared[key] = [*windows]
-            return iter(shared[key])
-        return windows
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its

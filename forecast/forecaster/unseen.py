@@ -34,8 +34,6 @@ def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
         compared = {series_ids[place] for place in summing_matrix(series_ids)[1]}
     unseen = {}
     for series in panel.series:
-        if series.unique_id not in scaling.ranges:
-            continue  # saved before it had any
         faults = _find_far(series, scaling, panel.task)
         if series.unique_id in compared:
             faults += _find_changed(series, scaling, panel.task)
@@ -66,16 +64,13 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     excess = np.fmax(low - units, units - high)
     is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
     excess[is_hidden[rows]] = np.inf
-    start = len(task.observed_names)
     # by the place of its first column, what is judged together and its times
     judged: dict[int, tuple[Any, np.ndarray]] = {
-        place: (np.s_[:, place], series.ds[rows]) for place in range(start)
+        place: (np.s_[:, place], series.ds[rows]) for place in range(len(task.observed_names))
     }
-    for plan in task.future_exogenous:
-        if plan.name in task.plans:
-            times = next_steps(task.calendar, series.ds[-1], plan.steps).to_numpy()
-            judged[start] = (np.s_[-1, start : start + plan.steps], times)
-        start += plan.steps
+    for steps in task.plan_columns.values():
+        times = next_steps(task.calendar, series.ds[-1], steps.stop - steps.start).to_numpy()
+        judged[steps.start] = (np.s_[-1, steps], times)
     faults = []
     for place, (part, times) in judged.items():
         n_far = int((excess[part] > 0).sum())

@@ -144,6 +144,14 @@ def _carry_terms(past: np.ndarray, step: int, season_length: int) -> np.ndarray:
     return np.stack([before - last, last, np.ones_like(last)], axis=-1)
 
 
+def _of_each_window(
+    windows: Windows, by_series: Mapping[str, Sequence[Any]], of_others: Sequence[Any]
+) -> np.ndarray:
+    """(B, ...): what the series of each window has."""
+    names, places = np.unique(windows.series, return_inverse=True)
+    return np.array([by_series.get(str(name), of_others) for name in names])[places]
+
+
 def _no_coefficients() -> np.ndarray:
     """Of a skip that is no linear map, or a shape that is not fitted yet."""
     return np.zeros((0, 0))
@@ -217,7 +225,8 @@ class Skip:
             if self.level_ranges:
                 change = self._without_unseen_pull(change, x, windows, channels)
             if self.change_weights:
-                change = self._weights_of(windows.series)[:, None] * change
+                whole = (1.0,) * self.outputs
+                change = _of_each_window(windows, self.change_weights, whole)[:, None] * change
             return last + change
         return last
 
@@ -226,8 +235,7 @@ class Skip:
         to the mean: a level that the fit has not seen is no reason to expect a return.
         """
         unknown = ((-np.inf, 0.0, np.inf),) * self.outputs
-        ranges = np.array([self.level_ranges.get(str(name), unknown) for name in windows.series])
-        low, mean, high = np.moveaxis(ranges, -1, 0)
+        low, mean, high = np.moveaxis(_of_each_window(windows, self.level_ranges, unknown), -1, 0)
         overshoot = np.maximum(np.maximum(low - windows.last, windows.last - high), 0.0)
         width = np.maximum(FADE * (high - low), np.finfo(float).eps)
         return windows.last + np.minimum(overshoot / width, 1.0) * (mean - windows.last)
@@ -253,11 +261,6 @@ class Skip:
         known = self._map(np.where([name.quantity == "level" for name in features], faded, x))
         leads_on = (change - known) * (windows.last - levels)[:, None] > 0.0
         return np.where(leads_on, change, known)
-
-    def _weights_of(self, series: np.ndarray) -> np.ndarray:
-        """(B, O): the share of the change of each window, by its series."""
-        whole = (1.0,) * self.outputs
-        return np.array([self.change_weights.get(str(name), whole) for name in series])
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
         """(B, features) of the linear map: the plain ones, what is said of later rows, the

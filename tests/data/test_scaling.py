@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -270,24 +269,6 @@ def test_what_never_changed_in_a_series_takes_the_range_of_the_others():
     low, high = shops.scaling.ranges["north"][:, place]
     others = shops.scaling.ranges["south"][:, place]
     assert (low, high) == (min(others[0], 0.0), max(others[1], 0.0))
-
-
-def test_a_scaling_that_was_saved_without_ranges_holds_nothing():
-    shops = problems.shops()
-    content = shops.scaling.to_json()
-    old = {
-        uid: {k: v for k, v in entry.items() if k not in ("ranges", "static")}
-        for uid, entry in content.items()
-    }
-    series = shops.panel.by_id["north"]
-    far = replace(series, values=series.values * [1, 1, 1, 1e6])
-    bare = Scaling.from_json(old)
-    assert bare.to_json() == old
-    largest = [
-        np.nanmax(scaling.scale_series(far, shops.panel.task)[:, 3])
-        for scaling in (bare, shops.scaling)
-    ]
-    assert largest[0] > 20 and largest[1] < 10
 
 
 def planned(factor, days):

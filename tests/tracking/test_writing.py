@@ -38,6 +38,16 @@ class Seen:
     model: Any
 
 
+UNKNOWN = np.full((2, 1), np.nan)
+SCALING = Scaling(
+    centre={"dublin": np.zeros(1)},
+    scale={"dublin": np.ones(1)},
+    limits={"dublin": UNKNOWN},
+    ranges={"dublin": UNKNOWN},
+    static={"dublin": np.empty(0)},
+)
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> Seen:
     """The run of a network whose saved forecaster is a real one."""
@@ -45,11 +55,8 @@ def seen(tmp_path_factory) -> Seen:
         tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12
     )
     task = validate_config(Dataset, DATASET, where="test").task
-    scaling = Scaling(
-        {"dublin": np.zeros(1)}, {"dublin": np.ones(1)}, {"dublin": np.full((2, 1), np.nan)}
-    )
     forecaster = Forecaster(
-        "weather", task, models.spec({"family": "naive"}, where="test"), scaling
+        "weather", task, models.spec({"family": "naive"}, where="test"), SCALING
     )
     forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
     hours = pd.date_range("2025-01-01", periods=6, freq="1h")
@@ -85,13 +92,8 @@ def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
         folder / "record.json",
         {**files.read_json(folder / "record.json"), "model": "lstm_1.5, 50%"},
     )
-    task, scaling = (
-        validate_config(Dataset, DATASET, where="test").task,
-        Scaling(
-            {"dublin": np.zeros(1)}, {"dublin": np.ones(1)}, {"dublin": np.full((2, 1), np.nan)}
-        ),
-    )
-    Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(
+    task = validate_config(Dataset, DATASET, where="test").task
+    Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), SCALING).save(
         folder / "seed-0"
     )
     assert sync(root, now=1.8e9).published == ["weather: lstm_1.5, 50%"]
