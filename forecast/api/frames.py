@@ -107,7 +107,7 @@ class Names:
     time_col: str = "ds"
     target_col: tuple[str, ...] = ("y",)
     time_zone: tzinfo | None = None
-    clock: str | None = None
+    clock: str = ""
 
 
 @contextlib.contextmanager
@@ -222,15 +222,15 @@ def clock_of(df: Any, time_col: str) -> str:
 
 
 def require_same_clock(
-    clock: str, known: str | None, calendar: Calendar, *, where: str, known_where: str = WHERE
+    clock: str, known: str, calendar: Calendar, *, where: str, known_where: str = WHERE
 ) -> None:
     """`InputError` where one of two frames has times of a zone and the other none, which would be
-    read as UTC: one is shifted against the other. clock, known: as `clock_of` gives them; None:
-    nobody knows. The days of sessions and weekdays are read as written, counted rows have no clock.
+    read as UTC: one is shifted against the other. clock, known: as `clock_of` gives them. The days
+    of sessions and weekdays are read as written, counted rows have no clock.
     """
     is_read_as_written = calendar.keeps_wall_clock or calendar.counts_rows
     zone = clock or known
-    if known is None or is_read_as_written or (clock and known) or zone in ("", "UTC"):
+    if is_read_as_written or (clock and known) or zone in ("", "UTC"):
         return
     places = (known_where, where) if known else (where, known_where)
     raise InputError(

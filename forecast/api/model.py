@@ -309,7 +309,7 @@ class Model:
         """The panel of a history that needs no change; None where it does, and where its times
         could be of another clock.
         """
-        if self.names.clock not in (None, "", "UTC"):
+        if self.names.clock not in ("", "UTC"):
             return None
         id_col = self.names.id_col
         if id_col == "unique_id" and id_col not in [*history, *history.index.names]:
@@ -334,7 +334,7 @@ class Model:
         if df is not None:
             names = replace(names, clock=frames.clock_of(df, names.time_col))
             frames.require_same_clock(
-                names.clock or "",
+                names.clock,
                 self.names.clock,
                 task.calendar,
                 where=WHERE,
@@ -487,7 +487,7 @@ def load(folder: str | Path) -> Model:
         require_installed(str(missing.name), description["name"])
         raise
     targets = tuple(column.name for column in ensemble.task.target)
-    # a model of before has no clock
-    clock = description.get("clock")
-    names = Names(description["id_col"], description["time_col"], targets, clock=clock)
+    names = Names(
+        description["id_col"], description["time_col"], targets, clock=description["clock"]
+    )
     return Model(description["name"], ensemble, names)
