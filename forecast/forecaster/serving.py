@@ -139,7 +139,7 @@ def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
         faults = {series.unique_id: unseen.get(series.unique_id, [])}
         sentences = [describe_unseen(faults), describe_missing_inputs(alone)]
         if series.ds[-1] < panel.newest:
-            sentences.append(describe_unequal_ends(panel, series.unique_id))
+            sentences.append(_describe_early_ends([series], panel.task))
         if note := " ".join(filter(None, sentences)):
             notes[series.unique_id] = note
     return notes
@@ -163,9 +163,8 @@ def read_ordered_panel(
     values = _read_numbers(history, keys, task)
     if values is None:
         return None
-    codes, series_ids = pd.factorize(
-        history[keys[0]]
-    )  # -1 for a missing name, which is in no order
+    # -1 for a missing name, which is in no order
+    codes, series_ids = pd.factorize(history[keys[0]])
     ds = history[keys[1]].to_numpy()
     # never of a time left out
     is_in_range = (
@@ -337,21 +336,24 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     return ""
 
 
-def describe_unequal_ends(panel: Panel, only: str = "") -> str:
-    """A sentence on the series that lack the newest rows (or on one of them), each with its last
-    one; empty where all end together.
+def describe_unequal_ends(panel: Panel) -> str:
+    """A sentence on the series that lack the newest rows, each with its last one; empty where all
+    end together.
     """
-    ends = {
-        uid: calendars.format_times([pd.Timestamp(series.ds[-1])], panel.task.calendar)
-        for uid, series in panel.by_id.items()
-        if series.ds[-1] < panel.newest and only in ("", uid)
-    }
-    if not ends:
-        return ""
-    shorter = [f"{quote(uid)} (to {end})" for uid, end in ends.items()]
+    shorter = [series for series in panel.series if series.ds[-1] < panel.newest]
+    return _describe_early_ends(shorter, panel.task) if shorter else ""
+
+
+def _describe_early_ends(shorter: Sequence[Series], task: Task) -> str:
+    """The sentence on these series, which end before others."""
+
+    def name_end(series: Series) -> str:
+        end = calendars.format_times([pd.Timestamp(series.ds[-1])], task.calendar)
+        return f"{quote(series.unique_id)} (to {end})"
+
     return (
         "Without the newest rows of the others: series"
-        f" {list_first(shorter, MOST_NAMES, str)}. The forecast of each begins behind its own"
+        f" {list_first(shorter, MOST_NAMES, name_end)}. The forecast of each begins behind its own"
         " last row."
     )
 
