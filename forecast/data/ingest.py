@@ -24,7 +24,7 @@ from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import known_from
 from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
-from forecast.data.quality.checks import PARTIAL_ADVICE
+from forecast.data.quality.checks import PARTIAL_ADVICE, list_lost_series
 from forecast.data.records import SnapshotRecord
 from forecast.data.scaling import check_transforms
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
@@ -150,10 +150,7 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     pointer = _store_history(request, answer, frame, known, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
     before = frame[:0] if stored is None else stored.frame
-    present = {*frame["unique_id"]}
-    # before a hierarchy was stated a series had no groups in its name
-    present |= {name.rpartition("/")[2] for name in present}
-    lost_series = sorted({*before["unique_id"]} - present)
+    lost_series = list_lost_series({*before["unique_id"]}, {*frame["unique_id"]})
     n_observations = [len(trim_to_observed(rows, request.dataset)) for rows in (before, frame)]
     return FetchResult(
         pointer,

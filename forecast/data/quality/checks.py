@@ -367,10 +367,16 @@ def shrinkage(
         yield Violation("shrinkage", series, "", int(n_later + n_earlier), text)
 
 
+def list_lost_series(stored: set[str], present: set[str]) -> list[str]:
+    """The names `stored` that have no row any more; before a hierarchy was stated a series had no
+    groups in its name.
+    """
+    return sorted(stored - present - {name.rpartition("/")[2] for name in present})
+
+
 def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
     """A finding where most of the names `stored` are gone at once, with a name that came."""
-    # before a hierarchy was stated a series had no groups in its name
-    lost = sorted(stored - present - {name.rpartition("/")[2] for name in present})
+    lost = list_lost_series(stored, present)
     if len(lost) <= MOST_LOST_SERIES * len(stored):
         return
     new = sorted(present - stored)
