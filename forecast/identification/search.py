@@ -282,7 +282,7 @@ class _Search:
         for left in reversed(range(len(self.folds))):
             fold = len(self.folds) - 1 - left
             with self.pace.measure(FOLD):
-                models = self._make_models(fold, self.nets, hopeless)
+                models = self._train_models(fold, hopeless)
             members += [member for member in models if np.isfinite(member.held_out_rmse)]
             # one block tells too little, and of a series without inputs a model that does not
             # follow the blocks may forecast them
@@ -300,31 +300,41 @@ class _Search:
             )
         return members
 
-    def _make_models(
-        self, fold: int, nets: Mapping[Candidate, Narx], hopeless: Sequence[Candidate] = ()
-    ) -> list[Member]:
-        """What a fold makes of the candidates, begun one step ahead or trained (`self.nets`);
-        without the hopeless ones and what cannot be trained or is too large.
+    def _train_models(self, fold: int, hopeless: Sequence[Candidate]) -> list[Member]:
+        """What a fold makes of the candidates that are not hopeless, trained on their free run;
+        without what cannot be trained.
         """
         block = self.folds[fold]
-        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         members = []
+        for member in self._begin_models(fold, self.nets, hopeless):
+            with (
+                suppress(ModelError, np.linalg.LinAlgError),
+                self.pace.measure(member.candidate),
+            ):
+                trained = self.trainer.train(
+                    member, block.train, block.held_out, self.settings.fold_iterations
+                )
+                members.append(trained)
+        return members
+
+    def _begin_models(
+        self, fold: int, nets: Mapping[Candidate, Narx], hopeless: Sequence[Candidate] = ()
+    ) -> Iterator[Member]:
+        """The candidates of these nets as a fold begins them, one after the other; without the
+        hopeless ones and what cannot be begun or is too large.
+        """
+        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         for number, (candidate, net) in enumerate(nets.items()):
             if candidate in hopeless:
                 continue
             rng = np.random.default_rng([self.seed, fold, number])
             member = Member(candidate, fold, net, np.empty(0))
-            with suppress(ModelError, np.linalg.LinAlgError):
-                member = self.trainer.begin(member, block.train, rng)
-                if member.net.n_weights > min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
-                    continue
-                if nets is self.nets:
-                    with self.pace.measure(candidate):
-                        member = self.trainer.train(
-                            member, block.train, block.held_out, self.settings.fold_iterations
-                        )
-                members.append(member)
-        return members
+            try:
+                begun = self.trainer.begin(member, self.folds[fold].train, rng)
+            except (ModelError, np.linalg.LinAlgError):
+                continue
+            if begun.net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
+                yield begun
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
         """For a series without inputs: the models on delays, fitted one step ahead, of the
@@ -334,7 +344,7 @@ class _Search:
         fitted: list[Member] = []
         for fold in range(len(self.folds)) if self.ahead_nets else ():
             with self.pace.measure(AHEAD_FOLD):
-                begun = self._make_models(fold, self.ahead_nets)
+                begun = [*self._begin_models(fold, self.ahead_nets)]
             if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
             fitted += begun
