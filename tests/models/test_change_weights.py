@@ -42,17 +42,25 @@ def panel_of(kinds: list[str]) -> Problem:
         ds = pd.date_range(end="2024-12-29", periods=rows, freq="W-SUN").as_unit("ns")
         name = f"{kind} {number:02d}"
         parts.append(pd.DataFrame({"unique_id": name, "ds": ds, "y": weekly(kind, rows, rng)}))
-    return problems.problem_of(
+    return of_weeks(
         pd.concat(parts, ignore_index=True),
+        lookback=12,
+        season_length=52,
+        step_size=3,
+        splits={"train": 0.4, "validation": 0.15, "calibration": 0.1},
+    )
+
+
+def of_weeks(frame: pd.DataFrame, **options: object) -> Problem:
+    """The problem of weekly series without inputs."""
+    return problems.problem_of(
+        frame,
         calendar={"kind": "regular", "freq": "W-SUN"},
         target={"column": "y"},
         past_exogenous=[],
         calendar_features=[],
         horizon=HORIZON,
-        lookback=12,
-        season_length=52,
-        step_size=3,
-        splits={"train": 0.4, "validation": 0.15, "calibration": 0.1},
+        **options,
     )
 
 
@@ -91,13 +99,8 @@ def test_on_many_weekly_series_at_once_no_series_pays_for_another(mixed):
 def alone(values: np.ndarray, train: float) -> Problem:
     """Weeks as a single series, of which the share `train` is fitted and chosen on."""
     ds = pd.date_range(end="2024-12-29", periods=len(values), freq="W-SUN").as_unit("ns")
-    return problems.problem_of(
+    return of_weeks(
         pd.DataFrame({"unique_id": "alone", "ds": ds, "y": values}),
-        calendar={"kind": "regular", "freq": "W-SUN"},
-        target={"column": "y"},
-        past_exogenous=[],
-        calendar_features=[],
-        horizon=HORIZON,
         lookback=24,
         season_length=1,
         step_size=1,
