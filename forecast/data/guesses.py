@@ -54,6 +54,7 @@ from forecast.data.columns import (
     trim_to_last_value,
 )
 from forecast.data.entries import entry_line, flow_yaml
+from forecast.data.hierarchy import join_names
 from forecast.data.holiday_effects import find_holiday_effects
 from forecast.data.leading import FITTED_SHARE, Spans, find_leading
 from forecast.data.leaks import find_leaks
@@ -253,7 +254,7 @@ def guess_entry(
         _refuse_parted_time(table, time, series, where)
         ids = ids or _find_name_parts(table, time)
     rows = table.copy()  # a wide table lies in many pieces
-    rows["unique_id"] = own_files.join_names(table, ids) if ids else name
+    rows["unique_id"] = join_names(table, ids) if ids else name
     rows[ids] = table[ids].astype("str")
     rows = _read_padded_numbers(rows, time)
     guess = _guess_times(rows, time, time_format, target, where)

@@ -26,6 +26,13 @@ SERIES_LEVEL = "series"
 """What the lowest level is called where no column tells its series apart."""
 
 
+def join_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """The texts of `columns` in each row, joined by a slash."""
+    first, *others = columns
+    parts = table[list(columns)].astype("str")
+    return parts[first].str.cat(parts[others], sep="/")
+
+
 def name_by_groups(
     table: pd.DataFrame, groups: Sequence[str], id_column: str, *, where: str
 ) -> pd.DataFrame:
@@ -45,9 +52,7 @@ def name_by_groups(
                 f" {texts[wrong].iloc[0]!r}; wanted a name that is not {TOTAL!r} and has no"
                 " slash. Correct the cell."
             )
-    first, *others = groups
-    parts = table[list(groups)].astype("str")
-    names = parts[first].str.cat(parts[others], sep="/")
+    names = join_names(table, groups)
     if id_column in table and id_column not in groups:
         ids = table[id_column].astype("str")
         paths = pd.DataFrame({"id": ids, "path": names}).drop_duplicates()

@@ -16,7 +16,7 @@ import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
@@ -239,13 +239,6 @@ def find_codes(lines: list[str], form: FileFormat) -> list[str]:
     return [
         name for name, *cells in filter(None, columns) if is_code(pd.Series(cells, dtype="str"))
     ]
-
-
-def join_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The texts of `columns` in each row, joined by a slash."""
-    first, *others = columns
-    parts = table[list(columns)].astype("str")
-    return parts[first].str.cat(parts[others], sep="/")
 
 
 def parse_flags(values: pd.Series) -> pd.Series:

@@ -27,7 +27,7 @@ from forecast.data.columns import (
     is_behind_last_value,
     measured_columns,
 )
-from forecast.data.hierarchy import name_by_groups
+from forecast.data.hierarchy import join_names, name_by_groups
 from forecast.data.records import SnapshotRecord
 from forecast.data.schema import (
     check_frame,
@@ -261,7 +261,7 @@ def _read_rows(
         for name in parts:
             require_column(name, table.columns, where, "Correct `source.id_columns`.")
         is_whole = table[parts].notna().all(axis=1)
-        table[id_column] = own_files.join_names(table, parts).where(is_whole)
+        table[id_column] = join_names(table, parts).where(is_whole)
     return table
 
 
