@@ -70,7 +70,7 @@ class StackedStepper:
 
     def weight_rows(self, w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        raise NotImplementedError
+        return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
     def __init__(self, twins: Sequence[Arrays], h: np.ndarray, below: int = 0) -> None:
         """The weights of each twin by name, the first h, and how many rows of `z` stand below those
@@ -142,7 +142,7 @@ class LSTMStepper(StackedStepper):
 
     def weight_rows(self, w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
+        rows = super().weight_rows(w)
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
@@ -229,10 +229,6 @@ class GRUStepper(StackedStepper):
 
 class SimpleStepper(StackedStepper):
     """The simple net and Elman's with tanh, whose forward passes are the same."""
-
-    def weight_rows(self, w: Arrays) -> np.ndarray:
-        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
     def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
         """The weights of each twin by name, and the states before the first step."""
