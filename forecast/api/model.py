@@ -352,6 +352,8 @@ class Model:
             )
         elif self.dataset is not None:
             frame = self.dataset.frame
+            if future_df is not None:
+                frame = pd.concat([frame, self.dataset.plan]).sort_values([*KEY_COLUMNS])
         else:
             raise InputError(
                 f"Model {self.name!r} was loaded without its data. Pass a history:"
@@ -359,8 +361,6 @@ class Model:
             )
         if future_df is not None:
             frame = frame[[*KEY_COLUMNS, *observed, *plans, *task.static_names]]
-            if df is None and self.dataset is not None:
-                frame = pd.concat([frame, self.dataset.plan]).sort_values([*KEY_COLUMNS])
             frame = frames.with_future(frame, future_df, names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):
             reach = task.future_exogenous[0].steps

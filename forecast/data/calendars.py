@@ -530,7 +530,7 @@ def advise_without_calendar(times: pd.Series) -> str:
     """
     distinct = times.drop_duplicates().sort_values()
     usual = pd.Timedelta(distinct.diff().median())
-    distances = np.abs(pd.to_timedelta([*ROUND_STEPS]) - usual)
+    distances = np.abs(pd.to_timedelta(ROUND_STEPS) - usual)
     step = ROUND_STEPS[distances.argmin()]
     if distances.min() > usual / 10 or distinct.dt.round(step).duplicated().any():
         return COUNT_ADVICE
