@@ -39,7 +39,7 @@ class Series:
     ds: np.ndarray
     values: np.ndarray
     future: np.ndarray
-    gathered: dict[tuple[str, bytes, bytes], Any] | None = None
+    gathered: dict[tuple[Task, bytes, bytes], Any] | None = None
     """Windows that the forecasters of one request share; None: none are kept."""
 
     def __len__(self) -> int:

@@ -164,9 +164,8 @@ class Scaling:
         on either side; infinite where none is known.
         """
         low, high = self.ranges[unique_id]
-        width = high - low
-        is_known = np.isfinite(width)
-        return np.where(is_known, [low - width, high + width], [[-np.inf], [np.inf]])
+        bounds = np.stack([low - (high - low), high + (high - low)])
+        return np.where(np.isnan(bounds), [[-np.inf], [np.inf]], bounds)
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed; inputs held to `bounds`."""
@@ -183,8 +182,8 @@ class Scaling:
         judged = judged_units(units, task)[:, inputs]
         bounded = np.clip(judged, *self.bounds(unique_id)[:, inputs])
         excess = np.nancumsum(judged - bounded, axis=0)
-        reads_changes = _reads_changes(task)[inputs]
-        units[:, inputs] = np.where(reads_changes, units[:, inputs] - excess, bounded)
+        is_change = reads_changes(task)[inputs]
+        units[:, inputs] = np.where(is_change, units[:, inputs] - excess, bounded)
 
     def unscale(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled target values of one output back to modelling units."""
@@ -245,13 +244,13 @@ def judged_units(units: np.ndarray, task: Task) -> np.ndarray:
     wander anywhere.
     """
     judged = units.copy()
-    for place in np.flatnonzero(_reads_changes(task)):
+    for place in np.flatnonzero(reads_changes(task)):
         rows = np.flatnonzero(np.isfinite(units[:, place]))
         judged[rows, place] = np.diff(units[rows, place], prepend=np.nan)
     return judged
 
 
-def _reads_changes(task: Task) -> np.ndarray:
+def reads_changes(task: Task) -> np.ndarray:
     """(C,): which columns are inputs with `difference_inputs`."""
     inputs = task.columns[len(task.target) :]
     return np.array([False for _ in task.target] + [column.difference_inputs for column in inputs])

@@ -101,11 +101,6 @@ class Forecaster:
         return layout(self.task)
 
     @cached_property
-    def _task_text(self) -> str:
-        """The task as a key of windows that forecasters share."""
-        return repr(self.task)
-
-    @cached_property
     def network(self) -> Network | None:
         """The description of its network; None for every other model."""
         return self.spec.network(self.task)
@@ -258,7 +253,7 @@ class Forecaster:
             )
         if series.gathered is None:
             return self._gather_windows(series, rows, size)
-        key = (self._task_text, self.scaling.bytes_of(series.unique_id), rows.tobytes())
+        key = (self.task, self.scaling.bytes_of(series.unique_id), rows.tobytes())
         if key not in series.gathered:
             series.gathered[key] = [*self._gather_windows(series, rows, size)]
         return iter(series.gathered[key])

@@ -19,7 +19,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import format_times, next_steps
 from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import Scaling, judged_units, transform_columns
+from forecast.data.scaling import Scaling, judged_units, reads_changes, transform_columns
 from forecast.system.errors import list_first, plural, quote
 
 MOST_FAULTS = 3
@@ -71,6 +71,7 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     for steps in task.plan_columns.values():
         times = next_steps(task.calendar, series.ds[-1], steps.stop - steps.start).to_numpy()
         judged[steps.start] = (np.s_[-1, steps], times)
+    is_change = reads_changes(task)
     faults = []
     for place, (part, times) in judged.items():
         n_far = int((excess[part] > 0).sum())
@@ -80,9 +81,8 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
         column = task.columns[place]
         numbers = np.array([units[part][row], *scaling.ranges[series.unique_id][:, place]])
         transform = TRANSFORMS[column.transform]
-        is_input = place >= len(task.target)
         verb = "changes by"
-        if not (column.difference_inputs and is_input) and not transform.takes_changes:
+        if not (is_change[place] or transform.takes_changes):
             verb = "is"
             numbers = transform.to_raw(numbers)
         value, lowest, highest = numbers
