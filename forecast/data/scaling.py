@@ -193,9 +193,10 @@ class Scaling:
         """Values in modelling units to scaled ones: the inverse of `unscale`."""
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
-    def bytes_of(self, unique_id: str) -> bytes:
+    def bytes_of(self, series: Series) -> bytes:
         """All that is known of one series; equal bytes scale it equally."""
-        return b"".join(by_series[unique_id].tobytes() for by_series in vars(self).values())
+        parts = [self._statistics_of(series, by_series) for by_series in vars(self).values()]
+        return b"".join(part.tobytes() for part in parts)
 
     def to_json(self) -> dict[str, dict[str, list[Any]]]:
         """Centre, scale, limits and ranges as lists, by series."""

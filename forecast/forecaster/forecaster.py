@@ -253,7 +253,7 @@ class Forecaster:
             )
         if series.gathered is None:
             return self._gather_windows(series, rows, size)
-        key = (self.task, self.scaling.bytes_of(series.unique_id), rows.tobytes())
+        key = (self.task, self.scaling.bytes_of(series), rows.tobytes())
         if key not in series.gathered:
             series.gathered[key] = [*self._gather_windows(series, rows, size)]
         return iter(series.gathered[key])
