@@ -140,14 +140,12 @@ def _run_slices(
 
 def deal_windows(values: np.ndarray, twins: int) -> np.ndarray:
     """`values (B, ...)` in another order: first those of windows 0, `twins`, 2 `twins`, ..."""
-    if twins == 1:
-        return values
     return values.reshape(-1, twins, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
 
 
 def interleave_windows(values: np.ndarray, twins: int) -> np.ndarray:
     """What `deal_windows` dealt, in the order before."""
-    return deal_windows(values, len(values) // twins) if twins > 1 else values
+    return deal_windows(values, len(values) // twins)
 
 
 def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
