@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from forecast.comparison.longrun import NO_CYCLES, Spacing, removable_cycles
+from forecast.comparison.longrun import MANY_RUNS, NO_CYCLES, Spacing, removable_cycles
 from forecast.comparison.losses import NO_ACTUALS
 from forecast.comparison.metrics import POOLED_BAND
 from forecast.config.experiment import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
@@ -191,6 +191,7 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     """
     step_size = spacing.get("step_size", 1)
     cycles = spacing.get("cycles", NO_CYCLES)
+    n_runs = n // math.ceil(spacing["horizon"] / step_size)
     removed = removable_cycles(n, cycles, horizon=spacing["horizon"], step_size=step_size)
     sentences = []
     if removed:
@@ -200,9 +201,9 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     for name in sorted(set(cycles) - set(removed)):
         covered = n * step_size / cycles[name]
         sentences.append(
-            f"The test block is {covered:.2f} {name}s long: no whole number of them, or too few"
-            f" origins. So the tests remove no harmonic of the {name} and count this cycle as"
-            " dependence."
+            f"The test block holds {covered:.2f} {name}s and {plural(n_runs, 'separate horizon')};"
+            f" wanted whole {name}s and at least {MANY_RUNS} horizons. So the tests remove no"
+            f" harmonic of the {name} and count this cycle as dependence."
         )
     return sentences
 
@@ -357,7 +358,7 @@ def _describe_selected(
     for test in of_best:
         if test.family == "bar":
             outcome = _outcome(test, BARS[bar])
-            if test.not_better_than and test.word in _PREPOSITIONS:
+            if test.is_kept_from_better:
                 outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, {choice}, is {outcome}.")
         elif _is_not_asked(test, bars):
@@ -467,7 +468,7 @@ def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
-    """Which networks are better than their skip alone, and for which it adds nothing; `tests`:
+    """Which networks are better than their skip alone, and for which no gain is shown; `tests`:
     theirs against it.
     """
     better = with_word("better", tests)
@@ -482,7 +483,7 @@ def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
         elif test.word != "better":
             others.append(test.model)
     if others:
-        lines.append(f"skip: the network adds nothing, for {listing(others)}.")
+        lines.append(f"skip: no gain of the network is shown, for {listing(others)}.")
     return lines
 
 

@@ -98,16 +98,27 @@ class PairedTest(Record):
         return self.word == "equivalent" or self.mean_difference == 0
 
     @property
+    def is_kept_from_better(self) -> bool:
+        """Whether the model is better than `against`, and another simple forecast is in its way."""
+        return self.not_better_than != "" and self.word in ("not distinguishable", "undecided")
+
+    @property
     def sentence(self) -> str:
-        """`gru against naive: better (-3.1 %, p 0.004 after Holm for 9 tests).`: what is known."""
+        """`gru against naive: better (-3.1 %, p 0.004 after Holm for 9 tests).`: what is known. The
+        p is the one against another simple forecast where that keeps it from "better".
+        """
+        against, of_rival = self.against, ""
+        if self.is_kept_from_better:
+            against = f"{self.against} and {self.not_better_than}"
+            of_rival = f" against {self.not_better_than}"
         numbers = []
         if self.relative_difference is not None:
             numbers.append(f"{100 * self.relative_difference:+.1f} %")
         if self.p_holm is not None:
             after = f" after Holm for {self.corrected_for} tests" if self.corrected_for > 1 else ""
-            numbers.append(f"p {self.p_holm:.3g}{after}")
+            numbers.append(f"p {self.p_holm:.3g}{of_rival}{after}")
         size = f" ({', '.join(numbers)})" if numbers else ""
-        return f"{self.model} against {self.against}: {self.word}{size}."
+        return f"{self.model} against {against}: {self.word}{size}."
 
 
 class CandidateLabel(Record):

@@ -42,7 +42,7 @@ def describe_result(results: Results) -> str:
         bar = results.score(test.against, "shipped")
         if metric.in_units and bar is not None:
             against_bar += f" ({text.figure(bar[metric.name])}{unit})"
-        if _is_kept_from_better(test):
+        if test.is_kept_from_better:
             against_bar += f", but not shown to be better than {BARS[test.not_better_than]}"
     networks = _describe_networks(results)
     alone = _describe_architecture(results)
@@ -68,17 +68,12 @@ def describe_scale(results: Results) -> str:
     return f"{words}."
 
 
-def _is_kept_from_better(test: PairedTest) -> bool:
-    """Whether the model is better than the bar, and another simple forecast is in its way."""
-    return test.not_better_than != "" and test.word in ("not distinguishable", "undecided")
-
-
 def _describe_outcome(test: PairedTest) -> str:
     """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not
     distinguishable, or undecided of too few origins.
     """
     size = text.percent(abs(test.relative_difference or 0.0))
-    if test.word == "better" or _is_kept_from_better(test):
+    if test.word == "better" or test.is_kept_from_better:
         return f"{size} below"
     if test.word == "worse":
         return f"{size} above"

@@ -235,8 +235,8 @@ def _change(change: float | None) -> TableCell:
 
 
 def _skip_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
-    """The change against the model's own skip; anything but "better" means that the network adds
-    nothing.
+    """The change against the model's own skip; anything but "better" means that no gain of the
+    network is shown.
     """
     model = str(row["model"])
     test = results.tests(ranking, "skip").get(model)
@@ -245,7 +245,7 @@ def _skip_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
         if same_as is None:
             return EMPTY
         return TableCell(f"= {same_as} (did not train)")
-    remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
+    remark = "better" if test.word == "better" else f"no gain shown ({test.word})"
     return _test_cell(test, remark)
 
 

@@ -117,7 +117,7 @@ def test_the_sentences_tell_it_in_plain_words():
     assert "As shipped: the tests distinguish every other model from lstm" in text and found.tied[
         "shipped"
     ] == ("lstm",)
-    assert "As shipped: skip: the network adds nothing, for gru." in text
+    assert "As shipped: skip: no gain of the network is shown, for gru." in text
     assert "Architecture alone: worse than repeating the last value: lstm" in text
 
 
@@ -207,6 +207,11 @@ def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_bette
     assert gru.p < 0.001 and gru.p_holm > 0.05 and gru.word == "not distinguishable"
     assert gru.note == "better than historical_mean, but not than historical_median"
     assert gru.not_better_than == "historical_median"
+    assert gru.sentence == (
+        f"gru against historical_mean and historical_median: not distinguishable"
+        f" ({percent(gru.relative_difference)}, p {gru.p_holm:.3g} against historical_median"
+        f" after Holm for {gru.corrected_for} tests)."
+    )
     chosen = verdicts(gaps, {"shipped": "gru"}, bars=CONSTANTS)
     (rival,) = [t for t in chosen.tests if (t.model, t.against) == ("gru", "historical_median")]
     assert re.search(
@@ -512,7 +517,7 @@ def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
     ).sentences
     assert "The tests remove one harmonic of the week from the losses." in said
     assert any(
-        line.startswith("The test block is 0.82 years long: no whole number of them")
+        line.startswith("The test block holds 0.82 years and 300 separate horizons; wanted whole")
         for line in said
     )
 

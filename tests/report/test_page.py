@@ -174,8 +174,8 @@ def test_rows_stand_by_test_error_and_failures_last_with_their_reason(page):
 def test_a_network_that_does_not_beat_its_skip_adds_nothing(page):
     table = board(page, HOURLY, 0)
     assert "better" in row_of(table, "lstm")[3]
-    assert "adds nothing (not distinguishable)" in row_of(table, "gru")[3]
-    assert "adds nothing (worse)" in row_of(table, "narx")[3]
+    assert "no gain shown (not distinguishable)" in row_of(table, "gru")[3]
+    assert "no gain shown (worse)" in row_of(table, "narx")[3]
     assert row_of(table, "ridge")[3] == "–"
 
 
