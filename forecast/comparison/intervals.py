@@ -177,9 +177,7 @@ def stack_series(
     n_pooled = _count_pooled_errors(blocks)
     for number, (calibration, cube) in enumerate(blocks.pairs):
         supported = []
-        for level, reason in _refusals(
-            calibration, levels, n_pooled.get(cube.series), blocks.task
-        ).items():
+        for level, reason in _refusals(calibration, levels, n_pooled.get(cube.series)).items():
             if reason:
                 refused.append(Refusal(cube.series, level, reason))
             else:
@@ -271,13 +269,12 @@ def _put_beside(
 
 
 def _refusals(
-    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None, task: Task
+    calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
 ) -> dict[float, str]:
     """By level why the calibration block of one series supports no interval of it; empty where it
     does, or where the errors that it ranks with others' do.
     """
     n_errors = 0
-    spacing = () if n_pooled else (task.horizon, task.step_size_in("calibration"))
     reasons = dict.fromkeys(levels, "")
     try:
         if calibration is not None:
@@ -287,7 +284,7 @@ def _refusals(
         return dict.fromkeys(levels, str(error))
     for level in levels:
         try:
-            conformal_rank(n_errors, level, *spacing)
+            conformal_rank(n_errors, level)
         except InputError as error:
             reasons[level] = str(error)
     return reasons

@@ -492,7 +492,7 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
 def _find_refusal(ensemble: Ensemble, name: str, level: float) -> str:
     """Why there is no interval of `level` for the series of this name; empty where there is."""
     try:
-        ensemble.calibration(name).newest.require(level, ensemble.task)
+        ensemble.calibration(name).newest.require(level)
     except InputError as error:
         has_errors = name in ensemble.calibrated
         return f"Series {quote(name)}: {error}" if has_errors else str(error)

@@ -90,39 +90,24 @@ NO_CALIBRATION = (
 
 
 @lru_cache(maxsize=1024)
-def conformal_rank(n: int, level: float, horizon: int = 0, step_size: int = 1) -> int:
+def conformal_rank(n: int, level: float) -> int:
     """Which of n sorted calibration scores is the half width of an interval of `level`: number
     ceil((n + 1) level), counted from 1, covers the next score with probability at least `level`.
 
     `InputError` naming the number needed when n is too small, since the rank would lie beyond the
-    largest score; where the `horizon` is given, with the rows between calibration cutoffs
-    (`step_size`), also the step size or the horizon that would do.
+    largest score.
     """
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
     rank = math.ceil(round((n + 1) * level, 9))  # 20 * 0.95 is a hair above 19 in binary
     if rank > n:
         needed = min_calibration_size(level)
-        advice = _advise_more_errors(n, needed, horizon, step_size) if n else NO_CALIBRATION
+        advice = "Lengthen the calibration block or ask for a lower level." if n else NO_CALIBRATION
         raise InputError(
             f"{plural(n, 'calibration error')} found for a step; an interval of {100 * level:g} %"
             f" takes at least {needed}. {advice}"
         )
     return rank
-
-
-def _advise_more_errors(n: int, needed: int, horizon: int, step_size: int) -> str:
-    """What to do for `needed` calibration errors, of a block in which there are `n`."""
-    steps_between = (n - 1) * step_size
-    shorter = horizon + steps_between - (needed - 1)
-    remedy = ""
-    if steps_between >= needed - 1:
-        remedy = f", write `calibration_step_size: {steps_between // (needed - 1)}`"
-    elif 0 < shorter < horizon:
-        remedy = f", write `horizon: {shorter}`"
-        if step_size > 1:
-            remedy += " and `calibration_step_size: 1`"
-    return f"Lengthen the calibration block{remedy} or ask for a lower level."
 
 
 def min_calibration_size(level: float) -> int:
@@ -549,15 +534,9 @@ class SplitConformal:
             test_highest=self.test_highest[:0],
         )
 
-    def require(self, level: float, task: Task | None = None) -> None:
-        """`InputError` naming the errors needed where too few support intervals of `level`; with a
-        `task`, which keys of it would do.
-        """
-        n_errors = int(self.counts.min())
-        if task is None or self.pool is not None:
-            conformal_rank(n_errors, level)
-        else:
-            conformal_rank(n_errors, level, task.horizon, task.step_size_in("calibration"))
+    def require(self, level: float) -> None:
+        """`InputError` naming the errors needed where too few support intervals of `level`."""
+        conformal_rank(int(self.counts.min()), level)
 
     def bounds_in_turn(
         self, y_hat: Array, difficulty: Difficulty, levels: Sequence[float]
