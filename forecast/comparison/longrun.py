@@ -84,11 +84,18 @@ class StandardError:
     """Whether the runs depend on one another as those of a random walk do."""
 
 
+def count_overlapping(**spacing: Unpack[Spacing]) -> int:
+    """How many origins in a row have horizons that share a target with the first of them, which is
+    counted: the horizon over the step size, rounded up.
+    """
+    return math.ceil(spacing["horizon"] / spacing.get("step_size", 1))
+
+
 def dependence(
     n: int, *, horizon: int, step_size: float = 1, cycles: Mapping[str, float] = NO_CYCLES
 ) -> Dependence:
     """What to allow for among n origins that lie as `Spacing` says."""
-    overlap = math.ceil(horizon / step_size)
+    overlap = count_overlapping(horizon=horizon, step_size=step_size)
     run = max(1, min(overlap, n // FEWEST_RUNS))
     runs = n // run
     cosines = max(FEWEST_COSINES, COSINES * runs ** (2 / 3))
@@ -107,15 +114,14 @@ def limit_cosines(cosines: float, n: int, **spacing: Unpack[Spacing]) -> int:
     overlap of horizons repeats itself: there the spectrum of a mean over the horizon has hardly
     fallen. Few separate horizons leave few degrees of freedom, two of them one.
     """
-    overlap = math.ceil(spacing["horizon"] / spacing.get("step_size", 1))
-    return max(1, round(min(cosines, n / (2 * overlap))))
+    return max(1, round(min(cosines, n / (2 * count_overlapping(**spacing)))))
 
 
 def removable_cycles(
     n: int, cycles: Mapping[str, float], *, horizon: int, step_size: float
 ) -> list[str]:
     """The cycles of which n origins cover whole periods, in at least 50 runs."""
-    if n // math.ceil(horizon / step_size) < MANY_RUNS:
+    if n // count_overlapping(horizon=horizon, step_size=step_size) < MANY_RUNS:
         return []
     covered = {name: n * step_size / period for name, period in cycles.items()}
     return [

@@ -24,6 +24,7 @@ from forecast.comparison.longrun import (
     Dependence,
     Spacing,
     StandardError,
+    count_overlapping,
     dependence,
     standard_error,
 )
@@ -91,7 +92,8 @@ def diebold_mariano(
     a, b = _pair(loss_a, loss_b)
     n = len(a)
     horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
-    needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
+    overlap = count_overlapping(**spacing)
+    needed = max(MINIMUM, 2 * overlap)
     if n < needed:
         note = (
             f"too few separate horizons to test: {plural(n, 'origin')} of horizon {horizon} at step"
@@ -102,7 +104,7 @@ def diebold_mariano(
         return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
     difference, error = _compare_means(a, b, dependence(n, **spacing))
     if error.value == 0.0:
-        blocks = np.flatnonzero(a != b) // math.ceil(horizon / step_size)
+        blocks = np.flatnonzero(a != b) // overlap
         n_separate = len(np.unique(blocks))
         p = min(1.0, 2 * 0.5**n_separate)  # all these differences have one sign
         return _result(
@@ -145,7 +147,7 @@ def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, Stan
 
 def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
     """How many of n origins have horizons that share no target."""
-    return (n - 1) // math.ceil(spacing["horizon"] / spacing.get("step_size", 1)) + 1 if n else 0
+    return (n - 1) // count_overlapping(**spacing) + 1 if n else 0
 
 
 def _result(

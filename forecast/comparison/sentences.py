@@ -19,7 +19,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from forecast.comparison.longrun import MANY_RUNS, NO_CYCLES, Spacing, removable_cycles
+from forecast.comparison.longrun import (
+    MANY_RUNS,
+    NO_CYCLES,
+    Spacing,
+    count_overlapping,
+    removable_cycles,
+)
 from forecast.comparison.losses import NO_ACTUALS
 from forecast.comparison.metrics import POOLED_BAND
 from forecast.config.experiment import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
@@ -191,7 +197,7 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     """
     step_size = spacing.get("step_size", 1)
     cycles = spacing.get("cycles", NO_CYCLES)
-    n_runs = n // math.ceil(spacing["horizon"] / step_size)
+    n_runs = n // count_overlapping(**spacing)
     removed = removable_cycles(n, cycles, horizon=spacing["horizon"], step_size=step_size)
     sentences = []
     if removed:
