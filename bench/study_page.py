@@ -224,7 +224,7 @@ def on_memory(cells: pd.DataFrame) -> str:
         share = "missing" if row is None else gap_closed(cells, setting, row)
         shares.append(f"{architecture} {share}")
     return (
-        "Where a slow state over 40 rows decides, recurrence with gates pays most: of what can be"
+        "Where a slow state over 40 rows decides, recurrence with gates gained most: of what can be"
         f" gained over the ridge {', '.join(shares)}."
     )
 

@@ -171,7 +171,7 @@ def test_rows_stand_by_test_error_and_failures_last_with_their_reason(page):
     assert errors == sorted(errors)
 
 
-def test_a_network_that_does_not_beat_its_skip_adds_nothing(page):
+def test_of_a_network_that_does_not_beat_its_skip_no_gain_is_shown(page):
     table = board(page, HOURLY, 0)
     assert "better" in row_of(table, "lstm")[3]
     assert "no gain shown (not distinguishable)" in row_of(table, "gru")[3]
