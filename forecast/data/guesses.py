@@ -214,6 +214,11 @@ SPANS_BY_STEP = {
     "Y": (1, 1, 4),
 }
 """Season, horizon and lookback by pandas' name of a step."""
+YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
+"""Of steps whose season is a year: of `FEW_SERIES` and more with fewer than `SHORT_ROWS` the mean
+of three statistical forecasts is better than what validation makes
+(docs/research/short-histories.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -555,7 +560,8 @@ def _entry_lines(
     if season > 1:
         most = longest_horizon(shortest, season)
     horizon = asked_horizon or min(usual_horizon, most)
-    is_few = shortest < SHORT_ROWS and len(rows_by_series) < FEW_SERIES
+    is_panel = len(rows_by_series) >= FEW_SERIES
+    is_few = shortest < SHORT_ROWS and (not is_panel or guess_spans(calendar) in YEARLY_SPANS)
     is_few &= calendar.kind != "sessions" and not (roles.plans or roles.static)
     if season <= MAX_SEASON_SHARE * shortest:
         lookback = max(lookback, season)
@@ -592,14 +598,14 @@ def _entry_lines(
     transform = column.get("transform", "none")
     past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
     steps = _step_lines(shortest, horizon, shares["calibration"])
-    is_few &= round(shares["validation"] * shortest) < 2 * reach
-    is_few &= not any(line.lstrip().startswith("past_exogenous:") for line in past_lines)
+    is_few &= is_panel or round(shares["validation"] * shortest) < 2 * reach
+    is_few &= "    past_exogenous:" not in "\n".join(past_lines)
     is_zero = is_intermittent(observed, target, season)
     is_few &= not is_zero
     if is_few and horizon < reach:
         horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
     return [
-        *_grid_lines(observed[target], is_zero, is_few, shortest),
+        *_grid_lines(observed[target], is_zero, is_few, is_panel, shortest),
         entry_line(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
@@ -672,7 +678,7 @@ def _input_lines(observed: pd.DataFrame, target: str, roles: GuessedRoles) -> li
     if roles.plans:
         plans = [{"column": name, "known_ahead": True} for name in roles.plans]
         note = f"have values after the last {target}: a plan, which every forecast needs"
-        weather = [name for name in roles.plans if WEATHER_NAME.search(name)]
+        weather = [*filter(WEATHER_NAME.search, roles.plans)]
         if weather:
             note += (
                 f"; if the past of {quote_names(weather)} was measured, errors assume a perfect"
@@ -756,9 +762,12 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
-def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool, rows: int) -> list[str]:
+def _grid_lines(
+    values: pd.Series, is_zero: bool, is_few: bool, is_panel: bool, rows: int
+) -> list[str]:
     """Names the grid of counts that are mostly zero, where most series are such, or that of few
-    rows: `is_few`, whether they are too few to compare models on; `rows` of the usual series.
+    rows: `is_few`, whether they are too few to compare models on, in many series (`is_panel`) or
+    few; `rows` of the usual series.
     """
     if is_zero:
         share = (values.dropna() == 0).mean()
@@ -770,7 +779,7 @@ def _grid_lines(values: pd.Series, is_zero: bool, is_few: bool, rows: int) -> li
         return [entry_line("grid", INTERMITTENT_GRID, note)]
     if is_few:
         note = "few rows: simple models and their mean; without this line all are compared"
-        return [entry_line("grid", "short", note)]
+        return [entry_line("grid", "short_panel" if is_panel else "short", note)]
     if rows < FEW_ROWS:
         return [entry_line("grid", "few", "a few hundred rows: theta joins the mean of models")]
     return []
@@ -1141,7 +1150,7 @@ def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
     n_behind = has_value[::-1].argmax(axis=0)
     longest_gaps = [np.diff(np.flatnonzero(column)).max(initial=1) - 1 for column in has_value.T]
     is_end = (n_behind > longest_gaps) & (n_behind <= MAX_PLAN_SHARE * len(has_value))
-    is_weather = np.array([WEATHER_NAME.search(name) is not None for name in values.columns])
+    is_weather = values.columns.str.contains(WEATHER_NAME)
     is_end &= (is_weather.all() | ~is_weather) & (values.nunique() > 2)
     return list(values.columns[n_behind >= n_behind[is_end].max(initial=0)])
 
@@ -1173,8 +1182,7 @@ def _pick_target(
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
-    is_temperature = TEMPERATURE_NAME.search(surest)
-    before = numbers[: numbers.index(surest)] if is_temperature else []
+    before = numbers[: numbers.index(surest)] if TEMPERATURE_NAME.search(surest) else []
     return next((c for c in before if _may_be_target(rows[c])), surest)
 
 
@@ -1219,17 +1227,17 @@ def _guess_scale(
     end.
     """
     values = observed[target].dropna()
-    words = set(_words_of(target))
     if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(target):
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target, season)
     ):
         return {"transform": "log", "difference_inputs": True}
-    if "%" in target or words & SHARE_WORDS:
+    if "%" in target or SHARE_WORDS.intersection(_words_of(target)):
         maximum = 1 if values.max() <= 1 else 100
-        return {"minimum": 0, "maximum": maximum} if values.max() <= maximum else {"minimum": 0}
-    if varies_with_level(observed, target, season):
+        if values.max() <= maximum:
+            return {"minimum": 0, "maximum": maximum}
+    elif varies_with_level(observed, target, season):
         return {"transform": "log1p", "minimum": 0}
     return {"minimum": 0}
 
@@ -1250,7 +1258,7 @@ def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
     level, spread = (logs - logs.groupby(series).transform("mean")).to_numpy().T
     if len(level) < MIN_SEASONS or level.std() < MIN_LEVEL_SPREAD:
         return False
-    return float(level @ spread) >= MIN_SLOPE * float(level @ level)
+    return bool(level @ spread >= MIN_SLOPE * (level @ level))
 
 
 def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, season: int) -> bool:

@@ -676,16 +676,33 @@ def test_what_a_direct_model_cannot_be_tested_on_it_refuses() -> None:
         forecast.fit(df, "ridge", freq="MS", horizon=12, n_jobs=1)
 
 
-@pytest.mark.parametrize(("rows", "horizon", "is_learnt"), [(48, 12, False), (150, 3, True)])
+MEMBERS = {
+    "mean_simple": ["seasonal_naive", "ets_short", "theta_short"],
+    "mean_statistical": ["ets_chosen", "ets_short", "theta_short"],
+}
+
+
+@pytest.mark.parametrize(
+    ("mean", "n_series", "rows", "horizon", "is_learnt"),
+    [
+        ("mean_simple", 1, 48, 12, False),
+        ("mean_simple", 1, 150, 3, True),
+        ("mean_statistical", 10, 36, 6, False),
+    ],
+)
 def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
-    rows: int, horizon: int, is_learnt: bool, tmp_path: Path
+    mean: str, n_series: int, rows: int, horizon: int, is_learnt: bool, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(5)
-    y = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6) + rng.normal(0, 2, rows)
-    df = pd.DataFrame({"ds": pd.date_range("2010-01-01", periods=rows, freq="MS"), "y": y})
-    members = ["seasonal_naive", "ets_short", "theta_short"]
-    board = forecast.compare(df, [*members, "mean_simple"], freq="MS", horizon=horizon, n_jobs=1)
-    assert board.chosen == "mean_simple"
+    season = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6)
+    months = pd.date_range("2010-01-01", periods=rows, freq="MS")
+    df = pd.concat(
+        pd.DataFrame({"unique_id": f"s{i}", "ds": months, "y": season + rng.normal(0, 2, rows)})
+        for i in range(n_series)
+    )
+    members = MEMBERS[mean]
+    board = forecast.compare(df, [*members, mean], freq="MS", horizon=horizon, n_jobs=1)
+    assert board.chosen == mean
     plain = [sentence for sentence in board.verdicts if "the plain mean of" in sentence]
     assert len(plain) == (0 if is_learnt else 1)
     page = html.fromstring(board.report(tmp_path / "page.html").read_text())
@@ -697,12 +714,12 @@ def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
     assert other not in said and said.count(words) >= 2
     if not is_learnt:
         assert plain[0].startswith(
-            "As shipped: validation has too few rows to compare models on: mean_simple, the plain"
+            f"As shipped: validation has too few rows to compare models on: {mean}, the plain"
         )
         assert "is selected by rule and hardly tested" in plain[0]
         assert "weights are learnt" not in " ".join(board.verdicts)
         means = np.mean([board.forecasts(name)[name] for name in members], axis=0)
-        np.testing.assert_allclose(board.forecasts("mean_simple")["mean_simple"], means)
+        np.testing.assert_allclose(board.forecasts(mean)[mean], means)
 
 
 def test_few_rows_show_a_season_from_two_on_and_many_weeks_from_four() -> None:

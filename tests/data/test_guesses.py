@@ -1759,6 +1759,42 @@ def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_pat
     assert "mean_simple" in catalogue["grids"]["short"]
 
 
+@pytest.mark.parametrize(
+    ("freq", "rows", "n_series", "grid"),
+    [
+        ("MS", 48, 10, "short_panel"),
+        ("MS", 72, 10, "short_panel"),
+        ("MS", 48, 9, "short"),
+        ("MS", 100, 10, "few"),
+        ("QS", 24, 10, "short_panel"),
+        ("QS", 80, 10, "short_panel"),
+        ("YS", 20, 10, "short_panel"),
+        ("YS", 20, 9, "short"),
+        ("W-MON", 90, 10, "few"),
+        ("D", 60, 10, "few"),
+    ],
+)
+def test_ten_short_series_of_months_quarters_or_years_get_the_mean_of_statistical_forecasts(
+    tmp_path, freq, rows, n_series, grid
+):
+    times = pd.date_range("1990-01-01", periods=rows, freq=freq)
+    series = [
+        months_of(rows).assign(ds=times, unique_id=f"s{number}", y=lambda df, n=number: df["y"] + n)
+        for number in range(n_series)
+    ]
+    assert guessed(tmp_path, pd.concat(series))["grid"] == grid
+
+
+def test_a_plan_keeps_ten_short_series_with_the_models_that_read_it(tmp_path):
+    series = [
+        months_of(40, promo=np.arange(40) % 3).assign(unique_id=f"s{number}")
+        for number in range(10)
+    ]
+    panel = pd.concat(series)
+    panel.loc[panel["ds"] >= "2023-01-01", "y"] = np.nan
+    assert guessed(tmp_path, panel)["grid"] == "few"
+
+
 @pytest.mark.parametrize(("asked", "written"), [(8, 8), (14, 14), (20, 14)])
 def test_of_few_rows_a_horizon_that_is_asked_for_is_lowered_where_no_block_holds_it_and_said(
     tmp_path, asked, written
