@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.operations.records import ChampionCard, HistoryEvent
+from forecast.operations.worktree import copy_whole
 from forecast.system import files
 from forecast.system.errors import DamagedError, ForecastError, InputError, one_line
 
@@ -147,8 +148,7 @@ def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | Non
 
 def store_version(root: Path, dataset: str, version: int, folder: Path) -> None:
     """Take over one version, as `write_version` left it in `folder`, whole. No alias moves."""
-    with files.atomic_directory(version_folder(root, dataset, version)) as temporary:
-        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    copy_whole(folder, version_folder(root, dataset, version))
 
 
 def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
@@ -290,16 +290,17 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
     for event in read_events(root, dataset):
         card = find_card(root, dataset, event.version)
         scored_version, skill = find_score(root, dataset, event.version)
-        row = HistoryRow(
-            at=event.at,
-            event=event.event,
-            version=event.version,
-            replaced=event.replaced,
-            model=card.candidate if card else "",
-            training_cutoff=format_time(kind, card.training_cutoff, 10) if card else "",
-            scored_version=scored_version,
-            test_skill=skill,
-            reason=event.reason,
+        rows.append(
+            HistoryRow(
+                at=event.at,
+                event=event.event,
+                version=event.version,
+                replaced=event.replaced,
+                model=card.candidate if card else "",
+                training_cutoff=format_time(kind, card.training_cutoff, 10) if card else "",
+                scored_version=scored_version,
+                test_skill=skill,
+                reason=event.reason,
+            )
         )
-        rows.append(row)
     return rows

@@ -88,14 +88,17 @@ def finish_pending(
         decision = decision.model_copy(update={"word": "kept", "reason": str(error)})
     if refit is not None and decision.promotes:
         log_step("refit")
+        refitted = pending / "refit"
         try:
-            if not (pending / "refit" / "borders.json").exists():
-                refit(pending / "candidate", pending / "refit")
+            if not (refitted / "borders.json").exists():
+                refit(pending / "candidate", refitted)
         except ForecastError as error:
             note = f"the refit on all data failed, the scored version serves: {error}"
             decision = decision.model_copy(update={"note": note})
         else:
-            decision = _promote_refit(root, decision, card, now=now, tracking_uri=tracking_uri)
+            decision = _promote_refit(
+                root, decision, refitted, card, now=now, tracking_uri=tracking_uri
+            )
     log_step("record")
     conclude(root, decision, now=now, tracking_uri=tracking_uri)
     shutil.rmtree(pending)
@@ -103,10 +106,17 @@ def finish_pending(
 
 
 def _promote_refit(
-    root: Path, decision: Decision, card: ChampionCard, *, now: pd.Timestamp, tracking_uri: str
+    root: Path,
+    decision: Decision,
+    folder: Path,
+    card: ChampionCard,
+    *,
+    now: pd.Timestamp,
+    tracking_uri: str,
 ) -> Decision:
-    """The decision after its recipe, fitted again on all data, became the champion, unscored."""
-    folder = ProjectPaths.of(root).retraining(decision.dataset) / "pending" / "refit"
+    """The decision after its recipe, fitted again on all data in `folder`, became the champion,
+    unscored.
+    """
     assert decision.version is not None
     version = registry.register_refit(
         root, decision.dataset, folder, card, decision.version, tracking_uri=tracking_uri
@@ -127,15 +137,18 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     decision.write(folder / f"{decision.key}.json")
     if decision.key not in [event.decision for event in champion.read_events(root, dataset)]:
-        event = HistoryEvent(
-            at=now.floor("s").isoformat(),
-            event="gate passed" if decision.promotes else "gate refused",
-            decision=decision.key,
-            version=decision.version,
-            reason=decision.reason,
-            drift=", ".join(decision.drifted) or "none",
+        champion.record_event(
+            root,
+            dataset,
+            HistoryEvent(
+                at=now.floor("s").isoformat(),
+                event="gate passed" if decision.promotes else "gate refused",
+                decision=decision.key,
+                version=decision.version,
+                reason=decision.reason,
+                drift=", ".join(decision.drifted) or "none",
+            ),
         )
-        champion.record_event(root, dataset, event)
     with contextlib.suppress(ForecastError):
         log_content(
             tracking_store(root, tracking_uri),

@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
+from forecast.backtest.backtest import BlockForecasts, forecast_table
 from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits, load_dataset
 from forecast.config.operation import Retraining, load_retraining
@@ -33,7 +34,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import DAY
-from forecast.data.panel import Panel, series_name
+from forecast.data.panel import Panel, add_series_names, series_name
 from forecast.data.records import Record
 from forecast.data.results import Results
 from forecast.data.splits import Borders, origins_of, split_series
@@ -267,15 +268,16 @@ class Ledger(Record):
         newest = max(counted, default=pd.Timestamp.min)
         is_finite = np.isfinite(losses[["champion", "challenger"]]).all(axis=1)
         for origin, row in losses[is_finite & (losses.index > newest)].iterrows():
-            entry = LedgerEntry(
-                origin=pd.Timestamp(str(origin)).isoformat(),
-                version=version,
-                recipe=recipe,
-                champion=float(row["champion"]),
-                challenger=float(row["challenger"]),
-                at=at.isoformat(),
+            self.rows.append(
+                LedgerEntry(
+                    origin=pd.Timestamp(str(origin)).isoformat(),
+                    version=version,
+                    recipe=recipe,
+                    champion=float(row["champion"]),
+                    challenger=float(row["challenger"]),
+                    at=at.isoformat(),
+                )
             )
-            self.rows.append(entry)
 
     def evidence(self, *, version: int, recipe: str) -> PairEvidence | None:
         """What one pair has gathered, None when nothing.
@@ -409,30 +411,19 @@ def measure_live_error(
 def _forecasts_again(
     ensemble: Ensemble, panel: Panel, rows: Mapping[str, NDArray[np.int64]]
 ) -> pd.DataFrame:
-    """`unique_id, series, cutoff, step, y, y_hat, last` of the ensemble's forecasts at the
-    origins `rows`, where the actual is known; `last`: the last observed value.
+    """`forecast_table` with `series` and `last` (the last observed value) of the ensemble's
+    forecasts at the origins `rows`, where the actual is known.
     """
-    names = panel.task.targets
-    steps = np.arange(1, panel.task.horizon + 1)
-    parts = []
     with np.errstate(all="ignore"):
         forecasts_by_series = ensemble.predict(panel, rows)
-    for uid, forecasts in forecasts_by_series.items():
-        series = panel.by_id[uid]
-        for output, name in enumerate(names):
-            values = series.values[:, output]
-            last = pd.Series(values).ffill().to_numpy()[rows[uid]]
-            columns = {
-                "unique_id": uid,
-                "series": series_name(uid, name, names),
-                "cutoff": np.repeat(series.ds[rows[uid]], len(steps)),
-                "step": np.tile(steps, len(last)),
-                "y": values[rows[uid][:, None] + steps].ravel(),
-                "y_hat": forecasts[:, :, output].ravel(),
-                "last": np.repeat(last, len(steps)),
-            }
-            parts.append(pd.DataFrame(columns))
-    return pd.concat(parts).dropna(subset=["y"])
+    parts = []
+    last = []
+    for uid, y_hat in forecasts_by_series.items():
+        parts.append(BlockForecasts("fresh", uid, rows[uid], y_hat))
+        values = pd.DataFrame(panel.by_id[uid].values[:, : panel.outputs]).ffill().to_numpy()
+        last.append(np.repeat(values[rows[uid]], panel.task.horizon, axis=0).ravel())
+    table = forecast_table(panel, ensemble.scaling, parts, seed=0)
+    return add_series_names(table.assign(last=np.concatenate(last))).dropna(subset=["y"])
 
 
 def _seasonal_changes(

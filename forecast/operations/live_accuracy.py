@@ -64,8 +64,8 @@ def store_issue(
     dataset = current.card.dataset
     issue = add_series_names(table)
     label = f"{table['cutoff'].max().isoformat()} v{current.version}"
-    issue = issue.assign(last=issue["series"].map(dict(last)), version=current.version)
-    issue = issue.assign(issue=label, issued_at=now.floor("s"))
+    known = issue["series"].map(dict(last))
+    issue = issue.assign(last=known, version=current.version, issue=label, issued_at=now.floor("s"))
     with hold_issues(root, dataset):
         earlier = read_issues(root, dataset)
         if len(earlier) and (earlier["issue"] == label).any():
@@ -131,15 +131,16 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
         version = int(str(key))
         rows = joined[joined["version"] == version]
         card = champion.find_card(root, dataset, version)
-        accuracy = LiveAccuracy(
-            version=version,
-            issues=int(n_issues),
-            scored=rows["cutoff"].nunique(),
-            error=error_over_expected(rows, card) if card else None,
-            skill=_skill(rows, card),
-            coverage=_coverage(rows),
+        scores.append(
+            LiveAccuracy(
+                version=version,
+                issues=int(n_issues),
+                scored=rows["cutoff"].nunique(),
+                error=error_over_expected(rows, card) if card else None,
+                skill=_skill(rows, card),
+                coverage=_coverage(rows),
+            )
         )
-        scores.append(accuracy)
     return scores
 
 

@@ -208,6 +208,7 @@ def _store_issue(
     when all was written: a full disk must not cost the forecast. Nothing is stored of rows that the
     model was fitted on: it would be scored on what it has seen.
     """
+    dataset = current.card.dataset
     newest = pd.Timestamp(panel.newest)
     fitted_to = current.card.training_cutoff
     if newest < pd.Timestamp(fitted_to):
@@ -216,7 +217,7 @@ def _store_issue(
             f"The data end at {format_time(kind, newest.isoformat(), 16)}, before"
             f" {format_time(kind, fitted_to, 16)}, up to which version"
             f" {current.version} was fitted: rows are lost, and the forecast is not kept for"
-            f" scoring. Restore them, then `forecast fetch {current.card.dataset}`."
+            f" scoring. Restore them, then `forecast fetch {dataset}`."
         )
     ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:
@@ -227,10 +228,8 @@ def _store_issue(
                 forecast_latest(ensemble, panel, horizon=horizon, levels=configured_levels)
             )
         live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
-        as_of = snapshots.read_pointer(
-            newest_data_root(root, current.card.dataset), current.card.dataset
-        ).as_of
-        live_accuracy.update_live_scores(root, current.card.dataset, frame, as_of=as_of)
+        as_of = snapshots.read_pointer(newest_data_root(root, dataset), dataset).as_of
+        live_accuracy.update_live_scores(root, dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return f"This forecast was not kept for scoring: {error}"
     return ""

@@ -25,6 +25,7 @@ from forecast.config.experiment import Combination
 from forecast.config.paths import ProjectPaths
 from forecast.data.preparation import prepare_frame
 from forecast.data.records import FullRecipe
+from forecast.operations.worktree import copy_whole
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.system.stage import run_stage
@@ -64,10 +65,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     planned = [recipe_candidate(part) for part in recipe.members or (recipe,)]
     folder = target.with_name(f"{target.name}-made")
     train(run, planned, {}, folder, jobs=jobs, combinations=combined)
-    with files.atomic_directory(target) as temporary:
-        shutil.copytree(
-            folder / next(iter(combined), planned[0].name), temporary, dirs_exist_ok=True
-        )
+    copy_whole(folder / next(iter(combined), planned[0].name), target)
     shutil.rmtree(folder)
 
 

@@ -347,11 +347,9 @@ def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list
             tags = champion.read_card(root, dataset, version).registry_tags()
             model_registry.register_version(store, dataset, model, tags, number=version)
             sentences.append(f"{dataset}: version {version} registered again")
+            numbers.add(version)
     if sentences and not registered.aliases:
-        present = {
-            version.number for version in model_registry.read_registry(store, dataset).versions
-        }
-        aliases = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
+        aliases = {k: v for k, v in _readable_aliases(root, dataset).items() if v in numbers}
         model_registry.move_aliases(store, dataset, list(aliases.items()))
     return sentences
 

@@ -329,13 +329,17 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
     assert RULES.count_fresh_steps(opened) == 4 * 2 * 9
 
 
-def test_where_no_last_value_is_known_the_live_error_is_a_number_still() -> None:
-    values = np.array([[np.nan], [1.0], [2.0], [np.nan], [1.0], [2.0]])
-    series = Mock(values=values, ds=np.arange(6))
-    panel = Mock(task=Mock(targets=("y",), horizon=2), by_id={"y": series})
-    champion = Mock(predict=lambda _panel, rows: {uid: np.zeros((2, 2, 1)) for uid in rows})
-    card = Mock(expected={"y": [1.0, 1.0]}, naive={"y": [1.0, 1.0]})
-    table = evidence._forecasts_again(champion, panel, {"y": np.array([0, 3])})
+def test_where_no_last_value_is_known_the_live_error_is_a_number_still(project: Path) -> None:
+    ensemble = load_trained_ensemble(project / "data" / "trained" / NAME / "ridge")
+    values = [np.nan, 1.0, 2.0, np.nan, 1.0, 2.0]
+    frame = pd.DataFrame({"unique_id": NAME, "ds": days(6), "y": values})
+    panel = from_frame(frame, NAME, ensemble.task)
+    champion = Mock(
+        predict=lambda _panel, rows: {uid: np.zeros((2, 2, 1)) for uid in rows},
+        scaling=ensemble.scaling,
+    )
+    card = Mock(expected={NAME: [1.0, 1.0]}, naive={NAME: [1.0, 1.0]})
+    table = evidence._forecasts_again(champion, panel, {NAME: np.array([0, 3])})
     assert table["last"].isna().tolist() == [True, True, False, False]
     assert live_accuracy.error_over_expected(table, card) == 1.5
     assert np.isnan(live_accuracy.error_over_expected(table.assign(y_hat=np.nan), card))
@@ -352,7 +356,8 @@ def test_a_new_shop_and_a_closed_one_leave_the_live_error_of_the_others_as_it_is
     ]
     settings = wave(target={"column": "y"}, lookback=4, horizon=2, step_size=1)
     champion = Mock(
-        predict=lambda panel, rows: {uid: np.full((len(rows[uid]), 2, 1), 50.0) for uid in rows}
+        predict=lambda panel, rows: {uid: np.full((len(rows[uid]), 2, 1), 50.0) for uid in rows},
+        scaling=Mock(hide_wild=lambda series: series.values),
     )
     card = Mock(
         last_target_used=str(all_days[39]),
