@@ -1,5 +1,5 @@
-"""The steps of a retraining in its work tree: `fetch_data`, `provide_tuned_values`, `run_stages`,
-`run_refit`; and the `RetrainingJob` that they are given.
+"""The steps of a retraining in its work tree: `fetch_data`, `provide_tuned_values`,
+`write_configuration`, `run_stages`, `run_refit`; and the `RetrainingJob` that they are given.
 
 Each can be repeated, and none touches the person's checkout or the champion. In which order they
 run, and whether at all, is decided in `forecast.operations.retrain`.
@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+import yaml
 
+from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.experiment import load_models, load_tuning
+from forecast.config.experiment import REFERENCES, Models, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
+from forecast.config.reading import read_yaml
 from forecast.data import ingest, snapshots
 from forecast.data.columns import with_joined_datasets
 from forecast.data.records import FullRecipe, MemberRecipe, Recipe
@@ -123,6 +126,51 @@ def provide_tuned_values(job: RetrainingJob, tree: WorkTree, config_hash: str) -
     worktree.copy_whole(stored, tree.paths.tuned(job.dataset))
 
 
+def write_configuration(
+    tree: WorkTree, dataset: str, splits: Mapping[str, float] | Mapping[str, str]
+) -> None:
+    """The work tree's own configuration: its blocks as `splits` say, one dataset to run, and tuned
+    values that are read and not searched for.
+
+    Only what can be shipped, and what its selection depends on, is trained: the other ranking
+    compares architectures.
+
+    Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file:
+    kept while the person's configuration is, hashed by DVC.
+    """
+    configs = tree.paths.configs
+    config = load_models(configs, load_dataset(dataset, configs).grid)
+    models = read_yaml(configs / "models.yaml")
+    models["rankings"] = ["shipped"]
+    models["grids"][config.grid] = list(selectable_models(config))
+    datasets = read_yaml(configs / "datasets.yaml")
+    datasets["datasets"][dataset]["splits"] = dict(splits)
+    datasets["run"] = [dataset]
+    pipeline = read_yaml(tree.path / "dvc.yaml")
+    pipeline["stages"].pop("tune", None)
+    for path, content in (
+        (configs / "models.yaml", models),
+        (configs / "datasets.yaml", datasets),
+        (tree.path / "dvc.yaml", pipeline),
+    ):
+        files.write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def selectable_models(config: Models) -> tuple[str, ...]:
+    """The entries of the grid that what is selected depends on: of a grid with combinations whose
+    weights are learnt, one of which is selected, these, their members and the references; else all.
+    """
+    grid = config.grids[config.grid]
+    rules = config.combinations().items()
+    learnt = {name: rule.members for name, rule in rules if rule.is_learnt}
+    if not learnt:
+        return grid
+    needed = {*learnt, *REFERENCES}.union(*learnt.values())
+    planned, _ = plan_candidates(config, season_length=1)
+    groups = {candidate.model: f"{candidate.spec.kind}s" for candidate in planned}
+    return tuple(name for name in grid if needed & {"all", name, groups.get(name)})
+
+
 def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
     """Where the pointer of the newest fetch stays: that in the work tree goes back to the commit's
     each time.
@@ -134,8 +182,9 @@ def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
 def copy_snapshots(root: Path, tree: Path) -> None:
     """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
     for source in sorted(ProjectPaths.of(root).pointers.glob("*.json")):
-        if not (tree / source.relative_to(root)).exists():
-            worktree.copy_whole(source, tree / source.relative_to(root))
+        copied = tree / source.relative_to(root)
+        if not copied.exists():
+            worktree.copy_whole(source, copied)
         pointer = snapshots.read_pointer(tree, source.stem)
         paths = [Path(name) for name in (pointer.snapshot, pointer.issued) if name]
         for path in (*paths, paths[0].with_suffix(".json")):

@@ -158,7 +158,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         frame["ds"], job.dataset, settings, fresh_steps=rules.count_fresh_steps(settings)
     )
     challenger.provide_tuned_values(job, tree, config_hash)
-    worktree.write_configuration(tree, job.dataset, splits)
+    challenger.write_configuration(tree, job.dataset, splits)
     job.log_step("challenger")
     # Not committed to the shared cache: challengers of every day would fill it.
     challenger.run_stages(job, tree, f"compare@{job.dataset}", "--no-commit")

@@ -7,9 +7,8 @@ touched.
 DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is
 the running one. What is not committed is not used: `uncommitted_paths` names it.
 
-`open_tree` makes or repairs it, `write_configuration` narrows it to one dataset at given blocks,
-`prune_tree` bounds what retrainings leave. No git repository, no commit or no DVC project is an
-`InputError`.
+`open_tree` makes or repairs it, `prune_tree` bounds what retrainings leave. No git repository, no
+commit or no DVC project is an `InputError`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -116,32 +114,6 @@ def environment_with_store(root: Path, given: Mapping[str, str]) -> dict[str, st
     }
 
 
-def write_configuration(
-    tree: WorkTree, dataset: str, splits: Mapping[str, float] | Mapping[str, str]
-) -> None:
-    """The work tree's own configuration: its blocks as `splits` say, one dataset to run, and tuned
-    values that are read and not searched for.
-
-    Only what can be shipped is trained: the other ranking compares architectures.
-
-    Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file:
-    kept while the person's configuration is, hashed by DVC.
-    """
-    # with it comes pandas, which `status` does without
-    from forecast.config.reading import read_yaml
-
-    path = tree.paths.configs / "datasets.yaml"
-    content = read_yaml(path)
-    content["datasets"][dataset]["splits"] = dict(splits)
-    content["run"] = [dataset]
-    _write_yaml(path, content)
-    models = read_yaml(tree.paths.configs / "models.yaml")
-    _write_yaml(tree.paths.configs / "models.yaml", {**models, "rankings": ["shipped"]})
-    pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
-    pipeline["stages"].pop("tune", None)
-    _write_yaml(tree.path / "dvc.yaml", pipeline)
-
-
 def copy_whole(source: Path, target: Path) -> None:
     """A copy of a file or a folder at `target`, whole or not at all."""
     if source.is_dir():
@@ -227,10 +199,6 @@ def _share_cache(root: Path, tree: Path) -> None:
     # what is staged here nobody commits; without it DVC advises to `git add`
     text = f"[cache]\n    dir = {cache}\n[core]\n    autostage = true\n"
     files.write_text(tree / ".dvc" / "config.local", text)
-
-
-def _write_yaml(path: Path, content: Any) -> None:
-    files.write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _git(folder: Path, *words: str) -> str:

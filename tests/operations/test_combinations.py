@@ -12,17 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.config.experiment import load_models
+from forecast.backtest.candidates import plan_candidates
+from forecast.config.datasets import load_dataset
+from forecast.config.experiment import REFERENCES, load_models
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, load_trained_ensemble
 from forecast.forecaster.serving import Service
-from forecast.operations import champion, predicting, refit, registry, worktree
+from forecast.operations import challenger, champion, predicting, refit, registry, worktree
 from forecast.operations.challenger import champion_recipe
 from forecast.system import files
 from forecast.system.errors import DataError
+from pipelines import compare, train
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
+from tests.support import small_project
 
 SHARES = {"ridge": 0.75, "arx": 0.25}
 EVEN = {"family": "combination", "members": ["ridge", "arx"]}
@@ -183,5 +187,57 @@ def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(
 def test_a_retraining_keeps_the_combinations_of_the_grid(project: Path) -> None:
     tree = worktree.WorkTree(project, "", ())
     (project / "dvc.yaml").write_text("stages: {tune: {}, train: {}}\n")
-    worktree.write_configuration(tree, NAME, {"train_end": "2024-05-01"})
+    challenger.write_configuration(tree, NAME, {"train_end": "2024-05-01"})
     assert list(load_models(project / "configs").combinations()) == ["mix", "even"]
+
+
+def test_a_retraining_without_what_is_never_selected_selects_the_same(tmp_path: Path) -> None:
+    learnt = {"family": "combination", "members": ["ridge", "arx"], "weights": "stacked"}
+    root = projects.write_repro(
+        tmp_path / "project",
+        learnt=learnt,
+        theta={"family": "theta"},
+        nlinear={"family": "window_linear"},
+    )
+    whole, card = registry.selected_candidate(root, NAME, now=NOW, revision="abc")
+    tree = worktree.WorkTree(root, "", ())
+    (root / "dvc.yaml").write_text("stages: {tune: {}, train: {}}\n")
+    splits = load_dataset(NAME, root / "configs").splits.model_dump(mode="json")
+    first = RunRecord.read(whole / "record.json")
+    challenger.write_configuration(tree, NAME, splits)
+    train.main(NAME, root=str(root), state=str(root / ".forecast"), jobs=1)
+    compare.main(NAME, root=str(root))
+    narrowed, again = registry.selected_candidate(root, NAME, now=NOW, revision="abc")
+    trained = {path.name for path in narrowed.parent.iterdir()}
+    assert trained == {"naive", "seasonal_naive", "ridge", "arx", "learnt"}
+    assert narrowed.name == whole.name == "learnt"
+    assert again.expected[NAME] == pytest.approx(card.expected[NAME])
+    for one, other in zip(
+        RunRecord.read(narrowed / "record.json").weights, first.weights, strict=True
+    ):
+        assert one.weights == pytest.approx(other.weights)
+
+
+@pytest.mark.parametrize("kind", [None, "networks", "all", "by name", "equal"])
+def test_only_what_the_selection_depends_on_is_selectable(kind: str | None) -> None:
+    config = load_models(small_project.ROOT / "configs")
+    grid = config.grids["default"]
+    names = ("theta", "lstm")
+    members = {"networks": ("networks", "ridge"), "all": "all", "by name": names, "equal": names}
+    entries = {name: entry for name, entry in config.models.items() if name != "stacked"}
+    if kind is not None:
+        weights = "equal" if kind == "equal" else "stacked"
+        rule = {"family": "combination", "members": members[kind], "weights": weights}
+        entries["stacked"] = rule
+    else:
+        grid = tuple(name for name in grid if name != "stacked")
+    changed = config.model_copy(update={"models": entries, "grids": {"default": grid}})
+    chosen = challenger.selectable_models(changed)
+    if kind in (None, "all", "equal"):
+        assert chosen == grid
+        return
+    planned = plan_candidates(changed, season_length=24).candidates
+    networks = {each.model for each in planned if each.spec.is_network}
+    wanted = {*names} if kind == "by name" else {*networks, "ridge"}
+    assert len(networks) > 5
+    assert {*chosen} == ({*REFERENCES, *wanted, "stacked"} & {*grid})

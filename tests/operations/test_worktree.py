@@ -172,7 +172,7 @@ def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Pat
         "calibration_end": "2024-06-10",
         "test_end": "2024-07-18",
     }
-    worktree.write_configuration(tree, NAME, ends)
+    challenger.write_configuration(tree, NAME, ends)
     from forecast.config.datasets import load_datasets
     from forecast.config.reading import read_yaml
 
