@@ -73,7 +73,7 @@ def season_repeated(carry: skip.Carry, past: np.ndarray, horizon: int) -> np.nda
 
 ONE_PENALTY = (100.0,)
 MAPS: dict[str, list[Patch]] = {
-    "products with the calendar": [(problems, "calendar_harmonics", lambda _: ())],
+    "products with the calendar": [(problems, "calendar_harmonics", lambda *_: ())],
     "penalty searched": [(each, "PENALTIES", ONE_PENALTY) for each in (choice, window_linear)],
     "lags searched": [(Task, "candidate_lags", lambda task: [task.lookback])],
     "level left out where it gains nothing": [(choice, "LEVEL_GAIN", -np.inf)],

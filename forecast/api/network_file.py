@@ -102,10 +102,10 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     windows = _unit_windows(forecaster, n_past, n_future)
     product_map = None
     code = ""
-    if skip.harmonics:
+    if skip.profile:
         arguments = (
             task.horizon,
-            skip.harmonics,
+            (skip.profile, skip.harmonics),
             skip.product_lags,
             skip.unread,
             skip.reads_level,
@@ -116,7 +116,7 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
         product_map = skip.coefficients[columns] * np.tile(weights, skip.horizon)
         without_products = np.delete(skip.coefficients, columns, axis=0)
         code = _products_code(forecaster, arguments)
-        skip = replace(skip, harmonics=(), coefficients=without_products)
+        skip = replace(skip, profile=(), harmonics=(), coefficients=without_products)
     forecasts = skip.forecast(windows, channels).reshape(1 + n_past + n_future, -1)
     bias = forecasts[0]
     slopes = forecasts[1:] - bias

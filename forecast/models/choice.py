@@ -277,7 +277,7 @@ def _sure_shares(losses: Sequence[np.ndarray]) -> list[float]:
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
     """Every second penalty, with and without products (`harmonics`), over each of `lags`."""
     for penalty in PENALTIES[::2]:
-        for shape in dict.fromkeys([largest, replace(largest, harmonics=())]):
+        for shape in (largest, replace(largest, harmonics=())):
             yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
 
 
@@ -372,7 +372,7 @@ def _neighbours(
     in the penalty alone.
     """
     changed = [shape]
-    changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags) if n != shape.lags]
+    changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags)]
     if largest.harmonics:
         harmonics = () if shape.harmonics else largest.harmonics
         changed.append(replace(shape, harmonics=harmonics).with_lags(shape.lags))

@@ -46,6 +46,7 @@ from forecast.models.choice import FoldBatch, Folds, SumsByLearners, choose_line
 from forecast.models.long_windows import LongWindows, is_long
 from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
+    PROFILE_HARMONICS,
     Carry,
     Examples,
     Skip,
@@ -442,6 +443,7 @@ class Problem:
             horizon,
             self.panel.outputs,
             task.season_length,
+            profile=calendar_harmonics(task.calendar_features, PROFILE_HARMONICS),
             harmonics=calendar_harmonics(task.calendar_features),
             leads=len(self.channels.future_channels),
             plan_lags=len(self.channels.plan_channels),

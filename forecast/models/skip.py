@@ -46,6 +46,16 @@ CALENDAR_HARMONICS: dict[CalendarFeature, int] = {
 
 A second one of the year is fitted to one or two years' weather.
 """
+PROFILE_HARMONICS: dict[CalendarFeature, int] = {
+    "hour_of_day": 12,
+    "day_of_week": 2,
+    "day_of_year": 0,
+    "month_of_year": 0,
+}
+"""Sine pairs that every map reads: any profile of 24 hours, one for each day of the week. With two
+of the hour the rest came from the same hour of past days, and their noise with it
+(docs/research/linear-part.md).
+"""
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 BENDS = (-0.7, 0.0, 0.7)
@@ -172,6 +182,10 @@ class Skip:
     lags: int = 0
     """Rows of the past that it reads."""
     penalty: float = 0.0
+    profile: tuple[int, ...] = ()
+    """Sine pairs per calendar feature that stand alone, of the first forecast step; empty: there is
+    no calendar.
+    """
     harmonics: tuple[int, ...] = ()
     """Sine pairs per calendar feature in products; empty: no products."""
     product_lags: int = 0
@@ -277,13 +291,13 @@ class Skip:
         parts = [plain]
         if self.leads or self.plan_lags:
             parts += self._plan_features(windows, channels)
-        if self.harmonics:
+        if self.profile or self.harmonics:
             parts.append(
                 calendar_products(
                     windows,
                     channels,
                     self.horizon,
-                    self.harmonics,
+                    (self.profile, self.harmonics),
                     self.product_lags,
                     self.unread,
                     self.reads_level,
@@ -344,7 +358,7 @@ class Skip:
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
         shape = {name: content[name] for name in SHAPE_FIELDS}
-        for name in ("harmonics", "unread", "bent"):
+        for name in ("profile", "harmonics", "unread", "bent"):
             shape[name] = tuple(content[name])
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
@@ -371,6 +385,7 @@ SHAPE_FIELDS = (
     "season_length",
     "lags",
     "penalty",
+    "profile",
     "harmonics",
     "product_lags",
     "leads",
@@ -427,16 +442,19 @@ def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> l
     return parts
 
 
-def calendar_harmonics(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...]:
-    """How many sine pairs each has in products; none where there is no calendar."""
-    return tuple(CALENDAR_HARMONICS[name] for name in calendar_features)
+def calendar_harmonics(
+    calendar_features: Sequence[CalendarFeature],
+    counts: Mapping[CalendarFeature, int] = CALENDAR_HARMONICS,
+) -> tuple[int, ...]:
+    """How many sine pairs each has by `counts`; none where there is no calendar."""
+    return tuple(counts[name] for name in calendar_features)
 
 
 def calendar_products(
     windows: Windows,
     channels: Layout,
     horizon: int,
-    harmonics: tuple[int, ...],
+    waves_of: tuple[tuple[int, ...], tuple[int, ...]],
     product_lags: int,
     unread: Sequence[int] = (),
     reads_level: bool = True,
@@ -444,19 +462,23 @@ def calendar_products(
     """(B, features) float64: the calendar of the first forecast step, and that calendar times the
     newest rows.
 
-    The harmonics of every calendar feature and their products by pairs; then all harmonics, and the
-    products of the first ones, times the last `product_lags` rows of each target (as in `inputs`)
-    and the newest row of the others.
+    waves_of: `profile` and `harmonics` of a `Skip`. The terms of the profile; the waves of the
+    harmonics, and the products of the first ones, times one, the last `product_lags` rows of each
+    target (as in `inputs`) and the newest row of the others.
     """
+    profile, harmonics = waves_of
     calendar = windows.future[:, -horizon].astype(np.float64)
-    terms = calendar_terms(calendar, harmonics)
-    waves = terms[: len(harmonics)]
-    past = windows.past[:, -product_lags:, :].astype(np.float64)
-    newest = past[:, -1, read_channels(channels, unread)]
-    state = np.concatenate([*_target_features(past, channels, reads_level), newest], axis=1)
-    pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
-    turning = np.concatenate([*waves, *pairs], axis=1)
-    return np.concatenate([*terms, _multiply_columns(turning, state)], axis=1)
+    parts = calendar_terms(calendar, profile)
+    if harmonics:
+        waves = calendar_terms(calendar, harmonics)[: len(harmonics)]
+        past = windows.past[:, -product_lags:, :].astype(np.float64)
+        newest = past[:, -1, read_channels(channels, unread)]
+        targets = _target_features(past, channels, reads_level)
+        state = np.concatenate([np.ones((len(past), 1)), *targets, newest], axis=1)
+        pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
+        turning = np.concatenate([*waves, *pairs], axis=1)
+        parts.append(_multiply_columns(turning, state))
+    return np.concatenate(parts, axis=1)
 
 
 def calendar_terms(calendar: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
@@ -472,11 +494,8 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
     `pair` (B, 2).
     """
     turn = pair[:, 1] + 1j * pair[:, 0]
-    waves = []
-    for multiple in range(1, count + 1):
-        power = turn**multiple
-        waves += [power.imag, power.real]
-    return np.stack(waves, axis=1)
+    powers = turn[:, None] ** np.arange(1, count + 1)
+    return np.stack([powers.imag, powers.real], axis=2).reshape(len(pair), 2 * count)
 
 
 def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -528,8 +547,15 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     names += plan
     for bend in BENDS:
         names += [name._replace(above=bend) for name in plan if name.channel in shape.bent]
+    profile, pairs = _calendar_names(shape.profile)
+    names += itertools.chain(*profile, *(_multiplied_names(a, b) for a, b in pairs))
     if shape.harmonics:
-        names += _product_names(shape, channels, others)
+        waves, pairs = _calendar_names(shape.harmonics)
+        firsts = (_multiplied_names(a[:2], b[:2]) for a, b in pairs)
+        newest = [FeatureName("input", channel) for channel in others]
+        targets = _target_names(channels, shape.product_lags, shape.reads_level)
+        state = [FeatureName("calendar"), *targets, *newest]
+        names += _multiplied_names([*itertools.chain(*waves, *firsts)], state)
     return names
 
 
@@ -555,17 +581,12 @@ def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[Featur
     return names
 
 
-def _product_names(shape: Skip, channels: Layout, others: Sequence[int]) -> list[FeatureName]:
-    """Of `calendar_products`."""
-    waves = [_wave_names(feature, count) for feature, count in enumerate(shape.harmonics)]
-    names = list(itertools.chain(*waves))
-    turning = list(names)
-    for a, b in itertools.combinations(waves, 2):
-        names += _multiplied_names(a, b)
-        turning += _multiplied_names(a[:2], b[:2])
-    newest = [FeatureName("input", channel) for channel in others]
-    state = [*_target_names(channels, shape.product_lags, shape.reads_level), *newest]
-    return names + _multiplied_names(turning, state)
+def _calendar_names(
+    harmonics: Sequence[int],
+) -> tuple[list[list[FeatureName]], Iterable[tuple[list[FeatureName], list[FeatureName]]]]:
+    """Of the waves of every calendar feature, and these by pairs."""
+    waves = [_wave_names(feature, count) for feature, count in enumerate(harmonics)]
+    return waves, itertools.combinations(waves, 2)
 
 
 def _wave_names(feature: int, count: int) -> list[FeatureName]:

@@ -101,13 +101,19 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     (one,) = model.ensemble.forecasters
     assert one.skip is not None
     shaped = replace(
-        one.skip, lags=9, harmonics=(2, 1), product_lags=4, coefficients=np.zeros((0, 0))
+        one.skip,
+        lags=9,
+        profile=(3, 2),
+        harmonics=(2, 1),
+        product_lags=4,
+        coefficients=np.zeros((0, 0)),
     )
     size = shaped.inputs(windows, one.channels).shape[1] + 1
     shaped = replace(shaped, coefficients=np.random.default_rng(2).normal(0, 0.3, (size, 3)))
     turned = replace(one, skip=shaped)
     without = shaped.coefficients.copy()
-    without[-1 - calendar_products(windows, one.channels, 3, (2, 1), 4).shape[1] : -1] = 0.0
+    products = calendar_products(windows, one.channels, 3, ((3, 2), (2, 1)), 4)
+    without[-1 - products.shape[1] : -1] = 0.0
     model = replace(model, ensemble=Ensemble((turned,)))
     model.export(tmp_path / "net.py")
     written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](

@@ -11,6 +11,7 @@ from forecast.models import long_windows
 from forecast.models.long_windows import LongWindows, is_long
 from forecast.models.skip import (
     PENALTIES,
+    PROFILE_HARMONICS,
     Skip,
     calendar_harmonics,
     design_of,
@@ -31,7 +32,10 @@ def problem_of(*, gaps=True, target=(TARGET,), **changes):
 def richest(problem):
     task = problem.panel.task
     harmonics = calendar_harmonics(task.calendar_features)
-    shape = Skip("linear", task.horizon, problem.panel.outputs, harmonics=harmonics)
+    profile = calendar_harmonics(task.calendar_features, PROFILE_HARMONICS)
+    shape = Skip(
+        "linear", task.horizon, problem.panel.outputs, profile=profile, harmonics=harmonics
+    )
     return shape.with_lags(task.lookback)
 
 

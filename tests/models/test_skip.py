@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.signal import lfilter
 from sklearn.linear_model import Ridge
 
 from forecast.config.task import CalendarFeature
@@ -22,6 +23,7 @@ from forecast.models.problem import Problem
 from forecast.models.skip import (
     CALENDAR_HARMONICS,
     PENALTIES,
+    PROFILE_HARMONICS,
     FeatureColumns,
     Skip,
     calendar_products,
@@ -226,6 +228,24 @@ def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
     assert fitted.harmonics == (2,) and with_products < 0.9 * without
 
 
+@pytest.mark.parametrize("horizon", [1, 24])
+def test_the_ridge_of_a_daily_profile_with_ar_errors_is_near_the_known_best(horizon):
+    """y = s(hour) + e, e[t] = phi e[t-1] + noise: nobody errs less than s + phi^h e."""
+    rng, phi = np.random.default_rng(5), 0.8
+    profile = rng.normal(0, 3, 24)
+    errors = lfilter([1.0], [1.0, -phi], rng.normal(size=4000))
+    ds = pd.date_range("2024-01-01", periods=len(errors), freq="h").as_unit("ns")
+    long = pd.DataFrame({"unique_id": "a", "ds": ds, "y": profile[ds.hour] + errors})
+    changes = {"horizon": 24, "lookback": 48, "past_exogenous": []}
+    problem = problems.problem_of(long, target={"column": "y"}, **changes)
+    ridge = error_of(problem.skip("linear", horizon), problem.examples("test", horizon), problem)
+    steps = np.arange(1, horizon + 1)
+    rows = problem.rows("a", "test")[:, None]
+    missed = np.abs(errors[rows + steps] - phi**steps * errors[rows]).mean()
+    best = missed * np.ptp(problem.scaled("a")) / np.ptp(long["y"])
+    assert ridge < 1.01 * best
+
+
 @pytest.mark.parametrize(
     ("last", "read"), [(3.0, 3.0), (4.0, 4.0), (4.5, 2.75), (5.0, 1.0), (9.0, 1.0), (-0.5, 0.25)]
 )
@@ -266,13 +286,13 @@ def test_known_answer_of_the_products():
     windows = gather_windows(z, future, np.array([2]), settings, lookback=3, horizon=1)
     hour = np.array([np.sin(0.3), np.cos(0.3), np.sin(0.6), np.cos(0.6)])
     day = np.array([np.sin(0.5), np.cos(0.5)])
-    turning, state = np.concatenate([hour, day, np.outer(hour[:2], day).ravel()]), [2 - 4, 4, 7]
-    wanted = np.concatenate(
-        [hour, day, np.outer(hour, day).ravel(), np.outer(turning, state).ravel()]
-    )
-    np.testing.assert_allclose(
-        calendar_products(windows, settings, 1, (2, 1), 2)[0], wanted, atol=1e-6
-    )
+    turning, state = np.concatenate([hour, day, np.outer(hour[:2], day).ravel()]), [1, 2 - 4, 4, 7]
+    profile = np.concatenate([hour, day, np.outer(hour, day).ravel()])
+    wanted = np.concatenate([profile, np.outer(turning, state).ravel()])
+    found = calendar_products(windows, settings, 1, ((2, 1), (2, 1)), 2)
+    np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+    alone = calendar_products(windows, settings, 1, ((2, 1), ()), 2)
+    np.testing.assert_allclose(alone[0], profile, atol=1e-6)
 
 
 def test_a_series_whose_last_value_is_nearer_than_every_ridge_keeps_it():
@@ -334,7 +354,13 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
     future = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(34, -1)
     windows = gather_windows(z, future, np.arange(12, 20), settings, lookback=8, horizon=4)
     largest = Skip(
-        "linear", 4, outputs, lags=8, harmonics=(2, 1, 2)[: len(calendar)], product_lags=3
+        "linear",
+        4,
+        outputs,
+        lags=8,
+        profile=(3, 0, 2)[: len(calendar)],
+        harmonics=(2, 1, 2)[: len(calendar)],
+        product_lags=3,
     )
     x = largest.inputs(windows, settings)
     names = feature_names(largest, settings, windows.future.shape[2])
@@ -501,7 +527,7 @@ def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():
 
 def test_every_calendar_feature_has_a_cycle_and_its_harmonics() -> None:
     names = set(get_args(CalendarFeature))
-    assert set(CALENDAR_HARMONICS) == set(calendars._CYCLES) == names
+    assert set(CALENDAR_HARMONICS) == set(PROFILE_HARMONICS) == set(calendars._CYCLES) == names
     times = pd.date_range("2024-01-01", periods=3, freq="h")
     for name in names:
         assert calendars.calendar_features(times, [name]).shape == (3, 2)
