@@ -56,6 +56,8 @@ PROFILE_HARMONICS: dict[CalendarFeature, int] = {
 of the hour the rest came from the same hour of past days, and their noise with it
 (docs/research/linear-part.md).
 """
+FIRST_WAVE = 2
+"""Columns of the first sine pair."""
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 BENDS = (-0.7, 0.0, 0.7)
@@ -470,23 +472,24 @@ def calendar_products(
     calendar = windows.future[:, -horizon].astype(np.float64)
     parts = calendar_terms(calendar, profile)
     if harmonics:
-        waves = calendar_terms(calendar, harmonics)[: len(harmonics)]
         past = windows.past[:, -product_lags:, :].astype(np.float64)
         newest = past[:, -1, read_channels(channels, unread)]
         targets = _target_features(past, channels, reads_level)
         state = np.concatenate([np.ones((len(past), 1)), *targets, newest], axis=1)
-        pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
-        turning = np.concatenate([*waves, *pairs], axis=1)
+        turning = np.concatenate(calendar_terms(calendar, harmonics, FIRST_WAVE), axis=1)
         parts.append(_multiply_columns(turning, state))
     return np.concatenate(parts, axis=1)
 
 
-def calendar_terms(calendar: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
+def calendar_terms(
+    calendar: np.ndarray, harmonics: tuple[int, ...], multiplied: int | None = None
+) -> list[np.ndarray]:
     """(B, ...) each: the harmonics of every calendar feature in `calendar` (B, F), then their
-    products by pairs.
+    products by pairs; of each feature only the first `multiplied` columns (None: all) are in these.
     """
     waves = [_harmonics(calendar[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
-    return [*waves, *(_multiply_columns(a, b) for a, b in itertools.combinations(waves, 2))]
+    factors = [wave[:, :multiplied] for wave in waves]
+    return [*waves, *(_multiply_columns(a, b) for a, b in itertools.combinations(factors, 2))]
 
 
 def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
@@ -547,15 +550,12 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     names += plan
     for bend in BENDS:
         names += [name._replace(above=bend) for name in plan if name.channel in shape.bent]
-    profile, pairs = _calendar_names(shape.profile)
-    names += itertools.chain(*profile, *(_multiplied_names(a, b) for a, b in pairs))
+    names += _calendar_names(shape.profile)
     if shape.harmonics:
-        waves, pairs = _calendar_names(shape.harmonics)
-        firsts = (_multiplied_names(a[:2], b[:2]) for a, b in pairs)
         newest = [FeatureName("input", channel) for channel in others]
         targets = _target_names(channels, shape.product_lags, shape.reads_level)
         state = [FeatureName("calendar"), *targets, *newest]
-        names += _multiplied_names([*itertools.chain(*waves, *firsts)], state)
+        names += _multiplied_names(_calendar_names(shape.harmonics, FIRST_WAVE), state)
     return names
 
 
@@ -581,12 +581,11 @@ def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[Featur
     return names
 
 
-def _calendar_names(
-    harmonics: Sequence[int],
-) -> tuple[list[list[FeatureName]], Iterable[tuple[list[FeatureName], list[FeatureName]]]]:
-    """Of the waves of every calendar feature, and these by pairs."""
+def _calendar_names(harmonics: Sequence[int], multiplied: int | None = None) -> list[FeatureName]:
+    """Of `calendar_terms`."""
     waves = [_wave_names(feature, count) for feature, count in enumerate(harmonics)]
-    return waves, itertools.combinations(waves, 2)
+    pairs = itertools.combinations([wave[:multiplied] for wave in waves], 2)
+    return list(itertools.chain(*waves, *(_multiplied_names(a, b) for a, b in pairs)))
 
 
 def _wave_names(feature: int, count: int) -> list[FeatureName]:

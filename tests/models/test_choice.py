@@ -43,7 +43,7 @@ def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
 
 
 def errors_of(problem):
-    largest = Skip("linear", H, 1, lags=10, harmonics=(2,), product_lags=10)
+    largest = Skip("linear", H, 1, lags=10, profile=(12,), harmonics=(2,), product_lags=10)
     cases, design = choice._cases_of(problem.folds(H), largest, problem.channels, ())
     return largest, lambda shape: choice.fold_errors(cases, design.columns_of(shape), shape.penalty)
 
