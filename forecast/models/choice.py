@@ -371,20 +371,19 @@ def _neighbours(
     past-only inputs or all of them), at the same penalty and the next ones; first those that differ
     in the penalty alone.
     """
-    changed = [shape]
-    changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags)]
-    if largest.harmonics:
-        harmonics = () if shape.harmonics else largest.harmonics
-        changed.append(replace(shape, harmonics=harmonics).with_lags(shape.lags))
-    if largest.leads:
-        changed.append(replace(shape, leads=largest.leads - shape.leads))
-        plan_lags = 0 if shape.plan_lags else largest.plan_lags
-        changed.append(replace(shape, plan_lags=plan_lags).with_lags(shape.lags))
-        changed.append(replace(shape, bent=() if shape.bent else largest.bent))
-    if inputs := set(channels.past_channels):
-        unread_sets = [{*shape.unread} ^ {channel} for channel in sorted(inputs)]
-        unread_sets += [inputs, set()]
-        changed += [replace(shape, unread=tuple(sorted(unread))) for unread in unread_sets]
+    harmonics = () if shape.harmonics else largest.harmonics
+    plan_lags = 0 if shape.plan_lags else largest.plan_lags
+    inputs = channels.past_channels
+    unread_sets = [{*shape.unread} ^ {channel} for channel in inputs]
+    changed = [
+        shape,
+        *(shape.with_lags(n) for n in _next_to(shape.lags, lags)),
+        replace(shape, harmonics=harmonics).with_lags(shape.lags),
+        replace(shape, leads=largest.leads - shape.leads),
+        replace(shape, plan_lags=plan_lags).with_lags(shape.lags),
+        replace(shape, bent=() if shape.bent else largest.bent),
+        *(replace(shape, unread=tuple(sorted(each))) for each in [*unread_sets, inputs, ()]),
+    ]
     for penalty in _next_to(shape.penalty, PENALTIES):
         yield from (replace(neighbour, penalty=penalty) for neighbour in changed)
 

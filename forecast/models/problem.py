@@ -448,7 +448,6 @@ class Problem:
             leads=len(self.channels.future_channels),
             plan_lags=len(self.channels.plan_channels),
             bent=self._varied_plans(),
-            reads_level=True,
         )
         return choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
 
