@@ -28,7 +28,9 @@ from forecast.api.stages import (
     FitSettings,
     FrameResults,
     compare_results,
+    fitted_specs,
     model_entries,
+    require_read,
     run_stages,
     trained_ensemble,
     tuning_budget,
@@ -37,13 +39,11 @@ from forecast.backtest.candidates import REFERENCE_MODELS, linear_skip_model, re
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_pair
 from forecast.config.datasets import Dataset
-from forecast.config.experiment import COMBINATION
 from forecast.config.reading import Entry
 from forecast.data.calendars import series_lengths, usual_length
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.data.splits import TESTED_HORIZONS, most_test_steps
-from forecast.models import spec
 from forecast.report import page
 from forecast.report.leaderboard import scores_of_distributions
 from forecast.system import files
@@ -131,8 +131,8 @@ class Board:
         families: tuple[TestFamily, ...] = ("bar", "skip")
         for family in families:
             tests = self._results.tests(RANKING, family)
-            words = [tests[m].word if m in tests else "" for m in rows["model"]]
-            table[f"vs_{family}"] = words
+            words = {model: test.word for model, test in tests.items()}
+            table[f"vs_{family}"] = [words.get(model, "") for model in rows["model"]]
         numbers = {
             model: (test.relative_difference, *(test.relative_limits or (None, None)), test.p_holm)
             for model, test in self._results.tests(RANKING, "bar").items()
@@ -280,6 +280,7 @@ def compare(
         dataset = dataset.with_test_block(_n_test_steps(dataset))
     entries = model_entries(models)
     budget = tuning_budget(tuning)
+    require_read(tuning, entries, is_tuned=True)
     entries = {**_reference_entries(entries, dataset.settings), **entries}
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
     try:
@@ -297,18 +298,17 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 
     A linear one is refitted as often as the networks whose skip it is.
     """
+    all_references = model_entries(REFERENCE_MODELS)
     references = {
-        name: entry
-        for name, entry in model_entries(REFERENCE_MODELS).items()
-        if not reason_unsuited(spec(entry, where=name), settings.season_length, False)
+        name: all_references[name]
+        for name, model_spec in fitted_specs(all_references).items()
+        if not reason_unsuited(model_spec, settings.season_length, False)
     }
-    for name, entry in entries.items():
-        if entry["family"] == COMBINATION:
-            continue
-        model_spec = spec(entry, where=name)
-        if model_spec.has_skip and "refit" in entry:
+    for name, model_spec in fitted_specs(entries).items():
+        if model_spec.has_skip and "refit" in entries[name]:
             skip_model = linear_skip_model(model_spec)
-            references[skip_model] = {**references[skip_model], "refit": entry["refit"]}
+            refit = {"refit": entries[name]["refit"]}
+            references[skip_model] = {**references[skip_model], **refit}
     return references
 
 

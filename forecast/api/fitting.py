@@ -8,7 +8,7 @@ fit of its own and is refused. What is scored against other models is `forecast.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
@@ -19,10 +19,12 @@ from forecast.api.stages import (
     fit_ensemble,
     fit_on_all_rows,
     model_entries,
+    require_read,
     tuning_budget,
 )
 from forecast.config.reading import Entry
 from forecast.forecaster.intervals import NO_CALIBRATION
+from forecast.system.errors import InputError
 
 SEARCH_KEYS = {"n_trials", "trial_steps"}
 """Of tuning.yaml, with which a call asks for a search; other keys are of the training alone."""
@@ -47,7 +49,7 @@ def fit(
     point: str = "median",
     splits: Entry | None = None,
     tuning: str | Entry | None = None,
-    seeds: int | Sequence[int] = (0,),
+    seeds: int | Sequence[int] | None = None,
     n_jobs: int | None = None,
     id_col: str = "unique_id",
     time_col: str = "ds",
@@ -75,7 +77,7 @@ def fit(
     series too short for that a simple or statistical model has errors of a shorter horizon and goes
     on from there, with a warning. tuning: None for the family's own values, `quick`, `full`, or
     keys of tuning.yaml, which search with `n_trials` or `trial_steps` alone. seeds: the numbers of
-    those of a network, or one number; the forecasts of several are averaged.
+    those of a network, or one number (0); the forecasts of several are averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelError` where the model
     cannot be fitted.
@@ -85,8 +87,11 @@ def fit(
     """
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
-    budget = tuning_budget(tuning, seeds)
-    is_tuned = isinstance(tuning, str) or bool(SEARCH_KEYS & (tuning or {}).keys())
+    if seeds is not None and isinstance(tuning, Mapping) and "seeds" in tuning:
+        raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
+    budget = tuning_budget(tuning, seeds=0 if seeds is None else seeds)
+    is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(tuning or ())
+    require_read(tuning, {name: entry}, is_tuned=is_tuned)
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_keys(splits=splits), recipe, rows="all")

@@ -13,12 +13,11 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from numbers import Integral
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +39,7 @@ from forecast.data.schema import (
     check_frame,
 )
 from forecast.data.written_times import describe_wide, to_utc
-from forecast.system.errors import InputError, ModelError, quote_names, suggest
+from forecast.system.errors import InputError, ModelError, quote_names, require_column
 
 NAME = "df"
 """Of the dataset that a caller's frame becomes."""
@@ -50,6 +49,9 @@ FUTURE = "future_df"
 """The frame of what is known ahead, in messages."""
 ONLY_SERIES = "series"
 """The name of the one series of a frame that names none."""
+COLUMN_HINT = (
+    "Rename it, or correct the call: `id_col`, `time_col` and `target_col` name your own columns."
+)
 MAX_MISSING_SHARE = 0.2
 """Of the time steps of most series: so many may lack a value of a column."""
 CALLER_WORDS = {
@@ -119,10 +121,16 @@ def caller_words(time_col: str, calendar: Calendar) -> Iterator[None]:
         raise type(error)(in_caller_words(str(error), time_col, calendar)) from None
 
 
+def list_entries(value: Any) -> tuple[Any, ...]:
+    """What an option names once or in a list, as a tuple."""
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return (value,)
+    return tuple(value)
+
+
 def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
     """One name or entry, or a list of them, as a tuple; `InputError` for what is neither."""
-    is_single = isinstance(value, str | Mapping) or not isinstance(value, Iterable)
-    entries = (value,) if is_single else tuple(value)
+    entries = list_entries(value)
     for entry in entries:
         if not isinstance(entry, str | Mapping):
             raise InputError(
@@ -173,13 +181,8 @@ def long_frame(
     for name in set(columns).difference(names.target_col):
         if infer_dtype(frame[name]) == "boolean":
             frame[name] = frame[name].astype("boolean").astype(float)
-    empty = [name for name in columns if frame[name].isna().all()]
-    if empty:
-        what, are, them = ("column", "is", "it") if len(empty) == 1 else ("columns", "are", "them")
-        raise InputError(
-            f"{WHERE}: {what} {quote_names(empty)} {are} empty; wanted numbers. Drop or fill"
-            f" {them}."
-        )
+    if empty := quote_names(name for name in columns if frame[name].isna().all()):
+        raise InputError(f"{WHERE}: found no value in {empty}; wanted numbers. Drop or fill them.")
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
         if calendar.counts_rows:
@@ -332,20 +335,21 @@ def up_to_last_target(
     stay, without values of the `past` inputs.
     """
     is_behind = is_behind_last_value(frame, names.target_col)
-    is_left_out = is_behind & frame[list(past)].notna().any(axis=1) if plans else is_behind
-    n_rows = int(is_left_out.sum())
-    if not n_rows:
+    if plans:
+        is_left_out = is_behind & frame[list(past)].notna().any(axis=1)
+        rest = frame.assign(**{name: frame[name].mask(is_behind) for name in past})
+    else:
+        is_left_out = is_behind
+        rest = frame[~is_behind].reset_index(drop=True)
+    if not is_left_out.any():
         return frame
     start = format_times([frame["ds"][~is_behind].max()], calendar)
-    what = f"rows behind it whose {quote_names(past)} are" if plans else "rows behind it that are"
-    message = (
-        f"{WHERE}: the forecast starts after {start}, the last time with a target; {what} left out:"
-        f" {n_rows}."
+    warnings.warn(
+        f"{WHERE}: the forecast starts after {start}, the last time with a target; rows behind it"
+        f" whose measurements are left out: {is_left_out.sum()}.",
+        stacklevel=stacklevel + 1,
     )
-    warnings.warn(message, stacklevel=stacklevel + 1)
-    if plans:
-        return frame.assign(**{name: frame[name].mask(is_behind) for name in past})
-    return frame[~is_behind].reset_index(drop=True)
+    return rest
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
@@ -372,12 +376,12 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
     """
     present = list(frame.columns)
     requested = [names.id_col, names.time_col, *columns]
-    for group, verb in ((requested, "is asked for"), (present, "stands")):
-        for name, count in Counter(group).items():
-            if count > 1:
-                raise InputError(
-                    f"{WHERE}: column {name!r} {verb} {count} times; wanted once. Drop one."
-                )
+    for name in requested:
+        if requested.count(name) > 1 or present.count(name) > 1:
+            raise InputError(
+                f"{WHERE}: column {name!r} stands or is asked for more than once; wanted once. Drop"
+                " one."
+            )
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
     required = [names.time_col, *columns]
@@ -385,29 +389,21 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
         required.append(names.id_col)
     for name in required:
         if name not in present:
-            _raise_missing_column(name, frame, names)
+            _require_in_no_index(name, frame, names)
+            if wide := describe_wide(present):
+                raise InputError(f"{WHERE}: column {name!r} not found. {wide}.")
+        require_column(name, present, WHERE, COLUMN_HINT)
 
 
-def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoReturn:
-    """Raise the `InputError` for a column that the frame lacks, with what to type."""
-    is_level = name in frame.index.names
+def _require_in_no_index(name: str, frame: pd.DataFrame, names: Names) -> None:
+    """`InputError` with what to type where the index of a frame has what should be a column."""
     has_times = isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)
-    if is_level or (name == names.time_col and has_times):
-        argument = "" if is_level else f"names={name!r}"
+    if name in frame.index.names or (has_times and name == names.time_col):
+        levels = [level or name for level in frame.index.names]
         raise InputError(
             f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
-            f" `df.reset_index({argument})`."
+            f" `df.reset_index(names={levels})`."
         )
-    if wide := describe_wide(frame.columns):
-        raise InputError(f"{WHERE}: column {name!r} not found. {wide}.")
-    options = dict.fromkeys(names.target_col, "`target_col`")
-    options |= {names.time_col: "`time_col`", names.id_col: "`id_col`"}
-    present = list(frame.columns)
-    raise InputError(
-        f"{WHERE}: column {name!r} not found.{suggest(name, present)} Found"
-        f" {quote_names(present)}. Rename the column, or correct"
-        f" {options.get(name, 'its name in the call')}."
-    )
 
 
 def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
@@ -436,9 +432,10 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     than 1.
     """
     counts = frame["ds"]
+    column = f"{WHERE}: column {names.time_col!r}"
     if not is_integer_dtype(counts.dtype):
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} holds no whole numbers; wanted them, since freq=1"
+            f"{column} holds no whole numbers; wanted them, since freq=1"
             " counts rows. Pass the step of its times as `freq`, such as '1D'."
         )
     steps = frame.sort_values("ds").groupby("unique_id")["ds"].diff().dropna()
@@ -446,14 +443,13 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     if common > 1:
         expression = f"df[{names.time_col!r}]"
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} counts in steps of {common}; wanted steps of 1."
+            f"{column} counts in steps of {common}; wanted steps of 1."
             f" Divide: `{expression} = {expression} // {common}`."
         )
     counts = counts.astype("Int64")  # 60 times a count of 16 bits would be another one
     most = row_numbers([LATEST_TIME])[0]
     if counts.abs().max() >= most:
         raise InputError(
-            f"{WHERE}: column {names.time_col!r} counts too far; wanted numbers below {most}."
-            " Subtract the first of them."
+            f"{column} counts too far; wanted numbers below {most}. Subtract the first of them."
         )
     return pd.to_datetime(60 * counts, unit="s").astype("datetime64[ns]")

@@ -139,10 +139,9 @@ class Model:
                 warnings.warn(message, stacklevel=2)
         table = forecast_latest(ensemble, panel, horizon=n_steps, levels=coverages)
         columns = {"y_hat": self.name}
-        for coverage in coverages:
-            percent = format_percent(coverage)
-            columns[f"lo_{percent}"] = f"{self.name}-lo-{percent}"
-            columns[f"hi_{percent}"] = f"{self.name}-hi-{percent}"
+        for percent in map(format_percent, coverages):
+            for end in ("lo", "hi"):
+                columns[f"{end}_{percent}"] = f"{self.name}-{end}-{percent}"
         return self._with_caller_names(table, columns, df)
 
     def cross_validation(
@@ -280,9 +279,7 @@ class Model:
         The short way (`_ready_panel`) where a history needs no change and nothing is added, else
         the careful one (`_checked_panel`).
         """
-        history = None
-        if df is not None:
-            history = frames.as_pandas(df)
+        history = df if df is None else frames.as_pandas(df)
         panel = None
         if history is not None and future_df is None and not ensemble.task.hierarchy:
             panel = self._ready_panel(history, ensemble)

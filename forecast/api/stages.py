@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
@@ -27,7 +27,7 @@ from typing import Literal
 import pandas as pd
 
 from forecast.api.frame_dataset import FrameDataset
-from forecast.api.frames import NAME, WHERE, caller_words, require_whole, warn_of
+from forecast.api.frames import NAME, WHERE, caller_words, list_entries, require_whole, warn_of
 from forecast.api.installation import installation_folder, require_installed
 from forecast.backtest.all_rows import refit_on_all_rows
 from forecast.backtest.backtest import BlockForecasts, forecast_table
@@ -61,7 +61,15 @@ from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.data.splits import origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
-from forecast.system.errors import ForecastError, InputError, ModelError, plural, require_known
+from forecast.models.base import ModelSpec
+from forecast.system.errors import (
+    ForecastError,
+    InputError,
+    ModelError,
+    plural,
+    quote_names,
+    require_known,
+)
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
@@ -134,9 +142,7 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
     """
     catalogued = load_models(installation_folder() / "configs").models
     entries: dict[str, Entry] = {}
-    if isinstance(models, str | Mapping) or not isinstance(models, Iterable):
-        models = (models,)
-    for model in models:
+    for model in list_entries(models):
         name, entry = _named_entry(model, catalogued)
         if not re.fullmatch(r"\w[^/\\\0]{0,63}", name) or name in RESERVED_NAMES:
             raise InputError(
@@ -147,10 +153,17 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
                 f"Two models are called {name!r}; wanted a name each. Give an entry its own:"
                 " `name`."
             )
-    for name, entry in entries.items():
-        if entry.get("family") != COMBINATION:
-            spec(entry, where=f"model {name!r}")  # reports a wrong key with the nearest right one
+    fitted_specs(entries)  # reports a wrong key with the nearest right one
     return entries
+
+
+def fitted_specs(entries: Mapping[str, Entry]) -> dict[str, ModelSpec]:
+    """The checked entries by name, without combinations; `InputError` for one that is wrong."""
+    return {
+        name: spec(entry, where=f"model {name!r}")
+        for name, entry in entries.items()
+        if entry.get("family") != COMBINATION
+    }
 
 
 def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
@@ -167,23 +180,50 @@ def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[s
     return name, {key: value for key, value in model.items() if key != "name"}
 
 
-def tuning_budget(tuning: str | Entry | None, seeds: int | Sequence[int] | None = None) -> Tuning:
+def tuning_budget(tuning: str | Entry | None, **usual: PlainValue) -> Tuning:
     """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without
-    its trials. seeds: of networks; None: those of the budget.
+    its trials. usual: keys that differ where `tuning` does not name them.
 
     `InputError` for another word, and for a key that tuning.yaml does not have.
     """
-    changes: dict[str, PlainValue] = {}
+    changes: Entry = {}
     folder = "."
     if isinstance(tuning, Mapping):
-        changes = dict(tuning)
+        changes = tuning
     elif tuning is not None:
         require_known(str(tuning), BUDGET_FOLDERS, "tuning: unknown budget")
         folder = BUDGET_FOLDERS[str(tuning)]
-    if seeds is not None:
-        changes["seeds"] = [seeds] if isinstance(seeds, int) else seeds
     defaults = load_tuning(installation_folder() / "configs" / folder).model_dump()
-    return validate_config(Tuning, {**defaults, **changes}, where="tuning")
+    content = {**defaults, **usual, **changes}
+    if isinstance(content["seeds"], int):
+        content["seeds"] = [content["seeds"]]
+    return validate_config(Tuning, content, where="tuning")
+
+
+def require_read(
+    tuning: str | Entry | None, entries: Mapping[str, Entry], *, is_tuned: bool
+) -> None:
+    """`InputError` for a key of `tuning` that no model of `entries` reads. is_tuned: whether they
+    are searched.
+    """
+    specs = fitted_specs(entries).values()
+    is_searched = is_tuned and any(model_spec.search_space() for model_spec in specs)
+    is_trained = any(model_spec.is_trained_by_gradient for model_spec in specs)
+    is_read = {
+        "n_trials": is_searched,
+        "base_seed": is_searched,
+        "trial_steps": is_searched and is_trained,
+        "final_steps": is_trained,
+        "evaluate_every": is_trained,
+        "seeds": any(model_spec.is_seeded for model_spec in specs),
+    }
+    keys = tuning if isinstance(tuning, Mapping) else ()
+    if unread := quote_names(key for key in keys if not is_read[key]):
+        raise InputError(
+            f"tuning: no model of this call reads {unread}. Steps and seeds are of networks;"
+            " `n_trials` asks for a search, whose trials `base_seed` draws, where a model has"
+            " values to search. Leave out what is not read."
+        )
 
 
 def fit_ensemble(

@@ -276,11 +276,8 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     snapshot = fetched.pointer.snapshot
     new_rows = fetched.rows - fetched.rows_before
     record = snapshots.read_provenance(root, dataset)
-    last = _short_time(record["last"])
-    clock = " UTC" if ":" in last else ""
-    moments = f"last observation {last}{clock}; as of {fetched.pointer.as_of} UTC"
-    if kind == "index":
-        moments = f"as of {format_time(kind, record['last'])}"
+    last = format_time(kind, _short_time(record["last"]))
+    moments = f"last observation {last}; as of {fetched.pointer.as_of}, in UTC"
     rows = f"{plural(fetched.rows, 'row')}, {new_rows:+d}"
     if fetched.new_observations != new_rows and not fetched.is_restored:
         rows += f", observations {fetched.new_observations:+d}"

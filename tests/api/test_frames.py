@@ -60,12 +60,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no time": (
         lambda: frame().rename(columns={"ds": "dss"}),
         {},
-        ("'ds'", "Did you mean 'dss'?", "correct `time_col`"),
+        ("'ds'", "Did you mean 'dss'?", "`time_col`"),
     ),
     "other names": (
         lambda: frame().rename(columns={"ds": "Day"}),
         {},
-        ("'ds'", "Found 'Day'", "correct `time_col`"),
+        ("'ds'", "Found 'Day'", "`time_col`"),
     ),
     "flags": (
         lambda: frame(y=[True, False] * 60),
@@ -90,17 +90,17 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "an index": (
         lambda: frame().set_index("ds"),
         {},
-        ("'ds'", "the index has it", "`df.reset_index()`"),
+        ("'ds'", "the index has it", "`df.reset_index(names=['ds'])`"),
     ),
     "a nameless index": (
         lambda: frame().set_index("ds").rename_axis(None),
         {},
-        ("'ds'", "`df.reset_index(names='ds')`"),
+        ("'ds'", "`df.reset_index(names=['ds'])`"),
     ),
     "the series in the index": (
         lambda: frame().set_index("unique_id"),
         {},
-        ("'unique_id'", "`df.reset_index()`"),
+        ("'unique_id'", "`df.reset_index(names=['unique_id'])`"),
     ),
     "columns in two levels": (
         lambda: frame().set_axis(pd.MultiIndex.from_product([["x"], frame().columns]), axis=1),
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a column in two roles": (
         frame,
         {"past_exogenous": "wind", "future_exogenous": "wind"},
-        ("'wind' is asked for 2 times", "wanted once"),
+        ("'wind' stands or is asked for more than once", "wanted once"),
     ),
     "a target with the name of times": (
         lambda: frame().rename(columns={"ds": "day", "y": "ds"}),
@@ -191,6 +191,16 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no season": (frame, {"season_length": 0}, ("season_length=0", "at least 1")),
     "jobs of text": (frame, {"n_jobs": "2"}, ("n_jobs='2'", "whole number")),
     "no seed": (frame, {"seeds": []}, ("tuning: key 'seeds'",)),
+    "seeds of nonsense in the budget": (
+        frame,
+        {"model": "gru", "tuning": {"seeds": "abc"}},
+        ("tuning: key 'seeds'", "wanted a list (found 'abc')"),
+    ),
+    "seeds in two places": (
+        frame,
+        {"model": "gru", "seeds": 1, "tuning": {"seeds": [0, 1]}},
+        ("`seeds`", "`tuning`", "wanted it once"),
+    ),
     "a number as tuning": (
         frame,
         {"tuning": 3},
@@ -238,12 +248,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a column without a value": (
         lambda: frame(y=[np.nan] * 120),
         {},
-        ("column 'y' is empty; wanted numbers. Drop or fill it.",),
+        ("no value in 'y'; wanted numbers. Drop or fill",),
     ),
     "columns without a value": (
         lambda: frame(y=[np.nan] * 120, x=[np.nan] * 120),
         {"past_exogenous": "x"},
-        ("columns 'x', 'y' are empty; wanted numbers. Drop or fill them.",),
+        ("no value in 'x', 'y'; wanted numbers. Drop or fill them.",),
     ),
     "commas for points": (
         lambda: frame(y=["1,5"] * 120),
@@ -365,9 +375,7 @@ def test_of_weekly_series_of_60_to_2000_rows_with_counted_times_the_short_ones_a
 
 def test_the_later_frame_must_have_the_columns_of_the_fit() -> None:
     model = fitted(past_exogenous=["wind"])
-    with pytest.raises(
-        InputError, match=r"column 'wind'.* not found. Found 'ds', 'unique_id', 'y'"
-    ):
+    with pytest.raises(InputError, match=r"column 'wind' is missing. Found 'ds', 'unique_id', 'y'"):
         model.predict(frame().drop(columns="wind"))
     unknown = "series 'b' not known; wanted 'a'.*left out of it: fit again once"
     with pytest.raises(InputError, match=unknown):

@@ -143,6 +143,49 @@ def test_steps_alone_ask_for_no_search(
     assert all(forecaster.steps <= 2 for forecaster in model.ensemble.forecasters)
 
 
+SHORT = {"final_steps": 2, "evaluate_every": 1}
+
+
+@pytest.mark.filterwarnings("ignore:df. gru did not train")  # in two steps
+@pytest.mark.parametrize(
+    ("seeds", "n_fits"),
+    [({}, 1), ({"seeds": 3}, 1), ({"seeds": [0, 1]}, 2), ({"tuning": {"seeds": [4, 5]}}, 2)],
+    ids=["none", "one", "an argument", "a key"],
+)
+def test_a_network_is_fitted_once_per_seed_wherever_the_seeds_stand(
+    seeds: dict[str, Any], n_fits: int
+) -> None:
+    options = {**STEP, **seeds, "tuning": {**SHORT, **seeds.get("tuning", {})}}
+    model = forecast.fit(waves(60), {"family": "gru", "units": 2}, **options)
+    assert len(model.ensemble.forecasters) == n_fits
+
+
+BY_MARQUARDT = {"family": "narx", "trainer": "lm", "units": 2, "lm": {"iterations": 1}}
+
+
+@pytest.mark.parametrize(
+    ("model", "budget"),
+    [
+        ("gru", {"base_seed": 1}),
+        ("ridge", {"n_trials": 2}),
+        ("ridge", {"final_steps": 2}),
+        ("naive", {"seeds": [0, 1]}),
+        ("boosting", {"n_trials": 2, "trial_steps": 2}),
+        (BY_MARQUARDT, {"evaluate_every": 5}),
+        (BY_MARQUARDT, {"n_trials": 2, "trial_steps": 2}),
+    ],
+)
+def test_a_key_of_the_budget_that_nothing_would_read_is_refused_by_name(
+    model: Any, budget: dict[str, Any]
+) -> None:
+    calls = {"fit": lambda: forecast.fit(waves(60), model, **STEP, tuning=budget)}
+    if "base_seed" not in budget:  # `compare` always searches
+        calls["compare"] = lambda: forecast.compare(waves(60), model, **STEP, tuning=budget)
+    for call in calls.values():
+        with pytest.raises(InputError, match=f"no model of this call reads .*{[*budget][-1]}"):
+            call()
+
+
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
     changed = waves()
     changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0
@@ -226,7 +269,7 @@ def test_past_inputs_behind_the_last_target_move_no_start_where_plans_stand_ther
         wind=whole["wind"].where(whole["ds"] < "2024-07-11"),
     )
     options = {**STEP, "past_exogenous": "wind", "future_exogenous": "plan", "model": "ridge"}
-    words = "starts after 2024-07-09, the last time with a target; .* 'wind' are left out: 2"
+    words = "starts after 2024-07-09, the last time with a target; .* measurements are left out: 2"
     plain_df = df.assign(wind=df["wind"].where(df["ds"] < "2024-07-10"))
     plain = forecast.fit(plain_df, **options)
     expected = plain.predict()
