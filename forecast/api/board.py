@@ -272,7 +272,7 @@ def compare(
     require_installed("arch", "`forecast.compare`")
     require_whole(step_size=step_size)
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
-    if step_size is not None:
+    if step_size:
         dataset = dataset.with_keys(step_size=int(step_size))
     if splits:
         dataset = dataset.with_keys(splits=splits)

@@ -8,7 +8,7 @@ fit of its own and is refused. What is scored against other models is `forecast.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
@@ -87,9 +87,9 @@ def fit(
     """
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
-    if seeds is not None and isinstance(tuning, Mapping) and "seeds" in tuning:
-        raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
     budget = tuning_budget(tuning, seeds=0 if seeds is None else seeds)
+    if seeds is not None and "seeds" in (tuning or ()):
+        raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(tuning or ())
     require_read(tuning, {name: entry}, is_tuned=is_tuned)
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)

@@ -98,13 +98,12 @@ class Model:
     def __repr__(self) -> str:
         """Name, horizon, lookback, the number of series, and that a network did not train."""
         task = self.ensemble.task
-        series = len(self.ensemble.scaling.centre)
         untrained = ""
         if all(forecaster.steps == 0 for forecaster in self.ensemble.forecasters):
             untrained = ", did not train"
         return (
             f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback},"
-            f" series={series}{untrained})"
+            f" series={len(self.ensemble.scaling.centre)}{untrained})"
         )
 
     def predict(
@@ -126,7 +125,7 @@ class Model:
         each other, told apart by `output`.
         """
         require_whole(horizon=horizon)
-        n_steps = self.ensemble.task.horizon if horizon is None else horizon
+        n_steps = horizon or self.ensemble.task.horizon
         coverages = coverages_of(levels)
         ensemble = self.ensemble.with_horizon(n_steps)
         panel = self._panel(df, future_df, ensemble)

@@ -267,8 +267,8 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
     """
     horizon = dataset.settings.task.horizon
     n_tested = dataset.longest_horizon
-    family = str(recipe.entry["family"])
-    kind = COMBINATION if family == COMBINATION else catalogue()[family].kind
+    family = catalogue().get(str(recipe.entry["family"]))  # None: a combination, refused below
+    kind = getattr(family, "kind", COMBINATION)
     if horizon > n_tested and kind in ("baseline", "statistical"):
         warnings.warn(
             f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
@@ -317,7 +317,6 @@ def forecast_windows(
 def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSettings) -> Ensemble:
     data = _hold_in_memory(results.paths.root, "frame.parquet", results.settings, results.prepared)
     target = results.paths.root / "all_rows"
-    jobs = recipe.n_jobs or default_jobs(os.environ)
     with _restored_environment():
         try:
             refit_on_all_rows(
@@ -326,7 +325,7 @@ def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSetting
                 results.folder(candidate),
                 target,
                 recipe.tuning,
-                jobs=jobs,
+                jobs=recipe.n_jobs or default_jobs(os.environ),
             )
         except ForecastError as fault:
             model = results.records[candidate].model
@@ -359,7 +358,8 @@ def run_stages(
     """
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
-        models = _models_to_run(entries)
+        catalogued = load_models(installation_folder() / "configs")
+        models = _models_to_run(catalogued, entries)
         _, unsuited = plan_candidates(models, season_length=settings.season_length)
         for name, reason in unsuited.items():
             raise InputError(
@@ -384,7 +384,8 @@ def run_stages(
         )
         if is_tuned:
             data = _hold_in_memory(folder, "tuning.parquet", settings, prepared)
-            tune_experiment(replace(experiment, data=data), jobs=jobs)
+            own = [name for name in entries if entries[name] != catalogued.models.get(name)]
+            tune_experiment(replace(experiment, data=data, held=own), jobs=jobs)
         train_experiment(experiment, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 
@@ -405,11 +406,10 @@ def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
     return replace(results, comparison=comparison)
 
 
-def _models_to_run(entries: Mapping[str, Entry]) -> Models:
-    """The installed models.yaml with these entries as its grid, as shipped alone and fitted once;
-    its entries stay, as a combination may name models that are not to be fitted.
+def _models_to_run(catalogued: Models, entries: Mapping[str, Entry]) -> Models:
+    """The installed models.yaml, `catalogued`, with these entries as its grid, as shipped alone and
+    fitted once; its entries stay, as a combination may name models that are not to be fitted.
     """
-    catalogued = load_models(installation_folder() / "configs")
     return catalogued.model_copy(
         update={
             "grid": "asked",

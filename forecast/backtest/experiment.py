@@ -7,6 +7,7 @@ and no result: those are planned by `forecast.backtest.candidates` from its `mod
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from forecast.backtest.prepared_data import PreparedData
@@ -30,6 +31,10 @@ class Experiment:
     tuning: Tuning
     n_series: int = 1
     """How many series training fits; tuning does not ask."""
+    held: Collection[str] = ()
+    """Models of which tuning leaves what their entry says. None of those in files, whose values are
+    where a search begins.
+    """
 
     @property
     def has_vintages(self) -> bool:

@@ -10,6 +10,7 @@ that block are in neither the data nor the key. A finished study lies in the cac
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -36,7 +37,7 @@ from forecast.config.task import Task
 from forecast.data.records import StudyRecord, best_trial
 from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, fit
-from forecast.models.search import Params
+from forecast.models.search import Params, Space
 from forecast.system import files, postgres, workers
 from forecast.system.stage import Piece
 from forecast.system.workers import WorkItem
@@ -62,6 +63,16 @@ class TuningPlan:
     """End of each block, as `Borders.to_json` has it."""
     storage: str = ""
     """URL of the database that machines share; empty: journals in files."""
+    held: Collection[str] = ()
+    """As in `Experiment`."""
+
+    def search_space(self, candidate: Candidate) -> Space:
+        """What the trials of a candidate vary."""
+        space = dict(candidate.spec.search_space())
+        if candidate.model in self.held:
+            for name in candidate.spec.model_fields_set:
+                space.pop(name, None)
+        return space
 
 
 def tune_dataset(
@@ -87,6 +98,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
         seed=budget.base_seed,
         borders=experiment.borders,
         storage=postgres.team_database(),
+        held=experiment.held,
     )
     tune(plan, grid, data.paths.tuned(data.dataset), jobs=jobs)
 
@@ -168,7 +180,7 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
     """One study in this process and the CPU seconds of its trials, which train on the train rows
     and are scored on validation.
     """
-    space = candidate.spec.search_space()
+    space = plan.search_space(candidate)
     objective = ValidationLoss(plan, candidate)
     key = study_key(plan, candidate)
     trials = run_study(
@@ -230,7 +242,7 @@ def study_key(plan: TuningPlan, candidate: Candidate) -> str:
         task=task_digest(plan.task),
         borders=borders,
         spec=candidate.spec.model_dump(mode="json", exclude={"refit"}),  # a trial is one fit
-        space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
+        space={name: repr(dimension) for name, dimension in plan.search_space(candidate).items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),
         n_trials=plan.n_trials,

@@ -283,10 +283,9 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
         rows += f", observations {fetched.new_observations:+d}"
     print(f"{dataset}: {verb} {snapshot} ({rows}; {moments})")
     if not fetched.revised.empty:
-        counts = fetched.revised["kind"].value_counts()
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        kinds = fetched.revised["kind"].value_counts().to_dict()
         table = Path(snapshot).with_suffix(".revisions.csv")
-        print(f"  revised history: {kinds} values, listed in {table}")
+        print(f"  revised history: values {kinds}, listed in {table}")
     for series, reason in fetched.failed.items():
         outcome = "kept as it was" if series in record.get("series", ()) else "left out"
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lxml import html
 import forecast
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.experiment import Experiment
+from forecast.data.records import StudyRecord
 from forecast.system.errors import DataError, InputError, ModelError
 
 STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
@@ -158,6 +160,49 @@ def test_a_network_is_fitted_once_per_seed_wherever_the_seeds_stand(
     options = {**STEP, **seeds, "tuning": {**SHORT, **seeds.get("tuning", {})}}
     model = forecast.fit(waves(60), {"family": "gru", "units": 2}, **options)
     assert len(model.ensemble.forecasters) == n_fits
+
+
+@pytest.mark.filterwarnings("ignore:df. (gru|mine) did not train")  # in two steps
+@pytest.mark.parametrize(
+    ("entry", "held"),
+    [
+        ({"units": 3, "dropout": 0.05}, {"units", "dropout"}),
+        ({"units": 3, "name": "mine"}, {"units"}),
+        ({}, set()),
+    ],
+)
+def test_a_search_leaves_what_the_caller_wrote_and_covers_the_rest(
+    entry: dict[str, Any], held: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = []
+    write = StudyRecord.write
+    monkeypatch.setattr(
+        StudyRecord, "write", lambda *about: studies.append(about[0]) or write(*about)
+    )
+    budget = {**SHORT, "n_trials": 4, "trial_steps": 1}
+    model = forecast.fit(waves(60), {"family": "gru", **entry}, **STEP, tuning=budget)
+    (trials,) = {study.study: study.trials for study in studies}.values()
+    searched = {"learning_rate", "dropout", "units", "layers"} - held
+    assert len(trials) == 4 and all(trial.params.keys() == searched for trial in trials)
+    assert len({trial.params["learning_rate"] for trial in trials}) == 4
+    for name in held:
+        assert getattr(model.ensemble.forecasters[0].spec, name) == entry[name]
+
+
+@pytest.mark.parametrize(
+    ("model", "held"),
+    [("narx_lm", []), ({"family": "narx", "units": 8}, ["narx"])],
+    ids=["the catalogue", "the caller"],
+)
+def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
+    model: Any, held: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(experiment: Experiment, *, jobs: int) -> None:
+        raise InputError(f"held: {experiment.held}")
+
+    monkeypatch.setattr("forecast.api.stages.tune_experiment", stop)
+    with pytest.raises(InputError, match=re.escape(f"held: {held}")):
+        forecast.fit(waves(60), model, **STEP, tuning="quick")
 
 
 BY_MARQUARDT = {"family": "narx", "trainer": "lm", "units": 2, "lm": {"iterations": 1}}

@@ -179,7 +179,7 @@ def test_fetch_tells_revised_history(project: Path):
         project / "data" / "mine.csv", index=False
     )
     said = run("fetch", "mine", root=project)
-    assert "revised history: 1 changed values" in said
+    assert "revised history: values {'changed': 1}, listed in" in said
 
 
 def test_what_is_true_of_many_series_is_one_line(project: Path):
