@@ -73,6 +73,7 @@ CALLER_WORDS = {
     r"(leaves out the season of \d+ steps)\. .*": (
         r"\1. Pass `season_length=1`, or take 'arima_fourier'."
     ),
+    r"(holds complex.*wanted )a number\..*": r"\1real numbers. Take its `abs()` or its real part.",
     r"(column '.*wanted )(a number|numbers)\..*": (
         r"\1numbers. Convert it by `astype(float)`, words by `pandas.get_dummies`."
     ),
@@ -182,7 +183,10 @@ def long_frame(
         if infer_dtype(frame[name]) == "boolean":
             frame[name] = frame[name].astype("boolean").astype(float)
     if empty := quote_names(name for name in columns if frame[name].isna().all()):
-        raise InputError(f"{WHERE}: found no value in {empty}; wanted numbers. Drop or fill them.")
+        raise InputError(
+            f"{WHERE}: found no value in {empty}; wanted numbers, a row per series and time. Drop"
+            " or fill them."
+        )
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
         if calendar.counts_rows:
@@ -370,9 +374,8 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
-    for twice. The column of series may be absent under its default name: the frame is then one
-    series.
+    """`InputError` for a column that is missing, stands twice or is asked for twice. The column of
+    series may be absent under its default name: the frame is then one series.
     """
     present = list(frame.columns)
     requested = [names.id_col, names.time_col, *columns]
@@ -382,8 +385,6 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
                 f"{WHERE}: column {name!r} stands or is asked for more than once; wanted once. Drop"
                 " one."
             )
-    if not len(frame):
-        raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
     required = [names.time_col, *columns]
     if names.id_col != "unique_id" or "unique_id" in frame.index.names:
         required.append(names.id_col)

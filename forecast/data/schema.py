@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_string_dtype
+from pandas.api.types import is_numeric_dtype, is_string_dtype
 
 from forecast.system.errors import (
     ForecastError,
@@ -58,7 +58,7 @@ def check_frame(
     so, `line` of the user's file. Gaps and the calendar are not looked at.
     """
     columns = list(columns)
-    frame_columns = [str(name) for name in frame.columns]
+    frame_columns = list(map(str, frame.columns))
     _require_columns(frame_columns, columns, where, error)
     if frame.empty:
         raise error(
@@ -177,8 +177,8 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
 
 
 def has_number_type(values: pd.Series) -> bool:
-    """Whether a column is of numbers, which switches are not."""
-    return is_numeric_dtype(values) and not is_bool_dtype(values)
+    """Whether a column is of real numbers, which switches and complex ones are not."""
+    return is_numeric_dtype(values) and values.dtype.kind not in "bc"
 
 
 def find_text_cell(values: pd.Series) -> int | None:
@@ -213,11 +213,10 @@ def _require_columns(
     missing one of `required` or `KEY_COLUMNS`.
     """
     counts = [*Counter(frame_columns).items(), *Counter(required).items()]
-    twice = sorted({name for name, count in counts if count > 1})
+    twice = quote_names({name for name, count in counts if count > 1})
     if twice:
         raise error(
-            f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename"
-            " or drop one."
+            f"{where}: found {twice} more than once, wanted each column once. Rename or drop one."
         )
     for name in (*KEY_COLUMNS, *required):
         require_column(name, frame_columns, where, MAPPING_HINT, error)
@@ -253,9 +252,10 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
     position = find_text_cell(frame[column])
     if position is None:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
-    row, text = describe_row(frame, position), frame[column].iloc[position]
+    row, cell = describe_row(frame, position), frame[column].iloc[position]
+    kind = "text" if isinstance(cell, str) else type(cell).__name__
     return (
-        f", {row}: column {column!r} holds text {str(text)[:60]!r}, wanted a number. Correct"
+        f", {row}: column {column!r} holds {kind} {str(cell)[:60]!r}, wanted a number. Correct"
         " the cell, or leave it empty where nothing was measured."
     )
 

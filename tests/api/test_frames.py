@@ -70,7 +70,22 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "flags": (
         lambda: frame(y=[True, False] * 60),
         {},
-        ("'y' holds text 'True'", "wanted numbers. Convert it by `astype(float)`"),
+        ("'y' holds bool 'True'", "wanted numbers. Convert it by `astype(float)`"),
+    ),
+    "flags with gaps": (
+        lambda: frame(y=pd.array([True, None] * 60, dtype="boolean")),
+        {},
+        ("'y' holds bool 'True'", "wanted numbers. Convert it by `astype(float)`"),
+    ),
+    "complex numbers": (
+        lambda: frame(y=np.arange(120) + 1j),
+        {},
+        ("'y' holds complex", "'1j'", "wanted real numbers. Take its `abs()` or its real part"),
+    ),
+    "complex inputs as objects": (
+        lambda: frame(wave=pd.Series([1.0, 2j] * 60, dtype=object)),
+        {"past_exogenous": "wave"},
+        ("row 1", "'wave' holds complex '2j'", "wanted real numbers"),
     ),
     "words as an input": (
         lambda: frame(sky=["clear", "rain"] * 60),
@@ -248,12 +263,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a column without a value": (
         lambda: frame(y=[np.nan] * 120),
         {},
-        ("no value in 'y'; wanted numbers. Drop or fill",),
+        ("no value in 'y'; wanted numbers",),
     ),
     "columns without a value": (
         lambda: frame(y=[np.nan] * 120, x=[np.nan] * 120),
         {"past_exogenous": "x"},
-        ("no value in 'x', 'y'; wanted numbers. Drop or fill them.",),
+        ("no value in 'x', 'y'; wanted numbers", "Drop or fill them."),
     ),
     "commas for points": (
         lambda: frame(y=["1,5"] * 120),
@@ -302,7 +317,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "unknown tuning": (frame, {"tuning": "quik"}, ("'quik'", "Did you mean 'quick'?")),
     "a series": (lambda: frame()["y"], {}, ("Series", "wanted a frame")),
     "a list": (lambda: [1, 2], {}, ("list", "wanted a frame")),
-    "no rows": (lambda: frame().head(0), {}, ("no rows", "wanted one per series and time")),
+    "no rows": (lambda: frame().head(0), {}, ("no value", "a row per series and time")),
     "many gaps": (
         lambda: frame().drop(index=range(20, 60)),
         {},
