@@ -277,11 +277,13 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     new_rows = fetched.rows - fetched.rows_before
     record = snapshots.read_provenance(root, dataset)
     last = format_time(kind, _short_time(record["last"]))
-    moments = f"last observation {last}; as of {fetched.pointer.as_of}, in UTC"
     rows = f"{plural(fetched.rows, 'row')}, {new_rows:+d}"
     if fetched.new_observations != new_rows and not fetched.is_restored:
         rows += f", observations {fetched.new_observations:+d}"
-    print(f"{dataset}: {verb} {snapshot} ({rows}; {moments})")
+    print(
+        f"{dataset}: {verb} {snapshot} ({rows}; last observation {last}; as of"
+        f" {fetched.pointer.as_of}, in UTC)"
+    )
     if not fetched.revised.empty:
         kinds = fetched.revised["kind"].value_counts().to_dict()
         table = Path(snapshot).with_suffix(".revisions.csv")

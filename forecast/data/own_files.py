@@ -147,14 +147,14 @@ def read_table(
 
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
-    """The rows of a Parquet file, an index with a name or of times as a column."""
+    """The rows of a Parquet file, an index with a name or of times as a column; any other goes."""
     from pyarrow.parquet import read_schema
 
     _require_few_columns(len(read_schema(path).names), where)
     rows = pd.read_parquet(path)
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
-    if has_named_index and not {*rows.index.names} & {*rows.columns}:
-        rows = rows.reset_index()
+    is_column = has_named_index and not {*rows.index.names} & {*rows.columns}
+    rows = rows.reset_index(drop=not is_column)
     rows.columns = list(map(str, rows.columns))
     _require_distinct_names(rows.columns, where)
     return rows

@@ -2030,6 +2030,17 @@ def test_a_name_that_goes_on_in_another_case_is_told_where_no_times_are_shared(
     assert (told in comments(tmp_path, frame)) == is_told
 
 
+@pytest.mark.parametrize("index", [[0, 1] * 100, ["a", "b"] * 100, [7] * 200])
+def test_a_nameless_index_of_a_parquet_that_repeats_itself_says_nothing(tmp_path, index):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.parquet"
+    table = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})
+    table.to_parquet(path)
+    plain = guesses.guess_entry(path, "data/mine.parquet", "mine")
+    table.set_axis(index).to_parquet(path)
+    assert guesses.guess_entry(path, "data/mine.parquet", "mine") == plain
+
+
 def test_a_parquet_whose_columns_are_numbered_is_read_by_the_numbers_as_names(tmp_path):
     times = pd.date_range("2024-01-01", periods=200, name="time")
     (tmp_path / "data").mkdir()
