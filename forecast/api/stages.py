@@ -384,8 +384,8 @@ def run_stages(
         )
         if is_tuned:
             data = _hold_in_memory(folder, "tuning.parquet", settings, prepared)
-            own = [name for name in entries if entries[name] != catalogued.models.get(name)]
-            tune_experiment(replace(experiment, data=data, held=own), jobs=jobs)
+            own_models = [name for name in entries if entries[name] != catalogued.models.get(name)]
+            tune_experiment(replace(experiment, data=data, held_models=own_models), jobs=jobs)
         train_experiment(experiment, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 

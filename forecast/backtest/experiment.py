@@ -31,7 +31,7 @@ class Experiment:
     tuning: Tuning
     n_series: int = 1
     """How many series training fits; tuning does not ask."""
-    held: Collection[str] = ()
+    held_models: Collection[str] = ()
     """Models of which tuning leaves what their entry says. None of those in files, whose values are
     where a search begins.
     """

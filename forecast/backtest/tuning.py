@@ -63,13 +63,13 @@ class TuningPlan:
     """End of each block, as `Borders.to_json` has it."""
     storage: str = ""
     """URL of the database that machines share; empty: journals in files."""
-    held: Collection[str] = ()
+    held_models: Collection[str] = ()
     """As in `Experiment`."""
 
     def search_space(self, candidate: Candidate) -> Space:
         """What the trials of a candidate vary."""
         space = dict(candidate.spec.search_space())
-        if candidate.model in self.held:
+        if candidate.model in self.held_models:
             for name in candidate.spec.model_fields_set:
                 space.pop(name, None)
         return space
@@ -98,7 +98,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
         seed=budget.base_seed,
         borders=experiment.borders,
         storage=postgres.team_database(),
-        held=experiment.held,
+        held_models=experiment.held_models,
     )
     tune(plan, grid, data.paths.tuned(data.dataset), jobs=jobs)
 

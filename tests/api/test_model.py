@@ -198,7 +198,7 @@ def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
     model: Any, held: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(experiment: Experiment, *, jobs: int) -> None:
-        raise InputError(f"held: {experiment.held}")
+        raise InputError(f"held: {experiment.held_models}")
 
     monkeypatch.setattr("forecast.api.stages.tune_experiment", stop)
     with pytest.raises(InputError, match=re.escape(f"held: {held}")):
