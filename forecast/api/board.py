@@ -307,8 +307,7 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
     for name, model_spec in fitted_specs(entries).items():
         if model_spec.has_skip and "refit" in entries[name]:
             skip_model = linear_skip_model(model_spec)
-            refit = {"refit": entries[name]["refit"]}
-            references[skip_model] = {**references[skip_model], **refit}
+            references[skip_model] = {**references[skip_model], "refit": entries[name]["refit"]}
     return references
 
 

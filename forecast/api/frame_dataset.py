@@ -328,12 +328,13 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
 
 def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
-    and half of the train block without a horizon, or a season where it has two windows of one.
+    and half of the train block without a horizon, or a season where it has two windows of one, or
+    two steps where it holds them.
     """
     n_rest = n_steps - most_test_steps(n_steps, horizon, season)
     n_past = n_rest - sum(held_out_steps(n_rest, horizon, season)) - horizon
-    least = season if season < n_past else 2
-    return max(min(max(7 * season, 2 * horizon, 32), n_steps // 8, n_past // 2), least, 2)
+    least = season if season < n_past else min(2, n_past)
+    return max(min(max(7 * season, 2 * horizon, 32), n_steps // 8, n_past // 2), least, 1)
 
 
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:

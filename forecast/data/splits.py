@@ -326,5 +326,6 @@ def _too_short_error(panel: Panel, fault: Violation) -> InputError:
     return InputError(
         f"Dataset {panel.name!r}, series {fault.series!r}: {fault.sentence} for"
         f" lookback={panel.task.lookback} and horizon={panel.task.horizon}. Shorten `lookback` or"
-        " `horizon`, or move the dates under `splits` in configs/datasets.yaml."
+        " `horizon` where above 1, take more rows, or move the dates under `splits` in"
+        " configs/datasets.yaml."
     )

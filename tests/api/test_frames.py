@@ -641,3 +641,21 @@ def test_a_ridge_that_sees_one_row_goes_on_by_the_mean_change() -> None:
     line = pd.DataFrame({"ds": pd.date_range("2000", periods=80, freq="QS"), "y": np.arange(80.0)})
     model = forecast.fit(line, "ridge", freq="QS", horizon=2, lookback=1)
     np.testing.assert_allclose(model.predict()["ridge"], [80.0, 81.0])
+
+
+def test_five_rows_are_forecast_by_a_rule_and_four_are_told_to_be_too_few() -> None:
+    assert (
+        len(fitted(frame()[:5], "naive", horizon=1, lookback=None, season_length=1).predict()) == 1
+    )
+    words = "has 1 of 4 steps, needs 2 .* where above 1, take more rows"
+    with pytest.raises(InputError, match=words):
+        fitted(frame()[:4], "naive", horizon=1, lookback=None, season_length=1)
+
+
+@pytest.mark.parametrize("n_rows", [12, 13, 14])
+def test_a_dozen_years_are_compared_two_ahead_with_a_word_on_few_origins(n_rows: int) -> None:
+    years = frame()[:n_rows].assign(ds=pd.date_range("2010", periods=n_rows, freq="YS"))
+    board = forecast.compare(years, ["naive", "lookback_mean"], freq="YS", horizon=2, n_jobs=1)
+    scores = board.leaderboard.set_index("model")["mase"]
+    assert scores[["naive", "lookback_mean"]].notna().all()
+    assert "too few separate horizons to test: " in " ".join(board.verdicts)

@@ -125,7 +125,7 @@ def test_one_of_many_series_that_lacks_a_third_of_its_values_is_named() -> None:
 
 @pytest.mark.parametrize("n_rows", range(1, 10))
 def test_a_single_series_that_is_too_short_says_how_many_rows_a_block_needs(n_rows: int) -> None:
-    with pytest.raises(InputError, match=r"its train block has .* needs 9"):
+    with pytest.raises(InputError, match=r"its train block has .* needs 8"):
         forecast.fit(daily("a", n_rows), "ridge", freq="1D", horizon=7, n_jobs=1)
 
 
