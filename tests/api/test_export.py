@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from utilsforecast import losses
-from utilsforecast.evaluation import evaluate
 
 from forecast.api import export
 from forecast.comparison import metrics
@@ -62,6 +60,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def scored(results: Results, metric: Any, **options: Any) -> dict[str, float]:
     """The other library's score of every model, mean over origins and series."""
+    from utilsforecast.evaluation import evaluate
+
     frame = export.cross_validation(results, levels=LEVELS)
     borders = Borders.from_json(read_json(results.paths.borders(results.name)))
     seen = export.observations(results)
@@ -77,12 +77,16 @@ def ours(results: Results, metric: str) -> dict[str, float]:
 
 
 def test_mase_of_utilsforecast_is_the_leaderboards(results: Results) -> None:
+    from utilsforecast import losses
+
     assert scored(results, partial(losses.mase, seasonality=7)) == pytest.approx(
         ours(results, "mase"), rel=1e-9
     )
 
 
 def test_smape_of_utilsforecast_is_the_leaderboards_over_two_hundred(results: Results) -> None:
+    from utilsforecast import losses
+
     found = {model: 200 * value for model, value in scored(results, losses.smape).items()}
     assert found == pytest.approx(ours(results, "smape"), rel=1e-9)
 
@@ -90,6 +94,8 @@ def test_smape_of_utilsforecast_is_the_leaderboards_over_two_hundred(results: Re
 def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quantiles(
     results: Results,
 ) -> None:
+    from utilsforecast import losses
+
     frame = export.cross_validation(results, levels=LEVELS)
     for model, value in scored(results, losses.mqloss, level=LEVELS).items():
         # Both series have as many origins, so the mean over all rows is that of the series' scores.
