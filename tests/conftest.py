@@ -26,6 +26,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # made one fit of 4 CPU seconds one of 60. NumPy, which reads this, is not imported yet.
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
+# Two workers of a fit import NumPy and TensorFlow anew, six CPU seconds for what takes one; what is
+# tested of workers asks for them.
+os.environ.setdefault("FORECAST_JOBS", "1")
 # What pytest makes of each `assert` is written, too, where a container writes no bytecode.
 sys.dont_write_bytecode = False
 # until all test modules are imported: what they bring stays, and would be looked through every time
