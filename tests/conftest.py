@@ -70,27 +70,7 @@ keep_temporary_files_in_memory()
 TESTS = Path(__file__).parent
 
 
-def compile_the_packages() -> None:
-    """Once, before any worker: dozens of tests run a copy of the code, and a container often writes
-    no bytecode. What is read of each file for the digests of the code lies beside it.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        for name in ("forecast", "pipelines"):
-            compileall.compile_dir(TESTS.parent / name, quiet=1)
-        from forecast.system.code_closure import code_digest
-
-        named = [
-            f"{folder.replace('/', '.')}.{path.stem}"
-            for folder in ("pipelines", "forecast/models/families")
-            for path in (TESTS.parent / folder).glob("*.py")
-        ]
-        code_digest(named, found_by_name=True)
-
-
-compile_the_packages()
-
-
-def compile_the_kernels() -> None:
+def start_compiling_the_kernels() -> subprocess.Popen[bytes] | None:
     """Once, before any worker: every project of a test is a copy of the code with its machine code,
     or would compile it for ten CPU seconds.
     """
@@ -98,14 +78,33 @@ def compile_the_kernels() -> None:
     newest_source = max(path.stat().st_mtime for path in native.glob("*.py"))
     compiled = [path.stat().st_mtime for path in native.glob("__pycache__/*.nbi")]
     switched_off = os.environ.get("FORECAST_NATIVE_KERNELS") == "0"
-    if "PYTEST_XDIST_WORKER" in os.environ or switched_off:
-        return
-    if max(compiled, default=0.0) < newest_source:
-        code = "from forecast.networks.layers import fused; fused.register_recurrences()"
-        subprocess.run([sys.executable, "-c", code], cwd=TESTS.parent, check=False)
+    if switched_off or max(compiled, default=0.0) >= newest_source:
+        return None
+    code = "from forecast.networks.layers import fused; fused.register_recurrences()"
+    return subprocess.Popen([sys.executable, "-c", code], cwd=TESTS.parent)
 
 
-compile_the_kernels()
+def compile_the_packages() -> None:
+    """Once, before any worker: dozens of tests run a copy of the code, and a container often writes
+    no bytecode. What is read of each file for the digests of the code lies beside it.
+    """
+    for name in ("forecast", "pipelines"):
+        compileall.compile_dir(TESTS.parent / name, quiet=1)
+    from forecast.system.code_closure import code_digest
+
+    named = [
+        f"{folder.replace('/', '.')}.{path.stem}"
+        for folder in ("pipelines", "forecast/models/families")
+        for path in (TESTS.parent / folder).glob("*.py")
+    ]
+    code_digest(named, found_by_name=True)
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    kernels = start_compiling_the_kernels()
+    compile_the_packages()
+    if kernels is not None:
+        kernels.wait()
 
 LONG = (
     "operations/test_month.py",
