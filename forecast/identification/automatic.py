@@ -37,7 +37,6 @@ from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 WORSE_ONE_STEP = 1.1  # times the free-run error: so much noise of y forecasts take over
-HARD_BLOCK = 3.0  # times the error on the other blocks held out
 EXACT_SHARE = 1e-3  # of the range of y: a free run this near lacks nothing
 
 
@@ -110,14 +109,12 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
-    is_judged = bool(np.isfinite(result.held_out_rmse))
-    validation = result.held_out_rmse * deviation if is_judged else median
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
     notes = [
         f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
         f" blocks, before the last training, {low} to {high}, {middle} in the middle"
         f"{model.of_what or of_range}; of the median itself on the rows that train"
-        f" {model.describe_rmse(on_record**2)}.{_describe_blocks(model, validation) * is_judged}",
+        f" {model.describe_rmse(on_record**2)}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),
         *result.notes,
@@ -137,7 +134,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             ' a state and a net of `train(..., for_use="prediction")`.'
         )
     spikes = describe_spikes(model, experiments)
-    notes += spikes or _describe_hardest_block(result)
+    notes += spikes
     if not spikes and not median < NO_SIMULATION * deviation:
         notes.append(describe_lost_simulation(model, experiments))
     elif not spikes and on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
@@ -150,31 +147,8 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             " in it, such as an input, or what only a longer record shows."
             f" {alone}Compare ARX and single nets by their free run (`forecast identify`)."
         )
-    free_run = {**training.free_run, "validation": validation**2}
+    free_run = {**training.free_run, "validation": median**2}
     return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
-
-
-def _describe_blocks(model: Model, rmse: float) -> str:
-    """A sentence on the error of the median on the blocks that its nets had not seen."""
-    error = model.describe_rmse(rmse**2)
-    return f" The median of the nets that a fold made leaves on the blocks held out {error}."
-
-
-def _describe_hardest_block(result: SearchResult) -> list[str]:
-    """A note where the best model follows the block it held out much worse than those of others."""
-    errors = {
-        fold: min(m.held_out_rmse for m in result.members if m.fold == fold)
-        for fold in sorted({member.fold for member in result.members})
-    }
-    hardest = max(errors, key=errors.__getitem__)
-    ratio = errors.pop(hardest) / np.median(list(errors.values()) or np.inf)
-    if not ratio > HARD_BLOCK:
-        return []
-    return [
-        f"Block {hardest + 1} of those held out was followed {ratio:.2g} times worse than the"
-        " others: its rows show what no others do, or the system changes with time. A longer record"
-        " tells."
-    ]
 
 
 def _describe_polynomial(model: Model) -> list[str]:

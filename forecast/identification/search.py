@@ -55,14 +55,12 @@ from forecast.identification.averaging import (
 )
 from forecast.identification.delays import count_arx_delays, dead_times, take_out_drift
 from forecast.identification.experiment import (
-    Array,
     Experiment,
     Standardization,
     delay_inputs,
     saturation,
     split_fold,
 )
-from forecast.identification.loops import median_run
 from forecast.identification.member import (
     Member,
     choose_members,
@@ -108,13 +106,9 @@ LAST_SHARE = 2.5  # of the time that a model took in a fold: its last training a
 class SearchResult:
     """The models of the ensemble, the scaling of their data, the rows a run begins with, the
     experiments without drift, and what was chosen, a sentence each.
-
-    `held_out_rmse`: of the median of what each fold made of the chosen models, on the blocks that
-    were held out, scaled; NaN of models fitted one step ahead.
     """
 
     members: tuple[Member, ...]
-    held_out_rmse: float
     scaling: Standardization
     start: int
     experiments: Sequence[Experiment]
@@ -165,7 +159,6 @@ def search_members(
     chosen, notes_of_bounds = keep_plausible(members, scaled, start)
     if all(member.net.is_linear for member in chosen):
         chosen = [widen_bounds(member, scaled) for member in chosen]
-    held_out_rmse = np.nan if ahead else search.judge_median(folded, chosen)
     first = count_start_rows(chosen, scaled, start, settings.most_start, search.averaged)
     notes = [
         f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks."
@@ -177,7 +170,7 @@ def search_members(
     ]
     if first > start:
         notes.append(f"A free run begins with {first} measured rows, in which the states settle.")
-    return SearchResult(tuple(chosen), held_out_rmse, scaling, first, experiments, tuple(notes))
+    return SearchResult(tuple(chosen), scaling, first, experiments, tuple(notes))
 
 
 def _describe_search(search: _Search, input_dead_times: Sequence[Sequence[int]]) -> Iterator[str]:
@@ -451,27 +444,3 @@ class _Search:
             name = f"{stage}, {number} of {len(members)} models"
             self.pace.tell(name, () if is_last else left, last)
         return trained
-
-    def judge_median(self, folded: list[Member], chosen: list[Member]) -> float:
-        """The root mean square error, over the blocks that were held out, of the median of what
-        each fold made of the chosen models.
-        """
-        keys = {member.key for member in chosen}
-        first = max(member.net.rows_to_start(self.settings.start) for member in folded)
-        squares = []
-        for number, fold in enumerate(self.folds):
-            members = [m for m in folded if m.fold == number and m.key in keys]
-            if members:
-                median = median_run(np.array([self._run_from(first, m) for m in members]))
-                judge = StackedExperiments(self.plain, fold.held_out, first)
-                squares.append(judge.error_of(median))
-        return float(np.sqrt(np.mean(squares)))
-
-    def _run_from(self, first: int, member: Member) -> Array:
-        """(rows, measured outputs): a run of the searched rows, of every experiment from this row
-        on.
-        """
-        skipped = 0 if member.net.states else member.net.rows_to_start(self.settings.start)
-        ends = np.cumsum([len(e) - skipped for e in self.searched])[:-1]
-        parts = np.split(np.array(member.run)[:, : self.plain.outputs], ends)
-        return np.concatenate([part[first - skipped :] for part in parts])
