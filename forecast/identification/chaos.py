@@ -21,7 +21,6 @@ from forecast.identification.experiment import (
     simulation_starts,
 )
 from forecast.identification.model import Model
-from forecast.identification.stability import ZERO_EXPONENT, stability
 from forecast.system.errors import InputError, ModelError, plural
 
 NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulation
@@ -33,35 +32,22 @@ MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
 
 
 def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) -> str:
-    """That the free run is no simulation, why as far as that is known, and for how many steps it is
-    one.
-    """
+    """That the free run is no simulation, and for how many steps it is one."""
     longest = max(begin_where_measured(experiments, model.start), key=len).part(slice(MOST_ROWS))
     steps = count_simulated_steps(model, longest)
     at_least = "at least " if steps == MOST_STEPS else ""
+    one_step = (
+        " A net trained one step ahead may be led astray by noise on y: try `train_parallel` or"
+        " `identify`."
+    )
+    advice = one_step if model.training.loop == "series-parallel" else ""
     return (
-        f"Its free run is no simulation of this record: {_describe_reason(model, longest)} It can"
-        f" be simulated for {at_least}{plural(steps, 'step')} from measured rows, its error below"
+        "Its free run is no simulation of this record: the series is chaotic, disturbances that"
+        f" nobody measured move it, or an input is missing.{advice} It can be simulated for"
+        f" {at_least}{plural(steps, 'step')} from measured rows, its error below"
         f" {NO_SIMULATION:g} standard deviations. For forecasts of several steps compare `train`"
         " with `for_use`, their number, by `ahead`."
     )
-
-
-def _describe_reason(model: Model, experiment: Experiment) -> str:
-    """What may be the reason. Chaos is named for a series without inputs, and of a model trained
-    on its free run where neighbouring runs separate: of others noise on y is the likelier reason.
-    """
-    if not model.inputs:
-        return "the series is chaotic, or noise drives it."
-    if model.training.loop == "series-parallel":
-        return (
-            "it was trained one step ahead, which noise on y can lead astray. Try `train_parallel`,"
-            " which trains the free run of a net with one hidden layer, or `identify`; if that does"
-            " not follow y either, an input may be missing."
-        )
-    if (stability(model, experiment).exponent or 0.0) >= ZERO_EXPONENT:
-        return "runs that begin next to each other separate, as where the system is chaotic."
-    return "an input is missing, or disturbances that nobody measured move y."
 
 
 def describe_spikes(model: Model, experiments: Sequence[Experiment]) -> list[str]:

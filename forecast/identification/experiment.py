@@ -136,26 +136,20 @@ def check_index(*tables: Any) -> None:
     index = indices[0]
     steps = index.to_series().diff().to_numpy()[1:].astype(np.float64)
     middle = np.median(steps)
-    is_gap = (steps <= 0) | (steps > LONGEST_STEP * middle)
-    is_uneven = ~is_gap & (np.abs(steps - middle) > EVEN_SHARE * middle)
-    if (steps > 0).all() and is_gap.mean() > MOST_GAPS:
-        is_gap &= np.median(steps[is_gap]) < 2.5 * middle
-    order_fault = (
-        "and no step like the others: rows must follow each other in time. Sort them; fill in those"
-        " left out, with u and an empty y; cut there into several experiments; or leave the times"
-        " out, as by `reset_index(drop=True)`, or of the file, if they do follow each other."
-    )
-    step_fault = (
-        f"where {is_uneven.sum()} of {len(steps)} steps are off their median by more than"
-        f" {EVEN_SHARE:.0%}: a model needs rows in even steps. Interpolate u and y to even times"
-        " (`numpy.interp`) or take means over even windows (`resample` of pandas); or leave the"
-        " times out, if they are only rounded."
-    )
-    for is_odd, fault in ((is_gap, order_fault), (is_uneven, step_fault)):
-        for row in np.flatnonzero(is_odd)[:1]:
-            raise InputError(
-                f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, {fault}"
-            )
+    is_odd = (steps <= 0) | (np.abs(steps - middle) > EVEN_SHARE * middle)
+    is_long = steps > LONGEST_STEP * middle
+    if (steps > 0).all() and is_long.mean() > MOST_GAPS:
+        # nights and weekends
+        is_odd &= ~is_long | (np.median(steps[is_long]) < 2.5 * middle)
+    for row in np.flatnonzero(is_odd)[:1]:
+        raise InputError(
+            f"Rows {row} and {row + 1} are those of {index[row]} and {index[row + 1]}, one of"
+            f" {is_odd.sum()} of {len(steps)} steps that go back or are off their median by more"
+            f" than {EVEN_SHARE:.0%}: rows must follow each other in time in even steps. Sort them;"
+            " fill in those left out, with u and an empty y; cut there into several experiments;"
+            " take u and y at even times (`numpy.interp`, or `resample` of pandas); or leave the"
+            " times out, as by `reset_index(drop=True)`, or of the file, if they are only rounded."
+        )
 
 
 def column_names(table: Any) -> tuple[str, ...]:
