@@ -35,9 +35,6 @@ NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the
 LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
-LOOK_AHEAD = 20  # rows over which it is looked how fast states forget where they began
-FORGOTTEN = 0.1  # of where states began: so much left no longer matters
-PLACES = 10  # of a record, at which states are begun
 
 
 @dataclass(frozen=True)
@@ -82,39 +79,20 @@ def stay_within(
 
 
 def count_start_rows(
-    members: Sequence[Member],
-    experiments: Sequence[Experiment],
-    least: int,
-    most: int,
-    averaged: int = 1,
+    members: Sequence[Member], experiments: Sequence[Experiment], least: int, most: int
 ) -> int:
-    """Measured rows that a free run should begin with: those after which half of the nets with
-    states have forgotten where these began, from `least` to `most`; and no more than leave
-    in every experiment half of the places where a run can begin with the least. Of members chosen
-    on means of so many rows `averaged`, `most` are means.
+    """Measured rows that a free run should begin with: `least`, and where nets have states, which
+    settle in them, up to `most`; so few that every experiment has half of the places left where a
+    run can begin with the least.
     """
-    longest = max(experiments, key=len)
-    reach = LOOK_AHEAD * averaged
-    counts = [_count_forgetting_rows(m, longest, reach) for m in members if m.net.states] or [least]
-    most = min(int(np.median(counts)), most * averaged, *map(len, experiments))
+    rows = min(most, *map(len, experiments))
+    if rows <= least or not any(member.net.states for member in members):
+        return least
     for e in experiments:
-        places = [len(simulation_starts(e, rows)) for rows in range(least, most + 1)]
-        most = least + sum(2 * count >= places[0] for count in places[1:])
-    return most
-
-
-def _count_forgetting_rows(member: Member, experiment: Experiment, reach: int) -> int:
-    """Rows of measured y, up to `reach`, after which states that began two deviations apart
-    are as near as `FORGOTTEN`, wherever they began.
-    """
-    net, runs = member.net, []
-    e = experiment.take(slice(PLACES * reach))
-    for states in (-1.0, 1.0):
-        y = net.add_state_columns(e.y)
-        y[::reach, net.measured_outputs :] = states
-        runs.append(net.free_run(member.weights, e.u, y))
-    is_left = (np.abs(runs[1] - runs[0]) > 2 * FORGOTTEN).any(axis=1)
-    return min(int((np.flatnonzero(is_left) % reach).max()) + 2, reach)
+        places = len(simulation_starts(e, least))
+        while 2 * len(simulation_starts(e, rows)) < places:
+            rows = (rows + least) // 2
+    return rows
 
 
 def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:

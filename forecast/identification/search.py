@@ -19,7 +19,7 @@ user's.
    before, too (snapshots of a descent; Huang et al. 2017).
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them. A free run of the rest
-   begins with as many measured rows as their states take to forget where they began.
+   begins with `most_start` measured rows where they have states, which settle meanwhile.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
    Linear models alone may run farther from the record than any net in training.
 
@@ -159,7 +159,7 @@ def search_members(
     chosen, notes_of_bounds = keep_plausible(members, scaled, start)
     if all(member.net.is_linear for member in chosen):
         chosen = [widen_bounds(member, scaled) for member in chosen]
-    first = count_start_rows(chosen, scaled, start, settings.most_start, search.averaged)
+    first = count_start_rows(chosen, scaled, start, settings.most_start * search.averaged)
     notes = [
         f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks."
         if ahead

@@ -89,8 +89,8 @@ class SearchSettings:
 
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare; 1 where y is never observed in as many in a row. A free run of the result
-    begins with as many as its states take to settle, at most `most_start`, at least `start`; of
-    means where these are searched (`averaging`).
+    begins with `most_start` rows where it has states, which settle meanwhile (fewer where y has
+    gaps), else with `start`; with means where these are searched (`averaging`).
     `folds`: at most; fewer where a block would be shorter than eight times `start`.
     `ahead_candidates`: "delays" and "polynomial", for series without inputs alone, fitted one step
     ahead and judged by forecasts of several; () for none. `fold_iterations`: in every fold, after
@@ -149,13 +149,10 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
     blocks = 1 if len(experiments) >= settings.folds else settings.folds
     needed = 4 * blocks * settings.start
     if shortest < needed:
-        start = shortest // (4 * blocks)
-        advice = f"Use SearchSettings(start={start}), or a longer experiment."
-        if start < 2:
-            advice = "That is too short for any setting; give a longer experiment."
         raise InputError(
             f"An experiment has {shortest} rows; {settings.folds} folds that start from"
-            f" {settings.start} measured rows need {needed}. {advice}"
+            f" {settings.start} measured rows need {needed}. Give a longer experiment, or"
+            f" `SearchSettings(start={shortest // (4 * blocks)})` if that is above 1."
         )
     u, _ = join_rows(experiments)
     if u.size and not np.ptp(u, axis=0).any():
