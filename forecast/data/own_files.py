@@ -230,7 +230,7 @@ def is_code(values: pd.Series) -> bool:
     if has_number_type(values):
         return False
     cells = pd.Series(values.dropna().unique(), dtype="str")
-    return bool(cells.str.fullmatch(r"\d+").all() and cells.str.fullmatch(r"0\d\d+").any())
+    return bool(cells.str.fullmatch(r"\d+").all() and cells.str.fullmatch(r"0\d+").any())
 
 
 def find_codes(lines: list[str], form: FileFormat) -> list[str]:

@@ -323,6 +323,16 @@ def test_a_number_of_an_article_is_a_name_and_no_quantity(tmp_path):
     assert single == {*ARTICLE_NUMBERS}
 
 
+def test_codes_of_two_digits_name_something_and_months_of_two_digits_do_not(tmp_path):
+    shops = [f"{place:02}" for place in range(1, 25)]
+    frame = articles(shop=shops, department=[f"0{place % 3 + 1}" for place in range(24)])
+    frame = frame.assign(sales=frame["sales"].round(2), month=frame["date"].dt.strftime("%m"))
+    entry, names = add_and_read(tmp_path, frame)
+    assert names == {*shops}
+    assert entry["static"] == [{"column": "department", "levels": ["01", "02", "03"]}]
+    assert entry["target"]["column"] == "sales"
+
+
 def test_a_quantity_with_leading_zeros_is_a_quantity(tmp_path):
     frame = articles(Artikelnr=[*dict.fromkeys(ARTICLE_NUMBERS)])
     padded = frame.assign(sales=(100 * frame["sales"]).round().astype(int).map("{:07}".format))
