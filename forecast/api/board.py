@@ -30,7 +30,6 @@ from forecast.api.stages import (
     compare_results,
     fitted_specs,
     model_entries,
-    require_read,
     run_stages,
     trained_ensemble,
     tuning_budget,
@@ -280,7 +279,6 @@ def compare(
         dataset = dataset.with_test_block(_n_test_steps(dataset))
     entries = model_entries(models)
     budget = tuning_budget(tuning)
-    require_read(tuning, entries, is_tuned=True)
     entries = {**_reference_entries(entries, dataset.settings), **entries}
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
     try:

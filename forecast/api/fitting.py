@@ -19,7 +19,6 @@ from forecast.api.stages import (
     fit_ensemble,
     fit_on_all_rows,
     model_entries,
-    require_read,
     tuning_budget,
 )
 from forecast.config.reading import Entry
@@ -91,7 +90,11 @@ def fit(
     if seeds is not None and "seeds" in (tuning or ()):
         raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(tuning or ())
-    require_read(tuning, {name: entry}, is_tuned=is_tuned)
+    if not is_tuned and "base_seed" in (tuning or ()):
+        raise InputError(
+            "tuning: `base_seed` draws the trials of a search, and none is asked for. Add"
+            " `n_trials`, or leave it out; seeds of a network are `seeds`."
+        )
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_keys(splits=splits), recipe, rows="all")

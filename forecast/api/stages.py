@@ -200,32 +200,6 @@ def tuning_budget(tuning: str | Entry | None, **usual: PlainValue) -> Tuning:
     return validate_config(Tuning, content, where="tuning")
 
 
-def require_read(
-    tuning: str | Entry | None, entries: Mapping[str, Entry], *, is_tuned: bool
-) -> None:
-    """`InputError` for a key of `tuning` that no model of `entries` reads. is_tuned: whether they
-    are searched.
-    """
-    specs = fitted_specs(entries).values()
-    is_searched = is_tuned and any(model_spec.search_space() for model_spec in specs)
-    is_trained = any(model_spec.is_trained_by_gradient for model_spec in specs)
-    is_read = {
-        "n_trials": is_searched,
-        "base_seed": is_searched,
-        "trial_steps": is_searched and is_trained,
-        "final_steps": is_trained,
-        "evaluate_every": is_trained,
-        "seeds": any(model_spec.is_seeded for model_spec in specs),
-    }
-    keys = tuning if isinstance(tuning, Mapping) else ()
-    if unread := quote_names(key for key in keys if not is_read[key]):
-        raise InputError(
-            f"tuning: no model of this call reads {unread}. Steps and seeds are of networks;"
-            " `n_trials` asks for a search, whose trials `base_seed` draws, where a model has"
-            " values to search. Leave out what is not read."
-        )
-
-
 def fit_ensemble(
     name: str, dataset: FrameDataset, recipe: FitSettings, *, rows: Literal["scored", "all"]
 ) -> tuple[Ensemble, pd.DataFrame]:

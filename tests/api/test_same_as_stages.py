@@ -160,9 +160,7 @@ def test_a_fit_predicts_with_intervals_what_promote_puts_into_service(
     project: Results, name: str, tmp_path: Path
 ) -> None:
     entry = {"name": name, **MODELS[name]}
-    model = forecast.fit(
-        waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET, seeds=(0, 1)
-    )
+    model = forecast.fit(waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET)
     found = model.predict(levels=[80, 95])
     ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
