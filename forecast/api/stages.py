@@ -67,7 +67,6 @@ from forecast.system.errors import (
     InputError,
     ModelError,
     plural,
-    quote_names,
     require_known,
 )
 from forecast.system.stage import default_jobs

@@ -210,7 +210,7 @@ def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
 def test_a_seed_of_trials_without_trials_is_refused_with_what_asks_for_them(
     model: str, budget: dict[str, int]
 ) -> None:
-    with pytest.raises(InputError, match="`base_seed` draws .* Add `n_trials`"):
+    with pytest.raises(InputError, match=r"`base_seed` draws .* Add `n_trials`"):
         forecast.fit(waves(60), model, **STEP, tuning=budget)
 
 
