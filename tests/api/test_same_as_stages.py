@@ -21,7 +21,7 @@ from tests.support.frame_project import SPLITS, promoted, trained
 
 SPANS = {"horizon": 2, "lookback": 7, "season_length": 7}
 BUDGET = {
-    "n_trials": 2,
+    "n_trials": 1,  # a second one would hold what a caller wrote, and in the stages not
     "trial_steps": 4,
     "final_steps": 4,
     "evaluate_every": 2,
