@@ -186,10 +186,10 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
             lambda frame: None,
             "Series 'a': 'holiday' has no value at 2024-01-17T16:00, 1 step after the last",
         ),
-        (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' not found"),
+        (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' is missing"),
         (
             lambda frame: frame.drop(columns="ds"),
-            r"future_df: column 'ds' not found",
+            r"future_df: column 'ds' is missing",
         ),
         (hole, "Series 'a': 'holiday' has no value at 2024-01-17T17:00, 2 steps after"),
         (
