@@ -21,7 +21,7 @@ from tests.support.frame_project import SPLITS, promoted, trained
 
 SPANS = {"horizon": 2, "lookback": 7, "season_length": 7}
 BUDGET = {
-    "n_trials": 1,  # a second one would hold what a caller wrote, and in the stages not
+    "n_trials": 2,
     "trial_steps": 4,
     "final_steps": 4,
     "evaluate_every": 2,
@@ -41,13 +41,13 @@ MODELS = {
     "rectify": {"family": "rectify"},
     "theta": {"family": "theta"},
     "auto_ets": {"family": "auto_ets"},
-    "elman": {"family": "elman", "units": 4},
-    "narx": {"family": "narx", "units": 4},
-    "quantiles": {"family": "gru", "units": 4, "head": "quantiles"},
+    "elman": {"family": "elman"},
+    "nar": {"family": "narx", "input_lags": 0},
+    "quantiles": {"family": "gru", "head": "quantiles"},
     "stacked": {"family": "combination", "members": "all", "weights": "stacked"},
 }
 """Rules, linear models, statistical ones, direct and recursive networks, one with a distribution, a
-combination.
+combination. None has a value that a search varies: the door holds what a caller wrote.
 """
 OPTIONS = {"freq": "1D", "past_exogenous": ["x"], "calendar_features": ["day_of_week"], "n_jobs": 1}
 
