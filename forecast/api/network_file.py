@@ -20,7 +20,7 @@ from forecast.forecaster.ensemble import Ensemble
 from forecast.models.skip import Skip, calendar_products
 from forecast.networks.inference.export import LinearSkip, export, source_with_helpers
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, quote_names
 
 
 def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
@@ -37,7 +37,12 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
         raise InputError(f"seed={seed}: wanted a place among the seeds of the fit, from 0 on.")
     forecaster = ensemble.forecasters[seed]
     if forecaster.network is None or ensemble.members:
-        raise InputError("This model is no single network. Name one, such as 'gru' or 'lstm'.")
+        described = repr(forecaster.spec.family)
+        if ensemble.members:
+            described = f"the combination of {quote_names(ensemble.members)}"
+        raise InputError(
+            f"Model {described} is no network. Name a network, such as 'gru' or 'lstm'."
+        )
     export(
         forecaster.network,
         forecaster.weights,

@@ -276,18 +276,20 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     snapshot = fetched.pointer.snapshot
     new_rows = fetched.rows - fetched.rows_before
     record = snapshots.read_provenance(root, dataset)
-    last = format_time(kind, _short_time(record["last"]))
+    last = _short_time(record["last"])
+    clock = " UTC" if ":" in last else ""
+    moments = f"last observation {last}{clock}; as of {fetched.pointer.as_of} UTC"
+    if kind == "index":
+        moments = f"as of {format_time(kind, record['last'])}"
     rows = f"{plural(fetched.rows, 'row')}, {new_rows:+d}"
     if fetched.new_observations != new_rows and not fetched.is_restored:
         rows += f", observations {fetched.new_observations:+d}"
-    print(
-        f"{dataset}: {verb} {snapshot} ({rows}; last observation {last}; as of"
-        f" {fetched.pointer.as_of}, in UTC)"
-    )
+    print(f"{dataset}: {verb} {snapshot} ({rows}; {moments})")
     if not fetched.revised.empty:
-        kinds = fetched.revised["kind"].value_counts().to_dict()
+        counts = fetched.revised["kind"].value_counts()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         table = Path(snapshot).with_suffix(".revisions.csv")
-        print(f"  revised history: values {kinds}, listed in {table}")
+        print(f"  revised history: {kinds} values, listed in {table}")
     for series, reason in fetched.failed.items():
         outcome = "kept as it was" if series in record.get("series", ()) else "left out"
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)

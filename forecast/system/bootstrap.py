@@ -192,7 +192,7 @@ def _install_lock(root: Path, name: str) -> None:
     import is left out on purpose (docs/decisions/0021-installing.md). `ForecastError` with pip's
     last lines where it fails.
     """
-    print(f"Installing the packages of {name}; unpacking them is a silent minute", flush=True)
+    print(f"Installing the packages of {name}", flush=True)
     options = ["--compile", "--no-deps", "--require-hashes", "-r", str(root / name)]
     with subprocess.Popen(
         [*_pip(root), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
@@ -218,6 +218,8 @@ def _show_progress(lines: Iterable[str]) -> Iterable[str]:
             collected += 1
             if collected % 40 == 0:
                 print(f"  {collected} packages fetched", flush=True)
+        elif line.startswith("Installing collected"):
+            print("  unpacking and compiling bytecode (about a minute)", flush=True)
     return last_lines
 
 

@@ -133,7 +133,7 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
     gru = plain_gru()
     with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.py'"):
         gru.export(tmp_path / "net.h5")
-    with pytest.raises(InputError, match=r"no single network\. Name one, such as 'gru'"):
+    with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
         fitted("ridge").export(tmp_path / "net.py")
     for model, said in (
         (fitted("narx"), "fed back; fit a direct network"),
@@ -183,7 +183,7 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
         tmp_path / "own" / "net.py"
     ).read_bytes()
     for model, said in (
-        ("naive", "no single network"),
+        ("naive", "Model 'naive' is no network"),
         ("elmann", "Did you mean 'elman'?"),
     ):
         wrong = command(

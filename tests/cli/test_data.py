@@ -69,7 +69,7 @@ def test_fetch_says_that_nothing_is_new_and_how_many_rows_of_a_plan_got_values(t
     root = write_project(tmp_path, mine=plan)
     rows = hourly(rows=240).assign(promo=1.0)
     rows.assign(temp=rows["temp"].where(rows.index < 237)).to_csv(root / "data" / "mine.csv")
-    assert "(240 rows, +240, observations +237; last observation 2024-01-10 20:00;" in run(
+    assert "(240 rows, +240, observations +237; last observation 2024-01-10 20:00 UTC;" in run(
         "fetch", "mine", root=root
     )
     assert "mine: nothing new in data/snapshots" in run("fetch", "mine", root=root)
@@ -179,7 +179,7 @@ def test_fetch_tells_revised_history(project: Path):
         project / "data" / "mine.csv", index=False
     )
     said = run("fetch", "mine", root=project)
-    assert "revised history: values {'changed': 1}, listed in" in said
+    assert "revised history: 1 changed values" in said
 
 
 def test_what_is_true_of_many_series_is_one_line(project: Path):
@@ -425,7 +425,7 @@ def test_a_file_whose_data_are_refused_leaves_the_configuration_as_it_was(projec
 def test_a_series_without_dates_goes_from_its_file_to_a_checked_dataset(tmp_path: Path):
     write_project(tmp_path, mine={"calendar": {"kind": "index"}})
     hourly(rows=240)[["temp"]].to_csv(tmp_path / "data" / "mine.csv", index=False)
-    assert "(240 rows, +240; last observation row 239; as of" in run("fetch", "mine", root=tmp_path)
+    assert "(240 rows, +240; as of row 239)" in run("fetch", "mine", root=tmp_path)
     for name in ("models", "tuning", "evaluation"):
         shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs" / f"{name}.yaml")
     assert "right: 240 rows of 1 series, row 0 to row 239" in run("check", "mine", root=tmp_path)
