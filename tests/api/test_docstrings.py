@@ -71,9 +71,3 @@ def test_the_examples_run(
             Path("errors.png").stat().st_size > 5000
             and "<html" in Path("report.html").read_text()[:500]
         )
-
-
-def test_the_page_names_every_public_name_and_no_other() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
-    (sentence,) = re.findall(r"^`import forecast` offers (.*?) \(\[", page, re.MULTILINE)
-    assert sorted(re.findall(r"`(\w+)`", sentence)) == sorted(forecast.__all__)

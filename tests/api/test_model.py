@@ -742,7 +742,7 @@ def test_what_a_direct_model_cannot_be_tested_on_it_refuses() -> None:
     months = pd.date_range("2022-01-01", periods=24, freq="MS")
     df = pd.DataFrame({"ds": months, "y": np.arange(24.0)})
     with pytest.raises(
-        InputError, match=r"Shorten `lookback` or `horizon`, move .* or fit 'theta'"
+        InputError, match=r"Shorten `lookback` or `horizon`.*, move .* or fit 'theta'"
     ):
         forecast.fit(df, "ridge", freq="MS", horizon=12, n_jobs=1)
 
