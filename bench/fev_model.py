@@ -67,7 +67,7 @@ class ForecastModel(fev.ForecastingModel):
                 )
             with self._record_inference_time():
                 table = model.predict(levels=sorted(set(levels)))
-            order = list(dict.fromkeys(future[task.id_column].astype(str)))
+            order = list(dict.fromkeys(future[task.id_column]))
             rows = dict(list(table.groupby(task.id_column)))
             found[target] = datasets.Dataset.from_list(
                 [_answer(rows[uid], model.name, task) for uid in order]

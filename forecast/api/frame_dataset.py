@@ -32,6 +32,7 @@ from forecast.api.frames import (
     clock_name,
     clock_of,
     long_frame,
+    own_ids,
     require_whole,
     up_to_last_target,
     zone_of_times,
@@ -184,6 +185,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         [str(column.get("column")) for column in _column_entries(option, getattr(options, option))]
         for option in ("past_exogenous", "future_exogenous")
     )
+    df = as_pandas(df)
     content = {"holidays": options.holidays, "static": _static_entries(df, options)}
     inputs = validate_config(Inputs, content, where="forecast")
     hierarchy = as_tuple("hierarchy", options.hierarchy)
@@ -196,6 +198,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         names,
         time_zone=zone_of_times(df, names.time_col),
         clock=clock_of(df, names.time_col),
+        ids=own_ids(df, names.id_col),
     )
     if inputs.holidays and inputs.holidays.time_zone is None:
         zone = clock_name(names.time_zone)
@@ -276,11 +279,10 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
     ]
 
 
-def _static_entries(df: Any, options: TaskOptions) -> list[Entry]:
+def _static_entries(frame: pd.DataFrame, options: TaskOptions) -> list[Entry]:
     """Entries of the static columns; of one that is named alone levels or scale as the frame has
     them.
     """
-    frame = as_pandas(df)
     entries = []
     for entry in _column_entries("static", options.static):
         if entry.keys() == {"column"} and entry["column"] in frame:

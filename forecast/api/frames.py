@@ -103,7 +103,7 @@ said instead: arguments, and what to type for them.
 @dataclass(frozen=True)
 class Names:
     """The caller's columns of the series, the time and the targets (`unique_id, ds, y` by
-    default), the zone of the times, and their `clock_of`.
+    default), the zone of the times, their `clock_of`, and the `own_ids` of the series.
     """
 
     id_col: str = "unique_id"
@@ -111,6 +111,7 @@ class Names:
     target_col: tuple[str, ...] = ("y",)
     time_zone: tzinfo | None = None
     clock: str = ""
+    ids: pd.Series | None = None
 
 
 @contextlib.contextmanager
@@ -212,6 +213,33 @@ def zone_of_times(df: Any, time_col: str) -> tzinfo | None:
     dtype = _with_text_names(df)[time_col].dtype
     zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
     return pd.DatetimeTZDtype(tz=zone).tz if isinstance(zone, str) else zone
+
+
+def own_ids(df: Any, id_col: str) -> pd.Series | None:
+    """The names of the series of a checked frame as it has them, such as numbers or categories, in
+    order, by the text that stands for each; None where they are text, or absent.
+    """
+    names = _with_text_names(df).reset_index(drop=True).get(id_col)
+    if names is None or names.dtype == "str":
+        return None
+    texts = names.astype("str").drop_duplicates()
+    ids = names[texts.index].set_axis(texts)
+    try:
+        return ids.sort_values()
+    except (TypeError, ValueError):  # of several types, or lists
+        return ids.sort_index()
+
+
+def with_own_ids(table: pd.DataFrame, id_col: str, ids: pd.Series) -> pd.DataFrame:
+    """A table with the `own_ids` in place of their text; one that has series after series has
+    them in the order of `ids`.
+    """
+    texts = pd.Index(table[id_col])
+    places = ids.index.get_indexer(texts)
+    answer = table.assign(**{id_col: ids.array.take(places)})
+    if texts.is_monotonic_increasing:
+        answer = answer.iloc[places.argsort(kind="stable")].reset_index(drop=True)
+    return answer
 
 
 NAMES_OF_UTC = ("Etc/UTC", "GMT", "Etc/GMT", "Zulu", "tzutc()", "UTC+00:00")

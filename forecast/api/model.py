@@ -340,12 +340,10 @@ class Model:
                 most_filled = int(MAX_MISSING_SHARE * task.lookback)
                 most_unobserved = min(most_unobserved, most_filled)
             frame = frames.long_frame(
-                df, self.names, [*observed, *plans], task.calendar, task.hierarchy, task.static
+                df, names, [*observed, *plans], task.calendar, task.hierarchy, task.static
             )
-            past = [name for name in observed if name not in self.names.target_col]
-            frame = frames.up_to_last_target(
-                frame, self.names, past, plans, task.calendar, stacklevel=4
-            )
+            past = [name for name in observed if name not in names.target_col]
+            frame = frames.up_to_last_target(frame, names, past, plans, task.calendar, stacklevel=4)
         elif self.dataset is not None:
             frame = self.dataset.frame
             if future_df is not None:
@@ -372,7 +370,7 @@ class Model:
         if df is not None:
             check_transforms(frame, task)
             changes = list(clock_change(frame, task, 0))
-            frames.warn_of(changes, self.names.time_col, task.calendar, stacklevel=5)
+            frames.warn_of(changes, names.time_col, task.calendar, stacklevel=5)
         return from_frame(add_sums(frame, task), NAME, task)
 
     def _with_caller_names(
@@ -381,13 +379,15 @@ class Model:
         """The keys of a table of forecasts and `columns`, as the caller names them.
 
         Rows that the caller counts are numbers again, in `time_col` and in `cutoff`; times there
-        have the zone of `df` (None: of the fit's data). `InputError` where two columns would have
-        one name.
+        have the zone of `df` (None: of the fit's data), and series its `own_ids`, but those of a
+        hierarchy, which it does not name. `InputError` where two columns would have one name.
         """
-        keys = {"unique_id": self.names.id_col}
-        if len(self.ensemble.task.target) > 1:
+        task = self.ensemble.task
+        caller = self.names
+        keys = {"unique_id": caller.id_col}
+        if len(task.target) > 1:
             keys["output"] = "output"
-        keys["ds"] = self.names.time_col
+        keys["ds"] = caller.time_col
         names = {**keys, **columns}
         contents = {name: table[column] for column, name in names.items()}
         if len(contents) < len(names):
@@ -396,16 +396,20 @@ class Model:
                 f" {quote_names(names.values())}. Fit with another `id_col`, `time_col` or name of"
                 " the model."
             )
-        calendar = self.ensemble.task.calendar
-        zone = self.names.time_zone
+        zone = caller.time_zone
+        ids = caller.ids
         if df is not None:
-            zone = frames.zone_of_times(df, self.names.time_col)
+            zone = frames.zone_of_times(df, caller.time_col)
+            ids = frames.own_ids(df, caller.id_col)
         for column in {"ds", "cutoff"} & names.keys():
-            if calendar.counts_rows:
+            if task.calendar.counts_rows:
                 contents[names[column]] = row_numbers(table[column])
             elif zone is not None:
-                contents[names[column]] = frames.in_zone(table[column], zone, calendar)
-        return pd.DataFrame(contents, copy=False)
+                contents[names[column]] = frames.in_zone(table[column], zone, task.calendar)
+        answer = pd.DataFrame(contents, copy=False)
+        if ids is None or task.hierarchy:
+            return answer
+        return frames.with_own_ids(answer, caller.id_col, ids)
 
 
 def windows_of(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -539,6 +540,121 @@ def test_the_callers_names_of_the_columns_come_back() -> None:
     theirs = frame().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
     found = fitted(theirs, id_col="shop", time_col="day", target_col="sales").predict(levels=[80])
     assert list(found.columns) == ["shop", "day", "ridge", "ridge-lo-80", "ridge-hi-80"]
+
+
+def numbered() -> pd.DataFrame:
+    """Series 2, 10 and 1, whose texts are in another order; each ends near its number."""
+    parts = [frame(unique_id=number, y=number + np.sin(np.arange(120.0))) for number in (2, 10, 1)]
+    return pd.concat(parts, ignore_index=True)
+
+
+class OnlyArrow:
+    """A frame that speaks Arrow and nothing else, as one of polars does."""
+
+    def __init__(self, table: pyarrow.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+def with_ids(change: Callable[[pd.Series], Any]) -> pd.DataFrame:
+    return numbered().assign(unique_id=lambda rows: change(rows["unique_id"]))
+
+
+WORDS = {2: "two", 10: "ten", 1: "one"}
+OWN_IDS: dict[str, tuple[Any, list[int]]] = {
+    "int64": (numbered(), [1, 2, 10]),
+    "uint16": (with_ids(lambda ids: ids.astype("uint16")), [1, 2, 10]),
+    "Int64": (with_ids(lambda ids: ids.astype("Int64")), [1, 2, 10]),
+    "int64[pyarrow]": (with_ids(lambda ids: ids.astype("int64[pyarrow]")), [1, 2, 10]),
+    "objects": (with_ids(lambda ids: ids.astype(object)), [1, 2, 10]),
+    "floats": (with_ids(lambda ids: ids.astype(float)), [1, 2, 10]),
+    "dates": (with_ids(lambda ids: DAYS[0] + pd.to_timedelta(ids, "D")), [1, 2, 10]),
+    "categories": (with_ids(lambda ids: pd.Categorical(ids, [10, 1, 2, 7])), [10, 1, 2]),
+    "words": (
+        with_ids(lambda ids: ids.map(WORDS).astype(pd.CategoricalDtype([*WORDS.values()]))),
+        [2, 10, 1],
+    ),
+    "pyarrow": (pyarrow.Table.from_pandas(numbered()), [1, 2, 10]),
+    "only Arrow": (
+        OnlyArrow(pyarrow.table(dict(numbered().astype({"unique_id": "uint32"})))),
+        [1, 2, 10],
+    ),
+    "text": (with_ids(lambda ids: ids.astype(str)), [1, 10, 2]),
+    "several types": (with_ids(lambda ids: ids.astype(object).replace(1, "a")), [10, 2, 1]),
+}
+"""By kind a frame whose series are named so, and the numbers of the series in their order."""
+
+
+@pytest.mark.parametrize("kind", OWN_IDS)
+def test_names_of_series_come_back_in_their_own_type_and_order(kind: str, tmp_path: Path) -> None:
+    df, numbers = OWN_IDS[kind]
+    theirs = as_pandas(df)
+    model = fitted(df, "naive")
+    model.save(tmp_path / "naive")
+    loaded = forecast.load(tmp_path / "naive")
+    tables = [
+        model.predict(levels=80),
+        model.predict(df),
+        loaded.predict(df),
+        model.cross_validation(n_windows=2),
+        model.explain(),
+        loaded.explain(df),
+        model.watch(df, newest=3, rate=50),
+    ]
+    shown = []
+    for table in tables:
+        assert table["unique_id"].dtype == theirs["unique_id"].dtype
+        assert table.index.equals(pd.RangeIndex(len(table)))
+        shown.append(list(dict.fromkeys(table["unique_id"])))
+    assert shown == [shown[0]] * len(tables)
+    ends = theirs.groupby("unique_id", observed=True)["y"].last()
+    for table in tables[:3]:
+        found = table.groupby("unique_id", sort=False, observed=True)["naive"].last()
+        assert found.round().tolist() == numbers
+        assert found.equals(ends[found.index].rename("naive"))
+
+
+def test_the_forecasts_of_a_board_have_the_own_names_of_the_series() -> None:
+    days = pd.date_range("2022-01-01", periods=400, freq="D")
+    parts = [
+        pd.DataFrame({"unique_id": number, "ds": days, "y": number + np.sin(np.arange(400.0))})
+        for number in (2, 10, 1)
+    ]
+    df = pd.concat(parts).astype({"unique_id": "Int64"})
+    board = forecast.compare(df, "naive", freq="1D", horizon=2, lookback=7, season_length=1)
+    for table in (board.forecasts("naive"), board.model("naive").predict()):
+        assert table["unique_id"].dtype == "Int64"
+        assert table["unique_id"].unique().tolist() == [1, 2, 10]
+    assert len(df.merge(board.forecasts("naive"), on=["unique_id", "ds", "y"])) == len(
+        board.forecasts("naive")
+    )
+
+
+def test_the_names_of_series_have_the_type_of_the_history_they_are_from(tmp_path: Path) -> None:
+    of_text = with_ids(lambda ids: ids.astype(str))
+    fitted(numbered(), "naive").save(tmp_path / "naive")
+    for model in (fitted(numbered(), "naive"), forecast.load(tmp_path / "naive")):
+        assert model.predict(of_text)["unique_id"].tolist() == ["1", "1", "10", "10", "2", "2"]
+        narrow = numbered().query("unique_id != 1").astype({"unique_id": "int8"})
+        found = model.predict(narrow)["unique_id"]
+        assert found.dtype == "int8"
+        assert found.tolist() == [2, 2, 10, 10]
+    found = fitted(of_text, "naive").predict(numbered())["unique_id"]
+    assert found.tolist() == [1, 1, 2, 2, 10, 10]
+
+
+def test_text_that_looks_like_a_number_stays_text() -> None:
+    df = with_ids(lambda ids: ids.map({2: "02", 10: "10", 1: "1e3"}))
+    assert fitted(df, "naive").predict()["unique_id"].tolist()[::2] == ["02", "10", "1e3"]
+
+
+def test_series_that_are_watched_together_stay_in_the_order_of_their_times() -> None:
+    watched = fitted(numbered(), "naive").watch(numbered(), newest=3, rate=50, pooled=True)
+    assert watched["ds"].is_monotonic_increasing
+    assert watched["unique_id"].dtype == np.int64
+    assert len(numbered().merge(watched, on=["unique_id", "ds", "y"])) == 9
 
 
 @pytest.mark.parametrize("kind", ["int16", "uint16", "Int16"])

@@ -123,6 +123,22 @@ def test_the_board_has_one_row_per_level_and_one_of_all(board: Board) -> None:
     )
 
 
+def test_names_of_sums_and_their_series_are_text_where_groups_and_ids_are_numbers(
+    tmp_path: Path,
+) -> None:
+    df = shops()
+    regions = df["region"].map({"North": 1, "South": 2})
+    df = df.assign(region=regions, shop=10 * regions - (df["shop"] == "b"))
+    model = forecast.fit(
+        df, "naive", freq="1D", id_col="shop", hierarchy="region", n_jobs=1, **SPANS
+    )
+    model.save(tmp_path / "saved")
+    loaded = forecast.load(tmp_path / "saved")
+    for table in (model.predict(), model.predict(df), loaded.predict(df)):
+        names = ["1", "1/10", "1/9", "2", "2/19", "2/20", "total"]
+        assert list(dict.fromkeys(table["shop"])) == names
+
+
 def test_series_without_groups_have_no_levels() -> None:
     plain = SimpleNamespace(_dataset=SimpleNamespace(settings=SimpleNamespace(hierarchy=())))
     with pytest.raises(InputError, match="Pass `hierarchy`"):
