@@ -335,7 +335,7 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     """
     n_rest = n_steps - most_test_steps(n_steps, horizon, season)
     n_past = n_rest - sum(held_out_steps(n_rest, horizon, season)) - horizon
-    least = season if season < n_past else min(2, n_past)
+    least = season if 1 < season < n_past else min(2, n_past)
     return max(min(max(7 * season, 2 * horizon, 32), n_steps // 8, n_past // 2), least, 1)
 
 

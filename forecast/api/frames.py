@@ -50,7 +50,8 @@ FUTURE = "future_df"
 ONLY_SERIES = "series"
 """The name of the one series of a frame that names none."""
 COLUMN_HINT = (
-    "Rename it, or correct the call: `id_col`, `time_col` and `target_col` name your own columns."
+    "Rename it, or correct its name in the call; `id_col`, `time_col` and `target_col` name your"
+    " own columns."
 )
 MAX_MISSING_SHARE = 0.2
 """Of the time steps of most series: so many may lack a value of a column."""
@@ -367,21 +368,20 @@ def up_to_last_target(
     stay, without values of the `past` inputs.
     """
     is_behind = is_behind_last_value(frame, names.target_col)
-    if plans:
-        is_left_out = is_behind & frame[list(past)].notna().any(axis=1)
-        rest = frame.assign(**{name: frame[name].mask(is_behind) for name in past})
-    else:
-        is_left_out = is_behind
-        rest = frame[~is_behind].reset_index(drop=True)
-    if not is_left_out.any():
+    is_left_out = is_behind & frame[list(past)].notna().any(axis=1) if plans else is_behind
+    n_rows = int(is_left_out.sum())
+    if not n_rows:
         return frame
     start = format_times([frame["ds"][~is_behind].max()], calendar)
-    warnings.warn(
-        f"{WHERE}: the forecast starts after {start}, the last time with a target; rows behind it"
-        f" whose measurements are left out: {is_left_out.sum()}.",
-        stacklevel=stacklevel + 1,
+    what = f"rows behind it whose {quote_names(past)} are" if plans else "rows behind it that are"
+    message = (
+        f"{WHERE}: the forecast starts after {start}, the last time with a target; {what} left out:"
+        f" {n_rows}."
     )
-    return rest
+    warnings.warn(message, stacklevel=stacklevel + 1)
+    if plans:
+        return frame.assign(**{name: frame[name].mask(is_behind) for name in past})
+    return frame[~is_behind].reset_index(drop=True)
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
@@ -402,9 +402,12 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a column that is missing, stands twice or is asked for twice. The column of
-    series may be absent under its default name: the frame is then one series.
+    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
+    for twice. The column of series may be absent under its default name: the frame is then one
+    series.
     """
+    if not len(frame):
+        raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
     present = list(frame.columns)
     requested = [names.id_col, names.time_col, *columns]
     for name in requested:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -194,7 +195,7 @@ def tuning_budget(tuning: str | Entry | None, **usual: PlainValue) -> Tuning:
         folder = BUDGET_FOLDERS[str(tuning)]
     defaults = load_tuning(installation_folder() / "configs" / folder).model_dump()
     content = {**defaults, **usual, **changes}
-    if isinstance(content["seeds"], int):
+    if isinstance(content["seeds"], Integral):
         content["seeds"] = [content["seeds"]]
     return validate_config(Tuning, content, where="tuning")
 

@@ -216,7 +216,7 @@ SPANS_BY_STEP = {
 """Season, horizon and lookback by pandas' name of a step."""
 YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
 """Of steps whose season is a year: of `FEW_SERIES` and more with fewer than `SHORT_ROWS` the mean
-of three statistical forecasts is better than what validation makes
+of statistical forecasts is better than what validation makes
 (docs/research/short-histories.md).
 """
 
@@ -318,6 +318,10 @@ def _read_rows(
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
         )
+    for code in texts[1:]:
+        numbers = table[code].mask(table[code].isin(own_files.MISSING_TEXTS))
+        if own_files.is_code(numbers):
+            table[code] = numbers
     marks = {column: own_files.find_missing_marks(table[column]) for column in table}
     every = tuple(itertools.chain.from_iterable(marks.values()))
     if not every:

@@ -52,7 +52,7 @@ PROFILE_HARMONICS: dict[CalendarFeature, int] = {
     "day_of_year": 0,
     "month_of_year": 0,
 }
-"""Sine pairs that every map reads: any profile of 24 hours, one for each day of the week. With two
+"""Sine pairs that every map reads: any profile of 24 hours, smooth over the week. With two
 of the hour the rest came from the same hour of past days, and their noise with it
 (docs/research/linear-part.md).
 """

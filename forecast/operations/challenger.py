@@ -22,9 +22,9 @@ from typing import Literal
 import pandas as pd
 import yaml
 
-from forecast.backtest.candidates import plan_candidates
+from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.experiment import REFERENCES, Models, load_models, load_tuning
+from forecast.config.experiment import Models, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.data import ingest, snapshots
@@ -158,14 +158,15 @@ def write_configuration(
 
 def selectable_models(config: Models) -> tuple[str, ...]:
     """The entries of the grid that what is selected depends on: of a grid with combinations whose
-    weights are learnt, one of which is selected, these, their members and the references; else all.
+    weights are learnt, one of which is selected, these, their members and the references (with the
+    linear ones, of which one is selected where the members fail); else all.
     """
     grid = config.grids[config.grid]
     rules = config.combinations().items()
     learnt = {name: rule.members for name, rule in rules if rule.is_learnt}
     if not learnt:
         return grid
-    needed = {*learnt, *REFERENCES}.union(*learnt.values())
+    needed = {*learnt, *REFERENCE_MODELS}.union(*learnt.values())
     planned, _ = plan_candidates(config, season_length=1)
     groups = {candidate.model: f"{candidate.spec.kind}s" for candidate in planned}
     return tuple(name for name in grid if needed & {"all", name, groups.get(name)})

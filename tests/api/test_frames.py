@@ -318,7 +318,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "unknown tuning": (frame, {"tuning": "quik"}, ("'quik'", "Did you mean 'quick'?")),
     "a series": (lambda: frame()["y"], {}, ("Series", "wanted a frame")),
     "a list": (lambda: [1, 2], {}, ("list", "wanted a frame")),
-    "no rows": (lambda: frame().head(0), {}, ("no value", "a row per series and time")),
+    "no rows": (lambda: frame().head(0), {}, ("no rows", "wanted one per series and time")),
+    "nothing": (pd.DataFrame, {}, ("no rows", "wanted one per series and time")),
     "many gaps": (
         lambda: frame().drop(index=range(20, 60)),
         {},

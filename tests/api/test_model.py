@@ -297,7 +297,7 @@ def test_past_inputs_behind_the_last_target_move_no_start_where_plans_stand_ther
         wind=whole["wind"].where(whole["ds"] < "2024-07-11"),
     )
     options = {**STEP, "past_exogenous": "wind", "future_exogenous": "plan", "model": "ridge"}
-    words = "starts after 2024-07-09, the last time with a target; .* measurements are left out: 2"
+    words = "starts after 2024-07-09, the last time with a target; .* 'wind' are left out: 2"
     plain_df = df.assign(wind=df["wind"].where(df["ds"] < "2024-07-10"))
     plain = forecast.fit(plain_df, **options)
     expected = plain.predict()

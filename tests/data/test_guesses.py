@@ -336,6 +336,7 @@ def test_codes_of_two_digits_name_something_and_months_of_two_digits_do_not(tmp_
 def test_a_quantity_with_leading_zeros_is_a_quantity(tmp_path):
     frame = articles(Artikelnr=[*dict.fromkeys(ARTICLE_NUMBERS)])
     padded = frame.assign(sales=(100 * frame["sales"]).round().astype(int).map("{:07}".format))
+    padded.loc[3, "sales"] = "NA"
     entry, _ = add_and_read(tmp_path, padded)
     assert entry["target"]["column"] == "sales"
 

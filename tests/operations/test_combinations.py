@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.backtest.candidates import plan_candidates
+from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import REFERENCES, load_models
+from forecast.config.experiment import load_models
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, load_trained_ensemble
@@ -240,4 +240,4 @@ def test_only_what_the_selection_depends_on_is_selectable(kind: str | None) -> N
     networks = {each.model for each in planned if each.spec.is_network}
     wanted = {*names} if kind == "by name" else {*networks, "ridge"}
     assert len(networks) > 5
-    assert {*chosen} == ({*REFERENCES, *wanted, "stacked"} & {*grid})
+    assert {*chosen} == ({*REFERENCE_MODELS, *wanted, "stacked"} & {*grid})
