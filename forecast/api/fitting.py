@@ -87,10 +87,11 @@ def fit(
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
     budget = tuning_budget(tuning, seeds=0 if seeds is None else seeds)
-    if seeds is not None and "seeds" in (tuning or ()):
+    keys = tuning or ()
+    if seeds is not None and "seeds" in keys:
         raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
-    is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(tuning or ())
-    if not is_tuned and "base_seed" in (tuning or ()):
+    is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(keys)
+    if not is_tuned and "base_seed" in keys:
         raise InputError(
             "tuning: `base_seed` draws the trials of a search, and none is asked for. Add"
             " `n_trials`, or leave it out; seeds of a network are `seeds`."

@@ -410,7 +410,7 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
     present = list(frame.columns)
     requested = [names.id_col, names.time_col, *columns]
-    for name in requested:
+    for name in requested + present:
         if requested.count(name) > 1 or present.count(name) > 1:
             raise InputError(
                 f"{WHERE}: column {name!r} stands or is asked for more than once; wanted once. Drop"

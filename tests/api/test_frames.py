@@ -123,6 +123,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("('x', 'ds')",),
     ),
+    "a column twice that nobody asks for": (
+        lambda: pd.concat([frame(), frame()[["wind"]]], axis=1),
+        {},
+        ("'wind' stands or is asked for more than once", "wanted once"),
+    ),
     "a column in two roles": (
         frame,
         {"past_exogenous": "wind", "future_exogenous": "wind"},
