@@ -31,6 +31,9 @@ from forecast.data.splits import BLOCKS, Borders
 from forecast.system.errors import InputError
 from forecast.system.processes import return_memory
 
+ROUNDING = 1e-12
+"""The part of a score by which two seeds of equal forecasts may differ."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -224,10 +227,12 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     numbers = [c for c in scores.columns if c not in ("seed", *by)]
     if len(seeds) == len(scores):
         added = scores.assign(seed=MEAN)
-    elif by:
-        added = seeds.groupby(by, sort=False, as_index=False)[numbers].std().assign(seed=SPREAD)
     else:
-        added = seeds[numbers].std().to_frame().T.assign(seed=SPREAD)
+        by_key = seeds.assign(seed=SPREAD).groupby(["seed", *by], sort=False)[numbers]
+        spread = by_key.std()
+        # seeds of equal forecasts differ by the rounding of the processes that fitted them
+        is_rounding = spread < ROUNDING * by_key.max().abs()
+        added = spread.mask(is_rounding, 0.0).reset_index()
     result = pd.concat([scores, added], ignore_index=True)
     if "n_origins" in result:
         result["n_origins"] = int(seeds["n_origins"].iloc[0])

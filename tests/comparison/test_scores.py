@@ -172,6 +172,19 @@ def test_the_mean_is_what_serves_and_the_spread_is_over_the_seeds_alone():
     assert row(one, "mean")["mae"] == 1 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
 
 
+def test_what_rounding_alone_tells_apart_has_no_spread():
+    mean = row(by_series(series=("a",)), "mean")
+    second = mean.copy()
+    second["mase"] *= 1 + 4e-16
+    second["mae"] += 0.5
+    assert second["mase"] != mean["mase"]
+    table = pd.DataFrame([mean, second, mean]).assign(seed=["3", "7", "mean"])
+    board = table.drop(columns="series").infer_objects()
+    spread = row(scores.add_mean_and_spread(board, []), "std")
+    assert spread["mase"] == 0
+    assert spread["mae"] == pytest.approx(0.5 / np.sqrt(2))
+
+
 def test_steps_are_scored_against_naive_at_the_same_step():
     (a,) = scores.series_forecasts(long(series=("a",)), LAST)
     table = scores.step_scores([a], REFERENCE)
