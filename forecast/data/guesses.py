@@ -557,68 +557,73 @@ def _entry_lines(
     """
     calendar = guess.fit.calendar
     rows_by_series = series_lengths(observed, calendar)  # a month that is missing shortens none
-    shortest = usual_length(_without_new_series(rows_by_series))
-    season, usual_horizon, lookback = guess_spans(calendar)
-    most = max(shortest // 20, 1)
-    lookback = min(lookback, 4 * most)
-    if season > 1:
-        most = longest_horizon(shortest, season)
-    horizon = asked_horizon or min(usual_horizon, most)
+    n_rows = usual_length(_without_new_series(rows_by_series))
+    spans = guess_spans(calendar)
+    usual_season, usual_horizon, lookback = spans
+    season, season_note = _choose_season(usual_season, n_rows)
     is_panel = len(rows_by_series) >= FEW_SERIES
-    is_few = shortest < SHORT_ROWS and (not is_panel or guess_spans(calendar) in YEARLY_SPANS)
-    is_few &= calendar.kind != "sessions" and not (roles.plans or roles.static)
-    if season <= MAX_SEASON_SHARE * shortest:
-        lookback = max(lookback, season)
-    season_note = "steps of a season; 1 for none"
-    if 2 * season > shortest:  # errors are scaled by seasonal differences of the train rows
-        season_note += f": {season} would be more than half of the series"
-        season = 1
-    horizon_note = _describe_horizon(rows_by_series, shortest)
-    if asked_horizon and is_few and not _blocks_hold(shortest, horizon, season):
-        # what simple models cannot be tested on they go on to
-        horizon = min(horizon, longest_horizon(shortest, season))
-    if horizon < (asked_horizon or 0):
-        horizon_note += f"; {asked_horizon} are more than the blocks hold"
+    may_be_short = (
+        n_rows < SHORT_ROWS
+        and (not is_panel or spans in YEARLY_SPANS)
+        and calendar.kind != "sessions"
+        and not roles.plans
+        and not roles.static
+    )
+    most = longest_horizon(n_rows, usual_season) if usual_season > 1 else max(n_rows // 20, 1)
     reach = asked_horizon or usual_horizon
-    if roles.plans and not asked_horizon:
+    horizon, horizon_note = min(reach, most), ""
+    if asked_horizon:
+        is_shortened = may_be_short and not _blocks_hold(n_rows, asked_horizon, season)
+        # what simple models cannot be tested on they go on to
+        most = longest_horizon(n_rows, season) if is_shortened else asked_horizon
+        horizon = min(asked_horizon, most)
+        if horizon < asked_horizon:
+            horizon_note = f"; {asked_horizon} are more than the blocks hold"
+    elif roles.plans:
         planned_steps = int(planned.groupby("unique_id").size().min())
-        # as far as the plan where all blocks, and intervals of 95 %, still have their cutoffs
-        with_intervals = int(MAX_CALIBRATION_SHARE * shortest) - CUTOFFS_OF_95_PERCENT
-        farthest = min(usual_horizon, with_intervals, shortest // 10)
-        horizon = min(planned_steps, max(horizon, farthest))
-        horizon_note += f"; the plan has {planned_steps}"
-        if horizon < planned_steps:
-            horizon_note += (
-                ", more than is usual or than the rows bear with intervals of 95 %"
-                f" (`--horizon {planned_steps}` for all)"
-            )
+        horizon, horizon_note = _fit_horizon_to_plan(horizon, planned_steps, usual_horizon, n_rows)
     column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
-    shares = _block_shares(shortest, horizon, season)
-    lookback = max(min(lookback, round(shares["train"] * shortest) - horizon - 1), 1)
-    spans = Spans(horizon, lookback, season)
-    transform = column.get("transform", "none")
-    past_lines = _past_lines(observed, calendar, target, transform, roles.past, spans)
-    steps = _step_lines(shortest, horizon, shares["calibration"])
-    is_few &= is_panel or round(shares["validation"] * shortest) < 2 * reach
-    is_few &= "    past_exogenous:" not in "\n".join(past_lines)
-    is_zero = is_intermittent(observed, target, season)
-    is_few &= not is_zero
-    if is_few and horizon < reach:
-        horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
+    shares = _block_shares(n_rows, horizon, season)
+    lookback = min(lookback, 4 * max(n_rows // 20, 1))
+    if usual_season <= MAX_SEASON_SHARE * n_rows:
+        lookback = max(lookback, season)
+    lookback = max(min(lookback, round(shares["train"] * n_rows) - horizon - 1), 1)
+    past_lines = _past_lines(
+        observed,
+        calendar,
+        target,
+        column.get("transform", "none"),
+        roles.past,
+        Spans(horizon, lookback, season),
+    )
+    has_inputs = any(line.startswith("    past_exogenous:") for line in past_lines)
+    is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * reach
+    if is_intermittent(observed, target, season):
+        grid_lines = [_zeros_line(observed[target])]
+    elif may_be_short and is_untested and not has_inputs:
+        note = "few rows: simple models and their mean; without this line all are compared"
+        grid_lines = [entry_line("grid", "short_panel" if is_panel else "short", note)]
+        if horizon < reach:
+            horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
+    elif n_rows < FEW_ROWS:
+        note = "a few hundred rows: theta joins the mean of models"
+        grid_lines = [entry_line("grid", "few", note)]
+    else:
+        grid_lines = []
     return [
-        *_grid_lines(observed[target], is_zero, is_few, is_panel, shortest),
+        *grid_lines,
         entry_line(
             "calendar",
             yaml.safe_load(calendar_yaml(calendar)),
             _calendar_note(observed, guess),
         ),
-        entry_line("horizon", horizon, horizon_note),
+        entry_line("horizon", horizon, _describe_horizon(rows_by_series, n_rows) + horizon_note),
         entry_line("lookback", lookback),
         entry_line("season_length", season, season_note),
-        *steps,
+        *_step_lines(n_rows, horizon, shares["calibration"]),
         entry_line("target", column, "what is forecast"),
         *_input_lines(observed, target, roles),
         *_calendar_lines(observed, calendar, target, guess.zone),
@@ -626,6 +631,32 @@ def _entry_lines(
         entry_line("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
     ]
+
+
+def _choose_season(usual: int, n_rows: int) -> tuple[int, str]:
+    """The season of series of `n_rows`, and its note."""
+    note = "steps of a season; 1 for none"
+    if 2 * usual <= n_rows:  # errors are scaled by seasonal differences of the train rows
+        return usual, note
+    return 1, f"{note}: {usual} would be more than half of the series"
+
+
+def _fit_horizon_to_plan(
+    horizon: int, planned_steps: int, usual_horizon: int, n_rows: int
+) -> tuple[int, str]:
+    """The horizon of a file that has a plan, and what its note adds: as far as the plan where all
+    blocks, and intervals of 95 %, still have their cutoffs.
+    """
+    with_intervals = int(MAX_CALIBRATION_SHARE * n_rows) - CUTOFFS_OF_95_PERCENT
+    farthest = min(usual_horizon, with_intervals, n_rows // 10)
+    horizon = min(planned_steps, max(horizon, farthest))
+    note = f"; the plan has {planned_steps}"
+    if horizon < planned_steps:
+        note += (
+            ", more than is usual or than the rows bear with intervals of 95 %"
+            f" (`--horizon {planned_steps}` for all)"
+        )
+    return horizon, note
 
 
 def _describe_horizon(rows_by_series: pd.Series, shortest: int) -> str:
@@ -682,7 +713,7 @@ def _input_lines(observed: pd.DataFrame, target: str, roles: GuessedRoles) -> li
     if roles.plans:
         plans = [{"column": name, "known_ahead": True} for name in roles.plans]
         note = f"have values after the last {target}: a plan, which every forecast needs"
-        weather = [*filter(WEATHER_NAME.search, roles.plans)]
+        weather = [name for name in roles.plans if WEATHER_NAME.search(name)]
         if weather:
             note += (
                 f"; if the past of {quote_names(weather)} was measured, errors assume a perfect"
@@ -766,27 +797,15 @@ def _calibration_share(n_rows: int, horizon: int) -> float:
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
-def _grid_lines(
-    values: pd.Series, is_zero: bool, is_few: bool, is_panel: bool, rows: int
-) -> list[str]:
-    """Names the grid of counts that are mostly zero, where most series are such, or that of few
-    rows: `is_few`, whether they are too few to compare models on, in many series (`is_panel`) or
-    few; `rows` of the usual series.
-    """
-    if is_zero:
-        share = (values.dropna() == 0).mean()
-        note = (
-            f"{share:.0%} of the values are zero: the absolute error rewards the median, which is"
-            " zero; for the mean add `transform: log1p, point: mean` to the target and see RMSSE,"
-            " for a stock the quantiles"
-        )
-        return [entry_line("grid", INTERMITTENT_GRID, note)]
-    if is_few:
-        note = "few rows: simple models and their mean; without this line all are compared"
-        return [entry_line("grid", "short_panel" if is_panel else "short", note)]
-    if rows < FEW_ROWS:
-        return [entry_line("grid", "few", "a few hundred rows: theta joins the mean of models")]
-    return []
+def _zeros_line(values: pd.Series) -> str:
+    """Names the grid of counts that are mostly zero."""
+    share = (values.dropna() == 0).mean()
+    note = (
+        f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
+        " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
+        " the quantiles"
+    )
+    return entry_line("grid", INTERMITTENT_GRID, note)
 
 
 def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
@@ -836,9 +855,7 @@ def _calendar_lines(
     if not shows_week(observed, target, calendar):
         return [entry_line("calendar_features", features, "known in advance")]
     key, country = "# holidays", GUESSED_ZONES.get(zone or "", "XX")
-    note = "public holidays as inputs, XX being the code of your country"
-    if country != "XX":
-        note = "public holidays as inputs, by the code of your country"
+    note = "public holidays as inputs, by the code of your country"
     step = step_length(calendar) or DAY  # of weekdays alone
     if moving := find_holiday_effects(observed, target, step, zone):
         is_known_day = step == DAY or zone is not None  # half of a far holiday is UTC's day before
